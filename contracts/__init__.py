@@ -1,0 +1,1 @@
+"""Compiled contracts by name, and their deployment."""

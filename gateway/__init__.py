@@ -1,0 +1,1 @@
+"""The gateway: meters, prices and signs every call."""

@@ -1,0 +1,1 @@
+"""The ledger: from receipts to shares to settled batches."""

@@ -1,0 +1,1 @@
+"""The chain: the only room that speaks web3."""

@@ -1,0 +1,1 @@
+"""The verbs: load, decide with the core, save."""

@@ -1,0 +1,1 @@
+"""The roles: strangers who speak HTTP to the gateway and RPC to the chain."""
