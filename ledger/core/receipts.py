@@ -1,0 +1,151 @@
+"""The receipt: what a gateway signs for one call, as a value, as an EIP-712 struct and as a fixed-width record.
+
+A receipt is 301 bytes, big endian, in the order of its fields; `RECEIPT_DTYPE` is the same layout for numpy, so a file
+of receipts, a network and a kernel read the same bytes. Its digest is the EIP-712 struct hash, which knows no
+domain; what is signed is `typed_data.signing_digest(domain, digest)`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.core.errors import Rejected
+from ledger.core.ids import ZERO_DIGEST, Address
+from ledger.core.keccak import Digest, keccak256
+from ledger.core.meters import Units
+
+
+class EndReason(IntEnum):
+    """How a charged call ended. Calls that deliver nothing have no receipt at all."""
+
+    normal = 0
+    client_abort = 1
+    upstream_cut = 2
+    hold_reached = 3
+    timeout = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One delivered call: who called, on which terms, what it used, what it costs.
+
+    `price` is P* of the terms at these units with `passed` (the prices of its direct sub-calls) as one more line;
+    `charge` is what the consumer pays for this receipt: price - passed - rebate. `parent` is zero for a root. `seq` is
+    dense per gateway, from 1. `ended_at` is in ms since the epoch. Lane fits u32, end u8, all other numbers u63.
+    """
+
+    call_id: Digest
+    parent: Digest
+    lane: int
+    gateway: Address
+    seq: int
+    consumer: Address
+    terms: Digest
+    epoch: int
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    ms: int
+    byte_count: int
+    fuel: int
+    passed: int
+    price: int
+    charge: int
+    end: EndReason
+    ended_at: int
+    request_digest: Digest = ZERO_DIGEST
+    response_digest: Digest = ZERO_DIGEST
+
+    @property
+    def units(self) -> Units:
+        """Measured use, in meter order."""
+        return Units(self.calls, self.input_tokens, self.output_tokens, self.ms, self.byte_count, self.fuel)
+
+
+RECEIPT_TYPE = (
+    "Receipt(bytes32 callId,bytes32 parent,uint32 lane,address gateway,uint64 seq,address consumer,bytes32 terms,"
+    "uint64 epoch,uint64 calls,uint64 inputTokens,uint64 outputTokens,uint64 ms,uint64 byteCount,uint64 fuel,"
+    "uint64 passed,uint64 price,uint64 charge,uint8 end,uint64 endedAt,bytes32 requestDigest,bytes32 responseDigest)"
+)
+RECEIPT_TYPEHASH = keccak256(RECEIPT_TYPE.encode())
+
+RECEIPT_DTYPE = np.dtype(
+    [
+        ("call_id", "u1", (32,)),
+        ("parent", "u1", (32,)),
+        ("lane", ">u4"),
+        ("gateway", "u1", (20,)),
+        ("seq", ">u8"),
+        ("consumer", "u1", (20,)),
+        ("terms", "u1", (32,)),
+        ("epoch", ">u8"),
+        ("units", ">u8", (6,)),
+        ("passed", ">u8"),
+        ("price", ">u8"),
+        ("charge", ">u8"),
+        ("end", "u1"),
+        ("ended_at", ">u8"),
+        ("request_digest", "u1", (32,)),
+        ("response_digest", "u1", (32,)),
+    ]
+)
+"""The 301-byte record. Hashes and addresses are byte rows, the six meters one row of six."""
+
+RECORD = struct.Struct(">32s32sI20sQ20s32s10QBQ32s32s")
+_WORDS = struct.Struct(">32s32s32s28xI12x20s24xQ12x20s32s" + "24xQ" * 10 + "31xB24xQ32s32s")
+
+
+def fields(receipt: Receipt) -> tuple[int | bytes, ...]:
+    """The 21 fields in struct order."""
+    r = receipt
+    return (
+        *(r.call_id, r.parent, r.lane, r.gateway, r.seq, r.consumer, r.terms, r.epoch),
+        *(r.calls, r.input_tokens, r.output_tokens, r.ms, r.byte_count, r.fuel),
+        *(r.passed, r.price, r.charge, r.end, r.ended_at, r.request_digest, r.response_digest),
+    )
+
+
+def struct_hash(receipt: Receipt) -> Digest:
+    """The EIP-712 struct hash: the receipt's digest."""
+    return keccak256(_packed(_WORDS, (RECEIPT_TYPEHASH, *fields(receipt))))
+
+
+def pack(receipt: Receipt) -> bytes:
+    """The 301-byte record."""
+    return _packed(RECORD, fields(receipt))
+
+
+def unpack(record: bytes) -> Receipt:
+    """A receipt from its record. Raises Rejected when the size or the end reason is wrong."""
+    try:
+        return next(_receipts(record))
+    except (struct.error, ValueError, StopIteration) as error:
+        raise Rejected(f"malformed receipt record of {len(record)} bytes: {error}") from error
+
+
+def pack_all(receipts: Iterable[Receipt]) -> npt.NDArray[np.void]:
+    """Records of many receipts, one row each, of RECEIPT_DTYPE."""
+    return np.frombuffer(bytearray(b"".join(map(pack, receipts))), RECEIPT_DTYPE)
+
+
+def unpack_all(records: npt.NDArray[np.void]) -> list[Receipt]:
+    """The inverse of `pack_all`."""
+    return list(_receipts(records.tobytes()))
+
+
+def _receipts(body: bytes) -> Iterator[Receipt]:
+    for row in RECORD.iter_unpack(body):
+        yield Receipt(*(row[:17] + (EndReason(row[17]),) + row[18:]))
+
+
+def _packed(layout: struct.Struct, values: tuple[int | bytes, ...]) -> bytes:
+    try:
+        return layout.pack(*values)
+    except struct.error as error:
+        raise Rejected(f"a receipt field is out of its range: {error}") from error
