@@ -1,0 +1,68 @@
+"""Every table, by the noun of its row. Rows are columns only: what they mean lives in `ledger.core`."""
+
+from sqlmodel import SQLModel
+
+from ledger.store.tables.doors import ApiKeyRow, DepositRow, LeaseRow, VoucherRow
+from ledger.store.tables.journal import QuarantineRow, ReceiptRow, SegmentRow, TermsRow, WatermarkRow
+from ledger.store.tables.mirrors import (
+    BidRow,
+    BlockRow,
+    ClaimRow,
+    ConsumerRow,
+    CursorRow,
+    LaneRow,
+    ModelRow,
+    PartyRow,
+    SessionKeyRow,
+    StakeRow,
+)
+from ledger.store.tables.money import AccountRow, PostingRow, TransactionRow
+from ledger.store.tables.network import BookRow, DocumentRow, MeasurementRow, OfferRow
+from ledger.store.tables.settlement import (
+    AlarmRow,
+    AttemptRow,
+    BatchFilePartRow,
+    BatchRangeRow,
+    BatchRow,
+    NodeRow,
+    TransmissionRow,
+)
+
+metadata = SQLModel.metadata
+
+__all__ = [
+    "AccountRow",
+    "AlarmRow",
+    "ApiKeyRow",
+    "AttemptRow",
+    "BatchFilePartRow",
+    "BatchRangeRow",
+    "BatchRow",
+    "BidRow",
+    "BlockRow",
+    "BookRow",
+    "ClaimRow",
+    "ConsumerRow",
+    "CursorRow",
+    "DepositRow",
+    "DocumentRow",
+    "LaneRow",
+    "LeaseRow",
+    "MeasurementRow",
+    "ModelRow",
+    "NodeRow",
+    "OfferRow",
+    "PartyRow",
+    "PostingRow",
+    "QuarantineRow",
+    "ReceiptRow",
+    "SegmentRow",
+    "SessionKeyRow",
+    "StakeRow",
+    "TermsRow",
+    "TransactionRow",
+    "TransmissionRow",
+    "VoucherRow",
+    "WatermarkRow",
+    "metadata",
+]

@@ -1,0 +1,26 @@
+"""The column types rows are made of. A plain `int` would be 32 bits on PostgreSQL, so every integer is a BIGINT."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, LargeBinary
+from sqlmodel import Field
+
+
+def big(*, key: bool = False, index: bool = False) -> Any:
+    """A BIGINT: atoms, counts, milliseconds, sequence numbers. Atoms fit 63 bits (atoms.MAX)."""
+    return Field(sa_type=BigInteger, primary_key=key, index=index, sa_column_kwargs={"autoincrement": False})
+
+
+def octets(*, key: bool = False, index: bool = False, unique: bool = False) -> Any:
+    """A BYTEA: addresses, digests, signatures, bodies."""
+    return Field(sa_type=LargeBinary, primary_key=key, index=index, unique=unique)
+
+
+def maybe_octets() -> Any:
+    """A BYTEA that may be absent."""
+    return Field(default=None, sa_type=LargeBinary, nullable=True)
+
+
+def maybe_big() -> Any:
+    """A BIGINT that may be absent."""
+    return Field(default=None, sa_type=BigInteger, nullable=True)

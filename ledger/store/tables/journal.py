@@ -1,0 +1,77 @@
+"""What gateways write: receipts, in dense segments, priced by content-addressed terms."""
+
+from sqlmodel import Field, SQLModel
+
+from ledger.store.tables.columns import big, maybe_octets, octets
+
+
+class ReceiptRow(SQLModel, table=True):
+    """One charged call, signed. The shares it pays are a function of it and its terms, and are not stored."""
+
+    __tablename__ = "receipts"
+    gateway: bytes = octets(key=True)
+    seq: int = big(key=True)
+    call_id: bytes = octets(unique=True)
+    parent: bytes = octets()
+    lane: int = big()
+    consumer: bytes = octets()
+    terms: bytes = octets()
+    epoch: int = big()
+    calls: int = big()
+    input_tokens: int = big()
+    output_tokens: int = big()
+    ms: int = big()
+    byte_count: int = big()
+    fuel: int = big()
+    passed: int = big()
+    price: int = big()
+    charge: int = big()
+    end_reason: int = big()
+    ended_at: int = big()
+    request_digest: bytes = octets()
+    response_digest: bytes = octets()
+    digest: bytes = octets()
+    signature: bytes = octets()
+    extra: bytes | None = maybe_octets()
+
+
+class SegmentRow(SQLModel, table=True):
+    """One group commit: receipts first..last of a gateway, their count, their charges' sum, and a chained digest."""
+
+    __tablename__ = "segments"
+    gateway: bytes = octets(key=True)
+    first: int = big(key=True)
+    last: int = big()
+    count: int = big()
+    total: int = big()
+    digest: bytes = octets()
+    previous: bytes = octets()
+
+
+class TermsRow(SQLModel, table=True):
+    """The frozen bids of a route, by their keccak256."""
+
+    __tablename__ = "terms"
+    id: bytes = octets(key=True)
+    body: bytes = octets()
+
+
+class WatermarkRow(SQLModel, table=True):
+    """How far a gateway's journal has been posted, and put into batches. Its row lock serialises workers."""
+
+    __tablename__ = "watermarks"
+    gateway: bytes = octets(key=True)
+    lane: int = big(index=True)
+    posted_seq: int = big()
+    batched_seq: int = big()
+
+
+class QuarantineRow(SQLModel, table=True):
+    """A segment that is not what it says: posting stops before it, for that gateway only, until a person looks."""
+
+    __tablename__ = "quarantine"
+    gateway: bytes = octets(key=True)
+    first: int = big(key=True)
+    last: int = big()
+    reason: str = Field()
+    at: int = big()

