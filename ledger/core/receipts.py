@@ -141,7 +141,9 @@ def unpack_all(records: npt.NDArray[np.void]) -> list[Receipt]:
 
 def _receipts(body: bytes) -> Iterator[Receipt]:
     for row in RECORD.iter_unpack(body):
-        yield Receipt(*(row[:17] + (EndReason(row[17]),) + row[18:]))
+        values = list(row)
+        values[17] = EndReason(row[17])
+        yield Receipt(*values)
 
 
 def _packed(layout: struct.Struct, values: tuple[int | bytes, ...]) -> bytes:
