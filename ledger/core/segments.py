@@ -1,4 +1,4 @@
-"""Segments: what one group commit appended to a gateway's journal, chained so that no receipt can be slipped in or out."""
+"""Segments: what one group commit appended to a journal, chained so that no receipt can be slipped in or out."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from sqlmodel import SQLModel
 
-from ledger.store.tables.doors import ApiKeyRow, DepositRow, LeaseRow, VoucherRow
+from ledger.store.tables.doors import ApiKeyRow, CredentialRow, DepositRow, KeyAllowanceRow, LeaseRow, VoucherRow
 from ledger.store.tables.journal import QuarantineRow, ReceiptRow, SegmentRow, TermsRow, WatermarkRow
 from ledger.store.tables.mirrors import (
     BidRow,
@@ -43,9 +43,11 @@ __all__ = [
     "BookRow",
     "ClaimRow",
     "ConsumerRow",
+    "CredentialRow",
     "CursorRow",
     "DepositRow",
     "DocumentRow",
+    "KeyAllowanceRow",
     "LaneRow",
     "LeaseRow",
     "MeasurementRow",

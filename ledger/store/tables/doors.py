@@ -46,6 +46,27 @@ class ApiKeyRow(SQLModel, table=True):
     models: str | None = Field(default=None)
 
 
+class KeyAllowanceRow(SQLModel, table=True):
+    """The part of a key's budget one gateway may spend, and what it has spent, written with the receipts."""
+
+    __tablename__ = "key_allowances"
+    key: bytes = octets(key=True)
+    gateway: bytes = octets(key=True)
+    amount: int = big()
+    spent: int = big()
+
+
+class CredentialRow(SQLModel, table=True):
+    """What a provider's own server wants to see in a header, encrypted with a key only the gateways have."""
+
+    __tablename__ = "credentials"
+    provider: bytes = octets(key=True)
+    subject: bytes = octets(key=True)
+    nonce: bytes = octets()
+    sealed: bytes = octets()
+    at: int = big()
+
+
 class DepositRow(SQLModel, table=True):
     """A gasless deposit a consumer asked the gateway to relay: written before anyone is told."""
 
