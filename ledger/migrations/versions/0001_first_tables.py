@@ -351,7 +351,7 @@ def upgrade() -> None:
         "transactions",
         sa.Column("id", sa.LargeBinary(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("cause", sa.String(), nullable=False),
+        sa.Column("cause", sa.LargeBinary(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("reverses", sa.LargeBinary(), nullable=True),

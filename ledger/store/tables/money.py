@@ -20,7 +20,7 @@ class TransactionRow(SQLModel, table=True):
     __tablename__ = "transactions"
     id: bytes = octets(key=True)
     kind: str = Field()
-    cause: str = Field()
+    cause: bytes = octets()
     digest: bytes = octets()
     at: int = big()
     reverses: bytes | None = maybe_octets()

@@ -1,0 +1,73 @@
+"""Nodes of the cumulative trees, version by version: a batch writes only what it changed.
+
+The tree of batch n is, at each place, the newest node of a batch up to n; a place never written is the empty node.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from ledger.core.ids import Digest
+from ledger.store.driver import connection_of
+
+PAYOUT, DEBIT = 1, 2
+Place = tuple[int, int]
+"""Level (0 is the leaves) and place within it."""
+
+
+def at(session: Session, lane: int, tree: int, number: int, places: Iterable[Place]) -> dict[Place, Digest]:
+    """The nodes at these places as of a batch; places never written are left out."""
+    wanted = sorted(set(places))
+    rows = session.execute(
+        text(
+            "SELECT w.level, w.place, n.word FROM unnest(cast(:levels AS bigint[]), cast(:places AS bigint[])) "
+            "AS w(level, place) CROSS JOIN LATERAL (SELECT word FROM nodes WHERE lane = :lane AND tree = :tree "
+            "AND level = w.level AND place = w.place AND number <= :number ORDER BY number DESC LIMIT 1) n"
+        ),
+        {
+            "levels": [level for level, _ in wanted],
+            "places": [place for _, place in wanted],
+            "lane": lane,
+            "tree": tree,
+            "number": number,
+        },
+    )
+    return {(level, place): Digest(bytes(word)) for level, place, word in rows}
+
+
+def leaves(session: Session, lane: int, tree: int, number: int) -> list[tuple[int, int]]:
+    """Every leaf as of a batch: place and cumulative amount (the sum is the word's low 64 bits), by place."""
+    rows = session.execute(
+        text(
+            "SELECT DISTINCT ON (place) place, word FROM nodes WHERE lane = :lane AND tree = :tree AND level = 0 "
+            "AND number <= :number ORDER BY place, number DESC"
+        ),
+        {"lane": lane, "tree": tree, "number": number},
+    )
+    return [(place, int.from_bytes(bytes(word)[24:], "big")) for place, word in rows]
+
+
+def height(session: Session, lane: int, tree: int, number: int) -> int:
+    """How many levels above the leaves the tree has as of a batch."""
+    query = "SELECT coalesce(max(level), 0) FROM nodes WHERE lane = :lane AND tree = :tree AND number <= :number"
+    found = session.execute(text(query), {"lane": lane, "tree": tree, "number": number}).scalar_one()
+    return int(found)
+
+
+def write(session: Session, lane: int, tree: int, number: int, words: Mapping[Place, bytes]) -> None:
+    """Store what a batch changed."""
+    rows: Sequence[tuple[int, int, int, int, int, bytes]] = [
+        (lane, tree, level, place, number, bytes(word)) for (level, place), word in sorted(words.items())
+    ]
+    statement = "COPY nodes (lane, tree, level, place, number, word) FROM STDIN"
+    with connection_of(session).cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def drop(session: Session, lane: int, number: int) -> None:
+    """Forget the nodes of this batch and of all after it: it was voided."""
+    session.execute(
+        text("DELETE FROM nodes WHERE lane = :lane AND number >= :number"), {"lane": lane, "number": number}
+    )

@@ -1,0 +1,151 @@
+"""Receipts, read back as gateways wrote them: one at a time as values, or by the hundred thousand as records.
+
+Every column of a receipt but `extra` has a fixed width, so a binary COPY of them is an array: the length words of the
+COPY format are fields of `_COPIED`, and a chunk becomes records of `receipts.RECEIPT_DTYPE` without a loop over rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import sql
+from sqlmodel import Session, col, select
+
+from ledger.core.ids import Address, Digest
+from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt
+from ledger.store.driver import connection_of
+from ledger.store.tables import ReceiptRow
+
+Records = npt.NDArray[np.void]
+
+_WIDTHS = {
+    "call_id": 32,
+    "parent": 32,
+    "lane": 8,
+    "gateway": 20,
+    "seq": 8,
+    "consumer": 20,
+    "terms": 32,
+    "epoch": 8,
+    "calls": 8,
+    "input_tokens": 8,
+    "output_tokens": 8,
+    "ms": 8,
+    "byte_count": 8,
+    "fuel": 8,
+    "passed": 8,
+    "price": 8,
+    "charge": 8,
+    "end_reason": 8,
+    "ended_at": 8,
+    "request_digest": 32,
+    "response_digest": 32,
+    "digest": 32,
+}
+_COPIED = np.dtype(
+    [("columns", ">i2")]
+    + [
+        field
+        for name, width in _WIDTHS.items()
+        for field in ((f"{name}_size", ">i4"), (name, ">i8") if width == 8 else (name, "u1", (width,)))
+    ]
+)
+_HEADER, _TRAILER = 19, 2
+_METERS = ("calls", "input_tokens", "output_tokens", "ms", "byte_count", "fuel")
+_RENAMED = {"end": "end_reason"}
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A receipt with its digest, its signature, and what the gateway noted beside it."""
+
+    receipt: Receipt
+    digest: Digest
+    signature: bytes
+    extra: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive receipts of one gateway: their records, and the digests stored with them (n x 32)."""
+
+    records: Records
+    digests: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
+    """Receipts first..last of a gateway, in order; fewer if the journal has gaps, which the caller must notice."""
+    query = sql.SQL(
+        "COPY (SELECT {columns} FROM receipts WHERE gateway = {gateway} AND seq BETWEEN {first} AND {last} "
+        "ORDER BY seq) TO STDOUT (FORMAT BINARY)"
+    ).format(
+        columns=sql.SQL(", ").join(map(sql.Identifier, _WIDTHS)),
+        gateway=sql.Literal(bytes(gateway)),
+        first=sql.Literal(first),
+        last=sql.Literal(last),
+    )
+    with connection_of(session).cursor() as cursor, cursor.copy(query) as copy:
+        body = b"".join(copy)
+    rows = np.frombuffer(body, _COPIED, offset=_HEADER, count=(len(body) - _HEADER - _TRAILER) // _COPIED.itemsize)
+    return Chunk(_records(rows), np.ascontiguousarray(rows["digest"]))
+
+
+def _records(rows: npt.NDArray[np.void]) -> Records:
+    """Copied rows as receipt records."""
+    records = np.empty(len(rows), RECEIPT_DTYPE)
+    for name in RECEIPT_DTYPE.names or ():
+        if name == "units":
+            for place, meter in enumerate(_METERS):
+                records["units"][:, place] = rows[meter]
+        else:
+            records[name] = rows[_RENAMED.get(name, name)]
+    return records
+
+
+def by_call(session: Session, call: Digest) -> Signed | None:
+    """The receipt of a call, if it was charged."""
+    row = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == call)).first()
+    return _signed(row) if row else None
+
+
+def by_seq(session: Session, gateway: Address, seq: int) -> Signed | None:
+    """The receipt at a place in a gateway's journal."""
+    row = session.get(ReceiptRow, (gateway, seq))
+    return _signed(row) if row else None
+
+
+def children(session: Session, parent: Digest) -> list[Signed]:
+    """The receipts of a workflow's direct sub-calls, found beside their root: they precede it in its journal."""
+    root = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == parent)).first()
+    if root is None:
+        return []
+    near = select(ReceiptRow).where(
+        col(ReceiptRow.gateway) == root.gateway,
+        col(ReceiptRow.seq) < root.seq,
+        col(ReceiptRow.seq) >= root.seq - 64,
+        col(ReceiptRow.parent) == parent,
+    )
+    return [_signed(row) for row in session.exec(near.order_by(col(ReceiptRow.seq)))]
+
+
+def of_consumer(session: Session, consumer: Address, before: int | None = None, limit: int = 100) -> list[Signed]:
+    """A consumer's latest receipts, newest first; `before` (ms) pages back."""
+    query = select(ReceiptRow).where(col(ReceiptRow.consumer) == consumer)
+    if before is not None:
+        query = query.where(col(ReceiptRow.ended_at) < before)
+    rows: Sequence[ReceiptRow] = session.exec(query.order_by(col(ReceiptRow.ended_at).desc()).limit(limit)).all()
+    return [_signed(row) for row in rows]
+
+
+def _signed(row: ReceiptRow) -> Signed:
+    numbers = (row.calls, row.input_tokens, row.output_tokens, row.ms, row.byte_count, row.fuel)
+    receipt = Receipt(
+        *(Digest(row.call_id), Digest(row.parent), row.lane, Address(row.gateway), row.seq),
+        *(Address(row.consumer), Digest(row.terms), row.epoch, *numbers, row.passed, row.price, row.charge),
+        *(EndReason(row.end_reason), row.ended_at, Digest(row.request_digest), Digest(row.response_digest)),
+    )
+    return Signed(receipt, Digest(row.digest), row.signature, row.extra)
