@@ -27,7 +27,7 @@ class Alarm:
 
 def sound(session: Session, alarm: Alarm, now: int) -> None:
     """Record an alarm, or that a cleared one is back."""
-    row = {"id": alarm.id, "law": alarm.law, "message": alarm.message, "account": alarm.account}
+    row: dict[str, object] = {"id": alarm.id, "law": alarm.law, "message": alarm.message, "account": alarm.account}
     row |= {"receipt": alarm.receipt, "at": now, "cleared_at": None}
     again = {"message": alarm.message, "cleared_at": None}
     statement = insert(AlarmRow).values(row).on_conflict_do_update(index_elements=[col(AlarmRow.id)], set_=again)

@@ -34,8 +34,8 @@ def book(session: Session, transaction: Transaction) -> bool:
 
     Raises Rejected when an account would be overdrawn (L1); the caller's unit of work must then be rolled back.
     """
-    row = {"id": transaction.id, "kind": transaction.kind.value, "cause": transaction.cause, "at": transaction.at}
-    row |= {"digest": transaction.digest, "reverses": transaction.reverses}
+    row: dict[str, object] = {"id": transaction.id, "kind": transaction.kind.value, "cause": transaction.cause}
+    row |= {"digest": transaction.digest, "at": transaction.at, "reverses": transaction.reverses}
     made = session.execute(
         insert(TransactionRow).values(row).on_conflict_do_nothing().returning(col(TransactionRow.id))
     )

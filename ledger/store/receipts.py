@@ -142,10 +142,10 @@ def of_consumer(session: Session, consumer: Address, before: int | None = None, 
 
 
 def _signed(row: ReceiptRow) -> Signed:
-    numbers = (row.calls, row.input_tokens, row.output_tokens, row.ms, row.byte_count, row.fuel)
-    receipt = Receipt(
-        *(Digest(row.call_id), Digest(row.parent), row.lane, Address(row.gateway), row.seq),
-        *(Address(row.consumer), Digest(row.terms), row.epoch, *numbers, row.passed, row.price, row.charge),
-        *(EndReason(row.end_reason), row.ended_at, Digest(row.request_digest), Digest(row.response_digest)),
-    )
+    calls = Digest(row.call_id), Digest(row.parent)
+    use = row.calls, row.input_tokens, row.output_tokens, row.ms, row.byte_count, row.fuel
+    amounts = row.passed, row.price, row.charge
+    end = EndReason(row.end_reason), row.ended_at, Digest(row.request_digest), Digest(row.response_digest)
+    place = row.lane, Address(row.gateway), row.seq
+    receipt = Receipt(*calls, *place, Address(row.consumer), Digest(row.terms), row.epoch, *use, *amounts, *end)
     return Signed(receipt, Digest(row.digest), row.signature, row.extra)
