@@ -13,7 +13,7 @@ from psycopg import sql
 from sqlmodel import Session, col, select
 
 from ledger.core.ids import Address, Digest
-from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt
+from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt, struct_hash, unpack_all
 from ledger.store.driver import connection_of
 from ledger.store.tables import ReceiptRow
 
@@ -75,6 +75,41 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def part(self, start: int, stop: int) -> "Chunk":
+        """Receipts at places [start, stop) of the chunk."""
+        return Chunk(self.records[start:stop], self.digests[start:stop])
+
+    @property
+    def first(self) -> int:
+        """Sequence number of the first receipt; the chunk must not be empty."""
+        return int(self.records["seq"][0])
+
+    @property
+    def last(self) -> int:
+        """Sequence number of the last receipt."""
+        return int(self.records["seq"][-1])
+
+    @property
+    def charged(self) -> int:
+        """The sum of all charges, exact."""
+        return sum(self.records["charge"].tolist())
+
+    def digest_list(self) -> list[bytes]:
+        """The stored digests, in order."""
+        body = self.digests.tobytes()
+        return [body[at : at + 32] for at in range(0, len(body), 32)]
+
+    def terms_ids(self) -> set[Digest]:
+        """The terms these receipts name."""
+        return {Digest(bytes(row)) for row in np.unique(self.records["terms"], axis=0)} if len(self) else set()
+
+    def first_altered(self) -> int | None:
+        """The sequence number of the first receipt whose fields do not hash to its digest, if any."""
+        for receipt, digest in zip(unpack_all(self.records), self.digest_list(), strict=True):
+            if struct_hash(receipt) != digest:
+                return receipt.seq
+        return None
 
 
 def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
@@ -142,10 +177,27 @@ def of_consumer(session: Session, consumer: Address, before: int | None = None, 
 
 
 def _signed(row: ReceiptRow) -> Signed:
-    calls = Digest(row.call_id), Digest(row.parent)
-    use = row.calls, row.input_tokens, row.output_tokens, row.ms, row.byte_count, row.fuel
-    amounts = row.passed, row.price, row.charge
-    end = EndReason(row.end_reason), row.ended_at, Digest(row.request_digest), Digest(row.response_digest)
-    place = row.lane, Address(row.gateway), row.seq
-    receipt = Receipt(*calls, *place, Address(row.consumer), Digest(row.terms), row.epoch, *use, *amounts, *end)
+    receipt = Receipt(
+        call_id=Digest(row.call_id),
+        parent=Digest(row.parent),
+        lane=row.lane,
+        gateway=Address(row.gateway),
+        seq=row.seq,
+        consumer=Address(row.consumer),
+        terms=Digest(row.terms),
+        epoch=row.epoch,
+        calls=row.calls,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        ms=row.ms,
+        byte_count=row.byte_count,
+        fuel=row.fuel,
+        passed=row.passed,
+        price=row.price,
+        charge=row.charge,
+        end=EndReason(row.end_reason),
+        ended_at=row.ended_at,
+        request_digest=Digest(row.request_digest),
+        response_digest=Digest(row.response_digest),
+    )
     return Signed(receipt, Digest(row.digest), row.signature, row.extra)

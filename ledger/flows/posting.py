@@ -1,0 +1,103 @@
+"""Posting: what gateways wrote becomes money. A chunk of receipts, one balanced transaction, one step of the watermark.
+
+A receipt's shares are a function of it and its terms, so nothing is stored per receipt. A segment that is not what it
+says (a gap, another digest, another sum, a price its terms do not give) is quarantined whole: its gateway waits there
+for a person, other gateways go on.
+"""
+
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from ledger.core import movements, segments, shares
+from ledger.core.errors import Conflict, Rejected
+from ledger.core.ids import Address, Digest, to_hex
+from ledger.core.segments import Segment
+from ledger.store import journal, receipts, terms, watermarks
+from ledger.store import segments as segment_store
+from ledger.store.receipts import Chunk
+
+
+def due(session: Session, lane: int) -> list[Address]:
+    """Gateways of a lane with receipts to post, the longest queue first."""
+    return [gateway for gateway, _ in segment_store.pending(session, lane)]
+
+
+def post_chunk(session: Session, gateway: Address, limit: int, now: int) -> int:
+    """Post the next segments of a gateway, about `limit` receipts, as one transaction. Returns how many receipts.
+
+    0 when there is nothing to post, another worker is at it, or the next segment is quarantined.
+    """
+    mark = watermarks.take(session, gateway)
+    if mark is None:
+        return 0
+    queue = segment_store.after(session, gateway, mark.posted_seq, limit)
+    if not queue or _is_quarantined(session, gateway, mark.posted_seq + 1):
+        return 0
+    chunk = receipts.chunk(session, gateway, mark.posted_seq + 1, queue[-1].last)
+    sound, fault = _sound(session, mark.posted_seq, queue, chunk)
+    if not sound:
+        segment_store.quarantine(session, queue[0], fault, now)
+        return 0
+    chunk = chunk.part(0, sound[-1].last - mark.posted_seq)
+    try:
+        added = shares.add_up(chunk.records, terms.get(session, chunk.terms_ids()))
+    except (Rejected, Conflict) as error:
+        return _one_by_one(session, gateway, sound, error, limit, now)
+    cause = movements.chunk_cause(gateway, sound[0].first, sound[-1].last)
+    if added.charged:
+        journal.book(session, movements.charge(cause, added.spent, added.earned, now))
+    watermarks.advance_posted(session, gateway, sound[-1].last)
+    return len(chunk)
+
+
+def _sound(session: Session, posted: int, queue: Sequence[Segment], chunk: Chunk) -> tuple[list[Segment], str]:
+    """The leading segments that are what they say, and what is wrong with the next one."""
+    before = segment_store.before(session, queue[0].gateway, queue[0].first)
+    previous = before.digest if before else Digest(bytes(32))
+    good: list[Segment] = []
+    at = posted
+    for segment in queue:
+        part = chunk.part(segment.first - posted - 1, segment.last - posted)
+        fault = _fault(segment, at, previous, part)
+        if fault:
+            return good, fault
+        good.append(segment)
+        at, previous = segment.last, segment.digest
+    return good, ""
+
+
+def _fault(segment: Segment, at: int, previous: Digest, part: Chunk) -> str:
+    """What is wrong with a segment that should follow receipt `at`; empty when nothing is."""
+    if segment.first != at + 1:
+        return f"segment starts at {segment.first}, after receipt {at}"
+    if segment.previous != previous:
+        return "segment does not follow the one before it"
+    if len(part) != segment.count or part.first != segment.first or part.last != segment.last:
+        return f"segment says {segment.count} receipts, the journal has {len(part)}"
+    if part.charged != segment.total:
+        return f"segment says {segment.total} atoms, its receipts charge {part.charged}"
+    resealed = segments.seal(segment.gateway, segment.first, part.digest_list(), part.charged, previous)
+    if resealed.digest != segment.digest:
+        return "segment's digest is not that of its receipts"
+    wrong = part.first_altered()
+    return f"receipt {wrong} is not what its digest says" if wrong is not None else ""
+
+
+def _one_by_one(
+    session: Session, gateway: Address, queue: Sequence[Segment], error: Rejected | Conflict, limit: int, now: int
+) -> int:
+    """A chunk holds a receipt its terms do not give: quarantine its segment, post what comes before it."""
+    if len(queue) == 1:
+        segment_store.quarantine(session, queue[0], error.message, now)
+        return 0
+    return post_chunk(session, gateway, min(limit - 1, queue[-2].last - queue[0].first + 1), now)
+
+
+def _is_quarantined(session: Session, gateway: Address, first: int) -> bool:
+    return any(g == gateway and at == first for g, at, _ in segment_store.quarantined(session))
+
+
+def describe(gateway: Address, posted: int) -> str:
+    """One line for the worker's log."""
+    return f"posted {posted} receipts of gateway {to_hex(gateway)}"

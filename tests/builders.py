@@ -1,0 +1,120 @@
+"""What tests are made of: say what matters, the rest is sensible. Nothing here is random."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sqlmodel import Session
+
+from ledger.core import movements
+from ledger.core.bids import Line, Role, Terms, encode, ordered, terms_id
+from ledger.core.ids import ZERO_DIGEST, Address, Digest, call_id
+from ledger.core.meters import Rates, Units
+from ledger.core.pricing import price
+from ledger.core.receipts import EndReason, Receipt, fields, struct_hash
+from ledger.core.segments import Segment, seal
+from ledger.core.typed_data import Domain, Signer, signing_digest
+from ledger.store import journal, terms, watermarks
+from ledger.store.driver import connection_of
+from ledger.store.segments import latest
+
+LANE = 1
+GATEWAY = Signer(b"\x01" * 32)
+OTHER_GATEWAY = Signer(b"\x02" * 32)
+DOMAIN = Domain(31337)
+_COLUMNS = (
+    "call_id, parent, lane, gateway, seq, consumer, terms, epoch, calls, input_tokens, output_tokens, ms, byte_count, "
+    "fuel, passed, price, charge, end_reason, ended_at, request_digest, response_digest, digest, signature, extra"
+)
+
+
+def an_address(number: int) -> Address:
+    """The address of party `number`."""
+    return Address(bytes(12) + (0xA0_0000_0000 + number).to_bytes(8, "big"))
+
+
+ALICE, BOB = an_address(1), an_address(2)
+MAKER, COMPUTE, OPERATOR, TREASURY = an_address(11), an_address(12), an_address(13), an_address(14)
+A_CALL = Units(call=1, input_token=120, output_token=40)
+ASKS: Rates = (0, 100_000_000, 400_000_000, 0, 0, 0)
+
+
+def some_terms(subject: int = 1, asks: Rates = ASKS, lines: Iterable[Line] | None = None) -> Terms:
+    """A model's terms: a maker's ratio, a node's asks, the gateway's and the protocol's ratios."""
+    usual = [
+        Line(MAKER, Role.maker, 100_000),
+        Line(COMPUTE, Role.compute, 0, asks),
+        Line(OPERATOR, Role.gateway, 10_000),
+        Line(TREASURY, Role.protocol, 20_000),
+    ]
+    return Terms(Digest(subject.to_bytes(32, "big")), ordered(list(usual if lines is None else lines)))
+
+
+def a_receipt(
+    number: int,
+    of: Terms | None = None,
+    *,
+    consumer: Address = ALICE,
+    gateway: Address = GATEWAY.address,
+    seq: int | None = None,
+    units: Units = A_CALL,
+    parent: Digest = ZERO_DIGEST,
+    passed: int = 0,
+    lane: int = LANE,
+    ended_at: int = 1_000,
+) -> Receipt:
+    """Call `number` of a consumer, priced by its terms. `seq` is `number` unless said otherwise."""
+    named = of or some_terms()
+    due = price(named, units, passed)
+    return Receipt(
+        call_id=call_id(consumer, b"call %d" % number),
+        parent=parent,
+        lane=lane,
+        gateway=gateway,
+        seq=number if seq is None else seq,
+        consumer=consumer,
+        terms=terms_id(encode(named)),
+        epoch=0,
+        calls=units.call,
+        input_tokens=units.input_token,
+        output_tokens=units.output_token,
+        ms=units.ms,
+        byte_count=units.byte,
+        fuel=units.fuel,
+        passed=passed,
+        price=due.price,
+        charge=due.charge,
+        end=EndReason.normal,
+        ended_at=ended_at,
+    )
+
+
+def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (), signer: Signer = GATEWAY) -> Segment:
+    """Append receipts to the signer's journal as one segment, numbered densely after the last, and store the terms."""
+    for body in map(encode, of or [some_terms()]):
+        terms.put(session, body)
+    watermarks.ensure(session, signer.address, receipts[0].lane)
+    before = latest(session, signer.address)
+    first, previous = (before.last + 1, before.digest) if before else (1, ZERO_DIGEST)
+    placed = [replace(r, gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
+    digests = [struct_hash(receipt) for receipt in placed]
+    segment = seal(signer.address, first, digests, sum(r.charge for r in placed), previous)
+    with connection_of(session).cursor() as cursor:
+        with cursor.copy(f"COPY receipts ({_COLUMNS}) FROM STDIN".encode()) as copy:
+            for receipt, digest in zip(placed, digests, strict=True):
+                row = tuple(int(f) if isinstance(f, int) else f for f in fields(receipt))
+                copy.write_row((*row, digest, signer.sign(signing_digest(DOMAIN, digest)), None))
+        cursor.execute(
+            "INSERT INTO segments (gateway, first, last, count, total, digest, previous) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            (signer.address, first, segment.last, segment.count, segment.total, segment.digest, previous),
+        )
+    return segment
+
+
+def fund(
+    session: Session, consumer: Address, amount: int, gateway: Address = GATEWAY.address, *, number: int = 1
+) -> None:
+    """A consumer deposits and leases all of it to a gateway."""
+    cause = consumer + gateway + number.to_bytes(4, "big")
+    journal.book(session, movements.deposit(cause, consumer, amount, at=0))
+    journal.book(session, movements.lease(cause, consumer, gateway, amount, at=0))
