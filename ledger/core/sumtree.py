@@ -10,7 +10,7 @@ This page is plain; `kernels.sumtree` builds the same levels at a million leaves
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +20,8 @@ from ledger.core.keccak import keccak256
 
 Word: TypeAlias = bytes
 """32 bytes: 24 of hash, 8 of sum."""
+Place: TypeAlias = tuple[int, int]
+"""Level (0 is the leaves) and position within it."""
 
 ZERO: Word = bytes(32)
 PAYOUT_TAG, DEBIT_TAG, RECEIPT_TAG, LINE_TAG = 1, 2, 3, 4
@@ -181,6 +183,38 @@ def range_root(words: Sequence[Word], start: int, height: int, proof: Sequence[W
     if len(nodes) != 1 or start or siblings:
         raise Rejected("the range does not fit its proof", nodes=len(nodes), left_over=len(siblings))
     return nodes[0]
+
+
+def height_for(size: int) -> int:
+    """The height of the least tree with this many positions."""
+    return max(size - 1, 0).bit_length()
+
+
+def read_places(changes: Iterable[int], old_height: int) -> tuple[int, set[Place]]:
+    """The new height, and the nodes to read before `rehash`: the siblings of every changed path, and the old root."""
+    indexes = set(changes)
+    height = max([old_height, *(height_for(index + 1) for index in indexes)])
+    places = {(level, (index >> level) ^ 1) for index in indexes for level in range(height)}
+    places |= {(level, 1) for level in range(old_height, height)}
+    return height, places | ({(old_height, 0)} if height > old_height else set())
+
+
+def rehash(changes: Mapping[int, Word], old_height: int, height: int, known: Mapping[Place, Word]) -> dict[Place, Word]:
+    """Every node a change of leaves writes, root at (height, 0), for a tree that lives in a store.
+
+    `known` are the nodes at `read_places`; places that were never written are left out and count as empty.
+    """
+    written: dict[Place, Word] = {(0, index): word for index, word in changes.items()}
+
+    def at(level: int, position: int) -> Word:
+        return written.get((level, position)) or known.get((level, position)) or EMPTY[level]
+
+    dirty = set(changes)
+    for level in range(1, height + 1):
+        dirty = {index >> 1 for index in dirty} | ({0} if level > old_height else set())
+        for index in dirty:
+            written[level, index] = parent(at(level - 1, 2 * index), at(level - 1, 2 * index + 1))
+    return written
 
 
 def _above(nodes: Sequence[Word], level: int) -> tuple[Word, ...]:
