@@ -1,0 +1,192 @@
+"""What the chain says happened, as values. `ledger.chain` decodes logs into these; flows act on them.
+
+Amounts are atoms, times are seconds, indices start at 1. A log's id is (chain, transaction, index in its block).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ledger.core.bids import Bid, Role
+from ledger.core.ids import Address, Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's number, hash and timestamp (seconds)."""
+
+    number: int
+    hash: Digest
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOpened:
+    """A lane exists."""
+
+    lane: int
+    operator: Address
+    window: int
+    answer_time: int
+    bond: int
+
+
+@dataclass(frozen=True, slots=True)
+class BondChanged:
+    """A lane's bond is this much now."""
+
+    lane: int
+    bond: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneActive:
+    """A lane was paused or resumed."""
+
+    lane: int
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeySet:
+    """`key` may (or may no longer) sign as `account`."""
+
+    account: Address
+    key: Address
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deposited:
+    """`amount` more is spendable by `account`, whose place in the debit tree is `index`."""
+
+    lane: int
+    account: Address
+    index: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Batch `id` of the lane is posted; its window runs."""
+
+    lane: int
+    id: int
+    header_hash: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Finalized:
+    """Batch `id` of the lane is final."""
+
+    lane: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """Batch `id` of the lane and all after it are void."""
+
+    lane: int
+    id: int
+    accuser: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """`amount` was paid to `payee` at `index`."""
+
+    lane: int
+    index: int
+    payee: Address
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawRequested:
+    """`account` asked to leave; it must not be served from here on."""
+
+    lane: int
+    account: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """`account` left with `amount`; `escaped` when by the escape exit."""
+
+    lane: int
+    account: Address
+    amount: int
+    escaped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PayeeRegistered:
+    """`payee` has place `index` in every payout tree."""
+
+    index: int
+    payee: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRegistered:
+    """A model (its id is the sha256 in its CID) has an owner, parents and terms of lineage."""
+
+    id: Digest
+    owner: Address
+    parents: tuple[Digest, ...]
+    terms: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BidPlaced:
+    """A party bids in a role on a subject, for epochs [first, until)."""
+
+    subject: Digest
+    role: Role
+    party: Address
+    bid: Bid
+    first: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class StakeChanged:
+    """What a party has at stake, what is leaving, and from when it may leave."""
+
+    party: Address
+    active: int
+    unbonding: int
+    release_at: int
+
+
+Event: TypeAlias = (
+    LaneOpened
+    | BondChanged
+    | LaneActive
+    | SessionKeySet
+    | Deposited
+    | Committed
+    | Finalized
+    | Voided
+    | Claimed
+    | WithdrawRequested
+    | Withdrawn
+    | PayeeRegistered
+    | ModelRegistered
+    | BidPlaced
+    | StakeChanged
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """An event and where it stands: its block, its transaction's hash, its index in the block."""
+
+    event: Event
+    block: int
+    transaction: Digest
+    index: int
+    timestamp: int
+    """The block's timestamp, in seconds."""
