@@ -1,54 +1,12 @@
 """Chain transactions the ledger intends: purpose, nonce and signed bytes are stored before anything is broadcast."""
 
-from dataclasses import dataclass
-from enum import Enum
-
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.ids import Address, Digest
+from ledger.core.transmissions import Attempt, Status, Transmission
 from ledger.store.tables import AttemptRow, TransmissionRow
-
-
-class Status(Enum):
-    """Signed, then mined, then confirmed; or mined and failed. A reorganisation takes mined back to signed."""
-
-    signed = "signed"
-    mined = "mined"
-    confirmed = "confirmed"
-    failed = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Transmission:
-    """One intended transaction; `id` comes from its purpose, so an intention exists once."""
-
-    id: Digest
-    purpose: str
-    sender: Address
-    nonce: int
-    target: Address
-    data: bytes
-    gas: int
-    status: Status
-    created_at: int
-    sent_at: int | None = None
-    mined_hash: Digest | None = None
-    block: int | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The signed bytes of a transmission at one fee (wei per gas)."""
-
-    transmission: Digest
-    ordinal: int
-    raw: bytes
-    hash: Digest
-    fee: int
-    signed_at: int
 
 
 def lock_sender(session: Session, sender: Address) -> None:
@@ -69,22 +27,26 @@ def get(session: Session, purpose_id: Digest) -> Transmission | None:
     return _value(row) if row else None
 
 
-def store(session: Session, transmission: Transmission, attempt: Attempt) -> bool:
-    """Store an intention with its first signed bytes. False when it was already intended."""
-    made = session.execute(
-        insert(TransmissionRow)
-        .values(
-            **{name: getattr(transmission, name) for name in ("id", "purpose", "sender", "nonce", "target", "data")},
-            gas=transmission.gas,
-            status=transmission.status.value,
-            created_at=transmission.created_at,
-        )
-        .on_conflict_do_nothing()
-        .returning(col(TransmissionRow.id))
-    ).first()
-    if made is not None:
-        add_attempt(session, attempt)
-    return made is not None
+def take(session: Session, purpose_id: Digest) -> Transmission | None:
+    """Lock an intention until the transaction ends; None when another worker holds it, or it is none."""
+    query = select(TransmissionRow).where(col(TransmissionRow.id) == purpose_id).with_for_update(skip_locked=True)
+    row = session.exec(query.execution_options(populate_existing=True)).first()
+    return _value(row) if row else None
+
+
+def intend(session: Session, transmission: Transmission) -> bool:
+    """Store an intention. False when it was intended before."""
+    names = ("id", "purpose", "sender", "target", "data", "created_at")
+    row = {name: getattr(transmission, name) for name in names} | {"status": Status.intended.value}
+    made = insert(TransmissionRow).values(row).on_conflict_do_nothing().returning(col(TransmissionRow.id))
+    return session.execute(made).first() is not None
+
+
+def set_signed(session: Session, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
+    """Give an intention its nonce and its first signed bytes, together."""
+    what = "status = 'signed', nonce = :nonce, gas = :gas"
+    _update(session, purpose_id, what, nonce=nonce, gas=gas)
+    add_attempt(session, attempt)
 
 
 def add_attempt(session: Session, attempt: Attempt) -> None:
@@ -102,9 +64,16 @@ def attempts(session: Session, purpose_id: Digest) -> list[Attempt]:
     ]
 
 
-def open_ones(session: Session) -> list[Transmission]:
-    """Intentions the chain has not confirmed, by sender and nonce: the order in which they can be mined."""
-    query = select(TransmissionRow).where(col(TransmissionRow.status).in_(("signed", "mined")))
+def intended(session: Session) -> list[Transmission]:
+    """Intentions without a nonce, in the order they were made."""
+    query = select(TransmissionRow).where(col(TransmissionRow.status) == Status.intended.value)
+    rows = session.exec(query.order_by(col(TransmissionRow.created_at), col(TransmissionRow.id)))
+    return [_value(row) for row in rows]
+
+
+def under_way(session: Session) -> list[Transmission]:
+    """Signed intentions the chain has not confirmed, in the order in which they can be mined."""
+    query = select(TransmissionRow).where(col(TransmissionRow.status).in_((Status.signed.value, Status.mined.value)))
     rows = session.exec(query.order_by(col(TransmissionRow.sender), col(TransmissionRow.nonce)))
     return [_value(row) for row in rows]
 
@@ -112,7 +81,8 @@ def open_ones(session: Session) -> list[Transmission]:
 def confirmed_since(session: Session, block: int) -> list[Transmission]:
     """Confirmed intentions mined at or after a block: the ones a deep reorganisation could undo."""
     query = select(TransmissionRow).where(
-        col(TransmissionRow.status).in_(("confirmed", "failed")), col(TransmissionRow.block) >= block
+        col(TransmissionRow.status).in_((Status.confirmed.value, Status.failed.value)),
+        col(TransmissionRow.block) >= block,
     )
     return [_value(row) for row in session.exec(query.order_by(col(TransmissionRow.nonce)))]
 
@@ -141,7 +111,17 @@ def _update(session: Session, purpose_id: Digest, what: str, **values: object) -
 
 def _value(row: TransmissionRow) -> Transmission:
     return Transmission(
-        *(Digest(row.id), row.purpose, Address(row.sender), row.nonce, Address(row.target), row.data, row.gas),
-        *(Status(row.status), row.created_at, row.sent_at),
-        *(Digest(row.mined_hash) if row.mined_hash else None, row.block, row.error),
+        id=Digest(row.id),
+        purpose=row.purpose,
+        sender=Address(row.sender),
+        target=Address(row.target),
+        data=row.data,
+        status=Status(row.status),
+        created_at=row.created_at,
+        nonce=row.nonce,
+        gas=row.gas,
+        sent_at=row.sent_at,
+        mined_hash=Digest(row.mined_hash) if row.mined_hash else None,
+        block=row.block,
+        error=row.error,
     )

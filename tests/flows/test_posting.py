@@ -71,9 +71,10 @@ def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
     done: list[int] = []
 
     def work() -> None:
-        for _ in range(40):
+        while sum(done) < 80:
             with unit_of_work(engine) as session:
-                done.append(posting.post_chunk(session, b.GATEWAY.address, 4, now=5))
+                posted = posting.post_chunk(session, b.GATEWAY.address, 4, now=5)
+            done.append(posted)
 
     threads = [Thread(target=work) for _ in range(2)]
     for thread in threads:

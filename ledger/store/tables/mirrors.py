@@ -2,7 +2,7 @@
 
 from sqlmodel import Field, SQLModel
 
-from ledger.store.tables.columns import big, maybe_big, octets
+from ledger.store.tables.columns import big, maybe_big, maybe_octets, octets
 
 
 class CursorRow(SQLModel, table=True):
@@ -113,3 +113,20 @@ class ClaimRow(SQLModel, table=True):
     payee_index: int = big(key=True)
     payee: bytes = octets()
     claimed: int = big()
+
+
+class EventRow(SQLModel, table=True):
+    """An indexed log and the transaction it booked, so that a reorganisation can be undone.
+
+    `place` is the log's index in its block. `booked` is the last transaction booked for it; `generation` counts how
+    often the same log came back after it had been undone.
+    """
+
+    __tablename__ = "events"
+    transaction: bytes = octets(key=True)
+    place: int = big(key=True)
+    block: int = big(index=True)
+    kind: str = Field()
+    generation: int = big()
+    standing: bool = Field(default=True)
+    booked: bytes | None = maybe_octets()

@@ -1,5 +1,6 @@
 """From posted receipts to the chain: batches, what proves them, and the transactions that carry them."""
 
+from sqlalchemy import UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from ledger.store.tables.columns import big, maybe_big, maybe_octets, octets
@@ -30,8 +31,6 @@ class BatchRow(SQLModel, table=True):
     epoch: int = big()
     total: int = big()
     cumulative: int = big()
-    payees: int = big()
-    consumers: int = big()
     built_at: int = big()
     posted_at: int | None = maybe_big()
     final_at: int | None = maybe_big()
@@ -47,6 +46,17 @@ class BatchRangeRow(SQLModel, table=True):
     gateway: bytes = octets(key=True)
     first: int = big()
     count: int = big()
+
+
+class BatchShareRow(SQLModel, table=True):
+    """What a batch pays a payee in a role."""
+
+    __tablename__ = "batch_shares"
+    lane: int = big(key=True)
+    number: int = big(key=True)
+    payee: bytes = octets(key=True)
+    role: int = big(key=True)
+    amount: int = big()
 
 
 class BatchFilePartRow(SQLModel, table=True):
@@ -78,14 +88,15 @@ class TransmissionRow(SQLModel, table=True):
     """A chain transaction the ledger intends: one nonce, one purpose, whatever happens to its broadcasts."""
 
     __tablename__ = "transmissions"
+    __table_args__ = (UniqueConstraint("sender", "nonce", name="one_use_of_a_nonce"),)
     id: bytes = octets(key=True)
     purpose: str = Field()
     sender: bytes = octets()
-    nonce: int = big()
+    nonce: int | None = maybe_big()
     target: bytes = octets()
     data: bytes = octets()
-    gas: int = big()
-    status: str = Field(index=True, description="signed, mined, confirmed, failed, abandoned")
+    gas: int | None = maybe_big()
+    status: str = Field(index=True, description="core.transmissions.Status")
     created_at: int = big()
     sent_at: int | None = maybe_big()
     mined_hash: bytes | None = maybe_octets()

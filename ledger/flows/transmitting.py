@@ -1,0 +1,105 @@
+"""Transmitting: intentions become chain transactions. Signed bytes are stored and committed before they are sent.
+
+Whatever the node answers, the chain decides: each review looks at what is in blocks, and sends, replaces or notes
+accordingly. Sending twice is harmless, because the bytes and their nonce never change.
+"""
+
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from ledger.core.errors import Rejected, Unavailable
+from ledger.core.ids import Address, Digest
+from ledger.core.transmissions import Attempt, Mined, Policy, Seen, Status, Step, Transmission, Wire, next_step, raised
+from ledger.store import transmissions
+
+
+def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest | None:
+    """Give the sender's oldest intention its nonce and its first signed bytes. Returns its id, None if none waits.
+
+    An intention the contract would refuse gets no nonce: it has failed, with the contract's words.
+    """
+    transmissions.lock_sender(session, sender)
+    waiting = [t for t in transmissions.intended(session) if t.sender == sender]
+    if not waiting:
+        return None
+    first = waiting[0]
+    try:
+        gas = wire.gas(sender, first.target, first.data)
+    except Rejected as refused:
+        transmissions.set_status(session, first.id, Status.failed, error=refused.message)
+        return first.id
+    nonce, fee = transmissions.next_nonce(session, sender, wire.nonces(sender)), wire.fee()
+    raw, hashed = wire.sign(first.target, first.data, nonce, gas, fee)
+    transmissions.set_signed(session, first.id, nonce, gas, Attempt(first.id, 0, raw, hashed, fee, now))
+    return first.id
+
+
+def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: Policy) -> Step:
+    """Look at a signed intention and do what is next: send it, replace it, or note what the chain says."""
+    found = transmissions.take(session, purpose_id)
+    if found is None or found.status not in (Status.signed, Status.mined):
+        return Step.wait
+    attempts = transmissions.attempts(session, purpose_id)
+    seen = _look(wire, found.sender, attempts, policy.confirmations)
+    step = next_step(found, attempts, seen, now, policy)
+    if step is Step.broadcast:
+        _send(wire, attempts)
+        transmissions.set_sent(session, purpose_id, now)
+    elif step is Step.replace:
+        _replace(session, wire, found, attempts, now, policy)
+    elif step is not Step.wait:
+        _note(session, found, step, seen.mined)
+    return step
+
+
+def under_way(session: Session) -> list[Digest]:
+    """Intentions to review, in the order they can be mined."""
+    return [found.id for found in transmissions.under_way(session)]
+
+
+def _look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int) -> Seen:
+    """One look at the chain. The tip is read first: what is found afterwards is at least as new."""
+    tip = wire.block()
+    if tip is None:
+        raise Unavailable("the chain has no block")
+    mined = next(filter(None, (wire.mined(attempt.hash) for attempt in reversed(attempts))), None)
+    settled = wire.nonces(sender, max(tip.number - confirmations, 0))
+    return Seen(tip.number, mined, wire.nonces(sender), settled)
+
+
+def _send(wire: Wire, attempts: Sequence[Attempt]) -> None:
+    """Hand over the newest bytes, or any older ones the node prefers to keep."""
+    refused: Rejected | None = None
+    for attempt in reversed(attempts):
+        try:
+            return wire.send_raw(attempt.raw)
+        except Rejected as error:
+            refused = error
+    assert refused is not None, "there is at least one attempt"
+    raise Unavailable(f"the node takes none of {len(attempts)} attempts: {refused.message}") from refused
+
+
+def _replace(
+    session: Session, wire: Wire, found: Transmission, attempts: Sequence[Attempt], now: int, policy: Policy
+) -> None:
+    """Sign the same nonce at a higher fee; the next review sends it, after this has been committed."""
+    assert found.nonce is not None, "it has been signed"
+    assert found.gas is not None, "it has been signed"
+    fee = min(raised(attempts[-1].fee, wire.fee()), policy.max_fee)
+    raw, hashed = wire.sign(found.target, found.data, found.nonce, found.gas, fee)
+    transmissions.add_attempt(session, Attempt(found.id, len(attempts), raw, hashed, fee, now))
+
+
+def _note(session: Session, found: Transmission, step: Step, mined: Mined | None) -> None:
+    hashed, block = (mined.hash, mined.block) if mined else (None, None)
+    if step is Step.note_mined:
+        transmissions.set_status(session, found.id, Status.mined, hashed, block)
+    elif step is Step.note_gone:
+        transmissions.set_status(session, found.id, Status.signed)
+    elif step is Step.note_confirmed:
+        transmissions.set_status(session, found.id, Status.confirmed, hashed, block)
+    elif step is Step.note_failed:
+        transmissions.set_status(session, found.id, Status.failed, hashed, block, "it reverted on chain")
+    else:
+        transmissions.set_status(session, found.id, Status.lost, error=f"nonce {found.nonce} was used by another")

@@ -1,0 +1,24 @@
+"""Registered models, as the chain has them."""
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col
+
+from ledger.core.events import ModelRegistered
+from ledger.core.ids import Address, Digest
+from ledger.store.tables import ModelRow
+
+
+def put(session: Session, model: ModelRegistered, block: int) -> None:
+    """Mirror a registration, or a transfer to another owner."""
+    row: dict[str, object] = {"id": model.id, "owner": model.owner, "terms": model.terms, "block": block}
+    row |= {"parents": b"".join(model.parents)}
+    session.execute(insert(ModelRow).values(row).on_conflict_do_update(index_elements=[col(ModelRow.id)], set_=row))
+
+
+def get(session: Session, model: Digest) -> ModelRegistered | None:
+    """A model's registration."""
+    row = session.get(ModelRow, model, populate_existing=True)
+    if row is None:
+        return None
+    parents = tuple(Digest(row.parents[at : at + 32]) for at in range(0, len(row.parents), 32))
+    return ModelRegistered(Digest(row.id), Address(row.owner), parents, Digest(row.terms))
