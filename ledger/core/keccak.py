@@ -7,7 +7,7 @@ from typing import NewType
 Digest = NewType("Digest", bytes)
 
 try:
-    from sha3 import keccak_256 as _keccak_256  # type: ignore[import-untyped]
+    from sha3 import keccak_256 as _keccak_256
 
     def keccak256(*parts: bytes) -> Digest:
         """Keccak-256 of the parts laid end to end."""
