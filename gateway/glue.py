@@ -1,0 +1,197 @@
+"""Glue: a weaver's own WebAssembly between the models of a workflow. JSON in, JSON out, and nothing else.
+
+A module exports its `memory`, `alloc(size) -> pointer`, and functions `(pointer, length) -> pointer << 32 | length`. It
+may import one function, `tollway.fail(pointer, length)`, to end its run and say why: there is no clock, no network, no
+file and no chance in it, so the same module on the same input burns the same fuel and answers the same bytes all over.
+Every run has an instance and a memory of its own. Fuel is the meter and the trap, and counts bulk copies by the byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wasmtime import (
+    Config,
+    Engine,
+    ExportType,
+    Func,
+    FuncType,
+    ImportType,
+    Instance,
+    Memory,
+    MemoryType,
+    Module,
+    Store,
+    Trap,
+    ValType,
+    WasmtimeError,
+)
+
+from ledger.core.documents import Json
+from ledger.core.errors import Rejected
+
+MAX_MODULE_BYTES: Final = 256 * 1024
+MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
+MAX_OUTPUT_BYTES: Final = 1024 * 1024
+MAX_FUEL: Final = 50_000_000
+"""About a tenth of a second of one core: no workflow can hold the gateway longer than that with one node."""
+MAX_REASON_BYTES: Final = 200
+KEPT_MODULES: Final = 256
+
+_I32, _I64 = ValType.i32(), ValType.i64()
+
+
+class GlueError(Rejected):
+    """A glue run that ended without an answer. `fuel` is what it burnt all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a run answered, and the fuel it burnt: the `fuel` meter of the root call."""
+
+    output: Json
+    fuel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Glue:
+    """A compiled module and the shapes of its exports."""
+
+    module: Module
+    shapes: Mapping[str, str]
+
+
+class Workshop:
+    """Compiled modules by digest, and the engine that runs them. Safe to use from several threads."""
+
+    def __init__(self, kept: int = KEPT_MODULES) -> None:
+        self._engine = Engine(_config())
+        self._modules: OrderedDict[bytes, Glue] = OrderedDict()
+        self._kept = kept
+
+    def load(self, body: bytes) -> Glue:
+        """The compiled glue of these bytes. Rejected when it is none, is too large, or wants what there is not."""
+        digest = hashlib.sha256(body).digest()
+        module = self._modules.get(digest)
+        if module is None:
+            module = self._compiled(body)
+            self._modules[digest] = module
+            while len(self._modules) > self._kept:
+                self._modules.popitem(last=False)
+        return module
+
+    def check(self, body: bytes, exports: frozenset[str] = frozenset()) -> None:
+        """Rejected unless the module can be glue and has these exports of the right shape."""
+        shapes = self.load(body).shapes
+        wanted = {"memory": "memory", "alloc": "(i32) -> (i32)"} | dict.fromkeys(exports, "(i32, i32) -> (i64)")
+        for name, shape in wanted.items():
+            if shapes.get(name) != shape:
+                raise Rejected(f"glue must export {name!r} as {shape}, not {shapes.get(name)}", export=name)
+
+    def run(self, body: bytes, export: str, given: Json, fuel: int) -> Ran:
+        """Call one export with `given` and at most `fuel`. GlueError when it traps, fails, or answers no JSON."""
+        self.check(body, frozenset({export}))
+        run = _Run(self._engine, min(fuel, MAX_FUEL))
+        try:
+            return Ran(run.answer(self.load(body).module, export, given), run.burnt)
+        except (Trap, WasmtimeError) as error:
+            raise GlueError(_told(error), export=export, fuel=run.burnt) from error
+
+    def _compiled(self, body: bytes) -> Glue:
+        if len(body) > MAX_MODULE_BYTES:
+            raise Rejected(f"glue has {len(body)} bytes, more than {MAX_MODULE_BYTES}", size=len(body))
+        try:
+            module = Module(self._engine, body)
+        except WasmtimeError as error:
+            raise Rejected(f"glue is no module that can run here: {_told(error)}") from error
+        for wanted in module.imports:
+            if (wanted.module, wanted.name, _shape(wanted)) != ("tollway", "fail", "(i32, i32) -> ()"):
+                raise Rejected(
+                    f"glue imports {wanted.module}.{wanted.name}; only tollway.fail(i32, i32) is given to it",
+                    imports=f"{wanted.module}.{wanted.name}",
+                )
+        return Glue(module, {export.name: _shape(export) for export in module.exports})
+
+
+class _Run:
+    """One run: a store with its limits, one instance, thrown away afterwards."""
+
+    def __init__(self, engine: Engine, fuel: int) -> None:
+        self._fuel = fuel
+        self._store = Store(engine)
+        self._store.set_limits(memory_size=MAX_MEMORY_BYTES, table_elements=4096, instances=1, tables=4, memories=1)
+        self._store.set_fuel(fuel)
+        self._memory: Memory | None = None
+
+    @property
+    def burnt(self) -> int:
+        """Fuel gone so far."""
+        return self._fuel - self._store.get_fuel()
+
+    def answer(self, module: Module, export: str, given: Json) -> Json:
+        fail = Func(self._store, FuncType([_I32, _I32], []), self._fail)
+        instance = Instance(self._store, module, [fail] * len(module.imports))
+        exports = instance.exports(self._store)
+        memory, alloc, function = exports["memory"], exports["alloc"], exports[export]
+        assert isinstance(memory, Memory) and isinstance(alloc, Func) and isinstance(function, Func)  # noqa: PT018
+        self._memory = memory
+        asked = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+        at = int(alloc(self._store, len(asked))) & 0xFFFFFFFF
+        if at + len(asked) > memory.data_len(self._store):
+            raise GlueError("glue gave no room for its input", export=export, fuel=self.burnt)
+        memory.write(self._store, asked, at)
+        packed = int(function(self._store, at, len(asked))) & 0xFFFFFFFFFFFFFFFF
+        return self._parsed(self._text(packed >> 32, packed & 0xFFFFFFFF, MAX_OUTPUT_BYTES), export)
+
+    def _parsed(self, answered: bytes, export: str) -> Json:
+        try:
+            return json.loads(answered, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise GlueError(f"glue answered no JSON: {error}", export=export, fuel=self.burnt) from error
+
+    def _text(self, at: int, size: int, most: int) -> bytes:
+        assert self._memory is not None
+        if size > most or at + size > self._memory.data_len(self._store):
+            raise GlueError(f"glue answered {size} bytes at {at}, outside what it may", fuel=self.burnt)
+        return bytes(self._memory.read(self._store, at, at + size))
+
+    def _fail(self, at: int, size: int) -> None:
+        told = b"" if self._memory is None else self._text(at & 0xFFFFFFFF, size & 0xFFFFFFFF, MAX_REASON_BYTES)
+        raise GlueError(f"glue failed: {told.decode('utf-8', 'replace')}", fuel=self.burnt)
+
+
+def _config() -> Config:
+    """Everything that is not the same on every machine, or not needed, is off."""
+    config = Config()
+    config.consume_fuel = True
+    config.cranelift_nan_canonicalization = True
+    config.wasm_relaxed_simd_deterministic = True
+    config.wasm_threads = False
+    config.wasm_memory64 = False
+    config.wasm_multi_memory = False
+    config.wasm_gc = False
+    config.max_wasm_stack = 256 * 1024
+    return config
+
+
+def _shape(item: ImportType | ExportType) -> str:
+    kind = item.type
+    if isinstance(kind, FuncType):
+        return f"({', '.join(map(str, kind.params))}) -> ({', '.join(map(str, kind.results))})"
+    return "memory" if isinstance(kind, MemoryType) else type(kind).__name__
+
+
+def _told(error: Trap | WasmtimeError) -> str:
+    """The last line of wasmtime's account, which says what went wrong and nothing of our paths."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = lines[-1].removeprefix("wasm trap: ") if lines else "it trapped"
+    return "glue ran out of fuel" if "all fuel consumed" in told else f"glue stopped: {told}"
+
+
+def _no_constant(text: str) -> Json:
+    raise ValueError(f"{text} is not JSON")
