@@ -44,6 +44,7 @@ class Batch:
     posted_at: int | None = None
     final_at: int | None = None
     transmission: Digest | None = None
+    settled: Digest | None = None
 
 
 def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mapping[tuple[Address, Role], int]) -> None:
@@ -135,12 +136,25 @@ def set_signed(session: Session, batch: Batch, transmission: Digest) -> None:
 
 def set_built(session: Session, batch: Batch) -> None:
     """Its commit came to nothing: it waits for another."""
-    _set(session, batch, "status = 'built', transmission = NULL, chain_id = NULL, posted_at = NULL")
+    _set(session, batch, "status = 'built', transmission = NULL")
 
 
-def set_posted(session: Session, batch: Batch, chain_id: int, at: int) -> None:
-    """It is on chain under this id, since `at`."""
-    _set(session, batch, "status = 'posted', chain_id = :chain_id, posted_at = :at", chain_id=chain_id, at=at)
+def set_posted(session: Session, batch: Batch, chain_id: int, at: int, settled: Digest) -> None:
+    """It is on chain under this id, since `at`; what it pays is booked by the transaction `settled`."""
+    what = "status = 'posted', chain_id = :chain_id, posted_at = :at, settled = :settled"
+    _set(session, batch, what, chain_id=chain_id, at=at, settled=settled)
+
+
+def set_unposted(session: Session, batch: Batch) -> None:
+    """The chain lost it: its commit, if one was signed, is under way again."""
+    status = Status.signed if batch.transmission else Status.built
+    what = "status = :status, chain_id = NULL, posted_at = NULL, settled = NULL"
+    _set(session, batch, what, status=status.value)
+
+
+def set_unfinal(session: Session, batch: Batch) -> None:
+    """The chain lost its finalizing."""
+    _set(session, batch, "status = 'posted', final_at = NULL")
 
 
 def set_final(session: Session, batch: Batch, at: int) -> None:
@@ -166,8 +180,6 @@ def _standing(session: Session, lane: int, limit: int | None = None) -> list[Bat
 
 def _value(row: BatchRow) -> Batch:
     header = Header(**{name: getattr(row, name) for name in _HEADER_FIELDS})
-    sent = Digest(row.transmission) if row.transmission else None
-    times = {"posted_at": row.posted_at, "final_at": row.final_at}
     return Batch(
         lane=row.lane,
         number=row.number,
@@ -177,6 +189,8 @@ def _value(row: BatchRow) -> Batch:
         cumulative=row.cumulative,
         built_at=row.built_at,
         chain_id=row.chain_id,
-        transmission=sent,
-        **times,
+        posted_at=row.posted_at,
+        final_at=row.final_at,
+        transmission=Digest(row.transmission) if row.transmission else None,
+        settled=Digest(row.settled) if row.settled else None,
     )

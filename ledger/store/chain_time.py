@@ -1,25 +1,15 @@
 """The last indexed block. Its timestamp is the network's time: epochs and windows follow it, not the wall clock."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
+from ledger.core.events import Block
 from ledger.core.ids import Digest
 from ledger.store.tables import BlockRow, CursorRow
 
 KEPT_BLOCKS = 512
 _NAME = "chain"
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block's number, hash and timestamp in seconds."""
-
-    number: int
-    hash: Digest
-    timestamp: int
 
 
 def get(session: Session) -> Block | None:
@@ -42,6 +32,11 @@ def advance(session: Session, block: Block) -> None:
     row = {"number": block.number, "hash": block.hash}
     session.execute(insert(BlockRow).values(row).on_conflict_do_update(index_elements=[col(BlockRow.number)], set_=row))
     session.execute(text("DELETE FROM blocks WHERE number < :floor"), {"floor": block.number - KEPT_BLOCKS})
+
+
+def forget_after(session: Session, number: int) -> None:
+    """Blocks above `number` are gone."""
+    session.execute(text("DELETE FROM blocks WHERE number > :number"), {"number": number})
 
 
 def hashes(session: Session) -> list[tuple[int, Digest]]:

@@ -1,12 +1,11 @@
 """Indexed logs: which ones stand, and what money they moved, so that a reorganisation can be undone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.events import Log
 from ledger.core.ids import Digest
 from ledger.store.tables import EventRow
 
@@ -16,26 +15,29 @@ MIRRORS = ("parties", "stakes", "bids", "models", "consumers", "lanes", "session
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """A log on record. `generation` counts how often it came back after having been undone."""
+    """A log on record: its place among its transaction's logs, the kind of its event, what it booked, which batch of
+    our lane it is about. `generation` counts how often it came back after having been undone.
+    """
 
     transaction: Digest
-    index: int
+    place: int
     block: int
+    kind: str
     generation: int
     standing: bool
     booked: Digest | None
+    batch: int | None = None
 
 
-def get(session: Session, transaction: Digest, index: int) -> Indexed | None:
+def get(session: Session, transaction: Digest, place: int) -> Indexed | None:
     """The record of a log."""
-    row = session.get(EventRow, (transaction, index), populate_existing=True)
+    row = session.get(EventRow, (transaction, place), populate_existing=True)
     return _value(row) if row else None
 
 
-def record(session: Session, log: Log, generation: int, booked: Digest | None) -> None:
-    """A log stands, at its block, and booked this transaction (or none)."""
-    row = {"transaction": log.transaction, "place": log.index, "block": log.block, "generation": generation}
-    row |= {"kind": type(log.event).__name__, "standing": True, "booked": booked}
+def record(session: Session, log: Indexed) -> None:
+    """Record a log, or what changed about it."""
+    row = {field.name: getattr(log, field.name) for field in fields(Indexed)}
     keys = [col(EventRow.transaction), col(EventRow.place)]
     session.execute(insert(EventRow).values(row).on_conflict_do_update(index_elements=keys, set_=row))
 
@@ -47,11 +49,11 @@ def standing_from(session: Session, block: int) -> list[Indexed]:
     return [_value(row) for row in rows]
 
 
-def undo(session: Session, indexed: Indexed) -> None:
+def undo(session: Session, log: Indexed) -> None:
     """The chain no longer has this log."""
     session.execute(
         text("UPDATE events SET standing = false WHERE transaction = :transaction AND place = :place"),
-        {"transaction": indexed.transaction, "place": indexed.index},
+        {"transaction": log.transaction, "place": log.place},
     )
 
 
@@ -63,4 +65,5 @@ def clear_mirrors(session: Session) -> None:
 
 def _value(row: EventRow) -> Indexed:
     booked = Digest(row.booked) if row.booked else None
-    return Indexed(Digest(row.transaction), row.place, row.block, row.generation, row.standing, booked)
+    place = (Digest(row.transaction), row.place, row.block, row.kind)
+    return Indexed(*place, row.generation, row.standing, booked, row.batch)

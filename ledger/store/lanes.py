@@ -41,6 +41,12 @@ def put(session: Session, lane: Lane) -> None:
     session.execute(insert(LaneRow).values(row).on_conflict_do_update(index_elements=[col(LaneRow.lane)], set_=row))
 
 
+def change(session: Session, lane: int, *, bond: int | None = None, active: bool | None = None) -> None:
+    """Mirror a lane's new bond, or that it was paused or resumed."""
+    statement = "UPDATE lanes SET bond = coalesce(:bond, bond), active = coalesce(:active, active) WHERE lane = :lane"
+    session.execute(text(statement), {"lane": lane, "bond": bond, "active": active})
+
+
 def get(session: Session, lane: int) -> Lane | None:
     """A lane, if it was opened."""
     row = session.get(LaneRow, lane, populate_existing=True)
@@ -61,7 +67,7 @@ def assign(session: Session, lane: int, accounts: Iterable[Address]) -> None:
     """Give consumers without a place the next ones, in order of address: a private grid has no Settlement to do it."""
     for account in sorted(set(accounts)):
         if get_consumer(session, lane, account) is None:
-            query = text("SELECT coalesce(max(account_index) + 1, 0) FROM consumers WHERE lane = :lane")
+            query = text("SELECT coalesce(max(account_index), 0) + 1 FROM consumers WHERE lane = :lane")
             deposit(session, lane, account, int(session.execute(query, {"lane": lane}).scalar_one()), 0)
 
 

@@ -53,7 +53,7 @@ def assign(session: Session, addresses: Iterable[Address]) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('parties', 7))"))
     wanted = set(addresses)
     missing = sorted(wanted - indices(session, wanted).keys())
-    following = int(session.execute(text("SELECT coalesce(max(payee_index) + 1, 0) FROM parties")).scalar_one())
+    following = int(session.execute(text("SELECT coalesce(max(payee_index), 0) + 1 FROM parties")).scalar_one())
     for offset, address in enumerate(missing):
         put(session, address, following + offset)
 

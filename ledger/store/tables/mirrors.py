@@ -118,8 +118,8 @@ class ClaimRow(SQLModel, table=True):
 class EventRow(SQLModel, table=True):
     """An indexed log and the transaction it booked, so that a reorganisation can be undone.
 
-    `place` is the log's index in its block. `booked` is the last transaction booked for it; `generation` counts how
-    often the same log came back after it had been undone.
+    `place` is the log's place among its transaction's logs. `booked` is the last transaction booked for it;
+    `generation` counts how often the same log came back after it had been undone.
     """
 
     __tablename__ = "events"
@@ -130,3 +130,4 @@ class EventRow(SQLModel, table=True):
     generation: int = big()
     standing: bool = Field(default=True)
     booked: bytes | None = maybe_octets()
+    batch: int | None = maybe_big()

@@ -35,6 +35,7 @@ class BatchRow(SQLModel, table=True):
     posted_at: int | None = maybe_big()
     final_at: int | None = maybe_big()
     transmission: bytes | None = maybe_octets()
+    settled: bytes | None = maybe_octets()
 
 
 class BatchRangeRow(SQLModel, table=True):
