@@ -118,3 +118,21 @@ def fund(
     cause = consumer + gateway + number.to_bytes(4, "big")
     journal.book(session, movements.deposit(cause, consumer, amount, at=0))
     journal.book(session, movements.lease(cause, consumer, gateway, amount, at=0))
+
+
+def lease(session: Session, consumer: Address, amount: int, number: int = 1) -> None:
+    """A consumer's deposit is leased to the gateway."""
+    journal.book(session, movements.lease(b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
+
+
+def release(session: Session, consumer: Address, amount: int, number: int = 1) -> None:
+    """What a lease has not spent returns."""
+    journal.book(session, movements.release(b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
+
+
+def earn(session: Session, consumer: Address, payee: Address, amount: int, number: int = 1) -> None:
+    """A payee earns as a maker, and its earnings are in a posted batch."""
+    lease(session, consumer, amount, 1_000 + number)
+    spent, earned = {(consumer, GATEWAY.address): amount}, {(payee, Role.maker): amount}
+    journal.book(session, movements.charge(b"chunk %d" % number, spent, earned, at=0))
+    journal.book(session, movements.settle(b"batch %d" % number, earned, at=0))

@@ -1,0 +1,187 @@
+"""Indexing: once per log, behind the confirmations, and back again when the chain changes its mind."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine
+
+from ledger.core import events
+from ledger.core.accounts import CUSTODY, available, claimable, withdrawing
+from ledger.core.bids import Bid, Role
+from ledger.core.errors import Conflict
+from ledger.core.ids import Digest
+from ledger.core.keccak import keccak256
+from ledger.flows import indexing
+from ledger.flows.indexing import Network
+from ledger.store import bids, chain_time, journal, lanes, parties
+from ledger.store.session import unit_of_work
+from tests import builders as b
+from tests.fakechain import FakeChain
+
+NETWORK = Network(chain_id=31337, lane=b.LANE, start_block=0, confirmations=2, epoch_seconds=100)
+DEPOSIT = events.Deposited(b.LANE, b.ALICE, 1, 500)
+
+
+def index(engine: Engine, chain: FakeChain, network: Network = NETWORK) -> int:
+    """Index until nothing is left."""
+    total = 0
+    while True:
+        with unit_of_work(engine) as session:
+            done = indexing.index_next(session, chain, network, now=1)
+        total += done
+        if not done:
+            return total
+
+
+def balance(engine: Engine, name: str) -> int:
+    """An account's balance."""
+    with unit_of_work(engine) as session:
+        return journal.balance(session, name)
+
+
+def test_a_deposit_counts_once_it_has_its_confirmations(engine: Engine) -> None:
+    chain = FakeChain()
+    chain.mine(DEPOSIT)
+    chain.mine()
+    index(engine, chain)
+    assert balance(engine, available(b.ALICE)) == 0
+    chain.mine()
+    index(engine, chain)
+    assert balance(engine, available(b.ALICE)) == balance(engine, CUSTODY) == 500
+    index(engine, chain)
+    assert balance(engine, available(b.ALICE)) == 500
+    with unit_of_work(engine) as session:
+        consumer = lanes.get_consumer(session, b.LANE, b.ALICE)
+        assert consumer == lanes.Consumer(b.LANE, b.ALICE, 1, 500)
+        assert chain_time.get(session) == chain.blocks[1].block
+
+
+def test_another_lanes_deposit_is_not_our_money(engine: Engine) -> None:
+    chain = FakeChain()
+    chain.mine(replace(DEPOSIT, lane=b.LANE + 1))
+    index(engine, chain, replace(NETWORK, confirmations=0))
+    assert balance(engine, CUSTODY) == 0
+
+
+def test_ranges_are_read_in_spans(engine: Engine) -> None:
+    chain = FakeChain()
+    for _ in range(9):
+        chain.mine(DEPOSIT)
+    assert index(engine, chain, replace(NETWORK, span=3)) == 8
+    assert balance(engine, available(b.ALICE)) == 7 * 500
+
+
+def test_a_deposit_that_moves_to_another_block_is_never_missed(engine: Engine) -> None:
+    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)
+    same = keccak256(b"the same transaction")
+    chain.mine(DEPOSIT, transaction=same)
+    index(engine, chain, shallow)
+    with unit_of_work(engine) as session:
+        b.lease(session, b.ALICE, 500)
+    chain.fork(1)
+    chain.mine()
+    chain.mine(DEPOSIT, transaction=same)
+    index(engine, chain, shallow)
+    assert balance(engine, CUSTODY) == 500
+    with unit_of_work(engine) as session:
+        assert lanes.consumers(session, b.LANE)[b.ALICE].deposited == 500
+
+
+def test_a_deposit_the_chain_takes_back_is_taken_back_and_may_return(engine: Engine) -> None:
+    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)
+    same = keccak256(b"the same transaction")
+    chain.mine(DEPOSIT, transaction=same)
+    index(engine, chain, shallow)
+    chain.fork(1)
+    chain.mine()
+    index(engine, chain, shallow)
+    assert balance(engine, CUSTODY) == balance(engine, available(b.ALICE)) == 0
+    with unit_of_work(engine) as session:
+        assert lanes.consumers(session, b.LANE) == {}
+    chain.mine(DEPOSIT, transaction=same)
+    index(engine, chain, shallow)
+    assert balance(engine, CUSTODY) == balance(engine, available(b.ALICE)) == 500
+
+
+def test_a_consumer_that_leaves_is_set_aside_and_paid(engine: Engine) -> None:
+    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)
+    chain.mine(DEPOSIT)
+    index(engine, chain, shallow)
+    with unit_of_work(engine) as session:
+        b.lease(session, b.ALICE, 200)
+    chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+    index(engine, chain, shallow)
+    assert (balance(engine, available(b.ALICE)), balance(engine, withdrawing(b.ALICE))) == (0, 300)
+    with unit_of_work(engine) as session:
+        b.release(session, b.ALICE, 200)
+        assert indexing.set_aside(session, b.LANE, now=2) == 200
+    chain.mine(events.Withdrawn(b.LANE, b.ALICE, 500))
+    index(engine, chain, shallow)
+    assert (balance(engine, withdrawing(b.ALICE)), balance(engine, CUSTODY)) == (0, 0)
+
+
+def test_claims_leave_custody(engine: Engine) -> None:
+    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)
+    chain.mine(DEPOSIT)
+    index(engine, chain, shallow)
+    with unit_of_work(engine) as session:
+        b.earn(session, b.ALICE, b.MAKER, 120)
+    chain.mine(events.Claimed(b.LANE, 3, b.MAKER, 100))
+    index(engine, chain, shallow)
+    assert (balance(engine, claimable(b.MAKER)), balance(engine, CUSTODY)) == (20, 400)
+    with unit_of_work(engine) as session:
+        assert lanes.claimed(session, b.LANE) == {3: 100}
+
+
+def test_parties_stakes_keys_and_lanes_are_mirrored(engine: Engine) -> None:
+    chain = FakeChain()
+    chain.mine(
+        events.PayeeRegistered(7, b.MAKER),
+        events.StakeChanged(b.COMPUTE, 900, 100, 55),
+        events.SessionKeySet(b.OPERATOR, b.GATEWAY.address, True),
+        events.LaneOpened(b.LANE, b.OPERATOR, 60, 30, 1_000),
+        events.BondChanged(b.LANE, 2_000),
+        events.LaneActive(b.LANE, False),
+    )
+    index(engine, chain, replace(NETWORK, confirmations=0))
+    with unit_of_work(engine) as session:
+        assert parties.index_of(session, b.MAKER) == 7
+        assert parties.stakes(session)[b.COMPUTE] == parties.Stake(b.COMPUTE, 900, 100, 55)
+        assert parties.signers_of(session, b.OPERATOR) == {b.OPERATOR, b.GATEWAY.address}
+        assert lanes.get(session, b.LANE) == lanes.Lane(b.LANE, b.OPERATOR, 60, 30, 2_000, active=False)
+
+
+def test_the_book_of_an_epoch_is_frozen_when_chain_time_enters_it(engine: Engine) -> None:
+    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)  # the first block is at 1,000 s: epoch 10
+    model = Digest(b"\x07" * 32)
+    chain.mine(events.BidPlaced(model, Role.compute, b.COMPUTE, Bid(0, b.ASKS), 11, 35))
+    index(engine, chain, shallow)
+    with unit_of_work(engine) as session:
+        frozen = bids.book(session, 10)
+        assert frozen is not None
+        assert frozen.bid(model, Role.compute, b.COMPUTE) is None
+        assert bids.book(session, 11) is None
+    chain.mine(seconds=200)
+    index(engine, chain, shallow)
+    with unit_of_work(engine) as session:
+        assert bids.latest_epoch(session) == 12
+        frozen = bids.book(session, 12)
+        assert frozen is not None
+        assert frozen.bid(model, Role.compute, b.COMPUTE) == Bid(0, b.ASKS)
+        assert bids.root(session, 11) == frozen.root
+
+
+def test_a_batch_we_did_not_build_wakes_a_person(engine: Engine) -> None:
+    chain = FakeChain()
+    chain.mine(events.Committed(b.LANE, 1, keccak256(b"whose?")))
+    with pytest.raises(Conflict, match="did not build"):
+        index(engine, chain, replace(NETWORK, confirmations=0))
+
+
+def test_a_chain_that_does_not_answer_changes_nothing(engine: Engine) -> None:
+    chain = FakeChain()
+    chain.mine(DEPOSIT)
+    chain.down = True
+    with pytest.raises(Exception, match="does not answer"):
+        index(engine, chain)
+    assert balance(engine, CUSTODY) == 0
