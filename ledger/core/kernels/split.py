@@ -156,7 +156,7 @@ def add_up(table: Table, terms: I64, amounts: U64, earned: U64) -> None:
 
 @kernel
 def runs_of(
-    table: Table, terms: I64, amounts: U64, owner: I64, first_place: int, length: int, scratch: U64, rows: I64
+    table: Table, terms: I64, amounts: U64, owner: I64, first_place: int, length: int, scratch: U64, rows: U64
 ) -> int:
     """What each run of `length` receipts pays each payee, as rows (run, payee index, amount). Returns how many rows.
 

@@ -1,0 +1,204 @@
+"""Auditing: recompute a batch from its public file and the one before it, and name the first thing that is not so.
+
+Nothing is taken on trust: prices from terms, shares from prices, sums from shares, trees from sums, the header from all
+of it. Whoever has the files needs no database, no gateway and no operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.core.atoms import Atoms
+from ledger.core.batches import BatchFile
+from ledger.core.closing import RUN, Order, Trees
+from ledger.core.cumulatives import NOTHING, Cumulatives
+from ledger.core.errors import TollwayError
+from ledger.core.headers import Header
+from ledger.core.ids import ZERO_DIGEST, Address, to_hex
+from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, amount
+from ledger.core.typed_data import signed_by, signing_digest
+
+CHUNK = 1024 * RUN
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an audit found. `ok`, or the first `difference`: what, `where`, what was `expected` and what was `found`."""
+
+    ok: bool
+    receipts: int
+    payees: int
+    consumers: int
+    charged: Atoms
+    difference: str = ""
+    where: str = ""
+    expected: str = ""
+    found: str = ""
+    signatures: int = field(default=0)
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"ok: {self.receipts} receipts, {self.payees} payees, {self.charged} atoms"
+        return f"{self.difference} at {self.where}: expected {self.expected}, found {self.found}"
+
+
+@dataclass
+class _Difference(Exception):
+    what: str
+    where: str
+    expected: object
+    found: object
+
+
+def verify(
+    file: BatchFile, previous: BatchFile | None = None, header: Header | None = None, *, signature_step: int = 1
+) -> Verdict:
+    """Recompute a batch. `previous` is the lane's batch before it (None before the first), `header` the committed one.
+
+    Every `signature_step`-th signature is checked; 0 checks none. Order: header, chain of batches, signatures, prices,
+    passed prices, receipts root, payouts, debits, lines root, totals. Work: one pass, linear in the receipts.
+    """
+    facts = (len(file.signed), len(file.payouts), len(file.debits), sum(file.signed["receipt"]["charge"].tolist()))
+    step = signature_step
+    signatures = -(-len(file.signed) // step) if step else 0
+    try:
+        _check_header(file, header)
+        _check_chain(file, previous)
+        _check_receipts(file, step)
+        _check_sums(file, previous)
+    except _Difference as difference:
+        said = (difference.what, difference.where, _say(difference.expected), _say(difference.found))
+        return Verdict(False, *facts, *said)
+    return Verdict(True, *facts, signatures=signatures)
+
+
+def _check_header(file: BatchFile, header: Header | None) -> None:
+    for one in fields(Header) if header else ():
+        committed, computed = getattr(header, one.name), getattr(file.header, one.name)
+        _same("header", one.name, committed, computed)
+
+
+def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
+    now = file.opening
+    if previous is None:
+        _same("first batch", "number", 1 if now.number else 0, now.number)
+        _same("first batch", "first_call", 0, now.first_call)
+        _same("first batch", "prev", ZERO_DIGEST, now.prev)
+        return
+    before = previous.opening
+    _same("chain", "lane", before.lane, now.lane)
+    _same("chain", "domain", before.domain, now.domain)
+    _same("chain", "number", before.number + 1, now.number)
+    _same("chain", "first_call", before.first_call + before.calls, now.first_call)
+    _same("chain", "prev", previous.header.hash, now.prev)
+    ended = {row.gateway: row.last for row in before.ranges}
+    for row in now.ranges:
+        if row.gateway in ended:
+            _same("chain", f"first receipt of {to_hex(row.gateway)}", ended[row.gateway] + 1, row.first)
+
+
+def _check_receipts(file: BatchFile, step: int) -> None:
+    order = Order(file.opening)
+    _told("place", partial(order.follow, file.signed["receipt"]))
+    _told("place", order.end)
+    for place in range(0, len(file.signed), step) if step else ():
+        _check_signature(file, place)
+    _check_passed(file.signed["receipt"])
+
+
+def _check_signature(file: BatchFile, place: int) -> None:
+    row = file.signed[place : place + 1]
+    digest = signing_digest(file.opening.domain, struct_hashes(row["receipt"])[0].tobytes())
+    gateway = Address(row["receipt"]["gateway"].tobytes())
+    if not signed_by(digest, row["signature"].tobytes(), gateway):
+        raise _Difference("signature", _receipt(file.signed["receipt"], place), to_hex(gateway), "another signer")
+
+
+def _check_passed(records: npt.NDArray[np.void]) -> None:
+    """Every receipt passes on the prices of its direct sub-calls, which come before it."""
+    parented = records["parent"].any(axis=1) | (records["passed"] != 0)
+    waiting: dict[bytes, int] = {}
+    for place in np.flatnonzero(parented).tolist():
+        row = records[place]
+        children = waiting.pop(row["call_id"].tobytes(), 0)
+        _same("passed", _receipt(records, place), children, int(row["passed"]))
+        parent = row["parent"].tobytes()
+        if parent != ZERO_DIGEST:
+            waiting[parent] = waiting.get(parent, 0) + int(row["price"])
+
+
+def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
+    payouts, debits = (previous.payouts, previous.debits) if previous else (NOTHING, NOTHING)
+    payee_index, consumer_index = _indexes(file.payouts), _indexes(file.debits)
+    trees = Trees(payee_index)
+    for begin in range(0, len(file.signed), CHUNK):
+        records = file.signed["receipt"][begin : begin + CHUNK]
+        _told("price", partial(trees.add, records, file.terms))
+    used = {row.tobytes() for row in np.unique(np.ascontiguousarray(file.signed["receipt"]["terms"]), axis=0)}
+    _same("terms", "those the receipts name", len(used), len(file.terms))
+    _same("receipts root", "roots", trees.receipts_root(), file.roots.receipts)
+    earned = _told("payouts", trees.payouts)
+    debited = {consumer_index.get(consumer, 0): (consumer, total) for consumer, total in trees.debited.items() if total}
+    for consumer, total in trees.debited.items():
+        if total and consumer not in consumer_index:
+            raise _Difference("debits", to_hex(consumer), total, "no row")
+    _check_rows("payouts", _told("payouts", partial(payouts.plus, earned)), file.payouts)
+    _check_rows("debits", _told("debits", partial(debits.plus, debited)), file.debits)
+    _same("payout root", "roots", file.payouts.tree(PAYOUT_TAG).root, file.roots.payout)
+    _same("debit root", "roots", file.debits.tree(DEBIT_TAG).root, file.roots.debit)
+    _same("lines root", "roots", trees.lines_root(), file.roots.lines)
+    charged = payouts.total + amount(file.roots.receipts)
+    _same("totals", "previous payouts + receipts = payouts", charged, amount(file.roots.payout))
+    _same("totals", "payouts = debits", amount(file.roots.payout), amount(file.roots.debit))
+
+
+def _check_rows(what: str, computed: Cumulatives, found: Cumulatives) -> None:
+    for left, right in _aligned(computed.rows(), found.rows()):
+        if left != right:
+            index = left[0] if left else right[0] if right else 0
+            who = to_hex((left or right or (0, b"", 0))[1])
+            raise _Difference(what, f"index {index}, {who}", left[2] if left else 0, right[2] if right else 0)
+
+
+_Row = tuple[int, Address, Atoms]
+
+
+def _aligned(left: Sequence[_Row], right: Sequence[_Row]) -> Iterator[tuple[_Row | None, _Row | None]]:
+    mine, theirs = {row[0]: row for row in left}, {row[0]: row for row in right}
+    for index in sorted({*mine, *theirs}):
+        yield mine.get(index), theirs.get(index)
+
+
+def _indexes(rows: Cumulatives) -> Mapping[Address, int]:
+    return {account: index for index, account, _ in rows.rows()}
+
+
+def _receipt(records: npt.NDArray[np.void], place: int) -> str:
+    row = records[place]
+    return f"place {place}, receipt {int(row['seq'])} of {to_hex(row['gateway'].tobytes())}"
+
+
+def _same(what: str, where: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise _Difference(what, where, expected, found)
+
+
+def _say(value: object) -> str:
+    return to_hex(value) if isinstance(value, bytes) else str(value)
+
+
+def _told(what: str, work: Callable[[], Result]) -> Result:
+    """Do a step whose refusal is itself the difference."""
+    try:
+        return work()
+    except TollwayError as error:
+        raise _Difference(what, str(error.facts or ""), "what the rule gives", error.message) from error

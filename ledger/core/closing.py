@@ -1,0 +1,226 @@
+"""Closing a batch: receipts go in by the chunk, in place order; a file, a header and new cumulatives come out.
+
+Memory does not grow with the receipts but with their runs of 64: 32 bytes of tree and about 16 per payee a run pays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.core import shares
+from ledger.core.atoms import MAX_ATOMS, Atoms
+from ledger.core.batches import Opening, Roots, Sink, header_of, write_head, write_receipts, write_tail
+from ledger.core.bids import Role
+from ledger.core.cumulatives import Cumulatives
+from ledger.core.errors import Rejected, Unavailable
+from ledger.core.headers import Header
+from ledger.core.ids import Address, Digest, to_hex
+from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.kernels.jit import I64, U8, U64
+from ledger.core.kernels.split import runs_of
+from ledger.core.kernels.sumtree import Levels, above, line_leaves, receipt_leaves, stack
+from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, Word
+
+RUN = 64
+"""Receipts per run: what a contract can price again in one transaction."""
+RUN_HEIGHT = 6
+
+Indexes = Mapping[Address, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Closed:
+    """A closed batch. `earned` is what it settles; `payout_changes` and `debit_changes` are its new leaves by index."""
+
+    header: Header
+    payouts: Cumulatives
+    debits: Cumulatives
+    earned: Mapping[tuple[Address, Role], Atoms]
+    charged: Atoms
+    payout_changes: Mapping[int, Word]
+    debit_changes: Mapping[int, Word]
+
+
+class Trees:
+    """The receipts and lines trees and the totals of a batch, fed in place order. Used to close and to audit."""
+
+    def __init__(self, payee_index: Indexes) -> None:
+        self._payee_index = payee_index
+        self._size = max(payee_index.values(), default=0) + 1
+        self._places = 0
+        self._run_nodes: list[U8] = []
+        self._few: U8 = np.empty((0, 32), np.uint8)
+        self._lines: list[U64] = []
+        self._ended = False
+        self.earned: Counter[tuple[Address, Role]] = Counter()
+        self.debited: Counter[Address] = Counter()
+
+    def add(self, records: npt.NDArray[np.void], bodies: Mapping[Digest, bytes]) -> shares.Split:
+        """Take the next receipts: whole runs, unless they are the last. Rejected where one costs what it should not."""
+        if self._ended:
+            raise Rejected("only the last chunk of a batch may end within a run")
+        self._ended = len(records) % RUN != 0
+        parts = shares.split(records, bodies)
+        self.earned.update(parts.earned())
+        for consumer, amount in shares.totals_by(np.ascontiguousarray(records["consumer"]), parts.charges):
+            self.debited[Address(consumer)] += amount
+        leaves = receipt_leaves(struct_hashes(records), parts.charges.astype(np.int64))
+        if self._places + len(records) <= RUN:
+            self._few = leaves
+        for level in range(RUN_HEIGHT):
+            leaves = above(leaves, level)
+        self._run_nodes.append(leaves)
+        self._lines.append(self._paid(parts))
+        self._places += len(records)
+        return parts
+
+    def receipts_root(self) -> Digest:
+        """The root over all receipts so far; the zero word if there are none."""
+        if self._places <= RUN:
+            return Digest(Levels.build(self._few).root)
+        return Digest(stack([node.tobytes() for node in np.concatenate(self._run_nodes)], RUN_HEIGHT))
+
+    def lines_root(self) -> Digest:
+        """The root over what each run pays each payee, sorted by (payee index, run)."""
+        rows = self.lines()
+        leaves = line_leaves(*(np.ascontiguousarray(rows[:, column], np.int64) for column in (1, 0, 2)))
+        return Digest(Levels.build(leaves).root)
+
+    def lines(self) -> U64:
+        """Rows (run, payee index, amount), sorted by payee index, then run."""
+        rows = np.concatenate(self._lines) if self._lines else np.empty((0, 3), np.uint64)
+        return rows[np.argsort(rows[:, 1] << np.uint64(32) | rows[:, 0], kind="stable")]
+
+    def payouts(self) -> dict[int, tuple[Address, Atoms]]:
+        """What the batch adds to each payee, by index."""
+        added: dict[int, tuple[Address, Atoms]] = {}
+        for (payee, _), amount in self.earned.items():
+            index = _index(self._payee_index, payee, "payee")
+            added[index] = (payee, added.get(index, (payee, 0))[1] + amount)
+        return added
+
+    def _paid(self, parts: shares.Split) -> U64:
+        owner: I64 = np.array([self._payee_index.get(payee, -1) for payee, _ in parts.slots], np.int64)
+        for (payee, role), index in zip(parts.slots, owner.tolist(), strict=True):
+            if index < 0 and self.earned.get((payee, role)):
+                _index(self._payee_index, payee, "payee")
+        paying = int(np.count_nonzero(parts.amounts))
+        rows = np.empty((paying, 3), np.uint64)
+        scratch = np.zeros(self._size, np.uint64)
+        args = (parts.table, parts.terms, parts.amounts, owner, self._places, RUN, scratch)
+        return rows[: runs_of(*args, rows)].copy()
+
+
+class Writer:
+    """Writes one batch. `add` takes chunks in place order; whole runs of 64, except for the last one."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        opening: Opening,
+        payouts: Cumulatives,
+        debits: Cumulatives,
+        payee_index: Indexes,
+        consumer_index: Indexes,
+    ) -> None:
+        """`payouts` and `debits` are those after the previous batch; the indexes must know everybody in this one."""
+        self._hash = hashlib.sha256()
+        self._sink, self._opening = sink, opening
+        self._payouts, self._debits, self._consumer_index = payouts, debits, consumer_index
+        self._trees = Trees(payee_index)
+        self._terms: dict[Digest, bytes] = {}
+        self._order = Order(opening)
+        write_head(self, opening)
+
+    def write(self, data: bytes, /) -> None:
+        """Pass bytes on, and into the file's hash."""
+        self._hash.update(data)
+        self._sink.write(data)
+
+    def add(
+        self, records: npt.NDArray[np.void], signatures: npt.NDArray[np.uint8], bodies: Mapping[Digest, bytes]
+    ) -> None:
+        """The next receipts with their (n, 65) signatures. `bodies` must hold their terms; the others are left out."""
+        self._order.follow(records)
+        self._trees.add(records, bodies)
+        for name in {Digest(row.tobytes()) for row in np.unique(records["terms"], axis=0)} - self._terms.keys():
+            self._terms[name] = bodies[name]
+        write_receipts(self, records, signatures)
+
+    def close(self) -> Closed:
+        """Finish the file. Rejected when receipts are missing; Unavailable when somebody has no index yet."""
+        self._order.end()
+        earned, debited = self._trees.payouts(), self._debited()
+        payouts, debits = self._payouts.plus(earned), self._debits.plus(debited)
+        if payouts.total != debits.total or payouts.total > MAX_ATOMS:
+            raise Rejected(f"payouts of {payouts.total} atoms do not match debits of {debits.total}")
+        roots = Roots(
+            self._trees.receipts_root(),
+            Digest(payouts.tree(PAYOUT_TAG).root),
+            Digest(debits.tree(DEBIT_TAG).root),
+            self._trees.lines_root(),
+        )
+        write_tail(self, self._terms, payouts, debits, roots)
+        return Closed(
+            header=header_of(self._opening, roots, Digest(self._hash.digest())),
+            payouts=payouts,
+            debits=debits,
+            earned=dict(self._trees.earned),
+            charged=sum(self._trees.debited.values()),
+            payout_changes=payouts.changed(PAYOUT_TAG, earned),
+            debit_changes=debits.changed(DEBIT_TAG, debited),
+        )
+
+    def _debited(self) -> dict[int, tuple[Address, Atoms]]:
+        rows = ((consumer, amount) for consumer, amount in self._trees.debited.items() if amount)
+        return {_index(self._consumer_index, consumer, "consumer"): (consumer, amount) for consumer, amount in rows}
+
+
+class Order:
+    """Checks that receipts come in place order: lane, gateways as in the journals table, sequence numbers dense."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._lane = opening.lane
+        self._expected = [(row.gateway, row.first, row.count) for row in sorted(opening.ranges)]
+        self._at = 0
+
+    def follow(self, records: npt.NDArray[np.void]) -> None:
+        """Take the next receipts. Rejected at the first one that is not the one expected."""
+        begin = 0
+        while begin < len(records):
+            if self._at == len(self._expected):
+                raise Rejected(f"{len(records) - begin} receipts more than the journals say")
+            gateway, first, count = self._expected[self._at]
+            part = records[begin : begin + count]
+            wanted = np.arange(first, first + len(part), dtype=np.uint64)
+            right = (part["seq"] == wanted) & (part["lane"] == self._lane)
+            right &= np.all(part["gateway"] == np.frombuffer(gateway, np.uint8), axis=1)
+            if not right.all():
+                wrong = int(np.argmin(right))
+                raise Rejected(
+                    f"receipt {first + wrong} of gateway {to_hex(gateway)} in lane {self._lane} is expected here, "
+                    f"not {int(part['seq'][wrong])} of {to_hex(part['gateway'][wrong].tobytes())} "
+                    f"in lane {int(part['lane'][wrong])}",
+                    seq=first + wrong,
+                )
+            begin += len(part)
+            self._expected[self._at] = (gateway, first + len(part), count - len(part))
+            self._at += count == len(part)
+
+    def end(self) -> None:
+        """Rejected when receipts are missing."""
+        if self._at < len(self._expected):
+            gateway, first, count = self._expected[self._at]
+            raise Rejected(f"{count} receipts from {first} of gateway {to_hex(gateway)} are missing", seq=first)
+
+
+def _index(indexes: Indexes, who: Address, what: str) -> int:
+    if who not in indexes:
+        raise Unavailable(f"{what} {to_hex(who)} has no index yet", **{what: to_hex(who)})
+    return indexes[who]
