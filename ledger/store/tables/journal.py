@@ -1,5 +1,6 @@
 """What gateways write: receipts, in dense segments, priced by content-addressed terms."""
 
+from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
 from ledger.store.tables.columns import big, maybe_octets, octets
@@ -9,6 +10,7 @@ class ReceiptRow(SQLModel, table=True):
     """One charged call, signed. The shares it pays are a function of it and its terms, and are not stored."""
 
     __tablename__ = "receipts"
+    __table_args__ = (Index("receipts_ended_at", "ended_at", postgresql_using="brin"),)
     gateway: bytes = octets(key=True)
     seq: int = big(key=True)
     call_id: bytes = octets(unique=True)
