@@ -21,15 +21,18 @@ from ledger.core.cumulatives import Cumulatives
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.headers import Header
 from ledger.core.ids import Address, Digest, to_hex
+from ledger.core.kernels.groups import group
 from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.kernels.jit import I64, U8, U64
-from ledger.core.kernels.split import runs_of
+from ledger.core.kernels.split import accumulate, run_totals, runs_of
 from ledger.core.kernels.sumtree import Levels, above, line_leaves, receipt_leaves, stack
 from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, Word
 
 RUN = 64
 """Receipts per run: what a contract can price again in one transaction."""
 RUN_HEIGHT = 6
+CONSUMER_BIT = np.uint64(1 << 31)
+"""Sets consumers apart from payees in the lines tree. Indexes are 1 to 2^31-1."""
 
 Indexes = Mapping[Address, int]
 
@@ -50,8 +53,8 @@ class Closed:
 class Trees:
     """The receipts and lines trees and the totals of a batch, fed in place order. Used to close and to audit."""
 
-    def __init__(self, payee_index: Indexes) -> None:
-        self._payee_index = payee_index
+    def __init__(self, payee_index: Indexes, consumer_index: Indexes) -> None:
+        self._payee_index, self._consumer_index = payee_index, consumer_index
         self._size = max(payee_index.values(), default=0) + 1
         self._places = 0
         self._run_nodes: list[U8] = []
@@ -59,7 +62,7 @@ class Trees:
         self._lines: list[U64] = []
         self._ended = False
         self.earned: Counter[tuple[Address, Role]] = Counter()
-        self.debited: Counter[Address] = Counter()
+        self._debited: Counter[Address] = Counter()
 
     def add(self, records: npt.NDArray[np.void], bodies: Mapping[Digest, bytes]) -> shares.Split:
         """Take the next receipts: whole runs, unless they are the last. Rejected where one costs what it should not."""
@@ -68,15 +71,15 @@ class Trees:
         self._ended = len(records) % RUN != 0
         parts = shares.split(records, bodies)
         self.earned.update(parts.earned())
-        for consumer, amount in shares.totals_by(np.ascontiguousarray(records["consumer"]), parts.charges):
-            self.debited[Address(consumer)] += amount
+        consumers, firsts = group(records["consumer"])
+        who = [Address(records["consumer"][first].tobytes()) for first in firsts]
         leaves = receipt_leaves(struct_hashes(records), parts.charges.astype(np.int64))
         if self._places + len(records) <= RUN:
             self._few = leaves
         for level in range(RUN_HEIGHT):
             leaves = above(leaves, level)
         self._run_nodes.append(leaves)
-        self._lines.append(self._paid(parts))
+        self._lines += [self._paid(parts), self._charged(who, consumers, parts.charges)]
         self._places += len(records)
         return parts
 
@@ -87,13 +90,16 @@ class Trees:
         return Digest(stack([node.tobytes() for node in np.concatenate(self._run_nodes)], RUN_HEIGHT))
 
     def lines_root(self) -> Digest:
-        """The root over what each run pays each payee, sorted by (payee index, run)."""
+        """The root over `lines`: each atom once where it came from and once where it went, so twice what is charged."""
         rows = self.lines()
         leaves = line_leaves(*(np.ascontiguousarray(rows[:, column], np.int64) for column in (1, 0, 2)))
         return Digest(Levels.build(leaves).root)
 
     def lines(self) -> U64:
-        """Rows (run, payee index, amount), sorted by payee index, then run."""
+        """Rows (run, party, amount), sorted by party, then run; rows of no atoms are left out.
+
+        A party is a payee's index, or a consumer's lane account index with the top bit of 32 set.
+        """
         rows = np.concatenate(self._lines) if self._lines else np.empty((0, 3), np.uint64)
         return rows[np.argsort(rows[:, 1] << np.uint64(32) | rows[:, 0], kind="stable")]
 
@@ -104,6 +110,28 @@ class Trees:
             index = _index(self._payee_index, payee, "payee")
             added[index] = (payee, added.get(index, (payee, 0))[1] + amount)
         return added
+
+    def debited(self) -> dict[int, tuple[Address, Atoms]]:
+        """What the batch adds to each consumer's debit, by index."""
+        return {_index(self._consumer_index, who, "consumer"): (who, total) for who, total in self._debited.items()}
+
+    @property
+    def charged(self) -> Atoms:
+        """The sum of all charges so far."""
+        return sum(self._debited.values())
+
+    def _charged(self, who: list[Address], consumers: I64, charges: U64) -> U64:
+        totals, touched = np.zeros(len(who), np.uint64), np.zeros(len(who), np.int64)
+        rows = np.empty((len(charges), 3), np.uint64)
+        rows = rows[: run_totals(consumers, charges, self._places, RUN, touched, totals, rows)].copy()
+        accumulate(consumers, charges, totals)
+        for consumer, total in zip(who, totals.tolist(), strict=True):
+            if total:
+                self._debited[consumer] += total
+        paying = zip(who, totals.tolist(), strict=True)
+        index = [_index(self._consumer_index, one, "consumer") if total else 0 for one, total in paying]
+        rows[:, 1] = (np.array(index, np.uint64) | CONSUMER_BIT)[rows[:, 1]]
+        return rows
 
     def _paid(self, parts: shares.Split) -> U64:
         owner: I64 = np.array([self._payee_index.get(payee, -1) for payee, _ in parts.slots], np.int64)
@@ -132,8 +160,8 @@ class Writer:
         """`payouts` and `debits` are those after the previous batch; the indexes must know everybody in this one."""
         self._hash = hashlib.sha256()
         self._sink, self._opening = sink, opening
-        self._payouts, self._debits, self._consumer_index = payouts, debits, consumer_index
-        self._trees = Trees(payee_index)
+        self._payouts, self._debits = payouts, debits
+        self._trees = Trees(payee_index, consumer_index)
         self._terms: dict[Digest, bytes] = {}
         self._order = Order(opening)
         write_head(self, opening)
@@ -156,7 +184,7 @@ class Writer:
     def close(self) -> Closed:
         """Finish the file. Rejected when receipts are missing; Unavailable when somebody has no index yet."""
         self._order.end()
-        earned, debited = self._trees.payouts(), self._debited()
+        earned, debited = self._trees.payouts(), self._trees.debited()
         payouts, debits = self._payouts.plus(earned), self._debits.plus(debited)
         if payouts.total != debits.total or payouts.total > MAX_ATOMS:
             raise Rejected(f"payouts of {payouts.total} atoms do not match debits of {debits.total}")
@@ -172,14 +200,10 @@ class Writer:
             payouts=payouts,
             debits=debits,
             earned=dict(self._trees.earned),
-            charged=sum(self._trees.debited.values()),
+            charged=self._trees.charged,
             payout_changes=payouts.changed(PAYOUT_TAG, earned),
             debit_changes=debits.changed(DEBIT_TAG, debited),
         )
-
-    def _debited(self) -> dict[int, tuple[Address, Atoms]]:
-        rows = ((consumer, amount) for consumer, amount in self._trees.debited.items() if amount)
-        return {_index(self._consumer_index, consumer, "consumer"): (consumer, amount) for consumer, amount in rows}
 
 
 class Order:
@@ -221,6 +245,6 @@ class Order:
 
 
 def _index(indexes: Indexes, who: Address, what: str) -> int:
-    if who not in indexes:
+    if not 0 < indexes.get(who, 0) < int(CONSUMER_BIT):
         raise Unavailable(f"{what} {to_hex(who)} has no index yet", **{what: to_hex(who)})
     return indexes[who]

@@ -52,9 +52,12 @@ def receipt_leaf(digest: bytes, charge: int) -> Word:
     return node(keccak256(bytes((RECEIPT_TAG,)), digest), charge)
 
 
-def line_leaf(payee_index: int, run: int, paid: int) -> Word:
-    """What one run of 64 receipts pays one payee, at its rank among (payee index, run)."""
-    packed = payee_index.to_bytes(4, "big") + run.to_bytes(4, "big") + paid.to_bytes(8, "big")
+def line_leaf(party: int, run: int, paid: int) -> Word:
+    """What one run of 64 receipts pays a payee, or charges a consumer (its index with the top bit of 32 set).
+
+    Leaves stand at their rank among (party, run): payees first, and a party's leaves side by side.
+    """
+    packed = party.to_bytes(4, "big") + run.to_bytes(4, "big") + paid.to_bytes(8, "big")
     return node(keccak256(bytes((LINE_TAG,)), packed), paid)
 
 

@@ -185,6 +185,26 @@ def runs_of(
 
 
 @kernel
+def run_totals(groups: I64, amounts: U64, first_place: int, length: int, touched: I64, scratch: U64, rows: U64) -> int:
+    """What each run adds to each group, as rows (run, group, amount). `touched`, `scratch`: one place a group."""
+    count = 0
+    for begin in range(0, len(groups), length):
+        marks = 0
+        for i in range(begin, min(begin + length, len(groups))):
+            if amounts[i] != _ZERO:
+                if scratch[groups[i]] == _ZERO:
+                    touched[marks] = groups[i]
+                    marks += 1
+                scratch[groups[i]] += amounts[i]
+        for mark in range(marks):
+            one = touched[mark]
+            rows[count, 0], rows[count, 1], rows[count, 2] = (first_place + begin) // length, one, scratch[one]
+            scratch[one] = _ZERO
+            count += 1
+    return count
+
+
+@kernel
 def accumulate(groups: I64, amounts: U64, totals: U64) -> None:
     """Add each amount to its group's total."""
     for i in range(len(groups)):
