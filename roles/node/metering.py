@@ -1,0 +1,38 @@
+"""What a call used here, counted where it happened, in the six meters of the network."""
+
+from __future__ import annotations
+
+import orjson
+
+from ledger.core.meters import Units
+from roles.node.model import Talk
+
+
+def of_talk(talk: Talk, bytes_out: int) -> Units:
+    """Units of a conversation: tokens as counted, compute time rounded up to whole ms, bytes of the answer's body."""
+    return Units(1, talk.prompt_tokens, talk.completion_tokens, _ms(talk.compute_us), bytes_out, 0)
+
+
+def of_inference(compute_us: int, bytes_out: int) -> Units:
+    """Units of a tensor call."""
+    return Units(1, 0, 0, _ms(compute_us), bytes_out, 0)
+
+
+def as_json(units: Units) -> dict[str, int]:
+    """Meter names to whole numbers, in meter order."""
+    return units._asdict()
+
+
+def headers(units: Units) -> dict[str, str]:
+    """The header an answer carries."""
+    return {"Tollway-Usage": orjson.dumps(as_json(units)).decode()}
+
+
+def usage(talk: Talk) -> dict[str, int]:
+    """OpenAI's usage object."""
+    total = talk.prompt_tokens + talk.completion_tokens
+    return {"prompt_tokens": talk.prompt_tokens, "completion_tokens": talk.completion_tokens, "total_tokens": total}
+
+
+def _ms(microseconds: int) -> int:
+    return -(-microseconds // 1000)

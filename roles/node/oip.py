@@ -1,0 +1,73 @@
+"""The Open Inference Protocol v2 door: health, metadata, infer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+from aiohttp import web
+
+from roles.node import metering
+from roles.node.answers import json_answer
+from roles.node.model import Model
+from roles.node.requests import datatype_of, infer_request
+from roles.node.state import STATE
+
+
+async def live(request: web.Request) -> web.Response:
+    """GET /v2/health/live."""
+    return json_answer({"live": True})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """GET /v2/health/ready: false as soon as the node drains."""
+    draining = request.app[STATE].draining
+    return json_answer({"ready": not draining}, status=503 if draining else 200)
+
+
+async def server(request: web.Request) -> web.Response:
+    """GET /v2."""
+    return json_answer({"name": "tollway-node", "version": "1", "extensions": []})
+
+
+async def metadata(request: web.Request) -> web.Response:
+    """GET /v2/models/{model}."""
+    name, model = _found(request)
+    body = {
+        "name": name,
+        "versions": [str(model.about.get("version", "1"))],
+        "platform": "onnxruntime_onnx",
+        "inputs": model.inputs,
+        "outputs": model.outputs,
+    }
+    return json_answer(body)
+
+
+async def model_ready(request: web.Request) -> web.Response:
+    """GET /v2/models/{model}/ready."""
+    name, _ = _found(request)
+    draining = request.app[STATE].draining
+    return json_answer({"name": name, "ready": not draining}, status=503 if draining else 200)
+
+
+async def infer(request: web.Request) -> web.Response:
+    """POST /v2/models/{model}/infer."""
+    name, model = _found(request)
+    asked = infer_request(await request.read())
+    async with asyncio.timeout(request.app[STATE].limits.call_seconds):
+        inferred = await model.infer(asked.tensors())
+    body: dict[str, object] = {
+        "model_name": name,
+        "model_version": str(model.about.get("version", "1")),
+        "outputs": [datatype_of(tensor) for tensor in inferred.outputs],
+    }
+    if asked.id:
+        body["id"] = asked.id
+    raw = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    headers = metering.headers(metering.of_inference(inferred.compute_us, len(raw)))
+    return web.Response(body=raw, headers=headers, content_type="application/json")
+
+
+def _found(request: web.Request) -> tuple[str, Model]:
+    name = request.match_info["model"]
+    return name, request.app[STATE].catalogue.find(name)
