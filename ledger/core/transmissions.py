@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ledger.core.events import Block, Log
+from ledger.core.headers import Header
 from ledger.core.ids import Address, Digest
 
 
@@ -133,6 +134,38 @@ class Wire(Protocol):
 
     def mined(self, transaction: Digest) -> Mined | None:
         """Where a transaction is, if it is in a block of the current chain."""
+
+
+Call: TypeAlias = tuple[Address, bytes]
+"""A contract and what to call it with."""
+
+
+class Calls(Protocol):
+    """How the network's contracts are called. Nothing here reads or sends."""
+
+    def commit(self, lane: int, header: Header, finalize_id: int, finalize_header: Header) -> Call:
+        """Post a batch, and finalize an older one that is ripe (headers.NO_BATCH for none)."""
+
+    def finalize(self, lane: int, batch_id: int, header: Header) -> Call:
+        """Make a ripe batch final."""
+
+    def claim_range(
+        self, lane: int, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
+    ) -> Call:
+        """Claim for neighbours in the payout tree: (payee, cumulative) per index; the zero address where nobody is."""
+
+    def deposit_with_authorization(
+        self, lane: int, account: Address, amount: int, valid_after: int, valid_before: int, salt: bytes, signature: bytes
+    ) -> Call:
+        """Relay an ERC-3009 receive authorization."""
+
+    def deposit_from_inbox(
+        self, lane: int, account: Address, amount: int, valid_after: int, valid_before: int, nonce: bytes, signature: bytes
+    ) -> Call:
+        """Relay a plain ERC-3009 transfer authorization to the lane's inbox."""
+
+    def register_payee(self, party: Address) -> Call:
+        """Give a payee its place."""
 
 
 def next_step(transmission: Transmission, attempts: Sequence[Attempt], seen: Seen, now: int, policy: Policy) -> Step:

@@ -13,7 +13,8 @@ from psycopg import sql
 from sqlmodel import Session, col, select
 
 from ledger.core.ids import Address, Digest
-from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt, struct_hash, unpack_all
+from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt
 from ledger.store.driver import connection_of
 from ledger.store.tables import ReceiptRow
 
@@ -68,17 +69,18 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive receipts of one gateway: their records, and the digests stored with them (n x 32)."""
+    """Consecutive receipts of one gateway: their records, and the digests (n x 32) and signatures (n x 65) with them."""
 
     records: Records
     digests: npt.NDArray[np.uint8]
+    signatures: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.records)
 
     def part(self, start: int, stop: int) -> "Chunk":
         """Receipts at places [start, stop) of the chunk."""
-        return Chunk(self.records[start:stop], self.digests[start:stop])
+        return Chunk(self.records[start:stop], self.digests[start:stop], self.signatures[start:stop])
 
     @property
     def first(self) -> int:
@@ -106,10 +108,8 @@ class Chunk:
 
     def first_altered(self) -> int | None:
         """The sequence number of the first receipt whose fields do not hash to its digest, if any."""
-        for receipt, digest in zip(unpack_all(self.records), self.digest_list(), strict=True):
-            if struct_hash(receipt) != digest:
-                return receipt.seq
-        return None
+        same = np.all(struct_hashes(self.records) == self.digests, axis=1)
+        return None if same.all() else int(self.records["seq"][np.argmin(same)])
 
 
 def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
@@ -126,7 +126,7 @@ def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
     with connection_of(session).cursor() as cursor, cursor.copy(query) as copy:
         body = b"".join(copy)
     rows = np.frombuffer(body, _COPIED, offset=_HEADER, count=(len(body) - _HEADER - _TRAILER) // _COPIED.itemsize)
-    return Chunk(_records(rows), np.ascontiguousarray(rows["digest"]))
+    return Chunk(_records(rows), np.ascontiguousarray(rows["digest"]), np.ascontiguousarray(rows["signature"]))
 
 
 def _records(rows: npt.NDArray[np.void]) -> Records:

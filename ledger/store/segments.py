@@ -19,6 +19,15 @@ def after(session: Session, gateway: Address, seq: int, limit: int) -> list[Segm
     return whole or found[:1]
 
 
+def last_end(session: Session, gateway: Address, after_seq: int, until_seq: int) -> int:
+    """The last receipt of the last whole segment in (after_seq, until_seq]; of the first segment if none is whole."""
+    query = text(
+        "SELECT coalesce((SELECT max(last) FROM segments WHERE gateway = :gateway AND first > :low AND last <= :high), "
+        "(SELECT last FROM segments WHERE gateway = :gateway AND first > :low ORDER BY first LIMIT 1), :low)"
+    )
+    return int(session.execute(query, {"gateway": gateway, "low": after_seq, "high": until_seq}).scalar_one())
+
+
 def latest(session: Session, gateway: Address) -> Segment | None:
     """The last segment a gateway wrote."""
     query = select(SegmentRow).where(col(SegmentRow.gateway) == gateway).order_by(col(SegmentRow.first).desc())

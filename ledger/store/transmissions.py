@@ -42,6 +42,12 @@ def intend(session: Session, transmission: Transmission) -> bool:
     return session.execute(made).first() is not None
 
 
+def count(session: Session, purpose: str) -> int:
+    """How many intentions there were whose purpose starts with these words."""
+    query = text("SELECT count(*) FROM transmissions WHERE purpose = :purpose OR starts_with(purpose, :purpose || ' ')")
+    return int(session.execute(query, {"purpose": purpose}).scalar_one())
+
+
 def set_signed(session: Session, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
     """Give an intention its nonce and its first signed bytes, together."""
     what = "status = 'signed', nonce = :nonce, gas = :gas"

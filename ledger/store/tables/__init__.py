@@ -22,7 +22,6 @@ from ledger.store.tables.network import BookRow, DocumentRow, MeasurementRow, Of
 from ledger.store.tables.settlement import (
     AlarmRow,
     AttemptRow,
-    BatchFilePartRow,
     BatchRangeRow,
     BatchRow,
     BatchShareRow,
@@ -37,7 +36,6 @@ __all__ = [
     "AlarmRow",
     "ApiKeyRow",
     "AttemptRow",
-    "BatchFilePartRow",
     "BatchRangeRow",
     "BatchRow",
     "BatchShareRow",

@@ -60,15 +60,6 @@ class BatchShareRow(SQLModel, table=True):
     amount: int = big()
 
 
-class BatchFilePartRow(SQLModel, table=True):
-    """A piece of a public batch file, by the sha256 of the whole; pieces in order are the file."""
-
-    __tablename__ = "batch_files"
-    digest: bytes = octets(key=True)
-    part: int = big(key=True)
-    body: bytes = octets()
-
-
 class NodeRow(SQLModel, table=True):
     """A node of a cumulative tree as of a batch; only nodes a batch changed are written.
 

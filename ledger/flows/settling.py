@@ -1,0 +1,230 @@
+"""Settling: posted receipts become a batch, the batch a commit, the commit a fact of the chain.
+
+close     fixes what a batch holds and what it comes to: BUILT
+commit    intends its transaction, once the batch before it is on chain: SIGNED
+          (the indexer sees it posted, final or void; transmitting carries the bytes)
+finalize  makes the oldest ripe batch final when no commit is there to carry that along
+
+While an alarm stands nothing is closed or committed. Receipts that come late go into the next batch; a void batch's
+receipts wait like any others, and the next close takes them in again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ledger.core.accounts import parse
+from ledger.core.batches import Opening
+from ledger.core.closing import RUN, Closed, Writer
+from ledger.core.cumulatives import Cumulatives
+from ledger.core.headers import EMPTY_HEADER, NO_BATCH, Range
+from ledger.core.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.journal import balance
+from ledger.core.keccak import keccak256
+from ledger.core.sumtree import Word, read_places, rehash
+from ledger.core.transmissions import Calls, Transmission
+from ledger.core.transmissions import Status as Sending
+from ledger.core.typed_data import Domain
+from ledger.store import alarms, batches, bids, chain_time, journal, lanes, nodes, parties, receipts, segments, terms
+from ledger.store import transmissions, watermarks
+from ledger.store.batches import Batch, Status
+from ledger.store.receipts import Chunk
+from sqlmodel import Session
+
+READ_CALLS = 1024 * RUN
+"""Receipts in memory at a time while closing: about 30 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The lane to settle, the domain its receipts are signed in, and who commits (None: a private grid)."""
+
+    lane: int
+    domain: Domain
+    operator: Address | None
+    batch_calls: int
+    batch_ms: int
+
+
+class Discard:
+    """Where a batch file goes that can be written again at any time: its content is a function of the database."""
+
+    def write(self, data: bytes, /) -> None:
+        """Drop it."""
+
+
+def is_due(session: Session, lane: Lane, now: int) -> bool:
+    """True when enough receipts wait, or the oldest has waited long enough, or a consumer waits to leave."""
+    waiting = 0
+    for mark in watermarks.of_lane(session, lane.lane):
+        if mark.posted_seq == mark.batched_seq:
+            continue
+        waiting += mark.posted_seq - mark.batched_seq
+        oldest = receipts.by_seq(session, mark.gateway, mark.batched_seq + 1)
+        if oldest is None or now - oldest.receipt.ended_at >= lane.batch_ms:
+            return True
+    return waiting >= lane.batch_calls or (waiting > 0 and bool(lanes.leaving(session, lane.lane)))
+
+
+def missing_payees(session: Session) -> list[Address]:
+    """Payees that have earned and have no place in the payout tree yet, by address."""
+    rows = journal.entries(session, "accrued:").items()
+    earning = {parse(name).party for name, entries in rows if balance(name, entries)} - {None}
+    return sorted(payee for payee in earning if payee is not None and parties.index_of(session, payee) is None)
+
+
+def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
+    """Build the next batch from what is posted and in none. None when nothing is, an alarm stands, or another closes.
+
+    Raises Unavailable when a payee or a consumer has no place yet.
+    """
+    if alarms.standing(session) or not batches.take(session, lane.lane):
+        return None
+    ranges = _ranges(session, lane)
+    if not ranges:
+        return None
+    before = batches.latest(session, lane.lane)
+    number = batches.newest_number(session, lane.lane) + 1
+    writer = _writer(session, lane, before, number, epoch, ranges)
+    for chunk in _whole_runs(session, ranges):
+        writer.add(chunk.records, chunk.signatures, terms.get(session, chunk.terms_ids()))
+    closed = writer.close()
+    _write_nodes(session, lane.lane, before.number if before else 0, number, closed)
+    total = closed.charged
+    cumulative = (before.cumulative if before else 0) + total
+    assert closed.payouts.total == cumulative, "C1: cumulative payouts are all that batches charged"
+    batch = Batch(lane.lane, number, Status.built, closed.header, total, cumulative, now)
+    batches.store(session, batch, ranges, closed.earned)
+    for row in ranges:
+        watermarks.set_batched(session, row.gateway, row.last)
+    return batch
+
+
+def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
+    """Intend the commit of the oldest built batch, once all before it are posted. Returns the intention's id."""
+    if lane.operator is None or alarms.standing(session) or not batches.take(session, lane.lane):
+        return None
+    waiting = batches.with_status(session, lane.lane, Status.built, Status.signed)
+    if not waiting or waiting[0].status is Status.signed:
+        return _retry(session, waiting[0]) if waiting else None
+    batch, ripe = waiting[0], ripe_batch(session, lane.lane)
+    finalize_id = ripe.chain_id if ripe is not None and ripe.chain_id is not None else NO_BATCH
+    target, data = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
+    attempts = transmissions.count(session, purpose := f"commit {lane.lane} {batch.number}")
+    intention = _intention(f"{purpose} {attempts}", lane.operator, target, data, now)
+    transmissions.intend(session, intention)
+    batches.set_signed(session, batch, intention.id)
+    return intention.id
+
+
+def finalize(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
+    """Intend the finalizing of the oldest ripe batch, unless it is intended or a commit waits that will carry it."""
+    if lane.operator is None or not batches.take(session, lane.lane):
+        return None
+    ripe = ripe_batch(session, lane.lane)
+    if ripe is None or ripe.chain_id is None:
+        return None
+    if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.standing(session):
+        return None
+    target, data = calls.finalize(lane.lane, ripe.chain_id, ripe.header)
+    intention = _intention(f"finalize {lane.lane} {ripe.number}", lane.operator, target, data, now)
+    return intention.id if transmissions.intend(session, intention) else None
+
+
+def ripe_batch(session: Session, lane: int) -> Batch | None:
+    """The oldest posted batch, if its window has passed by the chain's time."""
+    posted, clock, terms_of = batches.with_status(session, lane, Status.posted), chain_time.get(session), None
+    terms_of = lanes.get(session, lane)
+    if not posted or clock is None or terms_of is None or posted[0].posted_at is None:
+        return None
+    return posted[0] if clock.timestamp > posted[0].posted_at // 1_000 + terms_of.window else None
+
+
+def _retry(session: Session, batch: Batch) -> None:
+    """A commit that failed or lost its nonce leaves its batch built again; the next sweep intends another."""
+    sent = transmissions.get(session, batch.transmission) if batch.transmission else None
+    if sent is None or sent.status in (Sending.failed, Sending.lost):
+        batches.set_built(session, batch)
+
+
+def _ranges(session: Session, lane: Lane) -> list[Range]:
+    """What the next batch covers: per gateway all that is posted and in no batch, whole segments, up to the cap."""
+    ranges, room = [], lane.batch_calls
+    for mark in watermarks.of_lane(session, lane.lane):
+        if mark.posted_seq == mark.batched_seq or room <= 0:
+            continue
+        until = min(mark.posted_seq, mark.batched_seq + room)
+        last = min(segments.last_end(session, mark.gateway, mark.batched_seq, until), mark.posted_seq)
+        ranges.append(Range(mark.gateway, mark.batched_seq + 1, last - mark.batched_seq))
+        room -= ranges[-1].count
+    return ranges
+
+
+def _writer(
+    session: Session, lane: Lane, before: Batch | None, number: int, epoch: int, ranges: Sequence[Range]
+) -> Writer:
+    opening = Opening(
+        domain=lane.domain,
+        lane=lane.lane,
+        number=number,
+        epoch=epoch,
+        first_call=before.header.first_call + before.header.calls if before else 0,
+        prev=before.header.hash if before else ZERO_DIGEST,
+        book_root=bids.root(session, epoch) or ZERO_DIGEST,
+        ranges=tuple(ranges),
+    )
+    payees = parties.by_index(session)
+    consumers = {consumer.index: account for account, consumer in lanes.consumers(session, lane.lane).items()}
+    last = before.number if before else 0
+    paid, owed = nodes.leaves(session, lane.lane, nodes.PAYOUT, last), nodes.leaves(session, lane.lane, nodes.DEBIT, last)
+    return Writer(
+        Discard(),
+        opening,
+        Cumulatives.of((index, payees[index], amount) for index, amount in paid),
+        Cumulatives.of((index, consumers[index], amount) for index, amount in owed),
+        {payee: index for index, payee in payees.items()},
+        {account: index for index, account in consumers.items()},
+    )
+
+
+def _whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
+    """The batch's receipts in place order, a chunk at a time; every chunk but the last is whole runs of 64."""
+    held: list[Chunk] = []
+    for row in sorted(ranges):
+        for first in range(row.first, row.last + 1, READ_CALLS):
+            held.append(receipts.chunk(session, row.gateway, first, min(first + READ_CALLS - 1, row.last)))
+            joined = _joined(held)
+            whole = len(joined) // RUN * RUN
+            if whole:
+                yield joined.part(0, whole)
+            held = [joined.part(whole, len(joined))] if whole < len(joined) else []
+    if held:
+        yield _joined(held)
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    if len(chunks) == 1:
+        return chunks[0]
+    parts = zip(*((chunk.records, chunk.digests, chunk.signatures) for chunk in chunks), strict=True)
+    return Chunk(*(np.concatenate(part) for part in parts))
+
+
+def _write_nodes(session: Session, lane: int, before: int, number: int, closed: Closed) -> None:
+    """Store the nodes the batch changed in both cumulative trees; proofs are read from them."""
+    changed = (
+        (nodes.PAYOUT, closed.payout_changes, closed.header.payout_root),
+        (nodes.DEBIT, closed.debit_changes, closed.header.debit_root),
+    )
+    for tree, changes, root in changed:
+        if changes:
+            old = nodes.height(session, lane, tree, before)
+            height, places = read_places(changes, old)
+            known: dict[tuple[int, int], Word] = dict(nodes.at(session, lane, tree, before, places))
+            written = rehash(changes, old, height, known)
+            assert written[height, 0] == root, "the tree in the store is the tree in the header"
+            nodes.write(session, lane, tree, number, written)
+
+
+def _intention(purpose: str, sender: Address, target: Address, data: bytes, now: int) -> Transmission:
+    return Transmission(keccak256(purpose.encode()), purpose, sender, target, data, Sending.intended, now)
