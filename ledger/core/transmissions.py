@@ -155,12 +155,26 @@ class Calls(Protocol):
         """Claim for neighbours in the payout tree: (payee, cumulative) per index; the zero address where nobody is."""
 
     def deposit_with_authorization(
-        self, lane: int, account: Address, amount: int, valid_after: int, valid_before: int, salt: bytes, signature: bytes
+        self,
+        lane: int,
+        account: Address,
+        amount: int,
+        valid_after: int,
+        valid_before: int,
+        salt: bytes,
+        signature: bytes,
     ) -> Call:
         """Relay an ERC-3009 receive authorization."""
 
     def deposit_from_inbox(
-        self, lane: int, account: Address, amount: int, valid_after: int, valid_before: int, nonce: bytes, signature: bytes
+        self,
+        lane: int,
+        account: Address,
+        amount: int,
+        valid_after: int,
+        valid_before: int,
+        nonce: bytes,
+        signature: bytes,
     ) -> Call:
         """Relay a plain ERC-3009 transfer authorization to the lane's inbox."""
 

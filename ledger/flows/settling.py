@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sqlmodel import Session
 
 from ledger.core.accounts import parse
 from ledger.core.batches import Opening
@@ -26,11 +27,23 @@ from ledger.core.sumtree import Word, read_places, rehash
 from ledger.core.transmissions import Calls, Transmission
 from ledger.core.transmissions import Status as Sending
 from ledger.core.typed_data import Domain
-from ledger.store import alarms, batches, bids, chain_time, journal, lanes, nodes, parties, receipts, segments, terms
-from ledger.store import transmissions, watermarks
+from ledger.store import (
+    alarms,
+    batches,
+    bids,
+    chain_time,
+    journal,
+    lanes,
+    nodes,
+    parties,
+    receipts,
+    segments,
+    terms,
+    transmissions,
+    watermarks,
+)
 from ledger.store.batches import Batch, Status
 from ledger.store.receipts import Chunk
-from sqlmodel import Session
 
 READ_CALLS = 1024 * RUN
 """Receipts in memory at a time while closing: about 30 MB."""
@@ -107,7 +120,8 @@ def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | Non
         return None
     waiting = batches.with_status(session, lane.lane, Status.built, Status.signed)
     if not waiting or waiting[0].status is Status.signed:
-        return _retry(session, waiting[0]) if waiting else None
+        _retry(session, waiting)
+        return None
     batch, ripe = waiting[0], ripe_batch(session, lane.lane)
     finalize_id = ripe.chain_id if ripe is not None and ripe.chain_id is not None else NO_BATCH
     target, data = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
@@ -134,18 +148,19 @@ def finalize(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | N
 
 def ripe_batch(session: Session, lane: int) -> Batch | None:
     """The oldest posted batch, if its window has passed by the chain's time."""
-    posted, clock, terms_of = batches.with_status(session, lane, Status.posted), chain_time.get(session), None
-    terms_of = lanes.get(session, lane)
-    if not posted or clock is None or terms_of is None or posted[0].posted_at is None:
+    posted, clock = batches.with_status(session, lane, Status.posted), chain_time.get(session)
+    times = lanes.get(session, lane)
+    if not posted or clock is None or times is None or posted[0].posted_at is None:
         return None
-    return posted[0] if clock.timestamp > posted[0].posted_at // 1_000 + terms_of.window else None
+    return posted[0] if clock.timestamp > posted[0].posted_at // 1_000 + times.window else None
 
 
-def _retry(session: Session, batch: Batch) -> None:
+def _retry(session: Session, waiting: Sequence[Batch]) -> None:
     """A commit that failed or lost its nonce leaves its batch built again; the next sweep intends another."""
-    sent = transmissions.get(session, batch.transmission) if batch.transmission else None
-    if sent is None or sent.status in (Sending.failed, Sending.lost):
-        batches.set_built(session, batch)
+    for batch in waiting[:1]:
+        sent = transmissions.get(session, batch.transmission) if batch.transmission else None
+        if sent is None or sent.status in (Sending.failed, Sending.lost):
+            batches.set_built(session, batch)
 
 
 def _ranges(session: Session, lane: Lane) -> list[Range]:
@@ -177,7 +192,10 @@ def _writer(
     payees = parties.by_index(session)
     consumers = {consumer.index: account for account, consumer in lanes.consumers(session, lane.lane).items()}
     last = before.number if before else 0
-    paid, owed = nodes.leaves(session, lane.lane, nodes.PAYOUT, last), nodes.leaves(session, lane.lane, nodes.DEBIT, last)
+    paid, owed = (
+        nodes.leaves(session, lane.lane, nodes.PAYOUT, last),
+        nodes.leaves(session, lane.lane, nodes.DEBIT, last),
+    )
     return Writer(
         Discard(),
         opening,

@@ -47,6 +47,12 @@ class Batch:
     settled: Digest | None = None
 
 
+def take(session: Session, lane: int) -> bool:
+    """Become the only one that closes or commits a lane's batches until the transaction ends; False if another is."""
+    statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended('batches', :lane))")
+    return bool(session.execute(statement, {"lane": lane}).scalar_one())
+
+
 def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mapping[tuple[Address, Role], int]) -> None:
     """Store a new batch with the receipts it covers and what it pays."""
     row = {name: getattr(batch.header, name) for name in _HEADER_FIELDS}

@@ -69,7 +69,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive receipts of one gateway: their records, and the digests (n x 32) and signatures (n x 65) with them."""
+    """Consecutive receipts of one gateway: records, and the digests (n x 32) and signatures (n x 65) beside them."""
 
     records: Records
     digests: npt.NDArray[np.uint8]
