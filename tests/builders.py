@@ -136,3 +136,8 @@ def earn(session: Session, consumer: Address, payee: Address, amount: int, numbe
     spent, earned = {(consumer, GATEWAY.address): amount}, {(payee, Role.maker): amount}
     journal.book(session, movements.charge(b"chunk %d" % number, spent, earned, at=0))
     journal.book(session, movements.settle(b"batch %d" % number, earned, at=0))
+
+
+def digest(text: str) -> Digest:
+    """A digest from bare hex."""
+    return Digest(bytes.fromhex(text))

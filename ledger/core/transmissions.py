@@ -140,14 +140,18 @@ Call: TypeAlias = tuple[Address, bytes]
 """A contract and what to call it with."""
 
 
-class Calls(Protocol):
-    """How the network's contracts are called. Nothing here reads or sends."""
+class Commits(Protocol):
+    """How an operator calls Settlement. Nothing here reads or sends."""
 
     def commit(self, lane: int, header: Header, finalize_id: int, finalize_header: Header) -> Call:
         """Post a batch, and finalize an older one that is ripe (headers.NO_BATCH for none)."""
 
     def finalize(self, lane: int, batch_id: int, header: Header) -> Call:
         """Make a ripe batch final."""
+
+
+class Relays(Protocol):
+    """How anybody's money is moved for them. Nothing here reads or sends."""
 
     def claim_range(
         self, lane: int, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]

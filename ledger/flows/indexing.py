@@ -14,7 +14,7 @@ from ledger.core.epochs import Standing
 from ledger.core.errors import Conflict, Unavailable
 from ledger.core.events import Block, Log
 from ledger.core.ids import Digest, to_hex
-from ledger.core.journal import Transaction
+from ledger.core.journal import Kind, Transaction
 from ledger.core.transmissions import Status as Sending
 from ledger.core.transmissions import Wire
 from ledger.store import batches, bids, chain_time, journal, lanes, models, nodes, parties, transmissions, watermarks
@@ -168,7 +168,7 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
             held = journal.lock(session, [withdrawing(account)])[withdrawing(account)]
             made = movements.withdraw(cause, account, amount, max(held - amount, 0), now) if amount or held else None
         case events.Committed(lane, chain_id, header_hash):
-            made = _posted(session, lane, chain_id, header_hash, log.timestamp, generation, now)
+            made = _posted(session, lane, chain_id, header_hash, log.timestamp, now)
         case events.Finalized(lane, chain_id):
             batch = batches.by_chain_id(session, lane, chain_id)
             if batch is not None:
@@ -183,14 +183,14 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
     return made.id
 
 
-def _posted(
-    session: Session, lane: int, chain_id: int, header_hash: Digest, at: int, generation: int, now: int
-) -> Transaction:
-    """A batch is on chain: what it pays can be claimed from now on."""
+def _posted(session: Session, lane: int, chain_id: int, header_hash: Digest, at: int, now: int) -> Transaction:
+    """A batch is on chain: what it pays can be claimed from now on. A batch posted again settles anew."""
     batch = batches.by_hash(session, lane, header_hash)
     if batch is None or batch.status is Status.void:
         raise Conflict(f"lane {lane} has a batch {chain_id} this ledger did not build", header=to_hex(header_hash))
-    cause = movements.batch_cause(lane, batch.number, header_hash) + bytes((generation,) if generation else ())
+    cause = movements.batch_cause(lane, batch.number, header_hash)
+    while journal.is_booked(session, Kind.settle, cause):
+        cause += b"\1"
     settled = movements.settle(cause, batches.earned(session, lane, batch.number), now)
     batches.set_posted(session, batch, chain_id, at * 1_000, settled.id)
     return settled

@@ -9,22 +9,20 @@ While an alarm stands nothing is closed or committed. Receipts that come late go
 receipts wait like any others, and the next close takes them in again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from sqlmodel import Session
 
 from ledger.core.accounts import parse
 from ledger.core.batches import Opening
-from ledger.core.closing import RUN, Closed, Writer
-from ledger.core.cumulatives import Cumulatives
+from ledger.core.closing import Closed
 from ledger.core.headers import EMPTY_HEADER, NO_BATCH, Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.journal import balance
 from ledger.core.keccak import keccak256
 from ledger.core.sumtree import Word, read_places, rehash
-from ledger.core.transmissions import Calls, Transmission
+from ledger.core.transmissions import Commits, Transmission
 from ledger.core.transmissions import Status as Sending
 from ledger.core.typed_data import Domain
 from ledger.store import (
@@ -32,21 +30,17 @@ from ledger.store import (
     batches,
     bids,
     chain_time,
+    files,
     journal,
     lanes,
     nodes,
     parties,
     receipts,
     segments,
-    terms,
     transmissions,
     watermarks,
 )
 from ledger.store.batches import Batch, Status
-from ledger.store.receipts import Chunk
-
-READ_CALLS = 1024 * RUN
-"""Receipts in memory at a time while closing: about 30 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +52,6 @@ class Lane:
     operator: Address | None
     batch_calls: int
     batch_ms: int
-
-
-class Discard:
-    """Where a batch file goes that can be written again at any time: its content is a function of the database."""
-
-    def write(self, data: bytes, /) -> None:
-        """Drop it."""
 
 
 def is_due(session: Session, lane: Lane, now: int) -> bool:
@@ -99,10 +86,8 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         return None
     before = batches.latest(session, lane.lane)
     number = batches.newest_number(session, lane.lane) + 1
-    writer = _writer(session, lane, before, number, epoch, ranges)
-    for chunk in _whole_runs(session, ranges):
-        writer.add(chunk.records, chunk.signatures, terms.get(session, chunk.terms_ids()))
-    closed = writer.close()
+    opening = _opening(session, lane, before, number, epoch, ranges)
+    closed = files.write(session, files.Discard(), opening, before.number if before else 0)
     _write_nodes(session, lane.lane, before.number if before else 0, number, closed)
     total = closed.charged
     cumulative = (before.cumulative if before else 0) + total
@@ -114,7 +99,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     return batch
 
 
-def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
+def commit(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | None:
     """Intend the commit of the oldest built batch, once all before it are posted. Returns the intention's id."""
     if lane.operator is None or alarms.standing(session) or not batches.take(session, lane.lane):
         return None
@@ -132,7 +117,7 @@ def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | Non
     return intention.id
 
 
-def finalize(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
+def finalize(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | None:
     """Intend the finalizing of the oldest ripe batch, unless it is intended or a commit waits that will carry it."""
     if lane.operator is None or not batches.take(session, lane.lane):
         return None
@@ -176,10 +161,10 @@ def _ranges(session: Session, lane: Lane) -> list[Range]:
     return ranges
 
 
-def _writer(
+def _opening(
     session: Session, lane: Lane, before: Batch | None, number: int, epoch: int, ranges: Sequence[Range]
-) -> Writer:
-    opening = Opening(
+) -> Opening:
+    return Opening(
         domain=lane.domain,
         lane=lane.lane,
         number=number,
@@ -189,43 +174,6 @@ def _writer(
         book_root=bids.root(session, epoch) or ZERO_DIGEST,
         ranges=tuple(ranges),
     )
-    payees = parties.by_index(session)
-    consumers = {consumer.index: account for account, consumer in lanes.consumers(session, lane.lane).items()}
-    last = before.number if before else 0
-    paid, owed = (
-        nodes.leaves(session, lane.lane, nodes.PAYOUT, last),
-        nodes.leaves(session, lane.lane, nodes.DEBIT, last),
-    )
-    return Writer(
-        Discard(),
-        opening,
-        Cumulatives.of((index, payees[index], amount) for index, amount in paid),
-        Cumulatives.of((index, consumers[index], amount) for index, amount in owed),
-        {payee: index for index, payee in payees.items()},
-        {account: index for index, account in consumers.items()},
-    )
-
-
-def _whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
-    """The batch's receipts in place order, a chunk at a time; every chunk but the last is whole runs of 64."""
-    held: list[Chunk] = []
-    for row in sorted(ranges):
-        for first in range(row.first, row.last + 1, READ_CALLS):
-            held.append(receipts.chunk(session, row.gateway, first, min(first + READ_CALLS - 1, row.last)))
-            joined = _joined(held)
-            whole = len(joined) // RUN * RUN
-            if whole:
-                yield joined.part(0, whole)
-            held = [joined.part(whole, len(joined))] if whole < len(joined) else []
-    if held:
-        yield _joined(held)
-
-
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
-    if len(chunks) == 1:
-        return chunks[0]
-    parts = zip(*((chunk.records, chunk.digests, chunk.signatures) for chunk in chunks), strict=True)
-    return Chunk(*(np.concatenate(part) for part in parts))
 
 
 def _write_nodes(session: Session, lane: int, before: int, number: int, closed: Closed) -> None:

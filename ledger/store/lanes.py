@@ -99,6 +99,12 @@ def consumers(session: Session, lane: int) -> dict[Address, Consumer]:
     return {Address(row.account): _consumer(row) for row in rows}
 
 
+def by_index(session: Session, lane: int) -> dict[int, Address]:
+    """Every consumer of a lane by its place in the debit tree."""
+    query = select(ConsumerRow.account_index, ConsumerRow.account).where(col(ConsumerRow.lane) == lane)
+    return {index: Address(account) for index, account in session.exec(query)}
+
+
 def leaving(session: Session, lane: int) -> list[Consumer]:
     """Consumers that asked to withdraw and have not yet."""
     query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane, col(ConsumerRow.requested_at).is_not(None))

@@ -43,6 +43,7 @@ _WIDTHS = {
     "request_digest": 32,
     "response_digest": 32,
     "digest": 32,
+    "signature": 65,
 }
 _COPIED = np.dtype(
     [("columns", ">i2")]

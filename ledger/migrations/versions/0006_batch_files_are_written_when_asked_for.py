@@ -18,8 +18,8 @@ def downgrade() -> None:
     """Go back."""
     op.create_table(
         "batch_files",
-        sa.Column("digest", postgresql.BYTEA(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.LargeBinary(), autoincrement=False, nullable=False),
         sa.Column("part", sa.BIGINT(), autoincrement=False, nullable=False),
-        sa.Column("body", postgresql.BYTEA(), autoincrement=False, nullable=False),
+        sa.Column("body", sa.LargeBinary(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("digest", "part", name=op.f("batch_files_pkey")),
     )

@@ -1,0 +1,90 @@
+"""Public batch files. A file is a function of the rows below it, so it is written when asked for, not kept."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from sqlmodel import Session
+
+from ledger.core.batches import Opening, Sink
+from ledger.core.closing import RUN, Closed, Writer
+from ledger.core.cumulatives import Cumulatives
+from ledger.core.errors import Conflict
+from ledger.core.headers import Range
+from ledger.core.typed_data import Domain
+from ledger.store import batches, lanes, nodes, parties, receipts, terms
+from ledger.store.batches import Batch
+from ledger.store.receipts import Chunk
+
+READ_CALLS = 1024 * RUN
+"""Receipts in memory at a time: about 50 MB."""
+
+
+class Discard:
+    """A sink for who only wants to know what the file comes to."""
+
+    def write(self, data: bytes, /) -> None:
+        """Drop it."""
+
+
+def write(session: Session, sink: Sink, opening: Opening, before: int) -> Closed:
+    """Write the file of a batch that follows batch `before` (0: none). Memory is bounded; the work is one pass.
+
+    Raises Unavailable when a payee or a consumer has no place yet.
+    """
+    payees, consumers = parties.by_index(session), lanes.by_index(session, opening.lane)
+    paid = nodes.leaves(session, opening.lane, nodes.PAYOUT, before)
+    owed = nodes.leaves(session, opening.lane, nodes.DEBIT, before)
+    writer = Writer(
+        sink,
+        opening,
+        Cumulatives.of((index, payees[index], amount) for index, amount in paid),
+        Cumulatives.of((index, consumers[index], amount) for index, amount in owed),
+        {payee: index for index, payee in payees.items()},
+        {account: index for index, account in consumers.items()},
+    )
+    for chunk in _whole_runs(session, opening.ranges):
+        writer.add(chunk.records, chunk.signatures, terms.get(session, chunk.terms_ids()))
+    return writer.close()
+
+
+def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> None:
+    """Write the file of a batch that was closed before. A Conflict if it does not come to the committed content."""
+    header = batch.header
+    before = batches.by_hash(session, batch.lane, header.prev)
+    opening = Opening(
+        domain=domain,
+        lane=batch.lane,
+        number=batch.number,
+        epoch=header.epoch,
+        first_call=header.first_call,
+        prev=header.prev,
+        book_root=header.book_root,
+        ranges=tuple(batches.ranges(session, batch.lane, batch.number)),
+    )
+    if write(session, sink, opening, before.number if before else 0).header != header:
+        raise Conflict(f"batch {batch.number} of lane {batch.lane} no longer comes to its header", number=batch.number)
+
+
+def _whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
+    """The batch's receipts in place order, a chunk at a time; every chunk but the last is whole runs of 64."""
+    held: Chunk | None = None
+    for row in sorted(ranges):
+        for first in range(row.first, row.last + 1, READ_CALLS):
+            read = receipts.chunk(session, row.gateway, first, min(first + READ_CALLS - 1, row.last))
+            joined = _joined(held, read)
+            whole = len(joined) // RUN * RUN
+            if whole:
+                yield joined.part(0, whole)
+            held = joined.part(whole, len(joined)) if whole < len(joined) else None
+    if held is not None:
+        yield held
+
+
+def _joined(held: Chunk | None, read: Chunk) -> Chunk:
+    if held is None:
+        return read
+    return Chunk(
+        np.concatenate((held.records, read.records)),
+        np.concatenate((held.digests, read.digests)),
+        np.concatenate((held.signatures, read.signatures)),
+    )
