@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ledger.core.bids import Bid, Role
+from ledger.core.headers import Header
 from ledger.core.ids import Address, Digest
 
 
@@ -74,6 +75,7 @@ class Committed:
     lane: int
     id: int
     header_hash: Digest
+    header: Header | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,65 @@ class StakeChanged:
     release_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class LaneSlashed:
+    """A lane lost its bond of `bond`; `accuser` got `reward` of it, the lane's insurance the rest."""
+
+    lane: int
+    bond: int
+    accuser: Address
+    reward: int
+
+
+@dataclass(frozen=True, slots=True)
+class StakeSlashed:
+    """A party lost all its stake; `accuser` got `reward` of it."""
+
+    party: Address
+    amount: int
+    accuser: Address
+    reward: int
+
+
+@dataclass(frozen=True, slots=True)
+class DebitChallenged:
+    """The operator must show, by `deadline`, a voucher for this debit. `key` names the challenge."""
+
+    lane: int
+    id: int
+    key: Digest
+    index: int
+    account: Address
+    cumulative: int
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDemanded:
+    """The operator must open, by `deadline`, the node at (`depth`, `index`) of a tree of batch `id`.
+
+    `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines.
+    """
+
+    lane: int
+    id: int
+    key: Digest
+    tree: int
+    node: Digest
+    index: int
+    depth: int
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A challenge was answered in time."""
+
+    lane: int
+    id: int
+    key: Digest
+
+
 Event: TypeAlias = (
     LaneOpened
     | BondChanged
@@ -177,6 +238,11 @@ Event: TypeAlias = (
     | ModelRegistered
     | BidPlaced
     | StakeChanged
+    | LaneSlashed
+    | StakeSlashed
+    | DebitChallenged
+    | NodeDemanded
+    | Answered
 )
 
 

@@ -1,0 +1,58 @@
+"""Where the contracts are on each chain: one JSON file per chain id under `deploy/deployments/`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "deployments"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Addresses as `0x` and lowercase hex; `block` is where the indexer may start."""
+
+    chain_id: int
+    token: str
+    settlement: str
+    referee: str
+    inboxes: str
+    stake_vault: str
+    bid_book: str
+    registry: str
+    treasury: str
+    epoch_seconds: int
+    block: int
+
+    @property
+    def contracts(self) -> dict[str, str]:
+        """Address by contract name, without the token, which may be anybody's."""
+        return {
+            "Settlement": self.settlement,
+            "Referee": self.referee,
+            "Inboxes": self.inboxes,
+            "StakeVault": self.stake_vault,
+            "BidBook": self.bid_book,
+            "Registry": self.registry,
+        }
+
+
+def path(chain_id: int, folder: Path = FOLDER) -> Path:
+    """The file of a chain."""
+    return folder / f"{chain_id}.json"
+
+
+def save(deployment: Deployment, folder: Path = FOLDER) -> Path:
+    """Write the chain's file, or leave it alone when nothing changed."""
+    file = path(deployment.chain_id, folder)
+    text = json.dumps(asdict(deployment), indent=2) + "\n"
+    if not file.exists() or file.read_text() != text:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return file
+
+
+def read(chain_id: int, folder: Path = FOLDER) -> Deployment:
+    """The chain's deployment. Raises FileNotFoundError when there is none."""
+    return Deployment(**json.loads(path(chain_id, folder).read_text()))

@@ -1,0 +1,160 @@
+"""Every call a room makes, as bytes to sign: typed arguments, no network, nothing sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contracts.deployments import Deployment
+from ledger.chain.contracts import interface
+from ledger.core.headers import EMPTY_HEADER, NO_BATCH, Header
+from ledger.core.ids import Address, Digest, address
+from ledger.core.transmissions import Call
+
+Words = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int, int, int]
+
+
+def words(header: Header) -> Words:
+    """A header as the ABI's tuple."""
+    h = header
+    return (
+        *(h.prev, h.receipts_root, h.payout_root, h.debit_root, h.lines_root, h.book_root, h.journals, h.data_ref),
+        *(h.first_call, h.calls, h.epoch),
+    )
+
+
+class Calls:
+    """Call builders for one deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.token = address(deployment.token)
+        self.settlement = address(deployment.settlement)
+
+    def to_settlement(self, name: str, *arguments: object) -> Call:
+        """Any function of Settlement by its ABI name."""
+        return self.settlement, interface("Settlement").call_data(name, *arguments)
+
+    def to_token(self, name: str, *arguments: object) -> Call:
+        """Any function of the token by its ABI name."""
+        return self.token, interface("AICoin").call_data(name, *arguments)
+
+    def to_registry(self, name: str, *arguments: object) -> Call:
+        """Any function of Registry by its ABI name."""
+        return address(self.deployment.registry), interface("Registry").call_data(name, *arguments)
+
+    def to_vault(self, name: str, *arguments: object) -> Call:
+        """Any function of StakeVault by its ABI name."""
+        return address(self.deployment.stake_vault), interface("StakeVault").call_data(name, *arguments)
+
+    def to_book(self, name: str, *arguments: object) -> Call:
+        """Any function of BidBook by its ABI name."""
+        return address(self.deployment.bid_book), interface("BidBook").call_data(name, *arguments)
+
+    def to_referee(self, name: str, *arguments: object) -> Call:
+        """Any function of Referee by its ABI name."""
+        return address(self.deployment.referee), interface("Referee").call_data(name, *arguments)
+
+    # ---- money in a wallet
+
+    def transfer(self, to: Address, amount: int) -> Call:
+        """Move tokens."""
+        return self.to_token("transfer", to, amount)
+
+    def approve(self, spender: Address, amount: int) -> Call:
+        """Let a contract take tokens."""
+        return self.to_token("approve", spender, amount)
+
+    # ---- an operator's life
+
+    def open_lane(self, window: int, answer_time: int, bond: int) -> Call:
+        """Open a lane; the bond must be approved to Settlement."""
+        return self.to_settlement("openLane", window, answer_time, bond)
+
+    def set_session_key(self, key: Address, active: bool) -> Call:
+        """Let a key sign vouchers or receipts as the sender."""
+        return self.to_settlement("setSessionKey", key, active)
+
+    def commit(
+        self, lane: int, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
+    ) -> Call:
+        """Post a batch and finalize an older one if it is ripe."""
+        return self.to_settlement("commit", lane, words(header), finalize_id, words(finalize_header))
+
+    def finalize(self, lane: int, batch_id: int, header: Header) -> Call:
+        """Make the oldest pending batch final."""
+        return self.to_settlement("finalize", lane, batch_id, words(header))
+
+    # ---- a consumer's life
+
+    def deposit(self, lane: int, account: Address, amount: int) -> Call:
+        """Deposit the sender's tokens, approved to Settlement."""
+        return self.to_settlement("deposit", lane, account, amount)
+
+    def deposit_with_authorization(
+        self,
+        lane: int,
+        account: Address,
+        amount: int,
+        valid_after: int,
+        valid_before: int,
+        salt: bytes,
+        signature: bytes,
+    ) -> Call:
+        """Relay an ERC-3009 receive authorization whose nonce is keccak256(abi.encode(lane, account, salt))."""
+        what = (lane, account, amount, valid_after, valid_before, salt, signature)
+        return self.to_settlement("depositWithAuthorization", *what)
+
+    def deposit_from_inbox(
+        self,
+        lane: int,
+        account: Address,
+        amount: int,
+        valid_after: int,
+        valid_before: int,
+        nonce: bytes,
+        signature: bytes,
+    ) -> Call:
+        """Relay a plain x402 transfer authorization to the lane's inbox."""
+        what = (lane, account, amount, valid_after, valid_before, nonce, signature)
+        return self.to_settlement("depositFromInbox", *what)
+
+    def request_withdraw(self, lane: int) -> Call:
+        """The sender asks to leave."""
+        return self.to_settlement("requestWithdraw", lane)
+
+    def withdraw(self, lane: int, account: Address, cumulative_debit: int, proof: Sequence[bytes]) -> Call:
+        """Pay an account what is not finally debited."""
+        return self.to_settlement("withdraw", lane, account, cumulative_debit, list(proof))
+
+    # ---- a payee's life
+
+    def register_payee(self, party: Address) -> Call:
+        """Give a party its payee index."""
+        return self.to_registry("registerPayee", party)
+
+    def claim(self, lane: int, index: int, payee: Address, cumulative: int, proof: Sequence[bytes]) -> Call:
+        """Pay a payee what is final and unclaimed."""
+        return self.to_settlement("claim", lane, index, payee, cumulative, list(proof))
+
+    def claim_range(
+        self, lane: int, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
+    ) -> Call:
+        """Pay neighbours in the payout tree: (payee, cumulative) per index; the zero address where nobody stands."""
+        packed = [payee.rjust(24, b"\0") + cumulative.to_bytes(8, "big") for payee, cumulative in rows]
+        return self.to_settlement("claimRange", lane, start, height, packed, list(proof))
+
+    def stake(self, amount: int) -> Call:
+        """Add to the sender's stake; approved to StakeVault."""
+        return self.to_vault("stake", amount)
+
+    def place_bid(self, subject: Digest, role: int, ratio_ppm: int, asks: Sequence[int]) -> Call:
+        """Bid. See `Chain.bid` for the call that lets a lower bid in an epoch earlier."""
+        return self.to_book("placeBid", subject, role, ratio_ppm, list(asks))
+
+    def commit_model(self, commitment: Digest) -> Call:
+        """First step of registering a model."""
+        return self.to_registry("commitModel", commitment)
+
+    def register_model(self, model: Digest, parents: Sequence[Digest], terms: Digest, salt: Digest) -> Call:
+        """Second step of registering a model."""
+        return self.to_registry("register", model, list(parents), terms, salt)

@@ -1,0 +1,108 @@
+"""Our contracts' ABIs as encoders and decoders: names and core values in, bytes out, and back. No network here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from eth_abi.abi import decode, encode
+
+from contracts import load
+from ledger.core.keccak import keccak256
+
+TOPIC_TYPES_HASHED = ("string", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A function, event or error: its signature's hash and its argument types, tuples spelled out."""
+
+    name: str
+    hash: bytes
+    types: tuple[str, ...]
+    names: tuple[str, ...]
+    indexed: tuple[bool, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def selector(self) -> bytes:
+        """The first four bytes."""
+        return self.hash[:4]
+
+
+class Interface:
+    """What one contract understands."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.functions: dict[str, list[Entry]] = {}
+        self.events: dict[bytes, Entry] = {}
+        self.errors: dict[bytes, Entry] = {}
+        for item in load(name).abi:
+            if item["type"] not in ("function", "event", "error"):
+                continue
+            entry = _entry(item)
+            if item["type"] == "function":
+                self.functions.setdefault(entry.name, []).append(entry)
+            elif item["type"] == "event":
+                self.events[entry.hash] = entry
+            else:
+                self.errors[entry.selector] = entry
+
+    def function(self, name: str, arguments: int) -> Entry:
+        """The function of this name with that many arguments."""
+        return next(entry for entry in self.functions[name] if len(entry.types) == arguments)
+
+    def call_data(self, name: str, *arguments: Any) -> bytes:
+        """Calldata of a function call."""
+        entry = self.function(name, len(arguments))
+        return entry.selector + encode(entry.types, arguments)
+
+    def result(self, name: str, arguments: int, data: bytes) -> Any:
+        """What a function returned: one value, or a tuple. Addresses come as text."""
+        values = decode(self.function(name, arguments).outputs, data)
+        return values[0] if len(values) == 1 else values
+
+    def topic(self, event: str) -> bytes:
+        """First topic of an event."""
+        return next(entry.hash for entry in self.events.values() if entry.name == event)
+
+    def decode_log(self, topics: Sequence[bytes], data: bytes) -> tuple[str, dict[str, Any]] | None:
+        """Event name and arguments by name, or None when it is no event of ours."""
+        entry = self.events.get(topics[0]) if topics else None
+        if entry is None:
+            return None
+        plain = [kind for kind, indexed in zip(entry.types, entry.indexed, strict=True) if not indexed]
+        values, at = iter(decode(plain, data)), iter(topics[1:])
+        arguments = {
+            name: decode([kind], next(at))[0] if indexed else next(values)
+            for name, kind, indexed in zip(entry.names, entry.types, entry.indexed, strict=True)
+        }
+        return entry.name, arguments
+
+
+@lru_cache
+def interface(name: str) -> Interface:
+    """The interface of a contract of ours."""
+    return Interface(name)
+
+
+def _entry(item: dict[str, Any]) -> Entry:
+    types = tuple(_type(argument) for argument in item["inputs"])
+    return Entry(
+        item["name"],
+        keccak256(f"{item['name']}({','.join(types)})".encode()),
+        types,
+        tuple(argument["name"] for argument in item["inputs"]),
+        tuple(bool(argument.get("indexed")) for argument in item["inputs"]),
+        tuple(_type(argument) for argument in item.get("outputs", ())),
+    )
+
+
+def _type(argument: dict[str, Any]) -> str:
+    kind: str = argument["type"]
+    if not kind.startswith("tuple"):
+        return kind
+    return "(" + ",".join(_type(part) for part in argument["components"]) + ")" + kind[len("tuple") :]

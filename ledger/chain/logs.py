@@ -1,0 +1,122 @@
+"""Logs of our contracts as core events, in the order of the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from contracts.deployments import Deployment
+from ledger.chain.contracts import interface
+from ledger.core import events
+from ledger.core.bids import Bid, Role
+from ledger.core.events import Event, Log
+from ledger.core.headers import Header
+from ledger.core.ids import Address, Digest
+from ledger.core.meters import Rates
+
+Arguments = dict[str, Any]
+
+_SPOKEN = ("Settlement", "StakeVault", "BidBook", "Registry")
+
+
+def watched(deployment: Deployment) -> list[str]:
+    """Addresses whose logs matter."""
+    return [deployment.contracts[name] for name in _SPOKEN]
+
+
+def decode(deployment: Deployment, log: dict[str, Any], timestamp: int) -> Log | None:
+    """A JSON-RPC log of a block of this time, or None when it says nothing anybody here needs."""
+    by_address = {deployment.contracts[name]: name for name in _SPOKEN}
+    name = by_address.get(log["address"].lower())
+    if name is None:
+        return None
+    topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
+    found = interface(name).decode_log(topics, bytes.fromhex(log["data"][2:]))
+    if found is None:
+        return None
+    event, arguments = found
+    build = _BUILDERS.get((name, event))
+    if build is None:
+        return None
+    transaction = Digest(bytes.fromhex(log["transactionHash"][2:]))
+    return Log(build(arguments), int(log["blockNumber"], 16), transaction, int(log["logIndex"], 16), timestamp)
+
+
+def header(values: Any) -> Header:
+    """A header from the ABI's tuple."""
+    prev, receipts, payout, debit, lines, book, journals, data, first_call, calls, epoch = values
+    roots = (Digest(receipts), Digest(payout), Digest(debit), Digest(lines), Digest(book))
+    return Header(Digest(prev), *roots, Digest(journals), Digest(data), first_call, calls, epoch)
+
+
+def _rates(values: Any) -> Rates:
+    a, b, c, d, e, f = values
+    return a, b, c, d, e, f
+
+
+def _address(text: str) -> Address:
+    return Address(bytes.fromhex(text[2:]))
+
+
+def _deposited(a: Arguments) -> Event:
+    return events.Deposited(a["lane"], _address(a["account"]), a["index"], a["amount"])
+
+
+def _lane_opened(a: Arguments) -> Event:
+    return events.LaneOpened(a["lane"], _address(a["operator"]), a["window"], a["answerTime"], a["bond"])
+
+
+def _debit_challenged(a: Arguments) -> Event:
+    place = (a["lane"], a["id"], Digest(a["key"]), a["index"])
+    return events.DebitChallenged(*place, _address(a["account"]), a["cumulative"], a["deadline"])
+
+
+def _node_demanded(a: Arguments) -> Event:
+    place = (a["lane"], a["id"], Digest(a["key"]), a["tree"])
+    return events.NodeDemanded(*place, Digest(a["node"]), a["index"], a["depth"], a["deadline"])
+
+
+def _bid_placed(a: Arguments) -> Event:
+    bid = Bid(a["ratioPpm"], _rates(a["asks"]))
+    who = (Digest(a["subject"]), Role(a["role"]), _address(a["party"]))
+    return events.BidPlaced(*who, bid, a["fromEpoch"], a["untilEpoch"])
+
+
+def _model_registered(a: Arguments) -> Event:
+    parents = tuple(Digest(parent) for parent in a["parents"])
+    return events.ModelRegistered(Digest(a["id"]), _address(a["owner"]), parents, Digest(a["terms"]))
+
+
+def _committed(a: Arguments) -> Event:
+    return events.Committed(a["lane"], a["id"], Digest(a["headerHash"]), header(a["header"]))
+
+
+_BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event]] = {
+    ("Settlement", "LaneOpened"): _lane_opened,
+    ("Settlement", "BondChanged"): lambda a: events.BondChanged(a["lane"], a["bond"]),
+    ("Settlement", "LaneActive"): lambda a: events.LaneActive(a["lane"], a["active"]),
+    ("Settlement", "SessionKeySet"): lambda a: events.SessionKeySet(
+        _address(a["account"]), _address(a["key"]), a["active"]
+    ),
+    ("Settlement", "Deposited"): _deposited,
+    ("Settlement", "Committed"): _committed,
+    ("Settlement", "Finalized"): lambda a: events.Finalized(a["lane"], a["id"]),
+    ("Settlement", "Voided"): lambda a: events.Voided(a["lane"], a["id"], _address(a["accuser"])),
+    ("Settlement", "Slashed"): lambda a: events.LaneSlashed(a["lane"], a["bond"], _address(a["accuser"]), a["reward"]),
+    ("Settlement", "Claimed"): lambda a: events.Claimed(a["lane"], a["index"], _address(a["payee"]), a["amount"]),
+    ("Settlement", "WithdrawRequested"): lambda a: events.WithdrawRequested(a["lane"], _address(a["account"])),
+    ("Settlement", "Withdrawn"): lambda a: events.Withdrawn(a["lane"], _address(a["account"]), a["amount"]),
+    ("Settlement", "Escaped"): lambda a: events.Withdrawn(a["lane"], _address(a["account"]), a["amount"], True),
+    ("Settlement", "DebitChallenged"): _debit_challenged,
+    ("Settlement", "NodeDemanded"): _node_demanded,
+    ("Settlement", "Answered"): lambda a: events.Answered(a["lane"], a["id"], Digest(a["key"])),
+    ("StakeVault", "StakeChanged"): lambda a: events.StakeChanged(
+        _address(a["party"]), a["staked"], a["unbonding"], a["releaseAt"]
+    ),
+    ("StakeVault", "Slashed"): lambda a: events.StakeSlashed(
+        _address(a["party"]), a["amount"], _address(a["accuser"]), a["reward"]
+    ),
+    ("BidBook", "BidPlaced"): _bid_placed,
+    ("Registry", "PayeeRegistered"): lambda a: events.PayeeRegistered(a["index"], _address(a["party"])),
+    ("Registry", "ModelRegistered"): _model_registered,
+}

@@ -1,0 +1,100 @@
+"""A lane's whole life through the typed client, on a real chain, and every event it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from contracts.deploy import deploy
+from ledger.chain.client import Chain
+from ledger.chain.errors import Reverted
+from ledger.core import events
+from ledger.core.headers import EMPTY_HEADER, Header
+from ledger.core.ids import ZERO_DIGEST, Digest, address
+from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, leaf, parent
+from tests.conftest import an_anvil
+
+OPERATOR, CONSUMER, PAYEE = (Account.from_key(bytes(31) + bytes((n,))) for n in (1, 2, 3))
+FUNDS: LocalAccount = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+EMPTY = bytes(32)
+WINDOW = 60
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Iterator[Chain]:
+    with an_anvil() as url:
+        chain = Chain(url, deploy(url, FUNDS, epoch_seconds=60, folder=tmp_path))
+        for who in (OPERATOR, CONSUMER, PAYEE):
+            chain.rpc("anvil_setBalance", who.address, hex(10**20))
+            chain.transact(FUNDS, chain.calls.transfer(address(who.address), 10**12))
+            chain.transact(who, chain.calls.approve(chain.calls.settlement, 10**18))
+        yield chain
+
+
+def wait(chain: Chain, seconds: int) -> None:
+    chain.rpc("evm_increaseTime", seconds)
+    chain.rpc("evm_mine")
+
+
+def a_header(charge: int, payee_index: int = 1, consumer_index: int = 1) -> Header:
+    """One receipt that charges the only consumer for the only payee."""
+    payout = parent(EMPTY, leaf(PAYOUT_TAG, payee_index, address(PAYEE.address), charge))
+    debit = parent(EMPTY, leaf(DEBIT_TAG, consumer_index, address(CONSUMER.address), charge))
+    receipts, lines = (Digest(bytes(24) + total.to_bytes(8, "big")) for total in (charge, 2 * charge))
+    header = replace(EMPTY_HEADER, receipts_root=receipts, lines_root=lines, calls=1)
+    return replace(header, payout_root=Digest(payout), debit_root=Digest(debit))
+
+
+def test_a_lane_lives_from_bond_to_withdrawal(chain: Chain) -> None:
+    calls, consumer, payee = chain.calls, address(CONSUMER.address), address(PAYEE.address)
+    chain.transact(FUNDS, calls.register_payee(payee))
+    chain.transact(OPERATOR, calls.open_lane(WINDOW, 60, 10**9))
+    chain.transact(CONSUMER, calls.deposit(1, consumer, 1_000))
+    chain.transact(CONSUMER, calls.request_withdraw(1))
+    wait(chain, 1)
+    header = a_header(300)
+    chain.transact(OPERATOR, calls.commit(1, header))
+    with pytest.raises(Reverted, match="WindowOpen"):
+        chain.transact(FUNDS, calls.finalize(1, 1, header))
+    wait(chain, WINDOW)
+    chain.transact(FUNDS, calls.finalize(1, 1, header))
+    chain.transact(FUNDS, calls.claim(1, 1, payee, 300, [EMPTY]))
+    chain.transact(FUNDS, calls.withdraw(1, consumer, 300, [EMPTY]))
+
+    assert chain.balance(payee) == 10**12 + 300
+    assert chain.balance(consumer) == 10**12 - 300
+    assert chain.balance(calls.settlement) == 10**9
+    head, account = chain.head(1), chain.account(1, consumer)
+    assert (head.cumulative, head.next, head.finalized, head.calls) == (300, 2, 1, 1)
+    assert (account.deposited, account.withdrawn, account.requested_at) == (1_000, 700, 0)
+    assert (chain.claimed(1, 1), chain.lane(1).net, chain.payee_index(payee)) == (300, 300, 1)
+    said = [log.event for log in chain.logs(0, chain.tip())]
+    assert said[-7:] == [
+        events.LaneOpened(1, address(OPERATOR.address), WINDOW, 60, 10**9),
+        events.Deposited(1, consumer, 1, 1_000),
+        events.WithdrawRequested(1, consumer),
+        events.Committed(1, 1, header.hash, header),
+        events.Finalized(1, 1),
+        events.Claimed(1, 1, payee, 300),
+        events.Withdrawn(1, consumer, 700),
+    ]
+
+
+def test_a_batch_that_does_not_add_up_is_refused_in_the_contracts_words(chain: Chain) -> None:
+    chain.transact(OPERATOR, chain.calls.open_lane(WINDOW, 60, 10**9))
+    chain.transact(CONSUMER, chain.calls.deposit(1, address(CONSUMER.address), 1_000))
+    honest = a_header(300)
+    lines = replace(honest, lines_root=honest.receipts_root)
+    with pytest.raises(Reverted, match=r"LinesDiffer\(lines=300, expected=600\)"):
+        chain.transact(OPERATOR, chain.calls.commit(1, lines))
+    with pytest.raises(Reverted, match="TotalsDiffer"):
+        chain.transact(OPERATOR, chain.calls.commit(1, replace(honest, payout_root=ZERO_DIGEST)))
+    with pytest.raises(Reverted, match=r"Insolvent\(total=1000000000000, held=1000001000\)"):
+        chain.transact(OPERATOR, chain.calls.commit(1, a_header(10**12)))
+    with pytest.raises(Reverted, match="NotOperator"):
+        chain.transact(FUNDS, chain.calls.commit(1, honest))
