@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from ledger.core.errors import TollwayError
+from roles.node.resale import Upstream
 from roles.node.server import serve
 from roles.node.state import Limits
 
@@ -17,25 +19,44 @@ def folder_and_name(text: str) -> Path | tuple[Path, str]:
     return (Path(folder), name) if name else Path(folder)
 
 
+def name_and_upstream(text: str) -> tuple[str, Upstream]:
+    """NAME=URL#MODEL: sold here as NAME, known there as MODEL (or as NAME)."""
+    name, _, url = text.partition("=")
+    root, _, model = url.partition("#")
+    if not name or not root.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=URL[#MODEL]")
+    return name, Upstream(root, model or name, os.environ.get("TOLLWAY_UPSTREAM_KEY"))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m roles.node", description="Serve ONNX models over OpenAI and OIP v2."
     )
-    parser.add_argument("--model", action="append", required=True, type=folder_and_name, metavar="DIR[=NAME]")
+    parser.add_argument("--model", action="append", default=[], type=folder_and_name, metavar="DIR[=NAME]")
+    parser.add_argument(
+        "--upstream",
+        action="append",
+        default=[],
+        type=name_and_upstream,
+        metavar="NAME=URL[#MODEL]",
+        help="sell a server you have; its key, if any, is read from TOLLWAY_UPSTREAM_KEY",
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--queue", type=int, default=Limits().queue, help="calls that may wait for a model")
     parser.add_argument("--batch", type=int, default=Limits().batch, help="calls that run together")
     parser.add_argument("--call-seconds", type=float, default=Limits().call_seconds)
     given = parser.parse_args()
+    if not given.model and not given.upstream:
+        parser.error("say what to serve: --model DIR or --upstream NAME=URL")
     limits = Limits(call_seconds=given.call_seconds, batch=given.batch, queue=given.queue)
 
     def ready(port: int) -> None:
-        names = ", ".join(str(model) for model in given.model)
+        names = ", ".join([str(model) for model in given.model] + [name for name, _ in given.upstream])
         print(f"serving {names} on http://{given.host}:{port}", flush=True)
 
     try:
-        serve(given.model, given.host, given.port, limits=limits, ready=ready)
+        serve(given.model, given.host, given.port, upstreams=given.upstream, limits=limits, ready=ready)
     except TollwayError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1

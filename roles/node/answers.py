@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ledger.core.errors import Rejected, TollwayError, Unavailable
 from roles.node.batching import Busy
+from roles.node.resale import Refused
 
 log = logging.getLogger("node")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,6 +41,8 @@ def error_body(error: TollwayError | TimeoutError) -> tuple[int, dict[str, objec
         return 504, _body("the model took longer than the node allows", "timeout_error", "timeout", {})
     if isinstance(error, NotFound):
         return 404, _body(error.message, "invalid_request_error", "model_not_found", error.facts)
+    if isinstance(error, Refused):
+        return error.status, _body(error.message, "invalid_request_error", "upstream_refused", error.facts)
     if isinstance(error, Busy):
         return 429, _body(error.message, "rate_limit_error", "queue_full", error.facts)
     if isinstance(error, Unavailable):

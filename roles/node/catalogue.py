@@ -12,6 +12,7 @@ from roles.node.answers import NotFound
 from roles.node.classifier import Classifier
 from roles.node.generator import Generator
 from roles.node.model import Folder, Model
+from roles.node.resale import Resold
 from roles.node.retriever import Retriever
 from roles.node.tensors import Tensors
 
@@ -39,8 +40,8 @@ def load(path: Path, executor: Executor, *, most: int, queue: int) -> Model:
 class Catalogue:
     """Looks models up; a node with one model answers to any name, because its caller reached it on purpose."""
 
-    def __init__(self, models: Iterable[tuple[str, Model]]) -> None:
-        self._models: dict[str, Model] = {}
+    def __init__(self, models: Iterable[tuple[str, Model | Resold]]) -> None:
+        self._models: dict[str, Model | Resold] = {}
         for name, model in models:
             if name in self._models:
                 raise Rejected(f"two models are named {name!r}", model=name)
@@ -50,7 +51,7 @@ class Catalogue:
         """What callers may ask for."""
         return list(self._models)
 
-    def find(self, name: str) -> Model:
+    def find(self, name: str) -> Model | Resold:
         """The model of that name. Raises NotFound with the nearest names."""
         if found := self._models.get(name):
             return found

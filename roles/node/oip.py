@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import orjson
 from aiohttp import web
@@ -11,6 +12,7 @@ from roles.node import metering
 from roles.node.answers import json_answer
 from roles.node.model import Model
 from roles.node.requests import datatype_of, infer_request
+from roles.node.resale import Resold
 from roles.node.state import STATE
 
 
@@ -33,6 +35,8 @@ async def server(request: web.Request) -> web.Response:
 async def metadata(request: web.Request) -> web.Response:
     """GET /v2/models/{model}."""
     name, model = _found(request)
+    if isinstance(model, Resold):
+        return json_answer(await model.metadata() | {"name": name})
     body = {
         "name": name,
         "versions": [str(model.about.get("version", "1"))],
@@ -52,10 +56,21 @@ async def model_ready(request: web.Request) -> web.Response:
 
 async def infer(request: web.Request) -> web.Response:
     """POST /v2/models/{model}/infer."""
+    state, sent = request.app[STATE], await request.read()
     name, model = _found(request)
-    asked = infer_request(await request.read())
-    async with asyncio.timeout(request.app[STATE].limits.call_seconds):
-        inferred = await model.infer(asked.tensors())
+    began = time.perf_counter_ns()
+    async with asyncio.timeout(state.limits.call_seconds):
+        if isinstance(model, Resold):
+            raw, compute_us = await model.infer(sent), (time.perf_counter_ns() - began) // 1000
+        else:
+            raw, compute_us = await _inferred(name, model, sent)
+    headers = await state.evidence(request, name, metering.of_inference(compute_us, len(raw)), sent, raw)
+    return web.Response(body=raw, headers=headers, content_type="application/json")
+
+
+async def _inferred(name: str, model: Model, sent: bytes) -> tuple[bytes, int]:
+    asked = infer_request(sent)
+    inferred = await model.infer(asked.tensors())
     body: dict[str, object] = {
         "model_name": name,
         "model_version": str(model.about.get("version", "1")),
@@ -63,11 +78,9 @@ async def infer(request: web.Request) -> web.Response:
     }
     if asked.id:
         body["id"] = asked.id
-    raw = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-    headers = metering.headers(metering.of_inference(inferred.compute_us, len(raw)))
-    return web.Response(body=raw, headers=headers, content_type="application/json")
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), inferred.compute_us
 
 
-def _found(request: web.Request) -> tuple[str, Model]:
+def _found(request: web.Request) -> tuple[str, Model | Resold]:
     name = request.match_info["model"]
     return name, request.app[STATE].catalogue.find(name)

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from ledger.core.meters import Units
+from roles.node import metering
 from roles.node.catalogue import Catalogue
+from roles.node.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,21 @@ class State:
     """One node's state."""
 
     catalogue: Catalogue
+    witness: Witness | None = None
     limits: Limits = field(default_factory=Limits)
     draining: bool = False
     open_calls: int = 0
+
+    async def evidence(
+        self, request: web.Request, model: str, units: Units, asked: bytes, answered: bytes
+    ) -> dict[str, str]:
+        """The headers an answer carries: what it used, and the node's signature under it where a gateway asked."""
+        headers = metering.headers(units)
+        if self.witness is None:
+            return headers
+        return headers | await self.witness.testify(
+            request.headers.get("Idempotency-Key"), model, units, asked, answered
+        )
 
 
 STATE = web.AppKey("state", State)
