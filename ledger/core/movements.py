@@ -94,6 +94,13 @@ def chunk_cause(gateway: Address, first: int, last: int) -> bytes:
     return gateway + first.to_bytes(8, "big") + last.to_bytes(8, "big")
 
 
+def parse_chunk_cause(cause: bytes) -> tuple[Address, int, int]:
+    """The inverse of `chunk_cause`."""
+    if len(cause) != 36:
+        raise Rejected(f"the cause of a charge is 36 bytes, not {len(cause)}")
+    return Address(cause[:20]), int.from_bytes(cause[20:28], "big"), int.from_bytes(cause[28:], "big")
+
+
 def batch_cause(lane: int, number: int, header: Digest) -> bytes:
     """The cause of a settle: one batch of a lane, by its header, so that a re-issued batch is another cause."""
     return lane.to_bytes(4, "big") + number.to_bytes(8, "big") + header

@@ -1,0 +1,207 @@
+"""Auditing: the ledger against its laws, and against the chain at one block. What is wrong becomes an alarm.
+
+An alarm names the law, what is wrong, and the first account and receipt where it shows. While one stands nothing is
+closed or committed; indexing, withdrawals, finalizing and claims go on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from ledger.core import journal as book
+from ledger.core import movements, shares
+from ledger.core.accounts import CUSTODY, leased
+from ledger.core.errors import Conflict, Rejected
+from ledger.core.ids import Address, to_hex
+from ledger.core.journal import Kind
+from ledger.core.typed_data import Domain
+from ledger.store import alarms, batches, chain_time, files, journal, lanes, laws, nodes, parties, receipts, terms
+from ledger.store.alarms import Alarm
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to audit: a lane, and the domain its receipts are signed in (None skips rewriting the newest batch).
+
+    `held` tells what the contract holds for the lane at a block (None on a private grid).
+    """
+
+    lane: int
+    domain: Domain | None = None
+    held: Callable[[int, int], int] | None = None
+
+
+Law = Callable[[Session, Scope], list[Alarm]]
+
+
+def reconcile(session: Session, scope: Scope, now: int, *, thorough: bool = False) -> list[Alarm]:
+    """Check every law; sound what is broken. Thorough: also those that read every receipt."""
+    checks = (*LAWS.items(), *(THOROUGH.items() if thorough else ()))
+    found = [alarm for _, law in checks for alarm in law(session, scope)]
+    for alarm in found:
+        alarms.sound(session, alarm, now)
+    return found
+
+
+def no_account_is_overdrawn(session: Session, _: Scope) -> list[Alarm]:
+    """L1: no account but custody is overdrawn; nor is custody."""
+    short = ((name, book.balance(name, sums)) for name, sums in journal.entries(session).items())
+    return [Alarm("L1", f"{name} is short by {-left} atoms", name) for name, left in short if left < 0][:1]
+
+
+def leased_is_what_leases_say(session: Session, scope: Scope) -> list[Alarm]:
+    """L2, the half without receipts: all that was ever credited to a leased account was leased."""
+    sums = journal.entries(session, "leased:")
+    for (consumer, gateway), (out, _) in sorted(laws.leases_handed_out(session, scope.lane).items()):
+        name = leased(consumer, gateway)
+        credits = sums[name].credits if name in sums else 0
+        if credits != out:
+            return [Alarm("L2", f"{out} atoms were leased, {credits} booked", name)]
+    return []
+
+
+def leased_is_leases_less_receipts(session: Session, scope: Scope) -> list[Alarm]:
+    """L2: what is leased is what leases handed out, less what came back, less what posted receipts charge."""
+    charged = laws.posted_charges(session, scope.lane)
+    for pair, (out, back) in sorted(laws.leases_handed_out(session, scope.lane).items()):
+        left, due = journal.balance(session, leased(*pair)), out - back - charged.get(pair, 0)
+        if left != due:
+            return [Alarm("L2", f"leased holds {left} atoms, leases less receipts come to {due}", leased(*pair))]
+    return []
+
+
+def custody_is_all_that_is_owed(session: Session, _: Scope) -> list[Alarm]:
+    """L3: custody equals the sum of every other account."""
+    balances = {name: book.balance(name, sums) for name, sums in journal.entries(session).items()}
+    held = balances.pop(CUSTODY, 0)
+    owed = sum(balances.values())
+    return [] if held == owed else [Alarm("L3", f"custody holds {held} atoms, {owed} are owed", CUSTODY)]
+
+
+def custody_is_what_the_chain_holds(session: Session, scope: Scope) -> list[Alarm]:
+    """L4: custody equals what the contract holds for the lane at the indexed block."""
+    clock = chain_time.get(session)
+    if scope.held is None or clock is None:
+        return []
+    ours, theirs = journal.balance(session, CUSTODY), scope.held(scope.lane, clock.number)
+    said = f"custody is {ours} atoms, the contract holds {theirs} at block {clock.number}"
+    return [] if ours == theirs else [Alarm("L4", said, CUSTODY)]
+
+
+def cumulatives_are_the_sums_of_batches(session: Session, scope: Scope) -> list[Alarm]:
+    """L5: a payee's cumulative never falls, and is the sum of its shares in all standing batches."""
+    for tree, place, number in laws.fallen_leaves(session, scope.lane):
+        return [Alarm("L5", f"place {place} of tree {tree} fell in batch {number}")]
+    latest = batches.latest(session, scope.lane)
+    paid, names = laws.batched_shares(session, scope.lane), parties.by_index(session)
+    leaves = nodes.leaves(session, scope.lane, nodes.PAYOUT, latest.number) if latest else []
+    cumulative = {names[index]: amount for index, amount in leaves}
+    for payee in sorted(paid.keys() | cumulative.keys()):
+        said, summed = cumulative.get(payee, 0), paid.get(payee, 0)
+        if said != summed:
+            return [Alarm("L5", f"{to_hex(payee)} has {said} in the tree, {summed} in batches", to_hex(payee))]
+    return []
+
+
+def accounts_are_their_postings(session: Session, _: Scope) -> list[Alarm]:
+    """L6: running sums are the postings' sums: no entry was lost, doubled or changed."""
+    for name, debits, credits, posted_debits, posted_credits in laws.drifted_accounts(session):
+        said = f"{name} says {debits}/{credits}, its postings {posted_debits}/{posted_credits}"
+        return [Alarm("L6", said, name)]
+    return []
+
+
+def batches_are_covered_by_deposits(session: Session, scope: Scope) -> list[Alarm]:
+    """L7: all that batches ever charged is at most what consumers deposited less what they withdrew."""
+    latest = batches.latest(session, scope.lane)
+    net = sum(c.deposited - c.withdrawn for c in lanes.consumers(session, scope.lane).values())
+    if latest is None or latest.cumulative <= net:
+        return []
+    return [Alarm("L7", f"batches come to {latest.cumulative} atoms, the lane holds {net}")]
+
+
+def the_newest_batch_comes_to_its_header(session: Session, scope: Scope) -> list[Alarm]:
+    """L8: the newest batch, written again from the rows, is the batch that was committed."""
+    latest = batches.latest(session, scope.lane)
+    if latest is None or scope.domain is None:
+        return []
+    try:
+        files.write_again(session, files.Discard(), scope.domain, latest)
+    except (Conflict, Rejected) as error:
+        return [Alarm("L8", error.message)]
+    return []
+
+
+def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]:
+    """L9: segments are dense up to each watermark, and charge what was booked and what is not yet on chain."""
+    total = 0
+    for gateway, posted, count, amount in laws.segment_totals(session, scope.lane):
+        total += amount
+        if posted != count:
+            return [Alarm("L9", f"{posted} receipts of {to_hex(gateway)} are posted, {count} are in segments")]
+    booked = laws.charged_by_transactions(session)
+    if booked != total:
+        return [Alarm("L9", f"charges of {booked} atoms are booked, segments say {total}")]
+    accrued = sum(book.balance(name, sums) for name, sums in journal.entries(session, "accrued:").items())
+    waiting = total - laws.posted_batches_total(session, scope.lane)
+    return [] if accrued == waiting else [Alarm("L9", f"{accrued} atoms are accrued, {waiting} wait for a batch")]
+
+
+def every_charge_is_its_receipts(session: Session, scope: Scope) -> list[Alarm]:
+    """L9: every charge transaction, made again from its receipts, is the one that was booked."""
+    for gateway, missing in laws.gaps(session, scope.lane):
+        return [Alarm("L9", f"{missing} posted receipts of {to_hex(gateway)} are missing")]
+    for booked in journal.all_transactions(session, Kind.charge):
+        gateway, first, last = movements.parse_chunk_cause(booked.cause)
+        fault = _recharged(session, booked, gateway, first, last)
+        if fault:
+            return [Alarm("L9", fault, receipt=f"{to_hex(gateway)}-{first}")]
+    return []
+
+
+def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> list[Alarm]:
+    """L10: no consumer is debited above what it deposited, or allowed."""
+    latest, allowed = batches.latest(session, scope.lane), laws.mandates(session, scope.lane)
+    places = {c.index: c for c in lanes.consumers(session, scope.lane).values()}
+    for index, debited in nodes.leaves(session, scope.lane, nodes.DEBIT, latest.number) if latest else []:
+        consumer = places[index]
+        most = min(consumer.deposited, allowed.get(consumer.account, consumer.deposited))
+        if debited > most:
+            who = to_hex(consumer.account)
+            return [Alarm("L10", f"{who} was debited {debited} atoms, at most {most} were allowed", who)]
+    return []
+
+
+LAWS: dict[str, Law] = {
+    "L1": no_account_is_overdrawn,
+    "L2": leased_is_what_leases_say,
+    "L3": custody_is_all_that_is_owed,
+    "L4": custody_is_what_the_chain_holds,
+    "L5": cumulatives_are_the_sums_of_batches,
+    "L6": accounts_are_their_postings,
+    "L7": batches_are_covered_by_deposits,
+    "L9": every_charge_has_its_segments,
+    "L10": no_consumer_is_debited_above_its_means,
+}
+"""Checked on every sweep: they read sums, not receipts."""
+
+THOROUGH: dict[str, Law] = {
+    "L2": leased_is_leases_less_receipts,
+    "L8": the_newest_batch_comes_to_its_header,
+    "L9": every_charge_is_its_receipts,
+}
+"""Checked from time to time: they read every receipt."""
+
+
+def _recharged(session: Session, booked: book.Transaction, gateway: Address, first: int, last: int) -> str:
+    chunk = receipts.chunk(session, gateway, first, last)
+    altered = chunk.first_altered()
+    if altered is not None:
+        return f"receipt {altered} is not what its digest says"
+    try:
+        added = shares.add_up(chunk.records, terms.get(session, chunk.terms_ids()))
+    except (Rejected, Conflict) as error:
+        return error.message
+    again = movements.charge(booked.cause, added.spent, added.earned, booked.at)
+    return "" if again.digest == booked.digest else f"receipts {first} to {last} come to another transaction"

@@ -1,0 +1,104 @@
+"""Relaying: what consumers and payees are owed by anybody with gas. Deposits they signed, places, and claims.
+
+Nothing here can move money elsewhere than its owner said: an authorization names its lane and account, a claim pays the
+payee in the leaf.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from sqlmodel import Session
+
+from ledger.core.ids import ZERO_ADDRESS, Address, to_hex
+from ledger.core.keccak import keccak256
+from ledger.core.transmissions import Call, Relays, Status, Transmission
+from ledger.store import batches, chain_time, deposits, lanes, nodes, parties, proofs, transmissions
+from ledger.store import batches as batch_store
+from ledger.store.deposits import DepositRequest
+
+GAS_CAP = 16_777_216
+"""The most one transaction may use (EIP-7825)."""
+GAS_PER_ROW = 32_000
+"""What a claim of one neighbour costs at most: its slot, its first token balance, its log."""
+CLAIM_ROWS = GAS_CAP * 9 // 10 // GAS_PER_ROW
+
+
+def send_deposits(session: Session, relays: Relays, sender: Address, now: int) -> int:
+    """Intend the deposits consumers asked for. Returns how many."""
+    waiting = deposits.requested(session)
+    for asked in waiting:
+        transmissions.intend(session, _intention(_purpose(asked), sender, _call(relays, asked), now))
+        deposits.set_status(session, asked.id, "sent")
+    return len(waiting)
+
+
+def follow_deposits(session: Session) -> int:
+    """Note what became of sent deposits: booked once their block is indexed, refused in the contract's words."""
+    clock, done = chain_time.get(session), 0
+    for asked in deposits.sent(session):
+        sent = transmissions.get(session, keccak256(_purpose(asked).encode()))
+        if sent is None or sent.status is Status.lost:
+            deposits.set_status(session, asked.id, "requested")
+        elif sent.status is Status.failed:
+            deposits.set_status(session, asked.id, "refused", sent.error)
+        elif sent.status is Status.confirmed and clock and sent.block is not None and sent.block <= clock.number:
+            deposits.set_status(session, asked.id, "booked")
+        else:
+            continue
+        done += 1
+    return done
+
+
+def register_payees(session: Session, relays: Relays, sender: Address, payees: Iterable[Address], now: int) -> int:
+    """Intend a place for payees that have earned and have none. Returns how many were not intended before."""
+    made = 0
+    for payee in payees:
+        if parties.index_of(session, payee) is None:
+            call = relays.register_payee(payee)
+            made += transmissions.intend(session, _intention(f"register {to_hex(payee)}", sender, call, now))
+    return made
+
+
+def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int) -> int:
+    """Intend claims for every payee of the last final batch with something to claim, in transactions below the cap."""
+    final = batches.with_status(session, lane, batch_store.Status.final)
+    if not final:
+        return 0
+    batch, paid = final[-1], lanes.claimed(session, lane)
+    cumulative = dict(nodes.leaves(session, lane, nodes.PAYOUT, batch.number))
+    names = parties.by_index(session)
+    due = sorted(index for index, amount in cumulative.items() if amount > paid.get(index, 0))
+    made = 0
+    for start, count in _neighbours(due):
+        height, siblings = proofs.payout_range(session, batch, start, count)
+        rows = [
+            (names[index], cumulative[index]) if index in cumulative else (ZERO_ADDRESS, 0)
+            for index in range(start, start + count)
+        ]
+        call = relays.claim_range(lane, start, height, rows, siblings)
+        made += transmissions.intend(session, _intention(f"claim {lane} {batch.number} {start}", sender, call, now))
+    return made
+
+
+def _neighbours(due: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut indices into runs (start, count) of at most CLAIM_ROWS positions."""
+    at = 0
+    while at < len(due):
+        start, last = due[at], due[at]
+        while at < len(due) and due[at] < start + CLAIM_ROWS:
+            last = due[at]
+            at += 1
+        yield start, last - start + 1
+
+
+def _call(relays: Relays, asked: DepositRequest) -> Call:
+    relay = relays.deposit_with_authorization if asked.kind == "authorization" else relays.deposit_from_inbox
+    terms = (asked.lane, asked.account, asked.amount, asked.valid_after, asked.valid_before)
+    return relay(*terms, asked.salt, asked.signature)
+
+
+def _purpose(asked: DepositRequest) -> str:
+    return f"deposit {to_hex(asked.id)}"
+
+
+def _intention(purpose: str, sender: Address, call: Call, now: int) -> Transmission:
+    return Transmission(keccak256(purpose.encode()), purpose, sender, *call, Status.intended, now)

@@ -1,0 +1,113 @@
+"""What the laws are checked against: sums over tables that should say the same by different ways."""
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from ledger.core.ids import Address
+
+
+def drifted_accounts(session: Session) -> list[tuple[str, int, int, int, int]]:
+    """Accounts whose running sums are not their postings': name, debits, credits, posted debits, posted credits."""
+    rows = session.execute(
+        text(
+            "WITH sides AS (SELECT debit AS name, amount AS debits, 0 AS credits FROM postings UNION ALL "
+            "SELECT credit, 0, amount FROM postings), sums AS (SELECT name, sum(debits) AS debits, sum(credits) AS "
+            "credits FROM sides GROUP BY name) SELECT coalesce(a.name, s.name), coalesce(a.debits, 0), "
+            "coalesce(a.credits, 0), coalesce(s.debits, 0), coalesce(s.credits, 0) FROM accounts a FULL JOIN sums s "
+            "ON a.name = s.name WHERE (a.debits, a.credits) IS DISTINCT FROM (s.debits, s.credits) ORDER BY 1"
+        )
+    )
+    return [(str(name), int(a), int(b), int(c), int(d)) for name, a, b, c, d in rows]
+
+
+def leases_handed_out(session: Session, lane: int) -> dict[tuple[Address, Address], tuple[int, int]]:
+    """By consumer and gateway: what was ever leased, and what came back when leases were closed."""
+    rows = session.execute(
+        text(
+            "SELECT consumer, gateway, sum(amount), sum(CASE WHEN state = 'open' THEN 0 ELSE amount - spent END) "
+            "FROM leases WHERE lane = :lane GROUP BY 1, 2"
+        ),
+        {"lane": lane},
+    )
+    return {(Address(bytes(c)), Address(bytes(g))): (int(out), int(back)) for c, g, out, back in rows}
+
+
+def posted_charges(session: Session, lane: int) -> dict[tuple[Address, Address], int]:
+    """By consumer and gateway: what posted receipts charge. Reads every receipt."""
+    rows = session.execute(
+        text(
+            "SELECT r.consumer, r.gateway, sum(r.charge) FROM receipts r JOIN watermarks w ON w.gateway = r.gateway "
+            "WHERE w.lane = :lane AND r.seq <= w.posted_seq GROUP BY 1, 2"
+        ),
+        {"lane": lane},
+    )
+    return {(Address(bytes(c)), Address(bytes(g))): int(amount) for c, g, amount in rows}
+
+
+def segment_totals(session: Session, lane: int) -> list[tuple[Address, int, int, int]]:
+    """By gateway: receipts posted, receipts in segments up to there, and what those segments charge."""
+    rows = session.execute(
+        text(
+            "SELECT w.gateway, w.posted_seq, coalesce(sum(s.count), 0), coalesce(sum(s.total), 0) FROM watermarks w "
+            "LEFT JOIN segments s ON s.gateway = w.gateway AND s.last <= w.posted_seq WHERE w.lane = :lane "
+            "GROUP BY 1, 2"
+        ),
+        {"lane": lane},
+    )
+    return [(Address(bytes(g)), int(posted), int(count), int(total)) for g, posted, count, total in rows]
+
+
+def charged_by_transactions(session: Session) -> int:
+    """What all charge transactions moved."""
+    query = "SELECT coalesce(sum(p.amount), 0) FROM postings p JOIN transactions t ON t.id = p.transaction"
+    return int(session.execute(text(f"{query} WHERE t.kind = 'charge'")).scalar_one())
+
+
+def fallen_leaves(session: Session, lane: int) -> list[tuple[int, int, int]]:
+    """Leaves of the cumulative trees that fell from one batch to the next: tree, place, batch."""
+    rows = session.execute(
+        text(
+            "SELECT tree, place, number FROM (SELECT tree, place, number, substr(word, 25) AS now, "
+            "lag(substr(word, 25)) OVER (PARTITION BY tree, place ORDER BY number) AS before FROM nodes "
+            "WHERE lane = :lane AND level = 0) v "
+            "WHERE before > now ORDER BY 1, 2, 3"
+        ),
+        {"lane": lane},
+    )
+    return [(int(tree), int(place), int(number)) for tree, place, number in rows]
+
+
+def batched_shares(session: Session, lane: int) -> dict[Address, int]:
+    """What standing batches pay each payee, in all."""
+    rows = session.execute(
+        text(
+            "SELECT s.payee, sum(s.amount) FROM batch_shares s JOIN batches b USING (lane, number) "
+            "WHERE s.lane = :lane AND b.status <> 'void' GROUP BY 1"
+        ),
+        {"lane": lane},
+    )
+    return {Address(bytes(payee)): int(amount) for payee, amount in rows}
+
+
+def posted_batches_total(session: Session, lane: int) -> int:
+    """What the batches on chain charge, in all."""
+    query = "SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ('posted', 'final')"
+    return int(session.execute(text(query), {"lane": lane}).scalar_one())
+
+
+def mandates(session: Session, lane: int) -> dict[Address, int]:
+    """The most each consumer has allowed the lane to debit."""
+    rows = session.execute(text("SELECT account, cum_max FROM vouchers WHERE lane = :lane"), {"lane": lane})
+    return {Address(bytes(account)): int(most) for account, most in rows}
+
+
+def gaps(session: Session, lane: int) -> list[tuple[Address, int]]:
+    """Receipts up to the watermark that are missing from the journal: gateway and how many. Reads the whole index."""
+    rows = session.execute(
+        text(
+            "SELECT w.gateway, w.posted_seq - (SELECT count(*) FROM receipts r WHERE r.gateway = w.gateway "
+            "AND r.seq <= w.posted_seq) AS missing FROM watermarks w WHERE w.lane = :lane"
+        ),
+        {"lane": lane},
+    )
+    return [(Address(bytes(gateway)), int(missing)) for gateway, missing in rows if missing]
