@@ -123,6 +123,8 @@ class Terms:
         for what, index in (("seller", self.seller), ("sponsor", self.carve.sponsor if self.carve else 0)):
             if not 0 <= index < len(self.lines):
                 raise Rejected(f"{what} {index} is none of the {len(self.lines)} lines", field=what)
+        if self.carve is not None and self.lines[self.carve.sponsor].role in (Role.gateway, Role.protocol):
+            raise Rejected("the gateway's and the protocol's line sponsor nothing", field="sponsor")
         if self.list_price is None and self.seller:
             raise Rejected("composed terms name no seller", field="seller")
 
