@@ -19,7 +19,7 @@ from ledger.core.batches import BatchFile
 from ledger.core.closing import RUN, Order, Trees
 from ledger.core.cumulatives import NOTHING, Cumulatives
 from ledger.core.errors import TollwayError
-from ledger.core.headers import Header
+from ledger.core.headers import Header, Range
 from ledger.core.ids import ZERO_DIGEST, Address, to_hex
 from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, amount
@@ -93,6 +93,7 @@ def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
         _same("first batch", "number", 1 if now.number else 0, now.number)
         _same("first batch", "first_call", 0, now.first_call)
         _same("first batch", "prev", ZERO_DIGEST, now.prev)
+        _check_journals((), now.ranges)
         return
     before = previous.opening
     _same("chain", "lane", before.lane, now.lane)
@@ -100,10 +101,15 @@ def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
     _same("chain", "number", before.number + 1, now.number)
     _same("chain", "first_call", before.first_call + before.calls, now.first_call)
     _same("chain", "prev", previous.header.hash, now.prev)
-    ended = {row.gateway: row.last for row in before.ranges}
-    for row in now.ranges:
-        if row.gateway in ended:
-            _same("chain", f"first receipt of {to_hex(row.gateway)}", ended[row.gateway] + 1, row.first)
+    _check_journals(before.ranges, now.ranges)
+
+
+def _check_journals(before: Sequence[Range], now: Sequence[Range]) -> None:
+    """Every gateway goes on where it stopped, and none is dropped: no receipt is skipped."""
+    expected = {row.gateway: row.last + 1 for row in before}
+    found = {row.gateway: row.first for row in now}
+    for gateway in sorted({*expected, *found}):
+        _same("chain", f"first receipt of {to_hex(gateway)}", expected.get(gateway, 1), found.get(gateway, "no row"))
 
 
 def _check_receipts(file: BatchFile, step: int) -> None:

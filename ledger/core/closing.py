@@ -211,7 +211,7 @@ class Order:
 
     def __init__(self, opening: Opening) -> None:
         self._lane = opening.lane
-        self._expected = [(row.gateway, row.first, row.count) for row in sorted(opening.ranges)]
+        self._expected = [(row.gateway, row.first, row.count) for row in sorted(opening.ranges) if row.count]
         self._at = 0
 
     def follow(self, records: npt.NDArray[np.void]) -> None:

@@ -49,7 +49,7 @@ EMPTY_HEADER = Header(*(ZERO_DIGEST,) * 8, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Range:
-    """Receipts first .. first + count - 1 of one gateway."""
+    """Receipts first .. first + count - 1 of one gateway; none, and `first` the next to come, while it is idle."""
 
     gateway: Address
     first: int
@@ -62,10 +62,13 @@ class Range:
 
 
 def journals_table(ranges: Iterable[Range]) -> bytes:
-    """The packed table. Rejected when a gateway is named twice or an empty range is."""
+    """The packed table: every gateway the lane ever used, so that no receipt can be skipped unseen.
+
+    Rejected when a gateway is named twice or a number is below 1.
+    """
     ordered = sorted(ranges)
-    if len({row.gateway for row in ordered}) != len(ordered) or not all(row.count and row.first for row in ordered):
-        raise Rejected("a journals table names each gateway once, with at least one receipt, numbered from 1")
+    if len({row.gateway for row in ordered}) != len(ordered) or not all(row.first for row in ordered):
+        raise Rejected("a journals table names each gateway once, its receipts numbered from 1")
     return b"".join(_ROW.pack(row.gateway, row.first, row.count) for row in ordered)
 
 

@@ -153,12 +153,13 @@ def _ranges(session: Session, lane: Lane) -> list[Range]:
     ranges, room = [], lane.batch_calls
     for mark in watermarks.of_lane(session, lane.lane):
         if mark.posted_seq == mark.batched_seq or room <= 0:
+            ranges.append(Range(mark.gateway, mark.batched_seq + 1, 0))  # idle, but never out of sight
             continue
         until = min(mark.posted_seq, mark.batched_seq + room)
         last = min(segments.last_end(session, mark.gateway, mark.batched_seq, until), mark.posted_seq)
         ranges.append(Range(mark.gateway, mark.batched_seq + 1, last - mark.batched_seq))
         room -= ranges[-1].count
-    return ranges
+    return ranges if any(row.count for row in ranges) else []
 
 
 def _opening(
