@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     batch_seconds: int = Field(default=60, ge=0, description="close a batch when its oldest receipt is this old")
     batch_calls: int = Field(default=1_000_000, ge=1, description="or when this many receipts wait")
     sweep_seconds: float = Field(default=1.0, gt=0, description="how often beat looks for due work")
+    audit_seconds: float = Field(
+        default=15.0, gt=0, description="how often the laws are checked; every 20th time whole"
+    )
+    relay_claims: bool = Field(default=False, description="claim for payees as soon as a batch is final")
     stuck_seconds: int = Field(default=30, ge=1, description="an unmined transaction is replaced by fee after this")
     max_fee_gwei: int = Field(default=500, ge=1, description="the most a transaction's gas may cost")
 

@@ -6,7 +6,7 @@ Amounts are atoms, times are seconds, indices start at 1. A log's id is (chain, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from ledger.core.bids import Bid, Role
 from ledger.core.headers import Header
@@ -256,3 +256,13 @@ class Log:
     index: int
     timestamp: int
     """The block's timestamp, in seconds."""
+
+
+class Blocks(Protocol):
+    """A chain to read. Every method may raise Unavailable."""
+
+    def block(self, number: int | None = None) -> Block | None:
+        """A block by number, or the tip; None if there is none."""
+
+    def logs(self, first: int, last: int) -> list[Log]:
+        """The network's events in blocks first..last, in order."""

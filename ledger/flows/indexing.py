@@ -12,11 +12,10 @@ from ledger.core import epochs, events, movements
 from ledger.core.accounts import available, withdrawing
 from ledger.core.epochs import Standing
 from ledger.core.errors import Conflict, Unavailable
-from ledger.core.events import Block, Log
+from ledger.core.events import Block, Blocks, Log
 from ledger.core.ids import Digest, to_hex
 from ledger.core.journal import Kind, Transaction
 from ledger.core.transmissions import Status as Sending
-from ledger.core.transmissions import Wire
 from ledger.store import batches, bids, chain_time, journal, lanes, models, nodes, parties, transmissions, watermarks
 from ledger.store import events as indexed
 from ledger.store.batches import Status
@@ -38,7 +37,7 @@ class Network:
     span: int = 2_000
 
 
-def index_next(session: Session, wire: Wire, network: Network, now: int) -> int:
+def index_next(session: Session, wire: Blocks, network: Network, now: int) -> int:
     """Index the next confirmed blocks, at most `span`. Returns how many; 0 when there are none or another is at it."""
     if not chain_time.take(session):
         return 0
@@ -72,12 +71,12 @@ def set_aside(session: Session, lane: int, now: int) -> int:
     return moved
 
 
-def _still_there(wire: Wire, number: int, hashed: Digest) -> bool:
+def _still_there(wire: Blocks, number: int, hashed: Digest) -> bool:
     block = wire.block(number)
     return block is not None and block.hash == hashed
 
 
-def _advance(session: Session, wire: Wire, network: Network, number: int, now: int) -> None:
+def _advance(session: Session, wire: Blocks, network: Network, number: int, now: int) -> None:
     block = wire.block(number)
     if block is None:
         raise Unavailable(f"block {number} is gone; the next sweep looks again")
@@ -206,7 +205,7 @@ def _void(session: Session, lane: int, chain_id: int, now: int) -> None:
         nodes.drop(session, lane, batch.number)
 
 
-def _reorganise(session: Session, wire: Wire, network: Network, tip: int, now: int) -> int:
+def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now: int) -> int:
     """Blocks we indexed are gone: go back to the last one that stands, and read the chain again from there.
 
     Commits, claims and exits are taken back first, then what the new blocks say is booked, and only then are deposits
@@ -232,7 +231,7 @@ def _reorganise(session: Session, wire: Wire, network: Network, tip: int, now: i
     return last - common
 
 
-def _logs(wire: Wire, network: Network, first: int, last: int) -> list[Log]:
+def _logs(wire: Blocks, network: Network, first: int, last: int) -> list[Log]:
     """Logs of many blocks, `span` of them at a time."""
     spans = range(first, last + 1, network.span)
     return [log for at in spans for log in wire.logs(at, min(at + network.span - 1, last))]

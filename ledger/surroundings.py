@@ -1,0 +1,97 @@
+"""What a worker process works with: its database, its lane, and the chain if there is one. Made once a process."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from contracts.deployments import Deployment
+from ledger.chain import holdings
+from ledger.chain.client import Chain
+from ledger.chain.keys import operator
+from ledger.chain.wire import SigningWire
+from ledger.core.ids import Address, address
+from ledger.core.transmissions import Policy
+from ledger.core.typed_data import Domain
+from ledger.flows import auditing, indexing, settling
+from ledger.settings import Settings
+from ledger.store.session import connect
+
+GWEI = 10**9
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Everything is opened when first used, so that a forked worker opens its own."""
+
+    settings: Settings
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database."""
+        return connect(self.settings.sqlalchemy_url)
+
+    @cached_property
+    def deployment(self) -> Deployment | None:
+        """Where the contracts are; None on a private grid."""
+        if self.settings.private:
+            return None
+        if self.settings.deployment is None:
+            raise ValueError("LEDGER_RPC_URL is set: LEDGER_DEPLOYMENT must name the deployment's file")
+        return load(self.settings.deployment)
+
+    @cached_property
+    def chain(self) -> Chain | None:
+        """The chain to read; None on a private grid."""
+        return Chain(self.settings.rpc_url, self.deployment) if self.deployment is not None else None
+
+    @cached_property
+    def wire(self) -> SigningWire | None:
+        """The chain to read and sign for; None on a private grid, or without the operator's key."""
+        key = operator(self.settings)
+        return SigningWire(self.chain, key) if self.chain is not None and key is not None else None
+
+    @cached_property
+    def network(self) -> indexing.Network:
+        """What to index, and how time is cut."""
+        assert self.deployment is not None, "there is a chain"
+        return indexing.Network(
+            chain_id=self.deployment.chain_id,
+            lane=self.settings.lane,
+            start_block=self.deployment.block,
+            confirmations=self.settings.confirmations,
+            epoch_seconds=self.deployment.epoch_seconds,
+        )
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The domain receipts and vouchers are signed in."""
+        if self.deployment is None:
+            return Domain()
+        return Domain(self.deployment.chain_id, address(self.deployment.settlement))
+
+    @cached_property
+    def lane(self) -> settling.Lane:
+        """The lane to settle."""
+        sender: Address | None = self.wire.sender if self.wire is not None else None
+        batch_ms = self.settings.batch_seconds * 1_000
+        return settling.Lane(self.settings.lane, self.domain, sender, self.settings.batch_calls, batch_ms)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """How patient to be with transactions."""
+        s = self.settings
+        return Policy(s.confirmations, s.stuck_seconds * 1_000, s.max_fee_gwei * GWEI)
+
+    @cached_property
+    def scope(self) -> auditing.Scope:
+        """What to audit."""
+        held = partial(holdings.held, self.chain) if self.chain is not None else None
+        return auditing.Scope(self.settings.lane, self.domain, held)
+
+
+def load(path: Path) -> Deployment:
+    """A deployment's file."""
+    return Deployment(**json.loads(path.read_text()))

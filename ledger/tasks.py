@@ -1,0 +1,223 @@
+"""Tasks: a knock on the door of a flow. They carry ids at most, decide nothing, and may run twice or never.
+
+What a flow cannot do now (Unavailable) the next sweep tries again; what a person must look at (Conflict, Rejected)
+becomes an alarm. A task that keeps killing its worker is given up on, and what it worked at is set aside.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import redis
+from celery import Task, shared_task
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
+
+from ledger.core import epochs
+from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
+from ledger.core.ids import address, digest, to_hex
+from ledger.flows import auditing, indexing, posting, relaying, settling, transmitting
+from ledger.settings import Settings
+from ledger.store import alarms, chain_time
+from ledger.store.session import unit_of_work
+from ledger.surroundings import Surroundings
+
+log = logging.getLogger("ledger")
+
+BUSY_SECONDS = 20
+"""A task goes on with what is due for about this long, then leaves the rest to the next knock."""
+MAX_DEATHS = 5
+"""How often a task may begin and not end before it is given up on."""
+FORGET_SECONDS = 600
+
+
+@cache
+def here() -> Surroundings:
+    """This process's surroundings, from its environment."""
+    return Surroundings(Settings())  # type: ignore[call-arg]
+
+
+def now() -> int:
+    """The edge's clock, in ms."""
+    return time.time_ns() // 1_000_000
+
+
+class Knock(Task):  # type: ignore[misc]  # celery has no types
+    """A task that counts how often it begins without ending, and stops beginning."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Run the task unless it has killed its worker too often; errors are told, never raised."""
+        name = f"ledger:deaths:{self.name}:{':'.join(map(str, args))}"
+        with _doorbell() as bell:
+            deaths = bell.incr(name) if bell is not None else 0
+            if bell is not None:
+                bell.expire(name, FORGET_SECONDS)
+        if deaths > MAX_DEATHS:
+            log.error("task_given_up", extra={"task": self.name, "arguments": args, "deaths": deaths})
+            return
+        try:
+            super().__call__(*args, **kwargs)
+        except (Unavailable, OperationalError) as error:
+            log.warning("task_unavailable", extra={"task": self.name, "reason": str(error)})
+        except TollwayError as error:
+            log.error("task_stopped", extra={"task": self.name, "reason": error.message})
+            self._alarm(error)
+        with _doorbell() as bell:
+            if bell is not None:
+                bell.delete(name)
+
+    def _alarm(self, error: TollwayError) -> None:
+        with unit_of_work(here().engine) as session:
+            alarms.sound(session, alarms.Alarm(str(self.name), error.message), now())
+
+
+@contextmanager
+def _doorbell() -> "Iterator[redis.Redis | None]":
+    """Redis, or None while it is away: it only counts deaths here."""
+    try:
+        yield _redis()
+    except redis.RedisError:
+        return
+
+
+@cache
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(here().settings.redis_url, socket_timeout=2)
+
+
+@shared_task(name="ledger.sweep", base=Knock)  # type: ignore[untyped-decorator]
+def sweep() -> None:
+    """Look for due rows and knock: one message per gateway with receipts to post, one per room with work."""
+    place = here()
+    with unit_of_work(place.engine) as session:
+        waiting = posting.due(session, place.settings.lane)
+        closing = settling.is_due(session, place.lane, now())
+    for gateway in waiting:
+        post.delay(to_hex(gateway))
+    if place.chain is not None:
+        index.delay()
+        transmit.delay()
+    if closing:
+        close.delay()
+
+
+@shared_task(name="ledger.post", base=Knock)  # type: ignore[untyped-decorator]
+def post(gateway: str) -> None:
+    """Post a gateway's receipts, chunk by chunk."""
+    place = here()
+
+    def step(session: Session) -> int:
+        return posting.post_chunk(session, address(gateway), place.settings.post_chunk, now())
+
+    _while_due("receipts_posted", step, gateway=gateway)
+
+
+@shared_task(name="ledger.index", base=Knock)  # type: ignore[untyped-decorator]
+def index() -> None:
+    """Take in confirmed blocks, and set aside what leaving consumers have left."""
+    place = here()
+    assert place.chain is not None, "swept only when there is a chain"
+    chain = place.chain
+    _while_due("blocks_indexed", lambda session: indexing.index_next(session, chain, place.network, now()))
+    with unit_of_work(place.engine) as session:
+        indexing.set_aside(session, place.settings.lane, now())
+
+
+@shared_task(name="ledger.close", base=Knock)  # type: ignore[untyped-decorator]
+def close() -> None:
+    """Close a batch, or see to it that its payees get their places first."""
+    place = here()
+    if place.wire is not None and _register_payees(place):
+        return
+    with unit_of_work(place.engine) as session:
+        batch = settling.close(session, place.lane, _epoch(session, place), now())
+    if batch is not None:
+        log.info("batch_closed", extra={"lane": batch.lane, "number": batch.number, "calls": batch.header.calls})
+
+
+@shared_task(name="ledger.transmit", base=Knock)  # type: ignore[untyped-decorator]
+def transmit() -> None:
+    """Intend what is due on chain, sign it, and carry it there."""
+    place = here()
+    if place.wire is None:
+        return
+    wire, calls, sender, lane = place.wire, place.wire.chain.calls, place.wire.sender, place.lane
+    _each(
+        lambda session: relaying.send_deposits(session, calls, sender, now()),
+        lambda session: settling.commit(session, lane, calls, now()),
+        lambda session: settling.finalize(session, lane, calls, now()),
+    )
+    if place.settings.relay_claims:
+        _each(lambda session: relaying.claim(session, calls, sender, lane.lane, now()))
+    _while_due("transmissions_signed", lambda session: int(bool(transmitting.sign_next(session, wire, sender, now()))))
+    with unit_of_work(place.engine) as session:
+        under_way = [to_hex(one) for one in transmitting.under_way(session)]
+    for one in under_way:
+        with unit_of_work(place.engine) as session:
+            step = transmitting.review(session, wire, digest(one), now(), place.policy)
+        log.debug("transmission_reviewed", extra={"transmission": one, "step": step.value})
+    _each(relaying.follow_deposits)
+
+
+@shared_task(name="ledger.reconcile", base=Knock)  # type: ignore[untyped-decorator]
+def reconcile() -> None:
+    """Check the laws that read sums."""
+    _check(thorough=False)
+
+
+@shared_task(name="ledger.audit", base=Knock)  # type: ignore[untyped-decorator]
+def audit() -> None:
+    """Check all laws, receipt by receipt."""
+    _check(thorough=True)
+
+
+def _check(*, thorough: bool) -> None:
+    place = here()
+    with unit_of_work(place.engine) as session:
+        found = auditing.reconcile(session, place.scope, now(), thorough=thorough)
+    for alarm in found:
+        log.error("law_broken", extra={"law": alarm.law, "reason": alarm.message, "account": alarm.account})
+
+
+def _register_payees(place: Surroundings) -> bool:
+    """Intend places for payees without one; True while any is missing."""
+    assert place.wire is not None, "asked only with a key"
+    calls, sender = place.wire.chain.calls, place.wire.sender
+    with unit_of_work(place.engine) as session:
+        missing = settling.missing_payees(session)
+        relaying.register_payees(session, calls, sender, missing, now())
+    return bool(missing)
+
+
+def _epoch(session: Session, place: Surroundings) -> int:
+    """The epoch by the network's time: the chain's, or the wall clock's on a private grid."""
+    clock = chain_time.get(session)
+    if place.chain is None or clock is None:
+        return epochs.epoch_at(now() // 1_000, place.settings.epoch_seconds)
+    return epochs.epoch_at(clock.timestamp, place.network.epoch_seconds, place.network.genesis)
+
+
+def _while_due(event: str, step: Callable[[Session], int], **facts: object) -> None:
+    """Repeat a step, each in its own transaction, until nothing is due or it has been busy long enough."""
+    until, total = time.monotonic() + BUSY_SECONDS, 0
+    while time.monotonic() < until:
+        with unit_of_work(here().engine) as session:
+            done = step(session)
+        if not done:
+            break
+        total += done
+    if total:
+        log.info(event, extra={"count": total, **facts})
+
+
+def _each(*steps: Callable[[Session], object]) -> None:
+    """Take steps, each in its own transaction; one that is refused does not keep the others from theirs."""
+    for step in steps:
+        try:
+            with unit_of_work(here().engine) as session:
+                step(session)
+        except (Rejected, Conflict) as error:
+            log.error("step_refused", extra={"reason": error.message})

@@ -1,0 +1,42 @@
+"""The worker: `celery -A ledger.worker worker` and `celery -A ledger.worker beat`.
+
+Redis is a doorbell. Every message may be lost, doubled or late: the table is the queue, beat rings again, and the flows
+behind the tasks take what is due under the database's locks. So: acknowledged late, no results, no delays, no chains.
+"""
+
+from celery import Celery
+
+from ledger.settings import Settings
+
+VISIBILITY_SECONDS = 300
+"""After this long an unacknowledged message is delivered again; tasks end well before."""
+
+
+def make(settings: Settings) -> Celery:
+    """The Celery application of a ledger."""
+    app = Celery("tollway", broker=settings.redis_url, include=["ledger.tasks"])
+    app.conf.update(
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        result_backend=None,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"visibility_timeout": VISIBILITY_SECONDS, "socket_keepalive": True},
+        task_default_queue="ledger",
+        task_soft_time_limit=VISIBILITY_SECONDS - 60,
+        beat_schedule={
+            name: {"task": f"ledger.{name}", "schedule": seconds, "options": {"expires": max(seconds * 5, 5.0)}}
+            for name, seconds in (
+                ("sweep", settings.sweep_seconds),
+                ("reconcile", settings.audit_seconds),
+                ("audit", settings.audit_seconds * 20),
+            )
+        },
+    )
+    return app
+
+
+app = make(Settings())  # type: ignore[call-arg]  # from the environment
