@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ledger.core.errors import TollwayError
+from roles.node.artifacts.layout import Layout
 from roles.node.resale import Upstream
 from roles.node.server import serve
 from roles.node.state import Limits
@@ -46,17 +47,29 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=Limits().queue, help="calls that may wait for a model")
     parser.add_argument("--batch", type=int, default=Limits().batch, help="calls that run together")
     parser.add_argument("--call-seconds", type=float, default=Limits().call_seconds)
+    parser.add_argument("--artifacts", type=Path, metavar="LAYOUT", help="an OCI layout to give away, by digest")
     given = parser.parse_args()
-    if not given.model and not given.upstream:
-        parser.error("say what to serve: --model DIR or --upstream NAME=URL")
+    if not given.model and not given.upstream and not given.artifacts:
+        parser.error("say what to serve: --model DIR, --upstream NAME=URL or --artifacts LAYOUT")
+    artifacts = Layout(given.artifacts) if given.artifacts else None
     limits = Limits(call_seconds=given.call_seconds, batch=given.batch, queue=given.queue)
 
     def ready(port: int) -> None:
-        names = ", ".join([str(model) for model in given.model] + [name for name, _ in given.upstream])
+        names = ", ".join(
+            [str(model) for model in given.model]
+            + [name for name, _ in given.upstream]
+            + [str(layout.root) for layout in [artifacts] if layout]
+        )
         print(f"serving {names} on http://{given.host}:{port}", flush=True)
 
     try:
-        serve(given.model, given.host, given.port, upstreams=given.upstream, limits=limits, ready=ready)
+        serve(
+            *(given.model, given.host, given.port),
+            upstreams=given.upstream,
+            artifacts=artifacts,
+            limits=limits,
+            ready=ready,
+        )
     except TollwayError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1

@@ -17,6 +17,8 @@ from aiohttp import web
 
 from roles.node import chat, oip
 from roles.node.answers import Draining, Handler, errors_in_shape
+from roles.node.artifacts.doors import Doors
+from roles.node.artifacts.layout import Layout
 from roles.node.catalogue import Catalogue, load
 from roles.node.model import Model
 from roles.node.resale import Resold, Upstream
@@ -57,7 +59,7 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         state.open_calls -= 1
 
 
-def application(state: State) -> web.Application:
+def application(state: State, artifacts: Layout | None = None) -> web.Application:
     """The doors around a state."""
     app = web.Application(middlewares=[errors_in_shape, counted], client_max_size=state.limits.body_bytes)
     app[STATE] = state
@@ -73,6 +75,8 @@ def application(state: State) -> web.Application:
             web.get("/v2/models/{model:.+}", oip.metadata),
         ]
     )
+    if artifacts is not None:
+        app.add_routes(Doors(artifacts).routes())
     return app
 
 
@@ -84,16 +88,25 @@ def serve(
     upstreams: Sequence[tuple[str, Upstream]] = (),
     witness: Witness | None = None,
     gateway: Gateway | None = None,
+    artifacts: Layout | None = None,
     limits: Limits | None = None,
     ready: Ready | None = None,
 ) -> None:
     """Serves model folders and upstreams; blocks until told to stop.
 
     Port 0 takes a free one and `ready` hears which. With a `witness` what a gateway asked for is signed and logged;
-    with a `gateway` the node opens its tunnel there.
+    with a `gateway` the node opens its tunnel there; with `artifacts` it also gives those, by digest.
     """
+    bounds = limits or Limits()
     uvloop.run(
-        run(models, host, port, upstreams, witness=witness, gateway=gateway, limits=limits or Limits(), ready=ready)
+        run(
+            *(models, host, port, upstreams),
+            witness=witness,
+            gateway=gateway,
+            artifacts=artifacts,
+            limits=bounds,
+            ready=ready,
+        )
     )
 
 
@@ -105,6 +118,7 @@ async def run(
     *,
     witness: Witness | None = None,
     gateway: Gateway | None = None,
+    artifacts: Layout | None = None,
     limits: Limits,
     ready: Ready | None = None,
 ) -> None:
@@ -114,7 +128,9 @@ async def run(
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limits.call_seconds)) as http:
         resold = [(name, Resold(upstream, http)) for name, upstream in upstreams]
         state = State(Catalogue([*loaded, *resold]), witness, limits)
-        runner = web.AppRunner(application(state), handler_cancellation=True, access_log=None, shutdown_timeout=1)
+        runner = web.AppRunner(
+            application(state, artifacts), handler_cancellation=True, access_log=None, shutdown_timeout=1
+        )
         await runner.setup()
         await web.TCPSite(runner, host, port).start()
         stop = asyncio.Event()

@@ -1,0 +1,50 @@
+"""Giving artifacts away, byte by metered byte: blobs and chunks by digest, to whoever asks."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ledger.core.meters import Units
+from roles.node import metering
+from roles.node.answers import NotFound
+from roles.node.artifacts.layout import Layout
+
+
+class Doors:
+    """The two routes over a layout. `delivered_bytes` is all that was given since the node began."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._held = layout.held_chunks()
+        self._seen = layout.changed_at()
+        self.delivered_bytes = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """To be added to the node's application."""
+        return [web.get("/artifacts/blobs/{digest}", self.blob), web.get("/artifacts/chunks/{digest}", self.chunk)]
+
+    async def blob(self, request: web.Request) -> web.Response:
+        """A whole small blob: manifest, config, chunk list."""
+        digest = request.match_info["digest"]
+        path = self._layout.path(digest)
+        if not path.exists():
+            raise NotFound(f"this node does not have {digest}", digest=digest)
+        return self._give(path.read_bytes())
+
+    async def chunk(self, request: web.Request) -> web.Response:
+        """One chunk of any complete artifact."""
+        digest = request.match_info["digest"].removeprefix("sha256:")
+        if digest not in self._held and self._seen != self._layout.changed_at():
+            self._seen, self._held = self._layout.changed_at(), self._layout.held_chunks()
+        found = self._held.get(digest)
+        if found is None:
+            raise NotFound(f"this node does not have chunk {digest}", digest=digest)
+        path, chunk = found
+        with path.open("rb") as file:
+            file.seek(chunk.offset)
+            return self._give(file.read(chunk.size))
+
+    def _give(self, body: bytes) -> web.Response:
+        self.delivered_bytes += len(body)
+        headers = metering.headers(Units(call=1, byte=len(body)))
+        return web.Response(body=body, headers=headers, content_type="application/octet-stream")

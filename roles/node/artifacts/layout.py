@@ -1,0 +1,211 @@
+"""An OCI image layout that holds model artifacts: blobs by digest, an index, and which chunks lie where.
+
+A model folder becomes one manifest of the ModelPack kind: a config, a raw layer for each file, and a layer that lists
+every other layer's chunks. Nothing in it depends on time or place, so the same folder is the same digest everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ledger.core.errors import Conflict, Rejected
+from roles.node.artifacts.chunking import Chunk, chunks
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+ARTIFACT = "application/vnd.cncf.model.manifest.v1+json"
+CONFIG = "application/vnd.cncf.model.config.v1+json"
+WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
+WEIGHT_CONFIG = "application/vnd.cncf.model.weight.config.v1.raw"
+CHUNKS = "application/vnd.tollway.model.chunks.v1+json"
+FILEPATH = "org.cncf.model.filepath"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A blob: what it is, `sha256:` and hex, how long."""
+
+    media_type: str
+    digest: str
+    size: int
+
+    def as_json(self) -> Json:
+        """As OCI writes it."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A file of the model, and the chunks it is made of."""
+
+    descriptor: Descriptor
+    filepath: str
+    chunks: tuple[Chunk, ...]
+
+
+class Layout:
+    """A folder in OCI layout."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.blobs = root / "blobs" / "sha256"
+        self.partial = root / "partial"
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        marker = root / "oci-layout"
+        if not marker.exists():
+            marker.write_text('{"imageLayoutVersion":"1.0.0"}')
+
+    def pack(self, folder: Path, name: str = "") -> Descriptor:
+        """Puts a model folder into the layout. Its descriptor is what a model document names as its artifact."""
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        if not files:
+            raise Rejected(f"{folder} holds no file", path=str(folder))
+        layers, listed = [], []
+        for path in files:
+            media = WEIGHT if path.suffix in (".onnx", ".npy", ".bin", ".data", ".safetensors") else WEIGHT_CONFIG
+            descriptor = self._add_file(path, media)
+            layers.append(descriptor.as_json() | {"annotations": {FILEPATH: path.relative_to(folder).as_posix()}})
+            listed.append({"layer": descriptor.digest, "chunks": [[one.digest, one.size] for one in chunks(path)]})
+        layers.append(self.add(_canonical({"layers": listed}), CHUNKS).as_json())
+        config = {
+            "descriptor": {"name": name or folder.name},
+            "config": {"format": "onnx"},
+            "modelfs": {"type": "layers", "diffIds": [layer["digest"] for layer in layers]},
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": ARTIFACT,
+            "config": self.add(_canonical(config), CONFIG).as_json(),
+            "layers": layers,
+        }
+        packed = self.add(_canonical(manifest), MANIFEST)
+        self.publish(packed, name or folder.name)
+        return packed
+
+    def publish(self, manifest: Descriptor, name: str) -> None:
+        """Names a complete artifact in the index; the newest of a name comes last."""
+        found = [row for row in self.manifests() if row["digest"] != manifest.digest]
+        row = manifest.as_json() | {
+            "artifactType": ARTIFACT,
+            "annotations": {"org.opencontainers.image.ref.name": name},
+        }
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [*found, row]}
+        _replace(self.root / "index.json", _canonical(index))
+
+    def manifests(self) -> list[Json]:
+        """The index's rows."""
+        path = self.root / "index.json"
+        rows: list[Json] = json.loads(path.read_bytes())["manifests"] if path.exists() else []
+        return rows
+
+    def changed_at(self) -> int:
+        """When the index last changed, in ns; 0 before there is one."""
+        path = self.root / "index.json"
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    def add(self, body: bytes, media_type: str) -> Descriptor:
+        """Keeps a blob."""
+        digest = hashlib.sha256(body).hexdigest()
+        if not (self.blobs / digest).exists():
+            _replace(self.blobs / digest, body)
+        return Descriptor(media_type, f"sha256:{digest}", len(body))
+
+    def path(self, digest: str) -> Path:
+        """Where a blob lies, there or not. Rejected when this is no digest."""
+        kind, _, name = digest.partition(":")
+        if kind != "sha256" or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
+            raise Rejected(f"{digest!r} is not sha256: and 64 hex digits", digest=digest)
+        return self.blobs / name
+
+    def has(self, digest: str) -> bool:
+        """Whether the whole blob is here."""
+        return self.path(digest).exists()
+
+    def layers(self, manifest: bytes) -> list[Layer]:
+        """The files of an artifact whose manifest and chunk list are here."""
+        rows = _manifest(manifest)["layers"]
+        lists = [row["digest"] for row in rows if row["mediaType"] == CHUNKS]
+        if len(lists) != 1:
+            raise Rejected("the manifest names no list of chunks", media_type=CHUNKS)
+        listed = {row["layer"]: row["chunks"] for row in json.loads(self.path(lists[0]).read_bytes())["layers"]}
+        return [_layer(row, listed) for row in rows if row["mediaType"] != CHUNKS]
+
+    def held_chunks(self) -> dict[str, tuple[Path, Chunk]]:
+        """Every chunk of every complete artifact here, and where its bytes lie."""
+        held: dict[str, tuple[Path, Chunk]] = {}
+        for row in self.manifests():
+            for layer in self.layers(self.path(row["digest"]).read_bytes()):
+                path = self.path(layer.descriptor.digest)
+                held.update((chunk.digest, (path, chunk)) for chunk in layer.chunks)
+        return held
+
+    def unpack(self, digest: str, folder: Path) -> None:
+        """Writes an artifact's files into a folder. Conflict when a blob is not what its name says."""
+        for layer in self.layers(self.path(digest).read_bytes()):
+            source, target = self.path(layer.descriptor.digest), folder / layer.filepath
+            if f"sha256:{file_digest(source)}" != layer.descriptor.digest:
+                raise Conflict(f"{source} is not what its name says", digest=layer.descriptor.digest)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+    def _add_file(self, path: Path, media_type: str) -> Descriptor:
+        digest, size = file_digest(path), path.stat().st_size
+        if not (self.blobs / digest).exists():
+            staged = self.blobs / f".{digest}.{os.getpid()}"
+            shutil.copyfile(path, staged)
+            staged.replace(self.blobs / digest)
+        return Descriptor(media_type, f"sha256:{digest}", size)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def wanted(manifest: bytes) -> Iterator[Descriptor]:
+    """The small blobs a manifest needs before its layers: config and chunk list."""
+    said = _manifest(manifest)
+    for row in [said["config"], *(row for row in said["layers"] if row["mediaType"] == CHUNKS)]:
+        yield Descriptor(row["mediaType"], row["digest"], row["size"])
+
+
+def _manifest(body: bytes) -> Json:
+    try:
+        said: Json = json.loads(body)
+        if said["artifactType"] == ARTIFACT and said["layers"] and said["config"]:
+            return said
+    except (ValueError, KeyError, TypeError) as error:
+        raise Rejected(f"not a model manifest: {error}") from error
+    raise Rejected("not a manifest of a model", artifact_type=ARTIFACT)
+
+
+def _layer(row: Json, listed: dict[str, list[tuple[str, int]]]) -> Layer:
+    filepath = str(row.get("annotations", {}).get(FILEPATH, ""))
+    if not filepath or filepath.startswith("/") or ".." in Path(filepath).parts:
+        raise Rejected(f"a layer's path {filepath!r} leads out of its folder", filepath=filepath)
+    made, offset = [], 0
+    for digest, size in listed.get(row["digest"], []):
+        made.append(Chunk(digest, offset, size))
+        offset += size
+    if offset != row["size"]:
+        raise Rejected(f"the chunks of {filepath} are {offset} bytes, the layer is {row['size']}", filepath=filepath)
+    return Layer(Descriptor(row["mediaType"], row["digest"], row["size"]), filepath, tuple(made))
+
+
+def _canonical(value: Json) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _replace(path: Path, body: bytes) -> None:
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged.write_bytes(body)
+    staged.replace(path)

@@ -1,0 +1,174 @@
+"""Pulling an artifact by its digest: from several peers at once, only what is missing, resumed where it stopped.
+
+Nothing is believed: every chunk is hashed as it comes and every file as it is complete, so a peer can be slow or gone
+or lying and the worst it does is to lose the right to be asked. What arrived stays on disk and is not asked for
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from ledger.core.errors import Rejected, Unavailable
+from roles.node.artifacts.chunking import MAX_BYTES, Chunk
+from roles.node.artifacts.layout import MANIFEST, Descriptor, Layer, Layout, file_digest, wanted
+
+PER_PEER = 4
+STRIKES = 3
+MANIFEST_BYTES = 64 << 20
+
+
+@dataclass(slots=True)
+class Pulled:
+    """What a pull cost: bytes by peer, bytes that were here already, and who sent wrong bytes."""
+
+    fetched: Counter[str] = field(default_factory=Counter)
+    reused_bytes: int = 0
+    liars: set[str] = field(default_factory=set)
+
+    @property
+    def fetched_bytes(self) -> int:
+        """All that travelled."""
+        return sum(self.fetched.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A chunk that has to come, and the files it belongs in."""
+
+    chunk: Chunk
+    places: list[tuple[Path, int]]
+
+
+class Pull:
+    """One pull into one layout."""
+
+    def __init__(self, layout: Layout, peers: Sequence[str], http: aiohttp.ClientSession) -> None:
+        self._layout, self._http = layout, http
+        self._peers = [peer.rstrip("/") for peer in peers]
+        self._strikes: Counter[str] = Counter()
+        self.pulled = Pulled()
+
+    async def run(self, digest: str, name: str = "") -> Pulled:
+        """Brings the artifact here whole. Raises Unavailable when no peer is left to ask; what came is kept."""
+        if not self._peers:
+            raise Rejected("there is nobody to pull from: name a peer")
+        if any(row["digest"] == digest for row in self._layout.manifests()):
+            return self.pulled
+        manifest = await self._blob(digest, MANIFEST_BYTES)
+        for small in wanted(manifest):
+            if not self._layout.has(small.digest):
+                self._layout.add(await self._blob(small.digest, small.size), small.media_type)
+        layers = [layer for layer in self._layout.layers(manifest) if not self._layout.has(layer.descriptor.digest)]
+        await self._fill(self._holes(layers))
+        for layer in layers:
+            self._finish(layer)
+        self._layout.add(manifest, MANIFEST)
+        self._layout.publish(Descriptor(MANIFEST, digest, len(manifest)), name or digest)
+        return self.pulled
+
+    def _holes(self, layers: Sequence[Layer]) -> list[Hole]:
+        """What has to come; what another artifact or an earlier try left here is put in its place at once."""
+        held, holes = self._layout.held_chunks(), dict[str, Hole]()
+        self._layout.partial.mkdir(exist_ok=True)
+        for layer in layers:
+            path = self._part(layer)
+            with path.open("r+b" if path.exists() else "w+b") as file:
+                file.truncate(layer.descriptor.size)
+                for chunk in layer.chunks:
+                    if _reads(path, chunk) or self._copied(held.get(chunk.digest), file.fileno(), chunk):
+                        self.pulled.reused_bytes += chunk.size
+                    else:
+                        hole = holes.setdefault(chunk.digest, Hole(chunk, []))
+                        hole.places.append((path, chunk.offset))
+        return list(holes.values())
+
+    def _copied(self, source: tuple[Path, Chunk] | None, target: int, chunk: Chunk) -> bool:
+        if source is None:
+            return False
+        path, there = source
+        body = _bytes_at(path, there.offset, there.size)
+        if hashlib.sha256(body).hexdigest() != chunk.digest:
+            return False
+        os.pwrite(target, body, chunk.offset)
+        return True
+
+    async def _fill(self, holes: Sequence[Hole]) -> None:
+        queue = deque(holes)
+        while queue:
+            live = [peer for peer in self._peers if self._strikes[peer] < STRIKES]
+            if not live:
+                raise Unavailable(f"no peer is left that sends what it should; {len(queue)} chunks are missing")
+            await asyncio.gather(*(self._work(peer, queue) for peer in live for _ in range(PER_PEER)))
+
+    async def _work(self, peer: str, queue: deque[Hole]) -> None:
+        while queue and self._strikes[peer] < STRIKES:
+            hole = queue.popleft()
+            body = await self._ask(peer, f"/artifacts/chunks/sha256:{hole.chunk.digest}", MAX_BYTES)
+            if body is None or hashlib.sha256(body).hexdigest() != hole.chunk.digest:
+                if body is not None:
+                    self.pulled.liars.add(peer)
+                self._strikes[peer] += 1
+                queue.append(hole)
+                continue
+            for path, offset in hole.places:
+                with path.open("r+b") as file:
+                    os.pwrite(file.fileno(), body, offset)
+            self.pulled.reused_bytes += len(body) * (len(hole.places) - 1)
+
+    async def _blob(self, digest: str, most: int) -> bytes:
+        for peer in self._peers:
+            body = await self._ask(peer, f"/artifacts/blobs/{digest}", most)
+            if body is not None and f"sha256:{hashlib.sha256(body).hexdigest()}" == digest:
+                return body
+            if body is not None:
+                self.pulled.liars.add(peer)
+        raise Unavailable(f"no peer has {digest}", digest=digest)
+
+    async def _ask(self, peer: str, path: str, most: int) -> bytes | None:
+        """At most `most` bytes and one; None when the peer fails."""
+        try:
+            async with self._http.get(peer + path) as answer:
+                if answer.status != 200:
+                    return None
+                body = b""
+                while len(body) <= most and (part := await answer.content.read(most + 1 - len(body))):
+                    body += part
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+        self.pulled.fetched[peer] += len(body)
+        return body
+
+    def _finish(self, layer: Layer) -> None:
+        part = self._part(layer)
+        if f"sha256:{file_digest(part)}" != layer.descriptor.digest:
+            part.unlink()
+            raise Rejected(f"{layer.filepath}: its chunks do not make the layer the manifest names")
+        part.replace(self._layout.path(layer.descriptor.digest))
+
+    def _part(self, layer: Layer) -> Path:
+        return self._layout.partial / layer.descriptor.digest.removeprefix("sha256:")
+
+
+async def pull(digest: str, into: Layout, peers: Sequence[str], name: str = "") -> Pulled:
+    """Brings an artifact here from peers. See Pull."""
+    timeout = aiohttp.ClientTimeout(sock_connect=5, sock_read=20)
+    async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as http:
+        return await Pull(into, peers, http).run(digest, name)
+
+
+def _reads(path: Path, chunk: Chunk) -> bool:
+    return hashlib.sha256(_bytes_at(path, chunk.offset, chunk.size)).hexdigest() == chunk.digest
+
+
+def _bytes_at(path: Path, offset: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        return os.pread(file.fileno(), size, offset)
