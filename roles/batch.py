@@ -1,0 +1,135 @@
+"""`tollway batch`: what was settled, and whether it is true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ledger.core import audits, batches
+from ledger.core.batches import BatchFile
+from ledger.core.errors import Rejected
+from ledger.core.ids import to_hex
+from roles import amounts, output, sending
+from roles.command import Group, here
+from roles.door import Json
+
+app = Group("What was settled, and whether it is true.")
+
+Number = Annotated[int, typer.Argument(help="A batch's number; the first is 1.")]
+STATUS = ("none", "posted", "ripe", "final")
+
+
+@app.verb("list")
+def list_() -> None:
+    """All batches of this gateway's lane."""
+    rows = here().door.get("/v1/batches")["data"]
+    output.tabulate([{name: value for name, value in row.items() if name != "header"} for row in rows])
+
+
+@app.verb("show")
+def show(number: Number) -> None:
+    """One batch: its header, and where it stands on chain."""
+    said = here().door.get(f"/v1/batches/{number}")
+    output.tell({**said, "on_chain": on_chain(number)})
+
+
+@app.verb("file")
+def file(
+    number: Number, to: Annotated[Path, typer.Option("--to", help="Where to write it.")] = Path("batch.bin")
+) -> None:
+    """Keep a batch's public file: everything needed to recompute it."""
+    body = here().door.file(f"/v1/batches/{number}/file")
+    to.write_bytes(body)
+    output.tell({"file": str(to), "bytes": len(body), "sha256": to_hex(batches.read(body).digest)})
+
+
+@app.verb("verify")
+def verify(number: Annotated[int | None, typer.Argument(help="Default: every batch.")] = None) -> None:
+    """Recompute a batch from its public file and compare it with the chain: receipts, lines, trees, header."""
+    checked = [check(one) for one in ([number] if number else numbers())]
+    output.tabulate([one.row for one in checked], empty="no batch yet")
+    wrong = next((one for one in checked if not one.ok), None)
+    if wrong is not None:
+        raise Rejected(f"batch {wrong.number} is not what it says: {wrong.said}", batch=wrong.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A batch recomputed, and compared with the chain."""
+
+    number: int
+    verdict: audits.Verdict
+    committed: bool
+    status: str
+
+    @property
+    def ok(self) -> bool:
+        """The file proves itself, and the chain has its hash."""
+        return self.verdict.ok and self.committed
+
+    @property
+    def said(self) -> str:
+        """The verdict in words."""
+        return str(self.verdict) if not self.verdict.ok else f"the chain has another header ({self.status})"
+
+    @property
+    def row(self) -> dict[str, object]:
+        """For a table."""
+        seen = self.verdict
+        return {
+            "batch": self.number,
+            "ok": self.ok,
+            "calls": seen.receipts,
+            "signatures": seen.signatures,
+            "payees": seen.payees,
+            "consumers": seen.consumers,
+            "charged": str(seen.charged),
+            "on_chain": self.status,
+            "difference": "" if self.ok else self.said,
+        }
+
+
+def check(number: int) -> Checked:
+    """Recompute one batch."""
+    previous = read(number - 1) if number > 1 else None
+    now = read(number)
+    verdict = audits.verify(now, previous)
+    if int(here().lane["chain_id"]) == 0:
+        return Checked(number, verdict, True, "private grid")
+    place = chain_number(number)
+    posted = sending.read("settlement", "posted", now.opening.lane, place) if place else {"hash": b""}
+    return Checked(number, verdict, posted["hash"] == now.header.hash[:24], on_chain(number))
+
+
+def read(number: int) -> BatchFile:
+    """A batch's public file."""
+    return batches.read(here().door.file(f"/v1/batches/{number}/file"))
+
+
+def numbers() -> list[int]:
+    """The numbers of all batches, ascending."""
+    return sorted(int(row["number"]) for row in listed())
+
+
+def listed() -> list[Json]:
+    """Every batch that stands: void ones were undone."""
+    return [row for row in here().door.get("/v1/batches")["data"] if row["status"] != "void"]
+
+
+def on_chain(number: int) -> str:
+    """Where a batch stands on chain, in a word."""
+    lane, place = int(here().lane["lane"]), chain_number(number)
+    return STATUS[int(sending.read("settlement", "status", lane, place))] if place else STATUS[0]
+
+
+def chain_number(number: int) -> int:
+    """A batch's id in Settlement; 0 while it has none. The two differ once a batch was void."""
+    return int(here().door.get(f"/v1/batches/{number}").get("chain_id") or 0)
+
+
+def settled() -> str:
+    """What the lane ever settled, in words."""
+    return amounts.said(int(sending.read("settlement", "head", int(here().lane["lane"]))["cumulative"]))

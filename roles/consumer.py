@@ -1,0 +1,247 @@
+"""`tollway consumer`: deposit once, call any model, check every charge, take the rest back."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Annotated, Any
+
+import typer
+
+from ledger.core.errors import Rejected
+from ledger.core.ids import Digest, to_hex
+from ledger.core.typed_data import Voucher
+from roles import amounts, calls, home, keystore, output, sending, signing, statements, verifying
+from roles.command import Group, here
+
+app = Group("Deposit once, call any model, check every charge, take the rest back.")
+
+Amount = Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]
+VALID_SECONDS = 3_600
+
+
+@app.verb("deposit")
+def deposit(
+    amount: Amount, wait: Annotated[float, typer.Option(help="Seconds to wait until it can be spent.")] = 60
+) -> None:
+    """Deposit AIC into the gateway's lane, without gas: you sign an authorization, the gateway relays it."""
+    surroundings, lane = here(), here().lane
+    atoms, signer = amounts.typed(amount), here().signer
+    output.confirm(f"deposit {amounts.said(atoms)} of {surroundings.wallet} into lane {lane['lane']}?")
+    after, before = 0, sending.now() + VALID_SECONDS
+    salt = Digest(os.urandom(32))
+    settlement = sending.address_of("settlement")
+    signature = signing.deposit_authorization(
+        signer, sending.token_domain(), settlement, int(lane["lane"]), atoms, after, before, salt
+    )
+    body = {
+        "account": to_hex(signer.address),
+        "amount": str(atoms),
+        "valid_after": after,
+        "valid_before": before,
+        "salt": to_hex(salt),
+        "signature": to_hex(signature),
+    }
+    said = surroundings.door.post("/v1/deposits", body)
+    deadline = time.monotonic() + wait
+    with output.working("waiting for the chain and the ledger"):
+        while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:
+            time.sleep(0.2)
+            said = surroundings.door.get(f"/v1/deposits/{said['id']}")
+    output.tell({"deposit": amounts.said(atoms), "atoms": str(atoms), **said})
+    if said["status"] != "credited":
+        output.remark(f"look again: tollway consumer deposited {said['id']}")
+
+
+@app.verb("deposited")
+def deposited(id: Annotated[str, typer.Argument(help="What `deposit` answered.")]) -> None:
+    """How far a deposit has come."""
+    output.tell(here().door.get(f"/v1/deposits/{id}"))
+
+
+@app.verb("key")
+def key(
+    budget: Annotated[str | None, typer.Option(help="The most it may ever spend; default: all of the deposit.")] = None,
+    label: Annotated[str, typer.Option(help="To know it by.")] = "",
+    show: Annotated[bool, typer.Option("--show", help="Print the key itself.")] = False,
+) -> None:
+    """Make an API key for any OpenAI client: you sign a voucher as its budget. Kept beside the wallet."""
+    surroundings, lane = here(), int(here().lane["lane"])
+    account = sending.read("settlement", "accounts", lane, surroundings.account)
+    ceiling = int(account["deposited"])
+    domain = surroundings.domain
+
+    def vouched(most: int) -> dict[str, object]:
+        return signing.voucher(surroundings.signer, domain, Voucher(lane, surroundings.account, most))
+
+    body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or surroundings.wallet}
+    if budget:
+        body["budget"] = str(amounts.typed(budget))
+    try:
+        made = surroundings.door.post("/v1/keys", body)
+    except Rejected as refused:
+        if "cum_max" not in refused.facts:
+            raise
+        signed = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is news
+        made = surroundings.door.post("/v1/keys", {**body, "voucher": signed})
+    path = home.home() / "keys" / surroundings.wallet
+    home.write_private(path, made["key"])
+    shown = {"key": made["key"]} if show or output.speech.json else {"kept_in": str(path)}
+    output.tell(
+        {"id": made["id"], **shown, "spends_at_most": amounts.said(amounts.typed(budget) if budget else ceiling)}
+    )
+    output.remark(f'with the stock client: OpenAI(base_url="{surroundings.url}/v1", api_key=open("{path}").read())')
+
+
+@app.verb("keys")
+def keys() -> None:
+    """Your API keys, without their secrets."""
+    output.tabulate(here().door.get("/v1/keys").get("data", []))
+
+
+@app.verb("revoke")
+def revoke(id: Annotated[str, typer.Argument(help="A key's id.")]) -> None:
+    """End an API key. Revoking twice changes nothing."""
+    output.tell(here().door.delete(f"/v1/keys/{id}"))
+
+
+@app.verb("models")
+def models() -> None:
+    """What can be called here."""
+    output.tabulate([calls.model_row(row) for row in here().door.get("/v1/models")["data"]])
+
+
+@app.verb("call")
+def call(
+    model: Annotated[str, typer.Argument(help="@org/name or an id.")],
+    text: Annotated[str, typer.Argument(help="What to say to it.")],
+    stream: Annotated[bool, typer.Option("--stream", help="Print as it comes.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="The most it may answer.")] = 256,
+    max_price: Annotated[str | None, typer.Option(help="Refuse to pay more.")] = None,
+    referral: Annotated[str | None, typer.Option(help="A curator's token.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds.")] = 60,
+) -> None:
+    """Call a chat model or a workflow, and pay for it."""
+    headers = calls.headers(max_price=max_price, referral=referral)
+    output.tell(calls.chat(here(), model, text, stream=stream, max_tokens=max_tokens, headers=headers, seconds=timeout))
+
+
+@app.verb("infer")
+def infer(
+    model: Annotated[str, typer.Argument(help="@org/name or an id.")],
+    inputs: Annotated[list[str], typer.Argument(help="NAME=TEXT for each input tensor.")],
+) -> None:
+    """Call a model that takes tensors (Open Inference Protocol v2), with text inputs."""
+    output.tell(calls.infer(here(), model, inputs))
+
+
+@app.verb("quote")
+def quote(
+    model: Annotated[str, typer.Argument(help="@org/name or an id.")],
+    meters: Annotated[list[str] | None, typer.Argument(help="METER=UNITS it may use.")] = None,
+) -> None:
+    """What a call would cost, to the last line."""
+    calls.show_quote(here().door.post("/v1/quote", {"model": model, "meters": calls.units(meters or ["call=1"])}))
+
+
+@app.verb("discover")
+def discover(
+    task: Annotated[str, typer.Argument(help="text-generation, text-classification, retrieval, ...")],
+    meters: Annotated[list[str] | None, typer.Option("--meter", help="METER=UNITS you expect to use.")] = None,
+    max_price: Annotated[str | None, typer.Option(help="In AIC or atoms.")] = None,
+) -> None:
+    """Find models for a task, priced."""
+    body: dict[str, Any] = {"task": task, "meters": calls.units(meters or ["call=1"])}
+    if max_price:
+        body["max_price"] = str(amounts.typed(max_price))
+    said = here().door.post("/v1/discover", body)
+    output.tabulate(said["results"], empty=str(said.get("diagnostic", "nothing fits")))
+
+
+@app.verb("balance")
+def balance() -> None:
+    """What you can spend, what is reserved, what you have spent."""
+    output.tell(here().door.get("/v1/balance"))
+
+
+@app.verb("receipts")
+def receipts(limit: Annotated[int, typer.Option(help="How many.")] = 20) -> None:
+    """Your latest receipts."""
+    said = here().door.get("/v1/receipts", consumer=to_hex(here().account), limit=limit)
+    output.tabulate([calls.receipt_row(row) for row in said["data"]])
+
+
+@app.verb("receipt")
+def receipt(id: Annotated[str, typer.Argument(help="From the header Tollway-Receipt, or a call id.")]) -> None:
+    """One receipt, as the gateway signed it."""
+    output.tell(here().door.get(f"/v1/receipts/{id}"))
+
+
+@app.verb("verify")
+def verify(id: Annotated[str, typer.Argument(help="A receipt's or a call's id.")]) -> None:
+    """Check one charge yourself: signature, price from the bids, place in its batch, batch on chain."""
+    output.tell(verifying.receipt(here(), id))
+
+
+@app.verb("statement")
+def statement(form: Annotated[str, typer.Option("--as", help="table, json, csv or beancount.")] = "table") -> None:
+    """Every movement of your money in this lane."""
+    statements.show(here(), form)
+
+
+@app.verb("withdraw")
+def withdraw(
+    relayer: Annotated[str | None, typer.Option(help="A wallet that pays the gas; you only sign.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the final batch.")] = 0,
+) -> None:
+    """Leave the lane with what you have not spent: ask, wait for a final batch, receive. Run it again to go on."""
+    leaving = Leaving(relayer)
+    if not leaving.asked:
+        output.confirm(f"ask lane {leaving.lane} to end, and to pay {here().wallet} what it has not spent?")
+        output.remark(f"asked to leave: transaction {leaving.ask().hash}")
+    deadline = time.monotonic() + wait
+    paid = leaving.take()
+    while paid is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+        paid = leaving.take()
+    if paid is None:
+        output.tell({"status": "asked", "next": "run this again when a batch closed after the request is final"})
+        return
+    amount, sent = paid
+    output.tell({"status": "withdrawn", "amount": amounts.said(amount), "atoms": str(amount), **sent.facts})
+
+
+class Leaving:
+    """A consumer's way out of a lane: each step is found on chain, so it can be taken up anywhere."""
+
+    def __init__(self, relayer: str | None) -> None:
+        self.lane = int(here().lane["lane"])
+        self.account = here().account
+        self.payer = keystore.unlock(relayer) if relayer else None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the request stands on chain."""
+        return int(sending.read("settlement", "accounts", self.lane, self.account)["requestedAt"]) > 0
+
+    def ask(self) -> sending.Sent:
+        """Ask to leave: by one's own transaction, or signed for the relayer to send."""
+        if self.payer is None:
+            return sending.send("settlement", "requestWithdraw", self.lane)
+        nonce, deadline = int(sending.read("settlement", "nonces", self.account)), sending.now() + VALID_SECONDS
+        signature = signing.leave(here().signer, here().domain, self.lane, nonce, deadline)
+        arguments = (self.lane, self.account, deadline, signature)
+        return sending.send("settlement", "requestWithdrawFor", *arguments, signer=self.payer)
+
+    def take(self) -> tuple[int, sending.Sent] | None:
+        """Withdraw with the final debit, if a final batch settles it by now."""
+        account = sending.read("settlement", "accounts", self.lane, self.account)
+        head = sending.read("settlement", "head", self.lane)
+        notice = int(sending.read("settlement", "exitNotice"))
+        if int(head["finalPostedAt"]) <= int(account["requestedAt"]) + notice:
+            return None
+        proof = here().door.get(f"/v1/proofs/debit/{to_hex(self.account)}")
+        debit, siblings = int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]
+        before = sending.token_balance(self.account)
+        sent = sending.send("settlement", "withdraw", self.lane, self.account, debit, siblings, signer=self.payer)
+        return sending.token_balance(self.account) - before, sent

@@ -1,0 +1,49 @@
+"""`tollway curator`: recommend models and workflows, and share in what you brought."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from ledger.core import referrals
+from ledger.core.bids import Role
+from ledger.core.ids import cid, to_hex
+from ledger.core.referrals import Referral
+from roles import amounts, naming, output
+from roles.command import Group, here
+from roles.payee import payee_commands
+
+app = Group("Recommend models and workflows, and share in what you brought.")
+payee_commands(app, Role.curator)
+
+
+@app.verb("token")
+def token(
+    subject: Annotated[str, typer.Argument(help="@org/name or an id.")],
+    keep: Annotated[str, typer.Option(help="Of the commission; the rest is the consumer's rebate.")] = "50%",
+    window: Annotated[int, typer.Option(help="For a consumer's first so many paid calls.")] = 1_000,
+    days: Annotated[int, typer.Option(help="How long it may be used.")] = 30,
+) -> None:
+    """Sign a referral token: whoever calls with it pays the same or less, and part of a sponsor's line is yours."""
+    until = (int(time.time()) + days * 86_400) * 1000
+    made = Referral(here().account, naming.resolve(here().door, subject), amounts.ratio(keep), window, until)
+    text = referrals.token(made, here().signer, here().domain)
+    output.tell({"token": text, "subject": subject, "keeps": amounts.percent(made.keep_ppm), "days": days})
+    output.remark("a consumer sends it as the header Tollway-Referral, or with `consumer call --referral`")
+
+
+@app.verb("read")
+def read(text: Annotated[str, typer.Argument(metavar="TOKEN", help="tr_...")]) -> None:
+    """What a token says, and that its curator signed it for this lane."""
+    said = referrals.read(text, here().domain)
+    output.tell(
+        {
+            "curator": to_hex(said.curator),
+            "subject": cid(said.subject),
+            "keeps": amounts.percent(said.keep_ppm),
+            "window_calls": said.window_calls,
+            "valid_until_ms": said.valid_until,
+        }
+    )

@@ -1,0 +1,73 @@
+"""The gateway's door as the roles see it: HTTP and JSON, and errors in the gateway's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from ledger.core.errors import Rejected, Unavailable
+
+Json = Any
+
+
+class Door:
+    """One gateway, with an API key or without. Answers are JSON; an error is raised as the gateway said it."""
+
+    def __init__(self, url: str, key: str | None = None, seconds: float = 60) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=seconds)
+
+    def get(self, path: str, **query: object) -> Json:
+        """What is at `path`."""
+        return self._ask("GET", path, params={name: str(value) for name, value in query.items() if value is not None})
+
+    def post(self, path: str, body: Json, **headers: str) -> Json:
+        """What the gateway answers to `body`."""
+        return self._ask("POST", path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    def delete(self, path: str) -> Json:
+        """Take back what is at `path`."""
+        return self._ask("DELETE", path)
+
+    def file(self, path: str) -> bytes:
+        """Raw bytes."""
+        return self._send("GET", path).content
+
+    def _ask(self, method: str, path: str, **options: Any) -> Json:
+        response = self._send(method, path, **options)
+        try:
+            return response.json() if response.content else {}
+        except ValueError as error:
+            raise Unavailable(f"{self.url}{path} did not answer JSON: is this a Tollway gateway?") from error
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TimeoutException as error:
+            raise Unavailable(f"the gateway at {self.url} did not answer in time") from error
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"no gateway answers at {self.url}: start one with `tollway up`, or say --gateway URL"
+            ) from error
+        if response.is_error:
+            raise refusal(response.status_code, _body(response))
+        return response
+
+
+def refusal(status: int, body: Mapping[str, Json]) -> Rejected | Unavailable:
+    """The error a gateway's answer tells, as a value."""
+    said = body.get("error") or body.get("detail") or body or f"the gateway answered {status}"
+    facts = {name: value for name, value in said.items() if name != "message"} if isinstance(said, dict) else {}
+    message = said.get("message", f"the gateway answered {status}") if isinstance(said, dict) else str(said)
+    return (Unavailable if status >= 500 else Rejected)(message, status=status, **facts)
+
+
+def _body(response: httpx.Response) -> Mapping[str, Json]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {"detail": body}

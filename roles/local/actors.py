@@ -1,0 +1,106 @@
+"""Who plays in the local network: one wallet each, and what each of them says on the command line.
+
+The story is the customer service of a shop: an emotion classifier and a retriever, side by side, then a dialogue model.
+`stage()` is every command that brings it onto the market, in order; each may be run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from roles.local.place import ROOT
+
+MODELS = ROOT / "deploy" / "demo" / "models"
+CAPSULE = ROOT / "deploy" / "demo" / "capsule.json"
+
+BASE, EMOTION, KB, DIALOG = "@north/emotion-base", "@south/emotion", "@kappa/kb", "@delta/dialog"
+SERVICE = "@wanda/customer-service"
+FOLDERS = {EMOTION: "emotion", KB: "kb", DIALOG: "dialog"}
+
+MAKERS = ("north", "kappa", "delta")
+OEM = "south"
+DELIVERY, WEAVER, CURATOR, OPERATOR, GATEWAY, CONSUMER = "dora", "wanda", "curt", "olga", "gate-1", "alice"
+PAUPER = "penny"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A compute provider: what it serves, where it stands, and what it asks per unit of each model's meter."""
+
+    name: str
+    tier: str
+    capacity: int
+    asks: dict[str, str]
+
+
+PROVIDERS = (
+    Provider("atlas", "center", 16, {
+        EMOTION: "--ask call=2000",
+        KB: "--ask call=3000",
+        DIALOG: "--ask input_token=9000000 --ask output_token=60000000",
+    }),
+    Provider("borea", "center", 16, {
+        EMOTION: "--ask call=2100",
+        KB: "--ask call=2900",
+        DIALOG: "--ask input_token=9500000 --ask output_token=58000000",
+    }),
+    Provider("casa", "edge", 4, {
+        EMOTION: "--ask call=1900",
+        DIALOG: "--ask input_token=9000000 --ask output_token=61000000",
+    }),
+)  # fmt: skip
+
+PEOPLE = (*MAKERS, OEM, *(p.name for p in PROVIDERS), DELIVERY, WEAVER, CURATOR, OPERATOR, GATEWAY, CONSUMER, PAUPER)
+NEED_MONEY = {
+    **dict.fromkeys((*MAKERS, OEM, CURATOR), "1"),
+    **{provider.name: "500" for provider in PROVIDERS},
+    DELIVERY: "100",
+    WEAVER: "200",
+    OPERATOR: "5000",
+    GATEWAY: "1",
+    CONSUMER: "50",
+    PAUPER: "1",
+}
+
+
+def wallets(known: set[str]) -> Iterator[str]:
+    """A wallet for everybody who has none."""
+    for name in (name for name in PEOPLE if name not in known):
+        yield f"wallet create {name} --light"
+
+
+def money() -> Iterator[str]:
+    """Test AIC, and gas, for everybody."""
+    for name, aic in NEED_MONEY.items():
+        yield f"wallet faucet {aic} --wallet {name}"
+
+
+def lane(window_seconds: int) -> Iterator[str]:
+    """The operator's bond, its lane, and the key its gateway signs with."""
+    yield f"operator stake 1000 --wallet {OPERATOR}"
+    yield f"operator open-lane --bond 1000 --window {window_seconds} --answer-time 600 --wallet {OPERATOR}"
+    yield f"operator session-key {GATEWAY} --wallet {OPERATOR}"
+    yield f"operator bid --ratio 1% --wallet {OPERATOR}"
+
+
+def market(upstream: str | None) -> Iterator[str]:
+    """Models, lineage, bids, stakes, the workflow. With an upstream, the dialogue model is somebody's server."""
+    folder = f"--onnx {MODELS}"
+    yield f"maker register {BASE} {folder}/emotion-base --royalty 12% --floor call=40 --wallet north"
+    yield f"oem derive {EMOTION} --parent {BASE} --relation finetune {folder}/emotion --wallet south"
+    yield f"maker register {KB} {folder}/kb --wallet kappa"
+    served = f"--url {upstream} --meter input_token --meter output_token" if upstream else f"{folder}/dialog"
+    yield f"maker register {DIALOG} {served} --wallet delta"
+    yield f"oem bid {EMOTION} --ratio 15% --ask call=20 --wallet south"
+    yield f"maker bid {KB} --ratio 12% --ask call=20 --wallet kappa"
+    yield f"maker bid {DIALOG} --ratio 20% --ask output_token=1000000 --wallet delta"
+    for provider in PROVIDERS:
+        yield f"provider stake 400 --wallet {provider.name}"
+        for model, ask in provider.asks.items():
+            yield f"provider bid {model} {ask} --wallet {provider.name}"
+    yield f"provider stake 50 --wallet {DELIVERY}"
+    yield f"provider deliver {KB} --ask byte=20000000000 --wallet {DELIVERY}"
+    yield f"weaver stake 100 --wallet {WEAVER}"
+    uses = " ".join(f"--use {folder}={model}" for model, folder in FOLDERS.items())
+    yield f"weaver publish {CAPSULE} {uses} --wallet {WEAVER}"

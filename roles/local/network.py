@@ -1,0 +1,150 @@
+"""Bringing a local network up, step by step. Every step finds what is there already, so any of them may be repeated."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account import Account
+
+from contracts import deployments
+from contracts.deploy import deploy
+from ledger.core.errors import Rejected
+from roles import home, keystore, sending
+from roles.home import Network
+from roles.local import actors, components, steering
+from roles.local.place import Component, Place
+
+TREASURY_KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+"""The first account of every Anvil: known to the whole world, and rich on local chains only."""
+EPOCH_SECONDS = 3_600
+SERVERS = ("postgres", "redis", "chain")
+LEDGER = ("worker", "beat", "gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a local ledger works: seconds until a batch closes, seconds it can be challenged."""
+
+    batch_seconds: int
+    window_seconds: int
+
+
+@contextmanager
+def living_in(folder: Path) -> Iterator[Place]:
+    """Make `folder` the home of every command run inside, and unlock its play wallets."""
+    before = {name: os.environ.get(name) for name in ("TOLLWAY_HOME", "TOLLWAY_PASSWORD", "TOLLWAY_GATEWAY")}
+    os.environ["TOLLWAY_HOME"] = str(folder)
+    for name in ("TOLLWAY_PASSWORD", "TOLLWAY_GATEWAY"):
+        os.environ.pop(name, None)
+    try:
+        yield Place.of(folder)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def servers(place: Place, genesis: int) -> None:
+    """PostgreSQL, Redis and the chain. A new chain's first block has the timestamp `genesis`."""
+    steering.start(place)
+    for component in (components.postgres(place), components.redis(place), components.chain(place, genesis)):
+        place.want(component)
+    steering.wait(place, SERVERS)
+
+
+def contracts(place: Place) -> deployments.Deployment:
+    """The contracts, deployed or found; the treasury's wallet; the files that say where everything is."""
+    if not (home.keystores() / "password").exists():
+        home.write_private(home.keystores() / "password", place.secret("password"))
+    if keystore.TREASURY not in keystore.names():
+        keystore.create(keystore.TREASURY, bytes.fromhex(TREASURY_KEY), strength=keystore.LIGHT)
+    account = Account.from_key(TREASURY_KEY)
+    rpc = components.rpc_url(place)
+    made = deploy(rpc, account, epoch_seconds=EPOCH_SECONDS, folder=folder(place))
+    deployments.save(made)
+    home.remember(Network(f"http://{components.LOCALHOST}:{place.port('gateway')}", rpc, str(deployment_file(place))))
+    return made
+
+
+def folder(place: Place) -> Path:
+    """Where this network's deployment is written."""
+    return place.folder / "deployments"
+
+
+def deployment_file(place: Place) -> Path:
+    """This network's contracts."""
+    return deployments.path(components.CHAIN_ID, folder(place))
+
+
+def ledger(place: Place, lane: int, pace: Pace) -> None:
+    """Worker, beat and gateway, over a migrated database."""
+    password = (home.keystores() / "password").read_text()
+    shared = {
+        "LEDGER_DATABASE_URL": components.database_url(place),
+        "LEDGER_REDIS_URL": components.redis_url(place),
+        "LEDGER_RPC_URL": components.rpc_url(place),
+        "LEDGER_DEPLOYMENT": str(deployment_file(place)),
+        "LEDGER_LANE": str(lane),
+        "LEDGER_CONFIRMATIONS": "1",
+        "LEDGER_BATCH_SECONDS": str(pace.batch_seconds),
+        "LEDGER_SWEEP_SECONDS": "0.5",
+        "LEDGER_OPERATOR_KEYSTORE": str(home.keystores() / f"{actors.OPERATOR}.json"),
+        "LEDGER_OPERATOR_PASSWORD": password,
+    }
+    door = {
+        "GATEWAY_KEYSTORE": str(home.keystores() / f"{actors.GATEWAY}.json"),
+        "GATEWAY_PASSWORD": password,
+        "GATEWAY_SECRET": place.secret("gateway"),
+        "GATEWAY_RPC_HINT": components.rpc_url(place),
+        "GATEWAY_PUBLIC_URL": f"http://{components.LOCALHOST}:{place.port('gateway')}",
+        "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "GATEWAY_LEASE_ATOMS": "200000000",
+    }
+    components.migrate(shared)
+    for component in (
+        components.worker(place, shared),
+        components.beat(place, shared),
+        components.gateway(place, {**shared, **door}),
+    ):
+        place.want(component)
+    steering.wait(place, LEDGER)
+
+
+def node(place: Place, provider: actors.Provider, upstream: str | None) -> Component:
+    """A provider's node: the models it sells, from their folders. An upstream's model is offered, not served here."""
+    port = place.port(provider.name)
+    own = [model for model in provider.asks if not (upstream and model == actors.DIALOG)]
+    served = [f"{actors.MODELS / actors.FOLDERS[model]}={model}" for model in own]
+    command = (sys.executable, "-m", "roles.main", "provider", "serve", *served, "--port", str(port))
+    options = ("--tier", provider.tier, "--capacity", str(provider.capacity), "--wallet", provider.name)
+    return Component(
+        provider.name,
+        (*command, *options),
+        f"http://{components.LOCALHOST}:{port}/v2/health/ready",
+        environment={"TOLLWAY_HOME": str(home.home()), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def nodes(place: Place, upstream: str | None) -> None:
+    """Every provider's node."""
+    for provider in actors.PROVIDERS:
+        place.want(node(place, provider, upstream))
+    steering.wait(place, [provider.name for provider in actors.PROVIDERS])
+
+
+def advance(seconds: int) -> int:
+    """Move the local chain's clock. Its new time. Rejected on a chain that has no such clock."""
+    rpc = sending.rpc()
+    try:
+        rpc.ask("evm_increaseTime", [seconds])
+        rpc.ask("evm_mine", [])
+    except Rejected as error:
+        raise Rejected("this chain's clock cannot be moved: it is no local chain") from error
+    return sending.now()

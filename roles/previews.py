@@ -1,0 +1,112 @@
+"""What a bid would do: replayed over the calls of the last day, and over the routing of now.
+
+Calls come from the public batch files, bids from the gateway's book; the rules are the core's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ledger.core import routing
+from ledger.core.bids import Bid, Line, Role, Terms, decode
+from ledger.core.epochs import Standing
+from ledger.core.errors import Rejected
+from ledger.core.ids import Address, Digest, address, cid_digest
+from ledger.core.meters import Units, rates
+from ledger.core.pricing import payees, price
+from ledger.core.receipts import unpack_all
+from roles import batch
+from roles.command import Surroundings
+
+DAY_MS = 24 * 3_600_000
+TAU_PPM = 350_000
+
+
+def preview(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+    """What the bid would have earned on the last day's calls of a subject, beside what the line there earned."""
+    party, calls, was, would, dearer = surroundings.account, 0, 0, 0, 0
+    for units, terms, passed in recent(subject):
+        replayed = with_bid(terms, role, party, bid)
+        if replayed is None:
+            continue
+        calls += 1
+        before, after = price(terms, units, passed), price(replayed, units, passed)
+        was += sum(a for a, (_, r) in zip(before.amounts, payees(terms), strict=True) if r is role)
+        would += sum(
+            amount
+            for amount, (who, r) in zip(after.amounts, payees(replayed), strict=True)
+            if r is role and who == party
+        )
+        dearer += after.price - before.price
+    return {
+        "calls_of_the_last_day": calls,
+        "that_role_earned": str(was),
+        "this_bid_would_have_earned": str(would),
+        "price_change_in_all": str(dearer),
+        **wins(surroundings, subject, role, bid),
+    }
+
+
+def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
+    """Units, terms and passed price of the subject's calls in the day before the newest one."""
+    found = []
+    for number in batch.numbers()[-24:]:
+        file = batch.read(number)
+        read = {name: decode(body) for name, body in file.terms.items()}
+        for receipt in unpack_all(file.signed["receipt"]):
+            if read[receipt.terms].subject == subject:
+                found.append((receipt.ended_at, receipt.units, read[receipt.terms], receipt.passed))
+    newest = max((row[0] for row in found), default=0)
+    return [row[1:] for row in found if row[0] > newest - DAY_MS]
+
+
+def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None:
+    """Terms in which the first line of a role is this bid instead. None when the role has no line, or caps forbid."""
+    places = [place for place, line in enumerate(terms.lines) if line.role is role]
+    if not places:
+        return None
+    lines = list(terms.lines)
+    lines[places[0]] = Line(party, role, bid.ratio_ppm, bid.asks)
+    try:
+        return replace(terms, lines=tuple(lines))
+    except Rejected:
+        return None
+
+
+def wins(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+    """The share of calls this ask would win beside the others now, at equal quality, latency and stake."""
+    if role is not Role.compute:
+        return {}
+    others = [row for row in book(surroundings) if row.subject == subject and row.role is role]
+    rivals = [row.bid for row in others if row.party != surroundings.account]
+    units = Units(1, 100, 100, 100, 10_000, 0)
+    candidates = [routing.Candidate(max(1, _asked(one, units)), 1_000_000, 1, 1, 1) for one in [bid, *rivals]]
+    weights = routing.weights(candidates, TAU_PPM)
+    return {"rivals": len(rivals), "share_of_calls": f"{100 * weights[0] // max(1, sum(weights))}%"}
+
+
+def standing(surroundings: Surroundings, subject: Digest, role: Role, party: Address) -> Standing | None:
+    """A party's bid in the gateway's book, if it has one."""
+    return next((row for row in book(surroundings) if row.key == (subject, role, party)), None)
+
+
+def book(surroundings: Surroundings) -> list[Standing]:
+    """The bids in force, as the gateway tells them."""
+    return [
+        Standing(
+            cid_digest(row["subject"])
+            if str(row["subject"]).startswith("b")
+            else Digest(bytes.fromhex(row["subject"][2:])),
+            Role[row["role"]],
+            address(str(row["party"]).rpartition(":")[2]),
+            Bid(int(row["ratio_ppm"]), rates(row["ask"])),
+            int(row["from_epoch"]),
+            int(row["until_epoch"]),
+        )
+        for row in surroundings.door.get("/v1/book")["bids"]
+    ]
+
+
+def _asked(bid: Bid, units: Units) -> int:
+    terms = Terms(Digest(bytes(32)), (Line(Address(bytes(20)), Role.compute, bid.ratio_ppm, bid.asks),))
+    return price(terms, units).price

@@ -1,0 +1,68 @@
+"""Publishing: a document to the gateway, its id to the Registry, by commit and reveal."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from ledger.core.documents import Document, canonical, document_id, validate
+from ledger.core.documents import digest as digest_of
+from ledger.core.errors import Rejected
+from ledger.core.ids import Digest, cid, to_hex
+from ledger.core.keccak import keccak256
+from ledger.core.typed_data import word
+from roles import output, sending
+from roles.command import here
+
+PATIENCE_SECONDS = 30
+ZERO = Digest(bytes(32))
+
+
+def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, object]:
+    """Register a document on chain as one's own, and give it to the gateway. Publishing it twice changes nothing.
+
+    The commitment hides the id until it is registered, so nobody can take a document out of a pending transaction.
+    """
+    kind = validate(document)
+    subject, account = digest_of(document), here().account
+    facts: dict[str, object] = {"id": document_id(document), "name": document["name"], "owner": to_hex(account)}
+    known = sending.read("registry", "models", subject)
+    if int(known["owner"], 16) == 0:
+        facts |= _register(document, subject, parents)
+    elif bytes.fromhex(known["owner"][2:]) != account:
+        output.warn(f"{document['name']} is registered to {known['owner']}, not to {to_hex(account)}")
+    else:
+        facts["note"] = "was registered already"
+    said = here().door.post("/v1/documents", document)
+    assert said["id"] == cid(subject), "the gateway must name a document by its bytes"
+    _await_listing(said["id"])
+    return {**facts, "kind": kind}
+
+
+def _await_listing(id: str) -> None:
+    """Until the gateway's catalog has it, so that the next command can name it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            here().door.get(f"/v1/models/{id}")
+            return
+        except Rejected:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) -> dict[str, object]:
+    account = here().account
+    salt = keccak256(here().signer.sign(keccak256(b"tollway salt", subject)))
+    commitment = keccak256(word(subject), word(account), word(salt))
+    if int(sending.read("registry", "commitments", commitment)) == 0:
+        sending.send("registry", "commitModel", commitment)
+    committed = int(sending.read("registry", "commitments", commitment))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while sending.now() <= committed and time.monotonic() < deadline:
+        time.sleep(0.2)
+    terms = document.get("derivative_terms")
+    offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO
+    sent = sending.send("registry", "register", subject, list(parents), offered, salt)
+    return sent.facts

@@ -1,0 +1,68 @@
+"""Checking one charge as a consumer: is it signed, what the bids say, in a batch, and is that batch on chain?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ledger.core.batches import BatchFile
+from ledger.core.bids import decode
+from ledger.core.errors import Rejected
+from ledger.core.headers import place_of
+from ledger.core.ids import Address, Digest, to_hex
+from ledger.core.pricing import payees, price
+from ledger.core.receipts import Receipt, struct_hash, unpack_all
+from ledger.core.typed_data import recover, signing_digest
+from roles import batch
+from roles.command import Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A receipt where the public files have it."""
+
+    receipt: Receipt
+    signature: bytes
+    batch: int
+    place: int
+    file: BatchFile
+
+
+def receipt(surroundings: Surroundings, id: str) -> dict[str, object]:
+    """Everything about a charge that can be checked, checked. Rejected with the first thing that is not so."""
+    said = surroundings.door.get(f"/v1/receipts/{id}")
+    call = Digest(bytes.fromhex(str(said.get("receipt", said)["call_id"])[2:]))
+    found = find(call)
+    if found is None:
+        return {"call": to_hex(call), "signed": "by the gateway", "batch": "none yet: it is in the next one"}
+    charge = price(decode(found.file.terms[found.receipt.terms]), found.receipt.units, found.receipt.passed)
+    if (charge.price, charge.charge) != (found.receipt.price, found.receipt.charge):
+        raise Rejected(f"the bids make {charge.charge} atoms, the receipt says {found.receipt.charge}")
+    signer = recover(signing_digest(surroundings.domain, struct_hash(found.receipt)), found.signature)
+    if signer != found.receipt.gateway:
+        raise Rejected(f"the receipt names gateway {to_hex(found.receipt.gateway)} but {to_hex(signer)} signed it")
+    if place_of(found.file.opening.ranges, found.receipt.gateway, found.receipt.seq) != found.place:
+        raise Rejected("the receipt is not at its place in the batch")
+    checked = batch.check(found.batch)
+    if not checked.ok:
+        raise Rejected(f"batch {found.batch} is not what it says: {checked.said}")
+    lines = zip(payees(decode(found.file.terms[found.receipt.terms])), charge.amounts, strict=True)
+    return {
+        "call": to_hex(call),
+        "signed_by": to_hex(signer),
+        "charge": str(charge.charge),
+        "lines": [f"{role.name} {to_hex(Address(party))}: {amount}" for (party, role), amount in lines if amount],
+        "batch": found.batch,
+        "place": found.place,
+        "on_chain": checked.status,
+        "verified": True,
+    }
+
+
+def find(call: Digest) -> Found | None:
+    """A receipt in the public batch files, newest first."""
+    for number in reversed(batch.numbers()):
+        file = batch.read(number)
+        for place, one in enumerate(unpack_all(file.signed["receipt"])):
+            if one.call_id == call:
+                return Found(one, file.signed[place]["signature"].tobytes(), number, place, file)
+    return None

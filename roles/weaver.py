@@ -1,0 +1,105 @@
+"""`tollway weaver`: publish workflows of several models as one, and earn on each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
+
+import typer
+
+from ledger.core.bids import Role
+from ledger.core.capsules import Capsule
+from ledger.core.capsules import capsule as read_capsule
+from ledger.core.documents import Document
+from ledger.core.documents import parse as parse_document
+from ledger.core.errors import Rejected
+from ledger.core.ids import cid, did, to_hex
+from ledger.core.meters import quoted
+from roles import amounts, calls, drawing, naming, output, publishing, sending
+from roles.command import Group, here
+from roles.payee import payee_commands, staking_commands
+
+app = Group("Publish workflows of several models as one, and earn on each run.")
+
+staking_commands(app, "it pays finished sub-calls when an all-or-nothing run fails")
+payee_commands(app, Role.weaver)
+
+
+@app.verb("publish")
+def publish(
+    path: Annotated[Path, typer.Argument(help="capsule.json; models may be written as @org/name.")],
+    use: Annotated[list[str] | None, typer.Option("--use", help="NAME=@org/name for a `model:NAME` in it.")] = None,
+) -> None:
+    """Publish a workflow under your name. Names of models are pinned to what they mean now."""
+    document = pinned(parse_document(path.read_bytes()), uses(use or []))
+    woven = read_capsule(document)
+    output.remark("\n".join(drawing.draw(woven)))
+    output.confirm(f"publish {woven.name}, taking {amounts.percent(woven.bid.ratio_ppm)} of each run?")
+    output.tell(publishing.publish(document))
+
+
+@app.verb("show")
+def show(capsule: Annotated[str, typer.Argument(help="@org/name, an id, or a capsule.json.")]) -> None:
+    """Draw a workflow: what runs after what, and what it may cost."""
+    woven = fetch(capsule)
+    if output.speech.json:
+        output.tell(woven.document)
+        return
+    for line in drawing.draw(woven):
+        output.console().print(line, markup=False)
+    output.tell(
+        {
+            "id": cid(woven.id),
+            "weaver": to_hex(woven.weaver),
+            "takes": amounts.percent(woven.bid.ratio_ppm),
+            "and": quoted(woven.bid.asks) or None,
+            "when_it_fails": woven.policy.value,
+        }
+    )
+
+
+@app.verb("run")
+def run(
+    capsule: Annotated[str, typer.Argument(help="@org/name or an id.")],
+    text: Annotated[str, typer.Argument(help="What the consumer says.")],
+    stream: Annotated[bool, typer.Option("--stream", help="Print as it comes.")] = False,
+) -> None:
+    """Run a workflow as a consumer would, and pay for it."""
+    output.tell(calls.chat(here(), capsule, text, stream=stream, max_tokens=256, headers={}, seconds=120))
+
+
+def uses(words: list[str]) -> dict[str, str]:
+    """What placeholders stand for, from NAME=@org/name words."""
+    found = {}
+    for word in words:
+        name, equals, model = word.partition("=")
+        if not equals or not model:
+            raise Rejected(f"{word!r} says nothing: write NAME=@org/name", use=word)
+        found[f"model:{name}"] = model
+    return found
+
+
+def pinned(document: Document, known: Mapping[str, str] = MappingProxyType({})) -> Document:
+    """The document with the weaver's did, and with names of models replaced by their ids."""
+    door = here().door
+    nodes = []
+    for node in document.get("nodes", []):
+        does = dict(node.get("uses", {}))
+        for kind in ("model", "capsule"):
+            named = known.get(str(does.get(kind)), str(does.get(kind, "")))
+            if named.startswith("@"):
+                does[kind] = cid(naming.resolve(door, named))
+        nodes.append({**node, "uses": does})
+    weaver = document.get("weaver") or did(sending.chain_id(), here().account)
+    return {**document, "weaver": weaver, "nodes": nodes}
+
+
+def fetch(text: str) -> Capsule:
+    """A capsule from a file, or from the gateway."""
+    path = Path(text)
+    if path.suffix == ".json" and path.exists():
+        return read_capsule(pinned(parse_document(path.read_bytes())))
+    subject = naming.resolve(here().door, text)
+    return read_capsule(here().door.get(f"/v1/documents/{cid(subject)}"))
