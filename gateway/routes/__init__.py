@@ -1,1 +1,1 @@
-"""The gateway doors."""
+"""The routes that are not paid calls, by what they are about."""

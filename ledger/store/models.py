@@ -1,7 +1,7 @@
 """Registered models, as the chain has them."""
 
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from ledger.core.events import ModelRegistered
 from ledger.core.ids import Address, Digest
@@ -13,6 +13,12 @@ def put(session: Session, model: ModelRegistered, block: int) -> None:
     row: dict[str, object] = {"id": model.id, "owner": model.owner, "terms": model.terms, "block": block}
     row |= {"parents": b"".join(model.parents)}
     session.execute(insert(ModelRow).values(row).on_conflict_do_update(index_elements=[col(ModelRow.id)], set_=row))
+
+
+def owners(session: Session) -> dict[Digest, Address]:
+    """The owner of every registered id."""
+    rows = session.exec(select(ModelRow.id, ModelRow.owner))
+    return {Digest(model): Address(owner) for model, owner in rows}
 
 
 def get(session: Session, model: Digest) -> ModelRegistered | None:

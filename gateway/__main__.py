@@ -1,0 +1,48 @@
+"""`python -m gateway --host --port`: one gateway process, configured by GATEWAY_... and LEDGER_... variables."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+import uvicorn
+
+from gateway.app import create_app
+from gateway.running import facts_of
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return facts_of(record)
+
+
+def main() -> None:
+    """Serve until told to stop; then drain."""
+    parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--log-level", default="info")
+    options = parser.parse_args()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler], force=True)
+    logging.getLogger("tollway").setLevel(options.log_level.upper())
+    uvicorn.run(
+        create_app(),
+        host=options.host,
+        port=options.port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=30,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The application: paid calls by the hot handler, everything else by FastAPI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from gateway import hot
+from gateway.errors import Refusal, body_of, refusal
+from gateway.routes import accounts, health, models, network, oip, proofs
+from gateway.running import Running
+from gateway.settings import Settings
+from gateway.streams import Message, Receive, Send
+from ledger.core.errors import TollwayError
+from ledger.settings import Settings as LedgerSettings
+
+
+class App:
+    """The ASGI application. Its lifespan starts and stops the gateway."""
+
+    def __init__(self, settings: Settings, ledger: LedgerSettings) -> None:
+        self.running = Running(settings, ledger)
+        self.cold = cold(self.running)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        gateway = self.running.gateway
+        if gateway is not None and hot.is_hot(scope):
+            await hot.serve(gateway, scope, receive, send)
+        else:
+            await self.cold(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None, ledger: LedgerSettings | None = None) -> App:
+    """The application, by default as the environment says."""
+    return App(settings or Settings(), ledger or LedgerSettings.model_validate({}))
+
+
+def cold(running: Running) -> FastAPI:
+    """Every route that is not a paid call."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.gateway = await running.start()
+        try:
+            yield
+        finally:
+            await running.stop()
+
+    app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan)
+    for module in (accounts, models, network, oip, proofs, health):
+        app.include_router(module.router)
+    app.add_exception_handler(TollwayError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    return app
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TollwayError)
+    return _response(refusal(error))
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    return _response(Refusal(422, "invalid_request", f"{where or 'the request'}: {first['msg']}", param=where or None))
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "no_such_route", 405: "method_not_allowed"}.get(error.status_code, "refused")
+    refused = Refusal(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
+    refused.headers += [(k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items()]
+    return _response(refused)
+
+
+def _response(refused: Refusal) -> Response:
+    headers = {name.decode(): value.decode() for name, value in refused.headers}
+    return Response(body_of(refused), refused.status, headers, "application/json")

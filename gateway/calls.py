@@ -1,0 +1,270 @@
+"""One call: admitted, held, sent to a node, metered, priced, made durable, answered. In that order and never another.
+
+A call is OPEN until its hold is settled: with a charge that is durable, or with 0. The next candidate is tried only
+while the consumer has not seen a byte.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from gateway import metering, reading, routing
+from gateway.admission import Caller, check_model
+from gateway.answers import Headers, Kept
+from gateway.catalog import Candidate, CapsuleEntry, ModelEntry
+from gateway.charging import Billing, charge, most_units
+from gateway.clock import now_ms
+from gateway.deps import Gateway
+from gateway.errors import Refusal
+from gateway.pricing import Tariff
+from gateway.protocols import Ask
+from gateway.purse import Hold
+from gateway.routing import ANY, Wishes
+from gateway.upstream.wire import NodeFailed, Reply
+from ledger.core.atoms import parse
+from ledger.core.errors import TollwayError
+from ledger.core.ids import call_id, to_hex
+from ledger.core.keccak import Digest, keccak256
+from ledger.core.meters import Units
+from ledger.core.receipts import EndReason
+from ledger.flows.journaling import Draft
+from ledger.store.receipts import Signed
+
+PASSED_ON = frozenset((400, 409, 413, 415, 422))
+"""Statuses of a node that are the consumer's to mend: its error is handed on, and nothing is charged."""
+
+
+class PassedOn(Exception):
+    """The node refused the request as such. Its own error is the answer."""
+
+    def __init__(self, reply: Reply, body: bytes) -> None:
+        super().__init__(reply.status)
+        told = reading.openai_error(reply.status, body)
+        self.kept = Kept(reply.status, [(b"content-type", b"application/json")], told)
+
+
+@dataclass(slots=True)
+class Call:
+    """An admitted call of one model."""
+
+    ask: Ask
+    entry: ModelEntry
+    most: Units
+    billing: Billing
+    route: Iterator[Candidate]
+    hold: Hold | None = None
+    keyed: bool = False
+
+    async def hold_for(self, gateway: Gateway, candidate: Candidate) -> Hold:
+        """Hold what this candidate may cost at most. A dearer one than before needs a larger hold."""
+        need, _ = candidate.tariff.price(self.most)
+        hold = self.hold
+        if hold is None or hold.settled or hold.amount < need:
+            self.hold = None
+            larger = await gateway.purse.hold(self.billing.consumer, need, self.billing.budget)
+            if hold is not None and not hold.settled:
+                hold.settle(0)
+            self.hold = larger
+            return larger
+        return hold
+
+
+def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bool]:
+    """The call's id, from its Idempotency-Key or from a nonce, and whether it named a key."""
+    key = headers.get(b"idempotency-key")
+    if key is not None and not 0 < len(key) <= 255:
+        raise Refusal(400, "invalid_request", "an Idempotency-Key has 1 to 255 bytes", param="Idempotency-Key")
+    return call_id(caller.consumer, key or os.urandom(16)), key is not None
+
+
+def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
+    """What the consumer asks of the route."""
+    price, realm, tiers = (headers.get(name) for name in (b"tollway-max-price", b"tollway-realm", b"tollway-tiers"))
+    if price is None and realm is None and tiers is None:
+        return ANY
+    names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())
+    limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
+    return Wishes(limit, (realm or b"").decode("latin-1"), names)
+
+
+def open_call(
+    gateway: Gateway, caller: Caller, ask: Ask, entry: ModelEntry, identity: Digest, wishes: Wishes, now: int
+) -> Call:
+    """Everything about a call that can be known, and refused, before money is held."""
+    check_model(caller, entry.name, ask.model)
+    if ask.protocol not in entry.protocols:
+        spoken = ", ".join(sorted(entry.protocols))
+        raise Refusal(400, "wrong_protocol", f"{entry.name} speaks {spoken}, not {ask.protocol}", param="model")
+    most = most_of(gateway, ask, entry)
+    candidates = routing.eligible(entry, wishes, most, now)
+    route = routing.order(gateway.catalog, candidates, most, identity, gateway.settings.tau_ppm)
+    key = caller.key
+    billing = Billing(
+        identity,
+        caller.consumer,
+        gateway.lane,
+        gateway.catalog.epoch,
+        entry.name,
+        os.urandom(16),
+        now,
+        key.id if key is not None else None,
+        caller.budget,
+    )
+    return Call(ask, entry, most, billing, route)
+
+
+def most_of(gateway: Gateway, ask: Ask, entry: ModelEntry) -> Units:
+    """The most units this request can use with this model."""
+    settings = gateway.settings
+    outputs = ask.outputs
+    if outputs is None:
+        outputs = min(settings.default_output_tokens, entry.context_tokens or 2**31) * ask.choices
+    seconds = settings.first_byte_seconds + settings.idle_stream_seconds
+    return most_units(len(ask.body), outputs, settings.metered_answer_bytes, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A node's whole answer, and what it used."""
+
+    candidate: Candidate
+    reply: Reply
+    body: bytes
+    units: Units
+    ended: int
+
+    def draft(self, call: Call, tariff: Tariff) -> Draft:
+        """The receipt of it, on these terms."""
+        billing = call.billing
+        return billing.draft(
+            *(tariff, self.units, EndReason.normal, self.ended, call.ask.body),
+            *(billing.digest_of(self.body), self.candidate.provider),
+        )
+
+
+async def plain(gateway: Gateway, call: Call) -> tuple[Kept, tuple[Signed, ...]]:
+    """Serve a call whose answer comes in one piece. The receipts are durable when this returns; none: not charged."""
+    try:
+        served = await attempt(gateway, call, holding=True)
+        hold = call.hold
+        assert hold is not None
+        signed = await charge(gateway.journal, hold, (served.draft(call, served.candidate.tariff),))
+        return Kept(served.reply.status, _headers(served.reply, signed[-1]), served.body), signed
+    except PassedOn as refused:
+        return refused.kept, ()
+    finally:
+        release(call)
+
+
+async def attempt(gateway: Gateway, call: Call, *, holding: bool) -> Served:
+    """Ask candidates in turn until one serves. With `holding`, what each may cost is held before it is asked."""
+    last: NodeFailed | None = None
+    for number, candidate in enumerate(islice(call.route, gateway.settings.attempts)):
+        if holding:
+            await call.hold_for(gateway, candidate)
+        started = now_ms()
+        candidate.health.begin()
+        try:
+            reply, body = await _invoke(gateway, call, candidate, number)
+            tokenizer = gateway.tokenizers.of(candidate.subject)
+            metered = reading.whole(tokenizer, call.ask, reply, body, now_ms() - started)
+        except NodeFailed as failed:
+            last = failed
+            note_failure(gateway, call, candidate, failed)
+            continue
+        except BaseException:
+            candidate.health.forgotten()
+            raise
+        ended = now_ms()
+        candidate.health.succeeded(ended - started, metered.overclaimed)
+        return Served(candidate, reply, body, metering.capped(metered.units, call.most), ended)
+    raise exhausted(call, last)
+
+
+def release(call: Call) -> None:
+    """Give a hold back that no charge is under way for."""
+    if call.hold is not None and not call.hold.settled and not call.hold.charging:
+        call.hold.settle(0)
+
+
+async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> tuple[Reply, bytes]:
+    """One attempt: the node's whole answer. Raises NodeFailed, or PassedOn for what the consumer must mend."""
+    reply = await ask_node(gateway, call, candidate, number)
+    limit = gateway.settings.max_answer_bytes
+    if 4 in candidate.tariff.metered:
+        limit = gateway.settings.metered_answer_bytes
+    body = await reply.body(limit)
+    check_status(reply, body)
+    return reply, body
+
+
+async def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Reply:
+    """Send the request to a node; its answer's head."""
+    ask = call.ask
+    attempt = keccak256(call.billing.call_id, number.to_bytes(4, "big"))
+    headers = b"%bIdempotency-Key: %b\r\n" % (ask.headers, to_hex(attempt).encode())
+    return await gateway.upstream.request(
+        candidate.target, ask.upstream_path(candidate.served_as), ask.to(candidate.served_as), headers
+    )
+
+
+def check_status(reply: Reply, body: bytes) -> None:
+    """Raise unless the node served."""
+    status = reply.status
+    if 200 <= status < 300:
+        return
+    if status in PASSED_ON:
+        raise PassedOn(reply, body)
+    kind = "busy" if status in (429, 503) else "refused" if status in (401, 403, 404) else "error"
+    raise NodeFailed(f"the node answered {status}", kind, status=status)
+
+
+def exhausted(call: Call, last: TollwayError | None) -> Refusal:
+    """No candidate served: what happened to each."""
+    facts: dict[str, object] = {"attempts": call.billing.attempts}
+    if not isinstance(last, NodeFailed):
+        return Refusal(503, "no_capacity", f"no provider of {call.entry.name} has capacity", retry_after=1, facts=facts)
+    status = {"timeout": 504, "busy": 503}.get(last.kind, 502)
+    return Refusal(
+        status,
+        f"node_{last.kind}",
+        f"{last.message}; {len(call.billing.attempts)} tried, nothing was charged",
+        retry_after=1 if status == 503 else None,
+        facts=facts,
+    )
+
+
+def receipt_headers(signed: Signed) -> Headers:
+    """What an answer says of its receipt."""
+    receipt = signed.receipt
+    return [
+        (b"tollway-receipt", to_hex(receipt.call_id).encode()),
+        (b"tollway-charge", str(receipt.charge).encode()),
+        (b"tollway-seq", b"%b-%d" % (to_hex(receipt.gateway).encode(), receipt.seq)),
+        (b"tollway-signature", to_hex(signed.signature).encode()),
+    ]
+
+
+def _headers(reply: Reply, signed: Signed) -> Headers:
+    headers = [(b"content-type", reply.headers.get(b"content-type", b"application/json"))]
+    length = reply.headers.get(b"inference-header-content-length")
+    if length is not None:
+        headers.append((b"inference-header-content-length", length))
+    return headers + receipt_headers(signed)
+
+
+def note_failure(gateway: Gateway, call: Call, candidate: Candidate, failed: NodeFailed) -> None:
+    """An attempt failed: remember it of the node, and for the receipt."""
+    candidate.health.failed(now_ms())
+    call.billing.failed(candidate, failed.kind)
+    gateway.metrics.node_failures.labels(failed.kind).inc()
+
+
+def whole_entry(entry: ModelEntry | CapsuleEntry) -> ModelEntry:
+    """A model's entry, where a workflow cannot stand."""
+    if isinstance(entry, CapsuleEntry):
+        raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use /v1/chat/completions", param="model")
+    return entry

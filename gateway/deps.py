@@ -1,0 +1,100 @@
+"""The gateway as one value: what every route and every call needs, made once at start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import orjson
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from gateway.admission import Doors
+from gateway.answers import Answers
+from gateway.catalog import EMPTY, Catalog
+from gateway.glue import Workshop
+from gateway.journal import Journal
+from gateway.metering import Tokenizers
+from gateway.metrics import Metrics
+from gateway.purse import Purse
+from gateway.settings import Deployment, Settings
+from gateway.shelving import Shelf
+from gateway.upstream.pool import Pool
+from ledger.core.ids import Address, to_hex
+from ledger.core.typed_data import Domain, Signer
+from ledger.store.receipts import Signed
+from ledger.store.session import unit_of_work
+
+T = TypeVar("T")
+log = logging.getLogger("tollway.calls")
+
+
+@dataclass
+class Gateway:
+    """One process of a lane's gateway."""
+
+    settings: Settings
+    deployment: Deployment
+    lane: int
+    operator: Address
+    treasury: Address
+    signer: Signer
+    engine: Engine
+    journal: Journal
+    purse: Purse
+    doors: Doors
+    upstream: Pool
+    shelf: Shelf
+    tokenizers: Tokenizers
+    answers: Answers
+    metrics: Metrics
+    workshop: Workshop
+    epoch_seconds: int
+    genesis: int = 0
+    catalog: Catalog = EMPTY
+    open_calls: int = 0
+    draining: bool = False
+    book_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def domain(self) -> Domain:
+        """Where signatures count."""
+        return self.deployment.domain
+
+    @property
+    def private(self) -> bool:
+        """No chain."""
+        return self.deployment.chain_id == 0
+
+    def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
+        """Count a call that is over."""
+        metrics = self.metrics
+        metrics.calls.labels(end).inc()
+        metrics.seconds.observe(took_ms / 1000)
+        for one in signed:
+            receipt = one.receipt
+            metrics.charged.inc(receipt.charge)
+            if not receipt.passed:
+                metrics.tokens.labels("input").inc(receipt.input_tokens)
+                metrics.tokens.labels("output").inc(receipt.output_tokens)
+        if self.settings.log_calls:
+            root = signed[-1].receipt if signed else None
+            facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}
+            log.info("call_ended", extra={"facts": facts | {"charge": str(root.charge) if root else "0"}})
+
+    @staticmethod
+    def salt_of(signed: Signed) -> bytes:
+        """The salt of a receipt's digests, as noted beside it."""
+        return bytes.fromhex(orjson.loads(signed.extra or b"{}").get("salt", ""))
+
+    async def db(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one transaction, in a thread."""
+
+        def run() -> T:
+            with unit_of_work(self.engine) as session:
+                return work(session)
+
+        return await asyncio.to_thread(run)

@@ -1,0 +1,81 @@
+"""What a consumer is told when a call is refused: one shape, OpenAI's, with the facts beside the message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.upstream.wire import NodeFailed
+from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "insufficient_funds",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    410: "conflict_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+class Refusal(TollwayError):
+    """A refusal with its HTTP status and code. `headers` go out with it."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        facts: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.facts = dict(facts or {})
+        self.status = status
+        self.code = code
+        self.param = param
+        self.headers: list[tuple[bytes, bytes]] = []
+        if retry_after is not None:
+            self.headers.append((b"retry-after", str(retry_after).encode()))
+        if status == 401:
+            self.headers.append((b"www-authenticate", b"Bearer"))
+
+
+def refusal(error: TollwayError) -> Refusal:
+    """Any error of ours as a refusal."""
+    if isinstance(error, Refusal):
+        return error
+    facts = {name: value for name, value in error.facts.items() if name not in ("code", "param", "status", "message")}
+    if isinstance(error, NodeFailed):
+        status = 504 if error.kind == "timeout" else 502
+        return Refusal(status, f"node_{error.kind}", error.message, facts=facts)
+    if isinstance(error, Rejected):
+        field = facts.pop("field", None)
+        return Refusal(400, "rejected", error.message, param=str(field) if field else None, facts=facts)
+    if isinstance(error, Conflict):
+        return Refusal(409, "conflict", error.message, facts=facts)
+    if isinstance(error, Unavailable):
+        return Refusal(503, "unavailable", error.message, retry_after=1, facts=facts)
+    return Refusal(500, "internal", "the gateway failed; nothing was charged")
+
+
+def body_of(refused: Refusal) -> bytes:
+    """The error body. Amounts among the facts are decimal strings already."""
+    error: dict[str, Any] = {
+        "message": refused.message,
+        "type": TYPES.get(refused.status, "server_error"),
+        "code": refused.code,
+        "param": refused.param,
+    }
+    for name, value in refused.facts.items():
+        error.setdefault(name, value)
+    return orjson.dumps({"error": error}, default=str)

@@ -1,0 +1,80 @@
+"""What this gateway has seen of each provider on each subject: latency, errors, over-claims, and a circuit breaker.
+
+These are measurements, never a node's own word. Quality falls with every failure and recovers with every success; after
+some failures in a row the circuit opens and the node is left alone for a while, then tried with a single call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ledger.core.atoms import PPM
+
+TRIPS_AFTER = 3
+FIRST_PAUSE_MS = 500
+LONGEST_PAUSE_MS = 30_000
+WEIGHT = 32
+"""A call moves the measured quality by one part in so many."""
+KEPT = 63
+
+
+@dataclass(slots=True)
+class Health:
+    """One provider on one subject. Times are ms since the epoch."""
+
+    quality_ppm: int = PPM
+    latency_ms: int = 0
+    calls: int = 0
+    errors: int = 0
+    overclaims: int = 0
+    open_calls: int = 0
+    failures_in_a_row: int = 0
+    paused_until: int = 0
+    trial: bool = False
+    _latencies: list[int] = field(default_factory=list)
+
+    def usable(self, now: int) -> bool:
+        """False while the circuit is open; when its pause is over, true for one trial call at a time."""
+        if self.failures_in_a_row < TRIPS_AFTER:
+            return True
+        return now >= self.paused_until and not self.trial
+
+    def begin(self) -> None:
+        """A call goes out."""
+        self.open_calls += 1
+        if self.failures_in_a_row >= TRIPS_AFTER:
+            self.trial = True
+
+    def succeeded(self, took_ms: int, overclaimed: bool) -> None:
+        """A call was served; `took_ms` until its first byte."""
+        self.open_calls -= 1
+        self.calls += 1
+        self.failures_in_a_row = 0
+        self.trial = False
+        self.overclaims += overclaimed
+        self._judge(not overclaimed)
+        self._latencies.append(took_ms)
+        if len(self._latencies) >= KEPT or self.latency_ms == 0:
+            self.latency_ms = sorted(self._latencies)[len(self._latencies) // 2]
+            self._latencies = self._latencies[-KEPT // 2 :]
+
+    def failed(self, now: int) -> None:
+        """A call failed: no answer, a broken one, or nonsense."""
+        self.open_calls -= 1
+        self.calls += 1
+        self.errors += 1
+        self.failures_in_a_row += 1
+        self.trial = False
+        self._judge(False)
+        if self.failures_in_a_row >= TRIPS_AFTER:
+            doublings = min(self.failures_in_a_row - TRIPS_AFTER, 10)
+            self.paused_until = now + min(FIRST_PAUSE_MS << doublings, LONGEST_PAUSE_MS)
+
+    def forgotten(self) -> None:
+        """A call ended without telling anything about the node: the consumer left, or sent nonsense."""
+        self.open_calls -= 1
+        self.trial = False
+
+    def _judge(self, good: bool) -> None:
+        gap = (PPM if good else 0) - self.quality_ppm
+        self.quality_ppm += -(-gap // WEIGHT) if good else gap // WEIGHT

@@ -1,0 +1,167 @@
+"""The hot routes: calls that are paid, as a plain ASGI handler. Everything else is FastAPI's.
+
+A request passes here without a framework: one dictionary of headers, one decode of the body, and the work itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+
+from gateway import calls, protocols, streams, workflows
+from gateway.admission import Caller
+from gateway.answers import Headers, Kept, mismatch
+from gateway.catalog import CapsuleEntry
+from gateway.clock import now_ms
+from gateway.deps import Gateway
+from gateway.errors import Refusal, body_of, refusal
+from gateway.protocols import CHAT, COMPLETIONS, EMBEDDINGS, Ask
+from gateway.streams import Message, Receive, Send
+from ledger.core.errors import TollwayError
+from ledger.core.ids import Digest, to_hex
+from ledger.store import receipts
+from ledger.store.receipts import Signed
+
+OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
+INFER_HEAD, INFER_TAIL = "/v2/models/", "/infer"
+JSON: Headers = [(b"content-type", b"application/json")]
+
+
+def is_hot(scope: Message) -> bool:
+    """Whether this request is a paid call."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    path: str = scope["path"]
+    return path in OPENAI or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
+
+
+async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+    """Answer one paid call, or say why not."""
+    headers = dict(scope["headers"])
+    started = now_ms()
+    gateway.open_calls += 1
+    try:
+        kept, signed = await _served(gateway, scope["path"], headers, receive, send, started)
+        end = signed[-1].receipt.end.name if signed else "released"
+    except TollwayError as error:
+        refused = refusal(error)
+        gateway.metrics.refusals.labels(refused.code).inc()
+        kept, end = Kept(refused.status, [*JSON, *refused.headers], body_of(refused)), "refused"
+    finally:
+        gateway.open_calls -= 1
+    if not kept.sent:
+        await answer(send, kept)
+    gateway.note(end, signed if end != "refused" else (), now_ms() - started)
+
+
+async def answer(send: Send, kept: Kept) -> None:
+    """Send a whole answer."""
+    length = (b"content-length", str(len(kept.body)).encode())
+    await send({"type": "http.response.start", "status": kept.status, "headers": [*kept.headers, length]})
+    await send({"type": "http.response.body", "body": kept.body})
+
+
+async def _served(
+    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send, now: int
+) -> tuple[Kept, tuple[Signed, ...]]:
+    """The answer and its receipts: none when nothing was charged now."""
+    check_open(gateway)
+    body = await read_body(gateway, headers, receive)
+    caller = await gateway.doors.admit(headers, now)
+    if path in OPENAI:
+        ask = protocols.read(path, body)
+    else:
+        model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
+        ask = protocols.read_infer(model, body, headers.get(b"inference-header-content-length"))
+    identity, keyed = calls.identify(headers, caller)
+    if not keyed:
+        return await _make(gateway, caller, ask, headers, identity, False, receive, send, now)
+    kept = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
+    if kept is not None:
+        return kept, ()
+    charged = False
+    try:
+        await _not_charged_before(gateway, identity, ask)
+        made, signed = await _make(gateway, caller, ask, headers, identity, True, receive, send, now)
+        charged = bool(signed)
+        if charged:
+            gateway.answers.finish(identity, made)
+        return made, signed
+    finally:
+        if not charged:
+            gateway.answers.abandon(identity)
+
+
+async def _make(
+    gateway: Gateway,
+    caller: Caller,
+    ask: Ask,
+    headers: Mapping[bytes, bytes],
+    identity: Digest,
+    keyed: bool,
+    receive: Receive,
+    send: Send,
+    now: int,
+) -> tuple[Kept, tuple[Signed, ...]]:
+    """Make the call."""
+    entry = gateway.catalog.find(ask.model)
+    wishes = calls.wishes_of(headers)
+    if isinstance(entry, CapsuleEntry):
+        return await workflows.serve(gateway, caller, ask, entry, identity, wishes, keyed, receive, send, now)
+    call = calls.open_call(gateway, caller, ask, entry, identity, wishes, now)
+    call.keyed = keyed
+    if ask.stream:
+        return await streams.stream(gateway, call, receive, send)
+    return await calls.plain(gateway, call)
+
+
+def check_open(gateway: Gateway) -> None:
+    """Refuse before any work when the gateway cannot charge, leaves, or is full."""
+    if gateway.draining:
+        raise Refusal(503, "draining", "this gateway is leaving; ask again", retry_after=1)
+    if not gateway.journal.healthy:
+        raise Refusal(503, "journal_down", "receipts cannot be written now, so no call is made", retry_after=2)
+    if gateway.open_calls > gateway.settings.max_open_calls:
+        raise Refusal(503, "overloaded", f"{gateway.settings.max_open_calls} calls are open", retry_after=1)
+
+
+async def read_body(gateway: Gateway, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """The request's body, within its size and its time."""
+    most = gateway.settings.max_body_bytes
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > most:
+        raise Refusal(413, "body_too_large", f"a request has at most {most} bytes", facts={"max_bytes": most})
+    try:
+        async with asyncio.timeout(gateway.settings.body_seconds):
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if not message.get("more_body", False):
+                return body
+            parts, size = [body], len(body)
+            while message.get("more_body", False):
+                message = await receive()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > most:
+                    raise Refusal(413, "body_too_large", f"a request has at most {most} bytes")
+            return b"".join(parts)
+    except TimeoutError as error:
+        raise Refusal(408, "body_too_slow", "the request did not arrive in time") from error
+
+
+async def _not_charged_before(gateway: Gateway, identity: Digest, ask: Ask) -> None:
+    """A call that was charged before, here or elsewhere, is not made again."""
+    found = await gateway.db(lambda session: receipts.by_call(session, identity))
+    if found is None:
+        return
+    if hashlib.sha256(gateway.salt_of(found) + ask.body).digest() != found.receipt.request_digest:
+        raise mismatch(identity)
+    again = Refusal(
+        409,
+        "answer_not_kept",
+        "this call was made and charged; its answer is not kept any more, its receipt is",
+        facts={"call": to_hex(identity), "charge": str(found.receipt.charge)},
+    )
+    again.headers += [*calls.receipt_headers(found), (b"x-should-retry", b"false")]
+    raise again

@@ -1,0 +1,107 @@
+"""What a call used: our own count where we can make one, the node's claim otherwise, never more than was held.
+
+A node that claims more tokens than were delivered is billed at our count, and `Metered.overclaimed` says so. A claim of
+zero is a value, not a gap. Without a tokenizer our count is exact about what cannot be: a token has at least one byte.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ledger.core.ids import Digest, cid
+from ledger.core.meters import Units
+
+SLACK_TOKENS = 4
+"""Begin and end marks a node may count and we do not see."""
+BYTES_PER_TOKEN = 4
+"""What a token is taken to be when neither node nor tokenizer says."""
+
+
+class Usage(msgspec.Struct):
+    """The `usage` object of an OpenAI answer. Completions and embeddings have parts of it."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Metered(NamedTuple):
+    """Units to bill, and whether the node had claimed more."""
+
+    units: Units
+    overclaimed: bool
+
+
+class NodeUnits(msgspec.Struct):
+    """A node's `Tollway-Usage` header: units it measured."""
+
+    call: int = 1
+    input_token: int = 0
+    output_token: int = 0
+    ms: int | None = None
+    byte: int = 0
+    fuel: int = 0
+
+
+_NODE_UNITS = msgspec.json.Decoder(NodeUnits)
+
+
+class Tokenizers:
+    """Counts text with a model's own tokenizer, where the operator put one (`<CID>.json`) into a folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._known: dict[Digest, Any] = {}
+
+    def of(self, model: Digest) -> Any | None:
+        """The model's tokenizer, or None."""
+        if self._folder is None:
+            return None
+        if model not in self._known:
+            path = self._folder / f"{cid(model)}.json"
+            self._known[model] = _load(path) if path.is_file() else None
+        return self._known[model]
+
+
+def _load(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path))
+
+
+def count(tokenizer: Any | None, text: str) -> int | None:
+    """Our count of a text; None without a tokenizer."""
+    return len(tokenizer.encode(text, add_special_tokens=False).ids) if tokenizer is not None else None
+
+
+def estimate(size_bytes: int) -> int:
+    """Tokens when nobody counted: bytes / 4, rounded up."""
+    return -(-size_bytes // BYTES_PER_TOKEN)
+
+
+def node_units(header: bytes | None) -> NodeUnits | None:
+    """Units from a node's header; None when absent or nonsense."""
+    if not header:
+        return None
+    try:
+        found = _NODE_UNITS.decode(header)
+    except msgspec.MsgspecError:
+        return None
+    return found if min(found.input_token, found.output_token, found.byte, found.fuel, found.ms or 0) >= 0 else None
+
+
+def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:
+    """Tokens to bill, and whether the claim was above our count. `most` is what the delivered bytes allow."""
+    if ours is None:
+        return min(claimed, most), claimed > most
+    if claimed > ours + SLACK_TOKENS:
+        return ours, True
+    return claimed, False
+
+
+def capped(units: Units, most: Units) -> Units:
+    """Units no higher than those the hold was made for."""
+    a, b, c, d, e, f = map(min, units, most)
+    return Units(a, b, c, d, e, f)

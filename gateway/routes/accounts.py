@@ -1,0 +1,362 @@
+"""A consumer's own: keys, balance, deposits, receipts; and any payee's earnings."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlmodel import Session
+
+from gateway.admission import PREFIX, accept, read_voucher
+from gateway.clock import now_ms
+from gateway.errors import Refusal
+from gateway.routes.common import MAX_INT, Asking, Here, noted, party, receipt_fields, shown_receipt, shown_terms
+from ledger.core import accounts, atoms
+from ledger.core.bids import Role, decode
+from ledger.core.ids import Digest, address, digest, to_hex
+from ledger.flows import leasing, publishing
+from ledger.store import deposits, journal, keys, lanes, leases, parties, receipts, terms, vouchers
+from ledger.store.deposits import DepositRequest
+from ledger.store.keys import ApiKey
+from ledger.store.receipts import Signed
+
+router = APIRouter(prefix="/v1", tags=["accounts"])
+
+Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,18})$", description="whole atoms, as a decimal string")]
+Hex32 = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{64}$")]
+HexAddress = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
+DepositId = Annotated[str, Path(pattern="^0x[0-9a-fA-F]{64}$")]
+SHOWN = {"booked": "credited", "refused": "failed"}
+
+
+class Strict(BaseModel):
+    """A body in which an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class VoucherBody(Strict):
+    """A signed voucher: the most the lane may ever debit the account."""
+
+    lane: int = Field(ge=0, lt=2**32)
+    account: HexAddress
+    cum_max: Amount
+    signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
+
+
+class KeyLimits(Strict):
+    """What a key may be used for. `rate` is calls a minute."""
+
+    label: str = Field(default="", max_length=200)
+    budget: Amount | None = None
+    rate: int | None = Field(default=None, ge=1, le=10**6)
+    models: list[str] | None = Field(default=None, max_length=1000)
+    expires_at: int | None = Field(default=None, ge=0, le=MAX_INT, description="ms since the epoch")
+
+
+class KeyBody(KeyLimits):
+    """A new key, behind a voucher."""
+
+    voucher: VoucherBody
+
+
+class DepositBody(Strict):
+    """An ERC-3009 receive authorization to relay: its nonce is keccak256(lane, account, salt)."""
+
+    account: HexAddress
+    amount: Amount
+    valid_after: int = Field(ge=0, le=MAX_INT)
+    valid_before: int = Field(ge=0, le=MAX_INT)
+    salt: Hex32
+    signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
+
+
+@router.post("/keys", status_code=201)
+async def make_key(body: KeyBody, gateway: Here) -> dict[str, Any]:
+    """Make an API key that spends what the voucher allows. The key is shown once; only its hash is kept."""
+    voucher, signature = read_voucher(orjson.dumps(body.voucher.model_dump()))
+    secret = (PREFIX + secrets.token_urlsafe(32).encode()).decode()
+    hashed = hashlib.sha256(secret.encode()).digest()
+    key = _key(hashed, voucher.account, body, now_ms())
+
+    def make(session: Session) -> int:
+        known = accept(session, gateway.domain, gateway.lane, voucher, signature)
+        if voucher.cum_max >= known and (voucher.cum_max > known or not keys.of_consumer(session, voucher.account)):
+            keys.add(session, key)
+        return known
+
+    known = await gateway.db(make)
+    if await gateway.db(lambda session: keys.by_hash(session, hashed)) is None:
+        raise Refusal(
+            409,
+            "voucher_not_larger",
+            f"a voucher of {known} atoms is on record and may have been seen by others: sign one above it,"
+            " or make the key with POST /v1/keys/rotate and a key you have",
+            facts={"cum_max": str(known)},
+        )
+    return {"key": secret, **_shown_key(key)}
+
+
+@router.post("/keys/rotate", status_code=201)
+async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
+    """A new key with this key's limits and what is left of its budget; this one is revoked."""
+    old = caller.key
+    assert old is not None, "only a key gets here"
+    secret = (PREFIX + secrets.token_urlsafe(32).encode()).decode()
+    hashed, now = hashlib.sha256(secret.encode()).digest(), now_ms()
+
+    def rotate(session: Session) -> ApiKey:
+        stored = keys.by_hash(session, old.hash)
+        assert stored is not None
+        budget = None if stored.budget is None else max(0, stored.budget - stored.spent)
+        limits = stored.expires_at, None, budget, stored.rate, stored.models
+        made = ApiKey(hashed, _key_id(hashed), stored.consumer, stored.label, now, *limits)
+        keys.revoke(session, old.hash, now)
+        keys.add(session, made)
+        return made
+
+    made = await gateway.db(rotate)
+    gateway.doors.forget(old.hash)
+    return {"key": secret, **_shown_key(made)}
+
+
+@router.get("/keys")
+async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
+    """All keys of the caller's account, without their secrets."""
+    found = await gateway.db(lambda session: keys.of_consumer(session, caller.consumer))
+    return {"object": "list", "data": [_shown_key(key) for key in found]}
+
+
+@router.patch("/keys/{key_id}")
+async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking) -> dict[str, Any]:
+    """Change a key's label, budget, rate, models or expiry. What is left out stays."""
+
+    def change(session: Session) -> ApiKey | None:
+        key = keys.by_id(session, caller.consumer, key_id)
+        if key is None:
+            return None
+        values: dict[str, Any] = body.model_dump(exclude_unset=True)
+        if values.get("budget") is not None:
+            values["budget"] = atoms.parse(values["budget"], "budget")
+        if values:
+            keys.change(session, key.hash, values)
+        return keys.by_id(session, caller.consumer, key_id)
+
+    key = await gateway.db(change)
+    if key is None:
+        raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
+    gateway.doors.forget(key.hash)
+    return _shown_key(key)
+
+
+@router.delete("/keys/{key_id}")
+async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, Any]:
+    """Revoke a key. It opens nothing here at once, and nowhere within GATEWAY_KEY_SECONDS."""
+
+    def revoke(session: Session) -> ApiKey | None:
+        key = keys.by_id(session, caller.consumer, key_id)
+        if key is not None:
+            keys.revoke(session, key.hash, now_ms())
+        return key
+
+    key = await gateway.db(revoke)
+    if key is None:
+        raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
+    gateway.doors.forget(key.hash)
+    return {"id": key.id, "object": "key", "deleted": True}
+
+
+@router.get("/balance")
+async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
+    """What the caller can spend, what gateways hold of it, what it has spent, and what its voucher allows."""
+    consumer = caller.consumer
+
+    def read(session: Session) -> dict[str, Any]:
+        means = leasing.means(session, gateway.lane, consumer)
+        names = [accounts.available(consumer), accounts.withdrawing(consumer)]
+        balances = journal.balances(session, names)
+        leased = leasing.held_by_gateways(session, consumer)
+        committed = leases.committed(session, gateway.lane, consumer)
+        known = lanes.get_consumer(session, gateway.lane, consumer)
+        return {
+            "account": to_hex(consumer),
+            "lane": gateway.lane,
+            "available": str(balances[names[0]]),
+            "leased": str(leased),
+            "withdrawing": str(balances[names[1]]),
+            "spendable": str(min(means.available, means.room) + leased),
+            "spent": str(committed - leased),
+            "voucher": str(vouchers.mandate(session, gateway.lane, consumer)),
+            "deposited": str(known.deposited) if known else "0",
+        }
+
+    return await gateway.db(read)
+
+
+@router.post("/deposits", status_code=202)
+async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
+    """Have a signed authorization relayed into the lane. Asking again changes nothing."""
+    account, salt = address(body.account), digest(body.salt)
+    made = DepositRequest(
+        publishing.deposit_id(gateway.lane, account, salt),
+        gateway.lane,
+        account,
+        atoms.parse(body.amount),
+        body.valid_after,
+        body.valid_before,
+        salt,
+        bytes.fromhex(body.signature[2:]),
+    )
+    now = now_ms()
+    if gateway.private:
+        raise Refusal(400, "private_grid", "this is a private grid: its operator credits deposits")
+    if made.amount == 0 or body.valid_before <= now // 1000:
+        raise Refusal(400, "invalid_deposit", "the authorization is of nothing, or has run out")
+    await gateway.db(lambda session: publishing.request_deposit(session, made, now))
+    return {"id": to_hex(made.id), "status": "requested", "amount": body.amount, "account": to_hex(account)}
+
+
+@router.get("/deposits/{deposit_id}")
+async def show_deposit(
+    deposit_id: Annotated[str, Path(pattern="^0x[0-9a-fA-F]{64}$")], gateway: Here
+) -> dict[str, Any]:
+    """How far a deposit has come: requested, sent, credited, or failed with why."""
+    found = await gateway.db(lambda session: deposits.get(session, digest(deposit_id)))
+    if found is None:
+        raise Refusal(404, "no_such_deposit", f"there is no deposit {deposit_id}")
+    shown = {
+        "id": to_hex(found.id),
+        "status": SHOWN.get(found.status, found.status),
+        "account": to_hex(found.account),
+        "amount": str(found.amount),
+    }
+    return shown | ({"reason": found.error} if found.error else {})
+
+
+@router.get("/receipts")
+async def list_receipts(
+    gateway: Here,
+    caller: Asking,
+    consumer: str | None = None,
+    before: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """The caller's receipts, newest first; `before` (ms) pages back."""
+    if consumer is not None and party(consumer) != caller.consumer:
+        raise Refusal(403, "not_yours", "a key shows its own account's receipts")
+    found = await gateway.db(lambda session: receipts.of_consumer(session, caller.consumer, before, limit))
+    rows = [
+        {**receipt_fields(s.receipt), "id": f"{to_hex(s.receipt.gateway)}-{s.receipt.seq}", "noted": noted(s)}
+        for s in found
+    ]
+    return {"object": "list", "data": rows, "has_more": len(found) == limit}
+
+
+@router.get("/receipts/{receipt_id}")
+async def show_receipt(receipt_id: str, gateway: Here) -> dict[str, Any]:
+    """One receipt by its call id, or by `gateway-seq`: signed, with its terms, its sub-calls and its batch.
+
+    Whoever knows a call id may see its receipt: it holds digests and amounts, never prompts.
+    """
+
+    def read(session: Session) -> dict[str, Any] | None:
+        found = _find(session, receipt_id)
+        if found is None:
+            return None
+        shown = shown_receipt(found, gateway)
+        body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
+        subs = receipts.children(session, found.receipt.call_id)
+        return shown | {
+            "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
+            "subs": [shown_receipt(sub, gateway) for sub in subs],
+            "batch": _batch_of(session, gateway.lane, found),
+        }
+
+    shown = await gateway.db(read)
+    if shown is None:
+        raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt_id!r}")
+    return shown
+
+
+@router.get("/earnings/{payee}")
+async def earnings(payee: str, gateway: Here) -> dict[str, Any]:
+    """What a payee has earned, by role, and how far it is from its pocket."""
+    who = party(payee)
+
+    def read(session: Session) -> dict[str, Any]:
+        entries = {
+            role: journal.entries(session, accounts.accrued(who, role)).get(accounts.accrued(who, role))
+            for role in Role
+        }
+        claimable = journal.entries(session, accounts.claimable(who)).get(accounts.claimable(who))
+        index = parties.index_of(session, who)
+        return {
+            "payee": to_hex(who),
+            "index": index,
+            "roles": [
+                {
+                    "role": role.name,
+                    "earned": str(entry.credits),
+                    "unsettled": str(entry.credits - entry.debits),
+                }
+                for role, entry in entries.items()
+                if entry is not None and entry.credits
+            ],
+            "earned": str(sum(entry.credits for entry in entries.values() if entry is not None)),
+            "claimable": str(claimable.credits - claimable.debits) if claimable else "0",
+            "claimed": str(claimable.debits) if claimable else "0",
+        }
+
+    return await gateway.db(read)
+
+
+def _find(session: Session, receipt_id: str) -> Signed | None:
+    head, dash, seq = receipt_id.partition("-")
+    if dash and len(head) == 42 and seq.isdigit() and len(seq) < 19:
+        return receipts.by_seq(session, party(head), int(seq))
+    if len(receipt_id) == 66:
+        try:
+            return receipts.by_call(session, digest(receipt_id))
+        except ValueError:
+            return None
+    return None
+
+
+def _batch_of(session: Session, lane: int, found: Signed) -> dict[str, Any] | None:
+    from ledger.store import batches
+
+    held = batches.holding(session, lane, found.receipt.gateway, found.receipt.seq)
+    return {"number": held.number, "status": held.status.value} if held else None
+
+
+def _key_id(hashed: bytes) -> str:
+    return "key_" + hashed.hex()[:16]
+
+
+def _key(hashed: bytes, account: Any, body: KeyLimits, now: int) -> ApiKey:
+    budget = atoms.parse(body.budget, "budget") if body.budget is not None else None
+    models = tuple(body.models) if body.models is not None else None
+    return ApiKey(hashed, _key_id(hashed), account, body.label, now, body.expires_at, None, budget, body.rate, models)
+
+
+def _shown_key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "object": "key",
+        "label": key.label,
+        "account": to_hex(key.consumer),
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "budget": str(key.budget) if key.budget is not None else None,
+        "spent": str(key.spent) if key.budget is not None else None,
+        "rate": key.rate,
+        "models": list(key.models) if key.models is not None else None,
+    }
+
+
+ZERO = Digest(bytes(32))

@@ -1,0 +1,157 @@
+"""The network: documents, offers, discovery, quotes, the book and the lane."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from gateway import quoting, sealing
+from gateway.clock import now_ms
+from gateway.deps import Gateway
+from gateway.discovery import discover
+from gateway.errors import Refusal
+from gateway.routes.common import Here, domain_fields
+from gateway.upstream import target
+from ledger.core import documents as canon
+from ledger.core.documents import Document
+from ledger.core.ids import cid, cid_digest, parse_did, to_hex
+from ledger.core.meters import quoted
+from ledger.flows import publishing
+from ledger.store import bids, documents, lanes
+
+router = APIRouter(prefix="/v1", tags=["network"])
+
+MAX_DOCUMENT_BYTES = 256 * 1024
+
+
+async def document_of(request: Request) -> Document:
+    """The request's body as a document: no floats, no duplicate keys, not too large."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise Refusal(413, "body_too_large", f"a document has at most {MAX_DOCUMENT_BYTES} bytes")
+    return canon.parse(body)
+
+
+@router.post("/documents", status_code=201)
+async def publish(request: Request, gateway: Here) -> dict[str, Any]:
+    """Publish a model document or a capsule. Its id is its content; publishing again changes nothing."""
+    document = await document_of(request)
+    chain_id = gateway.domain.chain_id
+    made = await gateway.db(lambda session: publishing.publish_document(session, document, chain_id, now_ms()))
+    gateway.book_changed.set()
+    return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
+
+
+@router.get("/documents/{document_id}")
+async def show_document(document_id: str, gateway: Here) -> Response:
+    """A document's canonical bytes: their sha256 is the id."""
+    found = await gateway.db(lambda session: documents.get(session, cid_digest(document_id)))
+    if found is None:
+        raise Refusal(404, "no_such_document", f"there is no document {document_id}")
+    return Response(found.body, media_type="application/json", headers={"cache-control": "public, immutable"})
+
+
+@router.post("/offers", status_code=201)
+async def offer(request: Request, gateway: Here) -> dict[str, Any]:
+    """Publish a provider's signed offer, or {"offer": ..., "credentials": {header: value}} if its server wants some."""
+    document = await document_of(request)
+    wrapped = document.get("offer")
+    given = document.get("credentials")
+    if isinstance(wrapped, dict):
+        unknown = document.keys() - {"offer", "credentials"}
+        if unknown:
+            raise Refusal(400, "rejected", f"unknown field {sorted(unknown)[0]!r}", param=sorted(unknown)[0])
+        document = wrapped
+    canon.validate(document, "offer")
+    if "serve" in document:
+        await _reachable(gateway, document["serve"]["url"])
+    credential = None
+    if isinstance(given, dict):
+        headers = {str(name): str(value) for name, value in given.items()}
+        provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
+        credential = sealing.seal(gateway.settings.secret, provider, subject, sealing.lines(headers))
+    epoch = gateway.catalog.epoch
+    made = await gateway.db(
+        lambda session: publishing.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+    )
+    gateway.book_changed.set()
+    return {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
+
+
+async def _reachable(gateway: Gateway, url: str) -> None:
+    """Refuse an offer whose URL could never be called."""
+    place = target.parse(url)
+    if place.scheme != target.TUNNEL:
+        await gateway.upstream.guard.resolve(place.host, place.port)
+
+
+@router.post("/discover")
+async def find(request: Request, gateway: Here) -> dict[str, Any]:
+    """Models that can do a task, priced for the expected meters; a diagnostic when none can."""
+    wanted = await document_of(request)
+    definitions = canon.schema("discover")["$defs"]
+    canon.check(wanted, definitions["request"])
+    return discover(gateway, wanted)
+
+
+@router.post("/quote")
+async def quote(request: Request, gateway: Here) -> dict[str, Any]:
+    """A signed quote: what a call of a model with these meters costs now, line by line."""
+    wanted = await document_of(request)
+    return quoting.quote(gateway, wanted, now_ms())
+
+
+@router.get("/lane")
+async def lane(gateway: Here) -> dict[str, Any]:
+    """Where this gateway settles, who operates it, and what it signs with."""
+    found = await gateway.db(lambda session: lanes.get(session, gateway.lane))
+    facts = gateway.deployment.facts
+    named = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
+    settings = gateway.settings
+    return {
+        "chain_id": gateway.domain.chain_id,
+        "lane": gateway.lane,
+        "addresses": named,
+        "operator": to_hex(gateway.operator),
+        "signer": to_hex(gateway.signer.address),
+        "treasury": to_hex(gateway.treasury),
+        "domain": domain_fields(gateway),
+        "epoch": gateway.catalog.epoch,
+        "epoch_seconds": gateway.epoch_seconds,
+        "window": found.window if found else None,
+        "bond": str(found.bond) if found else None,
+        "rpc": settings.rpc_hint or None,
+        "url": settings.public_url or None,
+        "time": datetime.now(UTC).isoformat(),
+    }
+
+
+@router.get("/book")
+async def book(gateway: Here, epoch: int | None = None) -> dict[str, Any]:
+    """The bids in force this epoch (or in a frozen earlier one), and their root."""
+    wanted = gateway.catalog.epoch if epoch is None else epoch
+
+    def read(session: Any) -> Any:
+        from ledger.core import epochs
+
+        return bids.book(session, wanted) or epochs.freeze(bids.placed_until(session, wanted), wanted)
+
+    found = await gateway.db(read)
+    rows = [
+        {
+            "subject": to_hex(row.subject),
+            "role": row.role.name,
+            "party": to_hex(row.party),
+            "ratio_ppm": row.bid.ratio_ppm,
+            "ask": quoted(row.bid.asks),
+            "from_epoch": row.first,
+            "until_epoch": row.until,
+        }
+        for row in found.rows
+    ]
+    return {"epoch": found.epoch, "root": to_hex(found.root), "bids": rows}

@@ -1,0 +1,66 @@
+"""Upstream credentials at rest: AES-256-GCM under the operator's secret, bound to provider and subject."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from Crypto.Cipher import AES
+from pydantic import SecretStr
+from sqlmodel import Session
+
+from gateway.errors import Refusal
+from ledger.core.errors import Conflict
+from ledger.core.ids import Address, Digest
+from ledger.store import offers
+from ledger.store.offers import Credential
+
+_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+_FORBIDDEN = frozenset(("host", "content-length", "transfer-encoding", "connection", "idempotency-key"))
+
+
+def lines(headers: dict[str, str]) -> bytes:
+    """Header lines from a mapping. Refused for names or values that could break a request."""
+    for name, value in headers.items():
+        if not _NAME.fullmatch(name) or name.lower() in _FORBIDDEN:
+            raise Refusal(400, "invalid_request", f"{name!r} cannot be a credential header", param="credentials")
+        if not value.isprintable() or not value.isascii() or len(value) > 4096:
+            raise Refusal(400, "invalid_request", f"the value of {name} cannot be sent", param="credentials")
+    return b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
+
+
+def seal(secret: SecretStr | None, provider: Address, subject: Digest, plain: bytes) -> Credential:
+    """Encrypt header lines. Refused when the operator has set no secret."""
+    key = _key(secret)
+    if key is None:
+        raise Refusal(400, "no_credentials", "this gateway keeps no credentials: GATEWAY_SECRET is not set")
+    nonce = os.urandom(12)
+    cipher = AES.new(key, AES.MODE_GCM, nonce=nonce)
+    cipher.update(provider + subject)
+    body, tag = cipher.encrypt_and_digest(plain)
+    return Credential(provider, subject, nonce, body + tag)
+
+
+def unsealed(session: Session, secret: SecretStr | None) -> dict[tuple[Address, Digest], bytes]:
+    """All credentials in the clear, in memory only. Conflict when the secret is not the one they were sealed with."""
+    key = _key(secret)
+    if key is None:
+        return {}
+    found = {}
+    for one in offers.credentials(session):
+        cipher = AES.new(key, AES.MODE_GCM, nonce=one.nonce)
+        cipher.update(one.provider + one.subject)
+        try:
+            found[one.provider, one.subject] = cipher.decrypt_and_verify(one.sealed[:-16], one.sealed[-16:])
+        except ValueError as error:
+            raise Conflict("GATEWAY_SECRET is not the secret the stored credentials were sealed with") from error
+    return found
+
+
+def _key(secret: SecretStr | None) -> bytes | None:
+    if secret is None:
+        return None
+    key = bytes.fromhex(secret.get_secret_value().removeprefix("0x"))
+    if len(key) != 32:
+        raise Conflict("GATEWAY_SECRET is 64 hex digits")
+    return key

@@ -1,0 +1,281 @@
+"""Streams: relayed as they come, metered as they go, and ended only when the receipt is durable.
+
+Nothing is sent before the node's first token, so until then the next candidate can still be tried. The last event,
+`[DONE]`, waits for the journal; before it goes a comment with the receipt, which every client skips. A stream that was
+cut, by either side, is billed for what was delivered, and nobody sees `[DONE]` of a stream that was not whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from gateway import metering, protocols, reading
+from gateway.answers import Kept
+from gateway.calls import Call, PassedOn, ask_node, check_status, exhausted, note_failure, release
+from gateway.catalog import Candidate
+from gateway.charging import charge
+from gateway.clock import now_ms
+from gateway.deps import Gateway
+from gateway.errors import body_of, refusal
+from gateway.metering import Usage
+from gateway.upstream.wire import NodeFailed, Reply
+from ledger.core.errors import TollwayError
+from ledger.core.ids import to_hex
+from ledger.core.keccak import Digest
+from ledger.core.meters import Units
+from ledger.core.receipts import EndReason
+from ledger.store.receipts import Signed
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+
+DONE = b"data: [DONE]\n\n"
+HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+
+class Relay:
+    """What has come of a stream: what to hand on, and what it adds up to."""
+
+    def __init__(self, include_usage: bool, salt: bytes, keep_text: bool) -> None:
+        self.usage: Usage | None = None
+        self.tokens = 0
+        self.size = 0
+        self.finished = False
+        self.done = False
+        self._include_usage = include_usage
+        self._splitter = protocols.Splitter()
+        self._hasher = hashlib.sha256(salt)
+        self._texts: list[str] | None = [] if keep_text else None
+        self._last: list[bytes] = []
+
+    @property
+    def began(self) -> bool:
+        """Something worth sending has come."""
+        return self.tokens > 0 or self.finished or self.done
+
+    @property
+    def text(self) -> str:
+        """The text so far, where somebody counts it."""
+        return "".join(self._texts or ())
+
+    @property
+    def digest(self) -> Digest:
+        """The salted digest of all that was handed on."""
+        return Digest(self._hasher.digest())
+
+    def take(self, chunk: bytes) -> bytes:
+        """What of a chunk goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
+        out = []
+        for raw in self._splitter.feed(chunk):
+            data = protocols.data_of(raw)
+            if data is None:
+                if raw:
+                    out.append(raw + b"\n\n")
+                continue
+            if data == b"[DONE]":
+                self.done = True
+                break
+            if self._metered(data):
+                out.append(raw + b"\n\n")
+            elif self._include_usage:
+                self._last.append(raw + b"\n\n")
+        whole = b"".join(out)
+        self._hasher.update(whole)
+        return whole
+
+    def last(self, note: dict[str, Any] | None) -> bytes:
+        """The events held back until the receipt is durable: the usage, with what the call cost."""
+        if note is None:
+            return b"".join(self._last)
+        noted = []
+        for raw in self._last:
+            event = orjson.loads(protocols.data_of(raw.rstrip(b"\n")) or b"{}")
+            event["tollway"] = note
+            noted.append(b"data: " + orjson.dumps(event) + b"\n\n")
+        return b"".join(noted)
+
+    def _metered(self, data: bytes) -> bool:
+        """Count an event. False for the final usage event, which is ours to send or to leave out."""
+        event = protocols.event(data)
+        if event is None:
+            raise NodeFailed("the node streams nonsense", "nonsense")
+        if event.error is not None:
+            raise NodeFailed("the node ended its stream with an error", "error")
+        self.size += len(data)
+        self.tokens += event.tokens
+        self.finished = self.finished or event.finished
+        if self._texts is not None:
+            self._texts.append(event.text)
+        if event.usage is not None:
+            self.usage = event.usage
+            return bool(event.choices)
+        return True
+
+
+async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> tuple[Kept, tuple[Signed, ...]]:
+    """Serve a call as a stream. Returns what was sent, and the receipts: none when nothing was charged.
+
+    A node's refusal of the request (status 4xx) is returned without having been sent.
+    """
+    last: TollwayError | None = None
+    try:
+        for number, candidate in enumerate(islice(call.route, gateway.settings.attempts)):
+            await call.hold_for(gateway, candidate)
+            started = now_ms()
+            candidate.health.begin()
+            counted = gateway.tokenizers.of(candidate.subject) is not None
+            relay = Relay(call.ask.include_usage, call.billing.salt, counted)
+            try:
+                reply = await ask_node(gateway, call, candidate, number)
+                if not 200 <= reply.status < 300:
+                    check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
+                chunks = reply.chunks()
+                head = await _first(relay, chunks)
+            except NodeFailed as failed:
+                last = failed
+                note_failure(gateway, call, candidate, failed)
+                continue
+            except PassedOn as refused:
+                candidate.health.forgotten()
+                return refused.kept, ()
+            except BaseException:
+                candidate.health.forgotten()
+                raise
+            return await _Streaming(gateway, call, candidate, relay, reply, started).run(head, chunks, receive, send)
+        raise exhausted(call, last)
+    finally:
+        release(call)
+
+
+async def _first(relay: Relay, chunks: AsyncIterator[bytes]) -> bytes:
+    """Everything up to and with the first token."""
+    head = b""
+    async for chunk in chunks:
+        head += relay.take(chunk)
+        if relay.began:
+            return head
+    raise NodeFailed("the node ended its stream before it said anything", "cut")
+
+
+class _Streaming:
+    """One stream that has begun."""
+
+    def __init__(
+        self, gateway: Gateway, call: Call, candidate: Candidate, relay: Relay, reply: Reply, started: int
+    ) -> None:
+        self.gateway, self.call, self.candidate = gateway, call, candidate
+        self.relay, self.reply, self.started = relay, reply, started
+        self.first_byte_ms = now_ms() - started
+        self.aborted = False
+        self.sent: list[bytes] = []
+
+    async def run(
+        self, head: bytes, chunks: AsyncIterator[bytes], receive: Receive, send: Send
+    ) -> tuple[Kept, tuple[Signed, ...]]:
+        """Relay to the end, charge, and end the answer truthfully."""
+        call_header = (b"tollway-call", to_hex(self.call.billing.call_id).encode())
+        headers = [*HEADERS, call_header]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        end = EndReason.normal
+        failure: NodeFailed | None = None
+        if not self.relay.done:
+            watcher = asyncio.create_task(self._watch(receive))
+            try:
+                end, failure = await self._relay(head, chunks, send)
+            finally:
+                watcher.cancel()
+            head = b""
+        signed, failure_of_ours = await self._charge(end)
+        body = self._ending(head, signed, failure_of_ours or failure)
+        await self._out(send, body, more=False)
+        return Kept(200, headers, b"".join(self.sent), sent=True), signed
+
+    async def _relay(
+        self, head: bytes, chunks: AsyncIterator[bytes], send: Send
+    ) -> tuple[EndReason, NodeFailed | None]:
+        relay, most = self.relay, self.call.most.output_token
+        try:
+            await self._out(send, head)
+            async for chunk in chunks:
+                out = relay.take(chunk)
+                if out:
+                    await self._out(send, out)
+                if relay.done:
+                    break
+                if relay.tokens > most:
+                    self.reply.cancel()
+                    return EndReason.hold_reached, None
+        except NodeFailed as failed:
+            if self.aborted:
+                return EndReason.client_abort, None
+            return EndReason.upstream_cut, failed
+        if self.aborted:
+            return EndReason.client_abort, None
+        if not relay.done and not relay.finished:
+            return EndReason.upstream_cut, NodeFailed("the node ended its stream in the middle", "cut")
+        return EndReason.normal, None
+
+    async def _watch(self, receive: Receive) -> None:
+        """Notice that the consumer left: tell the node to stop, or, if it cannot, let it finish for a while."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.aborted = True
+        if self.reply.headers.get(b"tollway-cancel") == b"none":
+            await asyncio.sleep(self.gateway.settings.drain_seconds)
+        self.reply.cancel()
+
+    async def _charge(self, end: EndReason) -> tuple[tuple[Signed, ...], TollwayError | None]:
+        """Meter and charge. A stream that was cut is charged for what was delivered."""
+        call, relay, now = self.call, self.relay, now_ms()
+        whole = end is EndReason.normal or relay.usage is not None
+        usage = relay.usage if whole else None
+        tokenizer = self.gateway.tokenizers.of(self.candidate.subject)
+        inputs, outputs, over = reading.tokens(tokenizer, call.ask, usage, relay.text, relay.tokens, relay.size)
+        if end is EndReason.upstream_cut:
+            self.candidate.health.failed(now)
+        else:
+            self.candidate.health.succeeded(self.first_byte_ms, over)
+        size = len(call.ask.body) + relay.size
+        noted = metering.node_units(self.reply.headers.get(b"tollway-usage"))
+        units = metering.capped(
+            Units(1, inputs, outputs, now - self.started, size, noted.fuel if noted else 0), call.most
+        )
+        hold = call.hold
+        assert hold is not None
+        draft = call.billing.draft(
+            self.candidate.tariff, units, end, now, call.ask.body, relay.digest, self.candidate.provider
+        )
+        try:
+            return await charge(self.gateway.journal, hold, (draft,)), None
+        except TollwayError as error:
+            return (), error
+
+    def _ending(self, head: bytes, signed: tuple[Signed, ...], failure: TollwayError | None) -> bytes:
+        """The last bytes: usage and receipt, then `[DONE]`, or an error and none."""
+        note = self._note(signed[-1]) if signed else None
+        comment = b": tollway-receipt " + orjson.dumps(note) + b"\n\n" if note else b""
+        if failure is not None:
+            return head + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
+        return head + self.relay.last(note) + comment + DONE
+
+    @staticmethod
+    def _note(signed: Signed) -> dict[str, str]:
+        receipt = signed.receipt
+        return {
+            "receipt": to_hex(receipt.call_id),
+            "charge": str(receipt.charge),
+            "seq": f"{to_hex(receipt.gateway)}-{receipt.seq}",
+            "signature": to_hex(signed.signature),
+        }
+
+    async def _out(self, send: Send, body: bytes, more: bool = True) -> None:
+        if self.call.keyed:
+            self.sent.append(body)
+        await send({"type": "http.response.body", "body": body, "more_body": more})

@@ -1,0 +1,113 @@
+"""Connections to nodes, kept open between calls and given back only when an exchange ended whole."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import defaultdict
+from dataclasses import dataclass
+
+from gateway.upstream.guard import Guard
+from gateway.upstream.target import Target
+from gateway.upstream.wire import Connection, NodeFailed, Reply
+
+Place = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long each step may take, in seconds, and how many idle connections a node keeps."""
+
+    connect_seconds: float = 3.0
+    first_byte_seconds: float = 60.0
+    idle_seconds: float = 30.0
+    keep_seconds: float = 30.0
+    keep_connections: int = 256
+
+
+class Pool:
+    """Sends requests to nodes. One per gateway process."""
+
+    def __init__(self, guard: Guard, limits: Limits) -> None:
+        self.guard = guard
+        self._limits = limits
+        self._idle: defaultdict[Place, list[Connection]] = defaultdict(list)
+        self._tls = ssl.create_default_context()
+
+    async def request(
+        self, target: Target, path: str, body: bytes, headers: bytes = b"", *, method: str = "POST", seconds: float = 0
+    ) -> Reply:
+        """The head of the node's answer. `seconds` bounds the wait for it, if the limits do not already.
+
+        `headers` are whole lines. A kept connection that turns out dead before a byte came back is tried once more on
+        a fresh one: the node cannot have begun to answer.
+        """
+        message = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
+            *(method.encode(), (target.prefix + path).encode(), target.host_header),
+            *(target.head, headers, len(body), body),
+        )
+        first_byte = self._limits.first_byte_seconds
+        first_byte = min(first_byte, seconds) if seconds else first_byte
+        place = (target.scheme, target.host, target.port)
+        connection = self._take(place)
+        if connection is not None:
+            try:
+                return await self._exchange(connection, message, first_byte)
+            except NodeFailed as failed:
+                if failed.kind != "cut":
+                    raise
+        return await self._exchange(await self._open(target, place), message, first_byte)
+
+    async def close(self) -> None:
+        """Close every idle connection."""
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.abort(NodeFailed("the gateway is closing", "cancelled"))
+        self._idle.clear()
+
+    async def _exchange(self, connection: Connection, message: bytes, first_byte: float) -> Reply:
+        try:
+            return await connection.exchange(message, first_byte, self._limits.idle_seconds)
+        except asyncio.CancelledError:
+            connection.abort(NodeFailed("cancelled", "cancelled"))
+            raise
+
+    def _take(self, place: Place) -> Connection | None:
+        kept = self._idle.get(place)
+        oldest = asyncio.get_running_loop().time() - self._limits.keep_seconds
+        while kept:
+            connection = kept.pop()
+            if not connection.closed and connection.idle_since >= oldest:
+                return connection
+            connection.abort(NodeFailed("kept too long", "cancelled"))
+        return None
+
+    def _give_back(self, place: Place, connection: Connection) -> None:
+        kept = self._idle[place]
+        if not connection.closed and len(kept) < self._limits.keep_connections:
+            kept.append(connection)
+        else:
+            connection.abort(NodeFailed("not needed any more", "cancelled"))
+
+    async def _open(self, target: Target, place: Place) -> Connection:
+        loop = asyncio.get_running_loop()
+
+        def release(connection: Connection) -> None:
+            self._give_back(place, connection)
+
+        secure = target.scheme == "https"
+        try:
+            async with asyncio.timeout(self._limits.connect_seconds):
+                address = await self.guard.resolve(target.host, target.port)
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop, release),
+                    address,
+                    target.port,
+                    ssl=self._tls if secure else None,
+                    server_hostname=target.host if secure else None,
+                )
+                return connection
+        except TimeoutError as error:
+            raise NodeFailed("the node cannot be reached in time", "unreachable", host=target.host) from error
+        except OSError as error:
+            raise NodeFailed(f"the node cannot be reached: {error.strerror or error}", "unreachable") from error

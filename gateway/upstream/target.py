@@ -1,0 +1,59 @@
+"""Where a node is: its address taken apart once, when the book is loaded, never on a call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
+
+from ledger.core.errors import Rejected
+
+TUNNEL = "tunnel"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node's root URL: `http(s)://host[:port][/prefix][#model]`, or `tunnel://<provider address>[#model]`.
+
+    The fragment is the name the node itself gives the model, when it is not the registered one. A path that ends in
+    `/v1` is the same root without it, so an OpenAI base URL can be pasted as it is.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str = ""
+    served_as: str = ""
+    head: bytes = field(default=b"", compare=False)
+    """Extra header lines sent with every request, such as an upstream's credentials. Never shown."""
+
+    def __repr__(self) -> str:
+        return f"Target({self.url})"
+
+    @property
+    def url(self) -> str:
+        """The root, without credentials."""
+        return f"{self.scheme}://{self.host}:{self.port}{self.prefix}"
+
+    @property
+    def host_header(self) -> bytes:
+        """What goes into `Host`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = {"http": 80, "https": 443}.get(self.scheme)
+        return (host if self.port == default else f"{host}:{self.port}").encode()
+
+
+def parse(url: str, head: bytes = b"") -> Target:
+    """A target from an offer's URL. Credentials inside a URL, other schemes and queries are Rejected."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise Rejected(f"{url!r} is not a URL: {error}", url=url) from error
+    if parts.scheme not in ("http", "https", TUNNEL) or not parts.hostname:
+        raise Rejected(f"{url!r} is not an http, https or tunnel URL", url=url)
+    if parts.username is not None or parts.password is not None or parts.query:
+        raise Rejected("a node's URL carries no credentials and no query", url=parts._replace(netloc="…").geturl())
+    prefix = quote(parts.path.rstrip("/"), safe="/%:@-._~")
+    prefix = prefix.removesuffix("/v1")
+    default = 443 if parts.scheme == "https" else 80
+    return Target(parts.scheme, parts.hostname, port or default, prefix, parts.fragment, head)

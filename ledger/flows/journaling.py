@@ -1,0 +1,158 @@
+"""Appending receipts to a gateway's journal: number them densely, sign them, and write each group whole or not at all.
+
+Charges arrive as drafts: receipts but for their place. A workflow's drafts stay together and in order. The group that
+is being written decides the places, so a draft that must be left out leaves no gap.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlmodel import Session
+
+from ledger.core.bids import terms_id
+from ledger.core.errors import Conflict, Rejected, TollwayError
+from ledger.core.ids import Digest, to_hex
+from ledger.core.receipts import Receipt, struct_hash
+from ledger.core.segments import Segment, seal
+from ledger.core.typed_data import Domain, Signer, signing_digest
+from ledger.store import terms
+from ledger.store.appender import Appender, RowRefused, Taken, row
+from ledger.store.receipts import Signed
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A receipt without place, what to note beside it, and the key whose budget it uses, if that key has one."""
+
+    receipt: Receipt
+    extra: bytes
+    key: bytes | None = None
+
+
+Bundle = tuple[Draft, ...]
+"""Drafts that are written together or not at all: one call, or a workflow's sub-calls and then its root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where a journal ends: the last sequence number and the last segment's digest."""
+
+    seq: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Bundles as they would be written: the segment, its signed receipts, and the rows."""
+
+    segment: Segment
+    signed: tuple[Signed, ...]
+    rows: tuple[bytes, ...]
+    key_spending: Counter[bytes]
+
+    @property
+    def tail(self) -> Tail:
+        """Where the journal ends once this group is written."""
+        return Tail(self.segment.last, self.segment.digest)
+
+
+Outcome = tuple[Signed, ...] | TollwayError
+"""What became of a bundle: its receipts, durable; or why it was left out."""
+
+
+def tail_of(appender: Appender) -> Tail:
+    """Where the journal ends in the database."""
+    return Tail(*appender.tail())
+
+
+def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]) -> Group:
+    """Number, digest and sign the drafts after `tail`."""
+    signed: list[Signed] = []
+    rows: list[bytes] = []
+    spending: Counter[bytes] = Counter()
+    seq = tail.seq
+    for bundle in bundles:
+        for draft in bundle:
+            seq += 1
+            receipt = replace(draft.receipt, gateway=signer.address, seq=seq)
+            digest = struct_hash(receipt)
+            signature = signer.sign(signing_digest(domain, digest))
+            signed.append(Signed(receipt, digest, signature, draft.extra))
+            rows.append(row(receipt, digest, signature, draft.extra))
+            if draft.key is not None:
+                spending[draft.key] += receipt.charge
+    digests, total = [s.digest for s in signed], sum(s.receipt.charge for s in signed)
+    segment = seal(signer.address, tail.seq + 1, digests, total, tail.digest)
+    return Group(segment, tuple(signed), tuple(rows), spending)
+
+
+def append(
+    appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]
+) -> tuple[Tail, list[Outcome]]:
+    """Write bundles as one segment; leave out those that cannot be written, and say why.
+
+    One bad row never takes its neighbours along: calls that have a receipt already are left out with a Conflict and the
+    rest is written; when the database refuses anything else, each bundle is tried on its own.
+    Raises Unavailable when the connection is lost: whether the segment was written, the next `tail_of` tells.
+    """
+    try:
+        group = prepare(signer, domain, tail, bundles)
+        appender.append(group.segment, group.rows, group.key_spending)
+    except Taken as refused:
+        return _without_taken(appender, signer, domain, tail, bundles, refused)
+    except (RowRefused, Rejected) as refused:
+        if len(bundles) == 1:
+            return tail, [refused]
+        return _one_by_one(appender, signer, domain, tail, bundles)
+    return group.tail, outcomes(group, bundles)
+
+
+def outcomes(group: Group, bundles: Sequence[Bundle]) -> list[Outcome]:
+    """The receipts of each bundle of a written group."""
+    found: list[Outcome] = []
+    at = 0
+    for bundle in bundles:
+        found.append(group.signed[at : at + len(bundle)])
+        at += len(bundle)
+    return found
+
+
+def store_terms(session: Session, bodies: Sequence[bytes]) -> None:
+    """Store encoded terms before any receipt names them."""
+    for body in sorted(bodies, key=terms_id):
+        terms.put(session, body)
+
+
+def _without_taken(
+    appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle], refused: Taken
+) -> tuple[Tail, list[Outcome]]:
+    taken = appender.taken([draft.receipt.call_id for bundle in bundles for draft in bundle])
+    results: dict[int, Outcome] = {}
+    for place, bundle in enumerate(bundles):
+        for draft in bundle:
+            if draft.receipt.call_id in taken:
+                call = to_hex(draft.receipt.call_id)
+                results[place] = Conflict(f"call {call} has a receipt already", call=call)
+    if not results:
+        if len(bundles) == 1:
+            return tail, [refused]
+        return _one_by_one(appender, signer, domain, tail, bundles)
+    rest = [bundle for place, bundle in enumerate(bundles) if place not in results]
+    if rest:
+        tail, written = append(appender, signer, domain, tail, rest)
+        left = [place for place in range(len(bundles)) if place not in results]
+        results.update(zip(left, written, strict=True))
+    return tail, [results[place] for place in range(len(bundles))]
+
+
+def _one_by_one(
+    appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]
+) -> tuple[Tail, list[Outcome]]:
+    results: list[Outcome] = []
+    for bundle in bundles:
+        tail, written = append(appender, signer, domain, tail, [bundle])
+        results += written
+    return tail, results

@@ -1,0 +1,109 @@
+"""Publishing: documents, offers and measurements become known to every gateway of the lane; deposits are asked for.
+
+Nothing here moves money. A document is stored if its id and owner are what it says; an offer if its party signed it and
+bids; a deposit is a request, which the worker relays and the chain decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from ledger.core import capsules, models
+from ledger.core.bids import Role
+from ledger.core.documents import Document, canonical, digest, validate
+from ledger.core.errors import Rejected
+from ledger.core.ids import Address, Digest, parse_did
+from ledger.core.keccak import keccak256
+from ledger.core.models import Offer
+from ledger.core.typed_data import Domain
+from ledger.store import deposits, documents, measurements, offers
+from ledger.store.deposits import DepositRequest
+from ledger.store.measurements import Measurement
+from ledger.store.offers import Credential
+
+
+def publish_document(session: Session, document: Document, chain_id: int, now: int) -> Digest:
+    """Store a model document or a capsule. Rejected when it does not fit its schema or names another chain."""
+    kind = validate(document)
+    if kind not in ("model", "capsule"):
+        raise Rejected(f"a {kind} is not published as a document", field="$.schema")
+    party_chain, party = parse_did(document["owner" if kind == "model" else "weaver"])
+    if party_chain != chain_id:
+        raise Rejected(f"this is chain {chain_id}, the document's party is of chain {party_chain}", field="$.owner")
+    if kind == "model":
+        models.model(document)
+    else:
+        capsules.capsule(document)
+    body, made = canonical(document), digest(document)
+    documents.put(session, documents.Stored(made, kind, document["name"], party, body, now))
+    return made
+
+
+def publish_offer(
+    session: Session, document: Document, domain: Domain, epoch: int, credential: Credential | None, now: int
+) -> Offer:
+    """Store a provider's signed offer. Rejected when it is not signed, has run out, or is older than the stored one."""
+    offer = models.offer(document, domain)
+    if offer.role is not Role.compute or offer.serving is None:
+        raise Rejected("only compute offers with `serve` are published; bids are placed on the chain", field="role")
+    if offer.until <= epoch:
+        raise Rejected(f"the offer expired at epoch {offer.until}; this is {epoch}", field="$.expires_epoch")
+    known = offers.get(session, offer.subject, offer.party)
+    if known is not None and _nonce(known.body) > offer.nonce:
+        raise Rejected(f"an offer with the higher nonce {_nonce(known.body)} is known", field="$.nonce")
+    serving = offer.serving
+    offers.put(
+        session,
+        offers.Stored(
+            offer.subject,
+            offer.party,
+            canonical(document),
+            serving.url,
+            serving.tier,
+            serving.capacity,
+            offer.until,
+            now,
+        ),
+    )
+    if credential is not None:
+        offers.put_credential(session, credential, now)
+    return offer
+
+
+def request_deposit(session: Session, deposit: DepositRequest, now: int) -> bool:
+    """Write down a deposit to relay. False when it was asked for before."""
+    return deposits.request(session, deposit, now)
+
+
+def deposit_id(lane: int, account: Address, salt: bytes) -> Digest:
+    """The id of a deposit request: what the authorization's nonce is made of."""
+    return keccak256(b"deposit", lane.to_bytes(32, "big"), account, salt)
+
+
+def record(session: Session, seen: Mapping[tuple[Address, Digest], tuple[int, int, int, int]], now: int) -> None:
+    """Keep what a gateway measured: calls, errors, p50 latency in ms, quality in ppm."""
+    for (provider, subject), row in seen.items():
+        measurements.put(session, Measurement(provider, subject, *row), now)
+
+
+def fingerprint(session: Session) -> object:
+    """Changes whenever something a catalog is made of has changed."""
+    return tuple(
+        session.execute(
+            text(
+                "SELECT (SELECT count(*) FROM documents), (SELECT max(at) FROM offers), (SELECT count(*) FROM offers),"
+                " (SELECT max(at) FROM credentials), (SELECT count(*) FROM bids), (SELECT count(*) FROM models),"
+                " (SELECT count(*) FROM books), (SELECT coalesce(sum(active), 0) FROM stakes),"
+                " (SELECT coalesce(max(block), 0) FROM models)"
+            )
+        ).one()
+    )
+
+
+def _nonce(body: bytes) -> int:
+    from ledger.core.documents import parse
+
+    return int(parse(body)["nonce"])

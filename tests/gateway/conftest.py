@@ -1,0 +1,52 @@
+"""Fixtures of the gateway's tests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from ledger.core.typed_data import Signer
+from tests.gateway.nodes import Node
+from tests.gateway.world import Running, World, a_signer
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def world(engine: Engine, postgres_url: str) -> Iterator[World]:
+    """A private grid of one's own."""
+    made = World(engine, postgres_url)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    """A node that answers chats."""
+    made = Node().start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def other_node() -> Iterator[Node]:
+    """Another one."""
+    made = Node().start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def gateway(world: World, node: Node) -> Running:
+    """A gateway with one model, `@acme/chat`, at 100 atoms a call, served by `node`."""
+    world.a_model_at(node.url)
+    return world.gateway()
+
+
+@pytest.fixture
+def consumer() -> Signer:
+    """A consumer nobody else is."""
+    return a_signer(f"consumer {next(_numbers)}")

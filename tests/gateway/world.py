@@ -1,0 +1,254 @@
+"""A private grid with makers, providers and consumers, and gateways over it: what the gateway's tests live in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import uvicorn
+from sqlalchemy import Engine
+
+from gateway.app import App, create_app
+from gateway.deps import Gateway
+from gateway.settings import Settings
+from ledger.core import accounts, movements
+from ledger.core.bids import Bid, Role
+from ledger.core.documents import canonical, digest
+from ledger.core.epochs import Standing
+from ledger.core.ids import Address, Digest, cid, did, to_hex
+from ledger.core.keccak import keccak256
+from ledger.core.meters import NO_RATES, Rates, rates
+from ledger.core.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
+from ledger.flows import publishing
+from ledger.settings import Settings as LedgerSettings
+from ledger.store import bids, journal, receipts
+from ledger.store.bids import Placed
+from ledger.store.receipts import Signed
+from ledger.store.session import unit_of_work
+
+DOMAIN = Domain()
+EPOCH_SECONDS = 3600
+
+
+def a_signer(name: str) -> Signer:
+    """A party by name."""
+    return Signer(keccak256(b"test", name.encode()))
+
+
+MAKER, PROVIDER, OPERATOR, WEAVER = (a_signer(name) for name in ("maker", "provider", "operator", "weaver"))
+
+
+def epoch_now() -> int:
+    """The private grid's epoch."""
+    return int(time.time()) // EPOCH_SECONDS
+
+
+def a_model(name: str = "@acme/chat", protocol: str = "openai.chat/1", **more: Any) -> dict[str, Any]:
+    """A model document of the maker."""
+    interface: dict[str, Any] = {"protocol": protocol}
+    if protocol == "oip/2":
+        interface |= {
+            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}],
+            "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1]}],
+        }
+    task = "text-generation" if protocol == "openai.chat/1" else "text-classification"
+    modes = {"input_modes": ["text/plain"], "output_modes": ["text/plain"]}
+    return {
+        "schema": "tollway/model/1",
+        "kind": "endpoint",
+        "name": name,
+        "version": "1.0.0",
+        "owner": did(0, MAKER.address),
+        "lineage": [],
+        "capabilities": [{"task": task, "skill": task, "languages": ["en"], **modes}],
+        "interfaces": [interface],
+        "execution": {"runtime": "test", "determinism": "none"},
+        "meters": ["call", "input_token", "output_token"],
+        **more,
+    }
+
+
+@dataclass
+class World:
+    """The shared database, and helpers that put things into it the way their owners would."""
+
+    engine: Engine
+    url: str
+    placed: int = 0
+    running: list[Running] = field(default_factory=list)
+
+    def publish(self, document: dict[str, Any]) -> Digest:
+        """A document, published."""
+        with unit_of_work(self.engine) as session:
+            return publishing.publish_document(session, document, 0, int(time.time() * 1000))
+
+    def bid(self, subject: Digest, role: Role, party: Address, ratio: int = 0, asks: Rates = NO_RATES) -> None:
+        """A standing bid."""
+        epoch = epoch_now()
+        self.placed += 1
+        standing = Standing(subject, role, party, Bid(ratio, asks), epoch - 1, epoch + 20)
+        with unit_of_work(self.engine) as session:
+            bids.place(session, Placed(standing, 0, self.placed))
+
+    def offer(self, subject: Digest, url: str, provider: Signer = PROVIDER, **serve: Any) -> dict[str, Any]:
+        """A signed offer document."""
+        epoch = epoch_now()
+        body = {
+            "schema": "tollway/offer/1",
+            "subject": cid(subject),
+            "party": did(0, provider.address),
+            "role": "compute",
+            "bid": {"ratio_ppm": 0, "ask": {}},
+            "serve": {"url": url, "tier": "center", "capacity": 8, **serve},
+            "valid_from_epoch": epoch,
+            "expires_epoch": epoch + 20,
+            "nonce": int(time.time() * 1000),
+            "chain_id": 0,
+        }
+        signature = provider.sign(signing_digest(DOMAIN, offer_hash(digest(body))))
+        return {**body, "signature": to_hex(signature)}
+
+    def serve(
+        self,
+        subject: Digest,
+        url: str,
+        ask: dict[str, str] | None = None,
+        provider: Signer = PROVIDER,
+        maker_ppm: int = 100_000,
+        **serve: Any,
+    ) -> None:
+        """The maker's bid, a provider's bid, and its offer."""
+        self.bid(subject, Role.maker, MAKER.address, maker_ppm)
+        self.bid(subject, Role.compute, provider.address, 0, rates({"call": "100"} if ask is None else ask))
+        document = self.offer(subject, url, provider, **serve)
+        with unit_of_work(self.engine) as session:
+            publishing.publish_offer(session, document, DOMAIN, epoch_now(), None, int(time.time() * 1000))
+
+    def a_model_at(self, url: str, name: str = "@acme/chat", ask: dict[str, str] | None = None, **more: Any) -> Digest:
+        """A published model that the provider serves at `url`."""
+        subject = self.publish(a_model(name, **more))
+        self.serve(subject, url, ask)
+        return subject
+
+    def deposit(self, consumer: Address, amount: int) -> None:
+        """The operator's credit entry."""
+        self.placed += 1
+        with unit_of_work(self.engine) as session:
+            cause = b"test deposit" + self.placed.to_bytes(4, "big")
+            journal.book(session, movements.deposit(cause, consumer, amount, 1))
+
+    def balance(self, consumer: Address) -> int:
+        """Available, as booked."""
+        with unit_of_work(self.engine) as session:
+            return journal.balance(session, accounts.available(consumer))
+
+    def receipts_of(self, consumer: Address) -> list[Signed]:
+        """A consumer's receipts, newest first."""
+        with unit_of_work(self.engine) as session:
+            return receipts.of_consumer(session, consumer)
+
+    def gateway(self, name: str = "gateway-1", **settings: Any) -> Running:
+        """A gateway, started."""
+        chosen = {
+            "signing_key": to_hex(keccak256(b"gateway key", name.encode())),
+            "operator": to_hex(OPERATOR.address),
+            "allowed_networks": "127.0.0.0/8",
+            "key_seconds": 0.2,
+            "book_seconds": 0.2,
+            "first_byte_seconds": 3,
+            "connect_seconds": 1,
+            "idle_stream_seconds": 3,
+            "idle_seconds": 60,
+            "secret": "11" * 32,
+            **settings,
+        }
+        running = Running(self, Settings.model_validate(chosen)).start()
+        self.running.append(running)
+        return running
+
+    def stop(self) -> None:
+        """Stop every gateway."""
+        for running in self.running:
+            running.stop()
+
+
+class Running:
+    """A gateway in a thread, behind uvicorn, as it is in a process of its own."""
+
+    def __init__(self, world: World, settings: Settings) -> None:
+        ledger = LedgerSettings.model_validate({"database_url": world.url, "lane": 0})
+        self.app: App = create_app(settings, ledger)
+        config = uvicorn.Config(
+            self.app,
+            host="127.0.0.1",
+            port=0,
+            http="httptools",
+            loop="uvloop",
+            ws="websockets-sansio",
+            log_level="warning",
+            access_log=False,
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def start(self) -> Running:
+        """Listen."""
+        self.thread.start()
+        deadline = time.monotonic() + 20
+        while not self.server.started:
+            if not self.thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError("the gateway did not start")
+            time.sleep(0.01)
+        self.port = int(self.server.servers[0].sockets[0].getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+        return self
+
+    @property
+    def gateway(self) -> Gateway:
+        """What runs."""
+        found = self.app.running.gateway
+        assert found is not None
+        return found
+
+    def stop(self) -> None:
+        """Drain and stop."""
+        self.server.should_exit = True
+        self.thread.join(30)
+
+    def key(self, consumer: Signer, cum_max: int = 10**12, **limits: Any) -> str:
+        """An API key behind a voucher."""
+        response = self.http.post("/v1/keys", json={"voucher": a_voucher(consumer, cum_max), **limits})
+        assert response.status_code == 201, response.text
+        return str(response.json()["key"])
+
+    def chat(self, key: str, model: str = "@acme/chat", *, text: str = "hi", **more: Any) -> httpx.Response:
+        """One chat call. Arguments that begin with `header_` become headers."""
+        headers = {"Authorization": f"Bearer {key}"}
+        headers |= {
+            name[7:].replace("_", "-"): str(more.pop(name)) for name in list(more) if name.startswith("header_")
+        }
+        body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 50, **more}
+        return self.http.post("/v1/chat/completions", content=json.dumps(body), headers=headers)
+
+
+def a_voucher(consumer: Signer, cum_max: int, lane: int = 0, signer: Signer | None = None) -> dict[str, Any]:
+    """A signed voucher as JSON."""
+    hashed = voucher_hash(Voucher(lane, consumer.address, cum_max))
+    signature = (signer or consumer).sign(signing_digest(DOMAIN, hashed))
+    row = {"lane": lane, "account": to_hex(consumer.address), "cum_max": str(cum_max)}
+    return {**row, "signature": to_hex(signature)}
+
+
+def events_of(body: str) -> list[Any]:
+    """The data of a stream's events, decoded; `[DONE]` as it is."""
+    rows = [line[6:] for line in body.split("\n") if line.startswith("data: ")]
+    return [row if row == "[DONE]" else json.loads(row) for row in rows]
+
+
+__all__ = ["Running", "World", "a_model", "a_signer", "a_voucher", "asyncio", "canonical", "events_of"]
