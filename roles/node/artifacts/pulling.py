@@ -81,10 +81,12 @@ class Pull:
         self._layout.partial.mkdir(exist_ok=True)
         for layer in layers:
             path = self._part(layer)
-            with path.open("r+b" if path.exists() else "w+b") as file:
+            begun = path.exists()
+            with path.open("r+b" if begun else "w+b") as file:
                 file.truncate(layer.descriptor.size)
                 for chunk in layer.chunks:
-                    if _reads(path, chunk) or self._copied(held.get(chunk.digest), file.fileno(), chunk):
+                    here = begun and _is(os.pread(file.fileno(), chunk.size, chunk.offset), chunk)
+                    if here or self._copied(held.get(chunk.digest), file.fileno(), chunk):
                         self.pulled.reused_bytes += chunk.size
                     else:
                         hole = holes.setdefault(chunk.digest, Hole(chunk, []))
@@ -95,8 +97,9 @@ class Pull:
         if source is None:
             return False
         path, there = source
-        body = _bytes_at(path, there.offset, there.size)
-        if hashlib.sha256(body).hexdigest() != chunk.digest:
+        with path.open("rb") as file:
+            body = os.pread(file.fileno(), there.size, there.offset)
+        if not _is(body, chunk):
             return False
         os.pwrite(target, body, chunk.offset)
         return True
@@ -113,7 +116,7 @@ class Pull:
         while queue and self._strikes[peer] < STRIKES:
             hole = queue.popleft()
             body = await self._ask(peer, f"/artifacts/chunks/sha256:{hole.chunk.digest}", MAX_BYTES)
-            if body is None or hashlib.sha256(body).hexdigest() != hole.chunk.digest:
+            if body is None or not _is(body, hole.chunk):
                 if body is not None:
                     self.pulled.liars.add(peer)
                 self._strikes[peer] += 1
@@ -165,10 +168,5 @@ async def pull(digest: str, into: Layout, peers: Sequence[str], name: str = "") 
         return await Pull(into, peers, http).run(digest, name)
 
 
-def _reads(path: Path, chunk: Chunk) -> bool:
-    return hashlib.sha256(_bytes_at(path, chunk.offset, chunk.size)).hexdigest() == chunk.digest
-
-
-def _bytes_at(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        return os.pread(file.fileno(), size, offset)
+def _is(body: bytes, chunk: Chunk) -> bool:
+    return hashlib.sha256(body).hexdigest() == chunk.digest
