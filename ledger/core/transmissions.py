@@ -3,9 +3,12 @@
     intended -> signed      a nonce and signed bytes are stored together; the nonce never changes afterwards
     signed   -> mined       one of its attempts is in a block
     mined    -> signed      that block is gone: a reorganisation
-    mined    -> confirmed   enough blocks on top, it succeeded
-    mined    -> failed      enough blocks on top, it reverted
+    mined    -> confirmed   enough blocks on top, and the indexer has seen its block: it succeeded
+    mined    -> failed      the same, and it reverted
     signed   -> lost        its nonce was used, deep enough, by something that is none of its attempts
+
+A confirmed or failed one goes back to signed when the indexer finds its block gone, however deep; a lost one when the
+chain waits for its nonce again.
 
 All that is intended is harmless when done twice on chain (a commit names its predecessor, an authorization has a nonce,
 a stale claim does nothing), so a failed or lost intention may be intended again under another id.
@@ -13,7 +16,7 @@ a stale claim does nothing), so a failed or lost intention may be intended again
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
@@ -78,9 +81,10 @@ class Mined:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What the chain says at one moment: its tip, which attempt is in a block, how many of the sender's nonces are used
-    by the tip and how many were used `confirmations` blocks ago."""
+    by the tip and how many were used `confirmations` blocks ago. The indexer has seen blocks up to `indexed`."""
 
     tip: int
+    indexed: int
     mined: Mined | None
     nonces_used: int
     nonces_settled: int
@@ -190,7 +194,7 @@ def next_step(transmission: Transmission, attempts: Sequence[Attempt], seen: See
     """What to do about a transmission that has signed bytes, given what the chain says."""
     assert transmission.nonce is not None, "it has been signed"
     if seen.mined is not None:
-        if seen.mined.block > seen.tip - policy.confirmations:
+        if seen.mined.block > min(seen.tip - policy.confirmations, seen.indexed):
             known = (transmission.status, transmission.mined_hash, transmission.block)
             return Step.wait if known == (Status.mined, seen.mined.hash, seen.mined.block) else Step.note_mined
         return Step.note_confirmed if seen.mined.succeeded else Step.note_failed
@@ -205,6 +209,22 @@ def next_step(transmission: Transmission, attempts: Sequence[Attempt], seen: See
     if now - attempts[-1].signed_at >= policy.stuck_ms and raised(attempts[-1].fee, 0) <= policy.max_fee:
         return Step.replace
     return Step.broadcast if now - transmission.sent_at >= policy.stuck_ms // 4 else Step.wait
+
+
+def missing_nonce(used: int, ours: Mapping[int, Status]) -> int | None:
+    """The nonce the chain waits for while later ones of ours are signed, if nothing of ours is on its way with it.
+
+    `used` nonces are in blocks. Something else used this one, and a reorganisation took that away.
+    """
+    waiting = any(nonce > used and status is Status.signed for nonce, status in ours.items())
+    return used if waiting and ours.get(used, Status.lost) is Status.lost else None
+
+
+def may_try_again(last: Transmission | None, tries: int, now: int) -> bool:
+    """Whether to intend a purpose again: its last intention came to nothing, and 2^tries seconds (up to 600) have passed."""
+    if last is None:
+        return True
+    return last.status in (Status.failed, Status.lost) and now - last.created_at >= min(1_000 << tries, 600_000)
 
 
 def raised(fee: int, market: int) -> int:

@@ -15,7 +15,6 @@ from ledger.core.errors import Conflict, Unavailable
 from ledger.core.events import Block, Blocks, Log
 from ledger.core.ids import Digest, to_hex
 from ledger.core.journal import Kind, Transaction
-from ledger.core.transmissions import Status as Sending
 from ledger.store import batches, bids, chain_time, journal, lanes, models, nodes, parties, transmissions, watermarks
 from ledger.store import events as indexed
 from ledger.store.batches import Status
@@ -226,6 +225,7 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
     _take_in(session, network, fresh, now)
     for key in deposits.keys() - {(log.transaction, place) for log, place in _placed(fresh)}:
         _undo(session, network, deposits[key], now)
+    transmissions.reopen(session, common)
     chain_time.forget_after(session, common)
     _advance(session, wire, network, last, now)
     return last - common
@@ -246,8 +246,6 @@ def _undo(session: Session, network: Network, log: Indexed, now: int) -> None:
         batches.set_unfinal(session, batch)
     elif batch is not None and log.kind == events.Committed.__name__:
         batches.set_unposted(session, batch)
-        if batch.transmission is not None:
-            transmissions.set_status(session, batch.transmission, Sending.signed)
     _correct(session, log.booked, now)
     indexed.undo(session, log)
 

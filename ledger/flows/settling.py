@@ -22,7 +22,7 @@ from ledger.core.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.journal import balance
 from ledger.core.keccak import keccak256
 from ledger.core.sumtree import Word, read_places, rehash
-from ledger.core.transmissions import Commits, Transmission
+from ledger.core.transmissions import Commits, Transmission, may_try_again
 from ledger.core.transmissions import Status as Sending
 from ledger.core.typed_data import Domain
 from ledger.store import (
@@ -108,10 +108,12 @@ def commit(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | N
         _retry(session, waiting)
         return None
     batch, ripe = waiting[0], ripe_batch(session, lane.lane)
+    purpose = _next_try(session, f"commit {lane.lane} {batch.number}", now)
+    if purpose is None:
+        return None
     finalize_id = ripe.chain_id if ripe is not None and ripe.chain_id is not None else NO_BATCH
     target, data = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
-    attempts = transmissions.count(session, purpose := f"commit {lane.lane} {batch.number}")
-    intention = _intention(f"{purpose} {attempts}", lane.operator, target, data, now)
+    intention = _intention(purpose, lane.operator, target, data, now)
     transmissions.intend(session, intention)
     batches.set_signed(session, batch, intention.id)
     return intention.id
@@ -126,9 +128,13 @@ def finalize(session: Session, lane: Lane, calls: Commits, now: int) -> Digest |
         return None
     if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.standing(session):
         return None
+    purpose = _next_try(session, f"finalize {lane.lane} {ripe.number}", now)
+    if purpose is None:
+        return None
     target, data = calls.finalize(lane.lane, ripe.chain_id, ripe.header)
-    intention = _intention(f"finalize {lane.lane} {ripe.number}", lane.operator, target, data, now)
-    return intention.id if transmissions.intend(session, intention) else None
+    intention = _intention(purpose, lane.operator, target, data, now)
+    transmissions.intend(session, intention)
+    return intention.id
 
 
 def ripe_batch(session: Session, lane: int) -> Batch | None:
@@ -138,6 +144,13 @@ def ripe_batch(session: Session, lane: int) -> Batch | None:
     if not posted or clock is None or times is None or posted[0].posted_at is None:
         return None
     return posted[0] if clock.timestamp > posted[0].posted_at // 1_000 + times.window else None
+
+
+def _next_try(session: Session, purpose: str, now: int) -> str | None:
+    """What to call the next intention for a purpose; None while one is under way, or failed a moment ago."""
+    tries = transmissions.count(session, purpose)
+    last = transmissions.get(session, _named(f"{purpose} {tries - 1}")) if tries else None
+    return f"{purpose} {tries}" if may_try_again(last, tries, now) else None
 
 
 def _retry(session: Session, waiting: Sequence[Batch]) -> None:
@@ -194,4 +207,8 @@ def _write_nodes(session: Session, lane: int, before: int, number: int, closed: 
 
 
 def _intention(purpose: str, sender: Address, target: Address, data: bytes, now: int) -> Transmission:
-    return Transmission(keccak256(purpose.encode()), purpose, sender, target, data, Sending.intended, now)
+    return Transmission(_named(purpose), purpose, sender, target, data, Sending.intended, now)
+
+
+def _named(purpose: str) -> Digest:
+    return keccak256(purpose.encode())

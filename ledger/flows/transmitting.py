@@ -9,9 +9,22 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from ledger.core.errors import Rejected, Unavailable
-from ledger.core.ids import Address, Digest
-from ledger.core.transmissions import Attempt, Mined, Policy, Seen, Status, Step, Transmission, Wire, next_step, raised
-from ledger.store import transmissions
+from ledger.core.ids import Address, Digest, to_hex
+from ledger.core.keccak import keccak256
+from ledger.core.transmissions import (
+    Attempt,
+    Mined,
+    Policy,
+    Seen,
+    Status,
+    Step,
+    Transmission,
+    Wire,
+    missing_nonce,
+    next_step,
+    raised,
+)
+from ledger.store import chain_time, transmissions
 
 
 def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest | None:
@@ -21,15 +34,22 @@ def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest
     """
     transmissions.lock_sender(session, sender)
     waiting = [t for t in transmissions.intended(session) if t.sender == sender]
-    if not waiting:
+    used = wire.nonces(sender)
+    ours = transmissions.nonces_from(session, sender, used)
+    missing = missing_nonce(used, {nonce: status for nonce, (_, status) in ours.items()})
+    if missing is not None and missing in ours:
+        transmissions.set_status(session, ours[missing][0], Status.signed)
+        return ours[missing][0]
+    if not waiting and missing is None:
         return None
-    first = waiting[0]
+    first = waiting[0] if waiting else _filler(session, sender, missing, now)
     try:
         gas = wire.gas(sender, first.target, first.data)
     except Rejected as refused:
         transmissions.set_status(session, first.id, Status.failed, error=refused.message)
         return first.id
-    nonce, fee = transmissions.next_nonce(session, sender, wire.nonces(sender)), wire.fee()
+    nonce = missing if missing is not None else transmissions.next_nonce(session, sender, used)
+    fee = wire.fee()
     raw, hashed = wire.sign(first.target, first.data, nonce, gas, fee)
     transmissions.set_signed(session, first.id, nonce, gas, Attempt(first.id, 0, raw, hashed, fee, now))
     return first.id
@@ -41,8 +61,14 @@ def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: P
     if found is None or found.status not in (Status.signed, Status.mined):
         return Step.wait
     attempts = transmissions.attempts(session, purpose_id)
-    seen = _look(wire, found.sender, attempts, policy.confirmations)
+    seen = _look(session, wire, found.sender, attempts, policy.confirmations)
     step = next_step(found, attempts, seen, now, policy)
+    if step in (Step.note_confirmed, Step.note_failed):
+        # The indexer finds out when a block is gone. It must not do so between this look and this note.
+        if not chain_time.take(session):
+            return Step.wait
+        seen = _look(session, wire, found.sender, attempts, policy.confirmations)
+        step = next_step(found, attempts, seen, now, policy)
     if step is Step.broadcast:
         _send(wire, attempts)
         transmissions.set_sent(session, purpose_id, now)
@@ -58,14 +84,25 @@ def under_way(session: Session) -> list[Digest]:
     return [found.id for found in transmissions.under_way(session)]
 
 
-def _look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int) -> Seen:
+def _look(session: Session, wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int) -> Seen:
     """One look at the chain. The tip is read first: what is found afterwards is at least as new."""
     tip = wire.block()
     if tip is None:
         raise Unavailable("the chain has no block")
     mined = next(filter(None, (wire.mined(attempt.hash) for attempt in reversed(attempts))), None)
     settled = wire.nonces(sender, max(tip.number - confirmations, 0))
-    return Seen(tip.number, mined, wire.nonces(sender), settled)
+    clock = chain_time.get(session)
+    return Seen(tip.number, clock.number if clock else -1, mined, wire.nonces(sender), settled)
+
+
+def _filler(session: Session, sender: Address, missing: int | None, now: int) -> Transmission:
+    """A transaction that does nothing but use the nonce our later ones wait for."""
+    purpose = f"fill nonce {missing} of {to_hex(sender)}"
+    tried = transmissions.count(session, purpose)
+    name = keccak256(f"{purpose} {tried}".encode())
+    made = Transmission(name, f"{purpose} {tried}", sender, sender, b"", Status.intended, now)
+    transmissions.intend(session, made)
+    return made
 
 
 def _send(wire: Wire, attempts: Sequence[Attempt]) -> None:

@@ -84,13 +84,17 @@ def under_way(session: Session) -> list[Transmission]:
     return [_value(row) for row in rows]
 
 
-def confirmed_since(session: Session, block: int) -> list[Transmission]:
-    """Confirmed intentions mined at or after a block: the ones a deep reorganisation could undo."""
-    query = select(TransmissionRow).where(
-        col(TransmissionRow.status).in_((Status.confirmed.value, Status.failed.value)),
-        col(TransmissionRow.block) >= block,
-    )
-    return [_value(row) for row in session.exec(query.order_by(col(TransmissionRow.nonce)))]
+def reopen(session: Session, block: int) -> None:
+    """Blocks above this one are gone: what was mined there is under way again."""
+    statement = "UPDATE transmissions SET status = 'signed', mined_hash = NULL, block = NULL WHERE block > :block"
+    session.execute(text(statement), {"block": block})
+
+
+def nonces_from(session: Session, sender: Address, first: int) -> dict[int, tuple[Digest, Status]]:
+    """Which of a sender's intentions have which nonces from `first` on."""
+    query = select(TransmissionRow.id, TransmissionRow.nonce, TransmissionRow.status)
+    rows = session.exec(query.where(col(TransmissionRow.sender) == sender, col(TransmissionRow.nonce) >= first))
+    return {nonce: (Digest(name), Status(status)) for name, nonce, status in rows if nonce is not None}
 
 
 def set_sent(session: Session, purpose_id: Digest, now: int) -> None:

@@ -1,0 +1,104 @@
+"""What the simulation writes and reads beside the flows: receipts posted, batches built, and whether all is well.
+
+Over PostgreSQL these are the store's own functions; `in_memory` puts their likenesses in their place.
+"""
+
+from __future__ import annotations
+
+from sqlmodel import Session
+
+from ledger.core import movements
+from ledger.core.accounts import CUSTODY, accrued, available, claimable, leased
+from ledger.core.bids import Role
+from ledger.core.headers import Header, Range
+from ledger.core.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.keccak import keccak256
+from ledger.store import batches, journal, transmissions, watermarks
+from ledger.store.batches import Batch, Status
+from tests.chaos.weather import CONSUMER, LANE, PAYEES, SENDER, SimChain
+
+GATEWAY = Address(b"\x6a" * 20)
+FUNDS = 10**12
+ROLE = Role.maker
+
+
+def open_books(s: Session) -> None:
+    """A gateway, and a consumer whose deposit is leased to it."""
+    watermarks.ensure(s, GATEWAY, LANE)
+    journal.book(s, movements.deposit(b"first", CONSUMER, FUNDS, 0))
+    journal.book(s, movements.lease(b"first", CONSUMER, GATEWAY, FUNDS, 0))
+
+
+def charge(s: Session, calls: int) -> None:
+    """Receipts were posted: what they pay is accrued, the watermark moves."""
+    (mark,) = watermarks.of_lane(s, LANE)
+    first, last = mark.posted_seq + 1, mark.posted_seq + calls
+    paid = amounts(first, last)
+    earned = {(payee, ROLE): amount for payee, amount in zip(PAYEES, paid, strict=True)}
+    cause = movements.chunk_cause(GATEWAY, first, last)
+    journal.book(s, movements.charge(cause, {(CONSUMER, GATEWAY): sum(paid)}, earned, 0))
+    watermarks.advance_posted(s, GATEWAY, last)
+
+
+def close(s: Session, now: int) -> None:
+    """Build a batch from what is posted and in none; its header says what it adds, and names the one before it."""
+    (mark,) = watermarks.of_lane(s, LANE)
+    if mark.posted_seq == mark.batched_seq:
+        return
+    span = Range(GATEWAY, mark.batched_seq + 1, mark.posted_seq - mark.batched_seq)
+    before, number = batches.latest(s, LANE), batches.newest_number(s, LANE) + 1
+    paid = amounts(span.first, span.last)
+    added = Digest(b"".join(amount.to_bytes(8, "big") for amount in paid) + number.to_bytes(16, "big"))
+    roots = (keccak256(b"roots", number.to_bytes(8, "big")),) * 6
+    first_call = before.header.first_call + before.header.calls if before else 0
+    header = Header(before.header.hash if before else ZERO_DIGEST, *roots, added, first_call, span.count, 0)
+    total = sum(paid)
+    made = Batch(LANE, number, Status.built, header, total, (before.cumulative if before else 0) + total, now)
+    batches.store(s, made, [span], {(payee, ROLE): amount for payee, amount in zip(PAYEES, paid, strict=True)})
+    watermarks.set_batched(s, GATEWAY, span.last)
+
+
+def is_at_rest(s: Session) -> bool:
+    """Everything posted is in batches, and every batch is final."""
+    (mark,) = watermarks.of_lane(s, LANE)
+    waiting = batches.with_status(s, LANE, Status.built, Status.signed, Status.posted)
+    return mark.posted_seq == mark.batched_seq and not waiting
+
+
+def under_way(s: Session) -> list[Digest]:
+    """Intentions to review."""
+    return [found.id for found in transmissions.under_way(s)]
+
+
+def is_stored(s: Session, raw: bytes) -> bool:
+    """These signed bytes are stored, as those of an intention that is under way."""
+    names = (name for name, _ in transmissions.nonces_from(s, SENDER, 0).values())
+    return any(attempt.raw == raw for name in names for attempt in transmissions.attempts(s, name))
+
+
+def faults(s: Session, chain: SimChain) -> list[str]:
+    """Ledger against chain, once all is calm. Empty: they agree."""
+    (mark,) = watermarks.of_lane(s, LANE)
+    standing = [b for b in batches.with_status(s, LANE, *Status) if b.status is not Status.void]
+    state, paid, deposited = chain.tip.state, amounts(1, mark.posted_seq), FUNDS + chain.tip.state.deposited
+    mine = journal.balances(s, [available(CONSUMER), leased(CONSUMER, GATEWAY)])
+    said: dict[str, tuple[object, object]] = {
+        "headers on chain": (state.headers, tuple(bytes(b.header.hash) for b in standing)),
+        "final on chain": (state.finalized, len(standing)),
+        "final in the ledger": ({b.status for b in standing} - {Status.final}, set()),
+        "payees' cumulative on chain": (state.cumulative[-1], paid),
+        "custody": (journal.balance(s, CUSTODY), deposited - sum(state.claimed)),
+        "accrued": ([journal.balance(s, accrued(payee, ROLE)) for payee in PAYEES], [0, 0]),
+        "claimable": (
+            [journal.balance(s, claimable(payee)) for payee in PAYEES],
+            [paid[place] - state.claimed[place] for place in (0, 1)],
+        ),
+        "what the consumer has left": (sum(mine.values()), deposited - sum(paid)),
+    }
+    return [f"{what}: {is_} instead of {ought}" for what, (is_, ought) in said.items() if is_ != ought]
+
+
+def amounts(first: int, last: int) -> tuple[int, int]:
+    """What receipts first..last pay to each of the two payees."""
+    seqs = range(first, last + 1)
+    return sum(100 + seq % 7 for seq in seqs), sum(30 + seq % 5 for seq in seqs)

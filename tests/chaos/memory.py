@@ -1,0 +1,350 @@
+"""The store in memory, for thousands of lives in seconds: what the settlement flows ask of it, and no more.
+
+A unit of work gets a copy of the tables and gives it back when it commits, so a crash leaves what was committed. The
+same lives are lived over PostgreSQL in a test, step for step, so that this page cannot drift from the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
+from unittest import mock
+
+from ledger.core import journal
+from ledger.core.bids import Role
+from ledger.core.events import Block
+from ledger.core.headers import Range
+from ledger.core.ids import Address, Digest
+from ledger.core.journal import Balance, Transaction
+from ledger.core.transmissions import Attempt, Status, Transmission
+from ledger.store.batches import Batch
+from ledger.store.batches import Status as Stage
+from ledger.store.events import Indexed
+from ledger.store.lanes import Lane
+from ledger.store.watermarks import Watermark
+
+Earned = dict[tuple[Address, Role], int]
+USERS = ("ledger.flows.indexing", "ledger.flows.settling", "ledger.flows.transmitting", "tests.chaos.books")
+
+
+@dataclass
+class Tables:
+    """Everything that is committed, and the hook that may end the process between any two statements."""
+
+    step: Callable[[], None] = field(default=lambda: None)
+    transmissions: dict[Digest, Transmission] = field(default_factory=dict)
+    attempts: dict[Digest, tuple[Attempt, ...]] = field(default_factory=dict)
+    batches: dict[int, Batch] = field(default_factory=dict)
+    ranges: dict[int, tuple[Range, ...]] = field(default_factory=dict)
+    earned: dict[int, Earned] = field(default_factory=dict)
+    events: dict[tuple[Digest, int], Indexed] = field(default_factory=dict)
+    blocks: dict[int, Digest] = field(default_factory=dict)
+    cursor: dict[str, Block] = field(default_factory=dict)
+    accounts: dict[str, Balance] = field(default_factory=dict)
+    transactions: dict[Digest, Transaction] = field(default_factory=dict)
+    watermarks: dict[Address, Watermark] = field(default_factory=dict)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+
+    def copy(self) -> Tables:
+        """A copy to work on; values are frozen, so only the tables themselves are copied."""
+        return Tables(
+            step=self.step,
+            transmissions=self.transmissions.copy(),
+            attempts=self.attempts.copy(),
+            batches=self.batches.copy(),
+            ranges=self.ranges.copy(),
+            earned=self.earned.copy(),
+            events=self.events.copy(),
+            blocks=self.blocks.copy(),
+            cursor=self.cursor.copy(),
+            accounts=self.accounts.copy(),
+            transactions=self.transactions.copy(),
+            watermarks=self.watermarks.copy(),
+            lanes=self.lanes.copy(),
+        )
+
+
+def _pass() -> None:
+    """Nothing ends."""
+
+
+def _nothing(session: Tables, *args: object, **named: object) -> None:
+    """A mirror nobody reads here."""
+
+
+def _yes(session: Tables, *args: object) -> bool:
+    """A lock nobody else holds."""
+    return True
+
+
+# -------------------------------------------------------------------------------------------------- transmissions
+
+
+def intend(s: Tables, made: Transmission) -> bool:
+    if made.id in s.transmissions:
+        return False
+    s.transmissions[made.id] = made
+    return True
+
+
+def _count(s: Tables, purpose: str) -> int:
+    return sum(t.purpose == purpose or t.purpose.startswith(purpose + " ") for t in s.transmissions.values())
+
+
+def _intended(s: Tables) -> list[Transmission]:
+    found = (t for t in s.transmissions.values() if t.status is Status.intended)
+    return sorted(found, key=lambda t: (t.created_at, t.id))
+
+
+def _under_way(s: Tables) -> list[Transmission]:
+    found = (t for t in s.transmissions.values() if t.status in (Status.signed, Status.mined))
+    return sorted(found, key=lambda t: (t.sender, t.nonce))
+
+
+def _next_nonce(s: Tables, sender: Address, chain_nonce: int) -> int:
+    return max([chain_nonce, *(t.nonce + 1 for t in s.transmissions.values() if t.nonce is not None)])
+
+
+def _reopen(s: Tables, block: int) -> None:
+    for name, known in s.transmissions.items():
+        if known.block is not None and known.block > block:
+            s.transmissions[name] = replace(known, status=Status.signed, mined_hash=None, block=None)
+
+
+def _nonces_from(s: Tables, sender: Address, first: int) -> dict[int, tuple[Digest, Status]]:
+    found = s.transmissions.values()
+    return {t.nonce: (t.id, t.status) for t in found if t.nonce is not None and t.nonce >= first}
+
+
+def _set_status(
+    s: Tables,
+    name: Digest,
+    status: Status,
+    mined_hash: Digest | None = None,
+    block: int | None = None,
+    error: str | None = None,
+) -> None:
+    known = s.transmissions[name]
+    s.transmissions[name] = replace(known, status=status, mined_hash=mined_hash, block=block, error=error)
+
+
+def _set_signed(s: Tables, name: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
+    s.transmissions[name] = replace(s.transmissions[name], status=Status.signed, nonce=nonce, gas=gas)
+    _add_attempt(s, attempt)
+
+
+def _add_attempt(s: Tables, attempt: Attempt) -> None:
+    known = s.attempts.get(attempt.transmission, ())
+    if attempt.ordinal == len(known):
+        s.attempts[attempt.transmission] = (*known, attempt)
+
+
+def _set_sent(s: Tables, name: Digest, now: int) -> None:
+    s.transmissions[name] = replace(s.transmissions[name], sent_at=now)
+
+
+TRANSMISSIONS = _module(
+    *(
+        intend,
+        _count,
+        _reopen,
+        _nonces_from,
+        _intended,
+        _under_way,
+        _next_nonce,
+        _set_status,
+        _set_signed,
+        _add_attempt,
+        _set_sent,
+    ),
+    lock_sender=_yes,
+    get=lambda s, name: s.transmissions.get(name),
+    take=lambda s, name: s.transmissions.get(name),
+    attempts=lambda s, name: list(s.attempts.get(name, ())),
+)
+
+# -------------------------------------------------------------------------------------------------- batches
+
+
+def _standing(s: Tables) -> list[Batch]:
+    found = (batch for batch in s.batches.values() if batch.status is not Stage.void)
+    return sorted(found, key=lambda batch: -batch.number)
+
+
+def _with_status(s: Tables, lane: int, *statuses: Stage) -> list[Batch]:
+    return sorted((b for b in s.batches.values() if b.status in statuses), key=lambda batch: batch.number)
+
+
+def _by_hash(s: Tables, lane: int, header_hash: Digest) -> Batch | None:
+    found = [batch for batch in s.batches.values() if batch.header.hash == header_hash]
+    return max(found, key=lambda batch: batch.number) if found else None
+
+
+def _from_chain_id(s: Tables, lane: int, chain_id: int) -> list[Batch]:
+    first = next((b.number for b in _standing(s) if b.chain_id == chain_id), None)
+    return [b for b in _standing(s) if first is not None and b.number >= first]
+
+
+def store(s: Tables, batch: Batch, ranges: Iterable[Range], earned: Earned) -> None:
+    s.batches[batch.number], s.ranges[batch.number], s.earned[batch.number] = batch, tuple(ranges), dict(earned)
+
+
+def _change(s: Tables, batch: Batch, **changes: object) -> None:
+    s.batches[batch.number] = replace(s.batches[batch.number], **changes)  # type: ignore[arg-type]
+
+
+BATCHES = _module(
+    *(store, _with_status, _by_hash, _from_chain_id),
+    take=_yes,
+    latest=lambda s, lane: next(iter(_standing(s)), None),
+    newest_number=lambda s, lane: max(s.batches, default=0),
+    by_chain_id=lambda s, lane, name: next((b for b in _standing(s) if b.chain_id == name), None),
+    ranges=lambda s, lane, number: list(s.ranges[number]),
+    earned=lambda s, lane, number: s.earned[number],
+    set_signed=lambda s, b, name: _change(s, b, status=Stage.signed, transmission=name),
+    set_built=lambda s, b: _change(s, b, status=Stage.built, transmission=None),
+    set_posted=lambda s, b, name, at, settled: _change(
+        s, b, status=Stage.posted, chain_id=name, posted_at=at, settled=settled
+    ),
+    set_unposted=lambda s, b: _change(
+        s, b, status=Stage.signed if b.transmission else Stage.built, chain_id=None, posted_at=None, settled=None
+    ),
+    set_unfinal=lambda s, b: _change(s, b, status=Stage.posted, final_at=None),
+    set_final=lambda s, b, at: _change(s, b, status=Stage.final, final_at=at),
+    set_void=lambda s, b: _change(s, b, status=Stage.void),
+)
+
+# ------------------------------------------------------------------------------------------- money, marks, blocks
+
+
+def book(s: Tables, transaction: Transaction) -> bool:
+    known = s.transactions.get(transaction.id)
+    if known is not None:
+        journal.repeated(known.digest, transaction)
+        return False
+    s.accounts |= journal.apply(s.accounts, transaction)
+    s.transactions[transaction.id] = transaction
+    return True
+
+
+def balance(s: Tables, name: str) -> int:
+    """An account's balance on its own side."""
+    return journal.balance(name, s.accounts.get(name, Balance()))
+
+
+def _ensure(s: Tables, gateway: Address, lane: int) -> None:
+    s.watermarks.setdefault(gateway, Watermark(gateway, lane, 0, 0))
+
+
+def _advance_posted(s: Tables, gateway: Address, seq: int) -> None:
+    s.watermarks[gateway] = replace(s.watermarks[gateway], posted_seq=seq)
+
+
+def _put_lane(s: Tables, lane: Lane) -> None:
+    s.lanes[lane.lane] = lane
+
+
+def _set_batched(s: Tables, gateway: Address, seq: int) -> None:
+    s.watermarks[gateway] = replace(s.watermarks[gateway], batched_seq=seq)
+
+
+def _record(s: Tables, log: Indexed) -> None:
+    s.events[log.transaction, log.place] = log
+
+
+def _standing_from(s: Tables, block: int) -> list[Indexed]:
+    found = (log for log in s.events.values() if log.standing and log.block >= block)
+    return sorted(found, key=lambda log: (-log.block, -log.place))
+
+
+def _advance(s: Tables, block: Block) -> None:
+    s.cursor["chain"] = block
+    s.blocks[block.number] = block.hash
+
+
+def _forget_after(s: Tables, number: int) -> None:
+    s.blocks = {at: hashed for at, hashed in s.blocks.items() if at <= number}
+
+
+JOURNAL = _module(
+    book,
+    get=lambda s, name: s.transactions.get(name),
+    is_booked=lambda s, kind, cause: journal.transaction_id(kind, cause) in s.transactions,
+    balance=balance,
+    balances=lambda s, names: {name: balance(s, name) for name in names},
+    lock=lambda s, names: {name: balance(s, name) for name in names},
+    entries=lambda s, prefix="": {n: b for n, b in s.accounts.items() if n.startswith(prefix)},
+)
+STORE = {
+    "transmissions": TRANSMISSIONS,
+    "batches": BATCHES,
+    "journal": JOURNAL,
+    "watermarks": _module(
+        *(_ensure, _set_batched, _advance_posted),
+        of_lane=lambda s, lane: list(s.watermarks.values()),
+    ),
+    "nodes": _module(drop=_nothing),
+    "indexed": _module(
+        *(_record, _standing_from),
+        get=lambda s, transaction, place: s.events.get((transaction, place)),
+        undo=lambda s, log: _record(s, replace(s.events[log.transaction, log.place], standing=False)),
+        clear_mirrors=_nothing,
+    ),
+    "chain_time": _module(
+        *(_advance, _forget_after),
+        take=_yes,
+        get=lambda s: s.cursor.get("chain"),
+        hashes=lambda s: sorted(s.blocks.items(), reverse=True),
+    ),
+    "alarms": _module(standing=lambda s: []),
+    "lanes": _module(
+        get=lambda s, lane: s.lanes.get(lane),
+        leaving=lambda s, lane: [],
+        put=_put_lane,
+        **dict.fromkeys(("deposit", "claim", "change"), _nothing),
+    ),
+    "bids": _module(latest_epoch=lambda s: 2**40),
+}
+
+
+STORE["lanes"].Lane = Lane
+
+
+class MemoryStore:
+    """A database that lives as long as the test, with units of work like the real one's."""
+
+    def __init__(self, *, by_statement: bool = True) -> None:
+        self.tables = Tables()
+        self.by_statement = by_statement
+        """Whether the process may end before any statement, or only around commits."""
+
+    @contextmanager
+    def read(self) -> Iterator[Any]:
+        """What is committed, to look at."""
+        yield self.tables
+
+    @contextmanager
+    def unit_of_work(self, step: Callable[[], None]) -> Iterator[Any]:
+        """One transaction. `step` is called before every statement, before the commit and after it; it may raise."""
+        session = self.tables.copy()
+        session.step = step if self.by_statement else _pass
+        yield session
+        step()
+        session.step = _pass
+        self.tables = session
+        step()
+
+
+@contextmanager
+def in_memory() -> Iterator[None]:
+    """The settlement flows over `MemoryStore` sessions instead of PostgreSQL's."""
+    with ExitStack() as stack:
+        for user in USERS:
+            module = import_module(user)
+            for name, fake in STORE.items():
+                if hasattr(module, name):
+                    stack.enter_context(mock.patch.object(module, name, fake))
+        yield
