@@ -1,0 +1,152 @@
+"""The journal and the movements: balanced, once by cause, never overdrawn; the frozen book, routing and bonds."""
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.core import epochs, journal, movements, routing, stakes
+from ledger.core.accounts import CUSTODY, accrued, available, claimable, leased, withdrawing
+from ledger.core.bids import Bid, Role
+from ledger.core.epochs import Standing
+from ledger.core.errors import Conflict, Rejected, Unavailable
+from ledger.core.ids import Address, Digest
+from ledger.core.journal import Balance, Kind, Posting, Transaction
+from ledger.core.routing import Candidate
+
+ALICE, BOB, GATEWAY, MAKER = (Address(bytes((n,)) * 20) for n in (1, 2, 3, 4))
+quick = settings(max_examples=80, deadline=None, database=None, derandomize=True)
+
+
+def test_a_life_of_money_from_deposit_to_withdrawal() -> None:
+    earned = {(MAKER, Role.maker): 200, (GATEWAY, Role.gateway): 50}
+    life = [
+        movements.deposit(b"log 1", ALICE, 1_000, 0),
+        movements.lease(b"lease 1", ALICE, GATEWAY, 600, 0),
+        movements.charge(
+            b"chunk 1", {(ALICE, GATEWAY): 250}, {(MAKER, Role.maker): 200, (GATEWAY, Role.gateway): 50}, 0
+        ),
+        movements.release(b"lease 1", ALICE, GATEWAY, 350, 0),
+        movements.settle(b"batch 1", earned, 0),
+        movements.claim(b"log 2", MAKER, 200, 0),
+        movements.request_withdrawal(b"log 3", ALICE, 750, 0),
+        movements.withdraw(b"log 4", ALICE, 700, 50, 0),
+    ]
+    balances: dict[str, Balance] = {}
+    for transaction in life:
+        balances |= journal.apply(balances, transaction)
+    left = {name: journal.balance(name, entries) for name, entries in balances.items()}
+    assert {name: amount for name, amount in left.items() if amount} == {
+        CUSTODY: 100,
+        available(ALICE): 50,
+        claimable(GATEWAY): 50,
+    }
+    assert left[leased(ALICE, GATEWAY)] == left[withdrawing(ALICE)] == left[accrued(MAKER, Role.maker)] == 0
+
+
+def test_no_account_is_overdrawn() -> None:
+    balances = journal.apply({}, movements.deposit(b"log", ALICE, 10, 0))
+    with pytest.raises(Rejected, match="is short by 5 atoms") as refused:
+        journal.apply(balances, movements.lease(b"lease", ALICE, GATEWAY, 15, 0))
+    assert refused.value.facts == {"account": available(ALICE), "short_by": 5}
+    funded = {available(ALICE): Balance(0, 1)}
+    with pytest.raises(Rejected, match="custody is short"):
+        journal.apply(funded, Transaction(Kind.claim, b"", (Posting(available(ALICE), CUSTODY, 1),), 0))
+
+
+def test_the_same_cause_is_the_same_transaction_and_other_content_a_conflict() -> None:
+    first, again = movements.deposit(b"log", ALICE, 10, 0), movements.deposit(b"log", ALICE, 10, 99)
+    other = movements.deposit(b"log", ALICE, 11, 0)
+    assert first.id == again.id == other.id
+    journal.repeated(first.digest, again)
+    with pytest.raises(Conflict):
+        journal.repeated(first.digest, other)
+    assert movements.lease(b"log", ALICE, GATEWAY, 10, 0).id != first.id
+
+
+@quick
+@given(st.integers(0, 2**32 - 1))
+def test_a_charge_carries_both_sides_with_few_postings(seed: int) -> None:
+    chance = Random(seed)
+    spent = {(_party(chance), _party(chance)): chance.randrange(100) for _ in range(6)}
+    total, earned = sum(spent.values()), {}
+    for role in Role:
+        part = chance.randint(0, total)
+        earned[_party(chance), role] = part
+        total -= part
+    earned[MAKER, Role.maker] = earned.get((MAKER, Role.maker), 0) + total
+    charge = movements.charge(b"chunk", spent, earned, 0)
+    effect = journal.effect(charge.postings)
+    assert {name: entries.debits for name, entries in effect.items() if entries.debits} == {
+        leased(*who): amount for who, amount in spent.items() if amount
+    }
+    assert {name: entries.credits for name, entries in effect.items() if entries.credits} == {
+        accrued(*who): amount for who, amount in earned.items() if amount
+    }
+    assert len(charge.postings) < max(1, len(effect))
+    undone = movements.correct(charge, 1)
+    after = journal.effect((*charge.postings, *undone.postings))
+    assert all(entries.debits == entries.credits for entries in after.values())
+    assert undone.reverses == charge.id
+
+
+def test_a_charge_that_does_not_balance_is_refused() -> None:
+    with pytest.raises(Rejected, match="takes 5 atoms and gives 4"):
+        movements.charge(b"", {(ALICE, GATEWAY): 5}, {(MAKER, Role.maker): 4}, 0)
+    for wrong in (0, -1, 1.5, 2**63):
+        with pytest.raises(Rejected):
+            Posting("custody", "x", wrong)  # type: ignore[arg-type]
+
+
+def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -> None:
+    low, high = Bid(100, (1, 0, 0, 0, 0, 0)), Bid(100, (2, 0, 0, 0, 0, 0))
+    assert epochs.place(None, low, 7) == (8, 32)
+    assert epochs.place(high, low, 7) == (8, 32)
+    assert epochs.place(low, high, 7) == (9, 33)
+    assert epochs.place(low, Bid(101, (0, 0, 0, 0, 0, 0)), 7) == (9, 33)
+    subject = Digest(b"\x05" * 32)
+    placed = [
+        Standing(subject, Role.compute, ALICE, low, 8, 32),
+        Standing(subject, Role.compute, ALICE, high, 10, 34),
+        Standing(subject, Role.compute, BOB, high, 9, 33),
+    ]
+    bids = [
+        [row.bid for row in epochs.freeze(placed, epoch).bidders(subject, Role.compute)] for epoch in (7, 8, 9, 10, 33)
+    ]
+    assert bids == [[], [low], [low, high], [high, high], [high]]
+    assert epochs.freeze(placed, 34).rows == ()
+    assert epochs.freeze([placed[2], *placed[:2]], 10).root == epochs.freeze(placed, 10).root
+    assert epochs.freeze(placed, 9).root != epochs.freeze(placed, 10).root
+    assert epochs.freeze(placed, 9).bid(subject, Role.compute, BOB) == high
+    with pytest.raises(Rejected):
+        Standing(subject, Role.compute, BOB, low, 5, 30)
+
+
+def test_epochs_start_inclusive_and_end_exclusive() -> None:
+    assert [epochs.epoch_at(at, 3_600, 1_000) for at in (1_000, 4_599, 4_600)] == [0, 0, 1]
+    with pytest.raises(Rejected):
+        epochs.epoch_at(999, 3_600, 1_000)
+
+
+def test_greed_gets_no_traffic_and_a_free_call_goes_by_capacity() -> None:
+    fair, greedy = Candidate(1_000, 10**6, 80, 100, 10), Candidate(2_500, 10**6, 20, 100, 500)
+    assert routing.weights([fair, greedy])[1] == 0
+    assert routing.choose([greedy, fair], b"seed") == 1
+    free = Candidate(0, 10**6, 1, 1, 3)
+    assert routing.choose([free, greedy], b"seed") == 0
+    with pytest.raises(Unavailable):
+        routing.choose([fair._replace(capacity=0)], b"seed")
+    with pytest.raises(Unavailable):
+        routing.choose([], b"seed")
+    assert routing.collateralised(1_000, 300, 99) == 3
+
+
+def test_bonds_cover_what_is_at_stake() -> None:
+    assert stakes.provider_bond(200, audit_ppm=100_000, calls_per_second=5, verdict_seconds=60) == 2 * 200 * (10 + 300)
+    assert stakes.gateway_bond(1_000) == 2_000
+    assert stakes.divide(101) == (50, 51)
+
+
+def _party(chance: Random) -> Address:
+    return Address(bytes((chance.randint(1, 3),)) * 20)
