@@ -141,3 +141,8 @@ def earn(session: Session, consumer: Address, payee: Address, amount: int, numbe
 def digest(text: str) -> Digest:
     """A digest from bare hex."""
     return Digest(bytes.fromhex(text))
+
+
+def an_account(raw: bytes) -> Address:
+    """Bytes that are an address."""
+    return Address(raw)

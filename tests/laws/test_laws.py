@@ -1,0 +1,98 @@
+"""L1 to L10, each seen to hold on a ledger that has lived, and seen to fail when what it guards is damaged."""
+
+import pytest
+from sqlalchemy import Engine, text
+
+from ledger.core import events
+from ledger.core.accounts import available, claimable
+from ledger.store.session import unit_of_work
+from tests import builders as b
+from tests.room import Room
+
+ALICE = available(b.ALICE)
+MAKER = claimable(b.MAKER)
+
+
+@pytest.fixture
+def room(engine: Engine) -> Room:
+    """A ledger that has lived: a final batch partly claimed, a posted one, a built one, and receipts in none."""
+    room = Room(engine)
+    room.serve(70)
+    room.close()
+    room.sweep()
+    room.chain.mine(seconds=61)
+    room.chain.mine()
+    room.index()
+    room.serve(10)
+    room.close()
+    room.sweep()
+    room.chain.mine(events.Claimed(b.LANE, 3, b.MAKER, 1_000))
+    room.chain.mine()
+    room.index()
+    room.deposit(b.ALICE, 500)
+    room.serve(10)
+    room.close()
+    room.serve(10)
+    assert [status for _, status, _ in room.batches()] == ["final", "posted", "built"]
+    return room
+
+
+def test_all_laws_hold_on_a_ledger_that_has_lived(room: Room) -> None:
+    assert room.laws() == []
+
+
+@pytest.mark.parametrize(
+    ("law", "damage", "shows"),
+    [
+        ("L1", f"UPDATE accounts SET debits = credits + 7 WHERE name = '{ALICE}'", f"{ALICE} is short by 7 atoms"),
+        ("L2", "UPDATE leases SET amount = amount + 1", "were leased"),
+        ("L2", "UPDATE leases SET state = 'closed', spent = 0", "leases less receipts come to"),
+        ("L3", f"UPDATE accounts SET credits = credits + 1 WHERE name = '{MAKER}'", "are owed"),
+        ("L4", "UPDATE accounts SET debits = debits + 1 WHERE name = 'custody'", "the contract holds"),
+        ("L5", "UPDATE batch_shares SET amount = amount + 1 WHERE number = 1 AND role = 1", "in batches"),
+        ("L5", "UPDATE nodes SET word = decode(repeat('ff', 32), 'hex') WHERE level = 0 AND number = 1", "fell in"),
+        ("L6", f"DELETE FROM postings WHERE credit = '{MAKER}'", "its postings"),
+        ("L6", "UPDATE postings SET amount = amount + 1 WHERE ordinal = 0", "its postings"),
+        ("L7", "UPDATE consumers SET deposited = 1", "the lane holds 2"),
+        ("L8", "UPDATE receipts SET ended_at = ended_at + 1 WHERE seq = 85", "no longer comes to its header"),
+        ("L9", "UPDATE segments SET total = total + 1 WHERE first = 1", "segments say"),
+        ("L9", "UPDATE watermarks SET posted_seq = posted_seq + 1", "are in segments"),
+        ("L9", "DELETE FROM receipts WHERE seq = 5", "are missing"),
+        ("L9", "UPDATE receipts SET fuel = 1 WHERE seq = 5", "receipt 5 is not what its digest says"),
+        ("L10", "INSERT INTO vouchers VALUES (1, decode('{alice}', 'hex'), 10, '')", "at most 10 were allowed"),
+    ],
+)
+def test_each_law_is_seen_to_fail(room: Room, law: str, damage: str, shows: str) -> None:
+    with unit_of_work(room.engine) as session:
+        session.execute(text(damage.replace("{alice}", b.ALICE.hex())))
+    found = {alarm.law: alarm.message for alarm in room.laws() if shows in alarm.message}
+    assert law in found
+    assert room.close() is None, "while an alarm stands nothing is closed"
+
+
+def test_L4_is_seen_to_fail_when_tokens_leave_the_contract(room: Room) -> None:
+    room.chain.blocks[1].logs.append(room.chain.blocks[-2].logs[0] if room.chain.blocks[-2].logs else _claim(room))
+    assert any(alarm.law == "L4" for alarm in room.laws())
+
+
+def test_L8_the_order_of_receipts_before_a_batch_does_not_change_what_it_pays(engine: Engine) -> None:
+    room = Room(engine)
+    room.serve(30)
+    first = room.close()
+    assert first is not None
+    with unit_of_work(engine) as session:
+        session.execute(text("UPDATE watermarks SET batched_seq = 0"))
+        for table in ("batches", "batch_ranges", "batch_shares", "nodes"):
+            session.execute(text(f"DELETE FROM {table}"))
+        made = [b.a_receipt(30 - i, consumer=(b.BOB, b.ALICE)[i % 2], ended_at=1_000) for i in range(30)]
+        session.execute(text("DELETE FROM receipts"))
+        session.execute(text("DELETE FROM segments"))
+        b.write(session, made)
+    again = room.close()
+    assert again is not None
+    assert (again.header.payout_root, again.header.debit_root) == (first.header.payout_root, first.header.debit_root)
+
+
+def _claim(room: Room) -> events.Log:
+    block = room.chain.blocks[1].block
+    return events.Log(events.Claimed(b.LANE, 3, b.MAKER, 5), block.number, block.hash, 99, block.timestamp)

@@ -1,0 +1,131 @@
+"""The ledger's random lives: whatever happens in whatever order, every law holds after every step."""
+
+import contextlib
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from ledger.core import events
+from ledger.core.accounts import available, claimable, leased, withdrawing
+from ledger.core.errors import Rejected
+from ledger.flows import indexing
+from ledger.settings import Settings
+from ledger.store.session import connect, unit_of_work
+from tests import builders as b
+from tests.conftest import a_database
+from tests.room import PAYEES, Room
+
+CONSUMERS = st.sampled_from((b.ALICE, b.BOB))
+
+
+class Lives(RuleBasedStateMachine):
+    """One ledger from its first deposit on. `server` is the database server, given by the test."""
+
+    server = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = contextlib.ExitStack()
+        url = self.stack.enter_context(a_database(self.server))
+        engine = connect(Settings(database_url=url).sqlalchemy_url)
+        self.stack.callback(engine.dispose)
+        self.room = Room(engine)
+        self.lease_number = 5_000
+
+    @rule(consumer=CONSUMERS, amount=st.integers(1, 10**9))
+    def deposit(self, consumer: bytes, amount: int) -> None:
+        self.room.deposit(b.an_account(consumer), amount)
+
+    @rule(consumer=CONSUMERS, amount=st.integers(1, 10**9))
+    def lease(self, consumer: bytes, amount: int) -> None:
+        with contextlib.suppress(Rejected):
+            self.room.lease(b.an_account(consumer), amount)
+
+    @rule(count=st.integers(1, 150))
+    def serve(self, count: int) -> None:
+        cost = b.a_receipt(1).charge * count
+        if all(self.room.balance(leased(who, b.GATEWAY.address)) >= cost for who in (b.ALICE, b.BOB)):
+            self.room.serve(count)
+
+    @rule()
+    def close(self) -> None:
+        self.room.close()
+
+    @rule(rounds=st.integers(1, 4))
+    def sweep(self, rounds: int) -> None:
+        self.room.sweep(rounds)
+
+    @rule(seconds=st.integers(1, 120))
+    def wait(self, seconds: int) -> None:
+        self.room.chain.mine(seconds=seconds)
+        self.room.index()
+        self.room.finalize()
+
+    @rule(payee=st.sampled_from(PAYEES), part=st.integers(1, 4))
+    def claim(self, payee: bytes, part: int) -> None:
+        who = b.an_account(payee)
+        amount = self.room.final_claim(who) // part
+        if amount:
+            self.room.chain.mine(events.Claimed(b.LANE, PAYEES.index(who) + 3, who, amount))
+            self.room.chain.mine()
+            self.room.index()
+
+    @rule(consumer=CONSUMERS)
+    def leave(self, consumer: bytes) -> None:
+        who = b.an_account(consumer)
+        self.room.chain.mine(events.WithdrawRequested(b.LANE, who))
+        self.room.chain.mine()
+        self.room.index()
+        with unit_of_work(self.room.engine) as session:
+            indexing.set_aside(session, b.LANE, self.room.now)
+        amount = self.room.balance(withdrawing(who))
+        if amount:
+            self.room.chain.mine(events.Withdrawn(b.LANE, who, amount))
+            self.room.chain.mine()
+            self.room.index()
+
+    @precondition(lambda self: any(status == "posted" for _, status, _ in self.room.batches()))
+    @rule()
+    def void(self) -> None:
+        posted = next(chain_id for _, status, chain_id in self.room.batches() if status == "posted")
+        assert posted is not None
+        self.room.chain.mine(events.Voided(b.LANE, posted, b.BOB))
+        self.room.chain.mine()
+        self.room.index()
+
+    @precondition(lambda self: self.room.blocks_without_exits() > 0)
+    @rule(depth=st.integers(1, 3), keep_pool=st.booleans())
+    def reorganise(self, depth: int, keep_pool: bool) -> None:
+        depth = min(depth, self.room.blocks_without_exits())
+        self.room.chain.fork(depth, keep_pool=keep_pool)
+        for _ in range(depth + 1):
+            self.room.chain.mine()
+        self.room.index()
+
+    @rule()
+    def forget_the_pool(self) -> None:
+        self.room.chain.forget()
+
+    @invariant()
+    def every_law_holds(self) -> None:
+        assert self.room.laws(thorough=False) == []
+
+    def teardown(self) -> None:
+        try:
+            assert self.room.laws() == []
+            assert self.room.balance(claimable(b.MAKER)) >= 0
+            assert self.room.balance(available(b.ALICE)) >= 0
+        finally:
+            self.stack.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+def test_every_law_holds_through_random_lives(postgres_server: str) -> None:
+    Lives.server = postgres_server
+    slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
+    run_state_machine_as_test(
+        Lives, settings=settings(max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=slow)
+    )
