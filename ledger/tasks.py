@@ -19,7 +19,7 @@ from sqlmodel import Session
 from ledger.core import epochs
 from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.ids import address, digest, to_hex
-from ledger.flows import auditing, indexing, posting, relaying, settling, transmitting
+from ledger.flows import auditing, indexing, leasing, posting, relaying, settling, transmitting
 from ledger.settings import Settings
 from ledger.store import alarms, chain_time
 from ledger.store.session import unit_of_work
@@ -102,6 +102,7 @@ def sweep() -> None:
         transmit.delay()
     if closing:
         close.delay()
+    reclaim.delay()
 
 
 @shared_task(name="ledger.post", base=Knock)  # type: ignore[untyped-decorator]
@@ -160,6 +161,16 @@ def transmit() -> None:
             step = transmitting.review(session, wire, digest(one), now(), place.policy)
         log.debug("transmission_reviewed", extra={"transmission": one, "step": step.value})
     _each(relaying.follow_deposits)
+
+
+@shared_task(name="ledger.reclaim", base=Knock)  # type: ignore[untyped-decorator]
+def reclaim() -> None:
+    """Return what gateways that are gone had leased and not spent."""
+    place = here()
+    with unit_of_work(place.engine) as session:
+        returned = leasing.reclaim(session, place.settings.lane, now())
+    if returned:
+        log.info("leases_reclaimed", extra={"returned": {to_hex(g): amount for g, amount in returned.items()}})
 
 
 @shared_task(name="ledger.reconcile", base=Knock)  # type: ignore[untyped-decorator]

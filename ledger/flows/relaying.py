@@ -32,16 +32,16 @@ def send_deposits(session: Session, relays: Relays, sender: Address, now: int) -
 
 
 def follow_deposits(session: Session) -> int:
-    """Note what became of sent deposits: booked once their block is indexed, refused in the contract's words."""
+    """Note what became of sent deposits: credited once their block is indexed, failed in the contract's words."""
     clock, done = chain_time.get(session), 0
     for asked in deposits.sent(session):
         sent = transmissions.get(session, keccak256(_purpose(asked).encode()))
         if sent is None or sent.status is Status.lost:
             deposits.set_status(session, asked.id, "requested")
         elif sent.status is Status.failed:
-            deposits.set_status(session, asked.id, "refused", sent.error)
+            deposits.set_status(session, asked.id, "failed", sent.error)
         elif sent.status is Status.confirmed and clock and sent.block is not None and sent.block <= clock.number:
-            deposits.set_status(session, asked.id, "booked")
+            deposits.set_status(session, asked.id, "credited")
         else:
             continue
         done += 1

@@ -54,13 +54,13 @@ def requested(session: Session, limit: int = 100) -> list[DepositRequest]:
 
 
 def sent(session: Session) -> list[DepositRequest]:
-    """Requests sent and not yet booked or refused."""
+    """Requests sent and not yet credited or failed."""
     query = select(DepositRow).where(col(DepositRow.status) == "sent").order_by(col(DepositRow.requested_at))
     return [_value(row) for row in session.exec(query)]
 
 
 def set_status(session: Session, deposit_id: Digest, status: str, error: str | None = None) -> None:
-    """How far a request has come: requested, sent, booked, refused."""
+    """How far a request has come: requested, sent, credited, failed."""
     values = {"id": deposit_id, "status": status, "error": error}
     session.execute(text("UPDATE deposits_requested SET status = :status, error = :error WHERE id = :id"), values)
 

@@ -80,7 +80,7 @@ class DepositRow(SQLModel, table=True):
     salt: bytes = octets()
     signature: bytes = octets()
     kind: str = Field(default="authorization", description="authorization (ERC-3009 receive) or inbox (x402 exact)")
-    status: str = Field(index=True, description="requested, sent, booked, refused")
+    status: str = Field(index=True, description="requested, sent, credited, failed")
     requested_at: int = big()
     transaction: bytes | None = maybe_octets()
     error: str | None = Field(default=None)
