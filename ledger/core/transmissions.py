@@ -221,7 +221,7 @@ def missing_nonce(used: int, ours: Mapping[int, Status]) -> int | None:
 
 
 def may_try_again(last: Transmission | None, tries: int, now: int) -> bool:
-    """Whether to intend a purpose again: its last intention came to nothing, and 2^tries seconds (up to 600) have passed."""
+    """Whether to intend a purpose again: its last intention came to nothing, 2^tries seconds (up to 600) ago."""
     if last is None:
         return True
     return last.status in (Status.failed, Status.lost) and now - last.created_at >= min(1_000 << tries, 600_000)

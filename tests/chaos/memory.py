@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -65,6 +66,22 @@ class Tables:
             watermarks=self.watermarks.copy(),
             lanes=self.lanes.copy(),
         )
+
+
+def _noted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A statement: the process may end right before it."""
+
+    def call(session: Tables, *args: object, **named: object) -> object:
+        session.step()
+        return function(session, *args, **named)
+
+    return call
+
+
+def _module(*functions: Callable[..., Any], **others: Callable[..., Any]) -> SimpleNamespace:
+    """A store module made of these functions, under their own names or the ones given."""
+    named = {function.__name__.lstrip("_"): function for function in functions} | others
+    return SimpleNamespace(**{name: _noted(function) for name, function in named.items()})
 
 
 def _pass() -> None:
