@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from gateway import metering, reading, routing
@@ -57,6 +57,8 @@ class Call:
     route: Iterator[Candidate]
     hold: Hold | None = None
     keyed: bool = False
+    told: Headers = field(default_factory=list)
+    """Headers the answer is to carry beside its own."""
 
     async def hold_for(self, gateway: Gateway, candidate: Candidate) -> Hold:
         """Hold what this candidate may cost at most. A dearer one than before needs a larger hold."""
@@ -152,7 +154,8 @@ async def plain(gateway: Gateway, call: Call) -> tuple[Kept, tuple[Signed, ...]]
         hold = call.hold
         assert hold is not None
         signed = await charge(gateway.journal, hold, (served.draft(call, served.candidate.tariff),))
-        return Kept(served.reply.status, _headers(served.reply, signed[-1]), served.body), signed
+        headers = _headers(served.reply, signed[-1]) + call.told
+        return Kept(served.reply.status, headers, served.body), signed
     except PassedOn as refused:
         return refused.kept, ()
     finally:

@@ -22,6 +22,7 @@ from gateway.metrics import Metrics
 from gateway.purse import Purse
 from gateway.settings import Deployment, Settings
 from gateway.shelving import Shelf
+from gateway.tunnels import Tunnels
 from gateway.upstream.pool import Pool
 from ledger.core.ids import Address, to_hex
 from ledger.core.typed_data import Domain, Signer
@@ -63,6 +64,11 @@ class Gateway:
     def domain(self) -> Domain:
         """Where signatures count."""
         return self.deployment.domain
+
+    @property
+    def tunnels(self) -> Tunnels:
+        """Nodes behind NAT that are connected here."""
+        return self.upstream.tunnels
 
     @property
     def private(self) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 
-from gateway import calls, protocols, streams, workflows
+from gateway import calls, protocols, routing, streams, workflows, x402
 from gateway.admission import Caller
 from gateway.answers import Headers, Kept, mismatch
 from gateway.catalog import CapsuleEntry
@@ -18,8 +18,9 @@ from gateway.deps import Gateway
 from gateway.errors import Refusal, body_of, refusal
 from gateway.protocols import CHAT, COMPLETIONS, EMBEDDINGS, Ask
 from gateway.streams import Message, Receive, Send
+from gateway.x402 import Payment
 from ledger.core.errors import TollwayError
-from ledger.core.ids import Digest, to_hex
+from ledger.core.ids import Digest, call_id, to_hex
 from ledger.store import receipts
 from ledger.store.receipts import Signed
 
@@ -68,22 +69,32 @@ async def _served(
     """The answer and its receipts: none when nothing was charged now."""
     check_open(gateway)
     body = await read_body(gateway, headers, receive)
-    caller = await gateway.doors.admit(headers, now)
     if path in OPENAI:
         ask = protocols.read(path, body)
     else:
         model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
         ask = protocols.read_infer(model, body, headers.get(b"inference-header-content-length"))
-    identity, keyed = calls.identify(headers, caller)
+    payment: Payment | None = None
+    if not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers)):
+        if x402.HEADER not in headers:
+            raise _payable(gateway, ask, headers, now)
+        payment = x402.read(gateway, headers[x402.HEADER], now)
+        caller, identity, keyed = payment.caller, call_id(payment.payer, payment.key), True
+    else:
+        caller = await gateway.doors.admit(headers, now)
+        identity, keyed = calls.identify(headers, caller)
     if not keyed:
-        return await _make(gateway, caller, ask, headers, identity, False, receive, send, now)
+        return await _make(gateway, caller, ask, headers, identity, None, receive, send, now)
     kept = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
     if kept is not None:
         return kept, ()
     charged = False
     try:
         await _not_charged_before(gateway, identity, ask)
-        made, signed = await _make(gateway, caller, ask, headers, identity, True, receive, send, now)
+        if payment is not None:
+            await x402.take(gateway, payment, identity, _most_price(gateway, ask, headers, now))
+        told = [x402.settled(gateway, payment)] if payment is not None else []
+        made, signed = await _make(gateway, caller, ask, headers, identity, told, receive, send, now)
         charged = bool(signed)
         if charged:
             gateway.answers.finish(identity, made)
@@ -99,21 +110,40 @@ async def _make(
     ask: Ask,
     headers: Mapping[bytes, bytes],
     identity: Digest,
-    keyed: bool,
+    told: Headers | None,
     receive: Receive,
     send: Send,
     now: int,
 ) -> tuple[Kept, tuple[Signed, ...]]:
-    """Make the call."""
+    """Make the call. `told` are headers the answer is to carry beside its own; None: it need not be kept either."""
+    keyed = told is not None
     entry = gateway.catalog.find(ask.model)
     wishes = calls.wishes_of(headers)
     if isinstance(entry, CapsuleEntry):
         return await workflows.serve(gateway, caller, ask, entry, identity, wishes, keyed, receive, send, now)
     call = calls.open_call(gateway, caller, ask, entry, identity, wishes, now)
     call.keyed = keyed
+    call.told = told or []
     if ask.stream:
         return await streams.stream(gateway, call, receive, send)
     return await calls.plain(gateway, call)
+
+
+def _most_price(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> int:
+    """The most this request may cost, whoever serves it."""
+    entry = gateway.catalog.find(ask.model)
+    if isinstance(entry, CapsuleEntry):
+        return workflows.most_price(gateway, entry, ask, now)
+    most = calls.most_of(gateway, ask, entry)
+    return max(c.tariff.price(most)[0] for c in routing.eligible(entry, calls.wishes_of(headers), most, now))
+
+
+def _payable(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> Refusal:
+    """What an unpaid request is told."""
+    host = headers.get(b"host", b"").decode("latin-1")
+    url = (gateway.settings.public_url or f"http://{host}") + ask.upstream_path(ask.model)
+    why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
+    return x402.required(gateway, url, _most_price(gateway, ask, headers, now), why)
 
 
 def check_open(gateway: Gateway) -> None:

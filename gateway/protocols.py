@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from gateway.errors import Refusal
-from gateway.metering import Usage
+from gateway.metering import NodeUnits, Usage
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 INFER = "/v2/models/{model}/infer"
@@ -199,6 +199,7 @@ class Event(msgspec.Struct):
     choices: list[_Part] = []
     usage: Usage | None = None
     error: msgspec.Raw | None = None
+    tollway_units: NodeUnits | None = None
 
     @property
     def text(self) -> str:

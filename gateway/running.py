@@ -22,6 +22,7 @@ from gateway.metrics import Metrics
 from gateway.purse import Purse
 from gateway.settings import Deployment, Settings
 from gateway.shelving import Shelf, Surroundings
+from gateway.tunnels import Tunnels
 from gateway.upstream.guard import Guard, networks
 from gateway.upstream.pool import Limits, Pool
 from ledger.core import epochs
@@ -105,6 +106,7 @@ class Running:
         treasury = address(settings.treasury) if settings.treasury else deployment.address("treasury")
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
         lane = ledger.lane
+        tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
         return Gateway(
             settings=settings,
             deployment=deployment,
@@ -121,7 +123,7 @@ class Running:
             ),
             purse=Purse(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             doors=Doors(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
-            upstream=Pool(Guard(networks(settings.allowed_networks)), limits),
+            upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels),
             shelf=Shelf(),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),

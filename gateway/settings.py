@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     operator: str = Field(default="", description="the lane's operator; default: the lane's, or the signing key's")
     treasury: str = Field(default="", description="payee of the protocol fee; default: the deployment's")
     rpc_hint: str = Field(default="", description="an RPC URL consumers may use, told at /v1/lane")
+    token_name: str = Field(default="AI Coin", description="the settlement token's EIP-712 name, for x402")
+    token_version: str = Field(default="1", description="and version")
+    payment_seconds: float = Field(default=30, gt=0, description="how long a call waits for its x402 payment to land")
     public_url: str = Field(default="", description="where consumers reach this gateway")
 
     lease_atoms: int = Field(default=50_000_000, ge=1, description="what to lease ahead of a consumer's deposit")

@@ -23,7 +23,7 @@ from gateway.charging import charge
 from gateway.clock import now_ms
 from gateway.deps import Gateway
 from gateway.errors import body_of, refusal
-from gateway.metering import Usage
+from gateway.metering import NodeUnits, Usage
 from gateway.upstream.wire import NodeFailed, Reply
 from ledger.core.errors import TollwayError
 from ledger.core.ids import to_hex
@@ -37,6 +37,8 @@ Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 
 DONE = b"data: [DONE]\n\n"
+NODES_OWN = ("tollway_units", "tollway_served")
+"""What a node tells its gateway in the usage event, and nobody else."""
 HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
@@ -45,6 +47,7 @@ class Relay:
 
     def __init__(self, include_usage: bool, salt: bytes, keep_text: bool) -> None:
         self.usage: Usage | None = None
+        self.units: NodeUnits | None = None
         self.tokens = 0
         self.size = 0
         self.finished = False
@@ -92,12 +95,13 @@ class Relay:
 
     def last(self, note: dict[str, Any] | None) -> bytes:
         """The events held back until the receipt is durable: the usage, with what the call cost."""
-        if note is None:
-            return b"".join(self._last)
         noted = []
         for raw in self._last:
             event = orjson.loads(protocols.data_of(raw.rstrip(b"\n")) or b"{}")
-            event["tollway"] = note
+            for name in NODES_OWN:
+                event.pop(name, None)
+            if note is not None:
+                event["tollway"] = note
             noted.append(b"data: " + orjson.dumps(event) + b"\n\n")
         return b"".join(noted)
 
@@ -113,6 +117,8 @@ class Relay:
         self.finished = self.finished or event.finished
         if self._texts is not None:
             self._texts.append(event.text)
+        if event.tollway_units is not None:
+            self.units = event.tollway_units
         if event.usage is not None:
             self.usage = event.usage
             return bool(event.choices)
@@ -181,7 +187,7 @@ class _Streaming:
     ) -> tuple[Kept, tuple[Signed, ...]]:
         """Relay to the end, charge, and end the answer truthfully."""
         call_header = (b"tollway-call", to_hex(self.call.billing.call_id).encode())
-        headers = [*HEADERS, call_header]
+        headers = [*HEADERS, call_header, *self.call.told]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         end = EndReason.normal
         failure: NodeFailed | None = None
@@ -243,10 +249,11 @@ class _Streaming:
         else:
             self.candidate.health.succeeded(self.first_byte_ms, over)
         size = len(call.ask.body) + relay.size
-        noted = metering.node_units(self.reply.headers.get(b"tollway-usage"))
-        units = metering.capped(
-            Units(1, inputs, outputs, now - self.started, size, noted.fuel if noted else 0), call.most
-        )
+        noted = relay.units or metering.node_units(self.reply.headers.get(b"tollway-usage"))
+        took = now - self.started
+        ms = took if noted is None or noted.ms is None else max(0, min(noted.ms, took))
+        fuel = max(0, noted.fuel) if noted else 0
+        units = metering.capped(Units(1, inputs, outputs, ms, size, fuel), call.most)
         hold = call.hold
         assert hold is not None
         draft = call.billing.draft(

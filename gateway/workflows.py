@@ -119,6 +119,13 @@ async def serve(
             hold.settle(0)
 
 
+def most_price(gateway: Gateway, entry: CapsuleEntry, ask: Ask, now: int) -> int:
+    """The most a request can cost."""
+    caps, most = plan(gateway, entry, ask, now, 0)
+    assert entry.tariff is not None, "planning refuses it"
+    return entry.tariff.price(most, sum(caps.values()))[0]
+
+
 class _Failed(Exception):
     """A node's failure that fails the workflow."""
 

@@ -7,8 +7,9 @@ import ssl
 from collections import defaultdict
 from dataclasses import dataclass
 
+from gateway.tunnels import Tunnels
 from gateway.upstream.guard import Guard
-from gateway.upstream.target import Target
+from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.wire import Connection, NodeFailed, Reply
 
 Place = tuple[str, str, int]
@@ -28,7 +29,8 @@ class Limits:
 class Pool:
     """Sends requests to nodes. One per gateway process."""
 
-    def __init__(self, guard: Guard, limits: Limits) -> None:
+    def __init__(self, guard: Guard, limits: Limits, tunnels: Tunnels) -> None:
+        self.tunnels = tunnels
         self.guard = guard
         self._limits = limits
         self._idle: defaultdict[Place, list[Connection]] = defaultdict(list)
@@ -42,6 +44,10 @@ class Pool:
         `headers` are whole lines. A kept connection that turns out dead before a byte came back is tried once more on
         a fresh one: the node cannot have begun to answer.
         """
+        if target.scheme == TUNNEL:
+            first_byte = seconds or self._limits.first_byte_seconds
+            lines = (line.decode("latin-1").partition(": ") for line in headers.split(b"\r\n") if line)
+            return await self.tunnels.request(target, path, body, {k: v for k, _, v in lines}, method, first_byte)
         message = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
             *(method.encode(), (target.prefix + path).encode(), target.host_header),
             *(target.head, headers, len(body), body),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 
@@ -26,12 +26,22 @@ class NodeFailed(Unavailable):
         self.kind = kind
 
 
+class Source(Protocol):
+    """Where a reply's bytes come from: it can be slowed down, and it can be stopped."""
+
+    def flow(self, on: bool) -> None:
+        """Let bytes in, or hold them back."""
+
+    def abort(self, failure: NodeFailed) -> None:
+        """Stop, because of `failure`."""
+
+
 class Reply:
     """A node's answer to one request: its head now, its body as it comes."""
 
     __slots__ = ("_buffered", "_chunks", "_connection", "_waiter", "complete", "failure", "headers", "status")
 
-    def __init__(self, connection: Connection | None) -> None:
+    def __init__(self, connection: Source | None) -> None:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.complete = False

@@ -78,6 +78,12 @@ def request_deposit(session: Session, deposit: DepositRequest, now: int) -> bool
     return deposits.request(session, deposit, now)
 
 
+def pay(session: Session, deposit: DepositRequest, call: Digest, now: int) -> bool:
+    """Write down an x402 payment to relay, for one call. False when it was sent with another call before."""
+    deposits.request(session, deposit, now)
+    return deposits.bind(session, deposit.id, call)
+
+
 def deposit_id(lane: int, account: Address, salt: bytes) -> Digest:
     """The id of a deposit request: what the authorization's nonce is made of."""
     return keccak256(b"deposit", lane.to_bytes(32, "big"), account, salt)

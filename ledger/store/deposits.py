@@ -41,6 +41,14 @@ def request(session: Session, deposit: DepositRequest, now: int) -> bool:
     return False
 
 
+def bind(session: Session, deposit_id: Digest, call: Digest) -> bool:
+    """Let a payment pay for one call and no other. False when it was for another one."""
+    statement = (
+        "UPDATE deposits_requested SET call = :call WHERE id = :id AND (call IS NULL OR call = :call) RETURNING id"
+    )
+    return session.execute(text(statement), {"id": deposit_id, "call": call}).first() is not None
+
+
 def get(session: Session, deposit_id: Digest) -> DepositRequest | None:
     """A request by its id."""
     row = session.get(DepositRow, deposit_id, populate_existing=True)

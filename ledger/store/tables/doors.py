@@ -83,4 +83,5 @@ class DepositRow(SQLModel, table=True):
     status: str = Field(index=True, description="requested, sent, credited, failed")
     requested_at: int = big()
     transaction: bytes | None = maybe_octets()
+    call: bytes | None = maybe_octets()
     error: str | None = Field(default=None)
