@@ -22,12 +22,12 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from bench import report
 from roles.node.answers import Handler
 from roles.node.artifacts.doors import Doors
 from roles.node.artifacts.layout import Descriptor, Layout
 from roles.node.artifacts.pulling import pull
 
-RESULT = Path(__file__).parent / "results" / "artifacts.json"
 WAVE = 4
 """Nodes that pull at the same time; those before them are their peers."""
 
@@ -169,9 +169,8 @@ def main() -> None:
     parser.add_argument("--megabits", type=int, default=100, help="of each node's uplink, in a second")
     given = parser.parse_args()
     found = asyncio.run(measure(given.nodes, given.megabytes, given.megabits))
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
+    report.save("artifacts", found)
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ class World:
         with unit_of_work(self.engine) as session:
             return receipts.of_consumer(session, consumer)
 
-    def gateway(self, name: str = "gateway-1", **settings: Any) -> Running:
+    def gateway(self, name: str = "gateway-1", host: str = "127.0.0.1", **settings: Any) -> Running:
         """A gateway, started."""
         chosen = {
             "signing_key": to_hex(keccak256(b"gateway key", name.encode())),
@@ -167,7 +167,7 @@ class World:
             "secret": "11" * 32,
             **settings,
         }
-        running = Running(self, Settings.model_validate(chosen)).start()
+        running = Running(self, Settings.model_validate(chosen), host).start()
         self.running.append(running)
         return running
 
@@ -180,12 +180,12 @@ class World:
 class Running:
     """A gateway in a thread, behind uvicorn, as it is in a process of its own."""
 
-    def __init__(self, world: World, settings: Settings) -> None:
+    def __init__(self, world: World, settings: Settings, host: str = "127.0.0.1") -> None:
         ledger = LedgerSettings.model_validate({"database_url": world.url, "lane": 0})
         self.app: App = create_app(settings, ledger)
         config = uvicorn.Config(
             self.app,
-            host="127.0.0.1",
+            host=host,
             port=0,
             http="httptools",
             loop="uvloop",

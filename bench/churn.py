@@ -1,0 +1,196 @@
+"""Nodes come and go as they like: how many calls succeed when only a part of them is online.
+
+    python -m bench.churn [--nodes 10] [--seconds 15] [--rate 20]
+
+Real node processes, a real gateway with durable receipts. At every moment a share of the nodes is online; each second
+one of those leaves (half of them by SIGKILL, without a word) and one of the others joins. Offers stay in the book all
+the time, so the gateway is told nothing and has to notice. Measured for online rates from 1 to 0.5, with the
+gateway's fallback before the first byte and without it; the curve is the AI-ModelNet paper's figure on dynamic nodes,
+in small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from bench import report
+from bench.chart import Curve, chart
+from bench.grid import a_grid
+from roles.node import serve
+from tests.conftest import free_port
+from tests.gateway.world import Running, World, a_model, a_signer
+
+MODEL = Path(__file__).parents[1] / "deploy" / "demo" / "models" / "emotion"
+NAME = "@acme/feel"
+ONLINE = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+TEXT = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["thank you, i love it"]}]}
+
+
+def node(port: int) -> None:
+    """A node process."""
+    serve([(MODEL, NAME)], port=port)
+
+
+@dataclass
+class Crowd:
+    """The nodes, some of them online."""
+
+    ports: list[int]
+    random: random.Random = field(default_factory=lambda: random.Random(11))
+    online: dict[int, multiprocessing.process.BaseProcess] = field(default_factory=dict)
+
+    def join(self, port: int) -> None:
+        """A node starts."""
+        context = multiprocessing.get_context("forkserver")
+        process = context.Process(target=node, args=(port,), daemon=True)
+        process.start()
+        self.online[port] = process
+
+    def leave(self, port: int) -> None:
+        """A node goes: politely, or in the middle of whatever it does."""
+        process = self.online.pop(port)
+        assert process.pid is not None
+        os.kill(process.pid, self.random.choice((signal.SIGKILL, signal.SIGTERM)))
+
+    def reach(self, count: int) -> None:
+        """So many online, and every one of them listening."""
+        while len(self.online) > count:
+            self.leave(self.random.choice(sorted(self.online)))
+        for port in self.random.sample(
+            [port for port in self.ports if port not in self.online], count - len(self.online)
+        ):
+            self.join(port)
+        for port in self.online:
+            wait_for(port)
+
+    def turn_over(self) -> None:
+        """One of the others joins; when it listens, one leaves."""
+        absent = [port for port in self.ports if port not in self.online]
+        if not absent:
+            return
+        leaving = self.random.choice(sorted(self.online))
+        joining = self.random.choice(absent)
+        self.join(joining)
+        wait_for(joining)
+        self.leave(leaving)
+
+
+def wait_for(port: int) -> None:
+    """Until a node answers there."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/v2/health/ready", timeout=1).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.05)
+    raise RuntimeError(f"no node listens on {port}")
+
+
+async def load(gateway: Running, key: str, seconds: float, rate: float) -> dict[str, float]:
+    """Calls at a steady rate, each sent on time whether or not the last has come back."""
+    took: list[float] = []
+    failed: dict[int, int] = {}
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=20, headers={"Authorization": f"Bearer {key}"}) as http:
+
+        async def one() -> None:
+            began = time.perf_counter()
+            answer = await http.post(f"/v2/models/{NAME}/infer", json=TEXT)
+            if answer.status_code == 200:
+                took.append(time.perf_counter() - began)
+            else:
+                failed[answer.status_code] = failed.get(answer.status_code, 0) + 1
+
+        calls = []
+        for number in range(int(seconds * rate)):
+            calls.append(asyncio.create_task(one()))
+            await asyncio.sleep(1 / rate)
+            del number
+        await asyncio.gather(*calls)
+    total = len(took) + sum(failed.values())
+    took.sort()
+    return {
+        "calls": total,
+        "success": round(len(took) / total, 4),
+        "p50_ms": round(1000 * took[len(took) // 2], 1),
+        "p95_ms": round(1000 * took[len(took) * 19 // 20], 1),
+        **{f"failed_{status}": count for status, count in failed.items()},
+    }
+
+
+async def churn(crowd: Crowd, stop: asyncio.Event) -> int:
+    """Turns one node over a second; how many times."""
+    turns = 0
+    while not stop.is_set():
+        await asyncio.to_thread(crowd.turn_over)
+        turns += 1
+        await asyncio.sleep(1)
+    return turns
+
+
+async def measure(world: World, crowd: Crowd, seconds: float, rate: float) -> list[dict[str, float]]:
+    """A row for each online rate."""
+    with_fallback = world.gateway("falls-back", connect_seconds=0.5)
+    without = world.gateway("once", attempts=1, connect_seconds=0.5)
+    rows = []
+    for share in ONLINE:
+        row: dict[str, float] = {"online": share}
+        for label, gateway in (("", with_fallback), ("once_", without)):
+            consumer = a_signer(f"churn {share} {label}")
+            world.deposit(consumer.address, 10**12)
+            crowd.reach(round(share * len(crowd.ports)))
+            stop = asyncio.Event()
+            turning = asyncio.create_task(churn(crowd, stop))
+            found = await load(gateway, gateway.key(consumer), seconds, rate)
+            stop.set()
+            row[f"{label}turnovers"] = await turning
+            receipts = len(world.receipts_of(consumer.address))
+            assert found["calls"] * found["success"] - receipts < 0.5, "every answered call has its receipt"
+            row |= {f"{label}{name}": value for name, value in found.items()}
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--rate", type=float, default=20, help="calls a second")
+    given = parser.parse_args()
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["bench.churn"])
+    crowd = Crowd([free_port() for _ in range(given.nodes)])
+    try:
+        with a_grid() as world:
+            subject = world.publish(a_model(NAME, protocol="oip/2"))
+            for number, port in enumerate(crowd.ports):
+                world.serve(subject, f"http://127.0.0.1:{port}", provider=a_signer(f"node {number}"), tier="edge")
+            rows = asyncio.run(measure(world, crowd, given.seconds, given.rate))
+    finally:
+        for process in crowd.online.values():
+            process.kill()
+    facts = {"nodes": given.nodes, "calls_a_second": given.rate, "seconds": given.seconds, "rates": rows}
+    report.save("churn", facts)
+    curves = [
+        Curve("with fallback before the first byte", [(row["online"], row["success"]) for row in rows]),
+        Curve("one attempt only", [(row["online"], row["once_success"]) for row in rows]),
+    ]
+    said = f"{given.nodes} nodes, one replaced every second"
+    (report.RESULTS / "churn.svg").write_text(
+        chart("Success rate under churn", said, "share of nodes online", "calls answered", curves)
+    )
+
+
+if __name__ == "__main__":
+    main()

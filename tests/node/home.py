@@ -1,0 +1,22 @@
+"""A home node as a process: MODEL NAME GATEWAY SECRET. It listens on its loopback and opens a tunnel."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ledger.core.typed_data import Domain, Signer
+from roles.node import serve
+from roles.node.server import Gateway
+from roles.node.tunnel import Identity
+
+
+def main() -> None:
+    model, name, gateway, secret = sys.argv[1:5]
+    identity = Identity(Signer(bytes.fromhex(secret)), Domain(), 0, "home")
+    knocking = Gateway(gateway, identity, lambda url: print("reached at", url, flush=True))
+    serve([(Path(model), name)], gateway=knocking)
+
+
+if __name__ == "__main__":
+    main()
