@@ -26,11 +26,9 @@ quick = settings(max_examples=60, deadline=None, database=None, derandomize=True
 def a_receipt(seq: int = 7) -> Receipt:
     """A receipt with a different value in every field."""
     one, two, three, four, five = (keccak256(bytes((number,))) for number in range(5))
-    return Receipt(
-        *(one, two, 3, ALICE.address, seq, Address(b"\x0c" * 20), three, 42),
-        *(1, 120, 40, 300, 4_000, 5),
-        *(10, 1_472, 1_462, EndReason.client_abort, 1_700_000_000_000, four, five),
-    )
+    where = (one, two, 3, ALICE.address, seq, Address(b"\x0c" * 20), three, 42)
+    end = EndReason.client_abort
+    return Receipt(*where, 1, 120, 40, 300, 4_000, 5, 10, 1_472, 1_462, end, 1_700_000_000_000, four, five)
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, 1.0, True, "1", None])

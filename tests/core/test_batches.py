@@ -1,0 +1,321 @@
+"""A batch file holds all that is needed to recompute it, and every lie in it is named."""
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.core import audits, batches, closing, pricing, receipts, sumtree
+from ledger.core.batches import BatchFile, Opening
+from ledger.core.bids import Line, Role, Terms, encode, ordered, terms_id
+from ledger.core.closing import Closed, Writer
+from ledger.core.cumulatives import NOTHING, Cumulatives
+from ledger.core.errors import Conflict, Rejected, Unavailable
+from ledger.core.headers import Range
+from ledger.core.ids import ZERO_DIGEST, Address, Digest, call_id
+from ledger.core.meters import Units
+from ledger.core.receipts import EndReason, Receipt, struct_hash
+from ledger.core.shares import of_receipt
+from ledger.core.typed_data import Domain, Signer, signing_digest
+
+DOMAIN = Domain(31337, Address(b"\x42" * 20))
+GATEWAYS = sorted((Signer(b"\x01" * 32), Signer(b"\x02" * 32)), key=lambda signer: signer.address)
+CONSUMERS = {Address(bytes((number,)) * 20): number for number in (1, 2, 3)}
+PAYEES = {Address(bytes((number,)) * 20): number - 9 for number in range(11, 17)}
+OPERATOR, TREASURY, WEAVER = (Address(bytes((number,)) * 20) for number in (14, 15, 16))
+
+
+def some_terms(number: int) -> Terms:
+    """A model's terms; number 0 is a workflow's, with a weaver."""
+    maker, compute = (Address(bytes((at,)) * 20) for at in (11 + number % 2, 13))
+    lines = [
+        Line(maker, Role.maker, 100_000),
+        Line(compute, Role.compute, 0, (100 + number, 10**7, 4 * 10**7, 0, 0, 0)),
+        Line(OPERATOR, Role.gateway, 10_000),
+        Line(TREASURY, Role.protocol, 20_000),
+    ]
+    return Terms(
+        Digest(bytes((number,)) * 32), ordered([*lines, *([] if number else [Line(WEAVER, Role.weaver, 50_000)])])
+    )
+
+
+TERMS = {terms_id(encode(terms)): terms for terms in map(some_terms, range(4))}
+BODIES = {name: encode(terms) for name, terms in TERMS.items()}
+NAMES = list(TERMS)
+
+
+def a_receipt(
+    seq: int, gateway: Signer, name: Digest, units: Units, passed: int = 0, parent: Digest = ZERO_DIGEST
+) -> Receipt:
+    """A receipt that costs what its terms say."""
+    due = pricing.price(TERMS[name], units, passed)
+    consumer = list(CONSUMERS)[seq % 3]
+    identity = (call_id(consumer, gateway.address + bytes((seq >> 8, seq & 255))), ZERO_DIGEST, 1, gateway.address, seq)
+    cost = (passed, due.price, due.charge, EndReason.normal, 1_000)
+    return Receipt(*identity, consumer, name, 0, *units, *cost)
+
+
+@dataclass
+class Lane:
+    """A lane as its batches know it."""
+
+    previous: BatchFile | None = None
+    next_seq: tuple[int, int] = (1, 1)
+
+    def close(self, counts: Sequence[int], chunk: int = 64) -> tuple[Closed, bytes]:
+        """A batch with so many receipts of each gateway."""
+        rows: list[tuple[Receipt, Signer]] = []
+        ranges = []
+        for signer, first, count in zip(GATEWAYS, self.next_seq, counts, strict=True):
+            for seq in range(first, first + count):
+                units = Units(1, seq % 97, seq % 31)
+                if seq % 10 == 0 and seq > first:  # the root of the workflow whose sub-call came just before
+                    passed, place = rows[-1][0].price, len(rows) - 1
+                    root = a_receipt(seq, signer, NAMES[0], units, passed)
+                    rows[place] = (replace(rows[place][0], parent=root.call_id), signer)
+                else:
+                    root = a_receipt(seq, signer, NAMES[seq % 4], units)
+                rows.append((root, signer))
+            ranges += [Range(signer.address, first, count)] if count else []
+        return self.write([row for row, _ in rows], [signer for _, signer in rows], tuple(ranges), chunk)
+
+    def write(
+        self, rows: list[Receipt], signers: list[Signer], ranges: tuple[Range, ...], chunk: int = 64
+    ) -> tuple[Closed, bytes]:
+        """Close a batch over these receipts, chunk by chunk, and move on."""
+        before = self.previous
+        opening = Opening(
+            domain=DOMAIN,
+            lane=1,
+            number=before.opening.number + 1 if before else 1,
+            epoch=0,
+            first_call=before.opening.first_call + before.opening.calls if before else 0,
+            prev=before.header.hash if before else ZERO_DIGEST,
+            book_root=ZERO_DIGEST,
+            ranges=ranges,
+        )
+        sink = io.BytesIO()
+        old = (before.payouts, before.debits) if before else (NOTHING, NOTHING)
+        writer = Writer(sink, opening, *old, PAYEES, CONSUMERS)
+        records, signatures = receipts.pack_all(rows), _signatures(rows, signers)
+        for begin in range(0, len(rows), chunk):
+            writer.add(records[begin : begin + chunk], signatures[begin : begin + chunk], BODIES)
+        closed = writer.close()
+        self.previous = batches.read(sink.getvalue())
+        ends = {row.gateway: row.last + 1 for row in ranges}
+        one, two = (ends.get(s.address, at) for s, at in zip(GATEWAYS, self.next_seq, strict=True))
+        self.next_seq = (one, two)
+        return closed, sink.getvalue()
+
+
+def _signatures(rows: list[Receipt], signers: list[Signer]) -> "np.typing.NDArray[np.uint8]":
+    signed = (s.sign(signing_digest(DOMAIN, struct_hash(row))) for row, s in zip(rows, signers, strict=True))
+    return np.frombuffer(b"".join(signed), np.uint8).reshape(-1, 65)
+
+
+@settings(max_examples=12, deadline=None, database=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 80), st.integers(0, 140)), min_size=1, max_size=3), st.sampled_from([64, 192]))
+def test_batches_follow_each_other_and_are_what_the_plain_pages_say(sizes: list[tuple[int, int]], chunk: int) -> None:
+    lane, earned, debited = Lane(), Counter[Address](), Counter[Address]()
+    for counts in sizes:
+        previous = lane.previous
+        closed, body = lane.close(counts, chunk)
+        file = batches.read(body)
+        assert file.header == closed.header
+        assert closed.header.data_ref == hashlib.sha256(body).digest()
+        assert str(audits.verify(file, previous, closed.header)).startswith("ok: ")
+        lines: Counter[tuple[int, int]] = Counter()
+        leaves = []
+        for place, receipt in enumerate(receipts.unpack_all(file.signed["receipt"])):
+            leaves.append(sumtree.receipt_leaf(struct_hash(receipt), receipt.charge))
+            debited[receipt.consumer] += receipt.charge
+            lines[CONSUMERS[receipt.consumer] | 1 << 31, place // 64] += receipt.charge
+            terms = TERMS[receipt.terms]
+            for (payee, _), amount in zip(pricing.payees(terms), of_receipt(receipt, terms), strict=True):
+                earned[payee] += amount
+                lines[PAYEES[payee], place // 64] += amount
+        rows = [sumtree.line_leaf(party, run, amount) for (party, run), amount in sorted(lines.items()) if amount]
+        assert closed.header.receipts_root == sumtree.Tree.build(leaves).root
+        assert closed.header.lines_root == sumtree.Tree.build(rows).root
+        assert closed.header.payout_root == _plain_tree(1, PAYEES, earned).root
+        assert closed.header.debit_root == _plain_tree(2, CONSUMERS, debited).root
+        assert sumtree.amount(closed.header.lines_root) == 2 * closed.charged
+        assert closed.payouts.total == closed.debits.total == sum(earned.values())
+        for index, word in closed.payout_changes.items():
+            assert closed.payouts.tree(1).leaf(index) == word
+
+
+def _plain_tree(tag: int, indexes: dict[Address, int], amounts: Counter[Address]) -> sumtree.Tree:
+    paid = {index: amounts[who] for who, index in indexes.items() if amounts[who]}
+    who = {index: account for account, index in indexes.items()}
+    leaves = [
+        sumtree.leaf(tag, index, who[index], paid[index]) if index in paid else sumtree.ZERO
+        for index in range(max(paid, default=-1) + 1)
+    ]
+    return sumtree.Tree.build(leaves)
+
+
+@pytest.fixture(scope="module")
+def two() -> tuple[BatchFile, bytes, Closed]:
+    """A first batch, and the bytes of the second one."""
+    lane = Lane()
+    lane.close((20, 60))
+    first = lane.previous
+    assert first is not None
+    closed, body = lane.close((30, 100))
+    return first, body, closed
+
+
+RECORDS = batches.HEAD.size + 2 * 32
+PAID = 301 - 32 - 32 - 8 - 1 - 8  # where a record's charge begins
+
+
+def _flip(at: int, bit: int = 1) -> Callable[[bytearray], None]:
+    def lie(body: bytearray) -> None:
+        body[at] ^= bit
+
+    return lie
+
+
+def _receipt_byte(place: int, offset: int) -> Callable[[bytearray], None]:
+    return _flip(RECORDS + 366 * place + offset)
+
+
+LIES: list[tuple[str, str, Callable[[bytearray], None]]] = [
+    ("another chain", "chain", _flip(11)),
+    ("another number", "chain", _flip(43)),
+    ("another predecessor", "chain", _flip(72 + 3)),
+    ("a digest changed", "signature", _receipt_byte(5, 301 - 1)),
+    ("a signature changed", "signature", _receipt_byte(7, 301 + 5)),
+    ("a charge changed", "signature", _receipt_byte(9, PAID + 7)),
+    ("a receipt moved", "place", _receipt_byte(9, 32 + 32 + 4 + 20 + 7)),
+    ("the receipts root", "receipts root", _flip(-97)),
+    ("the payout root", "payout root", _flip(-65)),
+    ("the debit root", "debit root", _flip(-33)),
+    ("the lines root", "lines root", _flip(-1)),
+]
+
+
+@pytest.mark.parametrize(("name", "difference", "lie"), LIES, ids=[name for name, _, _ in LIES])
+def test_a_lie_in_the_file_is_named(
+    two: tuple[BatchFile, bytes, Closed], name: str, difference: str, lie: Callable[[bytearray], None]
+) -> None:
+    first, body, closed = two
+    forged = bytearray(body)
+    lie(forged)
+    verdict = audits.verify(batches.read(bytes(forged)), first)
+    assert not verdict.ok
+    assert verdict.difference == difference, str(verdict)
+    committed = audits.verify(batches.read(bytes(forged)), first, closed.header)
+    assert (committed.ok, committed.difference) == (False, "header")
+
+
+def test_any_byte_changed_is_another_file(two: tuple[BatchFile, bytes, Closed]) -> None:
+    first, body, closed = two
+    for at in range(0, len(body), 1_009):
+        forged = bytearray(body)
+        forged[at] ^= 0x10
+        try:
+            file = batches.read(bytes(forged))
+        except Rejected:
+            continue
+        assert not audits.verify(file, first, closed.header).ok
+        assert not audits.verify(file, first).ok, f"byte {at}"
+
+
+def test_a_cut_or_continued_file_is_refused(two: tuple[BatchFile, bytes, Closed]) -> None:
+    _, body, _ = two
+    for cut in [*range(0, 200, 7), *range(200, len(body), 4_001), len(body) - 1]:
+        with pytest.raises(Rejected):
+            batches.read(body[:cut])
+    with pytest.raises(Rejected, match="follow the end"):
+        batches.read(body + b"\0")
+
+
+def resigned(file: BatchFile, changed: dict[int, Receipt]) -> bytes:
+    """The same batch with some receipts replaced, signed again by their gateways: an operator's lie, not a thief's."""
+    rows = receipts.unpack_all(file.signed["receipt"])
+    for place, receipt in changed.items():
+        rows[place] = receipt
+    by = {signer.address: signer for signer in GATEWAYS}
+    sink = io.BytesIO()
+    batches.write_head(sink, file.opening)
+    batches.write_receipts(sink, receipts.pack_all(rows), _signatures(rows, [by[row.gateway] for row in rows]))
+    batches.write_tail(sink, file.terms, file.payouts, file.debits, file.roots)
+    return sink.getvalue()
+
+
+def test_an_operator_that_signs_a_wrong_price_is_found(two: tuple[BatchFile, bytes, Closed]) -> None:
+    first, body, _ = two
+    file = batches.read(body)
+    rows = receipts.unpack_all(file.signed["receipt"])
+    place = next(i for i, row in enumerate(rows) if row.parent == ZERO_DIGEST and not row.passed)
+    dear = replace(rows[place], price=rows[place].price + 1, charge=rows[place].charge + 1)
+    verdict = audits.verify(batches.read(resigned(file, {place: dear})), first)
+    assert (verdict.ok, verdict.difference) == (False, "price")
+    assert f"receipt {dear.seq} says price {dear.price}" in verdict.found
+    cheap = next(i for i, row in enumerate(rows) if row.passed)
+    root = replace(rows[cheap], passed=rows[cheap].passed + 5)
+    verdict = audits.verify(batches.read(resigned(file, {cheap: root})), first)
+    assert (verdict.ok, verdict.difference) == (False, "passed")
+
+
+def test_a_payee_short_changed_and_a_debit_raised_are_named(two: tuple[BatchFile, bytes, Closed]) -> None:
+    first, body, _ = two
+    file = batches.read(body)
+    rows = file.payouts.rows()
+    index, payee, amount = rows[1]
+    short = Cumulatives.of([*rows[:1], (index, payee, amount - 1), *rows[2:]])
+    verdict = audits.verify(replace(file, payouts=short), first)
+    assert (verdict.difference, verdict.expected, verdict.found) == ("payouts", str(amount), str(amount - 1))
+    assert payee.hex() in verdict.where
+    more = Cumulatives.of([(i, who, total + (i == 2)) for i, who, total in file.debits.rows()])
+    assert audits.verify(replace(file, debits=more), first).difference == "debits"
+
+
+def test_a_batch_takes_its_receipts_in_place_and_all_of_them() -> None:
+    signer = GATEWAYS[0]
+    rows = [a_receipt(seq, signer, NAMES[1], Units(1)) for seq in range(1, 11)]
+    with pytest.raises(Rejected, match="are missing"):
+        Lane().write(rows[:9], [signer] * 9, (Range(signer.address, 1, 10),))
+    with pytest.raises(Rejected, match="more than the journals say"):
+        Lane().write(rows, [signer] * 10, (Range(signer.address, 1, 9),))
+    with pytest.raises(Rejected, match="is expected here"):
+        Lane().write([*rows[:4], rows[5], rows[4], *rows[6:]], [signer] * 10, (Range(signer.address, 1, 10),))
+    with pytest.raises(Rejected, match="within a run"):
+        Lane().write(rows, [signer] * 10, (Range(signer.address, 1, 10),), chunk=7)
+
+
+def test_who_has_no_index_yet_delays_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    signer = GATEWAYS[0]
+    rows = [a_receipt(1, signer, NAMES[1], Units(1))]
+    monkeypatch.delitem(PAYEES, OPERATOR)
+    with pytest.raises(Unavailable, match=r"payee .* has no index yet"):
+        Lane().write(rows, [signer], (Range(signer.address, 1, 1),))
+
+
+def test_an_index_belongs_to_one_account() -> None:
+    rows = Cumulatives.of([(3, Address(b"\x01" * 20), 5)])
+    assert rows.plus({3: (Address(b"\x01" * 20), 2), 1: (Address(b"\x02" * 20), 1)}).rows() == [
+        (1, Address(b"\x02" * 20), 1),
+        (3, Address(b"\x01" * 20), 7),
+    ]
+    with pytest.raises(Conflict):
+        rows.plus({3: (Address(b"\x09" * 20), 2)})
+    with pytest.raises(Rejected):
+        rows.plus({3: (Address(b"\x01" * 20), 2**63 - 1)})
+
+
+def test_an_empty_batch_commits_to_nothing_new() -> None:
+    lane = Lane()
+    closed, body = lane.close((0, 0))
+    assert closed.header.calls == 0
+    assert closed.header.receipts_root == closed.header.payout_root == ZERO_DIGEST
+    assert audits.verify(batches.read(body), None, closed.header).ok
+    assert closing.RUN == 64
