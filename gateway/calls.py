@@ -7,7 +7,7 @@ while the consumer has not seen a byte.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -46,9 +46,13 @@ class PassedOn(Exception):
         self.kept = Kept(reply.status, [(b"content-type", b"application/json")], told)
 
 
+Settle = Callable[[Candidate, Units, EndReason, int, Digest], Awaitable[tuple[Signed, ...]]]
+"""Charges what a stream used: by whom, units, how and when it ended, and the digest of what was said."""
+
+
 @dataclass(slots=True)
 class Call:
-    """An admitted call of one model."""
+    """An admitted call of one model. A workflow's sub-call holds nothing itself: `settle` charges it with the rest."""
 
     ask: Ask
     entry: ModelEntry
@@ -59,6 +63,7 @@ class Call:
     keyed: bool = False
     told: Headers = field(default_factory=list)
     """Headers the answer is to carry beside its own."""
+    settle: Settle | None = None
 
     async def hold_for(self, gateway: Gateway, candidate: Candidate) -> Hold:
         """Hold what this candidate may cost at most. A dearer one than before needs a larger hold."""
@@ -240,14 +245,15 @@ def exhausted(call: Call, last: TollwayError | None) -> Refusal:
     )
 
 
-def receipt_headers(signed: Signed) -> Headers:
-    """What an answer says of its receipt."""
-    receipt = signed.receipt
+def receipt_headers(*signed: Signed) -> Headers:
+    """What an answer says of its receipt: the last one, a workflow's root. The charge is all that the consumer pays."""
+    receipt = signed[-1].receipt
+    charge = sum(one.receipt.charge for one in signed)
     return [
         (b"tollway-receipt", to_hex(receipt.call_id).encode()),
-        (b"tollway-charge", str(receipt.charge).encode()),
+        (b"tollway-charge", str(charge).encode()),
         (b"tollway-seq", b"%b-%d" % (to_hex(receipt.gateway).encode(), receipt.seq)),
-        (b"tollway-signature", to_hex(signed.signature).encode()),
+        (b"tollway-signature", to_hex(signed[-1].signature).encode()),
     ]
 
 

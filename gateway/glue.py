@@ -60,8 +60,9 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Glue:
-    """A compiled module and the shapes of its exports."""
+    """A compiled module, what it is called by, and the shapes of its exports."""
 
+    digest: bytes
     module: Module
     shapes: Mapping[str, str]
 
@@ -76,29 +77,37 @@ class Workshop:
 
     def load(self, body: bytes) -> Glue:
         """The compiled glue of these bytes. Rejected when it is none, is too large, or wants what there is not."""
-        digest = hashlib.sha256(body).digest()
-        module = self._modules.get(digest)
-        if module is None:
-            module = self._compiled(body)
-            self._modules[digest] = module
-            while len(self._modules) > self._kept:
-                self._modules.popitem(last=False)
-        return module
+        found = self.find(hashlib.sha256(body).digest())
+        if found is not None:
+            return found
+        glue = self._compiled(body)
+        self._modules[glue.digest] = glue
+        while len(self._modules) > self._kept:
+            self._modules.popitem(last=False)
+        return glue
 
-    def check(self, body: bytes, exports: frozenset[str] = frozenset()) -> None:
-        """Rejected unless the module can be glue and has these exports of the right shape."""
-        shapes = self.load(body).shapes
+    def find(self, digest: bytes) -> Glue | None:
+        """Glue loaded before and still kept."""
+        found = self._modules.get(digest)
+        if found is not None:
+            self._modules.move_to_end(digest)
+        return found
+
+    @staticmethod
+    def check(glue: Glue, exports: frozenset[str] = frozenset()) -> None:
+        """Rejected unless the module has these exports, and those every glue has, of the right shape."""
+        shapes = glue.shapes
         wanted = {"memory": "memory", "alloc": "(i32) -> (i32)"} | dict.fromkeys(exports, "(i32, i32) -> (i64)")
         for name, shape in wanted.items():
             if shapes.get(name) != shape:
                 raise Rejected(f"glue must export {name!r} as {shape}, not {shapes.get(name)}", export=name)
 
-    def run(self, body: bytes, export: str, given: Json, fuel: int) -> Ran:
+    def run(self, glue: Glue, export: str, given: Json, fuel: int) -> Ran:
         """Call one export with `given` and at most `fuel`. GlueError when it traps, fails, or answers no JSON."""
-        self.check(body, frozenset({export}))
+        self.check(glue, frozenset({export}))
         run = _Run(self._engine, min(fuel, MAX_FUEL))
         try:
-            return Ran(run.answer(self.load(body).module, export, given), run.burnt)
+            return Ran(run.answer(glue.module, export, given), run.burnt)
         except (Trap, WasmtimeError) as error:
             raise GlueError(_told(error), export=export, fuel=run.burnt) from error
 
@@ -115,7 +124,7 @@ class Workshop:
                     f"glue imports {wanted.module}.{wanted.name}; only tollway.fail(i32, i32) is given to it",
                     imports=f"{wanted.module}.{wanted.name}",
                 )
-        return Glue(module, {export.name: _shape(export) for export in module.exports})
+        return Glue(hashlib.sha256(body).digest(), module, {export.name: _shape(export) for export in module.exports})
 
 
 class _Run:

@@ -77,7 +77,7 @@ async def _served(
     payment: Payment | None = None
     if not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers)):
         if x402.HEADER not in headers:
-            raise _payable(gateway, ask, headers, now)
+            raise await _payable(gateway, ask, headers, now)
         payment = x402.read(gateway, headers[x402.HEADER], now)
         caller, identity, keyed = payment.caller, call_id(payment.payer, payment.key), True
     else:
@@ -92,7 +92,7 @@ async def _served(
     try:
         await _not_charged_before(gateway, identity, ask)
         if payment is not None:
-            await x402.take(gateway, payment, identity, _most_price(gateway, ask, headers, now))
+            await x402.take(gateway, payment, identity, await _most_price(gateway, ask, headers, now))
         told = [x402.settled(gateway, payment)] if payment is not None else []
         made, signed = await _make(gateway, caller, ask, headers, identity, told, receive, send, now)
         charged = bool(signed)
@@ -116,34 +116,33 @@ async def _make(
     now: int,
 ) -> tuple[Kept, tuple[Signed, ...]]:
     """Make the call. `told` are headers the answer is to carry beside its own; None: it need not be kept either."""
-    keyed = told is not None
     entry = gateway.catalog.find(ask.model)
     wishes = calls.wishes_of(headers)
     if isinstance(entry, CapsuleEntry):
-        return await workflows.serve(gateway, caller, ask, entry, identity, wishes, keyed, receive, send, now)
+        return await workflows.serve(gateway, caller, ask, entry, identity, wishes, told, receive, send, now)
     call = calls.open_call(gateway, caller, ask, entry, identity, wishes, now)
-    call.keyed = keyed
+    call.keyed = told is not None
     call.told = told or []
     if ask.stream:
         return await streams.stream(gateway, call, receive, send)
     return await calls.plain(gateway, call)
 
 
-def _most_price(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> int:
+async def _most_price(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> int:
     """The most this request may cost, whoever serves it."""
     entry = gateway.catalog.find(ask.model)
     if isinstance(entry, CapsuleEntry):
-        return workflows.most_price(gateway, entry, ask, now)
+        return await workflows.most_price(gateway, entry, ask, calls.wishes_of(headers))
     most = calls.most_of(gateway, ask, entry)
     return max(c.tariff.price(most)[0] for c in routing.eligible(entry, calls.wishes_of(headers), most, now))
 
 
-def _payable(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> Refusal:
+async def _payable(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> Refusal:
     """What an unpaid request is told."""
     host = headers.get(b"host", b"").decode("latin-1")
     url = (gateway.settings.public_url or f"http://{host}") + ask.upstream_path(ask.model)
     why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
-    return x402.required(gateway, url, _most_price(gateway, ask, headers, now), why)
+    return x402.required(gateway, url, await _most_price(gateway, ask, headers, now), why)
 
 
 def check_open(gateway: Gateway) -> None:

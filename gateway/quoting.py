@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway import routing, workflows
+from gateway import planning, routing
 from gateway.catalog import CapsuleEntry, ModelEntry
 from gateway.deps import Gateway
 from gateway.errors import Refusal
+from gateway.planning import Plan
 from gateway.pricing import Tariff
-from gateway.protocols import CHAT, Ask
 from gateway.routing import Wishes
 from ledger.core import documents, meters, pricing
 from ledger.core.atoms import parse
@@ -24,7 +24,7 @@ LASTS_SECONDS = 60
 FIELDS = frozenset(("model", "meters", "max_price", "tiers", "realm"))
 
 
-def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[str, Any]:
+async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[str, Any]:
     """Answer {"model", "meters"?, "max_price"?, "tiers"?, "realm"?} with a signed quote of the route drawn for it."""
     unknown = sorted(wanted.keys() - FIELDS)
     if unknown:
@@ -40,7 +40,9 @@ def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[str, An
     entry = gateway.catalog.find(name)
     wishes = Wishes(limit, realm, frozenset(tiers))
     if isinstance(entry, CapsuleEntry):
-        parts = _workflow(gateway, entry, units, now)
+        await planning.fetch_glue(gateway, entry)
+        plan = planning.plan(gateway, entry, None, 0, wishes, known=False)
+        parts = _workflow(gateway, plan, units)
     else:
         parts = _model(gateway, entry, units, wishes, now)
     return _signed(gateway, entry, parts, now)
@@ -56,34 +58,32 @@ def _model(gateway: Gateway, entry: ModelEntry, units: Units, wishes: Wishes, no
     return {"price": str(price), "hold": str(price), "lines": lines(gateway, drawn.tariff, units, 0), "subs": []}
 
 
-def _workflow(gateway: Gateway, entry: CapsuleEntry, units: Units, now: int) -> dict[str, Any]:
-    """Every node at the given meters: the most a run with those would cost."""
-    if entry.tariff is None:
-        raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
+def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
+    """Every node that runs when nothing fails, at the given meters, each by the best provider for them."""
+    stand_ins = {node.fallback for node in plan.entry.capsule.nodes.values()}
     subs = []
-    for node in entry.capsule.nodes.values():
-        if not node.paid:
+    for step in plan.steps.values():
+        node = step.node
+        if not node.paid or node.id in stand_ins:
             continue
-        found = workflows.entry_of(gateway, node)
-        if isinstance(found, CapsuleEntry):
-            part = _workflow(gateway, found, units, now)
-            subs.append({"node": node.id, "subject": cid(found.id), **{k: part[k] for k in ("price", "lines", "subs")}})
+        if step.plan is not None:
+            part = _workflow(gateway, step.plan, units)
+            found = {"node": node.id, "subject": cid(step.plan.entry.id)}
+            subs.append({**found, **{name: part[name] for name in ("price", "lines", "subs")}})
             continue
-        best = min(routing.eligible(found, Wishes(), units, now, inner=True), key=lambda c: c.inner.price(units)[0])
+        best = min(step.candidates, key=lambda one: (one.inner.price(units)[0], one.provider))
         price, _ = best.inner.price(units)
-        row = {"node": node.id, "subject": cid(found.id), "provider": to_hex(best.provider), "price": str(price)}
+        row = {"node": node.id, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}
         subs.append({**row, "lines": lines(gateway, best.inner, units, 0), "subs": []})
     passed = sum(int(sub["price"]) for sub in subs)
-    price, _ = entry.tariff.price(units, passed)
-    caps, most = workflows.plan(gateway, entry, Ask(CHAT, entry.name, b""), now, 0)
-    hold, _ = entry.tariff.price(most, sum(caps.values()))
-    own = lines(gateway, entry.tariff, units, passed)
+    price, _ = plan.tariff.price(units, passed)
+    own = lines(gateway, plan.tariff, units, passed)
     own += [
         {"id": f"sub:{n}:{s['node']}", "party": "(pass-through)", "role": "sub", "ratio_ppm": 0, "fixed": s["price"],
          "amount": s["price"]}
         for n, s in enumerate(subs)
     ]  # fmt: skip
-    return {"price": str(price), "hold": str(max(hold, price)), "lines": own, "subs": subs}
+    return {"price": str(price), "hold": str(max(plan.price, price)), "lines": own, "subs": subs}
 
 
 def lines(gateway: Gateway, tariff: Tariff, units: Units, passed: int) -> list[dict[str, Any]]:

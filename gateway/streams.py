@@ -133,7 +133,8 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
     last: TollwayError | None = None
     try:
         for number, candidate in enumerate(islice(call.route, gateway.settings.attempts)):
-            await call.hold_for(gateway, candidate)
+            if call.settle is None:
+                await call.hold_for(gateway, candidate)
             started = now_ms()
             candidate.health.begin()
             counted = gateway.tokenizers.of(candidate.subject) is not None
@@ -254,32 +255,34 @@ class _Streaming:
         ms = took if noted is None or noted.ms is None else max(0, min(noted.ms, took))
         fuel = max(0, noted.fuel) if noted else 0
         units = metering.capped(Units(1, inputs, outputs, ms, size, fuel), call.most)
-        hold = call.hold
-        assert hold is not None
-        draft = call.billing.draft(
-            self.candidate.tariff, units, end, now, call.ask.body, relay.digest, self.candidate.provider
-        )
         try:
+            if call.settle is not None:
+                return await call.settle(self.candidate, units, end, now, relay.digest), None
+            hold = call.hold
+            assert hold is not None
+            draft = call.billing.draft(
+                self.candidate.tariff, units, end, now, call.ask.body, relay.digest, self.candidate.provider
+            )
             return await charge(self.gateway.journal, hold, (draft,)), None
         except TollwayError as error:
             return (), error
 
     def _ending(self, head: bytes, signed: tuple[Signed, ...], failure: TollwayError | None) -> bytes:
         """The last bytes: usage and receipt, then `[DONE]`, or an error and none."""
-        note = self._note(signed[-1]) if signed else None
+        note = self._note(*signed) if signed else None
         comment = b": tollway-receipt " + orjson.dumps(note) + b"\n\n" if note else b""
         if failure is not None:
             return head + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
         return head + self.relay.last(note) + comment + DONE
 
     @staticmethod
-    def _note(signed: Signed) -> dict[str, str]:
-        receipt = signed.receipt
+    def _note(*signed: Signed) -> dict[str, str]:
+        receipt = signed[-1].receipt
         return {
             "receipt": to_hex(receipt.call_id),
-            "charge": str(receipt.charge),
+            "charge": str(sum(one.receipt.charge for one in signed)),
             "seq": f"{to_hex(receipt.gateway)}-{receipt.seq}",
-            "signature": to_hex(signed.signature),
+            "signature": to_hex(signed[-1].signature),
         }
 
     async def _out(self, send: Send, body: bytes, more: bool = True) -> None:

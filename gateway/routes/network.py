@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from gateway.clock import now_ms
 from gateway.deps import Gateway
 from gateway.discovery import discover
 from gateway.errors import Refusal
+from gateway.glue import MAX_MODULE_BYTES
 from gateway.routes.common import Here, domain_fields
 from gateway.upstream import target
 from ledger.core import documents as canon
@@ -29,22 +31,38 @@ MAX_DOCUMENT_BYTES = 256 * 1024
 
 async def document_of(request: Request) -> Document:
     """The request's body as a document: no floats, no duplicate keys, not too large."""
+    return canon.parse(await body_of(request, MAX_DOCUMENT_BYTES))
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The request's body, refused when it is longer than `most` bytes."""
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_DOCUMENT_BYTES:
-            raise Refusal(413, "body_too_large", f"a document has at most {MAX_DOCUMENT_BYTES} bytes")
-    return canon.parse(body)
+        if len(body) > most:
+            raise Refusal(413, "body_too_large", f"a document has at most {most} bytes")
+    return body
 
 
 @router.post("/documents", status_code=201)
 async def publish(request: Request, gateway: Here) -> dict[str, Any]:
-    """Publish a model document or a capsule. Its id is its content; publishing again changes nothing."""
+    """Publish a model document, a capsule, or a capsule's glue (application/wasm). Its id is its content; publishing
+    again changes nothing.
+    """
+    if request.headers.get("content-type", "") == "application/wasm":
+        return await _publish_glue(await body_of(request, MAX_MODULE_BYTES), gateway)
     document = await document_of(request)
     chain_id = gateway.domain.chain_id
     made = await gateway.db(lambda session: publishing.publish_document(session, document, chain_id, now_ms()))
     gateway.book_changed.set()
     return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
+
+
+async def _publish_glue(module: bytes, gateway: Gateway) -> dict[str, Any]:
+    glue = await asyncio.to_thread(gateway.workshop.load, module)
+    gateway.workshop.check(glue)
+    made = await gateway.db(lambda session: publishing.publish_glue(session, module, now_ms()))
+    return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
 
 
 @router.get("/documents/{document_id}")
@@ -53,7 +71,8 @@ async def show_document(document_id: str, gateway: Here) -> Response:
     found = await gateway.db(lambda session: documents.get(session, cid_digest(document_id)))
     if found is None:
         raise Refusal(404, "no_such_document", f"there is no document {document_id}")
-    return Response(found.body, media_type="application/json", headers={"cache-control": "public, immutable"})
+    kind = "application/wasm" if found.kind == "glue" else "application/json"
+    return Response(found.body, media_type=kind, headers={"cache-control": "public, immutable"})
 
 
 @router.post("/offers", status_code=201)
@@ -103,7 +122,7 @@ async def find(request: Request, gateway: Here) -> dict[str, Any]:
 async def quote(request: Request, gateway: Here) -> dict[str, Any]:
     """A signed quote: what a call of a model with these meters costs now, line by line."""
     wanted = await document_of(request)
-    return quoting.quote(gateway, wanted, now_ms())
+    return await quoting.quote(gateway, wanted, now_ms())
 
 
 @router.get("/lane")

@@ -7,6 +7,7 @@ bids; a deposit is a request, which the worker relays and the chain decides.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 
 from sqlalchemy import text
 from sqlmodel import Session
@@ -15,7 +16,7 @@ from ledger.core import capsules, models
 from ledger.core.bids import Role
 from ledger.core.documents import Document, canonical, digest, validate
 from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest, parse_did
+from ledger.core.ids import ZERO_ADDRESS, Address, Digest, parse_did
 from ledger.core.keccak import keccak256
 from ledger.core.models import Offer
 from ledger.core.typed_data import Domain
@@ -39,6 +40,13 @@ def publish_document(session: Session, document: Document, chain_id: int, now: i
         capsules.capsule(document)
     body, made = canonical(document), digest(document)
     documents.put(session, documents.Stored(made, kind, document["name"], party, body, now))
+    return made
+
+
+def publish_glue(session: Session, module: bytes, now: int) -> Digest:
+    """Store a checked WebAssembly module under the sha256 of its bytes. Capsules name it by that; it has no owner."""
+    made = Digest(sha256(module).digest())
+    documents.put(session, documents.Stored(made, "glue", "", ZERO_ADDRESS, module, now))
     return made
 
 

@@ -1,4 +1,4 @@
-"""Model documents and capsules, by the digest their CID carries."""
+"""Model documents, capsules and their glue, by the digest their CID carries."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from ledger.store.tables import DocumentRow
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document's canonical bytes, and what is looked up of it. Kind: model, capsule."""
+    """A document's canonical bytes, and what is looked up of it. Kind: model, capsule, glue."""
 
     id: Digest
     kind: str
@@ -35,8 +35,9 @@ def get(session: Session, document_id: Digest) -> Stored | None:
 
 
 def everything(session: Session) -> list[Stored]:
-    """All documents, oldest first: of two with one name, the later one has it."""
-    rows = session.exec(select(DocumentRow).order_by(col(DocumentRow.at), col(DocumentRow.id)))
+    """All models and capsules, oldest first: of two with one name, the later one has it."""
+    named = select(DocumentRow).where(col(DocumentRow.kind).in_(("model", "capsule")))
+    rows = session.exec(named.order_by(col(DocumentRow.at), col(DocumentRow.id)))
     return [_value(row) for row in rows]
 
 

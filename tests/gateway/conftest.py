@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from ledger.core.typed_data import Signer
 from tests.gateway.nodes import Node
+from tests.gateway.weaves import Loom
 from tests.gateway.world import Running, World, a_signer
 
 _numbers = itertools.count()
@@ -50,3 +51,12 @@ def gateway(world: World, node: Node) -> Running:
 def consumer() -> Signer:
     """A consumer nobody else is."""
     return a_signer(f"consumer {next(_numbers)}")
+
+
+@pytest.fixture
+def loom(world: World) -> Iterator[Loom]:
+    """A gateway to run workflows on, and a weaver whose bond stands for them."""
+    made = Loom(world, world.gateway())
+    made.bond()
+    yield made
+    made.stop()

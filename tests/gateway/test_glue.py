@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasmtime import wat2wasm
 
-from gateway.glue import MAX_FUEL, MAX_MODULE_BYTES, GlueError, Workshop
+from gateway.glue import MAX_FUEL, MAX_MODULE_BYTES, GlueError, Ran, Workshop
 from ledger.core.documents import Json
 from ledger.core.errors import Rejected
 
@@ -23,6 +23,11 @@ JSON = st.recursive(
 )
 
 
+def run(body: bytes, export: str, asked: Json, fuel: int) -> Ran:
+    """Load and run."""
+    return WORKSHOP.run(WORKSHOP.load(body), export, asked, fuel)
+
+
 def glue(body: str, memory: str = '(memory (export "memory") 1)', before: str = "") -> bytes:
     """A module whose export `go` has this body."""
     alloc = '(func (export "alloc") (param i32) (result i32) (i32.const 1024))'
@@ -32,7 +37,7 @@ def glue(body: str, memory: str = '(memory (export "memory") 1)', before: str = 
 
 def going(body: str, memory: str = '(memory (export "memory") 1)', before: str = "") -> Json:
     """What such a module answers to {}."""
-    return WORKSHOP.run(glue(body, memory, before), "go", {}, PLENTY).output
+    return run(glue(body, memory, before), "go", {}, PLENTY).output
 
 
 @settings(deadline=None, max_examples=60)
@@ -45,11 +50,11 @@ def test_vote_finds_the_commonest_and_of_equals_the_first(votes: list[Json], bes
     asked = {**beside, "votes": votes}
     if not spelled:
         with pytest.raises(GlueError, match="no one answered"):
-            WORKSHOP.run(WEAVE, "vote", asked, PLENTY)
+            run(WEAVE, "vote", asked, PLENTY)
         return
     winner, count = Counter(spelled).most_common(1)[0]
     expected = {"label": json.loads(winner), "votes": count, "of": len(spelled)}
-    assert WORKSHOP.run(WEAVE, "vote", asked, PLENTY).output == expected
+    assert run(WEAVE, "vote", asked, PLENTY).output == expected
 
 
 @settings(deadline=None, max_examples=40)
@@ -57,10 +62,10 @@ def test_vote_finds_the_commonest_and_of_equals_the_first(votes: list[Json], bes
 def test_first_is_the_first_that_is_not_null(answers: list[Json]) -> None:
     there = [answer for answer in answers if answer is not None]
     if there:
-        assert WORKSHOP.run(WEAVE, "first", {"of": answers}, PLENTY).output == there[0]
+        assert run(WEAVE, "first", {"of": answers}, PLENTY).output == there[0]
     else:
         with pytest.raises(GlueError, match="no one answered"):
-            WORKSHOP.run(WEAVE, "first", {"of": answers}, PLENTY)
+            run(WEAVE, "first", {"of": answers}, PLENTY)
 
 
 @settings(deadline=None, max_examples=40)
@@ -73,11 +78,11 @@ def test_the_prompt_says_what_was_found_and_then_what_was_said(
     asked = {"emotion": emotion, "passages": passages, "messages": messages}
     told = ("" if emotion is None else f"emotion: {emotion}") + (f"\nfact: {passages[0]}" if passages else "")
     system = {"role": "system", "content": told}
-    assert WORKSHOP.run(WEAVE, "prompt", asked, PLENTY).output == [system, *messages]
+    assert run(WEAVE, "prompt", asked, PLENTY).output == [system, *messages]
 
 
 def test_the_same_run_burns_the_same_fuel() -> None:
-    burnt = {Workshop().run(WEAVE, "vote", {"votes": ["a", "b", "a"]}, PLENTY).fuel for _ in range(3)}
+    burnt = {run(WEAVE, "vote", {"votes": ["a", "b", "a"]}, PLENTY).fuel for _ in range(3)}
     assert len(burnt) == 1
     assert 0 < burnt.pop() < 10_000
 
@@ -88,13 +93,13 @@ def test_the_same_run_burns_the_same_fuel() -> None:
 )
 def test_fuel_is_a_trap(body: str) -> None:
     with pytest.raises(GlueError, match="out of fuel") as caught:
-        WORKSHOP.run(glue(body), "go", {}, 5_000)
+        run(glue(body), "go", {}, 5_000)
     assert caught.value.facts["fuel"] == 5_000
 
 
 def test_nobody_gets_more_fuel_than_the_house_gives() -> None:
     with pytest.raises(GlueError, match="out of fuel") as caught:
-        WORKSHOP.run(glue("(loop $l (br $l)) (unreachable)"), "go", {}, 2**62)
+        run(glue("(loop $l (br $l)) (unreachable)"), "go", {}, 2**62)
     assert caught.value.facts["fuel"] == MAX_FUEL
 
 
@@ -163,7 +168,7 @@ def test_glue_says_why_it_failed_and_cannot_say_too_much() -> None:
 @pytest.mark.parametrize("export", ["nothing", "memory", "alloc"])
 def test_the_export_must_be_there_and_fit(export: str) -> None:
     with pytest.raises(Rejected, match="must export"):
-        WORKSHOP.run(WEAVE, export, {}, PLENTY)
+        run(WEAVE, export, {}, PLENTY)
 
 
 @pytest.mark.parametrize("body", [b"", b"\0asm", b"not wasm at all", b"\0asm\1\0\0\0" + bytes(MAX_MODULE_BYTES)])
@@ -177,4 +182,4 @@ def test_few_modules_are_kept_and_any_can_come_back() -> None:
     for _ in range(2):
         for number in range(4):
             body = f"(i32.store8 (i32.const 0) (i32.const {48 + number})) (i64.const 1)"
-            assert small.run(glue(body), "go", {}, PLENTY).output == number
+            assert small.run(small.load(glue(body)), "go", {}, PLENTY).output == number

@@ -1,0 +1,440 @@
+"""Workflows as the consumer meets them: what is answered, what it costs, who is paid, what a failure leaves behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from ledger.core.bids import Role, decode
+from ledger.core.ids import ZERO_DIGEST, Address, cid, did
+from ledger.core.pricing import payees, price
+from ledger.core.typed_data import Signer
+from ledger.store import terms
+from ledger.store.receipts import Signed
+from ledger.store.session import unit_of_work
+from tests.gateway.nodes import answering, dying, hanging, streaming
+from tests.gateway.weaves import LAST, Loom, echoing, glued, inferring, meeting, pinned
+from tests.gateway.world import MAKER, OPERATOR, PROVIDER, WEAVER, World, a_signer, events_of
+
+
+def earned(world: World, signed: list[Signed]) -> dict[tuple[Address, Role], int]:
+    """Who is paid by these receipts; each is checked to cost what its terms say."""
+    found: dict[tuple[Address, Role], int] = {}
+    with unit_of_work(world.engine) as session:
+        for one in signed:
+            body = terms.get(session, [one.receipt.terms])[one.receipt.terms]
+            due = price(decode(body), one.receipt.units, one.receipt.passed)
+            assert (due.price, due.charge) == (one.receipt.price, one.receipt.charge)
+            for who, amount in zip(payees(decode(body)), due.amounts, strict=True):
+                if amount:
+                    found[who] = found.get(who, 0) + amount
+    return found
+
+
+def tree(signed: list[Signed]) -> tuple[Signed, list[Signed]]:
+    """The root and its direct sub-calls, checked to hang together and to stand in one run of the journal."""
+    root = next(one for one in signed if one.receipt.parent == ZERO_DIGEST)
+    subs = [one for one in signed if one.receipt.parent == root.receipt.call_id]
+    assert root.receipt.passed == sum(one.receipt.price for one in subs)
+    assert root.receipt.price == sum(one.receipt.charge for one in signed)
+    seqs = sorted(one.receipt.seq for one in signed)
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+    assert root.receipt.seq == seqs[-1]
+    return root, subs
+
+
+def test_parallel_nodes_overlap_and_every_line_is_paid(loom: Loom, world: World, consumer: Signer) -> None:
+    asked: list[str] = []
+    feeling = loom.classifier("feeling", meeting(asked, 2, "angry"), ask="300")
+    topic = loom.classifier("topic", meeting(asked, 2, "parcel"), ask="200")
+    talk = loom.talker("talk", echoing("> "), ask={"call": "50", "output_token": "1000000"})
+    said = "{$nodes.feeling.output.label} about {$nodes.topic.output.label}"
+    loom.capsule(
+        pinned("feeling", feeling, {"text": LAST}),
+        pinned("topic", topic, {"text": LAST}),
+        pinned("reply", talk, {"messages": [{"role": "user", "content": said}]}),
+        output={"choices": "$nodes.reply.output.choices"},
+    )
+    key = loom.consumer(consumer)
+    response = loom.gateway.chat(key, "@wanda/flow", text="where is it?!")
+    assert response.status_code == 200, response.text
+    assert response.json()["choices"][0]["message"]["content"] == "> angry about parcel"
+    signed = world.receipts_of(consumer.address)
+    root, subs = tree(signed)
+    assert {one.receipt.price for one in subs} == {334, 223, 58}  # asks over 0.9, the maker's tenth included
+    assert response.headers["tollway-charge"] == str(root.receipt.price)
+    paid = earned(world, signed)
+    assert paid[PROVIDER.address, Role.compute] == 300 + 200 + 50 + 2
+    assert paid[WEAVER.address, Role.weaver] == -(-root.receipt.price // 10)
+    assert (OPERATOR.address, Role.protocol) in paid
+    assert [row["status"] for row in response.json()["tollway"]["nodes"]] == ["ok"] * 3
+
+
+def test_the_endpoint_streams_its_last_node(loom: Loom, world: World, consumer: Signer) -> None:
+    feeling = loom.classifier("feeling", inferring("angry"))
+    talk = loom.talker("talk", streaming(6, (9, 6), pause=0.1))
+    loom.capsule(
+        pinned("feeling", feeling, {"text": LAST}),
+        pinned("reply", talk, {"messages": "$.messages"}),
+        output={"choices": "$nodes.reply.output.choices"},
+    )
+    key = loom.consumer(consumer)
+    body = {"model": "@wanda/flow", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    body["stream_options"] = {"include_usage": True}
+    arrivals = []
+    with loom.gateway.http.stream(
+        "POST", "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}
+    ) as response:
+        text = ""
+        for chunk in response.iter_text():
+            arrivals.append(time.monotonic())
+            text += chunk
+    assert arrivals[-1] - arrivals[0] > 0.3, "tokens came as they were made"
+    events = events_of(text)
+    assert events[-1] == "[DONE]"
+    assert "".join(row["choices"][0]["delta"].get("content", "") for row in events[:-1] if row["choices"]) == (
+        "t0 t1 t2 t3 t4 t5 "
+    )
+    root, subs = tree(world.receipts_of(consumer.address))
+    assert len(subs) == 2
+    assert f'"charge":"{root.receipt.price}"' in text
+
+
+def test_an_output_of_glue_is_streamed_in_one_piece(loom: Loom, consumer: Signer) -> None:
+    models = [loom.classifier(f"m{n}", inferring(label)) for n, label in enumerate("aba")]
+    loom.capsule(
+        *(pinned(f"m{n}", model, {"text": LAST}) for n, model in enumerate(models)),
+        glued("vote", "vote", {"votes": [f"$nodes.m{n}.output.label" for n in range(3)]}),
+        output={"content": "$nodes.vote.output.label"},
+        **loom.glue(),
+    )
+    key = loom.consumer(consumer)
+    plain = loom.gateway.chat(key, "@wanda/flow")
+    assert plain.json()["choices"][0]["message"]["content"] == "a", plain.text
+    events = events_of(loom.gateway.chat(key, "@wanda/flow", stream=True).text)
+    assert events[0]["choices"][0]["delta"]["content"] == "a"
+    assert events[-1] == "[DONE]"
+
+
+def test_fuel_is_metered_on_the_root_and_paid_to_who_asks_for_it(loom: Loom, world: World, consumer: Signer) -> None:
+    model = loom.classifier("m", inferring("a"))
+    loom.capsule(
+        pinned("m", model, {"text": LAST}),
+        glued("vote", "vote", {"votes": ["$nodes.m.output.label"]}),
+        output={"content": "$nodes.vote.output.label"},
+        distribution={"weaver": {"ratio_ppm": 0, "ask": {"fuel": "1000000"}}},
+        **loom.glue(),
+    )
+    loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    signed = world.receipts_of(consumer.address)
+    root, _ = tree(signed)
+    assert 100 < root.receipt.fuel < 100_000
+    assert earned(world, signed)[WEAVER.address, Role.weaver] == root.receipt.fuel
+
+
+def test_glue_that_runs_out_of_fuel_fails_and_nothing_is_charged(loom: Loom, world: World, consumer: Signer) -> None:
+    loom.capsule(
+        glued("vote", "vote", {"votes": [LAST]}), output={"content": "$nodes.vote.output.label"}, **loom.glue(fuel=50)
+    )
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.status_code == 502
+    assert "out of fuel" in response.json()["error"]["message"]
+    assert world.receipts_of(consumer.address) == []
+
+
+def test_when_decides_and_a_node_that_did_not_run_is_not_priced(loom: Loom, world: World, consumer: Signer) -> None:
+    cheap = loom.classifier("cheap", inferring("a", confidence=0.4), ask="10")
+    large = loom.classifier("large", inferring("b"), ask="5000")
+    for name, limit in (("@wanda/cascade", "0.7"), ("@wanda/content", "0.2")):
+        loom.capsule(
+            pinned("cheap", cheap, {"text": LAST}),
+            pinned("large", large, {"text": LAST}, when=f"nodes.cheap.output.confidence < {limit}"),
+            glued("pick", "first", {"of": ["$nodes.large.output.label", "$nodes.cheap.output.label"]}),
+            output={"content": "$nodes.pick.output"},
+            name=name,
+            **loom.glue(),
+        )
+    key = loom.consumer(consumer)
+    escalated = loom.gateway.chat(key, "@wanda/cascade")
+    content = loom.gateway.chat(key, "@wanda/content")
+    assert escalated.json()["choices"][0]["message"]["content"] == "b"
+    assert content.json()["choices"][0]["message"]["content"] == "a"
+    assert int(escalated.headers["tollway-charge"]) > 5000 > 100 > int(content.headers["tollway-charge"])
+
+
+@pytest.mark.parametrize("behaviour", [dying, hanging, answering({"nonsense": 1}), answering(status=500)])
+def test_a_fallback_stands_in(loom: Loom, world: World, consumer: Signer, behaviour: Any) -> None:
+    weak = loom.talker("weak", behaviour)
+    spare = loom.talker("spare", echoing("spare: "))
+    loom.capsule(
+        pinned("reply", weak, {"messages": "$.messages"}, timeout_ms=400, on_error="fallback", fallback="spare"),
+        pinned("spare", spare, {"messages": "$.messages"}),
+        output={"content": "$nodes.reply.output.content"},
+    )
+    key = loom.consumer(consumer)
+    response = loom.gateway.chat(key, "@wanda/flow")
+    assert response.json()["choices"][0]["message"]["content"] == "spare: hi", response.text
+    _, subs = tree(world.receipts_of(consumer.address))
+    assert len(subs) == 1, "the one that failed costs nothing"
+
+
+def test_a_stream_falls_back_before_its_first_byte(loom: Loom, world: World, consumer: Signer) -> None:
+    weak = loom.talker("weak", streaming(4, die_after=0))
+    spare = loom.talker("spare", streaming(3, (5, 3)))
+    loom.capsule(
+        pinned("reply", weak, {"messages": "$.messages"}, on_error="fallback", fallback="spare"),
+        pinned("spare", spare, {"messages": "$.messages"}),
+        output={"content": "$nodes.reply.output.content"},
+    )
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
+    assert events_of(response.text)[-1] == "[DONE]", response.text
+    _, subs = tree(world.receipts_of(consumer.address))
+    assert len(subs) == 1
+
+
+def test_a_skipped_error_leaves_null_behind(loom: Loom, consumer: Signer) -> None:
+    broken = loom.classifier("broken", dying)
+    good = loom.classifier("good", inferring("b"))
+    loom.capsule(
+        pinned("broken", broken, {"text": LAST}, on_error="skip"),
+        pinned("good", good, {"text": LAST}),
+        glued("vote", "vote", {"votes": ["$nodes.broken.output.label", "$nodes.good.output.label"]}),
+        output={"content": "$nodes.vote.output"},
+        **loom.glue(),
+    )
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.json()["tollway"]["output"]["content"] == {"label": "b", "votes": 1, "of": 1}, response.text
+
+
+def broken_flow(loom: Loom, policy: str) -> None:
+    """Two nodes serve, then one dies."""
+    first = loom.classifier("first", inferring("a"), ask="300")
+    second = loom.classifier("second", inferring("b"), ask="200")
+    broken = loom.talker("broken", dying)
+    said = "{$nodes.first.output.label}{$nodes.second.output.label}"
+    loom.capsule(
+        pinned("first", first, {"text": LAST}),
+        pinned("second", second, {"text": LAST}),
+        pinned("reply", broken, {"messages": [{"role": "user", "content": said}]}),
+        output={"content": "$nodes.reply.output.content"},
+        failure=policy,
+    )
+
+
+def test_all_or_nothing_the_weavers_bond_pays_what_served(loom: Loom, world: World, consumer: Signer) -> None:
+    broken_flow(loom, "all-or-nothing")
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.status_code == 502
+    error = response.json()["error"]
+    assert (error["code"], error["node"], error["charge"]) == ("workflow_failed", "reply", "0")
+    assert world.receipts_of(consumer.address) == []
+    paid = world.receipts_of(WEAVER.address)
+    assert sorted(one.receipt.charge for one in paid) == [223, 334]
+    assert earned(world, paid) == {
+        (PROVIDER.address, Role.compute): 500,
+        (MAKER.address, Role.maker): 57,
+    }
+
+
+def test_partial_ok_the_consumer_pays_what_served_and_no_weaver(loom: Loom, world: World, consumer: Signer) -> None:
+    broken_flow(loom, "partial-ok")
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.status_code == 502
+    assert response.json()["error"]["partial"]["first"]["label"] == "a"
+    signed = world.receipts_of(consumer.address)
+    root, subs = tree(signed)
+    assert len(subs) == 2
+    assert response.headers["tollway-charge"] == str(root.receipt.price)
+    assert Role.weaver not in {role for _, role in earned(world, signed)}
+    assert world.receipts_of(WEAVER.address) == []
+
+
+def test_without_a_bond_all_or_nothing_is_not_promised(loom: Loom, world: World, consumer: Signer) -> None:
+    model = loom.classifier("m", inferring("a"))
+    poor = a_signer("poor weaver")
+    loom.capsule(
+        pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"}, weaver=did(0, poor.address)
+    )
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "weaver_bond"
+    assert world.receipts_of(consumer.address) == []
+
+
+def test_workflows_nest_and_so_do_their_receipts(loom: Loom, world: World, consumer: Signer) -> None:
+    model = loom.classifier("m", inferring("a"), ask="900")
+    inner = loom.capsule(
+        pinned("m", model, {"text": "$.text"}), output={"label": "$nodes.m.output.label"}, name="@wanda/inner"
+    )
+    talk = loom.talker("talk", echoing())
+    loom.capsule(
+        {"id": "inner", "uses": {"capsule": cid(inner)}, "input": {"text": LAST}},
+        pinned("reply", talk, {"messages": [{"role": "user", "content": "it is {$nodes.inner.output.label}"}]}),
+        output={"content": "$nodes.reply.output.content"},
+    )
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.json()["choices"][0]["message"]["content"] == "it is a", response.text
+    signed = world.receipts_of(consumer.address)
+    assert len(signed) == 4
+    root = next(one for one in signed if one.receipt.parent == ZERO_DIGEST)
+    middle = next(one for one in signed if one.receipt.passed and one is not root)
+    leaf = next(one for one in signed if one.receipt.parent == middle.receipt.call_id)
+    assert leaf.receipt.price == 1000
+    assert middle.receipt.price == 1112  # a weaver's tenth on top, and no protocol fee inside
+    assert root.receipt.price == sum(one.receipt.charge for one in signed)
+    paid = earned(world, signed)
+    assert paid[OPERATOR.address, Role.protocol] == -(-root.receipt.price * 2 // 100)
+
+
+def test_a_failed_workflow_inside_is_its_own_weavers_burden(loom: Loom, world: World, consumer: Signer) -> None:
+    other = a_signer("inner weaver")
+    loom.bond(weaver=other)
+    served = loom.classifier("served", inferring("a"), ask="900")
+    broken = loom.classifier("broken", dying)
+    inner = loom.capsule(
+        pinned("served", served, {"text": "$.text"}),
+        pinned("broken", broken, {"text": "{$nodes.served.output.label}"}),
+        output={"label": "$nodes.broken.output.label"},
+        name="@wanda/inner",
+        weaver=did(0, other.address),
+    )
+    talk = loom.talker("talk", echoing())
+    loom.capsule(
+        {"id": "inner", "uses": {"capsule": cid(inner)}, "input": {"text": LAST}, "on_error": "skip"},
+        pinned("reply", talk, {"messages": "$.messages"}, when="nodes.inner.status == 'error'"),
+        output={"content": "$nodes.reply.output.content"},
+    )
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.status_code == 200, response.text
+    _, subs = tree(world.receipts_of(consumer.address))
+    assert len(subs) == 1
+    assert [one.receipt.price for one in world.receipts_of(other.address)] == [1000]
+
+
+def test_a_capability_lets_whole_chains_compete(loom: Loom, world: World, consumer: Signer) -> None:
+    skill = {
+        "capabilities": [
+            {
+                "task": "text-classification",
+                "skill": "mood",
+                "languages": ["fi"],
+                "input_modes": ["text/plain"],
+                "output_modes": ["text/plain"],
+            }
+        ]
+    }
+    loom.classifier("dear", inferring("dear"), ask="4000", **skill)
+    loom.classifier("fair", inferring("fair"), ask="1000", **skill)
+    loom.classifier("english", inferring("no"), ask="1")
+    uses = {"capability": {"task": "text-classification", "languages": ["fi"]}}
+    loom.capsule({"id": "mood", "uses": uses, "input": {"text": LAST}}, output={"content": "$nodes.mood.output.label"})
+    key = loom.consumer(consumer)
+    said = {loom.gateway.chat(key, "@wanda/flow").json()["choices"][0]["message"]["content"] for _ in range(6)}
+    assert said == {"fair"}, "a chain at four times the price gets no calls at all"
+
+
+def test_a_url_pins_the_provider(loom: Loom, world: World, consumer: Signer) -> None:
+    model = loom.talker("talk", echoing("one: "))
+    second = loom.node(echoing("two: "))
+    world.serve(model, second.url, {"call": "90"}, a_signer("second provider"))
+    for name, url in (("@wanda/first", loom.nodes[0].url), ("@wanda/second", second.url)):
+        loom.capsule(
+            {"id": "reply", "uses": {"model": cid(model), "url": url}, "input": {"messages": "$.messages"}},
+            output={"content": "$nodes.reply.output.content"},
+            name=name,
+        )
+    key = loom.consumer(consumer)
+    for name, word in (("@wanda/first", "one: hi"), ("@wanda/second", "two: hi")):
+        for _ in range(3):
+            assert loom.gateway.chat(key, name).json()["choices"][0]["message"]["content"] == word
+
+
+def test_max_price_cuts_what_a_node_may_generate(loom: Loom, world: World, consumer: Signer) -> None:
+    talk = loom.talker("talk", echoing(), ask={"output_token": "9000000"})  # 9 atoms a token, 10 with the maker's
+    loom.capsule(
+        pinned("reply", talk, {"messages": "$.messages"}, max_price="200"),
+        output={"content": "$nodes.reply.output.content"},
+    )
+    loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert loom.nodes[-1].asked[-1].json["max_tokens"] == 20
+    key = loom.consumer(a_signer("thrifty"))
+    refused = loom.gateway.chat(key, "@wanda/flow", header_tollway_max_price=100)
+    assert refused.status_code == 402
+    assert refused.json()["error"]["code"] == "above_max_price"
+
+
+def test_a_quote_says_every_line_and_covers_the_charge(loom: Loom, world: World, consumer: Signer) -> None:
+    feeling = loom.classifier("feeling", inferring("a"), ask="300")
+    talk = loom.talker("talk", echoing(), ask={"call": "50"})
+    loom.capsule(
+        pinned("feeling", feeling, {"text": LAST}),
+        pinned("reply", talk, {"messages": "$.messages"}, on_error="fallback", fallback="spare"),
+        pinned("spare", talk, {"messages": "$.messages"}),
+        output={"content": "$nodes.reply.output.content"},
+    )
+    quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"}).json()
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    signed = world.receipts_of(consumer.address)
+    root, subs = tree(signed)
+    assert int(quote["price"]) == root.receipt.price <= int(quote["hold"])
+    assert int(response.headers["tollway-charge"]) == root.receipt.price
+    assert {sub["node"] for sub in quote["subs"]} == {"feeling", "reply"}
+    assert {int(sub["price"]) for sub in quote["subs"]} == {one.receipt.price for one in subs}
+    assert sum(int(line["amount"]) for line in quote["lines"]) == int(quote["price"])
+
+
+def test_no_funds_no_work(loom: Loom, world: World, consumer: Signer) -> None:
+    model = loom.classifier("m", inferring("a"))
+    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"})
+    response = loom.gateway.chat(loom.consumer(consumer, amount=50), "@wanda/flow")
+    assert response.status_code == 402
+    assert int(response.json()["error"]["shortfall"]) > 0
+    assert loom.nodes[-1].asked == []
+
+
+def test_a_stream_cut_in_the_middle_is_the_weavers_loss(loom: Loom, world: World, consumer: Signer) -> None:
+    talk = loom.talker("talk", streaming(9, die_after=4), ask={"output_token": "1000000"})
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$nodes.reply.output.content"})
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
+    events = events_of(response.text)
+    assert "error" in events[-1]
+    assert "[DONE]" not in events
+    assert world.receipts_of(consumer.address) == []
+    assert [one.receipt.output_tokens for one in world.receipts_of(WEAVER.address)] == [4]
+
+
+def test_the_same_key_runs_a_workflow_once(loom: Loom, world: World, consumer: Signer) -> None:
+    model = loom.classifier("m", inferring("a", "b", delay=0.1))
+    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"})
+    key = loom.consumer(consumer)
+    answers: list[Any] = []
+
+    def ask() -> None:
+        answers.append(loom.gateway.chat(key, "@wanda/flow", header_idempotency_key="once"))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    again = loom.gateway.chat(key, "@wanda/flow", header_idempotency_key="once")
+    assert again.status_code == 200
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert len(world.receipts_of(consumer.address)) == 2
+    assert len(loom.nodes[-1].asked) == 1
+
+
+def test_deposits_and_receipts_still_agree(loom: Loom, world: World, consumer: Signer) -> None:
+    """What left the consumer's deposit is what its receipts say, to the atom, failures included."""
+    broken_flow(loom, "all-or-nothing")
+    key = loom.consumer(consumer, amount=10**8)
+    for _ in range(3):
+        loom.gateway.chat(key, "@wanda/flow")
+    loom.gateway.stop()
+    world.running.clear()
+    assert world.balance(consumer.address) == 10**8
+    spent = sum(one.receipt.charge for one in world.receipts_of(WEAVER.address))
+    assert spent == 3 * 557
