@@ -19,7 +19,7 @@ from sqlmodel import Session
 from ledger.core import epochs
 from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.ids import address, digest, to_hex
-from ledger.flows import auditing, indexing, leasing, posting, relaying, settling, transmitting
+from ledger.flows import auditing, crediting, indexing, leasing, posting, relaying, settling, transmitting
 from ledger.settings import Settings
 from ledger.store import alarms, chain_time
 from ledger.store.session import unit_of_work
@@ -100,6 +100,8 @@ def sweep() -> None:
     if place.chain is not None:
         index.delay()
         transmit.delay()
+    else:
+        publish.delay()
     if closing:
         close.delay()
     reclaim.delay()
@@ -134,9 +136,22 @@ def close() -> None:
     if place.wire is not None and _register_payees(place):
         return
     with unit_of_work(place.engine) as session:
+        if place.chain is None:
+            crediting.give_places(session, settling.missing_payees(session))
         batch = settling.close(session, place.lane, _epoch(session, place), now())
     if batch is not None:
         log.info("batch_closed", extra={"lane": batch.lane, "number": batch.number, "calls": batch.header.calls})
+
+
+@shared_task(name="ledger.publish", base=Knock)  # type: ignore[untyped-decorator]
+def publish() -> None:
+    """On a private grid: book what the operator credited, publish what is built, make final what is ripe."""
+    place = here()
+    lane, window_ms = place.settings.lane, place.settings.window_seconds * 1_000
+    _each(
+        lambda session: crediting.credit(session, lane, now()),
+        lambda session: crediting.publish(session, lane, window_ms, now()),
+    )
 
 
 @shared_task(name="ledger.transmit", base=Knock)  # type: ignore[untyped-decorator]

@@ -8,6 +8,8 @@ import typer
 
 from ledger.core.bids import Role
 from ledger.core.ids import Digest, to_hex
+from ledger.core.keccak import keccak256
+from ledger.core.typed_data import credit_hash, signing_digest
 from roles import amounts, keystore, output, sending
 from roles.command import Group, here
 from roles.payee import Ratio, claim_earnings, place_bid, show_earnings, staking_commands
@@ -55,6 +57,22 @@ def bid(ratio: Ratio = "0ppm", lane: Lane = None) -> None:
     """Set what your gateway takes of every price, at most 3%."""
     number = lane or lane_of(here().account)
     place_bid(Digest(number.to_bytes(32, "big")), Role.gateway, f"lane {number}", [], ratio)
+
+
+@app.verb("credit")
+def credit(
+    account: Annotated[str, typer.Argument(help="A wallet or 0x address.")],
+    amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")],
+    reference: Annotated[str, typer.Option(help="Your own words for it, such as an invoice: once each.")],
+) -> None:
+    """On a private grid: say that you hold so much more for a consumer. The same reference again changes nothing."""
+    atoms, party, lane = amounts.typed(amount), keystore.party(account), int(here().lane["lane"])
+    output.confirm(f"credit {amounts.said(atoms)} to {account}?")
+    noted = keccak256(reference.encode())
+    hashed = credit_hash(lane, party, atoms, noted)
+    signature = here().signer.sign(signing_digest(here().domain, hashed))
+    body = {"account": to_hex(party), "amount": str(atoms), "reference": to_hex(noted), "signature": to_hex(signature)}
+    output.tell(here().door.post("/v1/credits", body))
 
 
 @app.verb("status")

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from sqlmodel import Session
 
 from gateway import quoting, sealing
 from gateway.clock import now_ms
@@ -21,7 +22,8 @@ from ledger.core import documents as canon
 from ledger.core.documents import Document
 from ledger.core.ids import cid, cid_digest, parse_did, to_hex
 from ledger.core.meters import quoted
-from ledger.flows import publishing
+from ledger.core.models import Offer
+from ledger.flows import crediting, publishing
 from ledger.store import bids, documents, lanes
 
 router = APIRouter(prefix="/v1", tags=["network"])
@@ -95,9 +97,14 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
         credential = sealing.seal(gateway.settings.secret, provider, subject, sealing.lines(headers))
     epoch = gateway.catalog.epoch
-    made = await gateway.db(
-        lambda session: publishing.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
-    )
+
+    def take(session: Session) -> Offer:
+        offered = publishing.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+        if gateway.private:
+            crediting.place_bid(session, offered, epoch, now_ms())
+        return offered
+
+    made = await gateway.db(take)
     gateway.book_changed.set()
     return {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
 

@@ -21,6 +21,7 @@ ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD036414
 DOMAIN_TYPEHASH = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 VOUCHER_TYPEHASH = keccak256(b"Voucher(uint32 lane,address account,uint64 cumMax)")
 OFFER_TYPEHASH = keccak256(b"Offer(bytes32 document)")
+CREDIT_TYPEHASH = keccak256(b"Credit(uint32 lane,address account,uint64 amount,bytes32 reference)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ def voucher_hash(voucher: Voucher) -> Digest:
 def offer_hash(document: bytes) -> Digest:
     """Struct hash of an offer: over the sha256 of its canonical JSON without the signature."""
     return keccak256(OFFER_TYPEHASH, word(document))
+
+
+def credit_hash(lane: int, account: Address, amount: int, reference: bytes) -> Digest:
+    """Struct hash of a credit entry: a private grid's operator says that it holds `amount` more for an account."""
+    return keccak256(CREDIT_TYPEHASH, word(lane), word(account), word(amount), word(reference))
 
 
 def signing_digest(domain: Domain, hashed: bytes) -> Digest:

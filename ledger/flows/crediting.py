@@ -1,0 +1,83 @@
+"""Crediting: a private grid, where the operator's word stands for the chain's.
+
+credit    a deposit the operator signed for: custody -> available, and the consumer's place in the debit tree
+places    payees that have earned get the next places in the payout tree
+publish   a built batch is posted when it is published: its payees' earnings become claimable; after the window, final
+
+Everything else is the same as with a chain: receipts, shares, trees, batch files and proofs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlmodel import Session
+
+from ledger.core import epochs, movements
+from ledger.core.epochs import Standing
+from ledger.core.errors import Rejected
+from ledger.core.ids import Address, to_hex
+from ledger.core.models import Offer
+from ledger.core.typed_data import Domain, credit_hash, recover, signing_digest
+from ledger.store import alarms, batches, bids, deposits, journal, lanes, parties
+from ledger.store.batches import Status
+from ledger.store.bids import Placed
+from ledger.store.deposits import DepositRequest
+
+KIND = "credit"
+
+
+def request(session: Session, credit: DepositRequest, domain: Domain, operator: Address, now: int) -> bool:
+    """Store a credit entry. False when it was stored before. Rejected unless the operator, or its key, signed it."""
+    hashed = credit_hash(credit.lane, credit.account, credit.amount, credit.salt)
+    signer = recover(signing_digest(domain, hashed), credit.signature)
+    if signer not in parties.signers_of(session, operator):
+        raise Rejected(f"{to_hex(signer)} is not the operator {to_hex(operator)}", signer=to_hex(signer))
+    return deposits.request(session, credit, now)
+
+
+def credit(session: Session, lane: int, now: int) -> int:
+    """Book the credits that were asked for. Returns how many."""
+    waiting = [asked for asked in deposits.requested(session) if asked.kind == KIND and asked.lane == lane]
+    for asked in waiting:
+        lanes.assign(session, lane, [asked.account])
+        consumer = lanes.get_consumer(session, lane, asked.account)
+        assert consumer is not None, "it was just given a place"
+        lanes.deposit(session, lane, asked.account, consumer.index, asked.amount)
+        journal.book(session, movements.deposit(KIND.encode() + asked.id, asked.account, asked.amount, now))
+        deposits.set_status(session, asked.id, "credited")
+    return len(waiting)
+
+
+def give_places(session: Session, payees: Iterable[Address]) -> None:
+    """Places in the payout tree for payees without one: there is no Registry to ask."""
+    parties.assign(session, payees)
+
+
+def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
+    """Post what is built, and make final whose window has passed. Returns how many batches moved."""
+    if alarms.standing(session) or not batches.take(session, lane):
+        return 0
+    moved = 0
+    for batch in batches.with_status(session, lane, Status.built):
+        cause = movements.batch_cause(lane, batch.number, batch.header.hash)
+        settled = movements.settle(cause, batches.earned(session, lane, batch.number), now)
+        if settled.postings:
+            journal.book(session, settled)
+        batches.set_posted(session, batch, batch.number, now, settled.id)
+        moved += 1
+    for batch in batches.with_status(session, lane, Status.posted):
+        if batch.posted_at is not None and now >= batch.posted_at + window_ms:
+            batches.set_final(session, batch, now)
+            moved += 1
+    return moved
+
+
+def place_bid(session: Session, offer: Offer, epoch: int, now: int) -> Standing:
+    """A signed offer's bid counts as one placed on the chain would: next epoch, or the one after it for a raise."""
+    mine = [s for s in bids.of_party(session, offer.party) if (s.subject, s.role) == (offer.subject, offer.role)]
+    old = mine[-1].bid if mine and mine[-1].until > epoch else None
+    first, until = epochs.place(old, offer.bid, epoch)
+    standing = Standing(offer.subject, offer.role, offer.party, offer.bid, first, until)
+    bids.place(session, Placed(standing, epoch, now))
+    return standing

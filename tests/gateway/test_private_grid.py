@@ -1,0 +1,153 @@
+"""A private grid: the operator credits, batches are published with files and proofs, statements add up."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.core import audits, batches, sumtree
+from ledger.core.accounts import CUSTODY, claimable
+from ledger.core.ids import Digest, to_hex
+from ledger.core.keccak import keccak256
+from ledger.core.typed_data import Signer, credit_hash, signing_digest
+from ledger.flows import auditing, crediting, posting, settling
+from ledger.flows.auditing import Scope
+from ledger.store import journal, lanes
+from ledger.store.session import unit_of_work
+from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, Running, World
+
+LANE = settling.Lane(0, DOMAIN, None, 10_000, 0)
+
+
+def a_credit(consumer: Signer, amount: int, reference: str, signer: Signer = OPERATOR) -> dict[str, str]:
+    """A signed credit entry."""
+    noted = keccak256(reference.encode())
+    signature = signer.sign(signing_digest(DOMAIN, credit_hash(0, consumer.address, amount, noted)))
+    body = {"account": to_hex(consumer.address), "amount": str(amount)}
+    return {**body, "reference": to_hex(noted), "signature": to_hex(signature)}
+
+
+def work(world: World, *, window_ms: int = 0, now: int = 10**13) -> None:
+    """What the worker does on a private grid, once."""
+    with unit_of_work(world.engine) as session:
+        crediting.credit(session, 0, now)
+    with unit_of_work(world.engine) as session:
+        for gateway in posting.due(session, 0):
+            posting.post_chunk(session, gateway, 10_000, now)
+    with unit_of_work(world.engine) as session:
+        crediting.give_places(session, settling.missing_payees(session))
+        settling.close(session, LANE, 1, now)
+    with unit_of_work(world.engine) as session:
+        crediting.publish(session, 0, window_ms, now)
+
+
+@pytest.fixture
+def credited(gateway: Running, world: World, consumer: Signer) -> Running:
+    """A gateway where the consumer has been credited a million atoms."""
+    answer = gateway.http.post("/v1/credits", json=a_credit(consumer, 10**6, "invoice 7"))
+    assert answer.status_code == 202, answer.text
+    work(world)
+    shown = gateway.http.get(f"/v1/deposits/{answer.json()['id']}").json()
+    assert shown["status"] == "credited"
+    return gateway
+
+
+def test_only_the_operator_credits_and_each_reference_counts_once(
+    credited: Running, world: World, consumer: Signer
+) -> None:
+    again = credited.http.post("/v1/credits", json=a_credit(consumer, 10**6, "invoice 7"))
+    assert again.status_code == 202
+    forged = credited.http.post("/v1/credits", json=a_credit(consumer, 10**6, "invoice 8", signer=consumer))
+    assert forged.status_code == 400
+    other = credited.http.post("/v1/credits", json=a_credit(consumer, 2 * 10**6, "invoice 7"))
+    assert other.status_code == 409
+    work(world)
+    assert world.balance(consumer.address) == 10**6
+
+
+def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_chain(
+    credited: Running, world: World, consumer: Signer
+) -> None:
+    key = credited.key(consumer)
+    for _ in range(3):
+        assert credited.chat(key).status_code == 200
+    work(world, window_ms=1_000, now=10**13)
+    (batch,) = credited.http.get("/v1/batches").json()["data"]
+    assert (batch["status"], batch["calls"]) == ("posted", 3)
+    work(world, window_ms=1_000, now=10**13 + 1_000)
+    (batch,) = credited.http.get("/v1/batches").json()["data"]
+    assert batch["status"] == "final"
+
+    body = credited.http.get(batch["file"]).content
+    assert to_hex(hashlib.sha256(body).digest()) == batch["header"]["data_ref"]
+    file = batches.read(body)
+    verdict = audits.verify(file, None, file.header)
+    assert verdict.ok, str(verdict)
+    for payee in (MAKER.address, PROVIDER.address):
+        proof = credited.http.get(f"/v1/proofs/payout/{to_hex(payee)}").json()
+        cumulative = int(proof["cumulative"])
+        leaf = sumtree.leaf(sumtree.PAYOUT_TAG, proof["index"], payee, cumulative)
+        siblings = [Digest(bytes.fromhex(word[2:])) for word in proof["proof"]]
+        assert sumtree.verify(bytes.fromhex(proof["root"][2:]), leaf, proof["index"], siblings)
+        with unit_of_work(world.engine) as session:
+            assert journal.balance(session, claimable(payee)) == cumulative > 0
+    with unit_of_work(world.engine) as session:
+        assert auditing.reconcile(session, Scope(0, DOMAIN), 1, thorough=True) == []
+        assert journal.balance(session, CUSTODY) == 10**6
+        held = lanes.get_consumer(session, 0, consumer.address)
+        assert held is not None
+        assert (held.index, held.deposited) == (1, 10**6)
+
+
+def test_statements_add_up_in_every_form(credited: Running, world: World, consumer: Signer, tmp_path: Path) -> None:
+    key = credited.key(consumer)
+    for _ in range(5):
+        assert credited.chat(key).status_code == 200
+    work(world)
+    spent = every_line(credited, to_hex(consumer.address))
+    receipts = {line["receipt"] for line in spent}
+    assert len(receipts) == 5
+    charged = sum(int(line["amount"]) for line in spent)
+    assert charged == sum(signed.receipt.charge for signed in world.receipts_of(consumer.address))
+    earned = every_line(credited, to_hex(PROVIDER.address), role="compute", model="@acme/chat")
+    with unit_of_work(world.engine) as session:
+        held = journal.balance(session, claimable(PROVIDER.address))
+    assert sum(int(line["amount"]) for line in earned) == held
+    assert {line["why"] for line in earned} == {"call 100 on the units = 100"}
+    assert {line["stage"] for line in earned} == {"final"}
+
+    assert joined(credited, to_hex(MAKER.address), "csv").count("\n") == 1 + 5 + 2
+    file = tmp_path / "maker.beancount"
+    file.write_text(joined(credited, to_hex(MAKER.address), "beancount"))
+    check = [str(Path(sys.executable).with_name("bean-check")), str(file)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    refused = credited.http.get(f"/v1/statements/{to_hex(MAKER.address)}?role=landlord")
+    assert refused.status_code == 400
+
+
+def pages(gateway: Running, who: str, **query: str) -> list[Any]:
+    """All pages of a statement."""
+    found, cursor = [], ""
+    while True:
+        answer = gateway.http.get(f"/v1/statements/{who}", params={"limit": "2", "cursor": cursor, **query})
+        assert answer.status_code == 200, answer.text
+        found.append(answer)
+        cursor = answer.headers.get("tollway-next", "")
+        if not cursor:
+            return found
+
+
+def every_line(gateway: Running, who: str, **query: str) -> list[Any]:
+    """All lines of a statement."""
+    return [line for page in pages(gateway, who, **query) for line in page.json()["lines"]]
+
+
+def joined(gateway: Running, who: str, form: str) -> str:
+    """All pages of a statement in a form, end to end."""
+    return "".join(page.text for page in pages(gateway, who, format=form))
