@@ -62,18 +62,26 @@ class Trees:
         self._lines: list[U64] = []
         self._ended = False
         self.earned: Counter[tuple[Address, Role]] = Counter()
+        self.terms: set[Digest] = set()
         self._debited: Counter[Address] = Counter()
 
-    def add(self, records: npt.NDArray[np.void], bodies: Mapping[Digest, bytes]) -> shares.Split:
-        """Take the next receipts: whole runs, unless they are the last. Rejected where one costs what it should not."""
+    def add(
+        self, records: npt.NDArray[np.void], bodies: Mapping[Digest, bytes], digests: U8 | None = None
+    ) -> shares.Split:
+        """Take the next receipts: whole runs, unless they are the last. Rejected where one costs what it should not.
+
+        `digests` (n, 32) spares hashing them again, if they are known to be theirs.
+        """
         if self._ended:
             raise Rejected("only the last chunk of a batch may end within a run")
         self._ended = len(records) % RUN != 0
         parts = shares.split(records, bodies)
+        self.terms.update(parts.names)
         self.earned.update(parts.earned())
         consumers, firsts = group(records["consumer"])
         who = [Address(records["consumer"][first].tobytes()) for first in firsts]
-        leaves = receipt_leaves(struct_hashes(records), parts.charges.astype(np.int64))
+        hashes = struct_hashes(records) if digests is None else digests
+        leaves = receipt_leaves(hashes, parts.charges.astype(np.int64))
         if self._places + len(records) <= RUN:
             self._few = leaves
         for level in range(RUN_HEIGHT):
@@ -172,13 +180,19 @@ class Writer:
         self._sink.write(data)
 
     def add(
-        self, records: npt.NDArray[np.void], signatures: npt.NDArray[np.uint8], bodies: Mapping[Digest, bytes]
+        self,
+        records: npt.NDArray[np.void],
+        signatures: npt.NDArray[np.uint8],
+        bodies: Mapping[Digest, bytes],
+        digests: U8 | None = None,
     ) -> None:
-        """The next receipts with their (n, 65) signatures. `bodies` must hold their terms; the others are left out."""
+        """The next receipts with their (n, 65) signatures. `bodies` must hold their terms; the others are left out.
+
+        `digests` (n, 32) may be given where posting has already checked that they are these records'.
+        """
         self._order.follow(records)
-        self._trees.add(records, bodies)
-        for name in {Digest(row.tobytes()) for row in np.unique(records["terms"], axis=0)} - self._terms.keys():
-            self._terms[name] = bodies[name]
+        parts = self._trees.add(records, bodies, digests)
+        self._terms.update((name, bodies[name]) for name in parts.names)
         write_receipts(self, records, signatures)
 
     def close(self) -> Closed:

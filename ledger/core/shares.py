@@ -41,9 +41,10 @@ class Shares:
 class Split:
     """A chunk, split: row i of `amounts` is what receipt i pays the payees of its terms.
 
-    `terms` numbers each receipt's terms in `table`; `slots` says who each of the table's slots is.
+    `terms` numbers each receipt's terms in `table` and in `names`; `slots` says who each of the table's slots is.
     """
 
+    names: Sequence[Digest]
     table: Table
     slots: Sequence[tuple[Address, Role]]
     terms: I64
@@ -90,7 +91,7 @@ def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
             amounts[wrong, : len(due)] = due
     if len(charges) and float(charges.sum(dtype=np.float64)) > MAX_ATOMS / 2 and sum(charges.tolist()) > MAX_ATOMS:
         raise Rejected("the charges of a chunk pass 2^63-1 atoms")
-    return Split(table, slots, numbers, charges, amounts)
+    return Split(names, table, slots, numbers, charges, amounts)
 
 
 def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
