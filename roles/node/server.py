@@ -17,6 +17,7 @@ from aiohttp import web
 
 from roles.node import chat, oip
 from roles.node.answers import Draining, Handler, errors_in_shape
+from roles.node.artifacts.delivery import NAME, Delivery
 from roles.node.artifacts.doors import Doors
 from roles.node.artifacts.layout import Layout
 from roles.node.catalogue import Catalogue, load
@@ -59,7 +60,7 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         state.open_calls -= 1
 
 
-def application(state: State, artifacts: Layout | None = None) -> web.Application:
+def application(state: State, artifacts: Doors | None = None) -> web.Application:
     """The doors around a state."""
     app = web.Application(middlewares=[errors_in_shape, counted], client_max_size=state.limits.body_bytes)
     app[STATE] = state
@@ -76,7 +77,7 @@ def application(state: State, artifacts: Layout | None = None) -> web.Applicatio
         ]
     )
     if artifacts is not None:
-        app.add_routes(Doors(artifacts).routes())
+        app.add_routes(artifacts.routes())
     return app
 
 
@@ -127,9 +128,11 @@ async def run(
     loaded = await _loaded(models, executor, limits)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limits.call_seconds)) as http:
         resold = [(name, Resold(upstream, http)) for name, upstream in upstreams]
-        state = State(Catalogue([*loaded, *resold]), witness, limits)
+        doors = Doors(artifacts) if artifacts else None
+        delivery: list[tuple[str, Model]] = [(NAME, Delivery(doors))] if doors else []
+        state = State(Catalogue([*loaded, *resold, *delivery]), witness, limits)
         runner = web.AppRunner(
-            application(state, artifacts), handler_cancellation=True, access_log=None, shutdown_timeout=1
+            application(state, doors), handler_cancellation=True, access_log=None, shutdown_timeout=1
         )
         await runner.setup()
         await web.TCPSite(runner, host, port).start()

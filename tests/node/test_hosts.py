@@ -73,7 +73,7 @@ def feel_until_there(gateway: Running, key: str, model: str, **headers: str) -> 
 def answers(host: str) -> bool:
     """Whether a node can be called there from outside."""
     try:
-        return httpx.get(f"http://{host}:8000/v2/health/live", timeout=2).json() == {"live": True}
+        return bool(httpx.get(f"http://{host}:8000/v2/health/live", timeout=2).json() == {"live": True})
     except (httpx.HTTPError, ValueError):
         return False
 

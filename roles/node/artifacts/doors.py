@@ -25,15 +25,22 @@ class Doors:
 
     async def blob(self, request: web.Request) -> web.Response:
         """A whole small blob: manifest, config, chunk list."""
-        digest = request.match_info["digest"]
-        path = self._layout.path(digest)
-        if not path.exists():
-            raise NotFound(f"this node does not have {digest}", digest=digest)
-        return self._give(path.read_bytes())
+        return self._give(self.read_blob(request.match_info["digest"]))
 
     async def chunk(self, request: web.Request) -> web.Response:
         """One chunk of any complete artifact."""
-        digest = request.match_info["digest"].removeprefix("sha256:")
+        return self._give(self.read_chunk(request.match_info["digest"]))
+
+    def read_blob(self, digest: str) -> bytes:
+        """A whole blob. Raises NotFound when it is not here."""
+        path = self._layout.path(digest)
+        if not path.exists():
+            raise NotFound(f"this node does not have {digest}", digest=digest)
+        return path.read_bytes()
+
+    def read_chunk(self, digest: str) -> bytes:
+        """The bytes of a chunk. Raises NotFound when it is not here."""
+        digest = digest.removeprefix("sha256:")
         if digest not in self._held and self._seen != self._layout.changed_at():
             self._seen, self._held = self._layout.changed_at(), self._layout.held_chunks()
         found = self._held.get(digest)
@@ -42,7 +49,7 @@ class Doors:
         path, chunk = found
         with path.open("rb") as file:
             file.seek(chunk.offset)
-            return self._give(file.read(chunk.size))
+            return file.read(chunk.size)
 
     def _give(self, body: bytes) -> web.Response:
         self.delivered_bytes += len(body)

@@ -3,6 +3,8 @@
 Nothing is believed: every chunk is hashed as it comes and every file as it is complete, so a peer can be slow or gone
 or lying and the worst it does is to lose the right to be asked. What arrived stays on disk and is not asked for
 again.
+
+A peer gives for nothing to whom it likes; a Seller is asked through a gateway and paid by the byte.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import aiohttp
 
 from ledger.core.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, Chunk
+from roles.node.artifacts.delivery import Seller
 from roles.node.artifacts.layout import MANIFEST, Descriptor, Layer, Layout, file_digest, wanted
 
 PER_PEER = 4
@@ -51,9 +54,9 @@ class Hole:
 class Pull:
     """One pull into one layout."""
 
-    def __init__(self, layout: Layout, peers: Sequence[str], http: aiohttp.ClientSession) -> None:
+    def __init__(self, layout: Layout, peers: Sequence[str | Seller], http: aiohttp.ClientSession) -> None:
         self._layout, self._http = layout, http
-        self._peers = [peer.rstrip("/") for peer in peers]
+        self._peers = [_Peer(peer) if isinstance(peer, str) else peer for peer in peers]
         self._strikes: Counter[str] = Counter()
         self.pulled = Pulled()
 
@@ -107,19 +110,19 @@ class Pull:
     async def _fill(self, holes: Sequence[Hole]) -> None:
         queue = deque(holes)
         while queue:
-            live = [peer for peer in self._peers if self._strikes[peer] < STRIKES]
+            live = [peer for peer in self._peers if self._strikes[str(peer)] < STRIKES]
             if not live:
                 raise Unavailable(f"no peer is left that sends what it should; {len(queue)} chunks are missing")
             await asyncio.gather(*(self._work(peer, queue) for peer in live for _ in range(PER_PEER)))
 
-    async def _work(self, peer: str, queue: deque[Hole]) -> None:
-        while queue and self._strikes[peer] < STRIKES:
+    async def _work(self, peer: _Peer | Seller, queue: deque[Hole]) -> None:
+        while queue and self._strikes[str(peer)] < STRIKES:
             hole = queue.popleft()
-            body = await self._ask(peer, f"/artifacts/chunks/sha256:{hole.chunk.digest}", MAX_BYTES)
+            body = await self._ask(peer, "chunk", f"sha256:{hole.chunk.digest}", MAX_BYTES)
             if body is None or not _is(body, hole.chunk):
                 if body is not None:
-                    self.pulled.liars.add(peer)
-                self._strikes[peer] += 1
+                    self.pulled.liars.add(str(peer))
+                self._strikes[str(peer)] += 1
                 queue.append(hole)
                 continue
             for path, offset in hole.places:
@@ -129,25 +132,19 @@ class Pull:
 
     async def _blob(self, digest: str, most: int) -> bytes:
         for peer in self._peers:
-            body = await self._ask(peer, f"/artifacts/blobs/{digest}", most)
+            body = await self._ask(peer, "blob", digest, most)
             if body is not None and f"sha256:{hashlib.sha256(body).hexdigest()}" == digest:
                 return body
             if body is not None:
-                self.pulled.liars.add(peer)
+                self.pulled.liars.add(str(peer))
         raise Unavailable(f"no peer has {digest}", digest=digest)
 
-    async def _ask(self, peer: str, path: str, most: int) -> bytes | None:
-        """At most `most` bytes and one; None when the peer fails."""
+    async def _ask(self, peer: _Peer | Seller, kind: str, digest: str, most: int) -> bytes | None:
         try:
-            async with self._http.get(peer + path) as answer:
-                if answer.status != 200:
-                    return None
-                body = b""
-                while len(body) <= most and (part := await answer.content.read(most + 1 - len(body))):
-                    body += part
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            body = await peer.ask(self._http, kind, digest, most)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
-        self.pulled.fetched[peer] += len(body)
+        self.pulled.fetched[str(peer)] += len(body or b"")
         return body
 
     def _finish(self, layer: Layer) -> None:
@@ -161,7 +158,27 @@ class Pull:
         return self._layout.partial / layer.descriptor.digest.removeprefix("sha256:")
 
 
-async def pull(digest: str, into: Layout, peers: Sequence[str], name: str = "") -> Pulled:
+class _Peer:
+    """A node that gives artifacts at its own doors."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def __str__(self) -> str:
+        return self._url
+
+    async def ask(self, http: aiohttp.ClientSession, kind: str, digest: str, most: int) -> bytes | None:
+        """At most `most` bytes and one; None when it has none."""
+        async with http.get(f"{self._url}/artifacts/{kind}s/{digest}") as answer:
+            if answer.status != 200:
+                return None
+            body = b""
+            while len(body) <= most and (part := await answer.content.read(most + 1 - len(body))):
+                body += part
+            return body
+
+
+async def pull(digest: str, into: Layout, peers: Sequence[str | Seller], name: str = "") -> Pulled:
     """Brings an artifact here from peers. See Pull."""
     timeout = aiohttp.ClientTimeout(sock_connect=5, sock_read=20)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as http:
