@@ -69,20 +69,21 @@ async def _served(
     """The answer and its receipts: none when nothing was charged now."""
     check_open(gateway)
     body = await read_body(gateway, headers, receive)
+    paying = not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers))
+    caller = None if paying else await gateway.doors.admit(headers, now)
     if path in OPENAI:
         ask = protocols.read(path, body)
     else:
         model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
         ask = protocols.read_infer(model, body, headers.get(b"inference-header-content-length"))
     payment: Payment | None = None
-    if not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers)):
-        if x402.HEADER not in headers:
-            raise await _payable(gateway, ask, headers, now)
+    if caller is not None:
+        identity, keyed = calls.identify(headers, caller)
+    elif x402.HEADER in headers:
         payment = x402.read(gateway, headers[x402.HEADER], now)
         caller, identity, keyed = payment.caller, call_id(payment.payer, payment.key), True
     else:
-        caller = await gateway.doors.admit(headers, now)
-        identity, keyed = calls.identify(headers, caller)
+        raise await _payable(gateway, ask, headers, now)
     if not keyed:
         return await _make(gateway, caller, ask, headers, identity, None, receive, send, now)
     kept = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())

@@ -178,7 +178,7 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
         )
         if means.spendable + gateway.purse.free(payment.payer) >= need:
             return
-        if known is not None and known.status == "refused":
+        if known is not None and known.status == "failed":
             raise _unpaid(f"the payment could not be relayed: {known.error}")
         if asyncio.get_running_loop().time() >= deadline:
             raise Refusal(

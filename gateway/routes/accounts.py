@@ -30,7 +30,6 @@ Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,18})$", description="wh
 Hex32 = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{64}$")]
 HexAddress = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
 DepositId = Annotated[str, Path(pattern="^0x[0-9a-fA-F]{64}$")]
-SHOWN = {"booked": "credited", "refused": "failed"}
 
 
 class Strict(BaseModel):
@@ -230,7 +229,7 @@ async def show_deposit(
         raise Refusal(404, "no_such_deposit", f"there is no deposit {deposit_id}")
     shown = {
         "id": to_hex(found.id),
-        "status": SHOWN.get(found.status, found.status),
+        "status": found.status,
         "account": to_hex(found.account),
         "amount": str(found.amount),
     }

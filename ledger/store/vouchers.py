@@ -31,14 +31,14 @@ def highest(session: Session, lane: int, account: Address) -> int:
 def mandate(session: Session, lane: int, account: Address) -> int:
     """The most the lane may ever debit the account, in atoms.
 
-    It is the account's highest voucher, or what it signed over by x402 `exact` and was booked: each such authorization
+    It is the account's highest voucher, or what it signed over by x402 `exact` and was credited: each such authorization
     pays for calls and says so.
     """
     found = session.execute(
         text(
             "SELECT greatest((SELECT cum_max FROM vouchers WHERE lane = :lane AND account = :account),"
             " (SELECT sum(amount) FROM deposits_requested WHERE lane = :lane AND account = :account"
-            "  AND kind = 'inbox' AND status = 'booked'), 0)::bigint"
+            "  AND kind = 'inbox' AND status = 'credited'), 0)::bigint"
         ),
         {"lane": lane, "account": account},
     )

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,19 +21,23 @@ from ledger.core import accounts, movements
 from ledger.core.bids import Bid, Role
 from ledger.core.documents import canonical, digest
 from ledger.core.epochs import Standing
+from ledger.core.events import ModelRegistered
 from ledger.core.ids import Address, Digest, cid, did, to_hex
 from ledger.core.keccak import keccak256
 from ledger.core.meters import NO_RATES, Rates, rates
 from ledger.core.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.flows import publishing
 from ledger.settings import Settings as LedgerSettings
-from ledger.store import bids, journal, receipts
+from ledger.store import bids, journal, parties, receipts
+from ledger.store import models as registry
 from ledger.store.bids import Placed
+from ledger.store.parties import Stake
 from ledger.store.receipts import Signed
 from ledger.store.session import unit_of_work
 
 DOMAIN = Domain()
 EPOCH_SECONDS = 3600
+CHAIN, SETTLEMENT, TOKEN, INBOXES = 31337, Address(b"\x51" * 20), Address(b"\x70" * 20), Address(b"\x1b" * 20)
 
 
 def a_signer(name: str) -> Signer:
@@ -81,11 +86,31 @@ class World:
     url: str
     placed: int = 0
     running: list[Running] = field(default_factory=list)
+    deployment: Path | None = None
+    """Set: the world is a lane of a chain, as far as a gateway can tell."""
+
+    @property
+    def chain_id(self) -> int:
+        """0 for a private grid."""
+        return CHAIN if self.deployment else 0
+
+    @property
+    def lane(self) -> int:
+        """The lane's number."""
+        return 1 if self.deployment else 0
+
+    @property
+    def domain(self) -> Domain:
+        """Where signatures count."""
+        return Domain(CHAIN, SETTLEMENT) if self.deployment else DOMAIN
 
     def publish(self, document: dict[str, Any]) -> Digest:
         """A document, published."""
         with unit_of_work(self.engine) as session:
-            return publishing.publish_document(session, document, 0, int(time.time() * 1000))
+            made = publishing.publish_document(session, document, self.chain_id, int(time.time() * 1000))
+            if self.deployment:
+                registry.put(session, ModelRegistered(made, MAKER.address, (), made), 1)
+            return made
 
     def bid(self, subject: Digest, role: Role, party: Address, ratio: int = 0, asks: Rates = NO_RATES) -> None:
         """A standing bid."""
@@ -101,16 +126,16 @@ class World:
         body = {
             "schema": "tollway/offer/1",
             "subject": cid(subject),
-            "party": did(0, provider.address),
+            "party": did(self.chain_id, provider.address),
             "role": "compute",
             "bid": {"ratio_ppm": 0, "ask": {}},
             "serve": {"url": url, "tier": "center", "capacity": 8, **serve},
             "valid_from_epoch": epoch,
             "expires_epoch": epoch + 20,
             "nonce": int(time.time() * 1000),
-            "chain_id": 0,
+            "chain_id": self.chain_id,
         }
-        signature = provider.sign(signing_digest(DOMAIN, offer_hash(digest(body))))
+        signature = provider.sign(signing_digest(self.domain, offer_hash(digest(body))))
         return {**body, "signature": to_hex(signature)}
 
     def serve(
@@ -127,11 +152,12 @@ class World:
         self.bid(subject, Role.compute, provider.address, 0, rates({"call": "100"} if ask is None else ask))
         document = self.offer(subject, url, provider, **serve)
         with unit_of_work(self.engine) as session:
-            publishing.publish_offer(session, document, DOMAIN, epoch_now(), None, int(time.time() * 1000))
+            publishing.publish_offer(session, document, self.domain, epoch_now(), None, int(time.time() * 1000))
+            parties.put_stake(session, Stake(provider.address, 10**9))
 
     def a_model_at(self, url: str, name: str = "@acme/chat", ask: dict[str, str] | None = None, **more: Any) -> Digest:
         """A published model that the provider serves at `url`."""
-        subject = self.publish(a_model(name, **more))
+        subject = self.publish(a_model(name, owner=did(self.chain_id, MAKER.address), **more))
         self.serve(subject, url, ask)
         return subject
 
@@ -181,7 +207,9 @@ class Running:
     """A gateway in a thread, behind uvicorn, as it is in a process of its own."""
 
     def __init__(self, world: World, settings: Settings, host: str = "127.0.0.1") -> None:
-        ledger = LedgerSettings.model_validate({"database_url": world.url, "lane": 0})
+        place = {"database_url": world.url, "lane": world.lane, "deployment": world.deployment}
+        ledger = LedgerSettings.model_validate(place)
+        self.world = world
         self.app: App = create_app(settings, ledger)
         config = uvicorn.Config(
             self.app,
@@ -223,9 +251,13 @@ class Running:
 
     def key(self, consumer: Signer, cum_max: int = 10**12, **limits: Any) -> str:
         """An API key behind a voucher."""
-        response = self.http.post("/v1/keys", json={"voucher": a_voucher(consumer, cum_max), **limits})
+        response = self.http.post("/v1/keys", json={"voucher": self.voucher(consumer, cum_max), **limits})
         assert response.status_code == 201, response.text
         return str(response.json()["key"])
+
+    def voucher(self, consumer: Signer, cum_max: int) -> dict[str, Any]:
+        """A signed voucher for this lane."""
+        return a_voucher(consumer, cum_max, self.world.lane, domain=self.world.domain)
 
     def chat(self, key: str, model: str = "@acme/chat", *, text: str = "hi", **more: Any) -> httpx.Response:
         """One chat call. Arguments that begin with `header_` become headers."""
@@ -237,10 +269,12 @@ class Running:
         return self.http.post("/v1/chat/completions", content=json.dumps(body), headers=headers)
 
 
-def a_voucher(consumer: Signer, cum_max: int, lane: int = 0, signer: Signer | None = None) -> dict[str, Any]:
+def a_voucher(
+    consumer: Signer, cum_max: int, lane: int = 0, signer: Signer | None = None, domain: Domain = DOMAIN
+) -> dict[str, Any]:
     """A signed voucher as JSON."""
     hashed = voucher_hash(Voucher(lane, consumer.address, cum_max))
-    signature = (signer or consumer).sign(signing_digest(DOMAIN, hashed))
+    signature = (signer or consumer).sign(signing_digest(domain, hashed))
     row = {"lane": lane, "account": to_hex(consumer.address), "cum_max": str(cum_max)}
     return {**row, "signature": to_hex(signature)}
 

@@ -1,0 +1,194 @@
+"""Doors: keys and their limits, vouchers, and where upstream calls may not lead."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ledger.core.typed_data import Signer
+from tests.gateway.nodes import Node
+from tests.gateway.test_who_pays import eventually
+from tests.gateway.world import Running, World, a_model, a_signer, a_voucher
+
+PRICE = 115
+
+
+def authorized(key: str) -> dict[str, str]:
+    """Headers with a key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_a_key_is_shown_once_and_kept_as_a_hash(world: World, gateway: Running, consumer: Signer) -> None:
+    key = gateway.key(consumer, label="mine")
+    [shown] = gateway.http.get("/v1/keys", headers=authorized(key)).json()["data"]
+    assert shown["label"] == "mine"
+    assert key not in str(shown)
+
+
+def test_a_revoked_key_opens_nothing_on_any_gateway(world: World, gateway: Running, consumer: Signer) -> None:
+    other = world.gateway("other")
+    world.deposit(consumer.address, 10**6)
+    key = gateway.key(consumer)
+    assert gateway.chat(key).status_code == other.chat(key).status_code == 200
+    [shown] = gateway.http.get("/v1/keys", headers=authorized(key)).json()["data"]
+    assert gateway.http.delete(f"/v1/keys/{shown['id']}", headers=authorized(key)).json()["deleted"]
+    assert gateway.chat(key).status_code == 401
+    eventually(lambda: other.chat(key).status_code == 401, 2)
+
+
+def test_a_rotated_key_keeps_its_limits_and_what_is_left_of_its_budget(
+    world: World, gateway: Running, consumer: Signer
+) -> None:
+    world.deposit(consumer.address, 10**6)
+    key = gateway.key(consumer, budget=str(3 * PRICE), models=["@acme/chat"], label="l")
+    assert gateway.chat(key).status_code == 200
+    made = gateway.http.post("/v1/keys/rotate", headers=authorized(key)).json()
+    assert (made["budget"], made["models"], made["label"]) == (str(2 * PRICE), ["@acme/chat"], "l")
+    assert gateway.chat(key).status_code == 401
+    assert [gateway.chat(made["key"]).status_code for _ in range(3)] == [200, 200, 402]
+
+
+def test_a_keys_rate_models_and_expiry_bind(world: World, gateway: Running, consumer: Signer) -> None:
+    world.deposit(consumer.address, 10**6)
+    key = gateway.key(consumer, rate=2)
+    statuses = [gateway.chat(key).status_code for _ in range(4)]
+    assert statuses == [200, 200, 429, 429]
+    assert "retry-after" in gateway.chat(key).headers
+    changed = {"rate": None, "models": ["@acme/other"]}
+    shown = gateway.http.get("/v1/keys", headers=authorized(gateway.key(consumer, 10**13))).json()["data"]
+    mine = next(row for row in shown if row["rate"] == 2)
+    second = gateway.key(consumer, 10**14)
+    response = gateway.http.patch(f"/v1/keys/{mine['id']}", json=changed, headers=authorized(second))
+    assert response.json()["models"] == ["@acme/other"]
+    assert gateway.chat(key).json()["error"]["code"] == "model_not_allowed"
+    short = gateway.key(consumer, 10**15, expires_at=int(time.time() * 1000) + 300)
+    eventually(lambda: gateway.chat(short).status_code == 401, 3)
+
+
+def test_vouchers_that_are_not_larger_forged_or_for_another_lane_make_no_key(
+    gateway: Running, consumer: Signer
+) -> None:
+    gateway.key(consumer, 1000)
+    post = gateway.http.post
+    again = post("/v1/keys", json={"voucher": a_voucher(consumer, 1000)})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "voucher_not_larger")
+    forged = a_voucher(consumer, 2000, signer=a_signer("thief"))
+    assert post("/v1/keys", json={"voucher": forged}).status_code == 401
+    assert post("/v1/keys", json={"voucher": a_voucher(consumer, 2000, lane=7)}).status_code == 400
+    unknown = post("/v1/keys", json={"voucher": a_voucher(consumer, 2000), "surprise": 1})
+    assert unknown.status_code == 422
+    assert unknown.json()["error"]["param"] == "surprise"
+    floats = {**a_voucher(consumer, 2000), "cum_max": 2000.5}
+    assert post("/v1/keys", json={"voucher": floats}).status_code == 422
+
+
+def test_pay_as_you_go_each_voucher_a_little_larger(world: World, gateway: Running, consumer: Signer) -> None:
+    import json
+
+    world.deposit(consumer.address, 10**6)
+    body = {"model": "@acme/chat", "messages": []}
+    statuses = []
+    for cum_max in (PRICE, 2 * PRICE, 2 * PRICE, 2 * PRICE + 1):
+        headers = {"Tollway-Voucher": json.dumps(a_voucher(consumer, cum_max))}
+        statuses.append(gateway.http.post("/v1/chat/completions", json=body, headers=headers).status_code)
+    assert statuses == [200, 200, 401, 402]
+
+
+@pytest.mark.parametrize("url", ["http://169.254.169.254/", "http://10.0.0.1/", "http://[::1]:9/", "http://0.0.0.0:1"])
+def test_private_and_link_local_upstreams_are_refused(world: World, gateway: Running, url: str) -> None:
+    subject = world.publish(a_model("@acme/other"))
+    response = gateway.http.post("/v1/offers", json=world.offer(subject, url))
+    assert response.status_code == 400
+    assert "private or special" in response.json()["error"]["message"]
+
+
+def test_a_redirect_is_not_followed(world: World, gateway: Running, node: Node, consumer: Signer) -> None:
+    from tests.gateway.nodes import answering
+
+    world.deposit(consumer.address, 10**6)
+    node.behaviour = answering({}, 302, location="http://169.254.169.254/")
+    assert gateway.chat(gateway.key(consumer)).status_code == 502
+    assert len(node.asked) == 1
+
+
+def test_an_upstreams_credentials_are_sent_and_never_stored_in_the_clear(
+    world: World, gateway: Running, node: Node, consumer: Signer
+) -> None:
+    from sqlalchemy import text
+
+    from ledger.store.session import unit_of_work
+
+    world.deposit(consumer.address, 10**6)
+    subject = next(iter(gateway.gateway.catalog.by_id))
+    offer = {"offer": world.offer(subject, node.url), "credentials": {"Authorization": "Bearer sk-secret"}}
+    assert gateway.http.post("/v1/offers", json=offer).status_code == 201
+    key = gateway.key(consumer)
+    eventually(lambda: gateway.chat(key) and node.asked[-1].headers.get("authorization") == "Bearer sk-secret")
+    with unit_of_work(world.engine) as session:
+        [sealed] = session.execute(text("SELECT sealed FROM credentials")).scalars()
+    assert b"sk-secret" not in sealed
+
+
+def test_a_circuit_opens_and_the_healthy_provider_is_asked(
+    world: World, node: Node, other_node: Node, consumer: Signer
+) -> None:
+    from tests.gateway.nodes import dying
+
+    subject = world.a_model_at(node.url)
+    world.serve(subject, other_node.url, None, a_signer("second provider"))
+    gateway = world.gateway()
+    world.deposit(consumer.address, 10**6)
+    key = gateway.key(consumer)
+    node.behaviour = dying
+    assert all(gateway.chat(key).status_code == 200 for _ in range(20))
+    assert len(node.asked) <= 8, "after three failures in a row it is left alone"
+    assert len(other_node.asked) == 20
+
+
+def test_a_model_in_a_realm_is_seen_by_that_realm_only(world: World, node: Node, consumer: Signer) -> None:
+    subject = world.publish(a_model())
+    world.serve(subject, node.url, realm="acme-internal")
+    gateway = world.gateway()
+    world.deposit(consumer.address, 10**6)
+    key = gateway.key(consumer)
+    assert gateway.chat(key).status_code == 404
+    assert gateway.chat(key, header_tollway_realm="acme-internal").status_code == 200
+
+
+def test_a_price_above_the_consumers_is_refused(world: World, gateway: Running, consumer: Signer) -> None:
+    world.deposit(consumer.address, 10**6)
+    key = gateway.key(consumer)
+    refused = gateway.chat(key, header_tollway_max_price="114")
+    assert (refused.status_code, refused.json()["error"]["required"]) == (402, "115")
+    assert gateway.chat(key, header_tollway_max_price="115").status_code == 200
+    assert gateway.chat(key, header_tollway_max_price="1.5").status_code == 400
+
+
+def test_malformed_requests_are_told_what_is_wrong(gateway: Running, consumer: Signer) -> None:
+    headers = authorized(gateway.key(consumer))
+    for body, code in ((b"{", "invalid_json"), (b"[]", "invalid_request"), (b'{"messages": []}', "invalid_request")):
+        response = gateway.http.post("/v1/chat/completions", content=body, headers=headers)
+        assert (response.status_code, response.json()["error"]["code"]) == (400, code)
+    assert gateway.http.post("/v1/chat/completions", content=b"{}").status_code == 401
+
+
+def test_quotes_are_signed_and_sum(world: World, gateway: Running) -> None:
+    from ledger.core.documents import digest, unsigned, validate
+    from ledger.core.typed_data import offer_hash, recover, signing_digest
+    from tests.gateway.world import DOMAIN
+
+    quote = gateway.http.post("/v1/quote", json={"model": "@acme/chat", "meters": {"call": 1}}).json()
+    assert validate(quote, "quote") == "quote"
+    assert quote["price"] == str(PRICE) == str(sum(int(line["amount"]) for line in quote["lines"]))
+    signer = recover(signing_digest(DOMAIN, offer_hash(digest(unsigned(quote)))), bytes.fromhex(quote["signature"][2:]))
+    assert signer == gateway.gateway.signer.address
+
+
+def test_discovery_is_priced_and_explains_an_empty_answer(gateway: Running) -> None:
+    found = gateway.http.post("/v1/discover", json={"task": "text-generation", "meters": {"call": 1}}).json()
+    assert [(row["name"], row["price"]) for row in found["results"]] == [("@acme/chat", str(PRICE))]
+    empty = gateway.http.post("/v1/discover", json={"task": "text-generation", "languages": ["zh"]}).json()
+    assert empty["results"] == []
+    assert empty["diagnostic"]["nearest"][0] == {"name": "@acme/chat", "lacks": ["languages zh"]}
+    assert gateway.http.post("/v1/discover", json={"task": "x", "surprise": 1}).status_code == 400

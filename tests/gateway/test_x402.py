@@ -1,0 +1,145 @@
+"""x402 v2 with the stock client from PyPI: pay for a call by signing one authorization, and keep the rest."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from eth_account import Account
+from sqlalchemy import Engine
+from x402 import x402Client
+from x402.client_base import SpendControlAsset
+from x402.http.clients.httpx import x402HttpxClient
+from x402.mechanisms.evm.exact import ExactEvmScheme
+
+from ledger.core.events import Block
+from ledger.core.ids import Address, Digest, to_hex
+from ledger.store import chain_time, deposits
+from ledger.store.session import unit_of_work
+from tests.gateway.nodes import Node, streaming
+from tests.gateway.world import CHAIN, INBOXES, SETTLEMENT, TOKEN, Running, World
+
+PRICE = 115
+BODY = {"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50}
+
+
+@pytest.fixture
+def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iterator[World]:
+    """A lane of a chain, with a worker that credits inbox payments as soon as it sees them."""
+    file = tmp_path / "31337.json"
+    names = {"settlement": SETTLEMENT, "token": TOKEN, "inboxes": INBOXES, "treasury": Address(b"\x33" * 20)}
+    file.write_text(json.dumps({"chain_id": CHAIN, "epoch_seconds": 3600, **{k: to_hex(v) for k, v in names.items()}}))
+    world = World(engine, postgres_url, deployment=file)
+    with unit_of_work(engine) as session:
+        chain_time.advance(session, Block(1, Digest(b"\x01" * 32), int(time.time())))
+    world.a_model_at(node.url)
+    stop = threading.Event()
+    relaying = threading.Thread(target=_relay, args=(world, stop))
+    relaying.start()
+    yield world
+    stop.set()
+    relaying.join()
+    world.stop()
+
+
+def _relay(world: World, stop: threading.Event) -> None:
+    """What worker and chain do to a payment, in a moment instead of a few blocks."""
+    while not stop.wait(0.1):
+        with unit_of_work(world.engine) as session:
+            waiting = deposits.requested(session)
+        for asked in waiting:
+            world.deposit(asked.account, asked.amount)
+            with unit_of_work(world.engine) as session:
+                deposits.set_status(session, asked.id, "credited")
+
+
+def a_client() -> tuple[x402Client, Address]:
+    """A stock client with a wallet of its own."""
+    account = Account.create()
+    client = x402Client()
+    entry: SpendControlAsset = {
+        "network": f"eip155:{CHAIN}",
+        "asset": to_hex(TOKEN),
+        "max_amount_per_payment": "1000000",
+    }
+    client.set_spend_controls({"allowed_assets": [entry]})
+    client.register(f"eip155:{CHAIN}", ExactEvmScheme(account))
+    return client, Address(bytes.fromhex(account.address[2:]))
+
+
+async def pay(gateway: Running, client: x402Client, **more: object) -> httpx.Response:
+    """One paid call."""
+    async with x402HttpxClient(client, base_url=gateway.url, timeout=30) as http:
+        return await http.post("/v1/chat/completions", json={**BODY, **more})
+
+
+async def test_a_stock_client_pays_is_served_and_keeps_the_rest(chain: World) -> None:
+    gateway = chain.gateway()
+    client, payer = a_client()
+    response = await pay(gateway, client)
+    assert response.status_code == 200, response.text
+    assert response.json()["choices"]
+    assert response.headers["tollway-charge"] == str(PRICE)
+    told = json.loads(base64.b64decode(response.headers["payment-response"]))
+    assert (told["success"], told["payer"], told["network"]) == (True, to_hex(payer), f"eip155:{CHAIN}")
+    [signed] = chain.receipts_of(payer)
+    assert signed.receipt.charge == PRICE
+
+
+async def test_the_answer_to_a_paid_call_streams(chain: World, node: Node) -> None:
+    node.behaviour = streaming(5, (10, 5))
+    gateway = chain.gateway()
+    client, payer = a_client()
+    response = await pay(gateway, client, stream=True)
+    assert response.text.rstrip().endswith("data: [DONE]")
+    assert "payment-response" in response.headers
+    assert len(chain.receipts_of(payer)) == 1
+
+
+def test_an_unpaid_request_is_told_what_it_may_cost_and_how_to_find_it(chain: World) -> None:
+    response = chain.gateway().http.post("/v1/chat/completions", json=BODY)
+    assert response.status_code == 402
+    told = json.loads(base64.b64decode(response.headers["payment-required"]))
+    [accepted] = told["accepts"]
+    assert (accepted["scheme"], accepted["network"], accepted["amount"]) == ("exact", f"eip155:{CHAIN}", str(PRICE))
+    assert accepted["asset"] == to_hex(TOKEN)
+    assert set(told["extensions"]) == {"bazaar", "payment-identifier"}
+    assert response.json()["error"]["code"] == "payment_required"
+
+
+async def test_a_payment_seen_by_others_pays_for_nothing_else(chain: World, node: Node) -> None:
+    gateway = chain.gateway()
+    client, payer = a_client()
+    unpaid = gateway.http.post("/v1/chat/completions", json=BODY)
+    from x402.http.x402_http_client import x402HTTPClient
+
+    http = x402HTTPClient(client)
+    required = http.get_payment_required_response(unpaid.headers.get, None)
+    headers = http.encode_payment_signature_header(await client.create_payment_payload(required))
+    first = gateway.http.post("/v1/chat/completions", json=BODY, headers=headers)
+    again = gateway.http.post("/v1/chat/completions", json=BODY, headers=headers)
+    assert first.status_code == again.status_code == 200, first.text
+    assert again.headers["tollway-receipt"] == first.headers["tollway-receipt"]
+    other = {**BODY, "messages": [{"role": "user", "content": "another"}]}
+    stolen = gateway.http.post("/v1/chat/completions", json=other, headers=headers)
+    assert stolen.status_code == 409
+    told = json.loads(base64.b64decode(headers["PAYMENT-SIGNATURE"]))
+    told["extensions"] = {"payment-identifier": {"info": {"required": False, "id": "a" * 20}}}
+    changed = {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(told).encode()).decode()}
+    renamed = gateway.http.post("/v1/chat/completions", json=other, headers=changed)
+    assert (renamed.status_code, renamed.json()["error"]["code"]) == (402, "payment_invalid")
+    assert len(chain.receipts_of(payer)) == len(node.asked) == 1
+
+
+def test_forged_payments_are_refused(chain: World, node: Node) -> None:
+    gateway = chain.gateway()
+    for header in ("nonsense", base64.b64encode(b"{}").decode(), base64.b64encode(b'{"x402Version": 2}').decode()):
+        response = gateway.http.post("/v1/chat/completions", json=BODY, headers={"PAYMENT-SIGNATURE": header})
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_payment")
+    assert node.asked == []
