@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.core.kernels.jit import U8, kernel
-from ledger.core.kernels.keccak import absorb
+from ledger.core.kernels.keccak import RATE_LANES, WAYS, fresh, permute
 from ledger.core.receipts import RECEIPT_TYPEHASH
 
 _BLOCKS = 6
@@ -37,11 +37,25 @@ def struct_hashes(records: npt.NDArray[np.void]) -> U8:
 
 @kernel
 def _struct_hashes(rows: U8, to: npt.NDArray[np.int64], packed: U8, digests: U8) -> None:
-    lanes = packed.view(np.uint64)
-    state = np.zeros(25, np.uint64)
-    out = state.view(np.uint8)
-    for i in range(len(rows)):
-        for byte in range(rows.shape[1]):
-            packed[to[byte]] = rows[i, byte]
-        absorb(state, lanes, _BLOCKS)
-        digests[i] = out[:32]
+    lanes, states = packed.view(np.uint64), fresh()
+    blocks = np.zeros((_BLOCKS * RATE_LANES, WAYS), np.uint64)
+    word = np.zeros(1, np.uint64)
+    bytes_of_word = word.view(np.uint8)
+    for begin in range(0, len(rows), WAYS):
+        count = min(WAYS, len(rows) - begin)
+        for k in range(count):
+            for byte in range(rows.shape[1]):
+                packed[to[byte]] = rows[begin + k, byte]
+            for lane in range(_BLOCKS * RATE_LANES):
+                blocks[lane, k] = lanes[lane]
+        states[:] = 0
+        for block in range(_BLOCKS):
+            for lane in range(RATE_LANES):
+                for k in range(count):
+                    states[lane * WAYS + k] ^= blocks[block * RATE_LANES + lane, k]
+            permute(states, count)
+        for k in range(count):
+            for lane in range(4):
+                word[0] = states[lane * WAYS + k]
+                for byte in range(8):
+                    digests[begin + k, 8 * lane + byte] = bytes_of_word[byte]

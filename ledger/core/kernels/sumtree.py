@@ -12,7 +12,7 @@ import numpy as np
 
 from ledger.core.errors import Rejected
 from ledger.core.kernels.jit import I64, U8, U64, kernel
-from ledger.core.kernels.keccak import FIRST_PAD, LAST_PAD, permute
+from ledger.core.kernels.keccak import FIRST_PAD, LAST_PAD, RATE_LANES, WAYS, fresh, permute
 from ledger.core.sumtree import EMPTY, Word, amount, parent
 
 _EMPTY = np.frombuffer(b"".join(EMPTY), np.uint64).reshape(-1, 4).copy()
@@ -99,10 +99,10 @@ def receipt_leaves(digests: U8, charges: I64) -> U8:
     return leaves.view(np.uint8).reshape(-1, 32)
 
 
-def line_leaves(payees: I64, runs: I64, paid: I64) -> U8:
-    """Line leaves, already sorted by (payee index, run)."""
-    leaves = np.empty((len(payees), 4), np.uint64)
-    _line_leaves(payees, runs, paid, leaves)
+def line_leaves(parties: I64, runs: I64, paid: I64) -> U8:
+    """Line leaves, already sorted by (party, run)."""
+    leaves = np.empty((len(parties), 4), np.uint64)
+    _line_leaves(parties, runs, paid, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)
 
 
@@ -124,70 +124,104 @@ def _swapped(value: np.uint64) -> np.uint64:
 
 @kernel
 def _above(nodes: U64, parents: U64, empty: U64) -> bool:
-    state = np.zeros(25, np.uint64)
-    for i in range(len(parents)):
-        state[:] = 0
-        left, right = nodes[2 * i], nodes[2 * i + 1] if 2 * i + 1 < len(nodes) else empty
-        state[0:4] = left
-        state[4:8] = right
-        state[8] = FIRST_PAD
-        state[16] = LAST_PAD
-        permute(state)
-        low = _swapped(left[3])
-        total = low + _swapped(right[3])
-        if total < low:
-            return False
-        parents[i, 0:3] = state[0:3]
-        parents[i, 3] = _swapped(total)
+    states = fresh()
+    for begin in range(0, len(parents), WAYS):
+        count = min(WAYS, len(parents) - begin)
+        states[8 * WAYS :] = 0
+        for k in range(count):
+            left = 2 * (begin + k)
+            for lane in range(4):
+                states[lane * WAYS + k] = nodes[left, lane]
+                states[(lane + 4) * WAYS + k] = nodes[left + 1, lane] if left + 1 < len(nodes) else empty[lane]
+            states[8 * WAYS + k] = FIRST_PAD
+            states[16 * WAYS + k] = LAST_PAD
+        permute(states, count)
+        for k in range(count):
+            left = 2 * (begin + k)
+            low = _swapped(nodes[left, 3])
+            total = low + _swapped(nodes[left + 1, 3] if left + 1 < len(nodes) else empty[3])
+            if total < low:
+                return False
+            for lane in range(3):
+                parents[begin + k, lane] = states[lane * WAYS + k]
+            parents[begin + k, 3] = _swapped(total)
     return True
 
 
 @kernel
 def _account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64, leaves: U64) -> None:
-    packed = np.zeros(136, np.uint8)
+    packed, states = np.zeros(136, np.uint8), fresh()
     lanes = packed.view(np.uint64)
-    state = np.zeros(25, np.uint64)
     packed[0], packed[33], packed[135] = tag, 1, 0x80
-    for i in range(len(indexes)):
-        index, cumulative = indexes[i], cumulatives[i]
-        for byte in range(4):
-            packed[1 + byte] = (index >> (24 - 8 * byte)) & 0xFF
-        packed[5:25] = accounts[i]
-        for byte in range(8):
-            packed[25 + byte] = (cumulative >> (56 - 8 * byte)) & 0xFF
-        _sealed(state, lanes, cumulative, leaves[index])
+    for begin in range(0, len(indexes), WAYS):
+        count = min(WAYS, len(indexes) - begin)
+        for k in range(count):
+            index, cumulative = indexes[begin + k], cumulatives[begin + k]
+            for byte in range(4):
+                packed[1 + byte] = (index >> (24 - 8 * byte)) & 0xFF
+            for byte in range(20):
+                packed[5 + byte] = accounts[begin + k, byte]
+            for byte in range(8):
+                packed[25 + byte] = (cumulative >> (56 - 8 * byte)) & 0xFF
+            _spread(states, k, lanes)
+        _clear(states)
+        permute(states, count)
+        for k in range(count):
+            _seal(states, k, cumulatives[begin + k], leaves[indexes[begin + k]])
 
 
 @kernel
 def _receipt_leaves(digests: U8, charges: I64, leaves: U64) -> None:
-    packed = np.zeros(136, np.uint8)
+    packed, states = np.zeros(136, np.uint8), fresh()
     lanes = packed.view(np.uint64)
-    state = np.zeros(25, np.uint64)
     packed[0], packed[33], packed[135] = 3, 1, 0x80
-    for i in range(len(digests)):
-        packed[1:33] = digests[i]
-        _sealed(state, lanes, charges[i], leaves[i])
+    for begin in range(0, len(digests), WAYS):
+        count = min(WAYS, len(digests) - begin)
+        for k in range(count):
+            for byte in range(32):
+                packed[1 + byte] = digests[begin + k, byte]
+            _spread(states, k, lanes)
+        _clear(states)
+        permute(states, count)
+        for k in range(count):
+            _seal(states, k, charges[begin + k], leaves[begin + k])
 
 
 @kernel
-def _line_leaves(payees: I64, runs: I64, paid: I64, leaves: U64) -> None:
-    packed = np.zeros(136, np.uint8)
+def _line_leaves(parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
+    packed, states = np.zeros(136, np.uint8), fresh()
     lanes = packed.view(np.uint64)
-    state = np.zeros(25, np.uint64)
     packed[0], packed[17], packed[135] = 4, 1, 0x80
-    for i in range(len(payees)):
-        for byte in range(4):
-            packed[1 + byte] = (payees[i] >> (24 - 8 * byte)) & 0xFF
-            packed[5 + byte] = (runs[i] >> (24 - 8 * byte)) & 0xFF
-        for byte in range(8):
-            packed[9 + byte] = (paid[i] >> (56 - 8 * byte)) & 0xFF
-        _sealed(state, lanes, paid[i], leaves[i])
+    for begin in range(0, len(parties), WAYS):
+        count = min(WAYS, len(parties) - begin)
+        for k in range(count):
+            for byte in range(4):
+                packed[1 + byte] = (parties[begin + k] >> (24 - 8 * byte)) & 0xFF
+                packed[5 + byte] = (runs[begin + k] >> (24 - 8 * byte)) & 0xFF
+            for byte in range(8):
+                packed[9 + byte] = (paid[begin + k] >> (56 - 8 * byte)) & 0xFF
+            _spread(states, k, lanes)
+        _clear(states)
+        permute(states, count)
+        for k in range(count):
+            _seal(states, k, paid[begin + k], leaves[begin + k])
 
 
 @kernel
-def _sealed(state: U64, lanes: U64, total: int, leaf: U64) -> None:
-    state[17:] = 0
-    state[:17] = lanes
-    permute(state)
-    leaf[0:3] = state[0:3]
+def _spread(states: U64, k: int, lanes: U64) -> None:
+    """One padded block into state k."""
+    for lane in range(RATE_LANES):
+        states[lane * WAYS + k] = lanes[lane]
+
+
+@kernel
+def _clear(states: U64) -> None:
+    """The lanes no block reaches."""
+    states[RATE_LANES * WAYS :] = 0
+
+
+@kernel
+def _seal(states: U64, k: int, total: int, leaf: U64) -> None:
+    for lane in range(3):
+        leaf[lane] = states[lane * WAYS + k]
     leaf[3] = _swapped(np.uint64(total))
