@@ -22,6 +22,7 @@ from gateway.errors import Refusal
 from gateway.pricing import Tariff
 from gateway.protocols import Ask
 from gateway.purse import Hold
+from gateway.referring import Brought
 from gateway.routing import ANY, Wishes
 from gateway.upstream.wire import NodeFailed, Reply
 from ledger.core.atoms import parse
@@ -64,6 +65,11 @@ class Call:
     told: Headers = field(default_factory=list)
     """Headers the answer is to carry beside its own."""
     settle: Settle | None = None
+    brought: Brought | None = None
+
+    async def terms(self, candidate: Candidate) -> Tariff:
+        """What this call is settled on: the candidate's terms, with a carve beside them if somebody brought it."""
+        return candidate.tariff if self.brought is None else await self.brought.terms(candidate.tariff)
 
     async def hold_for(self, gateway: Gateway, candidate: Candidate) -> Hold:
         """Hold what this candidate may cost at most. A dearer one than before needs a larger hold."""
@@ -158,7 +164,7 @@ async def plain(gateway: Gateway, call: Call) -> tuple[Kept, tuple[Signed, ...]]
         served = await attempt(gateway, call, holding=True)
         hold = call.hold
         assert hold is not None
-        signed = await charge(gateway.journal, hold, (served.draft(call, served.candidate.tariff),))
+        signed = await charge(gateway.journal, hold, (served.draft(call, await call.terms(served.candidate)),))
         headers = _headers(served.reply, signed[-1]) + call.told
         return Kept(served.reply.status, headers, served.body), signed
     except PassedOn as refused:

@@ -18,6 +18,7 @@ from ledger.core.bids import Role
 from ledger.core.capsules import Capsule
 from ledger.core.ids import Address, Digest
 from ledger.core.models import Model
+from ledger.core.referrals import Sponsorship
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class ModelEntry:
     context_tokens: int | None
     protocols: frozenset[str]
     why: str = ""
+    sponsorship: Sponsorship | None = None
 
     @property
     def id(self) -> Digest:
@@ -66,6 +68,7 @@ class CapsuleEntry:
     tariff: Tariff | None
     inner: Tariff | None
     why: str = ""
+    sponsorship: Sponsorship | None = None
 
     @property
     def id(self) -> Digest:

@@ -15,6 +15,7 @@ from sqlmodel import Session
 from gateway.admission import Doors
 from gateway.answers import Answers
 from gateway.catalog import EMPTY, Catalog
+from gateway.desk import Desk
 from gateway.glue import Workshop
 from gateway.journal import Journal
 from gateway.metering import Tokenizers
@@ -56,6 +57,7 @@ class Gateway:
     epoch_seconds: int
     genesis: int = 0
     catalog: Catalog = EMPTY
+    desk: Desk = field(default_factory=Desk)
     open_calls: int = 0
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)

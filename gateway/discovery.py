@@ -9,19 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway import referring
+from gateway.admission import Caller
 from gateway.catalog import Candidate, Catalog, ModelEntry
 from gateway.deps import Gateway
 from gateway.errors import Refusal
 from ledger.core import meters, routing
 from ledger.core.atoms import parse
-from ledger.core.ids import cid, to_hex
+from ledger.core.ids import Address, cid, to_hex
 from ledger.core.meters import Units
+from ledger.core.slots import Slot
 
 EXPECTED = {"call": 1, "input_token": 500, "output_token": 200, "ms": 500, "byte": 4000}
 
 
-def discover(gateway: Gateway, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer a discovery request that fits its schema."""
+async def discover(
+    gateway: Gateway, wanted: Mapping[str, Any], caller: Caller | None, surface: Address, now: int
+) -> dict[str, Any]:
+    """Answer a discovery request that fits its schema: sponsored rows first, at most three and labelled, then all rows
+    by effective price. A slot shown to a known caller is remembered: its first paid call within a day is the sale.
+    """
     catalog = gateway.catalog
     units = meters.units(wanted["meters"]) if wanted.get("meters") else meters.units(EXPECTED)
     limit = parse(wanted["max_price"], "max_price") if "max_price" in wanted else None
@@ -40,6 +47,16 @@ def discover(gateway: Gateway, wanted: Mapping[str, Any]) -> dict[str, Any]:
             found.append((best[0], entry, best[1], best[2]))
     found.sort(key=lambda row: (row[0], row[1].name))
     rows = [_row(entry, price, score, candidate) for score, entry, price, candidate in found[: wanted.get("limit", 10)]]
+    if wanted.get("sponsored", True):
+        open_to = {
+            e.id: (e, score) for score, e, _, _ in found if e.sponsorship and wanted["task"] in e.sponsorship.slot_tasks
+        }
+        shown = {slot.subject: slot for slot in await referring.shelf(gateway, open_to, caller, now)}
+        byid = {entry.id: (score, entry, price, one) for score, entry, price, one in found}
+        for slot in shown.values():
+            if caller is not None:
+                gateway.desk.show(caller.consumer, slot, surface, now)
+        rows = [_sponsored(*byid[subject], slot) for subject, slot in shown.items()] + rows
     answer: dict[str, Any] = {"epoch": catalog.epoch, "book_root": to_hex(catalog.book_root), "results": rows}
     if not rows:
         answer["diagnostic"] = _diagnostic(catalog, wanted, sorted(missed)[:3])
@@ -112,6 +129,11 @@ def _row(entry: ModelEntry, price: int, score: int, candidate: Candidate) -> dic
         "declared": {"capabilities": entry.model.document["capabilities"]},
         "sponsored": False,
     }
+
+
+def _sponsored(score: int, entry: ModelEntry, price: int, candidate: Candidate, slot: Slot) -> dict[str, Any]:
+    """A sponsored row: the same facts, labelled, with what its sponsor pays if it sells."""
+    return _row(entry, price, score, candidate) | {"sponsored": True, "promo_second_price": str(slot.price)}
 
 
 def _diagnostic(

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 
-from gateway import calls, protocols, routing, streams, workflows, x402
+from gateway import calls, protocols, referring, routing, streams, workflows, x402
 from gateway.admission import Caller
 from gateway.answers import Headers, Kept, mismatch
 from gateway.catalog import CapsuleEntry
@@ -119,14 +119,21 @@ async def _make(
     """Make the call. `told` are headers the answer is to carry beside its own; None: it need not be kept either."""
     entry = gateway.catalog.find(ask.model)
     wishes = calls.wishes_of(headers)
-    if isinstance(entry, CapsuleEntry):
-        return await workflows.serve(gateway, caller, ask, entry, identity, wishes, told, receive, send, now)
-    call = calls.open_call(gateway, caller, ask, entry, identity, wishes, now)
-    call.keyed = told is not None
-    call.told = told or []
-    if ask.stream:
-        return await streams.stream(gateway, call, receive, send)
-    return await calls.plain(gateway, call)
+    brought = await referring.brought(gateway, caller, entry, headers, now)
+    signed: tuple[Signed, ...] = ()
+    try:
+        if isinstance(entry, CapsuleEntry):
+            woven = workflows.serve(gateway, caller, ask, entry, identity, wishes, told, brought, receive, send, now)
+            kept, signed = await woven
+        else:
+            call = calls.open_call(gateway, caller, ask, entry, identity, wishes, now)
+            call.keyed, call.told, call.brought = told is not None, told or [], brought
+            serving = streams.stream(gateway, call, receive, send) if ask.stream else calls.plain(gateway, call)
+            kept, signed = await serving
+        return kept, signed
+    finally:
+        if brought is not None:
+            brought.end(charged=bool(signed))
 
 
 async def _most_price(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> int:

@@ -13,6 +13,7 @@ from gateway.health import Health
 from gateway.pricing import Tariff, tariff
 from gateway.upstream import target
 from ledger.core import epochs, lineage, models
+from ledger.core.atoms import Ppm, parse
 from ledger.core.bids import Bid, Line, Role, Terms, ordered
 from ledger.core.capsules import Capsule, capsule
 from ledger.core.epochs import Standing
@@ -22,6 +23,7 @@ from ledger.core.lineage import Parent
 from ledger.core.meters import Units
 from ledger.core.models import Model
 from ledger.core.pricing import fixed
+from ledger.core.referrals import Sponsorship
 from ledger.flows import journaling
 from ledger.store import bids, documents, measurements, offers, parties
 from ledger.store import models as registry
@@ -139,7 +141,20 @@ class _Loading:
             candidates = self.candidates(model, lines)
         except Rejected as rejected:
             return ModelEntry(model, (), context, protocols, rejected.message)
-        return ModelEntry(model, candidates, context, protocols)
+        return ModelEntry(model, candidates, context, protocols, sponsorship=self.sponsorship(model.id, model.owner))
+
+    def sponsorship(self, subject: Digest, owner: Address, offered: Ppm = 0, window: int = 0) -> Sponsorship | None:
+        """What a subject's owner offers curators and for slots: its signed offer, else what its capsule says."""
+        stored = self.offers.get((subject, owner))
+        body = orjson.loads(stored.body) if stored is not None else {}
+        role = Role[body["role"]] if stored is not None else Role.weaver
+        curation, slot = body.get("curation"), body.get("promotion", {})
+        if curation is not None:
+            offered, window = curation["offer_ppm"], curation.get("window_calls", models.DEFAULT_WINDOW_CALLS)
+        if not offered and not slot:
+            return None
+        bid, cap = (parse(slot[name], name) for name in ("bid", "daily_cap")) if slot else (0, 0)
+        return Sponsorship(owner, role, offered, window, bid, cap, frozenset(slot.get("tasks", ())))
 
     def value_lines(self, model: Model) -> list[Line]:
         """The owner's line and its ancestors'. Rejected when the model may not be sold as it is."""
@@ -178,7 +193,7 @@ class _Loading:
 
     def candidate(self, model: Model, row: Standing, lines: list[Line]) -> Candidate:
         offer = self.offers.get((model.id, row.party))
-        if offer is None:
+        if offer is None or not offer.url:
             raise Rejected(f"0x{row.party.hex()} has no standing offer")
         serving = orjson.loads(offer.body).get("serve") or {}
         capacity = offer.capacity
@@ -236,7 +251,8 @@ class _Loading:
             seller = next(place for place, line in enumerate(ordered(lines + self.closing_lines())) if line == lines[0])
             listed = (one.list_price, seller) if one.list_price is not None else (None, 0)
             whole = tariff(Terms(one.id, ordered(lines + self.closing_lines()), *listed))
-            return CapsuleEntry(one, whole, tariff(Terms(one.id, ordered(lines))))
+            sponsor = self.sponsorship(one.id, one.weaver, one.curation_ppm, one.window_calls)
+            return CapsuleEntry(one, whole, tariff(Terms(one.id, ordered(lines))), sponsorship=sponsor)
         except Rejected as rejected:
             return CapsuleEntry(one, None, None, rejected.message)
 

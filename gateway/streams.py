@@ -260,9 +260,8 @@ class _Streaming:
                 return await call.settle(self.candidate, units, end, now, relay.digest), None
             hold = call.hold
             assert hold is not None
-            draft = call.billing.draft(
-                self.candidate.tariff, units, end, now, call.ask.body, relay.digest, self.candidate.provider
-            )
+            terms = await call.terms(self.candidate)
+            draft = call.billing.draft(terms, units, end, now, call.ask.body, relay.digest, self.candidate.provider)
             return await charge(self.gateway.journal, hold, (draft,)), None
         except TollwayError as error:
             return (), error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from gateway.errors import Refusal, body_of
 from gateway.planning import Plan
 from gateway.pricing import tariff
 from gateway.protocols import CHAT, Ask
+from gateway.referring import Brought
 from gateway.routing import ANY, Wishes
 from gateway.streams import DONE, HEADERS, Receive, Send
 from gateway.weaving import Done, Weave
@@ -50,6 +52,7 @@ async def serve(
     identity: Digest,
     wishes: Wishes,
     told: Headers | None,
+    brought: Brought | None,
     receive: Receive,
     send: Send,
     now: int,
@@ -67,6 +70,8 @@ async def serve(
     if wishes.max_price is not None and plan.price > wishes.max_price:
         message = f"{entry.name} may cost {plan.price} atoms, above the {wishes.max_price} allowed"
         raise Refusal(402, "above_max_price", message, facts={"required": str(plan.price)})
+    if brought is not None:
+        plan = replace(plan, tariff=await brought.terms(plan.tariff))
     head = identity, caller.consumer, gateway.lane, gateway.catalog.epoch, entry.name
     billing = Billing(*head, os.urandom(16), now, caller.key.id if caller.key else None, caller.budget)
     holds = await Holds.take(gateway, caller, plan)

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlmodel import Session
 
-from gateway import quoting, sealing
+from gateway import quoting, referring, sealing
 from gateway.clock import now_ms
 from gateway.deps import Gateway
 from gateway.discovery import discover
 from gateway.errors import Refusal
 from gateway.glue import MAX_MODULE_BYTES
-from gateway.routes.common import Here, domain_fields
+from gateway.routes.common import Here, domain_fields, the_caller
 from gateway.upstream import target
 from ledger.core import documents as canon
 from ledger.core.documents import Document
@@ -122,7 +122,10 @@ async def find(request: Request, gateway: Here) -> dict[str, Any]:
     wanted = await document_of(request)
     definitions = canon.schema("discover")["$defs"]
     canon.check(wanted, definitions["request"])
-    return discover(gateway, wanted)
+    known = "authorization" in request.headers
+    caller = await the_caller(request, gateway) if known else None
+    surface = referring.surface_of(request.headers, gateway)
+    return await discover(gateway, wanted, caller, surface, now_ms())
 
 
 @router.post("/quote")

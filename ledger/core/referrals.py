@@ -13,8 +13,8 @@ import binascii
 import struct
 from dataclasses import dataclass
 
-from ledger.core.atoms import PPM, Ppm, ppm
-from ledger.core.bids import Carve, Terms
+from ledger.core.atoms import PPM, Atoms, Ppm, ppm
+from ledger.core.bids import Carve, Role, Terms
 from ledger.core.errors import Rejected
 from ledger.core.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.keccak import keccak256
@@ -56,6 +56,19 @@ class Sponsor:
     line: int
     offer_ppm: Ppm
     window_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sponsorship:
+    """A sponsor's standing offer for one subject: to curators, and for the first sale after a slot was shown."""
+
+    party: Address
+    role: Role
+    offer_ppm: Ppm
+    window_calls: int
+    slot_bid: Atoms = 0
+    slot_daily_cap: Atoms = 0
+    slot_tasks: frozenset[str] = frozenset()
 
 
 def referral_hash(referral: Referral) -> Digest:

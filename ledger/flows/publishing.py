@@ -57,10 +57,15 @@ def publish_offer(
     offer = models.offer(document, domain)
     if offer.until <= epoch:
         raise Rejected(f"the offer expired at epoch {offer.until}; this is {epoch}", field="$.expires_epoch")
-    if domain.chain_id == 0 and offer.serving is None:
+    sponsors = offer.role in (Role.maker, Role.oem, Role.weaver) and (offer.curation_ppm or offer.promotion)
+    if domain.chain_id == 0 and offer.serving is None and not sponsors:
         return offer
-    if offer.role is not Role.compute or offer.serving is None:
-        raise Rejected("only compute offers with `serve` are published; bids are placed on the chain", field="role")
+    if not sponsors and (offer.role is not Role.compute or offer.serving is None):
+        raise Rejected(
+            "what is published are compute offers with `serve` and owners' offers with `curation` or `promotion`; "
+            "bids are placed on the chain",
+            field="role",
+        )
     known = offers.get(session, offer.subject, offer.party)
     if known is not None and _nonce(known.body) > offer.nonce:
         raise Rejected(f"an offer with the higher nonce {_nonce(known.body)} is known", field="$.nonce")
@@ -71,9 +76,9 @@ def publish_offer(
             offer.subject,
             offer.party,
             canonical(document),
-            serving.url,
-            serving.tier,
-            serving.capacity,
+            serving.url if serving else "",
+            serving.tier if serving else "",
+            serving.capacity if serving else 0,
             offer.until,
             now,
         ),
