@@ -13,9 +13,10 @@ from psycopg import sql
 from sqlmodel import Session, col, select
 
 from ledger.core.ids import Address, Digest
+from ledger.core.kernels.groups import group
 from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt
-from ledger.store.driver import connection_of
+from ledger.store.driver import connection_of, copy_out
 from ledger.store.tables import ReceiptRow
 
 Records = npt.NDArray[np.void]
@@ -105,7 +106,8 @@ class Chunk:
 
     def terms_ids(self) -> set[Digest]:
         """The terms these receipts name."""
-        return {Digest(bytes(row)) for row in np.unique(self.records["terms"], axis=0)} if len(self) else set()
+        named = self.records["terms"]
+        return {Digest(named[first].tobytes()) for first in group(named)[1].tolist()}
 
     def first_altered(self) -> int | None:
         """The sequence number of the first receipt whose fields do not hash to its digest, if any."""
@@ -124,8 +126,7 @@ def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
         first=sql.Literal(first),
         last=sql.Literal(last),
     )
-    with connection_of(session).cursor() as cursor, cursor.copy(query) as copy:
-        body = b"".join(copy)
+    body = copy_out(connection_of(session), query)
     rows = np.frombuffer(body, _COPIED, offset=_HEADER, count=(len(body) - _HEADER - _TRAILER) // _COPIED.itemsize)
     return Chunk(_records(rows), np.ascontiguousarray(rows["digest"]), np.ascontiguousarray(rows["signature"]))
 

@@ -1,0 +1,148 @@
+"""A journal to measure with: any number of priced, digested receipts, made by the million and copied in as rows.
+
+Twenty payees and a thousand consumers over a hundred terms of seven lines, in segments of 512, as group commits make
+them. Signatures are noise: nothing measured here reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from sqlmodel import Session
+
+from bench.split import some_terms
+from ledger.core import movements
+from ledger.core.bids import encode, terms_id
+from ledger.core.ids import ZERO_DIGEST, Address
+from ledger.core.kernels import split, tables
+from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.receipts import RECEIPT_DTYPE
+from ledger.core.segments import seal
+from ledger.store import journal, lanes, parties, terms, watermarks
+
+CONSUMERS = 1_000
+SEGMENT = 512
+MAKE = 1 << 18
+"""Receipts made at once."""
+TERMS = [some_terms(number) for number in range(100)]
+_NAMES = np.frombuffer(b"".join(terms_id(encode(t)) for t in TERMS), np.uint8).reshape(-1, 32)
+_METERS = ("calls", "input_tokens", "output_tokens", "ms", "byte_count", "fuel")
+COLUMNS = (
+    *("call_id", "parent", "lane", "gateway", "seq", "consumer", "terms", "epoch", *_METERS),
+    *("passed", "price", "charge", "end_reason", "ended_at", "request_digest", "response_digest"),
+    *("digest", "signature"),
+)
+_BYTES = {"call_id": 32, "parent": 32, "gateway": 20, "consumer": 20, "terms": 32, "request_digest": 32}
+_BYTES |= {"response_digest": 32, "digest": 32, "signature": 65}
+_ROW = np.dtype(
+    [("columns", ">i2")]
+    + [
+        field
+        for name in COLUMNS
+        for field in ((f"{name}_size", ">i4"), (name, "u1", (_BYTES[name],)) if name in _BYTES else (name, ">i8"))
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Some consecutive receipts: rows of a binary COPY, and their segments."""
+
+    rows: npt.NDArray[np.void]
+    segments: list[tuple[object, ...]]
+
+
+def consumer(number: int) -> Address:
+    """The address of a consumer."""
+    return Address(b"\xc0" * 16 + number.to_bytes(4, "big"))
+
+
+def gateway_of(lane: int) -> Address:
+    """The one gateway of a lane."""
+    return Address(b"\x90" * 16 + lane.to_bytes(4, "big"))
+
+
+def make(lane: int, count: int) -> Iterator[Made]:
+    """`count` receipts of a lane's gateway, a quarter of a million at a time."""
+    table, _ = tables.build(TERMS)
+    gateway, previous = gateway_of(lane), ZERO_DIGEST
+    for start in range(1, 1 + count, MAKE):
+        records = _records(table, lane, start, min(MAKE, 1 + count - start))
+        digests = struct_hashes(records)
+        charges, body = records["charge"].tolist(), digests.tobytes()
+        rows: list[tuple[object, ...]] = []
+        for at in range(0, len(records), SEGMENT):
+            end = min(at + SEGMENT, len(records))
+            each = [body[32 * i : 32 * i + 32] for i in range(at, end)]
+            made = seal(gateway, start + at, each, sum(charges[at:end]), previous)
+            rows.append((gateway, made.first, made.last, made.count, made.total, made.digest, previous))
+            previous = made.digest
+        yield Made(_copy_rows(records, digests), rows)
+
+
+def _records(table: tables.Table, lane: int, start: int, count: int) -> npt.NDArray[np.void]:
+    chance = np.random.default_rng((lane, start))
+    chosen = chance.integers(0, len(TERMS), count)
+    units = np.zeros((count, 6), np.uint64)
+    units[:, 0] = 1
+    units[:, 1], units[:, 2] = chance.integers(1, 4_000, count), chance.integers(1, 2_000, count)
+    units[:, 4] = chance.integers(1, 10**6, count)
+    passed, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
+    amounts, status = np.zeros((count, 7), np.uint64), np.zeros(count, np.int64)
+    split.split(table, chosen, units, passed, price, charge, amounts, status)
+    records = np.zeros(count, RECEIPT_DTYPE)
+    records["call_id"] = chance.integers(0, 256, (count, 32), np.uint8)
+    records["lane"], records["seq"] = lane, np.arange(start, start + count)
+    records["gateway"] = np.frombuffer(gateway_of(lane), np.uint8)
+    names = np.frombuffer(b"".join(consumer(n) for n in range(CONSUMERS)), np.uint8).reshape(-1, 20)
+    records["consumer"], records["terms"] = names[chance.integers(0, CONSUMERS, count)], _NAMES[chosen]
+    records["units"], records["price"], records["charge"] = units, price, charge
+    records["ended_at"] = 1_700_000_000_000 + np.arange(start, start + count)
+    return records
+
+
+def _copy_rows(records: npt.NDArray[np.void], digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
+    rows = np.zeros(len(records), _ROW)
+    rows["columns"] = len(COLUMNS)
+    for name in COLUMNS:
+        rows[f"{name}_size"] = _BYTES.get(name, 8)
+    for name in RECEIPT_DTYPE.names or ():
+        if name == "units":
+            for place, meter in enumerate(_METERS):
+                rows[meter] = records["units"][:, place]
+        else:
+            rows["end_reason" if name == "end" else name] = records[name]
+    rows["digest"] = digests
+    rows["signature"] = np.random.default_rng(0).integers(0, 256, (len(records), 65), np.uint8)
+    return rows
+
+
+def copy_in(connection: psycopg.Connection[tuple[object, ...]], made: Made) -> None:
+    """One binary COPY of the rows and one of their segments, committed."""
+    with connection.cursor() as cursor:
+        with cursor.copy(f"COPY receipts ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+            copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+            copy.write(made.rows.tobytes())
+            copy.write(b"\xff\xff")
+        with cursor.copy("COPY segments (gateway, first, last, count, total, digest, previous) FROM STDIN") as copy:
+            for row in made.segments:
+                copy.write_row(row)
+    connection.commit()
+
+
+def open_lane(session: Session, lane: int) -> None:
+    """Terms, places and deposits for everybody: what a lane has before its first call."""
+    for one in TERMS:
+        terms.put(session, encode(one))
+    parties.assign(session, {line.party for one in TERMS for line in one.lines})
+    watermarks.ensure(session, gateway_of(lane), lane)
+    each, leased_to = 10**14, gateway_of(lane)
+    for number in range(CONSUMERS):
+        lanes.deposit(session, lane, consumer(number), number + 1, each)
+        cause = lane.to_bytes(4, "big") + number.to_bytes(4, "big")
+        journal.book(session, movements.deposit(cause, consumer(number), each, 0))
+        journal.book(session, movements.lease(cause, consumer(number), leased_to, each, 0))

