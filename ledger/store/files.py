@@ -26,9 +26,10 @@ class Discard:
         """Drop it."""
 
 
-def write(session: Session, sink: Sink, opening: Opening, before: int) -> Closed:
+def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_again: bool = False) -> Closed:
     """Write the file of a batch that follows batch `before` (0: none). Memory is bounded; the work is one pass.
 
+    Posting checked every digest against its receipt; `hash_again` does so once more.
     Raises Unavailable when a payee or a consumer has no place yet.
     """
     payees, consumers = parties.by_index(session), lanes.by_index(session, opening.lane)
@@ -43,7 +44,8 @@ def write(session: Session, sink: Sink, opening: Opening, before: int) -> Closed
         {account: index for index, account in consumers.items()},
     )
     for chunk in _whole_runs(session, opening.ranges):
-        writer.add(chunk.records, chunk.signatures, terms.get(session, chunk.terms_ids()))
+        bodies = terms.get(session, chunk.terms_ids())
+        writer.add(chunk.records, chunk.signatures, bodies, None if hash_again else chunk.digests)
     return writer.close()
 
 
@@ -61,7 +63,7 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> N
         book_root=header.book_root,
         ranges=tuple(batches.ranges(session, batch.lane, batch.number)),
     )
-    if write(session, sink, opening, before.number if before else 0).header != header:
+    if write(session, sink, opening, before.number if before else 0, hash_again=True).header != header:
         raise Conflict(f"batch {batch.number} of lane {batch.lane} no longer comes to its header", number=batch.number)
 
 
