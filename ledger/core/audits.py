@@ -22,6 +22,7 @@ from ledger.core.errors import TollwayError
 from ledger.core.headers import Header, Range
 from ledger.core.ids import ZERO_DIGEST, Address, to_hex
 from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.shares import exact_total
 from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, amount
 from ledger.core.typed_data import signed_by, signing_digest
 
@@ -67,7 +68,8 @@ def verify(
     Every `signature_step`-th signature is checked; 0 checks none. Order: header, chain of batches, signatures, prices,
     passed prices, receipts root, payouts, debits, lines root, totals. Work: one pass, linear in the receipts.
     """
-    facts = (len(file.signed), len(file.payouts), len(file.debits), sum(file.signed["receipt"]["charge"].tolist()))
+    charged = sum(exact_total(part["charge"].astype(np.uint64)) for part in _parts(file))
+    facts = (len(file.signed), len(file.payouts), len(file.debits), charged)
     step = signature_step
     signatures = -(-len(file.signed) // step) if step else 0
     try:
@@ -114,7 +116,8 @@ def _check_journals(before: Sequence[Range], now: Sequence[Range]) -> None:
 
 def _check_receipts(file: BatchFile, step: int) -> None:
     order = Order(file.opening)
-    _told("place", partial(order.follow, file.signed["receipt"]))
+    for part in _parts(file):
+        _told("place", partial(order.follow, part))
     _told("place", order.end)
     for place in range(0, len(file.signed), step) if step else ():
         _check_signature(file, place)
@@ -145,9 +148,8 @@ def _check_passed(records: npt.NDArray[np.void]) -> None:
 def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
     payouts, debits = (previous.payouts, previous.debits) if previous else (NOTHING, NOTHING)
     trees = Trees(_indexes(file.payouts), _indexes(file.debits))
-    for begin in range(0, len(file.signed), CHUNK):
-        records = file.signed["receipt"][begin : begin + CHUNK]
-        _told("price", partial(trees.add, records, file.terms))
+    for part in _parts(file):
+        _told("price", partial(trees.add, part, file.terms))
     _same("terms", "those the receipts name", len(trees.terms), len(file.terms))
     _same("receipts root", "roots", trees.receipts_root(), file.roots.receipts)
     earned = _told("payouts", trees.payouts)
@@ -168,6 +170,12 @@ def _check_rows(what: str, computed: Cumulatives, found: Cumulatives) -> None:
             index = left[0] if left else right[0] if right else 0
             who = to_hex((left or right or (0, b"", 0))[1])
             raise _Difference(what, f"index {index}, {who}", left[2] if left else 0, right[2] if right else 0)
+
+
+def _parts(file: BatchFile) -> Iterator[npt.NDArray[np.void]]:
+    """The receipts by the chunk, so that a file of any size is read in bounded memory."""
+    for begin in range(0, len(file.signed), CHUNK):
+        yield file.signed["receipt"][begin : begin + CHUNK]
 
 
 _Row = tuple[int, Address, Atoms]

@@ -1,6 +1,7 @@
 """Closing a batch: receipts go in by the chunk, in place order; a file, a header and new cumulatives come out.
 
-Memory does not grow with the receipts but with their runs of 64: 32 bytes of tree and about 16 per payee a run pays.
+Memory does not grow with the receipts but with their runs of 64: 32 bytes of tree, and 16 per payee and consumer of a
+run (32 while they are sorted).
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ from ledger.core.errors import Rejected, Unavailable
 from ledger.core.headers import Header
 from ledger.core.ids import Address, Digest, to_hex
 from ledger.core.kernels.groups import group
+from ledger.core.kernels.growing import Growing
 from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.kernels.jit import I64, U8, U64
 from ledger.core.kernels.split import accumulate, run_totals, runs_of
-from ledger.core.kernels.sumtree import Levels, above, line_leaves, receipt_leaves, stack
+from ledger.core.kernels.sumtree import line_leaves, receipt_leaves
 from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, Word
 
 RUN = 64
 """Receipts per run: what a contract can price again in one transaction."""
-RUN_HEIGHT = 6
+LINES_AT_ONCE = 1 << 16
+_LOW = np.uint64(0xFFFFFFFF)
 CONSUMER_BIT = np.uint64(1 << 31)
 """Sets consumers apart from payees in the lines tree. Indexes are 1 to 2^31-1."""
 
@@ -56,11 +59,8 @@ class Trees:
     def __init__(self, payee_index: Indexes, consumer_index: Indexes) -> None:
         self._payee_index, self._consumer_index = payee_index, consumer_index
         self._size = max(payee_index.values(), default=0) + 1
-        self._places = 0
-        self._run_nodes: list[U8] = []
-        self._few: U8 = np.empty((0, 32), np.uint8)
-        self._lines: list[U64] = []
-        self._ended = False
+        self._receipts = Growing()
+        self._lines: list[tuple[U64, U64]] = []
         self.earned: Counter[tuple[Address, Role]] = Counter()
         self.terms: set[Digest] = set()
         self._debited: Counter[Address] = Counter()
@@ -72,9 +72,6 @@ class Trees:
 
         `digests` (n, 32) spares hashing them again, if they are known to be theirs.
         """
-        if self._ended:
-            raise Rejected("only the last chunk of a batch may end within a run")
-        self._ended = len(records) % RUN != 0
         parts = shares.split(records, bodies)
         self.terms.update(parts.names)
         self.earned.update(parts.earned())
@@ -82,34 +79,32 @@ class Trees:
         who = [Address(records["consumer"][first].tobytes()) for first in firsts]
         hashes = struct_hashes(records) if digests is None else digests
         leaves = receipt_leaves(hashes, parts.charges.astype(np.int64))
-        if self._places + len(records) <= RUN:
-            self._few = leaves
-        for level in range(RUN_HEIGHT):
-            leaves = above(leaves, level)
-        self._run_nodes.append(leaves)
-        self._lines += [self._paid(parts), self._charged(who, consumers, parts.charges)]
-        self._places += len(records)
+        self._lines += [_keyed(self._paid(parts)), _keyed(self._charged(who, consumers, parts.charges))]
+        self._receipts.add(leaves)
         return parts
 
     def receipts_root(self) -> Digest:
         """The root over all receipts so far; the zero word if there are none."""
-        if self._places <= RUN:
-            return Digest(Levels.build(self._few).root)
-        return Digest(stack([node.tobytes() for node in np.concatenate(self._run_nodes)], RUN_HEIGHT))
+        return Digest(self._receipts.root())
 
     def lines_root(self) -> Digest:
         """The root over `lines`: each atom once where it came from and once where it went, so twice what is charged."""
-        rows = self.lines()
-        leaves = line_leaves(*(np.ascontiguousarray(rows[:, column], np.int64) for column in (1, 0, 2)))
-        return Digest(Levels.build(leaves).root)
+        tree = Growing()
+        keys, amounts = self._all_lines()
+        order = np.argsort(keys, kind="stable")
+        for begin in range(0, len(order), LINES_AT_ONCE):
+            some = order[begin : begin + LINES_AT_ONCE]
+            parties, runs = (keys[some] >> np.uint64(32)).astype(np.int64), (keys[some] & _LOW).astype(np.int64)
+            tree.add(line_leaves(parties, runs, amounts[some].astype(np.int64)))
+        return Digest(tree.root())
 
-    def lines(self) -> U64:
-        """Rows (run, party, amount), sorted by party, then run; rows of no atoms are left out.
+    def lines(self) -> list[tuple[int, int, Atoms]]:
+        """Rows (party, run, amount), sorted; rows of no atoms are left out. For proofs, and for batches of any size.
 
         A party is a payee's index, or a consumer's lane account index with the top bit of 32 set.
         """
-        rows = np.concatenate(self._lines) if self._lines else np.empty((0, 3), np.uint64)
-        return rows[np.argsort(rows[:, 1] << np.uint64(32) | rows[:, 0], kind="stable")]
+        keys, amounts = (column.tolist() for column in self._all_lines())
+        return sorted((key >> 32, key & 0xFFFFFFFF, amount) for key, amount in zip(keys, amounts, strict=True))
 
     def payouts(self) -> dict[int, tuple[Address, Atoms]]:
         """What the batch adds to each payee, by index."""
@@ -128,10 +123,18 @@ class Trees:
         """The sum of all charges so far."""
         return sum(self._debited.values())
 
+    def _all_lines(self) -> tuple[U64, U64]:
+        """Keys (party << 32 | run) and amounts, in the order they came."""
+        nothing = np.empty(0, np.uint64)
+        keys, amounts = (
+            ([nothing, *column] for column in zip(*self._lines, strict=True)) if self._lines else ([nothing],) * 2
+        )
+        return np.concatenate(keys), np.concatenate(amounts)
+
     def _charged(self, who: list[Address], consumers: I64, charges: U64) -> U64:
         totals, touched = np.zeros(len(who), np.uint64), np.zeros(len(who), np.int64)
         rows = np.empty((len(charges), 3), np.uint64)
-        rows = rows[: run_totals(consumers, charges, self._places, RUN, touched, totals, rows)].copy()
+        rows = rows[: run_totals(consumers, charges, self._receipts.size, RUN, touched, totals, rows)].copy()
         accumulate(consumers, charges, totals)
         for consumer, total in zip(who, totals.tolist(), strict=True):
             if total:
@@ -149,7 +152,7 @@ class Trees:
         paying = int(np.count_nonzero(parts.amounts))
         rows = np.empty((paying, 3), np.uint64)
         scratch = np.zeros(self._size, np.uint64)
-        args = (parts.table, parts.terms, parts.amounts, owner, self._places, RUN, scratch)
+        args = (parts.table, parts.terms, parts.amounts, owner, self._receipts.size, RUN, scratch)
         return rows[: runs_of(*args, rows)].copy()
 
 
@@ -256,6 +259,11 @@ class Order:
         if self._at < len(self._expected):
             gateway, first, count = self._expected[self._at]
             raise Rejected(f"{count} receipts from {first} of gateway {to_hex(gateway)} are missing", seq=first)
+
+
+def _keyed(rows: U64) -> tuple[U64, U64]:
+    """Rows (run, party, amount) as sort keys and amounts."""
+    return rows[:, 1] << np.uint64(32) | rows[:, 0], rows[:, 2].copy()
 
 
 def _index(indexes: Indexes, who: Address, what: str) -> int:

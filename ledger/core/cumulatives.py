@@ -17,6 +17,7 @@ from ledger.core.errors import Conflict, Rejected
 from ledger.core.ids import Address, to_hex
 from ledger.core.kernels.jit import I64, U8, U64
 from ledger.core.kernels.sumtree import Levels, account_leaves
+from ledger.core.shares import exact_total
 from ledger.core.sumtree import Word
 
 ROW_DTYPE = np.dtype([("index", ">u4"), ("account", "u1", (20,)), ("amount", ">u8")])
@@ -47,7 +48,7 @@ class Cumulatives:
     @property
     def total(self) -> Atoms:
         """The sum of all amounts, exact."""
-        return sum(self.amounts.tolist())
+        return exact_total(self.amounts)
 
     def rows(self) -> list[tuple[int, Address, Atoms]]:
         """(index, account, amount) by index."""

@@ -58,6 +58,12 @@ class Split:
         return {who: amount for who, amount in zip(self.slots, totals.tolist(), strict=True) if amount}
 
 
+def exact_total(amounts: U64) -> Atoms:
+    """The sum of a column of u64 without wrapping: high and low halves apart."""
+    low = int((amounts & np.uint64(0xFFFFFFFF)).sum(dtype=np.uint64))
+    return (int((amounts >> np.uint64(32)).sum(dtype=np.uint64)) << 32) + low
+
+
 def add_up(records: Records, bodies: Mapping[Digest, bytes]) -> Shares:
     """The shares of these records (RECEIPT_DTYPE), by consumer and gateway, and by payee and role.
 
@@ -89,7 +95,7 @@ def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
         for wrong in np.flatnonzero(status != OK).tolist():
             due = of_receipt(unpack(records[wrong].tobytes()), known[numbers[wrong]])
             amounts[wrong, : len(due)] = due
-    if len(charges) and float(charges.sum(dtype=np.float64)) > MAX_ATOMS / 2 and sum(charges.tolist()) > MAX_ATOMS:
+    if exact_total(charges) > MAX_ATOMS:
         raise Rejected("the charges of a chunk pass 2^63-1 atoms")
     return Split(names, table, slots, numbers, charges, amounts)
 

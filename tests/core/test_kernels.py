@@ -14,6 +14,7 @@ from ledger.core.ids import Address, Digest
 from ledger.core.keccak import keccak256
 from ledger.core.kernels import groups, hashing, split, tables
 from ledger.core.kernels import sumtree as fast
+from ledger.core.kernels.growing import Growing
 from ledger.core.kernels.jit import U8
 from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt, pack_all, struct_hash, unpack_all
 from tests.core import strategies as some
@@ -105,19 +106,26 @@ def test_levels_say_what_the_tree_says(count: int, seed: int, bits: int) -> None
 
 @quick
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_receipt_and_line_leaves_and_stacked_subtrees(count: int, seed: int) -> None:
+def test_receipt_and_line_leaves(count: int, seed: int) -> None:
     chance = Random(seed)
     digests = [keccak256(chance.randbytes(8)) for _ in range(count)]
     charges = [chance.randrange(1 << 40) for _ in range(count)]
     leaves = fast.receipt_leaves(_words(digests), np.array(charges, np.int64))
     plain = [sumtree.receipt_leaf(digest, charge) for digest, charge in zip(digests, charges, strict=True)]
     assert [leaf.tobytes() for leaf in leaves] == plain
-    roots = [sumtree.Tree.build((plain[at : at + 4] + [sumtree.ZERO] * 4)[:4]).root for at in range(0, count, 4)]
-    if count > 4:
-        assert fast.stack(roots, 2) == sumtree.Tree.build(plain).root
     rows = [(chance.randrange(2**32), chance.randrange(2**32), charge) for charge in charges]
     columns = (np.array(column, np.int64) for column in zip(*rows, strict=True))
     assert [leaf.tobytes() for leaf in fast.line_leaves(*columns)] == [sumtree.line_leaf(*row) for row in rows]
+
+
+@pytest.mark.parametrize("sizes", [[0], [1], [63], [64], [65], [64, 64], [128, 5], [64, 64, 64, 1], [192, 0, 64, 33]])
+def test_a_growing_tree_has_the_root_of_the_whole_one(sizes: list[int]) -> None:
+    words = [sumtree.receipt_leaf(keccak256(bytes((at >> 8, at & 255))), at) for at in range(sum(sizes))]
+    tree, at = Growing(), 0
+    for size in sizes:
+        tree.add(_words(words[at : at + size]))
+        at += size
+    assert tree.root() == sumtree.Tree.build(words).root
 
 
 def test_a_sum_above_64_bits_is_refused_by_both() -> None:

@@ -1,8 +1,8 @@
 """Keccak-f[1600] for numba, 64 states at a time.
 
 The plain twin is `ledger.core.keccak`. Lane i of state k is `states[64 * i + k]`: the inner loop runs over the states
-with a constant distance between lanes, which is what lets the compiler turn it into vector instructions (seven times the
-speed of one state at a time, measured with AVX-512). A rate block is 17 lanes (136 bytes); bytes fill lanes in
+with a constant distance between lanes, which is what lets the compiler turn it into vector instructions (seven times
+the speed of one state at a time, measured with AVX-512). A rate block is 17 lanes (136 bytes); bytes fill lanes in
 little-endian order, so a byte buffer viewed as uint64 is a row of lanes.
 """
 

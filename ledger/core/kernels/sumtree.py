@@ -5,7 +5,7 @@ Nodes are kept as bytes, viewed as four lanes of 64 bits; the last lane holds th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,14 +104,6 @@ def line_leaves(parties: I64, runs: I64, paid: I64) -> U8:
     leaves = np.empty((len(parties), 4), np.uint64)
     _line_leaves(parties, runs, paid, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)
-
-
-def stack(roots: Sequence[Word], level: int) -> Word:
-    """The root above whole subtrees of height `level`, given by their roots in order."""
-    nodes = np.frombuffer(b"".join(roots), np.uint8).reshape(-1, 32)
-    while len(nodes) > 1:
-        nodes, level = above(nodes, level), level + 1
-    return bytes(nodes[0])
 
 
 @kernel
