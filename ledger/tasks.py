@@ -19,7 +19,7 @@ from sqlmodel import Session
 from ledger.core import epochs
 from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.ids import address, digest, to_hex
-from ledger.flows import auditing, crediting, indexing, leasing, posting, relaying, settling, transmitting
+from ledger.flows import auditing, crediting, disputing, indexing, leasing, posting, relaying, settling, transmitting
 from ledger.settings import Settings
 from ledger.store import alarms, chain_time
 from ledger.store.session import unit_of_work
@@ -162,6 +162,7 @@ def transmit() -> None:
         return
     wire, calls, sender, lane = place.wire, place.wire.chain.calls, place.wire.sender, place.lane
     _each(
+        lambda session: disputing.answer_all(session, calls, sender, lane.lane, now()),
         lambda session: relaying.send_deposits(session, calls, sender, now()),
         lambda session: settling.commit(session, lane, calls, now()),
         lambda session: settling.finalize(session, lane, calls, now()),

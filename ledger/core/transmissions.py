@@ -154,6 +154,13 @@ class Commits(Protocol):
         """Make a ripe batch final."""
 
 
+class Answers(Protocol):
+    """How an operator answers a challenge. Nothing here reads or sends."""
+
+    def to_settlement(self, name: str, *arguments: object) -> Call:
+        """Any function of Settlement by its ABI name."""
+
+
 class Relays(Protocol):
     """How anybody's money is moved for them. Nothing here reads or sends."""
 

@@ -15,7 +15,19 @@ from ledger.core.errors import Conflict, Unavailable
 from ledger.core.events import Block, Blocks, Log
 from ledger.core.ids import Digest, to_hex
 from ledger.core.journal import Kind, Transaction
-from ledger.store import batches, bids, chain_time, journal, lanes, models, nodes, parties, transmissions, watermarks
+from ledger.store import (
+    batches,
+    bids,
+    chain_time,
+    challenges,
+    journal,
+    lanes,
+    models,
+    nodes,
+    parties,
+    transmissions,
+    watermarks,
+)
 from ledger.store import events as indexed
 from ledger.store.batches import Status
 from ledger.store.events import Indexed
@@ -138,6 +150,10 @@ def _mirror(session: Session, log: Log) -> None:
             parties.put_session_key(session, account, key, active)
         case events.ModelRegistered():
             models.put(session, log.event, log.block)
+        case events.DebitChallenged() | events.NodeDemanded():
+            challenges.put(session, log.event)
+        case events.Answered(_, _, key):
+            challenges.close(session, key)
         case events.LaneOpened(lane, operator, window, answer_time, bond):
             lanes.put(session, lanes.Lane(lane, operator, window, answer_time, bond))
         case events.BondChanged(lane, bond):

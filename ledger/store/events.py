@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from ledger.core.ids import Digest
 from ledger.store.tables import EventRow
 
-MIRRORS = ("parties", "stakes", "bids", "models", "consumers", "lanes", "session_keys", "claims")
+MIRRORS = ("parties", "stakes", "bids", "models", "consumers", "lanes", "session_keys", "claims", "challenges")
 """Tables that hold nothing but what logs said."""
 
 

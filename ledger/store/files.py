@@ -43,7 +43,7 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
         {payee: index for index, payee in payees.items()},
         {account: index for index, account in consumers.items()},
     )
-    for chunk in _whole_runs(session, opening.ranges):
+    for chunk in whole_runs(session, opening.ranges):
         bodies = terms.get(session, chunk.terms_ids())
         writer.add(chunk.records, chunk.signatures, bodies, None if hash_again else chunk.digests)
     return writer.close()
@@ -67,7 +67,7 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> N
         raise Conflict(f"batch {batch.number} of lane {batch.lane} no longer comes to its header", number=batch.number)
 
 
-def _whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
+def whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
     """The batch's receipts in place order, a chunk at a time; every chunk but the last is whole runs of 64."""
     held: Chunk | None = None
     for row in sorted(ranges):

@@ -25,6 +25,7 @@ from ledger.store.tables.settlement import (
     BatchRangeRow,
     BatchRow,
     BatchShareRow,
+    ChallengeRow,
     NodeRow,
     TransmissionRow,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "BidRow",
     "BlockRow",
     "BookRow",
+    "ChallengeRow",
     "ClaimRow",
     "ConsumerRow",
     "CredentialRow",

@@ -119,3 +119,23 @@ class AlarmRow(SQLModel, table=True):
     receipt: str | None = Field(default=None)
     at: int = big()
     cleared_at: int | None = maybe_big()
+
+
+class ChallengeRow(SQLModel, table=True):
+    """A question the chain put to the operator: a voucher for a debit (no node), or the opening of a tree's node.
+
+    `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines. `place` and `depth` say where the node stands, from the root.
+    """
+
+    __tablename__ = "challenges"
+    key: bytes = octets(key=True)
+    lane: int = big()
+    batch: int = big()
+    account: bytes | None = maybe_octets()
+    cumulative: int = big()
+    node: bytes | None = maybe_octets()
+    tree: int = big()
+    place: int = big()
+    depth: int = big()
+    deadline: int = big()
+    answered: bool = Field(default=False)

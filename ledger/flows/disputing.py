@@ -1,0 +1,150 @@
+"""Disputing: what the chain asks of the operator is answered from the rows, before the deadline.
+
+A challenged debit is answered with the account's voucher; a demanded node with its two children, or, at the bottom,
+with what the leaf hashes. An honest batch has an answer to every question; where there is none, a person is woken.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlmodel import Session
+
+from ledger.core.closing import Trees
+from ledger.core.errors import Conflict
+from ledger.core.events import DebitChallenged, NodeDemanded
+from ledger.core.headers import Range
+from ledger.core.ids import Address, to_hex
+from ledger.core.keccak import keccak256
+from ledger.core.kernels.sumtree import Levels, line_leaves, receipt_leaves
+from ledger.core.receipts import Receipt, fields
+from ledger.core.sumtree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
+from ledger.core.transmissions import Answers, Call, Status, Transmission
+from ledger.core.typed_data import word
+from ledger.store import alarms, batches, challenges, files, lanes, nodes, parties, receipts, terms, transmissions
+from ledger.store.batches import Batch
+
+RECEIPTS, PAYOUTS, DEBITS, LINES = range(4)
+"""Settlement's numbers of a header's trees."""
+_STORED = {PAYOUTS: (nodes.PAYOUT, PAYOUT_TAG), DEBITS: (nodes.DEBIT, DEBIT_TAG)}
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a node hides: its children, or (a leaf) the bytes it hashes and, for a receipt, its terms."""
+
+    children: tuple[Word, Word] | None = None
+    preimage: bytes = b""
+    terms: bytes = b""
+
+
+def answer_all(session: Session, answers: Answers, sender: Address, lane: int, now: int) -> int:
+    """Intend an answer to every open challenge. What cannot be answered becomes an alarm. Returns how many were new."""
+    made = 0
+    for asked in challenges.unanswered(session, lane):
+        try:
+            target, data = _answer(session, answers, asked)
+        except Conflict as error:
+            alarms.sound(session, alarms.Alarm("dispute", error.message, receipt=to_hex(asked.key)), now)
+            continue
+        purpose = f"answer {to_hex(asked.key)}"
+        digest = keccak256(purpose.encode())
+        made += transmissions.intend(session, Transmission(digest, purpose, sender, target, data, Status.intended, now))
+    return made
+
+
+def open_node(session: Session, batch: Batch, tree: int, depth: int, place: int) -> Opening:
+    """Open the node `depth` levels below the root of one of a batch's trees. A Conflict when there is none."""
+    if tree in _STORED:
+        return _open_stored(session, batch, tree, depth, place)
+    levels, leaf = _rebuilt(session, batch, tree)
+    level = levels.height - depth
+    if level < 0 or place >> depth:
+        raise Conflict(f"tree {tree} of batch {batch.number} has no node {place} at depth {depth}")
+    if level:
+        below = levels.levels[level - 1]
+        left, right = (_at(below, level - 1, 2 * place + side) for side in (0, 1))
+        return Opening(children=(left, right))
+    return leaf(place)
+
+
+def _answer(session: Session, answers: Answers, asked: DebitChallenged | NodeDemanded) -> Call:
+    where = (asked.lane, asked.id)
+    if isinstance(asked, DebitChallenged):
+        signed = challenges.mandate(session, asked.lane, asked.account)
+        if signed is None or signed.cum_max < asked.cumulative:
+            raise Conflict(f"no voucher of {to_hex(asked.account)} covers a debit of {asked.cumulative} atoms")
+        debit = (asked.index, asked.account, asked.cumulative)
+        return answers.to_settlement("answerDebit", *where, *debit, signed.cum_max, signed.signature)
+    batch = batches.by_chain_id(session, asked.lane, asked.id)
+    if batch is None:
+        raise Conflict(f"batch {asked.id} of lane {asked.lane} is challenged, and this ledger has no such batch")
+    opened = open_node(session, batch, asked.tree, asked.depth, asked.index)
+    node = (asked.tree, asked.node, asked.index, asked.depth)
+    if opened.children is not None:
+        return answers.to_settlement("answerNode", *where, *node, *opened.children)
+    return answers.to_settlement("answerLeaf", *where, *node, opened.preimage, opened.terms)
+
+
+def _open_stored(session: Session, batch: Batch, tree: int, depth: int, place: int) -> Opening:
+    kept, tag = _STORED[tree]
+    level = nodes.height(session, batch.lane, kept, batch.number) - depth
+    if level < 0 or place >> depth:
+        raise Conflict(f"tree {tree} of batch {batch.number} has no node {place} at depth {depth}")
+    if level:
+        wanted = [(level - 1, 2 * place), (level - 1, 2 * place + 1)]
+        found = nodes.at(session, batch.lane, kept, batch.number, wanted)
+        left, right = (found.get(one) or EMPTY[level - 1] for one in wanted)
+        return Opening(children=(left, right))
+    amount = dict(nodes.leaves(session, batch.lane, kept, batch.number)).get(place)
+    names = parties.by_index(session) if tree == PAYOUTS else lanes.by_index(session, batch.lane)
+    if amount is None:
+        raise Conflict(f"place {place} of tree {tree} is empty: there is nothing to open")
+    return Opening(preimage=bytes((tag,)) + place.to_bytes(4, "big") + names[place] + amount.to_bytes(8, "big"))
+
+
+class _Leaf:
+    """Opens the leaves of a rebuilt tree."""
+
+    def __init__(self, session: Session, ranges: Sequence[Range], lines: Sequence[tuple[int, int, int]] | None) -> None:
+        self._session, self._ranges, self._lines = session, ranges, lines
+
+    def __call__(self, place: int) -> Opening:
+        if self._lines is not None:
+            if place >= len(self._lines):
+                raise Conflict(f"line {place} is empty: there is nothing to open")
+            run, party, paid = self._lines[place]
+            packed = party.to_bytes(4, "big") + run.to_bytes(4, "big") + paid.to_bytes(8, "big")
+            return Opening(preimage=bytes((LINE_TAG,)) + packed)
+        receipt = self._receipt(place)
+        body = terms.get(self._session, [receipt.terms])[receipt.terms]
+        return Opening(preimage=b"".join(word(field) for field in fields(receipt)), terms=body)
+
+    def _receipt(self, place: int) -> Receipt:
+        for row in sorted(self._ranges):
+            if place < row.count:
+                found = receipts.by_seq(self._session, row.gateway, row.first + place)
+                if found is not None:
+                    return found.receipt
+            place -= row.count
+        raise Conflict("the batch has no receipt at that place: there is nothing to open")
+
+
+def _rebuilt(session: Session, batch: Batch, tree: int) -> tuple[Levels, _Leaf]:
+    """The receipts or the lines tree of a batch, whole: nobody asks often, so nobody keeps them."""
+    ranges = batches.ranges(session, batch.lane, batch.number)
+    payees = {payee: index for index, payee in parties.by_index(session).items()}
+    consumers = {account: index for index, account in lanes.by_index(session, batch.lane).items()}
+    trees, leaves = Trees(payees, consumers), []
+    for chunk in files.whole_runs(session, ranges):
+        trees.add(chunk.records, terms.get(session, chunk.terms_ids()), chunk.digests)
+        leaves.append(receipt_leaves(chunk.digests, chunk.records["charge"].astype(np.int64)))
+    if tree == RECEIPTS:
+        return Levels.build(np.concatenate(leaves)), _Leaf(session, ranges, None)
+    rows = trees.lines()
+    levels = Levels.build(line_leaves(*(np.ascontiguousarray(rows[:, column], np.int64) for column in (1, 0, 2))))
+    return levels, _Leaf(session, ranges, [(run, party, paid) for run, party, paid in rows.tolist()])
+
+
+def _at(level: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]", height: int, place: int) -> Word:
+    return level[place].tobytes() if place < len(level) else EMPTY[height]

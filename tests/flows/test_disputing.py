@@ -1,0 +1,103 @@
+"""Disputing: every question about an honest batch has an answer, and the answer is what the chain will check."""
+
+import pytest
+from sqlalchemy import Engine, text
+
+from ledger.core import events
+from ledger.core.errors import Conflict
+from ledger.core.ids import Address, Digest
+from ledger.core.keccak import keccak256
+from ledger.core.receipts import RECEIPT_TYPEHASH
+from ledger.core.sumtree import Word, amount, node, parent, receipt_leaf
+from ledger.core.transmissions import Call
+from ledger.flows import disputing
+from ledger.flows.disputing import DEBITS, LINES, PAYOUTS, RECEIPTS
+from ledger.store import alarms, batches, challenges, transmissions
+from ledger.store.batches import Status
+from ledger.store.session import unit_of_work
+from tests import builders as b
+from tests.fakechain import SENDER
+from tests.room import Room
+
+
+class Answers:
+    """Calldata in words."""
+
+    def to_settlement(self, name: str, *arguments: object) -> Call:
+        return Address(b"\x5c" * 20), " ".join((name, *map(str, arguments))).encode()
+
+
+@pytest.fixture
+def room(engine: Engine) -> Room:
+    room = Room(engine)
+    room.serve(150)
+    room.close()
+    room.sweep()
+    return room
+
+
+@pytest.mark.parametrize("tree", [RECEIPTS, PAYOUTS, DEBITS, LINES])
+def test_any_path_from_the_root_to_a_leaf_can_be_opened(room: Room, tree: int) -> None:
+    with unit_of_work(room.engine) as session:
+        (batch,) = batches.with_status(session, b.LANE, Status.posted)
+        header = batch.header
+        roots = (header.receipts_root, header.payout_root, header.debit_root, header.lines_root)
+        word: Word = roots[tree]
+        depth = place = 0
+        while True:
+            opened = disputing.open_node(session, batch, tree, depth, place)
+            if opened.children is None:
+                break
+            left, right = opened.children
+            assert parent(left, right) == word
+            side = 0 if amount(left) else 1
+            depth, place, word = depth + 1, 2 * place + side, opened.children[side]
+    if tree == RECEIPTS:
+        assert receipt_leaf(keccak256(RECEIPT_TYPEHASH, opened.preimage), amount(word)) == word
+        assert len(opened.preimage) == 672
+        assert opened.terms
+    else:
+        assert node(keccak256(opened.preimage), amount(word)) == word
+        assert len(opened.preimage) == (17 if tree == LINES else 33)
+
+
+def test_challenges_are_answered_once_until_the_chain_says_so(room: Room) -> None:
+    key, other = keccak256(b"a challenge"), keccak256(b"another")
+    with unit_of_work(room.engine) as session:
+        row = {"alice": b.ALICE}
+        session.execute(text("INSERT INTO vouchers VALUES (1, :alice, 1000000000, 'signed')"), row)
+        root = batches.with_status(session, b.LANE, Status.posted)[0].header.receipts_root
+    room.chain.mine(
+        events.DebitChallenged(b.LANE, 1, key, 1, b.ALICE, 5, 99_999),
+        events.NodeDemanded(b.LANE, 1, other, RECEIPTS, Digest(root), 0, 0, 99_999),
+    )
+    room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 1) == 2
+        assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 2) == 0
+        calls = sorted(one.data.split()[0] for one in transmissions.intended(session))
+        assert calls == [b"answerDebit", b"answerNode"]
+    room.chain.mine(events.Answered(b.LANE, 1, key))
+    room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        assert [asked.key for asked in challenges.unanswered(session, b.LANE)] == [other]
+
+
+def test_a_debit_without_a_voucher_wakes_a_person(room: Room) -> None:
+    room.chain.mine(events.DebitChallenged(b.LANE, 1, keccak256(b"why?"), 4, b.BOB, 5, 99_999))
+    room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 1) == 0
+        assert [alarm.law for alarm in alarms.standing(session)] == ["dispute"]
+
+
+def test_what_is_not_there_cannot_be_opened(room: Room) -> None:
+    with unit_of_work(room.engine) as session:
+        (batch,) = batches.with_status(session, b.LANE, Status.posted)
+        with pytest.raises(Conflict, match="no node"):
+            disputing.open_node(session, batch, PAYOUTS, 40, 0)
+        with pytest.raises(Conflict, match="nothing to open"):
+            disputing.open_node(session, batch, PAYOUTS, 3, 0)
