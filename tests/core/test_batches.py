@@ -82,7 +82,7 @@ class Lane:
                 else:
                     root = a_receipt(seq, signer, NAMES[seq % 4], units)
                 rows.append((root, signer))
-            ranges += [Range(signer.address, first, count)] if count else []
+            ranges.append(Range(signer.address, first, count))
         return self.write([row for row, _ in rows], [signer for _, signer in rows], tuple(ranges), chunk)
 
     def write(
@@ -310,6 +310,35 @@ def test_an_index_belongs_to_one_account() -> None:
         rows.plus({3: (Address(b"\x09" * 20), 2)})
     with pytest.raises(Rejected):
         rows.plus({3: (Address(b"\x01" * 20), 2**63 - 1)})
+
+
+def test_a_gateway_left_out_or_a_receipt_skipped_is_named(two: tuple[BatchFile, bytes, Closed]) -> None:
+    first, body, _ = two
+    file = batches.read(body)
+    one, other = file.opening.ranges
+    for ranges in ((one,), (one, replace(other, first=other.first + 1))):
+        forged = replace(file, opening=replace(file.opening, ranges=ranges, number=2))
+        verdict = audits.verify(forged, first)
+        assert (verdict.ok, verdict.difference) == (False, "chain")
+        assert other.gateway.hex() in verdict.where
+
+
+def test_a_private_grid_comes_to_the_same_roots_without_a_chain() -> None:
+    """Roots, sums and proofs are blind to the domain: only signatures and the file's address know it."""
+    signer = GATEWAYS[0]
+    rows = [a_receipt(seq, signer, NAMES[1], Units(1, seq, seq)) for seq in range(1, 70)]
+    records = receipts.pack_all(rows)
+    headers = []
+    for domain in (DOMAIN, Domain()):
+        signed = b"".join(signer.sign(signing_digest(domain, struct_hash(row))) for row in rows)
+        opening = Opening(domain, 1, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(signer.address, 1, 69),))
+        sink = io.BytesIO()
+        writer = Writer(sink, opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
+        writer.add(records, np.frombuffer(signed, np.uint8).reshape(-1, 65), BODIES)
+        headers.append(writer.close().header)
+        assert audits.verify(batches.read(sink.getvalue()), None, headers[-1]).ok
+    assert replace(headers[0], data_ref=ZERO_DIGEST) == replace(headers[1], data_ref=ZERO_DIGEST)
+    assert headers[0].data_ref != headers[1].data_ref
 
 
 def test_an_empty_batch_commits_to_nothing_new() -> None:
