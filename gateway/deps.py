@@ -20,6 +20,7 @@ from gateway.glue import Workshop
 from gateway.journal import Journal
 from gateway.metering import Tokenizers
 from gateway.metrics import Metrics
+from gateway.patience import Patience
 from gateway.purse import Purse
 from gateway.settings import Deployment, Settings
 from gateway.shelving import Shelf
@@ -59,6 +60,7 @@ class Gateway:
     catalog: Catalog = EMPTY
     desk: Desk = field(default_factory=Desk)
     open_calls: int = 0
+    patience: Patience = field(default_factory=lambda: Patience(20.0))
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -79,15 +81,7 @@ class Gateway:
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
         """Count a call that is over."""
-        metrics = self.metrics
-        metrics.calls.labels(end).inc()
-        metrics.seconds.observe(took_ms / 1000)
-        for one in signed:
-            receipt = one.receipt
-            metrics.charged.inc(receipt.charge)
-            if not receipt.passed:
-                metrics.tokens.labels("input").inc(receipt.input_tokens)
-                metrics.tokens.labels("output").inc(receipt.output_tokens)
+        self.metrics.ended(end, [one.receipt for one in signed], took_ms)
         if self.settings.log_calls:
             root = signed[-1].receipt if signed else None
             facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}

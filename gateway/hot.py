@@ -5,8 +5,8 @@ A request passes here without a framework: one dictionary of headers, one decode
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
+import logging
 from collections.abc import Mapping
 
 from gateway import calls, protocols, referring, routing, streams, workflows, x402
@@ -23,6 +23,8 @@ from ledger.core.errors import TollwayError
 from ledger.core.ids import Digest, call_id, to_hex
 from ledger.store import receipts
 from ledger.store.receipts import Signed
+
+log = logging.getLogger("tollway.calls")
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 INFER_HEAD, INFER_TAIL = "/v2/models/", "/infer"
@@ -49,6 +51,10 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
         refused = refusal(error)
         gateway.metrics.refusals.labels(refused.code).inc()
         kept, end = Kept(refused.status, [*JSON, *refused.headers], body_of(refused)), "refused"
+    except Exception:
+        log.exception("call_broke")
+        broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
+        kept, end = Kept(500, JSON, body_of(broken)), "refused"
     finally:
         gateway.open_calls -= 1
     if not kept.sent:
@@ -169,22 +175,19 @@ async def read_body(gateway: Gateway, headers: Mapping[bytes, bytes], receive: R
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length) > most:
         raise Refusal(413, "body_too_large", f"a request has at most {most} bytes", facts={"max_bytes": most})
-    try:
-        async with asyncio.timeout(gateway.settings.body_seconds):
+    with gateway.patience:
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+        parts, size = [body], len(body)
+        while message.get("more_body", False):
             message = await receive()
-            body: bytes = message.get("body", b"")
-            if not message.get("more_body", False):
-                return body
-            parts, size = [body], len(body)
-            while message.get("more_body", False):
-                message = await receive()
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > most:
-                    raise Refusal(413, "body_too_large", f"a request has at most {most} bytes")
-            return b"".join(parts)
-    except TimeoutError as error:
-        raise Refusal(408, "body_too_slow", "the request did not arrive in time") from error
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                raise Refusal(413, "body_too_large", f"a request has at most {most} bytes")
+        return b"".join(parts)
 
 
 async def _not_charged_before(gateway: Gateway, identity: Digest, ask: Ask) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ledger.core.receipts import EndReason, Receipt
 
 
 class Metrics:
@@ -32,3 +36,15 @@ class Metrics:
         self.journal_receipts = Gauge("tollway_journal_bundles", "Bundles written", registry=self.registry)
         self.journal_up = Gauge("tollway_journal_up", "1 while the journal can be written", registry=self.registry)
         self.epoch = Gauge("tollway_epoch", "The epoch of the book in force", registry=self.registry)
+        self._ends = {end: self.calls.labels(end) for end in (*EndReason.__members__, "released", "refused")}
+        self._tokens = self.tokens.labels("input"), self.tokens.labels("output")
+
+    def ended(self, end: str, receipts: Sequence[Receipt], took_ms: int) -> None:
+        """Count a call that is over. Tokens are counted where they were used, not again at a workflow's root."""
+        self._ends[end].inc()
+        self.seconds.observe(took_ms / 1000)
+        for receipt in receipts:
+            self.charged.inc(receipt.charge)
+            if not receipt.passed:
+                self._tokens[0].inc(receipt.input_tokens)
+                self._tokens[1].inc(receipt.output_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from gateway.glue import Workshop
 from gateway.journal import Journal
 from gateway.metering import Tokenizers
 from gateway.metrics import Metrics
+from gateway.patience import Patience
 from gateway.purse import Purse
 from gateway.settings import Deployment, Settings
 from gateway.shelving import Shelf, Surroundings
@@ -36,6 +38,7 @@ from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
+BODY_BEAT_SECONDS = 1.0
 IDLE_BEAT_SECONDS = 2.0
 RECLAIM_BEAT_SECONDS = 5.0
 MEASURE_BEAT_SECONDS = 10.0
@@ -64,6 +67,7 @@ class Running:
         settings = self.settings
         beats: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.purse.renew()),
+            (BODY_BEAT_SECONDS, self._look_at_bodies),
             (IDLE_BEAT_SECONDS, self._return_idle),
             (RECLAIM_BEAT_SECONDS, self._reclaim),
             (MEASURE_BEAT_SECONDS, self._measure),
@@ -71,6 +75,8 @@ class Running:
         self._beats = [asyncio.create_task(self._beat(gateway, every, work)) for every, work in beats]
         self._beats.append(asyncio.create_task(self._watch_book(gateway)))
         self.gateway = gateway
+        gc.collect()
+        gc.freeze()  # what was made until now stays: the collector need not look at it again on every call
         log.info("gateway_started", extra={"facts": {"signer": "0x" + gateway.signer.address.hex()}})
         return gateway
 
@@ -130,6 +136,7 @@ class Running:
             metrics=Metrics(),
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
+            patience=Patience(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )
 
@@ -181,6 +188,10 @@ class Running:
         if block is None:
             return 0
         return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
+
+    @staticmethod
+    async def _look_at_bodies(gateway: Gateway) -> None:
+        gateway.patience.look(asyncio.get_running_loop().time())
 
     async def _return_idle(self, gateway: Gateway) -> None:
         await gateway.purse.return_idle(self.settings.idle_seconds)

@@ -31,8 +31,8 @@ def highest(session: Session, lane: int, account: Address) -> int:
 def mandate(session: Session, lane: int, account: Address) -> int:
     """The most the lane may ever debit the account, in atoms.
 
-    It is the account's highest voucher, or what it signed over by x402 `exact` and was credited: each such authorization
-    pays for calls and says so.
+    It is the account's highest voucher, or what it signed over by x402 `exact` and was credited: each such
+    authorization pays for calls and says so.
     """
     found = session.execute(
         text(

@@ -1,0 +1,235 @@
+"""The gateway measured: calls a second and latency, beside a direct call and bare proxies, in one interleaved run.
+
+    make bench-gateway            ours and the floors, under ten minutes
+    make bench-gateway PEERS=1    and LiteLLM, Portkey, x402's middleware, each in an environment of its own
+
+Every Tollway call in it is held, metered, priced, signed and durable (PostgreSQL with fsync on) before its last byte;
+at the end every answered call must have exactly one receipt, and the receipts must sum to what was charged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from bench import report
+from bench.gateway import peers
+from bench.grid import a_grid
+from ledger.core.ids import to_hex
+from ledger.core.keccak import keccak256
+from ledger.store.session import unit_of_work
+from tests.conftest import free_port, wait_until_open
+from tests.gateway.world import OPERATOR, Running, World, a_signer
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+CONNECTIONS = (1, 16, 64)
+PATH = "/v1/chat/completions"
+OURS, FASTAPI, RAW, DIRECT = "tollway", "fastapi_aiohttp", "raw_uvicorn_aiohttp", "direct"
+
+
+@dataclass
+class Target:
+    """Something that answers chat completions: where, and with which process."""
+
+    name: str
+    port: int
+    pid: int
+    key: str = "none"
+    model: str = "@acme/chat"
+    path: str = PATH
+    headers: str = ""
+    runs: dict[tuple[str, int], list[dict[str, float]]] = field(default_factory=dict)
+    failed: int = 0
+    calls: int = 0
+
+
+def process(*command: str, port: int, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """A server, started and listening."""
+    environment = {**os.environ, **(environment or {})}
+    started = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL)
+    wait_until_open(port, started, 60)
+    return started
+
+
+@contextmanager
+def running(*command: str, port: int, environment: dict[str, str] | None = None) -> Iterator[int]:
+    """The same, stopped by its own id afterwards."""
+    started = process(*command, port=port, environment=environment)
+    try:
+        yield started.pid
+    finally:
+        started.terminate()
+        started.wait(40)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def measure(target: Target, kind: str, connections: int, seconds: float) -> dict[str, float]:
+    """One run of the load against one target."""
+    before = cpu_seconds(target.pid)
+    stream = "1" if kind == "stream" else "0"
+    command = [target.port, target.path, connections, seconds, stream, target.key, target.model, target.headers]
+    out = subprocess.run(
+        [sys.executable, "-m", "bench.gateway.load", *map(str, command)], capture_output=True, check=True, timeout=120
+    ).stdout
+    run: dict[str, float] = json.loads(out)
+    if run["failed"]:
+        print(f"  {target.name}: {run['failed']} failed, first: {run['first_failure']!r}"[:400])
+    run.pop("first_failure")
+    run["cpu_us_per_call"] = 1e6 * (cpu_seconds(target.pid) - before) / max(1, run["calls"])
+    target.failed += int(run["failed"])
+    target.calls += int(run["calls"])
+    return run
+
+
+def ours(stack: ExitStack, upstream_port: int) -> tuple[Target, World]:
+    """A gateway process over a durable database, one model, and a consumer with money."""
+    world = stack.enter_context(a_grid())
+    world.a_model_at(f"http://127.0.0.1:{upstream_port}", ask={"input_token": "2000000", "output_token": "8000000"})
+    consumer = a_signer("bench")
+    world.deposit(consumer.address, 10**15)
+    port = free_port()
+    environment = {
+        "LEDGER_DATABASE_URL": world.url,
+        "GATEWAY_SIGNING_KEY": to_hex(keccak256(b"bench gateway")),
+        "GATEWAY_OPERATOR": to_hex(OPERATOR.address),
+        "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "GATEWAY_LEASE_ATOMS": str(10**12),
+    }
+    command = ("gateway", "--port", str(port), "--log-level", "warning")
+    pid = stack.enter_context(running(*command, port=port, environment=environment))
+    return Target(OURS, port, pid, key_for(world, port)), world
+
+
+def key_for(world: World, port: int) -> str:
+    """An API key of the bench's consumer."""
+    import httpx
+
+    from tests.gateway.world import a_voucher
+
+    body = {"voucher": a_voucher(a_signer("bench"), 10**15)}
+    response = httpx.post(f"http://127.0.0.1:{port}/v1/keys", json=body, timeout=30)
+    response.raise_for_status()
+    return str(response.json()["key"])
+
+
+def targets(stack: ExitStack) -> tuple[list[Target], World]:
+    """Everything to measure, started."""
+    upstream_port = free_port()
+    mock = stack.enter_context(running("bench.gateway.upstream", str(upstream_port), port=upstream_port))
+    found = [Target(DIRECT, upstream_port, mock)]
+    for name, floor in ((RAW, "raw"), (FASTAPI, "fastapi"), ("fastapi_httpx", "httpx")):
+        port = free_port()
+        command = ("bench.gateway.floors", floor, str(port), str(upstream_port))
+        found.append(Target(name, port, stack.enter_context(running(*command, port=port))))
+    gateway, world = ours(stack, upstream_port)
+    found.append(gateway)
+    if os.environ.get("PEERS"):
+        for peer in peers.start(stack, upstream_port):
+            found.append(Target(peer.name, peer.port, peer.pid, peer.key, peer.model, peer.path, peer.headers))
+    return found, world
+
+
+def check(world: World, gateway: Target) -> dict[str, object]:
+    """Every answered call has one receipt, numbered without a gap, and they sum to what the segments say."""
+    from sqlalchemy import text
+
+    with unit_of_work(world.engine) as session:
+        count, last, distinct, total = session.execute(
+            text("SELECT count(*), max(seq), count(DISTINCT call_id), sum(charge)::bigint FROM receipts")
+        ).one()
+        journaled = session.execute(text("SELECT sum(total)::bigint FROM segments")).scalar_one()
+    answered = gateway.calls - gateway.failed
+    assert count == last == distinct == answered, (
+        f"{answered} answered, {count} receipts, last {last}, {distinct} calls"
+    )
+    assert total == journaled, f"receipts sum to {total}, segments to {journaled}"
+    return {"receipts": count, "charged_atoms": str(total), "receipts_checked": True}
+
+
+def middle(target: Target, kind: str, connections: int, what: str) -> float:
+    """The median of a figure over the rounds."""
+    return median(run[what] for run in target.runs[kind, connections])
+
+
+def told(found: list[Target]) -> dict[str, object]:
+    """The figures, and the ratios they were measured for."""
+    by_name = {target.name: target for target in found}
+    rows = {
+        target.name: {
+            f"{kind}_c{connections}": {what: round(middle(target, kind, connections, what), 1) for what in runs[0]}
+            for (kind, connections), runs in target.runs.items()
+        }
+        | {"memory_mb": round(memory_mb(target.pid), 1)}
+        for target in found
+    }
+
+    def ratio(kind: str, floor: str) -> float:
+        rate = middle(by_name[OURS], kind, 16, "per_second")
+        return round(rate / middle(by_name[floor], kind, 16, "per_second"), 3)
+
+    def added(name: str) -> float:
+        return middle(by_name[name], "plain", 1, "p50_us") - middle(by_name[DIRECT], "plain", 1, "p50_us")
+
+    return {
+        "targets": rows,
+        "plain_c16_calls_per_s": round(middle(by_name[OURS], "plain", 16, "per_second")),
+        "plain_c16_ratio_to_fastapi_aiohttp": ratio("plain", FASTAPI),
+        "stream_c16_ratio_to_fastapi_aiohttp": ratio("stream", FASTAPI),
+        "plain_c16_ratio_to_raw_uvicorn_aiohttp": ratio("plain", RAW),
+        "plain_c1_added_p50_us": round(added(OURS), 1),
+        "plain_c1_added_p50_ratio_to_fastapi_aiohttp": round(added(OURS) / added(FASTAPI), 3),
+    }
+
+
+def main() -> None:
+    """Measure, check, tell."""
+    began = time.monotonic()
+    with ExitStack() as stack:
+        found, world = targets(stack)
+        for target in found:
+            for kind in ("plain", "stream"):
+                measure(target, kind, 8, 0.5)
+        for number in range(ROUNDS):
+            for kind in ("plain", "stream"):
+                for connections in CONNECTIONS:
+                    for target in found:
+                        run = measure(target, kind, connections, SECONDS)
+                        target.runs.setdefault((kind, connections), []).append(run)
+                        rate = f"{run['per_second']:>9,.0f}/s  p50 {run['p50_us']:>8,.0f} us"
+                        print(f"round {number + 1}  {kind:<6} {connections:>2}  {target.name:<22} {rate}", flush=True)
+        facts = told(found) | check(world, next(target for target in found if target.name == OURS))
+    facts["seconds"] = round(time.monotonic() - began)
+    headline = {name: value for name, value in facts.items() if name != "targets"}
+    print(json.dumps(facts["targets"], indent=1))
+    (report.RESULTS / "gateway.json").write_text(json.dumps(facts | machine(), indent=1) + "\n")
+    print(json.dumps(headline | machine()))
+
+
+def machine() -> dict[str, object]:
+    """What it ran on."""
+    return {"cpus": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2)}
+
+
+__all__ = ["Running"]
+
+if __name__ == "__main__":
+    main()
