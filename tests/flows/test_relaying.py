@@ -1,0 +1,125 @@
+"""Relaying: deposits are sent once and followed, payees get places, claims are cut below the gas cap."""
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Engine
+
+from ledger.core import events
+from ledger.core.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.keccak import keccak256
+from ledger.core.sumtree import leaf, range_root
+from ledger.core.transmissions import Call, Status
+from ledger.flows import relaying
+from ledger.flows.relaying import CLAIM_ROWS, GAS_CAP
+from ledger.store import batches, deposits, transmissions
+from ledger.store.batches import Status as Batched
+from ledger.store.deposits import DepositRequest
+from ledger.store.session import unit_of_work
+from tests import builders as b
+from tests.fakechain import SENDER
+from tests.room import Room
+
+TARGET = Address(b"\x5c" * 20)
+
+
+class Relays:
+    """Remembers what it was asked to encode."""
+
+    def __init__(self) -> None:
+        self.claims: list[tuple[int, int, list[tuple[Address, int]], list[bytes]]] = []
+
+    def claim_range(
+        self, lane: int, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
+    ) -> Call:
+        self.claims.append((start, height, list(rows), list(proof)))
+        return TARGET, b"claim %d" % start
+
+    def deposit_with_authorization(
+        self, lane: int, account: Address, amount: int, after: int, before: int, salt: bytes, signature: bytes
+    ) -> Call:
+        return TARGET, b"authorization " + account
+
+    def deposit_from_inbox(
+        self, lane: int, account: Address, amount: int, after: int, before: int, nonce: bytes, signature: bytes
+    ) -> Call:
+        return TARGET, b"inbox " + account
+
+    def register_payee(self, party: Address) -> Call:
+        return TARGET, b"register " + party
+
+
+def asked(number: int, kind: str = "authorization") -> DepositRequest:
+    """A deposit Alice signed."""
+    made = keccak256(b"deposit %d" % number)
+    return DepositRequest(made, b.LANE, b.ALICE, 5, 0, 99, Digest(made), b"signed", kind)
+
+
+def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        for number, kind in ((1, "authorization"), (2, "inbox"), (3, "authorization")):
+            assert deposits.request(session, asked(number, kind), 1)
+        assert relaying.send_deposits(session, Relays(), SENDER, 1) == 3
+        assert relaying.send_deposits(session, Relays(), SENDER, 2) == 0
+        intended = transmissions.intended(session)
+        assert sorted(one.data.split()[0] for one in intended) == [b"authorization", b"authorization", b"inbox"]
+        assert relaying.follow_deposits(session) == 0
+        by_purpose = {one.purpose: one.id for one in intended}
+        first, second, third = (by_purpose[f"deposit 0x{asked(n).id.hex()}"] for n in (1, 2, 3))
+        transmissions.set_status(session, first, Status.failed, error="AuthorizationUnusable")
+        transmissions.set_status(session, second, Status.lost)
+        transmissions.set_status(session, third, Status.confirmed, keccak256(b"hash"), 7)
+        relaying.follow_deposits(session)
+        statuses = {n: deposits.get(session, asked(n).id) for n in (1, 2, 3)}
+    assert {n: (one.status, one.error) for n, one in statuses.items() if one} == {
+        1: ("failed", "AuthorizationUnusable"),
+        2: ("requested", None),
+        3: ("sent", None),  # confirmed, but its block is not indexed yet
+    }
+
+
+@pytest.fixture
+def room(engine: Engine) -> Room:
+    """A lane whose first batch is final."""
+    room = Room(engine)
+    room.serve(40)
+    room.close()
+    room.sweep()
+    room.chain.mine(seconds=61)
+    room.chain.mine()
+    room.index()
+    room.finalize()
+    room.sweep()
+    return room
+
+
+def test_claims_of_neighbours_prove_their_range_against_the_final_root(room: Room) -> None:
+    relays = Relays()
+    with unit_of_work(room.engine) as session:
+        assert relaying.claim(session, relays, SENDER, b.LANE, 1) == 1
+        assert relaying.claim(session, relays, SENDER, b.LANE, 2) == 0
+        (final,) = batches.with_status(session, b.LANE, Batched.final)
+    start, height, rows, proof = relays.claims[0]
+    words = [leaf(1, start + i, who, paid) if who != ZERO_ADDRESS else bytes(32) for i, (who, paid) in enumerate(rows)]
+    assert range_root(words, start, height, proof) == final.header.payout_root
+
+
+def test_who_has_claimed_is_left_out(room: Room) -> None:
+    for place, payee in enumerate((b.MAKER, b.COMPUTE, b.OPERATOR, b.TREASURY)):
+        room.chain.mine(events.Claimed(b.LANE, place + 3, payee, room.final_claim(payee)))
+    room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        assert relaying.claim(session, Relays(), SENDER, b.LANE, 1) == 0
+
+
+def test_a_claim_stays_below_what_a_transaction_may_use() -> None:
+    assert CLAIM_ROWS * relaying.GAS_PER_ROW < GAS_CAP
+    due = [1, 2, CLAIM_ROWS, CLAIM_ROWS + 1, 5 * CLAIM_ROWS]
+    assert list(relaying._neighbours(due)) == [(1, CLAIM_ROWS), (CLAIM_ROWS + 1, 1), (5 * CLAIM_ROWS, 1)]
+
+
+def test_payees_without_a_place_are_registered_once(engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        assert relaying.register_payees(session, Relays(), SENDER, [b.MAKER, b.COMPUTE], 1) == 2
+        assert relaying.register_payees(session, Relays(), SENDER, [b.MAKER, b.COMPUTE], 2) == 0
