@@ -19,14 +19,14 @@ from roles.door import Json
 app = Group("What was settled, and whether it is true.")
 
 Number = Annotated[int, typer.Argument(help="A batch's number; the first is 1.")]
-STATUS = ("none", "posted", "ripe", "final")
 
 
 @app.verb("list")
 def list_() -> None:
     """All batches of this gateway's lane."""
+    shown = ("number", "status", "calls", "total", "cumulative", "epoch", "header_hash")
     rows = here().door.get("/v1/batches")["data"]
-    output.tabulate([{name: value for name, value in row.items() if name != "header"} for row in rows])
+    output.tabulate([{name: row[name] for name in shown} for row in rows], empty="no batch yet")
 
 
 @app.verb("show")
@@ -122,7 +122,9 @@ def listed() -> list[Json]:
 def on_chain(number: int) -> str:
     """Where a batch stands on chain, in a word."""
     lane, place = int(here().lane["lane"]), chain_number(number)
-    return STATUS[int(sending.read("settlement", "status", lane, place))] if place else STATUS[0]
+    if not place:
+        return "none"
+    return "final" if place <= int(sending.read("settlement", "head", lane)["finalized"]) else "posted"
 
 
 def chain_number(number: int) -> int:

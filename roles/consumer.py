@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Annotated, Any
 
 import typer
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import Digest, to_hex
-from ledger.core.typed_data import Voucher
-from roles import amounts, calls, home, keystore, output, sending, signing, statements, verifying
+from ledger.core.ids import to_hex
+from roles import amounts, calls, depositing, keystore, output, sending, signing, statements, verifying
 from roles.command import Group, here
 
 app = Group("Deposit once, call any model, check every charge, take the rest back.")
 
 Amount = Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]
-VALID_SECONDS = 3_600
 
 
 @app.verb("deposit")
@@ -25,29 +21,9 @@ def deposit(
     amount: Amount, wait: Annotated[float, typer.Option(help="Seconds to wait until it can be spent.")] = 60
 ) -> None:
     """Deposit AIC into the gateway's lane, without gas: you sign an authorization, the gateway relays it."""
-    surroundings, lane = here(), here().lane
-    atoms, signer = amounts.typed(amount), here().signer
-    output.confirm(f"deposit {amounts.said(atoms)} of {surroundings.wallet} into lane {lane['lane']}?")
-    after, before = 0, sending.now() + VALID_SECONDS
-    salt = Digest(os.urandom(32))
-    settlement = sending.address_of("settlement")
-    signature = signing.deposit_authorization(
-        signer, sending.token_domain(), settlement, int(lane["lane"]), atoms, after, before, salt
-    )
-    body = {
-        "account": to_hex(signer.address),
-        "amount": str(atoms),
-        "valid_after": after,
-        "valid_before": before,
-        "salt": to_hex(salt),
-        "signature": to_hex(signature),
-    }
-    said = surroundings.door.post("/v1/deposits", body)
-    deadline = time.monotonic() + wait
-    with output.working("waiting for the chain and the ledger"):
-        while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:
-            time.sleep(0.2)
-            said = surroundings.door.get(f"/v1/deposits/{said['id']}")
+    atoms = amounts.typed(amount)
+    output.confirm(f"deposit {amounts.said(atoms)} of {here().wallet} into lane {here().lane['lane']}?")
+    said = depositing.deposit(atoms, wait)
     output.tell({"deposit": amounts.said(atoms), "atoms": str(atoms), **said})
     if said["status"] != "credited":
         output.remark(f"look again: tollway consumer deposited {said['id']}")
@@ -66,31 +42,10 @@ def key(
     show: Annotated[bool, typer.Option("--show", help="Print the key itself.")] = False,
 ) -> None:
     """Make an API key for any OpenAI client: you sign a voucher as its budget. Kept beside the wallet."""
-    surroundings, lane = here(), int(here().lane["lane"])
-    account = sending.read("settlement", "accounts", lane, surroundings.account)
-    ceiling = int(account["deposited"])
-    domain = surroundings.domain
-
-    def vouched(most: int) -> dict[str, object]:
-        return signing.voucher(surroundings.signer, domain, Voucher(lane, surroundings.account, most))
-
-    body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or surroundings.wallet}
-    if budget:
-        body["budget"] = str(amounts.typed(budget))
-    try:
-        made = surroundings.door.post("/v1/keys", body)
-    except Rejected as refused:
-        if "cum_max" not in refused.facts:
-            raise
-        signed = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is news
-        made = surroundings.door.post("/v1/keys", {**body, "voucher": signed})
-    path = home.home() / "keys" / surroundings.wallet
-    home.write_private(path, made["key"])
+    made, path, ceiling = depositing.make_key(amounts.typed(budget) if budget else None, label)
     shown = {"key": made["key"]} if show or output.speech.json else {"kept_in": str(path)}
-    output.tell(
-        {"id": made["id"], **shown, "spends_at_most": amounts.said(amounts.typed(budget) if budget else ceiling)}
-    )
-    output.remark(f'with the stock client: OpenAI(base_url="{surroundings.url}/v1", api_key=open("{path}").read())')
+    output.tell({"id": made["id"], **shown, "spends_at_most": amounts.said(ceiling)})
+    output.remark(f'with the stock client: OpenAI(base_url="{here().url}/v1", api_key=open("{path}").read())')
 
 
 @app.verb("keys")
@@ -228,9 +183,9 @@ class Leaving:
         """Ask to leave: by one's own transaction, or signed for the relayer to send."""
         if self.payer is None:
             return sending.send("settlement", "requestWithdraw", self.lane)
-        nonce, deadline = int(sending.read("settlement", "nonces", self.account)), sending.now() + VALID_SECONDS
-        signature = signing.leave(here().signer, here().domain, self.lane, nonce, deadline)
-        arguments = (self.lane, self.account, deadline, signature)
+        nonce, until = int(sending.read("settlement", "nonces", self.account)), depositing.good_until()
+        signature = signing.leave(here().signer, here().domain, self.lane, nonce, until)
+        arguments = (self.lane, self.account, until, signature)
         return sending.send("settlement", "requestWithdrawFor", *arguments, signer=self.payer)
 
     def take(self) -> tuple[int, sending.Sent] | None:

@@ -66,6 +66,11 @@ def password(prompt: str, *, new: bool = False) -> str:
     return typed
 
 
+def upstream_key() -> str | None:
+    """A key for a server that is sold on."""
+    return os.environ.get("TOLLWAY_UPSTREAM_KEY") or None
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file only its owner can read, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ledger.core.bids import Bid, Role
-from ledger.core.errors import Rejected
+from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, Digest, cid, to_hex
 from ledger.core.meters import NO_RATES, quoted
 from roles import amounts, naming, output, previews, sending, statements
@@ -66,9 +67,10 @@ def place_bid(subject: Digest, role: Role, name: str, ask: list[str], ratio: str
     """Place a bid after saying what it is, unless the same bid stands already."""
     placed = Bid(amounts.ratio(ratio), amounts.asks(ask))
     warn(role, placed)
-    standing = previews.standing(here(), subject, role, here().account)
-    if standing is not None and standing.bid == placed:
-        output.remark(f"this bid stands already, until epoch {standing.until}; renewing it")
+    with contextlib.suppress(Unavailable):  # a bid goes to the chain: no gateway needs to be there
+        standing = previews.standing(here(), subject, role, here().account)
+        if standing is not None and standing.bid == placed:
+            output.remark(f"this bid stands already, until epoch {standing.until}; renewing it")
     output.confirm(f"bid {described(placed)} as {role.name} of {name}?")
     sent = sending.send("bid_book", "placeBid", subject, int(role), placed.ratio_ppm, list(placed.asks))
     output.tell(

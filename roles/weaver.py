@@ -17,7 +17,7 @@ from ledger.core.documents import parse as parse_document
 from ledger.core.errors import Rejected
 from ledger.core.ids import cid, did, to_hex
 from ledger.core.meters import quoted
-from roles import amounts, calls, drawing, naming, output, publishing, sending
+from roles import amounts, calls, depositing, drawing, naming, output, publishing, sending
 from roles.command import Group, here
 from roles.payee import payee_commands, staking_commands
 
@@ -25,6 +25,16 @@ app = Group("Publish workflows of several models as one, and earn on each run.")
 
 staking_commands(app, "it pays finished sub-calls when an all-or-nothing run fails")
 payee_commands(app, Role.weaver)
+
+
+@app.verb("bond")
+def bond(amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]) -> None:
+    """Stand for your all-or-nothing workflows: a deposit that pays finished sub-calls when a run fails."""
+    atoms = amounts.typed(amount)
+    output.confirm(f"deposit {amounts.said(atoms)} of {here().wallet} to stand for its workflows?")
+    said = depositing.deposit(atoms, 60)
+    _, _, ceiling = depositing.make_key(None, "bond")
+    output.tell({"bond": amounts.said(ceiling), "added": amounts.said(atoms), "status": said["status"]})
 
 
 @app.verb("publish")

@@ -19,12 +19,13 @@ from gateway.glue import MAX_MODULE_BYTES
 from gateway.routes.common import Here, domain_fields, the_caller
 from gateway.upstream import target
 from ledger.core import documents as canon
+from ledger.core.accounts import CUSTODY
 from ledger.core.documents import Document
 from ledger.core.ids import cid, cid_digest, parse_did, to_hex
 from ledger.core.meters import quoted
 from ledger.core.models import Offer
 from ledger.flows import crediting, publishing
-from ledger.store import bids, documents, lanes
+from ledger.store import bids, documents, journal, lanes
 
 router = APIRouter(prefix="/v1", tags=["network"])
 
@@ -139,6 +140,7 @@ async def quote(request: Request, gateway: Here) -> dict[str, Any]:
 async def lane(gateway: Here) -> dict[str, Any]:
     """Where this gateway settles, who operates it, and what it signs with."""
     found = await gateway.db(lambda session: lanes.get(session, gateway.lane))
+    held = await gateway.db(lambda session: journal.balances(session, [CUSTODY])[CUSTODY])
     facts = gateway.deployment.facts
     named = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
     settings = gateway.settings
@@ -154,6 +156,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
         "epoch_seconds": gateway.epoch_seconds,
         "window": found.window if found else None,
         "bond": str(found.bond) if found else None,
+        "custody": str(held),
         "rpc": settings.rpc_hint or None,
         "url": settings.public_url or None,
         "time": datetime.now(UTC).isoformat(),

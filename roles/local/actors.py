@@ -100,7 +100,8 @@ def market(upstream: str | None) -> Iterator[str]:
         for model, ask in provider.asks.items():
             yield f"provider bid {model} {ask} --wallet {provider.name}"
     yield f"provider stake 50 --wallet {DELIVERY}"
-    yield f"provider deliver {KB} --ask byte=20000000000 --wallet {DELIVERY}"
+    yield f"provider deliver {KB} --ask byte=2000000000 --wallet {DELIVERY}"
     yield f"weaver stake 100 --wallet {WEAVER}"
+    yield f"weaver bond 20 --wallet {WEAVER}"
     uses = " ".join(f"--use {folder}={model}" for model, folder in FOLDERS.items())
     yield f"weaver publish {CAPSULE} {uses} --wallet {WEAVER}"

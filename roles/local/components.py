@@ -97,7 +97,7 @@ def beat(place: Place, environment: Mapping[str, str]) -> Component:
     """The ledger's clock: rings for due work."""
     schedule = str(place.data("beat") / "schedule")
     command = (sys.executable, "-m", "celery", "-A", "ledger.worker", "beat", "--schedule", schedule, "--pidfile=")
-    return Component("beat", command, "log:beat: Starting", ("postgres", "redis"), environment)
+    return Component("beat", command, "log:maxinterval", ("postgres", "redis"), environment)
 
 
 def gateway(place: Place, environment: Mapping[str, str]) -> Component:

@@ -118,11 +118,12 @@ def ledger(place: Place, lane: int, pace: Pace) -> None:
 
 
 def node(place: Place, provider: actors.Provider, upstream: str | None) -> Component:
-    """A provider's node: the models it sells, from their folders. An upstream's model is offered, not served here."""
+    """A provider's node: the models it sells, from their folders, and the upstream as its dialogue model if given."""
     port = place.port(provider.name)
     own = [model for model in provider.asks if not (upstream and model == actors.DIALOG)]
     served = [f"{actors.MODELS / actors.FOLDERS[model]}={model}" for model in own]
-    command = (sys.executable, "-m", "roles.main", "provider", "serve", *served, "--port", str(port))
+    resold = ["--upstream", f"{actors.DIALOG}={upstream}"] if len(own) < len(provider.asks) else []
+    command = (sys.executable, "-m", "roles.main", "provider", "serve", *served, *resold, "--port", str(port))
     options = ("--tier", provider.tier, "--capacity", str(provider.capacity), "--wallet", provider.name)
     return Component(
         provider.name,

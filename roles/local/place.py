@@ -33,7 +33,7 @@ class Component:
     health: str
     after: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    patience_seconds: float = 60
+    patience_seconds: float = 180
     stop_seconds: float = 20
 
 

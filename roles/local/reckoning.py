@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -94,15 +95,20 @@ def _compare(
 def _custody(teller: Teller, lane: int) -> None:
     """The ledger's custody, all that the lane owes, and the contract's own balance."""
     held = auditor.holdings()
-    said = command.here().door.get("/health")
-    custody = said.get("custody")
-    teller.check(
-        "custody = what the contract holds for the lane",
-        custody is None or str(custody) == str(held["of_this_lane"]),
-        f"{custody if custody is not None else 'not told'} = {held['of_this_lane']} atoms in lane {lane}",
-    )
+    custody, chain = books(), str(held["of_this_lane"])
+    teller.check("custody = what the contract holds", custody == chain, f"{custody} = {chain} atoms in lane {lane}")
     whole = int(str(held["of_this_lane"])) + int(str(held["bond_and_insurance"]))
     teller.check("the contract's tokens cover it all", int(str(held["contract_holds"])) == whole, f"{whole} atoms")
+
+
+def books(seconds: float = 30) -> str:
+    """The ledger's custody, once it has indexed what has just happened on chain."""
+    deadline = time.monotonic() + seconds
+    while True:
+        custody = str(command.here().door.get("/v1/lane")["custody"])
+        if custody == str(auditor.holdings()["of_this_lane"]) or time.monotonic() > deadline:
+            return custody
+        time.sleep(0.3)
 
 
 def _table(teller: Teller, earned: Earned) -> None:

@@ -11,14 +11,14 @@ from openai import APIStatusError, OpenAI
 from roles.local.actors import DIALOG, EMOTION, KB, SERVICE
 
 QUESTIONS = (
-    "My parcel arrived broken and nobody answers. What can I do?",
-    "How long do I have to send a chair back?",
-    "I love the lamp, thank you! Can I order a second one?",
-    "Where is my order? It was due last week.",
-    "Do you ship to islands, and what does it cost?",
-    "I paid twice for the same table.",
-    "Can I change the delivery address?",
-    "The voucher code does not work at all.",
+    "My lamp arrived damaged and I am furious. What will you do?",
+    "How many days do I have to return a chair?",
+    "I love the table, thank you! Do I get points for a review?",
+    "Where can I follow my parcel?",
+    "Do you deliver to other countries, and what does it cost?",
+    "I see two charges on my card for one order.",
+    "How can I change the delivery address?",
+    "My promo code does not work in the basket.",
 )
 
 
@@ -38,8 +38,9 @@ class Called:
 class Shopper:
     """Makes calls, several at a time."""
 
-    def __init__(self, url: str, key: str, threads: int = 4) -> None:
-        self.client = OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=2, timeout=60)
+    def __init__(self, url: str, key: str, referral: str = "", threads: int = 4) -> None:
+        headers = {"Tollway-Referral": referral} if referral else {}
+        self.client = OpenAI(base_url=f"{url}/v1", api_key=key, default_headers=headers, max_retries=2, timeout=60)
         self.threads = threads
 
     def call(self, model: str, text: str, stream: bool) -> Called:

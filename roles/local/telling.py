@@ -59,7 +59,7 @@ class Teller:
             if "gas" in facts:
                 self.gas.setdefault(_verb(command), []).append(int(facts["gas"]))
             words = [f"{name} {facts[name]}" for name in (*show.split(), "gas") if name in facts]
-            if words:
+            if words and show:
                 self.console.print(f"     [dim]{', '.join(words)}[/]", soft_wrap=True)
         return facts
 

@@ -18,12 +18,12 @@ from roles import batch, command, home, keystore, sending
 from roles.local import actors, network, reckoning, steering
 from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, PROVIDERS, SERVICE
 from roles.local.place import Place
-from roles.local.shopper import Called, Shopper
+from roles.local.shopper import QUESTIONS, Called, Shopper
 from roles.local.telling import Teller
 
 WINDOW_SECONDS = 3_600
 DEPOSIT = "20"
-PACE = network.Pace(batch_seconds=20, window_seconds=WINDOW_SECONDS)
+PACE = network.Pace(batch_seconds=300, window_seconds=WINDOW_SECONDS)
 KILLED = "borea"
 
 
@@ -55,8 +55,8 @@ class Tour:
         network.servers(self.place, int(time.time()) - 3 * network.EPOCH_SECONDS - WINDOW_SECONDS)
         deployment = network.contracts(self.place)
         tell.say(f"contracts on chain {deployment.chain_id}: Settlement {deployment.settlement}")
-        tell.run_all(actors.wallets(set(keystore.names())), "address")
-        tell.run_all(actors.money(), "received")
+        tell.run_all(actors.wallets(set(keystore.names())))
+        tell.run_all(actors.money())
         tell.run_all(actors.lane(self.pace.window_seconds), "lane")
         lane = int(tell.run(f"operator status --wallet {OPERATOR}")["lane"])
         network.ledger(self.place, lane, self.pace)
@@ -66,7 +66,7 @@ class Tour:
     def market(self) -> None:
         """Everybody stakes, registers and bids; the clock moves to the epoch in which the bids are in force."""
         self.teller.chapter(2, "Makers, an OEM, providers, a deliverer and a weaver come to the market")
-        self.teller.run_all(actors.market(self.upstream), "name staked ratio_ppm ask id")
+        self.teller.run_all(actors.market(self.upstream), "name staked owes bond")
         passed = int(time.time()) - WINDOW_SECONDS - sending.now() - 60
         network.advance(max(passed, 2 * network.EPOCH_SECONDS))
         self.teller.say("two epochs pass on the chain's clock: the bids are in force, the book of bids is frozen")
@@ -75,12 +75,6 @@ class Tour:
         """The providers' nodes, one of them at somebody's home."""
         self.teller.chapter(3, "Three nodes serve ONNX models; casa is a home node at the edge")
         network.nodes(self.place, self.upstream)
-        if self.upstream:
-            for provider in PROVIDERS:
-                if DIALOG in provider.asks:
-                    self.teller.run(
-                        f"provider offer {DIALOG} --url {self.upstream} --tier {provider.tier} --wallet {provider.name}"
-                    )
         for provider in PROVIDERS:
             self.teller.say(f"{provider.name} ({provider.tier}) serves {', '.join(provider.asks)}")
         self.await_models()
@@ -94,8 +88,9 @@ class Tour:
         tell.run(f"consumer key --label demo --wallet {CONSUMER}", "id spends_at_most")
         quoted = tell.run(f"consumer quote {SERVICE} call=1 input_token=40 output_token=30 --wallet {CONSUMER}")
         tell.say(f"a run of the workflow would cost about {quoted['price']} atoms, at most {quoted['hold']}")
-        shopper = self.shopper(CONSUMER)
-        first = shopper.call(SERVICE, "My lamp arrived broken and I am furious. Can I send it back?", False)
+        token = tell.run(f"curator token {SERVICE} --keep 60% --wallet {actors.CURATOR}", "keeps")["token"]
+        shopper = self.shopper(CONSUMER, token)
+        first = shopper.call(SERVICE, QUESTIONS[0], False)
         tell.say(f'{SERVICE} says: "{first.text.strip()}"  [dim]({first.charge} atoms)[/]')
         self.made.append(first)
         half = self.calls // 2
@@ -134,7 +129,7 @@ class Tour:
         tell.say("the dispute window passes on the chain's clock")
         self.await_batches("final", {"final"})
         for name in (*actors.PEOPLE, keystore.TREASURY):
-            claimed = tell.run(f"{self.claims(name)} claim --wallet {name}", "said") if self.due(name) else None
+            claimed = tell.run(f"{self.claims(name)} claim --wallet {name}", "claimed") if self.due(name) else None
             self.facts.setdefault("claimed", {})[name] = claimed["claimed"] if claimed else "0"
         left = tell.run(f"consumer withdraw --relayer {OPERATOR} --wallet {CONSUMER} --wait 60", "amount")
         tell.check("the consumer has the rest back", left["status"] == "withdrawn", left.get("amount", "nothing"))
@@ -147,7 +142,13 @@ class Tour:
 
     def claims(self, name: str) -> str:
         """The group whose `claim` a person would type."""
-        groups = {OPERATOR: "operator", actors.WEAVER: "weaver", actors.OEM: "oem", keystore.TREASURY: "operator"}
+        groups = {
+            OPERATOR: "operator",
+            actors.WEAVER: "weaver",
+            actors.OEM: "oem",
+            actors.CURATOR: "curator",
+            keystore.TREASURY: "operator",
+        }
         return groups.get(name, "maker" if name in actors.MAKERS else "provider")
 
     def due(self, name: str) -> bool:
@@ -155,9 +156,9 @@ class Tour:
         said = command.here().door.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
         return int(said["claimable"]) > 0
 
-    def shopper(self, name: str) -> Shopper:
-        """A consumer's program, with the key `consumer key` kept."""
-        return Shopper(gateway_url(), (home.home() / "keys" / name).read_text().strip())
+    def shopper(self, name: str, referral: str = "") -> Shopper:
+        """A consumer's program, with the key `consumer key` kept, and the token of who recommended the workflow."""
+        return Shopper(gateway_url(), (home.home() / "keys" / name).read_text().strip(), referral)
 
     def progress(self, total: int) -> Any:
         """Tell every hundredth call."""

@@ -1,0 +1,48 @@
+"""Running `tollway` as a person does: another process, a home of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody at a terminal."""
+
+    home: Path
+
+    def types(self, *words: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        keep = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
+        return subprocess.run(
+            [sys.executable, "-m", "roles.main", *words],
+            env={**keep, "TOLLWAY_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def asks(self, *words: str) -> Any:
+        """Run a command that must succeed; its facts."""
+        ended = self.types(*words, "--json", "--yes")
+        assert ended.returncode == 0, f"{' '.join(words)}: {ended.stdout}{ended.stderr}"
+        return json.loads(ended.stdout)
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Iterator[Person]:
+    """Somebody with an empty home, whose network is taken down afterwards."""
+    made = Person(tmp_path / "home")
+    yield made
+    made.types("down", "--forget")

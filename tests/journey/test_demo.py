@@ -1,0 +1,29 @@
+"""The whole journey, as `tollway demo` tells it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.journey.conftest import Person
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+CALLS = 24
+
+
+def test_the_demo_holds_and_says_so_in_its_last_line(person: Person, tmp_path: Path) -> None:
+    facts_file = tmp_path / "facts.json"
+    ended = person.types("demo", "--calls", str(CALLS), "--json", str(facts_file))
+    assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-3000:]
+    facts = json.loads(facts_file.read_text())
+    last = ended.stdout.strip().splitlines()[-1]
+    assert last == (
+        f"demo: ok, {facts['calls']} calls, {facts['payees']} payees, {facts['settled_atoms']} atoms settled, "
+        "ledger and chain agree"
+    )
+    assert facts["calls"] == CALLS
+    assert all(check["held"] for check in facts["checks"])
+    assert sum(int(row["atoms"]) for row in facts["earned"]) == int(facts["settled_atoms"])
+    roles = {row["role"] for row in facts["earned"]}
+    assert roles >= {"maker", "oem", "compute", "delivery", "weaver", "gateway", "protocol"}
+    assert not person.home.exists(), "a demo lives in a folder of its own"

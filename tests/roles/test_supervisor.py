@@ -1,0 +1,105 @@
+"""The supervisor: what is wanted runs, what dies comes back, what is told to stop stops; a killed one is survived."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from roles.local import steering
+from roles.local.place import Component, Place, alive, birth
+
+SLEEPER = "import time; print('here', flush=True); time.sleep(1000)"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A folder of one's own, emptied of processes afterwards."""
+    made = Place(tmp_path / "local")
+    yield made
+    steering.stop(made)
+
+
+def a_component(name: str, script: str = SLEEPER, *after: str) -> Component:
+    """A Python process that is well once it says so."""
+    return Component(name, (sys.executable, "-c", script), "log:here", after, patience_seconds=30)
+
+
+def until(holds: Callable[[], object], seconds: float = 30) -> None:
+    """Wait for something that should come true."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
+
+
+def test_what_is_wanted_runs_in_order_and_stops_when_told(place: Place) -> None:
+    place.want(a_component("first"))
+    place.want(a_component("second", SLEEPER, "first"))
+    steering.start(place)
+    steering.wait(place, ["first", "second"])
+    pids = place.running()
+    assert pids.keys() == {"first", "second"}
+    assert steering.stop(place)
+    assert place.running() == {}
+    assert all(birth(pid) is None for pid in pids.values())
+    assert not steering.stop(place), "there is nothing left to stop"
+
+
+def test_a_killed_component_comes_back_unless_it_is_refused(place: Place) -> None:
+    place.want(a_component("node"))
+    steering.start(place)
+    steering.wait(place, ["node"])
+    before = place.running()["node"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: place.running().get("node", before) != before)
+    steering.wait(place, ["node"])
+    steering.kill(place, "node")
+    until(lambda: "node" not in place.running())
+    time.sleep(1)
+    assert "node" not in place.running()
+
+
+def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_one_goes_on(place: Place) -> None:
+    place.want(a_component("node"))
+    steering.start(place)
+    steering.wait(place, ["node"])
+    orphan, supervisor = place.running()["node"], alive(place.folder / "supervisor")
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
+    until(lambda: birth(orphan) is None)
+    steering.start(place)
+    until(lambda: place.running().get("node", orphan) != orphan)
+    steering.wait(place, ["node"])
+
+
+def test_a_component_that_does_not_come_up_is_told_with_its_log(place: Place) -> None:
+    broken = a_component("broken", "print('no such database'); raise SystemExit(1)")
+    place.want(Component(**{**{n: getattr(broken, n) for n in broken.__slots__}, "patience_seconds": 3}))
+    steering.start(place)
+    with pytest.raises(Exception, match="no such database"):
+        steering.wait(place, ["broken"])
+
+
+def test_a_second_supervisor_of_the_same_folder_steps_back(place: Place) -> None:
+    place.want(a_component("node"))
+    steering.start(place)
+    steering.wait(place, ["node"])
+    before = place.running(), alive(place.folder / "supervisor")
+    (place.folder / "supervisor").rename(place.folder / "elsewhere")
+    steering.start(place)
+    time.sleep(2)
+    (place.folder / "elsewhere").rename(place.folder / "supervisor")
+    assert (place.running(), alive(place.folder / "supervisor")) == before
+
+
+def test_a_port_is_chosen_once(place: Place) -> None:
+    assert place.port("gateway") == place.port("gateway") != place.port("redis")
+
+
+def test_a_secret_is_made_once_and_is_private(place: Place) -> None:
+    assert place.secret("gateway") == place.secret("gateway")
+    assert (place.folder / "secrets" / "gateway").stat().st_mode & 0o777 == 0o600
