@@ -9,7 +9,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 
-from gateway import calls, protocols, referring, routing, streams, workflows, x402
+from gateway import calls, invoking, protocols, referring, routing, streams, workflows, x402
 from gateway.admission import Caller
 from gateway.answers import Headers, Kept, mismatch
 from gateway.catalog import CapsuleEntry
@@ -36,7 +36,7 @@ def is_hot(scope: Message) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path: str = scope["path"]
-    return path in OPENAI or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
+    return path in OPENAI or path == invoking.PATH or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
 
 
 async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
@@ -79,6 +79,8 @@ async def _served(
     caller = None if paying else await gateway.doors.admit(headers, now)
     if path in OPENAI:
         ask = protocols.read(path, body)
+    elif path == invoking.PATH:
+        ask = invoking.read(gateway.catalog, body)
     else:
         model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
         ask = protocols.read_infer(model, body, headers.get(b"inference-header-content-length"))
@@ -136,7 +138,7 @@ async def _make(
             call.keyed, call.told, call.brought = told is not None, told or [], brought
             serving = streams.stream(gateway, call, receive, send) if ask.stream else calls.plain(gateway, call)
             kept, signed = await serving
-        return kept, signed
+        return (invoking.shown(ask, kept, signed) if ask.native and signed else kept), signed
     finally:
         if brought is not None:
             brought.end(charged=bool(signed))

@@ -54,6 +54,8 @@ class Ask:
     outputs: int | None = None
     choices: int = 1
     header_bytes: int | None = None
+    native: bool = False
+    """It came through the native door, and is answered in its shape."""
 
     @property
     def protocol(self) -> str:

@@ -138,6 +138,18 @@ def test_open_inference_json_and_binary_tensors(world: World, node: Node, consum
     assert answer.content.endswith(b"joy")
     assert int(answer.headers["inference-header-content-length"]) == len(answer.content) - 7
     assert [s.receipt.calls for s in world.receipts_of(consumer.address)] == [1, 1]
+    node.behaviour = answering({"model_name": "m", "outputs": [output]})
+    native = {"model": "@acme/emotion", "input": {"text": "hi"}}
+    told = gateway.http.post("/v1/invoke", json=native, headers=headers).json()
+    assert (told["output"], told["charge"]) == ({"label": "joy"}, "115")
+    refused = gateway.http.post("/v1/invoke", json={**native, "surprise": 1}, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "surprise")
+
+
+def test_the_native_door_converses_too(gateway: Running, paid: str) -> None:
+    asked = {"model": "@acme/chat", "input": {"messages": MESSAGES}}
+    told = gateway.http.post("/v1/invoke", json=asked, headers={"Authorization": f"Bearer {paid}"}).json()
+    assert (told["output"]["content"], told["charge"]) == ("hello there", "115")
 
 
 async def test_a_node_behind_a_tunnel_serves_plain_and_streamed(world: World, node: Node, consumer: Signer) -> None:
