@@ -12,7 +12,7 @@ from gateway.catalog import VALUE_ROLES, Candidate, CapsuleEntry, Catalog, Entry
 from gateway.health import Health
 from gateway.pricing import Tariff, tariff
 from gateway.upstream import target
-from ledger.core import epochs, lineage, models
+from ledger.core import caps, epochs, lineage, models
 from ledger.core.atoms import Ppm, parse
 from ledger.core.bids import Bid, Line, Role, Terms, ordered
 from ledger.core.capsules import Capsule, capsule
@@ -165,7 +165,9 @@ class _Loading:
         if own is None:
             raise Rejected(f"the owner of {model.name} has no bid in this epoch")
         role, bid = own
-        return [Line(model.owner, role, bid.ratio_ppm, bid.asks), *self.ancestors(model.id)]
+        owner, ancestors = Line(model.owner, role, bid.ratio_ppm, bid.asks), self.ancestors(model.id)
+        caps.route(owner, ancestors, [])
+        return [owner, *ancestors]
 
     def ancestors(self, subject: Digest) -> list[Line]:
         lines = []
@@ -203,6 +205,7 @@ class _Loading:
         if capacity < 1:
             raise Rejected(f"0x{row.party.hex()} has no stake to cover a call")
         place = target.parse(offer.url, self.around.unseal.get((row.party, model.id), b""))
+        caps.bid(Role.compute, row.bid)
         lines = [*lines, Line(row.party, Role.compute, row.bid.ratio_ppm, row.bid.asks)]
         health = self.shelf.health(row.party, model.id)
         measured = self.measured.get((row.party, model.id))
@@ -233,6 +236,7 @@ class _Loading:
         lines = [Line(self.around.treasury, Role.protocol, PROTOCOL_PPM)]
         if self.gateway_bid is not None:
             bid = self.gateway_bid
+            caps.bid(Role.gateway, bid)
             lines.append(Line(self.around.operator, Role.gateway, bid.ratio_ppm, bid.asks))
         return lines
 
@@ -244,6 +248,7 @@ class _Loading:
             bid = bid or one.bid
             lines = [Line(one.weaver, Role.weaver, bid.ratio_ppm, bid.asks)]
             lines += [Line(party, Role.weaver, ratio) for party, ratio in one.co_weavers]
+            caps.workflow(lines)
             lines += self.ancestors(one.id)
             if self.host_bid is not None:
                 host = self.host_bid

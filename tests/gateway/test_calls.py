@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ledger.core.ids import to_hex
+from ledger.core.ids import did, to_hex
 from ledger.core.receipts import EndReason, struct_hash
 from ledger.core.typed_data import Signer, recover, signing_digest
 from tests.gateway.nodes import Node, answering, chat, dying, hanging, streaming
-from tests.gateway.world import DOMAIN, Running, World, events_of
+from tests.gateway.world import DOMAIN, MAKER, Running, World, a_model, events_of
 
 # 100 atoms a call, the maker takes 10 %, the protocol 2 %: P = 100 + ceil(0.1 P) + ceil(0.02 P)
 PRICE = 115
@@ -92,3 +92,14 @@ def test_a_node_that_hangs_dies_or_speaks_nonsense_costs_nothing(world: World, n
 
 def _served(gateway: Running):  # type: ignore[no-untyped-def]
     return next(iter(gateway.gateway.shelf.records()))
+
+
+def test_a_bid_above_its_roles_cap_is_not_sold_and_says_so(world: World, node: Node, consumer: Signer) -> None:
+    subject = world.publish(a_model("@acme/chat", owner=did(world.chain_id, MAKER.address)))
+    world.serve(subject, node.url, maker_ppm=300_001)
+    gateway = world.gateway()
+    assert "at most 300000 ppm" in gateway.http.get("/v1/models/@acme/chat").json()["why"]
+    world.deposit(consumer.address, 10_000)
+    assert gateway.chat(gateway.key(consumer)).is_error
+    assert not node.asked
+    assert world.receipts_of(consumer.address) == []
