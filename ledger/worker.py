@@ -4,8 +4,12 @@ Redis is a doorbell. Every message may be lost, doubled or late: the table is th
 behind the tasks take what is due under the database's locks. So: acknowledged late, no results, no delays, no chains.
 """
 
-from celery import Celery
+from typing import Any
 
+from celery import Celery
+from celery.signals import setup_logging
+
+from ledger import logs
 from ledger.settings import Settings
 
 VISIBILITY_SECONDS = 300
@@ -21,7 +25,6 @@ def make(settings: Settings) -> Celery:
         task_ignore_result=True,
         result_backend=None,
         worker_prefetch_multiplier=1,
-        worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=True,
         broker_connection_retry_on_startup=True,
         broker_transport_options={"visibility_timeout": VISIBILITY_SECONDS, "socket_keepalive": True},
@@ -37,6 +40,12 @@ def make(settings: Settings) -> Celery:
         },
     )
     return app
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(loglevel: int = 20, **_: Any) -> None:
+    """Celery asks once, at start: this is our answer to its own logging."""
+    logs.configure(loglevel)
 
 
 app = make(Settings())  # type: ignore[call-arg]  # from the environment

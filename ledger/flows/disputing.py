@@ -113,7 +113,7 @@ class _Leaf:
         if self._lines is not None:
             if place >= len(self._lines):
                 raise Conflict(f"line {place} is empty: there is nothing to open")
-            run, party, paid = self._lines[place]
+            party, run, paid = self._lines[place]
             packed = party.to_bytes(4, "big") + run.to_bytes(4, "big") + paid.to_bytes(8, "big")
             return Opening(preimage=bytes((LINE_TAG,)) + packed)
         receipt = self._receipt(place)
@@ -142,8 +142,9 @@ def _rebuilt(session: Session, batch: Batch, tree: int) -> tuple[Levels, _Leaf]:
     if tree == RECEIPTS:
         return Levels.build(np.concatenate(leaves)), _Leaf(session, ranges, None)
     rows = trees.lines()
-    levels = Levels.build(line_leaves(*(np.ascontiguousarray(rows[:, column], np.int64) for column in (1, 0, 2))))
-    return levels, _Leaf(session, ranges, [(run, party, paid) for run, party, paid in rows.tolist()])
+    columns = np.array(rows, np.int64).reshape(-1, 3)
+    levels = Levels.build(line_leaves(*(np.ascontiguousarray(columns[:, column]) for column in range(3))))
+    return levels, _Leaf(session, ranges, rows)
 
 
 def _at(level: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]", height: int, place: int) -> Word:
