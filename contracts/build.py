@@ -6,9 +6,11 @@ names and metadata is left out: the same sources give the same bytes on any mach
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +21,38 @@ MODULES = HERE.parent / "node_modules"
 ARTIFACTS = HERE / "artifacts"
 COMPILER = HERE / "solc"
 
-CONTRACTS = ("AICoin", "Settlement", "Referee", "StakeVault", "BidBook", "Registry", "Inboxes", "LaneInbox")
+CONTRACTS = (
+    "AICoin",
+    "Settlement",
+    "Referee",
+    "RefereeMaker",
+    "StakeVault",
+    "BidBook",
+    "Registry",
+    "Inboxes",
+    "LaneInbox",
+)
 MAX_RUNTIME_BYTES = 24_576
 """EIP-170: no chain takes a larger contract."""
 
 SETTINGS: dict[str, Any] = {
-    "optimizer": {"enabled": True, "runs": 200},
+    "optimizer": {"enabled": True, "runs": 1_000_000},
     "viaIR": True,
     "evmVersion": "shanghai",
     "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
     "remappings": ["@openzeppelin/=node_modules/@openzeppelin/"],
-    "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode"]}},
 }
+RUNS = dict.fromkeys(("Settlement", "StakeVault", "Inboxes", "LaneInbox", "Referee", "RefereeMaker"), 200)
+"""A contract made by another is compiled as that one is."""
+OUTPUT = ("abi", "evm.bytecode.object", "evm.deployedBytecode")
 
 _IMPORT = re.compile(r'^import\s[^"]*"([^"]+)";', re.MULTILINE)
 
 
-def sources() -> dict[str, str]:
-    """Every source the contracts need, by its name relative to the repository."""
+def sources(contract: str) -> dict[str, str]:
+    """A contract's source and all it imports, by names relative to the repository."""
     found: dict[str, str] = {}
-    waiting = [f"contracts/src/{path.relative_to(HERE / 'src')}" for path in sorted((HERE / "src").rglob("*.sol"))]
+    waiting = [f"contracts/src/{contract}.sol"]
     while waiting:
         name = waiting.pop()
         if name in found:
@@ -49,18 +63,31 @@ def sources() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def compile_all() -> dict[str, dict[str, Any]]:
-    """Artifacts by contract name. Raises when solc warns: a warning is a bug not yet met."""
+def settings(contract: str) -> dict[str, Any]:
+    """Compiler settings: optimised for use, or as far as EIP-170 lets a large contract grow."""
+    return SETTINGS | {"optimizer": {"enabled": True, "runs": RUNS.get(contract, 1_000_000)}}
+
+
+def compile_one(contract: str) -> dict[str, Any]:
+    """A contract's artifact. Raises when solc warns: a warning is a bug not yet met."""
+    main = f"contracts/src/{contract}.sol"
     given = {
         "language": "Solidity",
-        "sources": {name: {"content": text} for name, text in sources().items()},
-        "settings": SETTINGS,
+        "sources": {name: {"content": text} for name, text in sources(contract).items()},
+        "settings": settings(contract) | {"outputSelection": {main: {contract: list(OUTPUT)}}},
     }
     output = solcx.compile_standard(given, solc_binary=COMPILER)
     warnings = [error["formattedMessage"] for error in output.get("errors", ()) if error["severity"] != "info"]
     if warnings:
         raise RuntimeError("\n".join(warnings))
-    return {name: _artifact(output["contracts"][f"contracts/src/{name}.sol"][name]) for name in CONTRACTS}
+    return _artifact(output["contracts"][main][contract])
+
+
+def fingerprint(contract: str) -> str:
+    """What an artifact depends on: sources, settings and compiler. Equal fingerprints, equal artifacts."""
+    compiler = json.loads((MODULES / "solc" / "package.json").read_text())["version"]
+    given = json.dumps([compiler, settings(contract), sources(contract)], sort_keys=True)
+    return hashlib.sha256(given.encode()).hexdigest()
 
 
 def render(artifact: dict[str, Any]) -> str:
@@ -69,14 +96,24 @@ def render(artifact: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Write what changed, say how large each contract is."""
+    """Compile what changed, write it, say how large each contract is."""
     ARTIFACTS.mkdir(exist_ok=True)
-    for name, artifact in compile_all().items():
-        size = len(artifact["deployedBytecode"]) // 2 - 1
-        note = "  TOO LARGE" if size > MAX_RUNTIME_BYTES else ""
-        print(f"{name:12} {size:6} bytes{note}")
-        (ARTIFACTS / f"{name}.json").write_text(render(artifact))
+    stale = [name for name in CONTRACTS if not is_current(name)]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for name, artifact in zip(stale, pool.map(compile_one, stale), strict=True):
+            artifact["fingerprint"] = fingerprint(name)
+            (ARTIFACTS / f"{name}.json").write_text(render(artifact))
+            print(f"{name:12} compiled")
+    for name in CONTRACTS:
+        size = len(json.loads((ARTIFACTS / f"{name}.json").read_text())["deployedBytecode"]) // 2 - 1
+        print(f"{name:12} {size:6} bytes{'  TOO LARGE' if size > MAX_RUNTIME_BYTES else ''}")
     return 0
+
+
+def is_current(contract: str) -> bool:
+    """True when the committed artifact is of these very sources."""
+    file = ARTIFACTS / f"{contract}.json"
+    return file.exists() and json.loads(file.read_text()).get("fingerprint") == fingerprint(contract)
 
 
 def _artifact(output: dict[str, Any]) -> dict[str, Any]:

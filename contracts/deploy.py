@@ -66,8 +66,17 @@ def deploy(
     bid_book = chain.ensure("BidBook", ["uint32"], [epoch_seconds])
     settlement = chain.ensure(
         "Settlement",
-        ["address", "address", "address", "address", "uint256", "uint64", "uint32"],
-        [coin, registry, bid_book, owner, challenge_fee_wei, min_bond_atoms, exit_notice_seconds],
+        ["address", "address", "address", "address", "address", "uint256", "uint64", "uint32"],
+        [
+            coin,
+            chain.ensure("RefereeMaker"),
+            registry,
+            bid_book,
+            owner,
+            challenge_fee_wei,
+            min_bond_atoms,
+            exit_notice_seconds,
+        ],
     )
     made = web3.eth.contract(address=Web3.to_checksum_address(settlement), abi=load("Settlement").abi)
     deployment = Deployment(

@@ -29,12 +29,12 @@ contract BidBook is IBidBook {
 
     /// @inheritdoc IBidBook
     function placeBid(bytes32 subject, uint8 role, uint24 ratioPpm, uint64[6] calldata asks) external {
-        History storage h = _histories[_place(subject, role, msg.sender)];
+        bytes32 place = _place(subject, role, msg.sender);
+        History memory h = _histories[place];
         uint32 now_ = epoch();
-        uint32 last = h.fromEpoch;
         // while the last bid lives this may be a raise; a pending raise is not overtaken
-        uint32 from = last != 0 && now_ < last + LIFE ? now_ + 2 : now_ + 1;
-        _append(h, subject, role, Bid(ratioPpm, asks, from));
+        h.fromEpoch = h.fromEpoch != 0 && now_ < h.fromEpoch + LIFE ? now_ + 2 : now_ + 1;
+        _append(place, h, subject, role, ratioPpm, asks);
     }
 
     /// @inheritdoc IBidBook
@@ -46,7 +46,8 @@ contract BidBook is IBidBook {
         Bid calldata previous,
         bytes24 before
     ) external {
-        History storage h = _histories[_place(subject, role, msg.sender)];
+        bytes32 place = _place(subject, role, msg.sender);
+        History memory h = _histories[place];
         bytes24 expected = _link(before, previous);
         if (h.hash != expected) revert HistoryUnknown(h.hash, expected);
         bool raises = ratioPpm > previous.ratioPpm;
@@ -55,7 +56,8 @@ contract BidBook is IBidBook {
         }
         if (raises) revert RaisesAnAsk();
         uint32 next = epoch() + 1;
-        _append(h, subject, role, Bid(ratioPpm, asks, previous.fromEpoch > next ? previous.fromEpoch : next));
+        h.fromEpoch = previous.fromEpoch > next ? previous.fromEpoch : next;
+        _append(place, h, subject, role, ratioPpm, asks);
     }
 
     /// @inheritdoc IBidBook
@@ -89,14 +91,22 @@ contract BidBook is IBidBook {
         return uint32(block.timestamp / epochSeconds); // fits until 2106 even with epochs of a second
     }
 
-    function _append(History storage h, bytes32 subject, uint8 role, Bid memory bid) private {
+    /// @dev `h` comes with the epoch the new bid enters and the hash before it.
+    function _append(
+        bytes32 place,
+        History memory h,
+        bytes32 subject,
+        uint8 role,
+        uint24 ratioPpm,
+        uint64[6] calldata asks
+    ) private {
         if (role == 0 || role > LAST_ROLE) revert RoleUnknown(role);
-        if (bid.ratioPpm > MAX_RATIO_PPM) revert RatioTooLarge(bid.ratioPpm, MAX_RATIO_PPM);
-        for (uint256 i; i < 6; ++i) {
-            if (bid.asks[i] > MAX_ASK) revert AskTooLarge(bid.asks[i], MAX_ASK);
-        }
-        (h.hash, h.fromEpoch) = (_link(h.hash, bid), bid.fromEpoch);
-        emit BidPlaced(subject, role, msg.sender, bid.ratioPpm, bid.asks, bid.fromEpoch, bid.fromEpoch + LIFE);
+        if (ratioPpm > MAX_RATIO_PPM) revert RatioTooLarge(ratioPpm, MAX_RATIO_PPM);
+        uint64 bits = asks[0] | asks[1] | asks[2] | asks[3] | asks[4] | asks[5];
+        if (bits > MAX_ASK) revert AskTooLarge(bits, MAX_ASK); // MAX_ASK is all ones: the or is above it if any is
+        h.hash = bytes24(keccak256(abi.encode(h.hash, ratioPpm, asks, h.fromEpoch))); // as `_link` of the struct
+        _histories[place] = h;
+        emit BidPlaced(subject, msg.sender, role, ratioPpm, asks, h.fromEpoch);
     }
 
     function _place(bytes32 subject, uint8 role, address party) private pure returns (bytes32) {

@@ -8,11 +8,12 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 import {IAuthorizations} from "./interfaces/IAuthorizations.sol";
 import {IBidBook} from "./interfaces/IBidBook.sol";
+import {IReferee} from "./interfaces/IReferee.sol";
+import {IRefereeMaker} from "./interfaces/IRefereeMaker.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {ISettlement} from "./interfaces/ISettlement.sol";
 import {Eip712} from "./Eip712.sol";
 import {Inboxes} from "./Inboxes.sol";
-import {Referee} from "./Referee.sol";
 import {Signatures} from "./Signatures.sol";
 import {StakeVault} from "./StakeVault.sol";
 import {SumTree} from "./SumTree.sol";
@@ -35,7 +36,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
     uint32 public constant MAX_WINDOW = 30 days;
 
     uint64 private constant NONE = type(uint64).max;
-    uint40 private constant ANSWERED = type(uint40).max;
+    uint256 private constant MAX_INDEX = type(uint32).max;
     uint8 private constant ACTIVE = 1;
     uint8 private constant REVOKED = 2;
 
@@ -45,24 +46,24 @@ contract Settlement is ISettlement, Eip712, Nonces {
     bytes32 private constant REQUEST_TYPEHASH =
         keccak256("RequestWithdraw(uint32 lane,address account,uint256 nonce,uint256 deadline)");
 
-    /// @dev What commits and deposits touch, in one slot.
+    /// @dev What commits, finalizations and deposits touch, in one slot.
     struct LaneBooks {
         address operator;
         uint64 net;
         bool active;
+        uint24 window;
     }
 
-    /// @dev What only bonding, finalizing and disputes touch, in one slot.
+    /// @dev What only bonding and disputes touch, in one slot.
     struct LaneBond {
         uint64 bond;
         uint64 insurance;
-        uint32 window;
         uint32 answerTime;
         uint40 closedAt;
     }
 
     IERC20 private immutable _token;
-    Referee private immutable _referee;
+    IReferee private immutable _referee;
     StakeVault private immutable _stakeVault;
     Inboxes private immutable _inboxes;
     /// @inheritdoc ISettlement
@@ -82,13 +83,14 @@ contract Settlement is ISettlement, Eip712, Nonces {
     mapping(uint32 lane => bytes32) private _payoutRoots;
     mapping(uint32 lane => bytes32) private _debitRoots;
     /// @dev Four cumulative amounts to a slot: neighbours in a range claim share it.
-    mapping(uint32 lane => mapping(uint32 word => uint256)) private _claimed;
+    mapping(uint64 laneAndWord => uint256) private _claimed;
     mapping(uint32 lane => mapping(address account => Account)) private _accounts;
     mapping(address account => mapping(address key => uint8)) private _sessionKeys;
-    mapping(bytes32 batch => mapping(bytes32 key => Challenge)) private _challenges;
+    mapping(bytes32 question => Challenge) private _challenges;
 
     constructor(
         IERC20 token_,
+        IRefereeMaker maker,
         IRegistry registry,
         IBidBook bidBook,
         address treasury,
@@ -101,7 +103,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         challengeFee = challengeFee_;
         minBond = minBond_;
         exitNotice = exitNotice_;
-        _referee = new Referee(this, registry, bidBook, treasury);
+        _referee = IReferee(maker.make(registry, bidBook, treasury));
         _stakeVault = new StakeVault(token_, ESCAPE_DELAY);
         _inboxes = new Inboxes(token_);
     }
@@ -115,8 +117,9 @@ contract Settlement is ISettlement, Eip712, Nonces {
         }
         if (bond < minBond || bond > type(uint64).max) revert BondTooSmall(uint64(bond), minBond);
         lane = ++laneCount;
-        _books[lane] = LaneBooks(msg.sender, 0, true);
-        _bonds[lane] = LaneBond(uint64(bond), 0, window, answerTime, 0); // checked just above
+        // both checked just above: MAX_WINDOW fits 24 bits
+        _books[lane] = LaneBooks(msg.sender, 0, true, uint24(window));
+        _bonds[lane] = LaneBond(uint64(bond), 0, answerTime, 0);
         _heads[lane].next = 1;
         emit LaneOpened(lane, msg.sender, window, answerTime, uint64(bond));
         _pull(msg.sender, bond);
@@ -252,9 +255,10 @@ contract Settlement is ISettlement, Eip712, Nonces {
         if (id != uint64(h.finalized) + 1 || id >= h.next) revert OutOfOrder(id, uint64(h.finalized) + 1);
         Posted memory batch = _ring[lane][id % RING];
         if (batch.open != 0) revert ChallengesOpen(id, batch.open);
-        uint256 until = uint256(batch.time) + _bonds[lane].window;
+        LaneBooks memory l = _books[lane];
+        uint256 until = uint256(batch.time) + l.window;
         if (block.timestamp < until) revert WindowOpen(id, until);
-        _finalize(lane, h, batch, id, header);
+        _finalize(lane, l, h, batch, id, header);
         _heads[lane] = h;
     }
 
@@ -278,22 +282,11 @@ contract Settlement is ISettlement, Eip712, Nonces {
         external
         returns (uint64 paid)
     {
-        bytes32[] memory nodes = new bytes32[](rows.length);
-        for (uint256 i; i < rows.length; ++i) {
-            bytes32 row = rows[i];
-            if (row != 0) {
-                // a row is payee(20) cumulative(8) in its low 28 bytes; an index beyond 32 bits proves nothing below
-                nodes[i] = SumTree.accountLeaf(
-                    SumTree.PAYOUT, uint32(start + i), address(uint160(uint256(row) >> 64)), uint64(uint256(row))
-                );
-            }
-        }
-        if (rows.length == 0 || SumTree.rangeRoot(nodes, start, height, proof) != _payoutRoots[lane]) {
-            revert ProofInvalid();
-        }
-        for (uint256 i; i < rows.length; ++i) {
-            paid += _pay(lane, uint32(start + i), rows[i]);
-        }
+        if (rows.length == 0 || uint256(start) + rows.length > MAX_INDEX) revert ProofInvalid();
+        bytes32[] memory nodes = _rangeLeaves(start, rows);
+        if (SumTree.rangeRoot(nodes, start, height, proof) != _payoutRoots[lane]) revert ProofInvalid();
+        paid = _payRange(lane, start, rows, nodes);
+        emit ClaimedRange(lane, start, nodes);
     }
 
     // ------------------------------------------------------------------ a consumer's exit
@@ -350,9 +343,8 @@ contract Settlement is ISettlement, Eip712, Nonces {
     ) external payable {
         bytes32 leaf = SumTree.accountLeaf(SumTree.DEBIT, index, account, cumulative);
         _contestNode(lane, id, header, Tree.debits, leaf, index, proof);
-        bytes32 key = _debitKey(index, account, cumulative);
-        uint40 deadline = _challenge(lane, id, key);
-        emit DebitChallenged(lane, id, key, index, account, cumulative, deadline);
+        _challenge(lane, id, _debitKey(index, account, cumulative));
+        emit DebitChallenged(lane, id, index, account, cumulative);
     }
 
     /// @inheritdoc ISettlement
@@ -386,9 +378,8 @@ contract Settlement is ISettlement, Eip712, Nonces {
     ) external payable {
         if (node == 0) revert ProofInvalid(); // the empty leaf hides nothing
         _contestNode(lane, id, header, tree, node, index, proof);
-        bytes32 key = _nodeKey(tree, node, index, proof.length);
-        uint40 deadline = _challenge(lane, id, key);
-        emit NodeDemanded(lane, id, key, tree, node, index, proof.length, deadline);
+        _challenge(lane, id, _nodeKey(tree, node, index, proof.length));
+        emit NodeDemanded(lane, id, tree, node, index, proof.length);
     }
 
     /// @inheritdoc ISettlement
@@ -427,15 +418,10 @@ contract Settlement is ISettlement, Eip712, Nonces {
 
     /// @inheritdoc ISettlement
     function timeout(uint32 lane, uint64 id, Header calldata header, bytes32 key) external {
-        bytes24 hash = _known(lane, id, header);
-        Challenge storage c = _challenges[_batchKey(lane, id, hash)][key];
-        (address challenger, uint40 deadline) = (c.challenger, c.deadline);
-        if (challenger == address(0) || deadline == ANSWERED) revert ChallengeUnknown(key);
+        (address challenger, uint40 deadline) = _close(lane, id, _known(lane, id, header), key);
         if (block.timestamp <= deadline) revert TooEarly(block.timestamp, uint256(deadline) + 1);
-        c.deadline = ANSWERED;
         _void(lane, id, header, challenger);
-        emit Refunded(key, challenger);
-        _send(challenger, challengeFee);
+        _refund(key, challenger);
     }
 
     /// @inheritdoc ISettlement
@@ -443,12 +429,8 @@ contract Settlement is ISettlement, Eip712, Nonces {
         Head memory h = _heads[lane];
         // A batch with an open challenge is never final: if it is not pending any more, it is void.
         if (id > h.finalized && id < h.next && _ring[lane][id % RING].hash == hash) revert BatchesPending(lane);
-        Challenge storage c = _challenges[_batchKey(lane, id, hash)][key];
-        (address challenger, uint40 deadline) = (c.challenger, c.deadline);
-        if (challenger == address(0) || deadline == ANSWERED) revert ChallengeUnknown(key);
-        c.deadline = ANSWERED;
-        emit Refunded(key, challenger);
-        _send(challenger, challengeFee);
+        (address challenger,) = _close(lane, id, hash, key);
+        _refund(key, challenger);
     }
 
     /// @inheritdoc ISettlement
@@ -480,8 +462,10 @@ contract Settlement is ISettlement, Eip712, Nonces {
     /// @inheritdoc ISettlement
     function punish(uint32 lane, address accuser) external {
         if (msg.sender != address(_referee)) revert NotReferee(msg.sender);
+        (uint64 bond, uint64 reward) = _slash(lane);
+        emit Punished(lane, accuser, bond);
         _stakeVault.slash(_operatorOf(lane), accuser);
-        _slash(lane, accuser);
+        if (reward != 0) _token.safeTransfer(accuser, reward);
     }
 
     // ------------------------------------------------------------------ views
@@ -510,7 +494,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
     function lanes(uint32 lane) external view returns (Lane memory) {
         LaneBooks memory l = _books[lane];
         LaneBond memory b = _bonds[lane];
-        return Lane(l.operator, l.net, l.active, b.bond, b.insurance, b.window, b.answerTime, b.closedAt);
+        return Lane(l.operator, l.net, l.active, b.bond, b.insurance, l.window, b.answerTime, b.closedAt);
     }
 
     /// @inheritdoc ISettlement
@@ -525,7 +509,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
 
     /// @inheritdoc ISettlement
     function claimed(uint32 lane, uint32 index) external view returns (uint64) {
-        return uint64(_claimed[lane][index >> 2] >> ((index & 3) << 6));
+        return uint64(_claimed[_wordOf(lane, index)] >> ((index & 3) << 6));
     }
 
     /// @inheritdoc ISettlement
@@ -540,7 +524,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
 
     /// @inheritdoc ISettlement
     function challenge(uint32 lane, uint64 id, bytes24 hash, bytes32 key) external view returns (Challenge memory) {
-        return _challenges[_batchKey(lane, id, hash)][key];
+        return _challenges[_question(lane, id, hash, key)];
     }
 
     /// @inheritdoc ISettlement
@@ -632,7 +616,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         if (msg.sender != l.operator) revert NotOperator(msg.sender, l.operator);
         if (!l.active) revert LaneInactive(lane);
         Head memory h = _heads[lane];
-        if (finalizeId != NONE) _finalizeIfRipe(lane, h, finalizeId, finalizeHeader);
+        if (finalizeId != NONE) _finalizeIfRipe(lane, l, h, finalizeId, finalizeHeader);
         uint64 id = h.next;
         if (id - h.finalized > MAX_PENDING) revert TooManyPending(MAX_PENDING);
 
@@ -646,7 +630,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         _heads[lane] = h;
         bytes32 hash = keccak256(abi.encode(header));
         _ring[lane][id % RING] = Posted(bytes24(hash), uint40(block.timestamp), 0); // fits for 34,000 years
-        emit Committed(lane, id, hash, header);
+        emit Committed(lane, id, hash);
     }
 
     /// @dev C1 and C2: what is paid out is what is debited is what was before plus what the receipts charge, all of it
@@ -664,70 +648,163 @@ contract Settlement is ISettlement, Eip712, Nonces {
         }
     }
 
-    function _finalizeIfRipe(uint32 lane, Head memory h, uint64 id, Header calldata header) private {
+    function _finalizeIfRipe(uint32 lane, LaneBooks memory l, Head memory h, uint64 id, Header calldata header) private {
         if (id != uint64(h.finalized) + 1 || id >= h.next) return;
         Posted memory batch = _ring[lane][id % RING];
-        if (batch.open != 0 || block.timestamp < uint256(batch.time) + _bonds[lane].window) return;
-        _finalize(lane, h, batch, id, header);
+        if (batch.open != 0 || block.timestamp < uint256(batch.time) + l.window) return;
+        _finalize(lane, l, h, batch, id, header);
     }
 
     /// @dev C4. The caller has checked order, window and challenges, and stores `h`.
-    function _finalize(uint32 lane, Head memory h, Posted memory batch, uint64 id, Header calldata header) private {
+    function _finalize(
+        uint32 lane,
+        LaneBooks memory l,
+        Head memory h,
+        Posted memory batch,
+        uint64 id,
+        Header calldata header
+    ) private {
         if (batch.hash != bytes24(keccak256(abi.encode(header)))) revert HeaderUnknown(lane, id);
         uint64 total = header.payoutRoot.sum();
-        if (total > _books[lane].net) _cover(lane, total);
+        if (total > l.net) l.net = _cover(lane, total, l.net);
         _payoutRoots[lane] = header.payoutRoot;
         _debitRoots[lane] = header.debitRoot;
         h.finalized = uint32(id); // id < next, a uint32
         h.finalPostedAt = batch.time;
-        emit Finalized(lane, id, header.payoutRoot, header.debitRoot);
+        emit Finalized(lane, id);
     }
 
     /// @dev Consumers escaped with money the lane still owes: the bond pays, then the insurance. C2 holds again, or nothing
     /// is final.
-    function _cover(uint32 lane, uint64 total) private {
+    function _cover(uint32 lane, uint64 total, uint64 net) private returns (uint64) {
         LaneBond memory b = _bonds[lane];
-        uint64 missing = total - _books[lane].net;
-        if (missing > uint256(b.bond) + b.insurance) revert Insolvent(total, uint256(_books[lane].net) + b.bond + b.insurance);
+        uint64 missing = total - net;
+        if (missing > uint256(b.bond) + b.insurance) revert Insolvent(total, uint256(net) + b.bond + b.insurance);
         uint64 fromBond = missing < b.bond ? missing : b.bond;
         b.bond -= fromBond;
         b.insurance -= missing - fromBond;
         _bonds[lane] = b;
-        _books[lane].net += missing;
+        _books[lane].net = total;
         emit BondChanged(lane, b.bond);
+        return total;
     }
 
     // ------------------------------------------------------------------ inside: money out
 
     /// @dev C3: what was claimed at an index only grows. Returns what is new.
     function _take(uint32 lane, uint32 index, uint64 cumulative) private returns (uint64) {
-        uint256 shift = (index & 3) << 6;
-        uint256 word = _claimed[lane][index >> 2];
-        uint64 before = uint64(word >> shift); // the lane of the word at this index
-        if (cumulative <= before) return 0;
-        _claimed[lane][index >> 2] = word ^ (uint256(cumulative ^ before) << shift);
-        return cumulative - before;
+        uint64 place = _wordOf(lane, index);
+        (uint256 word, uint64 due) = _taken(_claimed[place], index, cumulative);
+        if (due != 0) _claimed[place] = word;
+        return due;
     }
 
-    function _pay(uint32 lane, uint32 index, bytes32 row) private returns (uint64 paid) {
-        address payee = address(uint160(uint256(row) >> 64));
-        uint64 cumulative = uint64(uint256(row));
-        paid = _take(lane, index, cumulative);
-        if (paid == 0) return 0;
-        if (_token.trySafeTransfer(payee, paid)) {
-            emit Claimed(lane, index, payee, paid);
-        } else {
-            // what was claimed before comes back into its place; nothing else in the word may be touched
-            _claimed[lane][index >> 2] ^= uint256(cumulative ^ (cumulative - paid)) << ((index & 3) << 6);
-            paid = 0;
+    /// @dev The payout leaves of rows at `start` on, as `SumTree.accountLeaf` makes them; zero for a zero row.
+    function _rangeLeaves(uint256 start, bytes32[] calldata rows) private pure returns (bytes32[] memory nodes) {
+        nodes = new bytes32[](rows.length);
+        assembly ("memory-safe") {
+            let write := add(nodes, 0x20)
+            let end := add(rows.offset, shl(5, rows.length))
+            for { let read := rows.offset } lt(read, end) { read := add(read, 0x20) } {
+                let row := and(calldataload(read), sub(shl(224, 1), 1))
+                if row {
+                    // kind(1) index(4) payee(20) cumulative(8): the row's 28 bytes follow the index as they are
+                    mstore(0x00, or(or(shl(248, 1), shl(216, start)), shr(8, row)))
+                    mstore8(0x20, row)
+                    mstore(write, or(and(keccak256(0x00, 0x21), not(0xffffffffffffffff)), and(row, 0xffffffffffffffff)))
+                }
+                write := add(write, 0x20)
+                start := add(start, 1)
+            }
         }
     }
 
+    /// @dev Pays the rows, a storage word of four at a time: all four are booked before any of them is paid, so that a token
+    /// that calls back finds the books closed. Leaves in `paid` what each row got, as payee(20) amount(8).
+    /// Unchecked: indices were proven to fit 32 bits, and what is due is a difference of two amounts in order.
+    function _payRange(uint32 lane, uint256 start, bytes32[] calldata rows, bytes32[] memory paid)
+        private
+        returns (uint64 total)
+    {
+        unchecked {
+            uint256 i;
+            while (i < rows.length) {
+                uint64 place = _wordOf(lane, uint32(start + i));
+                uint256 end = i + 4 - ((start + i) & 3);
+                if (end > rows.length) end = rows.length;
+                uint256 before = _claimed[place];
+                uint256 word = before;
+                for (uint256 j = i; j < end; ++j) {
+                    uint256 row;
+                    assembly ("memory-safe") {
+                        row := and(calldataload(add(rows.offset, shl(5, j))), sub(shl(224, 1), 1))
+                    }
+                    uint256 shift = ((start + j) & 3) << 6;
+                    uint256 cumulative = row & type(uint64).max;
+                    uint256 had = (word >> shift) & type(uint64).max;
+                    if (cumulative > had) {
+                        word ^= (cumulative ^ had) << shift;
+                        row = row ^ cumulative ^ (cumulative - had);
+                    } else {
+                        row = 0;
+                    }
+                    assembly ("memory-safe") {
+                        mstore(add(add(paid, 0x20), shl(5, j)), row)
+                    }
+                }
+                if (word != before) _claimed[place] = word;
+                for (; i < end; ++i) {
+                    uint256 row;
+                    assembly ("memory-safe") {
+                        row := mload(add(add(paid, 0x20), shl(5, i)))
+                    }
+                    if (row == 0) continue;
+                    uint64 due = uint64(row);
+                    if (_sends(address(uint160(row >> 64)), due)) {
+                        total += due;
+                    } else {
+                        // what was claimed before comes back into its place; nothing else in the word is touched
+                        uint64 cumulative = rows[i].sum();
+                        _claimed[place] ^= uint256(cumulative ^ (cumulative - due)) << (((start + i) & 3) << 6);
+                        paid[i] = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// @dev As OpenZeppelin's `trySafeTransfer`: false for a refusal, a false answer, or no contract.
+    function _sends(address to, uint256 amount) private returns (bool ok) {
+        address coin = address(_token);
+        assembly ("memory-safe") {
+            let kept := mload(0x40)
+            mstore(0x00, shl(224, 0xa9059cbb))
+            mstore(0x04, to)
+            mstore(0x24, amount)
+            ok := call(gas(), coin, 0, 0x00, 0x44, 0x00, 0x20)
+            switch returndatasize()
+            case 0 { ok := and(ok, iszero(iszero(extcodesize(coin)))) }
+            default { ok := and(ok, and(gt(returndatasize(), 0x1f), eq(mload(0x00), 1))) }
+            mstore(0x40, kept)
+        }
+    }
+
+    function _wordOf(uint32 lane, uint32 index) private pure returns (uint64) {
+        return (uint64(lane) << 32) | (index >> 2);
+    }
+
+    /// @dev A word of claimed amounts after its index claims up to `cumulative`, and what is due for it.
+    function _taken(uint256 word, uint32 index, uint64 cumulative) private pure returns (uint256, uint64) {
+        uint256 shift = (index & 3) << 6;
+        uint64 before = uint64(word >> shift); // the quarter of the word at this index
+        if (cumulative <= before) return (word, 0);
+        return (word ^ (uint256(cumulative ^ before) << shift), cumulative - before);
+    }
+
     function _requestWithdraw(uint32 lane, address account) private {
-        Account memory a = _accounts[lane][account];
+        Account storage a = _accounts[lane][account];
         if (a.index == 0) revert NotRequested(lane, account);
         a.requestedAt = uint40(block.timestamp); // fits for 34,000 years
-        _accounts[lane][account] = a;
         emit WithdrawRequested(lane, account);
     }
 
@@ -772,7 +849,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
     /// @dev As `_known`, and the window is open.
     function _contest(uint32 lane, uint64 id, Header calldata header) private view {
         _known(lane, id, header);
-        uint256 until = uint256(_ring[lane][id % RING].time) + _bonds[lane].window;
+        uint256 until = uint256(_ring[lane][id % RING].time) + _books[lane].window;
         if (block.timestamp >= until) revert WindowClosed(id, until);
     }
 
@@ -800,8 +877,8 @@ contract Settlement is ISettlement, Eip712, Nonces {
         return tree == Tree.debits ? header.debitRoot : header.linesRoot;
     }
 
-    function _batchKey(uint32 lane, uint64 id, bytes24 hash) private pure returns (bytes32) {
-        return keccak256(abi.encode(lane, id, hash));
+    function _question(uint32 lane, uint64 id, bytes24 hash, bytes32 key) private pure returns (bytes32) {
+        return keccak256(abi.encode(lane, id, hash, key));
     }
 
     function _debitKey(uint32 index, address account, uint64 cumulative) private pure returns (bytes32) {
@@ -812,27 +889,41 @@ contract Settlement is ISettlement, Eip712, Nonces {
         return keccak256(abi.encode(tree, node, index, depth));
     }
 
-    function _challenge(uint32 lane, uint64 id, bytes32 key) private returns (uint40 deadline) {
+    function _challenge(uint32 lane, uint64 id, bytes32 key) private {
         if (msg.value != challengeFee) revert FeeWrong(msg.value, challengeFee);
-        Posted storage batch = _ring[lane][id % RING];
-        Challenge storage c = _challenges[_batchKey(lane, id, batch.hash)][key];
-        if (c.challenger != address(0)) revert ChallengeExists(key); // also when answered: a question is asked once
-        deadline = uint40(block.timestamp + _bonds[lane].answerTime); // fits for 34,000 years
-        (c.challenger, c.deadline) = (msg.sender, deadline);
+        Posted memory batch = _ring[lane][id % RING];
+        Challenge storage c = _challenges[_question(lane, id, batch.hash, key)];
+        if (c.challenger != address(0)) revert ChallengeExists(key);
+        // fits for 34,000 years
+        (c.challenger, c.deadline) = (msg.sender, uint40(block.timestamp + _bonds[lane].answerTime));
         ++batch.open;
+        _ring[lane][id % RING] = batch;
+    }
+
+    /// @dev Forgets a challenge, answered or not: asked again, it costs the fee again.
+    function _close(uint32 lane, uint64 id, bytes24 hash, bytes32 key)
+        private
+        returns (address challenger, uint40 deadline)
+    {
+        bytes32 question = _question(lane, id, hash, key);
+        (challenger, deadline) = (_challenges[question].challenger, _challenges[question].deadline);
+        if (challenger == address(0)) revert ChallengeUnknown(key);
+        delete _challenges[question];
     }
 
     function _answer(uint32 lane, uint64 id, bytes32 key) private {
-        Posted storage batch = _ring[lane][id % RING];
-        Challenge storage c = _challenges[_batchKey(lane, id, batch.hash)][key];
-        uint40 deadline = c.deadline;
-        if (c.challenger == address(0) || deadline == ANSWERED) revert ChallengeUnknown(key);
+        Posted memory batch = _ring[lane][id % RING];
+        (, uint40 deadline) = _close(lane, id, batch.hash, key);
         if (block.timestamp > deadline) revert DeadlinePassed(deadline);
-        if (id >= _heads[lane].next) revert HeaderUnknown(lane, id);
-        c.deadline = ANSWERED;
         --batch.open;
+        _ring[lane][id % RING] = batch;
         emit Answered(lane, id, key);
         _send(msg.sender, challengeFee);
+    }
+
+    function _refund(bytes32 key, address challenger) private {
+        emit Refunded(key, challenger);
+        _send(challenger, challengeFee);
     }
 
     /// @dev Rolls the lane back to the batch before `id`: what C1 asked of the header gives the total and count before it.
@@ -842,22 +933,21 @@ contract Settlement is ISettlement, Eip712, Nonces {
         h.cumulative = header.payoutRoot.sum() - header.receiptsRoot.sum();
         h.calls = uint56(header.firstCall); // was compared with a uint56 at commit
         _heads[lane] = h;
-        emit Voided(lane, id, accuser);
-        _slash(lane, accuser);
+        (uint64 bond, uint64 reward) = _slash(lane);
+        emit Voided(lane, id, accuser, bond);
+        if (reward != 0) _token.safeTransfer(accuser, reward);
     }
 
-    /// @dev Half to the accuser, half to the lane's insurance: an operator that accuses itself loses half.
-    function _slash(uint32 lane, address accuser) private {
+    /// @dev Half is the accuser's, half the lane's insurance: an operator that accuses itself loses half.
+    function _slash(uint32 lane) private returns (uint64 bond, uint64 reward) {
         LaneBond memory b = _bonds[lane];
-        uint64 reward = b.bond / 2;
-        emit Slashed(lane, b.bond, accuser, reward);
-        b.insurance += b.bond - reward;
+        bond = b.bond;
+        reward = bond / 2;
+        b.insurance += bond - reward;
         b.bond = 0;
         b.closedAt = uint40(block.timestamp); // fits for 34,000 years
         _bonds[lane] = b;
         _books[lane].active = false;
-        emit LaneActive(lane, false);
-        if (reward != 0) _token.safeTransfer(accuser, reward);
     }
 
     function _send(address to, uint256 amount) private {

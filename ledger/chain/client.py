@@ -87,6 +87,7 @@ class Chain:
     def __init__(self, rpc_url: str, deployment: Deployment, timeout_seconds: float = 10) -> None:
         self.deployment = deployment
         self.calls = Calls(deployment)
+        self._answer_times: dict[int, int] = {}
         self._provider = HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_seconds})
 
     # ---- the node
@@ -124,9 +125,7 @@ class Chain:
                 number = raw["blockNumber"]
                 if number not in times:
                     times[number] = int(self.rpc("eth_getBlockByNumber", number, False)["timestamp"], 16)
-                log = logs.decode(self.deployment, raw, times[number])
-                if log is not None:
-                    found.append(log)
+                found += logs.decode(self.deployment, raw, times[number], self.answer_time)
         return sorted(found, key=lambda log: (log.block, log.index))
 
     # ---- reads
@@ -153,6 +152,12 @@ class Chain:
             raise Rejected(f"there is no lane {lane}", lane=lane)
         return Lane(address(operator), *rest)
 
+    def answer_time(self, lane: int) -> int:
+        """Seconds the lane's operator has to answer; fixed when the lane was opened."""
+        if lane not in self._answer_times:
+            self._answer_times[lane] = self.lane(lane).answer_time
+        return self._answer_times[lane]
+
     def head(self, lane: int, block: int | str = "latest") -> Head:
         """Where a lane's batches stand."""
         return Head(*self.settlement("head", lane, block=block))
@@ -173,6 +178,11 @@ class Chain:
     def posted(self, lane: int, batch: int) -> Posted:
         """A batch in the ring."""
         return Posted(*self.settlement("posted", lane, batch))
+
+    def challenge(self, lane: int, batch: int, header_hash: bytes, key: bytes) -> tuple[Address, int]:
+        """Who asked, and until when there is time to answer; zeros when nobody did, or it is answered."""
+        challenger, deadline = self.settlement("challenge", lane, batch, header_hash[:24], key)
+        return address(str(challenger)), int(deadline)
 
     def inbox(self, lane: int) -> Address:
         """Where plain x402 payments for a lane go."""
@@ -200,12 +210,12 @@ class Chain:
         topics: Sequence[str] = [
             to_hex(interface("BidBook").topic("BidPlaced")),
             to_hex(subject),
-            to_hex(role.to_bytes(32, "big")),
             to_hex(party.rjust(32, b"\0")),
         ]
         where = {"fromBlock": hex(self.deployment.block), "toBlock": "latest", "address": self.deployment.bid_book}
-        found = (logs.decode(self.deployment, log, 0) for log in self.rpc("eth_getLogs", {**where, "topics": topics}))
-        return [log.event for log in found if log is not None and isinstance(log.event, BidPlaced)]
+        raw = self.rpc("eth_getLogs", {**where, "topics": topics})
+        said = (log.event for one in raw for log in logs.decode(self.deployment, one, 0))
+        return [event for event in said if isinstance(event, BidPlaced) and event.role is role]
 
     # ---- transactions
 

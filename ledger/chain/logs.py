@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from contracts.deployments import Deployment
+from ledger.chain import questions
 from ledger.chain.contracts import interface
 from ledger.core import events
 from ledger.core.bids import Bid, Role
 from ledger.core.events import Event, Log
-from ledger.core.headers import Header
 from ledger.core.ids import Address, Digest
 from ledger.core.meters import Rates
 
 Arguments = dict[str, Any]
+
+BID_EPOCHS = 24
+"""A bid holds this long; BidBook's LIFE."""
 
 _SPOKEN = ("Settlement", "StakeVault", "BidBook", "Registry")
 
@@ -24,29 +27,31 @@ def watched(deployment: Deployment) -> list[str]:
     return [deployment.contracts[name] for name in _SPOKEN]
 
 
-def decode(deployment: Deployment, log: dict[str, Any], timestamp: int) -> Log | None:
-    """A JSON-RPC log of a block of this time, or None when it says nothing anybody here needs."""
+def decode(
+    deployment: Deployment, log: dict[str, Any], timestamp: int, answer_time: Callable[[int], int] = lambda lane: 0
+) -> list[Log]:
+    """What a JSON-RPC log of a block of this time says: one event, several (a range claim, a conviction), or none.
+
+    `answer_time` gives a lane's answer time, for the deadline of a challenge.
+    """
     by_address = {deployment.contracts[name]: name for name in _SPOKEN}
     name = by_address.get(log["address"].lower())
     if name is None:
-        return None
+        return []
     topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
     found = interface(name).decode_log(topics, bytes.fromhex(log["data"][2:]))
     if found is None:
-        return None
+        return []
     event, arguments = found
+    if event in ("DebitChallenged", "NodeDemanded"):
+        arguments["deadline"] = timestamp + answer_time(arguments["lane"])
     build = _BUILDERS.get((name, event))
     if build is None:
-        return None
+        return []
+    made = build(arguments)
     transaction = Digest(bytes.fromhex(log["transactionHash"][2:]))
-    return Log(build(arguments), int(log["blockNumber"], 16), transaction, int(log["logIndex"], 16), timestamp)
-
-
-def header(values: Any) -> Header:
-    """A header from the ABI's tuple."""
-    prev, receipts, payout, debit, lines, book, journals, data, first_call, calls, epoch = values
-    roots = (Digest(receipts), Digest(payout), Digest(debit), Digest(lines), Digest(book))
-    return Header(Digest(prev), *roots, Digest(journals), Digest(data), first_call, calls, epoch)
+    where = (int(log["blockNumber"], 16), transaction, int(log["logIndex"], 16), timestamp)
+    return [Log(one, *where) for one in (made if isinstance(made, list) else [made])]
 
 
 def _rates(values: Any) -> Rates:
@@ -67,19 +72,21 @@ def _lane_opened(a: Arguments) -> Event:
 
 
 def _debit_challenged(a: Arguments) -> Event:
-    place = (a["lane"], a["id"], Digest(a["key"]), a["index"])
-    return events.DebitChallenged(*place, _address(a["account"]), a["cumulative"], a["deadline"])
+    account = _address(a["account"])
+    key = questions.debit(a["index"], account, a["cumulative"])
+    return events.DebitChallenged(a["lane"], a["id"], key, a["index"], account, a["cumulative"], a["deadline"])
 
 
 def _node_demanded(a: Arguments) -> Event:
-    place = (a["lane"], a["id"], Digest(a["key"]), a["tree"])
-    return events.NodeDemanded(*place, Digest(a["node"]), a["index"], a["depth"], a["deadline"])
+    node = Digest(a["node"])
+    key = questions.node(a["tree"], node, a["index"], a["depth"])
+    return events.NodeDemanded(a["lane"], a["id"], key, a["tree"], node, a["index"], a["depth"], a["deadline"])
 
 
 def _bid_placed(a: Arguments) -> Event:
     bid = Bid(a["ratioPpm"], _rates(a["asks"]))
     who = (Digest(a["subject"]), Role(a["role"]), _address(a["party"]))
-    return events.BidPlaced(*who, bid, a["fromEpoch"], a["untilEpoch"])
+    return events.BidPlaced(*who, bid, a["fromEpoch"], a["fromEpoch"] + BID_EPOCHS)
 
 
 def _model_registered(a: Arguments) -> Event:
@@ -87,11 +94,24 @@ def _model_registered(a: Arguments) -> Event:
     return events.ModelRegistered(Digest(a["id"]), _address(a["owner"]), parents, Digest(a["terms"]))
 
 
-def _committed(a: Arguments) -> Event:
-    return events.Committed(a["lane"], a["id"], Digest(a["headerHash"]), header(a["header"]))
+def _voided(a: Arguments) -> list[Event]:
+    return [events.Voided(a["lane"], a["id"], _address(a["accuser"])), *_punished(a)]
 
 
-_BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event]] = {
+def _punished(a: Arguments) -> list[Event]:
+    """A conviction takes all the bond and pauses the lane."""
+    slashed = events.LaneSlashed(a["lane"], a["bond"], _address(a["accuser"]), a["bond"] // 2)
+    return [slashed, events.BondChanged(a["lane"], 0), events.LaneActive(a["lane"], False)]
+
+
+def _claimed_range(a: Arguments) -> list[Event]:
+    rows = [(a["start"] + place, row) for place, row in enumerate(a["rows"]) if any(row)]
+    return [
+        events.Claimed(a["lane"], index, Address(row[4:24]), int.from_bytes(row[24:], "big")) for index, row in rows
+    ]
+
+
+_BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     ("Settlement", "LaneOpened"): _lane_opened,
     ("Settlement", "BondChanged"): lambda a: events.BondChanged(a["lane"], a["bond"]),
     ("Settlement", "LaneActive"): lambda a: events.LaneActive(a["lane"], a["active"]),
@@ -99,10 +119,11 @@ _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event]] = {
         _address(a["account"]), _address(a["key"]), a["active"]
     ),
     ("Settlement", "Deposited"): _deposited,
-    ("Settlement", "Committed"): _committed,
+    ("Settlement", "Committed"): lambda a: events.Committed(a["lane"], a["id"], Digest(a["headerHash"])),
     ("Settlement", "Finalized"): lambda a: events.Finalized(a["lane"], a["id"]),
-    ("Settlement", "Voided"): lambda a: events.Voided(a["lane"], a["id"], _address(a["accuser"])),
-    ("Settlement", "Slashed"): lambda a: events.LaneSlashed(a["lane"], a["bond"], _address(a["accuser"]), a["reward"]),
+    ("Settlement", "Voided"): _voided,
+    ("Settlement", "Punished"): _punished,
+    ("Settlement", "ClaimedRange"): _claimed_range,
     ("Settlement", "Claimed"): lambda a: events.Claimed(a["lane"], a["index"], _address(a["payee"]), a["amount"]),
     ("Settlement", "WithdrawRequested"): lambda a: events.WithdrawRequested(a["lane"], _address(a["account"])),
     ("Settlement", "Withdrawn"): lambda a: events.Withdrawn(a["lane"], _address(a["account"]), a["amount"]),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from ledger.core.bids import Bid, Role
-from ledger.core.headers import Header
 from ledger.core.ids import Address, Digest
 
 
@@ -75,7 +74,6 @@ class Committed:
     lane: int
     id: int
     header_hash: Digest
-    header: Header | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def test_a_lane_lives_from_bond_to_withdrawal(chain: Chain) -> None:
         events.LaneOpened(1, address(OPERATOR.address), WINDOW, 60, 10**9),
         events.Deposited(1, consumer, 1, 1_000),
         events.WithdrawRequested(1, consumer),
-        events.Committed(1, 1, header.hash, header),
+        events.Committed(1, 1, header.hash),
         events.Finalized(1, 1),
         events.Claimed(1, 1, payee, 300),
         events.Withdrawn(1, consumer, 700),

@@ -17,15 +17,10 @@ interface IBidBook {
         uint32 fromEpoch;
     }
 
-    /// @notice `party` bids, for `role` on `subject`, in [fromEpoch, untilEpoch) unless a later bid enters first.
+    /// @notice `party` bids, for `role` on `subject`, from epoch `fromEpoch` on, for `LIFE` epochs or until a later bid
+    /// enters.
     event BidPlaced(
-        bytes32 indexed subject,
-        uint8 indexed role,
-        address indexed party,
-        uint24 ratioPpm,
-        uint64[6] asks,
-        uint32 fromEpoch,
-        uint32 untilEpoch
+        bytes32 indexed subject, address indexed party, uint8 role, uint24 ratioPpm, uint64[6] asks, uint32 fromEpoch
     );
 
     error RoleUnknown(uint8 role);

@@ -84,7 +84,9 @@ interface ISettlement {
         bool escaped;
     }
 
-    /// @notice A challenge waiting for an answer, or answered (deadline at its maximum). One slot.
+    /// @notice A challenge waiting for an answer until `deadline`; zero once answered. One slot. Its key is
+    /// `keccak256(abi.encode(index, account, cumulative))` for a debit, `keccak256(abi.encode(tree, node, index, depth))`
+    /// for a node.
     struct Challenge {
         address challenger;
         uint40 deadline;
@@ -111,28 +113,29 @@ interface ISettlement {
     /// @notice `amount` more is spendable by `account`, whose place in the debit tree is `index`.
     event Deposited(uint32 indexed lane, address indexed account, uint32 index, uint64 amount);
     /// @notice A batch is posted; its window runs.
-    event Committed(uint32 indexed lane, uint64 indexed id, bytes32 headerHash, Header header);
+    event Committed(uint32 indexed lane, uint64 indexed id, bytes32 headerHash);
     /// @notice A batch is final: its roots are what claims and withdrawals are measured by.
-    event Finalized(uint32 indexed lane, uint64 indexed id, bytes32 payoutRoot, bytes32 debitRoot);
-    /// @notice Batch `id` and all after it are void.
-    event Voided(uint32 indexed lane, uint64 indexed id, address indexed accuser);
-    /// @notice `bond` atoms of the lane's bond were slashed, `reward` of them paid to the accuser, the rest insurance.
-    event Slashed(uint32 indexed lane, uint64 bond, address indexed accuser, uint64 reward);
+    event Finalized(uint32 indexed lane, uint64 indexed id);
+    /// @notice Batch `id` and all after it are void, the lane is paused, and all its bond of `bond` is slashed: half of
+    /// it, rounded down, to the accuser, the rest to the lane's insurance.
+    event Voided(uint32 indexed lane, uint64 indexed id, address accuser, uint64 bond);
+    /// @notice The lane is paused and all its bond of `bond` slashed, as for a void batch, for an offence of no one batch.
+    event Punished(uint32 indexed lane, address accuser, uint64 bond);
     /// @notice `amount` was paid to `payee` for index `index`.
-    event Claimed(uint32 indexed lane, uint32 indexed index, address payee, uint64 amount);
+    event Claimed(uint32 indexed lane, uint32 index, address payee, uint64 amount);
+    /// @notice Indices from `start` on were paid: per row `payee(20) << 64 | amount(8)`, zero where nothing was.
+    event ClaimedRange(uint32 indexed lane, uint256 start, bytes32[] rows);
     /// @notice `account` asked to leave; the lane must not serve it from here on.
     event WithdrawRequested(uint32 indexed lane, address indexed account);
     /// @notice `account` left with `amount`.
     event Withdrawn(uint32 indexed lane, address indexed account, uint64 amount);
     /// @notice `account` left by the escape exit with `amount`.
     event Escaped(uint32 indexed lane, address indexed account, uint64 amount);
-    /// @notice The operator must show by `deadline` a voucher for this debit.
-    event DebitChallenged(
-        uint32 indexed lane, uint64 indexed id, bytes32 key, uint32 index, address account, uint64 cumulative, uint40 deadline
-    );
-    /// @notice The operator must open this node by `deadline`.
+    /// @notice The operator must show a voucher for this debit within its answer time.
+    event DebitChallenged(uint32 indexed lane, uint64 indexed id, uint32 index, address account, uint64 cumulative);
+    /// @notice The operator must open this node within its answer time.
     event NodeDemanded(
-        uint32 indexed lane, uint64 indexed id, bytes32 key, Tree tree, bytes32 node, uint256 index, uint256 depth, uint40 deadline
+        uint32 indexed lane, uint64 indexed id, Tree tree, bytes32 node, uint256 index, uint256 depth
     );
     /// @notice A challenge was answered in time.
     event Answered(uint32 indexed lane, uint64 indexed id, bytes32 key);

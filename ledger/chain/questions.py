@@ -1,0 +1,18 @@
+"""The keys of challenges, as Settlement makes them."""
+
+from __future__ import annotations
+
+from eth_abi.abi import encode
+
+from ledger.core.ids import Address, Digest
+from ledger.core.keccak import keccak256
+
+
+def node(tree: int, word: bytes, index: int, depth: int) -> Digest:
+    """Of a demand for a node."""
+    return keccak256(encode(["uint8", "bytes32", "uint256", "uint256"], [tree, word, index, depth]))
+
+
+def debit(index: int, account: Address, cumulative: int) -> Digest:
+    """Of a challenge of a debit."""
+    return keccak256(encode(["uint32", "address", "uint64"], [index, account, cumulative]))

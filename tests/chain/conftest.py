@@ -1,0 +1,83 @@
+"""A chain with the contracts on it, an operator's lane, and an auditor with fees to pay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from contracts.deploy import deploy
+from ledger.chain.client import Chain
+from ledger.core.ids import Address, address
+from ledger.core.typed_data import Domain, Signer
+from tests.conftest import an_anvil
+
+FUNDS: LocalAccount = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+BOND = 10**9
+WINDOW = 86_400
+ANSWER = 3_600
+DEPOSIT = 10**9
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One lane on one chain; `signers` are the operator, two consumers, and the auditor."""
+
+    chain: Chain
+    lane: int
+    operator: Signer
+    consumers: tuple[Signer, Signer]
+    auditor: Signer
+
+    @property
+    def domain(self) -> Domain:
+        """Where the lane's signatures count."""
+        return Domain(self.chain.deployment.chain_id, self.chain.calls.settlement)
+
+    def key(self, signer: Signer) -> LocalAccount:
+        """The same key for transactions."""
+        return next(key for key in map(_account, range(1, 9)) if address(key.address) == signer.address)
+
+    def wait(self, seconds: int) -> None:
+        """Let the chain's time pass."""
+        self.chain.rpc("evm_increaseTime", seconds)
+        self.chain.rpc("evm_mine")
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with an_anvil() as url:
+        chain = Chain(url, deploy(url, FUNDS, epoch_seconds=3_600, folder=tmp_path))
+        yield a_stage(chain)
+
+
+def a_stage(chain: Chain) -> Stage:
+    """A lane with two consumers who deposited."""
+    signers = [Signer(bytes(31) + bytes((number,))) for number in range(1, 5)]
+    calls = chain.calls
+    for number in range(1, 5):
+        key = _account(number)
+        chain.rpc("anvil_setBalance", key.address, hex(10**20))
+        chain.transact(FUNDS, calls.transfer(address(key.address), 10**12))
+        chain.transact(key, calls.approve(calls.settlement, 2**256 - 1))
+    chain.transact(_account(1), calls.open_lane(WINDOW, ANSWER, BOND))
+    for consumer in signers[1:3]:
+        chain.transact(FUNDS, calls.approve(calls.settlement, 2**256 - 1))
+        chain.transact(FUNDS, calls.deposit(1, consumer.address, DEPOSIT))
+    return Stage(chain, 1, signers[0], (signers[1], signers[2]), signers[3])
+
+
+def register(chain: Chain, *parties: Address) -> dict[Address, int]:
+    """Payee indices for these parties."""
+    for party in parties:
+        chain.transact(FUNDS, chain.calls.register_payee(party))
+    return {party: chain.payee_index(party) for party in parties}
+
+
+def _account(number: int) -> LocalAccount:
+    signer: LocalAccount = Account.from_key(bytes(31) + bytes((number,)))
+    return signer
