@@ -33,7 +33,7 @@ class RunningNode:
         """SIGTERM, and the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 def serving(*names: str, extra: tuple[str, ...] = ()) -> RunningNode:
