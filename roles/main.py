@@ -9,7 +9,7 @@ from importlib import import_module
 
 import typer
 
-from ledger.core.errors import Conflict, TollwayError, Unavailable
+from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
 from roles import output
 from roles.output import speech
 
@@ -69,6 +69,10 @@ def run(arguments: Sequence[str]) -> int:
     except TollwayError as error:
         explain(error)
         return 3 if isinstance(error, Conflict) else 4 if isinstance(error, Unavailable) else 1
+    except typer.TyperException as error:
+        speech.json = "--json" in arguments
+        explain(Rejected(f"{error} (tollway {' '.join(_words(arguments))} --help)".replace("  ", " ")))
+        return 2
     except (KeyboardInterrupt, typer.Abort):
         output.aside().print("stopped")
         return 130
@@ -88,6 +92,14 @@ def main() -> None:
     """The entry point."""
     logging.basicConfig(level=logging.WARNING)
     sys.exit(run(sys.argv[1:]))
+
+
+def _words(arguments: Sequence[str]) -> list[str]:
+    """The group and the command that were typed, as far as they are known."""
+    known = dict(GROUPS)
+    if not arguments or arguments[0] not in known:
+        return []
+    return list(arguments[:2]) if len(arguments) > 1 and not arguments[1].startswith("-") else [arguments[0]]
 
 
 def _plain(value: object) -> object:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from openai import APIStatusError, OpenAI
+from openai import APIStatusError, OpenAI, OpenAIError
 
+from ledger.core.errors import Unavailable
 from roles.local.actors import DIALOG, EMOTION, KB, SERVICE
 
 QUESTIONS = (
@@ -44,8 +45,11 @@ class Shopper:
         self.threads = threads
 
     def call(self, model: str, text: str, stream: bool) -> Called:
-        """One chat call."""
-        return self._stream(model, text) if stream else self._whole(model, text)
+        """One chat call. Unavailable, with what the gateway said, when it is not served."""
+        try:
+            return self._stream(model, text) if stream else self._whole(model, text)
+        except OpenAIError as error:
+            raise Unavailable(f"a call of {model} was not served: {error}", model=model) from error
 
     def refused(self, model: str, text: str) -> APIStatusError | None:
         """The error a call is answered with; None if it is served."""

@@ -98,6 +98,22 @@ def test_a_file_that_is_no_vector_file_is_refused(content: str, home: Path) -> N
     assert main.run(["auditor", "check-vectors", str(home / "odd.json")]) == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["walet", "list"], "Did you mean 'wallet'"),
+        (["wallet", "lst"], "Did you mean 'list'"),
+        (["wallet", "show"], "Missing parameter: name"),
+        (["wallet", "list", "--jsn"], "o such option"),
+    ],
+)
+def test_a_mistyped_command_is_told_with_what_is_near(
+    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(typed) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
 def test_no_secret_is_taken_as_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
     for group in GROUPS:
         main.run([group, "--help"])
