@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--leaves", type=int, default=1_000_000)
     count = parser.parse_args().leaves
-    few = min(count, 50_000)
+    few = min(count, 20_000)
     chance = np.random.default_rng(1)
     accounts = chance.integers(0, 256, (count, 20), np.uint8)
     amounts = chance.integers(1, 10**12, count).astype(np.uint64)
