@@ -6,10 +6,12 @@ while the consumer has not seen a byte.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from gateway import metering, reading, routing
 from gateway.admission import Caller, check_model
@@ -176,26 +178,68 @@ async def plain(gateway: Gateway, call: Call) -> tuple[Kept, tuple[Signed, ...]]
 async def attempt(gateway: Gateway, call: Call, *, holding: bool) -> Served:
     """Ask candidates in turn until one serves. With `holding`, what each may cost is held before it is asked."""
     last: NodeFailed | None = None
-    for number, candidate in enumerate(islice(call.route, gateway.settings.attempts)):
+    hedging = gateway.settings.hedge_ms / 1000 if holding else 0
+    route = enumerate(islice(call.route, gateway.settings.attempts))
+    for number, candidate in route:
         if holding:
             await call.hold_for(gateway, candidate)
-        started = now_ms()
-        candidate.health.begin()
         try:
-            reply, body = await _invoke(gateway, call, candidate, number)
-            tokenizer = gateway.tokenizers.of(candidate.subject)
-            metered = reading.whole(tokenizer, call.ask, reply, body, now_ms() - started)
+            first = _once(gateway, call, candidate, number)
+            return await (_hedged(gateway, call, first, route, hedging) if hedging else first)
         except NodeFailed as failed:
             last = failed
-            note_failure(gateway, call, candidate, failed)
-            continue
-        except BaseException:
-            candidate.health.forgotten()
-            raise
-        ended = now_ms()
-        candidate.health.succeeded(ended - started, metered.overclaimed)
-        return Served(candidate, reply, body, metering.capped(metered.units, call.most), ended)
     raise exhausted(call, last)
+
+
+async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Served:
+    """One attempt, told to the candidate's record. A failure is noted, and raised as NodeFailed."""
+    started = now_ms()
+    candidate.health.begin()
+    try:
+        reply, body = await _invoke(gateway, call, candidate, number)
+        tokenizer = gateway.tokenizers.of(candidate.subject)
+        metered = reading.whole(tokenizer, call.ask, reply, body, now_ms() - started)
+    except NodeFailed as failed:
+        note_failure(gateway, call, candidate, failed)
+        raise
+    except BaseException:
+        candidate.health.forgotten()
+        raise
+    ended = now_ms()
+    candidate.health.succeeded(ended - started, metered.overclaimed)
+    return Served(candidate, reply, body, metering.capped(metered.units, call.most), ended)
+
+
+async def _hedged(
+    gateway: Gateway,
+    call: Call,
+    first: Coroutine[Any, Any, Served],
+    route: Iterator[tuple[int, Candidate]],
+    wait: float,
+) -> Served:
+    """When the first node is silent for `wait` seconds, ask the next one too. The first answer serves and is billed."""
+    asked = [asyncio.create_task(first)]
+    try:
+        done, _ = await asyncio.wait(asked, timeout=wait)
+        second = next(route, None) if not done else None
+        if second is not None:
+            await call.hold_for(gateway, second[1])
+            asked.append(asyncio.create_task(_once(gateway, call, second[1], second[0])))
+        waiting, last = set(asked), NodeFailed("no node answered", "error")
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                failed = task.exception()
+                if failed is None:
+                    return task.result()
+                if not isinstance(failed, NodeFailed):
+                    raise failed
+                last = failed
+        raise last
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 def release(call: Call) -> None:
@@ -210,7 +254,11 @@ async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: in
     limit = gateway.settings.max_answer_bytes
     if 4 in candidate.tariff.metered:
         limit = gateway.settings.metered_answer_bytes
-    body = await reply.body(limit)
+    try:
+        body = await reply.body(limit)
+    except asyncio.CancelledError:
+        reply.cancel()
+        raise
     check_status(reply, body)
     return reply, body
 

@@ -24,6 +24,7 @@ from gateway.patience import Patience
 from gateway.purse import Purse
 from gateway.settings import Deployment, Settings
 from gateway.shelving import Shelf
+from gateway.tracing import Tracing
 from gateway.tunnels import Tunnels
 from gateway.upstream.pool import Pool
 from ledger.core.ids import Address, to_hex
@@ -60,6 +61,7 @@ class Gateway:
     catalog: Catalog = EMPTY
     desk: Desk = field(default_factory=Desk)
     open_calls: int = 0
+    tracing: Tracing = field(default_factory=lambda: Tracing(False))
     patience: Patience = field(default_factory=lambda: Patience(20.0))
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -86,6 +88,11 @@ class Gateway:
             root = signed[-1].receipt if signed else None
             facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}
             log.info("call_ended", extra={"facts": facts | {"charge": str(root.charge) if root else "0"}})
+
+    @staticmethod
+    def model_of(signed: Signed) -> str:
+        """The model's name, as noted beside a receipt."""
+        return str(orjson.loads(signed.extra or b"{}").get("model", ""))
 
     @staticmethod
     def salt_of(signed: Signed) -> bytes:

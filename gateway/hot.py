@@ -41,8 +41,20 @@ def is_hot(scope: Message) -> bool:
 
 async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
     """Answer one paid call, or say why not."""
+    if not gateway.tracing.on:
+        await _serve(gateway, scope, receive, send)
+        return
+    with gateway.tracing.call(scope["path"]) as span:
+        signed = await _serve(gateway, scope, receive, send)
+        model = gateway.model_of(signed[-1]) if signed else ""
+        gateway.tracing.told(span, model, signed[-1].receipt if signed else None)
+
+
+async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> tuple[Signed, ...]:
+    """Answer a call; its receipts."""
     headers = dict(scope["headers"])
     started = now_ms()
+    signed: tuple[Signed, ...] = ()
     gateway.open_calls += 1
     try:
         kept, signed = await _served(gateway, scope["path"], headers, receive, send, started)
@@ -59,7 +71,8 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
         gateway.open_calls -= 1
     if not kept.sent:
         await answer(send, kept)
-    gateway.note(end, signed if end != "refused" else (), now_ms() - started)
+    gateway.note(end, signed, now_ms() - started)
+    return signed
 
 
 async def answer(send: Send, kept: Kept) -> None:

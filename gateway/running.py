@@ -24,6 +24,7 @@ from gateway.patience import Patience
 from gateway.purse import Purse
 from gateway.settings import Deployment, Settings
 from gateway.shelving import Shelf, Surroundings
+from gateway.tracing import Tracing
 from gateway.tunnels import Tunnels
 from gateway.upstream.guard import Guard, networks
 from gateway.upstream.pool import Limits, Pool
@@ -136,6 +137,7 @@ class Running:
             metrics=Metrics(),
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
+            tracing=Tracing(settings.trace),
             patience=Patience(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )

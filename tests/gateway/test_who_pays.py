@@ -13,7 +13,7 @@ import pytest
 
 from ledger.core.receipts import EndReason, Receipt
 from ledger.core.typed_data import Signer
-from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, dying, piece, streaming
+from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, dying, hanging, piece, streaming
 from tests.gateway.world import Running, World, a_model, a_signer, events_of
 
 TOKENS = {"output_token": "1000000"}
@@ -173,6 +173,27 @@ def test_a_retry_before_output_costs_only_the_attempt_that_served(
     noted = [signed.extra or b"" for signed in world.receipts_of(consumer.address)]
     assert any(b'"attempts":[{' in extra and b'"failed":"cut"' in extra for extra in noted)
     assert {signed.receipt.output_tokens for signed in world.receipts_of(consumer.address)} == {3}
+
+
+def test_a_hedged_call_costs_the_winner_and_the_loser_is_cancelled(
+    world: World, node: Node, other_node: Node, consumer: Signer
+) -> None:
+    second = a_signer("second provider")
+    subject = world.a_model_at(node.url, ask=TOKENS)
+    world.serve(subject, other_node.url, TOKENS, second, maker_ppm=0)
+    world.deposit(consumer.address, 100_000)
+    gateway = world.gateway(hedge_ms=100)
+    node.behaviour = hanging
+    other_node.behaviour = answering(chat("hello", 10, 3))
+    key = gateway.key(consumer)
+    for _ in range(6):
+        began = time.monotonic()
+        assert gateway.chat(key).status_code == 200
+        assert time.monotonic() - began < 2
+    found = [signed.receipt for signed in world.receipts_of(consumer.address)]
+    assert [receipt.output_tokens for receipt in found] == [3] * 6
+    assert gateway.gateway.purse.outstanding() == 0
+    assert all(health.open_calls == 0 for health in gateway.gateway.shelf.records().values())
 
 
 def test_the_same_key_is_answered_again_and_charged_once(

@@ -1,0 +1,34 @@
+"""Whatever a machine thinks of sending by the OpenAPI document, nothing breaks: no 5xx but those we mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+
+from tests.gateway.world import Running
+
+pytestmark = pytest.mark.slow
+
+MEANT = (501, 502, 503, 504)
+
+
+def test_no_request_breaks_the_gateway(gateway: Running) -> None:
+    schema = schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
+    tried = 0
+    for result in schema.get_all_operations():
+        operation: Any = result.ok()
+
+        @settings(max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def check(case: Any) -> None:
+            response = case.call(timeout=20)
+            assert response.status_code < 500 or response.status_code in MEANT, f"{case.method} {response.text}"
+            if response.status_code >= 400:
+                assert "error" in response.json()
+
+        check()
+        tried += 1
+    assert tried > 30
