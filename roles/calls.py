@@ -116,7 +116,8 @@ def _lines(part: Json, depth: int) -> Any:
 def _whole(response: httpx.Response) -> dict[str, Any]:
     response.read()
     said = _json(response)
-    return {"answer": said["choices"][0]["message"]["content"], **_cost(response.headers, said.get("usage"))}
+    ended = {"nodes": said["tollway"]["nodes"]} if "tollway" in said else {}
+    return {"answer": said["choices"][0]["message"]["content"], **_cost(response.headers, said.get("usage")), **ended}
 
 
 def _streamed(response: httpx.Response) -> dict[str, Any]:

@@ -34,6 +34,26 @@ def token(
     output.remark("a consumer sends it as the header Tollway-Referral, or with `consumer call --referral`")
 
 
+@app.verb("offers")
+def offers() -> None:
+    """Who offers curators anything, how much of its line, and for how many calls of a consumer."""
+    rows = [row for row in here().door.get("/v1/models")["data"] if row.get("curation")]
+    rows.sort(key=lambda row: -int(row["curation"]["offer_ppm"]))
+    output.tabulate(
+        [
+            {
+                "subject": row["id"],
+                "sponsor": row["curation"]["sponsor"],
+                "of_its_line": amounts.percent(int(row["curation"]["offer_ppm"])),
+                "window_calls": row["curation"]["window_calls"],
+            }
+            for row in rows
+        ],
+        "commissions on offer",
+        "nobody offers curators anything now",
+    )
+
+
 @app.verb("read")
 def read(text: Annotated[str, typer.Argument(metavar="TOKEN", help="tr_...")]) -> None:
     """What a token says, and that its curator signed it for this lane."""

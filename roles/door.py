@@ -28,6 +28,10 @@ class Door:
         """What the gateway answers to `body`."""
         return self._ask("POST", path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
+    def send(self, path: str, body: bytes, kind: str) -> Json:
+        """What the gateway answers to raw bytes of a media type."""
+        return self._ask("POST", path, content=body, headers={"content-type": kind})
+
     def delete(self, path: str) -> Json:
         """Take back what is at `path`."""
         return self._ask("DELETE", path)

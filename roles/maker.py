@@ -18,6 +18,7 @@ from ledger.core.meters import quoted
 from roles import amounts, keystore, naming, output, publishing, sending
 from roles.command import Group, here
 from roles.payee import payee_commands
+from roles.sponsoring import sponsor_command
 
 app = Group("Publish a model, set what it takes, earn on every call and on every descendant.")
 
@@ -183,3 +184,4 @@ def terms(royalty: str, floor: list[str]) -> Document:
 
 
 payee_commands(app, Role.maker)
+sponsor_command(app, Role.maker)

@@ -14,6 +14,7 @@ from ledger.core.ids import Digest, cid
 from roles import maker, naming, output, publishing
 from roles.command import Group, here
 from roles.payee import payee_commands
+from roles.sponsoring import sponsor_command
 
 app = Group("Derive a model from others on their frozen terms, and sell it as your own.")
 
@@ -70,3 +71,4 @@ def frozen(subject: Digest, name: str, relation: str) -> Document:
 
 
 payee_commands(app, Role.oem)
+sponsor_command(app, Role.oem)

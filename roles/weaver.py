@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
 from ledger.core.bids import Role
-from ledger.core.capsules import Capsule
+from ledger.core.capsules import Capsule, Policy
 from ledger.core.capsules import capsule as read_capsule
-from ledger.core.documents import Document
-from ledger.core.documents import parse as parse_document
 from ledger.core.errors import Rejected
 from ledger.core.ids import cid, did, to_hex
 from ledger.core.meters import quoted
-from roles import amounts, calls, depositing, drawing, naming, output, publishing, sending
+from roles import amounts, bundles, calls, depositing, drawing, itemising, naming, output, publishing, sending
 from roles.command import Group, here
 from roles.payee import payee_commands, staking_commands
+from roles.sponsoring import sponsor_command
 
 app = Group("Publish workflows of several models as one, and earn on each run.")
 
 staking_commands(app, "it pays finished sub-calls when an all-or-nothing run fails")
 payee_commands(app, Role.weaver)
+sponsor_command(app, Role.weaver)
 
 
 @app.verb("bond")
@@ -42,12 +40,17 @@ def publish(
     path: Annotated[Path, typer.Argument(help="capsule.json; models may be written as @org/name.")],
     use: Annotated[list[str] | None, typer.Option("--use", help="NAME=@org/name for a `model:NAME` in it.")] = None,
 ) -> None:
-    """Publish a workflow under your name. Names of models are pinned to what they mean now."""
-    document = pinned(parse_document(path.read_bytes()), uses(use or []))
+    """Publish a workflow and its glue under your name. Names of models are pinned to what they mean now."""
+    bundle = bundles.read(path, did(sending.chain_id(), here().account), resolve, uses(use or []))
+    document = bundle.document
     woven = read_capsule(document)
     output.remark("\n".join(drawing.draw(woven)))
     output.confirm(f"publish {woven.name}, taking {amounts.percent(woven.bid.ratio_ppm)} of each run?")
+    for module in bundle.modules:
+        here().door.send("/v1/documents", module, "application/wasm")
     output.tell(publishing.publish(document))
+    if woven.policy is Policy.all_or_nothing:
+        output.remark("it promises all or nothing: your deposit must stand for it (tollway weaver bond AMOUNT)")
 
 
 @app.verb("show")
@@ -76,8 +79,15 @@ def run(
     text: Annotated[str, typer.Argument(help="What the consumer says.")],
     stream: Annotated[bool, typer.Option("--stream", help="Print as it comes.")] = False,
 ) -> None:
-    """Run a workflow as a consumer would, and pay for it."""
-    output.tell(calls.chat(here(), capsule, text, stream=stream, max_tokens=256, headers={}, seconds=120))
+    """Run a workflow as a consumer would, pay for it, and see who got what of it."""
+    surroundings = here()
+    said = calls.chat(surroundings, capsule, text, stream=stream, max_tokens=256, headers={}, seconds=120)
+    nodes = said.pop("nodes", [])
+    output.tell(said)
+    if nodes:
+        output.tabulate([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in nodes])
+    if "receipt" in said:
+        itemising.show(surroundings.door, str(said["receipt"]))
 
 
 def uses(words: list[str]) -> dict[str, str]:
@@ -91,25 +101,15 @@ def uses(words: list[str]) -> dict[str, str]:
     return found
 
 
-def pinned(document: Document, known: Mapping[str, str] = MappingProxyType({})) -> Document:
-    """The document with the weaver's did, and with names of models replaced by their ids."""
-    door = here().door
-    nodes = []
-    for node in document.get("nodes", []):
-        does = dict(node.get("uses", {}))
-        for kind in ("model", "capsule"):
-            named = known.get(str(does.get(kind)), str(does.get(kind, "")))
-            if named.startswith("@"):
-                does[kind] = cid(naming.resolve(door, named))
-        nodes.append({**node, "uses": does})
-    weaver = document.get("weaver") or did(sending.chain_id(), here().account)
-    return {**document, "weaver": weaver, "nodes": nodes}
+def resolve(name: str) -> str:
+    """The id a name stands for now."""
+    return cid(naming.resolve(here().door, name))
 
 
 def fetch(text: str) -> Capsule:
     """A capsule from a file, or from the gateway."""
     path = Path(text)
     if path.suffix == ".json" and path.exists():
-        return read_capsule(pinned(parse_document(path.read_bytes())))
+        return read_capsule(bundles.sketch(path))
     subject = naming.resolve(here().door, text)
     return read_capsule(here().door.get(f"/v1/documents/{cid(subject)}"))

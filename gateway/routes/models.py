@@ -64,6 +64,10 @@ def shown(entry: Entry) -> dict[str, Any]:
         ]
         if entry.candidates:
             row["pricing"] = pricing(entry.candidates[0].tariff.price)
+    sponsorship = entry.sponsorship
+    if sponsorship is not None and sponsorship.offer_ppm:
+        offered = {"offer_ppm": sponsorship.offer_ppm, "window_calls": sponsorship.window_calls}
+        row["curation"] = {"sponsor": to_hex(sponsorship.party), "role": sponsorship.role.name, **offered}
     if entry.why:
         row["why"] = entry.why
     return row

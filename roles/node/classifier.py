@@ -15,7 +15,7 @@ from roles.node.model import Folder, Inferred, Message, Sampling, Talk, Tensor, 
 
 
 class Classifier:
-    """`text` BYTES [n] -> `label` BYTES [n], `scores` FP32 [n, labels]. In a conversation it answers with the label."""
+    """`text` BYTES [n] -> `label`, `scores` [n, labels], `confidence` [n]. In a conversation it says the label."""
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about
@@ -27,6 +27,7 @@ class Classifier:
         self.outputs = [
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
             {"name": "scores", "datatype": "FP32", "shape": [-1, len(self._labels)]},
+            {"name": "confidence", "datatype": "FP32", "shape": [-1]},
         ]
 
     async def infer(self, tensors: Sequence[Tensor]) -> Inferred:
@@ -34,7 +35,11 @@ class Classifier:
         measured = await self._batcher.submit(texts)
         scores = measured.value
         labels = [self._labels[best] for best in scores.argmax(axis=1)]
-        outputs = [Tensor("label", "BYTES", (len(texts),), labels), Tensor("scores", "FP32", scores.shape, scores)]
+        outputs = [
+            Tensor("label", "BYTES", (len(texts),), labels),
+            Tensor("scores", "FP32", scores.shape, scores),
+            Tensor("confidence", "FP32", (len(texts),), scores.max(axis=1)),
+        ]
         return Inferred(outputs, measured.compute_us)
 
     async def converse(self, messages: Sequence[Message], sampling: Sampling, talk: Talk) -> AsyncIterator[str]:

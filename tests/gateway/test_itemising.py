@@ -1,0 +1,56 @@
+"""What `weaver run` prints, against a real gateway: every line of every receipt, added up by the reader."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger.core.errors import Conflict
+from ledger.core.ids import cid, to_hex
+from ledger.core.referrals import Referral, token
+from ledger.core.typed_data import Signer
+from roles import itemising
+from roles.door import Door
+from tests.gateway.weaves import LAST, Loom, echoing, inferring, pinned
+from tests.gateway.world import DOMAIN, PROVIDER, a_signer
+
+
+def test_the_lines_of_a_nested_workflow_add_up_to_what_was_paid(loom: Loom, consumer: Signer) -> None:
+    model = loom.classifier("m", inferring("a"), ask="900")
+    inner = loom.capsule(
+        pinned("m", model, {"text": "$.text"}), output={"label": "$nodes.m.output.label"}, name="@wanda/inner"
+    )
+    talk = loom.talker("talk", echoing())
+    outer = loom.capsule(
+        {"id": "inner", "uses": {"capsule": cid(inner)}, "input": {"text": LAST}},
+        pinned("reply", talk, {"messages": [{"role": "user", "content": "it is {$nodes.inner.output.label}"}]}),
+        output={"content": "$nodes.reply.output.content"},
+        distribution={"weaver": {"ratio_ppm": 100_000, "ask": {}}, "curation": {"offer_ppm": 400_000}},
+    )
+    word = token(Referral(a_signer("curator").address, outer, 500_000, 9, 2**62), a_signer("curator"), DOMAIN)
+    answer = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", header_tollway_referral=word)
+    assert answer.status_code == 200, answer.text
+    rows = list(itemising.lines(Door(loom.gateway.url), answer.headers["tollway-receipt"]))
+    calls = [row["what"].strip() for row in rows if not row["what"].strip().startswith("·")]
+    assert sorted(calls) == ["@acme/m", "@acme/talk", "@wanda/flow", "@wanda/inner"]
+    paid = sum(int(row["atoms"]) for row in rows if row["party"] and "rebate" not in row["what"])
+    assert paid == int(answer.headers["tollway-charge"])
+    assert {row["party"] for row in rows if "compute" in row["what"]} == {to_hex(PROVIDER.address)}
+    assert any("rebate" in row["what"] for row in rows)
+
+
+def test_a_receipt_that_does_not_cost_what_its_terms_say_is_told(
+    loom: Loom, consumer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loom.classifier("m", inferring("a"))
+    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"})
+    answer = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    door, honest = Door(loom.gateway.url), Door.get
+
+    def lying(self: Door, path: str, **query: object) -> object:
+        shown = honest(self, path, **query)
+        shown["receipt"]["price"] = str(int(shown["receipt"]["price"]) + 1)
+        return shown
+
+    monkeypatch.setattr(Door, "get", lying)
+    with pytest.raises(Conflict, match="its terms give"):
+        list(itemising.lines(door, answer.headers["tollway-receipt"]))
