@@ -8,12 +8,15 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.core.errors import Rejected
 from ledger.core.ids import Address, address
 from ledger.core.typed_data import Signer
 from roles import home, sealing
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}")
 TREASURY = "treasury"
@@ -54,6 +57,14 @@ def unlock(name: str) -> Signer:
     """The wallet's key, ready to sign. Rejected when the password is wrong."""
     sealed = _read(name)
     return _unlocked(json.dumps(sealed, sort_keys=True), home.password(f"password of wallet {name}"), name)
+
+
+def account(name: str) -> LocalAccount:
+    """The wallet as eth-account knows it, for tools that sign by themselves."""
+    from eth_account import Account  # seconds of imports that no other command needs
+
+    made: LocalAccount = Account.from_key(sealing.unseal(_read(name), home.password(f"password of wallet {name}")))
+    return made
 
 
 @lru_cache(maxsize=64)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from contracts import deployments
 from ledger.core.bids import Role
+from ledger.core.errors import Rejected
 from ledger.core.ids import Digest, to_hex
 from ledger.core.keccak import keccak256
 from ledger.core.typed_data import credit_hash, signing_digest
@@ -18,6 +21,23 @@ app = Group("Run a gateway lane: bond, keys, batches, answers.")
 
 Lane = Annotated[int | None, typer.Option("--lane", help="Default: the lane this wallet opened.")]
 staking_commands(app, "it backs what your lane settles")
+
+
+@app.verb("deploy")
+def deploy(
+    epoch_seconds: Annotated[int, typer.Option(help="How long bids are frozen.")] = 3_600,
+    token: Annotated[str | None, typer.Option(help="What settles, say USDC; default: a new AICoin.")] = None,
+) -> None:
+    """Put the contracts on a chain, or find them there. Addresses follow from the code: twice changes nothing."""
+    from contracts.deploy import DeploymentFailed  # web3, which no other command needs
+    from contracts.deploy import deploy as put
+
+    output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
+    try:
+        made = put(here().rpc_url, keystore.account(here().wallet), epoch_seconds=epoch_seconds, token=token)
+    except DeploymentFailed as error:
+        raise Rejected(str(error)) from error
+    output.tell({"written": str(deployments.path(made.chain_id)), **asdict(made)})
 
 
 @app.verb("open-lane")

@@ -14,6 +14,7 @@ from eth_account import Account
 from contracts import deployments
 from contracts.deploy import deploy
 from ledger.core.errors import Rejected
+from ledger.core.ids import to_hex
 from roles import home, keystore, sending
 from roles.home import Network
 from roles.local import actors, components, steering
@@ -102,6 +103,7 @@ def ledger(place: Place, lane: int, pace: Pace) -> None:
         "GATEWAY_KEYSTORE": str(home.keystores() / f"{actors.GATEWAY}.json"),
         "GATEWAY_PASSWORD": password,
         "GATEWAY_SECRET": place.secret("gateway"),
+        "GATEWAY_OPERATOR": to_hex(keystore.address_of(actors.OPERATOR)),
         "GATEWAY_RPC_HINT": components.rpc_url(place),
         "GATEWAY_PUBLIC_URL": f"http://{components.LOCALHOST}:{place.port('gateway')}",
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",

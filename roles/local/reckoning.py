@@ -66,7 +66,9 @@ def _compare(
     lane = int(command.here().lane["lane"])
     head = sending.read("settlement", "head", lane)
     teller.check(
-        "lines = payout tree on chain", settled == int(head["cumulative"]), f"{settled} = {head['cumulative']}"
+        "sum of all lines = payout tree on chain",
+        settled == int(head["cumulative"]),
+        f"{settled} = {head['cumulative']} atoms",
     )
     by_party: Counter[Address] = Counter()
     for (party, _), atoms in earned.items():
@@ -85,7 +87,9 @@ def _compare(
     )
     paid = amounts.typed(deposit) - int(facts["withdrawn"])
     teller.check(
-        "deposited - withdrawn = settled", paid == settled, f"{deposit} AIC - {facts['withdrawn']} = {settled}"
+        "deposited - withdrawn = settled",
+        paid == settled,
+        f"{deposit} AIC - {facts['withdrawn']} = {settled} atoms",
     )
     plain = sum(called.charge for called in made if not called.streamed)
     teller.check("charges told to the client are in it", plain <= settled, f"{plain} of {settled} atoms by header")
