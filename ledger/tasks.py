@@ -53,9 +53,9 @@ class Knock(Task):  # type: ignore[misc]  # celery has no types
         name = f"ledger:deaths:{self.name}:{':'.join(map(str, args))}"
         with _doorbell() as bell:
             deaths = bell.incr(name) if bell is not None else 0
-            if bell is not None:
+            if bell is not None and deaths == 1:
                 bell.expire(name, FORGET_SECONDS)
-        if deaths > MAX_DEATHS:
+        if args and deaths > MAX_DEATHS:
             log.error("task_given_up", extra={"task": self.name, "arguments": args, "deaths": deaths})
             return
         try:

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from ledger.core.ids import ZERO_ADDRESS, Address, to_hex
 from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Call, Relays, Status, Transmission
+from ledger.core.transmissions import Call, Relays, Status, Transmission, may_try_again
 from ledger.store import batches, chain_time, deposits, lanes, nodes, parties, proofs, transmissions
 from ledger.store import batches as batch_store
 from ledger.store.deposits import DepositRequest
@@ -24,18 +24,19 @@ CLAIM_ROWS = GAS_CAP * 9 // 10 // GAS_PER_ROW
 
 def send_deposits(session: Session, relays: Relays, sender: Address, now: int) -> int:
     """Intend the deposits consumers asked for. Returns how many."""
-    waiting = deposits.requested(session)
-    for asked in waiting:
-        transmissions.intend(session, _intention(_purpose(asked), sender, _call(relays, asked), now))
-        deposits.set_status(session, asked.id, "sent")
-    return len(waiting)
+    made = 0
+    for asked in deposits.requested(session):
+        if _intend(session, _purpose(asked), sender, _call(relays, asked), now):
+            deposits.set_status(session, asked.id, "sent")
+            made += 1
+    return made
 
 
 def follow_deposits(session: Session) -> int:
     """Note what became of sent deposits: credited once their block is indexed, failed in the contract's words."""
     clock, done = chain_time.get(session), 0
     for asked in deposits.sent(session):
-        sent = transmissions.get(session, keccak256(_purpose(asked).encode()))
+        _, sent = transmissions.latest(session, _purpose(asked))
         if sent is None or sent.status is Status.lost:
             deposits.set_status(session, asked.id, "requested")
         elif sent.status is Status.failed:
@@ -54,7 +55,7 @@ def register_payees(session: Session, relays: Relays, sender: Address, payees: I
     for payee in payees:
         if parties.index_of(session, payee) is None:
             call = relays.register_payee(payee)
-            made += transmissions.intend(session, _intention(f"register {to_hex(payee)}", sender, call, now))
+            made += _intend(session, f"register {to_hex(payee)}", sender, call, now)
     return made
 
 
@@ -75,7 +76,7 @@ def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int
             for index in range(start, start + count)
         ]
         call = relays.claim_range(lane, start, height, rows, siblings)
-        made += transmissions.intend(session, _intention(f"claim {lane} {batch.number} {start}", sender, call, now))
+        made += _intend(session, f"claim {lane} {batch.number} {start}", sender, call, now)
     return made
 
 
@@ -100,5 +101,12 @@ def _purpose(asked: DepositRequest) -> str:
     return f"deposit {to_hex(asked.id)}"
 
 
-def _intention(purpose: str, sender: Address, call: Call, now: int) -> Transmission:
-    return Transmission(keccak256(purpose.encode()), purpose, sender, *call, Status.intended, now)
+def _intend(session: Session, purpose: str, sender: Address, call: Call, now: int) -> bool:
+    """Intend a purpose, or intend it again when its last try came to nothing. False while one is under way."""
+    tries, last = transmissions.latest(session, purpose)
+    if not may_try_again(last, tries, now):
+        return False
+    name = f"{purpose} {tries}"
+    return transmissions.intend(
+        session, Transmission(keccak256(name.encode()), name, sender, *call, Status.intended, now)
+    )

@@ -148,8 +148,7 @@ def ripe_batch(session: Session, lane: int) -> Batch | None:
 
 def _next_try(session: Session, purpose: str, now: int) -> str | None:
     """What to call the next intention for a purpose; None while one is under way, or failed a moment ago."""
-    tries = transmissions.count(session, purpose)
-    last = transmissions.get(session, _named(f"{purpose} {tries - 1}")) if tries else None
+    tries, last = transmissions.latest(session, purpose)
     return f"{purpose} {tries}" if may_try_again(last, tries, now) else None
 
 

@@ -5,6 +5,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.ids import Address, Digest
+from ledger.core.keccak import keccak256
 from ledger.core.transmissions import Attempt, Status, Transmission
 from ledger.store.tables import AttemptRow, TransmissionRow
 
@@ -46,6 +47,12 @@ def count(session: Session, purpose: str) -> int:
     """How many intentions there were whose purpose starts with these words."""
     query = text("SELECT count(*) FROM transmissions WHERE purpose = :purpose OR starts_with(purpose, :purpose || ' ')")
     return int(session.execute(query, {"purpose": purpose}).scalar_one())
+
+
+def latest(session: Session, purpose: str) -> tuple[int, Transmission | None]:
+    """How often a purpose was intended, and the last intention. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
+    tries = count(session, purpose)
+    return tries, get(session, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
 
 
 def set_signed(session: Session, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:

@@ -20,6 +20,7 @@ from ledger.core.events import Block
 from ledger.core.headers import Range
 from ledger.core.ids import Address, Digest
 from ledger.core.journal import Balance, Transaction
+from ledger.core.keccak import keccak256
 from ledger.core.transmissions import Attempt, Status, Transmission
 from ledger.store.batches import Batch
 from ledger.store.batches import Status as Stage
@@ -111,6 +112,11 @@ def _count(s: Tables, purpose: str) -> int:
     return sum(t.purpose == purpose or t.purpose.startswith(purpose + " ") for t in s.transmissions.values())
 
 
+def _latest(s: Tables, purpose: str) -> tuple[int, Transmission | None]:
+    tries = _count(s, purpose)
+    return tries, s.transmissions.get(keccak256(f"{purpose} {tries - 1}".encode()))
+
+
 def _intended(s: Tables) -> list[Transmission]:
     found = (t for t in s.transmissions.values() if t.status is Status.intended)
     return sorted(found, key=lambda t: (t.created_at, t.id))
@@ -167,6 +173,7 @@ TRANSMISSIONS = _module(
     *(
         intend,
         _count,
+        _latest,
         _reopen,
         _nonces_from,
         _intended,

@@ -65,7 +65,7 @@ def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -
         assert sorted(one.data.split()[0] for one in intended) == [b"authorization", b"authorization", b"inbox"]
         assert relaying.follow_deposits(session) == 0
         by_purpose = {one.purpose: one.id for one in intended}
-        first, second, third = (by_purpose[f"deposit 0x{asked(n).id.hex()}"] for n in (1, 2, 3))
+        first, second, third = (by_purpose[f"deposit 0x{asked(n).id.hex()} 0"] for n in (1, 2, 3))
         transmissions.set_status(session, first, Status.failed, error="AuthorizationUnusable")
         transmissions.set_status(session, second, Status.lost)
         transmissions.set_status(session, third, Status.confirmed, keccak256(b"hash"), 7)

@@ -1,0 +1,56 @@
+"""Relaying: what came to nothing is intended again, under another id, and never twice at once."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from ledger.core.ids import Address, Digest
+from ledger.core.keccak import keccak256
+from ledger.core.transmissions import Call, Relays, Status
+from ledger.flows import relaying
+from ledger.store import deposits, transmissions
+from ledger.store.deposits import DepositRequest
+from ledger.store.session import unit_of_work
+from tests import builders as b
+from tests.fakechain import SENDER
+
+ASKED = DepositRequest(Digest(bytes(31) + b"\7"), b.LANE, b.ALICE, 500, 0, 10**9, Digest(bytes(32)), bytes(65))
+
+
+class SomeRelays:
+    """Calldata that says its name."""
+
+    def deposit_with_authorization(self, lane: int, account: Address, *terms: object) -> Call:
+        return SENDER, b"deposit" + account
+
+    def register_payee(self, party: Address) -> Call:
+        return SENDER, b"register" + party
+
+
+RELAYS: Relays = SomeRelays()  # type: ignore[assignment]
+
+
+def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> None:
+    purpose = "deposit 0x" + ASKED.id.hex()
+    with unit_of_work(engine) as session:
+        deposits.request(session, ASKED, now=0)
+        assert relaying.send_deposits(session, RELAYS, SENDER, now=0) == 1
+        assert relaying.send_deposits(session, RELAYS, SENDER, now=9_000) == 0
+        _, first = transmissions.latest(session, purpose)
+        assert first is not None
+        transmissions.set_status(session, first.id, Status.lost)
+        assert relaying.follow_deposits(session) == 1
+        assert relaying.send_deposits(session, RELAYS, SENDER, now=1_000) == 0
+        assert relaying.send_deposits(session, RELAYS, SENDER, now=9_000) == 1
+        tries, second = transmissions.latest(session, purpose)
+        assert second is not None
+        assert (tries, second.status, second.id != first.id) == (2, Status.intended, True)
+
+
+def test_a_place_that_could_not_be_had_is_asked_for_again(engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=0) == 1
+        assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 0
+        asked = keccak256(f"register 0x{b.MAKER.hex()} 0".encode())
+        transmissions.set_status(session, asked, Status.failed)
+        assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 1
