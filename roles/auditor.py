@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ledger.core import vectors
+from ledger.core.batches import BatchFile
 from ledger.core.errors import Rejected
 from roles import amounts, batch, output, sending
 from roles.command import Group, here
@@ -39,6 +42,36 @@ def check_vectors(files: Annotated[list[Path], typer.Argument(help="mechanism.js
 def verify() -> None:
     """Recompute every batch of the lane from its public file, and compare it with the chain."""
     batch.verify(None)
+
+
+@app.verb("watch")
+def watch(
+    every: Annotated[float, typer.Option("--every", help="Seconds between looks.")] = 15,
+    once: Annotated[bool, typer.Option("--once", help="Look once, act, and end.")] = False,
+    book: Annotated[bool, typer.Option("--book", help="Also hold lines against the bids in force.")] = False,
+) -> None:
+    """Recompute every posted batch from its public file, and send the proof of the first lie by itself."""
+    from contracts.deployments import Deployment  # web3 takes a second to import: only who watches waits for it
+    from ledger.chain.client import Chain
+    from roles import watching
+
+    known = sending.deployment()
+    places = {one.name: known[one.name] for one in dataclasses.fields(Deployment)}
+    chain, lane = Chain(sending.rpc().url, Deployment(**places)), int(here().lane["lane"])
+    while True:
+        for found in watching.inspect(chain, lane, _files().get, book=book):
+            sent = {}
+            if found.call is not None:
+                sent = sending.transact(sending.rpc(), here().signer, *found.call, found.value).facts
+            output.tell({"batch": found.batch, "said": found.said, **sent})
+        if once:
+            return
+        time.sleep(every)
+
+
+def _files() -> dict[bytes, BatchFile]:
+    """The gateway's public files by their headers' hashes."""
+    return {one.header.hash[:24]: one for one in map(batch.read, batch.numbers())}
 
 
 @app.verb("solvency")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eth_abi.abi import decode
+
 from contracts.deployments import Deployment
 from ledger.chain.contracts import interface
+from ledger.core.errors import Rejected
 from ledger.core.headers import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.ids import Address, Digest, address
 from ledger.core.transmissions import Call
@@ -20,6 +23,17 @@ def words(header: Header) -> Words:
         *(h.prev, h.receipts_root, h.payout_root, h.debit_root, h.lines_root, h.book_root, h.journals, h.data_ref),
         *(h.first_call, h.calls, h.epoch),
     )
+
+
+def header_of(data: bytes) -> Header:
+    """The header in the calldata of `commit` or `commitWithData`. Rejected for any other call."""
+    known = interface("Settlement")
+    for entry in (*known.functions["commit"], *known.functions["commitWithData"]):
+        if data[:4] == entry.selector:
+            prev, receipts, payout, debit, lines, book, journals, ref, *numbers = decode(entry.types, data[4:])[1]
+            roots = (Digest(receipts), Digest(payout), Digest(debit), Digest(lines), Digest(book))
+            return Header(Digest(prev), *roots, Digest(journals), Digest(ref), *numbers)
+    raise Rejected("this is no commit's calldata")
 
 
 class Calls:

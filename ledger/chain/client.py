@@ -18,12 +18,13 @@ from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
 from contracts.deployments import Deployment
-from ledger.chain import bids, errors, logs
+from ledger.chain import bids, calls, errors, logs
 from ledger.chain.calls import Calls
 from ledger.chain.contracts import interface
 from ledger.core.bids import Bid, Role
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.events import BidPlaced, Block, Log
+from ledger.core.headers import Header
 from ledger.core.ids import Address, Digest, address, digest, to_hex
 from ledger.core.keccak import keccak256
 from ledger.core.transmissions import Call, Mined
@@ -178,6 +179,18 @@ class Chain:
     def posted(self, lane: int, batch: int) -> Posted:
         """A batch in the ring."""
         return Posted(*self.settlement("posted", lane, batch))
+
+    def committed_header(self, lane: int, batch: int) -> Header:
+        """A posted batch's header, from its commit's calldata. Rejected when another contract made the call."""
+        place = [to_hex(number.to_bytes(32, "big")) for number in (lane, batch)]
+        where = {"fromBlock": hex(self.deployment.block), "toBlock": "latest", "address": self.deployment.settlement}
+        topics = [to_hex(interface("Settlement").topic("Committed")), *place]
+        last = self.rpc("eth_getLogs", {**where, "topics": topics})[-1]
+        sent = self.rpc("eth_getTransactionByHash", last["transactionHash"])["input"]
+        header = calls.header_of(bytes.fromhex(sent[2:]))
+        if to_hex(header.hash) != last["data"]:
+            raise Rejected(f"the header of batch {batch} is not in its transaction's calldata", batch=batch)
+        return header
 
     def challenge(self, lane: int, batch: int, header_hash: bytes, key: bytes) -> tuple[Address, int]:
         """Who asked, and until when there is time to answer; zeros when nobody did, or it is answered."""

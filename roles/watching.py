@@ -1,0 +1,98 @@
+"""What `tollway auditor watch` does: recompute every pending batch from its public file, and send the proof of a lie.
+
+A file that is not what the chain has, or is not shown, is asked for on chain; a question unanswered past its deadline
+convicts. The auditor earns half the bond, and gets a question's fee back when it was right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ledger.chain import questions
+from ledger.chain.calls import words
+from ledger.chain.client import Chain
+from ledger.chain.proving import call_of
+from ledger.core import events
+from ledger.core.accusations import Accusation, Facts, PlacedBid, accuse, withheld
+from ledger.core.batches import BatchFile
+from ledger.core.bids import Role
+from ledger.core.headers import Header
+from ledger.core.ids import ZERO_ADDRESS, Address, Digest, address
+from ledger.core.transmissions import Call
+
+Files = Callable[[bytes], BatchFile | None]
+"""A public batch file by the first 24 bytes of its header's hash; None when nobody shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What to do about a pending batch: `call` with `value` wei, or wait when there is none."""
+
+    batch: int
+    said: str
+    call: Call | None = None
+    value: int = 0
+
+
+def inspect(chain: Chain, lane: int, files: Files, *, book: bool = False) -> list[Finding]:
+    """One finding per pending batch, oldest first, up to the first that lies: all after it fall with it.
+
+    `book`: also hold lines against the bids in force.
+    """
+    head, facts = chain.head(lane), gather(chain, lane, book=book)
+    found: list[Finding] = []
+    for batch in range(head.finalized + 1, head.next):
+        header = chain.committed_header(lane, batch)
+        file = files(header.hash[:24])
+        previous = files(header.prev[:24]) if any(header.prev) else None
+        lie = accuse(file, previous, header, facts) if file else withheld(header)
+        if lie is None:
+            found.append(Finding(batch, "honest"))
+            continue
+        return [*found, _act(chain, lane, batch, header, lie)]
+    return found
+
+
+def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
+    """What the chain says that a batch could contradict."""
+    said = [log.event for log in chain.logs(chain.deployment.block, chain.tip())]
+    payees = {event.index: event.payee for event in said if isinstance(event, events.PayeeRegistered)}
+    depositors = {event.account for event in said if isinstance(event, events.Deposited) and event.lane == lane}
+    histories: dict[tuple[Digest, Role, Address], list[PlacedBid]] = {}
+    for event in said:
+        if isinstance(event, events.BidPlaced):
+            placed = PlacedBid(event.bid, event.first, event.until)
+            histories.setdefault((event.subject, event.role, event.party), []).append(placed)
+    deposits = {who: _most(chain, lane, who) for who in depositors}
+    return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None)
+
+
+def _most(chain: Chain, lane: int, who: Address) -> tuple[int, int]:
+    account = chain.account(lane, who)
+    return account.index, account.deposited - (0 if account.escaped else account.withdrawn)
+
+
+def _act(chain: Chain, lane: int, batch: int, header: Header, lie: Accusation) -> Finding:
+    """Convict, ask, wait for the answer, or convict for want of one."""
+    call = call_of(chain.calls, lane, batch, header, lie)
+    if not lie.paid:
+        return Finding(batch, lie.why, call)
+    tree, node, index, proof = lie.arguments
+    assert isinstance(tree, int), "demands name a tree"
+    assert isinstance(node, bytes), "demands name a node"
+    assert isinstance(index, int), "demands name a place"
+    assert isinstance(proof, list), "demands carry a proof"
+    key = questions.node(tree, node, index, len(proof))
+    answered = events.Answered(lane, batch, key)
+    if any(log.event == answered for log in chain.logs(chain.deployment.block, chain.tip())):
+        return Finding(batch, f"answered, a person must look further: {lie.why}")
+    challenger, deadline = chain.challenge(lane, batch, header.hash, key)
+    if challenger == ZERO_ADDRESS:
+        return Finding(batch, f"asked: {lie.why}", call, int(chain.settlement("challengeFee")))
+    tip = chain.block()
+    if tip is None or tip.timestamp <= deadline:
+        return Finding(batch, f"waits for an answer: {lie.why}")
+    return Finding(
+        batch, f"unanswered: {lie.why}", chain.calls.to_settlement("timeout", lane, batch, words(header), key)
+    )
