@@ -27,7 +27,8 @@ def text(name: str, *values: str) -> dict[str, object]:
 
 def test_the_classifier_names_the_feeling_and_its_scores(node: RunningNode) -> None:
     answer = infer(node, "emotion", text("text", "this is unacceptable, the third time my parcel is broken!"))
-    label, scores = answer.json()["outputs"]
+    label, scores, confidence = answer.json()["outputs"]
+    assert confidence["data"] == [max(scores["data"])]
     assert (label["data"], label["shape"]) == (["anger"], [1])
     assert scores["shape"] == [1, 6]
     assert sum(scores["data"]) == pytest.approx(1, abs=1e-4)
