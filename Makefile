@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test check contracts gas lock clean
+.PHONY: help install demo up down test check chaos contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -40,6 +40,9 @@ check: install    ## style, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: install    ## minutes of kills under load: nothing lost, doubled or paid twice; writes bench/results/chaos.json
+	$(BIN)/python -m tests.chaos.trial $(CHAOS)
 
 contracts: install   ## compile Solidity, write contracts/artifacts
 	$(BIN)/python -m contracts.build

@@ -54,6 +54,7 @@ def faulty(seeds: int) -> int:
     return len(many(seeds, STORM)[1])
 
 
+@pytest.mark.slow
 def test_no_life_in_a_storm_has_a_fault() -> None:
     crashes, faults = many(SEEDS, STORM)
     assert faults == {}
@@ -70,6 +71,7 @@ def test_a_life_is_the_same_every_time() -> None:
     assert first.store.tables == second.store.tables  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_dying_at_every_single_step_changes_nothing_in_the_end() -> None:
     steps = live(1, BREEZE, crash_at=10**9, ticks=6)[0].steps
     assert steps > 300

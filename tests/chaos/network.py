@@ -1,0 +1,327 @@
+"""A whole network of real processes to be hard on: PostgreSQL, Redis, Anvil, worker, beat and gateway, supervised.
+
+The supervisor is the one of `tollway up`: whoever dies is started again. A node answers from the test's own process,
+and the worker reaches the chain through a wire the test can cut.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import redis
+from eth_abi.abi import encode
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from sqlalchemy import Engine
+
+from contracts.deploy import deploy
+from contracts.deployments import Deployment, path
+from ledger.chain.client import Chain
+from ledger.core.bids import Bid, Role
+from ledger.core.documents import canonical, digest
+from ledger.core.ids import Address, Digest, address, cid, did, to_hex
+from ledger.core.keccak import keccak256
+from ledger.core.meters import rates
+from ledger.core.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
+from ledger.store.session import connect
+from roles.local import components, steering
+from roles.local.place import Component, Place
+from tests.chaos.proxy import Proxy
+from tests.conftest import settings_for
+from tests.gateway.nodes import Node
+from tests.gateway.world import a_model
+
+TREASURY: LocalAccount = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+LANE = 1
+EPOCH_SECONDS = 3_600
+WINDOW_SECONDS = 20
+BOND = 10**11
+DEPOSIT = 10**10
+MODEL = "@acme/chat"
+ASK = {"call": "100", "output_token": "3000000"}
+
+
+def a_key(name: str) -> bytes:
+    """Somebody's private key."""
+    return bytes(keccak256(b"chaos", name.encode()))
+
+
+OPERATOR, MAKER, PROVIDER, GATEWAY = (Signer(a_key(name)) for name in ("operator", "maker", "provider", "gateway"))
+CONSUMERS = tuple(Signer(a_key(f"consumer {n}")) for n in range(3))
+
+
+@dataclass
+class Network:
+    """The processes, and how to be hard on them."""
+
+    folder: Path
+    place: Place
+    chain: Chain
+    engine: Engine
+    proxy: Proxy
+    node: Node
+    keys: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """The gateway."""
+        return f"http://127.0.0.1:{self.place.port('gateway')}"
+
+    @property
+    def domain(self) -> Domain:
+        """Where signatures count."""
+        return Domain(components.CHAIN_ID, address(self.chain.deployment.settlement))
+
+    def kill(self, name: str) -> None:
+        """kill -9 a component and all its children."""
+        pid = self.place.running().get(name)
+        if pid:
+            os.killpg(pid, signal.SIGKILL)
+
+    def kill_postgres(self) -> None:
+        """kill -9 the postmaster: it recovers from its log."""
+        os.kill(self._postmaster(), signal.SIGKILL)
+
+    def wipe_redis(self) -> None:
+        """Everything Redis holds is gone, and Redis too."""
+        redis.Redis(port=self.place.port("redis")).flushall()
+        self.kill("redis")
+
+    def disturb_tasks(self, shuffle: Callable[[list[bytes]], None]) -> int:
+        """Deliver what waits in the queue again, in another order. Returns how many messages wait now."""
+        bell = redis.Redis(port=self.place.port("redis"))
+        waiting = [bytes(message) for message in bell.lrange("ledger", 0, -1) if isinstance(message, bytes)]
+        waiting += waiting
+        shuffle(waiting)
+        if waiting:
+            bell.rpush("ledger", *waiting)
+        return len(waiting)
+
+    def fill_disk(self, seconds: float) -> None:
+        """For a while no file of PostgreSQL may grow: its log cannot be written, and it panics as on a full disk."""
+        postmaster = self._postmaster()
+        limit = resource.prlimit(postmaster, resource.RLIMIT_FSIZE)
+        for pid in (postmaster, *_children(postmaster)):
+            _limit(pid, (0, limit[1]))
+        time.sleep(seconds)
+        for pid in (postmaster, *_children(postmaster)):
+            _limit(pid, limit)
+
+    def set_clock(self, milliseconds: int) -> None:
+        """Move the wall clock of worker and gateway."""
+        (self.folder / "clock").write_text(str(milliseconds))
+
+    def arm(self, point: str) -> Path:
+        """The next process at this point dies there; the file is gone once it did."""
+        file = self.folder / "arm" / point
+        file.touch()
+        return file
+
+    def until(self, what: Callable[[], bool], seconds: float, why: str) -> None:
+        """Wait for something; fail with what the logs say last."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if what():
+                    return
+            except (httpx.HTTPError, psycopg.OperationalError, OSError):
+                pass
+            time.sleep(0.2)
+        tails = {name: steering.tail(self.place, name, 12) for name in ("gateway", "worker", "postgres", "supervisor")}
+        raise AssertionError(f"not within {seconds} s: {why}\n" + "\n".join(f"--- {k}\n{v}" for k, v in tails.items()))
+
+    def answers(self) -> bool:
+        """The gateway serves."""
+        return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
+
+    def stop(self) -> None:
+        """End everything."""
+        self.engine.dispose()
+        steering.stop(self.place)
+        self.proxy.stop()
+        self.node.stop()
+
+    def _postmaster(self) -> int:
+        return int((self.place.data("postgres") / "18" / "postmaster.pid").read_text().split()[0])
+
+
+def start(folder: Path) -> Network:
+    """Bring everything up: a lane, a model somebody may call, consumers with keys."""
+    place = Place(folder / "local")
+    try:
+        return _start(folder, place)
+    except BaseException:
+        steering.stop(place)
+        raise
+
+
+def _start(folder: Path, place: Place) -> Network:
+    (folder / "arm").mkdir(parents=True)
+    steering.start(place)
+    genesis = int(time.time()) - 12 * EPOCH_SECONDS
+    servers = (components.postgres(place), components.redis(place), components.chain(place, genesis))
+    for component in servers:
+        place.want(component)
+    steering.wait(place, [component.name for component in servers])
+    rpc = components.rpc_url(place)
+    deployment = deploy(rpc, TREASURY, epoch_seconds=EPOCH_SECONDS, folder=folder)
+    chain, proxy, node = Chain(rpc, deployment), Proxy(place.port("chain")), Node().start()
+    subject = settle_in(chain)
+    environment = surroundings(place, deployment, folder, proxy)
+    components.migrate(environment)
+    engine = connect(settings_for(components.database_url(place)).sqlalchemy_url)
+    network = Network(folder, place, chain, engine, proxy, node)
+    for component in armed(place, environment):
+        place.want(component)
+    steering.wait(place, ("worker", "beat", "gateway"))
+    publish(network, subject)
+    network.keys = tuple(key_of(network, consumer) for consumer in CONSUMERS)
+    network.until(lambda: call(network, 0, "first") == 200, 90, "a first call")
+    return network
+
+
+def settle_in(chain: Chain) -> Digest:
+    """A lane with a bond, a staked provider, a registered model with bids in force, consumers with deposits."""
+    calls, vault = chain.calls, address(chain.deployment.stake_vault)
+    for who in (OPERATOR, MAKER, PROVIDER, *CONSUMERS):
+        chain.rpc("anvil_setBalance", to_hex(who.address), hex(10**20))
+        chain.transact(TREASURY, calls.transfer(who.address, 10**12))
+    keys = {name: a_key(name) for name in ("operator", "maker", "provider")}
+    chain.transact(keys["operator"], calls.approve(calls.settlement, BOND))
+    chain.transact(keys["operator"], calls.open_lane(WINDOW_SECONDS, 60, BOND))
+    chain.transact(keys["operator"], calls.set_session_key(GATEWAY.address, True))
+    chain.transact(keys["provider"], calls.approve(vault, 10**12))
+    chain.transact(keys["provider"], calls.stake(10**9))
+    subject, salt = digest(model()), Digest(bytes(32))
+    commitment = keccak256(encode(["bytes32", "address", "bytes32"], [subject, to_hex(MAKER.address), salt]))
+    chain.transact(keys["maker"], calls.commit_model(commitment))
+    chain.rpc("evm_mine")
+    chain.transact(keys["maker"], calls.register_model(subject, [], Digest(bytes(32)), salt))
+    chain.transact(keys["maker"], chain.bid(MAKER.address, subject, Role.maker, Bid(100_000)))
+    chain.transact(keys["provider"], chain.bid(PROVIDER.address, subject, Role.compute, Bid(0, rates(ASK))))
+    for number, consumer in enumerate(CONSUMERS):
+        key = a_key(f"consumer {number}")
+        chain.transact(key, calls.approve(calls.settlement, DEPOSIT))
+        chain.transact(key, calls.deposit(LANE, consumer.address, DEPOSIT))
+    chain.rpc("evm_increaseTime", EPOCH_SECONDS)
+    chain.rpc("evm_mine")
+    return subject
+
+
+def surroundings(place: Place, deployment: Deployment, folder: Path, proxy: Proxy) -> dict[str, str]:
+    """What worker, beat and gateway are told."""
+    return {
+        "CHAOS_FOLDER": str(folder),
+        "LEDGER_DATABASE_URL": components.database_url(place),
+        "LEDGER_REDIS_URL": components.redis_url(place),
+        "LEDGER_RPC_URL": f"http://127.0.0.1:{proxy.port}",
+        "LEDGER_DEPLOYMENT": str(path(deployment.chain_id, folder)),
+        "LEDGER_LANE": str(LANE),
+        "LEDGER_CONFIRMATIONS": "1",
+        "LEDGER_BATCH_SECONDS": "2",
+        "LEDGER_SWEEP_SECONDS": "0.5",
+        "LEDGER_AUDIT_SECONDS": "3",
+        "LEDGER_RELAY_CLAIMS": "true",
+        "LEDGER_STUCK_SECONDS": "5",
+        "LEDGER_OPERATOR_KEY": a_key("operator").hex(),
+        "GATEWAY_SIGNING_KEY": a_key("gateway").hex(),
+        "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "GATEWAY_LEASE_SECONDS": "20",
+        "GATEWAY_KEY_SECONDS": "0.2",
+        "GATEWAY_BOOK_SECONDS": "0.5",
+    }
+
+
+def armed(place: Place, environment: dict[str, str]) -> list[Component]:
+    """Worker and gateway, each of which can be told where to die; beat, which has no such place."""
+    made = [replace(components.beat(place, environment), health="log:maxinterval")]
+    for component in (components.worker(place, environment), components.gateway(place, environment)):
+        python, _, *rest = component.command
+        made.append(replace(component, command=(python, "-m", "tests.chaos.armed", *rest)))
+    return [replace(component, patience_seconds=300) for component in made]
+
+
+def model() -> dict[str, Any]:
+    """The document of the model that is called."""
+    return a_model(MODEL, owner=did(components.CHAIN_ID, MAKER.address))
+
+
+def publish(network: Network, subject: Digest) -> None:
+    """The model's document, and its provider's offer."""
+    post(network, "/v1/documents", canonical(model()))
+    epoch = network.chain.epoch()
+    body = {
+        "schema": "tollway/offer/1",
+        "subject": cid(subject),
+        "party": did(components.CHAIN_ID, PROVIDER.address),
+        "role": "compute",
+        "bid": {"ratio_ppm": 0, "ask": {}},
+        "serve": {"url": network.node.url, "tier": "center", "capacity": 64},
+        "valid_from_epoch": epoch,
+        "expires_epoch": epoch + 20,
+        "nonce": 1,
+        "chain_id": components.CHAIN_ID,
+    }
+    signature = PROVIDER.sign(signing_digest(network.domain, offer_hash(digest(body))))
+    post(network, "/v1/offers", canonical({**body, "signature": to_hex(signature)}))
+
+
+def key_of(network: Network, consumer: Signer) -> str:
+    """An API key behind a voucher for all of the deposit."""
+    signed = consumer.sign(signing_digest(network.domain, voucher_hash(Voucher(LANE, consumer.address, DEPOSIT))))
+    voucher = {"lane": LANE, "account": to_hex(consumer.address), "cum_max": str(DEPOSIT), "signature": to_hex(signed)}
+    return str(post(network, "/v1/keys", canonical({"voucher": voucher}))["key"])
+
+
+def post(network: Network, where: str, body: bytes) -> dict[str, Any]:
+    """What the gateway answers; it must be well."""
+    answer = httpx.post(network.url + where, content=body, headers={"content-type": "application/json"}, timeout=30)
+    assert answer.is_success, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def call(network: Network, consumer: int, key: str) -> int:
+    """One call; its status."""
+    return ask(network, consumer, key).status_code
+
+
+def ask(network: Network, consumer: int, key: str, http: httpx.Client | None = None) -> httpx.Response:
+    """One call with an Idempotency-Key."""
+    headers = {"Authorization": f"Bearer {network.keys[consumer]}", "Idempotency-Key": key}
+    body = {"model": MODEL, "messages": [{"role": "user", "content": key}], "max_tokens": 20}
+    return (http or httpx).post(f"{network.url}/v1/chat/completions", json=body, headers=headers, timeout=15)
+
+
+def payees() -> tuple[Address, ...]:
+    """Who is paid for a call."""
+    return MAKER.address, PROVIDER.address, OPERATOR.address, address(TREASURY.address)
+
+
+def _children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(child) for child in found.read_text().split()]
+    except OSError:
+        return []
+
+
+def _limit(pid: int, limit: tuple[int, int]) -> None:
+    try:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+if sys.platform != "linux":  # pragma: no cover
+    raise RuntimeError("the chaos harness limits and finds processes as Linux has them")

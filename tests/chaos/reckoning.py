@@ -1,0 +1,104 @@
+"""What must hold once the network has come to rest: every law, every call once, every payee paid once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from ledger.chain import holdings
+from ledger.core import statements
+from ledger.core.accounts import CUSTODY, available, claimable, leased
+from ledger.core.bids import decode
+from ledger.core.ids import Address, to_hex
+from ledger.flows import auditing
+from ledger.flows.auditing import Scope
+from ledger.store import alarms, batches, chain_time, journal, lanes, receipts, terms, watermarks
+from ledger.store.batches import Status
+from ledger.store.session import unit_of_work
+from tests.chaos.load import Load
+from tests.chaos.network import BOND, CONSUMERS, DEPOSIT, GATEWAY, LANE, Network, payees
+
+
+@dataclass(frozen=True)
+class Reckoning:
+    """What a run came to."""
+
+    calls: int
+    abandoned: int
+    charged_atoms: int
+    paid_atoms: int
+    batches: int
+    differences: tuple[str, ...]
+
+
+def come_to_rest(network: Network, seconds: float = 240) -> None:
+    """Until everything is posted, in final batches, and claimed."""
+
+    def rested() -> bool:
+        network.chain.rpc("evm_increaseTime", 2)
+        network.chain.rpc("evm_mine")
+        with unit_of_work(network.engine) as session:
+            marks = watermarks.of_lane(session, LANE)
+            waiting = batches.with_status(session, LANE, Status.built, Status.signed, Status.posted)
+            owed = sum(journal.balance(session, claimable(payee)) for payee in payees())
+            last = session.execute(text("SELECT coalesce(max(last), 0) FROM segments")).scalar_one()
+            done = bool(marks) and all(m.posted_seq == m.batched_seq == last for m in marks)
+        return done and not waiting and not owed
+
+    network.until(rested, seconds, "everything posted, final and claimed")
+
+
+def reckon(network: Network, load: Load, before: dict[Address, int]) -> Reckoning:
+    """Ledger, chain and the consumers' own memory, side by side."""
+    differences: list[str] = []
+
+    def same(what: str, is_: object, ought: object) -> None:
+        if is_ != ought:
+            differences.append(f"{what}: {is_} instead of {ought}")
+
+    with unit_of_work(network.engine) as session:
+        held = lambda lane, block: holdings.held(network.chain, lane, block)  # noqa: E731
+        found = auditing.reconcile(session, Scope(LANE, network.domain, held), 1, thorough=True)
+        same("laws", [f"{alarm.law} {alarm.message}" for alarm in found], [])
+        same("alarms", [alarm.message for alarm in alarms.standing(session)], [])
+        (mark,) = watermarks.of_lane(session, LANE)
+        chunk = receipts.chunk(session, GATEWAY.address, 1, mark.posted_seq)
+        read = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
+        written = [s for s in (receipts.by_seq(session, GATEWAY.address, n + 1) for n in range(mark.posted_seq)) if s]
+        balance = {name: journal.balance(session, name) for name in journal.entries(session)}
+        clock, consumers = chain_time.get(session), lanes.consumers(session, LANE)
+        counted = len(batches.with_status(session, LANE, Status.final))
+    ids = Counter(to_hex(s.receipt.call_id) for s in written)
+    told = Counter(told for caller in load.callers for told in caller.told.values())
+    told.update(first := {to_hex(written[0].receipt.call_id): 1})
+    abandoned = sum(len(caller.abandoned) for caller in load.callers)
+    same("answered calls without a receipt", sorted((told - ids).elements())[:3], [])
+    same("calls with one receipt each", max(told.values()), 1)
+    unknown = sum((ids - told).values())
+    if unknown > abandoned:
+        differences.append(f"{unknown} receipts nobody was told of, {abandoned} calls were abandoned")
+    earned: Counter[Address] = Counter()
+    for signed in written:
+        for item in statements.items(signed.receipt, read[signed.receipt.terms]):
+            earned[item.payee] += item.amount
+    charged = sum(signed.receipt.charge for signed in written)
+    for payee in payees():
+        same(f"tokens of {to_hex(payee)}", network.chain.balance(payee) - before[payee], earned[payee])
+    for consumer in CONSUMERS:
+        who = consumer.address
+        spent = sum(s.receipt.charge for s in written if s.receipt.consumer == who)
+        left = balance.get(available(who), 0) + balance.get(leased(who, GATEWAY.address), 0)
+        same(f"left of {to_hex(who)}", left, DEPOSIT - spent)
+        same(f"deposited by {to_hex(who)}", consumers[who].deposited, DEPOSIT)
+    contract = address_of(network)
+    same("custody", balance[CUSTODY], network.chain.balance(contract) - BOND)
+    same("the indexer's place", clock is not None, True)
+    calls = sum(told.values()) - len(first) + abandoned
+    return Reckoning(calls, abandoned, charged, sum(earned.values()), counted, tuple(differences))
+
+
+def address_of(network: Network) -> Address:
+    """The settlement contract."""
+    return network.chain.calls.settlement

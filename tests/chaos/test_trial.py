@@ -1,0 +1,36 @@
+"""The short run: real processes, real kills, nothing lost. `make chaos` is the long one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.chaos import trial
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder PostgreSQL's own user may enter."""
+    made = Path(tempfile.mkdtemp(prefix="tollway-chaos-", dir="/tmp"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and finds processes as Linux has them")
+@pytest.mark.skipif("TOLLWAY_CHAOS" not in os.environ, reason="minutes on a busy machine: set TOLLWAY_CHAOS=1")
+def test_nothing_is_lost_doubled_or_paid_twice_whoever_dies(folder: Path) -> None:
+    facts = trial.run(folder, trial.SHORT, Random(1))
+    assert facts["differences"] == ()
+    assert sum(facts["survived"].values()) == len(trial.SHORT), facts
+    assert facts["calls"] > 20
+    assert facts["paid_atoms"] == facts["charged_atoms"]
