@@ -10,7 +10,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from gateway.errors import Refusal
+from gateway.upstream.wire import Reply
 from ledger.core.ids import Digest, to_hex
+from ledger.store.receipts import Signed
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -90,3 +92,24 @@ def mismatch(call_id: Digest) -> Refusal:
         "this Idempotency-Key was used for another request",
         facts={"call": to_hex(call_id)},
     )
+
+
+def receipt_headers(*signed: Signed) -> Headers:
+    """What an answer says of its receipt: the last one, a workflow's root. The charge is all that the consumer pays."""
+    receipt = signed[-1].receipt
+    charge = sum(one.receipt.charge for one in signed)
+    return [
+        (b"tollway-receipt", to_hex(receipt.call_id).encode()),
+        (b"tollway-charge", str(charge).encode()),
+        (b"tollway-seq", b"%b-%d" % (to_hex(receipt.gateway).encode(), receipt.seq)),
+        (b"tollway-signature", to_hex(signed[-1].signature).encode()),
+    ]
+
+
+def answer_headers(reply: Reply, signed: Signed) -> Headers:
+    """The headers of a node's whole answer: what it is, and its receipt."""
+    headers = [(b"content-type", reply.headers.get(b"content-type", b"application/json"))]
+    length = reply.headers.get(b"inference-header-content-length")
+    if length is not None:
+        headers.append((b"inference-header-content-length", length))
+    return headers + receipt_headers(signed)

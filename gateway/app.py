@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from gateway import hot
 from gateway.errors import Refusal, body_of, refusal
-from gateway.routes import accounts, calls, credits, health, models, network, oip, proofs, statements, tunnel
+from gateway.routes import accounts, calls, credits, health, keys, models, network, oip, proofs, statements, tunnel
 from gateway.running import Running
 from gateway.settings import Settings
 from gateway.streams import Message, Receive, Send
@@ -52,7 +52,7 @@ def cold(running: Running) -> FastAPI:
             await running.stop()
 
     app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan)
-    for module in (accounts, calls, credits, models, network, oip, proofs, statements, health, tunnel):
+    for module in (accounts, keys, calls, credits, models, network, oip, proofs, statements, health, tunnel):
         app.include_router(module.router)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

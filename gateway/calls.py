@@ -15,8 +15,8 @@ from typing import Any
 
 from gateway import metering, reading, routing
 from gateway.admission import Caller, check_model
-from gateway.answers import Headers, Kept
-from gateway.catalog import Candidate, CapsuleEntry, ModelEntry
+from gateway.answers import Headers, Kept, answer_headers
+from gateway.catalog import Candidate, ModelEntry
 from gateway.charging import Billing, charge, most_units
 from gateway.clock import now_ms
 from gateway.deps import Gateway
@@ -35,19 +35,6 @@ from ledger.core.meters import Units
 from ledger.core.receipts import EndReason
 from ledger.flows.journaling import Draft
 from ledger.store.receipts import Signed
-
-PASSED_ON = frozenset((400, 409, 413, 415, 422))
-"""Statuses of a node that are the consumer's to mend: its error is handed on, and nothing is charged."""
-
-
-class PassedOn(Exception):
-    """The node refused the request as such. Its own error is the answer."""
-
-    def __init__(self, reply: Reply, body: bytes) -> None:
-        super().__init__(reply.status)
-        told = reading.openai_error(reply.status, body)
-        self.kept = Kept(reply.status, [(b"content-type", b"application/json")], told)
-
 
 Settle = Callable[[Candidate, Units, EndReason, int, Digest], Awaitable[tuple[Signed, ...]]]
 """Charges what a stream used: by whom, units, how and when it ended, and the digest of what was said."""
@@ -167,9 +154,9 @@ async def plain(gateway: Gateway, call: Call) -> tuple[Kept, tuple[Signed, ...]]
         hold = call.hold
         assert hold is not None
         signed = await charge(gateway.journal, hold, (served.draft(call, await call.terms(served.candidate)),))
-        headers = _headers(served.reply, signed[-1]) + call.told
+        headers = answer_headers(served.reply, signed[-1]) + call.told
         return Kept(served.reply.status, headers, served.body), signed
-    except PassedOn as refused:
+    except reading.PassedOn as refused:
         return refused.kept, ()
     finally:
         release(call)
@@ -259,7 +246,7 @@ async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: in
     except asyncio.CancelledError:
         reply.cancel()
         raise
-    check_status(reply, body)
+    reading.check_status(reply, body)
     return reply, body
 
 
@@ -271,17 +258,6 @@ async def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: i
     return await gateway.upstream.request(
         candidate.target, ask.upstream_path(candidate.served_as), ask.to(candidate.served_as), headers
     )
-
-
-def check_status(reply: Reply, body: bytes) -> None:
-    """Raise unless the node served."""
-    status = reply.status
-    if 200 <= status < 300:
-        return
-    if status in PASSED_ON:
-        raise PassedOn(reply, body)
-    kind = "busy" if status in (429, 503) else "refused" if status in (401, 403, 404) else "error"
-    raise NodeFailed(f"the node answered {status}", kind, status=status)
 
 
 def exhausted(call: Call, last: TollwayError | None) -> Refusal:
@@ -299,35 +275,8 @@ def exhausted(call: Call, last: TollwayError | None) -> Refusal:
     )
 
 
-def receipt_headers(*signed: Signed) -> Headers:
-    """What an answer says of its receipt: the last one, a workflow's root. The charge is all that the consumer pays."""
-    receipt = signed[-1].receipt
-    charge = sum(one.receipt.charge for one in signed)
-    return [
-        (b"tollway-receipt", to_hex(receipt.call_id).encode()),
-        (b"tollway-charge", str(charge).encode()),
-        (b"tollway-seq", b"%b-%d" % (to_hex(receipt.gateway).encode(), receipt.seq)),
-        (b"tollway-signature", to_hex(signed[-1].signature).encode()),
-    ]
-
-
-def _headers(reply: Reply, signed: Signed) -> Headers:
-    headers = [(b"content-type", reply.headers.get(b"content-type", b"application/json"))]
-    length = reply.headers.get(b"inference-header-content-length")
-    if length is not None:
-        headers.append((b"inference-header-content-length", length))
-    return headers + receipt_headers(signed)
-
-
 def note_failure(gateway: Gateway, call: Call, candidate: Candidate, failed: NodeFailed) -> None:
     """An attempt failed: remember it of the node, and for the receipt."""
     candidate.health.failed(now_ms())
     call.billing.failed(candidate, failed.kind)
     gateway.metrics.node_failures.labels(failed.kind).inc()
-
-
-def whole_entry(entry: ModelEntry | CapsuleEntry) -> ModelEntry:
-    """A model's entry, where a workflow cannot stand."""
-    if isinstance(entry, CapsuleEntry):
-        raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use /v1/chat/completions", param="model")
-    return entry

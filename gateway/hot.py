@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from gateway import calls, invoking, protocols, referring, routing, streams, workflows, x402
 from gateway.admission import Caller
-from gateway.answers import Headers, Kept, mismatch
+from gateway.answers import Headers, Kept, mismatch, receipt_headers
 from gateway.catalog import CapsuleEntry
 from gateway.clock import now_ms
 from gateway.deps import Gateway
@@ -218,5 +218,5 @@ async def _not_charged_before(gateway: Gateway, identity: Digest, ask: Ask) -> N
         "this call was made and charged; its answer is not kept any more, its receipt is",
         facts={"call": to_hex(identity), "charge": str(found.receipt.charge)},
     )
-    again.headers += [*calls.receipt_headers(found), (b"x-should-retry", b"false")]
+    again.headers += [*receipt_headers(found), (b"x-should-retry", b"false")]
     raise again

@@ -7,10 +7,23 @@ from typing import Any
 import orjson
 
 from gateway import protocols
+from gateway.answers import Kept
 from gateway.metering import Metered, Usage, agreed, count, estimate, node_units
 from gateway.protocols import EMBEDDINGS, INFER, Ask
 from gateway.upstream.wire import NodeFailed, Reply
 from ledger.core.meters import Units
+
+PASSED_ON = frozenset((400, 409, 413, 415, 422))
+"""Statuses of a node that are the consumer's to mend: its error is handed on, and nothing is charged."""
+
+
+class PassedOn(Exception):
+    """The node refused the request as such. Its own error is the answer."""
+
+    def __init__(self, reply: Reply, body: bytes) -> None:
+        super().__init__(reply.status)
+        told = openai_error(reply.status, body)
+        self.kept = Kept(reply.status, [(b"content-type", b"application/json")], told)
 
 
 def whole(tokenizer: Any | None, ask: Ask, reply: Reply, body: bytes, took: int) -> Metered:
@@ -65,3 +78,14 @@ def openai_error(status: int, body: bytes) -> bytes:
     message = detail if isinstance(detail, str) else f"the node refused the request with status {status}"
     error = {"message": message, "type": "invalid_request_error", "code": "node_refused", "param": None}
     return orjson.dumps({"error": error})
+
+
+def check_status(reply: Reply, body: bytes) -> None:
+    """Raise unless the node served."""
+    status = reply.status
+    if 200 <= status < 300:
+        return
+    if status in PASSED_ON:
+        raise PassedOn(reply, body)
+    kind = "busy" if status in (429, 503) else "refused" if status in (401, 403, 404) else "error"
+    raise NodeFailed(f"the node answered {status}", kind, status=status)

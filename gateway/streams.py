@@ -17,7 +17,7 @@ import orjson
 
 from gateway import metering, protocols, reading
 from gateway.answers import Kept
-from gateway.calls import Call, PassedOn, ask_node, check_status, exhausted, note_failure, release
+from gateway.calls import Call, ask_node, exhausted, note_failure, release
 from gateway.catalog import Candidate
 from gateway.charging import charge
 from gateway.clock import now_ms
@@ -142,14 +142,14 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
             try:
                 reply = await ask_node(gateway, call, candidate, number)
                 if not 200 <= reply.status < 300:
-                    check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
+                    reading.check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
                 chunks = reply.chunks()
                 head = await _first(relay, chunks)
             except NodeFailed as failed:
                 last = failed
                 note_failure(gateway, call, candidate, failed)
                 continue
-            except PassedOn as refused:
+            except reading.PassedOn as refused:
                 candidate.health.forgotten()
                 return refused.kept, ()
             except BaseException:

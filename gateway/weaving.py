@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway import calls, nodes, routing
-from gateway.calls import Call, PassedOn
+from gateway.calls import Call
 from gateway.charging import Billing
 from gateway.clock import now_ms
 from gateway.deps import Gateway
 from gateway.errors import Refusal
 from gateway.planning import Plan, Step, affordable
 from gateway.pricing import Tariff
+from gateway.reading import PassedOn
 from ledger.core import workflows
 from ledger.core.atoms import Atoms
 from ledger.core.capsules import Policy, needs

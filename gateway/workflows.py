@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from gateway import calls, nodes, planning, streams
+from gateway import nodes, planning, streams
 from gateway.admission import Caller, check_model
-from gateway.answers import Headers, Kept
+from gateway.answers import Headers, Kept, receipt_headers
 from gateway.bonds import Holds
 from gateway.catalog import Candidate, CapsuleEntry
 from gateway.charging import Billing
@@ -118,7 +118,7 @@ class Serving:
         body = self._completion(output)
         root = weave.root(self.plan.tariff, EndReason.normal, weave.billing.digest_of(body), len(body))
         signed = await self._charge(root)
-        headers = [*calls.receipt_headers(*signed), *self.told]
+        headers = [*receipt_headers(*signed), *self.told]
         if self.ask.stream:
             return Kept(200, [*HEADERS, *headers], _events(orjson.loads(body), self.ask.include_usage)), signed
         return Kept(200, [JSON, *headers], body), signed
@@ -192,7 +192,7 @@ class Serving:
         refused.facts["partial"] = {
             name: outcome.output for name, outcome in weave.outcomes.items() if outcome.status is Status.ok
         }
-        return Kept(refused.status, [JSON, *calls.receipt_headers(*signed), *self.told], body_of(refused)), signed
+        return Kept(refused.status, [JSON, *receipt_headers(*signed), *self.told], body_of(refused)), signed
 
     async def _settle_failure(self) -> tuple[Signed, ...]:
         """Who pays for what was served: the weaver's bond, or the consumer, without any weaver's line."""
