@@ -80,7 +80,7 @@ def status() -> None:
     rows = [
         {
             "component": name,
-            "process": running.get(name),
+            "process": str(running.get(name, "-")),
             "well": (place.folder / "well" / name).exists(),
             "port": str(ports.get(name, "")),
             "log": str(place.log(name)),

@@ -54,6 +54,8 @@ def bring_up(upstream: str | None, upstream_model: str | None, *, quiet: bool) -
     with network.living_in(home.home()) as place:
         if (place.folder / "settled_in").exists():
             steering.start(place)
+            steering.wait(place, network.SERVERS)
+            network.contracts(place)  # looks for the code at every address, and would put it there
             steering.wait(place, place.wanted())
         else:
             _settle_in(Teller(quiet=quiet), place, url)

@@ -19,6 +19,8 @@ def start(place: Place) -> None:
     """Have a supervisor run for this place, in the background. One that runs already is left alone."""
     if alive(place.folder / "supervisor"):
         return
+    for mark in (place.folder / "well").glob("*"):
+        mark.unlink()  # of a supervisor that was killed: nothing of it counts as well any more
     log = place.log("supervisor")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:

@@ -72,8 +72,9 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_one_goes_on(plac
     os.kill(supervisor, signal.SIGKILL)
     until(lambda: birth(orphan) is None)
     steering.start(place)
-    until(lambda: place.running().get("node", orphan) != orphan)
+    assert not list((place.folder / "well").glob("*")), "nothing is well before it runs again"
     steering.wait(place, ["node"])
+    assert place.running()["node"] != orphan
 
 
 def test_a_component_that_does_not_come_up_is_told_with_its_log(place: Place) -> None:
