@@ -7,10 +7,11 @@ credit it was given. Several nodes of one party share its calls; a node that kno
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from gateway.upstream.target import Target
 from gateway.upstream.wire import NodeFailed, Reply
@@ -78,7 +79,7 @@ class Stream:
 
     def _begin(self, payload: bytes) -> None:
         try:
-            said = json.loads(payload)
+            said = orjson.loads(payload)
             self.reply.status = int(said["status"])
             named = said.get("headers", {}).items()
             self.reply.headers = {k.lower().encode("latin-1"): str(v).encode("latin-1") for k, v in named}
@@ -129,7 +130,7 @@ class Tunnels:
     def challenge(self, hello: Frame, nonce: bytes) -> tuple[Address, str]:
         """The party and node name of a hello. Rejected unless the party signed our challenge."""
         try:
-            said = json.loads(hello.payload)
+            said = orjson.loads(hello.payload)
             party, name = address(said["party"]), str(said["node"])[:100]
             signature = bytes.fromhex(str(said["signature"]).removeprefix("0x"))
         except (ValueError, KeyError, TypeError) as error:
@@ -144,7 +145,7 @@ class Tunnels:
         nodes = self._nodes.setdefault(node.party, {})
         older = nodes.get(node.name)
         nodes[node.name] = node
-        node.post(encode(Kind.welcome, 0, json.dumps({"url": f"tunnel://{to_hex(node.party)}"}).encode()))
+        node.post(encode(Kind.welcome, 0, orjson.dumps({"url": f"tunnel://{to_hex(node.party)}"})))
         if older is not None:
             older.drop()
             await older.close(REPLACED, "this node opened another tunnel")
@@ -178,7 +179,7 @@ class Tunnels:
         number, node.next_number = node.next_number, node.next_number + 2
         stream = node.streams[number] = Stream(node, number)
         asked: dict[str, Any] = {"method": method, "path": target.prefix + path, "headers": headers}
-        node.post(encode(Kind.request, number, json.dumps(asked).encode()))
+        node.post(encode(Kind.request, number, orjson.dumps(asked)))
         try:
             async with asyncio.timeout(seconds):
                 await self._send_body(node, stream, body)

@@ -25,17 +25,31 @@ Document: TypeAlias = dict[str, Json]
 
 KINDS = ("model", "capsule", "offer", "quote", "receipt", "discover")
 MAX_INTEGER = 2**53 - 1
+MAX_DEPTH = 64
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKET = re.compile(r"[\[{\]}]")
 
 
 def parse(body: bytes | str) -> Document:
-    """A JSON object from bytes; duplicate keys, floats and anything that is no object are Rejected."""
+    """A JSON object from bytes; duplicate keys, floats, more than 64 levels and what is no object are Rejected."""
     try:
-        value = json.loads(body, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
+        text = body if isinstance(body, str) else body.decode()
+        _check_depth(text)
+        value = json.loads(text, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
     except (ValueError, RecursionError) as error:
         raise Rejected(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Rejected(f"a document is a JSON object, not {_name(value)}")
     return value
+
+
+def _check_depth(text: str) -> None:
+    """Bound the nesting before anything recurses: the interpreter's own limit may have been raised by a library."""
+    depth = 0
+    for bracket in _BRACKET.findall(_TEXT.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise Rejected(f"not JSON of at most {MAX_DEPTH} levels", max_depth=MAX_DEPTH)
 
 
 def canonical(document: Json) -> bytes:

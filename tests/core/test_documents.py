@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -60,6 +61,17 @@ def test_keys_are_sorted_by_utf16_as_rfc_8785_wants() -> None:
 def test_what_is_no_document_is_refused(body: str | bytes, words: str) -> None:
     with pytest.raises(Rejected, match=words):
         documents.parse(body)
+
+
+def test_nesting_is_bounded_whatever_the_interpreter_allows() -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # as some libraries do on import; the C parser then overflows its stack
+    try:
+        with pytest.raises(Rejected, match="at most 64 levels"):
+            documents.parse('{"a":' + "[" * 100_000)
+        assert documents.parse('{"a":"[[[\\"' + "[" * 1000 + '"}')
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_integers_above_2_to_53_must_be_strings() -> None:
