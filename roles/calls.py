@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -93,10 +94,17 @@ def model_row(row: Json) -> dict[str, Any]:
     return {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
 
 
+def found_row(row: Json) -> dict[str, Any]:
+    """A row of what discovery found, as a person reads it."""
+    shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "sponsored")
+    return {name: row[name] for name in shown if name in row}
+
+
 def receipt_row(row: Json) -> dict[str, Any]:
     """A receipt's row."""
     said = row.get("receipt", row)
-    return {name: said[name] for name in ("call_id", "seq", "price", "charge", "end", "ended_at") if name in said}
+    ended = datetime.fromtimestamp(said["ended_at"] // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return {"ended": ended, **{name: said[name] for name in ("price", "charge", "end", "call_id")}}
 
 
 def _lines(part: Json, depth: int) -> Any:

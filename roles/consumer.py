@@ -106,11 +106,13 @@ def discover(
     max_price: Annotated[str | None, typer.Option(help="In AIC or atoms.")] = None,
 ) -> None:
     """Find models for a task, priced."""
-    body: dict[str, Any] = {"task": task, "meters": calls.units(meters or ["call=1"])}
+    expected = calls.units(meters or ["call=1", "input_token=100", "output_token=100"])
+    body: dict[str, Any] = {"task": task, "meters": expected}
     if max_price:
         body["max_price"] = str(amounts.typed(max_price))
     said = here().door.post("/v1/discover", body)
-    output.tabulate(said["results"], empty=str(said.get("diagnostic", "nothing fits")))
+    rows = said["results"] if output.speech.json else [calls.found_row(row) for row in said["results"]]
+    output.tabulate(rows, empty=str(said.get("diagnostic", "nothing fits")))
 
 
 @app.verb("balance")

@@ -126,7 +126,7 @@ def start(component: Annotated[str, typer.Argument(help="A component stopped bef
 
 @app.verb("advance")
 def advance(seconds: Annotated[int, typer.Argument(help="How far.", min=1)]) -> None:
-    """Move the local chain's clock forward: a window passes, an epoch turns."""
+    """Move the local chain's clock forward, until it starts again: a window passes, an epoch turns."""
     from roles.local import network
 
     output.tell({"time": network.advance(seconds), "rpc": here().rpc_url})
