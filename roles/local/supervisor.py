@@ -97,7 +97,12 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ.get('PATH', '')}", **component.environment},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "PATH": f"{TOOLS}{os.pathsep}{os.environ.get('PATH', '')}",
+                    **component.environment,
+                },
                 preexec_fn=_end_with_parent,
                 process_group=0,
             )
