@@ -20,6 +20,7 @@ from ledger.core.carves import cut
 from ledger.core.errors import Rejected
 from ledger.core.ids import Address
 from ledger.core.meters import SCALES, Rates, Units
+from ledger.core.receipts import Receipt
 
 _COMMON = max(SCALES)
 _WEIGHTS = tuple(_COMMON // scale for scale in SCALES)
@@ -118,6 +119,19 @@ def price(terms: Terms, units: Units, passed: Atoms = 0) -> Charge:
     charge = quote.price - passed - rebate
     assert sum(amounts) == charge, "amounts must sum to the charge"
     return Charge(quote.price, charge, rebate, tuple(amounts))
+
+
+def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
+    """What each payee of the terms gets of one receipt; Rejected if the receipt does not cost what they say."""
+    due = price(terms, receipt.units, receipt.passed)
+    if (due.price, due.charge) != (receipt.price, receipt.charge):
+        raise Rejected(
+            f"receipt {receipt.seq} says price {receipt.price}, charge {receipt.charge}; "
+            f"its terms give {due.price} and {due.charge}",
+            seq=receipt.seq,
+            gateway=receipt.gateway.hex(),
+        )
+    return due.amounts
 
 
 def payees(terms: Terms) -> tuple[tuple[Address, Role], ...]:

@@ -1,7 +1,8 @@
 """Shares of many receipts: who spent, who earned, in which role. The page posting, closing and auditing read from.
 
 A share is a pure function of a receipt and its terms. Receipts that do not cost what their terms say are refused here,
-before any account hears of them. `of_receipt` is the plain page; `split` says the same for a chunk by the kernels.
+before any account hears of them. `pricing.of_receipt` is the plain page; `split` says the same for a chunk by
+the kernels, which bring their compiler: who reads a receipt at a time does not come here.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from ledger.core.kernels.split import OK, accumulate
 from ledger.core.kernels.split import add_up as add_amounts
 from ledger.core.kernels.split import split as split_amounts
 from ledger.core.kernels.tables import Table, build
-from ledger.core.pricing import payees, price
-from ledger.core.receipts import Receipt, unpack
+from ledger.core.pricing import of_receipt, payees
+from ledger.core.receipts import unpack
 
 Records = npt.NDArray[np.void]
 
@@ -98,19 +99,6 @@ def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
     if exact_total(charges) > MAX_ATOMS:
         raise Rejected("the charges of a chunk pass 2^63-1 atoms")
     return Split(names, table, slots, numbers, charges, amounts)
-
-
-def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
-    """What each payee of the terms gets of one receipt; Rejected if the receipt does not cost what they say."""
-    due = price(terms, receipt.units, receipt.passed)
-    if (due.price, due.charge) != (receipt.price, receipt.charge):
-        raise Rejected(
-            f"receipt {receipt.seq} says price {receipt.price}, charge {receipt.charge}; "
-            f"its terms give {due.price} and {due.charge}",
-            seq=receipt.seq,
-            gateway=receipt.gateway.hex(),
-        )
-    return due.amounts
 
 
 def totals_by(rows: U8, amounts: U64) -> list[tuple[bytes, Atoms]]:

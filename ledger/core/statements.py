@@ -18,9 +18,8 @@ from ledger.core.errors import Rejected
 from ledger.core.ids import Address, Digest
 from ledger.core.journal import Transaction, effect
 from ledger.core.meters import NO_RATES, Rates, quoted
-from ledger.core.pricing import fixed, payees
+from ledger.core.pricing import fixed, of_receipt, payees
 from ledger.core.receipts import Receipt
-from ledger.core.shares import of_receipt
 
 CARVES = ("curator", "surface", "treasury")
 """Why each of the three amounts after the lines is paid, in the order of `pricing.payees`."""

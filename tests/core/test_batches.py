@@ -21,7 +21,6 @@ from ledger.core.headers import Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.meters import Units
 from ledger.core.receipts import EndReason, Receipt, struct_hash
-from ledger.core.shares import of_receipt
 from ledger.core.typed_data import Domain, Signer, signing_digest
 
 DOMAIN = Domain(31337, Address(b"\x42" * 20))
@@ -137,7 +136,7 @@ def test_batches_follow_each_other_and_are_what_the_plain_pages_say(sizes: list[
             debited[receipt.consumer] += receipt.charge
             lines[CONSUMERS[receipt.consumer] | 1 << 31, place // 64] += receipt.charge
             terms = TERMS[receipt.terms]
-            for (payee, _), amount in zip(pricing.payees(terms), of_receipt(receipt, terms), strict=True):
+            for (payee, _), amount in zip(pricing.payees(terms), pricing.of_receipt(receipt, terms), strict=True):
                 earned[payee] += amount
                 lines[PAYEES[payee], place // 64] += amount
         rows = [sumtree.line_leaf(party, run, amount) for (party, run), amount in sorted(lines.items()) if amount]

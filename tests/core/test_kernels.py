@@ -63,7 +63,7 @@ def test_shares_of_a_chunk_are_the_sum_of_the_shares_of_its_receipts(chance: Ran
     for receipt, terms in kept:
         who = (receipt.consumer, receipt.gateway)
         spent[who] = spent.get(who, 0) + receipt.charge
-        for payee, amount in zip(pricing.payees(terms), shares.of_receipt(receipt, terms), strict=True):
+        for payee, amount in zip(pricing.payees(terms), pricing.of_receipt(receipt, terms), strict=True):
             earned[payee] = earned.get(payee, 0) + amount
     assert added.spent == {who: amount for who, amount in spent.items() if amount}
     assert added.earned == {who: amount for who, amount in earned.items() if amount}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -192,3 +194,9 @@ def test_discovery_is_priced_and_explains_an_empty_answer(gateway: Running) -> N
     assert empty["results"] == []
     assert empty["diagnostic"]["nearest"][0] == {"name": "@acme/chat", "lacks": ["languages zh"]}
     assert gateway.http.post("/v1/discover", json={"task": "x", "surprise": 1}).status_code == 400
+
+
+def test_the_gateway_starts_without_a_compiler() -> None:
+    asked = "import gateway.app, sys; print(sys.modules.keys() & {'numba', 'llvmlite', 'web3', 'celery'})"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stdout.strip() == "set()"
