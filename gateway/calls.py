@@ -55,6 +55,8 @@ class Call:
     """Headers the answer is to carry beside its own."""
     settle: Settle | None = None
     brought: Brought | None = None
+    clock: asyncio.Timeout | None = None
+    """How long a workflow gives its node. Who is asked when it runs out was too slow."""
 
     async def terms(self, candidate: Candidate) -> Tariff:
         """What this call is settled on: the candidate's terms, with a carve beside them if somebody brought it."""
@@ -190,7 +192,10 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
         note_failure(gateway, call, candidate, failed)
         raise
     except BaseException:
-        candidate.health.forgotten()
+        if call.clock is not None and call.clock.expired():
+            note_failure(gateway, call, candidate, NodeFailed("the node was too slow for its workflow", "timeout"))
+        else:
+            candidate.health.forgotten()
         raise
     ended = now_ms()
     candidate.health.succeeded(ended - started, metered.overclaimed)

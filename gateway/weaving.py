@@ -205,7 +205,7 @@ class Weave:
         if step.plan is not None:
             return await self._nested(step, step.plan, values)
         call = self.call(step, values)
-        async with asyncio.timeout(step.node.timeout_ms / 1000):
+        async with asyncio.timeout(step.node.timeout_ms / 1000) as call.clock:
             served = await calls.attempt(self.gateway, call, holding=False)
         output = nodes.output(call.ask.path, served.body)
         response = call.billing.digest_of(served.body)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.catalog import ModelEntry
 from ledger.core.bids import Role, decode
 from ledger.core.ids import ZERO_DIGEST, Address, cid, did
 from ledger.core.pricing import payees, price
@@ -179,6 +180,36 @@ def test_a_fallback_stands_in(loom: Loom, world: World, consumer: Signer, behavi
     assert response.json()["choices"][0]["message"]["content"] == "spare: hi", response.text
     _, subs = tree(world.receipts_of(consumer.address))
     assert len(subs) == 1, "the one that failed costs nothing"
+
+
+def test_who_is_cut_off_by_its_nodes_time_is_remembered_as_slow(loom: Loom, consumer: Signer) -> None:
+    weak = loom.classifier("weak", hanging)
+    loom.capsule(pinned("weak", weak, {"text": LAST}, timeout_ms=200), output={"content": "$nodes.weak.output.label"})
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert "longer than 200 ms" in response.json()["error"]["message"], response.text
+    entry = loom.gateway.gateway.catalog.by_id[weak]
+    assert isinstance(entry, ModelEntry)
+    [candidate] = entry.candidates
+    assert (candidate.health.errors, candidate.health.failures_in_a_row, candidate.health.open_calls) == (1, 1, 0)
+
+
+def test_who_is_cut_off_because_another_left_is_not_blamed(loom: Loom, consumer: Signer) -> None:
+    slow = loom.classifier("slow", hanging)
+    inner = loom.capsule(
+        pinned("slow", slow, {"text": LAST}, timeout_ms=20_000),
+        output={"content": "$nodes.slow.output.label"},
+        name="@wanda/inner",
+    )
+    loom.capsule(
+        {"id": "below", "uses": {"capsule": cid(inner)}, "input": {"messages": "$.messages"}, "timeout_ms": 200},
+        output={"content": "$nodes.below.output.content"},
+    )
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert "longer than 200 ms" in response.json()["error"]["message"], response.text
+    entry = loom.gateway.gateway.catalog.by_id[slow]
+    assert isinstance(entry, ModelEntry)
+    [candidate] = entry.candidates
+    assert (candidate.health.errors, candidate.health.open_calls) == (0, 0)
 
 
 def test_a_stream_falls_back_before_its_first_byte(loom: Loom, world: World, consumer: Signer) -> None:
