@@ -10,7 +10,10 @@ class ReceiptRow(SQLModel, table=True):
     """One charged call, signed. The shares it pays are a function of it and its terms, and are not stored."""
 
     __tablename__ = "receipts"
-    __table_args__ = (Index("receipts_ended_at", "ended_at", postgresql_using="brin"),)
+    __table_args__ = (
+        Index("receipts_ended_at", "ended_at", postgresql_using="brin"),
+        Index("receipts_consumer", "consumer", "ended_at"),
+    )
     gateway: bytes = octets(key=True)
     seq: int = big(key=True)
     call_id: bytes = octets(unique=True)
