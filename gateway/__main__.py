@@ -10,6 +10,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.running import facts_of
+from gateway.server import Protocol
 
 
 class JsonLines(logging.Formatter):
@@ -35,7 +36,7 @@ def main() -> None:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="websockets-sansio",
         log_config=None,
         access_log=False,

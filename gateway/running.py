@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
@@ -43,6 +44,8 @@ BODY_BEAT_SECONDS = 1.0
 IDLE_BEAT_SECONDS = 2.0
 RECLAIM_BEAT_SECONDS = 5.0
 MEASURE_BEAT_SECONDS = 10.0
+SWITCH_SECONDS = 0.0005
+"""The journal's thread gives Python's lock up at every signature; at 5 ms, the default, it waits that long to go on."""
 
 
 class Running:
@@ -76,6 +79,7 @@ class Running:
         self._beats = [asyncio.create_task(self._beat(gateway, every, work)) for every, work in beats]
         self._beats.append(asyncio.create_task(self._watch_book(gateway)))
         self.gateway = gateway
+        sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
         gc.freeze()  # what was made until now stays: the collector need not look at it again on every call
         log.info("gateway_started", extra={"facts": {"signer": "0x" + gateway.signer.address.hex()}})

@@ -1,4 +1,4 @@
-"""Appending to a gateway's journal: one implicit transaction, two round trips, whatever the number of receipts.
+"""Appending to a gateway's journal: one implicit transaction, one round trip, whatever the number of receipts.
 
 A connection that appends holds an advisory lock named after its gateway for as long as it lives. So a gateway's
 receipts are written by one process only, and whoever can take the lock knows that this gateway writes no more.
@@ -6,7 +6,8 @@ receipts are written by one process only, and whoever can take the lock knows th
 
 import select
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import psycopg
 from psycopg import pq
@@ -21,10 +22,22 @@ COLUMNS = (
     "call_id, parent, lane, gateway, seq, consumer, terms, epoch, calls, input_tokens, output_tokens, ms, byte_count,"
     " fuel, passed, price, charge, end_reason, ended_at, request_digest, response_digest, digest, signature, extra"
 )
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_TAIL = b"\xff\xff"
-_ROW = struct.Struct(">hi32si32siqi20siqi20si32s" + "iq" * 12 + "i32si32si32si65si")
-"""A binary COPY row: the count of columns, then each column's length and value; `extra` follows as bytes."""
+_ROW = struct.Struct(">i32si32siqi20siqi20si32s" + "iq" * 12 + "i32si32si32si65si")
+"""A binary row: each column's length and value; `extra` follows as bytes. Cut at `_CUTS`, rows become arrays."""
+_SIZES = (32, 32, 8, 20, 8, 20, 32, *(8,) * 12, 32, 32, 32, 65)
+_STARTS = tuple(accumulate((4 + size for size in _SIZES), initial=0))
+_CUTS = tuple(slice(start, end) for start, end in zip(_STARTS, (*_STARTS[1:], None), strict=True))
+_INT8, _BYTEA = 20, 17
+_KINDS = tuple(_INT8 if size == 8 else _BYTEA for size in (*_SIZES, 0))
+_ARRAY = struct.Struct(">5i")
+_ARRAYS = ", ".join(f"${n}::{'bigint' if kind == _INT8 else 'bytea'}[]" for n, kind in enumerate(_KINDS, 1))
+_INT = struct.Struct(">q")
+_STATEMENTS = {
+    b"segment": "INSERT INTO segments (gateway, first, last, count, total, digest, previous)"
+    " VALUES ($1::bytea, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::bytea, $7::bytea)",
+    b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint WHERE key = $2::bytea AND gateway = $3::bytea",
+    b"receipts": f"INSERT INTO receipts ({COLUMNS}) SELECT * FROM unnest({_ARRAYS})",
+}
 
 
 class RowRefused(TollwayError):
@@ -36,11 +49,11 @@ class Taken(RowRefused):
 
 
 def row(receipt: Receipt, digest: Digest, signature: bytes, extra: bytes) -> bytes:
-    """One receipt as a binary COPY row."""
+    """One receipt as a binary row."""
     f = fields(receipt)
     try:
         fixed = _ROW.pack(
-            *(24, 32, f[0], 32, f[1], 8, f[2], 20, f[3], 8, f[4], 20, f[5], 32, f[6], 8, f[7], 8, f[8], 8, f[9]),
+            *(32, f[0], 32, f[1], 8, f[2], 20, f[3], 8, f[4], 20, f[5], 32, f[6], 8, f[7], 8, f[8], 8, f[9]),
             *(8, f[10], 8, f[11], 8, f[12], 8, f[13], 8, f[14], 8, f[15], 8, f[16], 8, f[17], 8, f[18]),
             *(32, f[19], 32, f[20], 32, digest, 65, signature, len(extra)),
         )
@@ -67,6 +80,8 @@ class Appender:
                     " ON CONFLICT DO NOTHING",
                     (gateway, lane),
                 )
+            for name, statement in _STATEMENTS.items():
+                self._connection.pgconn.prepare(name, statement.encode())
         except psycopg.OperationalError as error:
             raise Unavailable(f"the journal's database cannot be reached: {error}") from error
 
@@ -88,36 +103,30 @@ class Appender:
             cursor.execute("SELECT call_id FROM receipts WHERE call_id = ANY(%s)", (list(call_ids),))
             return {bytes(found[0]) for found in cursor}
 
-    def append(self, segment: Segment, rows: Iterable[bytes], key_spending: Mapping[bytes, int]) -> None:
+    def append(self, segment: Segment, rows: Sequence[bytes], key_spending: Mapping[bytes, int]) -> None:
         """Write a segment, its rows and what keys with a budget spent: all of it or nothing, durable on return.
 
         Raises Taken when a call has a receipt already, RowRefused when the database refuses the rows for another
         reason, Unavailable when the connection is lost: then the segment may or may not be there, and `tail` will say.
         """
-        statement = b"".join(
-            (
-                b"INSERT INTO segments (gateway, first, last, count, total, digest, previous) VALUES ('\\x%b', %d, %d,"
-                b" %d, %d, '\\x%b', '\\x%b');"
-                % (
-                    *(segment.gateway.hex().encode(), segment.first, segment.last, segment.count, segment.total),
-                    *(segment.digest.hex().encode(), segment.previous.hex().encode()),
-                ),
-                *(_spend(key, self._gateway, spent) for key, spent in sorted(key_spending.items())),
-                b"COPY receipts (%b) FROM STDIN (FORMAT binary)" % COLUMNS.encode(),
-            )
-        )
+        numbers = map(_INT.pack, (segment.first, segment.last, segment.count, segment.total))
         wire = self._connection.pgconn
-        wire.send_query(statement)
+        wire.enter_pipeline_mode()
+        _send(wire, b"segment", (segment.gateway, *numbers, segment.digest, segment.previous))
+        for key, spent in sorted(key_spending.items()):
+            _send(wire, b"spend", (_INT.pack(spent), key, self._gateway))
+        _send(wire, b"receipts", _arrays(rows))
+        wire.pipeline_sync()
         failure: bytes | None = None
         state = b""
-        copied = False
-        while (result := self._next(wire)) is not None:
-            if result.status == pq.ExecStatus.COPY_IN and not copied:
-                copied = True
-                wire.put_copy_data(b"".join((_COPY_HEAD, *rows, _COPY_TAIL)))
-                wire.put_copy_end()
-            elif result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-                failure, state = result.error_message, result.error_field(pq.DiagnosticField.SQLSTATE) or b""
+        while wire.status == pq.ConnStatus.OK:
+            result = self._next(wire)
+            if result is None or result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.PIPELINE_ABORTED):
+                continue
+            if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                wire.exit_pipeline_mode()
+                break
+            failure, state = result.error_message, result.error_field(pq.DiagnosticField.SQLSTATE) or b""
         if wire.status != pq.ConnStatus.OK or state.startswith((b"57", b"08")):
             raise Unavailable(f"the journal's database is gone: {(failure or b'').decode(errors='replace').strip()}")
         if failure is not None:
@@ -142,9 +151,10 @@ class Appender:
         """The next result, waiting on the socket without holding other threads up."""
         try:
             while True:
-                if wire.flush() == 0 and not wire.is_busy():
+                unsent = wire.flush()
+                if not unsent and not wire.is_busy():
                     return wire.get_result()
-                select.select([wire.socket], [], [])
+                select.select([wire.socket], [wire.socket] if unsent else [], [])
                 wire.consume_input()
         except psycopg.OperationalError as error:
             raise Unavailable(f"the journal's database is gone: {error}") from error
@@ -155,9 +165,13 @@ def lock_number(gateway: Address) -> int:
     return int.from_bytes(gateway[:8], "big", signed=True)
 
 
-def _spend(key: bytes, gateway: Address, spent: int) -> bytes:
-    return b"UPDATE key_allowances SET spent = spent + %d WHERE key = '\\x%b' AND gateway = '\\x%b';" % (
-        spent,
-        key.hex().encode(),
-        gateway.hex().encode(),
-    )
+def _send(wire: pq.abc.PGconn, statement: bytes, values: Sequence[bytes]) -> None:
+    wire.send_query_prepared(statement, values, [pq.Format.BINARY] * len(values), pq.Format.BINARY)
+
+
+def _arrays(rows: Sequence[bytes]) -> list[bytes]:
+    """Rows turned into one array a column, as PostgreSQL reads arrays: dimensions, nulls, type, length, lower bound."""
+    return [
+        b"".join((_ARRAY.pack(1, 0, kind, len(rows), 1), *(row[cut] for row in rows)))
+        for kind, cut in zip(_KINDS, _CUTS, strict=True)
+    ]
