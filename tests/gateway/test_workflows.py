@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ from ledger.store.session import unit_of_work
 from tests.gateway.nodes import answering, dying, hanging, streaming
 from tests.gateway.weaves import LAST, Loom, echoing, glued, inferring, meeting, pinned
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, WEAVER, World, a_signer, events_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def earned(world: World, signed: list[Signed]) -> dict[tuple[Address, Role], int]:
@@ -395,6 +399,26 @@ def test_max_price_cuts_what_a_node_may_generate(loom: Loom, world: World, consu
     refused = loom.gateway.chat(key, "@wanda/flow", header_tollway_max_price=100)
     assert refused.status_code == 402
     assert refused.json()["error"]["code"] == "above_max_price"
+
+
+def test_the_demos_workflow_holds_little_more_than_it_costs(loom: Loom, consumer: Signer) -> None:
+    document = json.loads((ROOT / "deploy/demo/capsule.json").read_text())
+    found = inferring("angry")
+    uses = {
+        "model:emotion": loom.classifier("emotion", found, ask="2100"),
+        "model:kb": loom.classifier("kb", found, ask="3000"),
+        "model:dialog": loom.talker("dialog", echoing(), ask={"input_token": "9500000", "output_token": "61000000"}),
+    }
+    for node in document["nodes"]:
+        node["uses"] = {"model": cid(uses[node["uses"]["model"]])}
+    document["nodes"][1]["input"] = {"text": LAST}
+    document["nodes"][2]["input"]["messages"][0]["content"] = "feeling: {$nodes.emotion.output.label}"
+    loom.capsule(*document["nodes"], output=document["output"])
+    quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"}).json()
+    assert int(quote["hold"]) < 150_000, quote
+    long = "where is it? " * 200
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", text=long)
+    assert response.status_code == 200, response.text
 
 
 def test_a_quote_says_every_line_and_covers_the_charge(loom: Loom, world: World, consumer: Signer) -> None:
