@@ -15,6 +15,7 @@ import numpy.typing as npt
 from psycopg import sql
 from sqlmodel import Session, col, select
 
+from ledger.core.capsules import MAX_NODES
 from ledger.core.ids import Address, Digest
 from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt
 from ledger.store.driver import connection_of
@@ -159,14 +160,17 @@ def by_seq(session: Session, gateway: Address, seq: int) -> Signed | None:
 
 
 def children(session: Session, parent: Digest) -> list[Signed]:
-    """The receipts of a workflow's direct sub-calls, found beside their root: they precede it in its journal."""
+    """The receipts of a workflow's direct sub-calls, found beside their root: they precede it in its journal.
+
+    Between them and the root stand at most the receipts of its other nodes, at any depth: `MAX_NODES` counts them all.
+    """
     root = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == parent)).first()
     if root is None:
         return []
     near = select(ReceiptRow).where(
         col(ReceiptRow.gateway) == root.gateway,
         col(ReceiptRow.seq) < root.seq,
-        col(ReceiptRow.seq) >= root.seq - 64,
+        col(ReceiptRow.seq) >= root.seq - MAX_NODES,
         col(ReceiptRow.parent) == parent,
     )
     return [_signed(row) for row in session.exec(near.order_by(col(ReceiptRow.seq)))]
