@@ -45,13 +45,16 @@ HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-cont
 class Relay:
     """What has come of a stream: what to hand on, and what it adds up to."""
 
-    def __init__(self, include_usage: bool, salt: bytes, keep_text: bool) -> None:
+    def __init__(self, include_usage: bool, salt: bytes, keep_text: bool, most: int) -> None:
         self.usage: Usage | None = None
         self.units: NodeUnits | None = None
         self.tokens = 0
         self.size = 0
         self.finished = False
         self.done = False
+        self.full = False
+        """More tokens have come than were held for: nothing after them is handed on."""
+        self._most = most
         self._include_usage = include_usage
         self._splitter = protocols.Splitter()
         self._hasher = hashlib.sha256(salt)
@@ -89,6 +92,9 @@ class Relay:
                 out.append(raw + b"\n\n")
             elif self._include_usage:
                 self._last.append(raw + b"\n\n")
+            if self.tokens > self._most:
+                self.full = True
+                break
         whole = b"".join(out)
         self._hasher.update(whole)
         return whole
@@ -138,7 +144,7 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
             started = now_ms()
             candidate.health.begin()
             counted = gateway.tokenizers.of(candidate.subject) is not None
-            relay = Relay(call.ask.include_usage, call.billing.salt, counted)
+            relay = Relay(call.ask.include_usage, call.billing.salt, counted, call.most.output_token)
             try:
                 reply = await ask_node(gateway, call, candidate, number)
                 if not 200 <= reply.status < 300:
@@ -207,18 +213,19 @@ class _Streaming:
     async def _relay(
         self, head: bytes, chunks: AsyncIterator[bytes], send: Send
     ) -> tuple[EndReason, NodeFailed | None]:
-        relay, most = self.relay, self.call.most.output_token
+        relay = self.relay
         try:
             await self._out(send, head)
-            async for chunk in chunks:
+            while not relay.done and not relay.full:
+                chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
                 out = relay.take(chunk)
                 if out:
                     await self._out(send, out)
-                if relay.done:
-                    break
-                if relay.tokens > most:
-                    self.reply.cancel()
-                    return EndReason.hold_reached, None
+            if relay.full:
+                self.reply.cancel()
+                return EndReason.hold_reached, None
         except NodeFailed as failed:
             if self.aborted:
                 return EndReason.client_abort, None

@@ -65,14 +65,16 @@ class Reply:
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Pieces of the body as they arrive. Ends cleanly only at the body's end; raises NodeFailed otherwise."""
+        """The body, each time all that has come. Ends cleanly only at the body's end; raises NodeFailed otherwise."""
         while True:
-            while self._chunks:
-                chunk = self._chunks.popleft()
-                self._buffered -= len(chunk)
-                if self._connection is not None and self._buffered < HIGH_WATER:
+            if self._chunks:
+                piece = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks.clear()
+                self._buffered = 0
+                if self._connection is not None:
                     self._connection.flow(True)
-                yield chunk
+                yield piece
+                continue
             if self.complete:
                 return
             if self.failure is not None:
