@@ -42,6 +42,9 @@ from ledger.store import (
 )
 from ledger.store.batches import Batch, Status
 
+EXIT_NOTICE_SECONDS = 300
+"""The longest notice of an exit that our deployments ask for (`exitNotice` of Settlement)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -64,7 +67,9 @@ def is_due(session: Session, lane: Lane, now: int) -> bool:
         oldest = receipts.by_seq(session, mark.gateway, mark.batched_seq + 1)
         if oldest is None or now - oldest.receipt.ended_at >= lane.batch_ms:
             return True
-    return waiting >= lane.batch_calls or (waiting > 0 and bool(lanes.leaving(session, lane.lane)))
+    if waiting == 0:
+        return _exit_waits(session, lane)
+    return waiting >= lane.batch_calls or bool(lanes.leaving(session, lane.lane))
 
 
 def missing_payees(session: Session) -> list[Address]:
@@ -77,12 +82,14 @@ def missing_payees(session: Session) -> list[Address]:
 def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     """Build the next batch from what is posted and in none. None when nothing is, an alarm stands, or another closes.
 
+    A batch without receipts is built when only that lets a consumer leave: its exit needs a batch after its request.
+
     Raises Unavailable when a payee or a consumer has no place yet.
     """
     if alarms.standing(session) or not batches.take(session, lane.lane):
         return None
     ranges = _ranges(session, lane)
-    if not ranges:
+    if not any(row.count for row in ranges) and not _exit_waits(session, lane):
         return None
     before = batches.latest(session, lane.lane)
     number = batches.newest_number(session, lane.lane) + 1
@@ -171,7 +178,24 @@ def _ranges(session: Session, lane: Lane) -> list[Range]:
         last = min(segments.last_end(session, mark.gateway, mark.batched_seq, until), mark.posted_seq)
         ranges.append(Range(mark.gateway, mark.batched_seq + 1, last - mark.batched_seq))
         room -= ranges[-1].count
-    return ranges if any(row.count for row in ranges) else []
+    return ranges
+
+
+def _exit_waits(session: Session, lane: Lane) -> bool:
+    """True when a consumer asked to leave and no batch was, or is about to be, posted late enough for it.
+
+    Two batches at most: one after the request, one after the notice that a deployment may demand.
+    """
+    clock, before = chain_time.get(session), batches.latest(session, lane.lane)
+    if clock is None or before is None or before.posted_at is None:
+        return False
+    for consumer in lanes.leaving(session, lane.lane):
+        asked = consumer.requested_at or 0
+        noticed = asked + EXIT_NOTICE_SECONDS
+        since = noticed if clock.timestamp > noticed else asked
+        if clock.timestamp > since and before.posted_at // 1_000 <= since:
+            return True
+    return False
 
 
 def _opening(

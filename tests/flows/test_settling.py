@@ -244,3 +244,36 @@ def test_a_file_that_no_longer_comes_to_its_header_is_a_conflict(room: Room) -> 
         session.execute(text("UPDATE receipts SET ended_at = ended_at + 1 WHERE seq = 3"))
     with pytest.raises(Conflict, match="no longer"), unit_of_work(room.engine) as session:
         files.write_again(session, files.Discard(), b.DOMAIN, batch)
+
+
+def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> None:
+    room.serve(10)
+    first = room.close()
+    assert first is not None
+    room.commit()
+    room.sweep()
+    assert room.close() is None
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+    for _ in range(2):
+        room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        assert settling.is_due(session, LANE, room.now)
+    empty = room.close()
+    assert empty is not None
+    assert (empty.header.calls, empty.total, empty.cumulative) == (0, 0, first.cumulative)
+    assert (empty.header.payout_root, empty.header.debit_root) == (first.header.payout_root, first.header.debit_root)
+    with unit_of_work(room.engine) as session:
+        kept = []
+        for batch in (first, empty):
+            sink = io.BytesIO()
+            files.write_again(session, sink, b.DOMAIN, batch)
+            kept.append(batch_files.read(sink.getvalue()))
+        assert audits.verify(kept[0], None, first.header).ok
+        assert audits.verify(kept[1], kept[0], empty.header).ok
+        assert proofs.debit(session, empty, b.ALICE) is not None
+    room.commit()
+    room.sweep()
+    assert room.batches()[-1][:2] == (2, "posted")
+    assert room.close() is None, "one is enough"
+    assert room.laws() == []
