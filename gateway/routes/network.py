@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from sqlmodel import Session
 
@@ -16,7 +16,7 @@ from gateway.deps import Gateway
 from gateway.discovery import discover
 from gateway.errors import Refusal
 from gateway.glue import MAX_MODULE_BYTES
-from gateway.routes.common import Here, domain_fields, the_caller
+from gateway.routes.common import MAX_INT, Here, domain_fields, the_caller
 from gateway.upstream import target
 from ledger.core import documents as canon
 from ledger.core.accounts import CUSTODY
@@ -164,7 +164,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
 
 
 @router.get("/book")
-async def book(gateway: Here, epoch: int | None = None) -> dict[str, Any]:
+async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None) -> dict[str, Any]:
     """The bids in force this epoch (or in a frozen earlier one), and their root."""
     wanted = gateway.catalog.epoch if epoch is None else epoch
 

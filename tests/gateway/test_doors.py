@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import httpx
 import pytest
 
 from ledger.core.typed_data import Signer
@@ -200,3 +201,10 @@ def test_the_gateway_starts_without_a_compiler() -> None:
     asked = "import gateway.app, sys; print(sys.modules.keys() & {'numba', 'llvmlite', 'web3', 'celery'})"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=120)
     assert told.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("epoch", ["-1", "9223372036854775808", "soon"])
+def test_a_book_of_no_epoch_is_refused(gateway: Running, epoch: str) -> None:
+    answer = httpx.get(f"{gateway.url}/v1/book", params={"epoch": epoch})
+    assert answer.status_code in (400, 422)
+    assert "epoch" in answer.json()["error"]["message"]

@@ -22,7 +22,7 @@ def test_no_request_breaks_the_gateway(gateway: Running) -> None:
     for result in found:
         operation: Any = result.ok()
 
-        @settings(max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def check(case: Any) -> None:
             response = case.call(timeout=20)

@@ -35,7 +35,7 @@ class Person:
 
     def asks(self, *words: str) -> Any:
         """Run a command that must succeed; its facts."""
-        ended = self.types(*words, "--json", "--yes")
+        ended = self.types(*words, "--json")
         assert ended.returncode == 0, f"{' '.join(words)}: {ended.stdout}{ended.stderr}"
         return json.loads(ended.stdout)
 
