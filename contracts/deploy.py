@@ -90,6 +90,7 @@ def deploy(
         registry=registry,
         treasury=owner.lower(),
         epoch_seconds=epoch_seconds,
+        exit_notice_seconds=exit_notice_seconds,
         block=_first_block(chain.id, settlement, block, folder),
     )
     check(rpc_url, deployment)

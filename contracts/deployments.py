@@ -11,7 +11,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "deployments"
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Addresses as `0x` and lowercase hex; `block` is where the indexer may start."""
+    """Addresses as `0x` and lowercase hex; `block` is where the indexer may start.
+
+    `exit_notice_seconds`: how long after a consumer's request the batch must be posted that lets it leave.
+    """
 
     chain_id: int
     token: str
@@ -23,6 +26,7 @@ class Deployment:
     registry: str
     treasury: str
     epoch_seconds: int
+    exit_notice_seconds: int
     block: int
 
     @property

@@ -77,7 +77,8 @@ class Surroundings:
         """The lane to settle."""
         sender: Address | None = self.wire.sender if self.wire is not None else None
         batch_ms = self.settings.batch_seconds * 1_000
-        return settling.Lane(self.settings.lane, self.domain, sender, self.settings.batch_calls, batch_ms)
+        notice = self.deployment.exit_notice_seconds if self.deployment is not None else 0
+        return settling.Lane(self.settings.lane, self.domain, sender, self.settings.batch_calls, batch_ms, notice)
 
     @cached_property
     def policy(self) -> Policy:

@@ -42,19 +42,20 @@ from ledger.store import (
 )
 from ledger.store.batches import Batch, Status
 
-EXIT_NOTICE_SECONDS = 300
-"""The longest notice of an exit that our deployments ask for (`exitNotice` of Settlement)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The lane to settle, the domain its receipts are signed in, and who commits (None: a private grid)."""
+    """The lane to settle, the domain its receipts are signed in, and who commits (None: a private grid).
+
+    `exit_notice`: how many seconds after a consumer's request the batch must be posted that lets it leave.
+    """
 
     lane: int
     domain: Domain
     operator: Address | None
     batch_calls: int
     batch_ms: int
+    exit_notice: int = 0
 
 
 def is_due(session: Session, lane: Lane, now: int) -> bool:
@@ -184,14 +185,14 @@ def _ranges(session: Session, lane: Lane) -> list[Range]:
 def _exit_waits(session: Session, lane: Lane) -> bool:
     """True when a consumer asked to leave and no batch was, or is about to be, posted late enough for it.
 
-    Two batches at most: one after the request, one after the notice that a deployment may demand.
+    Two batches at most: one after the request, one after the notice.
     """
     clock, before = chain_time.get(session), batches.latest(session, lane.lane)
     if clock is None or before is None or before.posted_at is None:
         return False
     for consumer in lanes.leaving(session, lane.lane):
         asked = consumer.requested_at or 0
-        noticed = asked + EXIT_NOTICE_SECONDS
+        noticed = asked + lane.exit_notice
         since = noticed if clock.timestamp > noticed else asked
         if clock.timestamp > since and before.posted_at // 1_000 <= since:
             return True

@@ -277,3 +277,19 @@ def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> Non
     assert room.batches()[-1][:2] == (2, "posted")
     assert room.close() is None, "one is enough"
     assert room.laws() == []
+
+
+def test_a_notice_asks_for_a_batch_after_it(room: Room) -> None:
+    room.serve(10)
+    assert room.close() is not None
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+    room.sweep()
+    patient = replace(LANE, exit_notice=600)
+    with unit_of_work(room.engine) as session:
+        assert not settling.is_due(session, patient, room.now), "posted after the request, and the notice still runs"
+        assert not settling.is_due(session, LANE, room.now), "posted after the request, and there is no notice"
+    room.chain.mine(seconds=600)
+    room.sweep()
+    with unit_of_work(room.engine) as session:
+        assert settling.is_due(session, patient, room.now)
+        assert not settling.is_due(session, LANE, room.now)
