@@ -29,7 +29,7 @@ down:             ## stop it; nothing is lost
 
 test: install     ## all tests: the fast ones, the slow ones, the contracts
 	$(call say,'pytest: the fast tests')
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow' -n 2 --dist loadfile
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow
 	$(call say,'forge test')
