@@ -23,6 +23,7 @@ from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.receipts import RECEIPT_DTYPE
 from ledger.core.segments import seal
 from ledger.store import journal, lanes, parties, terms, watermarks
+from ledger.store.appender import COLUMNS
 
 CONSUMERS = 1_000
 SEGMENT = 512
@@ -30,22 +31,20 @@ MAKE = 1 << 18
 """Receipts made at once."""
 TERMS = [some_terms(number) for number in range(100)]
 _NAMES = np.frombuffer(b"".join(terms_id(encode(t)) for t in TERMS), np.uint8).reshape(-1, 32)
-_METERS = ("calls", "input_tokens", "output_tokens", "ms", "byte_count", "fuel")
-COLUMNS = (
-    *("call_id", "parent", "lane", "gateway", "seq", "consumer", "terms", "epoch", *_METERS),
-    *("passed", "price", "charge", "end_reason", "ended_at", "request_digest", "response_digest"),
-    *("digest", "signature"),
-)
-_BYTES = {"call_id": 32, "parent": 32, "gateway": 20, "consumer": 20, "terms": 32, "request_digest": 32}
-_BYTES |= {"response_digest": 32, "digest": 32, "signature": 65}
+_KINDS = {
+    "seq": ">i8",
+    "charge": ">i8",
+    "ended_at": ">i8",
+    "record": RECEIPT_DTYPE,
+    "digest": "32u1",
+    "signature": "65u1",
+}
 _ROW = np.dtype(
     [("columns", ">i2")]
-    + [
-        field
-        for name in COLUMNS
-        for field in ((f"{name}_size", ">i4"), (name, "u1", (_BYTES[name],)) if name in _BYTES else (name, ">i8"))
-    ]
+    + [field for name, kind in _KINDS.items() for field in ((f"{name}_size", ">i4"), (name, kind))]
+    + [("extra_size", ">i4")]
 )
+"""A row of a binary COPY: what `store.appender` writes of a receipt, and nothing beside it."""
 
 
 @dataclass(frozen=True)
@@ -107,24 +106,19 @@ def _records(table: tables.Table, lane: int, start: int, count: int) -> npt.NDAr
 
 def _copy_rows(records: npt.NDArray[np.void], digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
     rows = np.zeros(len(records), _ROW)
-    rows["columns"] = len(COLUMNS)
-    for name in COLUMNS:
-        rows[f"{name}_size"] = _BYTES.get(name, 8)
-    for name in RECEIPT_DTYPE.names or ():
-        if name == "units":
-            for place, meter in enumerate(_METERS):
-                rows[meter] = records["units"][:, place]
-        else:
-            rows["end_reason" if name == "end" else name] = records[name]
-    rows["digest"] = digests
-    rows["signature"] = np.random.default_rng(0).integers(0, 256, (len(records), 65), np.uint8)
+    values = {name: records[name] for name in ("seq", "charge", "ended_at")}
+    values |= {"record": records, "digest": digests}
+    values["signature"] = np.random.default_rng(0).integers(0, 256, (len(records), 65), np.uint8)
+    rows["columns"], rows["extra_size"] = len(values) + 1, -1
+    for name, column in values.items():
+        rows[name], rows[f"{name}_size"] = column, rows.dtype[name].itemsize
     return rows
 
 
 def copy_in(connection: psycopg.Connection[tuple[object, ...]], made: Made) -> None:
     """One binary COPY of the rows and one of their segments, committed."""
     with connection.cursor() as cursor:
-        with cursor.copy(f"COPY receipts ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+        with cursor.copy(f"COPY receipts ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
             copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
             copy.write(made.rows.tobytes())
             copy.write(b"\xff\xff")

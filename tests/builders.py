@@ -10,10 +10,11 @@ from ledger.core.bids import Line, Role, Terms, encode, ordered, terms_id
 from ledger.core.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.meters import Rates, Units
 from ledger.core.pricing import price
-from ledger.core.receipts import EndReason, Receipt, fields, struct_hash
+from ledger.core.receipts import EndReason, Receipt, pack, struct_hash
 from ledger.core.segments import Segment, seal
 from ledger.core.typed_data import Domain, Signer, signing_digest
 from ledger.store import journal, terms, watermarks
+from ledger.store.appender import COLUMNS
 from ledger.store.driver import connection_of
 from ledger.store.segments import latest
 
@@ -21,10 +22,6 @@ LANE = 1
 GATEWAY = Signer(b"\x01" * 32)
 OTHER_GATEWAY = Signer(b"\x02" * 32)
 DOMAIN = Domain(31337)
-_COLUMNS = (
-    "call_id, parent, lane, gateway, seq, consumer, terms, epoch, calls, input_tokens, output_tokens, ms, byte_count, "
-    "fuel, passed, price, charge, end_reason, ended_at, request_digest, response_digest, digest, signature, extra"
-)
 
 
 def an_address(number: int) -> Address:
@@ -99,16 +96,22 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
     digests = [struct_hash(receipt) for receipt in placed]
     segment = seal(signer.address, first, digests, sum(r.charge for r in placed), previous)
     with connection_of(session).cursor() as cursor:
-        with cursor.copy(f"COPY receipts ({_COLUMNS}) FROM STDIN".encode()) as copy:
+        with cursor.copy(f"COPY receipts ({COLUMNS}) FROM STDIN".encode()) as copy:
             for receipt, digest in zip(placed, digests, strict=True):
-                row = tuple(int(f) if isinstance(f, int) else f for f in fields(receipt))
-                copy.write_row((*row, digest, signer.sign(signing_digest(DOMAIN, digest)), None))
+                signed = signer.sign(signing_digest(DOMAIN, digest))
+                copy.write_row((receipt.seq, receipt.charge, receipt.ended_at, pack(receipt), digest, signed, None))
         cursor.execute(
             "INSERT INTO segments (gateway, first, last, count, total, digest, previous) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s)",
             (signer.address, first, segment.last, segment.count, segment.total, segment.digest, previous),
         )
     return segment
+
+
+def altered(seq: int, field: str) -> str:
+    """SQL that changes a field of a stored receipt, and nothing beside it."""
+    last = {"ms": 187, "fuel": 203, "charge": 227, "ended_at": 236}[field]
+    return f"UPDATE receipts SET record = set_byte(record, {last}, get_byte(record, {last}) # 1) WHERE seq = {seq}"
 
 
 def fund(

@@ -12,19 +12,17 @@ from itertools import accumulate
 import psycopg
 from psycopg import pq
 
-from ledger.core.errors import Conflict, TollwayError, Unavailable
+from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.ids import ZERO_DIGEST, Address
 from ledger.core.keccak import Digest
-from ledger.core.receipts import Receipt, fields
+from ledger.core.receipts import RECORD, Receipt, pack
 from ledger.core.segments import Segment
 
-COLUMNS = (
-    "call_id, parent, lane, gateway, seq, consumer, terms, epoch, calls, input_tokens, output_tokens, ms, byte_count,"
-    " fuel, passed, price, charge, end_reason, ended_at, request_digest, response_digest, digest, signature, extra"
-)
-_ROW = struct.Struct(">i32si32siqi20siqi20si32s" + "iq" * 12 + "i32si32si32si65si")
+COLUMNS = "seq, charge, ended_at, record, digest, signature, extra"
+"""What is written of a receipt; the database cuts out what else it is searched by."""
+_ROW = struct.Struct(f">iqiqiqi{RECORD.size}si32si65si")
 """A binary row: each column's length and value; `extra` follows as bytes. Cut at `_CUTS`, rows become arrays."""
-_SIZES = (32, 32, 8, 20, 8, 20, 32, *(8,) * 12, 32, 32, 32, 65)
+_SIZES = (8, 8, 8, RECORD.size, 32, 65)
 _STARTS = tuple(accumulate((4 + size for size in _SIZES), initial=0))
 _CUTS = tuple(slice(start, end) for start, end in zip(_STARTS, (*_STARTS[1:], None), strict=True))
 _INT8, _BYTEA = 20, 17
@@ -50,14 +48,12 @@ class Taken(RowRefused):
 
 def row(receipt: Receipt, digest: Digest, signature: bytes, extra: bytes) -> bytes:
     """One receipt as a binary row."""
-    f = fields(receipt)
+    r = receipt
     try:
         fixed = _ROW.pack(
-            *(32, f[0], 32, f[1], 8, f[2], 20, f[3], 8, f[4], 20, f[5], 32, f[6], 8, f[7], 8, f[8], 8, f[9]),
-            *(8, f[10], 8, f[11], 8, f[12], 8, f[13], 8, f[14], 8, f[15], 8, f[16], 8, f[17], 8, f[18]),
-            *(32, f[19], 32, f[20], 32, digest, 65, signature, len(extra)),
+            *(8, r.seq, 8, r.charge, 8, r.ended_at, RECORD.size, pack(r), 32, digest, 65, signature, len(extra))
         )
-    except struct.error as error:
+    except (struct.error, Rejected) as error:
         raise RowRefused(f"a receipt does not fit its row: {error}") from error
     return fixed + extra
 

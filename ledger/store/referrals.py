@@ -33,9 +33,9 @@ def bought_since(session: Session, consumer: Address, subject: Digest, since: in
     """Whether a consumer has paid for a subject at or after a time (ms)."""
     query = (
         f"SELECT EXISTS (SELECT 1 {_ROOTS} AND r.consumer = :consumer AND {_SUBJECT} AND r.ended_at >= :since"
-        " AND r.price > 0)"
+        " AND substring(r.record FROM 213 FOR 8) > :free)"
     )
-    values = {"consumer": consumer, "subject": subject, "root": bytes(32), "since": since}
+    values = {"consumer": consumer, "subject": subject, "root": bytes(32), "since": since, "free": bytes(8)}
     return bool(session.execute(text(query), values).scalar_one())
 
 

@@ -10,7 +10,7 @@ from ledger.core.accounts import accrued, available, claimable, leased, withdraw
 from ledger.core.bids import HEADER, Role
 from ledger.core.ids import Address, Digest
 from ledger.core.journal import Kind
-from ledger.core.receipts import EndReason, Receipt
+from ledger.core.receipts import Receipt, unpack
 from ledger.store.batches import Status
 
 SUBJECT_AT = HEADER.size - 33 + 1
@@ -19,9 +19,8 @@ KINDS = (Kind.deposit, Kind.settle, Kind.claim, Kind.request_withdrawal, Kind.wi
 """Movements a statement shows beside the calls. Leases and releases stay within what a consumer has."""
 
 _RECEIPTS = text(
-    "SELECT call_id, parent, lane, gateway, seq, consumer, terms, epoch, calls, input_tokens, output_tokens, ms, "
-    "byte_count, fuel, passed, price, charge, end_reason, ended_at, request_digest, response_digest FROM receipts r "
-    "WHERE r.lane = :lane AND r.ended_at >= :first AND r.ended_at < :until "
+    "SELECT record FROM receipts r WHERE r.gateway IN (SELECT gateway FROM watermarks WHERE lane = :lane) "
+    "AND r.ended_at >= :first AND r.ended_at < :until "
     "AND (r.ended_at, r.gateway, r.seq) > (:after_at, :after_gateway, :after_seq) "
     "AND (:spent AND r.consumer = :party OR :earned AND EXISTS "
     "(SELECT FROM terms t WHERE t.id = r.terms AND position(:party IN t.body) > 0)) "
@@ -77,7 +76,7 @@ def receipts(
     values = {"lane": lane, "party": party, "first": period.first, "until": period.until, "limit": limit}
     values |= {"spent": spent, "earned": earned, "subject": subject, "at": SUBJECT_AT}
     values |= dict(zip(("after_at", "after_gateway", "after_seq"), after, strict=True))
-    return [_receipt(tuple(row)) for row in session.execute(_RECEIPTS, values)]
+    return [unpack(bytes(record)) for (record,) in session.execute(_RECEIPTS, values)]
 
 
 def holding(session: Session, lane: int, spans: Mapping[Address, tuple[int, int]]) -> list[Held]:
@@ -111,9 +110,3 @@ def names(session: Session, subjects: Iterable[Digest]) -> dict[Digest, str]:
     """What published documents call these subjects, where they do."""
     query = text("SELECT id, name FROM documents WHERE id = ANY(:ids) AND name <> ''")
     return {Digest(bytes(found)): name for found, name in session.execute(query, {"ids": list(set(subjects))})}
-
-
-def _receipt(row: tuple[object, ...]) -> Receipt:
-    values = [bytes(value) if isinstance(value, (bytes, memoryview)) else value for value in row]
-    values[17] = EndReason(int(str(values[17])))
-    return Receipt(*values)  # type: ignore[arg-type]

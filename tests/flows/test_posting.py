@@ -89,8 +89,11 @@ def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        ("UPDATE receipts SET charge = charge + 1 WHERE seq = 5", "atoms"),
-        ("UPDATE receipts SET ms = 7 WHERE seq = 5", "receipt 5 is not what its digest says"),
+        (b.altered(5, "charge"), "atoms"),
+        (
+            b.altered(5, "ms"),
+            "receipt 5 is not what its digest says",
+        ),
         ("DELETE FROM receipts WHERE seq = 5", "receipts"),
         ("UPDATE segments SET digest = previous WHERE first = 4", "digest"),
         ("UPDATE segments SET total = total + 1 WHERE first = 4", "atoms"),
@@ -134,7 +137,7 @@ def test_one_gateways_quarantine_does_not_stop_another(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         b.fund(session, b.BOB, HOLD, b.OTHER_GATEWAY.address)
         b.write(session, [b.a_receipt(1, consumer=b.BOB)], signer=b.OTHER_GATEWAY)
-        session.execute(text("UPDATE receipts SET ms = 7 WHERE seq = 2"))
+        session.execute(text(b.altered(2, "ms")))
     with unit_of_work(engine) as session:
         assert {g: posting.post_chunk(session, g, 100, now=5) for g in posting.due(session, b.LANE)} == {
             b.GATEWAY.address: 0,

@@ -44,6 +44,15 @@ def test_a_batch_file_proves_the_batch_and_nothing_more_is_needed(room: Room) ->
     assert room.close() is None
 
 
+def test_a_clock_that_jumped_makes_no_receipt_wait(room: Room) -> None:
+    with unit_of_work(room.engine) as session:
+        b.fund(session, b.ALICE, 10**9)
+        b.write(session, [b.a_receipt(1, ended_at=10**7)])
+        posting.post_chunk(session, b.GATEWAY.address, 10, now=1)
+        due = [settling.is_due(session, LANE, 10**7 + late) for late in (-LANE.batch_ms, -1, 0, LANE.batch_ms)]
+    assert due == [True, False, False, True]
+
+
 def test_proofs_come_from_stored_nodes(room: Room) -> None:
     for calls in (30, 20):
         room.serve(calls)
@@ -241,7 +250,7 @@ def test_a_file_that_no_longer_comes_to_its_header_is_a_conflict(room: Room) -> 
     batch = room.close()
     assert batch is not None
     with unit_of_work(room.engine) as session:
-        session.execute(text("UPDATE receipts SET ended_at = ended_at + 1 WHERE seq = 3"))
+        session.execute(text(b.altered(3, "ended_at")))
     with pytest.raises(Conflict, match="no longer"), unit_of_work(room.engine) as session:
         files.write_again(session, files.Discard(), b.DOMAIN, batch)
 

@@ -9,13 +9,12 @@ from ledger.store.session import unit_of_work
 
 ROOT = Digest(b"\x07" * 32)
 NESTED = f"""
-INSERT INTO receipts (gateway, seq, call_id, parent, lane, consumer, terms, epoch, calls, input_tokens, output_tokens,
-  ms, byte_count, fuel, passed, price, charge, end_reason, ended_at, request_digest, response_digest, digest, signature)
-SELECT decode(repeat('99', 20), 'hex'), n,
-  CASE WHEN n = {MAX_NODES + 1} THEN :root ELSE decode(lpad(to_hex(n), 64, '0'), 'hex') END,
-  CASE WHEN n = 1 OR n = {MAX_NODES} THEN :root ELSE decode(lpad(to_hex(n % {MAX_NODES + 1}), 64, '0'), 'hex') END,
-  1, decode(repeat('11', 20), 'hex'), decode(repeat('77', 32), 'hex'), 1, 1, 0, 0, 0, 0, 0, 0, 5, 5, 0, n,
-  decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'), '\\x'
+INSERT INTO receipts (seq, charge, ended_at, record, digest, signature)
+SELECT n, 5, n,
+  CASE WHEN n = {MAX_NODES + 1} THEN :root ELSE decode(lpad(to_hex(n), 64, '0'), 'hex') END
+  || CASE WHEN n = 1 OR n = {MAX_NODES} THEN :root ELSE decode(lpad(to_hex(n % {MAX_NODES + 1}), 64, '0'), 'hex') END
+  || decode(repeat('00', 4) || repeat('99', 20), 'hex') || int8send(n) || decode(repeat('00', 205), 'hex'),
+  decode(repeat('00', 32), 'hex'), '\\x'
 FROM generate_series(1, {MAX_NODES + 1}) n
 """
 

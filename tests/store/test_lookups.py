@@ -8,11 +8,12 @@ from ledger.store.session import unit_of_work
 
 CONSUMER = Address(b"\x01" * 20)
 SUBJECT = Digest(b"\x02" * 32)
+TERMS = b"\x77" * 32
 MANY = """
-INSERT INTO receipts (gateway, seq, call_id, parent, lane, consumer, terms, epoch, calls, input_tokens, output_tokens,
-  ms, byte_count, fuel, passed, price, charge, end_reason, ended_at, request_digest, response_digest, digest, signature)
-SELECT '\\x99', n, int8send(n), decode(repeat('00', 32), 'hex'), 1, decode(repeat(lpad(to_hex(n % 250), 2, '0'), 20),
-  'hex'), '\\x77', 1, 1, 0, 0, 0, 0, 0, 0, 5, 5, 0, n, '\\x', '\\x', '\\x', '\\x' FROM generate_series(1, 20000) n
+INSERT INTO receipts (seq, charge, ended_at, record, digest, signature)
+SELECT n, 5, n, decode(lpad(to_hex(n), 64, '0') || repeat('00', 36) || repeat('99', 20), 'hex') || int8send(n)
+  || decode(repeat(lpad(to_hex(n % 250), 2, '0'), 20) || repeat('77', 32) || repeat('00', 153), 'hex'), '\\x', '\\x'
+FROM generate_series(1, 20000) n
 """
 SCANS = text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'receipts'")
 
@@ -20,7 +21,7 @@ SCANS = text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'rec
 def test_what_a_waiting_consumer_is_asked_about_never_reads_the_whole_journal(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         session.execute(text(MANY))
-        session.execute(text("INSERT INTO terms (id, body) VALUES ('\\x77', decode(repeat('00', 44), 'hex'))"))
+        session.execute(text("INSERT INTO terms VALUES (:id, decode(repeat('00', 44), 'hex'))"), {"id": TERMS})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE receipts"))
     with unit_of_work(engine) as session:

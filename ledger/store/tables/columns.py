@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, LargeBinary
+from sqlalchemy import BigInteger, Column, Computed, LargeBinary
 from sqlmodel import Field
 
 
@@ -24,3 +24,9 @@ def maybe_octets() -> Any:
 def maybe_big() -> Any:
     """A BIGINT that may be absent."""
     return Field(default=None, sa_type=BigInteger, nullable=True)
+
+
+def cut(start: int, size: int, *, key: bool = False, unique: bool = False) -> Any:
+    """Bytes of the row's `record`, from `start` (counted from 1), cut out by the database as the row is written."""
+    piece = Computed(f"substring(record FROM {start} FOR {size})", persisted=True)
+    return Field(sa_column=Column(LargeBinary, piece, primary_key=key, unique=unique, nullable=False))
