@@ -68,7 +68,7 @@ def _compare(
     teller.check(
         "sum of all lines = payout tree on chain",
         settled == int(head["cumulative"]),
-        f"{settled} = {head['cumulative']} atoms",
+        f"{settled:,} = {int(head['cumulative']):,} atoms",
     )
     by_party: Counter[Address] = Counter()
     for (party, _), atoms in earned.items():
@@ -89,10 +89,10 @@ def _compare(
     teller.check(
         "deposited - withdrawn = settled",
         paid == settled,
-        f"{deposit} AIC - {facts['withdrawn']} = {settled} atoms",
+        f"{amounts.typed(deposit):,} - {int(facts['withdrawn']):,} = {settled:,} atoms",
     )
-    plain = sum(called.charge for called in made if not called.streamed)
-    teller.check("charges told to the client are in it", plain <= settled, f"{plain} of {settled} atoms by header")
+    told = sum(called.charge for called in made)
+    teller.check("sum of all charges the client was told = settled", told == settled, f"{told:,} = {settled:,} atoms")
     _custody(teller, lane)
 
 
@@ -100,9 +100,11 @@ def _custody(teller: Teller, lane: int) -> None:
     """The ledger's custody, all that the lane owes, and the contract's own balance."""
     held = auditor.holdings()
     custody, chain = books(), str(held["of_this_lane"])
-    teller.check("custody = what the contract holds", custody == chain, f"{custody} = {chain} atoms in lane {lane}")
+    teller.check(
+        "custody = what the contract holds", custody == chain, f"{int(custody):,} = {int(chain):,} atoms in lane {lane}"
+    )
     whole = int(str(held["of_this_lane"])) + int(str(held["bond_and_insurance"]))
-    teller.check("the contract's tokens cover it all", int(str(held["contract_holds"])) == whole, f"{whole} atoms")
+    teller.check("the contract's tokens cover it all", int(str(held["contract_holds"])) == whole, f"{whole:,} atoms")
 
 
 def books(seconds: float = 30) -> str:

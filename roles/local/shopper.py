@@ -25,7 +25,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """One call as the consumer saw it."""
+    """One call as the consumer saw it. `charge` and `receipt` are what a header or the last piece of a stream told."""
 
     model: str
     streamed: bool
@@ -88,7 +88,7 @@ class Shopper:
 
     def _stream(self, model: str, text: str) -> Called:
         parts: list[str] = []
-        used = 0
+        used, told = 0, {"charge": "0", "receipt": ""}
         stream = self.client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": text}],
@@ -99,7 +99,8 @@ class Shopper:
         for chunk in stream:
             parts += [choice.delta.content for choice in chunk.choices if choice.delta.content]
             used = chunk.usage.completion_tokens if chunk.usage else used
-        return Called(model, True, "".join(parts), used, 0, "", len(parts))
+            told = (chunk.model_extra or {}).get("tollway", told)
+        return Called(model, True, "".join(parts), used, int(told["charge"]), told["receipt"], len(parts))
 
 
 def plan(count: int) -> Iterator[tuple[str, str, bool]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shlex
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ class Teller:
     @property
     def console(self) -> Console:
         """Where the story is told."""
-        return Console(quiet=self.quiet, highlight=False)
+        return Console(quiet=self.quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
 
     def chapter(self, number: int, title: str) -> None:
         """Begin a chapter."""
@@ -58,7 +59,7 @@ class Teller:
         if isinstance(facts, dict):
             if "gas" in facts:
                 self.gas.setdefault(_verb(command), []).append(int(facts["gas"]))
-            words = [f"{name} {facts[name]}" for name in (*show.split(), "gas") if name in facts]
+            words = [f"{name} {_said(facts[name])}" for name in (*show.split(), "gas") if name in facts]
             if words and show:
                 self.console.print(f"     [dim]{', '.join(words)}[/]", soft_wrap=True)
         return facts
@@ -92,6 +93,11 @@ def run(command: str) -> Any:
         why = facts[-1].get("error", said.getvalue()) if facts and isinstance(facts[-1], dict) else said.getvalue()
         raise Rejected(f"`tollway {command}` ended with {code}: {why}", command=command, code=code)
     return facts[-1] if facts else None
+
+
+def _said(fact: Any) -> str:
+    """A number as people write it."""
+    return f"{int(fact):,}" if str(fact).isdigit() else str(fact)
 
 
 def _verb(command: str) -> str:

@@ -66,7 +66,7 @@ class Tour:
     def market(self) -> None:
         """Everybody stakes, registers and bids; the clock moves to the epoch in which the bids are in force."""
         self.teller.chapter(2, "Makers, an OEM, providers, a deliverer and a weaver come to the market")
-        self.teller.run_all(actors.market(self.upstream), "name staked owes bond")
+        self.teller.run_all(actors.market(self.upstream), "name staked bond")
         passed = int(time.time()) - WINDOW_SECONDS - sending.now() - 60
         network.advance(max(passed, 2 * network.EPOCH_SECONDS))
         self.teller.say("two epochs pass on the chain's clock: the bids are in force, the book of bids is frozen")
