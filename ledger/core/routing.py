@@ -74,15 +74,21 @@ def pick(weighted: Sequence[int], seed: bytes) -> int:
     raise AssertionError("a draw below the total has an index")
 
 
-def choose(candidates: Sequence[Candidate], seed: bytes, tau_ppm: Ppm = TAU_PPM) -> int:
-    """The candidate that serves this call. When all are free, the cheapest effective price is 0 and weight is capacity.
+def odds(candidates: Sequence[Candidate], tau_ppm: Ppm = TAU_PPM) -> list[int]:
+    """The weights a draw uses: where rounding leaves nobody any, the capacity of the cheapest.
 
-    The seed is `call_seed(seed of the epoch, call id)`.
+    At an effective price of 0, 1 or 2 atoms the horizon rounds down to that price itself.
     """
     weighted = weights(candidates, tau_ppm)
-    if candidates and not any(weighted) and min(map(effective_price, candidates)) == 0:
-        weighted = [c.capacity if effective_price(c) == 0 else 0 for c in candidates]
-    return pick(weighted, seed)
+    if any(weighted) or not candidates:
+        return weighted
+    effective = [effective_price(candidate) for candidate in candidates]
+    return [c.capacity if e == min(effective) else 0 for c, e in zip(candidates, effective, strict=True)]
+
+
+def choose(candidates: Sequence[Candidate], seed: bytes, tau_ppm: Ppm = TAU_PPM) -> int:
+    """The candidate that serves this call. The seed is `call_seed(seed of the epoch, call id)`."""
+    return pick(odds(candidates, tau_ppm), seed)
 
 
 def call_seed(epoch_seed: bytes, call_id: Digest) -> bytes:

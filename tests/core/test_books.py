@@ -142,6 +142,14 @@ def test_greed_gets_no_traffic_and_a_free_call_goes_by_capacity() -> None:
     assert routing.collateralised(1_000, 300, 99) == 3
 
 
+@pytest.mark.parametrize("price", [0, 1, 2])
+def test_a_price_too_small_to_round_still_finds_its_provider(price: int) -> None:
+    cheap, dear = Candidate(price, 10**6, 1, 10, 4), Candidate(100, 10**6, 1, 10, 9)
+    assert routing.weights([cheap, dear]) == [0, 0], "the horizon rounds down to the price itself"
+    assert routing.odds([cheap, dear]) == [4, 0]
+    assert routing.choose([dear, cheap], b"seed") == 1
+
+
 def test_bonds_cover_what_is_at_stake() -> None:
     assert stakes.provider_bond(200, audit_ppm=100_000, calls_per_second=5, verdict_seconds=60) == 2 * 200 * (10 + 300)
     assert stakes.gateway_bond(1_000) == 2_000
