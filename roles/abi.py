@@ -9,12 +9,12 @@ from itertools import count
 from typing import Any
 
 import httpx
-from eth_abi.abi import decode, encode
 
 import contracts
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, address, to_hex
 from ledger.core.keccak import keccak256
+from roles.words import decode, encode
 
 Entry = dict[str, Any]
 
@@ -36,7 +36,7 @@ class Contract:
         """Calldata. Addresses are 20 bytes, structs tuples."""
         entry = self._function(function, len(arguments))
         types = [_type(row) for row in entry["inputs"]]
-        return _selector(entry) + encode(types, [_plain(value) for value in arguments])
+        return _selector(entry) + encode(types, arguments)
 
     def decode(self, function: str, answer: bytes) -> Any:
         """A view's answer: one value alone, several as a tuple; a struct is a dict by its fields' names."""
@@ -135,12 +135,3 @@ def _named(row: Entry, value: Any) -> Any:
     if row["type"] != "tuple":
         return value
     return {part["name"]: _named(part, one) for part, one in zip(row["components"], value, strict=True)}
-
-
-def _plain(value: Any) -> Any:
-    """What eth_abi takes: an address as hex text, everything else as it is."""
-    if isinstance(value, bytes) and len(value) == 20:
-        return to_hex(value)
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value

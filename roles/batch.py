@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.core import audits, batches
-from ledger.core.batches import BatchFile
 from ledger.core.errors import Rejected
 from ledger.core.ids import to_hex
 from roles import amounts, output, sending
 from roles.command import Group, here
 from roles.door import Json
+
+if TYPE_CHECKING:
+    from ledger.core.audits import Verdict
+    from ledger.core.batches import BatchFile
 
 app = Group("What was settled, and whether it is true.")
 
@@ -41,9 +43,11 @@ def file(
     number: Number, to: Annotated[Path, typer.Option("--to", help="Where to write it.")] = Path("batch.bin")
 ) -> None:
     """Keep a batch's public file: everything needed to recompute it."""
+    from ledger.core.batches import read as parse
+
     body = here().door.file(f"/v1/batches/{number}/file")
     to.write_bytes(body)
-    output.tell({"file": str(to), "bytes": len(body), "sha256": to_hex(batches.read(body).digest)})
+    output.tell({"file": str(to), "bytes": len(body), "sha256": to_hex(parse(body).digest)})
 
 
 @app.verb("verify")
@@ -61,7 +65,7 @@ class Checked:
     """A batch recomputed, and compared with the chain."""
 
     number: int
-    verdict: audits.Verdict
+    verdict: Verdict
     committed: bool
     status: str
 
@@ -94,6 +98,8 @@ class Checked:
 
 def check(number: int) -> Checked:
     """Recompute one batch."""
+    from ledger.core import audits
+
     previous = read(number - 1) if number > 1 else None
     now = read(number)
     verdict = audits.verify(now, previous)
@@ -106,7 +112,9 @@ def check(number: int) -> Checked:
 
 def read(number: int) -> BatchFile:
     """A batch's public file."""
-    return batches.read(here().door.file(f"/v1/batches/{number}/file"))
+    from ledger.core.batches import read as parse  # and with it numba, which only who recomputes batches waits for
+
+    return parse(here().door.file(f"/v1/batches/{number}/file"))
 
 
 def numbers() -> list[int]:

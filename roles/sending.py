@@ -13,13 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import rlp
-
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, to_hex
 from ledger.core.keccak import keccak256
 from ledger.core.typed_data import Domain, Signer
-from roles import home, keystore
+from roles import home, keystore, rlp
 from roles.abi import Contract, Rpc
 from roles.command import here
 
@@ -81,7 +79,7 @@ def signed(signer: Signer, fields: list[Any]) -> bytes:
     """An EIP-1559 transaction's raw bytes with the wallet's signature. The key itself never leaves the signer."""
     signature = signer.sign(keccak256(EIP_1559, rlp.encode(fields)))
     r, s = (int.from_bytes(signature[i : i + 32], "big") for i in (0, 32))
-    return EIP_1559 + bytes(rlp.encode([*fields, signature[64] - 27, r, s]))
+    return EIP_1559 + rlp.encode([*fields, signature[64] - 27, r, s])
 
 
 def wait(chain: Rpc, hashed: str) -> Sent:
@@ -161,6 +159,14 @@ def _contract(name: str) -> Contract:
 def topic(contract: str, event: str) -> str:
     """An event's first topic."""
     return _contract(contract).topic(event)
+
+
+def logs(contract: str, event: str, about: bytes) -> list[bytes]:
+    """The data of a contract's events about one subject (their first indexed field), oldest first."""
+    target = _contract(contract)
+    said = {"fromBlock": hex(int(deployment().get("block", 0))), "address": to_hex(target.address)}
+    rows = rpc().ask("eth_getLogs", [{**said, "topics": [target.topic(event), to_hex(about)]}])
+    return [bytes.fromhex(str(row["data"])[2:]) for row in rows]
 
 
 def chain_id() -> int:

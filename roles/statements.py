@@ -9,10 +9,9 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.core import beancount, statements
-from ledger.core.batches import BatchFile
 from ledger.core.bids import Terms, decode
 from ledger.core.errors import Rejected
 from ledger.core.ids import Address, Digest, cid, cid_digest, to_hex
@@ -20,6 +19,9 @@ from ledger.core.receipts import unpack_all
 from ledger.core.statements import Item, Row, Stage
 from roles import batch, output
 from roles.command import Surroundings
+
+if TYPE_CHECKING:
+    from ledger.core.batches import BatchFile
 
 FORMS = ("table", "json", "csv", "beancount")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ledger.core.batches import BatchFile
 from ledger.core.bids import decode
 from ledger.core.errors import Rejected
 from ledger.core.headers import place_of
@@ -14,6 +14,9 @@ from ledger.core.receipts import Receipt, struct_hash, unpack_all
 from ledger.core.typed_data import recover, signing_digest
 from roles import batch
 from roles.command import Surroundings
+
+if TYPE_CHECKING:
+    from ledger.core.batches import BatchFile
 
 
 @dataclass(frozen=True, slots=True)
