@@ -16,7 +16,7 @@ say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-install: $(STAMP)/python $(STAMP)/redis $(STAMP)/node $(STAMP)/project   ## everything, from the lock files, into .venv and node_modules
+install: $(STAMP)/python $(STAMP)/redis $(STAMP)/node $(STAMP)/project $(STAMP)/kernels   ## everything, from the lock files, into .venv and node_modules
 
 demo: install     ## the whole story: calls, splits, settlement, claims, checked to the atom
 	$(BIN)/tollway demo $(DEMO)
@@ -99,4 +99,10 @@ $(STAMP)/node: package.json package-lock.json | $(STAMP)/python
 $(STAMP)/project: pyproject.toml | $(STAMP)/python
 	$(call say,'Tollway itself: an editable install')
 	@$(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The kernels are compiled once, into the cache beside their sources, and not while somebody waits for a first batch.
+$(STAMP)/kernels: $(wildcard ledger/core/kernels/*.py) | $(STAMP)/project
+	$(call say,'the kernels: compiled once by numba - about 20 seconds')
+	@$(BIN)/python -m ledger.core.kernels.warm
 	@touch $@
