@@ -65,9 +65,8 @@ def infer(surroundings: Surroundings, model: str, inputs: list[str]) -> dict[str
         if not equals:
             raise Rejected(f"{text!r} is no input: write NAME=TEXT", input=text)
         tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
-    said = surroundings.door.post(f"/v2/models/{model}/infer", {"inputs": tensors})
-    shown = {row["name"]: row["data"] for row in said.get("outputs", [])}
-    return {**shown, **{name: said[name] for name in ("charge", "receipt") if name in said}}
+    said, told = surroundings.door.call(f"/v2/models/{model}/infer", {"inputs": tensors})
+    return {**{row["name"]: row["data"] for row in said.get("outputs", [])}, **_cost(told, None)}
 
 
 def units(words: list[str]) -> dict[str, int]:
@@ -94,6 +93,27 @@ def model_row(row: Json) -> dict[str, Any]:
     return {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
 
 
+def key_row(row: Json) -> dict[str, Any]:
+    """An API key's row, without its secret and what is not set."""
+    ended = "revoked" if row["revoked_at"] else "expires " + moment(row["expires_at"]) if row["expires_at"] else ""
+    made = {"label": row["label"], "made": moment(row["created_at"]), "ended": ended}
+    return {"id": row["id"], **made, "spent": row["spent"] or "0", "budget": row["budget"] or "all of the deposit"}
+
+
+def moment(ms: int) -> str:
+    """A time in UTC, to the second."""
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def why_nothing(said: Json) -> str:
+    """A diagnostic in words: what was asked for, what there is, what comes nearest and what it lacks."""
+    lines = [str(said.get("message", "nothing fits"))]
+    if here := said.get("tasks_here"):
+        lines.append(f"tasks here: {', '.join(here)}")
+    lines += [f"{row['name']} lacks {', '.join(row['lacks'])}" for row in said.get("nearest", [])]
+    return "\n".join(lines)
+
+
 def found_row(row: Json) -> dict[str, Any]:
     """A row of what discovery found, as a person reads it."""
     shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "sponsored")
@@ -103,15 +123,14 @@ def found_row(row: Json) -> dict[str, Any]:
 def receipt_row(row: Json) -> dict[str, Any]:
     """A receipt's row."""
     said = row.get("receipt", row)
-    ended = datetime.fromtimestamp(said["ended_at"] // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return {"ended": ended, **{name: said[name] for name in ("price", "charge", "end", "call_id")}}
+    return {"ended": moment(said["ended_at"]), **{name: said[name] for name in ("price", "charge", "end", "call_id")}}
 
 
 def _lines(part: Json, depth: int) -> Any:
     for line in part["lines"]:
         yield {
             "line": "  " * depth + str(line["role"]),
-            "party": line["party"],
+            "party": str(line["party"]).rpartition(":")[2],
             "ratio": amounts.percent(int(line["ratio_ppm"])),
             "fixed": line["fixed"],
             "amount": line["amount"],

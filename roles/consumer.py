@@ -51,7 +51,8 @@ def key(
 @app.verb("keys")
 def keys() -> None:
     """Your API keys, without their secrets."""
-    output.tabulate(here().door.get("/v1/keys").get("data", []))
+    rows = here().door.get("/v1/keys").get("data", [])
+    output.tabulate(rows if output.speech.json else [calls.key_row(row) for row in rows])
 
 
 @app.verb("revoke")
@@ -112,7 +113,7 @@ def discover(
         body["max_price"] = str(amounts.typed(max_price))
     said = here().door.post("/v1/discover", body)
     rows = said["results"] if output.speech.json else [calls.found_row(row) for row in said["results"]]
-    output.tabulate(rows, empty=str(said.get("diagnostic", "nothing fits")))
+    output.tabulate(rows, empty=calls.why_nothing(said.get("diagnostic") or {}))
 
 
 @app.verb("balance")

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ledger.core import referrals
-from ledger.core.bids import Role
 from ledger.core.ids import cid, to_hex
 from ledger.core.referrals import Referral
 from roles import amounts, naming, output
@@ -16,7 +15,7 @@ from roles.command import Group, here
 from roles.payee import payee_commands
 
 app = Group("Recommend models and workflows, and share in what you brought.")
-payee_commands(app, Role.curator)
+payee_commands(app)
 
 
 @app.verb("token")

@@ -28,6 +28,11 @@ class Door:
         """What the gateway answers to `body`."""
         return self._ask("POST", path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
+    def call(self, path: str, body: Json) -> tuple[Json, Mapping[str, str]]:
+        """What a model behind the gateway answers to `body`, and the headers that say what it cost."""
+        response = self._send("POST", path, json=body)
+        return _body(response), response.headers
+
     def send(self, path: str, body: bytes, kind: str) -> Json:
         """What the gateway answers to raw bytes of a media type."""
         return self._ask("POST", path, content=body, headers={"content-type": kind})

@@ -15,9 +15,9 @@ from ledger.core.documents import parse as parse_document
 from ledger.core.errors import Rejected
 from ledger.core.ids import did, to_hex
 from ledger.core.meters import quoted
-from roles import amounts, keystore, naming, output, publishing, sending
+from roles import amounts, calls, keystore, naming, output, publishing, sending
 from roles.command import Group, here
-from roles.payee import payee_commands
+from roles.payee import bidding_commands, payee_commands
 from roles.sponsoring import sponsor_command
 
 app = Group("Publish a model, set what it takes, earn on every call and on every descendant.")
@@ -66,8 +66,8 @@ def register(
 @app.verb("versions")
 def versions(name: Annotated[str, typer.Argument(help="@org/name, or the start of one.")]) -> None:
     """Every version of a model that is published here."""
-    rows = [row for row in here().door.get("/v1/models")["data"] if str(row["id"]).startswith(name)]
-    output.tabulate([{"model": row["id"], "id": row.get("cid", ""), "by": row.get("owned_by", "")} for row in rows])
+    rows = [row for row in here().door.get("/v1/models", all="1")["data"] if str(row["id"]).startswith(name)]
+    output.tabulate([{**calls.model_row(row), "callable": row["ready"]} for row in rows], empty="nothing of that name")
 
 
 @app.verb("transfer")
@@ -183,5 +183,6 @@ def terms(royalty: str, floor: list[str]) -> Document:
     return {"open": True, "royalty_ppm": amounts.ratio(royalty), "floor": quoted(rates)}
 
 
-payee_commands(app, Role.maker)
+bidding_commands(app, Role.maker)
+payee_commands(app)
 sponsor_command(app, Role.maker)

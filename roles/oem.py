@@ -11,9 +11,9 @@ from ledger.core.bids import Role
 from ledger.core.documents import Document, canonical
 from ledger.core.errors import Rejected
 from ledger.core.ids import Digest, cid
-from roles import maker, naming, output, publishing
+from roles import maker, naming, output, publishing, sending
 from roles.command import Group, here
-from roles.payee import payee_commands
+from roles.payee import bidding_commands, payee_commands
 from roles.sponsoring import sponsor_command
 
 app = Group("Derive a model from others on their frozen terms, and sell it as your own.")
@@ -57,8 +57,8 @@ def frozen(subject: Digest, name: str, relation: str) -> Document:
     """A lineage row: the parent's terms as they are offered now."""
     parent: dict[str, Any] = here().door.get(f"/v1/documents/{cid(subject)}")
     offered = parent.get("derivative_terms")
-    if not offered or not offered["open"]:
-        raise Rejected(f"{name} offers no terms to descendants: ask its maker", parent=name)
+    if not offered or not offered["open"] or retired(subject):
+        raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)
     return {
         "id": cid(subject),
         "relation": relation,
@@ -70,5 +70,12 @@ def frozen(subject: Digest, name: str, relation: str) -> Document:
     }
 
 
-payee_commands(app, Role.oem)
+def retired(subject: Digest) -> bool:
+    """Whether the model's owner last said on chain that it offers nothing to new descendants."""
+    said = sending.logs("registry", "TermsUpdated", subject)
+    return bool(said) and not any(said[-1])
+
+
+bidding_commands(app, Role.oem)
+payee_commands(app)
 sponsor_command(app, Role.oem)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -30,14 +30,18 @@ class Speech:
 speech = Speech()
 
 
+UNBROKEN = 10_000
+"""Columns where no terminal says how many: a pipe gets each row on one line."""
+
+
 def console() -> Console:
     """Where facts go. Made anew, so that a redirected stdout is honoured."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 def aside() -> Console:
     """Where progress and remarks go."""
-    return Console(file=sys.stderr, highlight=False)
+    return _console(sys.stderr)
 
 
 def tell(facts: Mapping[str, Fact], title: str = "") -> None:
@@ -46,12 +50,12 @@ def tell(facts: Mapping[str, Fact], title: str = "") -> None:
     if speech.json:
         _print_json(dict(facts))
         return
-    table = Table(title=title or None, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), _cell(value))
-    console().print(table)
+    _print_table(title, table)
 
 
 def tabulate(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str = "nothing yet") -> None:
@@ -63,13 +67,13 @@ def tabulate(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str = "
     if not rows:
         console().print(f"[dim]{empty}[/]")
         return
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:
         right = all(_is_number(row[name]) for row in rows)
         table.add_column(name.replace("_", " "), justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    console().print(table)
+    _print_table(title, table)
 
 
 def remark(text: str) -> None:
@@ -88,7 +92,7 @@ def confirm(question: str) -> None:
     if speech.yes:
         return
     if not sys.stdin.isatty():
-        raise Rejected(f"{question}: say --yes to do this without being asked")
+        raise Rejected(f"{question} Nobody is there to answer: say --yes to do it without being asked")
     aside().print(f"{question} [bold]y/N[/] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Rejected("nothing was done")
@@ -102,6 +106,17 @@ def working(text: str) -> Iterator[None]:
         return
     with aside().status(text):
         yield
+
+
+def _console(file: TextIO) -> Console:
+    return Console(file=file, highlight=False, width=None if file.isatty() else UNBROKEN)
+
+
+def _print_table(title: str, table: Table) -> None:
+    """A title of its own, since a table's folds at the table's width."""
+    if title:
+        console().print(f"[italic]{title}[/]")
+    console().print(table)
 
 
 def _cell(value: Fact) -> str:

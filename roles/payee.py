@@ -13,7 +13,7 @@ from ledger.core.bids import Bid, Role
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, Digest, cid, to_hex
 from ledger.core.meters import NO_RATES, quoted
-from roles import amounts, naming, output, previews, sending, statements
+from roles import amounts, calls, naming, output, previews, sending, statements
 from roles.command import Group, here
 
 Subject = Annotated[str, typer.Argument(help="A model or capsule: @org/name, or its id.")]
@@ -26,8 +26,8 @@ Ratio = Annotated[str, typer.Option("--ratio", help="Of the price: 12.5% or 1250
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 
-def payee_commands(app: Group, role: Role) -> None:
-    """Add the commands of a payee to a role's group."""
+def bidding_commands(app: Group, role: Role) -> None:
+    """Add `bid` and `preview` to the group of a role whose bids stand on chain."""
 
     @app.verb("bid")
     def bid(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
@@ -42,6 +42,10 @@ def payee_commands(app: Group, role: Role) -> None:
         output.tell(
             previews.preview(here(), naming.resolve(here().door, subject), role, placed), "if this were your bid"
         )
+
+
+def payee_commands(app: Group) -> None:
+    """Add the commands of a payee to a role's group."""
 
     @app.verb("earnings")
     def earnings(
@@ -110,7 +114,10 @@ def show_earnings(watch: bool) -> None:
     while True:
         said = here().door.get(f"/v1/earnings/{party}")
         if said != seen:
-            output.tabulate(said.get("roles", []) or [said], f"earnings of {here().wallet} ({party})")
+            rows = said.get("roles") or [
+                {name: value for name, value in said.items() if name not in ("roles", "index")}
+            ]
+            output.tabulate(rows, f"earnings of {here().wallet} ({party})")
             seen = said
         if not watch:
             return
@@ -161,6 +168,11 @@ def staking_commands(app: Group, why: str) -> None:
         output.tell({"unbonding": amounts.said(atoms), "free_in_seconds": delay, **sent.facts})
 
     def release() -> None:
+        free = int(sending.read("stake_vault", "stakes", here().account)["releaseAt"])
+        if free > sending.now():
+            raise Rejected(
+                f"that stake is free from {calls.moment(free * 1000)} UTC: run this again then", free_at=free
+            )
         sent = sending.send("stake_vault", "release", here().account)
         output.tell({"released_to": to_hex(here().account), **sent.facts})
 

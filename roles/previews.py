@@ -20,6 +20,8 @@ from roles.command import Surroundings
 
 DAY_MS = 24 * 3_600_000
 TAU_PPM = 350_000
+EXPECTED = Units(1, 100, 100, 100, 10_000, 0)
+"""A call of middling size: what prices are compared at."""
 
 
 def preview(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
@@ -74,15 +76,18 @@ def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None
 
 
 def wins(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
-    """The share of calls this ask would win beside the others now, at equal quality, latency and stake."""
+    """The share of calls this ask would win beside the others now, at equal quality, latency and stake.
+
+    What is compared is the whole price: what the others of the subject take rises with every ask alike.
+    """
     if role is not Role.compute:
         return {}
-    others = [row for row in book(surroundings) if row.subject == subject and row.role is role]
-    rivals = [row.bid for row in others if row.party != surroundings.account]
-    units = Units(1, 100, 100, 100, 10_000, 0)
-    candidates = [routing.Candidate(max(1, _asked(one, units)), 1_000_000, 1, 1, 1) for one in [bid, *rivals]]
-    weights = routing.weights(candidates, TAU_PPM)
-    return {"rivals": len(rivals), "share_of_calls": f"{100 * weights[0] // max(1, sum(weights))}%"}
+    placed = [row for row in book(surroundings) if row.subject == subject]
+    rivals = [row.bid for row in placed if row.role is role and row.party != surroundings.account]
+    beside = tuple(Line(row.party, row.role, row.bid.ratio_ppm, row.bid.asks) for row in placed if row.role is not role)
+    prices = [_priced(one, beside) for one in [bid, *rivals]]
+    odds = routing.odds([routing.Candidate(one, 1_000_000, 1, 1, 1) for one in prices], TAU_PPM)
+    return {"rivals": len(rivals), "share_of_calls": f"{100 * odds[0] // max(1, sum(odds))}%"}
 
 
 def standing(surroundings: Surroundings, subject: Digest, role: Role, party: Address) -> Standing | None:
@@ -107,6 +112,6 @@ def book(surroundings: Surroundings) -> list[Standing]:
     ]
 
 
-def _asked(bid: Bid, units: Units) -> int:
-    terms = Terms(Digest(bytes(32)), (Line(Address(bytes(20)), Role.compute, bid.ratio_ppm, bid.asks),))
-    return price(terms, units).price
+def _priced(bid: Bid, beside: tuple[Line, ...]) -> int:
+    line = Line(Address(bytes(20)), Role.compute, bid.ratio_ppm, bid.asks)
+    return price(Terms(Digest(bytes(32)), (line, *beside)), EXPECTED).price

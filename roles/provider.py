@@ -8,14 +8,15 @@ import typer
 
 from ledger.core.bids import Role
 from ledger.core.errors import Rejected
-from roles import naming, output, serving
+from roles import naming, output
 from roles.command import Group, here
-from roles.payee import Ask, Subject, payee_commands, place_bid, staking_commands
+from roles.payee import Ask, Subject, bidding_commands, payee_commands, place_bid, staking_commands
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
 staking_commands(app, "calls are routed to you in proportion to it")
-payee_commands(app, Role.compute)
+bidding_commands(app, Role.compute)
+payee_commands(app)
 
 Tier = Annotated[str, typer.Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, typer.Option(help="Calls it can serve at once.")]
@@ -33,6 +34,8 @@ def offer(
     slo_ms: Slo = 2_000,
 ) -> None:
     """Say once where a model is served: signed, and good for two epochs. `serve` keeps it fresh by itself."""
+    from roles import serving
+
     terms = serving.Terms(tier, capacity, realm, slo_ms)
     signed = serving.offer(here(), naming.resolve(here().door, subject), url, terms)
     output.tell({"subject": subject, "url": url, "tier": tier, **here().door.post("/v1/offers", signed)})
@@ -62,6 +65,8 @@ def serve(
     slo_ms: Slo = 2_000,
 ) -> None:
     """Run a node: load the models, listen, sign what is served, keep the offers fresh; Ctrl-C drains it."""
+    from roles import serving  # aiohttp and onnxruntime, which only a node needs
+
     served, resold = serving.folders(models or []), serving.upstreams(upstream or [])
     terms = serving.Terms(tier, capacity, realm, slo_ms)
     serving.run(here(), served, resold, terms, host, port, public_url, tunnel=tunnel)
@@ -70,6 +75,8 @@ def serve(
 @app.verb("audit")
 def audit() -> None:
     """Ask where your money is: what your node signed, against the public batch files."""
+    from roles import serving
+
     rows = serving.audit(here().wallet)
     output.tabulate(rows, empty="this wallet's node has served nothing through a gateway yet")
     lost = next((row["calls"] for row in rows if row["outcome"] == "short"), 0)

@@ -15,6 +15,8 @@ from roles import output, sending
 from roles.command import here
 
 PATIENCE_SECONDS = 30
+UNSEEN = "is not registered"
+"""What the gateway says of a document whose registration its ledger has not read from the chain."""
 ZERO = Digest(bytes(32))
 
 
@@ -40,16 +42,19 @@ def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, o
 
 
 def _await_listing(id: str) -> None:
-    """Until the gateway's catalog has it, so that the next command can name it."""
+    """Until the gateway's catalog has it, and has seen its registration, so that the next command can use it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            here().door.get(f"/v1/models/{id}")
-            return
+            if UNSEEN not in str(here().door.get(f"/v1/models/{id}").get("why", "")):
+                return
         except Rejected:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.1)
+        if time.monotonic() > deadline:
+            output.warn("the gateway has not seen the registration on chain yet: it cannot be called until it has")
+            return
+        time.sleep(0.1)
 
 
 def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) -> dict[str, object]:

@@ -15,13 +15,14 @@ from ledger.core.ids import cid, did, to_hex
 from ledger.core.meters import quoted
 from roles import amounts, bundles, calls, depositing, drawing, itemising, naming, output, publishing, sending
 from roles.command import Group, here
-from roles.payee import payee_commands, staking_commands
+from roles.payee import bidding_commands, payee_commands, staking_commands
 from roles.sponsoring import sponsor_command
 
 app = Group("Publish workflows of several models as one, and earn on each run.")
 
 staking_commands(app, "it pays finished sub-calls when an all-or-nothing run fails")
-payee_commands(app, Role.weaver)
+bidding_commands(app, Role.weaver)
+payee_commands(app)
 sponsor_command(app, Role.weaver)
 
 

@@ -15,9 +15,9 @@ router = APIRouter(prefix="/v1", tags=["models"])
 
 
 @router.get("/models")
-async def list_models(gateway: Here) -> dict[str, Any]:
-    """Every model and workflow that can be called now."""
-    rows = [shown(entry) for entry in gateway.catalog.by_id.values() if ready(entry)]
+async def list_models(gateway: Here, all: bool = False) -> dict[str, Any]:
+    """Every model and workflow that can be called now; with `all`, also those that cannot, and why."""
+    rows = [shown(entry) for entry in gateway.catalog.by_id.values() if all or ready(entry)]
     return {"object": "list", "data": sorted(rows, key=lambda row: str(row["id"]))}
 
 

@@ -110,6 +110,7 @@ def stop(component: Annotated[str, typer.Argument(help="As `local status` names 
     if component not in place.wanted():
         raise Rejected(f"{component!r} is none of {', '.join(place.wanted())}", component=component)
     place.refuse(component)
+    steering.gone(place, component)
     output.tell({"component": component, "wanted": False})
 
 
@@ -121,6 +122,7 @@ def start(component: Annotated[str, typer.Argument(help="A component stopped bef
         (place.folder / "off" / component).unlink()
     if component not in place.wanted():
         raise Rejected(f"{component!r} was never part of this network", component=component)
+    steering.wait(place, [component])
     output.tell({"component": component, "wanted": True})
 
 

@@ -61,6 +61,15 @@ def stop(place: Place, seconds: float = 90) -> bool:
     return True
 
 
+def gone(place: Place, name: str, seconds: float = 90) -> None:
+    """Until a component that is no longer wanted has ended. Unavailable when it does not."""
+    deadline = time.monotonic() + seconds
+    while name in place.running():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{name} does not stop", log=str(place.log(name)))
+        time.sleep(0.05)
+
+
 def kill(place: Place, name: str) -> int:
     """End one component the hard way, and leave it off. Its pid."""
     pid = place.running()[name]
