@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -118,6 +119,7 @@ def run(folder: Path, names: Sequence[str], random: Random) -> dict[str, Any]:
         with Load(network, random) as load:
             for name in names:
                 answered = load.answered
+                print(f"{time.monotonic() - began:6.0f} s {answered:>6} calls  {name}", file=sys.stderr, flush=True)
                 try:
                     MISFORTUNES[name](network, random)
                     survived[name] += 1
