@@ -110,7 +110,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
 
 def altered(seq: int, field: str) -> str:
     """SQL that changes a field of a stored receipt, and nothing beside it."""
-    last = {"ms": 187, "fuel": 203, "charge": 227, "ended_at": 236}[field]
+    last = {"seq": 95, "ms": 187, "fuel": 203, "charge": 227, "ended_at": 236}[field]
     return f"UPDATE receipts SET record = set_byte(record, {last}, get_byte(record, {last}) # 1) WHERE seq = {seq}"
 
 

@@ -35,8 +35,13 @@ def seal(gateway: Address, first: int, digests: Sequence[bytes], total: int, pre
 
     digest = keccak256(previous | gateway | first u64 | last u64 | total u64 | receipt digests end to end)
     """
+    return seal_packed(gateway, first, b"".join(digests), total, previous)
+
+
+def seal_packed(gateway: Address, first: int, digests: bytes, total: int, previous: Digest) -> Segment:
+    """The same of digests that lie end to end."""
     if not digests or first < 1:
         raise Rejected("a segment holds at least one receipt, and the first sequence number is 1", first=first)
-    last = first + len(digests) - 1
+    last = first + len(digests) // 32 - 1
     numbers = b"".join(number.to_bytes(8, "big") for number in (first, last, total))
-    return Segment(gateway, first, last, total, keccak256(previous, gateway, numbers, *digests), previous)
+    return Segment(gateway, first, last, total, keccak256(previous, gateway, numbers, digests), previous)

@@ -198,7 +198,7 @@ def _recharged(session: Session, booked: book.Transaction, gateway: Address, fir
     chunk = receipts.chunk(session, gateway, first, last)
     altered = chunk.first_altered()
     if altered is not None:
-        return f"receipt {altered} is not what its digest says"
+        return f"receipt {first + altered} is not what its digest says"
     try:
         added = shares.add_up(chunk.records, terms.get(session, chunk.terms_ids()))
     except (Rejected, Conflict) as error:

@@ -56,10 +56,10 @@ def _sound(session: Session, posted: int, queue: Sequence[Segment], chunk: Chunk
     before = segment_store.before(session, queue[0].gateway, queue[0].first)
     previous = before.digest if before else Digest(bytes(32))
     good: list[Segment] = []
-    at = posted
+    at, wrong = posted, chunk.first_altered()  # all are hashed at once
     for segment in queue:
         part = chunk.part(segment.first - posted - 1, segment.last - posted)
-        fault = _fault(segment, at, previous, part)
+        fault = _fault(segment, at, previous, part, None if wrong is None else wrong - (segment.first - posted - 1))
         if fault:
             return good, fault
         good.append(segment)
@@ -67,8 +67,11 @@ def _sound(session: Session, posted: int, queue: Sequence[Segment], chunk: Chunk
     return good, ""
 
 
-def _fault(segment: Segment, at: int, previous: Digest, part: Chunk) -> str:
-    """What is wrong with a segment that should follow receipt `at`; empty when nothing is."""
+def _fault(segment: Segment, at: int, previous: Digest, part: Chunk, altered: int | None) -> str:
+    """What is wrong with a segment that should follow receipt `at`; empty when nothing is.
+
+    `altered` is the place in `part` of the first receipt that does not hash to its digest, if there is one.
+    """
     if segment.first != at + 1:
         return f"segment starts at {segment.first}, after receipt {at}"
     if segment.previous != previous:
@@ -77,11 +80,12 @@ def _fault(segment: Segment, at: int, previous: Digest, part: Chunk) -> str:
         return f"segment says {segment.count} receipts, the journal has {len(part)}"
     if part.charged != segment.total:
         return f"segment says {segment.total} atoms, its receipts charge {part.charged}"
-    resealed = segments.seal(segment.gateway, segment.first, part.digest_list(), part.charged, previous)
+    resealed = segments.seal_packed(segment.gateway, segment.first, part.digests.tobytes(), segment.total, previous)
     if resealed.digest != segment.digest:
         return "segment's digest is not that of its receipts"
-    wrong = part.first_altered()
-    return f"receipt {wrong} is not what its digest says" if wrong is not None else ""
+    if altered is not None and 0 <= altered < segment.count:
+        return f"receipt {segment.first + altered} is not what its digest says"
+    return ""
 
 
 def _one_by_one(
