@@ -47,6 +47,7 @@ EPOCH_SECONDS = 3_600
 WINDOW_SECONDS = 20
 BOND = 10**11
 DEPOSIT = 10**10
+MOST_TASKS = 300
 MODEL = "@acme/chat"
 ASK = {"call": "100", "output_token": "3000000"}
 
@@ -98,13 +99,13 @@ class Network:
         self.kill("redis")
 
     def disturb_tasks(self, shuffle: Callable[[list[bytes]], None]) -> int:
-        """Deliver what waits in the queue again, in another order. Returns how many messages wait now."""
+        """Deliver what waits in the queue twice, in another order. Returns how many messages wait now."""
         bell = redis.Redis(port=self.place.port("redis"))
         waiting = [bytes(message) for message in bell.lrange("ledger", 0, -1) if isinstance(message, bytes)]
-        waiting += waiting
+        waiting = (waiting + waiting)[:MOST_TASKS]  # twice and twice again would soon be all that a worker does
         shuffle(waiting)
         if waiting:
-            bell.rpush("ledger", *waiting)
+            bell.pipeline().delete("ledger").rpush("ledger", *waiting).execute()
         return len(waiting)
 
     def fill_disk(self, seconds: float) -> None:
