@@ -23,11 +23,8 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from contracts.deploy import deploy
-from ledger.chain.bids import history_hash
-from ledger.chain.bids import words as bid_words
 from ledger.chain.calls import words
 from ledger.chain.client import Chain
-from ledger.core.bids import Role
 from ledger.core.headers import EMPTY_HEADER, Header
 from ledger.core.ids import ZERO_DIGEST, Address, Digest, address
 from ledger.core.keccak import keccak256
@@ -239,9 +236,6 @@ def _markets(chain: Chain, gas: Figures) -> None:
     asks = [(0, 150_000, 600_000, 0, 0, 0), (0, 140_000, 600_000, 0, 0, 0), (0, 160_000, 610_000, 0, 0, 0)]
     for ask in asks:
         gas["place_bid"] = chain.transact(maker, calls.place_bid(models[0], 3, 0, ask)).gas_used
-    history = chain.bids(models[0], Role.compute, address(maker.address))
-    lower = (models[0], 3, 0, [0, 150_000, 600_000, 0, 0, 0], bid_words(history[-1]), history_hash(history[:-1]))
-    gas["lower_bid"] = chain.transact(maker, calls.to_book("lowerBid", *lower)).gas_used
     for _ in range(2):
         gas["stake_more"] = chain.transact(maker, calls.stake(5_000_000)).gas_used
     for _ in range(2):

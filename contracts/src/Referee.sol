@@ -103,7 +103,11 @@ contract Referee is IReferee {
         (bool known, uint256 place, uint64 first, uint32 count) = _row(table, r.gateway);
         bool omitted;
         if (known && r.seq >= first && r.seq < uint256(first) + count) {
-            if (!SumTree.verify(header.receiptsRoot, leaf, place + r.seq - first, proof)) revert ProofInvalid();
+            // at the depth of leaves: an inner node is no receipt, and would convict anybody
+            bool atLeaves = proof.length == _height(header.calls);
+            if (!atLeaves || !SumTree.verify(header.receiptsRoot, leaf, place + r.seq - first, proof)) {
+                revert ProofInvalid();
+            }
             omitted = leaf != Receipts.leaf(r);
         } else if (!known || r.seq >= first) {
             omitted = uint256(r.endedAt) / 1000 + INCLUSION_TIME < settlement.posted(lane, id).time;
@@ -236,8 +240,8 @@ contract Referee is IReferee {
     ) external {
         _checkLine(header.linesRoot, rank, left);
         _checkLine(header.linesRoot, rank + 1, right);
-        bool sorted = right.amount == 0 || (left.amount != 0 && _key(left) < _key(right));
-        _convict(lane, id, header, !sorted);
+        bool unsorted = !_empty(right) && (_empty(left) || _key(left) >= _key(right));
+        _convict(lane, id, header, unsorted || _stray(lane, header, left) || _stray(lane, header, right));
     }
 
     /// @inheritdoc IReferee
@@ -253,6 +257,7 @@ contract Referee is IReferee {
         Boundary calldata low,
         Boundary calldata high
     ) external {
+        if (index & CONSUMER != 0) revert ProofInvalid(); // else a place that never is would be given a consumer's lines
         if (header.prev != 0) {
             _checkPrevious(header, prevHeader);
             _checkAccount(prevHeader, tree, index, before);
@@ -278,7 +283,9 @@ contract Referee is IReferee {
     ) external {
         _checkLeaf(header, tree, a);
         _checkLeaf(header, tree, b);
-        _convict(lane, id, header, a.proof.length != b.proof.length);
+        bool receipts = tree == ISettlement.Tree.receipts;
+        uint256 due = receipts ? _height(header.calls) : b.proof.length;
+        _convict(lane, id, header, a.proof.length != due);
     }
 
     // ------------------------------------------------------------------ views
@@ -361,6 +368,11 @@ contract Referee is IReferee {
     }
 
     // ------------------------------------------------------------------ inside: journals
+
+    /// @dev Levels above the leaves of a tree of `calls` receipts: the least that hold them.
+    function _height(uint32 calls) private pure returns (uint256 height) {
+        while (uint256(1) << height < calls) ++height;
+    }
 
     /// @dev A gateway's row, and the place of its first receipt.
     function _row(bytes calldata table, address gateway)
@@ -454,12 +466,26 @@ contract Referee is IReferee {
         if (SumTree.rangeRoot(leaves, start, height, proof) != header.receiptsRoot) revert ProofInvalid();
     }
 
+    /// @dev A line of no amount is not the empty leaf: it stands in the tree, and is a stray.
+    function _empty(LineLeaf calldata leaf) private pure returns (bool) {
+        return leaf.amount == 0 && _key(leaf) == 0;
+    }
+
     function _key(LineLeaf calldata leaf) private pure returns (uint256) {
         return (uint256(leaf.party) << 32) | leaf.run;
     }
 
+    /// @dev A leaf no honest batch has: of nothing, for nobody, or for a run the batch does not have.
+    function _stray(uint32 lane, ISettlement.Header calldata header, LineLeaf calldata leaf) private view returns (bool) {
+        if (_empty(leaf)) return false;
+        if (leaf.amount == 0 || leaf.run * RUN >= header.calls) return true;
+        if (leaf.party & CONSUMER == 0) return registry.payeeAt(leaf.party) == address(0);
+        uint32 index = leaf.party ^ CONSUMER;
+        return index == 0 || index > settlement.head(lane).consumers;
+    }
+
     function _checkLine(bytes32 root, uint256 rank, LineLeaf calldata leaf) private pure {
-        bytes32 node = leaf.amount == 0 ? bytes32(0) : SumTree.lineLeaf(leaf.party, leaf.run, leaf.amount);
+        bytes32 node = _empty(leaf) ? bytes32(0) : SumTree.lineLeaf(leaf.party, leaf.run, leaf.amount);
         if (!SumTree.verify(root, node, rank, leaf.proof)) revert ProofInvalid();
     }
 
@@ -467,12 +493,12 @@ contract Referee is IReferee {
     function _prefix(bytes32 root, Boundary calldata b, uint256 key) private pure returns (uint256) {
         if (b.rank != 0) {
             _checkLine(root, b.rank - 1, b.left);
-            if (b.left.amount == 0 || _key(b.left) >= key) revert ProofInvalid();
+            if (_empty(b.left) || _key(b.left) >= key) revert ProofInvalid();
             // the last leaf of a full tree is below the key: so is everything
             if (b.left.proof.length < 256 && b.rank == 1 << b.left.proof.length) return root.sum();
         }
         _checkLine(root, b.rank, b.right);
-        if (b.right.amount != 0 && _key(b.right) < key) revert ProofInvalid();
+        if (!_empty(b.right) && _key(b.right) < key) revert ProofInvalid();
         return SumTree.before(b.rank, b.right.proof);
     }
 
@@ -481,6 +507,6 @@ contract Referee is IReferee {
         uint256 key = (uint256(party) << 32) | run;
         _prefix(root, b, key);
         bool full = b.rank != 0 && b.left.proof.length < 256 && b.rank == 1 << b.left.proof.length;
-        return !full && b.right.amount != 0 && _key(b.right) == key ? b.right.amount : 0;
+        return !full && !_empty(b.right) && _key(b.right) == key ? b.right.amount : 0;
     }
 }

@@ -62,6 +62,20 @@ contract Settlement is ISettlement, Eip712, Nonces {
         uint40 closedAt;
     }
 
+    /// @dev A batch by its header's hash, the end of its window, and its open challenges, in one slot. The end and not the
+    /// beginning is kept, so that a proof reads one slot less.
+    struct Batch {
+        bytes24 hash;
+        uint40 until;
+        uint24 open;
+    }
+
+    /// @dev Who asked and when, in one slot. The deadline follows from the lane's answer time, which only answers need.
+    struct Question {
+        address challenger;
+        uint40 askedAt;
+    }
+
     IERC20 private immutable _token;
     IReferee private immutable _referee;
     StakeVault private immutable _stakeVault;
@@ -79,14 +93,14 @@ contract Settlement is ISettlement, Eip712, Nonces {
     mapping(uint32 lane => LaneBooks) private _books;
     mapping(uint32 lane => LaneBond) private _bonds;
     mapping(uint32 lane => Head) private _heads;
-    mapping(uint32 lane => mapping(uint64 slot => Posted)) private _ring;
+    mapping(uint32 lane => mapping(uint64 slot => Batch)) private _ring;
     mapping(uint32 lane => bytes32) private _payoutRoots;
     mapping(uint32 lane => bytes32) private _debitRoots;
     /// @dev Four cumulative amounts to a slot: neighbours in a range claim share it.
     mapping(uint64 laneAndWord => uint256) private _claimed;
     mapping(uint32 lane => mapping(address account => Account)) private _accounts;
     mapping(address account => mapping(address key => uint8)) private _sessionKeys;
-    mapping(bytes32 question => Challenge) private _challenges;
+    mapping(bytes32 question => Question) private _questions;
 
     constructor(
         IERC20 token_,
@@ -253,11 +267,10 @@ contract Settlement is ISettlement, Eip712, Nonces {
     function finalize(uint32 lane, uint64 id, Header calldata header) external {
         Head memory h = _heads[lane];
         if (id != uint64(h.finalized) + 1 || id >= h.next) revert OutOfOrder(id, uint64(h.finalized) + 1);
-        Posted memory batch = _ring[lane][id % RING];
+        Batch memory batch = _ring[lane][id % RING];
         if (batch.open != 0) revert ChallengesOpen(id, batch.open);
+        if (block.timestamp < batch.until) revert WindowOpen(id, batch.until);
         LaneBooks memory l = _books[lane];
-        uint256 until = uint256(batch.time) + l.window;
-        if (block.timestamp < until) revert WindowOpen(id, until);
         _finalize(lane, l, h, batch, id, header);
         _heads[lane] = h;
     }
@@ -418,8 +431,8 @@ contract Settlement is ISettlement, Eip712, Nonces {
 
     /// @inheritdoc ISettlement
     function timeout(uint32 lane, uint64 id, Header calldata header, bytes32 key) external {
-        (address challenger, uint40 deadline) = _close(lane, id, _known(lane, id, header), key);
-        if (block.timestamp <= deadline) revert TooEarly(block.timestamp, uint256(deadline) + 1);
+        (address challenger, uint256 deadline) = _close(lane, id, _known(lane, id, header), key);
+        if (block.timestamp <= deadline) revert TooEarly(block.timestamp, deadline + 1);
         _void(lane, id, header, challenger);
         _refund(key, challenger);
     }
@@ -519,12 +532,15 @@ contract Settlement is ISettlement, Eip712, Nonces {
 
     /// @inheritdoc ISettlement
     function posted(uint32 lane, uint64 id) external view returns (Posted memory) {
-        return _ring[lane][id % RING];
+        Batch memory batch = _ring[lane][id % RING];
+        uint40 time = batch.hash == 0 ? 0 : batch.until - _books[lane].window;
+        return Posted(batch.hash, time, batch.open);
     }
 
     /// @inheritdoc ISettlement
     function challenge(uint32 lane, uint64 id, bytes24 hash, bytes32 key) external view returns (Challenge memory) {
-        return _challenges[_question(lane, id, hash, key)];
+        (address challenger, uint256 deadline) = _asked(lane, _question(lane, id, hash, key));
+        return Challenge(challenger, uint40(deadline)); // fits for 34,000 years
     }
 
     /// @inheritdoc ISettlement
@@ -629,7 +645,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         h.next = uint32(id) + 1;
         _heads[lane] = h;
         bytes32 hash = keccak256(abi.encode(header));
-        _ring[lane][id % RING] = Posted(bytes24(hash), uint40(block.timestamp), 0); // fits for 34,000 years
+        _ring[lane][id % RING] = Batch(bytes24(hash), uint40(block.timestamp) + l.window, 0); // fits for 34,000 years
         emit Committed(lane, id, hash);
     }
 
@@ -650,8 +666,8 @@ contract Settlement is ISettlement, Eip712, Nonces {
 
     function _finalizeIfRipe(uint32 lane, LaneBooks memory l, Head memory h, uint64 id, Header calldata header) private {
         if (id != uint64(h.finalized) + 1 || id >= h.next) return;
-        Posted memory batch = _ring[lane][id % RING];
-        if (batch.open != 0 || block.timestamp < uint256(batch.time) + l.window) return;
+        Batch memory batch = _ring[lane][id % RING];
+        if (batch.open != 0 || block.timestamp < batch.until) return;
         _finalize(lane, l, h, batch, id, header);
     }
 
@@ -660,7 +676,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         uint32 lane,
         LaneBooks memory l,
         Head memory h,
-        Posted memory batch,
+        Batch memory batch,
         uint64 id,
         Header calldata header
     ) private {
@@ -670,7 +686,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         _payoutRoots[lane] = header.payoutRoot;
         _debitRoots[lane] = header.debitRoot;
         h.finalized = uint32(id); // id < next, a uint32
-        h.finalPostedAt = batch.time;
+        h.finalPostedAt = batch.until - l.window;
         emit Finalized(lane, id);
     }
 
@@ -849,7 +865,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
     /// @dev As `_known`, and the window is open.
     function _contest(uint32 lane, uint64 id, Header calldata header) private view {
         _known(lane, id, header);
-        uint256 until = uint256(_ring[lane][id % RING].time) + _books[lane].window;
+        uint40 until = _ring[lane][id % RING].until;
         if (block.timestamp >= until) revert WindowClosed(id, until);
     }
 
@@ -891,11 +907,10 @@ contract Settlement is ISettlement, Eip712, Nonces {
 
     function _challenge(uint32 lane, uint64 id, bytes32 key) private {
         if (msg.value != challengeFee) revert FeeWrong(msg.value, challengeFee);
-        Posted memory batch = _ring[lane][id % RING];
-        Challenge storage c = _challenges[_question(lane, id, batch.hash, key)];
-        if (c.challenger != address(0)) revert ChallengeExists(key);
-        // fits for 34,000 years
-        (c.challenger, c.deadline) = (msg.sender, uint40(block.timestamp + _bonds[lane].answerTime));
+        Batch memory batch = _ring[lane][id % RING];
+        bytes32 question = _question(lane, id, batch.hash, key);
+        if (_questions[question].challenger != address(0)) revert ChallengeExists(key);
+        _questions[question] = Question(msg.sender, uint40(block.timestamp)); // fits for 34,000 years
         ++batch.open;
         _ring[lane][id % RING] = batch;
     }
@@ -903,17 +918,22 @@ contract Settlement is ISettlement, Eip712, Nonces {
     /// @dev Forgets a challenge, answered or not: asked again, it costs the fee again.
     function _close(uint32 lane, uint64 id, bytes24 hash, bytes32 key)
         private
-        returns (address challenger, uint40 deadline)
+        returns (address challenger, uint256 deadline)
     {
         bytes32 question = _question(lane, id, hash, key);
-        (challenger, deadline) = (_challenges[question].challenger, _challenges[question].deadline);
+        (challenger, deadline) = _asked(lane, question);
         if (challenger == address(0)) revert ChallengeUnknown(key);
-        delete _challenges[question];
+        delete _questions[question];
+    }
+
+    function _asked(uint32 lane, bytes32 question) private view returns (address challenger, uint256 deadline) {
+        Question memory q = _questions[question];
+        if (q.challenger != address(0)) return (q.challenger, uint256(q.askedAt) + _bonds[lane].answerTime);
     }
 
     function _answer(uint32 lane, uint64 id, bytes32 key) private {
-        Posted memory batch = _ring[lane][id % RING];
-        (, uint40 deadline) = _close(lane, id, batch.hash, key);
+        Batch memory batch = _ring[lane][id % RING];
+        (, uint256 deadline) = _close(lane, id, batch.hash, key);
         if (block.timestamp > deadline) revert DeadlinePassed(deadline);
         --batch.open;
         _ring[lane][id % RING] = batch;

@@ -21,9 +21,9 @@ import {Receipts} from "../Receipts.sol";
 /// | a price or charge that the terms do not give | `proveBadLine` |
 /// | a line that is not the bid in force, a false protocol fee | `proveBadBid` |
 /// | a run's line that is not what its receipts give | `proveBadRun` |
-/// | lines out of order | `proveUnsortedLines` |
+/// | lines out of order, of no amount, of nobody, of no run | `proveUnsortedLines` |
 /// | a payout or debit that is not its lines' sum | `provePayout` |
-/// | a tree whose leaves are not all at one depth | `proveUnevenTree` |
+/// | a tree whose leaves are not all at one depth, a receipts tree of another height than its calls need | `proveUnevenTree` |
 interface IReferee {
     /// @notice An account leaf of a payout or debit tree: all zero for the empty leaf.
     struct AccountLeaf {
@@ -111,6 +111,7 @@ interface IReferee {
 
     /// @notice A receipt the operator signed is not where the journals table puts it (`leaf` stands there instead), or the
     /// table ends before it although it ended `INCLUSION_TIME` before the batch was posted.
+    /// @param leaf What stands there. @param proof As long as the tree of so many receipts is high.
     function proveOmittedReceipt(
         uint32 lane,
         uint64 id,
@@ -182,7 +183,8 @@ interface IReferee {
         Boundary calldata line
     ) external;
 
-    /// @notice Two neighbours in the lines tree are not in order of (party, run).
+    /// @notice Two neighbours in the lines tree are not in order of (party, run), or one is of no amount, of a party nobody
+    /// is, or of a run the batch does not have.
     function proveUnsortedLines(
         uint32 lane,
         uint64 id,
@@ -207,7 +209,8 @@ interface IReferee {
         Boundary calldata high
     ) external;
 
-    /// @notice Two leaves of one tree stand at different depths.
+    /// @notice Two leaves of one tree stand at different depths, or a receipt `a` at another depth than a tree of so many
+    /// receipts has.
     function proveUnevenTree(
         uint32 lane,
         uint64 id,

@@ -16,7 +16,7 @@ interface ISettlement {
     struct Header {
         /// Hash of the previous header, `keccak256(abi.encode(header))`; zero for batch 1.
         bytes32 prev;
-        /// Tree of the batch's receipts in place order; its sum is what they charge.
+        /// Tree of the batch's receipts in place order, no higher than they need; its sum is what they charge.
         bytes32 receiptsRoot;
         /// Tree of all payees' cumulative earnings, each at its Registry index.
         bytes32 payoutRoot;
@@ -24,7 +24,9 @@ interface ISettlement {
         bytes32 debitRoot;
         /// Double entry of this batch: per run of 64 receipts, what each payee earned and each consumer was charged.
         bytes32 linesRoot;
-        /// Root of the bid book the calls were priced from.
+        /// The bids in force in `epoch`, as a tree anybody rebuilds from BidBook's events (`ledger/core/epochs.py`); zero when
+        /// there are none, or the operator does not say. A convenience for light readers: no proof takes it. What a line
+        /// must be is what BidBook's own history says at the receipt's epoch (`proveBadBid`).
         bytes32 bookRoot;
         /// keccak256 of the journals table: per gateway `address(20) first(8) count(4)`, sorted by gateway.
         bytes32 journals;
