@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ledger.core import vectors
 from ledger.core.batches import BatchFile
-from ledger.core.errors import Rejected
+from ledger.core.errors import Rejected, TollwayError, Unavailable
 from roles import amounts, batch, output, sending
 from roles.command import Group, here
+
+if TYPE_CHECKING:
+    from ledger.chain.client import Chain
 
 app = Group("Recompute everything: batches, balances, the rules themselves.")
 
@@ -48,30 +51,71 @@ def verify() -> None:
 def watch(
     every: Annotated[float, typer.Option("--every", help="Seconds between looks.")] = 15,
     once: Annotated[bool, typer.Option("--once", help="Look once, act, and end.")] = False,
-    book: Annotated[bool, typer.Option("--book", help="Also hold lines against the bids in force.")] = False,
+    book: Annotated[bool, typer.Option(help="Hold lines against the bids in force.")] = True,
+    questions: Annotated[int, typer.Option("--questions", help="Paid questions about one batch, at most.")] = 64,
 ) -> None:
     """Recompute every posted batch from its public file, and send the proof of the first lie by itself."""
     from contracts.deployments import Deployment  # web3 takes a second to import: only who watches waits for it
     from ledger.chain.client import Chain
-    from roles import watching
 
     known = sending.deployment()
     places = {one.name: known[one.name] for one in dataclasses.fields(Deployment)}
     chain, lane = Chain(sending.rpc().url, Deployment(**places)), int(here().lane["lane"])
+    files = _Files()
     while True:
-        for found in watching.inspect(chain, lane, _files().get, book=book):
-            sent = {}
-            if found.call is not None:
-                sent = sending.transact(sending.rpc(), here().signer, *found.call, found.value).facts
-            output.tell({"batch": found.batch, "said": found.said, **sent})
+        try:
+            _look(chain, lane, files, book=book, questions=questions)
+        except Unavailable as error:
+            if once:
+                raise
+            output.aside().print(f"[yellow]tries again:[/] {error.message}")
         if once:
             return
         time.sleep(every)
 
 
-def _files() -> dict[bytes, BatchFile]:
-    """The gateway's public files by their headers' hashes."""
-    return {one.header.hash[:24]: one for one in map(batch.read, batch.numbers())}
+def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int) -> None:
+    """Look at every pending batch once, and do what is to be done."""
+    from roles import watching
+
+    for found in watching.inspect(chain, lane, files.by_header, book=book, questions_at_most=questions):
+        facts: dict[str, object] = {"batch": found.batch, "said": found.said}
+        if found.call is not None:
+            try:
+                facts |= sending.transact(sending.rpc(), here().signer, *found.call, found.value).facts
+            except Rejected as error:  # somebody was first, or the chain sees it otherwise: the next look shows
+                facts["refused"] = error.message
+        output.tell(facts)
+
+
+class _Files:
+    """The gateway's public files by their headers' hashes, each read once. A file that does not come is not shown."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, BatchFile] = {}
+        self._read: set[int] = set()
+
+    def by_header(self, hashed: bytes) -> BatchFile | None:
+        """The file of the header whose hash begins with these 24 bytes."""
+        if hashed not in self._known:
+            for number in sorted(self._shown() - self._read):
+                self._keep(number)
+        return self._known.get(hashed)
+
+    def _shown(self) -> set[int]:
+        try:
+            return set(batch.numbers())
+        except (TollwayError, LookupError, TypeError, ValueError):
+            return set()
+
+    def _keep(self, number: int) -> None:
+        try:
+            file = batch.read(number)
+        except TollwayError as error:
+            output.aside().print(f"[yellow]no file of batch {number}:[/] {error.message}")
+            return
+        self._read.add(number)
+        self._known[file.header.hash[:24]] = file
 
 
 @app.verb("solvency")

@@ -1,7 +1,8 @@
 """What `tollway auditor watch` does: recompute every pending batch from its public file, and send the proof of a lie.
 
-A file that is not what the chain has, or is not shown, is asked for on chain; a question unanswered past its deadline
-convicts. The auditor earns half the bond, and gets a question's fee back when it was right.
+A file that is not what the chain has, or is not shown, is asked for on chain, node by node: each answer leads to the
+next question or to the lie, and a question unanswered past its deadline convicts. The auditor earns half the bond, and
+gets back the fee of a question that was not answered.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ledger.chain import questions
+from ledger.chain.answers import answers
 from ledger.chain.calls import words
 from ledger.chain.client import Chain
 from ledger.chain.proving import call_of
 from ledger.core import events
-from ledger.core.accusations import Accusation, Facts, PlacedBid, accuse, withheld
+from ledger.core.accusations import accuse
 from ledger.core.batches import BatchFile
 from ledger.core.bids import Role
 from ledger.core.headers import Header
 from ledger.core.ids import ZERO_ADDRESS, Address, Digest, address
+from ledger.core.proofs import Accusation
+from ledger.core.recounts import Facts, PlacedBid
 from ledger.core.transmissions import Call
+
+QUESTIONS = 64
+"""Paid questions about one batch before a person must look: a dialogue over one tree takes its height and one."""
 
 Files = Callable[[bytes], BatchFile | None]
 """A public batch file by the first 24 bytes of its header's hash; None when nobody shows it."""
@@ -35,10 +42,12 @@ class Finding:
     value: int = 0
 
 
-def inspect(chain: Chain, lane: int, files: Files, *, book: bool = False) -> list[Finding]:
+def inspect(
+    chain: Chain, lane: int, files: Files, *, book: bool = False, questions_at_most: int = QUESTIONS
+) -> list[Finding]:
     """One finding per pending batch, oldest first, up to the first that lies: all after it fall with it.
 
-    `book`: also hold lines against the bids in force.
+    `book`: also hold lines against the bids in force. `questions_at_most` are paid for about one batch, by anybody.
     """
     head, facts = chain.head(lane), gather(chain, lane, book=book)
     found: list[Finding] = []
@@ -46,11 +55,14 @@ def inspect(chain: Chain, lane: int, files: Files, *, book: bool = False) -> lis
         header = chain.committed_header(lane, batch)
         file = files(header.hash[:24])
         previous = files(header.prev[:24]) if any(header.prev) else None
-        lie = accuse(file, previous, header, facts) if file else withheld(header)
+        shown = file is not None and file.header == header
+        lie = accuse(file, previous, header, facts)
         if lie is None:
-            found.append(Finding(batch, "honest"))
+            found.append(
+                Finding(batch, "honest" if shown else "a person must look: all of it is open on chain, no file")
+            )
             continue
-        return [*found, _act(chain, lane, batch, header, lie)]
+        return [*found, _act(chain, lane, batch, header, lie, questions_at_most)]
     return found
 
 
@@ -65,7 +77,7 @@ def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
             placed = PlacedBid(event.bid, event.first, event.until)
             histories.setdefault((event.subject, event.role, event.party), []).append(placed)
     deposits = {who: _most(chain, lane, who) for who in depositors}
-    return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None)
+    return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None, answers(chain))
 
 
 def _most(chain: Chain, lane: int, who: Address) -> tuple[int, int]:
@@ -73,7 +85,7 @@ def _most(chain: Chain, lane: int, who: Address) -> tuple[int, int]:
     return account.index, account.deposited - (0 if account.escaped else account.withdrawn)
 
 
-def _act(chain: Chain, lane: int, batch: int, header: Header, lie: Accusation) -> Finding:
+def _act(chain: Chain, lane: int, batch: int, header: Header, lie: Accusation, most: int) -> Finding:
     """Convict, ask, wait for the answer, or convict for want of one."""
     call = call_of(chain.calls, lane, batch, header, lie)
     if not lie.paid:
@@ -84,15 +96,18 @@ def _act(chain: Chain, lane: int, batch: int, header: Header, lie: Accusation) -
     assert isinstance(index, int), "demands name a place"
     assert isinstance(proof, list), "demands carry a proof"
     key = questions.node(tree, node, index, len(proof))
-    answered = events.Answered(lane, batch, key)
-    if any(log.event == answered for log in chain.logs(chain.deployment.block, chain.tip())):
-        return Finding(batch, f"answered, a person must look further: {lie.why}")
     challenger, deadline = chain.challenge(lane, batch, header.hash, key)
     if challenger == ZERO_ADDRESS:
+        if _asked(chain, lane, batch) >= most:
+            return Finding(batch, f"a person must look: {most} questions were asked, and next is that {lie.why}")
         return Finding(batch, f"asked: {lie.why}", call, int(chain.settlement("challengeFee")))
     tip = chain.block()
     if tip is None or tip.timestamp <= deadline:
         return Finding(batch, f"waits for an answer: {lie.why}")
-    return Finding(
-        batch, f"unanswered: {lie.why}", chain.calls.to_settlement("timeout", lane, batch, words(header), key)
-    )
+    convict = chain.calls.to_settlement("timeout", lane, batch, words(header), key)
+    return Finding(batch, f"unanswered: {lie.why}", convict)
+
+
+def _asked(chain: Chain, lane: int, batch: int) -> int:
+    said = (log.event for log in chain.logs(chain.deployment.block, chain.tip()))
+    return sum(isinstance(one, events.NodeDemanded) and (one.lane, one.id) == (lane, batch) for one in said)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ledger.chain.calls import Calls, words
-from ledger.core.accusations import Accusation
 from ledger.core.headers import EMPTY_HEADER, Header
+from ledger.core.proofs import Accusation
 from ledger.core.transmissions import Call
 
 NO_BATCH_BEFORE = ("proveBrokenJournal", "provePayout")

@@ -1,4 +1,4 @@
-"""The keys of challenges, as Settlement makes them."""
+"""The keys of challenges, as Settlement makes them, and what was answered."""
 
 from __future__ import annotations
 

@@ -108,13 +108,13 @@ class Tree:
 
     def leaf(self, index: int) -> Word:
         """The word at a position: the zero word where nothing is."""
-        return self._at(0, index)
+        return self.at(0, index)
 
     def proof(self, index: int) -> list[Word]:
         """The siblings of a position, leaf level first."""
         if not 0 <= index < 1 << self.height:
             raise Rejected(f"no position {index} in a tree of height {self.height}", index=index)
-        return [self._at(level, (index >> level) ^ 1) for level in range(self.height)]
+        return [self.at(level, (index >> level) ^ 1) for level in range(self.height)]
 
     def range_proof(self, start: int, count: int) -> list[Word]:
         """The boundary siblings of positions [start, start + count): per level the left one, then the right one."""
@@ -124,15 +124,15 @@ class Tree:
         siblings: list[Word] = []
         for level in range(self.height):
             if start & 1:
-                siblings.append(self._at(level, start - 1))
+                siblings.append(self.at(level, start - 1))
             if end & 1:
-                siblings.append(self._at(level, end))
+                siblings.append(self.at(level, end))
             start, end = start >> 1, (end + 1) >> 1
         return siblings
 
     def prefix(self, index: int) -> int:
         """The sum of all leaves left of a position: the left siblings of its path."""
-        return sum(amount(self._at(level, (index >> level) - 1)) for level in range(self.height) if index >> level & 1)
+        return sum(amount(self.at(level, (index >> level) - 1)) for level in range(self.height) if index >> level & 1)
 
     def updated(self, changes: Mapping[int, Word]) -> Tree:
         """This tree with some leaves replaced or added; only their paths are hashed again."""
@@ -154,7 +154,8 @@ class Tree:
             dirty = {index >> 1 for index in dirty}
         return Tree(tuple(map(tuple, levels)))
 
-    def _at(self, level: int, index: int) -> Word:
+    def at(self, level: int, index: int) -> Word:
+        """The node at a level (0 is the leaves) and a position within it."""
         nodes = self.levels[level]
         return nodes[index] if index < len(nodes) else EMPTY[level]
 

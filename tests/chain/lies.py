@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ledger.core import accusations
-from ledger.core.accusations import CONSUMER, DEBITS, PAYOUTS
 from ledger.core.batches import BatchFile, Opening, Roots, read, write_head, write_receipts, write_tail
 from ledger.core.bids import Terms, encode, terms_id
 from ledger.core.cumulatives import Cumulatives
@@ -17,6 +15,7 @@ from ledger.core.headers import Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.pricing import payees, price
 from ledger.core.receipts import Receipt, pack_all, struct_hash
+from ledger.core.recounts import CONSUMER, DEBITS, PAYOUTS, account_leaves
 from ledger.core.sumtree import Tree, line_leaf, receipt_leaf
 from ledger.core.typed_data import Domain, Signer, receipt_digest
 
@@ -101,13 +100,17 @@ class Draft:
     def roots(self) -> Roots:
         """Over what the draft says, honest or not."""
         leaves = [receipt_leaf(struct_hash(receipt), receipt.charge) for receipt in self.receipts]
-        shell = _Shell(_cumulatives(self.paid), _cumulatives(self.owed))
         return Roots(
             Digest(Tree.build(leaves).root),
-            Digest(accusations.account_tree(shell, PAYOUTS).root),  # type: ignore[arg-type]
-            Digest(accusations.account_tree(shell, DEBITS).root),  # type: ignore[arg-type]
+            Digest(self.account_tree(PAYOUTS).root),
+            Digest(self.account_tree(DEBITS).root),
             Digest(self.lines_tree().root),
         )
+
+    def account_tree(self, tree: int) -> Tree:
+        """The payouts or debits as drafted."""
+        amounts = (self.paid if tree == PAYOUTS else self.owed).items()
+        return Tree.build(account_leaves(tree, {index: (index, *row) for index, row in amounts if row[1]}))
 
     def lines_tree(self) -> Tree:
         """The lines as drafted."""
@@ -119,12 +122,6 @@ class Draft:
         self.book.paid, self.book.owed = self.paid, self.owed
         self.book.files.append(file)
         return file
-
-
-@dataclass(frozen=True)
-class _Shell:
-    payouts: Cumulatives
-    debits: Cumulatives
 
 
 def _cumulatives(amounts: Amounts) -> Cumulatives:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,83 +9,29 @@ import pytest
 from ledger.chain import questions
 from ledger.chain.calls import words
 from ledger.chain.errors import Reverted
-from ledger.chain.proving import call_of
-from ledger.core import accusations
-from ledger.core.accusations import CONSUMER, LINES, PAYOUTS, Accusation, Facts, PlacedBid, accuse, recompute
-from ledger.core.batches import BatchFile, Roots
+from ledger.core import accusations, proofs
+from ledger.core.batches import Roots
 from ledger.core.bids import Bid, Line, Role
-from ledger.core.headers import journals_table
+from ledger.core.dialogues import withheld
 from ledger.core.ids import Address, Digest
-from ledger.core.receipts import Receipt, fields
+from ledger.core.proofs import Accusation
+from ledger.core.receipts import fields
+from ledger.core.recounts import (
+    LINES,
+    NO_ANSWERS,
+    RECEIPTS,
+    PlacedBid,
+    boundary,
+    recount,
+)
 from ledger.core.sumtree import amount
 from ledger.core.typed_data import receipt_digest
 from tests.builders import COMPUTE, MAKER, TREASURY, a_receipt, an_address, some_terms
 from tests.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, register
-from tests.chain.lies import Book, Draft
+from tests.chain.play import Play
 
 STRANGER = an_address(99)
 HOUR = 3_600
-
-
-class Play:
-    """A lane whose operator posts what it likes, and an auditor that knows what anybody can know."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage, self.chain = stage, stage.chain
-        self.treasury = Address(bytes.fromhex(stage.chain.deployment.treasury[2:]))
-        lines = [
-            Line(MAKER, Role.maker, 100_000),
-            Line(COMPUTE, Role.compute, 0, (0, 100_000_000, 400_000_000, 0, 0, 0)),
-            Line(self.treasury, Role.protocol, 20_000),
-        ]
-        self.terms = some_terms(lines=lines)
-        self.payees = register(self.chain, MAKER, COMPUTE, self.treasury)
-        self.consumers = {signer.address: 1 + n for n, signer in enumerate(stage.consumers)}
-        self.book = Book(stage.domain, stage.lane, stage.operator, self.payees, self.consumers, [self.terms])
-        self.number = 0
-
-    def receipts(self, count: int = 3) -> list[Receipt]:
-        """The next receipts of both consumers in turn."""
-        made = []
-        for _ in range(count):
-            self.number += 1
-            consumer = self.stage.consumers[self.number % 2].address
-            made.append(a_receipt(self.number, self.terms, consumer=consumer, gateway=self.stage.operator.address))
-        return made
-
-    def honest(self, count: int = 3) -> Draft:
-        return self.book.honest(self.receipts(count))
-
-    def post(self, draft: Draft) -> BatchFile:
-        file = draft.post()
-        key = self.stage.key(self.stage.operator)
-        self.chain.transact(key, self.chain.calls.commit(self.stage.lane, file.header))
-        return file
-
-    def facts(self, bids: dict[tuple[Digest, Role, Address], list[PlacedBid]] | None = None) -> Facts:
-        payees = {index: party for party, index in self.payees.items()}
-        deposits = {who: (index, DEPOSIT) for who, index in self.consumers.items()}
-        return Facts(self.treasury, payees, deposits, bids)
-
-    def accuse(self, file: BatchFile, facts: Facts | None = None) -> Accusation | None:
-        before = self.book.files[-2] if len(self.book.files) > 1 else None
-        return accuse(file, before, file.header, facts or self.facts())
-
-    def convict(self, file: BatchFile, accusation: Accusation | None, function: str) -> None:
-        """The accusation is the one expected, and the chain agrees with it."""
-        assert accusation is not None, "the auditor saw nothing"
-        assert accusation.function == function, accusation.why
-        self.send(file, accusation)
-        head = self.chain.head(self.stage.lane)
-        assert head.next == file.opening.number, "the batch and all after it are void"
-        assert self.chain.balance(self.stage.auditor.address) == 10**12 + BOND // 2, "the auditor has half the bond"
-        lane = self.chain.lane(self.stage.lane)
-        assert (lane.bond, lane.insurance, lane.active) == (0, BOND - BOND // 2, False)
-
-    def send(self, file: BatchFile, accusation: Accusation) -> None:
-        fee = int(self.chain.settlement("challengeFee")) if accusation.paid else 0
-        call = call_of(self.chain.calls, self.stage.lane, file.opening.number, file.header, accusation)
-        self.chain.transact(self.stage.key(self.stage.auditor), call, fee)
 
 
 @pytest.fixture
@@ -194,8 +139,8 @@ def test_a_receipt_replaced_by_a_cheaper_one(play: Play) -> None:
     cheaper = a_receipt(2, play.terms, consumer=given.consumer, gateway=given.gateway, units=less)
     file = play.post(play.book.honest([receipts[0], cheaper, receipts[2]]))
     assert play.accuse(file) is None, "the file alone is consistent"
-    play.convict(file, accusations.omitted(file, given, signature), "proveOmittedReceipt")
-    assert accusations.omitted(file, receipts[0], b"") is None
+    play.convict(file, accusations.withheld_receipt(file, given, signature), "proveOmittedReceipt")
+    assert accusations.withheld_receipt(file, receipts[0], b"") is None
 
 
 def test_a_line_dropped_from_a_run(play: Play) -> None:
@@ -212,10 +157,10 @@ def test_a_line_dropped_from_a_run(play: Play) -> None:
     assert first is not None
     assert (first.function, first.arguments[0]) == ("demandNode", LINES), "the file does not show the lines"
     # the operator opens its lines, down to the one that lies; the auditor has them all then
-    made = replace(recompute(file, play.facts()), lines=tuple(draft.lines))
+    made = replace(recount(file, play.facts()), lines=tuple(draft.lines))
     posted = replace(made, trees=(*made.trees[:3], draft.lines_tree()))
-    edge = accusations.boundary(posted, (maker, 1))
-    play.convict(file, accusations.bad_run(made, maker, 1, MAKER, edge), "proveBadRun")
+    edge = boundary(posted, (maker, 1))
+    play.convict(file, proofs.bad_run(made, maker, 1, MAKER, edge), "proveBadRun")
 
 
 def test_lines_out_of_order(play: Play) -> None:
@@ -238,10 +183,10 @@ def test_an_interior_sum_that_lies(play: Play) -> None:
 def test_withheld_data(play: Play) -> None:
     draft = play.honest()
     file = play.post(draft)
-    accusation = accusations.withheld(file.header)
+    accusation = withheld(file.header, NO_ANSWERS)
     play.send(file, accusation)
     play.stage.wait(ANSWER + 1)
-    key = questions.node(accusations.RECEIPTS, file.header.receipts_root, 0, 0)
+    key = questions.node(RECEIPTS, file.header.receipts_root, 0, 0)
     call = play.chain.calls.to_settlement("timeout", 1, 1, words(file.header), key)
     play.chain.transact(FUNDS, call)
     assert play.chain.head(1).next == 1
@@ -250,15 +195,15 @@ def test_withheld_data(play: Play) -> None:
 
 def test_a_demand_answered_in_time_changes_nothing(play: Play) -> None:
     file = play.post(play.honest())
-    made = recompute(file, play.facts())
-    accusation = accusations.withheld(file.header)
+    made = recount(file, play.facts())
+    accusation = withheld(file.header, NO_ANSWERS)
     play.send(file, accusation)
     tree = made.trees[0]
     left, right = tree.levels[-2]
     answer = play.chain.calls.to_settlement("answerNode", 1, 1, 0, tree.root, 0, 0, left, right)
     play.chain.transact(play.stage.key(play.stage.operator), answer)
     leaf, proof = tree.leaf(1), tree.proof(1)
-    play.send(file, accusations.demand(0, leaf, 1, proof, "show it"))
+    play.send(file, proofs.demand(0, leaf, 1, proof, "show it"))
     receipt = made.receipts[1]
     preimage = b"".join(_word(value) for value in fields(receipt))
     opened = play.chain.calls.to_settlement(
@@ -301,33 +246,6 @@ def test_a_protocol_fee_to_somebody_else(play: Play) -> None:
     play.book.payees = play.payees
     file = play.post(play.honest())
     play.convict(file, play.accuse(file), "proveBadBid")
-
-
-@pytest.mark.parametrize("function", ["proveBadLine", "provePayout", "proveBadRun", "proveOmittedReceipt"])
-def test_no_proof_convicts_an_honest_batch(play: Play, function: str) -> None:
-    file = play.post(play.honest(70))
-    made = recompute(file, play.facts())
-    index = play.payees[MAKER]
-    row = next(one for one in file.payouts.rows() if one[0] == index)
-    nothing = (index, bytes(20), 0)
-    tree = made.trees[0]
-    signature = file.signed["signature"][1].tobytes()
-    signed = (fields(made.receipts[1]), signature)
-    tables = journals_table(file.opening.ranges)
-    proofs: dict[str, Callable[[], Accusation]] = {
-        "proveBadLine": lambda: Accusation(
-            "Referee", "proveBadLine", (accusations._opening(file, made.receipts[3], 3, tree),), ""
-        ),
-        "provePayout": lambda: accusations._payout(made, None, PAYOUTS, index, nothing, row),  # type: ignore[arg-type]
-        "proveBadRun": lambda: accusations.bad_run(
-            made, 1 | CONSUMER, 1, play.stage.consumers[0].address, accusations.boundary(made, (1 | CONSUMER, 1))
-        ),
-        "proveOmittedReceipt": lambda: Accusation(
-            "Referee", "proveOmittedReceipt", (tables, signed, tree.leaf(1), tree.proof(1)), ""
-        ),
-    }
-    with pytest.raises(Reverted, match="NotProven"):
-        play.send(file, proofs[function]())
 
 
 def _move(rows: dict[int, tuple[Address, int]], giver: int, taker: int, atoms: int) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ledger.core.accusations import recompute
 from ledger.core.batches import BatchFile
+from ledger.core.recounts import recount
 from roles.watching import Files, Finding, inspect
 from tests.chain.conftest import ANSWER, BOND, Stage
-from tests.chain.test_disputes import Play
+from tests.chain.play import Play
 
 
 def look(play: Play, files: Files | None = None) -> list[Finding]:
@@ -49,7 +49,7 @@ def test_a_file_nobody_shows_is_asked_for_waited_for_and_convicted(stage: Stage)
 def test_an_answered_question_is_not_asked_and_paid_for_again(stage: Stage) -> None:
     play = Play(stage)
     file = play.post(play.honest())
-    tree = recompute(file, play.facts()).trees[0]
+    tree = recount(file, play.facts()).trees[0]
     look(play, lambda hashed: None)
     left, right = tree.levels[-2]
     answer = play.chain.calls.to_settlement("answerNode", 1, 1, 0, tree.root, 0, 0, left, right)
