@@ -96,7 +96,19 @@ def domain_fields(gateway: Gateway) -> dict[str, Any]:
 
 
 def shown_terms(terms: Terms) -> dict[str, Any]:
-    """Terms as JSON."""
+    """Terms as JSON. `carve` is there only where somebody referred or showed the call; its sponsor counts from 0."""
+    carve = terms.carve
+    given: dict[str, Any] = {}
+    if carve is not None:
+        given["carve"] = {
+            "sponsor": carve.sponsor,
+            "curator": to_hex(carve.curator) if any(carve.curator) else None,
+            "offer_ppm": carve.offer_ppm,
+            "keep_ppm": carve.keep_ppm,
+            "promotion": str(carve.promotion),
+            "surface": to_hex(carve.surface) if any(carve.surface) else None,
+            "treasury": to_hex(carve.treasury),
+        }
     return {
         "subject": cid(terms.subject),
         "list_price": str(terms.list_price) if terms.list_price is not None else None,
@@ -109,4 +121,5 @@ def shown_terms(terms: Terms) -> dict[str, Any]:
             }
             for line in terms.lines
         ],
+        **given,
     }
