@@ -13,8 +13,8 @@ import orjson
 from gateway import tensors
 from gateway.catalog import ModelEntry
 from gateway.planning import CHAT as SPEAKS_CHAT
-from gateway.planning import Step, speaks
-from gateway.protocols import CHAT, INFER, Ask
+from gateway.planning import Step, embeds, speaks
+from gateway.protocols import CHAT, EMBEDDINGS, INFER, Ask
 from ledger.core.capsules import Capsule
 from ledger.core.errors import Rejected
 from ledger.core.meters import Units
@@ -35,16 +35,25 @@ def ask(step: Step, values: Any, most: Units, *, stream: bool = False, include_u
             body["stream_options"] = {"include_usage": True}
         made = orjson.dumps(body)
         return Ask(CHAT, step.models[0].name, made, stream, include_usage, most.output_token)
+    if embeds(step.node, step.models[0]):
+        wanted = {key: value for key, value in values.items() if key not in OURS}
+        wanted |= {"model": step.models[0].name, "encoding_format": "float"}
+        return Ask(EMBEDDINGS, step.models[0].name, orjson.dumps(wanted), outputs=0)
     body = tensors.request(step.models[0].model, values)
     return Ask(INFER, step.models[0].name, orjson.dumps(body), outputs=0)
 
 
 def output(path: str, body: bytes) -> Any:
-    """What the others see: an OIP answer's tensors by name; a chat answer, with its text as `content`."""
+    """What the others see: an OIP answer's tensors by name; embeddings, and the first of them; a chat answer, with its
+    text as `content`.
+    """
     try:
         answer = orjson.loads(body)
         if path == INFER:
             return tensors.values(answer)
+        if path == EMBEDDINGS:
+            rows = [row["embedding"] for row in answer["data"]]
+            return {"embedding": rows[0], "embeddings": rows}
         return {**answer, "content": answer["choices"][0]["message"]["content"] or ""}
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise Rejected(f"its answer is not understood: {error!r}") from error

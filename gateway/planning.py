@@ -144,6 +144,11 @@ def speaks(node: Node) -> str:
     return CHAT if "messages" in node.input else OIP
 
 
+def embeds(node: Node, entry: ModelEntry) -> bool:
+    """Whether a node asks an OpenAI server for embeddings: an `input`, and no tensor of that name to take it."""
+    return "input" in node.input and speaks(node) != CHAT and CHAT in entry.protocols and OIP not in entry.protocols
+
+
 def _step(gateway: Gateway, entry: CapsuleEntry, node: Node, size: int, wishes: Wishes, depth: int) -> Step:
     if node.glue is not None:
         glue = gateway.workshop.find(entry.capsule.glue[node.glue].digest)
@@ -181,11 +186,13 @@ def _models(gateway: Gateway, node: Node) -> tuple[ModelEntry, ...]:
             raise Refusal(503, "no_provider", f"node {node.id} needs {cid(node.model)}, which is not published")
         return (entry,)
     assert node.capability is not None
-    found = tuple(
+    able = [
         entry
         for entry in sorted(gateway.catalog.models(), key=lambda entry: entry.id)
-        if speaks(node) in entry.protocols and not discovery.misses(entry, node.capability)
-    )
+        if not discovery.misses(entry, node.capability)
+    ]
+    found = tuple(entry for entry in able if speaks(node) in entry.protocols)
+    found = found or tuple(entry for entry in able if embeds(node, entry))
     if not found:
         raise Refusal(503, "no_provider", f"node {node.id}: nothing here can do {json.dumps(node.capability)}")
     return found

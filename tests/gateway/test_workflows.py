@@ -78,6 +78,26 @@ def test_parallel_nodes_overlap_and_every_line_is_paid(loom: Loom, world: World,
     assert [row["status"] for row in response.json()["tollway"]["nodes"]] == ["ok"] * 3
 
 
+def test_a_node_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signer) -> None:
+    row = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
+    usage = {"prompt_tokens": 6, "total_tokens": 6}
+    behave = answering({"object": "list", "model": "m", "data": [row], "usage": usage})
+    place = loom.talker("place", behave, ask={"input_token": "1000000"})
+    loom.capsule(
+        pinned("place", place, {"input": LAST, "max_tokens": 99}),
+        output={"content": "$nodes.place.output.embedding"},
+    )
+    key = loom.consumer(consumer)
+    response = loom.gateway.chat(key, "@wanda/flow", text="hello")
+    assert response.status_code == 200, response.text
+    assert json.loads(response.json()["choices"][0]["message"]["content"]) == [0.5, 0.25]
+    asked = loom.nodes[-1].asked[-1]
+    assert asked.path == "/v1/embeddings"
+    assert asked.json == {"model": "@acme/place", "input": "hello", "encoding_format": "float"}
+    _, subs = tree(world.receipts_of(consumer.address))
+    assert [(one.receipt.input_tokens, one.receipt.output_tokens) for one in subs] == [(6, 0)]
+
+
 def test_the_endpoint_streams_its_last_node(loom: Loom, world: World, consumer: Signer) -> None:
     feeling = loom.classifier("feeling", inferring("angry"))
     talk = loom.talker("talk", streaming(6, (9, 6), pause=0.1))
