@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ledger.core.errors import Rejected
 from ledger.core.ids import to_hex
 from roles import amounts, calls, depositing, keystore, output, sending, signing, statements, verifying
 from roles.command import Group, here
@@ -155,6 +156,7 @@ def withdraw(
     """Leave the lane with what you have not spent: ask, wait for a final batch, receive. Run it again to go on."""
     leaving = Leaving(relayer)
     if not leaving.asked:
+        leaving.must_be_here()
         output.confirm(f"ask lane {leaving.lane} to end, and to pay {here().wallet} what it has not spent?")
         output.remark(f"asked to leave: transaction {leaving.ask().hash}")
     deadline = time.monotonic() + wait
@@ -181,6 +183,11 @@ class Leaving:
     def asked(self) -> bool:
         """Whether the request stands on chain."""
         return int(sending.read("settlement", "accounts", self.lane, self.account)["requestedAt"]) > 0
+
+    def must_be_here(self) -> None:
+        """Rejected when there is nothing to leave with."""
+        if not int(sending.read("settlement", "accounts", self.lane, self.account)["index"]):
+            raise Rejected(f"{here().wallet} never deposited into lane {self.lane}", lane=self.lane)
 
     def ask(self) -> sending.Sent:
         """Ask to leave: by one's own transaction, or signed for the relayer to send."""
