@@ -40,6 +40,17 @@ class Person:
         return json.loads(ended.stdout)
 
 
+@pytest.fixture(scope="package")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """Somebody who typed `tollway up`: one network for every test that needs one standing."""
+    made = Person(tmp_path_factory.mktemp("journey") / "home")
+    try:
+        made.asks("up")
+        yield made
+    finally:
+        made.types("down", "--forget")
+
+
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[Person]:
     """Somebody with an empty home, whose network is taken down afterwards."""

@@ -12,8 +12,8 @@ from tests.journey.conftest import Person
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def test_a_network_survives_kill_9_and_down_and_up_without_losing_anything(person: Person) -> None:
-    said = person.asks("up")
+def test_a_network_survives_kill_9_and_down_and_up_without_losing_anything(settled: Person) -> None:
+    person, said = settled, settled.asks("up")
     place = Place.of(person.home)
     called = person.asks("consumer", "call", "@delta/dialog", "Can I send the lamp back?", "--wallet", "alice")
     assert called["answer"]

@@ -1,0 +1,155 @@
+"""Commands typed on a standing network, with what they do to it: the ones the demo does not type."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ledger.core.errors import Rejected
+from roles.local import network
+from roles.local.actors import DIALOG, EMOTION, MODELS, SERVICE
+from roles.local.place import ROOT
+from roles.local.telling import run
+from tests.journey.conftest import Person
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+PATTERNS = ROOT / "deploy" / "demo" / "capsules"
+
+
+@pytest.fixture(autouse=True)
+def at_home(settled: Person) -> Iterator[None]:
+    """Commands run in this process, in the home where the network stands: a program starts only where it matters."""
+    with network.living_in(settled.home):
+        yield
+
+
+def refused(command: str) -> str:
+    """What a command that must be refused says."""
+    with pytest.raises(Rejected) as caught:
+        run(command)
+    return str(caught.value.message)
+
+
+def atoms(wallet: str) -> int:
+    """What a wallet holds."""
+    return int(run(f"wallet balance {wallet}")["atoms"])
+
+
+def test_a_model_is_versioned_given_away_and_retired() -> None:
+    run("wallet create zoe --light")
+    run("wallet faucet 5 --wallet zoe")
+    register = f"maker register @zoe/mood --onnx {MODELS / 'emotion-base'} --royalty 5% --floor call=1 --wallet zoe"
+    first = run(register)
+    assert "transaction" in first
+    assert run(register) == {**{k: first[k] for k in ("id", "name", "owner", "kind")}, "note": "was registered already"}
+    newer = run(f"{register} --version 1.1.0")
+    assert {row["id"] for row in run("maker versions @zoe/mood")} == {first["id"], newer["id"]}
+    derive = f"oem derive @zoe/mild --relation quantize --onnx {MODELS / 'emotion'} --parent {newer['id']} --wallet zoe"
+    assert run(derive)["owes"][0]["terms"]["royalty_ppm"] == 50_000
+    run(f"maker transfer {newer['id']} alice --wallet zoe")
+    assert "NotOwner" in refused(f"maker retire {newer['id']} --wallet zoe")
+    run(f"maker retire {newer['id']} --wallet alice")
+    assert "no terms to descendants now" in refused(f"{derive} --version 2.0.0")
+
+
+def test_stake_leaves_when_its_time_has_come_and_not_before() -> None:
+    before = atoms("casa")
+    run("provider unbond 10 --wallet casa")
+    assert "free from" in refused("provider release --wallet casa")
+    assert atoms("casa") == before
+
+
+def test_a_preview_says_what_a_bid_would_do() -> None:
+    run(f"consumer infer {EMOTION} 'text=I am so happy' --wallet alice")
+    low, same = (run(f"provider preview {EMOTION} --ask call={ask} --wallet casa") for ask in (1_000, 1_900))
+    assert low["rivals"] == same["rivals"] == 2
+    assert int(low["share_of_calls"][:-1]) > int(same["share_of_calls"][:-1]) > 0
+
+
+@pytest.mark.parametrize("pattern", ["vote", "cascade"])
+def test_a_pattern_is_published_drawn_and_run(pattern: str, capsys: pytest.CaptureFixture[str]) -> None:
+    uses = " ".join(f"--use {name}={EMOTION}" for name in ("general-a", "general-b", "general-c", "large"))
+    published = run(f"weaver publish {PATTERNS / pattern}.json {uses} --wallet wanda")
+    assert published["kind"] == "capsule"
+    assert run(f"weaver show @wanda/{pattern}")["name"] == f"@wanda/{pattern}"
+    rows = run(f"weaver run @wanda/{pattern} 'I am so happy' --wallet alice")
+    assert rows[0]["what"] == f"@wanda/{pattern}"
+    assert any(row["what"].endswith("weaver") for row in rows), rows
+
+
+def test_a_recommendation_costs_nobody_more_and_pays_who_made_it() -> None:
+    run(f"weaver sponsor {SERVICE} --curators 50% --slot 400atoms --task text-generation --wallet wanda")
+    assert run("curator offers")[0]["subject"] == SERVICE
+    token = run(f"curator token {SERVICE} --keep 60% --wallet curt")["token"]
+    assert run(f"curator read {token}")["keeps"] == "60%"
+    call = f"consumer call {SERVICE} 'Where is my order?' --wallet alice"
+    run(f"{call} --referral {token}")
+    with contextlib.suppress(KeyError):
+        assert {row["role"] for row in run("curator earnings --wallet curt")} <= {"curator"}
+
+
+def test_contracts_deployed_twice_are_the_same_and_a_lane_pauses() -> None:
+    here: Any = run("operator deploy --wallet treasury")
+    assert run("operator deploy --wallet treasury") == here
+    assert run("operator status --wallet olga")["active"]
+    run("operator pause --wallet olga")
+    assert not run("operator status --wallet olga")["active"]
+    run("operator resume --wallet olga")
+    assert run("operator status --wallet olga")["active"]
+
+
+def test_a_component_stops_and_starts_again() -> None:
+    run("local stop borea")
+    assert all(row["process"] == "-" for row in run("local status") if row["component"] == "borea")
+    run("local start borea")
+    assert all(row["well"] for row in run("local status") if row["component"] == "borea")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("consumer call @delta/dialgo hello --wallet alice", DIALOG),
+        ("consumer cal", "'call'"),
+        ("wallet show alcie", "alice"),
+        ("provider bid @delta/dialog --ask output_tokens=5 --wallet atlas", "output_token"),
+        ("maker transfer @kappa/kb bore --wallet kappa", "borea"),
+        ("oem derive @zoe/x --parent @north/emotion-base --relation finetun --onnx . --wallet zoe", "finetune"),
+        ("local logs gatway", "gateway"),
+        ("weaver publish deploy/demo/capsules/vote.json --wallet wanda", "--use general-a="),
+        ("consumer withdraw --wallet zoe", "never deposited"),
+    ],
+)
+def test_a_mistake_names_the_near_miss(typed: str, said: str) -> None:
+    assert said in refused(typed)
+
+
+def test_no_money_moves_without_a_yes(settled: Person) -> None:
+    before = atoms("alice")
+    ended = settled.types("wallet", "send", "borea", "1", "--wallet", "alice")
+    assert ended.returncode == 1
+    assert "--yes" in ended.stderr
+    assert atoms("alice") == before
+
+
+def test_earnings_are_watched_until_somebody_stops_it(settled: Person) -> None:
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "roles.main", "provider", "earnings", "--watch", "--wallet", "atlas"],
+        env={**os.environ, "TOLLWAY_HOME": str(settled.home), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        assert watching.stdout is not None
+        assert "earnings of atlas" in watching.stdout.readline()
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=60)
+    assert watching.returncode == 130
+
+
+def test_the_shell_completes_commands(settled: Person) -> None:
+    assert "complete" in settled.types("--show-completion", "bash").stdout
