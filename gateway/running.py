@@ -45,7 +45,7 @@ IDLE_BEAT_SECONDS = 2.0
 RECLAIM_BEAT_SECONDS = 5.0
 MEASURE_BEAT_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
-"""The journal's thread gives Python's lock up at every signature; at 5 ms, the default, it waits that long to go on."""
+"""How long a thread that reads the database waits for Python's lock while calls run; 5 ms, the default, adds up."""
 
 
 class Running:
@@ -62,9 +62,8 @@ class Running:
     async def start(self) -> Gateway:
         """Take the journal, adopt what is leased, read the book. Nothing is served before all of it stands."""
         gateway = await asyncio.to_thread(self._make)
-        loop = asyncio.get_running_loop()
         journal = gateway.journal
-        await asyncio.to_thread(journal.open, loop)
+        await journal.open()
         gateway.purse.adopt(await gateway.db(lambda session: leasing.unspent(session, gateway.signer.address)))
         journal.on_reopen = gateway.purse.adopt
         await self._read_book(gateway)
@@ -102,7 +101,7 @@ class Running:
             await gateway.purse.return_idle(-1.0)
             await self._measure(gateway)
         finally:
-            await asyncio.to_thread(gateway.journal.close)
+            await gateway.journal.close()
             gateway.engine.dispose()
             log.info("gateway_stopped", extra={"facts": {"open_calls": gateway.open_calls}})
 

@@ -20,7 +20,7 @@ from ledger.core.receipts import Receipt, fields, struct_hash
 from ledger.core.segments import Segment, seal
 from ledger.core.typed_data import Domain, Signer, signing_digest
 from ledger.store import terms
-from ledger.store.appender import Appender, RowRefused, Taken, row
+from ledger.store.appender import Appender, RowRefused, Steps, Taken, row
 from ledger.store.receipts import Signed
 
 
@@ -99,7 +99,7 @@ def _placed(receipt: Receipt, gateway: Address, seq: int) -> Receipt:
 
 def append(
     appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]
-) -> tuple[Tail, list[Outcome]]:
+) -> Steps[tuple[Tail, list[Outcome]]]:
     """Write bundles as one segment; leave out those that cannot be written, and say why.
 
     One bad row never takes its neighbours along: calls that have a receipt already are left out with a Conflict and the
@@ -108,13 +108,13 @@ def append(
     """
     try:
         group = prepare(signer, domain, tail, bundles)
-        appender.append(group.segment, group.rows, group.key_spending)
+        yield from appender.append(group.segment, group.rows, group.key_spending)
     except Taken as refused:
-        return _without_taken(appender, signer, domain, tail, bundles, refused)
+        return (yield from _without_taken(appender, signer, domain, tail, bundles, refused))
     except (RowRefused, Rejected) as refused:
         if len(bundles) == 1:
             return tail, [refused]
-        return _one_by_one(appender, signer, domain, tail, bundles)
+        return (yield from _one_by_one(appender, signer, domain, tail, bundles))
     return group.tail, outcomes(group, bundles)
 
 
@@ -136,7 +136,7 @@ def store_terms(session: Session, bodies: Sequence[bytes]) -> None:
 
 def _without_taken(
     appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle], refused: Taken
-) -> tuple[Tail, list[Outcome]]:
+) -> Steps[tuple[Tail, list[Outcome]]]:
     taken = appender.taken([draft.receipt.call_id for bundle in bundles for draft in bundle])
     results: dict[int, Outcome] = {}
     for place, bundle in enumerate(bundles):
@@ -147,10 +147,10 @@ def _without_taken(
     if not results:
         if len(bundles) == 1:
             return tail, [refused]
-        return _one_by_one(appender, signer, domain, tail, bundles)
+        return (yield from _one_by_one(appender, signer, domain, tail, bundles))
     rest = [bundle for place, bundle in enumerate(bundles) if place not in results]
     if rest:
-        tail, written = append(appender, signer, domain, tail, rest)
+        tail, written = yield from append(appender, signer, domain, tail, rest)
         left = [place for place in range(len(bundles)) if place not in results]
         results.update(zip(left, written, strict=True))
     return tail, [results[place] for place in range(len(bundles))]
@@ -158,9 +158,9 @@ def _without_taken(
 
 def _one_by_one(
     appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]
-) -> tuple[Tail, list[Outcome]]:
+) -> Steps[tuple[Tail, list[Outcome]]]:
     results: list[Outcome] = []
     for bundle in bundles:
-        tail, written = append(appender, signer, domain, tail, [bundle])
+        tail, written = yield from append(appender, signer, domain, tail, [bundle])
         results += written
     return tail, results

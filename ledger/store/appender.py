@@ -6,8 +6,9 @@ receipts are written by one process only, and whoever can take the lock knows th
 
 import select
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar, cast
 
 import psycopg
 from psycopg import pq
@@ -36,6 +37,11 @@ _STATEMENTS = {
     b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint WHERE key = $2::bytea AND gateway = $3::bytea",
     b"receipts": f"INSERT INTO receipts ({COLUMNS}) SELECT * FROM unnest({_ARRAYS})",
 }
+
+T = TypeVar("T")
+Steps = Generator[bool, None, T]
+"""Work on the connection, cut where it must wait for the socket: True when there is more to send, too. Who drives the
+steps decides how to wait, so the same work runs on an event loop and in a plain function."""
 
 
 class RowRefused(TollwayError):
@@ -99,7 +105,7 @@ class Appender:
             cursor.execute("SELECT call_id FROM receipts WHERE call_id = ANY(%s)", (list(call_ids),))
             return {bytes(found[0]) for found in cursor}
 
-    def append(self, segment: Segment, rows: Sequence[bytes], key_spending: Mapping[bytes, int]) -> None:
+    def append(self, segment: Segment, rows: Sequence[bytes], key_spending: Mapping[bytes, int]) -> Steps[None]:
         """Write a segment, its rows and what keys with a budget spent: all of it or nothing, durable on return.
 
         Raises Taken when a call has a receipt already, RowRefused when the database refuses the rows for another
@@ -116,7 +122,7 @@ class Appender:
         failure: bytes | None = None
         state = b""
         while wire.status == pq.ConnStatus.OK:
-            result = self._next(wire)
+            result = yield from self._next(wire)
             if result is None or result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.PIPELINE_ABORTED):
                 continue
             if result.status == pq.ExecStatus.PIPELINE_SYNC:
@@ -143,14 +149,28 @@ class Appender:
         """Give up the lock."""
         self._connection.close()
 
-    def _next(self, wire: pq.abc.PGconn) -> pq.abc.PGresult | None:
-        """The next result, waiting on the socket without holding other threads up."""
+    @property
+    def socket(self) -> int:
+        """What to wait on between steps."""
+        return self._connection.pgconn.socket
+
+    def finish(self, steps: Steps[T]) -> T:
+        """Drive steps by waiting here."""
         try:
             while True:
-                unsent = wire.flush()
+                unsent = next(steps)
+                select.select([self.socket], [self.socket] if unsent else [], [])
+        except StopIteration as done:
+            return cast(T, done.value)
+
+    def _next(self, wire: pq.abc.PGconn) -> Steps[pq.abc.PGresult | None]:
+        """The next result."""
+        try:
+            while True:
+                unsent = bool(wire.flush())
                 if not unsent and not wire.is_busy():
                     return wire.get_result()
-                select.select([wire.socket], [wire.socket] if unsent else [], [])
+                yield unsent
                 wire.consume_input()
         except psycopg.OperationalError as error:
             raise Unavailable(f"the journal's database is gone: {error}") from error

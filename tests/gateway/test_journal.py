@@ -9,7 +9,7 @@ from ledger.core.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
 from ledger.core.receipts import EndReason, Receipt
 from ledger.core.segments import seal
 from ledger.core.typed_data import Domain, Signer
-from ledger.flows.journaling import Draft, Tail, append, tail_of
+from ledger.flows.journaling import Bundle, Draft, Outcome, Tail, append, tail_of
 from ledger.store import receipts, segments
 from ledger.store.appender import Appender
 from ledger.store.session import unit_of_work
@@ -26,9 +26,14 @@ def a_draft(call: int, charge: int = 5) -> Draft:
     return Draft(Receipt(call_id, zero, 0, ZERO_ADDRESS, 0, CONSUMER, zero, 7, *numbers), b"{}")
 
 
+def write(appender: Appender, tail: Tail, bundles: list[Bundle]) -> tuple[Tail, list[Outcome]]:
+    """Append, waiting for it here."""
+    return appender.finish(append(appender, SIGNER, Domain(), tail, bundles))
+
+
 def test_a_group_is_a_dense_signed_segment(engine: Engine, postgres_url: str) -> None:
     appender = Appender(postgres_url, SIGNER.address, 0)
-    tail, results = append(appender, SIGNER, Domain(), tail_of(appender), [(a_draft(1), a_draft(2)), (a_draft(3),)])
+    tail, results = write(appender, tail_of(appender), [(a_draft(1), a_draft(2)), (a_draft(3),)])
     assert [len(result) for result in results if isinstance(result, tuple)] == [2, 1]
     assert tail == tail_of(appender)
     with unit_of_work(engine) as session:
@@ -41,8 +46,8 @@ def test_a_group_is_a_dense_signed_segment(engine: Engine, postgres_url: str) ->
 
 def test_a_call_that_has_a_receipt_is_left_out_and_the_rest_is_written(postgres_url: str) -> None:
     appender = Appender(postgres_url, SIGNER.address, 0)
-    tail, _ = append(appender, SIGNER, Domain(), tail_of(appender), [(a_draft(1),)])
-    tail, results = append(appender, SIGNER, Domain(), tail, [(a_draft(2),), (a_draft(1),), (a_draft(3),)])
+    tail, _ = write(appender, tail_of(appender), [(a_draft(1),)])
+    tail, results = write(appender, tail, [(a_draft(2),), (a_draft(1),), (a_draft(3),)])
     assert tail.seq == 3
     assert isinstance(results[1], Conflict)
     seqs = [result[0].receipt.seq for result in results if isinstance(result, tuple)]
@@ -53,7 +58,7 @@ def test_a_call_that_has_a_receipt_is_left_out_and_the_rest_is_written(postgres_
 def test_one_poison_row_does_not_take_its_neighbours_along(postgres_url: str) -> None:
     appender = Appender(postgres_url, SIGNER.address, 0)
     poison = a_draft(2, charge=2**63)
-    tail, results = append(appender, SIGNER, Domain(), Tail(0, ZERO_DIGEST), [(a_draft(1),), (poison,), (a_draft(3),)])
+    tail, results = write(appender, Tail(0, ZERO_DIGEST), [(a_draft(1),), (poison,), (a_draft(3),)])
     assert tail.seq == 2
     assert [isinstance(result, tuple) for result in results] == [True, False, True]
     appender.close()
