@@ -97,7 +97,7 @@ def mismatch(call_id: Digest) -> Refusal:
 def receipt_headers(*signed: Signed) -> Headers:
     """What an answer says of its receipt: the last one, a workflow's root. The charge is all that the consumer pays."""
     receipt = signed[-1].receipt
-    charge = sum(one.receipt.charge for one in signed)
+    charge = receipt.charge if len(signed) == 1 else sum(one.receipt.charge for one in signed)
     return [
         (b"tollway-receipt", to_hex(receipt.call_id).encode()),
         (b"tollway-charge", str(charge).encode()),

@@ -86,7 +86,8 @@ def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bo
 
 def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
     """What the consumer asks of the route."""
-    price, realm, tiers = (headers.get(name) for name in (b"tollway-max-price", b"tollway-realm", b"tollway-tiers"))
+    price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
+    tiers = headers.get(b"tollway-tiers")
     if price is None and realm is None and tiers is None:
         return ANY
     names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())

@@ -128,6 +128,7 @@ class Connection(asyncio.Protocol):
         self._head: asyncio.Future[Reply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._idle_seconds = 0.0
+        self._first_byte_by = 0.0
         self._heard_at = 0.0
         self._reading = True
         self.closed = False
@@ -144,7 +145,9 @@ class Connection(asyncio.Protocol):
         self._reply = Reply(self)
         self._idle_seconds = idle_seconds
         self._heard_at = 0.0
-        self._timer = self._loop.call_later(first_byte_seconds, self._tick)
+        self._first_byte_by = self._loop.time() + first_byte_seconds
+        if self._timer is None or self._timer.when() > self._first_byte_by:
+            self._look_at(self._first_byte_by)
         self.flow(True)
         self._transport.write(request)
         return self._head
@@ -221,19 +224,28 @@ class Connection(asyncio.Protocol):
         assert reply is not None
         return b"content-length" not in reply.headers and b"chunked" not in reply.headers.get(b"transfer-encoding", b"")
 
+    def _look_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
     def _tick(self) -> None:
-        if self._heard_at == 0.0:
-            self.abort(NodeFailed("the node did not begin to answer in time", "timeout"))
+        """Give up on a late answer, or look again when it could be late. One timer serves many quick exchanges."""
+        self._timer = None
+        if self._reply is None:
             return
-        left = self._heard_at + self._idle_seconds - self._loop.time()
-        if left <= 0:
-            self.abort(NodeFailed("the node fell silent", "timeout"))
+        silent = self._heard_at == 0.0
+        late_at = self._first_byte_by if silent else self._heard_at + self._idle_seconds
+        if late_at > self._loop.time():
+            self._look_at(late_at)
+        elif silent:
+            self.abort(NodeFailed("the node did not begin to answer in time", "timeout"))
         else:
-            self._timer = self._loop.call_later(left, self._tick)
+            self.abort(NodeFailed("the node fell silent", "timeout"))
 
     def _end(self, failure: NodeFailed | None) -> None:
         reply, head, self._reply, self._head = self._reply, self._head, None, None
-        if self._timer is not None:
+        if self.closed and self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.idle_since = self._loop.time()
