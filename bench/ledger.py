@@ -1,10 +1,11 @@
 """The ledger end to end: receipts in the journal are posted and closed into batches, beside a COPY of the same rows.
 
 Two workers on one database, as in production: one posts (reads chunks, checks every digest, chain and price, splits,
-books one balanced transaction a chunk), the other closes what is posted into batches of a million (reads again, hashes
+books one balanced transaction a chunk), the other closes what is posted into batches of 250,000 (reads again, hashes
 every receipt into its tree, builds the lines tree and both cumulative trees, writes the public file through SHA-256).
 Time is the clock's, from the first chunk to the last batch. The COPY is a binary one over one connection, into the
-same table with the same indexes. PostgreSQL is durable (fsync on), with 1 GB of shared buffers.
+same table with the same indexes. PostgreSQL is durable (fsync on), with 1 GB of shared buffers. A size that would not
+end within the minutes given (`--minutes`) is left out, and said to be.
 """
 
 from __future__ import annotations
@@ -38,9 +39,12 @@ from ledger.store import watermarks
 from ledger.store.session import connect, unit_of_work
 
 CHUNK = 65_536
-BATCH = 1_000_000
+BATCH = 250_000
 WARM_LANE, FIRST_LANE = 1, 2
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+PEERS_AT = 10_000
+GROWTH = 10.5
+"""How much longer the next size takes."""
 LINES = 7
 """Lines of a receipt: a receipt stands for 7 postings, each of which would be a row in a ledger that stores shares."""
 
@@ -89,7 +93,7 @@ def _post(session: Session, lane: int) -> int:
 
 
 def _close(session: Session, lane: int, left: int) -> int:
-    """Close a batch as soon as a million receipts, or all that are left, are posted."""
+    """Close a batch as soon as a quarter of a million receipts, or all that are left, are posted."""
     marks = watermarks.of_lane(session, lane)
     if sum(mark.posted_seq - mark.batched_seq for mark in marks) < min(BATCH, left):
         return 0
@@ -138,28 +142,44 @@ class Bench:
         self.engine.dispose()
 
 
+def measure_peers(bench: Bench) -> dict[str, float]:
+    """Receipts a second of others on the first of the same receipts, in the same PostgreSQL."""
+    found = {"one SQLModel row a share, a commit a receipt": rows.sqlmodel(bench.engine)}
+    hordak = rows.hordak(bench.engine, bench.url)
+    return found | ({"django-hordak, in bulk": hordak} if hordak is not None else {})
+
+
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most", type=int, default=SIZES[-1], help="the largest size to measure")
     parser.add_argument("--alone", action="store_true", help="skip split, sum tree and the peers")
+    parser.add_argument("--minutes", type=float, default=9, help="how long it may take in all")
     options = parser.parse_args()
     facts: dict[str, object] = {}
+    deadline = time.monotonic() + 60 * options.minutes
     if not options.alone:
         for name in ("split", "sumtree"):
             subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)
             facts |= json.loads((RESULTS / f"{name}.json").read_text())
+    peers: dict[str, float] = {}
     with a_database() as url:
         bench = Bench(url)
         bench.run(2_000)
-        linear = []
+        linear, took = [], 0.0
         for size in (size for size in SIZES if size <= options.most):
+            began = time.monotonic()
+            if began + took * GROWTH > deadline:
+                print(f"\n{size:,} receipts would take {took * GROWTH / 60:.0f} more minutes: left out")
+                break
             copied, ended, peak = bench.run(size)
+            took = time.monotonic() - began
             rates = {"COPY into the journal": size / copied, "posted and closed": size / ended}
             table(f"{size:,} receipts, two workers", "receipts/s", rates, "posted and closed")
             linear.append({"receipts": size, "seconds": round(ended, 3), "copy_seconds": round(copied, 3)})
             linear[-1] |= {"receipts_per_s": round(size / ended), "peak_mb_of_both_workers": peak}
-        peers = {} if options.alone else {"one SQLModel row a share, a commit a receipt": rows.measure(bench.engine)}
+            if size == PEERS_AT and not options.alone:
+                peers = measure_peers(bench)
         bench.end()
     best = max(linear, key=lambda row: row["receipts_per_s"])
     facts |= {
@@ -169,6 +189,7 @@ def main() -> None:
         "end_to_end_peak_mb": linear[-1]["peak_mb_of_both_workers"],
         "linear": linear,
         "peers_receipts_per_s": {name: round(rate) for name, rate in peers.items()},
+        "ratio_to_peers": {name: round(best["receipts_per_s"] / rate) for name, rate in peers.items()},
     }
     if peers:
         table("the same work", "receipts/s", {"ours": float(best["receipts_per_s"]), **peers}, "ours")

@@ -1,16 +1,23 @@
-"""What a shop would write first: a SQLModel row for each share, balances updated by the ORM, one commit a receipt."""
+"""The same work by what a shop would pick: a SQLModel row for each share, or django-hordak's transactions and legs."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
+from pathlib import Path
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine
 from sqlmodel import Field, Session, SQLModel, select
 
 from bench import journals
-from ledger.core.bids import decode
+from bench.gateway.peers import environment
+from ledger.core.bids import Terms, decode
+from ledger.core.ids import Digest
 from ledger.core.pricing import payees, price
-from ledger.core.receipts import unpack_all
+from ledger.core.receipts import Receipt, unpack_all
 from ledger.store import receipts, terms
 from ledger.store.tables.columns import big
 
@@ -34,15 +41,13 @@ class BalanceRow(SQLModel, table=True):
     amount: int = big()
 
 
-def measure(engine: Engine, count: int = 1_000) -> float:
-    """Receipts a second."""
+def sqlmodel(engine: Engine, count: int = 1_000) -> float:
+    """Receipts a second: a row a share, balances updated by the ORM, one commit a receipt."""
     tables = [table for table in SQLModel.metadata.sorted_tables if table.name in ("peer_shares", "peer_balances")]
     SQLModel.metadata.create_all(engine, tables)
-    with Session(engine) as session:
-        chunk = receipts.chunk(session, journals.gateway_of(2), 1, count)
-        known = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
+    some, known = _receipts(engine, count)
     start = time.perf_counter()
-    for receipt in unpack_all(chunk.records):
+    for receipt in some:
         named = known[receipt.terms]
         due = price(named, receipt.units, receipt.passed)
         with Session(engine) as session:
@@ -54,3 +59,31 @@ def measure(engine: Engine, count: int = 1_000) -> float:
                 session.add(balance)
             session.commit()
     return count / (time.perf_counter() - start)
+
+
+def hordak(engine: Engine, url: str, count: int = 3_000) -> float | None:
+    """Receipts a second of django-hordak, its shares already known; None where it cannot be installed."""
+    try:
+        python = environment("hordak", "django-hordak==2.0.0", "psycopg[binary]") / "python"
+    except (subprocess.SubprocessError, OSError) as error:
+        print(f"  django-hordak cannot be had here: {error}")
+        return None
+    some, known = _receipts(engine, count)
+    shares = [price(known[receipt.terms], receipt.units, receipt.passed).amounts for receipt in some]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS hordak")
+        connection.execute("CREATE DATABASE hordak")
+    asked = {"database": {**conninfo_to_dict(url), "dbname": "hordak"}, "shares": shares}
+    command = [str(python), str(Path(__file__).with_name("django_hordak.py"))]
+    ran = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=300)
+    if ran.returncode:
+        print(f"  django-hordak does not run here: {ran.stderr.strip()[-200:]}")
+        return None
+    return float(json.loads(ran.stdout.splitlines()[-1])["receipts_per_s"])
+
+
+def _receipts(engine: Engine, count: int) -> tuple[list[Receipt], dict[Digest, Terms]]:
+    with Session(engine) as session:
+        chunk = receipts.chunk(session, journals.gateway_of(2), 1, count)
+        known = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
+    return unpack_all(chunk.records), known

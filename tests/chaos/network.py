@@ -7,8 +7,8 @@ and the worker reaches the chain through a wire the test can cut.
 from __future__ import annotations
 
 import os
-import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -111,12 +111,11 @@ class Network:
     def fill_disk(self, seconds: float) -> None:
         """For a while no file of PostgreSQL may grow: its log cannot be written, and it panics as on a full disk."""
         postmaster = self._postmaster()
-        limit = resource.prlimit(postmaster, resource.RLIMIT_FSIZE)
         for pid in (postmaster, *_children(postmaster)):
-            _limit(pid, (0, limit[1]))
+            _limit_files(pid, "0")
         time.sleep(seconds)
         for pid in (postmaster, *_children(postmaster)):
-            _limit(pid, limit)
+            _limit_files(pid, "unlimited")
 
     def set_clock(self, milliseconds: int) -> None:
         """Move the wall clock of worker and gateway."""
@@ -237,6 +236,7 @@ def surroundings(place: Place, deployment: Deployment, folder: Path, proxy: Prox
         "LEDGER_OPERATOR_KEY": a_key("operator").hex(),
         "GATEWAY_SIGNING_KEY": a_key("gateway").hex(),
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "GATEWAY_LEASE_ATOMS": "20000",
         "GATEWAY_LEASE_SECONDS": "20",
         "GATEWAY_KEY_SECONDS": "0.2",
         "GATEWAY_BOOK_SECONDS": "0.5",
@@ -317,11 +317,14 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _limit(pid: int, limit: tuple[int, int]) -> None:
+def _limit_files(pid: int, size: str) -> None:
+    """Let a process write files up to a size only. Asked as the process's own user: root in a container may not."""
     try:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
-    except (ProcessLookupError, PermissionError):
+        owner = Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
         return
+    user = owner if os.geuid() == 0 else None
+    subprocess.run(["prlimit", "--pid", str(pid), f"--fsize={size}:"], user=user, cwd="/", check=False)
 
 
 if sys.platform != "linux":  # pragma: no cover
