@@ -323,7 +323,7 @@ def _limit_files(pid: int, size: str) -> None:
         owner = Path(f"/proc/{pid}").stat().st_uid
     except FileNotFoundError:
         return
-    user = owner if os.geuid() == 0 else None
+    user = owner if os.geteuid() == 0 else None
     subprocess.run(["prlimit", "--pid", str(pid), f"--fsize={size}:"], user=user, cwd="/", check=False)
 
 
