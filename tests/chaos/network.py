@@ -105,7 +105,10 @@ class Network:
         waiting = (waiting + waiting)[:MOST_TASKS]  # twice and twice again would soon be all that a worker does
         shuffle(waiting)
         if waiting:
-            bell.pipeline().delete("ledger").rpush("ledger", *waiting).execute()
+            swap = bell.pipeline()
+            swap.delete("ledger")
+            swap.rpush("ledger", *waiting)
+            swap.execute()
         return len(waiting)
 
     def fill_disk(self, seconds: float) -> None:
