@@ -50,7 +50,7 @@ contracts: install   ## compile Solidity, write contracts/artifacts
 gas: install      ## the gas table, measured
 	$(BIN)/python -m bench.gas
 
-bench-%: install  ## one measured table: bench-split, bench-sumtree, bench-journal, bench-gateway, ...
+bench-%: install  ## one measured table: bench-split, bench-ledger, bench-gateway, bench-node, ...
 	$(BIN)/python -m bench.$*
 
 lock: install     ## resolve again and rewrite the lock files (no hosts in them: a mirror serves as well)
