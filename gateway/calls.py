@@ -87,12 +87,14 @@ def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bo
 def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
     """What the consumer asks of the route."""
     price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
-    tiers = headers.get(b"tollway-tiers")
-    if price is None and realm is None and tiers is None:
+    tiers, near = headers.get(b"tollway-tiers"), headers.get(b"tollway-near")
+    if price is None and realm is None and tiers is None and near is None:
         return ANY
     names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())
     limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
-    return Wishes(limit, (realm or b"").decode("latin-1"), names)
+    if near is not None and not near.isdigit():
+        raise Refusal(400, "invalid_header", "Tollway-Near is a round trip in ms, such as 30", param="Tollway-Near")
+    return Wishes(limit, (realm or b"").decode("latin-1"), names, near_ms=int(near) if near is not None else None)
 
 
 def open_call(
@@ -199,7 +201,8 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
             candidate.health.forgotten()
         raise
     ended = now_ms()
-    candidate.health.succeeded(ended - started, metered.overclaimed)
+    near = gateway.upstream.round_trip_ms(candidate.target)
+    candidate.health.succeeded(ended - started, metered.overclaimed, near)
     return Served(candidate, reply, body, metering.capped(metered.units, call.most), ended)
 
 

@@ -108,6 +108,8 @@ def _best(entry: ModelEntry, wanted: Mapping[str, Any], units: Units) -> tuple[i
         latency = candidate.health.latency_ms or candidate.slo_ms
         if (tiers and candidate.tier not in tiers) or candidate.realm != realm:
             continue
+        if "edge" in tiers and candidate.tier == "edge" and candidate.health.near is None:
+            continue
         if "max_latency_ms" in wanted and latency > wanted["max_latency_ms"]:
             continue
         price, _ = candidate.tariff.price(units)
@@ -125,6 +127,7 @@ def _row(entry: ModelEntry, price: int, score: int, candidate: Candidate) -> dic
         "score": score,
         "tier": candidate.tier,
         "latency_ms": candidate.health.latency_ms or candidate.slo_ms,
+        "near_ms": candidate.health.near if candidate.health.round_trip_ms else None,
         "quality_ppm": candidate.health.quality_ppm,
         "declared": {"capabilities": entry.model.document["capabilities"]},
         "sponsored": False,

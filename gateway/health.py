@@ -13,6 +13,8 @@ from ledger.core.atoms import PPM
 TRIPS_AFTER = 3
 FIRST_PAUSE_MS = 500
 LONGEST_PAUSE_MS = 30_000
+NEAR_MS = (10, 30, 80)
+"""Classes of nearness: the round trip is within so many ms. What is further than the last is beyond."""
 WEIGHT = 32
 """A call moves the measured quality by one part in so many."""
 KEPT = 63
@@ -24,6 +26,7 @@ class Health:
 
     quality_ppm: int = PPM
     latency_ms: int = 0
+    round_trip_ms: int = 0
     calls: int = 0
     errors: int = 0
     overclaims: int = 0
@@ -45,8 +48,17 @@ class Health:
         if self.failures_in_a_row >= TRIPS_AFTER:
             self.trial = True
 
-    def succeeded(self, took_ms: int, overclaimed: bool) -> None:
-        """A call was served; `took_ms` until its first byte."""
+    @property
+    def near(self) -> int | None:
+        """The class of its measured nearness; the nearest while nothing is measured, None when it is beyond."""
+        return next((bound for bound in NEAR_MS if self.round_trip_ms <= bound), None)
+
+    def succeeded(self, took_ms: int, overclaimed: bool, round_trip_ms: int | None = None) -> None:
+        """A call was served; `took_ms` until its first byte. The shortest round trip counts, and where none can be
+        measured, as through a tunnel, the quickest answer: nobody is further than that.
+        """
+        seen = max(1, took_ms if round_trip_ms is None else round_trip_ms)
+        self.round_trip_ms = min(self.round_trip_ms or seen, seen)
         self.open_calls -= 1
         self.calls += 1
         self.failures_in_a_row = 0

@@ -15,16 +15,18 @@ from ledger.core.meters import Units
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a consumer may ask of the route: the most it pays, its realm, tiers and latency."""
+    """What a consumer may ask of the route: the most it pays, its realm, tiers, latency and nearness."""
 
     max_price: int | None = None
     realm: str = ""
     tiers: frozenset[str] = frozenset()
     max_latency_ms: int | None = None
     provider: bytes | None = None
+    near_ms: int | None = None
 
 
 ANY = Wishes()
+EDGE = "edge"
 
 
 def seed_of(catalog: Catalog) -> bytes:
@@ -87,6 +89,10 @@ def _fits(candidate: Candidate, wishes: Wishes) -> bool:
     if candidate.realm != wishes.realm or (wishes.tiers and candidate.tier not in wishes.tiers):
         return False
     if wishes.provider is not None and candidate.provider != wishes.provider:
+        return False
+    if candidate.tier == EDGE and EDGE in wishes.tiers and candidate.health.near is None:
+        return False  # who asks for the edge asks for what is near: a place that says so and is not has lied
+    if wishes.near_ms is not None and candidate.health.round_trip_ms > wishes.near_ms:
         return False
     latency = candidate.health.latency_ms or candidate.slo_ms
     return wishes.max_latency_ms is None or latency <= wishes.max_latency_ms

@@ -255,7 +255,8 @@ class _Streaming:
         if end is EndReason.upstream_cut:
             self.candidate.health.failed(now)
         else:
-            self.candidate.health.succeeded(self.first_byte_ms, over)
+            near = self.gateway.upstream.round_trip_ms(self.candidate.target)
+            self.candidate.health.succeeded(self.first_byte_ms, over, near)
         size = len(call.ask.body) + relay.size
         noted = relay.units or metering.node_units(self.reply.headers.get(b"tollway-usage"))
         took = now - self.started

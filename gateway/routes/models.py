@@ -57,6 +57,7 @@ def shown(entry: Entry) -> dict[str, Any]:
                 "capacity": c.capacity,
                 "quality_ppm": c.health.quality_ppm,
                 "latency_ms": c.health.latency_ms,
+                "round_trip_ms": c.health.round_trip_ms,
                 "calls": c.health.calls,
                 "terms": to_hex(c.tariff.id),
             }

@@ -13,6 +13,8 @@ from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.wire import Connection, NodeFailed, Reply
 
 Place = tuple[str, str, int]
+TLS_ROUND_TRIPS = 2
+"""What opening a connection takes with TLS 1.3: one for TCP, one for the handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Pool:
         self._limits = limits
         self._idle: defaultdict[Place, list[Connection]] = defaultdict(list)
         self._tls = ssl.create_default_context()
+        self._round_trips: dict[Place, int] = {}
 
     async def request(
         self, target: Target, path: str, body: bytes, headers: bytes = b"", *, method: str = "POST", seconds: float = 0
@@ -63,6 +66,10 @@ class Pool:
                 if failed.kind != "cut":
                     raise
         return await self._exchange(await self._open(target, place), message, first_byte)
+
+    def round_trip_ms(self, target: Target) -> int | None:
+        """The shortest time a connection to a node ever took to open, at least 1; None through a tunnel, or unknown."""
+        return self._round_trips.get((target.scheme, target.host, target.port))
 
     async def close(self) -> None:
         """Close every idle connection."""
@@ -105,6 +112,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
                 address = await self.guard.resolve(target.host, target.port)
+                began = loop.time()
                 _, connection = await loop.create_connection(
                     lambda: Connection(loop, release),
                     address,
@@ -112,6 +120,8 @@ class Pool:
                     ssl=self._tls if secure else None,
                     server_hostname=target.host if secure else None,
                 )
+                took = max(1, round((loop.time() - began) * 1000 / (TLS_ROUND_TRIPS if secure else 1)))
+                self._round_trips[place] = min(took, self._round_trips.get(place, took))
                 return connection
         except TimeoutError as error:
             raise NodeFailed("the node cannot be reached in time", "unreachable", host=target.host) from error

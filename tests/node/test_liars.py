@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
+from gateway.health import Health
+from gateway.upstream.pool import Pool
+from gateway.upstream.target import Target
 from ledger.core.bids import Role
 from ledger.core.documents import digest
 from ledger.core.ids import Digest, cid, did, to_hex
@@ -87,6 +92,48 @@ def test_a_stale_offer_is_no_offer(world: World, one_node: Node, other_node: Nod
         publishing.publish_offer(session, stale, DOMAIN, before, None, int(time.time() * 1000))
     calls(world, consumer, 10)
     assert other_node.asked == []
+
+
+def test_a_node_that_says_edge_and_is_far_is_not_what_is_near(
+    world: World, one_node: Node, other_node: Node, consumer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = int(other_node.url.rpartition(":")[2])
+    measured = Pool.round_trip_ms
+
+    def delayed(pool: Pool, target: Target) -> int | None:
+        """As if a hundred milliseconds of cable lay before the liar."""
+        seen = measured(pool, target)
+        assert seen is not None
+        assert seen < 80, "a node of this machine is near"
+        return seen + 100 if target.port == far else seen
+
+    monkeypatch.setattr(Pool, "round_trip_ms", delayed)
+    subject = world.publish(a_model())
+    world.serve(subject, one_node.url, {"call": "100"}, HONEST, tier="edge")
+    world.serve(subject, other_node.url, {"call": "99"}, LIAR, tier="edge")
+    world.deposit(consumer.address, 10**9)
+    gateway = world.gateway()
+    key = gateway.key(consumer)
+    deadline = time.monotonic() + 10
+    while gateway.chat(key).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {gateway.chat(key, header_tollway_tiers="edge").status_code for _ in range(40)} == {200}
+    before = len(other_node.asked)
+    assert {gateway.chat(key, header_tollway_tiers="edge").status_code for _ in range(20)} == {200}
+    assert {gateway.chat(key, header_tollway_near="30").status_code for _ in range(20)} == {200}
+    assert len(other_node.asked) == before, "once measured, it is asked for its edge no more"
+    assert gateway.chat(key, header_tollway_near="near").status_code == 400
+    shown = gateway.http.get("/v1/models").json()["data"][0]["providers"]
+    assert sorted(row["round_trip_ms"] > 80 for row in shown) == [False, True]
+
+
+def test_nearness_is_the_class_of_the_shortest_round_trip() -> None:
+    seen = Health()
+    assert seen.near == 10, "the benefit of the doubt, until it is measured"
+    for took, trip, near in ((500, 95, None), (500, 31, 80), (500, 29, 30), (500, 64, 30), (7, None, 10)):
+        seen.begin()
+        seen.succeeded(took, False, trip)
+        assert seen.near == near
 
 
 def an_old_offer(subject: Digest, url: str, epoch: int) -> dict[str, object]:
