@@ -3,6 +3,8 @@
     make bench-gateway            ours and the floors, under ten minutes
     make bench-gateway PEERS=1    and LiteLLM, Portkey, x402's middleware, each in an environment of its own
 
+`BENCH_SECONDS` and `BENCH_ROUNDS` say how long a run is and how often each is made; BENCH_CONNECTIONS, at how many.
+
 Every Tollway call in it is held, metered, priced, signed and durable (PostgreSQL with fsync on) before its last byte;
 at the end every answered call must have exactly one receipt, and the receipts must sum to what was charged.
 """
@@ -27,11 +29,11 @@ from ledger.core.ids import to_hex
 from ledger.core.keccak import keccak256
 from ledger.store.session import unit_of_work
 from tests.conftest import free_port, wait_until_open
-from tests.gateway.world import OPERATOR, Running, World, a_signer
+from tests.gateway.world import OPERATOR, World, a_signer
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-CONNECTIONS = (1, 16, 64)
+CONNECTIONS = tuple(map(int, os.environ.get("BENCH_CONNECTIONS", "1,16,64").split(",")))
 PATH = "/v1/chat/completions"
 OURS, FASTAPI, RAW, DIRECT = "tollway", "fastapi_aiohttp", "raw_uvicorn_aiohttp", "direct"
 
@@ -47,6 +49,8 @@ class Target:
     model: str = "@acme/chat"
     path: str = PATH
     headers: str = ""
+    foreign: bool = False
+    """A peer: when it breaks under the load, the others are still measured."""
     runs: dict[tuple[str, int], list[dict[str, float]]] = field(default_factory=dict)
     failed: int = 0
     calls: int = 0
@@ -94,6 +98,7 @@ def measure(target: Target, kind: str, connections: int, seconds: float) -> dict
     if run["failed"]:
         print(f"  {target.name}: {run['failed']} failed, first: {run['first_failure']!r}"[:400])
     run.pop("first_failure")
+    run.pop("charged")
     run["cpu_us_per_call"] = 1e6 * (cpu_seconds(target.pid) - before) / max(1, run["calls"])
     target.failed += int(run["failed"])
     target.calls += int(run["calls"])
@@ -131,8 +136,8 @@ def key_for(world: World, port: int) -> str:
     return str(response.json()["key"])
 
 
-def targets(stack: ExitStack) -> tuple[list[Target], World]:
-    """Everything to measure, started."""
+def targets(stack: ExitStack) -> tuple[list[Target], World, dict[str, str]]:
+    """Everything to measure, started; and why a peer is not among it."""
     upstream_port = free_port()
     mock = stack.enter_context(running("bench.gateway.upstream", str(upstream_port), port=upstream_port))
     found = [Target(DIRECT, upstream_port, mock)]
@@ -142,10 +147,12 @@ def targets(stack: ExitStack) -> tuple[list[Target], World]:
         found.append(Target(name, port, stack.enter_context(running(*command, port=port))))
     gateway, world = ours(stack, upstream_port)
     found.append(gateway)
+    missing: dict[str, str] = {}
     if os.environ.get("PEERS"):
-        for peer in peers.start(stack, upstream_port):
-            found.append(Target(peer.name, peer.port, peer.pid, peer.key, peer.model, peer.path, peer.headers))
-    return found, world
+        started, missing = peers.start(stack, upstream_port, world.url)
+        for peer in started:
+            found.append(Target(peer.name, peer.port, peer.pid, peer.key, peer.model, peer.path, peer.headers, True))
+    return found, world, missing
 
 
 def check(world: World, gateway: Target) -> dict[str, object]:
@@ -170,17 +177,19 @@ def middle(target: Target, kind: str, connections: int, what: str) -> float:
     return median(run[what] for run in target.runs[kind, connections])
 
 
+def row_of(target: Target) -> dict[str, object]:
+    """One target's figures: medians over the rounds."""
+    figures: dict[str, object] = {
+        f"{kind}_c{connections}": {what: round(middle(target, kind, connections, what), 1) for what in runs[0]}
+        for (kind, connections), runs in target.runs.items()
+    }
+    return figures | {"memory_mb": round(memory_mb(target.pid), 1)}
+
+
 def told(found: list[Target]) -> dict[str, object]:
     """The figures, and the ratios they were measured for."""
     by_name = {target.name: target for target in found}
-    rows = {
-        target.name: {
-            f"{kind}_c{connections}": {what: round(middle(target, kind, connections, what), 1) for what in runs[0]}
-            for (kind, connections), runs in target.runs.items()
-        }
-        | {"memory_mb": round(memory_mb(target.pid), 1)}
-        for target in found
-    }
+    rows = {target.name: row_of(target) for target in found}
 
     def ratio(kind: str, floor: str) -> float:
         rate = middle(by_name[OURS], kind, 16, "per_second")
@@ -189,8 +198,10 @@ def told(found: list[Target]) -> dict[str, object]:
     def added(name: str) -> float:
         return middle(by_name[name], "plain", 1, "p50_us") - middle(by_name[DIRECT], "plain", 1, "p50_us")
 
+    ahead = {t.name: {kind: ratio(kind, t.name) for kind in ("plain", "stream")} for t in found if t.foreign}
     return {
         "targets": rows,
+        "c16_ratios_to_peers": ahead,
         "plain_c16_calls_per_s": round(middle(by_name[OURS], "plain", 16, "per_second")),
         "plain_c16_ratio_to_fastapi_aiohttp": ratio("plain", FASTAPI),
         "stream_c16_ratio_to_fastapi_aiohttp": ratio("stream", FASTAPI),
@@ -200,36 +211,53 @@ def told(found: list[Target]) -> dict[str, object]:
     }
 
 
+def rounds(found: list[Target], missing: dict[str, str]) -> None:
+    """Every target in every round, one after the other, so that all of them see the same machine."""
+    for number in range(ROUNDS):
+        for kind in ("plain", "stream"):
+            for connections in CONNECTIONS:
+                for target in list(found):
+                    run = tried(target, kind, connections, SECONDS, missing)
+                    if run is None:
+                        found.remove(target)
+                        continue
+                    target.runs.setdefault((kind, connections), []).append(run)
+                    rate = f"{run['per_second']:>9,.0f}/s  p50 {run['p50_us']:>8,.0f} us"
+                    print(f"round {number + 1}  {kind:<6} {connections:>2}  {target.name:<22} {rate}", flush=True)
+
+
+def tried(
+    target: Target, kind: str, connections: int, seconds: float, missing: dict[str, str]
+) -> dict[str, float] | None:
+    """One run; None, and why, when a peer breaks under it."""
+    try:
+        return measure(target, kind, connections, seconds)
+    except (subprocess.SubprocessError, OSError) as error:
+        if not target.foreign:
+            raise
+        missing[target.name] = f"broke at {connections} {kind} connections: {error}"[:500]
+        print(f"  {target.name} {missing[target.name]}", flush=True)
+        return None
+
+
 def main() -> None:
     """Measure, check, tell."""
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     with ExitStack() as stack:
-        found, world = targets(stack)
-        for target in found:
-            for kind in ("plain", "stream"):
-                measure(target, kind, 8, 0.5)
-        for number in range(ROUNDS):
-            for kind in ("plain", "stream"):
-                for connections in CONNECTIONS:
-                    for target in found:
-                        run = measure(target, kind, connections, SECONDS)
-                        target.runs.setdefault((kind, connections), []).append(run)
-                        rate = f"{run['per_second']:>9,.0f}/s  p50 {run['p50_us']:>8,.0f} us"
-                        print(f"round {number + 1}  {kind:<6} {connections:>2}  {target.name:<22} {rate}", flush=True)
+        found, world, missing = targets(stack)
+        for target in list(found):
+            if any(tried(target, kind, 8, 0.5, missing) is None for kind in ("plain", "stream")):
+                found.remove(target)
+        rounds(found, missing)
         facts = told(found) | check(world, next(target for target in found if target.name == OURS))
+    if missing:
+        facts["peers_missing"] = missing
     facts["seconds"] = round(time.monotonic() - began)
-    headline = {name: value for name, value in facts.items() if name != "targets"}
+    facts |= {"cpus": os.cpu_count(), "load_before": round(load, 2)}
     print(json.dumps(facts["targets"], indent=1))
-    (report.RESULTS / "gateway.json").write_text(json.dumps(facts | machine(), indent=1) + "\n")
-    print(json.dumps(headline | machine()))
+    (report.RESULTS / "gateway.json").write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps({name: value for name, value in facts.items() if name != "targets"}))
 
-
-def machine() -> dict[str, object]:
-    """What it ran on."""
-    return {"cpus": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2)}
-
-
-__all__ = ["Running"]
 
 if __name__ == "__main__":
     main()

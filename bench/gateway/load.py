@@ -1,6 +1,7 @@
 """The load: connections that each send a request, wait for its whole answer, and send the next.
 
-`python -m bench.gateway.load PORT PATH CONNECTIONS SECONDS STREAM KEY MODEL HEADERS` prints one JSON line.
+`python -m bench.gateway.load PORT PATH CONNECTIONS SECONDS STREAM KEY MODEL HEADERS [RATE]` prints one JSON line.
+With a RATE (calls a second over all connections) they send by the clock, and add up what the answers say was charged.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ import uvloop
 class Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, request: bytes, stop_at: float, took: list[float], failed: list[bytes]) -> None:
+    def __init__(
+        self, request: bytes, stop_at: float, took: list[float], failed: list[bytes], every: float, charged: list[int]
+    ) -> None:
         self._request, self._stop_at, self._took, self._failed = request, stop_at, took, failed
+        self._every, self._charged, self._due = every, charged, 0.0
         self._rest = b""
         self._length = -1
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._due = time.perf_counter()
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -35,8 +40,14 @@ class Client(asyncio.Protocol):
         if not whole:
             return
         self._took.append(time.perf_counter() - self._began)
-        if time.perf_counter() >= self._stop_at:
+        now = time.perf_counter()
+        if self._every:
+            self._charged[0] += charge_in(self._rest)
+            self._due += self._every
+        if now >= self._stop_at:
             self._transport.close()
+        elif self._due > now:
+            asyncio.get_running_loop().call_later(self._due - now, self._send)
         else:
             self._send()
 
@@ -61,6 +72,15 @@ class Client(asyncio.Protocol):
         self._transport.write(self._request)
 
 
+def charge_in(answer: bytes) -> int:
+    """Atoms an answer says were charged: in its head, or in a stream's last comment."""
+    for mark, end in ((b"\ntollway-charge: ", b"\r"), (b'"charge":"', b'"')):
+        at = answer.find(mark)
+        if at >= 0:
+            return int(answer[at + len(mark) : answer.find(end, at + len(mark))])
+    return 0
+
+
 def request(port: int, path: str, stream: bool, key: str, model: str, more: str = "") -> bytes:
     """The one request that is sent again and again."""
     messages = [{"role": "user", "content": "Say something short about a fox and a dog, please."}]
@@ -70,15 +90,16 @@ def request(port: int, path: str, stream: bool, key: str, model: str, more: str 
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def run(port: int, raw: bytes, connections: int, seconds: float) -> dict[str, object]:
+async def run(port: int, raw: bytes, connections: int, seconds: float, rate: float = 0) -> dict[str, object]:
     """Calls a second, latencies in microseconds."""
+    every, charged = (connections / rate if rate else 0.0), [0]
     took: list[float] = []
     failed: list[bytes] = []
     began = time.perf_counter()
     stop_at = began + seconds
     loop = asyncio.get_running_loop()
     pairs = [
-        await loop.create_connection(lambda: Client(raw, stop_at, took, failed), "127.0.0.1", port)
+        await loop.create_connection(lambda: Client(raw, stop_at, took, failed, every, charged), "127.0.0.1", port)
         for _ in range(connections)
     ]
     await asyncio.gather(*(client.done for _, client in pairs))
@@ -91,15 +112,16 @@ async def run(port: int, raw: bytes, connections: int, seconds: float) -> dict[s
         "p50_us": 1e6 * took[count // 2] if count else 0,
         "p99_us": 1e6 * took[min(count - 1, count * 99 // 100)] if count else 0,
         "failed": len(failed),
+        "charged": charged[0],
         "first_failure": failed[0].decode(errors="replace") if failed else None,
     }
 
 
 def main() -> None:
     """From the command line."""
-    port, path, connections, seconds, stream, key, model, more = sys.argv[1:9]
+    port, path, connections, seconds, stream, key, model, more, *rate = sys.argv[1:]
     raw = request(int(port), path, stream == "1", key, model, more)
-    print(json.dumps(uvloop.run(run(int(port), raw, int(connections), float(seconds)))))
+    print(json.dumps(uvloop.run(run(int(port), raw, int(connections), float(seconds), *map(float, rate)))))
 
 
 if __name__ == "__main__":
