@@ -132,7 +132,8 @@ def open_lane(session: Session, lane: int) -> None:
     """Terms, places and deposits for everybody: what a lane has before its first call."""
     for one in TERMS:
         terms.put(session, encode(one))
-    parties.assign(session, {line.party for one in TERMS for line in one.lines})
+    for place, payee in enumerate(sorted({line.party for one in TERMS for line in one.lines}), 1):
+        parties.put(session, payee, place)
     watermarks.ensure(session, gateway_of(lane), lane)
     each, leased_to = 10**14, gateway_of(lane)
     for number in range(CONSUMERS):

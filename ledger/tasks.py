@@ -137,7 +137,7 @@ def close() -> None:
         return
     with unit_of_work(place.engine) as session:
         if place.chain is None:
-            crediting.give_places(session, settling.missing_payees(session))
+            crediting.give_places(session, settling.missing_payees(session, place.settings.lane))
         batch = settling.close(session, place.lane, _epoch(session, place), now())
     if batch is not None:
         log.info("batch_closed", extra={"lane": batch.lane, "number": batch.number, "calls": batch.header.calls})
@@ -214,7 +214,7 @@ def _register_payees(place: Surroundings) -> bool:
     assert place.wire is not None, "asked only with a key"
     calls, sender = place.wire.chain.calls, place.wire.sender
     with unit_of_work(place.engine) as session:
-        missing = settling.missing_payees(session)
+        missing = settling.missing_payees(session, place.settings.lane)
         relaying.register_payees(session, calls, sender, missing, now())
     return bool(missing)
 

@@ -167,7 +167,7 @@ async def earnings(payee: str, gateway: Here) -> dict[str, Any]:
             for role in Role
         }
         claimable = journal.entries(session, accounts.claimable(who)).get(accounts.claimable(who))
-        index = parties.index_of(session, who)
+        index = parties.index_of(session, who, gateway.lane)
         return {
             "payee": to_hex(who),
             "index": index,

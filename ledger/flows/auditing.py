@@ -94,7 +94,7 @@ def cumulatives_are_the_sums_of_batches(session: Session, scope: Scope) -> list[
     for tree, place, number in laws.fallen_leaves(session, scope.lane):
         return [Alarm("L5", f"place {place} of tree {tree} fell in batch {number}")]
     latest = batches.latest(session, scope.lane)
-    paid, names = laws.batched_shares(session, scope.lane), parties.by_index(session)
+    paid, names = laws.batched_shares(session, scope.lane), parties.by_index(session, scope.lane)
     leaves = nodes.leaves(session, scope.lane, nodes.PAYOUT, latest.number) if latest else []
     cumulative = {names[index]: amount for index, amount in leaves}
     for payee in sorted(paid.keys() | cumulative.keys()):
@@ -140,7 +140,7 @@ def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]
         total += amount
         if posted != count:
             return [Alarm("L9", f"{posted} receipts of {to_hex(gateway)} are posted, {count} are in segments")]
-    booked = laws.charged_by_transactions(session)
+    booked = laws.charged_by_transactions(session, scope.lane)
     if booked != total:
         return [Alarm("L9", f"charges of {booked} atoms are booked, segments say {total}")]
     accrued = sum(book.balance(name, sums) for name, sums in journal.entries(session, "accrued:").items())

@@ -3,23 +3,29 @@
 credit    a deposit the operator signed for: custody -> available, and the consumer's place in the debit tree
 places    payees that have earned get the next places in the payout tree
 publish   a built batch is posted when it is published: its payees' earnings become claimable; after the window, final
+retire    the grid moves to a chain: every balance leaves the ledger, and the operator is told whom it owes what there
 
 Everything else is the same as with a chain: receipts, shares, trees, batch files and proofs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from sqlmodel import Session
 
 from ledger.core import epochs, movements
+from ledger.core.accounts import CUSTODY, parse
+from ledger.core.atoms import Atoms
 from ledger.core.epochs import Standing
-from ledger.core.errors import Rejected
+from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, to_hex
+from ledger.core.journal import balance
 from ledger.core.models import Offer
 from ledger.core.typed_data import Domain, credit_hash, recover, signing_digest
-from ledger.store import alarms, batches, bids, deposits, journal, lanes, parties
+from ledger.store import alarms, batches, bids, journal, lanes, parties, segments, watermarks
+from ledger.store import deposits as requests
 from ledger.store.batches import Status
 from ledger.store.bids import Placed
 from ledger.store.deposits import DepositRequest
@@ -33,19 +39,19 @@ def request(session: Session, credit: DepositRequest, domain: Domain, operator: 
     signer = recover(signing_digest(domain, hashed), credit.signature)
     if signer not in parties.signers_of(session, operator):
         raise Rejected(f"{to_hex(signer)} is not the operator {to_hex(operator)}", signer=to_hex(signer))
-    return deposits.request(session, credit, now)
+    return requests.request(session, credit, now)
 
 
 def credit(session: Session, lane: int, now: int) -> int:
     """Book the credits that were asked for. Returns how many."""
-    waiting = [asked for asked in deposits.requested(session) if asked.kind == KIND and asked.lane == lane]
+    waiting = [asked for asked in requests.requested(session) if asked.kind == KIND and asked.lane == lane]
     for asked in waiting:
         lanes.assign(session, lane, [asked.account])
         consumer = lanes.get_consumer(session, lane, asked.account)
         assert consumer is not None, "it was just given a place"
         lanes.deposit(session, lane, asked.account, consumer.index, asked.amount)
         journal.book(session, movements.deposit(KIND.encode() + asked.id, asked.account, asked.amount, now))
-        deposits.set_status(session, asked.id, "credited")
+        requests.set_status(session, asked.id, "credited")
     return len(waiting)
 
 
@@ -71,6 +77,60 @@ def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
             batches.set_final(session, batch, now)
             moved += 1
     return moved
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What an operator who switches a chain on owes there: deposits to consumers, payments to payees. In atoms."""
+
+    deposits: Mapping[Address, Atoms]
+    payments: Mapping[Address, Atoms]
+
+
+def retire(session: Session, lane: int, now: int) -> Owed:
+    """Take every balance of a private grid out of the ledger, once: a chain begins with what is deposited there.
+
+    Its receipts, batches, files and proofs stay. Rejected while a law is broken, a lease open, a receipt not in a
+    final batch, or a credit not booked: nothing may be under way.
+    """
+    if not batches.take(session, lane):
+        raise Unavailable(f"lane {lane} is being settled just now")
+    for reason in _under_way(session, lane):
+        raise Rejected(f"lane {lane} is not at rest: {reason}", lane=lane)
+    deposits: dict[Address, Atoms] = {}
+    payments: dict[Address, Atoms] = {}
+    for name, entries in journal.entries(session).items():
+        left, who = balance(name, entries), parse(name)
+        if not left or who.party is None:
+            continue
+        cause = b"retired" + lane.to_bytes(4, "big") + name.encode()
+        if who.kind == "claimable":
+            payments[who.party] = left
+            journal.book(session, movements.claim(cause, who.party, left, now))
+        else:
+            deposits[who.party] = left
+            journal.book(session, movements.request_withdrawal(cause, who.party, left, now))
+            journal.book(session, movements.withdraw(cause, who.party, left, 0, now))
+            lanes.withdraw(session, lane, who.party, left)
+    assert journal.balance(session, CUSTODY) == 0, "L3: custody was all that was owed"
+    return Owed(deposits, payments)
+
+
+def _under_way(session: Session, lane: int) -> Iterator[str]:
+    """Why a private grid cannot be left now."""
+    if alarms.standing(session):
+        yield "an alarm stands"
+    if any(asked.kind == KIND and asked.lane == lane for asked in requests.requested(session)):
+        yield "a credit is not booked"
+    if segments.pending(session, lane) or segments.quarantined(session):
+        yield "receipts are not posted"
+    if any(mark.posted_seq != mark.batched_seq for mark in watermarks.of_lane(session, lane)):
+        yield "receipts are in no batch"
+    if batches.with_status(session, lane, Status.built, Status.signed, Status.posted):
+        yield "a batch is not final"
+    for name, entries in journal.entries(session, "leased:").items():
+        if balance(name, entries):
+            yield f"{name} is leased: stop the gateway first"
 
 
 def place_bid(session: Session, offer: Offer, epoch: int, now: int) -> Standing:

@@ -144,7 +144,7 @@ class _Stages:
 
 
 def _claimed(session: Session, query: Query, numbers: set[int]) -> frozenset[int]:
-    index = parties.index_of(session, query.party)
+    index = parties.index_of(session, query.party, query.lane)
     if index is None:
         return frozenset()
     paid = lanes.claimed(session, query.lane).get(index, 0)

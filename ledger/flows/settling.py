@@ -73,11 +73,11 @@ def is_due(session: Session, lane: Lane, now: int) -> bool:
     return waiting >= lane.batch_calls or bool(lanes.leaving(session, lane.lane))
 
 
-def missing_payees(session: Session) -> list[Address]:
+def missing_payees(session: Session, lane: int) -> list[Address]:
     """Payees that have earned and have no place in the payout tree yet, by address."""
     rows = journal.entries(session, "accrued:").items()
     earning = {parse(name).party for name, entries in rows if balance(name, entries)} - {None}
-    return sorted(payee for payee in earning if payee is not None and parties.index_of(session, payee) is None)
+    return sorted(payee for payee in earning if payee is not None and parties.index_of(session, payee, lane) is None)
 
 
 def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:

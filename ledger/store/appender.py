@@ -82,6 +82,11 @@ class Appender:
                     " ON CONFLICT DO NOTHING",
                     (gateway, lane),
                 )
+                cursor.execute("SELECT lane FROM watermarks WHERE gateway = %s", (gateway,))
+                known = cursor.fetchone()
+                if known != (lane,):
+                    self._connection.close()
+                    raise Conflict(f"gateway 0x{gateway.hex()} writes for lane {known and known[0]}, not {lane}")
             for name, statement in _STATEMENTS.items():
                 self._connection.pgconn.prepare(name, statement.encode())
         except psycopg.OperationalError as error:

@@ -32,7 +32,7 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
     Posting checked every digest against its receipt; `hash_again` does so once more.
     Raises Unavailable when a payee or a consumer has no place yet.
     """
-    payees, consumers = parties.by_index(session), lanes.by_index(session, opening.lane)
+    payees, consumers = parties.by_index(session, opening.lane), lanes.by_index(session, opening.lane)
     paid = nodes.leaves(session, opening.lane, nodes.PAYOUT, before)
     owed = nodes.leaves(session, opening.lane, nodes.DEBIT, before)
     writer = Writer(

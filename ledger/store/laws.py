@@ -57,10 +57,11 @@ def segment_totals(session: Session, lane: int) -> list[tuple[Address, int, int,
     return [(Address(bytes(g)), int(posted), int(count), int(total)) for g, posted, count, total in rows]
 
 
-def charged_by_transactions(session: Session) -> int:
-    """What all charge transactions moved."""
+def charged_by_transactions(session: Session, lane: int) -> int:
+    """What all charges of a lane's gateways moved; a charge's cause begins with its gateway."""
     query = "SELECT coalesce(sum(p.amount), 0) FROM postings p JOIN transactions t ON t.id = p.transaction"
-    return int(session.execute(text(f"{query} WHERE t.kind = 'charge'")).scalar_one())
+    ours = "substring(t.cause FROM 1 FOR 20) IN (SELECT gateway FROM watermarks WHERE lane = :lane)"
+    return int(session.execute(text(f"{query} WHERE t.kind = 'charge' AND {ours}"), {"lane": lane}).scalar_one())
 
 
 def fallen_leaves(session: Session, lane: int) -> list[tuple[int, int, int]]:

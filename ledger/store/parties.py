@@ -9,7 +9,11 @@ from sqlmodel import Session, col, select
 
 from ledger.core.errors import Conflict
 from ledger.core.ids import Address, to_hex
-from ledger.store.tables import PartyRow, SessionKeyRow, StakeRow
+from ledger.store.tables import PartyRow, PrivatePlaceRow, SessionKeyRow, StakeRow
+
+PRIVATE = 0
+"""The lane of a private grid. Lanes of a chain count from 1, and all have the Registry's places."""
+_TABLES = {False: PartyRow.__tablename__, True: PrivatePlaceRow.__tablename__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +35,26 @@ def put(session: Session, address: Address, payee_index: int) -> None:
         raise Conflict(f"payee {to_hex(address)} is at {known}, not at {payee_index}", payee=to_hex(address))
 
 
-def index_of(session: Session, address: Address) -> int | None:
-    """A payee's place, if it has one."""
-    row = session.get(PartyRow, address, populate_existing=True)
-    return row.payee_index if row else None
+def index_of(session: Session, address: Address, lane: int | None = None) -> int | None:
+    """A payee's place in a lane's payout trees, if it has one."""
+    table = _TABLES[lane == PRIVATE]
+    query = text(f"SELECT payee_index FROM {table} WHERE address = :address")
+    return session.execute(query, {"address": address}).scalar()
 
 
-def indices(session: Session, addresses: Iterable[Address]) -> dict[Address, int]:
-    """The places of those payees that have one."""
-    rows = session.exec(select(PartyRow).where(col(PartyRow.address).in_(set(addresses))))
-    return {Address(row.address): row.payee_index for row in rows}
-
-
-def by_index(session: Session) -> dict[int, Address]:
-    """Every payee by its place."""
-    return {row.payee_index: Address(row.address) for row in session.exec(select(PartyRow))}
+def by_index(session: Session, lane: int | None = None) -> dict[int, Address]:
+    """Every payee by its place in a lane's payout trees."""
+    rows = session.execute(text(f"SELECT payee_index, address FROM {_TABLES[lane == PRIVATE]}"))
+    return {place: Address(bytes(address)) for place, address in rows}
 
 
 def assign(session: Session, addresses: Iterable[Address]) -> None:
     """Give payees without a place the next ones, in order of address: a private grid has no Registry to do it."""
     session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('parties', 7))"))
-    wanted = set(addresses)
-    missing = sorted(wanted - indices(session, wanted).keys())
-    following = int(session.execute(text("SELECT coalesce(max(payee_index), 0) + 1 FROM parties")).scalar_one())
-    for offset, address in enumerate(missing):
-        put(session, address, following + offset)
+    known = by_index(session, PRIVATE)
+    missing = sorted(set(addresses) - set(known.values()))
+    for place, address in enumerate(missing, max(known, default=0) + 1):
+        session.execute(insert(PrivatePlaceRow).values({"address": address, "payee_index": place}))
 
 
 def put_stake(session: Session, stake: Stake) -> None:

@@ -23,7 +23,7 @@ class Proof:
 
 def payout(session: Session, batch: Batch, payee: Address) -> Proof | None:
     """What a payee had earned in all by this batch; None for who has no place."""
-    index = parties.index_of(session, payee)
+    index = parties.index_of(session, payee, batch.lane)
     return _proof(session, batch, nodes.PAYOUT, index, payee) if index is not None else None
 
 

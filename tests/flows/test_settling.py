@@ -225,7 +225,7 @@ def test_a_payee_without_a_place_holds_the_batch_up(room: Room) -> None:
         session.execute(text("DELETE FROM parties WHERE payee_index = 4"))
     room.serve(10)
     with unit_of_work(room.engine) as session:
-        assert settling.missing_payees(session) == [b.COMPUTE]
+        assert settling.missing_payees(session, LANE.lane) == [b.COMPUTE]
     with pytest.raises(Unavailable, match="has no index yet"):
         room.close()
 

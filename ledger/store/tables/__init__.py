@@ -14,6 +14,7 @@ from ledger.store.tables.mirrors import (
     LaneRow,
     ModelRow,
     PartyRow,
+    PrivatePlaceRow,
     SessionKeyRow,
     StakeRow,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "OfferRow",
     "PartyRow",
     "PostingRow",
+    "PrivatePlaceRow",
     "QuarantineRow",
     "ReceiptRow",
     "SegmentRow",

@@ -31,6 +31,14 @@ class PartyRow(SQLModel, table=True):
     payee_index: int = big(index=True)
 
 
+class PrivatePlaceRow(SQLModel, table=True):
+    """A payee's place in the payout trees of lane 0, a private grid's: a Registry met later gives places of its own."""
+
+    __tablename__ = "private_places"
+    address: bytes = octets(key=True)
+    payee_index: int = big()
+
+
 class StakeRow(SQLModel, table=True):
     """A party's stake: what is active, what is leaving, and when it may (seconds)."""
 

@@ -1,0 +1,29 @@
+"""Leave a private grid for a chain: `python -m ledger.retire`, once, after the gateway has stopped and all is final.
+
+Prints, as JSON, what the operator owes on the chain: a deposit for each consumer, a payment to each payee.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+
+from ledger.core.ids import Address, to_hex
+from ledger.flows import crediting
+from ledger.settings import Settings
+from ledger.store.session import connect, unit_of_work
+
+
+def main() -> None:
+    """Ask the flow, say what it says."""
+    settings = Settings()  # type: ignore[call-arg]
+    with unit_of_work(connect(settings.sqlalchemy_url)) as session:
+        owed = crediting.retire(session, settings.lane, time.time_ns() // 1_000_000)
+    print(json.dumps({"deposits": _shown(owed.deposits), "payments": _shown(owed.payments)}, indent=1))
+
+
+def _shown(amounts: Mapping[Address, int]) -> dict[str, str]:
+    return {to_hex(who): str(amount) for who, amount in amounts.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A private grid that moves to a chain: what it owed is deposited there, what it proved stays proven."""
+
+import pytest
+from sqlalchemy import Engine
+
+from ledger.core import movements
+from ledger.core.accounts import CUSTODY
+from ledger.core.errors import Conflict, Rejected
+from ledger.core.typed_data import Domain
+from ledger.flows import auditing, crediting, posting, settling
+from ledger.store import batches, files, journal, lanes, parties
+from ledger.store.appender import Appender
+from ledger.store.session import unit_of_work
+from tests import builders as b
+from tests.conftest import settings_for
+from tests.room import PAYEES, Room
+
+PRIVATE = settling.Lane(parties.PRIVATE, Domain(), None, 1_000, 0)
+GATEWAY = b.OTHER_GATEWAY
+CREDIT = 10**6
+
+
+def a_private_grid(engine: Engine) -> int:
+    """Alice was credited and called ten times, all of it is final. Returns what she was charged."""
+    with unit_of_work(engine) as session:
+        lanes.deposit(session, PRIVATE.lane, b.ALICE, 1, CREDIT)
+        b.fund(session, b.ALICE, CREDIT, GATEWAY.address)
+        b.write(session, [b.a_receipt(1_000 + n, gateway=GATEWAY.address, lane=0) for n in range(10)], signer=GATEWAY)
+        posting.post_chunk(session, GATEWAY.address, 100, 5)
+        crediting.give_places(session, settling.missing_payees(session, PRIVATE.lane))
+        batch = settling.close(session, PRIVATE, 1, 6)
+        crediting.publish(session, PRIVATE.lane, 0, 7)
+    assert batch is not None
+    return batch.total
+
+
+def release(engine: Engine, amount: int) -> None:
+    with unit_of_work(engine) as session:
+        cause = b.ALICE + GATEWAY.address + (1).to_bytes(4, "big")
+        journal.book(session, movements.release(cause, b.ALICE, GATEWAY.address, amount, at=8))
+
+
+def test_a_grid_that_is_not_at_rest_is_not_left(engine: Engine) -> None:
+    a_private_grid(engine)
+    with pytest.raises(Rejected, match="is leased"), unit_of_work(engine) as session:
+        crediting.retire(session, PRIVATE.lane, 9)
+
+
+def test_what_a_grid_owed_is_owed_on_the_chain_and_the_ledger_goes_on(engine: Engine) -> None:
+    charged = a_private_grid(engine)
+    release(engine, CREDIT - charged)
+    with unit_of_work(engine) as session:
+        owed = crediting.retire(session, PRIVATE.lane, 9)
+        assert owed.deposits == {b.ALICE: CREDIT - charged}
+        assert set(owed.payments) == set(PAYEES)
+        assert sum(owed.payments.values()) == charged
+        assert journal.balance(session, CUSTODY) == 0
+        assert crediting.retire(session, PRIVATE.lane, 10) == crediting.Owed({}, {})
+
+    room = Room(engine)  # a chain: the Registry's places are not the grid's
+    room.serve(30)
+    assert room.close() is not None
+    room.commit()
+    room.sweep()
+    assert [status for _, status, _ in room.batches()] == ["posted"]
+    assert room.laws() == []
+    with unit_of_work(engine) as session:
+        assert auditing.reconcile(session, auditing.Scope(PRIVATE.lane, Domain()), 11, thorough=True) == []
+        old = batches.latest(session, PRIVATE.lane)
+        assert old is not None
+        files.write_again(session, files.Discard(), Domain(), old)
+
+
+def test_a_gateway_key_of_the_grid_does_not_write_for_the_chains_lane(engine: Engine, postgres_url: str) -> None:
+    a_private_grid(engine)
+    with pytest.raises(Conflict, match="lane 0"):
+        Appender(settings_for(postgres_url).libpq_url, GATEWAY.address, b.LANE)
