@@ -6,12 +6,13 @@ and the worker reaches the chain through a wire the test can cut.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ class Network:
         pid = self.place.running().get(name)
         if pid:
             os.killpg(pid, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """A component that stands still for a while: alive, and mute."""
+        pid = self.place.running()[name]
+        os.killpg(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(pid, signal.SIGCONT)
 
     def kill_postgres(self) -> None:
         """kill -9 the postmaster: it recovers from its log."""

@@ -69,6 +69,12 @@ def a_deaf_wire(network: Network, random: Random) -> None:
     network.proxy.turn(Wire.whole)
 
 
+def a_frozen_chain(network: Network, random: Random) -> None:
+    """The chain's RPC takes requests and says nothing, to anybody, until it is well again."""
+    with network.frozen("chain"):
+        time.sleep(random.uniform(4, 12))
+
+
 def a_jumping_clock(network: Network, random: Random) -> None:
     """The wall clock jumps half an hour, and back."""
     network.set_clock(random.choice((-1, 1)) * 1_800_000)
@@ -97,6 +103,7 @@ MISFORTUNES: dict[str, Misfortune] = {
     "disk full": lambda network, random: network.fill_disk(2),
     "wire to the chain cut": a_cut_wire,
     "answers of the chain lost": a_deaf_wire,
+    "the chain's RPC freezes": a_frozen_chain,
     "clock jumps": a_jumping_clock,
     "tasks doubled and reordered": disordered_tasks,
     "node dies": a_dying_node,
