@@ -188,13 +188,14 @@ def _exit_waits(session: Session, lane: Lane) -> bool:
     Two batches at most: one after the request, one after the notice.
     """
     clock, before = chain_time.get(session), batches.latest(session, lane.lane)
-    if clock is None or before is None or before.posted_at is None:
+    if clock is None or (before is not None and before.posted_at is None):
         return False
+    posted = before.posted_at // 1_000 if before is not None and before.posted_at is not None else 0
     for consumer in lanes.leaving(session, lane.lane):
         asked = consumer.requested_at or 0
         noticed = asked + lane.exit_notice
         since = noticed if clock.timestamp > noticed else asked
-        if clock.timestamp > since and before.posted_at // 1_000 <= since:
+        if clock.timestamp > since and posted <= since:
             return True
     return False
 

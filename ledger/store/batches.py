@@ -62,7 +62,8 @@ def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mappi
     key = {"lane": batch.lane, "number": batch.number}
     covered = [{**key, "gateway": r.gateway, "first": r.first, "count": r.count} for r in ranges]
     paid = [{**key, "payee": who, "role": int(role), "amount": n} for (who, role), n in earned.items() if n]
-    session.execute(insert(BatchRangeRow), covered)
+    if covered:
+        session.execute(insert(BatchRangeRow), covered)
     if paid:
         session.execute(insert(BatchShareRow), paid)
 

@@ -28,9 +28,16 @@ def payout(session: Session, batch: Batch, payee: Address) -> Proof | None:
 
 
 def debit(session: Session, batch: Batch, consumer: Address) -> Proof | None:
-    """What a consumer had been debited in all by this batch; None for who never deposited."""
+    """What a consumer had been debited in all by this batch; None for who never deposited.
+
+    Who stands beyond the tree's width was debited nothing: the proof is that of place 0, which nobody has, and shows
+    how wide the tree is.
+    """
     known = lanes.get_consumer(session, batch.lane, consumer)
-    return _proof(session, batch, nodes.DEBIT, known.index, consumer) if known else None
+    if known is None:
+        return None
+    found = _proof(session, batch, nodes.DEBIT, known.index, consumer)
+    return found or _proof(session, batch, nodes.DEBIT, 0, consumer)
 
 
 def payout_range(session: Session, batch: Batch, start: int, count: int) -> tuple[int, list[Word]]:

@@ -288,6 +288,31 @@ def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> Non
     assert room.laws() == []
 
 
+def test_who_never_called_leaves_a_lane_that_has_no_batch(room: Room) -> None:
+    assert room.close() is None
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.BOB))
+    for _ in range(2):
+        room.chain.mine()
+    room.index()
+    empty = room.close()
+    assert empty is not None
+    assert (empty.header.calls, empty.cumulative, empty.header.debit_root) == (0, 0, ZERO_DIGEST)
+    assert room.close() is None, "one is under way"
+    room.commit()
+    room.sweep()
+    assert room.batches()[-1][:2] == (1, "posted")
+    room.serve(1)
+    busy = room.close()
+    assert busy is not None
+    with unit_of_work(room.engine) as session:
+        for batch in (empty, busy):
+            proof = proofs.debit(session, batch, b.BOB)
+            assert proof is not None
+            assert (proof.index, proof.cumulative) == (0, 0)
+            assert verify(batch.header.debit_root, proof.word, 0, proof.siblings)
+    assert room.laws() == []
+
+
 def test_a_notice_asks_for_a_batch_after_it(room: Room) -> None:
     room.serve(10)
     assert room.close() is not None
