@@ -338,7 +338,8 @@ def _limit_files(pid: int, size: str) -> None:
     except FileNotFoundError:
         return
     user = owner if os.geteuid() == 0 else None
-    subprocess.run(["prlimit", "--pid", str(pid), f"--fsize={size}:"], user=user, cwd="/", check=False)
+    command = ["prlimit", "--pid", str(pid), f"--fsize={size}:"]  # a process that has just ended has no limits
+    subprocess.run(command, user=user, cwd="/", check=False, stderr=subprocess.DEVNULL)
 
 
 if sys.platform != "linux":  # pragma: no cover
