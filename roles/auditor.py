@@ -11,12 +11,15 @@ import typer
 
 from ledger.core import vectors
 from ledger.core.batches import BatchFile
-from ledger.core.errors import Rejected, TollwayError, Unavailable
+from ledger.core.errors import Rejected, TollwayError
 from roles import amounts, batch, output, sending
 from roles.command import Group, here
 
 if TYPE_CHECKING:
     from ledger.chain.client import Chain
+
+PENDING = 129
+"""Batches that may be pending at once, and the one before them."""
 
 app = Group("Recompute everything: batches, balances, the rules themselves.")
 
@@ -65,7 +68,7 @@ def watch(
     while True:
         try:
             _look(chain, lane, files, book=book, questions=questions)
-        except Unavailable as error:
+        except TollwayError as error:  # the chain is away, or was reorganised while we looked
             if once:
                 raise
             output.aside().print(f"[yellow]tries again:[/] {error.message}")
@@ -89,33 +92,36 @@ def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int)
 
 
 class _Files:
-    """The gateway's public files by their headers' hashes, each read once. A file that does not come is not shown."""
+    """The gateway's public files by their headers' hashes. A file that does not come, or is none, is not shown."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, BatchFile] = {}
-        self._read: set[int] = set()
 
     def by_header(self, hashed: bytes) -> BatchFile | None:
-        """The file of the header whose hash begins with these 24 bytes."""
+        """The file of the header whose hash begins with these 24 bytes: one of the newest, if it is pending."""
         if hashed not in self._known:
-            for number in sorted(self._shown() - self._read):
-                self._keep(number)
+            for number in _newest():
+                file = _read(number)
+                if file is not None:
+                    self._known[file.header.hash[:24]] = file
+                    if hashed in self._known:
+                        break
         return self._known.get(hashed)
 
-    def _shown(self) -> set[int]:
-        try:
-            return set(batch.numbers())
-        except (TollwayError, LookupError, TypeError, ValueError):
-            return set()
 
-    def _keep(self, number: int) -> None:
-        try:
-            file = batch.read(number)
-        except TollwayError as error:
-            output.aside().print(f"[yellow]no file of batch {number}:[/] {error.message}")
-            return
-        self._read.add(number)
-        self._known[file.header.hash[:24]] = file
+def _newest() -> list[int]:
+    try:
+        return sorted(batch.numbers(), reverse=True)[:PENDING]
+    except (TollwayError, LookupError, TypeError, ValueError):  # whatever such a gateway says, it shows nothing
+        return []
+
+
+def _read(number: int) -> BatchFile | None:
+    try:
+        return batch.read(number)
+    except TollwayError as error:
+        output.aside().print(f"[yellow]no file of batch {number}:[/] {error.message}")
+        return None
 
 
 @app.verb("solvency")

@@ -185,7 +185,10 @@ class Chain:
         place = [to_hex(number.to_bytes(32, "big")) for number in (lane, batch)]
         where = {"fromBlock": hex(self.deployment.block), "toBlock": "latest", "address": self.deployment.settlement}
         topics = [to_hex(interface("Settlement").topic("Committed")), *place]
-        last = self.rpc("eth_getLogs", {**where, "topics": topics})[-1]
+        found = self.rpc("eth_getLogs", {**where, "topics": topics})
+        if not found:
+            raise Unavailable(f"batch {batch} of lane {lane} is not on this chain any more", batch=batch)
+        last = found[-1]
         sent = self.rpc("eth_getTransactionByHash", last["transactionHash"])["input"]
         header = calls.header_of(bytes.fromhex(sent[2:]))
         if to_hex(header.hash) != last["data"]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ledger.core.batches import BatchFile
-from ledger.core.bids import Bid, Role, decode
+from ledger.core.bids import BOOKED, Bid, Role, decode
 from ledger.core.closing import RUN
 from ledger.core.dialogues import Found, compare, withheld
 from ledger.core.errors import Rejected
@@ -59,8 +59,6 @@ from ledger.core.sumtree import ZERO, Tree, Word, line_leaf, receipt_leaf
 from ledger.core.typed_data import receipt_digest, signed_by
 
 PROTOCOL_PPM = 20_000
-BOOKED = (Role.compute, Role.delivery, Role.gateway)
-"""Roles whose lines must be bids in force."""
 
 
 def accuse(file: BatchFile | None, previous: BatchFile | None, committed: Header, facts: Facts) -> Accusation | None:

@@ -46,6 +46,10 @@ class Role(IntEnum):
     protocol = 8
 
 
+BOOKED = (Role.compute, Role.delivery, Role.gateway)
+"""Roles that bid on chain: a line of theirs must be the bid in force."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bid:
     """A standing offer: a ratio of the price, and rates per meter (asks of a resource, floors of a value role)."""

@@ -36,6 +36,7 @@ class Book:
     paid: Amounts = field(default_factory=dict)
     owed: Amounts = field(default_factory=dict)
     files: list[BatchFile] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     def honest(self, receipts: Sequence[Receipt]) -> Draft:
         """The batch these receipts make."""
@@ -70,11 +71,14 @@ class Draft:
     lines: Lines
     first: int
     bend_roots: Callable[[Roots], Roots] | None = None
+    book_root: Digest = ZERO_DIGEST
+    before: BatchFile | None = None
+    """The batch this one goes on from; by default the last one posted."""
 
     def write(self) -> bytes:
         """The public file."""
         book = self.book
-        before = book.files[-1] if book.files else None
+        before = self.before or (book.files[-1] if book.files else None)
         opening = Opening(
             domain=book.domain,
             lane=book.lane,
@@ -82,7 +86,7 @@ class Draft:
             epoch=self.receipts[0].epoch,
             first_call=before.opening.first_call + before.opening.calls if before else 0,
             prev=before.header.hash if before else ZERO_DIGEST,
-            book_root=ZERO_DIGEST,
+            book_root=self.book_root,
             ranges=(Range(book.signer.address, self.first, len(self.receipts)),),
         )
         sink = io.BytesIO()
@@ -118,9 +122,11 @@ class Draft:
 
     def post(self) -> BatchFile:
         """Write it, and take it into the books."""
-        file = read(self.write())
+        body = self.write()
+        file = read(body)
         self.book.paid, self.book.owed = self.paid, self.owed
         self.book.files.append(file)
+        self.book.bodies.append(body)
         return file
 
 

@@ -188,7 +188,7 @@ def _receipt_byte(place: int, offset: int) -> Callable[[bytearray], None]:
 
 LIES: list[tuple[str, str, Callable[[bytearray], None]]] = [
     ("another chain", "chain", _flip(11)),
-    ("another number", "chain", _flip(43)),
+    ("the number before again", "chain", _flip(43, 3)),
     ("another predecessor", "chain", _flip(72 + 3)),
     ("a digest changed", "signature", _receipt_byte(5, 301 - 1)),
     ("a signature changed", "signature", _receipt_byte(7, 301 + 5)),

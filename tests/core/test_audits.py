@@ -1,0 +1,65 @@
+"""An audit across a void batch, and against the book of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ledger.core import audits, epochs
+from ledger.core.batches import BatchFile, read
+from ledger.core.bids import Bid, Line, Role
+from ledger.core.epochs import Standing
+from ledger.core.ids import Digest
+from tests.builders import ALICE, BOB, COMPUTE, DOMAIN, GATEWAY, MAKER, TREASURY, a_receipt, some_terms
+from tests.chain.lies import Book
+
+EPOCH = 500_000
+ASKS = (0, 100_000_000, 400_000_000, 0, 0, 0)
+NODE = Line(COMPUTE, Role.compute, 0, ASKS)
+TERMS = some_terms(lines=[Line(MAKER, Role.maker, 100_000), NODE, Line(TREASURY, Role.protocol, 20_000)])
+
+
+def a_book() -> Book:
+    return Book(DOMAIN, 1, GATEWAY, {MAKER: 1, COMPUTE: 2, TREASURY: 3}, {ALICE: 1, BOB: 2}, [TERMS])
+
+
+def a_batch(book: Book, first: int, root: Digest | None = None) -> bytes:
+    receipts = [replace(a_receipt(first + n, TERMS), epoch=EPOCH) for n in range(3)]
+    draft = book.honest(receipts)
+    draft.book_root = root or draft.book_root
+    return draft.write()
+
+
+def the_bids(output: int = 400_000_000) -> epochs.Book:
+    bid = Bid(0, (0, 100_000_000, output, 0, 0, 0))
+    standing = Standing(TERMS.subject, Role.compute, COMPUTE, bid, EPOCH - 1, EPOCH + 23)
+    return epochs.freeze([standing], EPOCH)
+
+
+def test_the_batch_after_a_void_one_goes_on_from_the_last_good_one() -> None:
+    book = a_book()
+    first = book.honest([replace(a_receipt(n, TERMS), epoch=EPOCH) for n in (1, 2, 3)]).post()
+    fallen = read(a_batch(book, 4))
+    book.files += [fallen, fallen]  # numbers 2 and 3 were void: the next is number 4
+    draft = book.honest([replace(a_receipt(n, TERMS), epoch=EPOCH) for n in (4, 5, 6)])
+    draft.first, draft.before = 4, first
+    third = read(draft.write())
+    assert third.opening.number == 4
+    assert audits.verify(third, first).ok
+    assert not audits.verify(third, fallen).ok
+    assert not audits.verify(first, third).ok, "numbers only rise"
+
+
+def test_a_root_that_is_not_the_books_is_told_and_none_is_no_lie() -> None:
+    told = read(a_batch(a_book(), 1, the_bids().root))
+    assert audits.verify(told, book=the_bids()).ok
+    assert audits.verify(told, book=the_bids(1)).difference == "book"
+    assert audits.verify(read(a_batch(a_book(), 1)), book=the_bids()).ok
+
+
+def test_a_line_that_is_not_the_bid_in_force_is_told() -> None:
+    file: BatchFile = read(a_batch(a_book(), 1))
+    verdict = audits.verify(file, book=the_bids(399_999_999))
+    assert verdict.difference == "bid"
+    assert "line" in verdict.where
+    assert audits.verify(file, book=epochs.freeze([], EPOCH)).difference == "bid"
+    assert audits.verify(file, book=epochs.freeze([], EPOCH + 1)).ok, "another epoch's book judges nothing here"
