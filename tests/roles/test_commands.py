@@ -3,8 +3,10 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from roles import keystore, main
 from roles.output import speech
@@ -114,9 +116,25 @@ def test_a_mistyped_command_is_told_with_what_is_near(
     assert told in " ".join(capsys.readouterr().err.split())
 
 
-def test_no_secret_is_taken_as_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
-    for group in GROUPS:
-        main.run([group, "--help"])
-    shown = capsys.readouterr().out.lower()
-    assert "--password" not in shown
-    assert "--private-key" not in shown
+def commands() -> list[tuple[str, Any]]:
+    """Every command there is."""
+    tree: Any = typer.main.get_command(main.build())
+    found = [(name, one) for name, one in tree.commands.items() if not hasattr(one, "commands")]
+    return found + [
+        (f"{group} {name}", one)
+        for group, inside in tree.commands.items()
+        for name, one in getattr(inside, "commands", {}).items()
+    ]
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_explains_itself_answers_programs_and_takes_no_secret(name: str, command: Any) -> None:
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert command.help, f"tollway {name} does not say what it does"
+    assert "--json" in options
+    assert not [option for option in options if "password" in option or "private" in option or "secret" in option]
+    assert len(command.help.splitlines()[0]) < 160
+
+
+def test_the_commands_are_those_of_the_tour() -> None:
+    assert {name.split()[0] for name, _ in commands()} == {*GROUPS, "up", "down", "demo"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -171,3 +172,11 @@ def test_the_image_has_every_file_its_programs_import(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert ended.stdout.startswith(str(tmp_path))
+
+
+def test_the_demo_models_are_those_the_readme_describes() -> None:
+    described = re.findall(r"^([0-9a-f]{16})  (models/\S+)$", (DEPLOY / "demo/README.md").read_text(), re.MULTILINE)
+    found = {str(path.relative_to(DEPLOY / "demo")) for path in (DEPLOY / "demo/models").rglob("model.onnx")}
+    assert {path for _, path in described} == found
+    for start, path in described:
+        assert hashlib.sha256((DEPLOY / "demo" / path).read_bytes()).hexdigest().startswith(start)
