@@ -99,7 +99,7 @@ def _act(chain: Chain, lane: int, batch: int, header: Header, lie: Accusation, m
     challenger, deadline = chain.challenge(lane, batch, header.hash, key)
     if challenger == ZERO_ADDRESS:
         if _asked(chain, lane, batch) >= most:
-            return Finding(batch, f"a person must look: {most} questions were asked, and next is that {lie.why}")
+            return Finding(batch, f"a person must look: {most} questions were asked already; next: {lie.why}")
         return Finding(batch, f"asked: {lie.why}", call, int(chain.settlement("challengeFee")))
     tip = chain.block()
     if tip is None or tip.timestamp <= deadline:

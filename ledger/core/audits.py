@@ -70,7 +70,7 @@ def verify(
     signature_step: int = 1,
     book: Book | None = None,
 ) -> Verdict:
-    """Recompute a batch. `previous` is the standing batch before it (None before the first), `header` what is committed.
+    """Recompute a batch. `previous` is the standing batch before it (None before the first), `header` the committed.
 
     `book`: the bids in force in the batch's epoch, rebuilt from BidBook's events. The header's book root is that book's
     or zero, and the lines of that epoch's receipts are its bids, as far as their roles bid on chain.

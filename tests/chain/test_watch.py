@@ -54,6 +54,9 @@ def test_an_answered_question_is_not_asked_and_paid_for_again(stage: Stage) -> N
     left, right = tree.levels[-2]
     answer = play.chain.calls.to_settlement("answerNode", 1, 1, 0, tree.root, 0, 0, left, right)
     play.chain.transact(stage.key(stage.operator), answer)
+    (few,) = inspect(play.chain, 1, lambda hashed: None, questions_at_most=1)
+    assert few.said.startswith("a person must look: 1 question")
+    assert few.call is None
     (found,) = look(play, lambda hashed: None)
-    assert found.said.startswith("answered")
-    assert found.call is None
+    assert found.said.startswith("asked: the batch file is withheld: node 0 at depth 1"), "the answer led further"
+    assert look(play, lambda hashed: None)[0].said.startswith("waits")
