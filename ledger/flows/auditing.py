@@ -4,6 +4,7 @@ An alarm names the law, what is wrong, and the first account and receipt where i
 closed or committed; indexing, withdrawals, finalizing and claims go on.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,20 @@ from ledger.core.errors import Conflict, Rejected
 from ledger.core.ids import Address, to_hex
 from ledger.core.journal import Kind
 from ledger.core.typed_data import Domain
-from ledger.store import alarms, batches, chain_time, files, journal, lanes, laws, nodes, parties, receipts, terms
+from ledger.store import (
+    alarms,
+    audited,
+    batches,
+    chain_time,
+    files,
+    journal,
+    lanes,
+    laws,
+    nodes,
+    parties,
+    receipts,
+    terms,
+)
 from ledger.store.alarms import Alarm
 
 
@@ -37,8 +51,8 @@ Law = Callable[[Session, Scope], list[Alarm]]
 
 def reconcile(session: Session, scope: Scope, now: int, *, thorough: bool = False) -> list[Alarm]:
     """Check every law; sound what is broken. Thorough: also those that read every receipt."""
-    checks = (*LAWS.items(), *(THOROUGH.items() if thorough else ()))
-    found = [alarm for _, law in checks for alarm in law(session, scope)]
+    checks = (*LAWS.values(), *(THOROUGH if thorough else ()))
+    found = [alarm for law in checks for alarm in law(session, scope)]
     for alarm in found:
         alarms.sound(session, alarm, now)
     return found
@@ -89,6 +103,27 @@ def custody_is_what_the_chain_holds(session: Session, scope: Scope) -> list[Alar
     return [] if ours == theirs else [Alarm("L4", said, CUSTODY)]
 
 
+def the_newest_batch_raises_cumulatives_by_its_shares(session: Session, scope: Scope) -> list[Alarm]:
+    """L5, of the newest batch: nobody's cumulative fell in it, and each payee's rose by its shares."""
+    latest = batches.latest(session, scope.lane)
+    if latest is None:
+        return []
+    names, shares = parties.by_index(session, scope.lane), Counter[Address]()
+    for (payee, _), amount in batches.earned(session, scope.lane, latest.number).items():
+        shares[payee] += amount
+    for tree in (nodes.PAYOUT, nodes.DEBIT):
+        now = nodes.written(session, scope.lane, tree, latest.number)
+        before = nodes.at(session, scope.lane, tree, latest.number - 1, ((0, place) for place in now))
+        for place, amount in now.items():
+            rise = amount - int.from_bytes(before.get((0, place), b"")[24:], "big")
+            if rise < 0:
+                return [Alarm("L5", f"place {place} of tree {tree} fell in batch {latest.number}")]
+            if tree == nodes.PAYOUT and rise != shares[names[place]]:
+                who = to_hex(names[place])
+                return [Alarm("L5", f"{who} rose by {rise} in the tree, {shares[names[place]]} in batches", who)]
+    return []
+
+
 def cumulatives_are_the_sums_of_batches(session: Session, scope: Scope) -> list[Alarm]:
     """L5: a payee's cumulative never falls, and is the sum of its shares in all standing batches."""
     for tree, place, number in laws.fallen_leaves(session, scope.lane):
@@ -105,11 +140,16 @@ def cumulatives_are_the_sums_of_batches(session: Session, scope: Scope) -> list[
 
 
 def accounts_are_their_postings(session: Session, _: Scope) -> list[Alarm]:
-    """L6: running sums are the postings' sums: no entry was lost, doubled or changed."""
-    for name, debits, credits, posted_debits, posted_credits in laws.drifted_accounts(session):
-        said = f"{name} says {debits}/{credits}, its postings {posted_debits}/{posted_credits}"
-        return [Alarm("L6", said, name)]
-    return []
+    """L6: running sums are what they were at the last audit and what was booked since: nothing lost, doubled, changed.
+
+    Who changes a posting that was audited is found by the thorough audit.
+    """
+    return _drift(session, audited.since(session))
+
+
+def accounts_are_all_their_postings(session: Session, _: Scope) -> list[Alarm]:
+    """L6: running sums are the postings' sums, from the first posting on."""
+    return _drift(session, 0)
 
 
 def batches_are_covered_by_deposits(session: Session, scope: Scope) -> list[Alarm]:
@@ -131,6 +171,17 @@ def the_newest_batch_comes_to_its_header(session: Session, scope: Scope) -> list
     except (Conflict, Rejected) as error:
         return [Alarm("L8", error.message)]
     return []
+
+
+def what_is_accrued_waits_for_a_batch(session: Session, scope: Scope) -> list[Alarm]:
+    """L9: what is accrued is what posted segments in no batch, and batches not yet on chain, charge."""
+    total = laws.built_batches_total(session, scope.lane)
+    for gateway, posted, count, amount in laws.segment_totals(session, scope.lane, unbatched=True):
+        total += amount
+        if posted != count:
+            return [Alarm("L9", f"{posted} receipts of {to_hex(gateway)} are posted, {count} are in segments")]
+    accrued = sum(book.balance(name, sums) for name, sums in journal.entries(session, "accrued:").items())
+    return [] if accrued == total else [Alarm("L9", f"{accrued} atoms are accrued, {total} wait for a batch")]
 
 
 def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]:
@@ -178,20 +229,34 @@ LAWS: dict[str, Law] = {
     "L2": leased_is_what_leases_say,
     "L3": custody_is_all_that_is_owed,
     "L4": custody_is_what_the_chain_holds,
-    "L5": cumulatives_are_the_sums_of_batches,
+    "L5": the_newest_batch_raises_cumulatives_by_its_shares,
     "L6": accounts_are_their_postings,
     "L7": batches_are_covered_by_deposits,
-    "L9": every_charge_has_its_segments,
+    "L9": what_is_accrued_waits_for_a_batch,
     "L10": no_consumer_is_debited_above_its_means,
 }
-"""Checked on every sweep: they read sums, not receipts."""
+"""Checked on every sweep: they read balances, and of the rest what is new."""
 
-THOROUGH: dict[str, Law] = {
-    "L2": leased_is_leases_less_receipts,
-    "L8": the_newest_batch_comes_to_its_header,
-    "L9": every_charge_is_its_receipts,
-}
-"""Checked from time to time: they read every receipt."""
+THOROUGH: tuple[Law, ...] = (
+    leased_is_leases_less_receipts,
+    cumulatives_are_the_sums_of_batches,
+    accounts_are_all_their_postings,
+    the_newest_batch_comes_to_its_header,
+    every_charge_has_its_segments,
+    every_charge_is_its_receipts,
+)
+"""Checked from time to time: L2, L5, L6, L8 and L9 from the first receipt on."""
+
+
+def _drift(session: Session, start: int) -> list[Alarm]:
+    for name, said, posted in audited.drifted(session, start):
+        return [
+            Alarm(
+                "L6", f"{name} says {said.debits}/{said.credits}, its postings {posted.debits}/{posted.credits}", name
+            )
+        ]
+    audited.go_on(session, start)
+    return []
 
 
 def _recharged(session: Session, booked: book.Transaction, gateway: Address, first: int, last: int) -> str:

@@ -6,20 +6,6 @@ from sqlmodel import Session
 from ledger.core.ids import Address
 
 
-def drifted_accounts(session: Session) -> list[tuple[str, int, int, int, int]]:
-    """Accounts whose running sums are not their postings': name, debits, credits, posted debits, posted credits."""
-    rows = session.execute(
-        text(
-            "WITH sides AS (SELECT debit AS name, amount AS debits, 0 AS credits FROM postings UNION ALL "
-            "SELECT credit, 0, amount FROM postings), sums AS (SELECT name, sum(debits) AS debits, sum(credits) AS "
-            "credits FROM sides GROUP BY name) SELECT coalesce(a.name, s.name), coalesce(a.debits, 0), "
-            "coalesce(a.credits, 0), coalesce(s.debits, 0), coalesce(s.credits, 0) FROM accounts a FULL JOIN sums s "
-            "ON a.name = s.name WHERE (a.debits, a.credits) IS DISTINCT FROM (s.debits, s.credits) ORDER BY 1"
-        )
-    )
-    return [(str(name), int(a), int(b), int(c), int(d)) for name, a, b, c, d in rows]
-
-
 def leases_handed_out(session: Session, lane: int) -> dict[tuple[Address, Address], tuple[int, int]]:
     """By consumer and gateway: what was ever leased, and what came back when leases were closed."""
     rows = session.execute(
@@ -44,13 +30,17 @@ def posted_charges(session: Session, lane: int) -> dict[tuple[Address, Address],
     return {(Address(bytes(c)), Address(bytes(g))): int(amount) for c, g, amount in rows}
 
 
-def segment_totals(session: Session, lane: int) -> list[tuple[Address, int, int, int]]:
-    """By gateway: receipts posted, receipts in segments up to there, and what those segments charge."""
+def segment_totals(session: Session, lane: int, *, unbatched: bool = False) -> list[tuple[Address, int, int, int]]:
+    """By gateway: receipts posted, receipts in segments up to there, and what those segments charge.
+
+    `unbatched` counts only what is in no batch yet.
+    """
+    low = "w.batched_seq" if unbatched else "0"
     rows = session.execute(
         text(
-            "SELECT w.gateway, w.posted_seq, coalesce(sum(s.count), 0), coalesce(sum(s.total), 0) FROM watermarks w "
-            "LEFT JOIN segments s ON s.gateway = w.gateway AND s.last <= w.posted_seq WHERE w.lane = :lane "
-            "GROUP BY 1, 2"
+            f"SELECT w.gateway, w.posted_seq - {low}, coalesce(sum(s.count), 0), coalesce(sum(s.total), 0) "
+            f"FROM watermarks w LEFT JOIN segments s ON s.gateway = w.gateway AND s.first > {low} "
+            "AND s.last <= w.posted_seq WHERE w.lane = :lane GROUP BY w.gateway"
         ),
         {"lane": lane},
     )
@@ -88,6 +78,12 @@ def batched_shares(session: Session, lane: int) -> dict[Address, int]:
         {"lane": lane},
     )
     return {Address(bytes(payee)): int(amount) for payee, amount in rows}
+
+
+def built_batches_total(session: Session, lane: int) -> int:
+    """What the batches charge that are not on chain yet, in all."""
+    query = "SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ('built', 'signed')"
+    return int(session.execute(text(query), {"lane": lane}).scalar_one())
 
 
 def posted_batches_total(session: Session, lane: int) -> int:

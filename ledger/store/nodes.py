@@ -48,6 +48,13 @@ def leaves(session: Session, lane: int, tree: int, number: int) -> list[tuple[in
     return [(place, int.from_bytes(bytes(word)[24:], "big")) for place, word in rows]
 
 
+def written(session: Session, lane: int, tree: int, number: int) -> dict[int, int]:
+    """The leaves a batch changed: place and cumulative amount."""
+    query = "SELECT place, word FROM nodes WHERE lane = :lane AND tree = :tree AND level = 0 AND number = :number"
+    rows = session.execute(text(query), {"lane": lane, "tree": tree, "number": number})
+    return {place: int.from_bytes(bytes(word)[24:], "big") for place, word in rows}
+
+
 def height(session: Session, lane: int, tree: int, number: int) -> int:
     """How many levels above the leaves the tree has as of a batch."""
     query = "SELECT coalesce(max(level), 0) FROM nodes WHERE lane = :lane AND tree = :tree AND number <= :number"

@@ -104,3 +104,28 @@ def test_L8_the_order_of_receipts_before_a_batch_does_not_change_what_it_pays(en
 def _claim(room: Room) -> events.Log:
     block = room.chain.blocks[1].block
     return events.Log(events.Claimed(b.LANE, 3, b.MAKER, 5), block.number, block.hash, 99, block.timestamp)
+
+
+def test_L6_a_routine_audit_goes_on_from_the_last_one_and_a_thorough_one_begins_anew(room: Room) -> None:
+    for _ in range(2):
+        assert room.laws(thorough=False) == []
+    with unit_of_work(room.engine) as session:
+        kept = session.execute(text("SELECT count(*) FROM audited_sums")).scalar_one()
+        assert kept == session.execute(text("SELECT count(*) FROM accounts")).scalar_one()
+        session.execute(text("UPDATE postings SET amount = amount + 1 WHERE debit = 'custody'"))
+    assert room.laws(thorough=False) == [], "it was audited, and is not read again"
+    assert "L6" in {alarm.law for alarm in room.laws(thorough=True)}
+    with unit_of_work(room.engine) as session:
+        session.execute(text("UPDATE postings SET amount = amount - 1 WHERE debit = 'custody'"))
+    room.serve(5)
+    with unit_of_work(room.engine) as session:
+        newest = "(SELECT id FROM transactions ORDER BY booked_in DESC LIMIT 1)"
+        session.execute(text(f"UPDATE postings SET amount = amount + 1 WHERE ordinal = 0 AND transaction = {newest}"))
+    assert "L6" in {alarm.law for alarm in room.laws(thorough=False)}
+
+
+def test_L6_a_copy_of_a_database_that_numbers_anew_is_audited_from_the_first_posting(room: Room) -> None:
+    assert room.laws(thorough=False) == []
+    with unit_of_work(room.engine) as session:
+        session.execute(text("UPDATE audited_until SET booked_in = booked_in + 1000000"))
+    assert room.laws(thorough=False) == []

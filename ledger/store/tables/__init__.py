@@ -18,7 +18,7 @@ from ledger.store.tables.mirrors import (
     SessionKeyRow,
     StakeRow,
 )
-from ledger.store.tables.money import AccountRow, PostingRow, TransactionRow
+from ledger.store.tables.money import AccountRow, AuditedSumRow, AuditedUntilRow, PostingRow, TransactionRow
 from ledger.store.tables.network import BookRow, DocumentRow, MeasurementRow, OfferRow
 from ledger.store.tables.settlement import (
     AlarmRow,
@@ -38,6 +38,8 @@ __all__ = [
     "AlarmRow",
     "ApiKeyRow",
     "AttemptRow",
+    "AuditedSumRow",
+    "AuditedUntilRow",
     "BatchRangeRow",
     "BatchRow",
     "BatchShareRow",

@@ -1,5 +1,6 @@
 """The double-entry journal: accounts, transactions and their postings. Rows are added, never updated or removed."""
 
+from sqlalchemy import BigInteger, Column, text
 from sqlmodel import Field, SQLModel
 
 from ledger.store.tables.columns import big, maybe_octets, octets
@@ -15,7 +16,10 @@ class AccountRow(SQLModel, table=True):
 
 
 class TransactionRow(SQLModel, table=True):
-    """Postings that stand or fall together. `id` is derived from the cause; `digest` covers the content."""
+    """Postings that stand or fall together. `id` is derived from the cause; `digest` covers the content.
+
+    `booked_in` is PostgreSQL's number of the transaction that booked it: what `store/audited.py` goes on from.
+    """
 
     __tablename__ = "transactions"
     id: bytes = octets(key=True)
@@ -24,6 +28,11 @@ class TransactionRow(SQLModel, table=True):
     digest: bytes = octets()
     at: int = big()
     reverses: bytes | None = maybe_octets()
+    booked_in: int = Field(
+        sa_column=Column(
+            BigInteger, nullable=False, index=True, server_default=text("pg_current_xact_id()::text::bigint")
+        )
+    )
 
 
 class PostingRow(SQLModel, table=True):
@@ -35,3 +44,20 @@ class PostingRow(SQLModel, table=True):
     debit: str = Field(index=True)
     credit: str = Field(index=True)
     amount: int = big()
+
+
+class AuditedSumRow(SQLModel, table=True):
+    """What an account's postings came to when they were last audited."""
+
+    __tablename__ = "audited_sums"
+    name: str = Field(primary_key=True)
+    debits: int = big()
+    credits: int = big()
+
+
+class AuditedUntilRow(SQLModel, table=True):
+    """The one row that says which postings the audited sums hold: those of all transactions booked before it."""
+
+    __tablename__ = "audited_until"
+    id: int = big(key=True)
+    booked_in: int = big()
