@@ -57,6 +57,8 @@ class Call:
     brought: Brought | None = None
     clock: asyncio.Timeout | None = None
     """How long a workflow gives its node. Who is asked when it runs out was too slow."""
+    late_at: float | None = None
+    """The same for a node that streams, on the event loop's clock: its stream is cut then."""
 
     async def terms(self, candidate: Candidate) -> Tariff:
         """What this call is settled on: the candidate's terms, with a carve beside them if somebody brought it."""

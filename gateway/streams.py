@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from itertools import islice
 from typing import Any
@@ -45,7 +46,7 @@ HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-cont
 class Relay:
     """What has come of a stream: what to hand on, and what it adds up to."""
 
-    def __init__(self, include_usage: bool, salt: bytes, keep_text: bool, most: int) -> None:
+    def __init__(self, include_usage: bool, salt: bytes, keep_text: bool, most: int, most_bytes: int) -> None:
         self.usage: Usage | None = None
         self.units: NodeUnits | None = None
         self.tokens = 0
@@ -53,8 +54,8 @@ class Relay:
         self.finished = False
         self.done = False
         self.full = False
-        """More tokens have come than were held for: nothing after them is handed on."""
-        self._most = most
+        """More has come than was held for: nothing after it is handed on."""
+        self._most, self._most_bytes = most, most_bytes
         self._include_usage = include_usage
         self._splitter = protocols.Splitter()
         self._hasher = hashlib.sha256(salt)
@@ -92,7 +93,7 @@ class Relay:
                 out.append(raw + b"\n\n")
             elif self._include_usage:
                 self._last.append(raw + b"\n\n")
-            if self.tokens > self._most:
+            if self.tokens > self._most or self.size > self._most_bytes:
                 self.full = True
                 break
         whole = b"".join(out)
@@ -144,13 +145,23 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
             started = now_ms()
             candidate.health.begin()
             counted = gateway.tokenizers.of(candidate.subject) is not None
-            relay = Relay(call.ask.include_usage, call.billing.salt, counted, call.most.output_token)
+            by_byte = 4 in candidate.tariff.metered
+            most = call.most.output_token, call.most.byte - len(call.ask.body) if by_byte else sys.maxsize
+            relay = Relay(call.ask.include_usage, call.billing.salt, counted, *most)
+            reply: Reply | None = None
             try:
-                reply = await ask_node(gateway, call, candidate, number)
-                if not 200 <= reply.status < 300:
-                    reading.check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
-                chunks = reply.chunks()
-                head = await _first(relay, chunks)
+                async with asyncio.timeout_at(call.late_at):
+                    reply = await ask_node(gateway, call, candidate, number)
+                    if not 200 <= reply.status < 300:
+                        reading.check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
+                    chunks = reply.chunks()
+                    head = await _first(relay, chunks)
+            except TimeoutError:
+                last = NodeFailed("the node was too slow for its workflow", "timeout")
+                note_failure(gateway, call, candidate, last)
+                if reply is not None:
+                    reply.cancel()
+                break
             except NodeFailed as failed:
                 last = failed
                 note_failure(gateway, call, candidate, failed)
@@ -186,7 +197,7 @@ class _Streaming:
         self.gateway, self.call, self.candidate = gateway, call, candidate
         self.relay, self.reply, self.started = relay, reply, started
         self.first_byte_ms = now_ms() - started
-        self.aborted = False
+        self.aborted = self.late = False
         self.sent: list[bytes] = []
 
     async def run(
@@ -200,10 +211,14 @@ class _Streaming:
         failure: NodeFailed | None = None
         if not self.relay.done:
             watcher = asyncio.create_task(self._watch(receive))
+            late_at = self.call.late_at
+            late = asyncio.get_running_loop().call_at(late_at, self._too_late) if late_at is not None else None
             try:
                 end, failure = await self._relay(head, chunks, send)
             finally:
                 watcher.cancel()
+                if late is not None:
+                    late.cancel()
             head = b""
         signed, failure_of_ours = await self._charge(end)
         body = self._ending(head, signed, failure_of_ours or failure)
@@ -229,12 +244,18 @@ class _Streaming:
         except NodeFailed as failed:
             if self.aborted:
                 return EndReason.client_abort, None
+            if self.late:
+                return EndReason.timeout, NodeFailed("the node took longer than its workflow gives it", "timeout")
             return EndReason.upstream_cut, failed
         if self.aborted:
             return EndReason.client_abort, None
         if not relay.done and not relay.finished:
             return EndReason.upstream_cut, NodeFailed("the node ended its stream in the middle", "cut")
         return EndReason.normal, None
+
+    def _too_late(self) -> None:
+        self.late = True
+        self.reply.cancel()
 
     async def _watch(self, receive: Receive) -> None:
         """Notice that the consumer left: tell the node to stop, or, if it cannot, let it finish for a while."""
@@ -252,7 +273,7 @@ class _Streaming:
         usage = relay.usage if whole else None
         tokenizer = self.gateway.tokenizers.of(self.candidate.subject)
         inputs, outputs, over = reading.tokens(tokenizer, call.ask, usage, relay.text, relay.tokens, relay.size)
-        if end is EndReason.upstream_cut:
+        if end in (EndReason.upstream_cut, EndReason.timeout):
             self.candidate.health.failed(now)
         else:
             near = self.gateway.upstream.round_trip_ms(self.candidate.target)

@@ -7,6 +7,7 @@ pays nothing, and the weaver's bond pays what was served. Partial: the consumer 
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -139,6 +140,7 @@ class Serving:
             values = workflows.input_of(self.capsule, step.node, weave.request, weave.outcomes)
             call = weave.call(step, values, stream=True, include_usage=self.ask.include_usage)
             call.keyed, call.told = self.keyed, self.told
+            call.late_at = asyncio.get_running_loop().time() + step.node.timeout_ms / 1000
 
             async def settle(
                 candidate: Candidate, units: Units, end: EndReason, ended: int, response: Digest

@@ -10,7 +10,8 @@ from sqlmodel import Session
 
 from gateway.clock import now_ms
 from gateway.errors import Refusal
-from gateway.routes.common import MAX_INT, Asking, Here, noted, party, receipt_fields, shown_receipt, shown_terms
+from gateway.routes.asking import MAX_INT, Asking, Here, party
+from gateway.routes.showing import noted, receipt_fields, shown_receipt, shown_terms
 from ledger.core import accounts, atoms
 from ledger.core.bids import Role, decode
 from ledger.core.ids import address, digest, to_hex

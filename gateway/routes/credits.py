@@ -10,7 +10,7 @@ from pydantic import Field
 from gateway.clock import now_ms
 from gateway.errors import Refusal
 from gateway.routes.accounts import Amount, Hex32, HexAddress, Strict
-from gateway.routes.common import Here
+from gateway.routes.asking import Here
 from ledger.core import atoms
 from ledger.core.ids import address, digest, to_hex
 from ledger.flows import crediting, publishing

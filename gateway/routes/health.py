@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.routes.common import Here
+from gateway.routes.asking import Here
 from ledger.core.ids import to_hex
 
 router = APIRouter(tags=["health"])

@@ -15,7 +15,7 @@ from gateway.admission import PREFIX, accept, read_voucher
 from gateway.clock import now_ms
 from gateway.errors import Refusal
 from gateway.routes.accounts import Amount, HexAddress, Strict
-from gateway.routes.common import MAX_INT, Asking, Here
+from gateway.routes.asking import MAX_INT, Asking, Here
 from ledger.core import atoms
 from ledger.core.ids import to_hex
 from ledger.store import keys

@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.catalog import CapsuleEntry, Entry
-from gateway.routes.common import Here, shown_terms
+from gateway.routes.asking import Here
+from gateway.routes.showing import shown_terms
 from ledger.core.ids import cid, to_hex
 from ledger.core.meters import SCALES, Meter, Units
 

@@ -16,7 +16,8 @@ from gateway.deps import Gateway
 from gateway.discovery import discover
 from gateway.errors import Refusal
 from gateway.glue import MAX_MODULE_BYTES
-from gateway.routes.common import MAX_INT, Here, domain_fields, the_caller
+from gateway.routes.asking import MAX_INT, Here, the_caller
+from gateway.routes.showing import domain_fields
 from gateway.upstream import target
 from ledger.core import documents as canon
 from ledger.core.accounts import CUSTODY

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from gateway.catalog import CapsuleEntry
 from gateway.errors import Refusal
-from gateway.routes.common import Here
+from gateway.routes.asking import Here
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 

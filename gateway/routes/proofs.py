@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from sqlmodel import Session
 
 from gateway.errors import Refusal
-from gateway.routes.common import MAX_INT, Here, party
+from gateway.routes.asking import MAX_INT, Here, party
 from ledger.core.ids import Address, to_hex
 from ledger.store import batches, proofs
 from ledger.store.batches import Batch, Status

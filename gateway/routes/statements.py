@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from gateway.errors import Refusal
-from gateway.routes.common import MAX_INT, Here, party
+from gateway.routes.asking import MAX_INT, Here, party
 from ledger.core import beancount, statements
 from ledger.core.errors import Rejected
 from ledger.core.ids import Address, Digest, cid, cid_digest, to_hex

@@ -217,6 +217,34 @@ def test_who_is_cut_off_by_its_nodes_time_is_remembered_as_slow(loom: Loom, cons
     assert (candidate.health.errors, candidate.health.failures_in_a_row, candidate.health.open_calls) == (1, 1, 0)
 
 
+def test_a_stream_that_outlasts_its_nodes_time_is_cut_and_the_weavers_loss(
+    loom: Loom, world: World, consumer: Signer
+) -> None:
+    talk = loom.talker("talk", streaming(40, pause=0.05), ask={"output_token": "1000000"})
+    reply = pinned("reply", talk, {"messages": "$.messages"}, timeout_ms=500)
+    loom.capsule(reply, output={"content": "$nodes.reply.output.content"})
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
+    events = events_of(response.text)
+    assert "longer than its workflow gives it" in str(events[-1])
+    assert "[DONE]" not in events
+    assert world.receipts_of(consumer.address) == []
+    [signed] = world.receipts_of(WEAVER.address)
+    assert signed.receipt.end.name == "timeout"
+    assert 0 < signed.receipt.output_tokens < 20
+    assert signed.receipt.ms <= 700
+
+
+def test_a_stream_that_does_not_begin_in_its_nodes_time_fails_before_a_byte(loom: Loom, consumer: Signer) -> None:
+    talk = loom.talker("talk", hanging)
+    reply = pinned("reply", talk, {"messages": "$.messages"}, timeout_ms=200)
+    loom.capsule(reply, output={"content": "$nodes.reply.output.content"})
+    began = time.monotonic()
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
+    assert response.status_code == 502
+    assert time.monotonic() - began < 2
+    assert "too slow for its workflow" in response.json()["error"]["message"]
+
+
 def test_who_is_cut_off_because_another_left_is_not_blamed(loom: Loom, consumer: Signer) -> None:
     slow = loom.classifier("slow", hanging)
     inner = loom.capsule(

@@ -1,54 +1,17 @@
-"""What routes share: the gateway of the request, who asks, and how values are shown."""
+"""How receipts, terms and domains are shown: hex and decimal strings, for people and programs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request
+import orjson
 
-from gateway.admission import Caller
-from gateway.clock import now_ms
 from gateway.deps import Gateway
-from gateway.errors import Refusal
 from ledger.core.bids import Terms
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, cid, to_hex
+from ledger.core.ids import cid, to_hex
 from ledger.core.meters import quoted
-from ledger.core.models import party_of
 from ledger.core.receipts import Receipt
 from ledger.store.receipts import Signed
-
-MAX_INT = 2**63 - 1
-
-
-def the_gateway(request: Request) -> Gateway:
-    """The gateway this process is."""
-    found = getattr(request.app.state, "gateway", None)
-    if found is None:
-        raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
-    assert isinstance(found, Gateway)
-    return found
-
-
-Here = Annotated[Gateway, Depends(the_gateway)]
-
-
-async def the_caller(request: Request, gateway: Here) -> Caller:
-    """Who asks, by API key."""
-    headers = {name.lower(): value for name, value in request.headers.raw}
-    headers.pop(b"tollway-voucher", None)
-    return await gateway.doors.admit(headers, now_ms())
-
-
-Asking = Annotated[Caller, Depends(the_caller)]
-
-
-def party(text: str) -> Address:
-    """A party from an address or a did in a path."""
-    try:
-        return party_of(text)
-    except Rejected as rejected:
-        raise Refusal(400, "invalid_address", rejected.message, param="address") from rejected
 
 
 def shown_receipt(signed: Signed, gateway: Gateway) -> dict[str, Any]:
@@ -78,8 +41,6 @@ def receipt_fields(r: Receipt) -> dict[str, Any]:
 
 def noted(signed: Signed) -> dict[str, Any]:
     """What the gateway noted beside a receipt: model, salt, attempts."""
-    import orjson
-
     found = orjson.loads(signed.extra) if signed.extra else {}
     return found if isinstance(found, dict) else {}
 
