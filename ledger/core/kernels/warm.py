@@ -12,6 +12,7 @@ from ledger.core.bids import Line, Role, Terms, encode, terms_id
 from ledger.core.closing import Trees
 from ledger.core.cumulatives import Cumulatives
 from ledger.core.ids import ZERO_DIGEST, Address
+from ledger.core.kernels.sumtree import Levels, above
 from ledger.core.receipts import RECEIPT_DTYPE
 
 
@@ -25,11 +26,17 @@ def warm() -> None:
     records["units"][:, 0] = records["price"] = records["charge"] = 1
     bodies = {terms_id(body): body}
     shares.add_up(records, bodies)
-    trees = Trees({payee: 1}, {payee: 1})
-    trees.add(records, bodies)
-    roots = trees.receipts_root(), trees.lines_root()
-    assert all(roots), "one receipt has roots"
-    Cumulatives.of([(1, payee, 1)]).tree(1)
+    kept, word = np.frombuffer(records.tobytes(), RECEIPT_DTYPE), np.frombuffer(bytes(32), np.uint8).reshape(1, 32)
+    for rows, digests in ((records, None), (kept, None), (kept, word)):  # in memory, from a file, from the journal
+        trees = Trees({payee: 1}, {payee: 1})
+        trees.add(rows, bodies, digests)
+        roots = trees.receipts_root(), trees.lines_root()
+        assert all(roots), "one receipt has roots"
+    Levels.build(np.concatenate([word, word]))
+    above(np.frombuffer(bytes(64), np.uint8).reshape(2, 32), 0)
+    paid = Cumulatives.of([(1, payee, 1)])
+    paid.tree(1)
+    paid.changed(1, [1])
 
 
 if __name__ == "__main__":
