@@ -19,6 +19,7 @@ from ledger.flows import auditing, crediting, posting, settling
 from ledger.flows.auditing import Scope
 from ledger.store import journal, lanes
 from ledger.store.session import unit_of_work
+from roles import keystore, main
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, Running, World
 
 LANE = settling.Lane(0, DOMAIN, None, 10_000, 0)
@@ -68,6 +69,23 @@ def test_only_the_operator_credits_and_each_reference_counts_once(
     assert other.status_code == 409
     work(world)
     assert world.balance(consumer.address) == 10**6
+
+
+def test_an_operator_credits_by_one_command(
+    gateway: Running, world: World, consumer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("TOLLWAY_PASSWORD", "correct horse")
+    for name in ("operator", "provider"):
+        keystore.create(name, keccak256(b"test", name.encode()), strength=keystore.LIGHT)
+    asked = ["operator", "credit", to_hex(consumer.address), "1500atoms", "--reference", "invoice 9", "--yes", "--json"]
+    for _ in range(2):
+        assert main.run([*asked, "--wallet", "operator", "--gateway", gateway.url]) == 0
+        work(world)
+        assert world.balance(consumer.address) == 1_500
+    assert main.run([*asked, "--wallet", "provider", "--gateway", gateway.url]) == 1
+    work(world)
+    assert world.balance(consumer.address) == 1_500
 
 
 def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_chain(
