@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test check chaos contracts gas lock clean
+.PHONY: help install demo up down test check chaos contracts symbolic lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -46,6 +46,20 @@ chaos: install    ## minutes of kills under load: nothing lost, doubled or paid 
 
 contracts: install   ## compile Solidity, write contracts/artifacts
 	$(BIN)/python -m contracts.build
+
+symbolic: $(STAMP)/analysis   ## laws of the contracts for every input, by halmos in an environment of its own
+	cd contracts && $(ANALYSE)/halmos --root . --forge-build-out out/symbolic --contract SymbolicLaws --loop 40
+
+lint-contracts: $(STAMP)/analysis   ## slither on the contracts; its findings are answered in contracts/README.md
+	cd contracts && FOUNDRY_PROFILE=slither ../$(BIN)/forge build --build-info
+	cd contracts && $(ANALYSE)/slither . --ignore-compile --foundry-out-directory out/slither --exclude-dependencies --config-file slither.json
+
+ANALYSE = FOUNDRY_PROFILE=$(if $(findstring lint,$@),slither,symbolic) PATH="$(CURDIR)/$(BIN):$$PATH" $(CURDIR)/.venv/analysis/bin
+
+$(STAMP)/analysis: contracts/analysis.lock | install
+	$(PYTHON) -m venv .venv/analysis
+	.venv/analysis/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
 
 gas: install      ## the gas table, measured
 	$(BIN)/python -m bench.gas
