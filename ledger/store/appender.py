@@ -29,11 +29,17 @@ _CUTS = tuple(slice(start, end) for start, end in zip(_STARTS, (*_STARTS[1:], No
 _INT8, _BYTEA = 20, 17
 _KINDS = tuple(_INT8 if size == 8 else _BYTEA for size in (*_SIZES, 0))
 _ARRAY = struct.Struct(">5i")
-_ARRAYS = ", ".join(f"${n}::{'bigint' if kind == _INT8 else 'bytea'}[]" for n, kind in enumerate(_KINDS, 1))
+_NAMES = tuple("bigint" if kind == _INT8 else "bytea" for kind in _KINDS)
+_ARRAYS = ", ".join(f"${n}::{name}[]" for n, name in enumerate(_NAMES, 1))
+_VALUES = ", ".join(f"${n}::{name}" for n, name in enumerate(_NAMES, 8))
 _INT = struct.Struct(">q")
+_SEGMENT = (
+    "INSERT INTO segments (gateway, first, last, count, total, digest, previous)"
+    " VALUES ($1::bytea, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::bytea, $7::bytea)"
+)
 _STATEMENTS = {
-    b"segment": "INSERT INTO segments (gateway, first, last, count, total, digest, previous)"
-    " VALUES ($1::bytea, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::bytea, $7::bytea)",
+    b"segment": _SEGMENT,
+    b"single": f"WITH written AS ({_SEGMENT}) INSERT INTO receipts ({COLUMNS}) VALUES ({_VALUES})",
     b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint WHERE key = $2::bytea AND gateway = $3::bytea",
     b"receipts": f"INSERT INTO receipts ({COLUMNS}) SELECT * FROM unnest({_ARRAYS})",
 }
@@ -119,10 +125,14 @@ class Appender:
         numbers = map(_INT.pack, (segment.first, segment.last, segment.count, segment.total))
         wire = self._connection.pgconn
         wire.enter_pipeline_mode()
-        _send(wire, b"segment", (segment.gateway, *numbers, segment.digest, segment.previous))
+        head = (segment.gateway, *numbers, segment.digest, segment.previous)
         for key, spent in sorted(key_spending.items()):
             _send(wire, b"spend", (_INT.pack(spent), key, self._gateway))
-        _send(wire, b"receipts", _arrays(rows))
+        if len(rows) == 1:  # a call that waits alone: one statement, no arrays, 0.6 of the time
+            _send(wire, b"single", (*head, *(rows[0][cut][4:] for cut in _CUTS)))
+        else:
+            _send(wire, b"segment", head)
+            _send(wire, b"receipts", _arrays(rows))
         wire.pipeline_sync()
         failure: bytes | None = None
         state = b""
