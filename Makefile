@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test check chaos contracts symbolic lint-contracts gas lock clean
+.PHONY: help install demo up down test check chaos contracts ganache symbolic lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -46,6 +46,10 @@ chaos: install    ## minutes of kills under load: nothing lost, doubled or paid 
 
 contracts: install   ## compile Solidity, write contracts/artifacts
 	$(BIN)/python -m contracts.build
+
+ganache: install  ## the contracts' life on a second chain, Ganache, which is installed now: 180 MB
+	cd tests/chain/ganache && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
+	$(PYTEST) tests/chain/test_ganache.py
 
 symbolic: $(STAMP)/analysis   ## laws of the contracts for every input, by halmos in an environment of its own
 	cd contracts && $(ANALYSE)/halmos --root . --forge-build-out out/symbolic --contract SymbolicLaws --loop 40

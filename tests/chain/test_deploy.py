@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from eth_account import Account
 
-from contracts.deploy import DeploymentFailed, check, deploy
+from contracts.deploy import DEPLOYER, DEPLOYER_SENDER, DEPLOYER_TRANSACTION, DeploymentFailed, check, deploy
 from contracts.deployments import read
 from tests.chain.conftest import FUNDS
 from tests.conftest import an_anvil
@@ -35,3 +36,10 @@ def test_code_that_is_missing_or_another_is_told(anvil: str, tmp_path: Path) -> 
 def test_a_chain_older_than_shanghai_is_refused_in_plain_words(tmp_path: Path) -> None:
     with an_anvil("--hardfork", "paris") as url, pytest.raises(DeploymentFailed, match="Shanghai fork or later"):
         deploy(url, FUNDS, folder=tmp_path)
+
+
+def test_a_chain_without_the_deterministic_deployer_is_given_it(tmp_path: Path) -> None:
+    with an_anvil("--disable-default-create2-deployer") as url:
+        deploy(url, FUNDS, epoch_seconds=80, folder=tmp_path)
+    assert Account.recover_transaction(DEPLOYER_TRANSACTION) == DEPLOYER_SENDER
+    assert len(DEPLOYER) == len(DEPLOYER_SENDER) == 42
