@@ -107,7 +107,7 @@ class Bench:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = connect(Settings(database_url=url).sqlalchemy_url)
-        self.lane = WARM_LANE
+        self.lane, self.took = WARM_LANE, 0.0
         context = multiprocessing.get_context("spawn")
         self.orders: list[Connection] = []
         for job in ("post", "close"):
@@ -120,6 +120,7 @@ class Bench:
         lane, self.lane = self.lane, self.lane + 1
         with unit_of_work(self.engine) as session:
             journals.open_lane(session, lane)
+        began = time.monotonic()
         copied = 0.0
         with psycopg.connect(Settings(database_url=self.url).libpq_url) as connection:
             for made in journals.make(lane, receipts):
@@ -133,7 +134,9 @@ class Bench:
         for order in self.orders:
             order.send((lane, receipts))
         peaks = [order.recv() for order in self.orders]
-        return copied, time.perf_counter() - start, sum(peaks)
+        ended = time.perf_counter() - start
+        self.took = time.monotonic() - began
+        return copied, ended, sum(peaks)
 
     def end(self) -> None:
         """Send the workers home."""
@@ -166,14 +169,13 @@ def main() -> None:
     with a_database() as url:
         bench = Bench(url)
         bench.run(2_000)
-        linear, took = [], 0.0
+        linear: list[dict[str, float]] = []
         for size in (size for size in SIZES if size <= options.most):
-            began = time.monotonic()
-            if began + took * GROWTH > deadline:
-                print(f"\n{size:,} receipts would take {took * GROWTH / 60:.0f} more minutes: left out")
+            ahead = bench.took * GROWTH if linear else 0.0
+            if time.monotonic() + ahead > deadline:
+                print(f"\n{size:,} receipts would take {ahead / 60:.0f} more minutes: left out")
                 break
             copied, ended, peak = bench.run(size)
-            took = time.monotonic() - began
             rates = {"COPY into the journal": size / copied, "posted and closed": size / ended}
             table(f"{size:,} receipts, two workers", "receipts/s", rates, "posted and closed")
             linear.append({"receipts": size, "seconds": round(ended, 3), "copy_seconds": round(copied, 3)})
