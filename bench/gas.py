@@ -9,19 +9,16 @@ from zero.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from socket import socket
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from bench.chain import a_chain
 from contracts.deploy import deploy
 from ledger.chain.calls import words
 from ledger.chain.client import Chain
@@ -277,35 +274,6 @@ def exceeded(measured: Figures, snapshot: Figures) -> list[str]:
         if known is None or used * 100 > known * (100 + TOLERANCE_PERCENT):
             found.append(f"{name}: {known} -> {used}")
     return sorted(found)
-
-
-@contextmanager
-def a_chain() -> Iterator[str]:
-    """An Anvil of our own, default hardfork."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(Path(sys.prefix) / "bin" / "anvil"), "--silent", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        _until(lambda: _listens(port))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _listens(port: int) -> bool:
-    with socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _until(ready: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > deadline:
-            raise TimeoutError("anvil does not answer")
-        time.sleep(0.05)
 
 
 def main() -> int:
