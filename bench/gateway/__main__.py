@@ -198,7 +198,8 @@ def told(found: list[Target]) -> dict[str, object]:
     def added(name: str) -> float:
         return middle(by_name[name], "plain", 1, "p50_us") - middle(by_name[DIRECT], "plain", 1, "p50_us")
 
-    ahead = {t.name: {kind: ratio(kind, t.name) for kind in ("plain", "stream")} for t in found if t.foreign}
+    kinds = ("plain", "stream")
+    ahead = {t.name: {k: ratio(k, t.name) for k in kinds if (k, 16) in t.runs} for t in found if t.foreign}
     return {
         "targets": rows,
         "c16_ratios_to_peers": ahead,
@@ -220,6 +221,10 @@ def rounds(found: list[Target], missing: dict[str, str]) -> None:
                     run = tried(target, kind, connections, SECONDS, missing)
                     if run is None:
                         found.remove(target)
+                        continue
+                    if run["failed"] and target.foreign:
+                        failed = f"{run['failed']:,.0f} of {run['calls']:,.0f} {kind} calls failed at {connections}"
+                        missing[f"{target.name} {kind}"] = failed
                         continue
                     target.runs.setdefault((kind, connections), []).append(run)
                     rate = f"{run['per_second']:>9,.0f}/s  p50 {run['p50_us']:>8,.0f} us"
