@@ -105,6 +105,7 @@ class Running:
             await self._measure(gateway)
         finally:
             await gateway.journal.close()
+            await asyncio.to_thread(gateway.tracing.close)
             gateway.engine.dispose()
             log.info("gateway_stopped", extra={"facts": {"open_calls": gateway.open_calls}})
 

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     kappa_atoms: int = Field(default=1_000_000, ge=1, description="stake that covers one call at a time")
     tokenizers: Path | None = Field(default=None, description="folder of <model CID>.json tokenizers")
     log_calls: bool = Field(default=False, description="one log line a call")
-    trace: bool = Field(default=False, description="OpenTelemetry spans, exported as its environment says")
+    trace: bool = Field(default=False, description="OpenTelemetry spans, to OTEL_EXPORTER_OTLP_ENDPOINT")
 
     def signer(self) -> Signer:
         """The key that signs receipts. Rejected when there is none."""

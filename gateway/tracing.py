@@ -1,10 +1,12 @@
 """OpenTelemetry spans of calls, by the GenAI conventions. Never billed from, never with a prompt in them.
 
-Where spans go is the environment's to say (OTEL_EXPORTER_...); without a provider set up they go nowhere.
+They go to a collector as OTLP over HTTP, whose place, headers and batching OpenTelemetry's own variables name
+(OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, ...). A collector that is away costs spans, never a call.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,15 +22,13 @@ class Tracing:
 
     def __init__(self, on: bool) -> None:
         self.on = on
-        self._tracer: Any = None
-        if on:
-            from opentelemetry import trace
-
-            self._tracer = trace.get_tracer("tollway.gateway")
+        self._provider = _provider() if on else None
+        self._tracer = self._provider.get_tracer("tollway.gateway") if self._provider is not None else None
 
     @contextmanager
     def call(self, path: str) -> Iterator[Any]:
         """A span around one call."""
+        assert self._tracer is not None, "on"
         operation = OPERATIONS.get(path, "inference")
         with self._tracer.start_as_current_span(operation) as span:
             span.set_attribute("gen_ai.operation.name", operation)
@@ -45,3 +45,20 @@ class Tracing:
             span.set_attribute("gen_ai.usage.output_tokens", receipt.output_tokens)
             span.set_attribute("tollway.call", to_hex(receipt.call_id))
             span.set_attribute("tollway.end", receipt.end.name)
+
+    def close(self) -> None:
+        """Send what waits."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def _provider() -> Any:
+    """OpenTelemetry's, imported only by who traces: it takes a while."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "tollway-gateway")}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from gateway.catalog import ModelEntry
 from gateway.clock import now_ms
@@ -29,53 +30,51 @@ BY_BYTE = {"byte": "1000000000"}
 """One atom a byte."""
 
 
-class Span:
-    """What is said of a call."""
+class Collector(BaseHTTPRequestHandler):
+    """An OpenTelemetry collector: takes spans as OTLP over HTTP."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.said: dict[str, Any] = {}
+    spans: ClassVar[list[Any]] = []
 
-    def set_attribute(self, name: str, value: Any) -> None:
-        """OpenTelemetry's."""
-        self.said[name] = value
+    def do_POST(self) -> None:
+        """Take what is sent."""
+        sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
+        self.spans.extend(span for of in sent.resource_spans for scope in of.scope_spans for span in scope.spans)
+        self.send_response(200)
+        self.end_headers()
 
-    def update_name(self, name: str) -> None:
-        """OpenTelemetry's."""
-        self.name = name
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
 
 
-class Tracer:
-    """Keeps spans where an exporter would take them."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    @contextmanager
-    def start_as_current_span(self, name: str) -> Iterator[Span]:
-        """OpenTelemetry's."""
-        span = Span(name)
-        yield span
-        self.spans.append(span)
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Where spans arrive."""
+    Collector.spans.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+    yield Collector.spans
+    server.shutdown()
 
 
 def test_a_calls_span_follows_the_genai_conventions_and_holds_no_prompt(
-    world: World, node: Node, consumer: Signer
+    world: World, node: Node, consumer: Signer, collector: list[Any]
 ) -> None:
     world.a_model_at(node.url)
     world.deposit(consumer.address, 10_000)
     gateway = world.gateway(trace=True)
-    tracer = Tracer()
-    gateway.gateway.tracing._tracer = tracer
     assert gateway.chat(gateway.key(consumer), text="my secret").status_code == 200
-    [span] = tracer.spans
+    gateway.stop()
+    [span] = collector
+    said = {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
     assert span.name == "chat @acme/chat"
-    assert span.said["gen_ai.operation.name"] == "chat"
-    assert span.said["gen_ai.provider.name"] == "tollway"
-    assert span.said["gen_ai.request.model"] == "@acme/chat"
-    assert (span.said["gen_ai.usage.input_tokens"], span.said["gen_ai.usage.output_tokens"]) == (10, 2)
-    assert "secret" not in str(span.said)
-    assert "hello there" not in str(span.said)
+    assert said["gen_ai.operation.name"] == "chat"
+    assert said["gen_ai.provider.name"] == "tollway"
+    assert said["gen_ai.request.model"] == "@acme/chat"
+    assert (said["gen_ai.usage.input_tokens"], said["gen_ai.usage.output_tokens"]) == (10, 2)
+    assert "secret" not in str(span)
+    assert "hello there" not in str(span)
 
 
 def test_a_full_gateway_says_when_to_come_back(world: World, node: Node, consumer: Signer) -> None:
