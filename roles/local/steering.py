@@ -68,6 +68,7 @@ def gone(place: Place, name: str, seconds: float = 90) -> None:
         if time.monotonic() > deadline:
             raise Unavailable(f"{name} does not stop", log=str(place.log(name)))
         time.sleep(0.05)
+    (place.folder / "well" / name).unlink(missing_ok=True)  # at once: who starts it again waits for this file
 
 
 def kill(place: Place, name: str) -> int:

@@ -141,6 +141,7 @@ def test_earnings_are_watched_until_somebody_stops_it(settled: Person) -> None:
         [sys.executable, "-m", "roles.main", "provider", "earnings", "--watch", "--wallet", "atlas"],
         env={**os.environ, "TOLLWAY_HOME": str(settled.home), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     try:
         assert watching.stdout is not None
