@@ -9,6 +9,7 @@ import {IReferee} from "../src/interfaces/IReferee.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
 import {ISettlement} from "../src/interfaces/ISettlement.sol";
 import {IStakeVault} from "../src/interfaces/IStakeVault.sol";
+import {MockToken} from "./Tokens.sol";
 import {Trees} from "./Trees.sol";
 import {Vm} from "./Vm.sol";
 
@@ -75,6 +76,17 @@ abstract contract Base {
         );
         referee = IReferee(settlement.referee());
         vault = IStakeVault(settlement.stakeVault());
+    }
+
+    /// @dev The same network around another token.
+    function deployFor(MockToken coin) internal returns (MockToken) {
+        coin.mint(address(this), 1e15);
+        token = coin;
+        deployAround(address(coin));
+        lane = openLane(operator);
+        for (uint256 i = 1; i <= PAYEES; ++i) registry.registerPayee(payee(i));
+        for (uint256 i = 1; i <= CONSUMERS; ++i) depositFor(consumer(i), DEPOSIT);
+        return coin;
     }
 
     /// @dev Creates a contract from its committed artifact.

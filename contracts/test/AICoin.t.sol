@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IAuthorizations} from "../src/interfaces/IAuthorizations.sol";
+import {Base} from "./Base.sol";
+
+/// @dev The token: authorizations with any nonce, once.
+contract AICoinTest is Base {
+    function testFuzz_Token_AnyNonceOnce_InBothSpellings(bytes32 nonce, uint32 amount, bool spelled) external {
+        token.transfer(consumer(1), amount);
+        bytes memory s = authorization(consumerKey(1), false, stranger, amount, 0, type(uint256).max, nonce);
+        _transfer(amount, nonce, s, spelled);
+        eq(token.balanceOf(stranger), amount, "moved");
+        vm.assertTrue(auth().authorizationState(consumer(1), nonce), "spent");
+        refuses(IAuthorizations.AuthorizationSpent.selector);
+        _transfer(amount, nonce, s, spelled);
+    }
+
+    function test_RevertWhen_AnAuthorizationIsEarlyLateOrNotTheSigners() external {
+        uint256 t = block.timestamp;
+        bytes memory s = authorization(consumerKey(1), false, stranger, 0, t, t + 1, "n");
+        refuses(IAuthorizations.AuthorizationNotValidNow.selector);
+        auth().transferWithAuthorization(consumer(1), stranger, 0, t, t + 1, "n", s);
+        s = authorization(consumerKey(1), false, stranger, 0, 0, t, "n");
+        refuses(IAuthorizations.AuthorizationNotValidNow.selector);
+        auth().transferWithAuthorization(consumer(1), stranger, 0, 0, t, "n", s);
+        s = authorization(consumerKey(1), false, stranger, 0, 0, t + 1, "n");
+        refuses(IAuthorizations.SignatureInvalid.selector);
+        auth().transferWithAuthorization(consumer(2), stranger, 0, 0, t + 1, "n", s);
+        bytes memory respelled = highS(s);
+        refuses(IAuthorizations.SignatureInvalid.selector);
+        auth().transferWithAuthorization(consumer(1), stranger, 0, 0, t + 1, "n", respelled);
+        vm.chainId(5);
+        refuses(IAuthorizations.SignatureInvalid.selector);
+        auth().transferWithAuthorization(consumer(1), stranger, 0, 0, t + 1, "n", s);
+    }
+
+    function test_Token_ACancelledNonceIsSpent() external {
+        bytes32 typehash = keccak256("CancelAuthorization(address authorizer,bytes32 nonce)");
+        bytes32 hash = keccak256(abi.encode(typehash, consumer(1), bytes32("n")));
+        bytes memory s = signed(
+            consumerKey(1), keccak256(abi.encodePacked(hex"1901", domain().DOMAIN_SEPARATOR(), hash))
+        );
+        auth().cancelAuthorization(consumer(1), "n", s);
+        vm.assertEq(auth().authorizationOf(consumer(1), "n"), bytes32(uint256(1)), "cancelled");
+        bytes memory late = authorization(consumerKey(1), false, stranger, 0, 0, type(uint256).max, "n");
+        refuses(IAuthorizations.AuthorizationSpent.selector);
+        auth().transferWithAuthorization(consumer(1), stranger, 0, 0, type(uint256).max, "n", late);
+    }
+
+
+    // ------------------------------------------------------------------ helpers
+
+    function _transfer(uint64 amount, bytes32 nonce, bytes memory signature, bool spelled) private {
+        if (!spelled) {
+            auth().transferWithAuthorization(consumer(1), stranger, amount, 0, type(uint256).max, nonce, signature);
+            return;
+        }
+        (bytes32 r, bytes32 s, uint8 v) = cut(signature);
+        auth().transferWithAuthorization(consumer(1), stranger, amount, 0, type(uint256).max, nonce, v, r, s);
+    }
+}
