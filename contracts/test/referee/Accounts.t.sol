@@ -28,7 +28,7 @@ contract RefereeAccountsTest is Base {
         eq(settlement.head(lane).next, 2, "void");
     }
 
-    function test_ProveOverdraft_DebitToNoAccountOrAtAnothersIndex() external {
+    function test_ProveOverdraft_DebitToNoAccount() external {
         bytes32[] memory leaves = debitLeaves();
         leaves[2] = Trees.leaf(2, 2, stranger, 5);
         ISettlement.Header memory h = nextHeader();
@@ -40,6 +40,19 @@ contract RefereeAccountsTest is Base {
         post(h);
         vm.prank(challenger);
         referee.proveOverdraft(lane, 2, h, 2, IReferee.AccountLeaf(stranger, 5, Trees.prove(leaves, 2)));
+        eq(settlement.head(lane).next, 2, "void");
+    }
+
+    /// @dev Within the deposit: only the place is wrong, and the account stands at two.
+    function test_ProveOverdraft_DebitAtAnothersIndex() external {
+        bytes32[] memory leaves = debitLeaves();
+        leaves[2] = Trees.leaf(2, 2, consumer(1), 5);
+        earned[1] += 5;
+        ISettlement.Header memory h = nextHeader();
+        h.debitRoot = Trees.root(leaves);
+        post(h);
+        vm.prank(challenger);
+        referee.proveOverdraft(lane, 2, h, 2, IReferee.AccountLeaf(consumer(1), 5, Trees.prove(leaves, 2)));
         eq(settlement.head(lane).next, 2, "void");
     }
 
