@@ -45,7 +45,7 @@ class Finding:
 def inspect(
     chain: Chain, lane: int, files: Files, *, book: bool = False, questions_at_most: int = QUESTIONS
 ) -> list[Finding]:
-    """One finding per pending batch, oldest first, up to the first that lies: all after it fall with it.
+    """One finding per pending batch, oldest first, up to the first that falls: all after it fall with it.
 
     `book`: also hold lines against the bids in force. `questions_at_most` are paid for about one batch, by anybody.
     """
@@ -62,7 +62,9 @@ def inspect(
                 Finding(batch, "honest" if shown else "a person must look: all of it is open on chain, no file")
             )
             continue
-        return [*found, _act(chain, lane, batch, header, lie, questions_at_most)]
+        found.append(_act(chain, lane, batch, header, lie, questions_at_most))
+        if lie.voids:
+            break
     return found
 
 

@@ -14,7 +14,7 @@ NO_BATCH_BEFORE = ("proveBrokenJournal", "provePayout")
 def call_of(calls: Calls, lane: int, batch: int, header: Header, accusation: Accusation) -> Call:
     """The call that makes this accusation of a batch."""
     arguments = [_spell(one, accusation.function) for one in accusation.arguments]
-    if accusation.function == "proveDoubleReceipt":  # of no one batch
+    if not accusation.voids:  # of no one batch
         return calls.to_referee(accusation.function, lane, *arguments)
     target = calls.to_settlement if accusation.contract == "Settlement" else calls.to_referee
     return target(accusation.function, lane, batch, words(header), *arguments)

@@ -64,11 +64,17 @@ PROTOCOL_PPM = 20_000
 def accuse(file: BatchFile | None, previous: BatchFile | None, committed: Header, facts: Facts) -> Accusation | None:
     """The first provable lie of the batch with this file and this header on chain; None if it is honest.
 
+    A lie that voids the batch comes before one that does not: an operator must not hide the one behind the other.
     `file` None, or another's than the header's: nobody shows it. Then None says that everything is open on chain.
     """
     if file is None or file.header != committed:
         return withheld(committed, facts.answers)
-    return next(_lies(file, previous, committed, facts), None)
+    lesser = None
+    for lie in _lies(file, previous, committed, facts):
+        if lie.voids:
+            return lie
+        lesser = lesser or lie
+    return lesser
 
 
 def _lies(file: BatchFile, previous: BatchFile | None, committed: Header, facts: Facts) -> Iterator[Accusation]:

@@ -30,6 +30,11 @@ class Accusation:
     why: str
     paid: bool = False
 
+    @property
+    def voids(self) -> bool:
+        """Whether the batch falls with it. A call charged twice costs bond and stake; the batch stands."""
+        return self.function != "proveDoubleReceipt"
+
 
 def demand(tree: int, node: Word, index: int, proof: Sequence[Word], why: str) -> Accusation:
     """The question what a node hides."""

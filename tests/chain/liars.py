@@ -101,6 +101,14 @@ def a_receipt_at_anothers_place(play: Live) -> None:
     play.post(play.book.honest([first, third, second]))
 
 
+def a_call_charged_twice_before_a_payee_short_changed(play: Live) -> None:
+    receipts = play.receipts(3)
+    receipts[2] = replace(receipts[0], seq=receipts[2].seq)
+    draft = play.book.honest(receipts)
+    _move(draft.paid, play.payees[MAKER], play.payees[play.node], 7)
+    play.post(draft)
+
+
 def a_receipt_skipped_between_batches(play: Live) -> None:
     play.receipts(1)
     draft = play.honest()
@@ -219,6 +227,7 @@ LIES: list[tuple[Callable[[Live], None], str]] = [
     (a_payee_swapped, "changed hands"),
     (a_debit_above_the_deposit, "is debited"),
     (a_receipt_at_anothers_place, "which is another's"),
+    (a_call_charged_twice_before_a_payee_short_changed, "did not grow by its lines"),
     (a_receipt_skipped_between_batches, "skip or repeat"),
     (a_line_that_is_not_the_bid_in_force, "not the bid in force"),
     (an_interior_sum_that_lies, "is not its children's"),

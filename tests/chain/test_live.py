@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -75,6 +75,17 @@ def test_the_liar_is_convicted_and_its_bond_gone(
     said = watch.read_text()[before:]
     assert word in said, said
     assert live.chain.balance(live.stage.auditor.address) == 10**12 + BOND // 2
+
+
+def test_a_call_charged_twice_costs_the_bond_and_the_batch_stands(live: Live, watch: Path) -> None:
+    live.begin()
+    live.post(live.honest())
+    receipts = live.receipts(3)
+    receipts[2] = replace(receipts[0], seq=receipts[2].seq)
+    live.post(live.book.honest(receipts))
+    convicted(live, watch)
+    assert live.chain.head(1).next == 3
+    assert "one call is charged" in watch.read_text()
 
 
 def test_an_honest_operator_is_left_alone(live: Live, watch: Path) -> None:
