@@ -76,10 +76,6 @@ class Holds:
             hold.settle(due[weaver])
         return signed[len(bonded) :]
 
-    def affords(self, weaver: Address, spent: int) -> bool:
-        """Whether a weaver's bond still covers so much in this call."""
-        return weaver in self.bonds and spent <= self.bonds[weaver].amount
-
 
 async def _bond(gateway: Gateway, plan: Plan, weaver: Address, amount: int) -> Hold:
     try:

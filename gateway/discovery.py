@@ -13,7 +13,6 @@ from gateway import referring
 from gateway.admission import Caller
 from gateway.catalog import Candidate, Catalog, ModelEntry
 from gateway.deps import Gateway
-from gateway.errors import Refusal
 from ledger.core import meters, routing
 from ledger.core.atoms import parse
 from ledger.core.ids import Address, cid, to_hex
@@ -85,19 +84,6 @@ def misses(entry: ModelEntry, wanted: Mapping[str, Any]) -> list[str]:
     if not entry.candidates:
         lacking.append(f"a provider ({entry.why})")
     return lacking
-
-
-def best_match(gateway: Gateway, wanted: Mapping[str, Any]) -> ModelEntry:
-    """The model a capability query of a workflow runs. Whole chains compete here, not only providers."""
-    units = meters.units(EXPECTED)
-    scored = [
-        (best[0], entry.name, entry)
-        for entry in gateway.catalog.models()
-        if not misses(entry, wanted) and (best := _best(entry, wanted, units)) is not None
-    ]
-    if not scored:
-        raise Refusal(503, "no_provider", f"nothing matches the capability {dict(wanted)}", retry_after=5)
-    return min(scored, key=lambda row: row[:2])[2]
 
 
 def _best(entry: ModelEntry, wanted: Mapping[str, Any], units: Units) -> tuple[int, int, Candidate] | None:

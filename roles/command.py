@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -108,11 +108,6 @@ _here: ContextVar[Surroundings | None] = ContextVar("here", default=None)
 def here() -> Surroundings:
     """The surroundings of the command that runs now."""
     return _here.get() or Surroundings()
-
-
-def as_wallet(name: str) -> Surroundings:
-    """The same surroundings with another wallet."""
-    return replace(here(), wallet_name=name)
 
 
 @lru_cache(maxsize=8)

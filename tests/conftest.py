@@ -112,13 +112,6 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def module_postgres_url(postgres_server: str) -> Iterator[str]:
-    """A fresh migrated database shared by a module's tests, as a libpq URL."""
-    with a_database(postgres_server) as url:
-        yield url
-
-
 @pytest.fixture
 def engine(postgres_url: str) -> Iterator[Engine]:
     """An engine over a fresh database."""

@@ -171,11 +171,6 @@ class Chain:
         """What a payee index has claimed in all, in atoms."""
         return int(self.settlement("claimed", lane, index, block=block))
 
-    def final_roots(self, lane: int) -> tuple[Digest, Digest]:
-        """The final payout and debit roots."""
-        payout, debit = self.settlement("finalRoots", lane)
-        return Digest(payout), Digest(debit)
-
     def posted(self, lane: int, batch: int) -> Posted:
         """A batch in the ring."""
         return Posted(*self.settlement("posted", lane, batch))
@@ -200,17 +195,9 @@ class Chain:
         challenger, deadline = self.settlement("challenge", lane, batch, header_hash[:24], key)
         return address(str(challenger)), int(deadline)
 
-    def inbox(self, lane: int) -> Address:
-        """Where plain x402 payments for a lane go."""
-        return address(str(self.read("Inboxes", self.deployment.inboxes, "inboxOf", lane)))
-
     def payee_index(self, party: Address) -> int:
         """A party's payee index; 0 if it has none."""
         return int(self.read("Registry", self.deployment.registry, "payeeIndex", party))
-
-    def model_owner(self, model: Digest) -> Address:
-        """Who owns a model; the zero address if nobody registered it."""
-        return address(str(self.read("Registry", self.deployment.registry, "models", model)[0]))
 
     def stake(self, party: Address) -> tuple[int, int, int]:
         """A party's stake: staked atoms, unbonding atoms, release time."""

@@ -39,13 +39,6 @@ def take(session: Session, gateway: Address) -> Watermark | None:
     return _value(row) if row else None
 
 
-def take_lane(session: Session, lane: int) -> list[Watermark]:
-    """Lock all watermarks of a lane, waiting for whoever holds them."""
-    query = select(WatermarkRow).where(col(WatermarkRow.lane) == lane).order_by(col(WatermarkRow.gateway))
-    rows = session.exec(query.with_for_update().execution_options(populate_existing=True))
-    return [_value(row) for row in rows]
-
-
 def advance_posted(session: Session, gateway: Address, seq: int) -> None:
     """Receipts up to `seq` are posted now."""
     session.execute(
