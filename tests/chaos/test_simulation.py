@@ -49,11 +49,6 @@ def many(seeds: int, weather: Weather) -> tuple[int, dict[int, list[str]]]:
     return sum(crashes for _, crashes, _ in lives), {seed: faults for seed, _, faults in lives if faults}
 
 
-def faulty(seeds: int) -> int:
-    """How many lives go wrong."""
-    return len(many(seeds, STORM)[1])
-
-
 @pytest.mark.slow
 def test_no_life_in_a_storm_has_a_fault() -> None:
     crashes, faults = many(SEEDS, STORM)
@@ -129,6 +124,7 @@ def _in_store(module: str, name: str, other: Callable[..., object]) -> Iterator[
 
 
 PLANTED: dict[str, Callable[[], Any]] = {
+    "a replacement takes another nonce": _new_nonce_for_a_replacement,
     "a mined transaction is never looked at again": lambda: mock.patch.object(
         transmitting, "next_step", _no_reorganisation(core.next_step)
     ),
