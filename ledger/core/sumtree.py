@@ -10,6 +10,7 @@ This page is plain; `kernels.sumtree` builds the same levels at a million leaves
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -77,34 +78,29 @@ EMPTY = _zeros()
 """The root of an empty subtree of each height."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """All levels, leaves first; what lies right of a level's end is empty. An empty tree has the zero word as root."""
+class Leveled(ABC):
+    """Levels of nodes, leaves first; what lies right of a level's end is empty. How they are kept is the subclass's."""
 
-    levels: tuple[tuple[Word, ...], ...]
+    __slots__ = ()
 
-    @classmethod
-    def build(cls, leaves: Sequence[Word]) -> Tree:
-        """The least tree that holds these leaves at positions 0, 1, 2, ..."""
-        levels = [tuple(leaves) or (ZERO,)]
-        while len(levels[-1]) > 1:
-            levels.append(_above(levels[-1], len(levels) - 1))
-        return cls(tuple(levels))
+    @property
+    @abstractmethod
+    def height(self) -> int:
+        """Levels above the leaves."""
+
+    @abstractmethod
+    def at(self, level: int, index: int) -> Word:
+        """The node at a level (0 is the leaves) and a position within it."""
 
     @property
     def root(self) -> Word:
         """The committed word."""
-        return self.levels[-1][0]
+        return self.at(self.height, 0)
 
     @property
     def total(self) -> int:
         """The sum of all leaves."""
         return amount(self.root)
-
-    @property
-    def height(self) -> int:
-        """Levels above the leaves."""
-        return len(self.levels) - 1
 
     def leaf(self, index: int) -> Word:
         """The word at a position: the zero word where nothing is."""
@@ -133,6 +129,26 @@ class Tree:
     def prefix(self, index: int) -> int:
         """The sum of all leaves left of a position: the left siblings of its path."""
         return sum(amount(self.at(level, (index >> level) - 1)) for level in range(self.height) if index >> level & 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree(Leveled):
+    """All levels, leaves first; what lies right of a level's end is empty. An empty tree has the zero word as root."""
+
+    levels: tuple[tuple[Word, ...], ...]
+
+    @classmethod
+    def build(cls, leaves: Sequence[Word]) -> Tree:
+        """The least tree that holds these leaves at positions 0, 1, 2, ..."""
+        levels = [tuple(leaves) or (ZERO,)]
+        while len(levels[-1]) > 1:
+            levels.append(_above(levels[-1], len(levels) - 1))
+        return cls(tuple(levels))
+
+    @property
+    def height(self) -> int:
+        """Levels above the leaves."""
+        return len(self.levels) - 1
 
     def updated(self, changes: Mapping[int, Word]) -> Tree:
         """This tree with some leaves replaced or added; only their paths are hashed again."""

@@ -13,13 +13,13 @@ import numpy as np
 from ledger.core.errors import Rejected
 from ledger.core.kernels.jit import I64, U8, U64, kernel
 from ledger.core.kernels.keccak import FIRST_PAD, LAST_PAD, RATE_LANES, WAYS, fresh, permute
-from ledger.core.sumtree import EMPTY, Word, amount, parent
+from ledger.core.sumtree import EMPTY, Leveled, Word, parent
 
 _EMPTY = np.frombuffer(b"".join(EMPTY), np.uint64).reshape(-1, 4).copy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Levels:
+class Levels(Leveled):
     """All levels of a tree, leaves first, each (n, 32) bytes. Answers like `sumtree.Tree`."""
 
     levels: tuple[U8, ...]
@@ -33,29 +33,9 @@ class Levels:
         return cls(tuple(levels))
 
     @property
-    def root(self) -> Word:
-        """The committed word."""
-        return self._at(self.height, 0)
-
-    @property
-    def total(self) -> int:
-        """The sum of all leaves."""
-        return amount(self.root)
-
-    @property
     def height(self) -> int:
         """Levels above the leaves."""
         return len(self.levels) - 1
-
-    def leaf(self, index: int) -> Word:
-        """The word at a position: the zero word where nothing is."""
-        return self._at(0, index)
-
-    def proof(self, index: int) -> list[Word]:
-        """The siblings of a position, leaf level first."""
-        if not 0 <= index < 1 << self.height:
-            raise Rejected(f"no position {index} in a tree of height {self.height}", index=index)
-        return [self._at(level, (index >> level) ^ 1) for level in range(self.height)]
 
     def updated(self, changes: Mapping[int, Word]) -> Levels:
         """This tree with some existing leaves replaced; only their paths are hashed again."""
@@ -71,7 +51,8 @@ class Levels:
             dirty = {index >> 1 for index in dirty}
         return Levels(tuple(levels))
 
-    def _at(self, level: int, index: int) -> Word:
+    def at(self, level: int, index: int) -> Word:
+        """The node at a level (0 is the leaves) and a position within it."""
         nodes = self.levels[level]
         return bytes(nodes[index]) if index < len(nodes) else EMPTY[level]
 
