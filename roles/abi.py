@@ -14,14 +14,13 @@ import contracts
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, address, to_hex
 from ledger.core.keccak import keccak256
-from roles.words import decode, encode
 
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Contract:
-    """A contract at an address."""
+    """A contract at an address. eth_abi is imported when first used: most commands never call the chain."""
 
     name: str
     address: Address
@@ -36,12 +35,12 @@ class Contract:
         """Calldata. Addresses are 20 bytes, structs tuples."""
         entry = self._function(function, len(arguments))
         types = [_type(row) for row in entry["inputs"]]
-        return _selector(entry) + encode(types, arguments)
+        return _selector(entry) + _encode(types, arguments)
 
     def decode(self, function: str, answer: bytes) -> Any:
         """A view's answer: one value alone, several as a tuple; a struct is a dict by its fields' names."""
         rows = next(entry for entry in self.abi if entry.get("name") == function)["outputs"]
-        values = decode([_type(row) for row in rows], answer)
+        values = _decode([_type(row) for row in rows], answer)
         named = [_named(row, value) for row, value in zip(rows, values, strict=True)]
         return named[0] if len(named) == 1 else tuple(named)
 
@@ -55,7 +54,7 @@ class Contract:
         entry = self._errors.get(data[:4])
         if entry is None:
             return None
-        values = decode([_type(row) for row in entry["inputs"]], data[4:])
+        values = _decode([_type(row) for row in entry["inputs"]], data[4:])
         said = ", ".join(
             f"{row['name']} {to_hex(value) if isinstance(value, bytes) else value}"
             for row, value in zip(entry["inputs"], values, strict=True)
@@ -107,8 +106,52 @@ def _refused(error: Entry, contract: Contract | None) -> Rejected:
     raw = bytes.fromhex(data[2:]) if isinstance(data, str) and data.startswith("0x") else b""
     words = contract.error(raw) if contract and raw else None
     if words is None and raw[:4] == b"\x08\xc3\x79\xa0":
-        words = str(decode(["string"], raw[4:])[0])
+        words = str(_decode(["string"], raw[4:])[0])
     return Rejected(f"the contract refuses: {words}" if words else f"the chain refuses: {error.get('message')}")
+
+
+def _encode(types: Sequence[str], values: Sequence[Any]) -> bytes:
+    """Values as calldata. Rejected when one does not fit its type."""
+    from eth_abi.exceptions import EncodingError
+
+    try:
+        packed: bytes = _codec().encode(types, values)
+        return packed
+    except (EncodingError, OverflowError, TypeError, ValueError) as error:
+        raise Rejected(f"this does not fit the contract: {error}") from error
+
+
+@lru_cache
+def _codec() -> Any:
+    """eth_abi, but for one thing: it would fill a short `bytes32` with zeros."""
+    from eth_abi.codec import ABIEncoder
+    from eth_abi.decoding import BytesDecoder
+    from eth_abi.encoding import BytesEncoder
+    from eth_abi.registry import BaseEquals, registry
+
+    class Exact(BytesEncoder):
+        def validate_value(self, value: Any) -> None:
+            super().validate_value(value)  # type: ignore[no-untyped-call]
+            wanted = (self.value_bit_size or 0) // 8
+            if len(value) != wanted:
+                self.invalidate_value(value, msg=f"{wanted} bytes are wanted")
+
+    exact: Any = registry.copy()  # type: ignore[no-untyped-call]
+    sized: Any = BaseEquals("bytes", with_sub=True)  # type: ignore[no-untyped-call]
+    exact.unregister("bytes<M>")
+    exact.register(sized, Exact, BytesDecoder, label="bytes<M>")
+    return ABIEncoder(exact)
+
+
+def _decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    """Values from an answer; addresses as 0x text. Rejected when it is none of these types."""
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
+    try:
+        return decode(types, data)
+    except (DecodingError, OverflowError, ValueError) as error:
+        raise Rejected("the chain's answer is none of this contract's: is this the right address?") from error
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, to_hex
 from ledger.core.keccak import keccak256
 from ledger.core.typed_data import Domain, Signer
-from roles import home, keystore, rlp
+from roles import home, keystore
 from roles.abi import Contract, Rpc
 from roles.command import here
 
@@ -77,9 +77,12 @@ def transact(
 
 def signed(signer: Signer, fields: list[Any]) -> bytes:
     """An EIP-1559 transaction's raw bytes with the wallet's signature. The key itself never leaves the signer."""
+    import rlp  # only who sends waits for it
+
     signature = signer.sign(keccak256(EIP_1559, rlp.encode(fields)))
     r, s = (int.from_bytes(signature[i : i + 32], "big") for i in (0, 32))
-    return EIP_1559 + rlp.encode([*fields, signature[64] - 27, r, s])
+    packed: bytes = rlp.encode([*fields, signature[64] - 27, r, s])
+    return EIP_1559 + packed
 
 
 def wait(chain: Rpc, hashed: str) -> Sent:
