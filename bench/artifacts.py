@@ -130,7 +130,8 @@ async def full_copy(source: Peer, nodes: list[Peer], packed: Descriptor) -> dict
                     size += len(body)
                 return size
 
-            travelled += sum(await asyncio.gather(*(one(node) for node in nodes[at : at + WAVE])))
+            sizes = await asyncio.gather(*(one(node) for node in nodes[at : at + WAVE]))
+            travelled += sum(sizes)
     return {
         "seconds": round(time.perf_counter() - began, 3),
         "megabytes": round(travelled / 2**20, 2),

@@ -177,12 +177,16 @@ class Purse:
                 raise
 
     async def _fill(self, wallet: Wallet, amount: int, fill: Filler) -> None:
-        """Wait for our turn, look again, then fill. Waiters find what an earlier turn left."""
+        """Wait for our turn, look again, then fill. Waiters find what an earlier turn left.
+
+        While a filler works, other calls take from the wallet and settle into it: what it brings is added to what is
+        there afterwards, and when that was taken meanwhile, it is asked again.
+        """
         async with wallet.lock:
-            if not wallet.take(amount):
-                wallet.free += await fill(amount - wallet.free, max(self._wish, amount))
-                taken = wallet.take(amount)
-                assert taken, "a filler brings what is needed or refuses"
+            while not wallet.take(amount):
+                brought = await fill(amount - wallet.free, max(self._wish, amount))
+                assert brought > 0, "a filler brings something or refuses"
+                wallet.free += brought
 
     def _fill_ahead(self, wallet: Wallet, consumer: Address) -> None:
         async def ahead() -> None:

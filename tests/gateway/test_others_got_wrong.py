@@ -74,7 +74,8 @@ async def test_two_gateways_never_spend_more_than_a_tiny_deposit(world: World, n
     key = gateways[0].key(consumer)
     served = 0
     for _ in range(4):
-        served += sum(r.status_code == 200 for r in await burst(gateways, key, 16))
+        responses = await burst(gateways, key, 16)
+        served += sum(r.status_code == 200 for r in responses)
     assert served <= 10
     charged = sum(s.receipt.charge for s in world.receipts_of(consumer.address))
     assert charged == served * PRICE <= 10 * PRICE

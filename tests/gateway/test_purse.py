@@ -1,0 +1,67 @@
+"""The purse while it waits: other calls hold and settle, and what was leased is neither spent twice nor lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from gateway.purse import Purse
+from ledger.core.ids import Address
+from ledger.flows import leasing
+from tests import builders as b
+
+
+class SlowLedger:
+    """Grants exactly what is needed, when it is told to."""
+
+    def __init__(self) -> None:
+        self.granted, self.asked, self.go = 0, threading.Event(), threading.Event()
+
+    def lease(
+        self, session: Session, lane: int, consumer: Address, gateway: Address, need: int, *rest: int
+    ) -> tuple[int, leasing.Means | None]:
+        self.asked.set()
+        assert self.go.wait(5)
+        self.granted += need
+        return need, None
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> SlowLedger:
+    slow = SlowLedger()
+    monkeypatch.setattr(leasing, "lease", slow.lease)
+    return slow
+
+
+def a_purse(engine: Engine) -> Purse:
+    """A purse with 1,000 atoms of Alice's."""
+    purse = Purse(engine, b.LANE, b.GATEWAY.address, 0, 60_000)
+    purse.adopt({b.ALICE: 1_000})
+    return purse
+
+
+async def test_a_call_held_while_a_lease_is_fetched_stays_held(engine: Engine, ledger: SlowLedger) -> None:
+    purse = a_purse(engine)
+    large = asyncio.create_task(purse.hold(b.ALICE, 1_500))
+    await asyncio.to_thread(ledger.asked.wait, 5)
+    small = await purse.hold(b.ALICE, 600)
+    ledger.go.set()
+    await large
+    assert purse.free(b.ALICE) + purse.outstanding() == 1_000 + ledger.granted
+    assert purse.outstanding() == 2_100
+    assert small.amount == 600
+
+
+async def test_what_a_call_gives_back_while_a_lease_is_fetched_is_not_lost(engine: Engine, ledger: SlowLedger) -> None:
+    purse = a_purse(engine)
+    small = await purse.hold(b.ALICE, 600)
+    large = asyncio.create_task(purse.hold(b.ALICE, 1_500))
+    await asyncio.to_thread(ledger.asked.wait, 5)
+    small.settle(100)
+    ledger.go.set()
+    await large
+    assert purse.free(b.ALICE) + purse.outstanding() == 1_000 + ledger.granted - 100
