@@ -72,7 +72,8 @@ async def hammer(connections: int, seconds: float, one: Callable[[], Awaitable[i
     async def caller() -> None:
         nonlocal total
         while time.perf_counter() < until:
-            total += await one()
+            done = await one()  # `total += await one()` would read the total before it waits, and lose what others add
+            total += done
 
     began = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(connections)))
