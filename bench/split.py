@@ -15,7 +15,7 @@ from bench.report import best, save, table
 from ledger.core import pricing
 from ledger.core.bids import Line, Role, Terms, encode, terms_id
 from ledger.core.ids import Address, Digest
-from ledger.core.kernels import split, tables
+from ledger.core.kernels import runs, split, tables
 from ledger.core.meters import Units
 from ledger.core.receipts import RECEIPT_DTYPE
 from ledger.core.shares import add_up
@@ -57,7 +57,7 @@ def main() -> None:
     ours = count / best(lambda: split.split(*arguments), 5)
 
     totals = np.zeros(len(slots), np.uint64)
-    with_totals = count / best(lambda: (split.split(*arguments), split.add_up(table_, chosen, amounts, totals)), 5)
+    with_totals = count / best(lambda: (split.split(*arguments), runs.add_up(table_, chosen, amounts, totals)), 5)
 
     records = np.zeros(count, RECEIPT_DTYPE)
     names = np.frombuffer(b"".join(terms_id(encode(terms)) for terms in known), np.uint8).reshape(-1, 32)

@@ -26,7 +26,7 @@ from ledger.core.kernels.groups import group
 from ledger.core.kernels.growing import Growing
 from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.kernels.jit import I64, U8, U64
-from ledger.core.kernels.split import accumulate, run_totals, runs_of
+from ledger.core.kernels.runs import accumulate, run_totals, runs_of
 from ledger.core.kernels.sumtree import line_leaves, receipt_leaves
 from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, Word
 

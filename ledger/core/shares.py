@@ -19,8 +19,9 @@ from ledger.core.errors import Rejected
 from ledger.core.ids import Address, Digest
 from ledger.core.kernels.groups import group
 from ledger.core.kernels.jit import I64, U8, U64
-from ledger.core.kernels.split import OK, accumulate
-from ledger.core.kernels.split import add_up as add_amounts
+from ledger.core.kernels.runs import accumulate
+from ledger.core.kernels.runs import add_up as add_amounts
+from ledger.core.kernels.split import OK
 from ledger.core.kernels.split import split as split_amounts
 from ledger.core.kernels.tables import Table, build
 from ledger.core.pricing import of_receipt, payees

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.core import pricing, shares, sumtree
-from ledger.core.bids import Terms, encode, terms_id
+from ledger.core.bids import Line, Role, Terms, encode, terms_id
 from ledger.core.errors import Rejected
 from ledger.core.ids import Address, Digest
 from ledger.core.keccak import keccak256
@@ -16,6 +16,7 @@ from ledger.core.kernels import groups, hashing, split, tables
 from ledger.core.kernels import sumtree as fast
 from ledger.core.kernels.growing import Growing
 from ledger.core.kernels.jit import U8
+from ledger.core.meters import SCALES, Units
 from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt, pack_all, struct_hash, unpack_all
 from tests.core import strategies as some
 
@@ -42,12 +43,41 @@ def test_split_says_what_pricing_says(chance: Random, bits: tuple[int, int], cou
         except Rejected:
             assert status[i] in (split.TOO_LARGE, split.INFEASIBLE)
             continue
+        assert (status[i] == split.TOO_LARGE) == _is_large(terms, units[i], passed[i])
         if status[i] == split.TOO_LARGE:
-            pytest.fail(f"refused what the plain page prices at {due.price}")
+            continue
         assert (int(price[i]), int(charge[i])) == (due.price, due.charge)
         assert tuple(amounts[i, : len(due.amounts)].tolist()) == due.amounts
         start = table.slot_start[chosen[i]]
         assert [slots[s] for s in table.slot[start : start + len(due.amounts)]] == list(pricing.payees(terms))
+
+
+def _is_large(terms: Terms, units: Units, passed: int) -> bool:
+    """What the kernel leaves to the plain page: whole scales, as asked, above the reach."""
+    asked = [ask * -(-units[m] // SCALES[m]) for line in terms.lines for m, ask in enumerate(line.asks) if ask]
+    return passed > tables.REACH or any(one * len(asked) > tables.REACH for one in asked)
+
+
+def test_a_ratio_applied_by_multiplication_is_the_ratio() -> None:
+    rests = np.arange(10**6, dtype=np.uint64)
+    chance = Random(3)
+    ratios = [1, 2, 3, 64, 15_625, 20_000, 299_999, 300_000, 899_999, 900_000, *chance.sample(range(900_000), 20)]
+    payee = Address(bytes(20))
+    for ratio in ratios:
+        table, _ = tables.build([Terms(Digest(bytes(32)), (Line(payee, Role.maker, ratio, (1, 0, 0, 0, 0, 0)),))])
+        multiplied = (table.share[0] * rests + split.ROUND_UP) >> np.uint64(tables.SHIFT)
+        assert np.array_equal(multiplied, (np.uint64(ratio) * rests + np.uint64(999_999)) // np.uint64(10**6)), ratio
+
+
+@quick
+@given(some.chances, st.sampled_from([50, 58, 61]))
+def test_what_is_too_large_for_the_kernel_is_split_all_the_same(chance: Random, bits: int) -> None:
+    receipt, terms = a_receipt(chance, [some.a_terms(chance, bits)], 1)
+    if receipt is not None:
+        body = encode(terms)
+        parts = shares.split(pack_all([receipt]), {terms_id(body): body})
+        due = pricing.of_receipt(receipt, terms)
+        assert tuple(parts.amounts[0].tolist()) == due
 
 
 @quick
