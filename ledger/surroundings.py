@@ -63,6 +63,7 @@ class Surroundings:
             start_block=self.deployment.block,
             confirmations=self.settings.confirmations,
             epoch_seconds=self.deployment.epoch_seconds,
+            settlement=address(self.deployment.settlement),
         )
 
     @cached_property

@@ -184,7 +184,7 @@ class Room:
 
     def blocks_without_exits(self) -> int:
         """How many of the newest blocks a fork may drop without taking deposits or exits back that were built upon."""
-        harmless = (events.Committed, events.Finalized)
+        harmless = (events.Committed, events.Finalized, events.Voided)
         for depth, made in enumerate(reversed(self.chain.blocks)):
             if any(not isinstance(log.event, harmless) for log in made.logs):
                 return min(depth, 3)

@@ -5,6 +5,7 @@ Amounts are atoms, times are seconds, indices start at 1. A log's id is (chain, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -264,3 +265,18 @@ class Blocks(Protocol):
 
     def logs(self, first: int, last: int) -> list[Log]:
         """The network's events in blocks first..last, in order."""
+
+
+def read(chain: Blocks, first: int, last: int, span: int) -> list[Log]:
+    """Events of many blocks, `span` of them at a time."""
+    return [log for at in range(first, last + 1, span) for log in chain.logs(at, min(at + span - 1, last))]
+
+
+def placed(logs: Iterable[Log]) -> list[tuple[Log, int]]:
+    """Logs in their order, each with its place among its transaction's: what a reorganisation does not change."""
+    counts: dict[Digest, int] = {}
+    found = []
+    for log in sorted(logs, key=lambda log: (log.block, log.index)):
+        found.append((log, counts.setdefault(log.transaction, 0)))
+        counts[log.transaction] += 1
+    return found

@@ -4,32 +4,22 @@ A log's id is its transaction and its place among that transaction's logs, which
 is the last indexed block's: when it enters an epoch, that epoch's book of bids is frozen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
 from ledger.core import epochs, events, movements
-from ledger.core.accounts import available, withdrawing
-from ledger.core.epochs import Standing
-from ledger.core.errors import Conflict, Unavailable
+from ledger.core.accounts import available, parse, withdrawing
+from ledger.core.errors import Conflict, Rejected, Unavailable
 from ledger.core.events import Block, Blocks, Log
-from ledger.core.ids import Digest, to_hex
-from ledger.core.journal import Kind, Transaction
-from ledger.store import (
-    batches,
-    bids,
-    chain_time,
-    challenges,
-    journal,
-    lanes,
-    models,
-    nodes,
-    parties,
-    transmissions,
-    watermarks,
-)
+from ledger.core.ids import ZERO_ADDRESS, Address, Digest, to_hex
+from ledger.core.journal import Kind, Transaction, balance
+from ledger.core.standing import OnChain, on_chain
+from ledger.core.typed_data import Domain
+from ledger.store import batches, bids, chain_time, files, journal, lanes, mirrors, nodes, transmissions, watermarks
 from ledger.store import events as indexed
-from ledger.store.batches import Status
+from ledger.store.batches import Batch, Status
 from ledger.store.events import Indexed
 
 BOOKS_KEPT = 48
@@ -37,7 +27,7 @@ BOOKS_KEPT = 48
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Which chain and lane to index, how deep a block must lie, and how its time is cut into epochs."""
+    """Which chain, contract and lane to index, how deep a block must lie, and how its time is cut into epochs."""
 
     chain_id: int
     lane: int
@@ -46,6 +36,12 @@ class Network:
     epoch_seconds: int = epochs.EPOCH_SECONDS
     genesis: int = 0
     span: int = 2_000
+    settlement: Address = ZERO_ADDRESS
+
+    @property
+    def domain(self) -> Domain:
+        """Where the lane's signatures count."""
+        return Domain(self.chain_id, self.settlement)
 
 
 def index_next(session: Session, wire: Blocks, network: Network, now: int) -> int:
@@ -105,8 +101,8 @@ def _freeze_books(session: Session, network: Network, block: Block, now: int) ->
 
 def _take_in(session: Session, network: Network, logs: list[Log], now: int) -> None:
     """Mirror and book logs, in order."""
-    for log, place in _placed(logs):
-        _mirror(session, log)
+    for log, place in events.placed(logs):
+        mirrors.copy(session, log)
         known = indexed.get(session, log.transaction, place)
         if known is not None and known.standing:
             indexed.record(session, replace(known, block=log.block))
@@ -115,53 +111,6 @@ def _take_in(session: Session, network: Network, logs: list[Log], now: int) -> N
         booked = _book(session, network, log, place, generation, now)
         row = (log.transaction, place, log.block, type(log.event).__name__, generation, True, booked)
         indexed.record(session, Indexed(*row, batch=getattr(log.event, "id", None) if _is_batch(log) else None))
-
-
-def _placed(logs: list[Log]) -> list[tuple[Log, int]]:
-    """Each log with its place among the logs of its transaction."""
-    counts: dict[Digest, int] = {}
-    placed = []
-    for log in sorted(logs, key=lambda log: (log.block, log.index)):
-        place = counts.get(log.transaction, 0)
-        counts[log.transaction] = place + 1
-        placed.append((log, place))
-    return placed
-
-
-def _mirror(session: Session, log: Log) -> None:
-    """Copy what a log says into the tables that hold nothing else."""
-    match log.event:
-        case events.Deposited(lane, account, index, amount):
-            lanes.deposit(session, lane, account, index, amount)
-        case events.Claimed(lane, index, payee, amount):
-            lanes.claim(session, lane, index, payee, amount)
-        case events.WithdrawRequested(lane, account):
-            lanes.request_withdrawal(session, lane, account, log.timestamp)
-        case events.Withdrawn(lane, account, amount, _):
-            lanes.withdraw(session, lane, account, amount)
-        case events.PayeeRegistered(index, payee):
-            parties.put(session, payee, index)
-        case events.BidPlaced(subject, role, party, bid, first, until):
-            standing = Standing(subject, role, party, bid, first, until)
-            bids.place(session, bids.Placed(standing, log.block, log.index))
-        case events.StakeChanged(party, active, unbonding, release_at):
-            parties.put_stake(session, parties.Stake(party, active, unbonding, release_at))
-        case events.SessionKeySet(account, key, active):
-            parties.put_session_key(session, account, key, active)
-        case events.ModelRegistered():
-            models.put(session, log.event, log.block)
-        case events.DebitChallenged() | events.NodeDemanded():
-            challenges.put(session, log.event)
-        case events.Answered(_, _, key):
-            challenges.close(session, key)
-        case events.LaneOpened(lane, operator, window, answer_time, bond):
-            lanes.put(session, lanes.Lane(lane, operator, window, answer_time, bond))
-        case events.BondChanged(lane, bond):
-            lanes.change(session, lane, bond=bond)
-        case events.LaneActive(lane, active):
-            lanes.change(session, lane, active=active)
-        case _:
-            pass
 
 
 def _book(session: Session, network: Network, log: Log, place: int, generation: int, now: int) -> Digest | None:
@@ -181,14 +130,14 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
             set_aside(session, network.lane, now)
             held = journal.lock(session, [withdrawing(account)])[withdrawing(account)]
             made = movements.withdraw(cause, account, amount, max(held - amount, 0), now) if amount or held else None
-        case events.Committed(lane, chain_id, header_hash):
-            made = _posted(session, lane, chain_id, header_hash, log.timestamp, now)
+        case events.Committed(_, chain_id, header_hash):
+            _post(session, network, OnChain(chain_id, header_hash, log.timestamp), now)
         case events.Finalized(lane, chain_id):
             batch = batches.by_chain_id(session, lane, chain_id)
             if batch is not None:
                 batches.set_final(session, batch, log.timestamp * 1_000)
-        case events.Voided(lane, chain_id, _):
-            _void(session, lane, chain_id, now)
+        case events.Voided(_, chain_id, _):
+            _void(session, network, chain_id, now)
         case _:
             pass
     if made is None or not made.postings:
@@ -197,79 +146,137 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
     return made.id
 
 
-def _posted(session: Session, lane: int, chain_id: int, header_hash: Digest, at: int, now: int) -> Transaction:
+def _post(session: Session, network: Network, posted: OnChain, now: int) -> None:
     """A batch is on chain: what it pays can be claimed from now on. A batch posted again settles anew."""
-    batch = batches.by_hash(session, lane, header_hash)
-    if batch is None or batch.status is Status.void:
-        raise Conflict(f"lane {lane} has a batch {chain_id} this ledger did not build", header=to_hex(header_hash))
-    cause = movements.batch_cause(lane, batch.number, header_hash)
+    lane, header = network.lane, posted.header
+    batch = batches.by_hash(session, lane, header)
+    if batch is None or batch.status in (Status.posted, Status.final):
+        why = "has a batch this ledger did not build" if batch is None else "has a batch twice"
+        raise Conflict(f"lane {lane} {why}: {posted.id}", header=to_hex(header))
+    if batch.status is Status.void:
+        _reinstate(session, network, batch, now)
+    cause = movements.batch_cause(lane, batch.number, header)
     while journal.is_booked(session, Kind.settle, cause):
         cause += b"\1"
     settled = movements.settle(cause, batches.earned(session, lane, batch.number), now)
-    batches.set_posted(session, batch, chain_id, at * 1_000, settled.id)
-    return settled
+    if settled.postings:
+        journal.book(session, settled)
+    batches.set_posted(session, batch, posted.id, posted.posted_at * 1_000, settled.id)
 
 
-def _void(session: Session, lane: int, chain_id: int, now: int) -> None:
+def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> None:
+    """The chain has a batch that was void here: it stands again, and what was built in its place is void.
+
+    Its trees are written again from its receipts: a Conflict if they do not come to its header.
+    """
+    _hold(session, network)
+    before = batches.by_hash(session, network.lane, batch.header.prev)
+    for other in batches.after(session, network.lane, before.number if before else 0):
+        _drop(session, other, now)
+    closed = files.write_again(session, files.Discard(), network.domain, batch)
+    nodes.grow(session, network.lane, before.number if before else 0, batch.number, closed)
+    for row in batches.ranges(session, network.lane, batch.number):
+        watermarks.set_batched(session, row.gateway, row.last)
+
+
+def _void(session: Session, network: Network, chain_id: int, now: int) -> None:
     """A batch and all after it are void: what they pay is unbatched again, their receipts wait for the next."""
-    for batch in batches.from_chain_id(session, lane, chain_id):
-        for row in batches.ranges(session, lane, batch.number):
-            watermarks.set_batched(session, row.gateway, row.first - 1)
-        _correct(session, batch.settled, now)
-        batches.set_void(session, batch)
-        nodes.drop(session, lane, batch.number)
+    _hold(session, network)
+    first = batches.by_chain_id(session, network.lane, chain_id)
+    for batch in batches.after(session, network.lane, first.number - 1) if first else ():
+        _drop(session, batch, now)
+
+
+def _drop(session: Session, batch: Batch, now: int) -> None:
+    """A batch is void, the newest that stands. What it paid was booked once, so it is reversed once."""
+    for row in batches.ranges(session, batch.lane, batch.number):
+        watermarks.set_batched(session, row.gateway, row.first - 1)
+    _correct(session, batch.settled, now)
+    batches.set_void(session, batch)
+    nodes.drop(session, batch.lane, batch.number)
+
+
+def _hold(session: Session, network: Network) -> None:
+    """Nobody builds a batch on one that is about to fall."""
+    if not batches.take(session, network.lane):
+        raise Unavailable(f"a batch of lane {network.lane} is being built; the next sweep looks again")
 
 
 def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now: int) -> int:
     """Blocks we indexed are gone: go back to the last one that stands, and read the chain again from there.
 
-    Commits, claims and exits are taken back first, then what the new blocks say is booked, and only then are deposits
-    taken back that did not come again: a deposit that merely moved to another block is never missed.
+    Claims and exits are taken back first, then batches stand as they stood, then what the new blocks say is booked, and
+    only then are deposits taken back that did not come again: a deposit that merely moved is never missed.
     """
+    _hold(session, network)
     known = chain_time.hashes(session)
     common = next((number for number, hashed in known if _still_there(wire, number, hashed)), network.start_block - 1)
     gone = indexed.standing_from(session, common + 1)
     deposits = {(log.transaction, log.place): log for log in gone if log.kind == events.Deposited.__name__}
     for log in gone:
         if (log.transaction, log.place) not in deposits:
-            _undo(session, network, log, now)
+            _undo(session, log, now)
     indexed.clear_mirrors(session)
-    for old in _logs(wire, network, network.start_block, common):
-        _mirror(session, old)
+    old = events.read(wire, network.start_block, common, network.span)
+    for one in old:
+        mirrors.copy(session, one)
+    _restand(session, network, on_chain(old, network.lane), now)
     last = max(common, tip - network.confirmations)
-    fresh = _logs(wire, network, common + 1, last)
+    fresh = events.read(wire, common + 1, last, network.span)
     _take_in(session, network, fresh, now)
-    for key in deposits.keys() - {(log.transaction, place) for log, place in _placed(fresh)}:
-        _undo(session, network, deposits[key], now)
+    for key in deposits.keys() - {(log.transaction, place) for log, place in events.placed(fresh)}:
+        _undo(session, deposits[key], now)
+    _give_back(session, network, now)
     transmissions.reopen(session, common)
     chain_time.forget_after(session, common)
     _advance(session, wire, network, last, now)
     return last - common
 
 
-def _logs(wire: Blocks, network: Network, first: int, last: int) -> list[Log]:
-    """Logs of many blocks, `span` of them at a time."""
-    spans = range(first, last + 1, network.span)
-    return [log for at in spans for log in wire.logs(at, min(at + network.span - 1, last))]
+def _restand(session: Session, network: Network, standing: Sequence[OnChain], now: int) -> None:
+    """Make batches stand as they do on the chain: one it lost is under way again, one whose verdict it lost stands.
+
+    What was built in the place of one that stands again is void; it may still hold, should the verdict return first.
+    """
+    theirs = {one.header for one in standing}
+    for batch in reversed(batches.with_status(session, network.lane, Status.posted, Status.final)):
+        if batch.header.hash not in theirs:
+            _correct(session, batch.settled, now)
+            batches.set_unposted(session, batch)
+    for one in standing:
+        known = batches.by_hash(session, network.lane, one.header)
+        if known is None or known.status not in (Status.posted, Status.final):
+            _post(session, network, one, now)
+        elif known.status is Status.final and one.final_at is None:
+            batches.set_unfinal(session, known)
 
 
-def _undo(session: Session, network: Network, log: Indexed, now: int) -> None:
-    """The chain no longer has this log: reverse what it booked, and take its batch a step back."""
-    if log.kind == events.Voided.__name__ and log.batch is not None:
-        raise Conflict(f"the verdict that voided batch {log.batch} is gone from the chain: a person must look")
-    batch = batches.by_chain_id(session, network.lane, log.batch) if log.batch is not None else None
-    if batch is not None and log.kind == events.Finalized.__name__:
-        batches.set_unfinal(session, batch)
-    elif batch is not None and log.kind == events.Committed.__name__:
-        batches.set_unposted(session, batch)
-    _correct(session, log.booked, now)
+def _undo(session: Session, log: Indexed, now: int) -> None:
+    """The chain no longer has this log: reverse what it booked. What batches paid is reversed with the batch."""
+    if log.kind != events.Committed.__name__:
+        _correct(session, log.booked, now)
     indexed.undo(session, log)
+
+
+def _give_back(session: Session, network: Network, now: int) -> None:
+    """What was set aside for an exit whose request is gone can be spent again."""
+    leaving = {consumer.account for consumer in lanes.leaving(session, network.lane)}
+    for name, entries in journal.entries(session, "withdrawing:").items():
+        account, held = parse(name).party, balance(name, entries)
+        if account is not None and held and account not in leaving:
+            cause = b"stayed" + account + entries.credits.to_bytes(8, "big")
+            journal.book(session, movements.withdraw(cause, account, 0, held, now))
 
 
 def _correct(session: Session, booked: Digest | None, now: int) -> None:
     done = journal.get(session, booked) if booked is not None else None
-    if done is not None:
+    if done is None:
+        return
+    try:
         journal.book(session, movements.correct(done, now))
+    except Rejected as short:
+        what = f"the chain took back a {done.kind.value} of which something was spent: {short.message}"
+        raise Conflict(f"{what}. It waits for the transaction to come back, or for a person") from short
 
 
 def _is_batch(log: Log) -> bool:

@@ -16,12 +16,10 @@ from sqlmodel import Session
 
 from ledger.core.accounts import parse
 from ledger.core.batches import Opening
-from ledger.core.closing import Closed
 from ledger.core.headers import EMPTY_HEADER, NO_BATCH, Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.journal import balance
 from ledger.core.keccak import keccak256
-from ledger.core.sumtree import Word, read_places, rehash
 from ledger.core.transmissions import Commits, Transmission, may_try_again
 from ledger.core.transmissions import Status as Sending
 from ledger.core.typed_data import Domain
@@ -96,7 +94,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     number = batches.newest_number(session, lane.lane) + 1
     opening = _opening(session, lane, before, number, epoch, ranges)
     closed = files.write(session, files.Discard(), opening, before.number if before else 0)
-    _write_nodes(session, lane.lane, before.number if before else 0, number, closed)
+    nodes.grow(session, lane.lane, before.number if before else 0, number, closed)
     total = closed.charged
     cumulative = (before.cumulative if before else 0) + total
     assert closed.payouts.total == cumulative, "C1: cumulative payouts are all that batches charged"
@@ -213,22 +211,6 @@ def _opening(
         book_root=bids.root(session, epoch) or ZERO_DIGEST,
         ranges=tuple(ranges),
     )
-
-
-def _write_nodes(session: Session, lane: int, before: int, number: int, closed: Closed) -> None:
-    """Store the nodes the batch changed in both cumulative trees; proofs are read from them."""
-    changed = (
-        (nodes.PAYOUT, closed.payout_changes, closed.header.payout_root),
-        (nodes.DEBIT, closed.debit_changes, closed.header.debit_root),
-    )
-    for tree, changes, root in changed:
-        if changes:
-            old = nodes.height(session, lane, tree, before)
-            height, places = read_places(changes, old)
-            known: dict[tuple[int, int], Word] = dict(nodes.at(session, lane, tree, before, places))
-            written = rehash(changes, old, height, known)
-            assert written[height, 0] == root, "the tree in the store is the tree in the header"
-            nodes.write(session, lane, tree, number, written)
 
 
 def _intention(purpose: str, sender: Address, target: Address, data: bytes, now: int) -> Transmission:

@@ -99,11 +99,9 @@ def by_chain_id(session: Session, lane: int, chain_id: int) -> Batch | None:
     return next((b for b in _standing(session, lane) if b.chain_id == chain_id), None)
 
 
-def from_chain_id(session: Session, lane: int, chain_id: int) -> list[Batch]:
-    """Standing batches from this id on, and those built after them, newest first: what a void verdict takes along."""
-    standing = _standing(session, lane)
-    first = next((b.number for b in standing if b.chain_id == chain_id), None)
-    return [b for b in standing if first is not None and b.number >= first]
+def after(session: Session, lane: int, number: int) -> list[Batch]:
+    """Standing batches built after this one, newest first: what falls with the one that follows it."""
+    return [batch for batch in _standing(session, lane) if batch.number > number]
 
 
 def newest_number(session: Session, lane: int) -> int:
@@ -155,7 +153,7 @@ def set_posted(session: Session, batch: Batch, chain_id: int, at: int, settled: 
 def set_unposted(session: Session, batch: Batch) -> None:
     """The chain lost it: its commit, if one was signed, is under way again."""
     status = Status.signed if batch.transmission else Status.built
-    what = "status = :status, chain_id = NULL, posted_at = NULL, settled = NULL"
+    what = "status = :status, chain_id = NULL, posted_at = NULL, final_at = NULL, settled = NULL"
     _set(session, batch, what, status=status.value)
 
 

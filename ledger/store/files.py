@@ -49,7 +49,7 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
     return writer.close()
 
 
-def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> None:
+def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> Closed:
     """Write the file of a batch that was closed before. A Conflict if it does not come to the committed content."""
     header = batch.header
     before = batches.by_hash(session, batch.lane, header.prev)
@@ -63,8 +63,10 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> N
         book_root=header.book_root,
         ranges=tuple(batches.ranges(session, batch.lane, batch.number)),
     )
-    if write(session, sink, opening, before.number if before else 0, hash_again=True).header != header:
+    closed = write(session, sink, opening, before.number if before else 0, hash_again=True)
+    if closed.header != header:
         raise Conflict(f"batch {batch.number} of lane {batch.lane} no longer comes to its header", number=batch.number)
+    return closed
 
 
 def whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:

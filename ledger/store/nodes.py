@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import text
 from sqlmodel import Session
 
+from ledger.core.closing import Closed
 from ledger.core.ids import Digest
+from ledger.core.sumtree import Word, read_places, rehash
 from ledger.store.driver import connection_of
 
 PAYOUT, DEBIT = 1, 2
@@ -71,6 +73,22 @@ def write(session: Session, lane: int, tree: int, number: int, words: Mapping[Pl
     with connection_of(session).cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def grow(session: Session, lane: int, before: int, number: int, closed: Closed) -> None:
+    """Store what a batch that follows batch `before` (0: none) changed in both trees; proofs are read from it."""
+    changed = (
+        (PAYOUT, closed.payout_changes, closed.header.payout_root),
+        (DEBIT, closed.debit_changes, closed.header.debit_root),
+    )
+    for tree, changes, root in changed:
+        if changes:
+            old = height(session, lane, tree, before)
+            top, places = read_places(changes, old)
+            known: dict[Place, Word] = dict(at(session, lane, tree, before, places))
+            words = rehash(changes, old, top, known)
+            assert words[top, 0] == root, "the tree in the store is the tree in the header"
+            write(session, lane, tree, number, words)
 
 
 def drop(session: Session, lane: int, number: int) -> None:

@@ -25,11 +25,18 @@ from ledger.core.transmissions import Attempt, Status, Transmission
 from ledger.store.batches import Batch
 from ledger.store.batches import Status as Stage
 from ledger.store.events import Indexed
+from ledger.store.files import Discard
 from ledger.store.lanes import Lane
 from ledger.store.watermarks import Watermark
 
 Earned = dict[tuple[Address, Role], int]
-USERS = ("ledger.flows.indexing", "ledger.flows.settling", "ledger.flows.transmitting", "tests.chaos.books")
+USERS = (
+    "ledger.flows.indexing",
+    "ledger.flows.settling",
+    "ledger.flows.transmitting",
+    "ledger.store.mirrors",
+    "tests.chaos.books",
+)
 
 
 @dataclass
@@ -207,11 +214,6 @@ def _by_hash(s: Tables, lane: int, header_hash: Digest) -> Batch | None:
     return max(found, key=lambda batch: batch.number) if found else None
 
 
-def _from_chain_id(s: Tables, lane: int, chain_id: int) -> list[Batch]:
-    first = next((b.number for b in _standing(s) if b.chain_id == chain_id), None)
-    return [b for b in _standing(s) if first is not None and b.number >= first]
-
-
 def store(s: Tables, batch: Batch, ranges: Iterable[Range], earned: Earned) -> None:
     s.batches[batch.number], s.ranges[batch.number], s.earned[batch.number] = batch, tuple(ranges), dict(earned)
 
@@ -221,20 +223,27 @@ def _change(s: Tables, batch: Batch, **changes: object) -> None:
 
 
 BATCHES = _module(
-    *(store, _with_status, _by_hash, _from_chain_id),
+    *(store, _with_status, _by_hash),
     take=_yes,
     latest=lambda s, lane: next(iter(_standing(s)), None),
     newest_number=lambda s, lane: max(s.batches, default=0),
     by_chain_id=lambda s, lane, name: next((b for b in _standing(s) if b.chain_id == name), None),
     ranges=lambda s, lane, number: list(s.ranges[number]),
     earned=lambda s, lane, number: s.earned[number],
+    after=lambda s, lane, number: [b for b in _standing(s) if b.number > number],
     set_signed=lambda s, b, name: _change(s, b, status=Stage.signed, transmission=name),
     set_built=lambda s, b: _change(s, b, status=Stage.built, transmission=None),
     set_posted=lambda s, b, name, at, settled: _change(
         s, b, status=Stage.posted, chain_id=name, posted_at=at, settled=settled
     ),
     set_unposted=lambda s, b: _change(
-        s, b, status=Stage.signed if b.transmission else Stage.built, chain_id=None, posted_at=None, settled=None
+        s,
+        b,
+        status=Stage.signed if b.transmission else Stage.built,
+        chain_id=None,
+        posted_at=None,
+        final_at=None,
+        settled=None,
     ),
     set_unfinal=lambda s, b: _change(s, b, status=Stage.posted, final_at=None),
     set_final=lambda s, b, at: _change(s, b, status=Stage.final, final_at=at),
@@ -310,7 +319,8 @@ STORE = {
         *(_ensure, _set_batched, _advance_posted),
         of_lane=lambda s, lane: list(s.watermarks.values()),
     ),
-    "nodes": _module(drop=_nothing),
+    "nodes": _module(drop=_nothing, grow=_nothing),
+    "files": _module(write_again=_nothing),
     "indexed": _module(
         *(_record, _standing_from),
         get=lambda s, transaction, place: s.events.get((transaction, place)),
@@ -335,6 +345,7 @@ STORE = {
 
 
 STORE["lanes"].Lane = Lane
+STORE["files"].Discard = Discard
 
 
 class MemoryStore:

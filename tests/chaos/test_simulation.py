@@ -143,6 +143,10 @@ PLANTED: dict[str, Callable[[], Any]] = {
     "a block is read before it is confirmed, and never again": lambda: mock.patch.object(
         indexing, "_still_there", return_value=True
     ),
+    "a verdict is for ever": lambda: mock.patch.object(indexing, "_restand", _never),
+    "what was built in the place of a batch stands beside it": lambda: mock.patch.object(
+        indexing, "_reinstate", _never
+    ),
 }
 
 
@@ -154,7 +158,7 @@ def test_a_planted_fault_is_seen(planted: str) -> None:
 
 def one_planted(seed: int) -> list[str]:
     """A life in the surroundings the test has made."""
-    return a_life(seed, STORM, MemoryStore()).live(STORM_TICKS)
+    return a_life(seed, TRIALS, MemoryStore()).live(STORM_TICKS)
 
 
 @pytest.mark.parametrize("seed", range(3))

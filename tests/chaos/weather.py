@@ -84,8 +84,8 @@ STORM = Weather(
     stolen_nonces=6,
     crashes=8,
 )
-TRIALS = replace(STORM, reorganised=0, verdicts=20)
-"""Verdicts are final: a reorganisation that undoes one is for a person to look at, so there are none here."""
+TRIALS = replace(STORM, verdicts=20)
+"""Batches are voided, and reorganisations undo that too."""
 MAX_REORGANISED = 6
 MAX_BEHIND = 3
 

@@ -33,7 +33,10 @@ class Operator:
         self.engine, self.stage, self.chain = engine, stage, stage.chain
         self.caller, self.idle = (signer.address for signer in stage.consumers)
         self.lane = settling.Lane(stage.lane, stage.domain, stage.operator.address, 1_000, 0)
-        self.network = indexing.Network(stage.chain.deployment.chain_id, stage.lane, 0, 0)
+        self.network = indexing.Network(
+            stage.chain.deployment.chain_id, stage.lane, 0, 0, settlement=stage.domain.contract
+        )
+        self.served = 0
         register(stage.chain, b.MAKER, b.COMPUTE)
         with unit_of_work(engine) as session:
             watermarks.ensure(session, stage.operator.address, stage.lane)
@@ -44,14 +47,21 @@ class Operator:
             while indexing.index_next(session, self.chain, self.network, 1):
                 pass
 
-    def serve(self, calls: int) -> None:
+    def serve(self, calls: int, leased: int = DEPOSIT) -> None:
         """Calls of the first consumer, leased and posted."""
-        signer = self.stage.operator
-        made = [b.a_receipt(n + 1, TERMS, consumer=self.caller, gateway=signer.address) for n in range(calls)]
+        signer, first = self.stage.operator, self.served + 1
+        self.served += calls
+        made = [b.a_receipt(first + n, TERMS, consumer=self.caller, gateway=signer.address) for n in range(calls)]
         with unit_of_work(self.engine) as session:
-            journal.book(session, movements.lease(b"one", self.caller, signer.address, DEPOSIT, 1))
+            journal.book(session, movements.lease(b"one", self.caller, signer.address, leased, 1))
             b.write(session, made, [TERMS], signer)
             assert posting.post_chunk(session, signer.address, 1_000, 1) == calls
+
+    def release(self, amount: int) -> None:
+        """The gateway gives back what it did not spend, and it is set aside for who is leaving."""
+        with unit_of_work(self.engine) as session:
+            journal.book(session, movements.release(b"one", self.caller, self.stage.operator.address, amount, 1))
+            indexing.set_aside(session, self.stage.lane, 1)
 
     def settle(self) -> batches.Batch:
         """Close, commit, index."""

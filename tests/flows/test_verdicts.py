@@ -1,0 +1,224 @@
+"""A verdict the chain takes back: the batch stands again, or what was built in its place; nobody is paid twice."""
+
+import pytest
+from sqlalchemy import Engine
+
+from ledger.core import events
+from ledger.core.accounts import accrued, available, claimable, withdrawing
+from ledger.core.bids import Role
+from ledger.core.errors import Conflict, Unavailable
+from ledger.core.ids import ZERO_DIGEST, Digest
+from ledger.core.keccak import keccak256
+from ledger.core.standing import OnChain, on_chain
+from ledger.flows import settling
+from ledger.store import batches, nodes
+from ledger.store.session import unit_of_work
+from tests import builders as b
+from tests.room import LANE, Room
+
+VERDICT = keccak256(b"the accuser's transaction")
+
+
+@pytest.fixture
+def room(engine: Engine) -> Room:
+    """Three batches on chain: the first is good, the second and third are about to fall."""
+    room = Room(engine)
+    for calls in (10, 5, 3):
+        room.serve(calls)
+        room.close()
+        room.sweep()
+    return room
+
+
+def fall(room: Room, first: int = 2) -> None:
+    """Somebody proves a batch wrong: it and all after it are void."""
+    room.chain.mine(events.Voided(b.LANE, first, b.BOB), transaction=VERDICT)
+    room.chain.mine()
+    room.index()
+
+
+def take_back(room: Room, depth: int = 2) -> None:
+    """The newest blocks, with the verdict, are replaced by empty ones."""
+    room.chain.fork(depth, keep_pool=False)
+    for _ in range(depth + 1):
+        room.chain.mine()
+    room.index()
+
+
+def money(room: Room) -> tuple[int, int]:
+    """What a payee can claim, and what it has earned that no batch on chain pays."""
+    return room.balance(claimable(b.MAKER)), room.balance(accrued(b.MAKER, Role.maker))
+
+
+def test_what_a_lost_verdict_had_voided_stands_again(room: Room) -> None:
+    before, stood = money(room), room.batches()
+    with unit_of_work(room.engine) as session:
+        leaves = nodes.leaves(session, b.LANE, nodes.PAYOUT, 3)
+    fall(room)
+    assert room.batches() == [(1, "final", 1), (2, "void", 2), (3, "void", 3)]
+    assert sum(money(room)) == sum(before)
+    take_back(room)
+    assert (room.batches(), money(room)) == (stood, before)
+    with unit_of_work(room.engine) as session:
+        assert nodes.leaves(session, b.LANE, nodes.PAYOUT, 3) == leaves
+    assert room.laws() == []
+    room.serve(4)
+    after = room.close()
+    assert after is not None
+    assert after.header.calls == 4, "what the restored batches hold is not batched again"
+    room.sweep()
+    assert room.batches()[-1] == (4, "posted", 4)
+    assert room.laws() == []
+
+
+def test_a_verdict_that_comes_back_voids_again(room: Room) -> None:
+    before = money(room)
+    for _ in range(2):
+        fall(room)
+        assert [status for _, status, _ in room.batches()] == ["final", "void", "void"]
+        assert (sum(money(room)), room.laws()) == (sum(before), [])
+        take_back(room)
+        assert (money(room), room.laws()) == (before, [])
+    fall(room)
+    again = room.close()
+    assert again is not None
+    assert (again.header.calls, again.header.prev) == (8, room_header(room, 1))
+    room.sweep()
+    assert room.batches()[-1] == (4, "posted", 2)
+    assert (money(room), room.laws()) == (before, [])
+
+
+def test_what_was_built_in_its_place_gives_way(room: Room) -> None:
+    before = money(room)
+    fall(room)
+    room.serve(2)
+    assert room.close() is not None
+    room.sweep()
+    assert room.batches()[-1] == (4, "posted", 2)
+    room.chain.forget()
+    take_back(room, 6)
+    assert room.batches() == [(1, "final", 1), (2, "posted", 2), (3, "posted", 3), (4, "void", None)]
+    assert room.laws() == []
+    last = room.close()
+    assert last is not None
+    assert last.header.calls == 2
+    room.sweep(8)
+    assert room.batches()[-1] == (5, "posted", 4)
+    assert sum(money(room)) > sum(before)
+    assert room.laws() == []
+
+
+def test_what_was_built_in_its_place_holds_if_the_chain_takes_it_first(room: Room) -> None:
+    """The verdict is lost, the old batches stand, the verdict returns, and then the replacement's commit is mined."""
+    fall(room)
+    room.serve(2)
+    replacement = room.close()
+    assert replacement is not None
+    room.sweep()
+    paid = money(room)
+    room.chain.fork(6, keep_pool=False)
+    room.chain.mine()
+    room.chain.mine()
+    room.index()
+    assert room.batches()[-1] == (4, "void", None)
+    room.chain.mine(events.Voided(b.LANE, 2, b.BOB), transaction=VERDICT)
+    room.chain.mine(events.Committed(b.LANE, 2, replacement.header.hash))
+    room.chain.mine()
+    room.index()
+    assert room.batches() == [(1, "final", 1), (2, "void", 2), (3, "void", 3), (4, "posted", 2)]
+    assert (money(room), room.laws()) == (paid, [])
+    assert room.close() is None, "it holds every receipt"
+
+
+def test_a_verdict_against_the_first_batch_is_taken_back(engine: Engine) -> None:
+    room = Room(engine)
+    room.serve(10)
+    room.close()
+    room.sweep()
+    before = money(room)
+    fall(room, 1)
+    rebuilt = room.close()
+    assert rebuilt is not None
+    assert (rebuilt.header.prev, rebuilt.header.calls) == (ZERO_DIGEST, 10)
+    take_back(room)
+    assert room.batches() == [(1, "posted", 1), (2, "void", None)]
+    assert (money(room), room.laws()) == (before, [])
+
+
+def test_nothing_falls_while_a_batch_is_being_built(room: Room) -> None:
+    room.chain.mine(events.Voided(b.LANE, 2, b.BOB), transaction=VERDICT)
+    room.chain.mine()
+    with unit_of_work(room.engine) as session:
+        assert batches.take(session, b.LANE)
+        with pytest.raises(Unavailable, match="is being built"):
+            room.index()
+    room.index()
+    assert room.batches()[1:] == [(2, "void", 2), (3, "void", 3)]
+
+
+def test_an_exit_that_was_never_asked_for_is_forgotten(room: Room) -> None:
+    room.deposit(b.ALICE, 700)
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+    room.chain.mine()
+    room.index()
+    assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (0, 700)
+    take_back(room)
+    assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (700, 0)
+    assert room.laws() == []
+
+
+def test_an_exit_that_was_paid_is_taken_back_and_paid_again(room: Room) -> None:
+    room.deposit(b.ALICE, 700)
+    for _ in range(3):
+        room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+        room.chain.mine(events.Withdrawn(b.LANE, b.ALICE, 700), transaction=VERDICT)
+        room.chain.mine()
+        room.index()
+        assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (0, 0)
+        assert room.laws() == []
+        take_back(room, 3)
+        assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (700, 0)
+        assert room.laws() == []
+
+
+def test_a_deposit_that_is_gone_and_spent_waits_for_its_return_or_a_person(room: Room) -> None:
+    room.chain.mine(events.Deposited(b.LANE, b.ALICE, 1, 500), transaction=VERDICT)
+    room.chain.mine()
+    room.index()
+    room.lease(b.ALICE, 400)
+    with pytest.raises(Conflict, match="took back a deposit of which something was spent"):
+        take_back(room)
+    room.chain.mine(events.Deposited(b.LANE, b.ALICE, 1, 500), transaction=VERDICT)
+    room.chain.mine()
+    room.index()
+    assert (room.balance(available(b.ALICE)), room.laws()) == (100, [])
+
+
+def test_the_logs_of_a_lane_say_which_batches_stand(room: Room) -> None:
+    room.chain.mine(events.Finalized(b.LANE, 1), events.Voided(b.LANE, 2, b.BOB), events.Voided(b.LANE + 1, 1, b.BOB))
+    logs = room.chain.logs(0, 10**6)
+    (one,) = on_chain(logs, b.LANE)
+    assert one == OnChain(1, room_header(room, 1), one.posted_at, room.chain.blocks[-1].block.timestamp)
+    assert on_chain(logs, b.LANE + 2) == []
+
+
+def room_header(room: Room, number: int) -> Digest:
+    """The hash of a batch's header."""
+    with unit_of_work(room.engine) as session:
+        batch = batches.get(session, b.LANE, number)
+    assert batch is not None
+    return batch.header.hash
+
+
+def test_a_retried_commit_of_the_replaced_batch_reverts(room: Room) -> None:
+    """The replacement's signed commit is sent after the batch it replaced stands again: it fails."""
+    fall(room)
+    assert room.close() is not None
+    room.commit()
+    room.transmit()
+    take_back(room)
+    room.sweep(6)
+    assert room.batches() == [(1, "final", 1), (2, "posted", 2), (3, "posted", 3), (4, "void", None)]
+    with unit_of_work(room.engine) as session:
+        assert settling.commit(session, LANE, room.calls, room.now) is None
+    assert room.laws() == []
