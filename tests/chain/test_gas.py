@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bench import gas
 from tests.conftest import an_anvil
 
+README = Path(gas.__file__).parents[1] / "contracts" / "README.md"
 NAMES = [
     "commit",
     "commit_finalize",
@@ -34,6 +36,42 @@ NAMES = [
     "per_call_10k_calls_100_consumers_20_payees",
     "per_call_1m_calls_1000_consumers_20_payees",
 ]
+
+
+TABLE = {
+    "commit / with finality of an older batch": ("commit", "commit_finalize"),
+    "claim at 1,000 / 100,000 leaves": ("claim_1000", "claim_100000"),
+    "claimRange per payee, 20 / 100": ("claim_range_20_per_payee", "claim_range_100_per_payee"),
+    "deposit by ERC-3009, first / top-up": ("deposit_authorization_first", "deposit_authorization_top_up"),
+    "requestWithdraw + withdraw": ("request_withdraw", "withdraw"),
+    "challengeDebit / answerDebit": ("challenge_debit", "answer_debit"),
+    "proveOverdraft / proveBadSum": ("prove_overdraft", "prove_bad_sum"),
+    "demandNode / answerNode": ("demand_node", "answer_node"),
+    "register a model / bid / stake more / unbond": ("register_model", "place_bid", "stake_more", "unbond"),
+    "per call, 10,000 calls, 100 consumers, 20 payees": ("per_call_10k_calls_100_consumers_20_payees",),
+    "per call, 1,000,000 calls, 1,000 consumers, 20 payees": ("per_call_1m_calls_1000_consumers_20_payees",),
+}
+"""What each row of the README's table shows of the snapshot."""
+
+
+def shown() -> dict[str, list[str]]:
+    """The README's table: an act, and the figures of its gas as they are printed."""
+    table = README.read_text().split("| act | gas |")[1].split("\n\n")[0]
+    rows = [line.replace("**", "").split("|")[1:3] for line in table.splitlines()[2:]]
+    return {act.strip(): re.findall(r"[\d,.]+", gas_) for act, gas_ in rows}
+
+
+def test_the_readme_shows_the_snapshots_figures() -> None:
+    snapshot, table = json.loads(gas.SNAPSHOT.read_text()), shown()
+    assert table.pop("consumer side per batch") == ["0"]
+    assert {name for names in TABLE.values() for name in names} == snapshot.keys()
+    printed = {act: [printed_as(snapshot[name]) for name in names] for act, names in TABLE.items()}
+    assert table == printed
+
+
+def printed_as(figure: float) -> str:
+    """Whole gas with commas; gas per call to three figures."""
+    return f"{figure:,}" if isinstance(figure, int) else f"{figure:.3g}"
 
 
 @pytest.mark.slow
