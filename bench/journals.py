@@ -20,7 +20,7 @@ from ledger.core.bids import encode, terms_id
 from ledger.core.ids import ZERO_DIGEST, Address
 from ledger.core.kernels import split, tables
 from ledger.core.kernels.hashing import struct_hashes
-from ledger.core.receipts import RECEIPT_DTYPE
+from ledger.core.records import RECEIPT_DTYPE
 from ledger.core.segments import seal
 from ledger.store import journal, lanes, parties, terms, watermarks
 from ledger.store.appender import COLUMNS

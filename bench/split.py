@@ -17,7 +17,7 @@ from ledger.core.bids import Line, Role, Terms, encode, terms_id
 from ledger.core.ids import Address, Digest
 from ledger.core.kernels import runs, split, tables
 from ledger.core.meters import Units
-from ledger.core.receipts import RECEIPT_DTYPE
+from ledger.core.records import RECEIPT_DTYPE
 from ledger.core.shares import add_up
 
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import count
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 import contracts
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, address, to_hex
 from ledger.core.keccak import keccak256
+
+if TYPE_CHECKING:
+    import httpx
 
 Entry = dict[str, Any]
 
@@ -76,8 +77,13 @@ class Rpc:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(timeout=30)
         self._numbers = count(1)
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        import httpx
+
+        return httpx.Client(timeout=30)
 
     @cached_property
     def chain_id(self) -> int:
@@ -91,6 +97,8 @@ class Rpc:
 
     def ask(self, method: str, parameters: list[Any], contract: Contract | None = None) -> Any:
         """One request. A revert is Rejected in the contract's words; silence is Unavailable."""
+        import httpx
+
         body = {"jsonrpc": "2.0", "id": next(self._numbers), "method": method, "params": parameters}
         try:
             said = self._http.post(self.url, json=body).json()

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from wasmtime import WasmtimeError, wat2wasm
-
 from ledger.core.documents import Document, parse
 from ledger.core.errors import Rejected
 from ledger.core.ids import ZERO_ADDRESS, cid, did
@@ -79,6 +77,8 @@ def module(path: Path) -> bytes:
     body = path.read_bytes()
     if body.startswith(MAGIC):
         return body
+    from wasmtime import WasmtimeError, wat2wasm  # only who publishes glue waits for it
+
     try:
         return bytes(wat2wasm(body.decode()))
     except (WasmtimeError, UnicodeDecodeError) as error:

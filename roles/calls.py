@@ -6,15 +6,16 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.meters import Meter
 from roles import amounts, output
 from roles.command import Surroundings
 from roles.door import Json, refusal
+
+if TYPE_CHECKING:
+    import httpx
 
 
 def headers(*, max_price: str | None, referral: str | None) -> dict[str, str]:
@@ -47,6 +48,8 @@ def chat(
     }
     sent = {"Authorization": f"Bearer {surroundings.api_key}", **headers} if surroundings.api_key else dict(headers)
     url = f"{surroundings.url}/v1/chat/completions"
+    import httpx  # as in `door`
+
     try:
         with httpx.stream("POST", url, json=body, headers=sent, timeout=seconds) as response:
             if response.is_error:

@@ -1,13 +1,18 @@
-"""The gateway's door as the roles see it: HTTP and JSON, and errors in the gateway's own words."""
+"""The gateway's door as the roles see it: HTTP and JSON, and errors in the gateway's own words.
+
+httpx is imported when something is first asked: help, and whatever stays at home, does not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import httpx
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from ledger.core.errors import Rejected, Unavailable
+
+if TYPE_CHECKING:
+    import httpx
 
 Json = Any
 
@@ -17,8 +22,8 @@ class Door:
 
     def __init__(self, url: str, key: str | None = None, seconds: float = 60) -> None:
         self.url = url.rstrip("/")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=seconds)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._seconds = seconds
 
     def get(self, path: str, **query: object) -> Json:
         """What is at `path`."""
@@ -45,6 +50,12 @@ class Door:
         """Raw bytes."""
         return self._send("GET", path).content
 
+    @cached_property
+    def _http(self) -> httpx.Client:
+        import httpx
+
+        return httpx.Client(base_url=self.url, headers=self._headers, timeout=self._seconds)
+
     def _ask(self, method: str, path: str, **options: Any) -> Json:
         response = self._send(method, path, **options)
         try:
@@ -53,6 +64,8 @@ class Door:
             raise Unavailable(f"{self.url}{path} did not answer JSON: is this a Tollway gateway?") from error
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        import httpx
+
         try:
             response = self._http.request(method, path, **options)
         except httpx.TimeoutException as error:

@@ -14,7 +14,6 @@ from ledger.core.errors import Rejected
 from ledger.core.ids import Address, Digest, address, cid_digest
 from ledger.core.meters import Units, rates
 from ledger.core.pricing import payees, price
-from ledger.core.receipts import unpack_all
 from roles import batch
 from roles.command import Surroundings
 
@@ -55,7 +54,7 @@ def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
     for number in batch.numbers()[-24:]:
         file = batch.read(number)
         read = {name: decode(body) for name, body in file.terms.items()}
-        for receipt in unpack_all(file.signed["receipt"]):
+        for receipt in file.receipts:
             if read[receipt.terms].subject == subject:
                 found.append((receipt.ended_at, receipt.units, read[receipt.terms], receipt.passed))
     newest = max((row[0] for row in found), default=0)

@@ -12,9 +12,6 @@ import os
 import uuid
 from typing import Any
 
-from Crypto.Cipher import AES
-from Crypto.Util import Counter
-
 from ledger.core.errors import Rejected
 from ledger.core.ids import Address
 from ledger.core.keccak import keccak256
@@ -71,5 +68,8 @@ def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
 
 
 def _aes(derived: bytes, vector: bytes) -> Any:
+    from Crypto.Cipher import AES  # most commands read an address and no key
+    from Crypto.Util import Counter
+
     counter = Counter.new(128, initial_value=int.from_bytes(vector, "big"))
     return AES.new(derived[:16], AES.MODE_CTR, counter=counter)

@@ -15,7 +15,6 @@ from ledger.core.documents import Document
 from ledger.core.errors import Rejected, TollwayError, Unavailable
 from ledger.core.ids import Digest, cid, did
 from ledger.core.meters import quoted
-from ledger.core.receipts import unpack_all
 from roles import batch, home, naming, node, output, previews, signing
 from roles.command import Surroundings
 from roles.node import audit as auditing
@@ -137,7 +136,7 @@ def audit(wallet: str) -> list[dict[str, object]]:
         return []
     log = ServedLog(log_of(wallet))
     files = {number: batch.read(number) for number in batch.numbers()}
-    settled = [Settled(number, unpack_all(file.signed["receipt"]), file.terms) for number, file in files.items()]
+    settled = [Settled(number, file.receipts, file.terms) for number, file in files.items()]
     findings = auditing.audit(log.entries(), settled)
     log.close()
     counted = Counter(finding.outcome.value for finding in findings)

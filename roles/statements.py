@@ -15,7 +15,6 @@ from ledger.core import beancount, statements
 from ledger.core.bids import Terms, decode
 from ledger.core.errors import Rejected
 from ledger.core.ids import Address, Digest, cid, cid_digest, to_hex
-from ledger.core.receipts import unpack_all
 from ledger.core.statements import Item, Row, Stage
 from roles import batch, output
 from roles.command import Surroundings
@@ -57,7 +56,7 @@ def of(party: Address, roles: frozenset[str] = frozenset()) -> Iterator[Row]:
 def items(file: BatchFile) -> Iterator[Item]:
     """Every line of every receipt of a batch."""
     read: dict[Digest, Terms] = {name: decode(body) for name, body in file.terms.items()}
-    for receipt in unpack_all(file.signed["receipt"]):
+    for receipt in file.receipts:
         yield from statements.items(receipt, read[receipt.terms])
 
 

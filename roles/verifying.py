@@ -10,7 +10,7 @@ from ledger.core.errors import Rejected
 from ledger.core.headers import place_of
 from ledger.core.ids import Address, Digest, to_hex
 from ledger.core.pricing import payees, price
-from ledger.core.receipts import Receipt, struct_hash, unpack_all
+from ledger.core.receipts import Receipt, struct_hash
 from ledger.core.typed_data import recover, signing_digest
 from roles import batch
 from roles.command import Surroundings
@@ -65,7 +65,7 @@ def find(call: Digest) -> Found | None:
     """A receipt in the public batch files, newest first."""
     for number in reversed(batch.numbers()):
         file = batch.read(number)
-        for place, one in enumerate(unpack_all(file.signed["receipt"])):
+        for place, one in enumerate(file.receipts):
             if one.call_id == call:
                 return Found(one, file.signed[place]["signature"].tobytes(), number, place, file)
     return None

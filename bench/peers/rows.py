@@ -17,7 +17,8 @@ from bench.gateway.peers import environment
 from ledger.core.bids import Terms, decode
 from ledger.core.ids import Digest
 from ledger.core.pricing import payees, price
-from ledger.core.receipts import Receipt, unpack_all
+from ledger.core.receipts import Receipt
+from ledger.core.records import unpack_all
 from ledger.store import receipts, terms
 from ledger.store.tables.columns import big
 

@@ -33,7 +33,8 @@ from ledger.core.errors import Rejected
 from ledger.core.headers import Header, Range, journals_table, parse_journals
 from ledger.core.ids import Address, Digest
 from ledger.core.keccak import keccak256
-from ledger.core.receipts import RECEIPT_DTYPE
+from ledger.core.receipts import Receipt
+from ledger.core.records import RECEIPT_DTYPE, unpack_all
 from ledger.core.typed_data import Domain
 
 MAGIC = b"TWB1"
@@ -93,6 +94,11 @@ class BatchFile:
     debits: Cumulatives
     roots: Roots
     digest: Digest
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        """Every receipt, in order."""
+        return unpack_all(self.signed["receipt"])
 
     @cached_property
     def header(self) -> Header:

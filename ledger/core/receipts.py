@@ -1,19 +1,16 @@
 """The receipt: what a gateway signs for one call, as a value, as an EIP-712 struct and as a fixed-width record.
 
-A receipt is 301 bytes, big endian, in the order of its fields; `RECEIPT_DTYPE` is the same layout for numpy, so a file
-of receipts, a network and a kernel read the same bytes. Its digest is the EIP-712 struct hash, which knows no
+A receipt is 301 bytes, big endian, in the order of its fields; `records.RECEIPT_DTYPE` is the same layout for numpy, so
+a file of receipts, a network and a kernel read the same bytes. Its digest is the EIP-712 struct hash, which knows no
 domain; what is signed is `typed_data.signing_digest(domain, digest)`.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-
-import numpy as np
-import numpy.typing as npt
 
 from ledger.core.errors import Rejected
 from ledger.core.ids import ZERO_DIGEST, Address
@@ -75,28 +72,6 @@ RECEIPT_TYPE = (
 )
 RECEIPT_TYPEHASH = keccak256(RECEIPT_TYPE.encode())
 
-RECEIPT_DTYPE = np.dtype(
-    [
-        ("call_id", "u1", (32,)),
-        ("parent", "u1", (32,)),
-        ("lane", ">u4"),
-        ("gateway", "u1", (20,)),
-        ("seq", ">u8"),
-        ("consumer", "u1", (20,)),
-        ("terms", "u1", (32,)),
-        ("epoch", ">u8"),
-        ("units", ">u8", (6,)),
-        ("passed", ">u8"),
-        ("price", ">u8"),
-        ("charge", ">u8"),
-        ("end", "u1"),
-        ("ended_at", ">u8"),
-        ("request_digest", "u1", (32,)),
-        ("response_digest", "u1", (32,)),
-    ]
-)
-"""The 301-byte record. Hashes and addresses are byte rows, the six meters one row of six."""
-
 RECORD = struct.Struct(">32s32sI20sQ20s32s10QBQ32s32s")
 _WORDS = struct.Struct(">32s32s32s28xI12x20s24xQ12x20s32s" + "24xQ" * 10 + "31xB24xQ32s32s")
 
@@ -124,22 +99,13 @@ def pack(receipt: Receipt) -> bytes:
 def unpack(record: bytes) -> Receipt:
     """A receipt from its record. Raises Rejected when the size or the end reason is wrong."""
     try:
-        return next(_receipts(record))
+        return next(unpack_each(record))
     except (struct.error, ValueError, StopIteration) as error:
         raise Rejected(f"malformed receipt record of {len(record)} bytes: {error}") from error
 
 
-def pack_all(receipts: Iterable[Receipt]) -> npt.NDArray[np.void]:
-    """Records of many receipts, one row each, of RECEIPT_DTYPE."""
-    return np.frombuffer(bytearray(b"".join(map(pack, receipts))), RECEIPT_DTYPE)
-
-
-def unpack_all(records: npt.NDArray[np.void]) -> list[Receipt]:
-    """The inverse of `pack_all`."""
-    return list(_receipts(records.tobytes()))
-
-
-def _receipts(body: bytes) -> Iterator[Receipt]:
+def unpack_each(body: bytes) -> Iterator[Receipt]:
+    """Receipts of records laid end to end, one at a time."""
     for row in RECORD.iter_unpack(body):
         values = list(row)
         values[17] = EndReason(row[17])

@@ -15,7 +15,8 @@ from sqlmodel import Session, col, select
 
 from ledger.core.capsules import MAX_NODES
 from ledger.core.ids import Address, Digest
-from ledger.core.receipts import RECEIPT_DTYPE, Receipt, unpack
+from ledger.core.receipts import Receipt, unpack
+from ledger.core.records import RECEIPT_DTYPE
 from ledger.store.driver import connection_of
 from ledger.store.tables import ReceiptRow
 

@@ -14,7 +14,8 @@ from ledger.core.cumulatives import Cumulatives
 from ledger.core.headers import Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.pricing import payees, price
-from ledger.core.receipts import Receipt, pack_all, struct_hash
+from ledger.core.receipts import Receipt, struct_hash
+from ledger.core.records import pack_all
 from ledger.core.recounts import CONSUMER, DEBITS, PAYOUTS, account_leaves
 from ledger.core.sumtree import Tree, line_leaf, receipt_leaf
 from ledger.core.typed_data import Domain, Signer, receipt_digest

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core import audits, batches, closing, pricing, receipts, sumtree
+from ledger.core import audits, batches, closing, pricing, sumtree
 from ledger.core.batches import BatchFile, Opening
 from ledger.core.bids import Line, Role, Terms, encode, ordered, terms_id
 from ledger.core.closing import Closed, Writer
@@ -21,6 +21,7 @@ from ledger.core.headers import Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.meters import Units
 from ledger.core.receipts import EndReason, Receipt, struct_hash
+from ledger.core.records import pack_all
 from ledger.core.typed_data import Domain, Signer, signing_digest
 
 DOMAIN = Domain(31337, Address(b"\x42" * 20))
@@ -102,7 +103,7 @@ class Lane:
         sink = io.BytesIO()
         old = (before.payouts, before.debits) if before else (NOTHING, NOTHING)
         writer = Writer(sink, opening, *old, PAYEES, CONSUMERS)
-        records, signatures = receipts.pack_all(rows), _signatures(rows, signers)
+        records, signatures = pack_all(rows), _signatures(rows, signers)
         for begin in range(0, len(rows), chunk):
             writer.add(records[begin : begin + chunk], signatures[begin : begin + chunk], BODIES)
         closed = writer.close()
@@ -131,7 +132,7 @@ def test_batches_follow_each_other_and_are_what_the_plain_pages_say(sizes: list[
         assert str(audits.verify(file, previous, closed.header)).startswith("ok: ")
         lines: Counter[tuple[int, int]] = Counter()
         leaves = []
-        for place, receipt in enumerate(receipts.unpack_all(file.signed["receipt"])):
+        for place, receipt in enumerate(file.receipts):
             leaves.append(sumtree.receipt_leaf(struct_hash(receipt), receipt.charge))
             debited[receipt.consumer] += receipt.charge
             lines[CONSUMERS[receipt.consumer] | 1 << 31, place // 64] += receipt.charge
@@ -239,13 +240,13 @@ def test_a_cut_or_continued_file_is_refused(two: tuple[BatchFile, bytes, Closed]
 
 def resigned(file: BatchFile, changed: dict[int, Receipt]) -> bytes:
     """The same batch with some receipts replaced, signed again by their gateways: an operator's lie, not a thief's."""
-    rows = receipts.unpack_all(file.signed["receipt"])
+    rows = file.receipts
     for place, receipt in changed.items():
         rows[place] = receipt
     by = {signer.address: signer for signer in GATEWAYS}
     sink = io.BytesIO()
     batches.write_head(sink, file.opening)
-    batches.write_receipts(sink, receipts.pack_all(rows), _signatures(rows, [by[row.gateway] for row in rows]))
+    batches.write_receipts(sink, pack_all(rows), _signatures(rows, [by[row.gateway] for row in rows]))
     batches.write_tail(sink, file.terms, file.payouts, file.debits, file.roots)
     return sink.getvalue()
 
@@ -253,7 +254,7 @@ def resigned(file: BatchFile, changed: dict[int, Receipt]) -> bytes:
 def test_an_operator_that_signs_a_wrong_price_is_found(two: tuple[BatchFile, bytes, Closed]) -> None:
     first, body, _ = two
     file = batches.read(body)
-    rows = receipts.unpack_all(file.signed["receipt"])
+    rows = file.receipts
     place = next(i for i, row in enumerate(rows) if row.parent == ZERO_DIGEST and not row.passed)
     dear = replace(rows[place], price=rows[place].price + 1, charge=rows[place].charge + 1)
     verdict = audits.verify(batches.read(resigned(file, {place: dear})), first)
@@ -326,7 +327,7 @@ def test_a_private_grid_comes_to_the_same_roots_without_a_chain() -> None:
     """Roots, sums and proofs are blind to the domain: only signatures and the file's address know it."""
     signer = GATEWAYS[0]
     rows = [a_receipt(seq, signer, NAMES[1], Units(1, seq, seq)) for seq in range(1, 70)]
-    records = receipts.pack_all(rows)
+    records = pack_all(rows)
     headers = []
     for domain in (DOMAIN, Domain()):
         signed = b"".join(signer.sign(signing_digest(domain, struct_hash(row))) for row in rows)

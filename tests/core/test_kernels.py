@@ -17,7 +17,8 @@ from ledger.core.kernels import sumtree as fast
 from ledger.core.kernels.growing import Growing
 from ledger.core.kernels.jit import U8
 from ledger.core.meters import SCALES, Units
-from ledger.core.receipts import RECEIPT_DTYPE, EndReason, Receipt, pack_all, struct_hash, unpack_all
+from ledger.core.receipts import EndReason, Receipt, struct_hash
+from ledger.core.records import RECEIPT_DTYPE, pack_all, unpack_all
 from tests.core import strategies as some
 
 quick = settings(max_examples=60, deadline=None, database=None, derandomize=True)

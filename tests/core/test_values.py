@@ -9,7 +9,7 @@ from eth_account.messages import encode_typed_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core import accounts, atoms, bids, ids, meters, receipts, typed_data
+from ledger.core import accounts, atoms, bids, ids, meters, receipts, records, typed_data
 from ledger.core.bids import Bid, Carve, Line, Role, Terms
 from ledger.core.errors import Rejected
 from ledger.core.ids import ZERO_DIGEST, Address, Digest
@@ -112,7 +112,7 @@ def test_a_receipts_record_is_301_bytes_and_comes_back() -> None:
     assert len(receipts.pack(receipt)) == 301
     assert receipts.unpack(receipts.pack(receipt)) == receipt
     many = [a_receipt(seq) for seq in range(1, 9)]
-    assert receipts.unpack_all(receipts.pack_all(many)) == many
+    assert records.unpack_all(records.pack_all(many)) == many
     for wrong in (b"", receipts.pack(receipt)[:-1], receipts.pack(receipt) + b"\0"):
         with pytest.raises(Rejected):
             receipts.unpack(wrong)

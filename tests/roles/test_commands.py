@@ -1,6 +1,7 @@
 """The command line: it tours, it explains itself, it answers programs, and a mistake moves nothing."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import typer
 from roles import keystore, main
 from roles.output import speech
 
+ROOT = Path(__file__).resolve().parents[2]
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 GROUPS = [name for name, _ in main.GROUPS]
 
@@ -37,6 +39,14 @@ def test_help_names_every_group(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_group_explains_itself(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run([group, "--help"]) == 0
     assert "Commands" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("typed", [*([group, "--help"] for group in GROUPS), ["wallet", "list"]], ids=" ".join)
+def test_what_is_slow_to_import_waits_until_it_is_needed(typed: list[str]) -> None:
+    slow = ("numpy", "numba", "web3", "eth_abi", "httpx", "aiohttp", "onnxruntime", "wasmtime", "Crypto")
+    told = f"import sys; from roles.main import run; run({typed}); print(sorted({{*{slow}}} & {{*sys.modules}}))"
+    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ended.stdout.splitlines()[-1] == "[]"
 
 
 def test_every_command_answers_programs_too(capsys: pytest.CaptureFixture[str]) -> None:

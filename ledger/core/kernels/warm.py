@@ -13,7 +13,7 @@ from ledger.core.closing import Trees
 from ledger.core.cumulatives import Cumulatives
 from ledger.core.ids import ZERO_DIGEST, Address
 from ledger.core.kernels.sumtree import Levels, above
-from ledger.core.receipts import RECEIPT_DTYPE
+from ledger.core.records import RECEIPT_DTYPE
 
 
 def warm() -> None:
