@@ -108,17 +108,17 @@ def described(bid: Bid) -> str:
 
 
 def show_earnings(watch: bool) -> None:
-    """The wallet's earnings, once or again and again."""
-    party = to_hex(here().account)
+    """The wallet's earnings by role and how far they are from its pocket, once or at every change."""
+    whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
     seen: object = None
     while True:
-        said = here().door.get(f"/v1/earnings/{party}")
-        if said != seen:
-            rows = said.get("roles") or [
-                {name: value for name, value in said.items() if name not in ("roles", "index")}
-            ]
-            output.tabulate(rows, f"earnings of {here().wallet} ({party})")
-            seen = said
+        said = here().door.get(f"/v1/earnings/{to_hex(here().account)}")
+        if said != seen and output.speech.json:
+            output.tell(said)
+        elif said != seen:
+            title = f"{whose}: {said['claimable']} atoms to claim, {said['claimed']} claimed"
+            output.tabulate(said["roles"], title, f"{whose}: nothing yet")
+        seen = said
         if not watch:
             return
         time.sleep(1)

@@ -1,6 +1,5 @@
 """Commands typed on a standing network, with what they do to it: the ones the demo does not type."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -18,7 +17,6 @@ from roles.local.telling import run
 from tests.journey.conftest import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-PATTERNS = ROOT / "deploy" / "demo" / "capsules"
 
 
 @pytest.fixture(autouse=True)
@@ -71,17 +69,6 @@ def test_a_preview_says_what_a_bid_would_do() -> None:
     assert int(low["share_of_calls"][:-1]) > int(same["share_of_calls"][:-1]) > 0
 
 
-@pytest.mark.parametrize("pattern", ["vote", "cascade"])
-def test_a_pattern_is_published_drawn_and_run(pattern: str, capsys: pytest.CaptureFixture[str]) -> None:
-    uses = " ".join(f"--use {name}={EMOTION}" for name in ("general-a", "general-b", "general-c", "large"))
-    published = run(f"weaver publish {PATTERNS / pattern}.json {uses} --wallet wanda")
-    assert published["kind"] == "capsule"
-    assert run(f"weaver show @wanda/{pattern}")["name"] == f"@wanda/{pattern}"
-    rows = run(f"weaver run @wanda/{pattern} 'I am so happy' --wallet alice")
-    assert rows[0]["what"] == f"@wanda/{pattern}"
-    assert any(row["what"].endswith("weaver") for row in rows), rows
-
-
 def test_a_recommendation_costs_nobody_more_and_pays_who_made_it() -> None:
     run(f"weaver sponsor {SERVICE} --curators 50% --slot 400atoms --task text-generation --wallet wanda")
     assert run("curator offers")[0]["subject"] == SERVICE
@@ -89,8 +76,7 @@ def test_a_recommendation_costs_nobody_more_and_pays_who_made_it() -> None:
     assert run(f"curator read {token}")["keeps"] == "60%"
     call = f"consumer call {SERVICE} 'Where is my order?' --wallet alice"
     run(f"{call} --referral {token}")
-    with contextlib.suppress(KeyError):
-        assert {row["role"] for row in run("curator earnings --wallet curt")} <= {"curator"}
+    assert {row["role"] for row in run("curator earnings --wallet curt")["roles"]} <= {"curator"}
 
 
 def test_contracts_deployed_twice_are_the_same_and_a_lane_pauses() -> None:

@@ -1,0 +1,121 @@
+"""Every workflow that ships, published and run on a standing network: real nodes, real receipts, paid to the last line.
+
+The models are those of `bench.triage`, all made and served by one party, tess: what the lines say she got of the runs
+must be what her account says.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.collaboration import ASKS, CAPSULES, MODELS
+from ledger.core.ids import to_hex
+from roles import keystore
+from roles.local import actors, network
+from roles.local.place import ROOT
+from roles.local.telling import run
+from tests.journey.conftest import Person
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+TEXT = "hello there, my last bill shows the same charge twice, please help"
+
+
+@pytest.fixture(scope="module")
+def tess(settled: Person) -> Iterator[str]:
+    """A party whose node serves the fifteen models, with the bids in force; her address."""
+    with network.living_in(settled.home):
+        run("wallet create tess --light")
+        run("wallet faucet 500 --wallet tess")
+        run("provider stake 400 --wallet tess")
+        names = {folder.name: f"@triage/{folder.name}" for folder in sorted(MODELS.iterdir())}
+        for folder, name in names.items():
+            run(f"maker register {name} --onnx {MODELS / folder} --wallet tess")
+            run(f"maker bid {name} --ratio 10% --ask call=10 --wallet tess")
+            run(f"provider bid {name} --ask call={ASKS[folder.partition('-')[0]]} --wallet tess")
+        network.advance(network.EPOCH_SECONDS)
+        node = subprocess.Popen(
+            [sys.executable, "-m", "roles.main", "provider", "serve", "--wallet", "tess"]
+            + [f"{MODELS / folder}={name}" for folder, name in names.items()],
+            env={**os.environ, "TOLLWAY_HOME": str(settled.home), "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+        )
+        try:
+            until_callable({*names.values(), actors.SERVICE})
+            yield to_hex(keystore.address_of("tess"))
+        finally:
+            node.terminate()
+            assert node.wait(60) == 0
+
+
+@pytest.fixture(autouse=True)
+def at_home(settled: Person) -> Iterator[None]:
+    """Commands run in this process, in the home where the network stands."""
+    with network.living_in(settled.home):
+        yield
+
+
+def until_callable(names: set[str]) -> None:
+    """Until the gateway has an offer for each of them."""
+    deadline = time.monotonic() + 120
+    while missing := names - {row["model"] for row in run("consumer models")}:
+        assert time.monotonic() < deadline, f"nobody serves {missing}"
+        time.sleep(0.5)
+
+
+def published(path: Path) -> str:
+    """A workflow that ships, published with tess's models; its name."""
+    wanted = sorted(set(re.findall(r"model:([a-z-]+)", path.read_text())))
+    uses = " ".join(f"--use {name}=@triage/{name}" for name in wanted)
+    return str(run(f"weaver publish {path} {uses} --wallet wanda")["name"])
+
+
+def paid(rows: list[dict[str, Any]]) -> Counter[str]:
+    """What each party got of a run, by the lines of its receipts."""
+    got = Counter[str]()
+    for row in rows:
+        if "·" in row["what"]:
+            got[row["party"]] += int(row["atoms"])
+    return got
+
+
+def earned(wallet: str) -> int:
+    """All that ever came in, in every role."""
+    return int(run(f"provider earnings --wallet {wallet}")["earned"])
+
+
+def test_every_pattern_runs_and_pays_to_the_last_line(tess: str) -> None:
+    before, spent = earned("tess"), int(run("consumer balance --wallet alice")["spent"])
+    lines, prices = Counter[str](), 0
+    for path in sorted(CAPSULES.glob("*.json")):
+        name = published(path)
+        assert run(f"weaver show {name}")["name"] == name
+        until_callable({name})
+        rows = run(f"weaver run {name} '{TEXT}' --wallet alice")
+        calls = [row for row in rows if "·" not in row["what"]]
+        assert calls[0]["what"] == name
+        assert len(calls) > 1, rows
+        got = paid(rows)
+        assert got.total() == int(calls[0]["atoms"]), f"{name}: what was paid is what it cost"
+        assert got[tess] > 0
+        assert any(row["what"].endswith("weaver") for row in rows)
+        lines += got
+        prices += int(calls[0]["atoms"])
+    assert int(run("consumer balance --wallet alice")["spent"]) - spent == prices
+    until_earned("tess", before + lines[tess])
+
+
+def until_earned(wallet: str, atoms: int) -> None:
+    """Until the ledger has posted it, and not an atom more."""
+    deadline = time.monotonic() + 60
+    while earned(wallet) < atoms and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert earned(wallet) == atoms
