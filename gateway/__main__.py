@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import sys
 
@@ -12,9 +11,6 @@ import uvicorn
 from gateway.app import create_app
 from gateway.running import facts_of
 from gateway.server import Protocol
-
-COLLECT = (50_000, 20, 20)
-"""How many new objects are looked through for cycles at once, and how many such looks make a longer one."""
 
 
 class JsonLines(logging.Formatter):
@@ -35,11 +31,8 @@ def main() -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=options.log_level.upper(), handlers=[handler], force=True)
     logging.getLogger("tollway").setLevel(options.log_level.upper())
-    app = create_app()
-    gc.freeze()  # what was made by now stays; a call leaves no cycles worth a look at every 700 new objects
-    gc.set_threshold(*COLLECT)
     uvicorn.run(
-        app,
+        create_app(),
         host=options.host,
         port=options.port,
         loop="uvloop",

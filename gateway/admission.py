@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from gateway.database import transact
 from gateway.errors import Refusal
 from ledger.core.atoms import parse
 from ledger.core.errors import Rejected
@@ -19,9 +18,6 @@ from ledger.core.ids import Address, address
 from ledger.core.typed_data import Domain, Voucher, recover, signing_digest, voucher_hash
 from ledger.store import keys, vouchers
 from ledger.store.keys import ApiKey
-from ledger.store.session import unit_of_work
-
-T = TypeVar("T")
 
 PREFIX = b"tw_"
 MINUTE_MS = 60_000
@@ -91,7 +87,7 @@ class Doors:
         return known.caller
 
     async def _look_up(self, hashed: bytes, known: _Known | None, now: int) -> _Known:
-        key = await self._db(lambda session: keys.by_hash(session, hashed))
+        key = await transact(self._engine, lambda session: keys.by_hash(session, hashed))
         if key is None:
             raise Refusal(401, "invalid_api_key", "there is no such key; make one with POST /v1/keys")
         caller = Caller(key.consumer, key, hashed if key.budget is not None else None)
@@ -117,7 +113,9 @@ class Doors:
         `replay` allows the highest one once more, for the same call sent again.
         """
         voucher, signature = read_voucher(text)
-        known = await self._db(lambda session: accept(session, self._domain, self._lane, voucher, signature))
+        known = await transact(
+            self._engine, lambda session: accept(session, self._domain, self._lane, voucher, signature)
+        )
         if voucher.cum_max < known or (voucher.cum_max == known and not replay):
             raise Refusal(
                 401,
@@ -126,13 +124,6 @@ class Doors:
                 facts={"cum_max": str(known)},
             )
         return Caller(voucher.account)
-
-    async def _db(self, work: Callable[[Session], T]) -> T:
-        def run() -> T:
-            with unit_of_work(self._engine) as session:
-                return work(session)
-
-        return await asyncio.to_thread(run)
 
 
 def read_voucher(text: bytes) -> tuple[Voucher, bytes]:

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import hot
+from gateway import hot, relaying
 from gateway.errors import Refusal, body_of, refusal
 from gateway.routes import accounts, calls, credits, health, keys, models, network, oip, proofs, statements, tunnel
 from gateway.running import Running
@@ -31,6 +31,8 @@ class App:
         gateway = self.running.gateway
         if gateway is not None and hot.is_hot(scope):
             await hot.serve(gateway, scope, receive, send)
+        elif gateway is not None and relaying.is_relayed(scope):
+            await relaying.serve(gateway, scope, receive, send)
         else:
             await self.cold(scope, receive, send)
 

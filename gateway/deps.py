@@ -15,6 +15,7 @@ from sqlmodel import Session
 from gateway.admission import Doors
 from gateway.answers import Answers
 from gateway.catalog import EMPTY, Catalog
+from gateway.database import transact
 from gateway.desk import Desk
 from gateway.glue import Workshop
 from gateway.journal import Journal
@@ -22,6 +23,7 @@ from gateway.metering import Tokenizers
 from gateway.metrics import Metrics
 from gateway.patience import Patience
 from gateway.purse import Purse
+from gateway.relays import Relays
 from gateway.settings import Deployment, Settings
 from gateway.shelving import Shelf
 from gateway.tracing import Tracing
@@ -30,7 +32,6 @@ from gateway.upstream.pool import Pool
 from ledger.core.ids import Address, to_hex
 from ledger.core.typed_data import Domain, Signer
 from ledger.store.receipts import Signed
-from ledger.store.session import unit_of_work
 
 T = TypeVar("T")
 log = logging.getLogger("tollway.calls")
@@ -77,6 +78,11 @@ class Gateway:
         return self.upstream.tunnels
 
     @property
+    def relays(self) -> Relays:
+        """The same, between the gateways of the lane."""
+        return self.upstream.relays
+
+    @property
     def private(self) -> bool:
         """No chain."""
         return self.deployment.chain_id == 0
@@ -101,9 +107,4 @@ class Gateway:
 
     async def db(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction, in a thread."""
-
-        def run() -> T:
-            with unit_of_work(self.engine) as session:
-                return work(session)
-
-        return await asyncio.to_thread(run)
+        return await transact(self.engine, work)

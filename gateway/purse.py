@@ -9,20 +9,18 @@ its lease back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
 from gateway.clock import now_ms
+from gateway.database import transact
 from gateway.errors import Refusal
 from ledger.core.ids import Address
 from ledger.flows import leasing
-from ledger.store.session import unit_of_work
-
-T = TypeVar("T")
 
 AHEAD = 8
 """A wallet is filled in the background when less than so many calls like the last one fit into it."""
@@ -138,7 +136,7 @@ class Purse:
 
     async def renew(self) -> None:
         """Keep our leases."""
-        await self._db(lambda session: leasing.renew(session, self._gateway, now_ms(), self._lasts_ms))
+        await transact(self._engine, lambda session: leasing.renew(session, self._gateway, now_ms(), self._lasts_ms))
 
     async def return_idle(self, idle_seconds: float) -> None:
         """Give back the leases of consumers that have been silent for so long and have no call open."""
@@ -160,7 +158,9 @@ class Purse:
                 return
             free, wallet.free = wallet.free, 0
             try:
-                await self._db(lambda session: leasing.release(session, consumer, self._gateway, now_ms()))
+                await transact(
+                    self._engine, lambda session: leasing.release(session, consumer, self._gateway, now_ms())
+                )
             except BaseException:
                 wallet.free += free
                 raise
@@ -171,7 +171,7 @@ class Purse:
                 return
             free, budget.free = budget.free, 0
             try:
-                await self._db(lambda session: leasing.give_back(session, key, self._gateway))
+                await transact(self._engine, lambda session: leasing.give_back(session, key, self._gateway))
             except BaseException:
                 budget.free += free
                 raise
@@ -193,7 +193,9 @@ class Purse:
             try:
                 async with wallet.lock:
                     if wallet.held or wallet.free:
-                        granted = await self._db(lambda session: self._granted(session, consumer, 1, self._wish)[0])
+                        granted = await transact(
+                            self._engine, lambda session: self._granted(session, consumer, 1, self._wish)[0]
+                        )
                         wallet.free += granted
             finally:
                 asyncio.get_running_loop().call_later(1.0, setattr, wallet, "filling", False)
@@ -204,7 +206,7 @@ class Purse:
         task.add_done_callback(self._tasks.discard)
 
     async def _lease(self, consumer: Address, need: int, wish: int, amount: int, wallet: Wallet) -> int:
-        granted, left = await self._db(lambda session: self._granted(session, consumer, need, wish))
+        granted, left = await transact(self._engine, lambda session: self._granted(session, consumer, need, wish))
         if granted:
             return granted
         here = wallet.free
@@ -224,7 +226,7 @@ class Purse:
         )
 
     async def _allot(self, key: bytes, need: int, wish: int) -> int:
-        granted = await self._db(lambda session: leasing.allot(session, key, self._gateway, need, wish))
+        granted = await transact(self._engine, lambda session: leasing.allot(session, key, self._gateway, need, wish))
         if not granted:
             raise Refusal(
                 402,
@@ -236,10 +238,3 @@ class Purse:
 
     def _granted(self, session: Session, consumer: Address, need: int, wish: int) -> tuple[int, leasing.Means]:
         return leasing.lease(session, self._lane, consumer, self._gateway, need, wish, now_ms(), self._lasts_ms)
-
-    async def _db(self, work: Callable[[Session], T]) -> T:
-        def run() -> T:
-            with unit_of_work(self._engine) as session:
-                return work(session)
-
-        return await asyncio.to_thread(run)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
 
-from gateway import sealing
+from gateway import relays, sealing
 from gateway.admission import Doors
 from gateway.answers import Answers
 from gateway.catalog import Catalog
@@ -23,6 +23,7 @@ from gateway.metering import Tokenizers
 from gateway.metrics import Metrics
 from gateway.patience import Patience
 from gateway.purse import Purse
+from gateway.relays import Relays
 from gateway.settings import Deployment, Settings
 from gateway.shelving import Shelf, Surroundings
 from gateway.tracing import Tracing
@@ -76,6 +77,7 @@ class Running:
             (IDLE_BEAT_SECONDS, self._return_idle),
             (RECLAIM_BEAT_SECONDS, self._reclaim),
             (MEASURE_BEAT_SECONDS, self._measure),
+            (relays.BEAT_SECONDS, lambda g: g.relays.tell()),
         ]
         self._beats = [asyncio.create_task(self._beat(gateway, every, work)) for every, work in beats]
         self._beats.append(asyncio.create_task(self._watch_book(gateway)))
@@ -101,6 +103,7 @@ class Running:
         await asyncio.gather(*self._beats, return_exceptions=True)
         await gateway.upstream.close()
         try:
+            await gateway.relays.close()
             await gateway.purse.return_idle(-1.0)
             await self._measure(gateway)
         finally:
@@ -121,6 +124,7 @@ class Running:
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
         lane = ledger.lane
         tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
+        shared = Relays(engine, signer.address, settings.internal_url, tunnels)
         return Gateway(
             settings=settings,
             deployment=deployment,
@@ -137,7 +141,7 @@ class Running:
             ),
             purse=Purse(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             doors=Doors(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
-            upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels),
+            upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
             shelf=Shelf(),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 MOST_BYTES = 64 * 1024
 """What has gathered goes out in the middle of a turn when it is so much: slow readers must be noticed."""
 BODILESS = frozenset((204, 304))
+CUT = "tollway.cut"
 
 
 class Cycle(RequestResponseCycle):
@@ -43,10 +44,15 @@ class Cycle(RequestResponseCycle):
         self._size = 0
 
     async def send(self, message: Any) -> None:
-        """ASGI's send: the answer's head, then its body in pieces."""
+        """ASGI's send: the answer's head, then its body in pieces. Ours beside it: an answer that is to end cut."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
+            return
+        if message["type"] == CUT:
+            self._flush()
+            self.response_complete = True
+            self.transport.close()
             return
         if not self.response_started:
             self.response_started = True

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     token_version: str = Field(default="1", description="and version")
     payment_seconds: float = Field(default=30, gt=0, description="how long a call waits for its x402 payment to land")
     public_url: str = Field(default="", description="where consumers reach this gateway")
+    internal_url: str = Field(default="", description="where other gateways of the lane do, to reach nodes by tunnels")
 
     lease_atoms: int = Field(default=50_000_000, ge=1, description="what to lease ahead of a consumer's deposit")
     lease_seconds: int = Field(default=60, ge=2, description="how long a lease lasts unless renewed")

@@ -157,6 +157,10 @@ class Tunnels:
             del nodes[node.name]
         node.drop()
 
+    def parties(self) -> list[Address]:
+        """Whose nodes are here."""
+        return [party for party, nodes in self._nodes.items() if nodes]
+
     def connected(self, target: Target) -> bool:
         """Whether a node of the target's party is here."""
         return bool(self._nodes.get(address(target.host)))

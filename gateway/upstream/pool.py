@@ -7,6 +7,7 @@ import ssl
 from collections import defaultdict
 from dataclasses import dataclass
 
+from gateway.relays import FAILED, Relays
 from gateway.tunnels import Tunnels
 from gateway.upstream.guard import Guard
 from gateway.upstream.target import TUNNEL, Target
@@ -31,8 +32,9 @@ class Limits:
 class Pool:
     """Sends requests to nodes. One per gateway process."""
 
-    def __init__(self, guard: Guard, limits: Limits, tunnels: Tunnels) -> None:
+    def __init__(self, guard: Guard, limits: Limits, tunnels: Tunnels, relays: Relays) -> None:
         self.tunnels = tunnels
+        self.relays = relays
         self.guard = guard
         self._limits = limits
         self._idle: defaultdict[Place, list[Connection]] = defaultdict(list)
@@ -48,12 +50,40 @@ class Pool:
         a fresh one: the node cannot have begun to answer.
         """
         if target.scheme == TUNNEL:
+            return await self._through_tunnel(target, path, body, headers, method, seconds)
+        return await self._send(target, target.prefix + path, body, target.head + headers, method, seconds)
+
+    def round_trip_ms(self, target: Target) -> int | None:
+        """The shortest time a connection to a node ever took to open, at least 1; None through a tunnel, or unknown."""
+        return self._round_trips.get((target.scheme, target.host, target.port))
+
+    async def close(self) -> None:
+        """Close every idle connection."""
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.abort(NodeFailed("the gateway is closing", "cancelled"))
+        self._idle.clear()
+
+    async def _through_tunnel(
+        self, target: Target, path: str, body: bytes, headers: bytes, method: str, seconds: float
+    ) -> Reply:
+        """By the tunnel that is here, or by the gateway that has one."""
+        if self.tunnels.connected(target):
             first_byte = seconds or self._limits.first_byte_seconds
             lines = (line.decode("latin-1").partition(": ") for line in headers.split(b"\r\n") if line)
             return await self.tunnels.request(target, path, body, {k: v for k, _, v in lines}, method, first_byte)
-        message = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
-            *(method.encode(), (target.prefix + path).encode(), target.host_header),
-            *(target.head, headers, len(body), body),
+        gateway, whole, sealed = await self.relays.way(target, method, path, body)
+        reply = await self._send(gateway, whole, body, headers + sealed, method, seconds)
+        failed = reply.headers.get(FAILED)
+        if failed is not None:
+            reply.cancel()
+            raise NodeFailed("the node failed behind the gateway that holds its tunnel", failed.decode("latin-1"))
+        return reply
+
+    async def _send(self, target: Target, path: str, body: bytes, headers: bytes, method: str, seconds: float) -> Reply:
+        message = b"%b %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (
+            *(method.encode(), path.encode(), target.host_header),
+            *(headers, len(body), body),
         )
         first_byte = self._limits.first_byte_seconds
         first_byte = min(first_byte, seconds) if seconds else first_byte
@@ -66,17 +96,6 @@ class Pool:
                 if failed.kind != "cut":
                     raise
         return await self._exchange(await self._open(target, place), message, first_byte)
-
-    def round_trip_ms(self, target: Target) -> int | None:
-        """The shortest time a connection to a node ever took to open, at least 1; None through a tunnel, or unknown."""
-        return self._round_trips.get((target.scheme, target.host, target.port))
-
-    async def close(self) -> None:
-        """Close every idle connection."""
-        for connections in self._idle.values():
-            for connection in connections:
-                connection.abort(NodeFailed("the gateway is closing", "cancelled"))
-        self._idle.clear()
 
     async def _exchange(self, connection: Connection, message: bytes, first_byte: float) -> Reply:
         try:
@@ -111,7 +130,7 @@ class Pool:
         secure = target.scheme == "https"
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
-                address = await self.guard.resolve(target.host, target.port)
+                address = target.host if target.ours else await self.guard.resolve(target.host, target.port)
                 began = loop.time()
                 _, connection = await loop.create_connection(
                     lambda: Connection(loop, release),

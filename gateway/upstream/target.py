@@ -25,6 +25,8 @@ class Target:
     served_as: str = ""
     head: bytes = field(default=b"", compare=False)
     """Extra header lines sent with every request, such as an upstream's credentials. Never shown."""
+    ours: bool = False
+    """Another gateway of the lane: its address is the operator's word, and may be private."""
 
     def __repr__(self) -> str:
         return f"Target({self.url})"

@@ -5,72 +5,22 @@ The same experiments a popular gateway failed: killed just after 100 answered ca
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
 from sqlalchemy import text
 
-from ledger.core.ids import to_hex
-from ledger.core.keccak import keccak256
 from ledger.core.typed_data import Signer
 from ledger.flows import leasing
 from ledger.store.session import unit_of_work
-from tests.conftest import free_port, wait_until_open
 from tests.gateway.nodes import Node, streaming
-from tests.gateway.world import OPERATOR, World, a_voucher
+from tests.gateway.processes import PRICE, Process
+from tests.gateway.world import World
 
 pytestmark = pytest.mark.slow
-
-PRICE = 115
-
-
-@dataclass
-class Process:
-    """A gateway in a process of its own, which can be killed and started again."""
-
-    world: World
-    port: int = field(default_factory=free_port)
-
-    def start(self) -> Process:
-        """Listen."""
-        environment = {
-            **os.environ,
-            "LEDGER_DATABASE_URL": self.world.url,
-            "GATEWAY_SIGNING_KEY": to_hex(keccak256(b"killed gateway")),
-            "GATEWAY_OPERATOR": to_hex(OPERATOR.address),
-            "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "GATEWAY_LEASE_ATOMS": str(20 * PRICE),
-            "GATEWAY_LEASE_SECONDS": "2",
-        }
-        command = [sys.executable, "-m", "gateway", "--port", str(self.port), "--log-level", "error"]
-        self.process = subprocess.Popen(command, env=environment)
-        wait_until_open(self.port, self.process, 200)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
-        return self
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
-
-    def chat(self, key: str, name: str | None = None, **more: object) -> httpx.Response:
-        """One call, with an Idempotency-Key if it is named."""
-        headers = {"Authorization": f"Bearer {key}", **({"Idempotency-Key": name} if name else {})}
-        body = {"model": "@acme/chat", "messages": [], "max_tokens": 50, **more}
-        return self.http.post("/v1/chat/completions", json=body, headers=headers)
-
-    def key(self, consumer: Signer) -> str:
-        """An API key."""
-        response = self.http.post("/v1/keys", json={"voucher": a_voucher(consumer, 10**12)})
-        return str(response.json()["key"])
 
 
 @pytest.fixture

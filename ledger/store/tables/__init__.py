@@ -19,7 +19,7 @@ from ledger.store.tables.mirrors import (
     StakeRow,
 )
 from ledger.store.tables.money import AccountRow, AuditedSumRow, AuditedUntilRow, PostingRow, TransactionRow
-from ledger.store.tables.network import BookRow, DocumentRow, MeasurementRow, OfferRow
+from ledger.store.tables.network import BookRow, DocumentRow, MeasurementRow, OfferRow, TunnelRow
 from ledger.store.tables.settlement import (
     AlarmRow,
     AttemptRow,
@@ -72,6 +72,7 @@ __all__ = [
     "TermsRow",
     "TransactionRow",
     "TransmissionRow",
+    "TunnelRow",
     "VoucherRow",
     "WatermarkRow",
     "metadata",

@@ -52,3 +52,14 @@ class MeasurementRow(SQLModel, table=True):
     latency_p50_ms: int = big()
     quality_ppm: int = big()
     at: int = big()
+
+
+class TunnelRow(SQLModel, table=True):
+    """A gateway that holds a tunnel of a party's node, how the others reach it, and until when to believe that."""
+
+    __tablename__ = "tunnels"
+    party: bytes = octets(key=True)
+    gateway: bytes = octets(key=True)
+    url: str = Field()
+    key: bytes = octets()
+    until: int = big()

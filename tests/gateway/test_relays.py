@@ -1,0 +1,138 @@
+"""A node behind a tunnel is reached through every gateway of its lane, wherever it knocked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from gateway.clock import now_ms
+from gateway.protocols import CHAT
+from gateway.relays import SEAL, SKEW_MS, seal
+from ledger.core.ids import Digest, cid, to_hex
+from ledger.core.typed_data import Signer
+from ledger.store import tunnels
+from ledger.store.session import unit_of_work
+from ledger.store.tunnels import Entrance
+from roles.node.tunnel import Identity, Tunnel
+from tests.gateway.nodes import Node, streaming
+from tests.gateway.processes import Process
+from tests.gateway.test_who_pays import eventually
+from tests.gateway.world import DOMAIN, OPERATOR, PROVIDER, WEAVER, World, a_model
+
+
+@pytest.fixture
+def gateways(world: World) -> Iterator[tuple[Process, Process]]:
+    """Two processes of one lane, with a key each, over a model of one tunnelled provider."""
+    made = []
+    for name in ("one", "two"):
+        process = Process(world, name)
+        process.settings["GATEWAY_INTERNAL_URL"] = f"http://127.0.0.1:{process.port}"
+        process.settings["GATEWAY_ALLOWED_NETWORKS"] = ""
+        made.append(process)
+    yield made[0], made[1]
+    for process in made:
+        if process.process.poll() is None:
+            process.process.terminate()
+            process.process.wait(40)
+
+
+@pytest.fixture
+async def subject(world: World, gateways: tuple[Process, Process], node: Node) -> AsyncIterator[Digest]:
+    """The model, its node knocking at the first gateway only."""
+    made = world.publish(a_model())
+    world.serve(made, f"tunnel://{to_hex(PROVIDER.address)}", tier="edge")
+    for process in gateways:
+        await asyncio.to_thread(process.start)
+    tunnel = Tunnel(
+        f"http://127.0.0.1:{gateways[0].port}", node.url, Identity(PROVIDER, DOMAIN, 0, "home", [cid(made)])
+    )
+    task = asyncio.create_task(tunnel.run())
+    await asyncio.wait_for(tunnel.opened.wait(), 20)
+    yield made
+    task.cancel()
+
+
+def hang_up(process: Process, key: str) -> None:
+    """Leave a stream after its first line."""
+    asked = {"model": "@acme/chat", "messages": [], "stream": True}
+    with process.http.stream("POST", CHAT, json=asked, headers={"Authorization": f"Bearer {key}"}) as response:
+        next(response.iter_lines())
+
+
+@pytest.mark.slow
+async def test_a_tunnelled_node_is_reached_through_the_gateway_it_never_knocked_at(
+    world: World, gateways: tuple[Process, Process], node: Node, consumer: Signer, subject: Digest
+) -> None:
+    one, two = gateways
+    world.deposit(consumer.address, 10**6)
+    key = await asyncio.to_thread(two.key, consumer)
+    for process in gateways:
+        answer = await asyncio.to_thread(process.chat, key)
+        assert answer.status_code == 200, answer.text
+    node.behaviour = streaming(300, (10, 300))
+    streamed = await asyncio.to_thread(lambda: two.chat(key, stream=True, max_tokens=400))
+    assert streamed.text.count('"t') == 300
+    assert streamed.text.rstrip().endswith("data: [DONE]")
+    node.behaviour = streaming(40, (10, 40), die_after=7, pause=0.01)
+    cut = await asyncio.to_thread(lambda: two.chat(key, stream=True))
+    assert "node_cut" in cut.text  # through both hops
+    assert "[DONE]" not in cut.text
+    assert [s.receipt.output_tokens for s in world.receipts_of(consumer.address)] == [7, 300, 2, 2]
+    node.behaviour = streaming(500, (10, 500), pause=0.02)
+    before = node.aborted
+    await asyncio.to_thread(hang_up, two, key)
+    await asyncio.to_thread(eventually, lambda: node.aborted > before)  # hanging up reaches the node
+    one.kill()
+    unreached = await asyncio.to_thread(two.chat, key)
+    assert (unreached.status_code, unreached.json()["error"]["code"]) == (502, "node_unreachable")
+
+
+@pytest.mark.slow
+async def test_the_inner_door_opens_to_gateways_of_the_lane_only(
+    world: World, gateways: tuple[Process, Process], node: Node, subject: Digest
+) -> None:
+    one, _ = gateways
+    door, body = f"/v1/tunnel/{to_hex(PROVIDER.address)}", b'{"model": "@acme/chat", "messages": []}'
+    with unit_of_work(world.engine) as session:
+        [entrance] = tunnels.entrances(session, PROVIDER.address, now_ms())
+
+    def sealed(key: bytes = entrance.key, of: bytes | None = None, late: int = 0, path: str = door) -> bytes:
+        return seal(key, "POST", path + CHAT, body if of is None else of, now_ms() - late)
+
+    def sent(said: bytes | None, path: str = door) -> httpx.Response:
+        return one.http.post(path + CHAT, content=body, headers={} if said is None else {SEAL: said})
+
+    forged = (
+        None,
+        b"",
+        b"x",
+        b"1-ab",
+        sealed(b"\0" * 32),
+        sealed(of=b"{}"),
+        sealed(late=2 * SKEW_MS),
+        sealed(path="/a"),
+    )
+    assert [(await asyncio.to_thread(sent, said)).status_code for said in forged] == [401] * len(forged)
+    assert node.asked == []
+    assert (await asyncio.to_thread(sent, sealed())).status_code == 200
+    node.behaviour, body = streaming(9, die_after=7, pause=0.01), b'{"stream": true}'
+    with pytest.raises(httpx.RemoteProtocolError):  # what was cut there is not whole here
+        await asyncio.to_thread(sent, sealed())
+    nobody = "/v1/tunnel/0x" + "11" * 20
+    gone = sent(sealed(path=nobody), nobody)
+    assert (gone.status_code, gone.headers["tollway-relay-failed"]) == (502, "unreachable")
+
+
+def test_an_entrance_lapses_and_only_its_own_gateway_closes_it(world: World) -> None:
+    party, here, there = PROVIDER.address, Entrance(OPERATOR.address, "http://a", b"k", 100), WEAVER.address
+    with unit_of_work(world.engine) as session:
+        tunnels.hold(session, here, [party, there])
+        tunnels.hold(session, Entrance(there, "http://b", b"l", 200), [party])
+        assert [one.url for one in tunnels.entrances(session, party, 99)] == ["http://b", "http://a"]
+        assert [one.url for one in tunnels.entrances(session, party, 100)] == ["http://b"]
+        tunnels.hold(session, here, [there])
+        assert [one.url for one in tunnels.entrances(session, party, 99)] == ["http://b"]
+        assert tunnels.entrances(session, there, 99) == [here]
