@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,9 @@ PLACE = Path(os.environ.get("BENCH_PEERS") or Path.home() / ".cache/tollway/peer
 INSTALL_SECONDS = 900
 START_SECONDS = 180
 PATH = "/v1/chat/completions"
+PORTKEY = {"dependencies": {"@portkey-ai/gateway": "1"}, "overrides": {"@hono/node-server": "2"}}
+"""Version 1 of the server library it asks for hands a stream's headers on unchangeable, and every stream is a 500
+(honojs/node-server #382, Portkey-AI/gateway #1550)."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,13 @@ def portkey(upstream_port: int) -> Iterator[Peer]:
     """Portkey's gateway, which takes its upstream from headers."""
     place = PLACE / "portkey"
     script = place / "node_modules/@portkey-ai/gateway/build/start-server.js"
-    if not script.exists():
-        place.mkdir(parents=True, exist_ok=True)
+    package, wanted = place / "package.json", json.dumps(PORTKEY)
+    if not script.exists() or package.read_text() != wanted:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        package.write_text(wanted)
         npm = [str(ROOT / ".venv/bin/npm"), "install", "--no-audit", "--no-fund", "--prefix", str(place)]
-        subprocess.run([*npm, "@portkey-ai/gateway"], check=True, timeout=INSTALL_SECONDS)
+        subprocess.run(npm, check=True, timeout=INSTALL_SECONDS)
     port = free_port()
     # a private host is refused unless it is named as trusted
     trusted = {"TRUSTED_CUSTOM_HOSTS": "localhost,127.0.0.1"}
