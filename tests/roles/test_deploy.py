@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -11,9 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import typer
 import yaml
@@ -59,11 +63,33 @@ def containers() -> Iterator[dict[str, Any]]:
         yield from template["spec"]["containers"]
 
 
+def schema(builtin: str) -> dict[str, Any]:
+    """A published schema, as check-jsonschema carries it."""
+    carried = resources.files("check_jsonschema.builtin_schemas.vendor") / f"{builtin}.json"
+    found: dict[str, Any] = json.loads(carried.read_text())
+    return found
+
+
 def commands() -> Iterator[list[str]]:
     """What is started of ours, as words."""
     yield from (one["command"] for one in COMPOSE["services"].values() if "build" in one and "command" in one)
     yield from (one["command"] for one in containers() if one["image"] == "tollway")
     yield re.findall(r'"([^"]+)"', (DEPLOY / "Dockerfile").read_text().rpartition("CMD")[2])
+
+
+def test_compose_is_what_its_specification_says() -> None:
+    specification = jsonschema.Draft202012Validator(schema("compose-spec"))
+    assert [error.message for error in specification.iter_errors(COMPOSE)] == []
+    misspelt = {"services": {name: {**one, "comand": []} for name, one in COMPOSE["services"].items()}}
+    assert len([*specification.iter_errors(misspelt)]) == len(COMPOSE["services"])
+
+
+@pytest.mark.parametrize("one", [*objects()], ids=lambda one: f"{one['kind']} {one['metadata']['name']}")
+@pytest.mark.parametrize("version", ["1.31", "1.34", "1.37"])
+def test_kubernetes_knows_every_field_of_every_object(one: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(one, version, strict=True)
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate({**one, "spec": {**one.get("spec", {}), "replica": 1}}, version, strict=True)
 
 
 @pytest.mark.parametrize("path", [*sorted(DEPLOY.rglob("*.yaml")), DEPLOY / "env.example", *READMES], ids=str)
