@@ -100,12 +100,11 @@ def check(number: int) -> Checked:
     """Recompute one batch."""
     from ledger.core import audits
 
-    before = [
-        one for one in numbers() if one < number
-    ]  # void batches are not listed: the next goes on from the last good
+    before = [one for one in numbers() if one < number]  # without void ones: the next goes on from the last good
     previous = read(before[-1]) if before else None
     now = read(number)
-    verdict = audits.verify(now, previous)
+    with output.working(f"recomputing batch {number}"):
+        verdict = audits.verify(now, previous)
     if int(here().lane["chain_id"]) == 0:
         return Checked(number, verdict, True, "private grid")
     place = chain_number(number)
@@ -117,7 +116,8 @@ def read(number: int) -> BatchFile:
     """A batch's public file."""
     from ledger.core.batches import read as parse  # and with it numba, which only who recomputes batches waits for
 
-    return parse(here().door.file(f"/v1/batches/{number}/file"))
+    with output.working(f"reading batch {number}"):
+        return parse(here().door.file(f"/v1/batches/{number}/file"))
 
 
 def numbers() -> list[int]:

@@ -162,7 +162,8 @@ def withdraw(
     deadline = time.monotonic() + wait
     paid = leaving.take()
     while paid is None and time.monotonic() < deadline:
-        time.sleep(0.5)
+        with output.working("waiting for a final batch"):
+            time.sleep(0.5)
         paid = leaving.take()
     if paid is None:
         output.tell({"status": "asked", "next": "run this again when a batch closed after the request is final"})

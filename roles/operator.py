@@ -34,7 +34,9 @@ def deploy(
 
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
     try:
-        made = put(here().rpc_url, keystore.account(here().wallet), epoch_seconds=epoch_seconds, token=token)
+        account = keystore.account(here().wallet)
+        with output.working("deploying"):
+            made = put(here().rpc_url, account, epoch_seconds=epoch_seconds, token=token)
     except DeploymentFailed as error:
         raise Rejected(str(error)) from error
     output.tell({"written": str(deployments.path(made.chain_id)), **asdict(made)})
@@ -68,6 +70,9 @@ def session_key(
     if bool(sending.read("settlement", "sessionKey", here().account, party)) != revoke:
         output.tell({"key": to_hex(party), "active": not revoke, "note": "was so already"})
         return
+    output.confirm(
+        f"{'stop' if revoke else 'let'} {key} ({to_hex(party)}) {'signing' if revoke else 'sign'} for {here().wallet}?"
+    )
     sent = sending.send("settlement", "setSessionKey", party, not revoke)
     output.tell({"key": to_hex(party), "active": not revoke, **sent.facts})
 
@@ -129,6 +134,7 @@ def pause(lane: Lane = None) -> None:
 def resume(lane: Lane = None) -> None:
     """Take commits and deposits again."""
     number = lane or lane_of(here().account)
+    output.confirm(f"resume lane {number}?")
     output.tell({"lane": number, "active": True, **sending.send("settlement", "setActive", number, True).facts})
 
 

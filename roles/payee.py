@@ -173,6 +173,7 @@ def staking_commands(app: Group, why: str) -> None:
             raise Rejected(
                 f"that stake is free from {calls.moment(free * 1000)} UTC: run this again then", free_at=free
             )
+        output.confirm(f"take what has finished unbonding out to {here().wallet}?")
         sent = sending.send("stake_vault", "release", here().account)
         output.tell({"released_to": to_hex(here().account), **sent.facts})
 

@@ -18,7 +18,6 @@ from roles import batch
 from roles.command import Surroundings
 
 DAY_MS = 24 * 3_600_000
-TAU_PPM = 350_000
 EXPECTED = Units(1, 100, 100, 100, 10_000, 0)
 """A call of middling size: what prices are compared at."""
 
@@ -85,7 +84,7 @@ def wins(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> d
     rivals = [row.bid for row in placed if row.role is role and row.party != surroundings.account]
     beside = tuple(Line(row.party, row.role, row.bid.ratio_ppm, row.bid.asks) for row in placed if row.role is not role)
     prices = [_priced(one, beside) for one in [bid, *rivals]]
-    odds = routing.odds([routing.Candidate(one, 1_000_000, 1, 1, 1) for one in prices], TAU_PPM)
+    odds = routing.odds([routing.Candidate(one, 1_000_000, 1, 1, 1) for one in prices])
     return {"rivals": len(rivals), "share_of_calls": f"{100 * odds[0] // max(1, sum(odds))}%"}
 
 

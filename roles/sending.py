@@ -17,7 +17,7 @@ from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, to_hex
 from ledger.core.keccak import keccak256
 from ledger.core.typed_data import Domain, Signer
-from roles import home, keystore
+from roles import home, keystore, output
 from roles.abi import Contract, Rpc
 from roles.command import here
 
@@ -88,14 +88,15 @@ def signed(signer: Signer, fields: list[Any]) -> bytes:
 def wait(chain: Rpc, hashed: str) -> Sent:
     """Until a block has the transaction. Rejected when it failed there; Unavailable when it does not come."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = chain.ask("eth_getTransactionReceipt", [hashed])
-        if found:
-            sent = Sent(hashed, int(found["gasUsed"], 16), int(found["blockNumber"], 16))
-            if int(found["status"], 16) != 1:
-                raise Rejected(f"transaction {hashed} failed in block {sent.block}", **sent.facts)
-            return sent
-        time.sleep(0.05)
+    with output.working("waiting for a block"):
+        while time.monotonic() < deadline:
+            found = chain.ask("eth_getTransactionReceipt", [hashed])
+            if found:
+                sent = Sent(hashed, int(found["gasUsed"], 16), int(found["blockNumber"], 16))
+                if int(found["status"], 16) != 1:
+                    raise Rejected(f"transaction {hashed} failed in block {sent.block}", **sent.facts)
+                return sent
+            time.sleep(0.05)
     raise Unavailable(f"transaction {hashed} is in no block after {PATIENCE_SECONDS} s; it may still come", hash=hashed)
 
 

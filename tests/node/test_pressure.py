@@ -6,9 +6,13 @@ import asyncio
 import json
 import signal
 import time
+from pathlib import Path
 
 import httpx
+import pytest
 
+from ledger.core.errors import Rejected
+from roles.node import serve
 from tests.node.conftest import RunningNode, serving
 
 CHAT = {
@@ -37,6 +41,23 @@ async def test_concurrent_conversations_say_what_each_says_alone(node: RunningNo
         together = await asyncio.gather(*(http.post("/v1/chat/completions", json=body) for body in bodies))
     assert [answer.json()["choices"] for answer in together] == [answer["choices"] for answer in alone]
     assert [answer.json()["usage"] for answer in together] == [answer["usage"] for answer in alone]
+
+
+@pytest.mark.parametrize(("model", "tensor"), [("emotion", "text"), ("kb", "query")])
+async def test_calls_that_run_together_answer_what_each_answers_alone(
+    node: RunningNode, model: str, tensor: str
+) -> None:
+    texts = [f"{'please ' * (place % 5)}where is order {place}, it is late again!" for place in range(24)]
+    bodies = [
+        {"inputs": [{"name": tensor, "datatype": "BYTES", "shape": [1], "data": [text]}]} for text in (*texts, "?")
+    ]
+    path = f"/v2/models/{model}/infer"
+    async with httpx.AsyncClient(base_url=node.url, timeout=30) as http:
+        alone = [(await http.post(path, json=body)).json() for body in bodies]
+        together = await asyncio.gather(*(http.post(path, json=body) for body in bodies))
+    for answer, expected in zip((answer.json()["outputs"] for answer in together), alone, strict=True):
+        for got, one in zip(answer, expected["outputs"], strict=True):
+            assert got["data"] == (one["data"] if got["datatype"] == "BYTES" else pytest.approx(one["data"], abs=1e-6))
 
 
 async def test_a_caller_who_leaves_frees_its_place(node: RunningNode) -> None:
@@ -90,13 +111,6 @@ async def test_sigterm_lets_the_open_stream_end_and_takes_nothing_new() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_folder_that_is_no_model_is_refused_by_name(tmp_path: object) -> None:
-    from pathlib import Path
-
-    import pytest
-
-    from ledger.core.errors import Rejected
-    from roles.node import serve
-
+def test_a_folder_that_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match=r"holds no model\.onnx"):
-        serve([Path(str(tmp_path))])
+        serve([tmp_path])

@@ -1,0 +1,104 @@
+"""A preview replays the last day's calls with another bid in the line's place, and says what hurts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from ledger.core.bids import Bid, Line, Role, Terms, encode, terms_id
+from ledger.core.epochs import Standing
+from ledger.core.ids import Address, Digest
+from ledger.core.meters import Rates, Units, rates
+from ledger.core.receipts import Receipt
+from roles import batch, payee, previews
+from roles.command import Surroundings
+from tests import builders as b
+
+SUBJECT, ANOTHER = Digest(b"\x01" * 32), Digest(b"\x02" * 32)
+HOURS = 3_600_000
+
+
+def asks(call: int) -> Rates:
+    return rates({"call": str(call)})
+
+
+def terms(ask: int = 1_000, subject: Digest = SUBJECT) -> Terms:
+    """A maker's tenth, a provider's ask."""
+    return Terms(subject, (Line(b.MAKER, Role.maker, 100_000, asks(0)), Line(b.COMPUTE, Role.compute, 0, asks(ask))))
+
+
+@dataclass
+class File:
+    """As much of a batch file as a preview reads."""
+
+    terms: dict[Digest, bytes] = field(default_factory=dict)
+    receipts: list[Receipt] = field(default_factory=list)
+
+    def call(self, made: Terms, ended_at: int) -> None:
+        self.terms[terms_id(encode(made))] = encode(made)
+        seq = len(self.receipts) + 1
+        self.receipts.append(b.a_receipt(seq, made, units=Units(1, 0, 0, 0, 0, 0), ended_at=ended_at))
+
+
+@dataclass(frozen=True)
+class Somebody(Surroundings):
+    """A provider who thinks about a bid."""
+
+    @property
+    def account(self) -> Address:
+        return Address(b"\x77" * 20)
+
+
+@pytest.fixture
+def file(monkeypatch: pytest.MonkeyPatch) -> File:
+    """One batch: two calls of the last day, one of the day before, one of another model."""
+    made = File()
+    made.call(terms(), 30 * HOURS)
+    made.call(terms(2_000), 40 * HOURS)
+    made.call(terms(), 1 * HOURS)
+    made.call(terms(subject=ANOTHER), 40 * HOURS)
+    rival = Standing(SUBJECT, Role.compute, b.COMPUTE, Bid(0, asks(1_000)), 0, 24)
+    maker = Standing(SUBJECT, Role.maker, b.MAKER, Bid(100_000, asks(0)), 0, 24)
+    monkeypatch.setattr(batch, "numbers", lambda: [1])
+    monkeypatch.setattr(batch, "read", lambda number: made)
+    monkeypatch.setattr(previews, "book", lambda surroundings: [rival, maker])
+    return made
+
+
+def test_a_bid_earns_its_ask_on_every_call_of_the_last_day(file: File) -> None:
+    said = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(1_500)))
+    assert said["calls_of_the_last_day"] == 2
+    assert said["that_role_earned"] == "3000"
+    assert said["this_bid_would_have_earned"] == "3000"
+    assert said["price_change_in_all"] == str(1_667 + 1_667 - 1_112 - 2_223)
+
+
+def test_a_cheaper_bid_wins_more_of_the_calls_and_a_dear_one_none(file: File) -> None:
+    shares = [
+        int(str(previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(ask)))["share_of_calls"])[:-1])
+        for ask in (500, 900, 1_000, 1_100, 2_000)
+    ]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[2] == 50
+    assert (shares[0], shares[-1]) == (100, 0)
+
+
+def test_a_ratio_that_leaves_no_room_earns_nothing(file: File) -> None:
+    said = previews.preview(Somebody(), SUBJECT, Role.maker, Bid(950_000, asks(0)))
+    assert (said["calls_of_the_last_day"], said["this_bid_would_have_earned"]) == (0, "0")
+
+
+@pytest.mark.parametrize(
+    ("role", "bid", "told"),
+    [
+        (Role.maker, Bid(100_000, asks(0)), "a floor of 0 can be starved"),
+        (Role.compute, Bid(0, asks(0)), "works for nothing"),
+        (Role.compute, Bid(10_000, asks(5)), "makes you dearer"),
+        (Role.maker, Bid(100_000, asks(5)), ""),
+    ],
+)
+def test_what_may_hurt_the_bidder_is_said(role: Role, bid: Bid, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    payee.warn(role, bid)
+    said = " ".join(capsys.readouterr().err.split())
+    assert told in said if told else said == ""
