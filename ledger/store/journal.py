@@ -14,18 +14,20 @@ from ledger.core import journal
 from ledger.core.errors import Rejected
 from ledger.core.ids import Digest, to_hex
 from ledger.core.journal import Balance, Kind, Posting, Transaction
+from ledger.store.driver import column
 from ledger.store.tables import AccountRow, PostingRow, TransactionRow
 
 _ADD = text(
     "INSERT INTO accounts AS a (name, debits, credits) "
-    "SELECT * FROM unnest(cast(:names AS text[]), cast(:debits AS bigint[]), cast(:credits AS bigint[])) ORDER BY 1 "
+    "SELECT * FROM unnest(string_to_array(:names, ','), cast(string_to_array(:debits, ',') AS bigint[]), "
+    "cast(string_to_array(:credits, ',') AS bigint[])) ORDER BY 1 "
     "ON CONFLICT (name) DO UPDATE SET debits = a.debits + excluded.debits, credits = a.credits + excluded.credits "
     "RETURNING name, debits, credits"
 )
 _POSTINGS = text(
     "INSERT INTO postings (transaction, ordinal, debit, credit, amount) SELECT :id, t.ordinal - 1, t.debit, t.credit, "
-    "t.amount FROM unnest(cast(:debit AS text[]), cast(:credit AS text[]), cast(:amount AS bigint[])) "
-    "WITH ORDINALITY AS t(debit, credit, amount, ordinal)"
+    "t.amount FROM unnest(string_to_array(:debit, ','), string_to_array(:credit, ','), "
+    "cast(string_to_array(:amount, ',') AS bigint[])) WITH ORDINALITY AS t(debit, credit, amount, ordinal)"
 )
 
 
@@ -43,13 +45,13 @@ def book(session: Session, transaction: Transaction) -> bool:
         journal.repeated(_digest_of(session, transaction.id), transaction)
         return False
     added = journal.effect(transaction.postings)
-    entries = {"debits": [b.debits for b in added.values()], "credits": [b.credits for b in added.values()]}
-    for name, debits, credits in session.execute(_ADD, {"names": list(added), **entries}):
+    entries = {"debits": column(b.debits for b in added.values()), "credits": column(b.credits for b in added.values())}
+    for name, debits, credits in session.execute(_ADD, {"names": column(added), **entries}):
         left = journal.balance(name, Balance(debits, credits))
         if left < 0:
             facts = {"account": name, "short_by": -left, "transaction": to_hex(transaction.id)}
             raise Rejected(f"{name} is short by {-left} atoms for {transaction.kind.value}", **facts)
-    columns = {name: [getattr(p, name) for p in transaction.postings] for name in ("debit", "credit", "amount")}
+    columns = {name: column(getattr(p, name) for p in transaction.postings) for name in ("debit", "credit", "amount")}
     session.execute(_POSTINGS, {"id": transaction.id, **columns})
     return True
 

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from ledger.core.closing import Closed
 from ledger.core.ids import Digest
 from ledger.core.sumtree import Word, read_places, rehash
-from ledger.store.driver import connection_of
+from ledger.store.driver import column, connection_of
 
 PAYOUT, DEBIT = 1, 2
 Place = tuple[int, int]
@@ -23,13 +23,14 @@ def at(session: Session, lane: int, tree: int, number: int, places: Iterable[Pla
     wanted = sorted(set(places))
     rows = session.execute(
         text(
-            "SELECT w.level, w.place, n.word FROM unnest(cast(:levels AS bigint[]), cast(:places AS bigint[])) "
-            "AS w(level, place) CROSS JOIN LATERAL (SELECT word FROM nodes WHERE lane = :lane AND tree = :tree "
-            "AND level = w.level AND place = w.place AND number <= :number ORDER BY number DESC LIMIT 1) n"
+            "SELECT w.level, w.place, n.word FROM unnest(cast(string_to_array(:levels, ',') AS bigint[]), "
+            "cast(string_to_array(:places, ',') AS bigint[])) AS w(level, place) CROSS JOIN LATERAL "
+            "(SELECT word FROM nodes WHERE lane = :lane AND tree = :tree AND level = w.level AND place = w.place "
+            "AND number <= :number ORDER BY number DESC LIMIT 1) n"
         ),
         {
-            "levels": [level for level, _ in wanted],
-            "places": [place for _, place in wanted],
+            "levels": column(level for level, _ in wanted),
+            "places": column(place for _, place in wanted),
             "lane": lane,
             "tree": tree,
             "number": number,
