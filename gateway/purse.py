@@ -40,6 +40,8 @@ class Wallet:
     held: int = 0
     touched: float = 0.0
     filling: bool = False
+    adopted: int = 0
+    """How often the ledger has said anew what is free: what was fetched before that is part of it, or stays leased."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def take(self, amount: int) -> bool:
@@ -99,6 +101,7 @@ class Purse:
         for consumer in {*self._wallets, *holdings}:
             wallet = self._wallets.setdefault(consumer, Wallet())
             wallet.free = holdings.get(consumer, 0) - wallet.held
+            wallet.adopted += 1
 
     async def hold(self, consumer: Address, amount: int, key: bytes | None = None) -> Hold:
         """Set `amount` aside. Refused with 402 and the exact shortfall when deposit, voucher or budget are too small.
@@ -156,13 +159,14 @@ class Purse:
         async with wallet.lock:
             if wallet.held:
                 return
-            free, wallet.free = wallet.free, 0
+            free, wallet.free, adopted = wallet.free, 0, wallet.adopted
             try:
                 await transact(
                     self._engine, lambda session: leasing.release(session, consumer, self._gateway, now_ms())
                 )
             except BaseException:
-                wallet.free += free
+                if wallet.adopted == adopted:
+                    wallet.free += free
                 raise
 
     async def _give_back_budget(self, key: bytes, budget: Wallet) -> None:
@@ -184,19 +188,23 @@ class Purse:
         """
         async with wallet.lock:
             while not wallet.take(amount):
+                adopted = wallet.adopted
                 brought = await fill(amount - wallet.free, max(self._wish, amount))
                 assert brought > 0, "a filler brings something or refuses"
-                wallet.free += brought
+                if wallet.adopted == adopted:
+                    wallet.free += brought
 
     def _fill_ahead(self, wallet: Wallet, consumer: Address) -> None:
         async def ahead() -> None:
             try:
                 async with wallet.lock:
                     if wallet.held or wallet.free:
+                        adopted = wallet.adopted
                         granted = await transact(
                             self._engine, lambda session: self._granted(session, consumer, 1, self._wish)[0]
                         )
-                        wallet.free += granted
+                        if wallet.adopted == adopted:
+                            wallet.free += granted
             finally:
                 asyncio.get_running_loop().call_later(1.0, setattr, wallet, "filling", False)
 

@@ -56,6 +56,16 @@ async def test_a_call_held_while_a_lease_is_fetched_stays_held(engine: Engine, l
     assert small.amount == 600
 
 
+async def test_a_lease_the_ledger_has_told_of_is_not_counted_twice(engine: Engine, ledger: SlowLedger) -> None:
+    purse = a_purse(engine)
+    large = asyncio.create_task(purse.hold(b.ALICE, 1_500))
+    await asyncio.to_thread(ledger.asked.wait, 5)
+    purse.adopt({b.ALICE: 1_000 + 500})  # the journal was lost, and the holdings read when the lease was there already
+    ledger.go.set()
+    await large
+    assert purse.free(b.ALICE) + purse.outstanding() == 1_500
+
+
 async def test_what_a_call_gives_back_while_a_lease_is_fetched_is_not_lost(engine: Engine, ledger: SlowLedger) -> None:
     purse = a_purse(engine)
     small = await purse.hold(b.ALICE, 600)
