@@ -3,15 +3,20 @@
 The tree of batch n is, at each place, the newest node of a batch up to n; a place never written is the empty node.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.core.closing import Closed
 from ledger.core.ids import Digest
 from ledger.core.sumtree import Word, read_places, rehash
 from ledger.store.driver import column, connection_of
+
+if TYPE_CHECKING:  # closing brings its compiler, and a gateway that reads proofs needs none
+    from ledger.core.closing import Closed
 
 PAYOUT, DEBIT = 1, 2
 Place = tuple[int, int]
