@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.core.errors import Rejected
 from ledger.core.ids import to_hex
-from roles import amounts, calls, depositing, keystore, output, sending, signing, statements, verifying
+from roles import amounts, calls, depositing, output, statements, verifying
 from roles.command import Group, here
+from roles.leaving import Leaving
 
 app = Group("Deposit once, call any model, check every charge, take the rest back.")
 
@@ -170,44 +170,3 @@ def withdraw(
         return
     amount, sent = paid
     output.tell({"status": "withdrawn", "amount": amounts.said(amount), "atoms": str(amount), **sent.facts})
-
-
-class Leaving:
-    """A consumer's way out of a lane: each step is found on chain, so it can be taken up anywhere."""
-
-    def __init__(self, relayer: str | None) -> None:
-        self.lane = int(here().lane["lane"])
-        self.account = here().account
-        self.payer = keystore.unlock(relayer) if relayer else None
-
-    @property
-    def asked(self) -> bool:
-        """Whether the request stands on chain."""
-        return int(sending.read("settlement", "accounts", self.lane, self.account)["requestedAt"]) > 0
-
-    def must_be_here(self) -> None:
-        """Rejected when there is nothing to leave with."""
-        if not int(sending.read("settlement", "accounts", self.lane, self.account)["index"]):
-            raise Rejected(f"{here().wallet} never deposited into lane {self.lane}", lane=self.lane)
-
-    def ask(self) -> sending.Sent:
-        """Ask to leave: by one's own transaction, or signed for the relayer to send."""
-        if self.payer is None:
-            return sending.send("settlement", "requestWithdraw", self.lane)
-        nonce, until = int(sending.read("settlement", "nonces", self.account)), depositing.good_until()
-        signature = signing.leave(here().signer, here().domain, self.lane, nonce, until)
-        arguments = (self.lane, self.account, until, signature)
-        return sending.send("settlement", "requestWithdrawFor", *arguments, signer=self.payer)
-
-    def take(self) -> tuple[int, sending.Sent] | None:
-        """Withdraw with the final debit, if a final batch settles it by now."""
-        account = sending.read("settlement", "accounts", self.lane, self.account)
-        head = sending.read("settlement", "head", self.lane)
-        notice = int(sending.read("settlement", "exitNotice"))
-        if int(head["finalPostedAt"]) <= int(account["requestedAt"]) + notice:
-            return None
-        proof = here().door.get(f"/v1/proofs/debit/{to_hex(self.account)}")
-        debit, siblings = int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]
-        before = sending.token_balance(self.account)
-        sent = sending.send("settlement", "withdraw", self.lane, self.account, debit, siblings, signer=self.payer)
-        return sending.token_balance(self.account) - before, sent

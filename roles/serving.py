@@ -52,14 +52,7 @@ def folders(texts: list[str]) -> list[tuple[Path, str]]:
 
 def upstreams(texts: list[str]) -> list[tuple[str, Upstream]]:
     """@org/name=URL#MODEL words; a key for the server comes from TOLLWAY_UPSTREAM_KEY."""
-    found = []
-    for text in texts:
-        name, _, url = text.partition("=")
-        root, _, model = url.partition("#")
-        if not name or not root.startswith(("http://", "https://")):
-            raise Rejected(f"{text!r} is no upstream: write @org/name=http://127.0.0.1:11434/v1#MODEL", upstream=text)
-        found.append((name, Upstream(root, model or name, home.upstream_key())))
-    return found
+    return [Upstream.typed(text, home.upstream_key()) for text in texts]
 
 
 def run(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from ledger.core.errors import TollwayError
+from roles import home
 from roles.node.artifacts.layout import Layout
 from roles.node.resale import Upstream
 from roles.node.server import serve
@@ -20,15 +20,6 @@ def folder_and_name(text: str) -> Path | tuple[Path, str]:
     return (Path(folder), name) if name else Path(folder)
 
 
-def name_and_upstream(text: str) -> tuple[str, Upstream]:
-    """NAME=URL#MODEL: sold here as NAME, known there as MODEL (or as NAME)."""
-    name, _, url = text.partition("=")
-    root, _, model = url.partition("#")
-    if not name or not root.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=URL[#MODEL]")
-    return name, Upstream(root, model or name, os.environ.get("TOLLWAY_UPSTREAM_KEY"))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m roles.node", description="Serve ONNX models over OpenAI and OIP v2."
@@ -38,7 +29,6 @@ def main() -> int:
         "--upstream",
         action="append",
         default=[],
-        type=name_and_upstream,
         metavar="NAME=URL[#MODEL]",
         help="sell a server you have; its key, if any, is read from TOLLWAY_UPSTREAM_KEY",
     )
@@ -51,29 +41,30 @@ def main() -> int:
     given = parser.parse_args()
     if not given.model and not given.upstream and not given.artifacts:
         parser.error("say what to serve: --model DIR, --upstream NAME=URL or --artifacts LAYOUT")
+    try:
+        start(given)
+    except TollwayError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def start(given: argparse.Namespace) -> None:
+    """Serve what was given, and say where."""
     artifacts = Layout(given.artifacts) if given.artifacts else None
+    upstreams = [Upstream.typed(text, home.upstream_key()) for text in given.upstream]
     limits = Limits(call_seconds=given.call_seconds, batch=given.batch, queue=given.queue)
 
     def ready(port: int) -> None:
         names = ", ".join(
             [str(model) for model in given.model]
-            + [name for name, _ in given.upstream]
+            + [name for name, _ in upstreams]
             + [str(layout.root) for layout in [artifacts] if layout]
         )
         print(f"serving {names} on http://{given.host}:{port}", flush=True)
 
-    try:
-        serve(
-            *(given.model, given.host, given.port),
-            upstreams=given.upstream,
-            artifacts=artifacts,
-            limits=limits,
-            ready=ready,
-        )
-    except TollwayError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        return 1
-    return 0
+    where = (given.model, given.host, given.port)
+    serve(*where, upstreams=upstreams, artifacts=artifacts, limits=limits, ready=ready)
 
 
 if __name__ == "__main__":

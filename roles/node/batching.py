@@ -12,6 +12,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ledger.core.errors import Unavailable
 
 Item = TypeVar("Item")
@@ -28,6 +31,19 @@ class Measured(Generic[Result]):
 
     value: Result
     compute_us: int
+
+
+def merged(
+    run: Callable[[list[str]], NDArray[np.float32]],
+) -> Callable[[Sequence[list[str]]], list[NDArray[np.float32]]]:
+    """Calls of several texts each as one run over all of them, whose rows are dealt out again."""
+
+    def together(calls: Sequence[list[str]]) -> list[NDArray[np.float32]]:
+        rows = run([text for call in calls for text in call])
+        ends = np.cumsum([len(call) for call in calls])
+        return np.split(rows, ends[:-1])
+
+    return together
 
 
 class Batcher(Generic[Item, Result]):

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
-from roles.node.batching import Batcher
+from roles.node.batching import Batcher, merged
 from roles.node.engine import Engine
 from roles.node.features import HashedNgrams, words
 from roles.node.model import Folder, Inferred, Message, Sampling, Talk, Tensor, last_user_text, one_text
@@ -22,7 +22,7 @@ class Classifier:
         self._labels = [str(label) for label in folder.about["labels"]]
         self._features = HashedNgrams(**folder.about["features"])
         self._engine = Engine(folder.graph)
-        self._batcher = Batcher[list[str], NDArray[np.float32]](self._scores, executor, most=most, queue=queue)
+        self._batcher = Batcher[list[str], NDArray[np.float32]](merged(self.scores), executor, most=most, queue=queue)
         self.inputs = [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
         self.outputs = [
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
@@ -52,8 +52,6 @@ class Classifier:
     async def warm(self) -> None:
         await self.infer([Tensor("text", "BYTES", (1,), ["hello"])])
 
-    def _scores(self, calls: Sequence[list[str]]) -> list[NDArray[np.float32]]:
-        texts = [text for call in calls for text in call]
-        scores = self._engine.run({"ids": self._features.tensor(texts)})["scores"].astype(np.float32)
-        ends = np.cumsum([len(call) for call in calls])
-        return np.split(scores, ends[:-1])
+    def scores(self, texts: list[str]) -> NDArray[np.float32]:
+        """One row a text."""
+        return self._engine.run({"ids": self._features.tensor(texts)})["scores"].astype(np.float32)

@@ -14,7 +14,7 @@ from tokenizers.decoders import DecodeStream
 from ledger.core.errors import Rejected
 from roles.node.batching import Busy
 from roles.node.engine import Engine
-from roles.node.model import Folder, Inferred, Message, Sampling, Talk, Tensor
+from roles.node.model import Folder, Inferred, Message, Sampling, Talk, Tensor, one_text
 from roles.node.rows import Row, Rows
 
 Queue = asyncio.Queue[int | Exception]
@@ -73,15 +73,10 @@ class Generator:
         return ids
 
     async def infer(self, tensors: Sequence[Tensor]) -> Inferred:
-        if (
-            len(tensors) != 1
-            or tensors[0].name != "text"
-            or tensors[0].shape != (1,)
-            or not isinstance(tensors[0].data, list)
-        ):
-            raise Rejected("expected one BYTES tensor named 'text' of shape [1]", expected="text")
-        talk = Talk()
-        pieces = [piece async for piece in self.converse([Message("user", tensors[0].data[0])], Sampling(), talk)]
+        texts, talk = one_text(tensors, "text"), Talk()
+        if len(texts) != 1:
+            raise Rejected(f"a conversation begins with one text, not {len(texts)}", expected="text")
+        pieces = [piece async for piece in self.converse([Message("user", texts[0])], Sampling(), talk)]
         return Inferred([Tensor("text", "BYTES", (1,), ["".join(pieces)])], talk.compute_us)
 
     async def converse(self, messages: Sequence[Message], sampling: Sampling, talk: Talk) -> AsyncIterator[str]:

@@ -28,6 +28,15 @@ class Upstream:
     model: str
     key: str | None = field(default=None, repr=False)
 
+    @classmethod
+    def typed(cls, text: str, key: str | None) -> tuple[str, Upstream]:
+        """NAME=URL[#MODEL]: sold here as NAME, known there as MODEL, or as NAME."""
+        name, _, url = text.partition("=")
+        root, _, model = url.partition("#")
+        if not name or not root.startswith(("http://", "https://")):
+            raise Rejected(f"{text!r} is no upstream: write @org/name=http://127.0.0.1:11434/v1#MODEL", upstream=text)
+        return name, cls(root, model or name, key)
+
     @property
     def root(self) -> str:
         """Without the trailing /v1, so that a pasted OpenAI base URL serves both doors."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ledger.core.errors import Rejected
-from roles.node.batching import Batcher
+from roles.node.batching import Batcher, merged
 from roles.node.engine import Engine
 from roles.node.features import HashedNgrams, words
 from roles.node.model import Folder, Inferred, Message, Sampling, Talk, Tensor, last_user_text, one_text
@@ -31,7 +31,7 @@ class Retriever:
         if len(self._index) != len(self._passages):
             raise Rejected(f"{folder.path}: {len(self._index)} vectors for {len(self._passages)} passages")
         self._engine = Engine(folder.graph)
-        self._batcher = Batcher[list[str], NDArray[np.float32]](self._scores, executor, most=most, queue=queue)
+        self._batcher = Batcher[list[str], NDArray[np.float32]](merged(self.scores), executor, most=most, queue=queue)
         self.inputs = [{"name": "query", "datatype": "BYTES", "shape": [-1]}]
         self.outputs = [
             {"name": "passages", "datatype": "BYTES", "shape": [-1, self._top]},
@@ -65,9 +65,7 @@ class Retriever:
     async def warm(self) -> None:
         await self.infer([Tensor("query", "BYTES", (1,), ["hello"])])
 
-    def _scores(self, calls: Sequence[list[str]]) -> list[NDArray[np.float32]]:
-        texts = [text for call in calls for text in call]
+    def scores(self, texts: list[str]) -> NDArray[np.float32]:
+        """How near each passage is, one row a text."""
         vectors = self._engine.run({"ids": self._features.tensor(texts)})["vector"]
-        scores = (np.asarray(vectors, np.float32) @ self._index.T).astype(np.float32)
-        ends = np.cumsum([len(call) for call in calls])
-        return np.split(scores, ends[:-1])
+        return (np.asarray(vectors, np.float32) @ self._index.T).astype(np.float32)

@@ -1,0 +1,49 @@
+"""A consumer's way out of a lane."""
+
+from __future__ import annotations
+
+from ledger.core.errors import Rejected
+from ledger.core.ids import to_hex
+from roles import depositing, keystore, sending, signing
+from roles.command import here
+
+
+class Leaving:
+    """Ask, wait for a final batch, receive: each step is found on chain, so it can be taken up anywhere."""
+
+    def __init__(self, relayer: str | None) -> None:
+        self.lane = int(here().lane["lane"])
+        self.account = here().account
+        self.payer = keystore.unlock(relayer) if relayer else None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the request stands on chain."""
+        return int(sending.read("settlement", "accounts", self.lane, self.account)["requestedAt"]) > 0
+
+    def must_be_here(self) -> None:
+        """Rejected when there is nothing to leave with."""
+        if not int(sending.read("settlement", "accounts", self.lane, self.account)["index"]):
+            raise Rejected(f"{here().wallet} never deposited into lane {self.lane}", lane=self.lane)
+
+    def ask(self) -> sending.Sent:
+        """Ask to leave: by one's own transaction, or signed for the relayer to send."""
+        if self.payer is None:
+            return sending.send("settlement", "requestWithdraw", self.lane)
+        nonce, until = int(sending.read("settlement", "nonces", self.account)), depositing.good_until()
+        signature = signing.leave(here().signer, here().domain, self.lane, nonce, until)
+        arguments = (self.lane, self.account, until, signature)
+        return sending.send("settlement", "requestWithdrawFor", *arguments, signer=self.payer)
+
+    def take(self) -> tuple[int, sending.Sent] | None:
+        """Withdraw with the final debit, if a final batch settles it by now."""
+        account = sending.read("settlement", "accounts", self.lane, self.account)
+        head = sending.read("settlement", "head", self.lane)
+        notice = int(sending.read("settlement", "exitNotice"))
+        if int(head["finalPostedAt"]) <= int(account["requestedAt"]) + notice:
+            return None
+        proof = here().door.get(f"/v1/proofs/debit/{to_hex(self.account)}")
+        debit, siblings = int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]
+        before = sending.token_balance(self.account)
+        sent = sending.send("settlement", "withdraw", self.lane, self.account, debit, siblings, signer=self.payer)
+        return sending.token_balance(self.account) - before, sent
