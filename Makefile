@@ -52,13 +52,13 @@ ganache: install  ## the contracts' life on a second chain, Ganache, which is in
 	$(PYTEST) tests/chain/test_ganache.py
 
 symbolic: $(STAMP)/analysis   ## laws of the contracts for every input, by halmos in an environment of its own
-	cd contracts && $(ANALYSE)/halmos --root . --forge-build-out out/symbolic --contract SymbolicLaws --loop 40
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m contracts.symbolic .venv/analysis/bin/halmos
 
 lint-contracts: $(STAMP)/analysis   ## slither on the contracts; its findings are answered in contracts/README.md
 	cd contracts && FOUNDRY_PROFILE=slither ../$(BIN)/forge build --build-info
 	cd contracts && $(ANALYSE)/slither . --ignore-compile --foundry-out-directory out/slither --exclude-dependencies --config-file slither.json
 
-ANALYSE = FOUNDRY_PROFILE=$(if $(findstring lint,$@),slither,symbolic) PATH="$(CURDIR)/$(BIN):$$PATH" $(CURDIR)/.venv/analysis/bin
+ANALYSE = FOUNDRY_PROFILE=slither PATH="$(CURDIR)/$(BIN):$$PATH" $(CURDIR)/.venv/analysis/bin
 
 $(STAMP)/analysis: contracts/analysis.lock | install
 	$(PYTHON) -m venv .venv/analysis

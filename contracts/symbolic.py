@@ -1,0 +1,54 @@
+"""Symbolic checks: halmos on `test/symbolic`, and on the committed artifacts, which it gets in its environment.
+
+    python -m contracts.symbolic HALMOS
+
+Tells what halmos tells, less the bytecode it prints of every contract it has no source of. Fails when a law fails, and
+when halmos left a path out.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ARTIFACTS = ("AICoin", "BidBook", "RefereeMaker", "Registry", "Settlement")
+ARGUMENTS = ("--root", str(HERE), "--forge-build-out", "out/symbolic", "--match-contract", "^Symbolic", "--loop", "300")
+_COLOUR = re.compile(r"\x1b\[\d*m")
+
+
+def surroundings() -> dict[str, str]:
+    """The environment with the creation code of every contract that the laws create, by its name."""
+    read = {name: json.loads((HERE / "artifacts" / f"{name}.json").read_text())["bytecode"] for name in ARTIFACTS}
+    return {**os.environ, **read, "FOUNDRY_PROFILE": "symbolic"}
+
+
+def worth_telling(lines: Iterable[str]) -> Iterator[str]:
+    """What halmos says, without the code of contracts that are there as bytes alone."""
+    quiet = False
+    for line in lines:
+        plain = _COLOUR.sub("", line).rstrip()
+        quiet = "unknown deployed bytecode" in plain or (quiet and plain.startswith("         "))
+        if not quiet:
+            yield plain
+
+
+def main(halmos: str) -> int:
+    """Run it. Returns the exit code."""
+    command = [halmos, *ARGUMENTS]
+    whole = True
+    with subprocess.Popen(
+        command, env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
+        assert run.stdout is not None, "it is a pipe"
+        for line in worth_telling(run.stdout):
+            print(line, flush=True)
+            whole = whole and "WARNING" not in line
+    return run.returncode or int(not whole)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
