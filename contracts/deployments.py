@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+DEVELOPMENT_CHAINS = (31337, 1337)
+"""Anvil's and Ganache's: their clock is ours."""
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "deployments"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ARTIFACTS = ("AICoin", "BidBook", "RefereeMaker", "Registry", "Settlement")
-ARGUMENTS = ("--root", str(HERE), "--forge-build-out", "out/symbolic", "--match-contract", "^Symbolic", "--loop", "300")
+ARGUMENTS = ("--root", ".", "--forge-build-out", "out/symbolic", "--match-contract", "^Symbolic", "--loop", "300")
 _COLOUR = re.compile(r"\x1b\[\d*m")
 
 
@@ -38,10 +38,10 @@ def worth_telling(lines: Iterable[str]) -> Iterator[str]:
 
 def main(halmos: str) -> int:
     """Run it. Returns the exit code."""
-    command = [halmos, *ARGUMENTS]
+    command = [str(Path(halmos).absolute()), *ARGUMENTS]
     whole = True
     with subprocess.Popen(
-        command, env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=HERE, env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:
         assert run.stdout is not None, "it is a pipe"
         for line in worth_telling(run.stdout):

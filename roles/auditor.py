@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,12 +58,7 @@ def watch(
     questions: Annotated[int, typer.Option("--questions", help="Paid questions about one batch, at most.")] = 64,
 ) -> None:
     """Recompute every posted batch from its public file, and send the proof of the first lie by itself."""
-    from contracts.deployments import Deployment  # web3 takes a second to import: only who watches waits for it
-    from ledger.chain.client import Chain
-
-    known = sending.deployment()
-    places = {one.name: known[one.name] for one in dataclasses.fields(Deployment)}
-    chain, lane = Chain(sending.rpc().url, Deployment(**places)), int(here().lane["lane"])
+    chain, lane = sending.indexed(), int(here().lane["lane"])
     files = _Files()
     while True:
         try:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from contracts import deployments
+from ledger.core import windows
 from ledger.core.bids import Role
 from ledger.core.errors import Rejected
 from ledger.core.ids import Digest, to_hex
@@ -53,6 +54,10 @@ def open_lane(
     if mine:
         output.tell({"lane": mine, "operator": to_hex(here().account), "note": "was open already"})
         return
+    if why := windows.hurried(window, answer_time):
+        if sending.chain_id() not in deployments.DEVELOPMENT_CHAINS:
+            raise Rejected(f"{why}. Take a longer --window or a shorter --answer-time", window=window)
+        output.aside().print(f"[yellow]good for a development chain only:[/] {why}")
     atoms = amounts.typed(bond)
     output.confirm(f"bond {amounts.said(atoms)} of {here().wallet} for a new lane?")
     sending.allow("settlement", atoms)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.ids import Address, to_hex
@@ -20,6 +20,9 @@ from ledger.core.typed_data import Domain, Signer
 from roles import home, keystore, output
 from roles.abi import Contract, Rpc
 from roles.command import here
+
+if TYPE_CHECKING:
+    from ledger.chain.client import Chain
 
 DEPLOYMENTS = Path(__file__).resolve().parent.parent / "deploy" / "deployments"
 PATIENCE_SECONDS = 120
@@ -141,6 +144,15 @@ def deployment() -> dict[str, Any]:
     if kept.exists():
         return dict(json.loads(kept.read_text()))
     return dict(here().lane["addresses"])
+
+
+def indexed() -> Chain:
+    """The chain with this deployment's contracts, for who reads their events."""
+    from contracts.deployments import Deployment  # web3 takes a second to import: only who reads events waits for it
+    from ledger.chain.client import Chain
+
+    known = deployment()
+    return Chain(rpc().url, Deployment(**{one.name: known[one.name] for one in fields(Deployment)}))
 
 
 def rpc() -> Rpc:

@@ -68,12 +68,12 @@ def verify(
     header: Header | None = None,
     *,
     signature_step: int = 1,
-    book: Book | None = None,
+    books: Sequence[Book] = (),
 ) -> Verdict:
     """Recompute a batch. `previous` is the standing batch before it (None before the first), `header` the committed.
 
-    `book`: the bids in force in the batch's epoch, rebuilt from BidBook's events. The header's book root is that book's
-    or zero, and the lines of that epoch's receipts are its bids, as far as their roles bid on chain.
+    `books`: the bids in force in the batch's epoch and its receipts', rebuilt from BidBook's events. The header's book
+    root is its epoch's or zero, and the lines of an epoch's receipts are its bids, as far as their roles bid on chain.
 
     Every `signature_step`-th signature is checked; 0 checks none. Order: header, chain of batches, signatures, prices,
     passed prices, receipts root, payouts, debits, lines root, totals. Work: one pass, linear in the receipts.
@@ -86,7 +86,8 @@ def verify(
         _check_header(file, header)
         _check_chain(file, previous)
         _check_receipts(file, step)
-        _check_book(file, book)
+        for book in books:
+            _check_book(file, book)
         _check_sums(file, previous)
     except _Difference as difference:
         said = (difference.what, difference.where, _say(difference.expected), _say(difference.found))
@@ -135,9 +136,7 @@ def _check_receipts(file: BatchFile, step: int) -> None:
     _check_passed(file.signed["receipt"])
 
 
-def _check_book(file: BatchFile, book: Book | None) -> None:
-    if book is None:
-        return
+def _check_book(file: BatchFile, book: Book) -> None:
     if file.opening.epoch == book.epoch and file.opening.book_root != ZERO_DIGEST:
         _same("book", f"root of epoch {book.epoch}", book.root, file.opening.book_root)
     lane = Digest(file.opening.lane.to_bytes(32, "big"))

@@ -51,15 +51,15 @@ def test_the_batch_after_a_void_one_goes_on_from_the_last_good_one() -> None:
 
 def test_a_root_that_is_not_the_books_is_told_and_none_is_no_lie() -> None:
     told = read(a_batch(a_book(), 1, the_bids().root))
-    assert audits.verify(told, book=the_bids()).ok
-    assert audits.verify(told, book=the_bids(1)).difference == "book"
-    assert audits.verify(read(a_batch(a_book(), 1)), book=the_bids()).ok
+    assert audits.verify(told, books=[the_bids()]).ok
+    assert audits.verify(told, books=[the_bids(1)]).difference == "book"
+    assert audits.verify(read(a_batch(a_book(), 1)), books=[the_bids()]).ok
 
 
 def test_a_line_that_is_not_the_bid_in_force_is_told() -> None:
     file: BatchFile = read(a_batch(a_book(), 1))
-    verdict = audits.verify(file, book=the_bids(399_999_999))
+    verdict = audits.verify(file, books=[the_bids(399_999_999)])
     assert verdict.difference == "bid"
     assert "line" in verdict.where
-    assert audits.verify(file, book=epochs.freeze([], EPOCH)).difference == "bid"
-    assert audits.verify(file, book=epochs.freeze([], EPOCH + 1)).ok, "another epoch's book judges nothing here"
+    assert audits.verify(file, books=[epochs.freeze([], EPOCH)]).difference == "bid"
+    assert audits.verify(file, books=[epochs.freeze([], EPOCH + 1)]).ok, "another epoch's book judges nothing here"

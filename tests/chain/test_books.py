@@ -1,0 +1,43 @@
+"""`tollway batch verify` holds a batch's lines to the bids that BidBook's events say were in force."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine
+
+from ledger.core import audits
+from ledger.core.batches import BatchFile
+from ledger.core.bids import Bid, Line, Role
+from roles import batch, sending
+from tests import builders as b
+from tests.chain.conftest import Stage, register, stage
+from tests.flows import test_on_a_chain as on_a_chain
+
+__all__ = ["stage"]
+pytestmark = pytest.mark.slow
+ASKS = (0, 10**8, 0, 0, 0, 0)
+
+
+def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
+    engine: Engine, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, miner = stage.chain, stage.consumers[1]
+    terms = b.some_terms(lines=[Line(b.MAKER, Role.maker, 100_000), Line(miner.address, Role.compute, 0, ASKS)])
+    register(chain, miner.address)
+    previous: BatchFile | None = None
+    monkeypatch.setattr(on_a_chain, "TERMS", terms)
+    monkeypatch.setattr(sending, "indexed", lambda: chain)
+    chain.transact(stage.key(miner), chain.bid(miner.address, terms.subject, Role.compute, Bid(0, ASKS)))
+    (placed,) = chain.bids(terms.subject, Role.compute, miner.address)
+    operator = on_a_chain.Operator(engine, stage)
+    for epoch, difference in ((placed.first, ""), (placed.first - 1, "bid")):
+        monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: replace(_a_receipt(*seq, **more), epoch=at))
+        operator.serve(3)
+        file = operator.file(operator.settle())
+        verdict = audits.verify(file, previous, signature_step=0, books=batch.books(file))
+        assert verdict.difference == difference, str(verdict)
+        assert audits.verify(file, previous, signature_step=0).ok
+        previous = file
+
+
+_a_receipt = b.a_receipt

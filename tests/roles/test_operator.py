@@ -1,0 +1,38 @@
+"""What `tollway operator` refuses to do."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from contracts.deployments import DEVELOPMENT_CHAINS
+from ledger.core.errors import Rejected
+from ledger.core.windows import hurried
+from roles import operator, output, sending
+from tests import builders as b
+
+
+def test_a_window_fits_a_question_a_level_and_one_for_the_leaf() -> None:
+    assert hurried(23 * 600, 600) == ""
+    assert hurried(23 * 600 - 1, 600) == "23 answers of 600 s take 13800 s, and a batch can be challenged for 13799 s"
+
+
+@pytest.mark.parametrize("chain", [1, *DEVELOPMENT_CHAINS])
+def test_a_lane_in_which_nobody_can_ask_to_the_end_is_for_development_only(
+    chain: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sent(*arguments: object) -> SimpleNamespace:
+        return SimpleNamespace(facts={"sent": arguments})
+
+    monkeypatch.setattr(operator, "here", lambda: SimpleNamespace(account=b.OPERATOR, wallet="wallet"))
+    monkeypatch.setattr(operator, "lane_of", lambda account: 0)
+    monkeypatch.setattr(output, "confirm", lambda question: None)
+    for name, stub in {"chain_id": lambda: chain, "allow": sent, "send": sent}.items():
+        monkeypatch.setattr(sending, name, stub)
+    if chain == 1:
+        with pytest.raises(Rejected, match="23 answers of 600 s take 13800 s"):
+            operator.open_lane(window=60, answer_time=600)
+    else:
+        operator.open_lane(window=60, answer_time=600)
+        assert "for a development chain" in capsys.readouterr().err
+    operator.open_lane()
+    assert "for a development chain" not in capsys.readouterr().err
