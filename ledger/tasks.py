@@ -16,6 +16,7 @@ from celery import Task, shared_task
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from ledger.chain.wire import SigningWire
 from ledger.core import epochs
 from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.ids import address, digest, to_hex
@@ -50,7 +51,7 @@ class Knock(Task):  # type: ignore[misc]  # celery has no types
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Run the task unless it has killed its worker too often; errors are told, never raised."""
-        name = f"ledger:deaths:{self.name}:{':'.join(map(str, args))}"
+        name, deaths = f"ledger:deaths:{self.name}:{':'.join(map(str, args))}", 0
         with _doorbell() as bell:
             deaths = bell.incr(name) if bell is not None else 0
             if bell is not None and deaths == 1:
@@ -156,20 +157,24 @@ def publish() -> None:
 
 @shared_task(name="ledger.transmit", base=Knock)  # type: ignore[untyped-decorator]
 def transmit() -> None:
-    """Intend what is due on chain, sign it, and carry it there."""
+    """Intend what is due on chain, sign it, and carry it there.
+
+    Claims have their nonces before anything that finalizes: it would turn their proofs into proofs of an old root.
+    """
     place = here()
     if place.wire is None:
         return
     wire, calls, sender, lane = place.wire, place.wire.chain.calls, place.wire.sender, place.lane
+    _each(lambda session: disputing.answer_all(session, calls, sender, lane.lane, now()))
+    if place.settings.relay_claims:
+        _each(lambda session: relaying.claim(session, calls, sender, lane.lane, now()))
+        _sign(wire)
     _each(
-        lambda session: disputing.answer_all(session, calls, sender, lane.lane, now()),
         lambda session: relaying.send_deposits(session, calls, sender, now()),
         lambda session: settling.commit(session, lane, calls, now()),
         lambda session: settling.finalize(session, lane, calls, now()),
     )
-    if place.settings.relay_claims:
-        _each(lambda session: relaying.claim(session, calls, sender, lane.lane, now()))
-    _while_due("transmissions_signed", lambda session: int(bool(transmitting.sign_next(session, wire, sender, now()))))
+    _sign(wire)
     with unit_of_work(place.engine) as session:
         under_way = [to_hex(one) for one in transmitting.under_way(session)]
     for one in under_way:
@@ -207,6 +212,12 @@ def _check(*, thorough: bool) -> None:
         found = auditing.reconcile(session, place.scope, now(), thorough=thorough)
     for alarm in found:
         log.error("law_broken", extra={"law": alarm.law, "reason": alarm.message, "account": alarm.account})
+
+
+def _sign(wire: SigningWire) -> None:
+    """Give all that is intended nonces and signed bytes, in the order it was intended."""
+    sign = transmitting.sign_next
+    _while_due("transmissions_signed", lambda session: int(bool(sign(session, wire, wire.sender, now()))))
 
 
 def _register_payees(place: Surroundings) -> bool:

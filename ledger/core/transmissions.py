@@ -234,6 +234,11 @@ def may_try_again(last: Transmission | None, tries: int, now: int) -> bool:
     return last.status in (Status.failed, Status.lost) and now - last.created_at >= min(1_000 << tries, 600_000)
 
 
+def finalize_purpose(lane: int, number: int) -> str:
+    """What the making final of a batch is called: who claims asks whether one is under way."""
+    return f"finalize {lane} {number}"
+
+
 def raised(fee: int, market: int) -> int:
     """The fee of a replacement: an eighth more, rounded up, and at least what the market asks."""
     return max(fee + -(-fee // 8), market)

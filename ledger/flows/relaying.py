@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from ledger.core.ids import ZERO_ADDRESS, Address, to_hex
 from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Call, Relays, Status, Transmission, may_try_again
+from ledger.core.transmissions import Call, Relays, Status, Transmission, finalize_purpose, may_try_again
 from ledger.store import batches, chain_time, deposits, lanes, nodes, parties, proofs, transmissions
 from ledger.store import batches as batch_store
 from ledger.store.deposits import DepositRequest
@@ -60,9 +60,13 @@ def register_payees(session: Session, relays: Relays, sender: Address, payees: I
 
 
 def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int) -> int:
-    """Intend claims for every payee of the last final batch with something to claim, in transactions below the cap."""
+    """Intend claims for every payee of the last final batch with something to claim, in transactions below the cap.
+
+    None while another batch is about to be the last: a proof counts against that one only, and who comes too late pays
+    gas for nothing. The sweep after it claims before it finalizes anything else: a payee waits for one batch at most.
+    """
     final = batches.with_status(session, lane, batch_store.Status.final)
-    if not final:
+    if not final or _finalizes(session, lane):
         return 0
     batch, paid = final[-1], lanes.claimed(session, lane)
     cumulative = dict(nodes.leaves(session, lane, nodes.PAYOUT, batch.number))
@@ -78,6 +82,15 @@ def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int
         call = relays.claim_range(lane, start, height, rows, siblings)
         made += _intend(session, f"claim {lane} {batch.number} {start}", sender, call, now)
     return made
+
+
+def _finalizes(session: Session, lane: int) -> bool:
+    """True while a transaction of ours that may make a batch final is under way, and not indexed."""
+    if batches.with_status(session, lane, batch_store.Status.signed):  # its commit may finalize an older one
+        return True
+    posted = batches.with_status(session, lane, batch_store.Status.posted)
+    _, sent = transmissions.latest(session, finalize_purpose(lane, posted[0].number)) if posted else (0, None)
+    return sent is not None and sent.status not in (Status.failed, Status.lost)
 
 
 def _neighbours(due: Sequence[int]) -> Iterator[tuple[int, int]]:

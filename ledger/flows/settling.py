@@ -20,7 +20,7 @@ from ledger.core.headers import EMPTY_HEADER, NO_BATCH, Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.journal import balance
 from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Commits, Transmission, may_try_again
+from ledger.core.transmissions import Commits, Transmission, finalize_purpose, may_try_again
 from ledger.core.transmissions import Status as Sending
 from ledger.core.typed_data import Domain
 from ledger.store import (
@@ -134,7 +134,7 @@ def finalize(session: Session, lane: Lane, calls: Commits, now: int) -> Digest |
         return None
     if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.standing(session):
         return None
-    purpose = _next_try(session, f"finalize {lane.lane} {ripe.number}", now)
+    purpose = _next_try(session, finalize_purpose(lane.lane, ripe.number), now)
     if purpose is None:
         return None
     target, data = calls.finalize(lane.lane, ripe.chain_id, ripe.header)

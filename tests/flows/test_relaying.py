@@ -113,6 +113,33 @@ def test_who_has_claimed_is_left_out(room: Room) -> None:
         assert relaying.claim(session, Relays(), SENDER, b.LANE, 1) == 0
 
 
+def test_claims_wait_while_another_batch_becomes_the_last_and_come_before_the_one_after(room: Room) -> None:
+    def intended() -> int:
+        with unit_of_work(room.engine) as session:
+            made = relaying.claim(session, Relays(), SENDER, b.LANE, room.now)
+            for one in transmissions.intended(session):
+                if one.purpose.startswith("claim"):
+                    transmissions.set_status(session, one.id, Status.failed)
+        return made
+
+    room.serve(10)
+    room.close()
+    assert intended() == 1, "nothing is under way: the proof holds when the claim is mined"
+    room.commit()
+    assert intended() == 0, "the commit may finalize"
+    room.sweep()
+    room.chain.mine(seconds=61)
+    room.chain.mine()
+    room.index()
+    room.now += 10_000
+    assert intended() == 1, "ripe, but it is ours to come first"
+    room.finalize()
+    room.now += 10_000
+    assert intended() == 0, "it is about to be final"
+    room.sweep()
+    assert intended() == 1, "against the new root"
+
+
 def test_a_claim_stays_below_what_a_transaction_may_use() -> None:
     assert CLAIM_ROWS * relaying.GAS_PER_ROW < GAS_CAP
     due = [1, 2, CLAIM_ROWS, CLAIM_ROWS + 1, 5 * CLAIM_ROWS]
