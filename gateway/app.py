@@ -11,11 +11,11 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from gateway import hot, relaying
+from gateway.asgi import Message, Receive, Send
 from gateway.errors import Refusal, body_of, refusal
 from gateway.routes import accounts, calls, credits, health, keys, models, network, oip, proofs, statements, tunnel
 from gateway.running import Running
 from gateway.settings import Settings
-from gateway.streams import Message, Receive, Send
 from ledger.core.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from gateway import calls, invoking, protocols, referring, routing, streams, workflows, x402
 from gateway.admission import Caller
 from gateway.answers import Headers, Kept, mismatch, receipt_headers
+from gateway.asgi import JSON, Message, Receive, Send, answer, read_body
 from gateway.catalog import CapsuleEntry
 from gateway.clock import now_ms
 from gateway.deps import Gateway
 from gateway.errors import Refusal, body_of, refusal
 from gateway.protocols import CHAT, COMPLETIONS, EMBEDDINGS, Ask
-from gateway.streams import Message, Receive, Send
 from gateway.x402 import Payment
 from ledger.core.errors import TollwayError
 from ledger.core.ids import Digest, call_id, to_hex
@@ -28,7 +28,6 @@ log = logging.getLogger("tollway.calls")
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 INFER_HEAD, INFER_TAIL = "/v2/models/", "/infer"
-JSON: Headers = [(b"content-type", b"application/json")]
 
 
 def is_hot(scope: Message) -> bool:
@@ -73,13 +72,6 @@ async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send)
         await answer(send, kept)
     gateway.note(end, signed, now_ms() - started)
     return signed
-
-
-async def answer(send: Send, kept: Kept) -> None:
-    """Send a whole answer."""
-    length = (b"content-length", str(len(kept.body)).encode())
-    await send({"type": "http.response.start", "status": kept.status, "headers": [*kept.headers, length]})
-    await send({"type": "http.response.body", "body": kept.body})
 
 
 async def _served(
@@ -182,27 +174,6 @@ def check_open(gateway: Gateway) -> None:
         raise Refusal(503, "journal_down", "receipts cannot be written now, so no call is made", retry_after=2)
     if gateway.open_calls > gateway.settings.max_open_calls:
         raise Refusal(503, "overloaded", f"{gateway.settings.max_open_calls} calls are open", retry_after=1)
-
-
-async def read_body(gateway: Gateway, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """The request's body, within its size and its time."""
-    most = gateway.settings.max_body_bytes
-    length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > most:
-        raise Refusal(413, "body_too_large", f"a request has at most {most} bytes", facts={"max_bytes": most})
-    with gateway.patience:
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body", False):
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > most:
-                raise Refusal(413, "body_too_large", f"a request has at most {most} bytes")
-        return b"".join(parts)
 
 
 async def _not_charged_before(gateway: Gateway, identity: Digest, ask: Ask) -> None:

@@ -9,7 +9,7 @@ its lease back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -154,30 +154,23 @@ class Purse:
     async def give_back(self, consumer: Address) -> None:
         """Return a consumer's lease, unless a call of it is open."""
         wallet = self._wallets.get(consumer)
-        if wallet is None:
-            return
+        if wallet is not None:
+            await self._return(wallet, lambda session: leasing.release(session, consumer, self._gateway, now_ms()))
+
+    async def _give_back_budget(self, key: bytes, budget: Wallet) -> None:
+        await self._return(budget, lambda session: leasing.give_back(session, key, self._gateway))
+
+    async def _return(self, wallet: Wallet, book: Callable[[Session], object]) -> None:
+        """Empty a wallet nothing is held of. What could not be booked is in it again, unless it was told anew."""
         async with wallet.lock:
             if wallet.held:
                 return
             free, wallet.free, adopted = wallet.free, 0, wallet.adopted
             try:
-                await transact(
-                    self._engine, lambda session: leasing.release(session, consumer, self._gateway, now_ms())
-                )
+                await transact(self._engine, book)
             except BaseException:
                 if wallet.adopted == adopted:
                     wallet.free += free
-                raise
-
-    async def _give_back_budget(self, key: bytes, budget: Wallet) -> None:
-        async with budget.lock:
-            if budget.held:
-                return
-            free, budget.free = budget.free, 0
-            try:
-                await transact(self._engine, lambda session: leasing.give_back(session, key, self._gateway))
-            except BaseException:
-                budget.free += free
                 raise
 
     async def _fill(self, wallet: Wallet, amount: int, fill: Filler) -> None:

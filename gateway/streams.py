@@ -8,128 +8,31 @@ cut, by either side, is billed for what was delivered, and nobody sees `[DONE]` 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from itertools import islice
-from typing import Any
 
 import orjson
 
-from gateway import metering, protocols, reading
+from gateway import metering, reading
 from gateway.answers import Kept
+from gateway.asgi import Receive, Send
 from gateway.calls import Call, ask_node, exhausted, note_failure, release
 from gateway.catalog import Candidate
 from gateway.charging import charge
 from gateway.clock import now_ms
 from gateway.deps import Gateway
 from gateway.errors import body_of, refusal
-from gateway.metering import NodeUnits, Usage
+from gateway.passage import Passage
 from gateway.upstream.wire import NodeFailed, Reply
 from ledger.core.errors import TollwayError
 from ledger.core.ids import to_hex
-from ledger.core.keccak import Digest
 from ledger.core.meters import Units
 from ledger.core.receipts import EndReason
 from ledger.store.receipts import Signed
 
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
-
 DONE = b"data: [DONE]\n\n"
-NODES_OWN = ("tollway_units", "tollway_served")
-"""What a node tells its gateway in the usage event, and nobody else."""
 HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-
-
-class Relay:
-    """What has come of a stream: what to hand on, and what it adds up to."""
-
-    def __init__(self, include_usage: bool, salt: bytes, keep_text: bool, most: int, most_bytes: int) -> None:
-        self.usage: Usage | None = None
-        self.units: NodeUnits | None = None
-        self.tokens = 0
-        self.size = 0
-        self.finished = False
-        self.done = False
-        self.full = False
-        """More has come than was held for: nothing after it is handed on."""
-        self._most, self._most_bytes = most, most_bytes
-        self._include_usage = include_usage
-        self._splitter = protocols.Splitter()
-        self._hasher = hashlib.sha256(salt)
-        self._texts: list[str] | None = [] if keep_text else None
-        self._last: list[bytes] = []
-
-    @property
-    def began(self) -> bool:
-        """Something worth sending has come."""
-        return self.tokens > 0 or self.finished or self.done
-
-    @property
-    def text(self) -> str:
-        """The text so far, where somebody counts it."""
-        return "".join(self._texts or ())
-
-    @property
-    def digest(self) -> Digest:
-        """The salted digest of all that was handed on."""
-        return Digest(self._hasher.digest())
-
-    def take(self, chunk: bytes) -> bytes:
-        """What of a chunk goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
-        out = []
-        for raw in self._splitter.feed(chunk):
-            data = protocols.data_of(raw)
-            if data is None:
-                if raw:
-                    out.append(raw + b"\n\n")
-                continue
-            if data == b"[DONE]":
-                self.done = True
-                break
-            if self._metered(data):
-                out.append(raw + b"\n\n")
-            elif self._include_usage:
-                self._last.append(raw + b"\n\n")
-            if self.tokens > self._most or self.size > self._most_bytes:
-                self.full = True
-                break
-        whole = b"".join(out)
-        self._hasher.update(whole)
-        return whole
-
-    def last(self, note: dict[str, Any] | None) -> bytes:
-        """The events held back until the receipt is durable: the usage, with what the call cost."""
-        noted = []
-        for raw in self._last:
-            event = orjson.loads(protocols.data_of(raw.rstrip(b"\n")) or b"{}")
-            for name in NODES_OWN:
-                event.pop(name, None)
-            if note is not None:
-                event["tollway"] = note
-            noted.append(b"data: " + orjson.dumps(event) + b"\n\n")
-        return b"".join(noted)
-
-    def _metered(self, data: bytes) -> bool:
-        """Count an event. False for the final usage event, which is ours to send or to leave out."""
-        event = protocols.event(data)
-        if event is None:
-            raise NodeFailed("the node streams nonsense", "nonsense")
-        if event.error is not None:
-            raise NodeFailed("the node ended its stream with an error", "error")
-        self.size += len(data)
-        self.tokens += event.tokens
-        self.finished = self.finished or event.finished
-        if self._texts is not None:
-            self._texts.append(event.text)
-        if event.tollway_units is not None:
-            self.units = event.tollway_units
-        if event.usage is not None:
-            self.usage = event.usage
-            return bool(event.choices)
-        return True
 
 
 async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> tuple[Kept, tuple[Signed, ...]]:
@@ -147,7 +50,7 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
             counted = gateway.tokenizers.of(candidate.subject) is not None
             by_byte = 4 in candidate.tariff.metered
             most = call.most.output_token, call.most.byte - len(call.ask.body) if by_byte else sys.maxsize
-            relay = Relay(call.ask.include_usage, call.billing.salt, counted, *most)
+            passage = Passage(call.ask.include_usage, call.billing.salt, counted, *most)
             reply: Reply | None = None
             try:
                 async with asyncio.timeout_at(call.late_at):
@@ -155,7 +58,7 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
                     if not 200 <= reply.status < 300:
                         reading.check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
                     chunks = reply.chunks()
-                    head = await _first(relay, chunks)
+                    head = await _first(passage, chunks)
             except TimeoutError:
                 last = NodeFailed("the node was too slow for its workflow", "timeout")
                 note_failure(gateway, call, candidate, last)
@@ -172,18 +75,18 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
             except BaseException:
                 candidate.health.forgotten()
                 raise
-            return await _Streaming(gateway, call, candidate, relay, reply, started).run(head, chunks, receive, send)
+            return await _Streaming(gateway, call, candidate, passage, reply, started).run(head, chunks, receive, send)
         raise exhausted(call, last)
     finally:
         release(call)
 
 
-async def _first(relay: Relay, chunks: AsyncIterator[bytes]) -> bytes:
+async def _first(passage: Passage, chunks: AsyncIterator[bytes]) -> bytes:
     """Everything up to and with the first token."""
     head = b""
     async for chunk in chunks:
-        head += relay.take(chunk)
-        if relay.began:
+        head += passage.take(chunk)
+        if passage.began:
             return head
     raise NodeFailed("the node ended its stream before it said anything", "cut")
 
@@ -192,10 +95,10 @@ class _Streaming:
     """One stream that has begun."""
 
     def __init__(
-        self, gateway: Gateway, call: Call, candidate: Candidate, relay: Relay, reply: Reply, started: int
+        self, gateway: Gateway, call: Call, candidate: Candidate, passage: Passage, reply: Reply, started: int
     ) -> None:
         self.gateway, self.call, self.candidate = gateway, call, candidate
-        self.relay, self.reply, self.started = relay, reply, started
+        self.passage, self.reply, self.started = passage, reply, started
         self.first_byte_ms = now_ms() - started
         self.aborted = self.late = False
         self.sent: list[bytes] = []
@@ -209,7 +112,7 @@ class _Streaming:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         end = EndReason.normal
         failure: NodeFailed | None = None
-        if not self.relay.done:
+        if not self.passage.done:
             watcher = asyncio.create_task(self._watch(receive))
             late_at = self.call.late_at
             late = asyncio.get_running_loop().call_at(late_at, self._too_late) if late_at is not None else None
@@ -228,17 +131,17 @@ class _Streaming:
     async def _relay(
         self, head: bytes, chunks: AsyncIterator[bytes], send: Send
     ) -> tuple[EndReason, NodeFailed | None]:
-        relay = self.relay
+        passage = self.passage
         try:
             await self._out(send, head)
-            while not relay.done and not relay.full:
+            while not passage.done and not passage.full:
                 chunk = await anext(chunks, None)
                 if chunk is None:
                     break
-                out = relay.take(chunk)
+                out = passage.take(chunk)
                 if out:
                     await self._out(send, out)
-            if relay.full:
+            if passage.full:
                 self.reply.cancel()
                 return EndReason.hold_reached, None
         except NodeFailed as failed:
@@ -249,7 +152,7 @@ class _Streaming:
             return EndReason.upstream_cut, failed
         if self.aborted:
             return EndReason.client_abort, None
-        if not relay.done and not relay.finished:
+        if not passage.done and not passage.finished:
             return EndReason.upstream_cut, NodeFailed("the node ended its stream in the middle", "cut")
         return EndReason.normal, None
 
@@ -268,29 +171,29 @@ class _Streaming:
 
     async def _charge(self, end: EndReason) -> tuple[tuple[Signed, ...], TollwayError | None]:
         """Meter and charge. A stream that was cut is charged for what was delivered."""
-        call, relay, now = self.call, self.relay, now_ms()
-        whole = end is EndReason.normal or relay.usage is not None
-        usage = relay.usage if whole else None
+        call, passage, now = self.call, self.passage, now_ms()
+        whole = end is EndReason.normal or passage.usage is not None
+        usage = passage.usage if whole else None
         tokenizer = self.gateway.tokenizers.of(self.candidate.subject)
-        inputs, outputs, over = reading.tokens(tokenizer, call.ask, usage, relay.text, relay.tokens, relay.size)
+        inputs, outputs, over = reading.tokens(tokenizer, call.ask, usage, passage.text, passage.tokens, passage.size)
         if end in (EndReason.upstream_cut, EndReason.timeout):
             self.candidate.health.failed(now)
         else:
             near = self.gateway.upstream.round_trip_ms(self.candidate.target)
             self.candidate.health.succeeded(self.first_byte_ms, over, near)
-        size = len(call.ask.body) + relay.size
-        noted = relay.units or metering.node_units(self.reply.headers.get(b"tollway-usage"))
+        size = len(call.ask.body) + passage.size
+        noted = passage.units or metering.node_units(self.reply.headers.get(b"tollway-usage"))
         took = now - self.started
         ms = took if noted is None or noted.ms is None else max(0, min(noted.ms, took))
         fuel = max(0, noted.fuel) if noted else 0
         units = metering.capped(Units(1, inputs, outputs, ms, size, fuel), call.most)
         try:
             if call.settle is not None:
-                return await call.settle(self.candidate, units, end, now, relay.digest), None
+                return await call.settle(self.candidate, units, end, now, passage.digest), None
             hold = call.hold
             assert hold is not None
             terms = await call.terms(self.candidate)
-            draft = call.billing.draft(terms, units, end, now, call.ask.body, relay.digest, self.candidate.provider)
+            draft = call.billing.draft(terms, units, end, now, call.ask.body, passage.digest, self.candidate.provider)
             return await charge(self.gateway.journal, hold, (draft,)), None
         except TollwayError as error:
             return (), error
@@ -301,7 +204,7 @@ class _Streaming:
         comment = b": tollway-receipt " + orjson.dumps(note) + b"\n\n" if note else b""
         if failure is not None:
             return head + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
-        return head + self.relay.last(note) + comment + DONE
+        return head + self.passage.last(note) + comment + DONE
 
     @staticmethod
     def _note(*signed: Signed) -> dict[str, str]:

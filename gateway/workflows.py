@@ -18,6 +18,7 @@ import orjson
 from gateway import nodes, planning, streams
 from gateway.admission import Caller, check_model
 from gateway.answers import Headers, Kept, receipt_headers
+from gateway.asgi import Receive, Send
 from gateway.bonds import Holds
 from gateway.catalog import Candidate, CapsuleEntry
 from gateway.charging import Billing
@@ -29,7 +30,7 @@ from gateway.pricing import tariff
 from gateway.protocols import CHAT, Ask
 from gateway.referring import Brought
 from gateway.routing import ANY, Wishes
-from gateway.streams import DONE, HEADERS, Receive, Send
+from gateway.streams import DONE, HEADERS
 from gateway.weaving import Done, Weave
 from ledger.core import workflows
 from ledger.core.bids import Role

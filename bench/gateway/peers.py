@@ -117,7 +117,11 @@ def server(name: str, command: list[str], port: int, **more: str) -> Iterator[in
 
 @contextmanager
 def litellm(upstream_port: int, database: str | None) -> Iterator[Peer]:
-    """LiteLLM's proxy; with `database`, its spend rows go to PostgreSQL as they do in earnest."""
+    """LiteLLM's proxy; with `database`, its spend rows go to PostgreSQL as they do in earnest.
+
+    Its database client fetches an engine from binaries.prisma.sh: where that host is not reached, LiteLLM is measured
+    without its database only.
+    """
     bin_ = environment("litellm", "litellm[proxy]", "prisma")
     name = "litellm_postgres" if database else "litellm"
     port = free_port()

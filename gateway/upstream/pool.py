@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import defaultdict
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from gateway.relays import FAILED, Relays
@@ -41,17 +42,17 @@ class Pool:
         self._tls = ssl.create_default_context()
         self._round_trips: dict[Place, int] = {}
 
-    async def request(
+    def request(
         self, target: Target, path: str, body: bytes, headers: bytes = b"", *, method: str = "POST", seconds: float = 0
-    ) -> Reply:
+    ) -> Awaitable[Reply]:
         """The head of the node's answer. `seconds` bounds the wait for it, if the limits do not already.
 
         `headers` are whole lines. A kept connection that turns out dead before a byte came back is tried once more on
         a fresh one: the node cannot have begun to answer.
         """
         if target.scheme == TUNNEL:
-            return await self._through_tunnel(target, path, body, headers, method, seconds)
-        return await self._send(target, target.prefix + path, body, target.head + headers, method, seconds)
+            return self._through_tunnel(target, path, body, headers, method, seconds)
+        return self._send(target, target.prefix + path, body, target.head + headers, method, seconds)
 
     def round_trip_ms(self, target: Target) -> int | None:
         """The shortest time a connection to a node ever took to open, at least 1; None through a tunnel, or unknown."""

@@ -18,9 +18,9 @@ import httpx
 import uvicorn
 
 from gateway.app import App, create_app
+from gateway.asgi import Message, Receive, Send
 from gateway.server import Protocol
 from gateway.settings import Settings
-from gateway.streams import Message, Receive, Send
 from ledger.core.ids import to_hex
 from ledger.core.keccak import keccak256
 from ledger.settings import Settings as LedgerSettings
