@@ -60,21 +60,22 @@ class Crowd:
         for port in self.online:
             wait_for(port)
 
-    def turn_over(self) -> None:
-        """One of the others joins; when it listens, one leaves."""
+    def turn_over(self) -> bool:
+        """One of the others joins; when it listens, one leaves. False when there are no others."""
         absent = [port for port in self.ports if port not in self.online]
         if not absent:
-            return
+            return False
         leaving = self.random.choice(sorted(self.online))
         joining = self.random.choice(absent)
         self.join(joining)
         wait_for(joining)
         self.leave(leaving)
+        return True
 
 
 def wait_for(port: int) -> None:
     """Until a node answers there."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             if httpx.get(f"http://127.0.0.1:{port}/v2/health/ready", timeout=1).status_code == 200:
