@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from ledger.core import journal as book
-from ledger.core import movements, shares
+from ledger.core import movements, shares, sumtree
 from ledger.core.accounts import CUSTODY, leased
 from ledger.core.errors import Conflict, Rejected
 from ledger.core.ids import Address, to_hex
@@ -214,9 +214,11 @@ def every_charge_is_its_receipts(session: Session, scope: Scope) -> list[Alarm]:
 def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> list[Alarm]:
     """L10: no consumer is debited above what it deposited, or allowed."""
     latest, allowed = batches.latest(session, scope.lane), laws.mandates(session, scope.lane)
-    places = {c.index: c for c in lanes.consumers(session, scope.lane).values()}
-    for index, debited in nodes.leaves(session, scope.lane, nodes.DEBIT, latest.number) if latest else []:
-        consumer = places[index]
+    if latest is None:
+        return []
+    places = {(0, c.index): c for c in lanes.consumers(session, scope.lane).values()}
+    for place, word in sorted(nodes.at(session, scope.lane, nodes.DEBIT, latest.number, places).items()):
+        consumer, debited = places[place], sumtree.amount(word)
         most = min(consumer.deposited, allowed.get(consumer.account, consumer.deposited))
         if debited > most:
             who = to_hex(consumer.account)
