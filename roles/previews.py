@@ -48,16 +48,25 @@ def preview(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -
 
 
 def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
-    """Units, terms and passed price of the subject's calls in the day before the newest one."""
-    found = []
-    for number in batch.numbers()[-24:]:
+    """Units, terms and passed price of the subject's calls in the day before the lane's newest call."""
+    found: list[tuple[Units, Terms, int]] = []
+    newest = 0
+    for number in reversed(batch.numbers()):
         file = batch.read(number)
+        receipts = file.receipts
+        if not receipts:  # it was closed for somebody who leaves
+            continue
+        ended = max(one.ended_at for one in receipts)
+        newest = newest or ended
+        if ended <= newest - DAY_MS:
+            break
         read = {name: decode(body) for name, body in file.terms.items()}
-        for receipt in file.receipts:
-            if read[receipt.terms].subject == subject:
-                found.append((receipt.ended_at, receipt.units, read[receipt.terms], receipt.passed))
-    newest = max((row[0] for row in found), default=0)
-    return [row[1:] for row in found if row[0] > newest - DAY_MS]
+        found += [
+            (one.units, read[one.terms], one.passed)
+            for one in receipts
+            if one.ended_at > newest - DAY_MS and read[one.terms].subject == subject
+        ]
+    return found
 
 
 def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None:

@@ -74,6 +74,25 @@ def test_a_bid_earns_its_ask_on_every_call_of_the_last_day(file: File) -> None:
     assert said["price_change_in_all"] == str(1_667 + 1_667 - 1_112 - 2_223)
 
 
+def test_a_day_is_a_day_however_many_batches_it_took(monkeypatch: pytest.MonkeyPatch, file: File) -> None:
+    files = {}
+    for number in range(1, 61):  # half an hour each: thirty hours
+        files[number] = File()
+        files[number].call(terms(), number * HOURS // 2)
+    files[61] = File()
+    read: list[int] = []
+    monkeypatch.setattr(batch, "numbers", lambda: list(files))
+
+    def reading(number: int) -> File:
+        read.append(number)
+        return files[number]
+
+    monkeypatch.setattr(batch, "read", reading)
+    said = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(1_000)))
+    assert said["calls_of_the_last_day"] == 48
+    assert min(read) == 12, "older files are not asked for, but for the one that shows that they are"
+
+
 def test_a_cheaper_bid_wins_more_of_the_calls_and_a_dear_one_none(file: File) -> None:
     shares = [
         int(str(previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(ask)))["share_of_calls"])[:-1])
