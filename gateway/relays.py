@@ -7,6 +7,7 @@ is a gateway of the lane. An entry lapses unless it is said again, so a process 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -41,14 +42,16 @@ class Relays:
         self._url = url
         self._tunnels = tunnels
         self._key = os.urandom(32)
+        self._telling = asyncio.Lock()
         self._found: dict[Address, tuple[int, Entrance | None]] = {}
 
     async def tell(self, *more: Address) -> None:
         """Say which parties have a tunnel here, and `more`, who are about to."""
         if self._url:
-            here = {*self._tunnels.parties(), *more}
-            entrance = Entrance(self._gateway, self._url, self._key, now_ms() + LASTS_MS)
-            await transact(self._engine, lambda session: store.hold(session, entrance, here))
+            async with self._telling:  # in turn: what is said later was seen later
+                here = {*self._tunnels.parties(), *more}
+                entrance = Entrance(self._gateway, self._url, self._key, now_ms() + LASTS_MS)
+                await transact(self._engine, lambda session: store.hold(session, entrance, here))
 
     async def close(self) -> None:
         """Nobody is reached here any more."""

@@ -17,7 +17,7 @@ from ledger.store import tunnels
 from ledger.store.session import unit_of_work
 from ledger.store.tunnels import Entrance
 from roles.node.tunnel import Identity, Tunnel
-from tests.gateway.nodes import Node, streaming
+from tests.gateway.nodes import Node, answering, streaming
 from tests.gateway.processes import Process
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import DOMAIN, OPERATOR, PROVIDER, WEAVER, World, a_model
@@ -72,6 +72,8 @@ async def test_a_tunnelled_node_is_reached_through_the_gateway_it_never_knocked_
     for process in gateways:
         answer = await asyncio.to_thread(process.chat, key)
         assert answer.status_code == 200, answer.text
+    node.behaviour = answering(tollway_relay_failed="unreachable")  # not a node's to say
+    assert (await asyncio.to_thread(two.chat, key)).status_code == 200
     node.behaviour = streaming(300, (10, 300))
     streamed = await asyncio.to_thread(lambda: two.chat(key, stream=True, max_tokens=400))
     assert streamed.text.count('"t') == 300
@@ -80,7 +82,7 @@ async def test_a_tunnelled_node_is_reached_through_the_gateway_it_never_knocked_
     cut = await asyncio.to_thread(lambda: two.chat(key, stream=True))
     assert "node_cut" in cut.text  # through both hops
     assert "[DONE]" not in cut.text
-    assert [s.receipt.output_tokens for s in world.receipts_of(consumer.address)] == [7, 300, 2, 2]
+    assert [s.receipt.output_tokens for s in world.receipts_of(consumer.address)] == [7, 300, 2, 2, 2]
     node.behaviour = streaming(500, (10, 500), pause=0.02)
     before = node.aborted
     await asyncio.to_thread(hang_up, two, key)
