@@ -147,11 +147,15 @@ def deployment() -> dict[str, Any]:
 
 
 def indexed() -> Chain:
-    """The chain with this deployment's contracts, for who reads their events."""
+    """The chain with this deployment's contracts, for who reads their events. Without a file the gateway says where."""
     from contracts.deployments import Deployment  # web3 takes a second to import: only who reads events waits for it
     from ledger.chain.client import Chain
 
     known = deployment()
+    if "block" not in known:
+        said = {"chain_id": rpc().chain_id, "block": here().lane["since_block"]}
+        known |= {**said, "epoch_seconds": here().lane["epoch_seconds"]}
+        known |= {"exit_notice_seconds": int(read("settlement", "exitNotice"))}
     return Chain(rpc().url, Deployment(**{one.name: known[one.name] for one in fields(Deployment)}))
 
 

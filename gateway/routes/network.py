@@ -149,6 +149,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
         "chain_id": gateway.domain.chain_id,
         "lane": gateway.lane,
         "addresses": named,
+        "since_block": int(facts.get("block") or 0),
         "operator": to_hex(gateway.operator),
         "signer": to_hex(gateway.signer.address),
         "treasury": to_hex(gateway.treasury),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from eth_account import Account as Keys
@@ -21,6 +20,7 @@ from contracts.deployments import Deployment
 from ledger.chain import bids, calls, errors, logs
 from ledger.chain.calls import Calls
 from ledger.chain.contracts import interface
+from ledger.chain.states import Head, Lane, LaneAccount, Posted
 from ledger.core.bids import Bid, Role
 from ledger.core.errors import Rejected, Unavailable
 from ledger.core.events import BidPlaced, Block, Log
@@ -36,57 +36,11 @@ LOG_CHUNK = 2_000
 """Blocks asked for at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A lane's state. Amounts in atoms, times in seconds."""
-
-    operator: Address
-    net: int
-    active: bool
-    bond: int
-    insurance: int
-    window: int
-    answer_time: int
-    closed_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a lane's chain of batches stands."""
-
-    cumulative: int
-    next: int
-    finalized: int
-    final_posted_at: int
-    consumers: int
-    calls: int
-
-
-@dataclass(frozen=True, slots=True)
-class LaneAccount:
-    """A consumer in a lane."""
-
-    deposited: int
-    withdrawn: int
-    index: int
-    requested_at: int
-    escaped: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Posted:
-    """A batch in the ring: 24 bytes of its header's hash, when, and how many challenges are open."""
-
-    hash: bytes
-    time: int
-    open: int
-
-
 class Chain:
     """A node, and our contracts behind it."""
 
     def __init__(self, rpc_url: str, deployment: Deployment, timeout_seconds: float = 10) -> None:
-        self.deployment = deployment
+        self.url, self.deployment = rpc_url, deployment
         self.calls = Calls(deployment)
         self._answer_times: dict[int, int] = {}
         self._provider = HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_seconds})

@@ -1,6 +1,7 @@
 """`tollway batch verify` holds a batch's lines to the bids that BidBook's events say were in force."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine
@@ -41,3 +42,14 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
 
 
 _a_receipt = b.a_receipt
+
+
+def test_who_has_no_file_of_the_deployment_finds_the_chain_by_the_gateway(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = asdict(stage.chain.deployment)
+    told = {name: value for name, value in known.items() if str(value).startswith("0x")}
+    lane = {"epoch_seconds": known["epoch_seconds"], "since_block": known["block"]}
+    monkeypatch.setattr(sending, "deployment", lambda: told)
+    monkeypatch.setattr(sending, "here", lambda: SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
+    assert sending.indexed().deployment == stage.chain.deployment
