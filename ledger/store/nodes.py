@@ -5,7 +5,7 @@ The tree of batch n is, at each place, the newest node of a batch up to n; a pla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -72,13 +72,10 @@ def height(session: Session, lane: int, tree: int, number: int) -> int:
 
 def write(session: Session, lane: int, tree: int, number: int, words: Mapping[Place, bytes]) -> None:
     """Store what a batch changed."""
-    rows: Sequence[tuple[int, int, int, int, int, bytes]] = [
-        (lane, tree, level, place, number, bytes(word)) for (level, place), word in sorted(words.items())
-    ]
     statement = "COPY nodes (lane, tree, level, place, number, word) FROM STDIN"
     with connection_of(session).cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
+        for (level, place), word in sorted(words.items()):
+            copy.write(f"{lane}\t{tree}\t{level}\t{place}\t{number}\t\\\\x{word.hex()}\n")
 
 
 def grow(session: Session, lane: int, before: int, number: int, closed: Closed) -> None:
