@@ -128,8 +128,8 @@ def audit(wallet: str) -> list[dict[str, object]]:
     if not log_of(wallet).exists():
         return []
     log = ServedLog(log_of(wallet))
-    files = {number: batch.read(number) for number in batch.numbers()}
-    settled = [Settled(number, file.receipts, file.terms) for number, file in files.items()]
+    files = ((number, batch.read(number)) for number in batch.numbers())  # one at a time: all would not fit
+    settled = (Settled(number, file.receipts, file.terms) for number, file in files)
     findings = auditing.audit(log.entries(), settled)
     log.close()
     counted = Counter(finding.outcome.value for finding in findings)

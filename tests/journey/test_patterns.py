@@ -111,6 +111,7 @@ def test_every_pattern_runs_and_pays_to_the_last_line(tess: str) -> None:
         prices += int(calls[0]["atoms"])
     assert int(run("consumer balance --wallet alice")["spent"]) - spent == prices
     until_earned("tess", before + lines[tess])
+    until_audited("tess")
 
 
 def until_earned(wallet: str, atoms: int) -> None:
@@ -119,3 +120,14 @@ def until_earned(wallet: str, atoms: int) -> None:
     while earned(wallet) < atoms and time.monotonic() < deadline:
         time.sleep(0.5)
     assert earned(wallet) == atoms
+
+
+def until_audited(wallet: str) -> None:
+    """Until the public batch files show every call that the wallet's node signed, and paid."""
+    deadline = time.monotonic() + 120
+    rows = run(f"provider audit --wallet {wallet}")
+    while [row["outcome"] for row in rows] != ["paid"]:
+        assert time.monotonic() < deadline, rows
+        time.sleep(1)
+        rows = run(f"provider audit --wallet {wallet}")
+    assert rows[0]["calls"] > len(list(CAPSULES.glob("*.json")))
