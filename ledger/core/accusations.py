@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ledger.core.batches import BatchFile
-from ledger.core.bids import BOOKED, Bid, Role, decode
+from ledger.core.bids import BOOKED, Role, decode
 from ledger.core.closing import RUN
 from ledger.core.dialogues import Found, compare, withheld
 from ledger.core.errors import Rejected
@@ -51,6 +51,7 @@ from ledger.core.recounts import (
     account_leaf,
     account_leaves,
     edge,
+    in_force,
     receipts_of,
     recount,
     rows,
@@ -157,12 +158,6 @@ def _not_in_force(file: BatchFile, receipt: Receipt, facts: Facts) -> Iterator[t
             continue
         if not right:
             yield number, [(one.bid.ratio_ppm, list(one.bid.asks), one.first) for one in history]
-
-
-def in_force(history: Sequence[PlacedBid], epoch: int) -> Bid | None:
-    """The bid a history has in force at an epoch."""
-    entered = [one for one in history if one.first <= epoch]
-    return entered[-1].bid if entered and epoch < entered[-1].until else None
 
 
 def _of_line(made: Recount, found: Found, facts: Facts) -> Accusation:

@@ -38,6 +38,12 @@ class PlacedBid:
     until: int
 
 
+def in_force(history: Sequence[PlacedBid], epoch: int) -> Bid | None:
+    """The bid a history has in force at an epoch."""
+    entered = [one for one in history if one.first <= epoch]
+    return entered[-1].bid if entered and epoch < entered[-1].until else None
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What operators opened on chain, by the word that was asked for: true of any tree the word is in."""
