@@ -1,8 +1,9 @@
 """Alarms: laws found broken. While one stands, nothing new is settled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -40,7 +41,7 @@ def standing(session: Session) -> list[Alarm]:
     return [Alarm(row.law, row.message, row.account, row.receipt) for row in rows]
 
 
-def clear(session: Session, now: int) -> int:
-    """A person looked: settle again. Returns how many stood; the next reconciliation sounds what still is wrong."""
-    statement = text("UPDATE alarms SET cleared_at = :now WHERE cleared_at IS NULL RETURNING id")
-    return len(session.execute(statement, {"now": now}).all())
+def clear(session: Session, looked_at: Sequence[Alarm], now: int) -> None:
+    """A person looked at these: settle again. The next audit sounds what is still wrong."""
+    these = col(AlarmRow.id).in_([alarm.id for alarm in looked_at])
+    session.execute(update(AlarmRow).where(these).values(cleared_at=now))

@@ -1,8 +1,11 @@
 """L1 to L10, each seen to hold on a ledger that has lived, and seen to fail when what it guards is damaged."""
 
+import json
+
 import pytest
 from sqlalchemy import Engine, text
 
+from ledger import alarms
 from ledger.core import events
 from ledger.core.accounts import available, claimable
 from ledger.store.session import unit_of_work
@@ -129,3 +132,27 @@ def test_L6_a_copy_of_a_database_that_numbers_anew_is_audited_from_the_first_pos
     with unit_of_work(room.engine) as session:
         session.execute(text("UPDATE audited_until SET booked_in = booked_in + 1000000"))
     assert room.laws(thorough=False) == []
+
+
+def test_an_alarm_is_shown_and_cleared_by_command_and_comes_back_while_its_cause_stands(
+    room: Room, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*arguments: str) -> tuple[int, list[str], bool]:
+        code = alarms.main(arguments)
+        said = json.loads(capsys.readouterr().out)
+        return code, [alarm["law"] for alarm in said["alarms"]], said["cleared"]
+
+    monkeypatch.setenv("LEDGER_DATABASE_URL", postgres_url)
+    assert told() == (0, [], False)
+    with unit_of_work(room.engine) as session:
+        session.execute(text("UPDATE segments SET total = total + 1 WHERE first = 1"))
+    assert room.laws()
+    assert told() == (1, ["L9"], False)
+    assert room.close() is None
+    assert told("--clear") == (0, ["L9"], True)
+    assert room.laws(), "still wrong, sounded again"
+    with unit_of_work(room.engine) as session:
+        session.execute(text("UPDATE segments SET total = total - 1 WHERE first = 1"))
+    assert told("--clear") == (0, ["L9"], True)
+    assert (room.laws(), told()) == ([], (0, [], False))
+    assert room.close() is not None
