@@ -55,8 +55,11 @@ symbolic: $(STAMP)/analysis   ## laws of the contracts for every input, by halmo
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m contracts.symbolic .venv/analysis/bin/halmos
 
 lint-contracts: $(STAMP)/analysis   ## slither on the contracts; its findings are answered in contracts/README.md
-	cd contracts && FOUNDRY_PROFILE=slither ../$(BIN)/forge build --build-info
-	cd contracts && $(ANALYSE)/slither . --ignore-compile --foundry-out-directory out/slither --exclude-dependencies --config-file slither.json
+	rm -rf contracts/out/slither contracts/cache/slither
+	cd contracts && FOUNDRY_PROFILE=slither FOUNDRY_REMAPPINGS="@openzeppelin/=$(CURDIR)/node_modules/@openzeppelin/" \
+	    ../$(BIN)/forge build --build-info
+	set -o pipefail; cd contracts && $(ANALYSE)/slither . --ignore-compile --foundry-out-directory out/slither \
+	    --exclude-dependencies --config-file slither.json 2>&1 | awk '{ print } /^ERROR/ { unread = 1 } END { exit unread }'
 
 ANALYSE = FOUNDRY_PROFILE=slither PATH="$(CURDIR)/$(BIN):$$PATH" $(CURDIR)/.venv/analysis/bin
 
