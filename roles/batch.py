@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,6 @@ from roles.command import Group, here
 from roles.door import Json
 
 if TYPE_CHECKING:
-    from ledger.chain.client import Chain
     from ledger.core.audits import Verdict
     from ledger.core.batches import BatchFile
     from ledger.core.epochs import Book, Standing
@@ -56,7 +55,7 @@ def file(
 @app.verb("verify")
 def verify(number: Annotated[int | None, typer.Argument(help="Default: every batch.")] = None) -> None:
     """Recompute a batch from its public file and compare it with the chain: receipts, bids, lines, trees, header."""
-    checked = [check(one) for one in ([number] if number else numbers())]
+    checked = check([number] if number else numbers())
     output.tabulate([one.row for one in checked], empty="no batch yet")
     wrong = next((one for one in checked if not one.ok), None)
     if wrong is not None:
@@ -99,39 +98,45 @@ class Checked:
         }
 
 
-def check(number: int) -> Checked:
-    """Recompute one batch."""
+def check(wanted: Sequence[int]) -> list[Checked]:
+    """Recompute batches, one at a time. The bids on chain are read once for all of them."""
+    private = int(here().lane["chain_id"]) == 0
+    bids = None if private or not wanted else placed()
+    return [_check(number, bids) for number in wanted]
+
+
+def _check(number: int, bids: list[Standing] | None) -> Checked:
+    """Recompute one batch. Without bids it is a private grid's, and nothing is on chain."""
     from ledger.core import audits
 
     before = [one for one in numbers() if one < number]  # without void ones: the next goes on from the last good
     previous = read(before[-1]) if before else None
     now = read(number)
-    private = int(here().lane["chain_id"]) == 0
     with output.working(f"recomputing batch {number}"):
-        verdict = audits.verify(now, previous, books=() if private else books(now))
-    if private:
+        verdict = audits.verify(now, previous, books=() if bids is None else books(now, bids))
+    if bids is None:
         return Checked(number, verdict, True, "private grid")
     place = chain_number(number)
     posted = sending.read("settlement", "posted", now.opening.lane, place) if place else {"hash": b""}
     return Checked(number, verdict, posted["hash"] == now.header.hash[:24], on_chain(number))
 
 
-def books(file: BatchFile) -> list[Book]:
-    """The bids in force in the batch's epoch and in its receipts', from BidBook's events."""
+def books(file: BatchFile, bids: list[Standing]) -> list[Book]:
+    """The bids in force in the batch's epoch and in its receipts'."""
     from ledger.core.epochs import freeze
 
     counted = {file.opening.epoch, *map(int, file.signed["receipt"]["epoch"])}
-    chain = sending.indexed()
-    return [freeze(placed(chain, chain.tip()), epoch) for epoch in sorted(counted)]
+    return [freeze(bids, epoch) for epoch in sorted(counted)]
 
 
-@lru_cache(maxsize=1)
-def placed(chain: Chain, tip: int) -> list[Standing]:
-    """Every bid placed up to a block, in order."""
+def placed() -> list[Standing]:
+    """Every bid placed so far, in order, from BidBook's events."""
     from ledger.core.epochs import Standing
     from ledger.core.events import BidPlaced
 
-    said = [log.event for log in chain.logs(chain.deployment.block, tip)]
+    chain = sending.indexed()
+    with output.working("reading the bids on chain"):
+        said = [log.event for log in chain.logs(chain.deployment.block, chain.tip())]
     bids = [one for one in said if isinstance(one, BidPlaced)]
     return [Standing(one.subject, one.role, one.party, one.bid, one.first, one.until) for one in bids]
 

@@ -45,7 +45,7 @@ def receipt(surroundings: Surroundings, id: str) -> dict[str, object]:
         raise Rejected(f"the receipt names gateway {to_hex(found.receipt.gateway)} but {to_hex(signer)} signed it")
     if place_of(found.file.opening.ranges, found.receipt.gateway, found.receipt.seq) != found.place:
         raise Rejected("the receipt is not at its place in the batch")
-    checked = batch.check(found.batch)
+    [checked] = batch.check([found.batch])
     if not checked.ok:
         raise Rejected(f"batch {found.batch} is not what it says: {checked.said}")
     lines = zip(payees(decode(found.file.terms[found.receipt.terms])), charge.amounts, strict=True)

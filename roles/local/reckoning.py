@@ -20,7 +20,7 @@ Earned = Counter[tuple[Address, Role]]
 
 def reckon(teller: Teller, made: Sequence[Called], deposit: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Every check of the end; the tables; the facts for `--json`."""
-    checked = [batch.check(number) for number in batch.numbers()]
+    checked = batch.check(batch.numbers())
     for one in checked:
         teller.check(f"batch {one.number} recomputed", one.ok, f"{one.verdict}, on chain: {one.status}")
     earned = earnings()

@@ -35,7 +35,7 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
         monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: replace(_a_receipt(*seq, **more), epoch=at))
         operator.serve(3)
         file = operator.file(operator.settle())
-        verdict = audits.verify(file, previous, signature_step=0, books=batch.books(file))
+        verdict = audits.verify(file, previous, signature_step=0, books=batch.books(file, batch.placed()))
         assert verdict.difference == difference, str(verdict)
         assert audits.verify(file, previous, signature_step=0).ok
         previous = file
