@@ -11,9 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ledger.settings import Settings
+from ledger.operating import ledger_here
 from ledger.store import alarms
-from ledger.store.session import connect, unit_of_work
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,8 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m ledger.alarms", description=__doc__)
     options.add_argument("--clear", action="store_true", help="what stands has been looked at: batches go on")
     clear: bool = options.parse_args(arguments).clear
-    settings = Settings()  # type: ignore[call-arg]
-    with unit_of_work(connect(settings.sqlalchemy_url)) as session:
+    with ledger_here() as (_, session):
         standing = alarms.standing(session)
         if clear:
             alarms.clear(session, standing, time.time_ns() // 1_000_000)

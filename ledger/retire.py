@@ -9,14 +9,12 @@ from collections.abc import Mapping
 
 from ledger.core.ids import Address, to_hex
 from ledger.flows import crediting
-from ledger.settings import Settings
-from ledger.store.session import connect, unit_of_work
+from ledger.operating import ledger_here
 
 
 def main() -> None:
     """Ask the flow, say what it says."""
-    settings = Settings()  # type: ignore[call-arg]
-    with unit_of_work(connect(settings.sqlalchemy_url)) as session:
+    with ledger_here() as (settings, session):
         owed = crediting.retire(session, settings.lane, time.time_ns() // 1_000_000)
     print(json.dumps({"deposits": _shown(owed.deposits), "payments": _shown(owed.payments)}, indent=1))
 

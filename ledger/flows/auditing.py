@@ -217,7 +217,11 @@ def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> li
     if latest is None:
         return []
     places = {(0, c.index): c for c in lanes.consumers(session, scope.lane).values()}
-    for place, word in sorted(nodes.at(session, scope.lane, nodes.DEBIT, latest.number, places).items()):
+    leaves = sorted(nodes.at(session, scope.lane, nodes.DEBIT, latest.number, places).items())
+    unknown = latest.cumulative - sum(sumtree.amount(word) for _, word in leaves)
+    if unknown:
+        return [Alarm("L10", f"{unknown} atoms were debited to nobody who deposited")]
+    for place, word in leaves:
         consumer, debited = places[place], sumtree.amount(word)
         most = min(consumer.deposited, allowed.get(consumer.account, consumer.deposited))
         if debited > most:

@@ -1,11 +1,12 @@
 """L1 to L10, each seen to hold on a ledger that has lived, and seen to fail when what it guards is damaged."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger import alarms
+from ledger import alarms, retire
 from ledger.core import events
 from ledger.core.accounts import available, claimable
 from ledger.store.session import unit_of_work
@@ -127,6 +128,12 @@ def test_L6_a_routine_audit_goes_on_from_the_last_one_and_a_thorough_one_begins_
     assert "L6" in {alarm.law for alarm in room.laws(thorough=False)}
 
 
+def test_L10_is_seen_to_fail_when_somebody_who_never_deposited_is_debited(room: Room) -> None:
+    with unit_of_work(room.engine) as session:
+        session.execute(text(f"DELETE FROM consumers WHERE account = decode('{b.ALICE.hex()}', 'hex')"))
+    assert any("debited to nobody who deposited" in alarm.message for alarm in room.laws(thorough=False))
+
+
 def test_L6_a_copy_of_a_database_that_numbers_anew_is_audited_from_the_first_posting(room: Room) -> None:
     assert room.laws(thorough=False) == []
     with unit_of_work(room.engine) as session:
@@ -156,3 +163,30 @@ def test_an_alarm_is_shown_and_cleared_by_command_and_comes_back_while_its_cause
     assert told("--clear") == (0, ["L9"], True)
     assert (room.laws(), told()) == ([], (0, [], False))
     assert room.close() is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (None, "LEDGER_DATABASE_URL: Field required"),
+        ("postgresql://nobody@127.0.0.1:1/none", "the database of LEDGER_DATABASE_URL: connection failed"),
+    ],
+)
+@pytest.mark.parametrize("command", [alarms.main, retire.main])
+def test_what_is_wrong_with_the_surroundings_is_said_in_a_line(
+    url: str | None,
+    said: str,
+    command: Callable[[], object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["ledger"])
+    monkeypatch.delenv("LEDGER_DATABASE_URL", raising=False)
+    if url is not None:
+        monkeypatch.setenv("LEDGER_DATABASE_URL", url)
+    with pytest.raises(SystemExit) as ended:
+        command()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert told.startswith(f"error: {said}")
+    assert told.count("\n") == 1
