@@ -44,6 +44,8 @@ def keep(state: Path) -> None:
     copy = state.with_suffix(".copy")
     shutil.copyfile(state, copy)
     if _is_whole(copy):
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())  # a name must not be on disk before what it names
         copy.replace(_kept(state))
 
 
