@@ -8,7 +8,7 @@ pragma solidity 0.8.37;
 /// that every other addend on the path is non-negative: no set of provable leaves can exceed the total.
 /// @dev Leaves sit at fixed positions; an absent leaf is the zero word, and provable. Preimages never collide: account
 /// and receipt leaves hash 33 bytes and differ in their first byte, line leaves hash 17, nodes hash 64.
-/// Assembly reads 64-byte pairs through scratch space; `test/SumTreeTwin.sol` says the same in plain Solidity and
+/// Assembly reads 64-byte pairs through scratch space; `test/Trees.sol` says the same in plain Solidity and
 /// fuzzing holds the two equal.
 library SumTree {
     uint256 private constant SUM = 0xffffffffffffffff;
