@@ -23,17 +23,11 @@ from sqlalchemy import Engine
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.session import connect
+from roles.local.place import free_port as free_port
 
 TOOLS = Path(sys.prefix) / "bin"  # `make install` links redis-server and anvil beside Python
 TEMPLATE = "tollway_template"
 _numbers = itertools.count()
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_open(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:

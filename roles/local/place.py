@@ -9,12 +9,13 @@ data/                  PostgreSQL, Redis, the chain
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from roles import home
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = Path(sys.prefix) / "bin"
+PORTS = range(20_000, 32_000)
+"""Where to look for ports: below those a kernel gives to outgoing connections. A component's port must still be free
+when it starts again, and no call of somebody else's may have borrowed it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Place:
         path = self.folder / "ports.json"
         ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         if name not in ports:
-            ports[name] = free_port(set(ports.values()))
+            ports[name] = free_port(ports.values())
             home.write_private(path, json.dumps(ports, indent=2))
         return ports[name]
 
@@ -102,14 +106,14 @@ class Place:
         return {path.name: pid for path in sorted((self.folder / "running").glob("*")) if (pid := alive(path))}
 
 
-def free_port(taken: set[int] | None = None) -> int:
-    """A port nobody listens on now, outside `taken`."""
+def free_port(taken: Container[int] = ()) -> int:
+    """A port nobody listens on now, outside `taken`: any of them, so that networks which start together do not meet."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in (taken or set()):
-            return port
+        port = secrets.choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            if port not in taken:
+                return port
 
 
 def birth(pid: int) -> str | None:
