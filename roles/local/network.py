@@ -108,6 +108,7 @@ def ledger(place: Place, lane: int, pace: Pace) -> None:
         "GATEWAY_PUBLIC_URL": f"http://{components.LOCALHOST}:{place.port('gateway')}",
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
         "GATEWAY_LEASE_ATOMS": "200000000",
+        "GATEWAY_BOOK_SECONDS": "0.5",
         "GATEWAY_METERED_ANSWER_BYTES": "65536",
     }
     components.migrate(shared)
