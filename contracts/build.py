@@ -21,17 +21,17 @@ MODULES = HERE.parent / "node_modules"
 ARTIFACTS = HERE / "artifacts"
 COMPILER = HERE / "solc"
 
-CONTRACTS = (
-    "AICoin",
-    "Settlement",
-    "Referee",
-    "RefereeMaker",
-    "StakeVault",
-    "BidBook",
-    "Registry",
-    "Inboxes",
-    "LaneInbox",
+UNITS = (
+    ("AICoin",),
+    ("Settlement",),
+    ("RefereeMaker", "Referee"),
+    ("StakeVault",),
+    ("BidBook",),
+    ("Registry",),
+    ("Inboxes", "LaneInbox"),
 )
+"""What is compiled together: a contract, and the one it makes, which the compiler has to compile for it anyway."""
+CONTRACTS = tuple(name for unit in UNITS for name in unit)
 MAX_RUNTIME_BYTES = 24_576
 """EIP-170: no chain takes a larger contract."""
 
@@ -68,19 +68,19 @@ def settings(contract: str) -> dict[str, Any]:
     return SETTINGS | {"optimizer": {"enabled": True, "runs": RUNS.get(contract, 1_000_000)}}
 
 
-def compile_one(contract: str) -> dict[str, Any]:
-    """A contract's artifact. Raises when solc warns: a warning is a bug not yet met."""
-    main = f"contracts/src/{contract}.sol"
+def compile_unit(unit: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """A unit's artifacts by name. Raises when solc warns: a warning is a bug not yet met."""
+    maker, files = unit[0], {name: f"contracts/src/{name}.sol" for name in unit}
     given = {
         "language": "Solidity",
-        "sources": {name: {"content": text} for name, text in sources(contract).items()},
-        "settings": settings(contract) | {"outputSelection": {main: {contract: list(OUTPUT)}}},
+        "sources": {name: {"content": text} for name, text in sources(maker).items()},
+        "settings": settings(maker) | {"outputSelection": {file: {name: list(OUTPUT)} for name, file in files.items()}},
     }
     output = solcx.compile_standard(given, solc_binary=COMPILER)
     warnings = [error["formattedMessage"] for error in output.get("errors", ()) if error["severity"] != "info"]
     if warnings:
         raise RuntimeError("\n".join(warnings))
-    return _artifact(output["contracts"][main][contract])
+    return {name: _artifact(output["contracts"][file][name]) for name, file in files.items()}
 
 
 def fingerprint(contract: str) -> str:
@@ -98,12 +98,13 @@ def render(artifact: dict[str, Any]) -> str:
 def main() -> int:
     """Compile what changed, write it, say how large each contract is."""
     ARTIFACTS.mkdir(exist_ok=True)
-    stale = [name for name in CONTRACTS if not is_current(name)]
+    stale = [unit for unit in UNITS if not all(map(is_current, unit))]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for name, artifact in zip(stale, pool.map(compile_one, stale), strict=True):
-            artifact["fingerprint"] = fingerprint(name)
-            (ARTIFACTS / f"{name}.json").write_text(render(artifact))
-            print(f"{name:12} compiled")
+        for artifacts in pool.map(compile_unit, stale):
+            for name, artifact in artifacts.items():
+                artifact["fingerprint"] = fingerprint(name)
+                (ARTIFACTS / f"{name}.json").write_text(render(artifact))
+                print(f"{name:12} compiled")
     for name in CONTRACTS:
         size = len(json.loads((ARTIFACTS / f"{name}.json").read_text())["deployedBytecode"]) // 2 - 1
         print(f"{name:12} {size:6} bytes{'  TOO LARGE' if size > MAX_RUNTIME_BYTES else ''}")
