@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test check chaos contracts ganache symbolic lint-contracts gas lock clean
+.PHONY: help install demo up down test test-fast test-slow test-contracts check chaos contracts ganache symbolic lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -27,11 +27,17 @@ up: install       ## the same network, left running to play with
 down:             ## stop it; nothing is lost
 	$(BIN)/tollway down
 
-test: install     ## all tests: the fast ones, the slow ones, the contracts
+test: test-fast test-slow test-contracts   ## all tests: the fast ones, the slow ones, the contracts
+
+test-fast: install
 	$(call say,'pytest: the fast tests')
 	$(PYTEST) -m 'not slow' -n 2 --dist loadfile
+
+test-slow: install
 	$(call say,'pytest: the slow tests')
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow -n 2 --dist loadfile
+
+test-contracts: install
 	$(call say,'forge test')
 	$(FORGE) test
 

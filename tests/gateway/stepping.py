@@ -131,9 +131,14 @@ class Lives:
             else:
                 return client
 
-    def killed(self) -> bool:
-        """Whether this life is over by SIGKILL."""
+    def killed(self, client: httpx.Client) -> bool:
+        """Whether this life is over by SIGKILL, or soon will be: a process that is dying does not answer."""
         self.process.join(0.5)
+        if self.process.exitcode is None:
+            try:
+                client.get("/health")
+            except httpx.TransportError:
+                self.process.join(20)
         return bool(self.process.exitcode == -signal.SIGKILL)
 
     def stop(self) -> None:

@@ -69,7 +69,7 @@ def test_killed_at_any_await_a_call_is_charged_once_or_not_at_all(
         answered = False
         with suppress(httpx.TransportError):
             answered = call(n, **{"kill-at": f"{n}"}).text.endswith(WHOLE[kind])
-        if not lives.killed():
+        if not lives.killed(http):
             break
         http = lives.begin()  # what its predecessor had sent to the database is written or lost by now
         charged = charges(n)
