@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Doors:
         self._domain = domain
         self._fresh_ms = fresh_ms
         self._known: dict[bytes, _Known] = {}
+        self._looking: dict[bytes, asyncio.Task[_Known]] = {}
 
     async def admit(self, headers: Mapping[bytes, bytes], now: int) -> Caller:
         """The caller these headers name. Refused with 401 or 429."""
@@ -70,12 +72,13 @@ class Doors:
     def forget(self, hashed: bytes) -> None:
         """Look this key up again before it opens anything."""
         self._known.pop(hashed, None)
+        self._looking.pop(hashed, None)
 
     async def _by_key(self, secret: bytes, now: int) -> Caller:
         hashed = hashlib.sha256(secret).digest()
         known = self._known.get(hashed)
         if known is None or now - known.seen_at >= self._fresh_ms:
-            known = await self._look_up(hashed, known, now)
+            known = await self._looked_up(hashed, known, now)
         key = known.caller.key
         assert key is not None
         if key.expires_at is not None or key.revoked_at is not None:
@@ -86,16 +89,32 @@ class Doors:
             self._throttle(known, key.rate, now)
         return known.caller
 
+    async def _looked_up(self, hashed: bytes, known: _Known | None, now: int) -> _Known:
+        """What one look finds, for every call that comes while it is under way: a look costs more than a call."""
+        looking = self._looking.get(hashed)
+        if looking is None:
+            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, known, now))
+            looking.add_done_callback(lambda ended: self._keep(hashed, ended))
+        return await asyncio.shield(looking)
+
     async def _look_up(self, hashed: bytes, known: _Known | None, now: int) -> _Known:
         key = await transact(self._engine, lambda session: keys.by_hash(session, hashed))
         if key is None:
             raise Refusal(401, "invalid_api_key", "there is no such key; make one with POST /v1/keys")
         caller = Caller(key.consumer, key, hashed if key.budget is not None else None)
+        tokens = known.tokens if known is not None else float(key.rate or 0)
+        return _Known(caller, now, tokens, known.filled_at if known is not None else now)
+
+    def _keep(self, hashed: bytes, looking: asyncio.Task[_Known]) -> None:
+        """Remember what a look found, unless the key was to be forgotten meanwhile."""
+        if self._looking.get(hashed) is not looking:
+            return
+        del self._looking[hashed]
+        if looking.cancelled() or looking.exception() is not None:
+            return
         if len(self._known) >= KNOWN_KEYS:
             self._known.clear()
-        tokens = known.tokens if known is not None else float(key.rate or 0)
-        self._known[hashed] = made = _Known(caller, now, tokens, known.filled_at if known is not None else now)
-        return made
+        self._known[hashed] = looking.result()
 
     @staticmethod
     def _throttle(known: _Known, rate: int, now: int) -> None:

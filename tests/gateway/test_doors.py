@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from sqlmodel import Session
 
 from ledger.core.typed_data import Signer
+from ledger.store import keys
+from ledger.store.keys import ApiKey
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import Running, World, a_model, a_signer, a_voucher
@@ -50,6 +54,26 @@ def test_a_rotated_key_keeps_its_limits_and_what_is_left_of_its_budget(
     assert (made["budget"], made["models"], made["label"]) == (str(2 * PRICE), ["@acme/chat"], "l")
     assert gateway.chat(key).status_code == 401
     assert [gateway.chat(made["key"]).status_code for _ in range(3)] == [200, 200, 402]
+
+
+def test_calls_that_come_at_once_look_their_key_up_once(
+    world: World, gateway: Running, consumer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bytes] = []
+
+    def slow(session: Session, hashed: bytes) -> ApiKey | None:
+        looks.append(hashed)
+        time.sleep(0.1)
+        return _by_hash(session, hashed)
+
+    _by_hash = keys.by_hash
+    world.deposit(consumer.address, 10**6)
+    key = gateway.key(consumer)
+    monkeypatch.setattr(keys, "by_hash", slow)
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: gateway.chat(key).status_code, range(8)))
+    assert statuses == [200] * 8
+    assert len(looks) < 8
 
 
 def test_a_keys_rate_models_and_expiry_bind(world: World, gateway: Running, consumer: Signer) -> None:
