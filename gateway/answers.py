@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import msgspec
+
 from gateway.errors import Refusal
 from gateway.upstream.wire import Reply
 from ledger.core.ids import Digest, to_hex
@@ -17,8 +19,7 @@ from ledger.store.receipts import Signed
 Headers = list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """An answer as it was sent."""
 
     status: int

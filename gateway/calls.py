@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from gateway import metering, reading, routing
 from gateway.admission import Caller, check_model
 from gateway.answers import Headers, Kept, answer_headers
@@ -135,8 +137,7 @@ def most_of(gateway: Gateway, ask: Ask, entry: ModelEntry) -> Units:
     return most_units(len(ask.body), outputs, settings.metered_answer_bytes, seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """A node's whole answer, and what it used."""
 
     candidate: Candidate

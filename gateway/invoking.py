@@ -5,8 +5,7 @@ POST /v1/invoke {"model": "@org/name", "input": {...}}  ->  {"model", "output", 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import orjson
 
 from gateway import nodes, protocols, tensors
@@ -43,9 +42,8 @@ def read(catalog: Catalog, body: bytes) -> Ask:
         return Ask(INFER, whole["model"], made, outputs=0, native=True)
     if not isinstance(values.get("messages"), list):
         raise Refusal(400, "invalid_request", f"{entry.name} converses: its input has `messages`", param="input")
-    return replace(
-        protocols.read(CHAT, orjson.dumps({**values, "model": whole["model"], "stream": False})), native=True
-    )
+    asked = protocols.read(CHAT, orjson.dumps({**values, "model": whole["model"], "stream": False}))
+    return msgspec.structs.replace(asked, native=True)
 
 
 def shown(ask: Ask, kept: Kept, signed: tuple[Signed, ...]) -> Kept:

@@ -5,7 +5,6 @@ Only what money depends on is decoded: which model, whether to stream, how much 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
@@ -39,8 +38,7 @@ class _Wanted(msgspec.Struct):
 _WANTED = msgspec.json.Decoder(_Wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A request as the gateway understands it. `outputs` is the most tokens it may bring, None when it does not say.
 
     `header_bytes` is the length of the JSON part of an OIP request with binary tensors.
