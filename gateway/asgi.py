@@ -8,6 +8,7 @@ from typing import Any
 from gateway.answers import Headers, Kept
 from gateway.deps import Gateway
 from gateway.errors import Refusal
+from gateway.server import CYCLE, Cycle
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -16,19 +17,26 @@ Receive = Callable[[], Awaitable[Message]]
 JSON: Headers = [(b"content-type", b"application/json")]
 
 
-async def answer(send: Send, kept: Kept) -> None:
-    """Send a whole answer."""
-    length = (b"content-length", str(len(kept.body)).encode())
-    await send({"type": "http.response.start", "status": kept.status, "headers": [*kept.headers, length]})
+async def answer(scope: Message, send: Send, kept: Kept) -> None:
+    """Send a whole answer: in one step where the server is ours."""
+    headers = [*kept.headers, (b"content-length", b"%d" % len(kept.body))]
+    cycle: Cycle | None = scope.get(CYCLE)
+    if cycle is not None and cycle.answer(kept.status, headers, kept.body):
+        return
+    await send({"type": "http.response.start", "status": kept.status, "headers": headers})
     await send({"type": "http.response.body", "body": kept.body})
 
 
-async def read_body(gateway: Gateway, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+async def read_body(gateway: Gateway, scope: Message, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     """The request's body, within its size and its time."""
     most = gateway.settings.max_body_bytes
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length) > most:
         raise Refusal(413, "body_too_large", f"a request has at most {most} bytes", facts={"max_bytes": most})
+    cycle: Cycle | None = scope.get(CYCLE)
+    whole = cycle.take() if cycle is not None else None
+    if whole is not None:
+        return whole
     with gateway.patience:
         message = await receive()
         body: bytes = message.get("body", b"")

@@ -56,7 +56,7 @@ async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send)
     signed: tuple[Signed, ...] = ()
     gateway.open_calls += 1
     try:
-        kept, signed = await _served(gateway, scope["path"], headers, receive, send, started)
+        kept, signed = await _served(gateway, scope, headers, receive, send, started)
         end = signed[-1].receipt.end.name if signed else "released"
     except TollwayError as error:
         refused = refusal(error)
@@ -69,19 +69,20 @@ async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send)
     finally:
         gateway.open_calls -= 1
     if not kept.sent:
-        await answer(send, kept)
+        await answer(scope, send, kept)
     gateway.note(end, signed, now_ms() - started)
     return signed
 
 
 async def _served(
-    gateway: Gateway, path: str, headers: Mapping[bytes, bytes], receive: Receive, send: Send, now: int
+    gateway: Gateway, scope: Message, headers: Mapping[bytes, bytes], receive: Receive, send: Send, now: int
 ) -> tuple[Kept, tuple[Signed, ...]]:
     """The answer and its receipts: none when nothing was charged now."""
     check_open(gateway)
-    body = await read_body(gateway, headers, receive)
+    body = await read_body(gateway, scope, headers, receive)
     paying = not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers))
     caller = None if paying else await gateway.doors.admit(headers, now)
+    path: str = scope["path"]
     if path in OPENAI:
         ask = protocols.read(path, body)
     elif path == invoking.PATH:

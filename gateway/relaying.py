@@ -38,7 +38,7 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
     except TollwayError as error:
         refused = refusal(error)
         kind = [(FAILED, error.kind.encode())] if isinstance(error, NodeFailed) else []
-        await answer(send, Kept(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
+        await answer(scope, send, Kept(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
     else:
         await _pass_back(reply, receive, send)
     finally:
@@ -49,7 +49,7 @@ async def _reply(gateway: Gateway, scope: Message, receive: Receive) -> Reply:
     headers, method, path = dict(scope["headers"]), scope["method"], scope["raw_path"].decode("ascii")
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full, or leaves", "busy")
-    body = await read_body(gateway, headers, receive)
+    body = await read_body(gateway, scope, headers, receive)
     if not gateway.relays.admits(headers, method, path, body, now_ms()):
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
     party, slash, rest = path[len(PREFIX) :].partition("/")

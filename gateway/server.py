@@ -3,7 +3,8 @@
 uvicorn's request cycle is made for every case there is and costs as much as a third of a paid call. A POST over
 HTTP/1.1 whose connection stays open takes the cycle below; everything else (and every WebSocket) takes uvicorn's.
 What an answer has to say in one turn of the event loop leaves as one packet, and a connection has one timer in its
-life, not one for each request.
+life, not one for each request. A body that came with its head, and an answer that is there whole, pass without ASGI's
+messages: the cycle is in the scope as `CYCLE`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ MOST_BYTES = 64 * 1024
 """What has gathered goes out in the middle of a turn when it is so much: slow readers must be noticed."""
 BODILESS = frozenset((204, 304))
 CUT = "tollway.cut"
+CYCLE = "tollway.cycle"
 
 
 class Cycle(RequestResponseCycle):
@@ -24,6 +26,7 @@ class Cycle(RequestResponseCycle):
 
     def __init__(self, protocol: Protocol, scope: dict[str, Any]) -> None:
         self.scope = cast(Any, scope)
+        scope[CYCLE] = self
         self.transport = protocol.transport
         self.flow = protocol.flow
         self.logger = protocol.logger
@@ -42,6 +45,31 @@ class Cycle(RequestResponseCycle):
         self._left = 0
         self._parts: list[bytes] = []
         self._size = 0
+
+    def begin(self) -> None:
+        """What came with the head is there to be received, or taken."""
+        if self.body or not self.more_body:
+            self.message_event.set()
+
+    def take(self) -> bytes | None:
+        """The body, if it is there whole and nothing of it was received. After it only a disconnect is received."""
+        if self.more_body or self.disconnected or not self.message_event.is_set():
+            return None
+        body, self.body = bytes(self.body), bytearray()
+        self.message_event.clear()
+        return body
+
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        """A whole answer in one step. False when it must wait for a slow reader: then it is to be sent."""
+        if self.flow.write_paused or self.response_started or self.disconnected:
+            return False
+        self.response_started = True
+        head = self._head(status, [*self.default_headers, *headers])
+        assert not self._chunked, "a whole answer says how long it is"
+        assert self._left == len(body), "and is as long as it says"
+        self.transport.write(head + body)
+        self._end()
+        return True
 
     async def send(self, message: Any) -> None:
         """ASGI's send: the answer's head, then its body in pieces. Ours beside it: an answer that is to end cut."""
@@ -75,6 +103,10 @@ class Cycle(RequestResponseCycle):
             self._gather(len(body))
             return
         self._flush()
+        self._end()
+
+    def _end(self) -> None:
+        cast(dict[str, Any], self.scope).pop(CYCLE, None)  # or scope and cycle are a ring, left to the collector
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
@@ -124,6 +156,7 @@ class Protocol(HttpToolsProtocol):
         if self._begun is not None:
             cycle, self._begun = self._begun, None
             if not self.transport.is_closing():
+                cycle.begin()
                 self._start_asgi_task(cycle, self.app)
 
     def on_message_begin(self) -> None:
@@ -153,6 +186,18 @@ class Protocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.scope["headers"] = self.headers = headers
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._begun is not None and self._begun is self.cycle:
+            self._begun.body += body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._begun is not None and self._begun is self.cycle:
+            self._begun.more_body = False
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
