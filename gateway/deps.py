@@ -89,7 +89,7 @@ class Gateway:
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
         """Count a call that is over."""
-        self.metrics.ended(end, [one.receipt for one in signed], took_ms)
+        self.metrics.ended(end, signed, took_ms)
         if self.settings.log_calls:
             root = signed[-1].receipt if signed else None
             facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from gateway.watching import Watch
 from ledger.core.errors import Conflict, TollwayError, Unavailable
 from ledger.core.ids import Address
 from ledger.core.typed_data import Domain, Signer
@@ -46,6 +47,7 @@ class Journal:
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._appender: Appender | None = None
+        self._watch: Watch | None = None
         self._tail: Tail | None = None
         self._closing = False
         self.on_reopen: Callable[[dict[Address, int]], None] = lambda holdings: None
@@ -56,7 +58,7 @@ class Journal:
     async def open(self) -> None:
         """Take the gateway's lock, find the tail, begin. Conflict when another process has the lock."""
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._attach)
+        await self._attach()
         self.healthy = True
         self._task = self._loop.create_task(self._run(), name="journal")
 
@@ -74,8 +76,7 @@ class Journal:
         self._ring()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._appender is not None:
-            self._appender.close()
+        self._detach()
 
     def _ring(self) -> None:
         if self._bell is not None and not self._bell.done():
@@ -103,10 +104,12 @@ class Journal:
             _resolve(group, results)
 
     async def _write(self, bundles: list[Bundle]) -> list[Outcome]:
-        assert self._appender is not None
-        assert self._tail is not None
+        appender, watch, tail = self._appender, self._watch, self._tail
+        assert appender is not None
+        assert watch is not None
+        assert tail is not None
         try:
-            self._tail, results = await append(self._appender, self._signer, self._domain, self._tail, bundles)
+            self._tail, results = await append(appender, watch, self._signer, self._domain, tail, bundles)
         except Unavailable as lost:
             return await self._after_loss(bundles, lost)
         self.groups += 1
@@ -143,23 +146,29 @@ class Journal:
     async def _reopen(self) -> None:
         while True:
             try:
-                await asyncio.to_thread(self._attach)
+                await self._attach()
                 self.on_reopen(await asyncio.to_thread(self._holdings))
                 return
             except (Unavailable, Conflict) as still:
                 log.warning("journal_unreachable", extra={"facts": {"reason": still.message}})
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _attach(self) -> None:
+    async def _attach(self) -> None:
         """A connection with the gateway's lock, and the tail as it stands."""
+        self._detach()
+        self._appender = await asyncio.to_thread(self._connect)
+        self._watch = Watch(self._appender.socket)
+        self._tail = await asyncio.to_thread(tail_of, self._appender)
+
+    def _detach(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
         if self._appender is not None:
             self._appender.close()
-        self._appender = self._connect()
-        self._tail = tail_of(self._appender)
 
 
 async def append(
-    appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]
+    appender: Appender, watch: Watch, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]
 ) -> tuple[Tail, list[Outcome]]:
     """`journaling.append`, waiting on the event loop: other calls go on while the database writes."""
     steps = journaling.append(appender, signer, domain, tail, bundles)
@@ -169,27 +178,7 @@ async def append(
         except StopIteration as done:
             written: tuple[Tail, list[Outcome]] = done.value
             return written
-        await _ready(appender.socket, unsent)
-
-
-async def _ready(socket: int, unsent: bool) -> None:
-    """Wait until there is something to read, or, with `unsent`, room to write."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(socket, _wake, ready)
-    if unsent:
-        loop.add_writer(socket, _wake, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(socket)
-        if unsent:
-            loop.remove_writer(socket)
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+        await watch.ready(unsent)
 
 
 def _resolve(group: Sequence[Waiting], results: Sequence[Outcome]) -> None:

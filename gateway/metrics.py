@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ledger.core.receipts import EndReason, Receipt
+from ledger.core.receipts import EndReason
+from ledger.store.receipts import Signed
 
 BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
 
@@ -28,12 +29,12 @@ class Tallies(Collector):
         self._took = [0] * (len(BUCKETS_MS) + 1)
         self._took_ms = 0
 
-    def ended(self, end: str, receipts: Sequence[Receipt], took_ms: int) -> None:
+    def ended(self, end: str, signed: Sequence[Signed], took_ms: int) -> None:
         """Count a call that is over. Tokens are counted where they were used, not again at a workflow's root."""
         self._ends[end] += 1
         self._took[bisect_left(BUCKETS_MS, took_ms)] += 1
         self._took_ms += took_ms
-        for receipt in receipts:
+        for receipt in (one.receipt for one in signed):
             self._charged += receipt.charge
             if not receipt.passed:
                 self._tokens[0] += receipt.input_tokens

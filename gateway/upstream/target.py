@@ -28,6 +28,15 @@ class Target:
     ours: bool = False
     """Another gateway of the lane: its address is the operator's word, and may be private."""
 
+    host_header: bytes = field(init=False, repr=False, compare=False)
+    """What goes into `Host`."""
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = {"http": 80, "https": 443}.get(self.scheme)
+        named = host if self.port == default else f"{host}:{self.port}"
+        object.__setattr__(self, "host_header", named.encode())
+
     def __repr__(self) -> str:
         return f"Target({self.url})"
 
@@ -35,13 +44,6 @@ class Target:
     def url(self) -> str:
         """The root, without credentials."""
         return f"{self.scheme}://{self.host}:{self.port}{self.prefix}"
-
-    @property
-    def host_header(self) -> bytes:
-        """What goes into `Host`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        default = {"http": 80, "https": 443}.get(self.scheme)
-        return (host if self.port == default else f"{host}:{self.port}").encode()
 
 
 def parse(url: str, head: bytes = b"") -> Target:

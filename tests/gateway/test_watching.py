@@ -1,0 +1,50 @@
+"""A watched socket: whoever waits is woken, and a socket that nobody reads costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvloop
+
+from gateway.watching import Watch
+
+
+def test_a_waiter_is_woken_each_time_there_is_something_to_read() -> None:
+    async def main() -> list[bytes]:
+        ours, theirs = socket.socketpair()
+        watch, heard = Watch(ours.fileno()), []
+        for said in (b"one", b"two"):
+            asyncio.get_running_loop().call_later(0.01, theirs.send, said)
+            await watch.ready(unsent=False)
+            heard.append(ours.recv(16))
+        watch.end()
+        return heard
+
+    assert uvloop.run(main()) == [b"one", b"two"]
+
+
+def test_a_hang_up_that_nobody_waits_for_is_told_once_and_found_by_the_next_who_waits() -> None:
+    async def main() -> tuple[int, bytes]:
+        ours, theirs = socket.socketpair()
+        watch, wakes = Counted(ours.fileno()), 0
+        theirs.send(b"x")
+        await watch.ready(unsent=False)
+        ours.recv(1)
+        theirs.close()
+        await asyncio.sleep(0.05)
+        wakes = watch.wakes
+        await watch.ready(unsent=True)
+        return wakes, ours.recv(1)
+
+    assert uvloop.run(main()) == (2, b"")
+
+
+class Counted(Watch):
+    """A watch that counts how often it is told."""
+
+    wakes = 0
+
+    def _wake(self) -> None:
+        self.wakes += 1
+        super()._wake()
