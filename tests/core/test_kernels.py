@@ -177,9 +177,10 @@ def test_struct_hashes_of_records(count: int, seed: int) -> None:
 
 
 @quick
-@given(st.lists(st.binary(min_size=3, max_size=3).map(lambda b: bytes(x % 3 for x in b)), max_size=60))
-def test_groups_number_equal_rows_in_order_of_appearance(rows: list[bytes]) -> None:
-    numbers, firsts = groups.group(np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 3))
+@given(st.integers(8, 33), st.lists(st.tuples(st.integers(0, 32), st.integers(0, 2)), max_size=60))
+def test_groups_number_equal_rows_in_order_of_appearance(width: int, marks: list[tuple[int, int]]) -> None:
+    rows = [bytes(value * (place % width == at) for at in range(width)) for place, value in marks]
+    numbers, firsts = groups.group(np.frombuffer(b"".join(rows), np.uint8).reshape(-1, width))
     seen: list[bytes] = list(dict.fromkeys(rows))
     assert numbers.tolist() == [seen.index(row) for row in rows]
     assert firsts.tolist() == [rows.index(row) for row in seen]

@@ -108,7 +108,7 @@ def _above(nodes: U64, parents: U64, empty: U64) -> bool:
                 states[(lane + 4) * WAYS + k] = nodes[left + 1, lane] if left + 1 < len(nodes) else empty[lane]
             states[8 * WAYS + k] = FIRST_PAD
             states[16 * WAYS + k] = LAST_PAD
-        permute(states, count)
+        permute(states)
         for k in range(count):
             left = 2 * (begin + k)
             low = _swapped(nodes[left, 3])
@@ -138,7 +138,7 @@ def _account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64, leav
                 packed[25 + byte] = (cumulative >> (56 - 8 * byte)) & 0xFF
             _spread(states, k, lanes)
         _clear(states)
-        permute(states, count)
+        permute(states)
         for k in range(count):
             _seal(states, k, cumulatives[begin + k], leaves[indexes[begin + k]])
 
@@ -155,7 +155,7 @@ def _receipt_leaves(digests: U8, charges: I64, leaves: U64) -> None:
                 packed[1 + byte] = digests[begin + k, byte]
             _spread(states, k, lanes)
         _clear(states)
-        permute(states, count)
+        permute(states)
         for k in range(count):
             _seal(states, k, charges[begin + k], leaves[begin + k])
 
@@ -175,7 +175,7 @@ def _line_leaves(parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
                 packed[9 + byte] = (paid[begin + k] >> (56 - 8 * byte)) & 0xFF
             _spread(states, k, lanes)
         _clear(states)
-        permute(states, count)
+        permute(states)
         for k in range(count):
             _seal(states, k, paid[begin + k], leaves[begin + k])
 
