@@ -23,7 +23,7 @@ from ledger.core.headers import Range
 from ledger.core.ids import ZERO_DIGEST, Address
 from ledger.core.kernels import split, tables
 from ledger.core.kernels.hashing import struct_hashes
-from ledger.core.records import RECEIPT_DTYPE
+from ledger.core.records import RECEIPT_DTYPE, SIGNED_DTYPE
 from ledger.core.typed_data import Domain
 
 CHUNK = 65_536
@@ -62,15 +62,16 @@ def close(count: int, *, hashed: bool) -> tuple[float, int]:
     """Receipts per CPU second, and the peak resident memory in MiB so far."""
     chance = np.random.default_rng(1)
     pool = a_chunk(min(count, CHUNK), chance)
-    signatures = np.zeros((len(pool), 65), np.uint8)
+    signed = np.zeros(len(pool), SIGNED_DTYPE)
+    signed["receipt"] = pool
     digests = struct_hashes(pool)
     opening = Opening(Domain(), 1, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(GATEWAY, 1, count),))
     start = time.process_time()
     writer = Writer(Nowhere(), opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
     for begin in range(0, count, CHUNK):
-        part = pool[: min(CHUNK, count - begin)]
-        part["seq"] = np.arange(begin + 1, begin + 1 + len(part))
-        writer.add(part, signatures[: len(part)], BODIES, digests[: len(part)] if hashed else None)
+        part = signed[: min(CHUNK, count - begin)]
+        part["receipt"]["seq"] = np.arange(begin + 1, begin + 1 + len(part))
+        writer.add(part, BODIES, digests[: len(part)] if hashed else None)
     writer.close()
     seconds = time.process_time() - start
     return count / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -44,7 +44,7 @@ from ledger.settings import Settings
 from ledger.store import watermarks
 from ledger.store.session import connect, unit_of_work
 
-CHUNK = 65_536
+CHUNK = 100_000
 BATCH = 250_000
 WARM_LANE, FIRST_LANE = 1, 2
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     confirmations: int = Field(default=2, ge=0, description="blocks on top before a log or a transaction counts")
     window_seconds: int = Field(default=86_400, ge=0, description="a private grid's dispute window")
     epoch_seconds: int = Field(default=3_600, ge=1, description="a private grid's epoch; with a chain, BidBook says")
-    post_chunk: int = Field(default=50_000, ge=1, description="receipts a posting transaction takes at most")
+    post_chunk: int = Field(default=100_000, ge=1, description="receipts a posting transaction takes at most")
     batch_seconds: int = Field(default=60, ge=0, description="close a batch when its oldest receipt is this old")
     batch_calls: int = Field(default=1_000_000, ge=1, description="or when this many receipts wait")
     sweep_seconds: float = Field(default=1.0, gt=0, description="how often beat looks for due work")

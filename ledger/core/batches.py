@@ -34,14 +34,12 @@ from ledger.core.headers import Header, Range, journals_table, parse_journals
 from ledger.core.ids import Address, Digest
 from ledger.core.keccak import keccak256
 from ledger.core.receipts import Receipt
-from ledger.core.records import RECEIPT_DTYPE, unpack_all
+from ledger.core.records import SIGNED_DTYPE, unpack_all
 from ledger.core.typed_data import Domain
 
 MAGIC = b"TWB1"
 HEAD = struct.Struct(">4sQ20sIQQQI32s32sI")
 ROOTS = struct.Struct(">32s32s32s32s")
-SIGNED_DTYPE = np.dtype([("receipt", RECEIPT_DTYPE), ("signature", "u1", (65,))])
-"""366 bytes: a receipt and its gateway's signature."""
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">H")
 _JOURNAL_ROW = 32
@@ -50,7 +48,7 @@ _JOURNAL_ROW = 32
 class Sink(Protocol):
     """Where a file is written: a file object, a socket, a hash."""
 
-    def write(self, data: bytes, /) -> object:
+    def write(self, data: bytes | memoryview, /) -> object:
         """Take the next bytes."""
 
 
@@ -131,10 +129,9 @@ def write_head(sink: Sink, opening: Opening) -> None:
     sink.write(HEAD.pack(MAGIC, *where, *when, opening.prev, opening.book_root, len(opening.ranges)) + table)
 
 
-def write_receipts(sink: Sink, records: npt.NDArray[np.void], signatures: npt.NDArray[np.uint8]) -> None:
-    """The next receipts, (n, 65) signatures beside them."""
-    rows = np.ascontiguousarray(records).view(np.uint8).reshape(len(records), -1)
-    sink.write(np.concatenate((rows, signatures), axis=1).tobytes())
+def write_receipts(sink: Sink, signed: npt.NDArray[np.void]) -> None:
+    """The next receipts with their signatures (SIGNED_DTYPE), as they lie in memory."""
+    sink.write(np.ascontiguousarray(signed).view(np.uint8).data)
 
 
 def write_tail(

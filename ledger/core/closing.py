@@ -177,26 +177,25 @@ class Writer:
         self._order = Order(opening)
         write_head(self, opening)
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Pass bytes on, and into the file's hash."""
         self._hash.update(data)
         self._sink.write(data)
 
     def add(
         self,
-        records: npt.NDArray[np.void],
-        signatures: npt.NDArray[np.uint8],
+        signed: npt.NDArray[np.void],
         bodies: Mapping[Digest, bytes],
         digests: U8 | None = None,
     ) -> None:
-        """The next receipts with their (n, 65) signatures. `bodies` must hold their terms; the others are left out.
+        """The next receipts and their signatures (SIGNED_DTYPE). `bodies` must hold their terms; others are left out.
 
         `digests` (n, 32) may be given where posting has already checked that they are these records'.
         """
-        self._order.follow(records)
-        parts = self._trees.add(records, bodies, digests)
+        self._order.follow(signed["receipt"])
+        parts = self._trees.add(signed["receipt"], bodies, digests)
         self._terms.update((name, bodies[name]) for name in parts.names)
-        write_receipts(self, records, signatures)
+        write_receipts(self, signed)
 
     def close(self) -> Closed:
         """Finish the file. Rejected when receipts are missing; Unavailable when somebody has no index yet."""
@@ -241,9 +240,9 @@ class Order:
             part = records[begin : begin + count]
             wanted = np.arange(first, first + len(part), dtype=np.uint64)
             right = (part["seq"] == wanted) & (part["lane"] == self._lane)
-            right &= np.all(part["gateway"] == np.frombuffer(gateway, np.uint8), axis=1)
-            if not right.all():
-                wrong = int(np.argmin(right))
+            ours = part["gateway"] == np.frombuffer(gateway, np.uint8)
+            if not (right.all() and ours.all()):
+                wrong = int(np.argmin(right & ours.all(axis=1)))
                 raise Rejected(
                     f"receipt {first + wrong} of gateway {to_hex(gateway)} in lane {self._lane} is expected here, "
                     f"not {int(part['seq'][wrong])} of {to_hex(part['gateway'][wrong].tobytes())} "

@@ -34,6 +34,8 @@ RECEIPT_DTYPE = np.dtype(
 )
 """The 301-byte record. Hashes and addresses are byte rows, the six meters one row of six."""
 assert RECEIPT_DTYPE.itemsize == RECORD.size
+SIGNED_DTYPE = np.dtype([("receipt", RECEIPT_DTYPE), ("signature", "u1", (65,))])
+"""366 bytes: a receipt and its gateway's signature, as batch files hold them."""
 
 
 def pack_all(receipts: Iterable[Receipt]) -> npt.NDArray[np.void]:

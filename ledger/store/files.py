@@ -22,7 +22,7 @@ READ_CALLS = 1024 * RUN
 class Discard:
     """A sink for who only wants to know what the file comes to."""
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Drop it."""
 
 
@@ -45,7 +45,7 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
     )
     for chunk in whole_runs(session, opening.ranges):
         bodies = terms.get(session, chunk.terms_ids())
-        writer.add(chunk.records, chunk.signatures, bodies, None if hash_again else chunk.digests)
+        writer.add(chunk.signed, bodies, None if hash_again else chunk.digests)
     return writer.close()
 
 
@@ -85,10 +85,7 @@ def whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
 
 
 def _joined(pieces: Sequence[Chunk]) -> Chunk:
-    if len(pieces) == 1:  # the common case: nothing is copied
-        return pieces[0]
-    return Chunk(
-        np.concatenate([piece.records for piece in pieces]),
-        np.concatenate([piece.digests for piece in pieces]),
-        np.concatenate([piece.signatures for piece in pieces]),
-    )
+    some = [piece for piece in pieces if len(piece)]
+    if len(some) == 1:  # the common case: nothing is copied
+        return some[0]
+    return Chunk(np.concatenate([piece.signed for piece in some]), np.concatenate([piece.digests for piece in some]))

@@ -1,8 +1,9 @@
 """Receipts, read back as gateways wrote them: one at a time as values, or by the hundred thousand as records.
 
 The kernels are imported where they are used: a gateway reads receipts and never needs the compiler behind them.
-A row holds the 301 bytes that were hashed, the digest and the signature, all of fixed width: a chunk, strung together
-by the server, is an array, with no loop over rows and one value over the wire: 1.6 us of CPU a receipt on both sides.
+A row holds the 301 bytes that were hashed, the digest and the signature, all of fixed width: strung together by the
+server, they are two arrays, with no loop over rows and two values over the wire, and a batch file takes the first of
+them as it is: 1.1 us of CPU a receipt on both sides.
 """
 
 from collections.abc import Sequence
@@ -16,19 +17,18 @@ from sqlmodel import Session, col, select
 from ledger.core.capsules import MAX_NODES
 from ledger.core.ids import Address, Digest
 from ledger.core.receipts import Receipt, unpack
-from ledger.core.records import RECEIPT_DTYPE
+from ledger.core.records import SIGNED_DTYPE
 from ledger.store.driver import connection_of
 from ledger.store.tables import ReceiptRow
 
 Records = npt.NDArray[np.void]
 
-_ROW = np.dtype([("record", "u1", (RECEIPT_DTYPE.itemsize,)), ("digest", "u1", (32,)), ("signature", "u1", (65,))])
 _READ = (
-    "SELECT string_agg(record || digest || signature, ''::bytea) FROM (SELECT record, digest, signature "
+    "SELECT string_agg(record || signature, NULL), string_agg(digest, NULL) FROM (SELECT record, digest, signature "
     "FROM receipts WHERE gateway = %s AND seq BETWEEN %s AND %s ORDER BY seq) r"
 )
-AT_ONCE = 8_192
-"""Receipts strung together at once: 3 MB, which caches hold. Eight times as many cost twice the time of each."""
+AT_ONCE = 2_048
+"""Receipts strung together at once: under a megabyte, which caches hold on both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,22 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive receipts of one gateway: records, and the digests (n x 32) and signatures (n x 65) beside them."""
+    """Consecutive receipts of one gateway: signed records (SIGNED_DTYPE), and their digests (n x 32) beside them."""
 
-    records: Records
+    signed: Records
     digests: npt.NDArray[np.uint8]
-    signatures: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.signed)
+
+    @property
+    def records(self) -> Records:
+        """The receipts without their signatures."""
+        return self.signed["receipt"]
 
     def part(self, start: int, stop: int) -> "Chunk":
         """Receipts at places [start, stop) of the chunk."""
-        return Chunk(self.records[start:stop], self.digests[start:stop], self.signatures[start:stop])
+        return Chunk(self.signed[start:stop], self.digests[start:stop])
 
     @property
     def first(self) -> int:
@@ -69,7 +73,9 @@ class Chunk:
     @property
     def charged(self) -> int:
         """The sum of all charges, exact."""
-        return sum(self.records["charge"].tolist())
+        from ledger.core.shares import exact_total
+
+        return exact_total(self.records["charge"].astype(np.uint64))
 
     def terms_ids(self) -> set[Digest]:
         """The terms these receipts name."""
@@ -82,25 +88,28 @@ class Chunk:
         """The place in the chunk of the first receipt whose fields do not hash to its digest, if any."""
         from ledger.core.kernels.hashing import struct_hashes
 
-        same = np.all(struct_hashes(self.records) == self.digests, axis=1)
-        return None if same.all() else int(np.argmin(same))
+        hashes = struct_hashes(self.signed)
+        if np.array_equal(hashes, self.digests):
+            return None
+        return int(np.argmax((hashes != self.digests).any(axis=1)))
 
 
 def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
     """Receipts first..last of a gateway, in order; fewer if the journal has gaps, which the caller must notice."""
-    pieces: list[npt.NDArray[np.void]] = []
+    signed = np.empty((last - first + 1, SIGNED_DTYPE.itemsize), np.uint8)
+    digests = np.empty((len(signed), 32), np.uint8)
+    read = 0
     with connection_of(session).cursor(binary=True) as cursor:
         for start in range(first, last + 1, AT_ONCE):
             found = cursor.execute(_READ, (bytes(gateway), start, min(start + AT_ONCE - 1, last))).fetchone()
-            if not found or not found[0]:
+            if found is None or found[0] is None:
                 break
-            pieces.append(np.frombuffer(cast(bytes, found[0]), _ROW))
-    records = _column(pieces, "record").view(RECEIPT_DTYPE).reshape(-1)
-    return Chunk(records, _column(pieces, "digest"), _column(pieces, "signature"))
-
-
-def _column(pieces: list[npt.NDArray[np.void]], name: str) -> npt.NDArray[np.uint8]:
-    return np.concatenate([np.empty((0, *_ROW[name].shape), np.uint8), *(piece[name] for piece in pieces)])
+            rows, hashes = cast(tuple[bytes, bytes], found)
+            until = read + len(hashes) // 32
+            signed[read:until] = np.frombuffer(rows, np.uint8).reshape(until - read, -1)
+            digests[read:until] = np.frombuffer(hashes, np.uint8).reshape(until - read, -1)
+            read = until
+    return Chunk(signed[:read].view(SIGNED_DTYPE).reshape(-1), digests[:read])
 
 
 def by_call(session: Session, call: Digest) -> Signed | None:

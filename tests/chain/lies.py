@@ -14,8 +14,8 @@ from ledger.core.cumulatives import Cumulatives
 from ledger.core.headers import Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.pricing import payees, price
-from ledger.core.receipts import Receipt, struct_hash
-from ledger.core.records import pack_all
+from ledger.core.receipts import Receipt, pack, struct_hash
+from ledger.core.records import SIGNED_DTYPE
 from ledger.core.recounts import CONSUMER, DEBITS, PAYOUTS, account_leaves
 from ledger.core.sumtree import Tree, line_leaf, receipt_leaf
 from ledger.core.typed_data import Domain, Signer, receipt_digest
@@ -93,8 +93,8 @@ class Draft:
         sink = io.BytesIO()
         write_head(sink, opening)
         signatures = [book.signer.sign(receipt_digest(book.domain, receipt)) for receipt in self.receipts]
-        stacked = np.frombuffer(b"".join(signatures), np.uint8).reshape(-1, 65)
-        write_receipts(sink, pack_all(self.receipts), stacked)
+        rows = (pack(receipt) + signature for receipt, signature in zip(self.receipts, signatures, strict=True))
+        write_receipts(sink, np.frombuffer(b"".join(rows), SIGNED_DTYPE))
         bodies = {terms_id(encode(one)): encode(one) for one in book.terms}
         used = {receipt.terms for receipt in self.receipts}
         payouts, debits = _cumulatives(self.paid), _cumulatives(self.owed)

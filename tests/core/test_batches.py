@@ -20,8 +20,8 @@ from ledger.core.errors import Conflict, Rejected, Unavailable
 from ledger.core.headers import Range
 from ledger.core.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.meters import Units
-from ledger.core.receipts import EndReason, Receipt, struct_hash
-from ledger.core.records import pack_all
+from ledger.core.receipts import EndReason, Receipt, pack, struct_hash
+from ledger.core.records import SIGNED_DTYPE
 from ledger.core.typed_data import Domain, Signer, signing_digest
 
 DOMAIN = Domain(31337, Address(b"\x42" * 20))
@@ -103,9 +103,9 @@ class Lane:
         sink = io.BytesIO()
         old = (before.payouts, before.debits) if before else (NOTHING, NOTHING)
         writer = Writer(sink, opening, *old, PAYEES, CONSUMERS)
-        records, signatures = pack_all(rows), _signatures(rows, signers)
+        signed = _signed(rows, signers)
         for begin in range(0, len(rows), chunk):
-            writer.add(records[begin : begin + chunk], signatures[begin : begin + chunk], BODIES)
+            writer.add(signed[begin : begin + chunk], BODIES)
         closed = writer.close()
         self.previous = batches.read(sink.getvalue())
         ends = {row.gateway: row.last + 1 for row in ranges}
@@ -114,9 +114,10 @@ class Lane:
         return closed, sink.getvalue()
 
 
-def _signatures(rows: list[Receipt], signers: list[Signer]) -> "np.typing.NDArray[np.uint8]":
-    signed = (s.sign(signing_digest(DOMAIN, struct_hash(row))) for row, s in zip(rows, signers, strict=True))
-    return np.frombuffer(b"".join(signed), np.uint8).reshape(-1, 65)
+def _signed(rows: list[Receipt], signers: list[Signer], domain: Domain = DOMAIN) -> "np.typing.NDArray[np.void]":
+    pairs = zip(rows, signers, strict=True)
+    each = (pack(row) + signer.sign(signing_digest(domain, struct_hash(row))) for row, signer in pairs)
+    return np.frombuffer(b"".join(each), SIGNED_DTYPE)
 
 
 @settings(max_examples=12, deadline=None, database=None, derandomize=True)
@@ -246,7 +247,7 @@ def resigned(file: BatchFile, changed: dict[int, Receipt]) -> bytes:
     by = {signer.address: signer for signer in GATEWAYS}
     sink = io.BytesIO()
     batches.write_head(sink, file.opening)
-    batches.write_receipts(sink, pack_all(rows), _signatures(rows, [by[row.gateway] for row in rows]))
+    batches.write_receipts(sink, _signed(rows, [by[row.gateway] for row in rows]))
     batches.write_tail(sink, file.terms, file.payouts, file.debits, file.roots)
     return sink.getvalue()
 
@@ -327,14 +328,12 @@ def test_a_private_grid_comes_to_the_same_roots_without_a_chain() -> None:
     """Roots, sums and proofs are blind to the domain: only signatures and the file's address know it."""
     signer = GATEWAYS[0]
     rows = [a_receipt(seq, signer, NAMES[1], Units(1, seq, seq)) for seq in range(1, 70)]
-    records = pack_all(rows)
     headers = []
     for domain in (DOMAIN, Domain()):
-        signed = b"".join(signer.sign(signing_digest(domain, struct_hash(row))) for row in rows)
         opening = Opening(domain, 1, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(signer.address, 1, 69),))
         sink = io.BytesIO()
         writer = Writer(sink, opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
-        writer.add(records, np.frombuffer(signed, np.uint8).reshape(-1, 65), BODIES)
+        writer.add(_signed(rows, [signer] * len(rows), domain), BODIES)
         headers.append(writer.close().header)
         assert audits.verify(batches.read(sink.getvalue()), None, headers[-1]).ok
     assert replace(headers[0], data_ref=ZERO_DIGEST) == replace(headers[1], data_ref=ZERO_DIGEST)

@@ -36,4 +36,4 @@ def test_receipts_live_through_a_change_of_their_columns_and_back(engine: Engine
         after = receipts.chunk(session, b.GATEWAY.address, 1, 3)
     assert unpack_all(after.records) == unpack_all(before.records)
     assert after.first_altered() is None
-    assert after.signatures.tolist() == before.signatures.tolist()
+    assert after.signed.tobytes() == before.signed.tobytes()
