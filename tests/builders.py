@@ -1,7 +1,6 @@
 """What tests are made of: say what matters, the rest is sensible. Nothing here is random."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from sqlmodel import Session
 
@@ -92,7 +91,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
     watermarks.ensure(session, signer.address, receipts[0].lane)
     before = latest(session, signer.address)
     first, previous = (before.last + 1, before.digest) if before else (1, ZERO_DIGEST)
-    placed = [replace(r, gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
+    placed = [r._replace(gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
     digests = [struct_hash(receipt) for receipt in placed]
     segment = seal(signer.address, first, digests, sum(r.charge for r in placed), previous)
     with connection_of(session).cursor() as cursor:

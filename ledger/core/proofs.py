@@ -9,7 +9,7 @@ from ledger.core.batches import BatchFile
 from ledger.core.closing import RUN
 from ledger.core.headers import Header, journals_table
 from ledger.core.ids import Address
-from ledger.core.receipts import Receipt, fields, unpack
+from ledger.core.receipts import Receipt, unpack
 from ledger.core.recounts import CONSUMER, DEBITS, RECEIPTS, Arguments, LineLeaf, Recount, boundary
 from ledger.core.sumtree import Tree, Word
 
@@ -55,7 +55,7 @@ def uneven(tree: int, a: Opened, b: Opened) -> Accusation:
 
 def omitted(file: BatchFile, receipt: Receipt, signature: bytes, leaf: Word, proof: Sequence[Word]) -> Accusation:
     """A receipt its gateway signed has another leaf at its place."""
-    arguments = (journals_table(file.opening.ranges), (fields(receipt), signature), leaf, list(proof))
+    arguments = (journals_table(file.opening.ranges), (tuple(receipt), signature), leaf, list(proof))
     return Accusation("Referee", "proveOmittedReceipt", arguments, f"receipt {receipt.seq} was left out")
 
 
@@ -73,7 +73,7 @@ def bad_run(made: Recount, party: int, run: int, account: Address, line: Argumen
     which = [names.index(receipt.terms) for receipt in receipts]
     tree = made.trees[RECEIPTS]
     proof = tree.range_proof(start, len(receipts))
-    arguments = (run, party, account, [fields(one) for one in receipts], bodies, which, tree.height, proof, line)
+    arguments = (run, party, account, [tuple(one) for one in receipts], bodies, which, tree.height, proof, line)
     return Accusation("Referee", "proveBadRun", arguments, f"run {run} does not give party {party} what its line says")
 
 
@@ -94,7 +94,7 @@ def bad_payout(
 
 def opening(file: BatchFile, receipt: Receipt, place: int, tree: Tree) -> Arguments:
     """A receipt of the file with its terms and its proof."""
-    return fields(receipt), file.terms.get(receipt.terms, b""), place, tree.proof(place)
+    return tuple(receipt), file.terms.get(receipt.terms, b""), place, tree.proof(place)
 
 
 def opened_receipt(preimage: bytes, terms: bytes, place: int, proof: Sequence[Word]) -> Arguments:
@@ -111,4 +111,4 @@ def opened_receipt(preimage: bytes, terms: bytes, place: int, proof: Sequence[Wo
 def signed(file: BatchFile, place: int) -> Arguments:
     """A receipt of the file with its signature."""
     row = file.signed[place]
-    return fields(unpack(row["receipt"].tobytes())), row["signature"].tobytes()
+    return tuple(unpack(row["receipt"].tobytes())), row["signature"].tobytes()

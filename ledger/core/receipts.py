@@ -8,9 +8,9 @@ domain; what is signed is `typed_data.signing_digest(domain, digest)`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 from ledger.core.errors import Rejected
 from ledger.core.ids import ZERO_DIGEST, Address
@@ -28,9 +28,8 @@ class EndReason(IntEnum):
     timeout = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """One delivered call: who called, on which terms, what it used, what it costs.
+class Receipt(NamedTuple):
+    """One delivered call: who called, on which terms, what it used, what it costs. The tuple is in struct order.
 
     `price` is P* of the terms at these units with `passed` (the prices of its direct sub-calls) as one more line;
     `charge` is what the consumer pays for this receipt: price - passed - rebate. `parent` is zero for a root. `seq` is
@@ -76,24 +75,14 @@ RECORD = struct.Struct(">32s32sI20sQ20s32s10QBQ32s32s")
 _WORDS = struct.Struct(">32s32s32s28xI12x20s24xQ12x20s32s" + "24xQ" * 10 + "31xB24xQ32s32s")
 
 
-def fields(receipt: Receipt) -> tuple[int | bytes, ...]:
-    """The 21 fields in struct order."""
-    r = receipt
-    return (
-        *(r.call_id, r.parent, r.lane, r.gateway, r.seq, r.consumer, r.terms, r.epoch),
-        *(r.calls, r.input_tokens, r.output_tokens, r.ms, r.byte_count, r.fuel),
-        *(r.passed, r.price, r.charge, r.end, r.ended_at, r.request_digest, r.response_digest),
-    )
-
-
 def struct_hash(receipt: Receipt) -> Digest:
     """The EIP-712 struct hash: the receipt's digest."""
-    return keccak256(_packed(_WORDS, (RECEIPT_TYPEHASH, *fields(receipt))))
+    return keccak256(_packed(_WORDS, (RECEIPT_TYPEHASH, *receipt)))
 
 
 def pack(receipt: Receipt) -> bytes:
     """The 301-byte record."""
-    return _packed(RECORD, fields(receipt))
+    return _packed(RECORD, receipt)
 
 
 def unpack(record: bytes) -> Receipt:
@@ -109,10 +98,10 @@ def unpack_each(body: bytes) -> Iterator[Receipt]:
     for row in RECORD.iter_unpack(body):
         values = list(row)
         values[17] = EndReason(row[17])
-        yield Receipt(*values)
+        yield Receipt._make(values)
 
 
-def _packed(layout: struct.Struct, values: tuple[int | bytes, ...]) -> bytes:
+def _packed(layout: struct.Struct, values: Sequence[int | bytes]) -> bytes:
     try:
         return layout.pack(*values)
     except struct.error as error:

@@ -17,7 +17,7 @@ from ledger.core.headers import Range
 from ledger.core.ids import Address, to_hex
 from ledger.core.keccak import keccak256
 from ledger.core.kernels.sumtree import Levels, line_leaves, receipt_leaves
-from ledger.core.receipts import Receipt, fields
+from ledger.core.receipts import Receipt
 from ledger.core.sumtree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
 from ledger.core.transmissions import Answers, Call, Status, Transmission
 from ledger.core.typed_data import word
@@ -118,7 +118,7 @@ class _Leaf:
             return Opening(preimage=bytes((LINE_TAG,)) + packed)
         receipt = self._receipt(place)
         body = terms.get(self._session, [receipt.terms])[receipt.terms]
-        return Opening(preimage=b"".join(word(field) for field in fields(receipt)), terms=body)
+        return Opening(preimage=b"".join(word(field) for field in receipt), terms=body)
 
     def _receipt(self, place: int) -> Receipt:
         for row in sorted(self._ranges):

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from sqlmodel import Session
 
 from ledger.core.bids import terms_id
 from ledger.core.errors import Conflict, Rejected, TollwayError
-from ledger.core.ids import Address, Digest, to_hex
-from ledger.core.receipts import Receipt, fields, struct_hash
+from ledger.core.ids import Digest, to_hex
+from ledger.core.receipts import Receipt, struct_hash
 from ledger.core.segments import Segment, seal
 from ledger.core.typed_data import Domain, Signer, signing_digest
 from ledger.store import terms
@@ -24,8 +24,7 @@ from ledger.store.appender import Appender, RowRefused, Steps, Taken, row
 from ledger.store.receipts import Signed
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A receipt without place, what to note beside it, and the key whose budget it uses, if that key has one."""
 
     receipt: Receipt
@@ -78,7 +77,7 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
     for bundle in bundles:
         for draft in bundle:
             seq += 1
-            receipt = _placed(draft.receipt, signer.address, seq)
+            receipt = Receipt._make((*draft.receipt[:3], signer.address, seq, *draft.receipt[5:]))
             digest = struct_hash(receipt)
             signature = signer.sign(signing_digest(domain, digest))
             signed.append(Signed(receipt, digest, signature, draft.extra))
@@ -88,13 +87,6 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
     digests, total = [s.digest for s in signed], sum(s.receipt.charge for s in signed)
     segment = seal(signer.address, tail.seq + 1, digests, total, tail.digest)
     return Group(segment, tuple(signed), tuple(rows), spending)
-
-
-def _placed(receipt: Receipt, gateway: Address, seq: int) -> Receipt:
-    """The receipt at its place. `dataclasses.replace` says the same at two and a half times the cost."""
-    values: list[Any] = list(fields(receipt))
-    values[3:5] = gateway, seq
-    return Receipt(*values)
 
 
 def append(

@@ -45,7 +45,7 @@ class Live(Play):
 
     def receipts(self, count: int = 3) -> list[Receipt]:
         epoch = self.chain.epoch()
-        return [replace(receipt, epoch=epoch) for receipt in super().receipts(count)]
+        return [receipt._replace(epoch=epoch) for receipt in super().receipts(count)]
 
     def begin(self) -> None:
         """Back to before anything was posted."""
@@ -59,7 +59,7 @@ class Live(Play):
 
 def a_price_above_the_real_one(play: Live) -> None:
     receipts = play.receipts()
-    receipts[1] = replace(receipts[1], price=receipts[1].price + 5, charge=receipts[1].charge + 5)
+    receipts[1] = receipts[1]._replace(price=receipts[1].price + 5, charge=receipts[1].charge + 5)
     play.post(play.book.honest(receipts))
 
 
@@ -93,7 +93,7 @@ def a_debit_above_the_deposit(play: Live) -> None:
     (few,) = play.receipts(1)
     units = few.units._replace(output_token=10_000_000)
     much = a_receipt(few.seq, play.terms, consumer=play.stage.consumers[0].address, gateway=few.gateway, units=units)
-    play.post(play.book.honest([replace(much, epoch=few.epoch)]))
+    play.post(play.book.honest([much._replace(epoch=few.epoch)]))
 
 
 def a_receipt_at_anothers_place(play: Live) -> None:
@@ -103,7 +103,7 @@ def a_receipt_at_anothers_place(play: Live) -> None:
 
 def a_call_charged_twice_before_a_payee_short_changed(play: Live) -> None:
     receipts = play.receipts(3)
-    receipts[2] = replace(receipts[0], seq=receipts[2].seq)
+    receipts[2] = receipts[0]._replace(seq=receipts[2].seq)
     draft = play.book.honest(receipts)
     _move(draft.paid, play.payees[MAKER], play.payees[play.node], 7)
     play.post(draft)
@@ -212,7 +212,7 @@ def payouts_that_the_file_does_not_show(play: Live) -> None:
 def a_receipt_that_the_file_does_not_show(play: Live) -> None:
     draft = play.honest()
     given = draft.receipts[1]
-    hidden = [draft.receipts[0], replace(given, call_id=given.request_digest), draft.receipts[2]]
+    hidden = [draft.receipts[0], given._replace(call_id=given.request_digest), draft.receipts[2]]
     posted = Tree.build([receipt_leaf(struct_hash(one), one.charge) for one in hidden])
     play.secrets.receipts(hidden, encode(play.terms), posted)
     draft.bend_roots = lambda roots: replace(roots, receipts=Digest(posted.root))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ledger.core.events import NodeDemanded
 from ledger.core.ids import ZERO_ADDRESS
-from ledger.core.receipts import Receipt, fields
+from ledger.core.receipts import Receipt
 from ledger.core.recounts import PAYOUTS
 from ledger.core.sumtree import DEBIT_TAG, LINE_TAG, PAYOUT_TAG, Tree, Word, line_leaf, parent
 from tests.chain.conftest import FUNDS
@@ -55,7 +55,7 @@ class Secrets:
     def receipts(self, receipts: Sequence[Receipt], terms: bytes, made: Tree) -> Word:
         """A receipts tree over these."""
         for place, receipt in enumerate(receipts):
-            self.leaves[made.leaf(place)] = (b"".join(map(_word, fields(receipt))), terms)
+            self.leaves[made.leaf(place)] = (b"".join(_word(field) for field in receipt), terms)
         return self.tree(made)
 
     def answer(self, play: Play) -> bool:

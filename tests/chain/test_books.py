@@ -1,6 +1,6 @@
 """`tollway batch verify` holds a batch's lines to the bids that BidBook's events say were in force."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -32,7 +32,7 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
     (placed,) = chain.bids(terms.subject, Role.compute, miner.address)
     operator = on_a_chain.Operator(engine, stage)
     for epoch, difference in ((placed.first, ""), (placed.first - 1, "bid")):
-        monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: replace(_a_receipt(*seq, **more), epoch=at))
+        monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: _a_receipt(*seq, **more)._replace(epoch=at))
         operator.serve(3)
         file = operator.file(operator.settle())
         verdict = audits.verify(file, previous, signature_step=0, books=batch.books(file, batch.placed()))

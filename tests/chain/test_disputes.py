@@ -15,7 +15,6 @@ from ledger.core.bids import Bid, Line, Role
 from ledger.core.dialogues import withheld
 from ledger.core.ids import Address, Digest
 from ledger.core.proofs import Accusation
-from ledger.core.receipts import fields
 from ledger.core.recounts import (
     LINES,
     NO_ANSWERS,
@@ -48,7 +47,7 @@ def test_an_honest_batch_accuses_nobody(play: Play) -> None:
 def test_a_price_above_the_real_one_but_below_every_ceiling(play: Play) -> None:
     play.post(play.honest())
     receipts = play.receipts()
-    receipts[1] = replace(receipts[1], price=receipts[1].price + 5, charge=receipts[1].charge + 5)
+    receipts[1] = receipts[1]._replace(price=receipts[1].price + 5, charge=receipts[1].charge + 5)
     file = play.post(play.book.honest(receipts))
     play.convict(file, play.accuse(file), "proveBadLine")
 
@@ -86,7 +85,7 @@ def test_a_payee_swapped(play: Play) -> None:
 
 def test_a_debit_above_the_deposit(play: Play) -> None:
     facts = play.facts()
-    units = replace(play.receipts(1)[0]).units._replace(output_token=10_000_000)
+    units = play.receipts(1)[0].units._replace(output_token=10_000_000)
     play.number = 0
     play.number += 1
     consumer = play.stage.consumers[0]
@@ -99,7 +98,7 @@ def test_a_debit_above_the_deposit(play: Play) -> None:
 
 def test_a_receipt_repeated_under_another_number(play: Play) -> None:
     receipts = play.receipts(3)
-    receipts[2] = replace(receipts[0], seq=3)
+    receipts[2] = receipts[0]._replace(seq=3)
     file = play.post(play.book.honest(receipts))
     accusation = play.accuse(file)
     assert accusation is not None
@@ -205,7 +204,7 @@ def test_a_demand_answered_in_time_changes_nothing(play: Play) -> None:
     leaf, proof = tree.leaf(1), tree.proof(1)
     play.send(file, proofs.demand(0, leaf, 1, proof, "show it"))
     receipt = made.receipts[1]
-    preimage = b"".join(_word(value) for value in fields(receipt))
+    preimage = b"".join(_word(value) for value in receipt)
     opened = play.chain.calls.to_settlement(
         "answerLeaf", 1, 1, 0, leaf, 1, len(proof), preimage, file.terms[receipt.terms]
     )
@@ -229,7 +228,7 @@ def test_a_line_that_is_not_the_bid_in_force(play: Play, honest: bool) -> None:
     play.book.terms = [play.terms]
     play.payees |= register(chain, party)
     play.book.payees = play.payees
-    receipts = [replace(receipt, epoch=chain.epoch()) for receipt in play.receipts()]
+    receipts = [receipt._replace(epoch=chain.epoch()) for receipt in play.receipts()]
     file = play.post(play.book.honest(receipts))
     history = [PlacedBid(one.bid, one.first, one.until) for one in chain.bids(subject, Role.compute, party)]
     accusation = play.accuse(file, play.facts({(subject, Role.compute, party): history}))

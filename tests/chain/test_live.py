@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def test_a_call_charged_twice_costs_the_bond_and_the_batch_stands(live: Live, wa
     live.begin()
     live.post(live.honest())
     receipts = live.receipts(3)
-    receipts[2] = replace(receipts[0], seq=receipts[2].seq)
+    receipts[2] = receipts[0]._replace(seq=receipts[2].seq)
     live.post(live.book.honest(receipts))
     convicted(live, watch)
     assert live.chain.head(1).next == 3

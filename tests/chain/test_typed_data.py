@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ledger.core.ids import address, digest
-from ledger.core.receipts import EndReason, Receipt, fields, struct_hash
+from ledger.core.receipts import EndReason, Receipt, struct_hash
 from ledger.core.typed_data import Domain, Voucher, receipt_digest, signing_digest, voucher_hash, word
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors" / "typed_data.json"
@@ -29,7 +29,7 @@ def computed() -> dict[str, object]:
         },
         "receipts": [
             {
-                "words": "0x" + b"".join(map(word, fields(receipt))).hex(),
+                "words": "0x" + b"".join(word(field) for field in receipt).hex(),
                 "hash": "0x" + struct_hash(receipt).hex(),
                 "digest": "0x" + receipt_digest(domain, receipt).hex(),
             }

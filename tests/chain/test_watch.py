@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ledger.core.batches import BatchFile
 from ledger.core.recounts import recount
 from roles.watching import Files, Finding, inspect
@@ -26,7 +24,7 @@ def test_it_lets_honest_batches_be_and_convicts_the_first_that_lies(stage: Stage
     play.post(play.honest())
     assert [one.said for one in look(play)] == ["honest"]
     receipts = play.receipts()
-    receipts[1] = replace(receipts[1], price=receipts[1].price + 5, charge=receipts[1].charge + 5)
+    receipts[1] = receipts[1]._replace(price=receipts[1].price + 5, charge=receipts[1].charge + 5)
     play.post(play.book.honest(receipts))
     play.post(play.honest())
     assert [one.batch for one in look(play)] == [1, 2]

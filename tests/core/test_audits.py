@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ledger.core import audits, epochs
 from ledger.core.batches import BatchFile, read
 from ledger.core.bids import Bid, Line, Role
@@ -23,7 +21,7 @@ def a_book() -> Book:
 
 
 def a_batch(book: Book, first: int, root: Digest | None = None) -> bytes:
-    receipts = [replace(a_receipt(first + n, TERMS), epoch=EPOCH) for n in range(3)]
+    receipts = [a_receipt(first + n, TERMS)._replace(epoch=EPOCH) for n in range(3)]
     draft = book.honest(receipts)
     draft.book_root = root or draft.book_root
     return draft.write()
@@ -37,10 +35,10 @@ def the_bids(output: int = 400_000_000) -> epochs.Book:
 
 def test_the_batch_after_a_void_one_goes_on_from_the_last_good_one() -> None:
     book = a_book()
-    first = book.honest([replace(a_receipt(n, TERMS), epoch=EPOCH) for n in (1, 2, 3)]).post()
+    first = book.honest([a_receipt(n, TERMS)._replace(epoch=EPOCH) for n in (1, 2, 3)]).post()
     fallen = read(a_batch(book, 4))
     book.files += [fallen, fallen]  # numbers 2 and 3 were void: the next is number 4
-    draft = book.honest([replace(a_receipt(n, TERMS), epoch=EPOCH) for n in (4, 5, 6)])
+    draft = book.honest([a_receipt(n, TERMS)._replace(epoch=EPOCH) for n in (4, 5, 6)])
     draft.first, draft.before = 4, first
     third = read(draft.write())
     assert third.opening.number == 4

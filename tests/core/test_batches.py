@@ -78,7 +78,7 @@ class Lane:
                 if seq % 10 == 0 and seq > first:  # the root of the workflow whose sub-call came just before
                     passed, place = rows[-1][0].price, len(rows) - 1
                     root = a_receipt(seq, signer, NAMES[0], units, passed)
-                    rows[place] = (replace(rows[place][0], parent=root.call_id), signer)
+                    rows[place] = (rows[place][0]._replace(parent=root.call_id), signer)
                 else:
                     root = a_receipt(seq, signer, NAMES[seq % 4], units)
                 rows.append((root, signer))
@@ -257,12 +257,12 @@ def test_an_operator_that_signs_a_wrong_price_is_found(two: tuple[BatchFile, byt
     file = batches.read(body)
     rows = file.receipts
     place = next(i for i, row in enumerate(rows) if row.parent == ZERO_DIGEST and not row.passed)
-    dear = replace(rows[place], price=rows[place].price + 1, charge=rows[place].charge + 1)
+    dear = rows[place]._replace(price=rows[place].price + 1, charge=rows[place].charge + 1)
     verdict = audits.verify(batches.read(resigned(file, {place: dear})), first)
     assert (verdict.ok, verdict.difference) == (False, "price")
     assert f"receipt {dear.seq} says price {dear.price}" in verdict.found
     cheap = next(i for i, row in enumerate(rows) if row.passed)
-    root = replace(rows[cheap], passed=rows[cheap].passed + 5)
+    root = rows[cheap]._replace(passed=rows[cheap].passed + 5)
     verdict = audits.verify(batches.read(resigned(file, {cheap: root})), first)
     assert (verdict.ok, verdict.difference) == (False, "passed")
 

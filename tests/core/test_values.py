@@ -117,13 +117,13 @@ def test_a_receipts_record_is_301_bytes_and_comes_back() -> None:
         with pytest.raises(Rejected):
             receipts.unpack(wrong)
     with pytest.raises(Rejected, match="out of its range"):
-        receipts.struct_hash(replace(receipt, seq=2**64))
+        receipts.struct_hash(receipt._replace(seq=2**64))
 
 
 def test_a_receipts_signature_is_what_eth_account_makes() -> None:
     receipt = a_receipt()
     columns = [field.split(" ") for field in receipts.RECEIPT_TYPE[8:-1].split(",")]
-    values: dict[str, object] = dict(zip((name for _, name in columns), receipts.fields(receipt), strict=True))
+    values: dict[str, object] = dict(zip((name for _, name in columns), receipt, strict=True))
     values |= {
         "end": int(receipt.end),
         "gateway": ids.to_hex(receipt.gateway),

@@ -121,7 +121,7 @@ def test_a_receipt_its_terms_do_not_give_is_quarantined_and_its_neighbours_are_p
         b.fund(session, b.ALICE, HOLD)
         b.write(session, [b.a_receipt(1), b.a_receipt(2)])
         dear = b.a_receipt(3, b.some_terms(asks=(5, 0, 0, 0, 0, 0)))
-        lie = type(dear)(**{**{f: getattr(dear, f) for f in dear.__slots__}, "terms": b.a_receipt(4).terms})
+        lie = dear._replace(terms=b.a_receipt(4).terms)
         b.write(session, [lie])
         b.write(session, [b.a_receipt(4)])
     with unit_of_work(engine) as session:

@@ -149,9 +149,9 @@ def test_the_audit_finds_every_fate_of_a_served_attempt() -> None:
     ours = some_terms(lines=[replace(some_terms().lines[0], party=PROVIDER.address)])
     theirs = some_terms()
     bodies = {Digest(keccak256(encode(terms))): encode(terms) for terms in (ours, theirs)}
-    paid = replace(a_receipt(1), terms=keccak256(encode(ours)), input_tokens=10, output_tokens=20)
-    short = replace(a_receipt(2), terms=keccak256(encode(ours)), input_tokens=10, output_tokens=19)
-    elsewhere = replace(a_receipt(3), terms=keccak256(encode(theirs)))
+    paid = a_receipt(1)._replace(terms=keccak256(encode(ours)), input_tokens=10, output_tokens=20)
+    short = a_receipt(2)._replace(terms=keccak256(encode(ours)), input_tokens=10, output_tokens=19)
+    elsewhere = a_receipt(3)._replace(terms=keccak256(encode(theirs)))
     calls = (paid.call_id, short.call_id, elsewhere.call_id, keccak256(b"in no batch"))
     entries = [an_entry(attempt_id(call, number)) for number, call in enumerate(calls)]
     findings = audit(entries, [Settled(4, [paid, short], bodies), Settled(5, [elsewhere], bodies)])
