@@ -37,7 +37,7 @@ def by_token(world: World, node: Node, consumer: Signer) -> Running:
     return world.gateway(idle_stream_seconds=1)
 
 
-def eventually(check: Callable[[], object], seconds: float = 10) -> None:
+def eventually(check: Callable[[], object], seconds: float = 30) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + seconds
     while not check():
@@ -167,9 +167,11 @@ def test_a_retry_before_output_costs_only_the_attempt_that_served(
     key = gateway.key(consumer)
     node.behaviour = dying
     other_node.behaviour = streaming(3, (10, 3))
-    for count, stream in enumerate((False, True, False, True), 1):
-        assert gateway.chat(key, stream=stream).status_code == 200
-        assert len(world.receipts_of(consumer.address)) == count
+    made = 0
+    while made < 4 or not node.asked:  # which of the two is asked first is drawn for each call
+        assert gateway.chat(key, stream=bool(made % 2)).status_code == 200
+        made += 1
+        assert len(world.receipts_of(consumer.address)) == made < 50
     noted = [signed.extra or b"" for signed in world.receipts_of(consumer.address)]
     assert any(b'"attempts":[{' in extra and b'"failed":"cut"' in extra for extra in noted)
     assert {signed.receipt.output_tokens for signed in world.receipts_of(consumer.address)} == {3}
@@ -182,14 +184,14 @@ def test_a_hedged_call_costs_the_winner_and_the_loser_is_cancelled(
     subject = world.a_model_at(node.url, ask=TOKENS)
     world.serve(subject, other_node.url, TOKENS, second, maker_ppm=0)
     world.deposit(consumer.address, 100_000)
-    gateway = world.gateway(hedge_ms=100)
+    gateway = world.gateway(hedge_ms=100, first_byte_seconds=30)
     node.behaviour = hanging
     other_node.behaviour = answering(chat("hello", 10, 3))
     key = gateway.key(consumer)
     for _ in range(6):
         began = time.monotonic()
         assert gateway.chat(key).status_code == 200
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10, "nobody waits for a node that hangs"
     found = [signed.receipt for signed in world.receipts_of(consumer.address)]
     assert [receipt.output_tokens for receipt in found] == [3] * 6
     assert gateway.gateway.purse.outstanding() == 0
@@ -223,7 +225,18 @@ def test_the_same_key_with_another_request_is_refused(
 def test_the_same_key_while_it_runs_is_refused_and_after_a_restart_it_is_not_charged_again(
     world: World, by_token: Running, node: Node, consumer: Signer
 ) -> None:
-    node.behaviour = streaming(10, (10, 10), pause=0.05)
+    refused = threading.Event()
+
+    async def until_the_other_is_refused(asked: Asked, wire: Wire) -> None:
+        await wire.begin()
+        while not refused.is_set():
+            await wire.event(piece("t "))
+            await asyncio.to_thread(refused.wait, 1)
+        await wire.event(piece(None, "stop"))
+        await wire.event("[DONE]")
+        await wire.end()
+
+    node.behaviour = until_the_other_is_refused
     key = by_token.key(consumer)
     first = threading.Thread(target=by_token.chat, args=(key,), kwargs={"header_idempotency_key": "x", "stream": True})
     first.start()
@@ -233,6 +246,7 @@ def test_the_same_key_while_it_runs_is_refused_and_after_a_restart_it_is_not_cha
         body = b'{"model": "@acme/chat", %b, "max_tokens": 50, "stream": true}' % said
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "x"}
         running = http.post("/v1/chat/completions", content=body, headers=headers)
+        refused.set()
         assert (running.status_code, running.json()["error"]["code"]) == (409, "in_progress")
         first.join()
         receipt = only_receipt(world, consumer)
