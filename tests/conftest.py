@@ -40,6 +40,7 @@ class Sharing(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
         return JOURNEY if nodeid.startswith(JOURNEY) else str(super()._split_scope(nodeid))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing | None:
     """How `--dist loadfile` shares tests out."""
     return Sharing(config, log) if config.getvalue("dist") == "loadfile" else None

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from roles.local import place as places
 from roles.local import steering
-from roles.local.place import Component, Place, alive, birth
+from roles.local.place import Component, Place, alive, birth, free_port
 
 SLEEPER = "import time; print('here', flush=True); time.sleep(1000)"
 
@@ -104,3 +106,13 @@ def test_a_port_is_chosen_once(place: Place) -> None:
 def test_a_secret_is_made_once_and_is_private(place: Place) -> None:
     assert place.secret("gateway") == place.secret("gateway")
     assert (place.folder / "secrets" / "gateway").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_port_is_one_that_nobody_has_and_no_outgoing_call_borrows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert places.PORTS.stop <= 32_768, "where Linux begins to lend, if nobody told it otherwise"
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        free = free_port()
+        given = free_port({free})
+        monkeypatch.setattr(places, "PORTS", (listening.getsockname()[1], given, free))
+        assert {free_port({given}) for _ in range(20)} == {free}
