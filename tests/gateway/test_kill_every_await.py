@@ -18,7 +18,7 @@ from tests.gateway.world import World, a_signer, a_voucher
 pytestmark = pytest.mark.slow
 
 DEPOSIT = 10**6
-MOST, FEWEST = 60, {"plain": 8, "stream": 12}
+MOST, FEWEST = 80, {"plain": 8, "stream": 12}
 """How many awaits a call may have, and how many it must at least before its receipt is durable: all are tried."""
 WHOLE = {"plain": "}}", "stream": "data: [DONE]\n\n"}
 """How a whole answer ends."""
@@ -65,15 +65,23 @@ def test_killed_at_any_await_a_call_is_charged_once_or_not_at_all(
         return [s.receipt.charge for s in world.receipts_of(consumer) if s.receipt.call_id == identity]
 
     found: Counter[tuple[bool, bool]] = Counter()
+    at = 0
     for n in range(1, MOST):
+        at += 1
         answered = False
         with suppress(httpx.TransportError):
-            answered = call(n, **{"kill-at": f"{n}"}).text.endswith(WHOLE[kind])
-        if not lives.killed(http):
-            break
+            answered = call(n, **{"kill-at": f"{at}"}).text.endswith(WHOLE[kind])
+        killed = lives.killed(http)
+        if not killed:
+            assert answered
+            assert charges(n) == [PRICE]
+            if found[False, True] + found[True, True]:
+                break
+            lives.stop()  # on a busy machine much comes at once, and a call may have fewer awaits than the one before:
+            at = max(0, at - 4)  # the last ones are tried again
         http = lives.begin()  # what its predecessor had sent to the database is written or lost by now
         charged = charges(n)
-        found[answered, bool(charged)] += 1
+        found[answered, bool(charged)] += killed
         again = call(n)
         if charged:
             assert (again.status_code, again.json()["error"]["code"]) == (409, "answer_not_kept"), f"await {n}"
@@ -83,8 +91,6 @@ def test_killed_at_any_await_a_call_is_charged_once_or_not_at_all(
         assert charges(n) == [PRICE], f"await {n}: {charged} when killed, {charges(n)} after the retry"
     else:
         pytest.fail(f"a call has more than {MOST} awaits")
-    assert answered
-    assert charges(n) == [PRICE]
     assert not found[True, False], "answered and not charged"
     assert found[False, False] >= FEWEST[kind], "killed before the receipt was durable"
     assert found[False, True] + found[True, True], "and after"
