@@ -69,7 +69,7 @@ def close(count: int, *, hashed: bool) -> tuple[float, int]:
     start = time.process_time()
     writer = Writer(Nowhere(), opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
     for begin in range(0, count, CHUNK):
-        part = signed[: min(CHUNK, count - begin)]
+        part = signed[: min(CHUNK, count - begin)].copy()
         part["receipt"]["seq"] = np.arange(begin + 1, begin + 1 + len(part))
         writer.add(part, BODIES, digests[: len(part)] if hashed else None)
     writer.close()

@@ -6,7 +6,6 @@ run (32 while they are sorted).
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ledger.core.batches import Opening, Roots, Sink, header_of, write_head, wri
 from ledger.core.bids import Role
 from ledger.core.cumulatives import Cumulatives
 from ledger.core.errors import Rejected, Unavailable
+from ledger.core.hashes import Sha256
 from ledger.core.headers import Header
 from ledger.core.ids import Address, Digest, to_hex
 from ledger.core.kernels.groups import group
@@ -169,7 +169,7 @@ class Writer:
         consumer_index: Indexes,
     ) -> None:
         """`payouts` and `debits` are those after the previous batch; the indexes must know everybody in this one."""
-        self._hash = hashlib.sha256()
+        self._hash = Sha256()
         self._sink, self._opening = sink, opening
         self._payouts, self._debits = payouts, debits
         self._trees = Trees(payee_index, consumer_index)
@@ -190,7 +190,8 @@ class Writer:
     ) -> None:
         """The next receipts and their signatures (SIGNED_DTYPE). `bodies` must hold their terms; others are left out.
 
-        `digests` (n, 32) may be given where posting has already checked that they are these records'.
+        `digests` (n, 32) may be given where posting has already checked that they are these records'. The rows are read
+        until the next call: they must not change before it.
         """
         self._order.follow(signed["receipt"])
         parts = self._trees.add(signed["receipt"], bodies, digests)
@@ -212,7 +213,7 @@ class Writer:
         )
         write_tail(self, self._terms, payouts, debits, roots)
         return Closed(
-            header=header_of(self._opening, roots, Digest(self._hash.digest())),
+            header=header_of(self._opening, roots, self._hash.digest()),
             payouts=payouts,
             debits=debits,
             earned=dict(self._trees.earned),
