@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-contracts check chaos contracts ganache symbolic lint-contracts gas lock clean
+.PHONY: help install demo up down test test-fast test-slow test-contracts forge-build check chaos contracts ganache symbolic lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -37,9 +37,13 @@ test-slow: install
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile
 
-test-contracts: install
+test-contracts: forge-build
 	$(call say,'forge test')
 	$(FORGE) test
+
+forge-build: install
+	$(call say,'forge build: the tests of the contracts')
+	$(FORGE) build
 
 check: install    ## style, types, import rules
 	$(BIN)/ruff check .
