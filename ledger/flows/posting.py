@@ -76,7 +76,7 @@ def _fault(segment: Segment, at: int, previous: Digest, part: Chunk, altered: in
         return f"segment starts at {segment.first}, after receipt {at}"
     if segment.previous != previous:
         return "segment does not follow the one before it"
-    if len(part) != segment.count or part.first != segment.first or part.last != segment.last:
+    if not part or len(part) != segment.count or part.first != segment.first or part.last != segment.last:
         return f"segment says {segment.count} receipts, the journal has {len(part)}"
     if part.charged != segment.total:
         return f"segment says {segment.total} atoms, its receipts charge {part.charged}"

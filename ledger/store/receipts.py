@@ -27,6 +27,7 @@ _READ = (
     "SELECT string_agg(record || signature, NULL), string_agg(digest, NULL) FROM (SELECT record, digest, signature "
     "FROM receipts WHERE gateway = %s AND seq BETWEEN %s AND %s ORDER BY seq) r"
 )
+_NEWEST = "SELECT coalesce(max(seq), 0) FROM receipts WHERE gateway = %s"
 AT_ONCE = 2_048
 """Receipts strung together at once: under a megabyte, which caches hold on both sides."""
 
@@ -96,10 +97,11 @@ class Chunk:
 
 def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
     """Receipts first..last of a gateway, in order; fewer if the journal has gaps, which the caller must notice."""
-    signed = np.empty((last - first + 1, SIGNED_DTYPE.itemsize), np.uint8)
-    digests = np.empty((len(signed), 32), np.uint8)
     read = 0
     with connection_of(session).cursor(binary=True) as cursor:
+        last = min(last, cast(tuple[int], cursor.execute(_NEWEST, (bytes(gateway),)).fetchone())[0])
+        signed = np.empty((max(0, last - first + 1), SIGNED_DTYPE.itemsize), np.uint8)
+        digests = np.empty((len(signed), 32), np.uint8)
         for start in range(first, last + 1, AT_ONCE):
             found = cursor.execute(_READ, (bytes(gateway), start, min(start + AT_ONCE - 1, last))).fetchone()
             if found is None or found[0] is None:

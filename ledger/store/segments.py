@@ -1,5 +1,7 @@
 """Segments: the group commits of a gateway's journal, dense and chained."""
 
+from itertools import takewhile
+
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
@@ -15,8 +17,7 @@ def after(session: Session, gateway: Address, seq: int, limit: int) -> list[Segm
         col(SegmentRow.gateway) == gateway, col(SegmentRow.first) > seq, col(SegmentRow.first) <= seq + limit
     )
     found = [_value(row) for row in session.exec(query.order_by(col(SegmentRow.first)))]
-    whole = [segment for segment in found if segment.last <= seq + limit]
-    return whole or found[:1]
+    return list(takewhile(lambda segment: segment.last <= seq + limit, found)) or found[:1]
 
 
 def last_end(session: Session, gateway: Address, after_seq: int, until_seq: int) -> int:
