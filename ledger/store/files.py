@@ -1,6 +1,8 @@
 """Public batch files. A file is a function of the rows below it, so it is written when asked for, not kept."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 from sqlmodel import Session
@@ -10,6 +12,7 @@ from ledger.core.closing import RUN, Closed, Writer
 from ledger.core.cumulatives import Cumulatives
 from ledger.core.errors import Conflict
 from ledger.core.headers import Range
+from ledger.core.ids import Digest
 from ledger.core.typed_data import Domain
 from ledger.store import batches, lanes, nodes, parties, receipts, terms
 from ledger.store.batches import Batch
@@ -43,9 +46,9 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
         {payee: index for index, payee in payees.items()},
         {account: index for index, account in consumers.items()},
     )
-    for chunk in whole_runs(session, opening.ranges):
-        bodies = terms.get(session, chunk.terms_ids())
-        writer.add(chunk.signed, bodies, None if hash_again else chunk.digests)
+    with _ahead(_with_terms(session, opening.ranges)) as pieces:
+        for chunk, bodies in pieces:
+            writer.add(chunk.signed, bodies, None if hash_again else chunk.digests)
     return writer.close()
 
 
@@ -82,6 +85,31 @@ def whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
             held.append(receipts.chunk(session, row.gateway, first, min(first + READ_CALLS - 1, row.last)))
     if any(map(len, held)):
         yield _joined(held)
+
+
+Piece = tuple[Chunk, dict[Digest, bytes]]
+
+
+def _with_terms(session: Session, ranges: Sequence[Range]) -> Iterator[Piece]:
+    for chunk in whole_runs(session, ranges):
+        yield chunk, terms.get(session, chunk.terms_ids())
+
+
+@contextmanager
+def _ahead(pieces: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
+    """The pieces, each read in a thread while the one before is worked on: the database need not wait for us.
+
+    The session is the thread's alone until the block ends, and that waits for it.
+    """
+    with ThreadPoolExecutor(1, "ahead") as thread:
+
+        def each() -> Iterator[Piece]:
+            coming = thread.submit(next, pieces, None)
+            while (piece := coming.result()) is not None:
+                coming = thread.submit(next, pieces, None)
+                yield piece
+
+        yield each()
 
 
 def _joined(pieces: Sequence[Chunk]) -> Chunk:

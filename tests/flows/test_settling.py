@@ -1,21 +1,24 @@
 """Settling: what a batch holds, what it comes to, and its way to the chain and back."""
 
 import io
+import threading
+import time
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlmodel import Session
 
 from ledger.core import audits, events
 from ledger.core import batches as batch_files
 from ledger.core.accounts import CUSTODY, accrued, claimable
 from ledger.core.bids import Role
 from ledger.core.errors import Conflict, Unavailable
-from ledger.core.ids import ZERO_DIGEST
+from ledger.core.ids import ZERO_DIGEST, Address
 from ledger.core.sumtree import Tree, amount, leaf, verify
 from ledger.core.transmissions import Step
 from ledger.flows import posting, settling
-from ledger.store import alarms, batches, files, nodes, parties, proofs, watermarks
+from ledger.store import alarms, batches, files, nodes, parties, proofs, receipts, watermarks
 from ledger.store.alarms import Alarm
 from ledger.store.session import unit_of_work
 from tests import builders as b
@@ -253,6 +256,45 @@ def test_a_file_that_no_longer_comes_to_its_header_is_a_conflict(room: Room) -> 
         session.execute(text(b.altered(3, "ended_at")))
     with pytest.raises(Conflict, match="no longer"), unit_of_work(room.engine) as session:
         files.write_again(session, files.Discard(), b.DOMAIN, batch)
+
+
+class Full:
+    """A sink that takes so many bytes and no more."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError("no space left on device")
+
+
+def test_a_file_is_read_ahead_in_pieces_and_never_past_an_error(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.serve(300)
+    whole = room.close()
+    assert whole is not None
+    monkeypatch.setattr(files, "READ_CALLS", 64)
+    reading, read, plain = threading.Event(), [], receipts.chunk
+
+    def slow(session: Session, gateway: Address, first: int, last: int) -> receipts.Chunk:
+        reading.set()
+        found = plain(session, gateway, first, last)
+        time.sleep(0.05)
+        read.append(first)
+        reading.clear()
+        return found
+
+    monkeypatch.setattr(receipts, "chunk", slow)
+    with unit_of_work(room.engine) as session:
+        files.write_again(session, sink := io.BytesIO(), b.DOMAIN, whole)
+        assert audits.verify(batch_files.read(sink.getvalue()), None, whole.header).ok
+        assert len(read) >= 5
+        read.clear()
+        with pytest.raises(OSError, match="no space"):
+            files.write_again(session, Full(64 * 366 + 500), b.DOMAIN, whole)
+        assert not reading.is_set(), "the session is ours again"
+        assert 2 <= len(read) < 5
 
 
 def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> None:
