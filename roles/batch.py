@@ -99,19 +99,26 @@ class Checked:
 
 
 def check(wanted: Sequence[int]) -> list[Checked]:
-    """Recompute batches, one at a time. The bids on chain are read once for all of them."""
+    """Recompute batches, one at a time. The bids on chain are read once for all of them, and no file twice in a row."""
     private = int(here().lane["chain_id"]) == 0
     bids = None if private or not wanted else placed()
-    return [_check(number, bids) for number in wanted]
+    standing = numbers() if wanted else []
+    done: list[Checked] = []
+    last: BatchFile | None = None
+    for number in wanted:
+        before = max((one for one in standing if one < number), default=None)  # the last good one: not a void one
+        previous = last if last is not None and last.opening.number == before else None
+        if previous is None and before is not None:
+            previous = read(before)
+        last = read(number)
+        done.append(_checked(number, last, previous, bids))
+    return done
 
 
-def _check(number: int, bids: list[Standing] | None) -> Checked:
+def _checked(number: int, now: BatchFile, previous: BatchFile | None, bids: list[Standing] | None) -> Checked:
     """Recompute one batch. Without bids it is a private grid's, and nothing is on chain."""
     from ledger.core import audits
 
-    before = [one for one in numbers() if one < number]  # without void ones: the next goes on from the last good
-    previous = read(before[-1]) if before else None
-    now = read(number)
     with output.working(f"recomputing batch {number}"):
         verdict = audits.verify(now, previous, books=() if bids is None else books(now, bids))
     if bids is None:
