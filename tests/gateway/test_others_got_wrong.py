@@ -185,6 +185,7 @@ def test_while_the_journal_is_down_calls_are_refused_before_any_work(
     assert gateway.chat(key).status_code == 200
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it exits: that is the point
 def test_a_second_process_with_the_same_signing_key_does_not_start(world: World, gateway: Running) -> None:
     with pytest.raises(RuntimeError):
         world.gateway("gateway-1")
