@@ -136,8 +136,8 @@ def _rebuilt(session: Session, batch: Batch, tree: int) -> tuple[Levels, _Leaf]:
     payees = {payee: index for index, payee in parties.by_index(session).items()}
     consumers = {account: index for index, account in lanes.by_index(session, batch.lane).items()}
     trees, leaves = Trees(payees, consumers), []
-    for chunk in files.whole_runs(session, ranges):
-        trees.add(chunk.records, terms.get(session, chunk.terms_ids()), chunk.digests)
+    for chunk, bodies in files.pieces(session, ranges):
+        trees.add(chunk.records, bodies, chunk.digests)
         leaves.append(receipt_leaves(chunk.digests, chunk.records["charge"].astype(np.int64)))
     if tree == RECEIPTS:
         return Levels.build(np.concatenate(leaves)), _Leaf(session, ranges, None)

@@ -22,6 +22,10 @@ READ_CALLS = 1024 * RUN
 """Receipts read at a time: about 25 MB, and up to twice as much where many gateways have few."""
 
 
+Piece = tuple[Chunk, dict[Digest, bytes]]
+"""Consecutive receipts of a batch, and the bodies of their terms."""
+
+
 class Discard:
     """A sink for who only wants to know what the file comes to."""
 
@@ -46,8 +50,8 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
         {payee: index for index, payee in payees.items()},
         {account: index for index, account in consumers.items()},
     )
-    with _ahead(_with_terms(session, opening.ranges)) as pieces:
-        for chunk, bodies in pieces:
+    with _ahead(pieces(session, opening.ranges)) as coming:
+        for chunk, bodies in coming:
             writer.add(chunk.signed, bodies, None if hash_again else chunk.digests)
     return writer.close()
 
@@ -72,8 +76,13 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> C
     return closed
 
 
-def whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
-    """The batch's receipts in place order, a chunk at a time; every chunk but the last is whole runs of 64."""
+def pieces(session: Session, ranges: Sequence[Range]) -> Iterator[Piece]:
+    """The batch's receipts in place order, a chunk at a time with its terms; all but the last are whole runs of 64."""
+    for chunk in _whole_runs(session, ranges):
+        yield chunk, terms.get(session, chunk.terms_ids())
+
+
+def _whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
     held: list[Chunk] = []
     for row in sorted(ranges):
         for first in range(row.first, row.last + 1, READ_CALLS):
@@ -87,16 +96,8 @@ def whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
         yield _joined(held)
 
 
-Piece = tuple[Chunk, dict[Digest, bytes]]
-
-
-def _with_terms(session: Session, ranges: Sequence[Range]) -> Iterator[Piece]:
-    for chunk in whole_runs(session, ranges):
-        yield chunk, terms.get(session, chunk.terms_ids())
-
-
 @contextmanager
-def _ahead(pieces: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
+def _ahead(some: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
     """The pieces, each read in a thread while the one before is worked on: the database need not wait for us.
 
     The session is the thread's alone until the block ends, and that waits for it.
@@ -104,9 +105,9 @@ def _ahead(pieces: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
     with ThreadPoolExecutor(1, "ahead") as thread:
 
         def each() -> Iterator[Piece]:
-            coming = thread.submit(next, pieces, None)
+            coming = thread.submit(next, some, None)
             while (piece := coming.result()) is not None:
-                coming = thread.submit(next, pieces, None)
+                coming = thread.submit(next, some, None)
                 yield piece
 
         yield each()
