@@ -55,7 +55,7 @@ def file(
 @app.verb("verify")
 def verify(number: Annotated[int | None, typer.Argument(help="Default: every batch.")] = None) -> None:
     """Recompute a batch from its public file and compare it with the chain: receipts, bids, lines, trees, header."""
-    checked = check([number] if number else numbers())
+    checked = check(numbers() if number is None else [number])
     output.tabulate([one.row for one in checked], empty="no batch yet")
     wrong = next((one for one in checked if not one.ok), None)
     if wrong is not None:
@@ -107,11 +107,11 @@ def check(wanted: Sequence[int]) -> list[Checked]:
     last: BatchFile | None = None
     for number in wanted:
         before = max((one for one in standing if one < number), default=None)  # the last good one: not a void one
-        previous = last if last is not None and last.opening.number == before else None
-        if previous is None and before is not None:
-            previous = read(before)
-        last = read(number)
-        done.append(_checked(number, last, previous, bids))
+        if last is None or last.opening.number != before:
+            last = None if before is None else read(before)
+        now = read(number)
+        done.append(_checked(number, now, last, bids))
+        last = now
     return done
 
 

@@ -108,6 +108,7 @@ def test_a_component_stops_and_starts_again() -> None:
         ("local logs gatway", "gateway"),
         ("weaver publish deploy/demo/capsules/vote.json --wallet wanda", "--use general-a="),
         ("consumer withdraw --wallet zoe", "never deposited"),
+        ("batch verify 0", "there is no batch 0"),
     ],
 )
 def test_a_mistake_names_the_near_miss(typed: str, said: str) -> None:
