@@ -15,16 +15,16 @@ import numpy.typing as npt
 
 from bench.report import save
 from bench.split import some_terms
-from ledger.core.batches import Opening
-from ledger.core.bids import encode, terms_id
-from ledger.core.closing import Writer
-from ledger.core.cumulatives import NOTHING
-from ledger.core.headers import Range
-from ledger.core.ids import ZERO_DIGEST, Address
+from ledger.core.catalog.bids import encode, terms_id
 from ledger.core.kernels import split, tables
 from ledger.core.kernels.hashing import struct_hashes
-from ledger.core.records import RECEIPT_DTYPE, SIGNED_DTYPE
-from ledger.core.typed_data import Domain
+from ledger.core.receipts.record import RECEIPT_DTYPE, SIGNED_DTYPE
+from ledger.core.settlement.batch_file import Opening
+from ledger.core.settlement.closing import Writer
+from ledger.core.settlement.cumulatives import NOTHING
+from ledger.core.settlement.header import Range
+from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.typed_data import Domain
 
 CHUNK = 65_536
 GATEWAY = Address(b"\x09" * 20)

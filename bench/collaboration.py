@@ -21,9 +21,9 @@ from pathlib import Path
 from bench import report
 from bench.grid import a_grid
 from bench.triage.task import Message, messages
-from ledger.core.documents import Json
-from ledger.core.ids import Digest, cid, did
-from ledger.core.typed_data import Signer
+from ledger.core.values.documents import Json
+from ledger.core.values.ids import Digest, cid, did
+from ledger.core.values.typed_data import Signer
 from ledger.store import receipts
 from ledger.store.receipts import Signed
 from ledger.store.session import unit_of_work

@@ -22,12 +22,12 @@ from bench.chain import a_chain
 from contracts.deploy import deploy
 from ledger.chain.calls import words
 from ledger.chain.client import Chain
-from ledger.core.headers import EMPTY_HEADER, Header
-from ledger.core.ids import ZERO_DIGEST, Address, Digest, address
-from ledger.core.keccak import keccak256
-from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, Tree, Word, leaf
-from ledger.core.transmissions import Call
-from ledger.core.typed_data import Domain, Signer, Voucher, signing_digest, voucher_hash, word
+from ledger.core.settlement.header import EMPTY_HEADER, Header
+from ledger.core.settlement.transactions import Call
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, address
+from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, Tree, Word, leaf
+from ledger.core.values.typed_data import Domain, Signer, Voucher, signing_digest, voucher_hash, word
 
 Figures = dict[str, int | float]
 

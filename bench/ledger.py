@@ -37,7 +37,7 @@ from sqlmodel import Session
 from bench import journals
 from bench.peers import rows
 from bench.report import RESULTS, save, table
-from ledger.core.typed_data import Domain
+from ledger.core.values.typed_data import Domain
 from ledger.flows import posting, settling
 from ledger.migrations import migrate
 from ledger.settings import Settings

@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from bench.report import RESULTS
-from ledger.core.records import RECEIPT_DTYPE
+from ledger.core.receipts.record import RECEIPT_DTYPE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "deploy" / "README.md"

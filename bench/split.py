@@ -12,13 +12,13 @@ from random import Random
 import numpy as np
 
 from bench.report import best, save, table
-from ledger.core import pricing
-from ledger.core.bids import Line, Role, Terms, encode, terms_id
-from ledger.core.ids import Address, Digest
+from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id
 from ledger.core.kernels import runs, split, tables
-from ledger.core.meters import Units
-from ledger.core.records import RECEIPT_DTYPE
-from ledger.core.shares import add_up
+from ledger.core.pricing import price as pricing
+from ledger.core.pricing.shares import add_up
+from ledger.core.receipts.record import RECEIPT_DTYPE
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.meters import Units
 
 
 def some_terms(number: int) -> Terms:

@@ -17,17 +17,17 @@ import numpy as np
 from Crypto.Hash import keccak as pycryptodome
 
 from bench.report import best, save, table
-from ledger.core import sumtree
-from ledger.core.cumulatives import Cumulatives
-from ledger.core.ids import Address
-from ledger.core.kernels.sumtree import Levels
+from ledger.core.kernels.sum_tree import Levels
+from ledger.core.settlement.cumulatives import Cumulatives
+from ledger.core.values import sum_tree
+from ledger.core.values.ids import Address
 
 PEER = Path(__file__).parent / "peers" / "openzeppelin.js"
 
 
-def plain(rows: list[tuple[int, Address, int]]) -> sumtree.Tree:
+def plain(rows: list[tuple[int, Address, int]]) -> sum_tree.Tree:
     """Leaves and levels by the plain page."""
-    return sumtree.Tree.build([sumtree.leaf(1, *row) for row in rows])
+    return sum_tree.Tree.build([sum_tree.leaf(1, *row) for row in rows])
 
 
 def by_pycryptodome(rows: list[tuple[int, Address, int]]) -> bytes:
@@ -43,7 +43,7 @@ def by_pycryptodome(rows: list[tuple[int, Address, int]]) -> bytes:
     height = 0
     while len(level) > 1:
         if len(level) & 1:
-            level.append(sumtree.EMPTY[height])
+            level.append(sum_tree.EMPTY[height])
         level = [
             node(left + right, int.from_bytes(left[24:], "big") + int.from_bytes(right[24:], "big"))
             for left, right in zip(level[::2], level[1::2], strict=True)
@@ -82,7 +82,7 @@ def main() -> None:
     ours = count / best(lambda: everybody.tree(1))
     inner = count / best(lambda: Levels.build(leaves))
     tree = Levels.build(leaves)
-    changes = {int(i): sumtree.leaf(1, int(i), Address(bytes(20)), 7) for i in chance.integers(0, count, 1_000)}
+    changes = {int(i): sum_tree.leaf(1, int(i), Address(bytes(20)), 7) for i in chance.integers(0, count, 1_000)}
     update = len(changes) / best(lambda: tree.updated(changes))
     rates = {
         "numba kernel, leaves and levels": ours,

@@ -13,10 +13,10 @@ from sqlmodel import Session
 
 from gateway.database import transact
 from gateway.errors import Refusal
-from ledger.core.atoms import parse
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, address
-from ledger.core.typed_data import Domain, Voucher, recover, signing_digest, voucher_hash
+from ledger.core.values.atoms import parse
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, address
+from ledger.core.values.typed_data import Domain, Voucher, recover, signing_digest, voucher_hash
 from ledger.store import keys, vouchers
 from ledger.store.keys import ApiKey
 

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.errors import Refusal
 from gateway.upstream.wire import Reply
-from ledger.core.ids import Digest, to_hex
+from ledger.core.values.ids import Digest, to_hex
 from ledger.store.receipts import Signed
 
 Headers = list[tuple[bytes, bytes]]

@@ -16,7 +16,7 @@ from gateway.errors import Refusal, body_of, refusal
 from gateway.routes import accounts, calls, credits, health, keys, models, network, oip, proofs, statements, tunnel
 from gateway.running import Running
 from gateway.settings import Settings
-from ledger.core.errors import TollwayError
+from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
 
 

@@ -14,7 +14,7 @@ from gateway.deps import Gateway
 from gateway.errors import Refusal
 from gateway.planning import Plan
 from gateway.purse import Hold
-from ledger.core.ids import Address, to_hex
+from ledger.core.values.ids import Address, to_hex
 from ledger.flows.journaling import Draft
 from ledger.store.receipts import Signed
 

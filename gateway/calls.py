@@ -29,12 +29,12 @@ from gateway.purse import Hold
 from gateway.referring import Brought
 from gateway.routing import ANY, Wishes
 from gateway.upstream.wire import NodeFailed, Reply
-from ledger.core.atoms import parse
-from ledger.core.errors import TollwayError
-from ledger.core.ids import call_id, to_hex
-from ledger.core.keccak import Digest, keccak256
-from ledger.core.meters import Units
-from ledger.core.receipts import EndReason
+from ledger.core.receipts.receipt import EndReason
+from ledger.core.values.atoms import parse
+from ledger.core.values.errors import TollwayError
+from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import call_id, to_hex
+from ledger.core.values.meters import Units
 from ledger.flows.journaling import Draft
 from ledger.store.receipts import Signed
 

@@ -14,11 +14,11 @@ from gateway.errors import Refusal
 from gateway.health import Health
 from gateway.pricing import Tariff
 from gateway.upstream.target import Target
-from ledger.core.bids import Role
-from ledger.core.capsules import Capsule
-from ledger.core.ids import Address, Digest
-from ledger.core.models import Model
-from ledger.core.referrals import Sponsorship
+from ledger.core.catalog.bids import Role
+from ledger.core.catalog.capsules import Capsule
+from ledger.core.catalog.models import Model
+from ledger.core.pricing.commissions import Sponsorship
+from ledger.core.values.ids import Address, Digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from gateway.catalog import Candidate
 from gateway.journal import Journal
 from gateway.pricing import Tariff
 from gateway.purse import Hold
-from ledger.core.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
-from ledger.core.meters import Units
-from ledger.core.receipts import EndReason, Receipt
+from ledger.core.receipts.receipt import EndReason, Receipt
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
+from ledger.core.values.meters import Units
 from ledger.flows.journaling import Draft
 from ledger.store.receipts import Signed
 

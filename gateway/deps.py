@@ -29,8 +29,8 @@ from gateway.shelving import Shelf
 from gateway.tracing import Tracing
 from gateway.tunnels import Tunnels
 from gateway.upstream.pool import Pool
-from ledger.core.ids import Address, to_hex
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.typed_data import Domain, Signer
 from ledger.store.receipts import Signed
 
 T = TypeVar("T")

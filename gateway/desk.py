@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from ledger.core.atoms import Atoms
-from ledger.core.ids import Address, Digest
-from ledger.core.slots import WINDOW_MS, Impression, Slot
+from ledger.core.pricing.promotion import WINDOW_MS, Impression, Slot
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.ids import Address, Digest
 
 KEPT = 100_000
 """How many windows and impressions are remembered; an impression forgotten is a slot not charged."""

@@ -13,11 +13,12 @@ from gateway import referring
 from gateway.admission import Caller
 from gateway.catalog import Candidate, Catalog, ModelEntry
 from gateway.deps import Gateway
-from ledger.core import meters, routing
-from ledger.core.atoms import parse
-from ledger.core.ids import Address, cid, to_hex
-from ledger.core.meters import Units
-from ledger.core.slots import Slot
+from ledger.core.pricing import routing
+from ledger.core.pricing.promotion import Slot
+from ledger.core.values import meters
+from ledger.core.values.atoms import parse
+from ledger.core.values.ids import Address, cid, to_hex
+from ledger.core.values.meters import Units
 
 EXPECTED = {"call": 1, "input_token": 500, "output_token": 200, "ms": 500, "byte": 4000}
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from gateway.upstream.wire import NodeFailed
-from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
+from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 
 TYPES = {
     400: "invalid_request_error",

@@ -33,8 +33,8 @@ from wasmtime import (
     WasmtimeError,
 )
 
-from ledger.core.documents import Json
-from ledger.core.errors import Rejected
+from ledger.core.values.documents import Json
+from ledger.core.values.errors import Rejected
 
 MAX_MODULE_BYTES: Final = 256 * 1024
 MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ledger.core.atoms import PPM
+from ledger.core.values.atoms import PPM
 
 TRIPS_AFTER = 3
 FIRST_PAUSE_MS = 500

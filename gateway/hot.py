@@ -19,8 +19,8 @@ from gateway.deps import Gateway
 from gateway.errors import Refusal, body_of, refusal
 from gateway.protocols import CHAT, COMPLETIONS, EMBEDDINGS, Ask
 from gateway.x402 import Payment
-from ledger.core.errors import TollwayError
-from ledger.core.ids import Digest, call_id, to_hex
+from ledger.core.values.errors import TollwayError
+from ledger.core.values.ids import Digest, call_id, to_hex
 from ledger.store import receipts
 from ledger.store.receipts import Signed
 

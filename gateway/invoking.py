@@ -13,7 +13,7 @@ from gateway.answers import Kept
 from gateway.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
 from gateway.protocols import CHAT, INFER, Ask
-from ledger.core.ids import to_hex
+from ledger.core.values.ids import to_hex
 from ledger.store.receipts import Signed
 
 PATH = "/v1/invoke"

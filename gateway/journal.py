@@ -13,9 +13,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from gateway.watching import Watch
-from ledger.core.errors import Conflict, TollwayError, Unavailable
-from ledger.core.ids import Address
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.values.errors import Conflict, TollwayError, Unavailable
+from ledger.core.values.ids import Address
+from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows import journaling
 from ledger.flows.journaling import Bundle, Outcome, Tail, outcomes, prepare, tail_of
 from ledger.store.appender import Appender

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ledger.core.ids import Digest, cid
-from ledger.core.meters import Units
+from ledger.core.values.ids import Digest, cid
+from ledger.core.values.meters import Units
 
 SLACK_TOKENS = 4
 """Begin and end marks a node may count and we do not see."""

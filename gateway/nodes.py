@@ -15,10 +15,10 @@ from gateway.catalog import ModelEntry
 from gateway.planning import CHAT as SPEAKS_CHAT
 from gateway.planning import Step, embeds, speaks
 from gateway.protocols import CHAT, EMBEDDINGS, INFER, Ask
-from ledger.core.capsules import Capsule
-from ledger.core.errors import Rejected
-from ledger.core.meters import Units
-from ledger.core.paths import Path, named
+from ledger.core.catalog.capsules import Capsule
+from ledger.core.catalog.templates import Path, named
+from ledger.core.values.errors import Rejected
+from ledger.core.values.meters import Units
 
 OURS = frozenset(("model", "stream", "stream_options", "n", "best_of", "max_completion_tokens", "max_tokens", "user"))
 """Fields of a chat request that decide what it costs and who is told: the gateway's to set, not a template's."""

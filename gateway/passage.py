@@ -10,7 +10,7 @@ import orjson
 from gateway import protocols
 from gateway.metering import NodeUnits, Usage
 from gateway.upstream.wire import NodeFailed
-from ledger.core.keccak import Digest
+from ledger.core.values.hashes import Digest
 
 NODES_OWN = ("tollway_units", "tollway_served")
 """What a node tells its gateway in the usage event, and nobody else."""

@@ -22,12 +22,12 @@ from gateway.glue import Glue
 from gateway.pricing import Tariff
 from gateway.routing import Wishes
 from gateway.upstream import target
-from ledger.core.atoms import Atoms
-from ledger.core.capsules import MAX_DEPTH, MAX_NODES, Node, Policy
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest, cid
-from ledger.core.meters import Units
-from ledger.core.paths import named, resolve
+from ledger.core.catalog.capsules import MAX_DEPTH, MAX_NODES, Node, Policy
+from ledger.core.catalog.templates import named, resolve
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, cid
+from ledger.core.values.meters import Units
 from ledger.store import documents
 
 WRAPPING_BYTES = 512

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.core import pricing
-from ledger.core.atoms import MAX_ATOMS, PPM
-from ledger.core.bids import MAX_RATIOS_PPM, Terms, encode, terms_id
-from ledger.core.errors import Rejected
-from ledger.core.keccak import Digest
-from ledger.core.meters import SCALES, Units
+from ledger.core.catalog.bids import MAX_RATIOS_PPM, Terms, encode, terms_id
+from ledger.core.pricing import price as pricing
+from ledger.core.values.atoms import MAX_ATOMS, PPM
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import Digest
+from ledger.core.values.meters import SCALES, Units
 
 _COMMON = max(SCALES)
 

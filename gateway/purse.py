@@ -19,7 +19,7 @@ from sqlmodel import Session
 from gateway.clock import now_ms
 from gateway.database import transact
 from gateway.errors import Refusal
-from ledger.core.ids import Address
+from ledger.core.values.ids import Address
 from ledger.flows import leasing
 
 AHEAD = 8

@@ -13,12 +13,13 @@ from gateway.errors import Refusal
 from gateway.planning import Plan
 from gateway.pricing import Tariff
 from gateway.routing import Wishes
-from ledger.core import documents, meters, pricing
-from ledger.core.atoms import parse
-from ledger.core.ids import cid, did, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.meters import Units
-from ledger.core.typed_data import offer_hash, signing_digest
+from ledger.core.pricing import price as pricing
+from ledger.core.values import documents, meters
+from ledger.core.values.atoms import parse
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import cid, did, to_hex
+from ledger.core.values.meters import Units
+from ledger.core.values.typed_data import offer_hash, signing_digest
 
 LASTS_SECONDS = 60
 FIELDS = frozenset(("model", "meters", "max_price", "tiers", "realm"))

@@ -11,7 +11,7 @@ from gateway.answers import Kept
 from gateway.metering import Metered, Usage, agreed, count, estimate, node_units
 from gateway.protocols import EMBEDDINGS, INFER, Ask
 from gateway.upstream.wire import NodeFailed, Reply
-from ledger.core.meters import Units
+from ledger.core.values.meters import Units
 
 PASSED_ON = frozenset((400, 409, 413, 415, 422))
 """Statuses of a node that are the consumer's to mend: its error is handed on, and nothing is charged."""

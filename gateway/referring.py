@@ -16,12 +16,13 @@ from gateway.deps import Gateway
 from gateway.desk import KEPT, Desk, Place
 from gateway.errors import Refusal
 from gateway.pricing import Tariff, tariff
-from ledger.core import referrals, slots
-from ledger.core.atoms import Atoms
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest, address
-from ledger.core.referrals import Referral, Sponsor, Sponsorship
-from ledger.core.slots import DAY_MS, WINDOW_MS, Bidder, Impression, Slot
+from ledger.core.pricing import commissions
+from ledger.core.pricing import promotion as slots
+from ledger.core.pricing.commissions import Referral, Sponsor, Sponsorship
+from ledger.core.pricing.promotion import DAY_MS, WINDOW_MS, Bidder, Impression, Slot
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, address
 from ledger.flows import journaling
 from ledger.store import referrals as counted
 
@@ -46,7 +47,9 @@ class Brought:
             return plain
         sponsor = Sponsor(line, self.sponsorship.offer_ppm, self.sponsorship.window_calls)
         promotion, surface = (self.impression.price, self.impression.surface) if self.impression else (0, bytes(20))
-        carve = referrals.carve(plain.terms, sponsor, self.referral, promotion, Address(surface), self.gateway.treasury)
+        carve = commissions.carve(
+            plain.terms, sponsor, self.referral, promotion, Address(surface), self.gateway.treasury
+        )
         made = tariff(replace(plain.terms, carve=carve))
         desk = self.gateway.desk
         if made.id not in desk.stored:
@@ -130,12 +133,12 @@ async def _referral(
     gateway: Gateway, token: bytes, place: Place, sponsorship: Sponsorship | None, now: int
 ) -> Referral | None:
     try:
-        referral = referrals.read(token.decode("latin-1"), gateway.domain)
+        referral = commissions.read(token.decode("latin-1"), gateway.domain)
     except Rejected as rejected:
         raise Refusal(400, "invalid_referral", rejected.message, param="Tollway-Referral") from rejected
     consumer, subject = place
     sponsor = Sponsor(0, sponsorship.offer_ppm, sponsorship.window_calls) if sponsorship else None
-    if sponsor is None or referrals.idle(referral, subject, consumer, sponsor, now):
+    if sponsor is None or commissions.idle(referral, subject, consumer, sponsor, now):
         return None
     desk = gateway.desk
     if place not in desk.referred:
@@ -143,7 +146,7 @@ async def _referral(
         desk.referred.setdefault(place, before)
         while len(desk.referred) > KEPT:
             desk.referred.popitem(last=False)
-    if desk.referred[place] >= referrals.window(referral, sponsor):
+    if desk.referred[place] >= commissions.window(referral, sponsor):
         return None
     desk.referred[place] += 1
     return referral

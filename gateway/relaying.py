@@ -16,7 +16,7 @@ from gateway.relays import FAILED, PREFIX, SEAL
 from gateway.server import CUT
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.wire import NodeFailed, Reply
-from ledger.core.errors import TollwayError
+from ledger.core.values.errors import TollwayError
 
 _HOP = frozenset((b"connection", b"content-length", b"host", b"keep-alive", b"transfer-encoding", SEAL, FAILED))
 """Headers that are between two who speak; neither a consumer's nor a node's go further."""

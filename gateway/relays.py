@@ -20,7 +20,7 @@ from gateway.database import transact
 from gateway.tunnels import Tunnels
 from gateway.upstream.target import Target, parse
 from gateway.upstream.wire import NodeFailed
-from ledger.core.ids import Address, address, to_hex
+from ledger.core.values.ids import Address, address, to_hex
 from ledger.store import tunnels as store
 from ledger.store.tunnels import Entrance
 

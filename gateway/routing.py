@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from gateway.catalog import Candidate, Catalog, ModelEntry
 from gateway.errors import Refusal
-from ledger.core import routing
-from ledger.core.errors import Unavailable
-from ledger.core.ids import Digest, to_hex
-from ledger.core.meters import Units
+from ledger.core.pricing import routing
+from ledger.core.values.errors import Unavailable
+from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.meters import Units
 
 
 @dataclass(frozen=True, slots=True)

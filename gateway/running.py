@@ -30,9 +30,9 @@ from gateway.tracing import Tracing
 from gateway.tunnels import Tunnels
 from gateway.upstream.guard import Guard, networks
 from gateway.upstream.pool import Limits, Pool
-from ledger.core import epochs
-from ledger.core.errors import TollwayError, Unavailable
-from ledger.core.ids import ZERO_ADDRESS, Address, address
+from ledger.core.pricing import epochs
+from ledger.core.values.errors import TollwayError, Unavailable
+from ledger.core.values.ids import ZERO_ADDRESS, Address, address
 from ledger.flows import leasing, publishing
 from ledger.settings import Settings as LedgerSettings
 from ledger.store import chain_time, lanes

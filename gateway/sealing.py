@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from sqlmodel import Session
 
 from gateway.errors import Refusal
-from ledger.core.errors import Conflict
-from ledger.core.ids import Address, Digest
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import Address, Digest
 from ledger.store import offers
 from ledger.store.offers import Credential
 

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import ZERO_ADDRESS, Address, address
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import ZERO_ADDRESS, Address, address
+from ledger.core.values.typed_data import Domain, Signer
 
 
 class Settings(BaseSettings):

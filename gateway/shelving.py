@@ -12,18 +12,19 @@ from gateway.catalog import VALUE_ROLES, Candidate, CapsuleEntry, Catalog, Entry
 from gateway.health import Health
 from gateway.pricing import Tariff, tariff
 from gateway.upstream import target
-from ledger.core import caps, epochs, lineage, models
-from ledger.core.atoms import Ppm, parse
-from ledger.core.bids import Bid, Line, Role, Terms, ordered
-from ledger.core.capsules import Capsule, capsule
-from ledger.core.epochs import Standing
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest, cid
-from ledger.core.lineage import Parent
-from ledger.core.meters import Units
-from ledger.core.models import Model
-from ledger.core.pricing import fixed
-from ledger.core.referrals import Sponsorship
+from ledger.core.catalog import lineage, models
+from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
+from ledger.core.catalog.capsules import Capsule, capsule
+from ledger.core.catalog.lineage import Parent
+from ledger.core.catalog.models import Model
+from ledger.core.pricing import caps, epochs
+from ledger.core.pricing.commissions import Sponsorship
+from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.price import fixed
+from ledger.core.values.atoms import Ppm, parse
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, cid
+from ledger.core.values.meters import Units
 from ledger.flows import journaling
 from ledger.store import bids, documents, measurements, offers, parties
 from ledger.store import models as registry

@@ -25,10 +25,10 @@ from gateway.deps import Gateway
 from gateway.errors import body_of, refusal
 from gateway.passage import Passage
 from gateway.upstream.wire import NodeFailed, Reply
-from ledger.core.errors import TollwayError
-from ledger.core.ids import to_hex
-from ledger.core.meters import Units
-from ledger.core.receipts import EndReason
+from ledger.core.receipts.receipt import EndReason
+from ledger.core.values.errors import TollwayError
+from ledger.core.values.ids import to_hex
+from ledger.core.values.meters import Units
 from ledger.store.receipts import Signed
 
 DONE = b"data: [DONE]\n\n"

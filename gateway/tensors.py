@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ledger.core.errors import Rejected
-from ledger.core.models import Model
+from ledger.core.catalog.models import Model
+from ledger.core.values.errors import Rejected
 
 
 def request(model: Model, values: Any) -> dict[str, Any]:

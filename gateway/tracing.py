@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ledger.core.ids import to_hex
-from ledger.core.receipts import Receipt
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.values.ids import to_hex
 
 OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completion", "/v1/embeddings": "embeddings"}
 

@@ -15,10 +15,10 @@ import orjson
 
 from gateway.upstream.target import Target
 from gateway.upstream.wire import NodeFailed, Reply
-from ledger.core.errors import Rejected
-from ledger.core.frames import CREDIT, MAX_PAYLOAD, Frame, Kind, credit, decode, encode, tunnel_hash
-from ledger.core.ids import Address, address, to_hex
-from ledger.core.typed_data import Domain, signed_by, signing_digest
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, address, to_hex
+from ledger.core.values.tunnel_frames import CREDIT, MAX_PAYLOAD, Frame, Kind, credit, decode, encode, tunnel_hash
+from ledger.core.values.typed_data import Domain, signed_by, signing_digest
 
 SendBytes = Callable[[bytes], Awaitable[None]]
 Close = Callable[[int, str], Awaitable[None]]

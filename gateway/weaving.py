@@ -21,15 +21,15 @@ from gateway.errors import Refusal
 from gateway.planning import Plan, Step, affordable
 from gateway.pricing import Tariff
 from gateway.reading import PassedOn
-from ledger.core import workflows
-from ledger.core.atoms import Atoms
-from ledger.core.capsules import Policy, needs
-from ledger.core.errors import TollwayError
-from ledger.core.ids import Address, Digest, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.meters import Units
-from ledger.core.receipts import EndReason
-from ledger.core.workflows import Outcome, Status
+from ledger.core.catalog.capsules import Policy, needs
+from ledger.core.pricing import workflows
+from ledger.core.pricing.workflows import Outcome, Status
+from ledger.core.receipts.receipt import EndReason
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import TollwayError
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.meters import Units
 from ledger.flows.journaling import Draft
 
 SKIPPED, ERRED = Outcome(Status.skipped), Outcome(Status.error)

@@ -32,14 +32,14 @@ from gateway.referring import Brought
 from gateway.routing import ANY, Wishes
 from gateway.streams import DONE, HEADERS
 from gateway.weaving import Done, Weave
-from ledger.core import workflows
-from ledger.core.bids import Role
-from ledger.core.capsules import Policy
-from ledger.core.errors import Rejected
-from ledger.core.ids import Digest, to_hex
-from ledger.core.meters import Units
-from ledger.core.receipts import EndReason
-from ledger.core.workflows import Outcome, Status
+from ledger.core.catalog.bids import Role
+from ledger.core.catalog.capsules import Policy
+from ledger.core.pricing import workflows
+from ledger.core.pricing.workflows import Outcome, Status
+from ledger.core.receipts.receipt import EndReason
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.meters import Units
 from ledger.flows import journaling
 from ledger.store.receipts import Signed
 

@@ -22,11 +22,11 @@ from gateway.admission import Caller
 from gateway.clock import now_ms
 from gateway.deps import Gateway
 from gateway.errors import Refusal
-from ledger.core.atoms import parse
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest, address, digest, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.typed_data import Domain, recover, signing_digest, word
+from ledger.core.values.atoms import parse
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, address, digest, to_hex
+from ledger.core.values.typed_data import Domain, recover, signing_digest, word
 from ledger.flows import leasing, publishing
 from ledger.store import deposits
 from ledger.store.deposits import DepositRequest

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from ledger.core.errors import TollwayError
+from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings
 from ledger.store.session import connect, unit_of_work
 

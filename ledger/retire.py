@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 
-from ledger.core.ids import Address, to_hex
+from ledger.core.values.ids import Address, to_hex
 from ledger.flows import crediting
 from ledger.operating import ledger_here
 

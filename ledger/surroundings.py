@@ -12,9 +12,9 @@ from ledger.chain import holdings
 from ledger.chain.client import Chain
 from ledger.chain.keys import operator
 from ledger.chain.wire import SigningWire
-from ledger.core.ids import Address, address
-from ledger.core.transmissions import Policy
-from ledger.core.typed_data import Domain
+from ledger.core.settlement.transactions import Policy
+from ledger.core.values.ids import Address, address
+from ledger.core.values.typed_data import Domain
 from ledger.flows import auditing, indexing, settling
 from ledger.settings import Settings
 from ledger.store.session import connect

@@ -17,9 +17,9 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from ledger.chain.wire import SigningWire
-from ledger.core import epochs
-from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
-from ledger.core.ids import address, digest, to_hex
+from ledger.core.pricing import epochs
+from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
+from ledger.core.values.ids import address, digest, to_hex
 from ledger.flows import auditing, crediting, disputing, indexing, leasing, posting, relaying, settling, transmitting
 from ledger.settings import Settings
 from ledger.store import alarms, chain_time

@@ -9,9 +9,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import contracts
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.ids import Address, address, to_hex
-from ledger.core.keccak import keccak256
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, address, to_hex
 
 if TYPE_CHECKING:
     import httpx

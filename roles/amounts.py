@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ledger.core.atoms import MAX_ATOMS, Atoms
-from ledger.core.errors import Rejected
-from ledger.core.meters import Meter, Rates
+from ledger.core.values.atoms import MAX_ATOMS, Atoms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.meters import Meter, Rates
 
 DECIMALS = 9
 _TYPED = re.compile(r"(\d+)(?:\.(\d{1,9}))?\s*(AIC|aic|atoms|a)?")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.core.errors import Rejected, TollwayError
+from ledger.core.values.errors import Rejected, TollwayError
 from roles import amounts, batch, output, sending
 from roles.command import Group, here
 
 if TYPE_CHECKING:
     from ledger.chain.client import Chain
-    from ledger.core.batches import BatchFile
+    from ledger.core.settlement.batch_file import BatchFile
 
 PENDING = 129
 """Batches that may be pending at once, and the one before them."""
@@ -25,7 +25,7 @@ app = Group("Recompute everything: batches, balances, the rules themselves.")
 @app.verb("check-vectors")
 def check_vectors(files: Annotated[list[Path], typer.Argument(help="mechanism.json, sumtree.json, ...")]) -> None:
     """Recompute the vectors of the mechanism and of the sum tree, and name each mismatch."""
-    from ledger.core import vectors  # and with it numpy and numba
+    from roles.audit import vectors  # and with it numpy and numba
 
     wrong: list[str] = []
     rows = []

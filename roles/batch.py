@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import to_hex
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import to_hex
 from roles import amounts, output, sending
 from roles.command import Group, here
 from roles.door import Json
 
 if TYPE_CHECKING:
-    from ledger.core.audits import Verdict
-    from ledger.core.batches import BatchFile
-    from ledger.core.epochs import Book, Standing
+    from ledger.core.disputes.audit import Verdict
+    from ledger.core.pricing.epochs import Book, Standing
+    from ledger.core.settlement.batch_file import BatchFile
 
 app = Group("What was settled, and whether it is true.")
 
@@ -45,7 +45,7 @@ def file(
     number: Number, to: Annotated[Path, typer.Option("--to", help="Where to write it.")] = Path("batch.bin")
 ) -> None:
     """Keep a batch's public file: everything needed to recompute it."""
-    from ledger.core.batches import read as parse
+    from ledger.core.settlement.batch_file import read as parse
 
     body = here().door.file(f"/v1/batches/{number}/file")
     to.write_bytes(body)
@@ -117,10 +117,10 @@ def check(wanted: Sequence[int]) -> list[Checked]:
 
 def _checked(number: int, now: BatchFile, previous: BatchFile | None, bids: list[Standing] | None) -> Checked:
     """Recompute one batch. Without bids it is a private grid's, and nothing is on chain."""
-    from ledger.core import audits
+    from ledger.core.disputes import audit
 
     with output.working(f"recomputing batch {number}"):
-        verdict = audits.verify(now, previous, books=() if bids is None else books(now, bids))
+        verdict = audit.verify(now, previous, books=() if bids is None else books(now, bids))
     if bids is None:
         return Checked(number, verdict, True, "private grid")
     place = chain_number(number)
@@ -130,7 +130,7 @@ def _checked(number: int, now: BatchFile, previous: BatchFile | None, bids: list
 
 def books(file: BatchFile, bids: list[Standing]) -> list[Book]:
     """The bids in force in the batch's epoch and in its receipts'."""
-    from ledger.core.epochs import freeze
+    from ledger.core.pricing.epochs import freeze
 
     counted = {file.opening.epoch, *map(int, file.signed["receipt"]["epoch"])}
     return [freeze(bids, epoch) for epoch in sorted(counted)]
@@ -138,8 +138,8 @@ def books(file: BatchFile, bids: list[Standing]) -> list[Book]:
 
 def placed() -> list[Standing]:
     """Every bid placed so far, in order, from BidBook's events."""
-    from ledger.core.epochs import Standing
-    from ledger.core.events import BidPlaced
+    from ledger.core.pricing.epochs import Standing
+    from ledger.core.settlement.events import BidPlaced
 
     chain = sending.indexed()
     with output.working("reading the bids on chain"):
@@ -150,7 +150,9 @@ def placed() -> list[Standing]:
 
 def read(number: int) -> BatchFile:
     """A batch's public file."""
-    from ledger.core.batches import read as parse  # and with it numba, which only who recomputes batches waits for
+    from ledger.core.settlement.batch_file import (
+        read as parse,  # and with it numba, which only who recomputes batches waits for
+    )
 
     with output.working(f"reading batch {number}"):
         return parse(here().door.file(f"/v1/batches/{number}/file"))

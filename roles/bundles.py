@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ledger.core.documents import Document, parse
-from ledger.core.errors import Rejected
-from ledger.core.ids import ZERO_ADDRESS, cid, did
+from ledger.core.values.documents import Document, parse
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import ZERO_ADDRESS, cid, did
 
 MAGIC = b"\0asm"
 

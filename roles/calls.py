@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.meters import Meter
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.meters import Meter
 from roles import amounts, output
 from roles.command import Surroundings
 from roles.door import Json, refusal

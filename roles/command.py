@@ -16,9 +16,9 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address
+from ledger.core.values.typed_data import Domain, Signer
 from roles import home, keystore
 from roles.door import Door, Json
 from roles.output import speech

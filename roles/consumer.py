@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.core.ids import to_hex
+from ledger.core.values.ids import to_hex
 from roles import amounts, calls, depositing, output, statements, verifying
 from roles.command import Group, here
 from roles.leaving import Leaving

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ledger.core import referrals
-from ledger.core.ids import cid, to_hex
-from ledger.core.referrals import Referral
+from ledger.core.pricing import commissions
+from ledger.core.pricing.commissions import Referral
+from ledger.core.values.ids import cid, to_hex
 from roles import amounts, naming, output
 from roles.command import Group, here
 from roles.payee import payee_commands
@@ -28,7 +28,7 @@ def token(
     """Sign a referral token: whoever calls with it pays the same or less, and part of a sponsor's line is yours."""
     until = (int(time.time()) + days * 86_400) * 1000
     made = Referral(here().account, naming.resolve(here().door, subject), amounts.ratio(keep), window, until)
-    text = referrals.token(made, here().signer, here().domain)
+    text = commissions.token(made, here().signer, here().domain)
     output.tell({"token": text, "subject": subject, "keeps": amounts.percent(made.keep_ppm), "days": days})
     output.remark("a consumer sends it as the header Tollway-Referral, or with `consumer call --referral`")
 
@@ -56,7 +56,7 @@ def offers() -> None:
 @app.verb("read")
 def read(text: Annotated[str, typer.Argument(metavar="TOKEN", help="tr_...")]) -> None:
     """What a token says, and that its curator signed it for this lane."""
-    said = referrals.read(text, here().domain)
+    said = commissions.read(text, here().domain)
     output.tell(
         {
             "curator": to_hex(said.curator),

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ledger.core.atoms import Atoms
-from ledger.core.errors import Rejected
-from ledger.core.ids import Digest, to_hex
-from ledger.core.typed_data import Voucher
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.typed_data import Voucher
 from roles import home, output, sending, signing
 from roles.command import here
 from roles.door import Json

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.errors import Rejected, Unavailable
+from ledger.core.values.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
     import httpx

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ledger.core.capsules import Capsule, Node
-from ledger.core.ids import cid
-from ledger.core.paths import named
+from ledger.core.catalog.capsules import Capsule, Node
+from ledger.core.catalog.templates import named
+from ledger.core.values.ids import cid
 
 WIDTH = 26
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from getpass import getpass
 from pathlib import Path
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ledger.core.bids import decode, terms_id
-from ledger.core.errors import Conflict
-from ledger.core.ids import digest, to_hex
-from ledger.core.meters import Meter, Units
-from ledger.core.pricing import payees, price
+from ledger.core.catalog.bids import decode, terms_id
+from ledger.core.pricing.price import payees, price
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import digest, to_hex
+from ledger.core.values.meters import Meter, Units
 from roles import output
 from roles.door import Door, Json
 

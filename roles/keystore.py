@@ -10,9 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, address
-from ledger.core.typed_data import Signer
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, address
+from ledger.core.values.typed_data import Signer
 from roles import home, sealing
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import to_hex
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import to_hex
 from roles import depositing, keystore, sending, signing
 from roles.command import here
 

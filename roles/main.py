@@ -9,7 +9,7 @@ from importlib import import_module
 
 import typer
 
-from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
+from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from roles import output
 from roles.output import speech
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.core.bids import Role
-from ledger.core.documents import Document
-from ledger.core.documents import parse as parse_document
-from ledger.core.errors import Rejected
-from ledger.core.ids import did, to_hex
-from ledger.core.meters import quoted
+from ledger.core.catalog.bids import Role
+from ledger.core.values.documents import Document
+from ledger.core.values.documents import parse as parse_document
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import did, to_hex
+from ledger.core.values.meters import quoted
 from roles import amounts, calls, keystore, naming, output, publishing, sending
 from roles.command import Group, here
 from roles.payee import bidding_commands, payee_commands

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.core.ids import Digest, cid_digest, digest
+from ledger.core.values.ids import Digest, cid_digest, digest
 from roles.door import Door
 
 

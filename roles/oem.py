@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.core.bids import Role
-from ledger.core.documents import Document, canonical
-from ledger.core.errors import Rejected
-from ledger.core.ids import Digest, cid
+from ledger.core.catalog.bids import Role
+from ledger.core.values.documents import Document, canonical
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Digest, cid
 from roles import maker, naming, output, publishing, sending
 from roles.command import Group, here
 from roles.payee import bidding_commands, payee_commands

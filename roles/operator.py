@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from contracts import deployments
-from ledger.core import windows
-from ledger.core.bids import Role
-from ledger.core.errors import Rejected
-from ledger.core.ids import Digest, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.typed_data import credit_hash, signing_digest
+from ledger.core.catalog.bids import Role
+from ledger.core.disputes import challenge_game
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.typed_data import credit_hash, signing_digest
 from roles import amounts, keystore, output, sending
 from roles.command import Group, here
 from roles.payee import Ratio, claim_earnings, place_bid, show_earnings, staking_commands
@@ -54,7 +54,7 @@ def open_lane(
     if mine:
         output.tell({"lane": mine, "operator": to_hex(here().account), "note": "was open already"})
         return
-    if why := windows.hurried(window, answer_time):
+    if why := challenge_game.too_short_to_challenge(window, answer_time):
         if sending.chain_id() not in deployments.DEVELOPMENT_CHAINS:
             raise Rejected(f"{why}. Take a longer --window or a shorter --answer-time", window=window)
         output.aside().print(f"[yellow]good for a development chain only:[/] {why}")

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 
 Fact = Any
 """Anything JSON can say; amounts are decimal strings."""

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.core.bids import Bid, Role
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.ids import Address, Digest, cid, to_hex
-from ledger.core.meters import NO_RATES, quoted
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.ids import Address, Digest, cid, to_hex
+from ledger.core.values.meters import NO_RATES, quoted
 from roles import amounts, calls, naming, output, previews, sending, statements
 from roles.command import Group, here
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ledger.core import routing
-from ledger.core.bids import Bid, Line, Role, Terms, decode
-from ledger.core.epochs import Standing
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest, address, cid_digest
-from ledger.core.meters import Units, rates
-from ledger.core.pricing import payees, price
+from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode
+from ledger.core.pricing import routing
+from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.price import payees, price
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, address, cid_digest
+from ledger.core.values.meters import Units, rates
 from roles import batch
 from roles.command import Surroundings
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.core.bids import Role
-from ledger.core.errors import Rejected
+from ledger.core.catalog.bids import Role
+from ledger.core.values.errors import Rejected
 from roles import naming, output
 from roles.command import Group, here
 from roles.payee import Ask, Subject, bidding_commands, payee_commands, place_bid, staking_commands

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 
-from ledger.core.documents import Document, canonical, document_id, validate
-from ledger.core.documents import digest as digest_of
-from ledger.core.errors import Rejected
-from ledger.core.ids import Digest, cid, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.typed_data import word
+from ledger.core.values.documents import Document, canonical, document_id, validate
+from ledger.core.values.documents import digest as digest_of
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Digest, cid, to_hex
+from ledger.core.values.typed_data import word
 from roles import output, sending
 from roles.command import here
 

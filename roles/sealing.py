@@ -12,9 +12,9 @@ import os
 import uuid
 from typing import Any
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address
-from ledger.core.keccak import keccak256
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address
 
 SCRYPT_R, SCRYPT_P, KEY_BYTES = 8, 1, 32
 MEMORY_BYTES = 1 << 30

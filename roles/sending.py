@@ -13,10 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.ids import Address, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.typed_data import Domain, Signer
 from roles import home, keystore, output
 from roles.abi import Contract, Rpc
 from roles.command import here

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ledger.core.bids import Bid, Role
-from ledger.core.documents import Document
-from ledger.core.errors import Rejected, TollwayError, Unavailable
-from ledger.core.ids import Digest, cid, did
-from ledger.core.meters import quoted
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.values.documents import Document
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
+from ledger.core.values.ids import Digest, cid, did
+from ledger.core.values.meters import quoted
 from roles import batch, home, naming, node, output, previews, signing
 from roles.command import Surroundings
 from roles.node import audit as auditing

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ledger.core.documents import Document, canonical, digest, unsigned, validate
-from ledger.core.ids import Address, Digest, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash, word
+from ledger.core.values.documents import Document, canonical, digest, unsigned, validate
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash, word
 
 RECEIVE_TYPEHASH = keccak256(
     b"ReceiveWithAuthorization(address from,address to,uint256 value,"

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.core.bids import Role
-from ledger.core.ids import cid, did
+from ledger.core.catalog.bids import Role
+from ledger.core.values.ids import cid, did
 from roles import amounts, naming, output, signing
 from roles.command import Group, here
 

@@ -11,16 +11,16 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ledger.core import beancount, statements
-from ledger.core.bids import Terms, decode
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest, cid, cid_digest, to_hex
-from ledger.core.statements import Item, Row, Stage
+from ledger.core.accounts import beancount, statements
+from ledger.core.accounts.statements import Item, Row, Stage
+from ledger.core.catalog.bids import Terms, decode
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
 from roles import batch, output
 from roles.command import Surroundings
 
 if TYPE_CHECKING:
-    from ledger.core.batches import BatchFile
+    from ledger.core.settlement.batch_file import BatchFile
 
 FORMS = ("table", "json", "csv", "beancount")
 

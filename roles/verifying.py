@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ledger.core.bids import decode
-from ledger.core.errors import Rejected
-from ledger.core.headers import place_of
-from ledger.core.ids import Address, Digest, to_hex
-from ledger.core.pricing import payees, price
-from ledger.core.receipts import Receipt, struct_hash
-from ledger.core.typed_data import recover, signing_digest
+from ledger.core.catalog.bids import decode
+from ledger.core.pricing.price import payees, price
+from ledger.core.receipts.receipt import Receipt, struct_hash
+from ledger.core.settlement.header import place_of
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.typed_data import recover, signing_digest
 from roles import batch
 from roles.command import Surroundings
 
 if TYPE_CHECKING:
-    from ledger.core.batches import BatchFile
+    from ledger.core.settlement.batch_file import BatchFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import to_hex
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import to_hex
 from roles import amounts, keystore, output, sending
 from roles.command import Group, here
 

@@ -15,15 +15,15 @@ from ledger.chain.answers import answers
 from ledger.chain.calls import words
 from ledger.chain.client import Chain
 from ledger.chain.proving import call_of
-from ledger.core import events
-from ledger.core.accusations import accuse
-from ledger.core.batches import BatchFile
-from ledger.core.bids import Role
-from ledger.core.headers import Header
-from ledger.core.ids import ZERO_ADDRESS, Address, Digest, address
-from ledger.core.proofs import Accusation
-from ledger.core.recounts import Facts, PlacedBid
-from ledger.core.transmissions import Call
+from ledger.core.catalog.bids import Role
+from ledger.core.disputes.faults import accuse
+from ledger.core.disputes.proofs import Accusation
+from ledger.core.disputes.recomputation import Facts, PlacedBid
+from ledger.core.settlement import events
+from ledger.core.settlement.batch_file import BatchFile
+from ledger.core.settlement.header import Header
+from ledger.core.settlement.transactions import Call
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address
 
 QUESTIONS = 64
 """Paid questions about one batch before a person must look: a dialogue over one tree takes its height and one."""

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from ledger.core.bids import Role
-from ledger.core.capsules import Capsule, Policy
-from ledger.core.capsules import capsule as read_capsule
-from ledger.core.errors import Rejected
-from ledger.core.ids import cid, did, to_hex
-from ledger.core.meters import quoted
+from ledger.core.catalog.bids import Role
+from ledger.core.catalog.capsules import Capsule, Policy
+from ledger.core.catalog.capsules import capsule as read_capsule
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import cid, did, to_hex
+from ledger.core.values.meters import quoted
 from roles import amounts, bundles, calls, depositing, drawing, itemising, naming, output, publishing, sending
 from roles.command import Group, here
 from roles.payee import bidding_commands, payee_commands, staking_commands

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from sqlmodel import Session
 
-from ledger.core import movements
-from ledger.core.bids import Line, Role, Terms, encode, ordered, terms_id
-from ledger.core.ids import ZERO_DIGEST, Address, Digest, call_id
-from ledger.core.meters import Rates, Units
-from ledger.core.pricing import price
-from ledger.core.receipts import EndReason, Receipt, pack, struct_hash
-from ledger.core.segments import Segment, seal
-from ledger.core.typed_data import Domain, Signer, signing_digest
+from ledger.core.accounts import movements
+from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_id
+from ledger.core.pricing.price import price
+from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
+from ledger.core.receipts.segments import Segment, seal
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
+from ledger.core.values.meters import Rates, Units
+from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store import journal, terms, watermarks
 from ledger.store.appender import COLUMNS
 from ledger.store.driver import connection_of

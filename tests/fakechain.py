@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.events import Block, Event, Log
-from ledger.core.ids import Address, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Mined
+from ledger.core.settlement.events import Block, Event, Log
+from ledger.core.settlement.transactions import Mined
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
 
 SENDER = Address(b"\x5e" * 20)
 Contract = Callable[[Address, bytes], list[Event] | None]

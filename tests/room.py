@@ -2,10 +2,10 @@
 
 from sqlalchemy import Engine, text
 
-from ledger.core import events
-from ledger.core.headers import NO_BATCH, Header
-from ledger.core.ids import ZERO_DIGEST, Address
-from ledger.core.transmissions import Call, Policy, Step
+from ledger.core.settlement import events
+from ledger.core.settlement.header import NO_BATCH, Header
+from ledger.core.settlement.transactions import Call, Policy, Step
+from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.flows import auditing, indexing, posting, settling, transmitting
 from ledger.store import alarms, batches, lanes, proofs
 from ledger.store import journal as book

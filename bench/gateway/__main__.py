@@ -25,8 +25,8 @@ from statistics import median
 from bench import report
 from bench.gateway import peers
 from bench.grid import a_grid
-from ledger.core.ids import to_hex
-from ledger.core.keccak import keccak256
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import to_hex
 from ledger.store.session import unit_of_work
 from tests.conftest import free_port, wait_until_open
 from tests.gateway.world import OPERATOR, World, a_signer

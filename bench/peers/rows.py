@@ -14,11 +14,11 @@ from sqlmodel import Field, Session, SQLModel, select
 
 from bench import journals
 from bench.gateway.peers import environment
-from ledger.core.bids import Terms, decode
-from ledger.core.ids import Digest
-from ledger.core.pricing import payees, price
-from ledger.core.receipts import Receipt
-from ledger.core.records import unpack_all
+from ledger.core.catalog.bids import Terms, decode
+from ledger.core.pricing.price import payees, price
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.receipts.record import unpack_all
+from ledger.core.values.ids import Digest
 from ledger.store import receipts, terms
 from ledger.store.tables.columns import big
 

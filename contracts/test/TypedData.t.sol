@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {Receipts} from "../src/Receipts.sol";
 import {Vm} from "./Vm.sol";
 
-/// @dev EIP-712 digests are byte for byte `ledger.core.typed_data`'s: tests/vectors/typed_data.json.
+/// @dev EIP-712 digests are byte for byte `ledger.core.values.typed_data`'s: tests/vectors/typed_data.json.
 contract TypedDataTest {
     Vm private constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
     bool public IS_TEST = true;

@@ -12,9 +12,10 @@ from gateway.clock import now_ms
 from gateway.errors import Refusal
 from gateway.routes.asking import MAX_INT, Asking, Here, party
 from gateway.routes.showing import noted, receipt_fields, shown_receipt, shown_terms
-from ledger.core import accounts, atoms
-from ledger.core.bids import Role, decode
-from ledger.core.ids import address, digest, to_hex
+from ledger.core.accounts import accounts
+from ledger.core.catalog.bids import Role, decode
+from ledger.core.values import atoms
+from ledger.core.values.ids import address, digest, to_hex
 from ledger.flows import leasing, publishing
 from ledger.store import deposits, journal, lanes, leases, parties, receipts, terms, vouchers
 from ledger.store.deposits import DepositRequest

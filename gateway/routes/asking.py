@@ -10,9 +10,9 @@ from gateway.admission import Caller
 from gateway.clock import now_ms
 from gateway.deps import Gateway
 from gateway.errors import Refusal
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address
-from ledger.core.models import party_of
+from ledger.core.catalog.models import party_of
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address
 
 MAX_INT = 2**63 - 1
 

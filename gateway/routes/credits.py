@@ -11,8 +11,8 @@ from gateway.clock import now_ms
 from gateway.errors import Refusal
 from gateway.routes.accounts import Amount, Hex32, HexAddress, Strict
 from gateway.routes.asking import Here
-from ledger.core import atoms
-from ledger.core.ids import address, digest, to_hex
+from ledger.core.values import atoms
+from ledger.core.values.ids import address, digest, to_hex
 from ledger.flows import crediting, publishing
 from ledger.store.deposits import DepositRequest
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.routes.asking import Here
-from ledger.core.ids import to_hex
+from ledger.core.values.ids import to_hex
 
 router = APIRouter(tags=["health"])
 

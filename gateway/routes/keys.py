@@ -16,8 +16,8 @@ from gateway.clock import now_ms
 from gateway.errors import Refusal
 from gateway.routes.accounts import Amount, HexAddress, Strict
 from gateway.routes.asking import MAX_INT, Asking, Here
-from ledger.core import atoms
-from ledger.core.ids import to_hex
+from ledger.core.values import atoms
+from ledger.core.values.ids import to_hex
 from ledger.store import keys
 from ledger.store.keys import ApiKey
 

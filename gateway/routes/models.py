@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from gateway.catalog import CapsuleEntry, Entry
 from gateway.routes.asking import Here
 from gateway.routes.showing import shown_terms
-from ledger.core.ids import cid, to_hex
-from ledger.core.meters import SCALES, Meter, Units
+from ledger.core.values.ids import cid, to_hex
+from ledger.core.values.meters import SCALES, Meter, Units
 
 router = APIRouter(prefix="/v1", tags=["models"])
 

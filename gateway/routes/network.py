@@ -19,12 +19,12 @@ from gateway.glue import MAX_MODULE_BYTES
 from gateway.routes.asking import MAX_INT, Here, the_caller
 from gateway.routes.showing import domain_fields
 from gateway.upstream import target
-from ledger.core import documents as canon
-from ledger.core.accounts import CUSTODY
-from ledger.core.documents import Document
-from ledger.core.ids import cid, cid_digest, parse_did, to_hex
-from ledger.core.meters import quoted
-from ledger.core.models import Offer
+from ledger.core.accounts.accounts import CUSTODY
+from ledger.core.catalog.models import Offer
+from ledger.core.values import documents as canon
+from ledger.core.values.documents import Document
+from ledger.core.values.ids import cid, cid_digest, parse_did, to_hex
+from ledger.core.values.meters import quoted
 from ledger.flows import crediting, publishing
 from ledger.store import bids, documents, journal, lanes
 
@@ -171,7 +171,7 @@ async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_IN
     wanted = gateway.catalog.epoch if epoch is None else epoch
 
     def read(session: Any) -> Any:
-        from ledger.core import epochs
+        from ledger.core.pricing import epochs
 
         return bids.book(session, wanted) or epochs.freeze(bids.placed_until(session, wanted), wanted)
 

@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from gateway.errors import Refusal
 from gateway.routes.asking import MAX_INT, Here, party
-from ledger.core.ids import Address, to_hex
+from ledger.core.values.ids import Address, to_hex
 from ledger.store import batches, proofs
 from ledger.store.batches import Batch, Status
 from ledger.store.proofs import Proof

@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 
 from gateway.deps import Gateway
-from ledger.core.bids import Terms
-from ledger.core.ids import cid, to_hex
-from ledger.core.meters import quoted
-from ledger.core.receipts import Receipt
+from ledger.core.catalog.bids import Terms
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.values.ids import cid, to_hex
+from ledger.core.values.meters import quoted
 from ledger.store.receipts import Signed
 
 

@@ -11,11 +11,11 @@ from fastapi.responses import Response
 
 from gateway.errors import Refusal
 from gateway.routes.asking import MAX_INT, Here, party
-from ledger.core import beancount, statements
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest, cid, cid_digest, to_hex
-from ledger.core.meters import quoted
-from ledger.core.statements import Movement, Row
+from ledger.core.accounts import beancount, statements
+from ledger.core.accounts.statements import Movement, Row
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
+from ledger.core.values.meters import quoted
 from ledger.flows import reporting
 from ledger.flows.reporting import Page
 from ledger.store import documents

@@ -10,8 +10,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.deps import Gateway
 from gateway.tunnels import REFUSED, TunnelNode
-from ledger.core.errors import Rejected
-from ledger.core.frames import Kind, decode, encode
+from ledger.core.values.errors import Rejected
+from ledger.core.values.tunnel_frames import Kind, decode, encode
 
 router = APIRouter()
 

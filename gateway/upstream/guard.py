@@ -12,7 +12,7 @@ import socket
 from collections.abc import Sequence
 
 from gateway.upstream.wire import NodeFailed
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 
 TUNNEL = "tunnel"
 

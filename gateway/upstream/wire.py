@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from ledger.core.errors import Unavailable
+from ledger.core.values.errors import Unavailable
 
 HIGH_WATER = 256 * 1024
 

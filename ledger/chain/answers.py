@@ -1,14 +1,14 @@
-"""What operators opened on chain, under the word that was asked for: the clues of `ledger.core.dialogues`."""
+"""What operators opened on chain, under the word that was asked for: the clues of `core.disputes.challenge_game`."""
 
 from __future__ import annotations
 
 from ledger.chain.client import Chain
 from ledger.chain.contracts import interface
-from ledger.core.ids import to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.receipts import RECEIPT_TYPEHASH
-from ledger.core.recounts import Answers
-from ledger.core.sumtree import Word, node, parent, receipt_leaf
+from ledger.core.disputes.recomputation import Answers
+from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import to_hex
+from ledger.core.values.sum_tree import Word, node, parent, receipt_leaf
 
 RECEIPT_BYTES = 672
 """A receipt's preimage: its 21 words. All other leaves have 33 bytes or fewer."""

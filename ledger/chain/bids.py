@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from eth_abi.abi import encode
 
-from ledger.core.events import BidPlaced
-from ledger.core.keccak import keccak256
+from ledger.core.settlement.events import BidPlaced
+from ledger.core.values.hashes import keccak256
 
 Words = tuple[int, list[int], int]
 

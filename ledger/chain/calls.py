@@ -8,10 +8,10 @@ from eth_abi.abi import decode
 
 from contracts.deployments import Deployment
 from ledger.chain.contracts import interface
-from ledger.core.errors import Rejected
-from ledger.core.headers import EMPTY_HEADER, NO_BATCH, Header
-from ledger.core.ids import Address, Digest, address
-from ledger.core.transmissions import Call
+from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
+from ledger.core.settlement.transactions import Call
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, address
 
 Words = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int, int, int]
 

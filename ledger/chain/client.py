@@ -21,13 +21,13 @@ from ledger.chain import bids, calls, errors, logs
 from ledger.chain.calls import Calls
 from ledger.chain.contracts import interface
 from ledger.chain.states import Head, Lane, LaneAccount, Posted
-from ledger.core.bids import Bid, Role
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.events import BidPlaced, Block, Log
-from ledger.core.headers import Header
-from ledger.core.ids import Address, Digest, address, digest, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Call, Mined
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.settlement.events import BidPlaced, Block, Log
+from ledger.core.settlement.header import Header
+from ledger.core.settlement.transactions import Call, Mined
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, address, digest, to_hex
 
 GAS_MARGIN_PERCENT = 20
 MAX_GAS = 16_777_216

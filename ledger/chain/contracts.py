@@ -10,7 +10,7 @@ from typing import Any
 from eth_abi.abi import decode, encode
 
 from contracts import load
-from ledger.core.keccak import keccak256
+from ledger.core.values.hashes import keccak256
 
 TOPIC_TYPES_HASHED = ("string", "bytes")
 

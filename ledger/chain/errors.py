@@ -8,7 +8,7 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
 from ledger.chain.contracts import Interface, interface
-from ledger.core.errors import Rejected, TollwayError, Unavailable
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 
 CONTRACTS = ("Settlement", "Referee", "Inboxes", "StakeVault", "BidBook", "Registry", "AICoin")
 ERROR_STRING = bytes.fromhex("08c379a0")

@@ -1,7 +1,7 @@
 """What the contract holds for a lane, read at one block: the chain's side of law L4."""
 
 from ledger.chain.client import Chain
-from ledger.core.ids import address
+from ledger.core.values.ids import address
 
 
 def held(chain: Chain, lane: int, block: int) -> int:

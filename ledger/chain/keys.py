@@ -5,7 +5,7 @@ import json
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from ledger.settings import Settings
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from contracts.deployments import Deployment
 from ledger.chain import questions
 from ledger.chain.contracts import interface
-from ledger.core import events
-from ledger.core.bids import Bid, Role
-from ledger.core.events import Event, Log
-from ledger.core.ids import Address, Digest
-from ledger.core.meters import Rates
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.settlement import events
+from ledger.core.settlement.events import Event, Log
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.meters import Rates
 
 Arguments = dict[str, Any]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ledger.chain.calls import Calls, words
-from ledger.core.headers import EMPTY_HEADER, Header
-from ledger.core.proofs import Accusation
-from ledger.core.transmissions import Call
+from ledger.core.disputes.proofs import Accusation
+from ledger.core.settlement.header import EMPTY_HEADER, Header
+from ledger.core.settlement.transactions import Call
 
 NO_BATCH_BEFORE = ("proveBrokenJournal", "provePayout")
 """Proofs that take the header before, and for the first batch none."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from eth_abi.abi import encode
 
-from ledger.core.ids import Address, Digest
-from ledger.core.keccak import keccak256
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
 
 
 def node(tree: int, word: bytes, index: int, depth: int) -> Digest:

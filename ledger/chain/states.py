@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.core.ids import Address
+from ledger.core.values.ids import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from eth_account import Account as Keys
 from eth_account.signers.local import LocalAccount
 
 from ledger.chain.client import Chain
-from ledger.core.events import Block, Log
-from ledger.core.ids import Address, Digest, address
-from ledger.core.transmissions import Mined
+from ledger.core.settlement.events import Block, Log
+from ledger.core.settlement.transactions import Mined
+from ledger.core.values.ids import Address, Digest, address
 
 
 class SigningWire:

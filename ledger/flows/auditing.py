@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core import journal as book
-from ledger.core import movements, shares, sumtree
-from ledger.core.accounts import CUSTODY, leased
-from ledger.core.errors import Conflict, Rejected
-from ledger.core.ids import Address, to_hex
-from ledger.core.journal import Kind
-from ledger.core.typed_data import Domain
+from ledger.core.accounts import movements
+from ledger.core.accounts import postings as book
+from ledger.core.accounts.accounts import CUSTODY, leased
+from ledger.core.accounts.postings import Kind
+from ledger.core.pricing import shares
+from ledger.core.values import sum_tree
+from ledger.core.values.errors import Conflict, Rejected
+from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.typed_data import Domain
 from ledger.store import (
     alarms,
     audited,
@@ -218,11 +220,11 @@ def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> li
         return []
     places = {(0, c.index): c for c in lanes.consumers(session, scope.lane).values()}
     leaves = sorted(nodes.at(session, scope.lane, nodes.DEBIT, latest.number, places).items())
-    unknown = latest.cumulative - sum(sumtree.amount(word) for _, word in leaves)
+    unknown = latest.cumulative - sum(sum_tree.amount(word) for _, word in leaves)
     if unknown:
         return [Alarm("L10", f"{unknown} atoms were debited to nobody who deposited")]
     for place, word in leaves:
-        consumer, debited = places[place], sumtree.amount(word)
+        consumer, debited = places[place], sum_tree.amount(word)
         most = min(consumer.deposited, allowed.get(consumer.account, consumer.deposited))
         if debited > most:
             who = to_hex(consumer.account)

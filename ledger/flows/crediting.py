@@ -15,15 +15,16 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core import epochs, movements
-from ledger.core.accounts import CUSTODY, parse
-from ledger.core.atoms import Atoms
-from ledger.core.epochs import Standing
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.ids import Address, to_hex
-from ledger.core.journal import balance
-from ledger.core.models import Offer
-from ledger.core.typed_data import Domain, credit_hash, recover, signing_digest
+from ledger.core.accounts import movements
+from ledger.core.accounts.accounts import CUSTODY, parse
+from ledger.core.accounts.postings import balance
+from ledger.core.catalog.models import Offer
+from ledger.core.pricing import epochs
+from ledger.core.pricing.epochs import Standing
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.typed_data import Domain, credit_hash, recover, signing_digest
 from ledger.store import alarms, batches, bids, journal, lanes, parties, segments, watermarks
 from ledger.store import deposits as requests
 from ledger.store.batches import Status

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from sqlmodel import Session
 
-from ledger.core.closing import Trees
-from ledger.core.errors import Conflict
-from ledger.core.events import DebitChallenged, NodeDemanded
-from ledger.core.headers import Range
-from ledger.core.ids import Address, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.kernels.sumtree import Levels, line_leaves, receipt_leaves
-from ledger.core.receipts import Receipt
-from ledger.core.sumtree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
-from ledger.core.transmissions import Answers, Call, Status, Transmission
-from ledger.core.typed_data import word
+from ledger.core.kernels.sum_tree import Levels, line_leaves, receipt_leaves
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.settlement.closing import Trees
+from ledger.core.settlement.events import DebitChallenged, NodeDemanded
+from ledger.core.settlement.header import Range
+from ledger.core.settlement.transactions import Answers, Call, Status, Transmission
+from ledger.core.values.errors import Conflict
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.sum_tree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
+from ledger.core.values.typed_data import word
 from ledger.store import alarms, batches, challenges, files, lanes, nodes, parties, receipts, terms, transmissions
 from ledger.store.batches import Batch
 

@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
-from ledger.core import epochs, events, movements
-from ledger.core.accounts import available, parse, withdrawing
-from ledger.core.errors import Conflict, Rejected, Unavailable
-from ledger.core.events import Block, Blocks, Log
-from ledger.core.ids import ZERO_ADDRESS, Address, Digest, to_hex
-from ledger.core.journal import Kind, Transaction, balance
-from ledger.core.standing import OnChain, on_chain
-from ledger.core.typed_data import Domain
+from ledger.core.accounts import movements
+from ledger.core.accounts.accounts import available, parse, withdrawing
+from ledger.core.accounts.postings import Kind, Transaction, balance
+from ledger.core.pricing import epochs
+from ledger.core.settlement import events
+from ledger.core.settlement.active_batches import OnChain, on_chain
+from ledger.core.settlement.events import Block, Blocks, Log
+from ledger.core.values.errors import Conflict, Rejected, Unavailable
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, to_hex
+from ledger.core.values.typed_data import Domain
 from ledger.store import batches, bids, chain_time, files, journal, lanes, mirrors, nodes, transmissions, watermarks
 from ledger.store import events as indexed
 from ledger.store.batches import Batch, Status

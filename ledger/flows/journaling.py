@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from sqlmodel import Session
 
-from ledger.core.bids import terms_id
-from ledger.core.errors import Conflict, Rejected, TollwayError
-from ledger.core.ids import Digest, to_hex
-from ledger.core.receipts import Receipt, struct_hash
-from ledger.core.segments import Segment, seal
-from ledger.core.typed_data import Domain, Signer, signing_digest
+from ledger.core.catalog.bids import terms_id
+from ledger.core.receipts.receipt import Receipt, struct_hash
+from ledger.core.receipts.segments import Segment, seal
+from ledger.core.values.errors import Conflict, Rejected, TollwayError
+from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store import terms
 from ledger.store.appender import Appender, RowRefused, Steps, Taken, row
 from ledger.store.receipts import Signed

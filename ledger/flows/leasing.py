@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core import accounts, movements
-from ledger.core.ids import Address
-from ledger.core.keccak import keccak256
+from ledger.core.accounts import accounts, movements
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address
 from ledger.store import journal, keys, leases, vouchers
 from ledger.store.appender import lock_number
 from ledger.store.leases import Lease

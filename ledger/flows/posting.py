@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 from sqlmodel import Session
 
-from ledger.core import movements, segments, shares
-from ledger.core.errors import Conflict, Rejected
-from ledger.core.ids import Address, Digest, to_hex
-from ledger.core.segments import Segment
+from ledger.core.accounts import movements
+from ledger.core.pricing import shares
+from ledger.core.receipts import segments
+from ledger.core.receipts.segments import Segment
+from ledger.core.values.errors import Conflict, Rejected
+from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.store import journal, receipts, terms, watermarks
 from ledger.store import segments as segment_store
 from ledger.store.receipts import Chunk

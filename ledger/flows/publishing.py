@@ -12,14 +12,14 @@ from hashlib import sha256
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.core import capsules, models
-from ledger.core.bids import Role
-from ledger.core.documents import Document, canonical, digest, validate
-from ledger.core.errors import Rejected
-from ledger.core.ids import ZERO_ADDRESS, Address, Digest, parse_did
-from ledger.core.keccak import keccak256
-from ledger.core.models import Offer
-from ledger.core.typed_data import Domain
+from ledger.core.catalog import capsules, models
+from ledger.core.catalog.bids import Role
+from ledger.core.catalog.models import Offer
+from ledger.core.values.documents import Document, canonical, digest, validate
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, parse_did
+from ledger.core.values.typed_data import Domain
 from ledger.store import deposits, documents, measurements, offers
 from ledger.store.deposits import DepositRequest
 from ledger.store.measurements import Measurement
@@ -125,6 +125,6 @@ def fingerprint(session: Session) -> object:
 
 
 def _nonce(body: bytes) -> int:
-    from ledger.core.documents import parse
+    from ledger.core.values.documents import parse
 
     return int(parse(body)["nonce"])

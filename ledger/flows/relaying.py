@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sqlmodel import Session
 
-from ledger.core.ids import ZERO_ADDRESS, Address, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Call, Relays, Status, Transmission, finalize_purpose, may_try_again
+from ledger.core.settlement.transactions import Call, Relays, Status, Transmission, finalize_purpose, may_try_again
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_ADDRESS, Address, to_hex
 from ledger.store import batches, chain_time, deposits, lanes, nodes, parties, proofs, transmissions
 from ledger.store import batches as batch_store
 from ledger.store.deposits import DepositRequest

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core import statements
-from ledger.core.bids import Terms, decode
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest
-from ledger.core.receipts import Receipt
-from ledger.core.statements import Item, Movement, Row, Side, Stage
+from ledger.core.accounts import statements
+from ledger.core.accounts.statements import Item, Movement, Row, Side, Stage
+from ledger.core.catalog.bids import Terms, decode
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest
 from ledger.store import journal, lanes, nodes, parties, terms, watermarks
 from ledger.store import statements as store
 from ledger.store.batches import Status

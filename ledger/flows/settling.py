@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core.accounts import parse
-from ledger.core.batches import Opening
-from ledger.core.headers import EMPTY_HEADER, NO_BATCH, Range
-from ledger.core.ids import ZERO_DIGEST, Address, Digest
-from ledger.core.journal import balance
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Commits, Transmission, finalize_purpose, may_try_again
-from ledger.core.transmissions import Status as Sending
-from ledger.core.typed_data import Domain
+from ledger.core.accounts.accounts import parse
+from ledger.core.accounts.postings import balance
+from ledger.core.settlement.batch_file import Opening
+from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
+from ledger.core.settlement.transactions import Commits, Transmission, finalize_purpose, may_try_again
+from ledger.core.settlement.transactions import Status as Sending
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.values.typed_data import Domain
 from ledger.store import (
     alarms,
     batches,

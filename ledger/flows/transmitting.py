@@ -8,10 +8,7 @@ from collections.abc import Sequence
 
 from sqlmodel import Session
 
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.ids import Address, Digest, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import (
+from ledger.core.settlement.transactions import (
     Attempt,
     Mined,
     Policy,
@@ -24,6 +21,9 @@ from ledger.core.transmissions import (
     next_step,
     raised,
 )
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.store import chain_time, transmissions
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.keccak import Digest, keccak256
+from ledger.core.values.hashes import Digest, keccak256
 from ledger.store.tables import AlarmRow
 
 

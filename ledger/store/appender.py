@@ -13,11 +13,11 @@ from typing import TypeVar, cast
 import psycopg
 from psycopg import pq
 
-from ledger.core.errors import Conflict, Rejected, TollwayError, Unavailable
-from ledger.core.ids import ZERO_DIGEST, Address
-from ledger.core.keccak import Digest
-from ledger.core.receipts import RECORD, Receipt, pack
-from ledger.core.segments import Segment
+from ledger.core.receipts.receipt import RECORD, Receipt, pack
+from ledger.core.receipts.segments import Segment
+from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
+from ledger.core.values.hashes import Digest
+from ledger.core.values.ids import ZERO_DIGEST, Address
 
 COLUMNS = "seq, charge, ended_at, record, digest, signature, extra"
 """What is written of a receipt; the database cuts out what else it is searched by."""

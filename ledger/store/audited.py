@@ -7,7 +7,7 @@ still running are there to be seen, so sums up to that number are final; what is
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.core.journal import Balance
+from ledger.core.accounts.postings import Balance
 
 _SIDES = (
     "WITH fresh AS (SELECT p.debit, p.credit, p.amount FROM postings p JOIN transactions t ON t.id = p.transaction "

@@ -8,9 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.bids import Role
-from ledger.core.headers import Header, Range
-from ledger.core.ids import Address, Digest
+from ledger.core.catalog.bids import Role
+from ledger.core.settlement.header import Header, Range
+from ledger.core.values.ids import Address, Digest
 from ledger.store.tables import BatchRangeRow, BatchRow, BatchShareRow
 
 _HEADER_FIELDS = tuple(field.name for field in fields(Header))

@@ -7,11 +7,11 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core import epochs
-from ledger.core.bids import Bid, Role
-from ledger.core.epochs import Standing
-from ledger.core.errors import Conflict
-from ledger.core.ids import Address, Digest
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.pricing import epochs
+from ledger.core.pricing.epochs import Standing
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import Address, Digest
 from ledger.store.tables import BidRow, BookRow
 
 _ROW = struct.Struct(">32sB20sI6QQQ")

@@ -4,8 +4,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.events import Block
-from ledger.core.ids import Digest
+from ledger.core.settlement.events import Block
+from ledger.core.values.ids import Digest
 from ledger.store.tables import BlockRow, CursorRow
 
 KEPT_BLOCKS = 512

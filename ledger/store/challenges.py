@@ -6,8 +6,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.events import DebitChallenged, NodeDemanded
-from ledger.core.ids import Address, Digest
+from ledger.core.settlement.events import DebitChallenged, NodeDemanded
+from ledger.core.values.ids import Address, Digest
 from ledger.store.tables import ChallengeRow
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest
 from ledger.store.tables import DocumentRow
 
 

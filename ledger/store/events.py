@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.ids import Digest
+from ledger.core.values.ids import Digest
 from ledger.store.tables import EventRow
 
 MIRRORS = ("parties", "stakes", "bids", "models", "consumers", "lanes", "session_keys", "claims", "challenges")

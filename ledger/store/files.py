@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import numpy as np
 from sqlmodel import Session
 
-from ledger.core.batches import Opening, Sink
-from ledger.core.closing import RUN, Closed, Writer
-from ledger.core.cumulatives import Cumulatives
-from ledger.core.errors import Conflict
-from ledger.core.headers import Range
-from ledger.core.ids import Digest
-from ledger.core.typed_data import Domain
+from ledger.core.settlement.batch_file import Opening, Sink
+from ledger.core.settlement.closing import RUN, Closed, Writer
+from ledger.core.settlement.cumulatives import Cumulatives
+from ledger.core.settlement.header import Range
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import Digest
+from ledger.core.values.typed_data import Domain
 from ledger.store import batches, lanes, nodes, parties, receipts, terms
 from ledger.store.batches import Batch
 from ledger.store.receipts import Chunk

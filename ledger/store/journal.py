@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core import journal
-from ledger.core.errors import Rejected
-from ledger.core.ids import Digest, to_hex
-from ledger.core.journal import Balance, Kind, Posting, Transaction
+from ledger.core.accounts import postings as journal
+from ledger.core.accounts.postings import Balance, Kind, Posting, Transaction
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Digest, to_hex
 from ledger.store.driver import column
 from ledger.store.tables import AccountRow, PostingRow, TransactionRow
 

@@ -3,7 +3,7 @@
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.core.ids import Address
+from ledger.core.values.ids import Address
 
 
 def leases_handed_out(session: Session, lane: int) -> dict[tuple[Address, Address], tuple[int, int]]:

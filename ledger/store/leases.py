@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text, update
 from sqlmodel import Session, col, select
 
-from ledger.core.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest
 from ledger.store.tables import LeaseRow
 
 OPEN, CLOSED = "open", "closed"

@@ -2,9 +2,9 @@
 
 from sqlmodel import Session
 
-from ledger.core import events
-from ledger.core.epochs import Standing
-from ledger.core.events import Log
+from ledger.core.pricing.epochs import Standing
+from ledger.core.settlement import events
+from ledger.core.settlement.events import Log
 from ledger.store import bids, challenges, lanes, models, parties
 
 

@@ -3,8 +3,8 @@
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.events import ModelRegistered
-from ledger.core.ids import Address, Digest
+from ledger.core.settlement.events import ModelRegistered
+from ledger.core.values.ids import Address, Digest
 from ledger.store.tables import ModelRow
 
 

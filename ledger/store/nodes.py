@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.core.ids import Digest
-from ledger.core.sumtree import Word, read_places, rehash
+from ledger.core.values.ids import Digest
+from ledger.core.values.sum_tree import Word, read_places, rehash
 from ledger.store.driver import column, connection_of
 
 if TYPE_CHECKING:  # closing brings its compiler, and a gateway that reads proofs needs none
-    from ledger.core.closing import Closed
+    from ledger.core.settlement.closing import Closed
 
 PAYOUT, DEBIT = 1, 2
 Place = tuple[int, int]

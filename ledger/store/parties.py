@@ -7,8 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.errors import Conflict
-from ledger.core.ids import Address, to_hex
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import Address, to_hex
 from ledger.store.tables import PartyRow, PrivatePlaceRow, SessionKeyRow, StakeRow
 
 PRIVATE = 0

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core.ids import Address
-from ledger.core.sumtree import EMPTY, ZERO, Word, amount
+from ledger.core.values.ids import Address
+from ledger.core.values.sum_tree import EMPTY, ZERO, Word, amount
 from ledger.store import lanes, nodes, parties
 from ledger.store.batches import Batch
 

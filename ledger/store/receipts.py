@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from sqlmodel import Session, col, select
 
-from ledger.core.capsules import MAX_NODES
-from ledger.core.ids import Address, Digest
-from ledger.core.receipts import Receipt, unpack
-from ledger.core.records import SIGNED_DTYPE
+from ledger.core.catalog.capsules import MAX_NODES
+from ledger.core.receipts.receipt import Receipt, unpack
+from ledger.core.receipts.record import SIGNED_DTYPE
+from ledger.core.values.ids import Address, Digest
 from ledger.store.driver import connection_of
 from ledger.store.tables import ReceiptRow
 
@@ -75,7 +75,7 @@ class Chunk:
     @property
     def charged(self) -> int:
         """The sum of all charges, exact."""
-        from ledger.core.shares import exact_total
+        from ledger.core.pricing.shares import exact_total
 
         return exact_total(self.records["charge"].astype(np.uint64))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.core.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest
 
 _SUBJECT = "substring(t.body FROM 12 FOR 32) = :subject"
 _CARVED = "(get_byte(t.body, 1) & 2) = 2"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.core.accounts import accrued, available, claimable, leased, withdrawing
-from ledger.core.bids import HEADER, Role
-from ledger.core.ids import Address, Digest
-from ledger.core.journal import Kind
-from ledger.core.receipts import Receipt, unpack
+from ledger.core.accounts.accounts import accrued, available, claimable, leased, withdrawing
+from ledger.core.accounts.postings import Kind
+from ledger.core.catalog.bids import HEADER, Role
+from ledger.core.receipts.receipt import Receipt, unpack
+from ledger.core.values.ids import Address, Digest
 from ledger.store.batches import Status
 
 SUBJECT_AT = HEADER.size - 33 + 1

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.bids import terms_id
-from ledger.core.errors import Conflict
-from ledger.core.ids import Digest, to_hex
+from ledger.core.catalog.bids import terms_id
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import Digest, to_hex
 from ledger.store.tables import TermsRow
 
 

@@ -4,9 +4,9 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.ids import Address, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Attempt, Status, Transmission
+from ledger.core.settlement.transactions import Attempt, Status, Transmission
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
 from ledger.store.tables import AttemptRow, TransmissionRow
 
 

@@ -4,8 +4,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session
 
-from ledger.core.ids import Address
-from ledger.core.typed_data import Voucher
+from ledger.core.values.ids import Address
+from ledger.core.values.typed_data import Voucher
 from ledger.store.tables import SessionKeyRow, VoucherRow
 
 

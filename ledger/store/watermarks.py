@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.ids import Address
+from ledger.core.values.ids import Address
 from ledger.store.tables import WatermarkRow
 
 

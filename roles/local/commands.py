@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles import home, output
 from roles.command import Group, here
 from roles.local import actors, steering

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ledger.core.errors import Unavailable
+from ledger.core.values.errors import Unavailable
 from roles.local.place import TOOLS, Component, Place
 
 LOCALHOST = "127.0.0.1"

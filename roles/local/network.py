@@ -13,8 +13,8 @@ from eth_account import Account
 
 from contracts import deployments
 from contracts.deploy import deploy
-from ledger.core.errors import Rejected
-from ledger.core.ids import to_hex
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import to_hex
 from roles import home, keystore, sending
 from roles.home import Network
 from roles.local import actors, components, steering

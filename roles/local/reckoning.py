@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from ledger.core.bids import Role
-from ledger.core.ids import Address, to_hex
+from ledger.core.catalog.bids import Role
+from ledger.core.values.ids import Address, to_hex
 from roles import amounts, auditor, batch, command, keystore, sending, statements
 from roles.local.shopper import Called
 from roles.local.telling import Teller

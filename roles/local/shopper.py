@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from openai import APIStatusError, OpenAI, OpenAIError
 
-from ledger.core.errors import Unavailable
+from ledger.core.values.errors import Unavailable
 from roles.local.actors import DIALOG, EMOTION, KB, SERVICE
 
 QUESTIONS = (

@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles import home, sending
 from roles.local import actors, network, steering
 from roles.local.place import Place

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from ledger.core.errors import Unavailable
+from ledger.core.values.errors import Unavailable
 from roles import output
 from roles.local.place import ROOT, Place, alive
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles import main
 from roles.output import speech
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from openai import APIStatusError
 
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.ids import to_hex
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.ids import to_hex
 from roles import batch, command, home, keystore, sending
 from roles.local import actors, network, reckoning, steering
 from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, PROVIDERS, SERVICE

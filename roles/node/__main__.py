@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ledger.core.errors import TollwayError
+from ledger.core.values.errors import TollwayError
 from roles import home
 from roles.node.artifacts.layout import Layout
 from roles.node.resale import Upstream

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
-from ledger.core.errors import Rejected, TollwayError, Unavailable
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from roles.node.batching import Busy
 from roles.node.resale import Refused
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ledger.core.bids import decode
-from ledger.core.ids import Address, Digest
-from ledger.core.meters import Meter
-from ledger.core.pricing import payees
-from ledger.core.receipts import Receipt
-from ledger.core.served import attempt_id
+from ledger.core.catalog.bids import decode
+from ledger.core.pricing.price import payees
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.receipts.service_proofs import attempt_id
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.meters import Meter
 from roles.node.witness import Entry
 
 ATTEMPTS = 8

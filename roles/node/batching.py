@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ledger.core.errors import Unavailable
+from ledger.core.values.errors import Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles.node.answers import NotFound
 from roles.node.classifier import Classifier
 from roles.node.generator import Generator

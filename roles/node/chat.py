@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import orjson
 from aiohttp import web
 
-from ledger.core.meters import Units
+from ledger.core.values.meters import Units
 from roles.node import metering
 from roles.node.answers import failure, json_answer
 from roles.node.model import Model, Talk

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 
 PROFILE = "cpu/threads-1/graph-extended/fp32"
 Arrays = Mapping[str, NDArray[np.generic]]

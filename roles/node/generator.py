@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles.node.batching import Busy
 from roles.node.engine import Engine
 from roles.node.model import Folder, Inferred, Message, Sampling, Talk, Tensor, one_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from ledger.core.meters import Units
+from ledger.core.values.meters import Units
 from roles.node.model import Talk
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles.node.model import Message, Sampling, Tensor
 from roles.node.tensors import DATATYPES
 

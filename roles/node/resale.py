@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import orjson
 
-from ledger.core.errors import Rejected, Unavailable
+from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.model import Talk
 
 MAX_ANSWER_BYTES = 16 << 20

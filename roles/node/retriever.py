@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles.node.batching import Batcher, merged
 from roles.node.engine import Engine
 from roles.node.features import HashedNgrams, words

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from ledger.core.meters import Units
+from ledger.core.values.meters import Units
 from roles.node import metering
 from roles.node.catalogue import Catalogue
 from roles.node.witness import Witness

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles.node.batching import Batcher
 from roles.node.engine import Engine
 from roles.node.model import Folder, Inferred, Message, Sampling, Talk, Tensor

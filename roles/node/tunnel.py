@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from ledger.core.errors import Rejected
-from ledger.core.frames import CREDIT, MAX_PAYLOAD, Frame, Kind, credit, decode, encode, tunnel_hash
-from ledger.core.ids import to_hex
-from ledger.core.typed_data import Domain, Signer, signing_digest
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import to_hex
+from ledger.core.values.tunnel_frames import CREDIT, MAX_PAYLOAD, Frame, Kind, credit, decode, encode, tunnel_hash
+from ledger.core.values.typed_data import Domain, Signer, signing_digest
 
 log = logging.getLogger("node")
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 30.0

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import orjson
 
-from ledger.core.errors import Rejected
-from ledger.core.ids import ZERO_DIGEST, Address, Digest, digest, to_hex
-from ledger.core.meters import Units
-from ledger.core.served import Served, content_digest, served_hash
-from ledger.core.typed_data import Domain, Signer, signing_digest
+from ledger.core.receipts.service_proofs import Served, content_digest, served_hash
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, digest, to_hex
+from ledger.core.values.meters import Units
+from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from roles.node import metering
 
 SCHEMA = """

@@ -12,8 +12,8 @@ from eth_account.signers.local import LocalAccount
 
 from contracts.deploy import deploy
 from ledger.chain.client import Chain
-from ledger.core.ids import Address, address
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.values.ids import Address, address
+from ledger.core.values.typed_data import Domain, Signer
 from tests.conftest import an_anvil
 
 FUNDS: LocalAccount = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import astuple, replace
 
 from ledger.chain.client import Chain
-from ledger.core.batches import Roots
-from ledger.core.bids import Bid, Line, Role, encode
-from ledger.core.ids import Address, Digest
-from ledger.core.receipts import Receipt, struct_hash
-from ledger.core.recounts import PAYOUTS
-from ledger.core.sumtree import EMPTY, Tree, amount, line_leaf, receipt_leaf
+from ledger.core.catalog.bids import Bid, Line, Role, encode
+from ledger.core.disputes.recomputation import PAYOUTS
+from ledger.core.receipts.receipt import Receipt, struct_hash
+from ledger.core.settlement.batch_file import Roots
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.sum_tree import EMPTY, Tree, amount, line_leaf, receipt_leaf
 from tests.builders import MAKER, a_receipt, an_address, some_terms
 from tests.chain.conftest import FUNDS, a_stage, register
 from tests.chain.lies import Amounts

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ledger.core.batches import BatchFile, Opening, Roots, read, write_head, write_receipts, write_tail
-from ledger.core.bids import Terms, encode, terms_id
-from ledger.core.cumulatives import Cumulatives
-from ledger.core.headers import Range
-from ledger.core.ids import ZERO_DIGEST, Address, Digest
-from ledger.core.pricing import payees, price
-from ledger.core.receipts import Receipt, pack, struct_hash
-from ledger.core.records import SIGNED_DTYPE
-from ledger.core.recounts import CONSUMER, DEBITS, PAYOUTS, account_leaves
-from ledger.core.sumtree import Tree, line_leaf, receipt_leaf
-from ledger.core.typed_data import Domain, Signer, receipt_digest
+from ledger.core.catalog.bids import Terms, encode, terms_id
+from ledger.core.disputes.recomputation import CONSUMER, DEBITS, PAYOUTS, account_leaves
+from ledger.core.pricing.price import payees, price
+from ledger.core.receipts.receipt import Receipt, pack, struct_hash
+from ledger.core.receipts.record import SIGNED_DTYPE
+from ledger.core.settlement.batch_file import BatchFile, Opening, Roots, read, write_head, write_receipts, write_tail
+from ledger.core.settlement.cumulatives import Cumulatives
+from ledger.core.settlement.header import Range
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.values.sum_tree import Tree, line_leaf, receipt_leaf
+from ledger.core.values.typed_data import Domain, Signer, receipt_digest
 
 Amounts = dict[int, tuple[Address, int]]
 Lines = list[tuple[int, int, int]]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from ledger.chain.proving import call_of
-from ledger.core.accusations import accuse
-from ledger.core.batches import BatchFile
-from ledger.core.bids import Line, Role
-from ledger.core.ids import Address, Digest
-from ledger.core.proofs import Accusation
-from ledger.core.receipts import Receipt
-from ledger.core.recounts import (
-    Facts,
-    PlacedBid,
-)
+from ledger.core.catalog.bids import Line, Role
+from ledger.core.disputes.faults import accuse
+from ledger.core.disputes.proofs import Accusation
+from ledger.core.disputes.recomputation import Facts, PlacedBid
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.settlement.batch_file import BatchFile
+from ledger.core.values.ids import Address, Digest
 from tests.builders import COMPUTE, MAKER, a_receipt, some_terms
 from tests.chain.conftest import BOND, DEPOSIT, Stage, register
 from tests.chain.lies import Book, Draft

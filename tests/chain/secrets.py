@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ledger.core.events import NodeDemanded
-from ledger.core.ids import ZERO_ADDRESS
-from ledger.core.receipts import Receipt
-from ledger.core.recounts import PAYOUTS
-from ledger.core.sumtree import DEBIT_TAG, LINE_TAG, PAYOUT_TAG, Tree, Word, line_leaf, parent
+from ledger.core.disputes.recomputation import PAYOUTS
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.settlement.events import NodeDemanded
+from ledger.core.values.ids import ZERO_ADDRESS
+from ledger.core.values.sum_tree import DEBIT_TAG, LINE_TAG, PAYOUT_TAG, Tree, Word, line_leaf, parent
 from tests.chain.conftest import FUNDS
 from tests.chain.lies import Amounts, Lines
 from tests.chain.play import Play

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core import audits
-from ledger.core.batches import BatchFile
-from ledger.core.bids import Bid, Line, Role
+from ledger.core.catalog.bids import Bid, Line, Role
+from ledger.core.disputes import audit
+from ledger.core.settlement.batch_file import BatchFile
 from roles import batch, sending
 from tests import builders as b
 from tests.chain.conftest import Stage, register, stage
@@ -35,9 +35,9 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
         monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: _a_receipt(*seq, **more)._replace(epoch=at))
         operator.serve(3)
         file = operator.file(operator.settle())
-        verdict = audits.verify(file, previous, signature_step=0, books=batch.books(file, batch.placed()))
+        verdict = audit.verify(file, previous, signature_step=0, books=batch.books(file, batch.placed()))
         assert verdict.difference == difference, str(verdict)
-        assert audits.verify(file, previous, signature_step=0).ok
+        assert audit.verify(file, previous, signature_step=0).ok
         previous = file
 
 

@@ -9,22 +9,15 @@ import pytest
 from ledger.chain import questions
 from ledger.chain.calls import words
 from ledger.chain.errors import Reverted
-from ledger.core import accusations, proofs
-from ledger.core.batches import Roots
-from ledger.core.bids import Bid, Line, Role
-from ledger.core.dialogues import withheld
-from ledger.core.ids import Address, Digest
-from ledger.core.proofs import Accusation
-from ledger.core.recounts import (
-    LINES,
-    NO_ANSWERS,
-    RECEIPTS,
-    PlacedBid,
-    boundary,
-    recount,
-)
-from ledger.core.sumtree import amount
-from ledger.core.typed_data import receipt_digest
+from ledger.core.catalog.bids import Bid, Line, Role
+from ledger.core.disputes import faults, proofs
+from ledger.core.disputes.challenge_game import withheld
+from ledger.core.disputes.proofs import Accusation
+from ledger.core.disputes.recomputation import LINES, NO_ANSWERS, RECEIPTS, PlacedBid, boundary, recount
+from ledger.core.settlement.batch_file import Roots
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.sum_tree import amount
+from ledger.core.values.typed_data import receipt_digest
 from tests.builders import COMPUTE, MAKER, TREASURY, a_receipt, an_address, some_terms
 from tests.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, register
 from tests.chain.play import Play
@@ -138,8 +131,8 @@ def test_a_receipt_replaced_by_a_cheaper_one(play: Play) -> None:
     cheaper = a_receipt(2, play.terms, consumer=given.consumer, gateway=given.gateway, units=less)
     file = play.post(play.book.honest([receipts[0], cheaper, receipts[2]]))
     assert play.accuse(file) is None, "the file alone is consistent"
-    play.convict(file, accusations.withheld_receipt(file, given, signature), "proveOmittedReceipt")
-    assert accusations.withheld_receipt(file, receipts[0], b"") is None
+    play.convict(file, faults.withheld_receipt(file, given, signature), "proveOmittedReceipt")
+    assert faults.withheld_receipt(file, receipts[0], b"") is None
 
 
 def test_a_line_dropped_from_a_run(play: Play) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from contracts.deploy import deploy
 from ledger.chain.client import Chain
-from ledger.core.ids import address
+from ledger.core.values.ids import address
 from tests.chain import test_life as life
 from tests.conftest import free_port, stop, wait_until_open
 

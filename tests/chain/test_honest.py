@@ -8,11 +8,9 @@ from functools import partial
 import pytest
 
 from ledger.chain.errors import Reverted
-from ledger.core import proofs
-from ledger.core.batches import BatchFile
-from ledger.core.ids import ZERO_ADDRESS, Address
-from ledger.core.proofs import Accusation
-from ledger.core.recounts import (
+from ledger.core.disputes import proofs
+from ledger.core.disputes.proofs import Accusation
+from ledger.core.disputes.recomputation import (
     CONSUMER,
     DEBITS,
     PAYOUTS,
@@ -23,6 +21,8 @@ from ledger.core.recounts import (
     recount,
     rows,
 )
+from ledger.core.settlement.batch_file import BatchFile
+from ledger.core.values.ids import ZERO_ADDRESS, Address
 from tests.builders import MAKER
 from tests.chain.conftest import Stage
 from tests.chain.play import Play

@@ -13,10 +13,10 @@ from eth_account.signers.local import LocalAccount
 from contracts.deploy import deploy
 from ledger.chain.client import Chain
 from ledger.chain.errors import Reverted
-from ledger.core import events
-from ledger.core.headers import EMPTY_HEADER, Header
-from ledger.core.ids import ZERO_DIGEST, Digest, address
-from ledger.core.sumtree import DEBIT_TAG, PAYOUT_TAG, leaf, parent
+from ledger.core.settlement import events
+from ledger.core.settlement.header import EMPTY_HEADER, Header
+from ledger.core.values.ids import ZERO_DIGEST, Digest, address
+from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, leaf, parent
 from tests.conftest import an_anvil
 
 OPERATOR, CONSUMER, PAYEE = (Account.from_key(bytes(31) + bytes((n,))) for n in (1, 2, 3))

@@ -12,12 +12,12 @@ from ledger.chain.calls import words
 from ledger.chain.errors import Reverted
 from ledger.chain.holdings import held
 from ledger.chain.proving import call_of
-from ledger.core.accounts import CUSTODY
-from ledger.core.dialogues import withheld
-from ledger.core.journal import balance
-from ledger.core.recounts import NO_ANSWERS, RECEIPTS
-from ledger.core.transmissions import Call
-from ledger.core.typed_data import Signer
+from ledger.core.accounts.accounts import CUSTODY
+from ledger.core.accounts.postings import balance
+from ledger.core.disputes.challenge_game import withheld
+from ledger.core.disputes.recomputation import NO_ANSWERS, RECEIPTS
+from ledger.core.settlement.transactions import Call
+from ledger.core.values.typed_data import Signer
 from ledger.flows import auditing, disputing, settling
 from ledger.store import batches, journal, proofs, transmissions
 from ledger.store.batches import Status

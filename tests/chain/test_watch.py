@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ledger.core.batches import BatchFile
-from ledger.core.recounts import recount
+from ledger.core.disputes.recomputation import recount
+from ledger.core.settlement.batch_file import BatchFile
 from roles.watching import Files, Finding, inspect
 from tests.chain.conftest import ANSWER, BOND, Stage
 from tests.chain.play import Play

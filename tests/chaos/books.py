@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from sqlmodel import Session
 
-from ledger.core import movements
-from ledger.core.accounts import CUSTODY, accrued, available, claimable, leased
-from ledger.core.bids import Role
-from ledger.core.headers import Header, Range
-from ledger.core.ids import ZERO_DIGEST, Address, Digest
-from ledger.core.keccak import keccak256
+from ledger.core.accounts import movements
+from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased
+from ledger.core.catalog.bids import Role
+from ledger.core.settlement.header import Header, Range
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.store import batches, journal, transmissions, watermarks
 from ledger.store.batches import Batch, Status
 from tests.chaos.weather import CONSUMER, LANE, PAYEES, SENDER, SimChain

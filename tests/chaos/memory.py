@@ -14,14 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from ledger.core import journal
-from ledger.core.bids import Role
-from ledger.core.events import Block
-from ledger.core.headers import Range
-from ledger.core.ids import Address, Digest
-from ledger.core.journal import Balance, Transaction
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Attempt, Status, Transmission
+from ledger.core.accounts import postings
+from ledger.core.accounts.postings import Balance, Transaction
+from ledger.core.catalog.bids import Role
+from ledger.core.settlement.events import Block
+from ledger.core.settlement.header import Range
+from ledger.core.settlement.transactions import Attempt, Status, Transmission
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
 from ledger.store.batches import Batch
 from ledger.store.batches import Status as Stage
 from ledger.store.events import Indexed
@@ -256,16 +256,16 @@ BATCHES = _module(
 def book(s: Tables, transaction: Transaction) -> bool:
     known = s.transactions.get(transaction.id)
     if known is not None:
-        journal.repeated(known.digest, transaction)
+        postings.repeated(known.digest, transaction)
         return False
-    s.accounts |= journal.apply(s.accounts, transaction)
+    s.accounts |= postings.apply(s.accounts, transaction)
     s.transactions[transaction.id] = transaction
     return True
 
 
 def balance(s: Tables, name: str) -> int:
     """An account's balance on its own side."""
-    return journal.balance(name, s.accounts.get(name, Balance()))
+    return postings.balance(name, s.accounts.get(name, Balance()))
 
 
 def _ensure(s: Tables, gateway: Address, lane: int) -> None:
@@ -305,7 +305,7 @@ def _forget_after(s: Tables, number: int) -> None:
 JOURNAL = _module(
     book,
     get=lambda s, name: s.transactions.get(name),
-    is_booked=lambda s, kind, cause: journal.transaction_id(kind, cause) in s.transactions,
+    is_booked=lambda s, kind, cause: postings.transaction_id(kind, cause) in s.transactions,
     balance=balance,
     balances=lambda s, names: {name: balance(s, name) for name in names},
     lock=lambda s, names: {name: balance(s, name) for name in names},

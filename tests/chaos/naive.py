@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from sqlmodel import Session
 
-from ledger.core import movements
-from ledger.core.headers import EMPTY_HEADER, NO_BATCH
+from ledger.core.accounts import movements
+from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH
 from ledger.store import batches, journal
 from ledger.store.batches import Status
 from tests.chaos.weather import LANE, SENDER, SimCalls, SimChain

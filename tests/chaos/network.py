@@ -28,12 +28,12 @@ from sqlalchemy import Engine
 from contracts.deploy import deploy
 from contracts.deployments import Deployment, path
 from ledger.chain.client import Chain
-from ledger.core.bids import Bid, Role
-from ledger.core.documents import canonical, digest
-from ledger.core.ids import Address, Digest, address, cid, did, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.meters import rates
-from ledger.core.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.values.documents import canonical, digest
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, address, cid, did, to_hex
+from ledger.core.values.meters import rates
+from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.store.session import connect
 from roles.local import components, steering
 from roles.local.place import Component, Place

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from ledger.chain import holdings
-from ledger.core import statements
-from ledger.core.accounts import CUSTODY, available, claimable, leased
-from ledger.core.bids import decode
-from ledger.core.ids import Address, to_hex
+from ledger.core.accounts import statements
+from ledger.core.accounts.accounts import CUSTODY, available, claimable, leased
+from ledger.core.catalog.bids import decode
+from ledger.core.values.ids import Address, to_hex
 from ledger.flows import auditing
 from ledger.flows.auditing import Scope
 from ledger.store import alarms, batches, chain_time, journal, lanes, receipts, terms, watermarks

@@ -16,10 +16,10 @@ from typing import Protocol, TypeAlias
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from ledger.core.errors import Conflict, Rejected, Unavailable
-from ledger.core.ids import Digest
-from ledger.core.transmissions import Policy
-from ledger.core.typed_data import Domain
+from ledger.core.settlement.transactions import Policy
+from ledger.core.values.errors import Conflict, Rejected, Unavailable
+from ledger.core.values.ids import Digest
+from ledger.core.values.typed_data import Domain
 from ledger.flows import indexing, settling, transmitting
 from ledger.flows.indexing import Network
 from ledger.store.session import unit_of_work

@@ -14,8 +14,8 @@ from unittest import mock
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core import transmissions as core
-from ledger.core.transmissions import Step
+from ledger.core.settlement import transactions as core
+from ledger.core.settlement.transactions import Step
 from ledger.flows import indexing, settling, transmitting
 from ledger.store import batches, journal, transmissions
 from ledger.store.batches import Status

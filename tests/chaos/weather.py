@@ -10,13 +10,13 @@ import struct
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from ledger.core import events
-from ledger.core.errors import Rejected, Unavailable
-from ledger.core.events import Block, Event, Log
-from ledger.core.headers import Header
-from ledger.core.ids import Address, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Call, Mined
+from ledger.core.settlement import events
+from ledger.core.settlement.events import Block, Event, Log
+from ledger.core.settlement.header import Header
+from ledger.core.settlement.transactions import Call, Mined
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
 
 SENDER = Address(b"\x5e" * 20)
 CONSUMER = Address(b"\xc0" * 20)

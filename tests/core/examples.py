@@ -1,8 +1,8 @@
 """Documents that are right: a model with a parent, a signed offer, the customer-service capsule."""
 
-from ledger.core.documents import Document, digest, document_id, unsigned
-from ledger.core.ids import Address, did, to_hex
-from ledger.core.typed_data import Domain, Signer, offer_hash, signing_digest
+from ledger.core.values.documents import Document, digest, document_id, unsigned
+from ledger.core.values.ids import Address, did, to_hex
+from ledger.core.values.typed_data import Domain, Signer, offer_hash, signing_digest
 
 DOMAIN = Domain(31337, Address(b"\x11" * 20))
 PROVIDER = Signer(b"\x07" * 32)

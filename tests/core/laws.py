@@ -7,16 +7,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from ledger.core import carves, documents, lineage, pricing, routing
-from ledger.core.atoms import PPM
-from ledger.core.bids import Carve, Line, Role, Terms
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.lineage import Parent, Royalty
-from ledger.core.meters import Units
-from ledger.core.pricing import Claim
-from ledger.core.routing import Candidate
+from ledger.core.catalog import lineage
+from ledger.core.catalog.bids import Carve, Line, Role, Terms
+from ledger.core.catalog.lineage import Parent, Royalty
+from ledger.core.pricing import commissions, routing
+from ledger.core.pricing import price as pricing
+from ledger.core.pricing.price import Claim
+from ledger.core.pricing.routing import Candidate
+from ledger.core.values import documents
+from ledger.core.values.atoms import PPM
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.meters import Units
 from tests.core import strategies as some
 from tests.core.examples import a_capsule, a_model, an_offer
 
@@ -141,7 +144,7 @@ def m8_no_coalition_with_the_consumer_recovers_more_than_price_less_fee(
 @given(some.any_atoms, some.carves())
 def m9_a_sponsor_keeps_a_tenth_of_its_line(line: int, carve: tuple[Address, int, int, int, Address, Address]) -> None:
     """And nothing is made or lost in taking the line apart."""
-    part = carves.cut(line, Carve(0, *carve))
+    part = commissions.cut(line, Carve(0, *carve))
     assert 10 * part.kept >= line
     assert part.kept + part.curator + part.rebate + part.surface + part.treasury == line
     assert min(part.curator, part.rebate, part.surface, part.treasury) >= 0

@@ -4,11 +4,11 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from ledger.core.atoms import PPM
-from ledger.core.bids import Carve, Line, Role, Terms, ordered
-from ledger.core.ids import ZERO_ADDRESS, Address, Digest
-from ledger.core.meters import Units
-from ledger.core.pricing import Claim
+from ledger.core.catalog.bids import Carve, Line, Role, Terms, ordered
+from ledger.core.pricing.price import Claim
+from ledger.core.values.atoms import PPM
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.values.meters import Units
 
 SUBJECT = Digest(bytes(31) + b"\x01")
 small_atoms = st.integers(0, 50)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ledger.core import audits, epochs
-from ledger.core.batches import BatchFile, read
-from ledger.core.bids import Bid, Line, Role
-from ledger.core.epochs import Standing
-from ledger.core.ids import Digest
+from ledger.core.catalog.bids import Bid, Line, Role
+from ledger.core.disputes import audit
+from ledger.core.pricing import epochs
+from ledger.core.pricing.epochs import Standing
+from ledger.core.settlement.batch_file import BatchFile, read
+from ledger.core.values.ids import Digest
 from tests.builders import ALICE, BOB, COMPUTE, DOMAIN, GATEWAY, MAKER, TREASURY, a_receipt, some_terms
 from tests.chain.lies import Book
 
@@ -42,22 +43,22 @@ def test_the_batch_after_a_void_one_goes_on_from_the_last_good_one() -> None:
     draft.first, draft.before = 4, first
     third = read(draft.write())
     assert third.opening.number == 4
-    assert audits.verify(third, first).ok
-    assert not audits.verify(third, fallen).ok
-    assert not audits.verify(first, third).ok, "numbers only rise"
+    assert audit.verify(third, first).ok
+    assert not audit.verify(third, fallen).ok
+    assert not audit.verify(first, third).ok, "numbers only rise"
 
 
 def test_a_root_that_is_not_the_books_is_told_and_none_is_no_lie() -> None:
     told = read(a_batch(a_book(), 1, the_bids().root))
-    assert audits.verify(told, books=[the_bids()]).ok
-    assert audits.verify(told, books=[the_bids(1)]).difference == "book"
-    assert audits.verify(read(a_batch(a_book(), 1)), books=[the_bids()]).ok
+    assert audit.verify(told, books=[the_bids()]).ok
+    assert audit.verify(told, books=[the_bids(1)]).difference == "book"
+    assert audit.verify(read(a_batch(a_book(), 1)), books=[the_bids()]).ok
 
 
 def test_a_line_that_is_not_the_bid_in_force_is_told() -> None:
     file: BatchFile = read(a_batch(a_book(), 1))
-    verdict = audits.verify(file, books=[the_bids(399_999_999)])
+    verdict = audit.verify(file, books=[the_bids(399_999_999)])
     assert verdict.difference == "bid"
     assert "line" in verdict.where
-    assert audits.verify(file, books=[epochs.freeze([], EPOCH)]).difference == "bid"
-    assert audits.verify(file, books=[epochs.freeze([], EPOCH + 1)]).ok, "another epoch's book judges nothing here"
+    assert audit.verify(file, books=[epochs.freeze([], EPOCH)]).difference == "bid"
+    assert audit.verify(file, books=[epochs.freeze([], EPOCH + 1)]).ok, "another epoch's book judges nothing here"

@@ -11,18 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core import audits, batches, closing, pricing, sumtree
-from ledger.core.batches import BatchFile, Opening
-from ledger.core.bids import Line, Role, Terms, encode, ordered, terms_id
-from ledger.core.closing import Closed, Writer
-from ledger.core.cumulatives import NOTHING, Cumulatives
-from ledger.core.errors import Conflict, Rejected, Unavailable
-from ledger.core.headers import Range
-from ledger.core.ids import ZERO_DIGEST, Address, Digest, call_id
-from ledger.core.meters import Units
-from ledger.core.receipts import EndReason, Receipt, pack, struct_hash
-from ledger.core.records import SIGNED_DTYPE
-from ledger.core.typed_data import Domain, Signer, signing_digest
+from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_id
+from ledger.core.disputes import audit
+from ledger.core.pricing import price
+from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
+from ledger.core.receipts.record import SIGNED_DTYPE
+from ledger.core.settlement import batch_file, closing
+from ledger.core.settlement.batch_file import BatchFile, Opening
+from ledger.core.settlement.closing import Closed, Writer
+from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
+from ledger.core.settlement.header import Range
+from ledger.core.values import sum_tree
+from ledger.core.values.errors import Conflict, Rejected, Unavailable
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
+from ledger.core.values.meters import Units
+from ledger.core.values.typed_data import Domain, Signer, signing_digest
 
 DOMAIN = Domain(31337, Address(b"\x42" * 20))
 GATEWAYS = sorted((Signer(b"\x01" * 32), Signer(b"\x02" * 32)), key=lambda signer: signer.address)
@@ -54,7 +57,7 @@ def a_receipt(
     seq: int, gateway: Signer, name: Digest, units: Units, passed: int = 0, parent: Digest = ZERO_DIGEST
 ) -> Receipt:
     """A receipt that costs what its terms say."""
-    due = pricing.price(TERMS[name], units, passed)
+    due = price.price(TERMS[name], units, passed)
     consumer = list(CONSUMERS)[seq % 3]
     identity = (call_id(consumer, gateway.address + bytes((seq >> 8, seq & 255))), ZERO_DIGEST, 1, gateway.address, seq)
     cost = (passed, due.price, due.charge, EndReason.normal, 1_000)
@@ -107,7 +110,7 @@ class Lane:
         for begin in range(0, len(rows), chunk):
             writer.add(signed[begin : begin + chunk], BODIES)
         closed = writer.close()
-        self.previous = batches.read(sink.getvalue())
+        self.previous = batch_file.read(sink.getvalue())
         ends = {row.gateway: row.last + 1 for row in ranges}
         one, two = (ends.get(s.address, at) for s, at in zip(GATEWAYS, self.next_seq, strict=True))
         self.next_seq = (one, two)
@@ -127,39 +130,39 @@ def test_batches_follow_each_other_and_are_what_the_plain_pages_say(sizes: list[
     for counts in sizes:
         previous = lane.previous
         closed, body = lane.close(counts, chunk)
-        file = batches.read(body)
+        file = batch_file.read(body)
         assert file.header == closed.header
         assert closed.header.data_ref == hashlib.sha256(body).digest()
-        assert str(audits.verify(file, previous, closed.header)).startswith("ok: ")
+        assert str(audit.verify(file, previous, closed.header)).startswith("ok: ")
         lines: Counter[tuple[int, int]] = Counter()
         leaves = []
         for place, receipt in enumerate(file.receipts):
-            leaves.append(sumtree.receipt_leaf(struct_hash(receipt), receipt.charge))
+            leaves.append(sum_tree.receipt_leaf(struct_hash(receipt), receipt.charge))
             debited[receipt.consumer] += receipt.charge
             lines[CONSUMERS[receipt.consumer] | 1 << 31, place // 64] += receipt.charge
             terms = TERMS[receipt.terms]
-            for (payee, _), amount in zip(pricing.payees(terms), pricing.of_receipt(receipt, terms), strict=True):
+            for (payee, _), amount in zip(price.payees(terms), price.of_receipt(receipt, terms), strict=True):
                 earned[payee] += amount
                 lines[PAYEES[payee], place // 64] += amount
-        rows = [sumtree.line_leaf(party, run, amount) for (party, run), amount in sorted(lines.items()) if amount]
-        assert closed.header.receipts_root == sumtree.Tree.build(leaves).root
-        assert closed.header.lines_root == sumtree.Tree.build(rows).root
+        rows = [sum_tree.line_leaf(party, run, amount) for (party, run), amount in sorted(lines.items()) if amount]
+        assert closed.header.receipts_root == sum_tree.Tree.build(leaves).root
+        assert closed.header.lines_root == sum_tree.Tree.build(rows).root
         assert closed.header.payout_root == _plain_tree(1, PAYEES, earned).root
         assert closed.header.debit_root == _plain_tree(2, CONSUMERS, debited).root
-        assert sumtree.amount(closed.header.lines_root) == 2 * closed.charged
+        assert sum_tree.amount(closed.header.lines_root) == 2 * closed.charged
         assert closed.payouts.total == closed.debits.total == sum(earned.values())
         for index, word in closed.payout_changes.items():
             assert closed.payouts.tree(1).leaf(index) == word
 
 
-def _plain_tree(tag: int, indexes: dict[Address, int], amounts: Counter[Address]) -> sumtree.Tree:
+def _plain_tree(tag: int, indexes: dict[Address, int], amounts: Counter[Address]) -> sum_tree.Tree:
     paid = {index: amounts[who] for who, index in indexes.items() if amounts[who]}
     who = {index: account for account, index in indexes.items()}
     leaves = [
-        sumtree.leaf(tag, index, who[index], paid[index]) if index in paid else sumtree.ZERO
+        sum_tree.leaf(tag, index, who[index], paid[index]) if index in paid else sum_tree.ZERO
         for index in range(max(paid, default=-1) + 1)
     ]
-    return sumtree.Tree.build(leaves)
+    return sum_tree.Tree.build(leaves)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +176,7 @@ def two() -> tuple[BatchFile, bytes, Closed]:
     return first, body, closed
 
 
-RECORDS = batches.HEAD.size + 2 * 32
+RECORDS = batch_file.HEAD.size + 2 * 32
 PAID = 301 - 32 - 32 - 8 - 1 - 8  # where a record's charge begins
 
 
@@ -210,10 +213,10 @@ def test_a_lie_in_the_file_is_named(
     first, body, closed = two
     forged = bytearray(body)
     lie(forged)
-    verdict = audits.verify(batches.read(bytes(forged)), first)
+    verdict = audit.verify(batch_file.read(bytes(forged)), first)
     assert not verdict.ok
     assert verdict.difference == difference, str(verdict)
-    committed = audits.verify(batches.read(bytes(forged)), first, closed.header)
+    committed = audit.verify(batch_file.read(bytes(forged)), first, closed.header)
     assert (committed.ok, committed.difference) == (False, "header")
 
 
@@ -223,20 +226,20 @@ def test_any_byte_changed_is_another_file(two: tuple[BatchFile, bytes, Closed]) 
         forged = bytearray(body)
         forged[at] ^= 0x10
         try:
-            file = batches.read(bytes(forged))
+            file = batch_file.read(bytes(forged))
         except Rejected:
             continue
-        assert not audits.verify(file, first, closed.header).ok
-        assert not audits.verify(file, first).ok, f"byte {at}"
+        assert not audit.verify(file, first, closed.header).ok
+        assert not audit.verify(file, first).ok, f"byte {at}"
 
 
 def test_a_cut_or_continued_file_is_refused(two: tuple[BatchFile, bytes, Closed]) -> None:
     _, body, _ = two
     for cut in [*range(0, 200, 7), *range(200, len(body), 4_001), len(body) - 1]:
         with pytest.raises(Rejected):
-            batches.read(body[:cut])
+            batch_file.read(body[:cut])
     with pytest.raises(Rejected, match="follow the end"):
-        batches.read(body + b"\0")
+        batch_file.read(body + b"\0")
 
 
 def resigned(file: BatchFile, changed: dict[int, Receipt]) -> bytes:
@@ -246,38 +249,38 @@ def resigned(file: BatchFile, changed: dict[int, Receipt]) -> bytes:
         rows[place] = receipt
     by = {signer.address: signer for signer in GATEWAYS}
     sink = io.BytesIO()
-    batches.write_head(sink, file.opening)
-    batches.write_receipts(sink, _signed(rows, [by[row.gateway] for row in rows]))
-    batches.write_tail(sink, file.terms, file.payouts, file.debits, file.roots)
+    batch_file.write_head(sink, file.opening)
+    batch_file.write_receipts(sink, _signed(rows, [by[row.gateway] for row in rows]))
+    batch_file.write_tail(sink, file.terms, file.payouts, file.debits, file.roots)
     return sink.getvalue()
 
 
 def test_an_operator_that_signs_a_wrong_price_is_found(two: tuple[BatchFile, bytes, Closed]) -> None:
     first, body, _ = two
-    file = batches.read(body)
+    file = batch_file.read(body)
     rows = file.receipts
     place = next(i for i, row in enumerate(rows) if row.parent == ZERO_DIGEST and not row.passed)
     dear = rows[place]._replace(price=rows[place].price + 1, charge=rows[place].charge + 1)
-    verdict = audits.verify(batches.read(resigned(file, {place: dear})), first)
+    verdict = audit.verify(batch_file.read(resigned(file, {place: dear})), first)
     assert (verdict.ok, verdict.difference) == (False, "price")
     assert f"receipt {dear.seq} says price {dear.price}" in verdict.found
     cheap = next(i for i, row in enumerate(rows) if row.passed)
     root = rows[cheap]._replace(passed=rows[cheap].passed + 5)
-    verdict = audits.verify(batches.read(resigned(file, {cheap: root})), first)
+    verdict = audit.verify(batch_file.read(resigned(file, {cheap: root})), first)
     assert (verdict.ok, verdict.difference) == (False, "passed")
 
 
 def test_a_payee_short_changed_and_a_debit_raised_are_named(two: tuple[BatchFile, bytes, Closed]) -> None:
     first, body, _ = two
-    file = batches.read(body)
+    file = batch_file.read(body)
     rows = file.payouts.rows()
     index, payee, amount = rows[1]
     short = Cumulatives.of([*rows[:1], (index, payee, amount - 1), *rows[2:]])
-    verdict = audits.verify(replace(file, payouts=short), first)
+    verdict = audit.verify(replace(file, payouts=short), first)
     assert (verdict.difference, verdict.expected, verdict.found) == ("payouts", str(amount), str(amount - 1))
     assert payee.hex() in verdict.where
     more = Cumulatives.of([(i, who, total + (i == 2)) for i, who, total in file.debits.rows()])
-    assert audits.verify(replace(file, debits=more), first).difference == "debits"
+    assert audit.verify(replace(file, debits=more), first).difference == "debits"
 
 
 def test_a_batch_takes_its_receipts_in_place_and_all_of_them() -> None:
@@ -315,11 +318,11 @@ def test_an_index_belongs_to_one_account() -> None:
 
 def test_a_gateway_left_out_or_a_receipt_skipped_is_named(two: tuple[BatchFile, bytes, Closed]) -> None:
     first, body, _ = two
-    file = batches.read(body)
+    file = batch_file.read(body)
     one, other = file.opening.ranges
     for ranges in ((one,), (one, replace(other, first=other.first + 1))):
         forged = replace(file, opening=replace(file.opening, ranges=ranges, number=2))
-        verdict = audits.verify(forged, first)
+        verdict = audit.verify(forged, first)
         assert (verdict.ok, verdict.difference) == (False, "chain")
         assert other.gateway.hex() in verdict.where
 
@@ -335,7 +338,7 @@ def test_a_private_grid_comes_to_the_same_roots_without_a_chain() -> None:
         writer = Writer(sink, opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
         writer.add(_signed(rows, [signer] * len(rows), domain), BODIES)
         headers.append(writer.close().header)
-        assert audits.verify(batches.read(sink.getvalue()), None, headers[-1]).ok
+        assert audit.verify(batch_file.read(sink.getvalue()), None, headers[-1]).ok
     assert replace(headers[0], data_ref=ZERO_DIGEST) == replace(headers[1], data_ref=ZERO_DIGEST)
     assert headers[0].data_ref != headers[1].data_ref
 
@@ -345,5 +348,5 @@ def test_an_empty_batch_commits_to_nothing_new() -> None:
     closed, body = lane.close((0, 0))
     assert closed.header.calls == 0
     assert closed.header.receipts_root == closed.header.payout_root == ZERO_DIGEST
-    assert audits.verify(batches.read(body), None, closed.header).ok
+    assert audit.verify(batch_file.read(body), None, closed.header).ok
     assert closing.RUN == 64

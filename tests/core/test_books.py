@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core import epochs, journal, movements, routing, stakes
-from ledger.core.accounts import CUSTODY, accrued, available, claimable, leased, withdrawing
-from ledger.core.bids import Bid, Role
-from ledger.core.epochs import Standing
-from ledger.core.errors import Conflict, Rejected, Unavailable
-from ledger.core.ids import Address, Digest
-from ledger.core.journal import Balance, Kind, Posting, Transaction
-from ledger.core.routing import Candidate
+from ledger.core.accounts import movements, postings
+from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased, withdrawing
+from ledger.core.accounts.postings import Balance, Kind, Posting, Transaction
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.pricing import epochs, routing, stakes
+from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.routing import Candidate
+from ledger.core.values.errors import Conflict, Rejected, Unavailable
+from ledger.core.values.ids import Address, Digest
 
 ALICE, BOB, GATEWAY, MAKER = (Address(bytes((n,)) * 20) for n in (1, 2, 3, 4))
 quick = settings(max_examples=80, deadline=None, database=None, derandomize=True)
@@ -35,8 +36,8 @@ def test_a_life_of_money_from_deposit_to_withdrawal() -> None:
     ]
     balances: dict[str, Balance] = {}
     for transaction in life:
-        balances |= journal.apply(balances, transaction)
-    left = {name: journal.balance(name, entries) for name, entries in balances.items()}
+        balances |= postings.apply(balances, transaction)
+    left = {name: postings.balance(name, entries) for name, entries in balances.items()}
     assert {name: amount for name, amount in left.items() if amount} == {
         CUSTODY: 100,
         available(ALICE): 50,
@@ -46,22 +47,22 @@ def test_a_life_of_money_from_deposit_to_withdrawal() -> None:
 
 
 def test_no_account_is_overdrawn() -> None:
-    balances = journal.apply({}, movements.deposit(b"log", ALICE, 10, 0))
+    balances = postings.apply({}, movements.deposit(b"log", ALICE, 10, 0))
     with pytest.raises(Rejected, match="is short by 5 atoms") as refused:
-        journal.apply(balances, movements.lease(b"lease", ALICE, GATEWAY, 15, 0))
+        postings.apply(balances, movements.lease(b"lease", ALICE, GATEWAY, 15, 0))
     assert refused.value.facts == {"account": available(ALICE), "short_by": 5}
     funded = {available(ALICE): Balance(0, 1)}
     with pytest.raises(Rejected, match="custody is short"):
-        journal.apply(funded, Transaction(Kind.claim, b"", (Posting(available(ALICE), CUSTODY, 1),), 0))
+        postings.apply(funded, Transaction(Kind.claim, b"", (Posting(available(ALICE), CUSTODY, 1),), 0))
 
 
 def test_the_same_cause_is_the_same_transaction_and_other_content_a_conflict() -> None:
     first, again = movements.deposit(b"log", ALICE, 10, 0), movements.deposit(b"log", ALICE, 10, 99)
     other = movements.deposit(b"log", ALICE, 11, 0)
     assert first.id == again.id == other.id
-    journal.repeated(first.digest, again)
+    postings.repeated(first.digest, again)
     with pytest.raises(Conflict):
-        journal.repeated(first.digest, other)
+        postings.repeated(first.digest, other)
     assert movements.lease(b"log", ALICE, GATEWAY, 10, 0).id != first.id
 
 
@@ -77,7 +78,7 @@ def test_a_charge_carries_both_sides_with_few_postings(seed: int) -> None:
         total -= part
     earned[MAKER, Role.maker] = earned.get((MAKER, Role.maker), 0) + total
     charge = movements.charge(b"chunk", spent, earned, 0)
-    effect = journal.effect(charge.postings)
+    effect = postings.effect(charge.postings)
     assert {name: entries.debits for name, entries in effect.items() if entries.debits} == {
         leased(*who): amount for who, amount in spent.items() if amount
     }
@@ -86,7 +87,7 @@ def test_a_charge_carries_both_sides_with_few_postings(seed: int) -> None:
     }
     assert len(charge.postings) < max(1, len(effect))
     undone = movements.correct(charge, 1)
-    after = journal.effect((*charge.postings, *undone.postings))
+    after = postings.effect((*charge.postings, *undone.postings))
     assert all(entries.debits == entries.credits for entries in after.values())
     assert undone.reverses == charge.id
 

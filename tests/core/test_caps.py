@@ -2,10 +2,10 @@
 
 import pytest
 
-from ledger.core import caps
-from ledger.core.bids import Bid, Line, Role
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address
+from ledger.core.catalog.bids import Bid, Line, Role
+from ledger.core.pricing import caps
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address
 
 PARTY = Address(b"\x01" * 20)
 

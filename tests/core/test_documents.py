@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from ledger.core import documents, lineage, models
-from ledger.core.bids import Bid, Role
-from ledger.core.errors import Rejected
-from ledger.core.ids import Digest, cid_digest
-from ledger.core.lineage import Parent, Royalty
+from ledger.core.catalog import lineage, models
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.lineage import Parent, Royalty
+from ledger.core.values import documents
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Digest, cid_digest
 from tests.core import strategies as some
 from tests.core.examples import DOMAIN, PROVIDER, a_base, a_capsule, a_model, an_offer, signed
 

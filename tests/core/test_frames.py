@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.errors import Rejected
-from ledger.core.frames import MAX_PAYLOAD, Frame, Kind, credit, decode, encode
+from ledger.core.values.errors import Rejected
+from ledger.core.values.tunnel_frames import MAX_PAYLOAD, Frame, Kind, credit, decode, encode
 
 
 @given(st.sampled_from(Kind), st.integers(0, 2**32 - 1), st.binary(max_size=1000))

@@ -7,18 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core import pricing, shares, sumtree
-from ledger.core.bids import Line, Role, Terms, encode, terms_id
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest
-from ledger.core.keccak import keccak256
+from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id
 from ledger.core.kernels import groups, hashing, split, tables
-from ledger.core.kernels import sumtree as fast
+from ledger.core.kernels import sum_tree as fast
 from ledger.core.kernels.growing import Growing
 from ledger.core.kernels.jit import U8
-from ledger.core.meters import SCALES, Units
-from ledger.core.receipts import EndReason, Receipt, struct_hash
-from ledger.core.records import RECEIPT_DTYPE, pack_all, unpack_all
+from ledger.core.pricing import price as pricing
+from ledger.core.pricing import shares
+from ledger.core.receipts.receipt import EndReason, Receipt, struct_hash
+from ledger.core.receipts.record import RECEIPT_DTYPE, pack_all, unpack_all
+from ledger.core.values import sum_tree
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.meters import SCALES, Units
 from tests.core import strategies as some
 
 quick = settings(max_examples=60, deadline=None, database=None, derandomize=True)
@@ -123,15 +125,15 @@ def test_levels_say_what_the_tree_says(count: int, seed: int, bits: int) -> None
     accounts = np.frombuffer(chance.randbytes(20 * count), np.uint8).reshape(-1, 20)
     amounts = [chance.randrange(1 << bits) for _ in indexes]
     leaves = fast.account_leaves(1, np.array(indexes, np.int64), accounts, np.array(amounts, np.int64))
-    plain = [sumtree.ZERO] * len(leaves)
+    plain = [sum_tree.ZERO] * len(leaves)
     for index, account, amount in zip(indexes, accounts, amounts, strict=True):
-        plain[index] = sumtree.leaf(1, index, Address(account.tobytes()), amount)
-    tree, levels = sumtree.Tree.build(plain), fast.Levels.build(leaves)
+        plain[index] = sum_tree.leaf(1, index, Address(account.tobytes()), amount)
+    tree, levels = sum_tree.Tree.build(plain), fast.Levels.build(leaves)
     assert levels.root == tree.root
     assert (levels.height, levels.total) == (tree.height, tree.total)
     for index in indexes[:5]:
         assert levels.proof(index) == tree.proof(index)
-    changes = {index: sumtree.leaf(1, index, Address(bytes(20)), 5) for index in indexes[::3]}
+    changes = {index: sum_tree.leaf(1, index, Address(bytes(20)), 5) for index in indexes[::3]}
     assert levels.updated(changes).root == tree.updated(changes).root
 
 
@@ -142,27 +144,27 @@ def test_receipt_and_line_leaves(count: int, seed: int) -> None:
     digests = [keccak256(chance.randbytes(8)) for _ in range(count)]
     charges = [chance.randrange(1 << 40) for _ in range(count)]
     leaves = fast.receipt_leaves(_words(digests), np.array(charges, np.int64))
-    plain = [sumtree.receipt_leaf(digest, charge) for digest, charge in zip(digests, charges, strict=True)]
+    plain = [sum_tree.receipt_leaf(digest, charge) for digest, charge in zip(digests, charges, strict=True)]
     assert [leaf.tobytes() for leaf in leaves] == plain
     rows = [(chance.randrange(2**32), chance.randrange(2**32), charge) for charge in charges]
     columns = (np.array(column, np.int64) for column in zip(*rows, strict=True))
-    assert [leaf.tobytes() for leaf in fast.line_leaves(*columns)] == [sumtree.line_leaf(*row) for row in rows]
+    assert [leaf.tobytes() for leaf in fast.line_leaves(*columns)] == [sum_tree.line_leaf(*row) for row in rows]
 
 
 @pytest.mark.parametrize("sizes", [[0], [1], [63], [64], [65], [64, 64], [128, 5], [64, 64, 64, 1], [192, 0, 64, 33]])
 def test_a_growing_tree_has_the_root_of_the_whole_one(sizes: list[int]) -> None:
-    words = [sumtree.receipt_leaf(keccak256(bytes((at >> 8, at & 255))), at) for at in range(sum(sizes))]
+    words = [sum_tree.receipt_leaf(keccak256(bytes((at >> 8, at & 255))), at) for at in range(sum(sizes))]
     tree, at = Growing(), 0
     for size in sizes:
         tree.add(_words(words[at : at + size]))
         at += size
-    assert tree.root() == sumtree.Tree.build(words).root
+    assert tree.root() == sum_tree.Tree.build(words).root
 
 
 def test_a_sum_above_64_bits_is_refused_by_both() -> None:
-    leaves = [sumtree.leaf(1, index, Address(bytes(20)), 2**64 - 1) for index in range(2)]
+    leaves = [sum_tree.leaf(1, index, Address(bytes(20)), 2**64 - 1) for index in range(2)]
     with pytest.raises(Rejected, match="64 bits"):
-        sumtree.Tree.build(leaves)
+        sum_tree.Tree.build(leaves)
     with pytest.raises(Rejected, match="64 bits"):
         fast.Levels.build(_words(leaves))
 

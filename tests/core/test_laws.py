@@ -7,13 +7,16 @@ from unittest.mock import patch
 
 import pytest
 
-from ledger.core import carves, documents, lineage, pricing, routing
-from ledger.core.atoms import PPM
-from ledger.core.bids import Carve
-from ledger.core.pricing import Claim, Quote
+from ledger.core.catalog import lineage
+from ledger.core.catalog.bids import Carve
+from ledger.core.pricing import commissions, routing
+from ledger.core.pricing import price as pricing
+from ledger.core.pricing.price import Claim, Quote
+from ledger.core.values import documents
+from ledger.core.values.atoms import PPM
 from tests.core.laws import LAWS
 
-_compose, _cut, _pay, _weights, _price = pricing.compose, carves.cut, pricing.pay, routing.weights, pricing.price
+_compose, _cut, _pay, _weights, _price = pricing.compose, commissions.cut, pricing.pay, routing.weights, pricing.price
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -21,7 +24,7 @@ def test_the_law_holds(law: Callable[[], None]) -> None:
     law()
 
 
-def _loses_an_atom(line: int, carve: Carve, surface_ppm: int = 700_000) -> carves.Cut:
+def _loses_an_atom(line: int, carve: Carve, surface_ppm: int = 700_000) -> commissions.Cut:
     part = _cut(line, carve, surface_ppm)
     return replace(part, kept=max(0, part.kept - 1))
 
@@ -60,8 +63,8 @@ def _rebates_everything(terms: Any, units: Any, passed: int = 0) -> pricing.Char
     return replace(charge, rebate=charge.price)
 
 
-def _uncapped(line: int, carve: Carve, surface_ppm: int = 700_000) -> carves.Cut:
-    return carves.Cut(0, line, 0, 0, 0) if carve.offer_ppm > 950_000 else _cut(line, carve, surface_ppm)
+def _uncapped(line: int, carve: Carve, surface_ppm: int = 700_000) -> commissions.Cut:
+    return commissions.Cut(0, line, 0, 0, 0) if carve.offer_ppm > 950_000 else _cut(line, carve, surface_ppm)
 
 
 def _diluted(model: Any, parents: Any) -> dict[Any, lineage.Royalty]:
@@ -89,7 +92,7 @@ BROKEN: list[tuple[int, Any, str, Any]] = [
     (6, pricing, "compose", _greater_of_share_and_floor),
     (7, routing, "weights", _squared_capacity),
     (8, pricing, "price", _rebates_everything),
-    (9, carves, "cut", _uncapped),
+    (9, commissions, "cut", _uncapped),
     (10, lineage, "ancestors", _diluted),
     (11, pricing, "fixed", _cheaper_in_bulk),
     (12, documents, "validate", lambda document, kind=None: "model"),

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.bids import Carve, Line, Role, Terms, ordered
-from ledger.core.ids import Address, Digest
-from ledger.core.meters import Units
-from ledger.core.pricing import Charge, payees, price
-from ledger.core.slots import Bidder, Impression, auction, sells
+from ledger.core.catalog.bids import Carve, Line, Role, Terms, ordered
+from ledger.core.pricing.price import Charge, payees, price
+from ledger.core.pricing.promotion import Bidder, Impression, auction, sells
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.meters import Units
 from tests.builders import ALICE, COMPUTE, MAKER, OPERATOR, TREASURY, an_address
 
 WEAVER, CURATOR, SURFACE, SYBIL = an_address(21), an_address(22), an_address(23), an_address(24)

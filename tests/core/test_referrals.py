@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.bids import Carve
-from ledger.core.errors import Rejected
-from ledger.core.ids import ZERO_ADDRESS, Digest
-from ledger.core.referrals import PREFIX, Referral, Sponsor, carve, idle, read, token, window
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.catalog.bids import Carve
+from ledger.core.pricing.commissions import PREFIX, Referral, Sponsor, carve, idle, read, token, window
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import ZERO_ADDRESS, Digest
+from ledger.core.values.typed_data import Domain, Signer
 from tests.builders import ALICE, DOMAIN, OPERATOR, TREASURY, some_terms
 
 CURATOR = Signer(b"\x0c" * 32)

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.ids import ZERO_ADDRESS, Digest
-from ledger.core.slots import MAX_SLOTS, WINDOW_MS, Bidder, Impression, Slot, auction, sells
+from ledger.core.pricing.promotion import MAX_SLOTS, WINDOW_MS, Bidder, Impression, Slot, auction, sells
+from ledger.core.values.ids import ZERO_ADDRESS, Digest
 
 
 def a_bidder(number: int, bid: int, left: int = 10**9, relevance: int = 10**6, quality: int = 10**6) -> Bidder:

@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core import sumtree
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address
-from ledger.core.keccak import keccak256
-from ledger.core.sumtree import Tree, Word
+from ledger.core.values import sum_tree
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address
+from ledger.core.values.sum_tree import Tree, Word
 
 quick = settings(max_examples=80, deadline=None, database=None, derandomize=True)
+PAYEE = Address(b"\x07" * 20)
 leaves = st.lists(st.integers(0, 2**50), min_size=1, max_size=40).map(
-    lambda amounts: [sumtree.leaf(1, i, Address(b"\x07" * 20), a) if a else sumtree.ZERO for i, a in enumerate(amounts)]
+    lambda amounts: [sum_tree.leaf(1, i, PAYEE, a) if a else sum_tree.ZERO for i, a in enumerate(amounts)]
 )
 
 
@@ -24,16 +25,16 @@ def test_a_leaf_is_proved_at_its_index_and_nowhere_else(words: list[Word], data:
     tree = Tree.build(words)
     index = data.draw(st.integers(0, (1 << tree.height) - 1))
     proof, word = tree.proof(index), tree.leaf(index)
-    assert sumtree.verify(tree.root, word, index, proof)
-    assert not sumtree.verify(tree.root, word, index + (1 << tree.height), proof)
+    assert sum_tree.verify(tree.root, word, index, proof)
+    assert not sum_tree.verify(tree.root, word, index + (1 << tree.height), proof)
     other = data.draw(st.integers(0, (1 << tree.height) - 1))
     if tree.leaf(other) != word:
-        assert not sumtree.verify(tree.root, word, other, proof)
-    richer = sumtree.node(word, sumtree.amount(word) + 1)
-    assert not sumtree.verify(tree.root, richer, index, proof)
-    assert tree.prefix(index) == sum(map(sumtree.amount, words[:index]))
+        assert not sum_tree.verify(tree.root, word, other, proof)
+    richer = sum_tree.node(word, sum_tree.amount(word) + 1)
+    assert not sum_tree.verify(tree.root, richer, index, proof)
+    assert tree.prefix(index) == sum(map(sum_tree.amount, words[:index]))
     if proof:
-        assert not sumtree.verify(tree.root, word, index, proof[:-1])
+        assert not sum_tree.verify(tree.root, word, index, proof[:-1])
 
 
 @quick
@@ -43,11 +44,11 @@ def test_a_range_is_proved_by_its_boundary(words: list[Word], data: st.DataObjec
     start = data.draw(st.integers(0, (1 << tree.height) - 1))
     count = data.draw(st.integers(1, (1 << tree.height) - start))
     part, proof = [tree.leaf(i) for i in range(start, start + count)], tree.range_proof(start, count)
-    assert sumtree.range_root(part, start, tree.height, proof) == tree.root
-    for wrong in (proof[:-1], [*proof, sumtree.ZERO]):
+    assert sum_tree.range_root(part, start, tree.height, proof) == tree.root
+    for wrong in (proof[:-1], [*proof, sum_tree.ZERO]):
         if wrong != proof:
             with pytest.raises(Rejected):
-                sumtree.range_root(part, start, tree.height, wrong)
+                sum_tree.range_root(part, start, tree.height, wrong)
     with pytest.raises(Rejected):
         tree.range_proof(start, (1 << tree.height) - start + 1)
 
@@ -61,10 +62,10 @@ def test_changes_in_a_store_give_the_tree_built_anew(seed: int) -> None:
     store = {(level, at): word for level, row in enumerate(tree.levels) for at, word in enumerate(row)}
     for _ in range(3):
         changes = {chance.randrange(80): _word(chance, 5) for _ in range(chance.randint(0, 4))}
-        height, places = sumtree.read_places(changes, tree.height)
-        store |= sumtree.rehash(changes, tree.height, height, {at: store[at] for at in places if at in store})
+        height, places = sum_tree.read_places(changes, tree.height)
+        store |= sum_tree.rehash(changes, tree.height, height, {at: store[at] for at in places if at in store})
         tree = tree.updated(changes)
-        words += [sumtree.ZERO] * (max([len(words), *(index + 1 for index in changes)]) - len(words))
+        words += [sum_tree.ZERO] * (max([len(words), *(index + 1 for index in changes)]) - len(words))
         for index, word in changes.items():
             words[index] = word
         assert tree == Tree.build(words)
@@ -72,17 +73,17 @@ def test_changes_in_a_store_give_the_tree_built_anew(seed: int) -> None:
 
 
 def test_a_path_whose_sum_passes_64_bits_is_no_proof() -> None:
-    big = sumtree.node(bytes(32), 2**63)
-    forged = sumtree.node(keccak256(big, big), 0)
-    assert not sumtree.verify(forged, big, 0, [big])
+    big = sum_tree.node(bytes(32), 2**63)
+    forged = sum_tree.node(keccak256(big, big), 0)
+    assert not sum_tree.verify(forged, big, 0, [big])
     with pytest.raises(Rejected):
-        sumtree.parent(big, big)
+        sum_tree.parent(big, big)
 
 
 def test_an_empty_tree_is_the_zero_word() -> None:
     tree = Tree.build([])
-    assert (tree.root, tree.height, tree.total) == (sumtree.ZERO, 0, 0)
+    assert (tree.root, tree.height, tree.total) == (sum_tree.ZERO, 0, 0)
 
 
 def _word(chance: Random, index: int) -> Word:
-    return sumtree.leaf(2, index, Address(chance.randbytes(20)), chance.randrange(1 << 40))
+    return sum_tree.leaf(2, index, Address(chance.randbytes(20)), chance.randrange(1 << 40))

@@ -9,13 +9,17 @@ from eth_account.messages import encode_typed_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core import accounts, atoms, bids, ids, meters, receipts, records, typed_data
-from ledger.core.bids import Bid, Carve, Line, Role, Terms
-from ledger.core.errors import Rejected
-from ledger.core.ids import ZERO_DIGEST, Address, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.receipts import EndReason, Receipt
-from ledger.core.typed_data import Domain, Signer, Voucher
+from ledger.core.accounts import accounts
+from ledger.core.catalog import bids
+from ledger.core.catalog.bids import Bid, Carve, Line, Role, Terms
+from ledger.core.receipts import receipt as receipts
+from ledger.core.receipts import record
+from ledger.core.receipts.receipt import EndReason, Receipt
+from ledger.core.values import atoms, ids, meters, typed_data
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.values.typed_data import Domain, Signer, Voucher
 from tests.core import strategies as some
 
 ALICE = Signer(b"\x01" * 32)
@@ -112,7 +116,7 @@ def test_a_receipts_record_is_301_bytes_and_comes_back() -> None:
     assert len(receipts.pack(receipt)) == 301
     assert receipts.unpack(receipts.pack(receipt)) == receipt
     many = [a_receipt(seq) for seq in range(1, 9)]
-    assert records.unpack_all(records.pack_all(many)) == many
+    assert record.unpack_all(record.pack_all(many)) == many
     for wrong in (b"", receipts.pack(receipt)[:-1], receipts.pack(receipt) + b"\0"):
         with pytest.raises(Rejected):
             receipts.unpack(wrong)

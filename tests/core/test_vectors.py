@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger.core import vectors
+from roles.audit import vectors
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 FILES = [VECTORS / f"{name}.json" for name in ("mechanism", "mechanism_random", "sumtree")]

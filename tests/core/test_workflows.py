@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from ledger.core import capsules, conditions, paths, workflows
-from ledger.core.bids import Bid, Line, Role, Terms, ordered
-from ledger.core.capsules import Capsule, Policy
-from ledger.core.errors import Rejected
-from ledger.core.ids import ZERO_DIGEST, Address
-from ledger.core.meters import Units
-from ledger.core.workflows import Call, Outcome, Status
+from ledger.core.catalog import capsules, conditions, templates
+from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
+from ledger.core.catalog.capsules import Capsule, Policy
+from ledger.core.pricing import workflows
+from ledger.core.pricing.workflows import Call, Outcome, Status
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.meters import Units
 from tests.core.examples import a_capsule
 
 REQUEST = {"messages": [{"content": "first"}, {"content": "my parcel is lost"}], "n": 2}
@@ -143,7 +144,7 @@ def test_what_is_no_condition_is_refused(text: str) -> None:
     ],
 )
 def test_templates(template: Any, value: Any) -> None:
-    assert paths.resolve(template, REQUEST, {}) == value
+    assert templates.resolve(template, REQUEST, {}) == value
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_templates(template: Any, value: Any) -> None:
 )
 def test_templates_that_point_nowhere(template: str) -> None:
     with pytest.raises(Rejected):
-        paths.resolve(template, REQUEST, {})
+        templates.resolve(template, REQUEST, {})
 
 
 def terms(*claims: tuple[Role, int, int]) -> Terms:

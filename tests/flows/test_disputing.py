@@ -3,13 +3,13 @@
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger.core import events
-from ledger.core.errors import Conflict
-from ledger.core.ids import Address, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.receipts import RECEIPT_TYPEHASH
-from ledger.core.sumtree import Word, amount, node, parent, receipt_leaf
-from ledger.core.transmissions import Call
+from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
+from ledger.core.settlement import events
+from ledger.core.settlement.transactions import Call
+from ledger.core.values.errors import Conflict
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.sum_tree import Word, amount, node, parent, receipt_leaf
 from ledger.flows import disputing
 from ledger.flows.disputing import DEBITS, LINES, PAYOUTS, RECEIPTS
 from ledger.store import alarms, batches, challenges, transmissions

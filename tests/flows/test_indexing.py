@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core import events
-from ledger.core.accounts import CUSTODY, available, claimable, withdrawing
-from ledger.core.bids import Bid, Role
-from ledger.core.errors import Conflict
-from ledger.core.ids import Digest
-from ledger.core.keccak import keccak256
+from ledger.core.accounts.accounts import CUSTODY, available, claimable, withdrawing
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.settlement import events
+from ledger.core.values.errors import Conflict
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Digest
 from ledger.flows import indexing
 from ledger.flows.indexing import Network
 from ledger.store import bids, chain_time, journal, lanes, parties

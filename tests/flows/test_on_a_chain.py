@@ -7,12 +7,13 @@ from sqlalchemy import Engine, text
 
 from ledger.chain.calls import words
 from ledger.chain.client import Chain
-from ledger.core import events, movements
-from ledger.core.batches import BatchFile, read
-from ledger.core.bids import Line, Role
-from ledger.core.headers import Header
-from ledger.core.ids import ZERO_DIGEST
-from ledger.core.typed_data import Voucher, signing_digest, voucher_hash
+from ledger.core.accounts import movements
+from ledger.core.catalog.bids import Line, Role
+from ledger.core.settlement import events
+from ledger.core.settlement.batch_file import BatchFile, read
+from ledger.core.settlement.header import Header
+from ledger.core.values.ids import ZERO_DIGEST
+from ledger.core.values.typed_data import Voucher, signing_digest, voucher_hash
 from ledger.flows import disputing, indexing, posting, settling
 from ledger.store import batches, challenges, files, journal, proofs, transmissions, watermarks
 from ledger.store.session import unit_of_work

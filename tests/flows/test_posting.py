@@ -6,10 +6,10 @@ from threading import Thread
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger.core.accounts import accrued, leased
-from ledger.core.bids import Role
-from ledger.core.errors import Rejected
-from ledger.core.journal import Kind
+from ledger.core.accounts.accounts import accrued, leased
+from ledger.core.accounts.postings import Kind
+from ledger.core.catalog.bids import Role
+from ledger.core.values.errors import Rejected
 from ledger.flows import posting
 from ledger.store import journal, segments, watermarks
 from ledger.store.session import unit_of_work

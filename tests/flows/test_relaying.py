@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core import events
-from ledger.core.ids import ZERO_ADDRESS, Address, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.sumtree import leaf, range_root
-from ledger.core.transmissions import Call, Status
+from ledger.core.settlement import events
+from ledger.core.settlement.transactions import Call, Status
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.values.sum_tree import leaf, range_root
 from ledger.flows import relaying
 from ledger.flows.relaying import CLAIM_ROWS, GAS_CAP
 from ledger.store import batches, deposits, transmissions

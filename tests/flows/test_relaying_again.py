@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from ledger.core.ids import Address, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.transmissions import Call, Relays, Status
+from ledger.core.settlement.transactions import Call, Relays, Status
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
 from ledger.flows import relaying
 from ledger.store import deposits, transmissions
 from ledger.store.deposits import DepositRequest

@@ -14,12 +14,12 @@ from beancount.core import realization
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from ledger.core import beancount, movements, statements
-from ledger.core.accounts import accrued, available, claimable, leased
-from ledger.core.bids import Carve, Line, Role, Terms
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, Digest
-from ledger.core.statements import Movement, Row, Side, Stage
+from ledger.core.accounts import beancount, movements, statements
+from ledger.core.accounts.accounts import accrued, available, claimable, leased
+from ledger.core.accounts.statements import Movement, Row, Side, Stage
+from ledger.core.catalog.bids import Carve, Line, Role, Terms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest
 from ledger.flows import posting, reporting
 from ledger.flows.reporting import Query
 from ledger.store import journal

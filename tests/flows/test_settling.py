@@ -9,14 +9,15 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
-from ledger.core import audits, events
-from ledger.core import batches as batch_files
-from ledger.core.accounts import CUSTODY, accrued, claimable
-from ledger.core.bids import Role
-from ledger.core.errors import Conflict, Unavailable
-from ledger.core.ids import ZERO_DIGEST, Address
-from ledger.core.sumtree import Tree, amount, leaf, verify
-from ledger.core.transmissions import Step
+from ledger.core.accounts.accounts import CUSTODY, accrued, claimable
+from ledger.core.catalog.bids import Role
+from ledger.core.disputes import audit
+from ledger.core.settlement import batch_file as batch_files
+from ledger.core.settlement import events
+from ledger.core.settlement.transactions import Step
+from ledger.core.values.errors import Conflict, Unavailable
+from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.sum_tree import Tree, amount, leaf, verify
 from ledger.flows import posting, settling
 from ledger.store import alarms, batches, files, nodes, parties, proofs, receipts, watermarks
 from ledger.store.alarms import Alarm
@@ -40,7 +41,7 @@ def test_a_batch_file_proves_the_batch_and_nothing_more_is_needed(room: Room) ->
             files.write_again(session, sink := io.BytesIO(), b.DOMAIN, batch)
         file = batch_files.read(sink.getvalue())
         assert file.header == batch.header
-        verdict = audits.verify(file, previous, batch.header)
+        verdict = audit.verify(file, previous, batch.header)
         assert verdict.ok, str(verdict)
         assert verdict.receipts == calls
         previous = file
@@ -288,7 +289,7 @@ def test_a_file_is_read_ahead_in_pieces_and_never_past_an_error(room: Room, monk
     monkeypatch.setattr(receipts, "chunk", slow)
     with unit_of_work(room.engine) as session:
         files.write_again(session, sink := io.BytesIO(), b.DOMAIN, whole)
-        assert audits.verify(batch_files.read(sink.getvalue()), None, whole.header).ok
+        assert audit.verify(batch_files.read(sink.getvalue()), None, whole.header).ok
         assert len(read) >= 5
         read.clear()
         with pytest.raises(OSError, match="no space"):
@@ -320,8 +321,8 @@ def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> Non
             sink = io.BytesIO()
             files.write_again(session, sink, b.DOMAIN, batch)
             kept.append(batch_files.read(sink.getvalue()))
-        assert audits.verify(kept[0], None, first.header).ok
-        assert audits.verify(kept[1], kept[0], empty.header).ok
+        assert audit.verify(kept[0], None, first.header).ok
+        assert audit.verify(kept[1], kept[0], empty.header).ok
         assert proofs.debit(session, empty, b.ALICE) is not None
     room.commit()
     room.sweep()

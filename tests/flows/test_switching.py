@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core import movements
-from ledger.core.accounts import CUSTODY
-from ledger.core.errors import Conflict, Rejected
-from ledger.core.typed_data import Domain
+from ledger.core.accounts import movements
+from ledger.core.accounts.accounts import CUSTODY
+from ledger.core.values.errors import Conflict, Rejected
+from ledger.core.values.typed_data import Domain
 from ledger.flows import auditing, crediting, posting, settling
 from ledger.store import batches, files, journal, lanes, parties
 from ledger.store.appender import Appender

@@ -17,10 +17,10 @@ from contracts.deploy import deploy
 from contracts.deployments import path
 from ledger import tasks
 from ledger.chain.client import Chain
-from ledger.core.accounts import available, claimable
-from ledger.core.ids import Address, address, to_hex
-from ledger.core.transmissions import Status
-from ledger.core.typed_data import Domain
+from ledger.core.accounts.accounts import available, claimable
+from ledger.core.settlement.transactions import Status
+from ledger.core.values.ids import Address, address, to_hex
+from ledger.core.values.typed_data import Domain
 from ledger.flows import auditing
 from ledger.store import alarms, batches, files, journal
 from ledger.store.session import unit_of_work

@@ -3,13 +3,13 @@
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core import events
-from ledger.core.accounts import accrued, available, claimable, withdrawing
-from ledger.core.bids import Role
-from ledger.core.errors import Conflict, Unavailable
-from ledger.core.ids import ZERO_DIGEST, Digest
-from ledger.core.keccak import keccak256
-from ledger.core.standing import OnChain, on_chain
+from ledger.core.accounts.accounts import accrued, available, claimable, withdrawing
+from ledger.core.catalog.bids import Role
+from ledger.core.settlement import events
+from ledger.core.settlement.active_batches import OnChain, on_chain
+from ledger.core.values.errors import Conflict, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Digest
 from ledger.flows import settling
 from ledger.store import batches, nodes
 from ledger.store.session import unit_of_work

@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 from contracts.deploy import deploy
 from contracts.deployments import Deployment, path
 from ledger.chain.client import Chain
-from ledger.core.accounts import CUSTODY, available, claimable
-from ledger.core.ids import address
+from ledger.core.accounts.accounts import CUSTODY, available, claimable
+from ledger.core.values.ids import address
 from ledger.store import alarms, batches, journal, parties
 from ledger.store.batches import Status
 from ledger.store.session import unit_of_work

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core.typed_data import Signer
+from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Node
 from tests.gateway.weaves import Loom
 from tests.gateway.world import Running, World, a_signer

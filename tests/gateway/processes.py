@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from ledger.core.ids import to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.typed_data import Signer
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import to_hex
+from ledger.core.values.typed_data import Signer
 from tests.conftest import free_port, wait_until_open
 from tests.gateway.world import OPERATOR, World, a_voucher
 

@@ -21,8 +21,8 @@ from gateway.app import App, create_app
 from gateway.asgi import Message, Receive, Send
 from gateway.server import Protocol
 from gateway.settings import Settings
-from ledger.core.ids import to_hex
-from ledger.core.keccak import keccak256
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import to_hex
 from ledger.settings import Settings as LedgerSettings
 from tests.conftest import free_port
 from tests.gateway.world import OPERATOR

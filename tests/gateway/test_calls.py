@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ledger.core.ids import did, to_hex
-from ledger.core.receipts import EndReason, struct_hash
-from ledger.core.typed_data import Signer, recover, signing_digest
+from ledger.core.receipts.receipt import EndReason, struct_hash
+from ledger.core.values.ids import did, to_hex
+from ledger.core.values.typed_data import Signer, recover, signing_digest
 from tests.gateway.nodes import Node, answering, chat, dying, hanging, streaming
 from tests.gateway.world import DOMAIN, MAKER, Running, World, a_model, events_of
 

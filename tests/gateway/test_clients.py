@@ -11,8 +11,8 @@ import openai
 import pytest
 
 from gateway.upstream.target import parse
-from ledger.core.ids import Digest, cid
-from ledger.core.typed_data import Signer
+from ledger.core.values.ids import Digest, cid
+from ledger.core.values.typed_data import Signer
 from roles.node.tunnel import Identity, Tunnel
 from tests.gateway.nodes import Asked, Node, Wire, answering, streaming
 from tests.gateway.test_who_pays import eventually

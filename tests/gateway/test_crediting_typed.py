@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.core.errors import Rejected
-from ledger.core.keccak import keccak256
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
 from roles import keystore
 from roles.local.telling import run
 from tests.gateway.test_private_grid import work

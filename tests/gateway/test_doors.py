@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlmodel import Session
 
-from ledger.core.typed_data import Signer
+from ledger.core.values.typed_data import Signer
 from ledger.store import keys
 from ledger.store.keys import ApiKey
 from tests.gateway.nodes import Node
@@ -201,8 +201,8 @@ def test_malformed_requests_are_told_what_is_wrong(gateway: Running, consumer: S
 
 
 def test_quotes_are_signed_and_sum(world: World, gateway: Running) -> None:
-    from ledger.core.documents import digest, unsigned, validate
-    from ledger.core.typed_data import offer_hash, recover, signing_digest
+    from ledger.core.values.documents import digest, unsigned, validate
+    from ledger.core.values.typed_data import offer_hash, recover, signing_digest
     from tests.gateway.world import DOMAIN
 
     quote = gateway.http.post("/v1/quote", json={"model": "@acme/chat", "meters": {"call": 1}}).json()

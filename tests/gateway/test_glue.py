@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from wasmtime import wat2wasm
 
 from gateway.glue import MAX_FUEL, MAX_MODULE_BYTES, GlueError, Ran, Workshop
-from ledger.core.documents import Json
-from ledger.core.errors import Rejected
+from ledger.core.values.documents import Json
+from ledger.core.values.errors import Rejected
 
 WEAVE = bytes(wat2wasm((Path(__file__).parents[2] / "deploy/demo/capsules/weave.wat").read_text()))
 WORKSHOP = Workshop()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ledger.core.typed_data import Signer
+from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Asked, Wire, chat
 from tests.gateway.test_workflows import tree
 from tests.gateway.weaves import Loom, echoing, glued, inferring, pinned

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.core.errors import Conflict
-from ledger.core.ids import cid, to_hex
-from ledger.core.referrals import Referral, token
-from ledger.core.typed_data import Signer
+from ledger.core.pricing.commissions import Referral, token
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import cid, to_hex
+from ledger.core.values.typed_data import Signer
 from roles import itemising
 from roles.door import Door
 from tests.gateway.weaves import LAST, Loom, echoing, inferring, pinned

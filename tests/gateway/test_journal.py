@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from ledger.core.errors import Conflict
-from ledger.core.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
-from ledger.core.receipts import EndReason, Receipt
-from ledger.core.segments import seal
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.receipts.receipt import EndReason, Receipt
+from ledger.core.receipts.segments import seal
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
+from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows.journaling import Bundle, Draft, Outcome, Tail, append, tail_of
 from ledger.store import receipts, segments
 from ledger.store.appender import Appender

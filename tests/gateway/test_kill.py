@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from ledger.core.typed_data import Signer
+from ledger.core.values.typed_data import Signer
 from ledger.flows import leasing
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, streaming

@@ -9,7 +9,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from ledger.core.ids import call_id
+from ledger.core.values.ids import call_id
 from tests.gateway.nodes import Node, answering, streaming
 from tests.gateway.processes import PRICE
 from tests.gateway.stepping import Lives

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from ledger.core.typed_data import Signer
+from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Node, answering, dying, streaming
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import Running, World

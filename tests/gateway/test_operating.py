@@ -14,11 +14,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from gateway.catalog import ModelEntry
 from gateway.clock import now_ms
-from ledger.core.bids import Bid, Role
-from ledger.core.epochs import Standing
-from ledger.core.ids import Digest, cid
-from ledger.core.meters import rates
-from ledger.core.typed_data import Signer
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.pricing.epochs import Standing
+from ledger.core.values.ids import Digest, cid
+from ledger.core.values.meters import rates
+from ledger.core.values.typed_data import Signer
 from ledger.store import bids
 from ledger.store.bids import Placed
 from ledger.store.session import unit_of_work

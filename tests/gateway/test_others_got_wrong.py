@@ -9,9 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from ledger.core import accounts
-from ledger.core.ids import to_hex
-from ledger.core.typed_data import Signer
+from ledger.core.accounts import accounts
+from ledger.core.values.ids import to_hex
+from ledger.core.values.typed_data import Signer
 from ledger.store import journal
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Asked, Node, Wire, answering, chat, streaming

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from ledger.core import audits, batches, sumtree
-from ledger.core.accounts import CUSTODY, claimable
-from ledger.core.ids import Digest, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.typed_data import Signer, credit_hash, signing_digest
+from ledger.core.accounts.accounts import CUSTODY, claimable
+from ledger.core.disputes import audit
+from ledger.core.settlement import batch_file
+from ledger.core.values import sum_tree
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.typed_data import Signer, credit_hash, signing_digest
 from ledger.flows import auditing, crediting, posting, settling
 from ledger.flows.auditing import Scope
 from ledger.store import journal, lanes
@@ -103,15 +105,15 @@ def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_ch
 
     body = credited.http.get(batch["file"]).content
     assert to_hex(hashlib.sha256(body).digest()) == batch["header"]["data_ref"]
-    file = batches.read(body)
-    verdict = audits.verify(file, None, file.header)
+    file = batch_file.read(body)
+    verdict = audit.verify(file, None, file.header)
     assert verdict.ok, str(verdict)
     for payee in (MAKER.address, PROVIDER.address):
         proof = credited.http.get(f"/v1/proofs/payout/{to_hex(payee)}").json()
         cumulative = int(proof["cumulative"])
-        leaf = sumtree.leaf(sumtree.PAYOUT_TAG, proof["index"], payee, cumulative)
+        leaf = sum_tree.leaf(sum_tree.PAYOUT_TAG, proof["index"], payee, cumulative)
         siblings = [Digest(bytes.fromhex(word[2:])) for word in proof["proof"]]
-        assert sumtree.verify(bytes.fromhex(proof["root"][2:]), leaf, proof["index"], siblings)
+        assert sum_tree.verify(bytes.fromhex(proof["root"][2:]), leaf, proof["index"], siblings)
         with unit_of_work(world.engine) as session:
             assert journal.balance(session, claimable(payee)) == cumulative > 0
     with unit_of_work(world.engine) as session:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from gateway.purse import Purse
-from ledger.core.ids import Address
+from ledger.core.values.ids import Address
 from ledger.flows import leasing
 from tests import builders as b
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ledger.core.bids import Role
-from ledger.core.documents import digest
-from ledger.core.ids import Address, Digest, cid, did, to_hex
-from ledger.core.referrals import Referral, token
-from ledger.core.typed_data import Signer, offer_hash, signing_digest
+from ledger.core.catalog.bids import Role
+from ledger.core.pricing.commissions import Referral, token
+from ledger.core.values.documents import digest
+from ledger.core.values.ids import Address, Digest, cid, did, to_hex
+from ledger.core.values.typed_data import Signer, offer_hash, signing_digest
 from ledger.flows import publishing
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, dying

@@ -11,8 +11,8 @@ import pytest
 from gateway.clock import now_ms
 from gateway.protocols import CHAT
 from gateway.relays import SEAL, SKEW_MS, seal
-from ledger.core.ids import Digest, cid, to_hex
-from ledger.core.typed_data import Signer
+from ledger.core.values.ids import Digest, cid, to_hex
+from ledger.core.values.typed_data import Signer
 from ledger.store import tunnels
 from ledger.store.session import unit_of_work
 from ledger.store.tunnels import Entrance

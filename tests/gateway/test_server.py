@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ledger.core.typed_data import Signer
+from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Node, streaming
 from tests.gateway.world import Running, World
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from ledger.core.receipts import EndReason, Receipt
-from ledger.core.typed_data import Signer
+from ledger.core.receipts.receipt import EndReason, Receipt
+from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, dying, hanging, piece, streaming
 from tests.gateway.world import Running, World, a_model, a_signer, events_of
 

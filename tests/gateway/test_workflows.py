@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.catalog import ModelEntry
-from ledger.core.bids import Role, decode
-from ledger.core.ids import ZERO_DIGEST, Address, cid, did
-from ledger.core.pricing import payees, price
-from ledger.core.typed_data import Signer
+from ledger.core.catalog.bids import Role, decode
+from ledger.core.pricing.price import payees, price
+from ledger.core.values.ids import ZERO_DIGEST, Address, cid, did
+from ledger.core.values.typed_data import Signer
 from ledger.store import terms
 from ledger.store.receipts import Signed
 from ledger.store.session import unit_of_work

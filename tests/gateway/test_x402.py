@@ -18,8 +18,8 @@ from x402.client_base import SpendControlAsset
 from x402.http.clients.httpx import x402HttpxClient
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
-from ledger.core.events import Block
-from ledger.core.ids import Address, Digest, to_hex
+from ledger.core.settlement.events import Block
+from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.store import chain_time, deposits
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, streaming

@@ -11,9 +11,9 @@ from typing import Any
 
 from wasmtime import wat2wasm
 
-from ledger.core.documents import Json
-from ledger.core.ids import Digest, cid, did
-from ledger.core.typed_data import Signer
+from ledger.core.values.documents import Json
+from ledger.core.values.ids import Digest, cid, did
+from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Asked, Node, Wire, chat, streaming
 from tests.gateway.world import WEAVER, Running, World
 

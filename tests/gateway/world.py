@@ -18,15 +18,15 @@ from gateway.app import App, create_app
 from gateway.deps import Gateway
 from gateway.server import Protocol
 from gateway.settings import Settings
-from ledger.core import accounts, movements
-from ledger.core.bids import Bid, Role
-from ledger.core.documents import canonical, digest
-from ledger.core.epochs import Standing
-from ledger.core.events import ModelRegistered
-from ledger.core.ids import Address, Digest, cid, did, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.meters import NO_RATES, Rates, rates
-from ledger.core.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
+from ledger.core.accounts import accounts, movements
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.pricing.epochs import Standing
+from ledger.core.settlement.events import ModelRegistered
+from ledger.core.values.documents import canonical, digest
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, cid, did, to_hex
+from ledger.core.values.meters import NO_RATES, Rates, rates
+from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.flows import publishing
 from ledger.settings import Settings as LedgerSettings
 from ledger.store import bids, journal, parties, receipts

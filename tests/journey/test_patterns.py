@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from bench.collaboration import ASKS, CAPSULES, MODELS
-from ledger.core.ids import to_hex
+from ledger.core.values.ids import to_hex
 from roles import keystore
 from roles.local import actors, network
 from roles.local.place import ROOT

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles.local import network
 from roles.local.actors import DIALOG, EMOTION, MODELS, SERVICE
 from roles.local.place import ROOT

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from ledger import alarms, retire
-from ledger.core import events
-from ledger.core.accounts import available, claimable
+from ledger.core.accounts.accounts import available, claimable
+from ledger.core.settlement import events
 from ledger.store.session import unit_of_work
 from tests import builders as b
 from tests.room import Room

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from ledger.core import events
-from ledger.core.accounts import available, claimable, leased, withdrawing
-from ledger.core.errors import Rejected
+from ledger.core.accounts.accounts import available, claimable, leased, withdrawing
+from ledger.core.settlement import events
+from ledger.core.values.errors import Rejected
 from ledger.flows import indexing
 from ledger.settings import Settings
 from ledger.store.session import connect, unit_of_work

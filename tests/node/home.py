@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.values.typed_data import Domain, Signer
 from roles.node import serve
 from roles.node.server import Gateway
 from roles.node.tunnel import Identity

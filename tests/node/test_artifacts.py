@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core.errors import Rejected, Unavailable
+from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, MIN_BYTES, chunks, cuts
 from roles.node.artifacts.doors import Doors
 from roles.node.artifacts.layout import ARTIFACT, FILEPATH, Layout

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ledger.core.capsules import capsule
-from ledger.core.documents import validate
-from ledger.core.ids import Address, cid, did
-from ledger.core.keccak import keccak256
+from ledger.core.catalog.capsules import capsule
+from ledger.core.values.documents import validate
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, cid, did
 from roles.node.artifacts.layout import ARTIFACT, Layout
 from tests.node.conftest import MODELS, ROOT
 

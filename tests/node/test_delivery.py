@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.core.bids import Role, decode
-from ledger.core.errors import Unavailable
-from ledger.core.pricing import payees, price
-from ledger.core.typed_data import Signer
+from ledger.core.catalog.bids import Role, decode
+from ledger.core.pricing.price import payees, price
+from ledger.core.values.errors import Unavailable
+from ledger.core.values.typed_data import Signer
 from ledger.store import terms
 from ledger.store.session import unit_of_work
 from roles.node.artifacts.delivery import Seller

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core.bids import Role, decode
-from ledger.core.keccak import keccak256
-from ledger.core.typed_data import Signer
+from ledger.core.catalog.bids import Role, decode
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.typed_data import Signer
 from ledger.store import terms
 from ledger.store.session import unit_of_work
 from tests.gateway.world import Running, World, a_model, a_signer

@@ -10,11 +10,11 @@ import pytest
 from gateway.health import Health
 from gateway.upstream.pool import Pool
 from gateway.upstream.target import Target
-from ledger.core.bids import Role
-from ledger.core.documents import digest
-from ledger.core.ids import Digest, cid, did, to_hex
-from ledger.core.meters import rates
-from ledger.core.typed_data import Signer, offer_hash, signing_digest
+from ledger.core.catalog.bids import Role
+from ledger.core.values.documents import digest
+from ledger.core.values.ids import Digest, cid, did, to_hex
+from ledger.core.values.meters import rates
+from ledger.core.values.typed_data import Signer, offer_hash, signing_digest
 from ledger.flows import publishing
 from ledger.store.session import unit_of_work
 from tests.gateway.conftest import consumer, other_node, world

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles.node import serve
 from tests.node.conftest import RunningNode, serving
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from aiohttp import web
 
-from ledger.core.errors import Rejected
-from ledger.core.frames import Kind, encode
-from ledger.core.typed_data import Domain, Signer
+from ledger.core.values.errors import Rejected
+from ledger.core.values.tunnel_frames import Kind, encode
+from ledger.core.values.typed_data import Domain, Signer
 from roles.node.tunnel import Identity, Tunnel
 from tests.node.conftest import RunningNode
 from tests.node.tunnel_server import CREDIT, TunnelServer

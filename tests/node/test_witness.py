@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from ledger.core.bids import encode
-from ledger.core.errors import Rejected
-from ledger.core.ids import ZERO_DIGEST, Digest, digest, to_hex
-from ledger.core.keccak import keccak256
-from ledger.core.meters import Units
-from ledger.core.served import Served, attempt_id, check, content_digest, served_hash
-from ledger.core.typed_data import Domain, Signer, signing_digest
+from ledger.core.catalog.bids import encode
+from ledger.core.receipts.service_proofs import Served, attempt_id, check, content_digest, served_hash
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
+from ledger.core.values.meters import Units
+from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from roles.node.audit import Outcome, Settled, audit
 from roles.node.catalogue import Catalogue, load
 from roles.node.server import application
@@ -111,7 +111,7 @@ def test_what_was_logged_survives_a_kill(tmp_path: Path) -> None:
     script = f"""
 import asyncio
 from pathlib import Path
-from ledger.core.served import attempt_id
+from ledger.core.receipts.service_proofs import attempt_id
 from roles.node.witness import ServedLog
 from tests.node.test_witness import an_entry
 async def main():

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
 
-from ledger.core.frames import CREDIT, Kind, credit, decode, encode, tunnel_hash
-from ledger.core.ids import address
-from ledger.core.typed_data import Domain, signed_by, signing_digest
+from ledger.core.values.ids import address
+from ledger.core.values.tunnel_frames import CREDIT, Kind, credit, decode, encode, tunnel_hash
+from ledger.core.values.typed_data import Domain, signed_by, signing_digest
 
 
 @dataclass

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles import amounts
 
 

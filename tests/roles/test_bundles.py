@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger.core.capsules import capsule
-from ledger.core.errors import Rejected
-from ledger.core.ids import cid, did
+from ledger.core.catalog.capsules import capsule
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import cid, did
 from roles import bundles, drawing
 
 CAPSULES = Path(__file__).parents[2] / "deploy" / "demo" / "capsules"

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import contracts
-from ledger.core.errors import Rejected
-from ledger.core.ids import Address, to_hex
-from ledger.core.typed_data import Signer
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.typed_data import Signer
 from roles import sending
 from roles.abi import Contract, Entry
 

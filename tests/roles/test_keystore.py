@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from ledger.core.errors import Rejected
-from ledger.core.typed_data import Signer
+from ledger.core.values.errors import Rejected
+from ledger.core.values.typed_data import Signer
 from roles import home, keystore, sealing
 
 SECRET = bytes(range(1, 33))

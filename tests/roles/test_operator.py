@@ -5,15 +5,18 @@ from types import SimpleNamespace
 import pytest
 
 from contracts.deployments import DEVELOPMENT_CHAINS
-from ledger.core.errors import Rejected
-from ledger.core.windows import hurried
+from ledger.core.disputes.challenge_game import too_short_to_challenge
+from ledger.core.values.errors import Rejected
 from roles import operator, output, sending
 from tests import builders as b
 
 
 def test_a_window_fits_a_question_a_level_and_one_for_the_leaf() -> None:
-    assert hurried(23 * 600, 600) == ""
-    assert hurried(23 * 600 - 1, 600) == "23 answers of 600 s take 13800 s, and a batch can be challenged for 13799 s"
+    assert too_short_to_challenge(23 * 600, 600) == ""
+    assert (
+        too_short_to_challenge(23 * 600 - 1, 600)
+        == "23 answers of 600 s take 13800 s, and a batch can be challenged for 13799 s"
+    )
 
 
 @pytest.mark.parametrize("chain", [1, *DEVELOPMENT_CHAINS])

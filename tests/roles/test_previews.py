@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ledger.core.bids import Bid, Line, Role, Terms, encode, terms_id
-from ledger.core.epochs import Standing
-from ledger.core.ids import Address, Digest
-from ledger.core.meters import Rates, Units, rates
-from ledger.core.receipts import Receipt
+from ledger.core.catalog.bids import Bid, Line, Role, Terms, encode, terms_id
+from ledger.core.pricing.epochs import Standing
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.meters import Rates, Units, rates
 from roles import batch, payee, previews
 from roles.command import Surroundings
 from tests import builders as b

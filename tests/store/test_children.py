@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine, text
 
-from ledger.core.capsules import MAX_NODES
-from ledger.core.ids import Digest
+from ledger.core.catalog.capsules import MAX_NODES
+from ledger.core.values.ids import Digest
 from ledger.store import receipts
 from ledger.store.session import unit_of_work
 

@@ -6,10 +6,10 @@ from threading import Thread
 import pytest
 from sqlalchemy import Engine
 
-from ledger.core import movements
-from ledger.core.accounts import CUSTODY, available
-from ledger.core.errors import Conflict, Rejected
-from ledger.core.ids import Address
+from ledger.core.accounts import movements
+from ledger.core.accounts.accounts import CUSTODY, available
+from ledger.core.values.errors import Conflict, Rejected
+from ledger.core.values.ids import Address
 from ledger.store import journal
 from ledger.store.session import unit_of_work
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, text
 
-from ledger.core.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest
 from ledger.store import receipts, referrals
 from ledger.store.session import unit_of_work
 

@@ -5,7 +5,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
-from ledger.core.records import unpack_all
+from ledger.core.receipts.record import unpack_all
 from ledger.migrations import configuration, migrate
 from ledger.store import receipts
 from ledger.store.session import unit_of_work

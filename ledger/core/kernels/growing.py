@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ledger.core.errors import Rejected
 from ledger.core.kernels.jit import U8
-from ledger.core.kernels.sumtree import Levels, above
-from ledger.core.sumtree import Word
+from ledger.core.kernels.sum_tree import Levels, above
+from ledger.core.values.errors import Rejected
+from ledger.core.values.sum_tree import Word
 
 HEIGHT = 6
 WHOLE = 1 << HEIGHT

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ledger.core.kernels.jit import U8, U64, kernel
 from ledger.core.kernels.keccak import RATE_LANES, WAYS, fresh, permute
 from ledger.core.kernels.words import WORD, word
-from ledger.core.receipts import RECEIPT_TYPEHASH
+from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
 
 _BLOCKS = 6
 _LANES = _BLOCKS * RATE_LANES

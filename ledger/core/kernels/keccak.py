@@ -1,6 +1,6 @@
 """Keccak-f[1600] for numba, four states at a time.
 
-The plain twin is `ledger.core.keccak`. Lane i of state k is `states[4 * i + k]`: the inner loop runs over the states,
+The plain twin is `core.values.hashes`. Lane i of state k is `states[4 * i + k]`: the inner loop runs over the states,
 from a constant to a constant and with a constant distance between lanes, which is what lets the compiler turn it into
 vector instructions wherever `permute` is inlined. Four, because 25 registers of 256 bits hold them through all rounds
 (nine times the speed of one state at a time; with eight it is six). A rate block is 17 lanes (136 bytes); bytes fill

@@ -1,4 +1,4 @@
-"""Twin of `ledger.core.pricing` and `carves`: the amounts of many receipts, ten millions a second.
+"""Twin of `ledger.core.pricing.price` and `carves`: the amounts of many receipts, ten millions a second.
 
 Receipts are taken in the order given (a sort by terms costs more than it saves), so whatever the terms fix is divided
 in advance, in `tables`, and looked up in place: to slice it out for each receipt took a third of its time. Nothing

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ledger.core.atoms import PPM
-from ledger.core.bids import Role, Terms
-from ledger.core.ids import ZERO_ADDRESS, Address
+from ledger.core.catalog.bids import Role, Terms
 from ledger.core.kernels.jit import I64, U64
-from ledger.core.meters import SCALES
-from ledger.core.pricing import payees
+from ledger.core.pricing.price import payees
+from ledger.core.values.atoms import PPM
+from ledger.core.values.ids import ZERO_ADDRESS, Address
+from ledger.core.values.meters import SCALES
 
 SHIFT = 43
 """A ratio is also kept as `share`, in 2^-43 and rounded up, so that it is applied by a multiplication and a shift:

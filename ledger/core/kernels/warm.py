@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ledger.core import shares
-from ledger.core.bids import Line, Role, Terms, encode, terms_id
-from ledger.core.closing import Trees
-from ledger.core.cumulatives import Cumulatives
-from ledger.core.ids import ZERO_DIGEST, Address
-from ledger.core.kernels.sumtree import Levels, above
-from ledger.core.records import RECEIPT_DTYPE
+from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id
+from ledger.core.kernels.sum_tree import Levels, above
+from ledger.core.pricing import shares
+from ledger.core.receipts.record import RECEIPT_DTYPE
+from ledger.core.settlement.closing import Trees
+from ledger.core.settlement.cumulatives import Cumulatives
+from ledger.core.values.ids import ZERO_DIGEST, Address
 
 
 def warm() -> None:

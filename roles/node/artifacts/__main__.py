@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from ledger.core.errors import TollwayError
+from ledger.core.values.errors import TollwayError
 from roles.node.artifacts.layout import Layout
 from roles.node.artifacts.pulling import pull
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from ledger.core.errors import Rejected
+from ledger.core.values.errors import Rejected
 from roles.node.artifacts.doors import Doors
 from roles.node.model import Inferred, Message, Sampling, Talk, Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ledger.core.meters import Units
+from ledger.core.values.meters import Units
 from roles.node import metering
 from roles.node.answers import NotFound
 from roles.node.artifacts.layout import Layout

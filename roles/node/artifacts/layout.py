@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger.core.errors import Conflict, Rejected
+from ledger.core.values.errors import Conflict, Rejected
 from roles.node.artifacts.chunking import Chunk, chunks
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

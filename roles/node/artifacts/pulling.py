@@ -19,7 +19,7 @@ from pathlib import Path
 
 import aiohttp
 
-from ledger.core.errors import Rejected, Unavailable
+from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, Chunk
 from roles.node.artifacts.delivery import Seller
 from roles.node.artifacts.layout import MANIFEST, Descriptor, Layer, Layout, file_digest, wanted

@@ -1,0 +1,119 @@
+"""A statement as a Beancount file: accepted by `bean-check`, its balances equal to the ledger's to the atom.
+
+What a consumer has in the lane (available, leased, withdrawing) is one asset; what a payee has earned is an asset that
+moves from accrued to claimable to its wallet. Pieces of one statement can be joined end to end: `auto_accounts` opens
+what they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+
+from ledger.core.accounts.accounts import parse
+from ledger.core.accounts.postings import Kind
+from ledger.core.accounts.statements import Item, Movement, Row, Side, Stage
+from ledger.core.values.ids import Address, Digest, to_hex
+
+DECIMALS = 9
+CURRENCY = "AIC"
+_OTHER_SIDE = {
+    Kind.deposit: "Assets:Wallet",
+    Kind.withdraw: "Assets:Wallet",
+    Kind.claim: "Assets:Wallet",
+}
+
+
+def header(party: Address, title: str = "Tollway statement") -> str:
+    """How the file begins."""
+    return (
+        f'option "title" "{title} of {to_hex(party)}"\n'
+        f'option "operating_currency" "{CURRENCY}"\n'
+        'plugin "beancount.plugins.auto_accounts"\n\n'
+    )
+
+
+def calls(rows: Iterable[Row], names: Mapping[Digest, str]) -> str:
+    """One entry per receipt and side, a posting per line. `names` are the subjects' names, where they have one."""
+    entries = []
+    for (_, _, side), group in groupby(rows, key=lambda r: (r.item.receipt.gateway, r.item.receipt.seq, r.side)):
+        entries.append(_call(side, list(group), names))
+    return "".join(entries)
+
+
+def moves(movements: Iterable[Movement]) -> str:
+    """One entry per booked transaction: deposits, batches, claims, withdrawals, corrections."""
+    entries = []
+    for _, group in groupby(movements, key=lambda m: m.transaction.id):
+        entries.append(_move(list(group)))
+    return "".join(entries)
+
+
+def amount(atoms: int) -> str:
+    """Atoms as a decimal with all its places, and the currency."""
+    whole, part = divmod(abs(atoms), 10**DECIMALS)
+    return f"{'-' if atoms < 0 else ''}{whole}.{part:0{DECIMALS}d} {CURRENCY}"
+
+
+def _call(side: Side, rows: Sequence[Row], names: Mapping[Digest, str]) -> str:
+    receipt, subject = rows[0].item.receipt, rows[0].item.subject
+    flag = "!" if rows[0].stage is Stage.journaled else "*"
+    name = names.get(subject) or to_hex(subject)
+    link = "call-" + receipt.call_id.hex()
+    lines = [f'{_day(receipt.ended_at)} {flag} "{_plain(name)}" "{_said(receipt.units._asdict())}" ^{link}']
+    lines += [f'  receipt: "{to_hex(receipt.gateway)}-{receipt.seq}"', f'  terms: "{to_hex(receipt.terms)}"']
+    lines += [f'  price: "{receipt.price}"', f'  ended: "{_moment(receipt.ended_at)}"']
+    lines += [f'  batch: "{rows[0].batch or "-"}"', f'  stage: "{rows[0].stage.value}"']
+    for row in rows:
+        lines += _lines(side, row.item)
+    if side is Side.spent:
+        lines.append(f"  Assets:Tollway:Deposit  {amount(-sum(row.item.amount for row in rows))}")
+    return "\n".join(lines) + "\n\n"
+
+
+def _lines(side: Side, item: Item) -> list[str]:
+    role = item.role.name.capitalize()
+    why = f'    why: "{item.why}"'
+    if side is Side.spent:
+        return [f"  Expenses:Tollway:{role}  {amount(item.amount)}", f'    payee: "{to_hex(item.payee)}"', why]
+    return [
+        *(f"  Assets:Tollway:Accrued:{role}  {amount(item.amount)}", why),
+        *(f"  Income:Tollway:{role}  {amount(-item.amount)}", f'    consumer: "{to_hex(item.receipt.consumer)}"'),
+    ]
+
+
+def _move(group: Sequence[Movement]) -> str:
+    transaction = group[0].transaction
+    lines = [f'{_day(transaction.at)} * "Tollway" "{transaction.kind.value}" ^transaction-{transaction.id.hex()}']
+    for movement in group:
+        lines.append(f"  {_account(movement.account)}  {amount(movement.grown)}")
+    rest = sum(movement.grown for movement in group)
+    if rest:
+        other = _OTHER_SIDE.get(transaction.kind, "Equity:Tollway:Corrections")
+        lines.append(f"  {other}  {amount(-rest)}")
+    return "\n".join(lines) + "\n\n"
+
+
+def _account(name: str) -> str:
+    account = parse(name)
+    if account.kind == "accrued":
+        assert account.role is not None, "accrued accounts have a role"
+        return f"Assets:Tollway:Accrued:{account.role.name.capitalize()}"
+    return "Assets:Tollway:Claimable" if account.kind == "claimable" else "Assets:Tollway:Deposit"
+
+
+def _said(units: Mapping[str, int]) -> str:
+    return ", ".join(f"{meter} {used}" for meter, used in units.items() if used) or "nothing metered"
+
+
+def _plain(text: str) -> str:
+    return text.replace("\\", "").replace('"', "'").replace("\n", " ")
+
+
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%d")
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

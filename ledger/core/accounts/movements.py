@@ -1,0 +1,126 @@
+"""The nine movements of the ledger. Each turns its cause into one balanced transaction; none decides, none saves.
+
+deposit             custody -> available            a Deposited log
+lease               available -> leased             a lease's id
+release             leased -> available             the lease's end
+charge              leased -> accrued               a chunk of a gateway's receipts
+settle              accrued -> claimable            a posted batch
+claim               claimable -> custody            a Claimed log
+request_withdrawal  available -> withdrawing        a WithdrawRequested log
+withdraw            withdrawing -> custody          a Withdrawn log; what was not paid out returns to available
+correct             the reverse of a named transaction
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased, withdrawing
+from ledger.core.accounts.postings import Kind, Posting, Transaction
+from ledger.core.catalog.bids import Role
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import Digest
+from ledger.core.values.ids import Address
+
+
+def deposit(cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
+    """Tokens arrived in the contract for a consumer. Cause: the log's id."""
+    return Transaction(Kind.deposit, cause, (Posting(CUSTODY, available(consumer), amount),), at)
+
+
+def lease(cause: bytes, consumer: Address, gateway: Address, amount: Atoms, at: int) -> Transaction:
+    """A slice of a deposit is handed to a gateway to spend. Cause: the lease's id."""
+    return Transaction(Kind.lease, cause, (Posting(available(consumer), leased(consumer, gateway), amount),), at)
+
+
+def release(cause: bytes, consumer: Address, gateway: Address, amount: Atoms, at: int) -> Transaction:
+    """The unspent part of a lease returns. Cause: the lease's id, and a number if it shrinks more than once."""
+    return Transaction(Kind.release, cause, (Posting(leased(consumer, gateway), available(consumer), amount),), at)
+
+
+def charge(
+    cause: bytes,
+    spent: Mapping[tuple[Address, Address], Atoms],
+    earned: Mapping[tuple[Address, Role], Atoms],
+    at: int,
+) -> Transaction:
+    """A chunk of receipts, added up: who spent it (consumer, gateway) and who earned it (payee, role).
+
+    Both sides sum to the same. Cause: the gateway, first and last seq of the chunk.
+    """
+    debits = {leased(consumer, gateway): amount for (consumer, gateway), amount in spent.items() if amount}
+    credits = {accrued(payee, role): amount for (payee, role), amount in earned.items() if amount}
+    return Transaction(Kind.charge, cause, _matched(debits, credits), at)
+
+
+def settle(cause: bytes, earned: Mapping[tuple[Address, Role], Atoms], at: int) -> Transaction:
+    """A batch was posted: what it pays leaves the accrued accounts. Cause: lane and batch number."""
+    rows = sorted(
+        (accrued(payee, role), claimable(payee), amount) for (payee, role), amount in earned.items() if amount
+    )
+    return Transaction(Kind.settle, cause, tuple(Posting(*row) for row in rows), at)
+
+
+def claim(cause: bytes, payee: Address, amount: Atoms, at: int) -> Transaction:
+    """A payee's money left the contract. Cause: the log's id."""
+    return Transaction(Kind.claim, cause, (Posting(claimable(payee), CUSTODY, amount),), at)
+
+
+def request_withdrawal(cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
+    """A consumer wants to leave: what is available now can no longer be spent. Cause: the log's id."""
+    return Transaction(
+        Kind.request_withdrawal, cause, (Posting(available(consumer), withdrawing(consumer), amount),), at
+    )
+
+
+def withdraw(cause: bytes, consumer: Address, amount: Atoms, returned: Atoms, at: int) -> Transaction:
+    """A consumer's money left the contract; `returned` was set aside but not paid out. Cause: the log's id."""
+    paid = [Posting(withdrawing(consumer), CUSTODY, amount)] if amount else []
+    back = [Posting(withdrawing(consumer), available(consumer), returned)] if returned else []
+    return Transaction(Kind.withdraw, cause, (*paid, *back), at)
+
+
+def correct(transaction: Transaction, at: int) -> Transaction:
+    """The reverse of a transaction, posting by posting, last first. Cause: the id of what it undoes."""
+    if transaction.kind is Kind.correct:
+        raise Rejected("a correction is not corrected: book the movement again", transaction=transaction.id.hex())
+    undone = tuple(Posting(p.credit, p.debit, p.amount) for p in reversed(transaction.postings))
+    return Transaction(Kind.correct, transaction.id, undone, at, reverses=transaction.id)
+
+
+def chunk_cause(gateway: Address, first: int, last: int) -> bytes:
+    """The cause of a charge: the receipts `first` to `last` of one gateway."""
+    return gateway + first.to_bytes(8, "big") + last.to_bytes(8, "big")
+
+
+def parse_chunk_cause(cause: bytes) -> tuple[Address, int, int]:
+    """The inverse of `chunk_cause`."""
+    if len(cause) != 36:
+        raise Rejected(f"the cause of a charge is 36 bytes, not {len(cause)}")
+    return Address(cause[:20]), int.from_bytes(cause[20:28], "big"), int.from_bytes(cause[28:], "big")
+
+
+def batch_cause(lane: int, number: int, header: Digest) -> bytes:
+    """The cause of a settle: one batch of a lane, by its header, so that a re-issued batch is another cause."""
+    return lane.to_bytes(4, "big") + number.to_bytes(8, "big") + header
+
+
+def log_cause(chain_id: int, transaction: bytes, index: int) -> bytes:
+    """The cause of whatever a confirmed chain log brought."""
+    return chain_id.to_bytes(8, "big") + transaction + index.to_bytes(4, "big")
+
+
+def _matched(debits: dict[str, Atoms], credits: dict[str, Atoms]) -> tuple[Posting, ...]:
+    """The fewest postings in order of name that carry both sides: at most one fewer than there are accounts."""
+    if sum(debits.values()) != sum(credits.values()):
+        raise Rejected(f"a charge takes {sum(debits.values())} atoms and gives {sum(credits.values())}")
+    postings: list[Posting] = []
+    givers, takers = sorted(debits.items()), sorted(credits.items())
+    while givers:
+        (giver, give), (taker, take) = givers[0], takers[0]
+        amount = min(give, take)
+        postings.append(Posting(giver, taker, amount))
+        givers[:1] = [(giver, give - amount)] if give > amount else []
+        takers[:1] = [(taker, take - amount)] if take > amount else []
+    return tuple(postings)

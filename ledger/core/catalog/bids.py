@@ -1,0 +1,198 @@
+"""Bids and Terms: what each party claims of a call, and the bytes everybody prices it from.
+
+`Terms` is content-addressed and fixed binary, so that a contract can parse what an auditor reads. All integers are big
+endian:
+
+    header  version u8 = 1 | flags u8 (1 listed, 2 carve) | seller u8 | listPrice u64 | subject 32 | count u8
+    line    party 20 | role u8 | ratioPpm u24 | asks 6 x u64                                       72 bytes, count times
+    carve   sponsor u8 | curator 20 | offerPpm u24 | keepPpm u24 | promotion u64 | surface 20 | treasury 20   if flag 2
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ledger.core.values.atoms import PPM, Atoms, Ppm, atoms, ppm
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import ZERO_ADDRESS, Address
+from ledger.core.values.meters import NO_RATES, Rates, check_rates
+
+MAX_LINES = 64
+MAX_RATIOS_PPM = 900_000
+MAX_RATE = 2**63 - 1
+
+VERSION = 1
+LISTED = 1
+CARVED = 2
+HEADER = struct.Struct(">BBBQ32sB")
+LINE = struct.Struct(">20sI6Q")
+"""Party, then role and ratio together in one u32 (role in the high byte), then the asks."""
+CARVE = struct.Struct(">B20s3s3sQ20s20s")
+
+
+class Role(IntEnum):
+    """Why a party is paid. Value roles bid a ratio of the price, resource roles an ask per meter."""
+
+    maker = 1
+    oem = 2
+    compute = 3
+    delivery = 4
+    curator = 5
+    weaver = 6
+    gateway = 7
+    protocol = 8
+
+
+BOOKED = (Role.compute, Role.delivery, Role.gateway)
+"""Roles that bid on chain: a line of theirs must be the bid in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """A standing offer: a ratio of the price, and rates per meter (asks of a resource, floors of a value role)."""
+
+    ratio_ppm: Ppm = 0
+    asks: Rates = NO_RATES
+
+    def __post_init__(self) -> None:
+        ppm(self.ratio_ppm)
+        check_rates(self.asks)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One party's claim, in one role, on the price of a call."""
+
+    party: Address
+    role: Role
+    ratio_ppm: Ppm = 0
+    asks: Rates = NO_RATES
+
+    def __post_init__(self) -> None:
+        if len(self.party) != 20:
+            raise Rejected(f"a line's party is 20 bytes, not {len(self.party)}", field="party")
+        ppm(self.ratio_ppm)
+        check_rates(self.asks)
+
+
+@dataclass(frozen=True, slots=True)
+class Carve:
+    """What one sponsor line gives away: a curator's commission, the consumer's rebate, a sponsored slot.
+
+    `promotion` is the slot's second price for this call, in atoms (0: organic). A zero `curator` or `surface` means
+    that nobody referred, or showed, this call.
+    """
+
+    sponsor: int
+    curator: Address = ZERO_ADDRESS
+    offer_ppm: Ppm = 0
+    keep_ppm: Ppm = PPM
+    promotion: Atoms = 0
+    surface: Address = ZERO_ADDRESS
+    treasury: Address = ZERO_ADDRESS
+
+    def __post_init__(self) -> None:
+        ppm(self.offer_ppm, "offer_ppm")
+        ppm(self.keep_ppm, "keep_ppm")
+        atoms(self.promotion, "promotion")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a call's price is a pure function of, beside its units. `seller` counts only when `list_price` is set.
+
+    Raises Rejected when there is no line or more than 64, when the ratios sum above 900,000 ppm, or when the seller or
+    sponsor is no line.
+    """
+
+    subject: Digest
+    lines: tuple[Line, ...]
+    list_price: Atoms | None = None
+    seller: int = 0
+    carve: Carve | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.lines) <= MAX_LINES:
+            raise Rejected(f"terms have 1 to {MAX_LINES} lines, not {len(self.lines)}", lines=len(self.lines))
+        ratios = sum(line.ratio_ppm for line in self.lines)
+        if ratios > MAX_RATIOS_PPM:
+            raise Rejected(f"the ratios sum to {ratios} ppm, above the cap of {MAX_RATIOS_PPM}", ratios_ppm=ratios)
+        if self.list_price is not None:
+            atoms(self.list_price, "list_price")
+        if len(self.subject) != 32:
+            raise Rejected(f"a subject is 32 bytes, not {len(self.subject)}", field="subject")
+        for what, index in (("seller", self.seller), ("sponsor", self.carve.sponsor if self.carve else 0)):
+            if not 0 <= index < len(self.lines):
+                raise Rejected(f"{what} {index} is none of the {len(self.lines)} lines", field=what)
+        if self.carve is not None and self.lines[self.carve.sponsor].role in (Role.gateway, Role.protocol):
+            raise Rejected("the gateway's and the protocol's line sponsor nothing", field="sponsor")
+        if self.list_price is None and self.seller:
+            raise Rejected("composed terms name no seller", field="seller")
+
+
+def ordered(lines: list[Line]) -> tuple[Line, ...]:
+    """Lines in the one order terms are written in, so that equal claims have equal ids."""
+    return tuple(sorted(lines, key=lambda line: (line.role, line.party, line.ratio_ppm, line.asks)))
+
+
+def encode(terms: Terms) -> bytes:
+    """The one spelling of these terms."""
+    carve = terms.carve
+    flags = (LISTED if terms.list_price is not None else 0) | (CARVED if carve else 0)
+    parts = [HEADER.pack(VERSION, flags, terms.seller, terms.list_price or 0, terms.subject, len(terms.lines))]
+    parts += [LINE.pack(line.party, line.role << 24 | line.ratio_ppm, *line.asks) for line in terms.lines]
+    if carve:
+        parts.append(
+            CARVE.pack(
+                carve.sponsor,
+                carve.curator,
+                carve.offer_ppm.to_bytes(3, "big"),
+                carve.keep_ppm.to_bytes(3, "big"),
+                carve.promotion,
+                carve.surface,
+                carve.treasury,
+            )
+        )
+    return b"".join(parts)
+
+
+def terms_id(body: bytes) -> Digest:
+    """The id of encoded terms: keccak256 of their bytes."""
+    return keccak256(body)
+
+
+def decode(body: bytes) -> Terms:
+    """Terms from their bytes. Anything `encode` would not write is Rejected: one meaning, one id."""
+    try:
+        version, flags, seller, list_price, subject, count = HEADER.unpack_from(body)
+        at = HEADER.size
+        if version != VERSION or flags & ~(LISTED | CARVED):
+            raise Rejected(f"terms of version {version}, flags {flags}: only version {VERSION}, flags 0 to 3 are known")
+        if not flags & LISTED and list_price:
+            raise Rejected("composed terms carry no list price")
+        lines = []
+        for _ in range(count):
+            party, role_ratio, *asks = LINE.unpack_from(body, at)
+            lines.append(Line(Address(party), Role(role_ratio >> 24), role_ratio & 0xFFFFFF, _six(asks)))
+            at += LINE.size
+        carve = _decode_carve(body, at) if flags & CARVED else None
+        at += CARVE.size if carve else 0
+    except (struct.error, ValueError) as error:
+        raise Rejected(f"malformed terms: {error}") from error
+    if at != len(body):
+        raise Rejected(f"terms end at byte {at}, {len(body) - at} bytes follow")
+    return Terms(Digest(subject), tuple(lines), list_price if flags & LISTED else None, seller, carve)
+
+
+def _decode_carve(body: bytes, at: int) -> Carve:
+    sponsor, curator, offer, keep, promotion, surface, treasury = CARVE.unpack_from(body, at)
+    offer_ppm, keep_ppm = int.from_bytes(offer, "big"), int.from_bytes(keep, "big")
+    return Carve(sponsor, Address(curator), offer_ppm, keep_ppm, promotion, Address(surface), Address(treasury))
+
+
+def _six(asks: list[int]) -> Rates:
+    a, b, c, d, e, f = asks
+    return a, b, c, d, e, f

@@ -1,0 +1,194 @@
+"""Capsules: published workflows. A document becomes a checked graph of nodes, and the graph an order to run in.
+
+Sub-workflows are named by digest, so cycles between capsules cannot exist; cycles inside one are Rejected here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from ledger.core.catalog.bids import Bid
+from ledger.core.catalog.conditions import Condition
+from ledger.core.catalog.conditions import parse as parse_condition
+from ledger.core.catalog.lineage import Parent
+from ledger.core.catalog.models import DEFAULT_WINDOW_CALLS, parents
+from ledger.core.catalog.templates import named
+from ledger.core.values.atoms import Atoms, Ppm, parse
+from ledger.core.values.documents import Document, Json, digest, validate
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, cid_digest, parse_did
+from ledger.core.values.meters import NO_RATES, rates
+
+MAX_WEAVER_PPM = 300_000
+MAX_NODES = 64
+MAX_DEPTH = 6
+DEFAULT_TIMEOUT_MS = 30_000
+
+
+class Policy(Enum):
+    """Who pays when a workflow fails: nobody but the weaver's bond, or the consumer for what finished."""
+
+    all_or_nothing = "all-or-nothing"
+    partial_ok = "partial-ok"
+
+
+class OnError(Enum):
+    """What a node's failure does to its workflow."""
+
+    fail = "fail"
+    skip = "skip"
+    fallback = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step. Exactly one of `model`, `capability`, `capsule` and `glue` says what runs."""
+
+    id: str
+    input: Json
+    model: Digest | None = None
+    url: str | None = None
+    capability: Document | None = None
+    capsule: Digest | None = None
+    glue: str | None = None
+    export: str | None = None
+    when: Condition | None = None
+    max_price: Atoms | None = None
+    timeout_ms: int = DEFAULT_TIMEOUT_MS
+    on_error: OnError = OnError.fail
+    fallback: str | None = None
+
+    @property
+    def paid(self) -> bool:
+        """Whether running it makes a sub-call: everything but glue, whose fuel is metered on the root call."""
+        return self.glue is None
+
+
+@dataclass(frozen=True, slots=True)
+class Glue:
+    """A WebAssembly module by digest, and the fuel it may burn in one run."""
+
+    digest: bytes
+    size: int
+    fuel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capsule:
+    """A checked workflow. `steps` are its node ids in levels: nodes of one level may run in parallel."""
+
+    id: Digest
+    name: str
+    weaver: Address
+    nodes: Mapping[str, Node]
+    steps: tuple[tuple[str, ...], ...]
+    output: Json
+    glue: Mapping[str, Glue]
+    parents: tuple[Parent, ...]
+    bid: Bid
+    co_weavers: tuple[tuple[Address, Ppm], ...]
+    curation_ppm: Ppm
+    window_calls: int
+    list_price: Atoms | None
+    policy: Policy
+    document: Document
+
+
+def capsule(document: Document) -> Capsule:
+    """A capsule from its document. Rejected, naming the node, when it is not a workflow that can run."""
+    validate(document, "capsule")
+    rows = [_node(row) for row in document["nodes"]]
+    nodes = {node.id: node for node in rows}
+    if len(nodes) != len(rows):
+        raise Rejected("two nodes have the same id", field="$.nodes")
+    _known({path.node for path in named(document["output"]) if path.node}, nodes, "$.output")
+    split = document["distribution"]
+    co_weavers = tuple((parse_did(row["party"])[1], row["ratio_ppm"]) for row in split.get("co_weavers", []))
+    weaver = split["weaver"]
+    together = weaver["ratio_ppm"] + sum(ratio for _, ratio in co_weavers)
+    if together > MAX_WEAVER_PPM:
+        raise Rejected(f"weavers take {together} ppm, above {MAX_WEAVER_PPM}", field="$.distribution")
+    curation = split.get("curation", {"offer_ppm": 0})
+    modules = {
+        name: Glue(bytes.fromhex(row["digest"].removeprefix("sha256:")), row["size"], row["fuel"])
+        for name, row in document.get("glue", {}).items()
+    }
+    _known_glue(rows, modules)
+    return Capsule(
+        id=digest(document),
+        name=document["name"],
+        weaver=parse_did(document["weaver"])[1],
+        nodes=nodes,
+        steps=_levels(nodes),
+        output=document["output"],
+        glue=modules,
+        parents=parents(document),
+        bid=Bid(weaver["ratio_ppm"], rates(weaver["ask"]) if weaver["ask"] else NO_RATES),
+        co_weavers=co_weavers,
+        curation_ppm=curation["offer_ppm"],
+        window_calls=curation.get("window_calls", DEFAULT_WINDOW_CALLS),
+        list_price=parse(split["list_price"], "list_price") if "list_price" in split else None,
+        policy=Policy(document.get("failure", Policy.all_or_nothing.value)),
+        document=document,
+    )
+
+
+def needs(node: Node, nodes: Mapping[str, Node]) -> set[str]:
+    """The nodes that must have finished, or been skipped, before this one: whom it reads, and whom it stands in for."""
+    read = {path.node for path in named(node.input) if path.node}
+    read |= {path.node for path in node.when.paths if path.node} if node.when else set()
+    _known(read, nodes, f"node {node.id}")
+    primaries = {other.id for other in nodes.values() if other.fallback == node.id}
+    stand_ins = {nodes[name].fallback for name in read} - {node.id}
+    return read | primaries | {name for name in stand_ins if name}
+
+
+def _node(row: Json) -> Node:
+    uses = row["uses"]
+    node = Node(
+        id=row["id"],
+        input=row["input"],
+        model=cid_digest(uses["model"]) if "model" in uses else None,
+        url=uses.get("url"),
+        capability=uses.get("capability"),
+        capsule=cid_digest(uses["capsule"]) if "capsule" in uses else None,
+        glue=uses.get("glue"),
+        export=uses.get("export"),
+        when=parse_condition(row["when"]) if "when" in row else None,
+        max_price=parse(row["max_price"], "max_price") if "max_price" in row else None,
+        timeout_ms=row.get("timeout_ms", DEFAULT_TIMEOUT_MS),
+        on_error=OnError(row.get("on_error", "fail")),
+        fallback=row.get("fallback"),
+    )
+    if (node.on_error is OnError.fallback) != (node.fallback is not None):
+        raise Rejected(f"node {node.id}: on_error 'fallback' and a fallback go together", node=node.id)
+    return node
+
+
+def _known(names: set[str], nodes: Mapping[str, Node], where: str) -> None:
+    for name in sorted(names - nodes.keys()):
+        raise Rejected(f"{where} reads {name!r}, which is no node", node=name)
+
+
+def _known_glue(rows: list[Node], modules: Mapping[str, Glue]) -> None:
+    for node in rows:
+        if node.glue is not None and node.glue not in modules:
+            raise Rejected(f"node {node.id} uses glue {node.glue!r}, which is not in the bundle", node=node.id)
+
+
+def _levels(nodes: Mapping[str, Node]) -> tuple[tuple[str, ...], ...]:
+    for node in nodes.values():
+        if node.fallback is not None:
+            _known({node.fallback}, nodes, f"fallback of {node.id}")
+    waiting = {name: needs(node, nodes) for name, node in nodes.items()}
+    levels: list[tuple[str, ...]] = []
+    while waiting:
+        ready = tuple(name for name in nodes if name in waiting and not waiting[name] & waiting.keys())
+        if not ready:
+            raise Rejected(f"the nodes {', '.join(sorted(waiting))} wait for each other", nodes=sorted(waiting))
+        levels.append(ready)
+        for name in ready:
+            del waiting[name]
+    return tuple(levels)

@@ -1,0 +1,149 @@
+"""Conditions of a capsule's nodes: `when` in a small language that can compare, and nothing else.
+
+    nodes.reply.status == 'error'
+    nodes.cheap.output.confidence < 0.7 && $.language != 'en'
+
+Operators, loosest first: `||`, `&&`, `!`, then one comparison of ==, !=, <, <=, >, >=. Operands: paths (`$` may be left
+out before `nodes`), 'text', numbers, true, false, null, and ( ). A value alone is true unless it is null, false, 0 or
+empty. Ordering anything but two numbers or two texts is false.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ledger.core.catalog.templates import Path, read
+from ledger.core.catalog.templates import parse as parse_path
+from ledger.core.values.documents import Json
+from ledger.core.values.errors import Rejected
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<op>\|\||&&|==|!=|<=|>=|<|>|!|\(|\))|'(?P<text>[^']*)'|(?P<number>-?[0-9]+(?:\.[0-9]+)?)"
+    r"|(?P<word>\$?[A-Za-z_.][A-Za-z0-9_.\-\[\]]*|\$[\w.\-\[\]]*))"
+)
+_WORDS: dict[str, Json] = {"true": True, "false": False, "null": None}
+_ORDER: dict[str, Callable[[Json, Json], bool]] = {
+    "<": lambda a, b: bool(a < b),
+    "<=": lambda a, b: bool(a <= b),
+    ">": lambda a, b: bool(a > b),
+    ">=": lambda a, b: bool(a >= b),
+}
+MAX_DEPTH = 16
+
+Scope: TypeAlias = tuple[Json, Mapping[str, Json]]
+Value: TypeAlias = Callable[[Scope], Json]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A parsed condition: what it reads, and whether it holds."""
+
+    text: str
+    paths: tuple[Path, ...]
+    value: Value
+
+    def holds(self, request: Json, nodes: Mapping[str, Json]) -> bool:
+        """Whether it is true of a request and the nodes that have finished."""
+        return bool(self.value((request, nodes)))
+
+
+def parse(text: str) -> Condition:
+    """A condition from its text. Rejected, with the place, when it is none."""
+    parser = _Parser(text)
+    value = parser.either(0)
+    if parser.at < len(parser.tokens):
+        raise Rejected(f"{text!r}: nothing can follow here: {parser.tokens[parser.at][1]!r}", when=text)
+    return Condition(text, tuple(parser.paths), value)
+
+
+class _Parser:
+    """Recursive descent, one token ahead."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
+        self.paths: list[Path] = []
+        self.tokens: list[tuple[str, str]] = []
+        position = 0
+        while text[position:].strip():
+            match = _TOKEN.match(text, position)
+            if match is None or match.lastgroup is None:
+                raise Rejected(f"{text!r}: not understood from character {position}", when=text)
+            self.tokens.append((match.lastgroup, match[match.lastgroup]))
+            position = match.end()
+
+    def either(self, depth: int) -> Value:
+        left = self.both(depth)
+        while self.taken("||"):
+            left = _or(left, self.both(depth))
+        return left
+
+    def both(self, depth: int) -> Value:
+        left = self.negated(depth)
+        while self.taken("&&"):
+            left = _and(left, self.negated(depth))
+        return left
+
+    def negated(self, depth: int) -> Value:
+        if depth > MAX_DEPTH:
+            raise Rejected(f"{self.text!r} is nested more than {MAX_DEPTH} deep", when=self.text)
+        if self.taken("!"):
+            inner = self.negated(depth + 1)
+            return lambda scope: not inner(scope)
+        left = self.operand(depth)
+        for operator in ("==", "!=", *_ORDER):
+            if self.taken(operator):
+                return _compared(operator, left, self.operand(depth))
+        return left
+
+    def operand(self, depth: int) -> Value:
+        if self.taken("("):
+            inner = self.either(depth + 1)
+            if not self.taken(")"):
+                raise Rejected(f"{self.text!r}: a ')' is missing", when=self.text)
+            return inner
+        if self.at == len(self.tokens) or self.tokens[self.at][0] == "op":
+            raise Rejected(f"{self.text!r}: a value is missing", when=self.text)
+        kind, token = self.tokens[self.at]
+        self.at += 1
+        if kind == "word" and token not in _WORDS:
+            path = parse_path(token if token.startswith("$") else f"${token}")
+            self.paths.append(path)
+            return lambda scope: read(path, *scope)
+        constant: Json = token if kind == "text" else _WORDS[token] if kind == "word" else _number(token)
+        return lambda _: constant
+
+    def taken(self, operator: str) -> bool:
+        if self.at < len(self.tokens) and self.tokens[self.at] == ("op", operator):
+            self.at += 1
+            return True
+        return False
+
+
+def _or(left: Value, right: Value) -> Value:
+    return lambda scope: left(scope) or right(scope)
+
+
+def _and(left: Value, right: Value) -> Value:
+    return lambda scope: left(scope) and right(scope)
+
+
+def _compared(operator: str, left: Value, right: Value) -> Value:
+    def compared(scope: Scope) -> bool:
+        a, b = left(scope), right(scope)
+        if operator in ("==", "!="):
+            return bool(a == b) is (operator == "==")
+        alike = (_numeric(a) and _numeric(b)) or (isinstance(a, str) and isinstance(b, str))
+        return alike and _ORDER[operator](a, b)
+
+    return compared
+
+
+def _numeric(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(text: str) -> int | float:
+    return float(text) if "." in text else int(text)

@@ -1,0 +1,240 @@
+"""Auditing: recompute a batch from its public file and the one before it, and name the first thing that is not so.
+
+Nothing is taken on trust: prices from terms, shares from prices, sums from shares, trees from sums, the header from all
+of it. Whoever has the files needs no database, no gateway and no operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.core.catalog.bids import BOOKED, Bid, Role, decode
+from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.pricing.epochs import Book
+from ledger.core.pricing.shares import exact_total
+from ledger.core.settlement.batch_file import BatchFile
+from ledger.core.settlement.closing import RUN, Order, Trees
+from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
+from ledger.core.settlement.header import Header, Range
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import TollwayError
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
+from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, amount
+from ledger.core.values.typed_data import signed_by, signing_digest
+
+CHUNK = 1024 * RUN
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an audit found. `ok`, or the first `difference`: what, `where`, what was `expected` and what was `found`."""
+
+    ok: bool
+    receipts: int
+    payees: int
+    consumers: int
+    charged: Atoms
+    difference: str = ""
+    where: str = ""
+    expected: str = ""
+    found: str = ""
+    signatures: int = field(default=0)
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"ok: {self.receipts} receipts, {self.payees} payees, {self.charged} atoms"
+        return f"{self.difference} at {self.where}: expected {self.expected}, found {self.found}"
+
+
+@dataclass
+class _Difference(Exception):
+    what: str
+    where: str
+    expected: object
+    found: object
+
+
+def verify(
+    file: BatchFile,
+    previous: BatchFile | None = None,
+    header: Header | None = None,
+    *,
+    signature_step: int = 1,
+    books: Sequence[Book] = (),
+) -> Verdict:
+    """Recompute a batch. `previous` is the standing batch before it (None before the first), `header` the committed.
+
+    `books`: the bids in force in the batch's epoch and its receipts', rebuilt from BidBook's events. The header's book
+    root is its epoch's or zero, and the lines of an epoch's receipts are its bids, as far as their roles bid on chain.
+
+    Every `signature_step`-th signature is checked; 0 checks none. Order: header, chain of batches, signatures, prices,
+    passed prices, receipts root, payouts, debits, lines root, totals. Work: one pass, linear in the receipts.
+    """
+    charged = sum(exact_total(part["charge"].astype(np.uint64)) for part in _parts(file))
+    facts = (len(file.signed), len(file.payouts), len(file.debits), charged)
+    step = signature_step
+    signatures = -(-len(file.signed) // step) if step else 0
+    try:
+        _check_header(file, header)
+        _check_chain(file, previous)
+        _check_receipts(file, step)
+        for book in books:
+            _check_book(file, book)
+        _check_sums(file, previous)
+    except _Difference as difference:
+        said = (difference.what, difference.where, _say(difference.expected), _say(difference.found))
+        return Verdict(False, *facts, *said)
+    return Verdict(True, *facts, signatures=signatures)
+
+
+def _check_header(file: BatchFile, header: Header | None) -> None:
+    for one in fields(Header) if header else ():
+        committed, computed = getattr(header, one.name), getattr(file.header, one.name)
+        _same("header", one.name, committed, computed)
+
+
+def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
+    now = file.opening
+    if previous is None:
+        _same("first batch", "first_call", 0, now.first_call)
+        _same("first batch", "prev", ZERO_DIGEST, now.prev)
+        _check_journals((), now.ranges)
+        return
+    before = previous.opening
+    _same("chain", "lane", before.lane, now.lane)
+    _same("chain", "domain", before.domain, now.domain)
+    if now.number <= before.number:  # a number may be missing: that batch was void, and its receipts are in this one
+        raise _Difference("chain", "number", f"above {before.number}", now.number)
+    _same("chain", "first_call", before.first_call + before.calls, now.first_call)
+    _same("chain", "prev", previous.header.hash, now.prev)
+    _check_journals(before.ranges, now.ranges)
+
+
+def _check_journals(before: Sequence[Range], now: Sequence[Range]) -> None:
+    """Every gateway goes on where it stopped, and none is dropped: no receipt is skipped."""
+    expected = {row.gateway: row.last + 1 for row in before}
+    found = {row.gateway: row.first for row in now}
+    for gateway in sorted({*expected, *found}):
+        _same("chain", f"first receipt of {to_hex(gateway)}", expected.get(gateway, 1), found.get(gateway, "no row"))
+
+
+def _check_receipts(file: BatchFile, step: int) -> None:
+    order = Order(file.opening)
+    for part in _parts(file):
+        _told("place", partial(order.follow, part))
+    _told("place", order.end)
+    for place in range(0, len(file.signed), step) if step else ():
+        _check_signature(file, place)
+    _check_passed(file.signed["receipt"])
+
+
+def _check_book(file: BatchFile, book: Book) -> None:
+    if file.opening.epoch == book.epoch and file.opening.book_root != ZERO_DIGEST:
+        _same("book", f"root of epoch {book.epoch}", book.root, file.opening.book_root)
+    lane = Digest(file.opening.lane.to_bytes(32, "big"))
+    records = file.signed["receipt"]
+    named = {row["terms"].tobytes() for row in records[records["epoch"] == book.epoch]}
+    for name in sorted(named & file.terms.keys()):
+        terms = _told("terms", partial(decode, file.terms[Digest(name)]))
+        for number, line in enumerate(terms.lines):
+            if line.role in BOOKED:
+                due = book.bid(lane if line.role is Role.gateway else terms.subject, line.role, line.party)
+                where = f"line {number} of terms {to_hex(name)} in epoch {book.epoch}"
+                _same("bid", where, due, Bid(line.ratio_ppm, line.asks))
+
+
+def _check_signature(file: BatchFile, place: int) -> None:
+    row = file.signed[place : place + 1]
+    digest = signing_digest(file.opening.domain, struct_hashes(row["receipt"])[0].tobytes())
+    gateway = Address(row["receipt"]["gateway"].tobytes())
+    if not signed_by(digest, row["signature"].tobytes(), gateway):
+        raise _Difference("signature", _receipt(file.signed["receipt"], place), to_hex(gateway), "another signer")
+
+
+def _check_passed(records: npt.NDArray[np.void]) -> None:
+    """Every receipt passes on the prices of its direct sub-calls, which come before it."""
+    parented = records["parent"].any(axis=1) | (records["passed"] != 0)
+    waiting: dict[bytes, int] = {}
+    for place in np.flatnonzero(parented).tolist():
+        row = records[place]
+        children = waiting.pop(row["call_id"].tobytes(), 0)
+        _same("passed", _receipt(records, place), children, int(row["passed"]))
+        parent = row["parent"].tobytes()
+        if parent != ZERO_DIGEST:
+            waiting[parent] = waiting.get(parent, 0) + int(row["price"])
+
+
+def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
+    payouts, debits = (previous.payouts, previous.debits) if previous else (NOTHING, NOTHING)
+    trees = Trees(_indexes(file.payouts), _indexes(file.debits))
+    for part in _parts(file):
+        _told("price", partial(trees.add, part, file.terms))
+    _same("terms", "those the receipts name", len(trees.terms), len(file.terms))
+    _same("receipts root", "roots", trees.receipts_root(), file.roots.receipts)
+    earned = _told("payouts", trees.payouts)
+    debited = _told("debits", trees.debited)
+    _check_rows("payouts", _told("payouts", partial(payouts.plus, earned)), file.payouts)
+    _check_rows("debits", _told("debits", partial(debits.plus, debited)), file.debits)
+    _same("payout root", "roots", file.payouts.tree(PAYOUT_TAG).root, file.roots.payout)
+    _same("debit root", "roots", file.debits.tree(DEBIT_TAG).root, file.roots.debit)
+    _same("lines root", "roots", trees.lines_root(), file.roots.lines)
+    charged = payouts.total + amount(file.roots.receipts)
+    _same("totals", "previous payouts + receipts = payouts", charged, amount(file.roots.payout))
+    _same("totals", "payouts = debits", amount(file.roots.payout), amount(file.roots.debit))
+
+
+def _check_rows(what: str, computed: Cumulatives, found: Cumulatives) -> None:
+    for left, right in _aligned(computed.rows(), found.rows()):
+        if left != right:
+            index = left[0] if left else right[0] if right else 0
+            who = to_hex((left or right or (0, b"", 0))[1])
+            raise _Difference(what, f"index {index}, {who}", left[2] if left else 0, right[2] if right else 0)
+
+
+def _parts(file: BatchFile) -> Iterator[npt.NDArray[np.void]]:
+    """The receipts by the chunk, so that a file of any size is read in bounded memory."""
+    for begin in range(0, len(file.signed), CHUNK):
+        yield file.signed["receipt"][begin : begin + CHUNK]
+
+
+_Row = tuple[int, Address, Atoms]
+
+
+def _aligned(left: Sequence[_Row], right: Sequence[_Row]) -> Iterator[tuple[_Row | None, _Row | None]]:
+    mine, theirs = {row[0]: row for row in left}, {row[0]: row for row in right}
+    for index in sorted({*mine, *theirs}):
+        yield mine.get(index), theirs.get(index)
+
+
+def _indexes(rows: Cumulatives) -> Mapping[Address, int]:
+    return {account: index for index, account, _ in rows.rows()}
+
+
+def _receipt(records: npt.NDArray[np.void], place: int) -> str:
+    row = records[place]
+    return f"place {place}, receipt {int(row['seq'])} of {to_hex(row['gateway'].tobytes())}"
+
+
+def _same(what: str, where: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise _Difference(what, where, expected, found)
+
+
+def _say(value: object) -> str:
+    return to_hex(value) if isinstance(value, bytes) else str(value)
+
+
+def _told(what: str, work: Callable[[], Result]) -> Result:
+    """Do a step whose refusal is itself the difference."""
+    try:
+        return work()
+    except TollwayError as error:
+        raise _Difference(what, str(error.facts or ""), "what the rule gives", error.message) from error

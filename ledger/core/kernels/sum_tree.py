@@ -1,0 +1,200 @@
+"""Twin of `ledger.core.values.sum_tree`: leaves and levels as (n, 32) byte arrays, a million leaves a second.
+
+Nodes are kept as bytes, viewed as four lanes of 64 bits; the last lane holds the sum, big endian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ledger.core.kernels.jit import I64, U8, U64, kernel
+from ledger.core.kernels.keccak import FIRST_PAD, LAST_PAD, RATE_LANES, WAYS, fresh, permute
+from ledger.core.values.errors import Rejected
+from ledger.core.values.sum_tree import EMPTY, Leveled, Word, parent
+
+_EMPTY = np.frombuffer(b"".join(EMPTY), np.uint64).reshape(-1, 4).copy()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels(Leveled):
+    """All levels of a tree, leaves first, each (n, 32) bytes. Answers like `sumtree.Tree`."""
+
+    levels: tuple[U8, ...]
+
+    @classmethod
+    def build(cls, leaves: U8) -> Levels:
+        """The least tree with these leaves, in order. Rejected when a sum does not fit 64 bits."""
+        levels = [np.ascontiguousarray(leaves) if len(leaves) else np.zeros((1, 32), np.uint8)]
+        while len(levels[-1]) > 1:
+            levels.append(above(levels[-1], len(levels) - 1))
+        return cls(tuple(levels))
+
+    @property
+    def height(self) -> int:
+        """Levels above the leaves."""
+        return len(self.levels) - 1
+
+    def updated(self, changes: Mapping[int, Word]) -> Levels:
+        """This tree with some existing leaves replaced; only their paths are hashed again."""
+        levels = [level.copy() for level in self.levels]
+        for index, word in changes.items():
+            levels[0][index] = np.frombuffer(word, np.uint8)
+        dirty = {index >> 1 for index in changes}
+        for level in range(1, len(levels)):
+            below = levels[level - 1]
+            for index in dirty:
+                right = below[2 * index + 1].tobytes() if 2 * index + 1 < len(below) else EMPTY[level - 1]
+                levels[level][index] = np.frombuffer(parent(below[2 * index].tobytes(), right), np.uint8)
+            dirty = {index >> 1 for index in dirty}
+        return Levels(tuple(levels))
+
+    def at(self, level: int, index: int) -> Word:
+        """The node at a level (0 is the leaves) and a position within it."""
+        nodes = self.levels[level]
+        return bytes(nodes[index]) if index < len(nodes) else EMPTY[level]
+
+
+def above(nodes: U8, level: int) -> U8:
+    """The level above `nodes`, which are at `level`."""
+    parents = np.empty(((len(nodes) + 1) >> 1, 4), np.uint64)
+    if not _above(nodes.reshape(-1).view(np.uint64).reshape(-1, 4), parents, _EMPTY[level]):
+        raise Rejected("a sum does not fit 64 bits", level=level + 1)
+    return parents.view(np.uint8).reshape(-1, 32)
+
+
+def account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64) -> U8:
+    """Payout or debit leaves, one per row, at their index; positions nobody has are the zero word."""
+    size = int(indexes[-1]) + 1 if len(indexes) else 0
+    leaves = np.zeros((size, 4), np.uint64)
+    _account_leaves(tag, indexes, np.ascontiguousarray(accounts), cumulatives, leaves)
+    return leaves.view(np.uint8).reshape(-1, 32)
+
+
+def receipt_leaves(digests: U8, charges: I64) -> U8:
+    """Receipt leaves from their digests (n, 32)."""
+    leaves = np.empty((len(digests), 4), np.uint64)
+    _receipt_leaves(np.ascontiguousarray(digests), charges, leaves)
+    return leaves.view(np.uint8).reshape(-1, 32)
+
+
+def line_leaves(parties: I64, runs: I64, paid: I64) -> U8:
+    """Line leaves, already sorted by (party, run)."""
+    leaves = np.empty((len(parties), 4), np.uint64)
+    _line_leaves(parties, runs, paid, leaves)
+    return leaves.view(np.uint8).reshape(-1, 32)
+
+
+@kernel
+def _swapped(value: np.uint64) -> np.uint64:
+    eight, sixteen = np.uint64(8), np.uint64(16)
+    value = ((value & np.uint64(0x00FF00FF00FF00FF)) << eight) | ((value >> eight) & np.uint64(0x00FF00FF00FF00FF))
+    value = ((value & np.uint64(0x0000FFFF0000FFFF)) << sixteen) | ((value >> sixteen) & np.uint64(0x0000FFFF0000FFFF))
+    return (value << np.uint64(32)) | (value >> np.uint64(32))
+
+
+@kernel
+def _above(nodes: U64, parents: U64, empty: U64) -> bool:
+    states = fresh()
+    for begin in range(0, len(parents), WAYS):
+        count = min(WAYS, len(parents) - begin)
+        states[8 * WAYS :] = 0
+        for k in range(count):
+            left = 2 * (begin + k)
+            for lane in range(4):
+                states[lane * WAYS + k] = nodes[left, lane]
+                states[(lane + 4) * WAYS + k] = nodes[left + 1, lane] if left + 1 < len(nodes) else empty[lane]
+            states[8 * WAYS + k] = FIRST_PAD
+            states[16 * WAYS + k] = LAST_PAD
+        permute(states)
+        for k in range(count):
+            left = 2 * (begin + k)
+            low = _swapped(nodes[left, 3])
+            total = low + _swapped(nodes[left + 1, 3] if left + 1 < len(nodes) else empty[3])
+            if total < low:
+                return False
+            for lane in range(3):
+                parents[begin + k, lane] = states[lane * WAYS + k]
+            parents[begin + k, 3] = _swapped(total)
+    return True
+
+
+@kernel
+def _account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64, leaves: U64) -> None:
+    packed, states = np.zeros(136, np.uint8), fresh()
+    lanes = packed.view(np.uint64)
+    packed[0], packed[33], packed[135] = tag, 1, 0x80
+    for begin in range(0, len(indexes), WAYS):
+        count = min(WAYS, len(indexes) - begin)
+        for k in range(count):
+            index, cumulative = indexes[begin + k], cumulatives[begin + k]
+            for byte in range(4):
+                packed[1 + byte] = (index >> (24 - 8 * byte)) & 0xFF
+            for byte in range(20):
+                packed[5 + byte] = accounts[begin + k, byte]
+            for byte in range(8):
+                packed[25 + byte] = (cumulative >> (56 - 8 * byte)) & 0xFF
+            _spread(states, k, lanes)
+        _clear(states)
+        permute(states)
+        for k in range(count):
+            _seal(states, k, cumulatives[begin + k], leaves[indexes[begin + k]])
+
+
+@kernel
+def _receipt_leaves(digests: U8, charges: I64, leaves: U64) -> None:
+    packed, states = np.zeros(136, np.uint8), fresh()
+    lanes = packed.view(np.uint64)
+    packed[0], packed[33], packed[135] = 3, 1, 0x80
+    for begin in range(0, len(digests), WAYS):
+        count = min(WAYS, len(digests) - begin)
+        for k in range(count):
+            for byte in range(32):
+                packed[1 + byte] = digests[begin + k, byte]
+            _spread(states, k, lanes)
+        _clear(states)
+        permute(states)
+        for k in range(count):
+            _seal(states, k, charges[begin + k], leaves[begin + k])
+
+
+@kernel
+def _line_leaves(parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
+    packed, states = np.zeros(136, np.uint8), fresh()
+    lanes = packed.view(np.uint64)
+    packed[0], packed[17], packed[135] = 4, 1, 0x80
+    for begin in range(0, len(parties), WAYS):
+        count = min(WAYS, len(parties) - begin)
+        for k in range(count):
+            for byte in range(4):
+                packed[1 + byte] = (parties[begin + k] >> (24 - 8 * byte)) & 0xFF
+                packed[5 + byte] = (runs[begin + k] >> (24 - 8 * byte)) & 0xFF
+            for byte in range(8):
+                packed[9 + byte] = (paid[begin + k] >> (56 - 8 * byte)) & 0xFF
+            _spread(states, k, lanes)
+        _clear(states)
+        permute(states)
+        for k in range(count):
+            _seal(states, k, paid[begin + k], leaves[begin + k])
+
+
+@kernel
+def _spread(states: U64, k: int, lanes: U64) -> None:
+    """One padded block into state k."""
+    for lane in range(RATE_LANES):
+        states[lane * WAYS + k] = lanes[lane]
+
+
+@kernel
+def _clear(states: U64) -> None:
+    """The lanes no block reaches."""
+    states[RATE_LANES * WAYS :] = 0
+
+
+@kernel
+def _seal(states: U64, k: int, total: int, leaf: U64) -> None:
+    for lane in range(3):
+        leaf[lane] = states[lane * WAYS + k]
+    leaf[3] = _swapped(np.uint64(total))

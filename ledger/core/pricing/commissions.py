@@ -1,0 +1,176 @@
+"""Carve-outs: what one sponsor's own line gives to a curator, the consumer, a surface and the treasury.
+
+The price never changes: the same call costs the same with or without a referral, so nobody has a reason to strip it.
+
+Referrals: a curator's signed word for a model or workflow, and what it makes a sponsor give away.
+
+The token is named in the consumer's request. It holds for the consumer's first `window_calls` paid calls of the
+subject, whoever referred them: a second curator, or a second face of the same one, does not open a second window. The
+price is the same with and without a token; the commission comes out of the sponsor's own line, and the part of it that
+the curator does not bid to keep is the consumer's rebate.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from dataclasses import dataclass
+
+from ledger.core.catalog.bids import Carve, Role, Terms
+from ledger.core.values.atoms import PPM, Atoms, Ppm, ppm
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.values.typed_data import Domain, Signer, recover, signing_digest, word
+
+CAP_PPM = 900_000
+"""A sponsor keeps at least 10 % of its line."""
+SURFACE_PPM = 700_000
+"""A promotion's part for the surface that showed it; the rest is the treasury's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A sponsor's line, taken apart: `kept + curator + rebate + surface + treasury` is the line, exactly."""
+
+    kept: Atoms
+    curator: Atoms
+    rebate: Atoms
+    surface: Atoms
+    treasury: Atoms
+
+
+def cut(line: Atoms, carve: Carve, surface_ppm: Ppm = SURFACE_PPM) -> Cut:
+    """Take a sponsor's line apart. Everything rounds down except what the sponsor, rebate and treasury keep.
+
+    A commission above 90 % of the line is cut to it; the promotion has what is left below that.
+    """
+    cap = line * CAP_PPM // PPM
+    referred, shown = carve.curator != ZERO_ADDRESS, carve.surface != ZERO_ADDRESS
+    commission = min(line * carve.offer_ppm // PPM, cap) if referred else 0
+    curator = commission * carve.keep_ppm // PPM
+    promotion = min(carve.promotion, cap - commission) if shown else 0
+    surface = promotion * surface_ppm // PPM
+    return Cut(line - commission - promotion, curator, commission - curator, surface, promotion - surface)
+
+
+TYPEHASH = keccak256(
+    b"Referral(address curator,bytes32 subject,uint24 keepPpm,uint32 windowCalls,uint64 validUntil,uint64 nonce)"
+)
+PREFIX = "tr_"
+_TOKEN = struct.Struct(">20s32sIIQQ65s")
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    """A curator's recommendation of one subject. `keep_ppm` is its bid: what it keeps of the commission.
+
+    `valid_until` is in ms since the epoch, exclusive.
+    """
+
+    curator: Address
+    subject: Digest
+    keep_ppm: Ppm
+    window_calls: int
+    valid_until: int
+    nonce: int = 0
+
+    def __post_init__(self) -> None:
+        ppm(self.keep_ppm, "keep_ppm")
+        if not 1 <= self.window_calls < 2**32:
+            raise Rejected(f"a referral holds for 1 call or more, not {self.window_calls}", field="window_calls")
+        if not (0 <= self.valid_until < 2**63 and 0 <= self.nonce < 2**63):
+            raise Rejected("valid_until and nonce are whole numbers below 2^63", field="valid_until")
+
+
+@dataclass(frozen=True, slots=True)
+class Sponsor:
+    """Who pays curators and slots of a subject: one line of its terms, with its standing offer."""
+
+    line: int
+    offer_ppm: Ppm
+    window_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sponsorship:
+    """A sponsor's standing offer for one subject: to curators, and for the first sale after a slot was shown."""
+
+    party: Address
+    role: Role
+    offer_ppm: Ppm
+    window_calls: int
+    slot_bid: Atoms = 0
+    slot_daily_cap: Atoms = 0
+    slot_tasks: frozenset[str] = frozenset()
+
+
+def referral_hash(referral: Referral) -> Digest:
+    """Struct hash of a referral."""
+    r = referral
+    words: tuple[int | bytes, ...] = (r.curator, r.subject, r.keep_ppm, r.window_calls, r.valid_until, r.nonce)
+    return keccak256(TYPEHASH, *(word(value) for value in words))
+
+
+def token(referral: Referral, signer: Signer, domain: Domain) -> str:
+    """The signed token, as it stands in a link or a header: `tr_` and base64url."""
+    signature = signer.sign(signing_digest(domain, referral_hash(referral)))
+    r = referral
+    raw = _TOKEN.pack(r.curator, r.subject, r.keep_ppm, r.window_calls, r.valid_until, r.nonce, signature)
+    return PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def read(text: str, domain: Domain) -> Referral:
+    """The referral of a token. Rejected unless its curator signed it for this domain."""
+    try:
+        body = text.removeprefix(PREFIX).encode("ascii")
+        raw = base64.b64decode(body + b"=" * (-len(body) % 4), altchars=b"-_", validate=True)
+        curator, subject, keep, window, until, nonce, signature = _TOKEN.unpack(raw)
+    except (binascii.Error, ValueError, struct.error) as error:
+        raise Rejected("the referral is no token of a curator", field="Tollway-Referral") from error
+    if not text.startswith(PREFIX) or _spelled(raw) != text:
+        raise Rejected("the referral is no token of a curator", field="Tollway-Referral")
+    referral = Referral(Address(curator), Digest(subject), keep, window, until, nonce)
+    if recover(signing_digest(domain, referral_hash(referral)), signature) != referral.curator:
+        raise Rejected("the referral is not signed by its curator", field="Tollway-Referral")
+    return referral
+
+
+def idle(referral: Referral, subject: Digest, consumer: Address, sponsor: Sponsor | None, now: int) -> str:
+    """Why a true token earns nothing on this call, before its window is counted; "" when it may."""
+    if referral.subject != subject:
+        return "it recommends something else"
+    if referral.curator == consumer:
+        return "nobody refers itself"
+    if now >= referral.valid_until:
+        return "it has expired"
+    if sponsor is None or not sponsor.offer_ppm:
+        return "nobody offers curators anything here"
+    return ""
+
+
+def window(referral: Referral, sponsor: Sponsor) -> int:
+    """How many paid calls of one consumer earn a commission: the shorter of the token's and the sponsor's."""
+    return min(referral.window_calls, sponsor.window_calls)
+
+
+def carve(
+    terms: Terms, sponsor: Sponsor, referral: Referral | None, promotion: int, surface: Address, treasury: Address
+) -> Carve | None:
+    """What this call's sponsor gives away: a commission if referred, the slot's price if shown; None if neither."""
+    if sponsor.line >= len(terms.lines) or (referral is None and not promotion):
+        return None
+    return Carve(
+        sponsor=sponsor.line,
+        curator=referral.curator if referral else ZERO_ADDRESS,
+        offer_ppm=sponsor.offer_ppm if referral else 0,
+        keep_ppm=referral.keep_ppm if referral else PPM,
+        promotion=promotion,
+        surface=surface if promotion else ZERO_ADDRESS,
+        treasury=treasury,
+    )
+
+
+def _spelled(raw: bytes) -> str:
+    return PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")

@@ -1,0 +1,108 @@
+"""Epochs and the frozen book of bids.
+
+An epoch starts inclusive and ends exclusive. A lower bid enters at the next epoch, a raise at the one after it, so the
+others get an epoch's notice; a bid that is not renewed expires after 24 epochs: silence is exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import Address
+from ledger.core.values.sum_tree import Tree, node
+
+EPOCH_SECONDS = 3_600
+MAX_EPOCHS = 24
+BOOK_TAG = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A bid as placed: in force from epoch `first` until (not in) epoch `until`."""
+
+    subject: Digest
+    role: Role
+    party: Address
+    bid: Bid
+    first: int
+    until: int
+
+    def __post_init__(self) -> None:
+        if not self.first < self.until <= self.first + MAX_EPOCHS:
+            raise Rejected(
+                f"a bid stands for 1 to {MAX_EPOCHS} epochs, not {self.until - self.first}",
+                first=self.first,
+                until=self.until,
+            )
+
+    @property
+    def key(self) -> tuple[Digest, Role, Address]:
+        """Whose bid for what: a later one replaces an earlier one."""
+        return self.subject, self.role, self.party
+
+
+@dataclass(frozen=True)
+class Book:
+    """The bids in force in one epoch, frozen: sorted, with a Merkle root that is anchored on chain."""
+
+    epoch: int
+    rows: tuple[Standing, ...]
+    tree: Tree = field(repr=False, compare=False)
+
+    @property
+    def root(self) -> Digest:
+        """The anchored root; 32 zero bytes for an empty book."""
+        return Digest(self.tree.root)
+
+    def bid(self, subject: Digest, role: Role, party: Address) -> Bid | None:
+        """A party's bid in this epoch, or None: no bid, no line."""
+        return next((row.bid for row in self.rows if row.key == (subject, role, party)), None)
+
+    def bidders(self, subject: Digest, role: Role) -> list[Standing]:
+        """All standing bids of one role for one subject."""
+        return [row for row in self.rows if row.subject == subject and row.role is role]
+
+
+def epoch_at(timestamp: int, seconds: int = EPOCH_SECONDS, genesis: int = 0) -> int:
+    """The epoch a time (in seconds) falls into. Rejected before genesis."""
+    if timestamp < genesis:
+        raise Rejected(f"{timestamp} is before genesis {genesis}", timestamp=timestamp)
+    return (timestamp - genesis) // seconds
+
+
+def raises(old: Bid | None, new: Bid) -> bool:
+    """True when any term of the new bid is above the old one's. A first bid raises nothing."""
+    if old is None:
+        return False
+    return new.ratio_ppm > old.ratio_ppm or any(n > o for n, o in zip(new.asks, old.asks, strict=True))
+
+
+def place(old: Bid | None, new: Bid, epoch: int) -> tuple[int, int]:
+    """When a bid placed in `epoch` enters and expires: next epoch, or the one after it for a raise."""
+    first = epoch + (2 if raises(old, new) else 1)
+    return first, first + MAX_EPOCHS
+
+
+def freeze(placed: Iterable[Standing], epoch: int) -> Book:
+    """The book of one epoch, from all bids placed, in the order they were placed.
+
+    Of one party's bids the last placed one that has entered counts; once that one has expired the party is out.
+    """
+    latest: dict[tuple[Digest, Role, Address], Standing] = {}
+    for standing in placed:
+        if standing.first <= epoch:
+            latest[standing.key] = standing
+    rows = tuple(sorted((s for s in latest.values() if epoch < s.until), key=lambda s: s.key))
+    return Book(epoch, rows, Tree.build([leaf(row) for row in rows]))
+
+
+def leaf(standing: Standing) -> bytes:
+    """A book's leaf: keccak256(5 | subject | role | party | ratio u24 | 6 asks u64 | first u64 | until u64), sum 0."""
+    asks = b"".join(ask.to_bytes(8, "big") for ask in standing.bid.asks)
+    term = standing.first.to_bytes(8, "big") + standing.until.to_bytes(8, "big")
+    key = standing.subject + bytes((standing.role,)) + standing.party
+    return node(keccak256(bytes((BOOK_TAG,)), key, standing.bid.ratio_ppm.to_bytes(3, "big"), asks, term), 0)

@@ -1,0 +1,96 @@
+"""Routing: where greed is punished. Integers only, so that anybody can recompute who had to serve a call.
+
+    e_j = ceil(P_j * 10^6 / q_j), times latency / slo (rounded up) when late
+    H   = e_min * (10^6 + tau) / 10^6
+    w_j = capacity_j * max(0, H - e_j)^2
+
+The weight is linear in capacity: one operator posing as two has the same chance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ledger.core.values.atoms import PPM, Atoms, Ppm, ceil_div
+from ledger.core.values.errors import Unavailable
+from ledger.core.values.hashes import Digest
+
+TAU_PPM = 350_000
+
+
+class Candidate(NamedTuple):
+    """One provider, or one whole chain of them, as routing sees it.
+
+    `price` for the expected units; `quality_ppm` and `latency_ms` (p50) are measured, never declared; `capacity` is
+    `collateralised(...)`.
+    """
+
+    price: Atoms
+    quality_ppm: Ppm
+    latency_ms: int
+    slo_ms: int
+    capacity: int
+
+
+def collateralised(stake: Atoms, kappa: Atoms, measured: int) -> int:
+    """Capacity that counts: what the stake covers at `kappa` atoms a unit, never above the measured concurrency."""
+    return min(stake // kappa, measured)
+
+
+def effective_price(candidate: Candidate) -> Atoms:
+    """The price per unit of quality, raised when late. Lower is better."""
+    effective = ceil_div(candidate.price * PPM, max(1, candidate.quality_ppm))
+    if candidate.latency_ms > candidate.slo_ms:
+        effective = ceil_div(effective * candidate.latency_ms, max(1, candidate.slo_ms))
+    return effective
+
+
+def weights(candidates: Sequence[Candidate], tau_ppm: Ppm = TAU_PPM) -> list[int]:
+    """One weight per candidate, in order. Exact: Python integers do not wrap."""
+    if not candidates:
+        return []
+    effective = [effective_price(candidate) for candidate in candidates]
+    horizon = min(effective) * (PPM + tau_ppm) // PPM
+    return [c.capacity * max(0, horizon - e) ** 2 for c, e in zip(candidates, effective, strict=True)]
+
+
+def pick(weighted: Sequence[int], seed: bytes) -> int:
+    """The index drawn from the seed, with odds in proportion to the weights. Unavailable if all are 0.
+
+    The draw is a SHA-256 stream of the seed with 128 bits to spare, so the modulo's bias is below 2^-128.
+    """
+    total = sum(weighted)
+    if total == 0:
+        raise Unavailable("no candidate: none has capacity at an acceptable price", candidates=len(weighted))
+    size = (total.bit_length() + 7) // 8 + 16
+    blocks = (hashlib.sha256(seed + i.to_bytes(4, "big")).digest() for i in range(size // 32 + 1))
+    drawn = int.from_bytes(b"".join(blocks)[:size], "big") % total
+    for index, weight in enumerate(weighted):
+        if drawn < weight:
+            return index
+        drawn -= weight
+    raise AssertionError("a draw below the total has an index")
+
+
+def odds(candidates: Sequence[Candidate], tau_ppm: Ppm = TAU_PPM) -> list[int]:
+    """The weights a draw uses: where rounding leaves nobody any, the capacity of the cheapest.
+
+    At an effective price of 0, 1 or 2 atoms the horizon rounds down to that price itself.
+    """
+    weighted = weights(candidates, tau_ppm)
+    if any(weighted) or not candidates:
+        return weighted
+    effective = [effective_price(candidate) for candidate in candidates]
+    return [c.capacity if e == min(effective) else 0 for c, e in zip(candidates, effective, strict=True)]
+
+
+def choose(candidates: Sequence[Candidate], seed: bytes, tau_ppm: Ppm = TAU_PPM) -> int:
+    """The candidate that serves this call. The seed is `call_seed(seed of the epoch, call id)`."""
+    return pick(odds(candidates, tau_ppm), seed)
+
+
+def call_seed(epoch_seed: bytes, call_id: Digest) -> bytes:
+    """The seed of one call's draw."""
+    return epoch_seed + call_id

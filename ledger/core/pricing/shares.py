@@ -1,0 +1,129 @@
+"""Shares of many receipts: who spent, who earned, in which role. The page posting, closing and auditing read from.
+
+A share is a pure function of a receipt and its terms. Receipts that do not cost what their terms say are refused here,
+before any account hears of them. `pricing.of_receipt` is the plain page; `split` says the same for a chunk by
+the kernels, which bring their compiler: who reads a receipt at a time does not come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.core.catalog.bids import Role, Terms, decode, terms_id
+from ledger.core.kernels.groups import group
+from ledger.core.kernels.jit import I64, U8, U64
+from ledger.core.kernels.runs import accumulate
+from ledger.core.kernels.runs import add_up as add_amounts
+from ledger.core.kernels.split import OK
+from ledger.core.kernels.split import split as split_amounts
+from ledger.core.kernels.tables import Table, build
+from ledger.core.pricing.price import of_receipt, payees
+from ledger.core.receipts.receipt import unpack
+from ledger.core.values.atoms import MAX_ATOMS, Atoms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest
+
+Records = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What a set of receipts takes and gives. Both sides sum to `charged`."""
+
+    spent: Mapping[tuple[Address, Address], Atoms]
+    earned: Mapping[tuple[Address, Role], Atoms]
+    charged: Atoms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """A chunk, split: row i of `amounts` is what receipt i pays the payees of its terms.
+
+    `terms` numbers each receipt's terms in `table` and in `names`; `slots` says who each of the table's slots is.
+    """
+
+    names: Sequence[Digest]
+    table: Table
+    slots: Sequence[tuple[Address, Role]]
+    terms: I64
+    charges: U64
+    amounts: U64
+
+    def earned(self) -> dict[tuple[Address, Role], Atoms]:
+        """All that each payee gets, in each role; nobody who gets nothing."""
+        totals = np.zeros(len(self.slots), np.uint64)
+        add_amounts(self.table, self.terms, self.amounts, totals)
+        return {who: amount for who, amount in zip(self.slots, totals.tolist(), strict=True) if amount}
+
+
+def exact_total(amounts: U64) -> Atoms:
+    """The sum of a column of u64 without wrapping: high and low halves apart."""
+    low = int((amounts & np.uint64(0xFFFFFFFF)).sum(dtype=np.uint64))
+    return (int((amounts >> np.uint64(32)).sum(dtype=np.uint64)) << 32) + low
+
+
+def add_up(records: Records, bodies: Mapping[Digest, bytes]) -> Shares:
+    """The shares of these records (RECEIPT_DTYPE), by consumer and gateway, and by payee and role.
+
+    `bodies` are the encoded terms by id. Raises Rejected for a receipt whose price or charge its terms do not give.
+    """
+    parts = split(records, bodies)
+    spent = {
+        (Address(who[:20]), Address(who[20:])): amount
+        for who, amount in totals_by(np.concatenate([records["consumer"], records["gateway"]], axis=1), parts.charges)
+        if amount
+    }
+    return Shares(spent, parts.earned(), sum(spent.values()))
+
+
+def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
+    """Split every receipt by its terms. Rejected at the first one that does not cost what they say.
+
+    Also Rejected: terms that are missing or are not what their id says, and a chunk whose charges pass 2^63-1.
+    """
+    numbers, firsts = group(records["terms"])
+    names = [Digest(records["terms"][first].tobytes()) for first in firsts]
+    known = [_terms(name, bodies) for name in names]
+    table, slots = build(known)
+    width = max((len(payees(terms)) for terms in known), default=0)
+    charges, prices = _u64(records["charge"]), _u64(records["price"])
+    amounts, status = np.zeros((len(records), width), np.uint64), np.zeros(len(records), np.int64)
+    units, passed = _u64(records["units"]), _u64(records["passed"])
+    if split_amounts(table, numbers, units, passed, prices.copy(), charges.copy(), amounts, status):
+        for wrong in np.flatnonzero(status != OK).tolist():
+            due = of_receipt(unpack(records[wrong].tobytes()), known[numbers[wrong]])
+            amounts[wrong, : len(due)] = due
+    if exact_total(charges) > MAX_ATOMS:
+        raise Rejected("the charges of a chunk pass 2^63-1 atoms")
+    return Split(names, table, slots, numbers, charges, amounts)
+
+
+def totals_by(rows: U8, amounts: U64) -> list[tuple[bytes, Atoms]]:
+    """For (n, width) bytes: the sum of the amounts of equal rows, in order of first appearance."""
+    numbers, firsts = group(rows)
+    totals = np.zeros(len(firsts), np.uint64)
+    accumulate(numbers, amounts, totals)
+    return [(rows[first].tobytes(), total) for first, total in zip(firsts.tolist(), totals.tolist(), strict=True)]
+
+
+def _terms(name: Digest, bodies: Mapping[Digest, bytes]) -> Terms:
+    if name not in bodies:
+        raise Rejected(f"the terms 0x{name.hex()} are missing", terms=name.hex())
+    return _decoded(name, bodies[name])
+
+
+@lru_cache(4096)
+def _decoded(name: Digest, body: bytes) -> Terms:
+    """Most terms of a chunk were in the chunk before."""
+    if terms_id(body) != name:
+        raise Rejected(f"the terms on record as 0x{name.hex()} have another id", terms=name.hex())
+    return decode(body)
+
+
+def _u64(column: npt.NDArray[np.void]) -> U64:
+    return np.ascontiguousarray(column, np.uint64)

@@ -1,0 +1,108 @@
+"""The receipt: what a gateway signs for one call, as a value, as an EIP-712 struct and as a fixed-width record.
+
+A receipt is 301 bytes, big endian, in the order of its fields; `records.RECEIPT_DTYPE` is the same layout for numpy, so
+a file of receipts, a network and a kernel read the same bytes. Its digest is the EIP-712 struct hash, which knows no
+domain; what is signed is `typed_data.signing_digest(domain, digest)`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.meters import Units
+
+
+class EndReason(IntEnum):
+    """How a charged call ended. Calls that deliver nothing have no receipt at all."""
+
+    normal = 0
+    client_abort = 1
+    upstream_cut = 2
+    hold_reached = 3
+    timeout = 4
+
+
+class Receipt(NamedTuple):
+    """One delivered call: who called, on which terms, what it used, what it costs. The tuple is in struct order.
+
+    `price` is P* of the terms at these units with `passed` (the prices of its direct sub-calls) as one more line;
+    `charge` is what the consumer pays for this receipt: price - passed - rebate. `parent` is zero for a root. `seq` is
+    dense per gateway, from 1. `ended_at` is in ms since the epoch. Lane fits u32, end u8, all other numbers u63.
+    """
+
+    call_id: Digest
+    parent: Digest
+    lane: int
+    gateway: Address
+    seq: int
+    consumer: Address
+    terms: Digest
+    epoch: int
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    ms: int
+    byte_count: int
+    fuel: int
+    passed: int
+    price: int
+    charge: int
+    end: EndReason
+    ended_at: int
+    request_digest: Digest = ZERO_DIGEST
+    response_digest: Digest = ZERO_DIGEST
+
+    @property
+    def units(self) -> Units:
+        """Measured use, in meter order."""
+        return Units(self.calls, self.input_tokens, self.output_tokens, self.ms, self.byte_count, self.fuel)
+
+
+RECEIPT_TYPE = (
+    "Receipt(bytes32 callId,bytes32 parent,uint32 lane,address gateway,uint64 seq,address consumer,bytes32 terms,"
+    "uint64 epoch,uint64 calls,uint64 inputTokens,uint64 outputTokens,uint64 ms,uint64 byteCount,uint64 fuel,"
+    "uint64 passed,uint64 price,uint64 charge,uint8 end,uint64 endedAt,bytes32 requestDigest,bytes32 responseDigest)"
+)
+RECEIPT_TYPEHASH = keccak256(RECEIPT_TYPE.encode())
+
+RECORD = struct.Struct(">32s32sI20sQ20s32s10QBQ32s32s")
+_WORDS = struct.Struct(">32s32s32s28xI12x20s24xQ12x20s32s" + "24xQ" * 10 + "31xB24xQ32s32s")
+
+
+def struct_hash(receipt: Receipt) -> Digest:
+    """The EIP-712 struct hash: the receipt's digest."""
+    return keccak256(_packed(_WORDS, (RECEIPT_TYPEHASH, *receipt)))
+
+
+def pack(receipt: Receipt) -> bytes:
+    """The 301-byte record."""
+    return _packed(RECORD, receipt)
+
+
+def unpack(record: bytes) -> Receipt:
+    """A receipt from its record. Raises Rejected when the size or the end reason is wrong."""
+    try:
+        return next(unpack_each(record))
+    except (struct.error, ValueError, StopIteration) as error:
+        raise Rejected(f"malformed receipt record of {len(record)} bytes: {error}") from error
+
+
+def unpack_each(body: bytes) -> Iterator[Receipt]:
+    """Receipts of records laid end to end, one at a time."""
+    for row in RECORD.iter_unpack(body):
+        values = list(row)
+        values[17] = EndReason(row[17])
+        yield Receipt._make(values)
+
+
+def _packed(layout: struct.Struct, values: Sequence[int | bytes]) -> bytes:
+    try:
+        return layout.pack(*values)
+    except struct.error as error:
+        raise Rejected(f"a receipt field is out of its range: {error}") from error

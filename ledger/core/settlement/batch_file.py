@@ -1,0 +1,198 @@
+"""The public batch file: everything anybody needs to recompute a batch, and nothing of any prompt or answer.
+
+All integers are big endian. The file is written in one pass and read without a copy; its sha256 is the header's
+`data_ref`, so the content is the address. Its own header follows from it: `BatchFile.header`.
+
+    head      "TWB1" | chain id u64 | settlement 20 | lane u32 | number u64 | epoch u64 | first call u64 | calls u32
+              | prev 32 | book root 32 | gateways u32
+    journals  gateways x (gateway 20 | first u64 | count u32), sorted
+    receipts  calls x (receipt 301 | signature 65), in place order: receipt i is at a known offset
+    terms     count u32, then (size u16 | body) sorted by id
+    payouts   count u32, then (index u32 | payee 20 | cumulative u64) by index, after this batch
+    debits    count u32, then (index u32 | consumer 20 | cumulative u64) by index, after this batch
+    roots     receipts 32 | payout 32 | debit 32 | lines 32
+
+With the file before it, a batch is proved or refuted by `audits.verify`; alone it already holds all balances.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.core.catalog.bids import terms_id
+from ledger.core.receipts.receipt import Receipt
+from ledger.core.receipts.record import SIGNED_DTYPE, unpack_all
+from ledger.core.settlement.cumulatives import ROW_DTYPE, Cumulatives
+from ledger.core.settlement.header import Header, Range, journals_table, parse_journals
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.typed_data import Domain
+
+MAGIC = b"TWB1"
+HEAD = struct.Struct(">4sQ20sIQQQI32s32sI")
+ROOTS = struct.Struct(">32s32s32s32s")
+_COUNT = struct.Struct(">I")
+_SIZE = struct.Struct(">H")
+_JOURNAL_ROW = 32
+
+
+class Sink(Protocol):
+    """Where a file is written: a file object, a socket, a hash."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Take the next bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is known of a batch before its first receipt is read."""
+
+    domain: Domain
+    lane: int
+    number: int
+    epoch: int
+    first_call: int
+    prev: Digest
+    book_root: Digest
+    ranges: tuple[Range, ...]
+
+    @property
+    def calls(self) -> int:
+        """How many receipts the batch holds."""
+        return sum(row.count for row in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """The four committed words."""
+
+    receipts: Digest
+    payout: Digest
+    debit: Digest
+    lines: Digest
+
+
+@dataclass(frozen=True)
+class BatchFile:
+    """A batch file, read. `signed` is a view of the bytes, one row of SIGNED_DTYPE per receipt."""
+
+    opening: Opening
+    signed: npt.NDArray[np.void]
+    terms: Mapping[Digest, bytes]
+    payouts: Cumulatives
+    debits: Cumulatives
+    roots: Roots
+    digest: Digest
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        """Every receipt, in order."""
+        return unpack_all(self.signed["receipt"])
+
+    @cached_property
+    def header(self) -> Header:
+        """The header these bytes stand for."""
+        return header_of(self.opening, self.roots, self.digest)
+
+
+def header_of(opening: Opening, roots: Roots, data_ref: Digest) -> Header:
+    """The header of a batch: what it opened with, what it came to, and its file's sha256."""
+    return Header(
+        prev=opening.prev,
+        receipts_root=roots.receipts,
+        payout_root=roots.payout,
+        debit_root=roots.debit,
+        lines_root=roots.lines,
+        book_root=opening.book_root,
+        journals=keccak256(journals_table(opening.ranges)),
+        data_ref=data_ref,
+        first_call=opening.first_call,
+        calls=opening.calls,
+        epoch=opening.epoch,
+    )
+
+
+def write_head(sink: Sink, opening: Opening) -> None:
+    """The head and the journals table."""
+    table = journals_table(opening.ranges)
+    where = (opening.domain.chain_id, opening.domain.contract, opening.lane, opening.number)
+    when = (opening.epoch, opening.first_call, opening.calls)
+    sink.write(HEAD.pack(MAGIC, *where, *when, opening.prev, opening.book_root, len(opening.ranges)) + table)
+
+
+def write_receipts(sink: Sink, signed: npt.NDArray[np.void]) -> None:
+    """The next receipts with their signatures (SIGNED_DTYPE), as they lie in memory."""
+    sink.write(np.ascontiguousarray(signed).view(np.uint8).data)
+
+
+def write_tail(
+    sink: Sink, terms: Mapping[Digest, bytes], payouts: Cumulatives, debits: Cumulatives, roots: Roots
+) -> None:
+    """All that follows the receipts."""
+    sink.write(_COUNT.pack(len(terms)))
+    for name in sorted(terms):
+        sink.write(_SIZE.pack(len(terms[name])) + terms[name])
+    for rows in (payouts, debits):
+        sink.write(_COUNT.pack(len(rows)) + rows.pack())
+    sink.write(ROOTS.pack(roots.receipts, roots.payout, roots.debit, roots.lines))
+
+
+def read(body: bytes | memoryview) -> BatchFile:
+    """A batch file from its bytes (or a memory map of them). Rejected when they are cut, too long or out of order.
+
+    This checks the form only; `audits.verify` checks what it says.
+    """
+    try:
+        return _read(memoryview(body))
+    except (struct.error, ValueError, OverflowError) as error:
+        raise Rejected(f"malformed batch file: {error}") from error
+
+
+def _read(body: memoryview) -> BatchFile:
+    magic, chain, contract, lane, number, epoch, first, calls, prev, book, gateways = HEAD.unpack_from(body)
+    if magic != MAGIC:
+        raise Rejected("this is no batch file: it does not begin with TWB1")
+    at = HEAD.size + gateways * _JOURNAL_ROW
+    ranges = tuple(parse_journals(bytes(body[HEAD.size : at])))
+    domain = Domain(chain, Address(contract))
+    opening = Opening(domain, lane, number, epoch, first, Digest(prev), Digest(book), ranges)
+    if opening.calls != calls:
+        raise Rejected(f"the head says {calls} calls, the journals {opening.calls}")
+    signed = np.frombuffer(body, SIGNED_DTYPE, calls, at) if calls else np.empty(0, SIGNED_DTYPE)
+    terms, at = _read_terms(body, at + signed.nbytes)
+    payouts, at = _read_rows(body, at)
+    debits, at = _read_rows(body, at)
+    roots = Roots(*map(Digest, ROOTS.unpack_from(body, at)))
+    if at + ROOTS.size != len(body):
+        raise Rejected(f"{len(body) - at - ROOTS.size} bytes follow the end of the batch file")
+    return BatchFile(opening, signed, terms, payouts, debits, roots, Digest(hashlib.sha256(body).digest()))
+
+
+def _read_terms(body: memoryview, at: int) -> tuple[dict[Digest, bytes], int]:
+    (count,) = _COUNT.unpack_from(body, at)
+    at += _COUNT.size
+    terms: dict[Digest, bytes] = {}
+    for _ in range(count):
+        (size,) = _SIZE.unpack_from(body, at)
+        one = bytes(body[at + _SIZE.size : at + _SIZE.size + size])
+        terms[terms_id(one)] = one
+        at += _SIZE.size + size
+    if len(terms) != count or list(terms) != sorted(terms):
+        raise Rejected("terms are sorted by id, each there once")
+    return terms, at
+
+
+def _read_rows(body: memoryview, at: int) -> tuple[Cumulatives, int]:
+    (count,) = _COUNT.unpack_from(body, at)
+    at += _COUNT.size
+    rows = np.frombuffer(body, ROW_DTYPE, count, at) if count else np.empty(0, ROW_DTYPE)
+    return Cumulatives.unpack(rows), at + rows.nbytes

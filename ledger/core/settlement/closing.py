@@ -1,0 +1,272 @@
+"""Closing a batch: receipts go in by the chunk, in place order; a file, a header and new cumulatives come out.
+
+Memory does not grow with the receipts but with their runs of 64: 32 bytes of tree, and 16 per payee and consumer of a
+run (32 while they are sorted).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.core.catalog.bids import Role
+from ledger.core.kernels.groups import group
+from ledger.core.kernels.growing import Growing
+from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.kernels.jit import I64, U8, U64
+from ledger.core.kernels.runs import accumulate, run_totals, runs_of
+from ledger.core.kernels.sum_tree import line_leaves, receipt_leaves
+from ledger.core.pricing import shares
+from ledger.core.settlement.batch_file import Opening, Roots, Sink, header_of, write_head, write_receipts, write_tail
+from ledger.core.settlement.cumulatives import Cumulatives
+from ledger.core.settlement.header import Header
+from ledger.core.values.atoms import MAX_ATOMS, Atoms
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.hashes import Sha256
+from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, Word
+
+RUN = 64
+"""Receipts per run: what a contract can price again in one transaction."""
+LINES_AT_ONCE = 1 << 16
+_LOW = np.uint64(0xFFFFFFFF)
+CONSUMER_BIT = np.uint64(1 << 31)
+"""Sets consumers apart from payees in the lines tree. Indexes are 1 to 2^31-1."""
+
+Indexes = Mapping[Address, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Closed:
+    """A closed batch. `earned` is what it settles; `payout_changes` and `debit_changes` are its new leaves by index."""
+
+    header: Header
+    payouts: Cumulatives
+    debits: Cumulatives
+    earned: Mapping[tuple[Address, Role], Atoms]
+    charged: Atoms
+    payout_changes: Mapping[int, Word]
+    debit_changes: Mapping[int, Word]
+
+
+class Trees:
+    """The receipts and lines trees and the totals of a batch, fed in place order. Used to close and to audit."""
+
+    def __init__(self, payee_index: Indexes, consumer_index: Indexes) -> None:
+        self._payee_index, self._consumer_index = payee_index, consumer_index
+        self._size = max(payee_index.values(), default=0) + 1
+        self._receipts = Growing()
+        self._lines: list[tuple[U64, U64]] = []
+        self.earned: Counter[tuple[Address, Role]] = Counter()
+        self.terms: set[Digest] = set()
+        self._debited: Counter[Address] = Counter()
+
+    def add(
+        self, records: npt.NDArray[np.void], bodies: Mapping[Digest, bytes], digests: U8 | None = None
+    ) -> shares.Split:
+        """Take the next receipts: whole runs, unless they are the last. Rejected where one costs what it should not.
+
+        `digests` (n, 32) spares hashing them again, if they are known to be theirs.
+        """
+        parts = shares.split(records, bodies)
+        self.terms.update(parts.names)
+        self.earned.update(parts.earned())
+        consumers, firsts = group(records["consumer"])
+        who = [Address(records["consumer"][first].tobytes()) for first in firsts]
+        hashes = struct_hashes(records) if digests is None else digests
+        leaves = receipt_leaves(hashes, parts.charges.astype(np.int64))
+        self._lines += [_keyed(self._paid(parts)), _keyed(self._charged(who, consumers, parts.charges))]
+        self._receipts.add(leaves)
+        return parts
+
+    def receipts_root(self) -> Digest:
+        """The root over all receipts so far; the zero word if there are none."""
+        return Digest(self._receipts.root())
+
+    def lines_root(self) -> Digest:
+        """The root over `lines`: each atom once where it came from and once where it went, so twice what is charged."""
+        tree = Growing()
+        keys, amounts = self._all_lines()
+        order = np.argsort(keys, kind="stable")
+        for begin in range(0, len(order), LINES_AT_ONCE):
+            some = order[begin : begin + LINES_AT_ONCE]
+            parties, runs = (keys[some] >> np.uint64(32)).astype(np.int64), (keys[some] & _LOW).astype(np.int64)
+            tree.add(line_leaves(parties, runs, amounts[some].astype(np.int64)))
+        return Digest(tree.root())
+
+    def lines(self) -> list[tuple[int, int, Atoms]]:
+        """Rows (party, run, amount), sorted; rows of no atoms are left out. For proofs, and for batches of any size.
+
+        A party is a payee's index, or a consumer's lane account index with the top bit of 32 set.
+        """
+        keys, amounts = (column.tolist() for column in self._all_lines())
+        return sorted((key >> 32, key & 0xFFFFFFFF, amount) for key, amount in zip(keys, amounts, strict=True))
+
+    def payouts(self) -> dict[int, tuple[Address, Atoms]]:
+        """What the batch adds to each payee, by index."""
+        added: dict[int, tuple[Address, Atoms]] = {}
+        for (payee, _), amount in self.earned.items():
+            index = _index(self._payee_index, payee, "payee")
+            added[index] = (payee, added.get(index, (payee, 0))[1] + amount)
+        return added
+
+    def debited(self) -> dict[int, tuple[Address, Atoms]]:
+        """What the batch adds to each consumer's debit, by index."""
+        return {_index(self._consumer_index, who, "consumer"): (who, total) for who, total in self._debited.items()}
+
+    @property
+    def charged(self) -> Atoms:
+        """The sum of all charges so far."""
+        return sum(self._debited.values())
+
+    def _all_lines(self) -> tuple[U64, U64]:
+        """Keys (party << 32 | run) and amounts, in the order they came."""
+        nothing = np.empty(0, np.uint64)
+        keys, amounts = (
+            ([nothing, *column] for column in zip(*self._lines, strict=True)) if self._lines else ([nothing],) * 2
+        )
+        return np.concatenate(keys), np.concatenate(amounts)
+
+    def _charged(self, who: list[Address], consumers: I64, charges: U64) -> U64:
+        totals, touched = np.zeros(len(who), np.uint64), np.zeros(len(who), np.int64)
+        rows = np.empty((len(charges), 3), np.uint64)
+        rows = rows[: run_totals(consumers, charges, self._receipts.size, RUN, touched, totals, rows)].copy()
+        accumulate(consumers, charges, totals)
+        for consumer, total in zip(who, totals.tolist(), strict=True):
+            if total:
+                self._debited[consumer] += total
+        paying = zip(who, totals.tolist(), strict=True)
+        index = [_index(self._consumer_index, one, "consumer") if total else 0 for one, total in paying]
+        rows[:, 1] = (np.array(index, np.uint64) | CONSUMER_BIT)[rows[:, 1]]
+        return rows
+
+    def _paid(self, parts: shares.Split) -> U64:
+        owner: I64 = np.array([self._payee_index.get(payee, -1) for payee, _ in parts.slots], np.int64)
+        for (payee, role), index in zip(parts.slots, owner.tolist(), strict=True):
+            if index < 0 and self.earned.get((payee, role)):
+                _index(self._payee_index, payee, "payee")
+        paying = int(np.count_nonzero(parts.amounts))
+        rows = np.empty((paying, 3), np.uint64)
+        scratch = np.zeros(self._size, np.uint64)
+        args = (parts.table, parts.terms, parts.amounts, owner, self._receipts.size, RUN, scratch)
+        return rows[: runs_of(*args, rows)].copy()
+
+
+class Writer:
+    """Writes one batch. `add` takes chunks in place order; whole runs of 64, except for the last one."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        opening: Opening,
+        payouts: Cumulatives,
+        debits: Cumulatives,
+        payee_index: Indexes,
+        consumer_index: Indexes,
+    ) -> None:
+        """`payouts` and `debits` are those after the previous batch; the indexes must know everybody in this one."""
+        self._hash = Sha256()
+        self._sink, self._opening = sink, opening
+        self._payouts, self._debits = payouts, debits
+        self._trees = Trees(payee_index, consumer_index)
+        self._terms: dict[Digest, bytes] = {}
+        self._order = Order(opening)
+        write_head(self, opening)
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Pass bytes on, and into the file's hash."""
+        self._hash.update(data)
+        self._sink.write(data)
+
+    def add(
+        self,
+        signed: npt.NDArray[np.void],
+        bodies: Mapping[Digest, bytes],
+        digests: U8 | None = None,
+    ) -> None:
+        """The next receipts and their signatures (SIGNED_DTYPE). `bodies` must hold their terms; others are left out.
+
+        `digests` (n, 32) may be given where posting has already checked that they are these records'. The rows are read
+        until the next call: they must not change before it.
+        """
+        self._order.follow(signed["receipt"])
+        parts = self._trees.add(signed["receipt"], bodies, digests)
+        self._terms.update((name, bodies[name]) for name in parts.names)
+        write_receipts(self, signed)
+
+    def close(self) -> Closed:
+        """Finish the file. Rejected when receipts are missing; Unavailable when somebody has no index yet."""
+        self._order.end()
+        earned, debited = self._trees.payouts(), self._trees.debited()
+        payouts, debits = self._payouts.plus(earned), self._debits.plus(debited)
+        if payouts.total != debits.total or payouts.total > MAX_ATOMS:
+            raise Rejected(f"payouts of {payouts.total} atoms do not match debits of {debits.total}")
+        roots = Roots(
+            self._trees.receipts_root(),
+            Digest(payouts.tree(PAYOUT_TAG).root),
+            Digest(debits.tree(DEBIT_TAG).root),
+            self._trees.lines_root(),
+        )
+        write_tail(self, self._terms, payouts, debits, roots)
+        return Closed(
+            header=header_of(self._opening, roots, self._hash.digest()),
+            payouts=payouts,
+            debits=debits,
+            earned=dict(self._trees.earned),
+            charged=self._trees.charged,
+            payout_changes=payouts.changed(PAYOUT_TAG, earned),
+            debit_changes=debits.changed(DEBIT_TAG, debited),
+        )
+
+
+class Order:
+    """Checks that receipts come in place order: lane, gateways as in the journals table, sequence numbers dense."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._lane = opening.lane
+        self._expected = [(row.gateway, row.first, row.count) for row in sorted(opening.ranges) if row.count]
+        self._at = 0
+
+    def follow(self, records: npt.NDArray[np.void]) -> None:
+        """Take the next receipts. Rejected at the first one that is not the one expected."""
+        begin = 0
+        while begin < len(records):
+            if self._at == len(self._expected):
+                raise Rejected(f"{len(records) - begin} receipts more than the journals say")
+            gateway, first, count = self._expected[self._at]
+            part = records[begin : begin + count]
+            wanted = np.arange(first, first + len(part), dtype=np.uint64)
+            right = (part["seq"] == wanted) & (part["lane"] == self._lane)
+            ours = part["gateway"] == np.frombuffer(gateway, np.uint8)
+            if not (right.all() and ours.all()):
+                wrong = int(np.argmin(right & ours.all(axis=1)))
+                raise Rejected(
+                    f"receipt {first + wrong} of gateway {to_hex(gateway)} in lane {self._lane} is expected here, "
+                    f"not {int(part['seq'][wrong])} of {to_hex(part['gateway'][wrong].tobytes())} "
+                    f"in lane {int(part['lane'][wrong])}",
+                    seq=first + wrong,
+                )
+            begin += len(part)
+            self._expected[self._at] = (gateway, first + len(part), count - len(part))
+            self._at += count == len(part)
+
+    def end(self) -> None:
+        """Rejected when receipts are missing."""
+        if self._at < len(self._expected):
+            gateway, first, count = self._expected[self._at]
+            raise Rejected(f"{count} receipts from {first} of gateway {to_hex(gateway)} are missing", seq=first)
+
+
+def _keyed(rows: U64) -> tuple[U64, U64]:
+    """Rows (run, party, amount) as sort keys and amounts."""
+    return rows[:, 1] << np.uint64(32) | rows[:, 0], rows[:, 2].copy()
+
+
+def _index(indexes: Indexes, who: Address, what: str) -> int:
+    if not 0 < indexes.get(who, 0) < int(CONSUMER_BIT):
+        raise Unavailable(f"{what} {to_hex(who)} has no index yet", **{what: to_hex(who)})
+    return indexes[who]

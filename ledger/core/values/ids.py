@@ -1,0 +1,83 @@
+"""Ids come from their cause, never from chance. Bytes inside, hex and CIDs at the edges."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import NewType
+
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import Digest as Digest
+from ledger.core.values.hashes import keccak256
+
+Address = NewType("Address", bytes)
+
+ZERO_ADDRESS = Address(bytes(20))
+ZERO_DIGEST = Digest(bytes(32))
+
+_CID_PREFIX = bytes((0x01, 0x55, 0x12, 0x20))
+_DID = re.compile(r"did:pkh:eip155:(0|[1-9][0-9]*):(0x[0-9a-fA-F]{40})")
+
+
+def address(text: str | bytes) -> Address:
+    """20 bytes from `0x` and 40 hex digits (any case), or from 20 raw bytes."""
+    return Address(_bytes(text, 20, "address"))
+
+
+def digest(text: str | bytes) -> Digest:
+    """32 bytes from `0x` and 64 hex digits, or from 32 raw bytes."""
+    return Digest(_bytes(text, 32, "digest"))
+
+
+def to_hex(value: bytes) -> str:
+    """`0x` and lowercase hex."""
+    return "0x" + value.hex()
+
+
+def cid(sha256: bytes) -> str:
+    """CIDv1 (raw, sha2-256) of a document whose canonical bytes hash to `sha256`: `bafkrei...`."""
+    return "b" + base64.b32encode(_CID_PREFIX + _bytes(sha256, 32, "digest")).decode().lower().rstrip("=")
+
+
+def cid_digest(text: str) -> Digest:
+    """The 32-byte digest inside a CID made by `cid`. Any other spelling of it is Rejected."""
+    body = text[1:].upper()
+    try:
+        raw = base64.b32decode(body + "=" * (-len(body) % 8))
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != 36 or raw[:4] != _CID_PREFIX or cid(raw[4:]) != text:
+        raise Rejected(f"{text!r} is not a CIDv1 of a raw sha2-256", cid=text)
+    return Digest(raw[4:])
+
+
+def did(chain_id: int, party: Address) -> str:
+    """`did:pkh:eip155:<chain>:<address>`; the private grid is chain 0."""
+    return f"did:pkh:eip155:{chain_id}:{to_hex(party)}"
+
+
+def parse_did(text: str) -> tuple[int, Address]:
+    """Chain id and address of a did."""
+    match = _DID.fullmatch(text)
+    if match is None:
+        raise Rejected(f"{text!r} is not a did:pkh:eip155:<chain>:<address>", did=text)
+    return int(match[1]), address(match[2])
+
+
+def call_id(consumer: Address, key: bytes) -> Digest:
+    """The id of a call: what the consumer and its idempotency key (or a nonce) make of it."""
+    return keccak256(consumer, key)
+
+
+def _bytes(text: str | bytes, size: int, what: str) -> bytes:
+    if isinstance(text, str):
+        try:
+            raw = bytes.fromhex(text[2:]) if text.startswith("0x") and len(text) == 2 + 2 * size else b""
+        except ValueError:
+            raw = b""
+    else:
+        raw = bytes(text)
+    if len(raw) != size:
+        raise Rejected(f"{text!r} is not a {what} of {size} bytes", **{what: str(text)})
+    return raw

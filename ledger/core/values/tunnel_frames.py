@@ -1,0 +1,69 @@
+"""Frames of the tunnel: many HTTP calls over one WebSocket that a node opened outwards, so that it needs no open port.
+
+A frame is `kind u8 | stream u32 big endian | payload`. Stream 0 is the connection itself; calls are numbered by the
+gateway.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import Address
+
+HEAD: Final = struct.Struct(">BI")
+MAX_PAYLOAD: Final = 65_536
+CREDIT: Final = 262_144
+"""Bytes of body each side may send on a new stream before it is given more."""
+
+TUNNEL_TYPEHASH: Final = keccak256(b"Tunnel(uint32 lane,address party,bytes32 nonce)")
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    challenge = 0
+    hello = 1
+    welcome = 2
+    request = 3
+    response = 4
+    body = 5
+    end = 6
+    cancel = 7
+    credit = 8
+
+
+class Frame(NamedTuple):
+    """One message of the WebSocket."""
+
+    kind: Kind
+    stream: int
+    payload: bytes
+
+
+def encode(kind: Kind, stream: int, payload: bytes = b"") -> bytes:
+    """The bytes of a frame. Rejected when the payload is larger than a frame may be."""
+    if len(payload) > MAX_PAYLOAD:
+        raise Rejected(f"a frame carries at most {MAX_PAYLOAD} bytes, not {len(payload)}")
+    return HEAD.pack(kind, stream) + payload
+
+
+def decode(message: bytes) -> Frame:
+    """The frame in a message, or Rejected."""
+    if not HEAD.size <= len(message) <= HEAD.size + MAX_PAYLOAD or message[0] not in Kind._value2member_map_:
+        raise Rejected(f"not a tunnel frame: {len(message)} bytes beginning {message[:8].hex()}")
+    kind, stream = HEAD.unpack_from(message)
+    return Frame(Kind(kind), stream, message[HEAD.size :])
+
+
+def credit(stream: int, size: int) -> bytes:
+    """A frame that allows `size` more bytes of body."""
+    return encode(Kind.credit, stream, size.to_bytes(4, "big"))
+
+
+def tunnel_hash(lane: int, party: Address, nonce: bytes) -> Digest:
+    """Struct hash of what a node signs to open its tunnel: the gateway's challenge, for one lane and party."""
+    return keccak256(TUNNEL_TYPEHASH, lane.to_bytes(32, "big"), party.rjust(32, b"\0"), nonce)
