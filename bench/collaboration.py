@@ -24,8 +24,8 @@ from bench.triage.task import Message, messages
 from ledger.core.values.documents import Json
 from ledger.core.values.ids import Digest, cid, did
 from ledger.core.values.typed_data import Signer
-from ledger.store import receipts
-from ledger.store.receipts import Signed
+from ledger.store.receipts import receipts
+from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
 from roles import bundles
 from tests.conftest import free_port, wait_until_open

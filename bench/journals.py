@@ -22,8 +22,10 @@ from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.receipts.record import RECEIPT_DTYPE
 from ledger.core.receipts.segments import seal
 from ledger.core.values.ids import ZERO_DIGEST, Address
-from ledger.store import journal, lanes, parties, terms, watermarks
-from ledger.store.appender import COLUMNS
+from ledger.store.chain import lanes, parties
+from ledger.store.money import postings
+from ledger.store.receipts import terms, watermarks
+from ledger.store.receipts.appender import COLUMNS
 
 CONSUMERS = 1_000
 SEGMENT = 512
@@ -139,5 +141,5 @@ def open_lane(session: Session, lane: int) -> None:
     for number in range(CONSUMERS):
         lanes.deposit(session, lane, consumer(number), number + 1, each)
         cause = lane.to_bytes(4, "big") + number.to_bytes(4, "big")
-        journal.book(session, movements.deposit(cause, consumer(number), each, 0))
-        journal.book(session, movements.lease(cause, consumer(number), leased_to, each, 0))
+        postings.book(session, movements.deposit(cause, consumer(number), each, 0))
+        postings.book(session, movements.lease(cause, consumer(number), leased_to, each, 0))

@@ -41,7 +41,7 @@ from ledger.core.values.typed_data import Domain
 from ledger.flows import posting, settling
 from ledger.migrations import migrate
 from ledger.settings import Settings
-from ledger.store import watermarks
+from ledger.store.receipts import watermarks
 from ledger.store.session import connect, unit_of_work
 
 CHUNK = 100_000

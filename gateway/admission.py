@@ -17,8 +17,8 @@ from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain, Voucher, recover, signing_digest, voucher_hash
-from ledger.store import keys, vouchers
-from ledger.store.keys import ApiKey
+from ledger.store.access import keys, vouchers
+from ledger.store.access.keys import ApiKey
 
 PREFIX = b"tw_"
 MINUTE_MS = 60_000

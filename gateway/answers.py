@@ -14,7 +14,7 @@ import msgspec
 from gateway.errors import Refusal
 from gateway.upstream.wire import Reply
 from ledger.core.values.ids import Digest, to_hex
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -16,7 +16,7 @@ from gateway.planning import Plan
 from gateway.purse import Hold
 from ledger.core.values.ids import Address, to_hex
 from ledger.flows.journaling import Draft
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 
 class Holds:

@@ -36,7 +36,7 @@ from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import call_id, to_hex
 from ledger.core.values.meters import Units
 from ledger.flows.journaling import Draft
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 Settle = Callable[[Candidate, Units, EndReason, int, Digest], Awaitable[tuple[Signed, ...]]]
 """Charges what a stream used: by whom, units, how and when it ended, and the digest of what was said."""

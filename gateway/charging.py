@@ -16,7 +16,7 @@ from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.meters import Units
 from ledger.flows.journaling import Draft
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from gateway.tunnels import Tunnels
 from gateway.upstream.pool import Pool
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 T = TypeVar("T")
 log = logging.getLogger("tollway.calls")

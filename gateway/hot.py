@@ -21,8 +21,8 @@ from gateway.protocols import CHAT, COMPLETIONS, EMBEDDINGS, Ask
 from gateway.x402 import Payment
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Digest, call_id, to_hex
-from ledger.store import receipts
-from ledger.store.receipts import Signed
+from ledger.store.receipts import receipts
+from ledger.store.receipts.receipts import Signed
 
 log = logging.getLogger("tollway.calls")
 

@@ -14,7 +14,7 @@ from gateway.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
 from gateway.protocols import CHAT, INFER, Ask
 from ledger.core.values.ids import to_hex
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 PATH = "/v1/invoke"
 

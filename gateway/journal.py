@@ -18,8 +18,8 @@ from ledger.core.values.ids import Address
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows import journaling
 from ledger.flows.journaling import Bundle, Outcome, Tail, outcomes, prepare, tail_of
-from ledger.store.appender import Appender
-from ledger.store.receipts import Signed
+from ledger.store.receipts.appender import Appender
+from ledger.store.receipts.receipts import Signed
 
 log = logging.getLogger("tollway.journal")
 

@@ -28,7 +28,7 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid
 from ledger.core.values.meters import Units
-from ledger.store import documents
+from ledger.store.network import documents
 
 WRAPPING_BYTES = 512
 """What a request has around its values: names, shapes, the model."""

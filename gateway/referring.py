@@ -24,7 +24,7 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address
 from ledger.flows import journaling
-from ledger.store import referrals as counted
+from ledger.store.receipts import referrals as counted
 
 HEADER, SURFACE = b"tollway-referral", b"tollway-surface"
 

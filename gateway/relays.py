@@ -21,8 +21,8 @@ from gateway.tunnels import Tunnels
 from gateway.upstream.target import Target, parse
 from gateway.upstream.wire import NodeFailed
 from ledger.core.values.ids import Address, address, to_hex
-from ledger.store import tunnels as store
-from ledger.store.tunnels import Entrance
+from ledger.store.network import tunnels as store
+from ledger.store.network.tunnels import Entrance
 
 PREFIX = "/v1/tunnel/"
 SEAL, FAILED = b"tollway-relay", b"tollway-relay-failed"

@@ -35,8 +35,8 @@ from ledger.core.values.errors import TollwayError, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address
 from ledger.flows import leasing, publishing
 from ledger.settings import Settings as LedgerSettings
-from ledger.store import chain_time, lanes
-from ledger.store.appender import Appender
+from ledger.store.chain import chain_time, lanes
+from ledger.store.receipts.appender import Appender
 from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")

@@ -12,8 +12,8 @@ from sqlmodel import Session
 from gateway.errors import Refusal
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest
-from ledger.store import offers
-from ledger.store.offers import Credential
+from ledger.store.network import offers
+from ledger.store.network.offers import Credential
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _FORBIDDEN = frozenset(("host", "content-length", "transfer-encoding", "connection", "idempotency-key"))

@@ -26,9 +26,10 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid
 from ledger.core.values.meters import Units
 from ledger.flows import journaling
-from ledger.store import bids, documents, measurements, offers, parties
-from ledger.store import models as registry
-from ledger.store.documents import Stored
+from ledger.store.chain import bids, parties
+from ledger.store.chain import models as registry
+from ledger.store.network import documents, measurements, offers
+from ledger.store.network.documents import Stored
 
 PROTOCOL_PPM = 20_000
 TYPICAL = Units(1, 1_000, 1_000, 1_000, 1_000_000, 0)

@@ -29,7 +29,7 @@ from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import to_hex
 from ledger.core.values.meters import Units
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 DONE = b"data: [DONE]\n\n"
 HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]

@@ -41,7 +41,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.meters import Units
 from ledger.flows import journaling
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 JSON = (b"content-type", b"application/json")
 

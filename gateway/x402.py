@@ -28,8 +28,8 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, address, digest, to_hex
 from ledger.core.values.typed_data import Domain, recover, signing_digest, word
 from ledger.flows import leasing, publishing
-from ledger.store import deposits
-from ledger.store.deposits import DepositRequest
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
 
 HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
 TRANSFER_TYPEHASH = keccak256(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ledger.operating import ledger_here
-from ledger.store import alarms
+from ledger.store.settlement import alarms
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,8 +22,9 @@ from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavaila
 from ledger.core.values.ids import address, digest, to_hex
 from ledger.flows import auditing, crediting, disputing, indexing, leasing, posting, relaying, settling, transmitting
 from ledger.settings import Settings
-from ledger.store import alarms, chain_time
+from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms
 from ledger.surroundings import Surroundings
 
 log = logging.getLogger("ledger")

@@ -12,10 +12,11 @@ from ledger.core.receipts.segments import Segment, seal
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.values.meters import Rates, Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
-from ledger.store import journal, terms, watermarks
-from ledger.store.appender import COLUMNS
 from ledger.store.driver import connection_of
-from ledger.store.segments import latest
+from ledger.store.money import postings
+from ledger.store.receipts import terms, watermarks
+from ledger.store.receipts.appender import COLUMNS
+from ledger.store.receipts.segments import latest
 
 LANE = 1
 GATEWAY = Signer(b"\x01" * 32)
@@ -118,26 +119,26 @@ def fund(
 ) -> None:
     """A consumer deposits and leases all of it to a gateway."""
     cause = consumer + gateway + number.to_bytes(4, "big")
-    journal.book(session, movements.deposit(cause, consumer, amount, at=0))
-    journal.book(session, movements.lease(cause, consumer, gateway, amount, at=0))
+    postings.book(session, movements.deposit(cause, consumer, amount, at=0))
+    postings.book(session, movements.lease(cause, consumer, gateway, amount, at=0))
 
 
 def lease(session: Session, consumer: Address, amount: int, number: int = 1) -> None:
     """A consumer's deposit is leased to the gateway."""
-    journal.book(session, movements.lease(b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
+    postings.book(session, movements.lease(b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
 
 
 def release(session: Session, consumer: Address, amount: int, number: int = 1) -> None:
     """What a lease has not spent returns."""
-    journal.book(session, movements.release(b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
+    postings.book(session, movements.release(b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
 
 
 def earn(session: Session, consumer: Address, payee: Address, amount: int, number: int = 1) -> None:
     """A payee earns as a maker, and its earnings are in a posted batch."""
     lease(session, consumer, amount, 1_000 + number)
     spent, earned = {(consumer, GATEWAY.address): amount}, {(payee, Role.maker): amount}
-    journal.book(session, movements.charge(b"chunk %d" % number, spent, earned, at=0))
-    journal.book(session, movements.settle(b"batch %d" % number, earned, at=0))
+    postings.book(session, movements.charge(b"chunk %d" % number, spent, earned, at=0))
+    postings.book(session, movements.settle(b"batch %d" % number, earned, at=0))
 
 
 def digest(text: str) -> Digest:

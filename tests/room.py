@@ -7,10 +7,11 @@ from ledger.core.settlement.header import NO_BATCH, Header
 from ledger.core.settlement.transactions import Call, Policy, Step
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.flows import auditing, indexing, posting, settling, transmitting
-from ledger.store import alarms, batches, lanes, proofs
-from ledger.store import journal as book
-from ledger.store.batches import Batch, Status
+from ledger.store.chain import lanes
+from ledger.store.money import postings as book
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms, batches, proofs
+from ledger.store.settlement.batches import Batch, Status
 from tests import builders as b
 from tests.fakechain import SENDER, FakeChain
 

@@ -19,8 +19,8 @@ from ledger.core.pricing.price import payees, price
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.receipts.record import unpack_all
 from ledger.core.values.ids import Digest
-from ledger.store import receipts, terms
-from ledger.store.tables.columns import big
+from ledger.store.columns import big
+from ledger.store.receipts import receipts, terms
 
 
 class ShareRow(SQLModel, table=True):

@@ -17,9 +17,12 @@ from ledger.core.catalog.bids import Role, decode
 from ledger.core.values import atoms
 from ledger.core.values.ids import address, digest, to_hex
 from ledger.flows import leasing, publishing
-from ledger.store import deposits, journal, lanes, leases, parties, receipts, terms, vouchers
-from ledger.store.deposits import DepositRequest
-from ledger.store.receipts import Signed
+from ledger.store.access import deposits, leases, vouchers
+from ledger.store.access.deposits import DepositRequest
+from ledger.store.chain import lanes, parties
+from ledger.store.money import postings
+from ledger.store.receipts import receipts, terms
+from ledger.store.receipts.receipts import Signed
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
@@ -54,7 +57,7 @@ async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
     def read(session: Session) -> dict[str, Any]:
         means = leasing.means(session, gateway.lane, consumer)
         names = [accounts.available(consumer), accounts.withdrawing(consumer)]
-        balances = journal.balances(session, names)
+        balances = postings.balances(session, names)
         leased = leasing.held_by_gateways(session, consumer)
         committed = leases.committed(session, gateway.lane, consumer)
         known = lanes.get_consumer(session, gateway.lane, consumer)
@@ -165,10 +168,10 @@ async def earnings(payee: str, gateway: Here) -> dict[str, Any]:
 
     def read(session: Session) -> dict[str, Any]:
         entries = {
-            role: journal.entries(session, accounts.accrued(who, role)).get(accounts.accrued(who, role))
+            role: postings.entries(session, accounts.accrued(who, role)).get(accounts.accrued(who, role))
             for role in Role
         }
-        claimable = journal.entries(session, accounts.claimable(who)).get(accounts.claimable(who))
+        claimable = postings.entries(session, accounts.claimable(who)).get(accounts.claimable(who))
         index = parties.index_of(session, who, gateway.lane)
         return {
             "payee": to_hex(who),
@@ -203,7 +206,7 @@ def _find(session: Session, receipt_id: str) -> Signed | None:
 
 
 def _batch_of(session: Session, lane: int, found: Signed) -> dict[str, Any] | None:
-    from ledger.store import batches
+    from ledger.store.settlement import batches
 
     held = batches.holding(session, lane, found.receipt.gateway, found.receipt.seq)
     return {"number": held.number, "status": held.status.value} if held else None

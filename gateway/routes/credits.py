@@ -14,7 +14,7 @@ from gateway.routes.asking import Here
 from ledger.core.values import atoms
 from ledger.core.values.ids import address, digest, to_hex
 from ledger.flows import crediting, publishing
-from ledger.store.deposits import DepositRequest
+from ledger.store.access.deposits import DepositRequest
 
 router = APIRouter(prefix="/v1", tags=["credits"])
 

@@ -18,8 +18,8 @@ from gateway.routes.accounts import Amount, HexAddress, Strict
 from gateway.routes.asking import MAX_INT, Asking, Here
 from ledger.core.values import atoms
 from ledger.core.values.ids import to_hex
-from ledger.store import keys
-from ledger.store.keys import ApiKey
+from ledger.store.access import keys
+from ledger.store.access.keys import ApiKey
 
 router = APIRouter(prefix="/v1", tags=["keys"])
 

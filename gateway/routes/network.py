@@ -26,7 +26,9 @@ from ledger.core.values.documents import Document
 from ledger.core.values.ids import cid, cid_digest, parse_did, to_hex
 from ledger.core.values.meters import quoted
 from ledger.flows import crediting, publishing
-from ledger.store import bids, documents, journal, lanes
+from ledger.store.chain import bids, lanes
+from ledger.store.money import postings
+from ledger.store.network import documents
 
 router = APIRouter(prefix="/v1", tags=["network"])
 
@@ -141,7 +143,7 @@ async def quote(request: Request, gateway: Here) -> dict[str, Any]:
 async def lane(gateway: Here) -> dict[str, Any]:
     """Where this gateway settles, who operates it, and what it signs with."""
     found = await gateway.db(lambda session: lanes.get(session, gateway.lane))
-    held = await gateway.db(lambda session: journal.balances(session, [CUSTODY])[CUSTODY])
+    held = await gateway.db(lambda session: postings.balances(session, [CUSTODY])[CUSTODY])
     facts = gateway.deployment.facts
     named = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
     settings = gateway.settings

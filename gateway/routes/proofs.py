@@ -13,9 +13,9 @@ from sqlmodel import Session
 from gateway.errors import Refusal
 from gateway.routes.asking import MAX_INT, Here, party
 from ledger.core.values.ids import Address, to_hex
-from ledger.store import batches, proofs
-from ledger.store.batches import Batch, Status
-from ledger.store.proofs import Proof
+from ledger.store.settlement import batches, proofs
+from ledger.store.settlement.batches import Batch, Status
+from ledger.store.settlement.proofs import Proof
 
 router = APIRouter(prefix="/v1", tags=["proofs"])
 
@@ -52,12 +52,14 @@ async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
 async def batch_file(number: Number, gateway: Here) -> Response:
     """A batch's public file: with it anybody recomputes the batch. Its sha256 is the header's data_ref."""
 
-    from ledger.store import files  # with it comes a compiler, which a gateway that is asked for no file need not load
+    from ledger.store.settlement import (
+        batch_files,  # with it comes a compiler, which a gateway that is asked for no file need not load
+    )
 
     def write(session: Session) -> tuple[bytes, Batch]:
         batch = existing(session, gateway.lane, number)
         sink = io.BytesIO()
-        files.write_again(session, sink, gateway.domain, batch)
+        batch_files.write_again(session, sink, gateway.domain, batch)
         return sink.getvalue(), batch
 
     body, batch = await gateway.db(write)

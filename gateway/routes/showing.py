@@ -11,7 +11,7 @@ from ledger.core.catalog.bids import Terms
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.meters import quoted
-from ledger.store.receipts import Signed
+from ledger.store.receipts.receipts import Signed
 
 
 def shown_receipt(signed: Signed, gateway: Gateway) -> dict[str, Any]:

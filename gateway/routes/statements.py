@@ -18,8 +18,8 @@ from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
 from ledger.core.values.meters import quoted
 from ledger.flows import reporting
 from ledger.flows.reporting import Page
-from ledger.store import documents
-from ledger.store.statements import Period
+from ledger.store.network import documents
+from ledger.store.receipts.statements import Period
 
 router = APIRouter(prefix="/v1", tags=["statements"])
 

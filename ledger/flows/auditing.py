@@ -19,21 +19,11 @@ from ledger.core.values import sum_tree
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain
-from ledger.store import (
-    alarms,
-    audited,
-    batches,
-    chain_time,
-    files,
-    journal,
-    lanes,
-    laws,
-    nodes,
-    parties,
-    receipts,
-    terms,
-)
-from ledger.store.alarms import Alarm
+from ledger.store.chain import chain_time, lanes, parties
+from ledger.store.money import audited_sums, laws, postings
+from ledger.store.receipts import receipts, terms
+from ledger.store.settlement import alarms, batch_files, batches, tree_nodes
+from ledger.store.settlement.alarms import Alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +52,13 @@ def reconcile(session: Session, scope: Scope, now: int, *, thorough: bool = Fals
 
 def no_account_is_overdrawn(session: Session, _: Scope) -> list[Alarm]:
     """L1: no account but custody is overdrawn; nor is custody."""
-    short = ((name, book.balance(name, sums)) for name, sums in journal.entries(session).items())
+    short = ((name, book.balance(name, sums)) for name, sums in postings.entries(session).items())
     return [Alarm("L1", f"{name} is short by {-left} atoms", name) for name, left in short if left < 0][:1]
 
 
 def leased_is_what_leases_say(session: Session, scope: Scope) -> list[Alarm]:
     """L2, the half without receipts: all that was ever credited to a leased account was leased."""
-    sums = journal.entries(session, "leased:")
+    sums = postings.entries(session, "leased:")
     for (consumer, gateway), (out, _) in sorted(laws.leases_handed_out(session, scope.lane).items()):
         name = leased(consumer, gateway)
         credits = sums[name].credits if name in sums else 0
@@ -81,7 +71,7 @@ def leased_is_leases_less_receipts(session: Session, scope: Scope) -> list[Alarm
     """L2: what is leased is what leases handed out, less what came back, less what posted receipts charge."""
     charged = laws.posted_charges(session, scope.lane)
     for pair, (out, back) in sorted(laws.leases_handed_out(session, scope.lane).items()):
-        left, due = journal.balance(session, leased(*pair)), out - back - charged.get(pair, 0)
+        left, due = postings.balance(session, leased(*pair)), out - back - charged.get(pair, 0)
         if left != due:
             return [Alarm("L2", f"leased holds {left} atoms, leases less receipts come to {due}", leased(*pair))]
     return []
@@ -89,7 +79,7 @@ def leased_is_leases_less_receipts(session: Session, scope: Scope) -> list[Alarm
 
 def custody_is_all_that_is_owed(session: Session, _: Scope) -> list[Alarm]:
     """L3: custody equals the sum of every other account."""
-    balances = {name: book.balance(name, sums) for name, sums in journal.entries(session).items()}
+    balances = {name: book.balance(name, sums) for name, sums in postings.entries(session).items()}
     held = balances.pop(CUSTODY, 0)
     owed = sum(balances.values())
     return [] if held == owed else [Alarm("L3", f"custody holds {held} atoms, {owed} are owed", CUSTODY)]
@@ -100,7 +90,7 @@ def custody_is_what_the_chain_holds(session: Session, scope: Scope) -> list[Alar
     clock = chain_time.get(session)
     if scope.held is None or clock is None:
         return []
-    ours, theirs = journal.balance(session, CUSTODY), scope.held(scope.lane, clock.number)
+    ours, theirs = postings.balance(session, CUSTODY), scope.held(scope.lane, clock.number)
     said = f"custody is {ours} atoms, the contract holds {theirs} at block {clock.number}"
     return [] if ours == theirs else [Alarm("L4", said, CUSTODY)]
 
@@ -113,14 +103,14 @@ def the_newest_batch_raises_cumulatives_by_its_shares(session: Session, scope: S
     names, shares = parties.by_index(session, scope.lane), Counter[Address]()
     for (payee, _), amount in batches.earned(session, scope.lane, latest.number).items():
         shares[payee] += amount
-    for tree in (nodes.PAYOUT, nodes.DEBIT):
-        now = nodes.written(session, scope.lane, tree, latest.number)
-        before = nodes.at(session, scope.lane, tree, latest.number - 1, ((0, place) for place in now))
+    for tree in (tree_nodes.PAYOUT, tree_nodes.DEBIT):
+        now = tree_nodes.written(session, scope.lane, tree, latest.number)
+        before = tree_nodes.at(session, scope.lane, tree, latest.number - 1, ((0, place) for place in now))
         for place, amount in now.items():
             rise = amount - int.from_bytes(before.get((0, place), b"")[24:], "big")
             if rise < 0:
                 return [Alarm("L5", f"place {place} of tree {tree} fell in batch {latest.number}")]
-            if tree == nodes.PAYOUT and rise != shares[names[place]]:
+            if tree == tree_nodes.PAYOUT and rise != shares[names[place]]:
                 who = to_hex(names[place])
                 return [Alarm("L5", f"{who} rose by {rise} in the tree, {shares[names[place]]} in batches", who)]
     return []
@@ -132,7 +122,7 @@ def cumulatives_are_the_sums_of_batches(session: Session, scope: Scope) -> list[
         return [Alarm("L5", f"place {place} of tree {tree} fell in batch {number}")]
     latest = batches.latest(session, scope.lane)
     paid, names = laws.batched_shares(session, scope.lane), parties.by_index(session, scope.lane)
-    leaves = nodes.leaves(session, scope.lane, nodes.PAYOUT, latest.number) if latest else []
+    leaves = tree_nodes.leaves(session, scope.lane, tree_nodes.PAYOUT, latest.number) if latest else []
     cumulative = {names[index]: amount for index, amount in leaves}
     for payee in sorted(paid.keys() | cumulative.keys()):
         said, summed = cumulative.get(payee, 0), paid.get(payee, 0)
@@ -146,7 +136,7 @@ def accounts_are_their_postings(session: Session, _: Scope) -> list[Alarm]:
 
     Who changes a posting that was audited is found by the thorough audit.
     """
-    return _drift(session, audited.since(session))
+    return _drift(session, audited_sums.since(session))
 
 
 def accounts_are_all_their_postings(session: Session, _: Scope) -> list[Alarm]:
@@ -169,7 +159,7 @@ def the_newest_batch_comes_to_its_header(session: Session, scope: Scope) -> list
     if latest is None or scope.domain is None:
         return []
     try:
-        files.write_again(session, files.Discard(), scope.domain, latest)
+        batch_files.write_again(session, batch_files.Discard(), scope.domain, latest)
     except (Conflict, Rejected) as error:
         return [Alarm("L8", error.message)]
     return []
@@ -182,7 +172,7 @@ def what_is_accrued_waits_for_a_batch(session: Session, scope: Scope) -> list[Al
         total += amount
         if posted != count:
             return [Alarm("L9", f"{posted} receipts of {to_hex(gateway)} are posted, {count} are in segments")]
-    accrued = sum(book.balance(name, sums) for name, sums in journal.entries(session, "accrued:").items())
+    accrued = sum(book.balance(name, sums) for name, sums in postings.entries(session, "accrued:").items())
     return [] if accrued == total else [Alarm("L9", f"{accrued} atoms are accrued, {total} wait for a batch")]
 
 
@@ -196,7 +186,7 @@ def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]
     booked = laws.charged_by_transactions(session, scope.lane)
     if booked != total:
         return [Alarm("L9", f"charges of {booked} atoms are booked, segments say {total}")]
-    accrued = sum(book.balance(name, sums) for name, sums in journal.entries(session, "accrued:").items())
+    accrued = sum(book.balance(name, sums) for name, sums in postings.entries(session, "accrued:").items())
     waiting = total - laws.posted_batches_total(session, scope.lane)
     return [] if accrued == waiting else [Alarm("L9", f"{accrued} atoms are accrued, {waiting} wait for a batch")]
 
@@ -205,7 +195,7 @@ def every_charge_is_its_receipts(session: Session, scope: Scope) -> list[Alarm]:
     """L9: every charge transaction, made again from its receipts, is the one that was booked."""
     for gateway, missing in laws.gaps(session, scope.lane):
         return [Alarm("L9", f"{missing} posted receipts of {to_hex(gateway)} are missing")]
-    for booked in journal.all_transactions(session, Kind.charge):
+    for booked in postings.all_transactions(session, Kind.charge):
         gateway, first, last = movements.parse_chunk_cause(booked.cause)
         fault = _recharged(session, booked, gateway, first, last)
         if fault:
@@ -219,7 +209,7 @@ def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> li
     if latest is None:
         return []
     places = {(0, c.index): c for c in lanes.consumers(session, scope.lane).values()}
-    leaves = sorted(nodes.at(session, scope.lane, nodes.DEBIT, latest.number, places).items())
+    leaves = sorted(tree_nodes.at(session, scope.lane, tree_nodes.DEBIT, latest.number, places).items())
     unknown = latest.cumulative - sum(sum_tree.amount(word) for _, word in leaves)
     if unknown:
         return [Alarm("L10", f"{unknown} atoms were debited to nobody who deposited")]
@@ -257,13 +247,13 @@ THOROUGH: tuple[Law, ...] = (
 
 
 def _drift(session: Session, start: int) -> list[Alarm]:
-    for name, said, posted in audited.drifted(session, start):
+    for name, said, posted in audited_sums.drifted(session, start):
         return [
             Alarm(
                 "L6", f"{name} says {said.debits}/{said.credits}, its postings {posted.debits}/{posted.credits}", name
             )
         ]
-    audited.go_on(session, start)
+    audited_sums.go_on(session, start)
     return []
 
 

@@ -25,11 +25,14 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, credit_hash, recover, signing_digest
-from ledger.store import alarms, batches, bids, journal, lanes, parties, segments, watermarks
-from ledger.store import deposits as requests
-from ledger.store.batches import Status
-from ledger.store.bids import Placed
-from ledger.store.deposits import DepositRequest
+from ledger.store.access import deposits as requests
+from ledger.store.access.deposits import DepositRequest
+from ledger.store.chain import bids, lanes, parties
+from ledger.store.chain.bids import Placed
+from ledger.store.money import postings
+from ledger.store.receipts import segments, watermarks
+from ledger.store.settlement import alarms, batches
+from ledger.store.settlement.batches import Status
 
 KIND = "credit"
 
@@ -51,7 +54,7 @@ def credit(session: Session, lane: int, now: int) -> int:
         consumer = lanes.get_consumer(session, lane, asked.account)
         assert consumer is not None, "it was just given a place"
         lanes.deposit(session, lane, asked.account, consumer.index, asked.amount)
-        journal.book(session, movements.deposit(KIND.encode() + asked.id, asked.account, asked.amount, now))
+        postings.book(session, movements.deposit(KIND.encode() + asked.id, asked.account, asked.amount, now))
         requests.set_status(session, asked.id, "credited")
     return len(waiting)
 
@@ -70,7 +73,7 @@ def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
         cause = movements.batch_cause(lane, batch.number, batch.header.hash)
         settled = movements.settle(cause, batches.earned(session, lane, batch.number), now)
         if settled.postings:
-            journal.book(session, settled)
+            postings.book(session, settled)
         batches.set_posted(session, batch, batch.number, now, settled.id)
         moved += 1
     for batch in batches.with_status(session, lane, Status.posted):
@@ -100,20 +103,20 @@ def retire(session: Session, lane: int, now: int) -> Owed:
         raise Rejected(f"lane {lane} is not at rest: {reason}", lane=lane)
     deposits: dict[Address, Atoms] = {}
     payments: dict[Address, Atoms] = {}
-    for name, entries in journal.entries(session).items():
+    for name, entries in postings.entries(session).items():
         left, who = balance(name, entries), parse(name)
         if not left or who.party is None:
             continue
         cause = b"retired" + lane.to_bytes(4, "big") + name.encode()
         if who.kind == "claimable":
             payments[who.party] = left
-            journal.book(session, movements.claim(cause, who.party, left, now))
+            postings.book(session, movements.claim(cause, who.party, left, now))
         else:
             deposits[who.party] = left
-            journal.book(session, movements.request_withdrawal(cause, who.party, left, now))
-            journal.book(session, movements.withdraw(cause, who.party, left, 0, now))
+            postings.book(session, movements.request_withdrawal(cause, who.party, left, now))
+            postings.book(session, movements.withdraw(cause, who.party, left, 0, now))
             lanes.withdraw(session, lane, who.party, left)
-    assert journal.balance(session, CUSTODY) == 0, "L3: custody was all that was owed"
+    assert postings.balance(session, CUSTODY) == 0, "L3: custody was all that was owed"
     return Owed(deposits, payments)
 
 
@@ -129,7 +132,7 @@ def _under_way(session: Session, lane: int) -> Iterator[str]:
         yield "receipts are in no batch"
     if batches.with_status(session, lane, Status.built, Status.signed, Status.posted):
         yield "a batch is not final"
-    for name, entries in journal.entries(session, "leased:").items():
+    for name, entries in postings.entries(session, "leased:").items():
         if balance(name, entries):
             yield f"{name} is leased: stop the gateway first"
 

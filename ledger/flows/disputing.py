@@ -21,12 +21,14 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
 from ledger.core.values.typed_data import word
-from ledger.store import alarms, batches, challenges, files, lanes, nodes, parties, receipts, terms, transmissions
-from ledger.store.batches import Batch
+from ledger.store.chain import lanes, parties
+from ledger.store.receipts import receipts, terms
+from ledger.store.settlement import alarms, batch_files, batches, challenges, transactions, tree_nodes
+from ledger.store.settlement.batches import Batch
 
 RECEIPTS, PAYOUTS, DEBITS, LINES = range(4)
 """Settlement's numbers of a header's trees."""
-_STORED = {PAYOUTS: (nodes.PAYOUT, PAYOUT_TAG), DEBITS: (nodes.DEBIT, DEBIT_TAG)}
+_STORED = {PAYOUTS: (tree_nodes.PAYOUT, PAYOUT_TAG), DEBITS: (tree_nodes.DEBIT, DEBIT_TAG)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def answer_all(session: Session, answers: Answers, sender: Address, lane: int, n
             continue
         purpose = f"answer {to_hex(asked.key)}"
         digest = keccak256(purpose.encode())
-        made += transmissions.intend(session, Transmission(digest, purpose, sender, target, data, Status.intended, now))
+        made += transactions.intend(session, Transmission(digest, purpose, sender, target, data, Status.intended, now))
     return made
 
 
@@ -88,15 +90,15 @@ def _answer(session: Session, answers: Answers, asked: DebitChallenged | NodeDem
 
 def _open_stored(session: Session, batch: Batch, tree: int, depth: int, place: int) -> Opening:
     kept, tag = _STORED[tree]
-    level = nodes.height(session, batch.lane, kept, batch.number) - depth
+    level = tree_nodes.height(session, batch.lane, kept, batch.number) - depth
     if level < 0 or place >> depth:
         raise Conflict(f"tree {tree} of batch {batch.number} has no node {place} at depth {depth}")
     if level:
         wanted = [(level - 1, 2 * place), (level - 1, 2 * place + 1)]
-        found = nodes.at(session, batch.lane, kept, batch.number, wanted)
+        found = tree_nodes.at(session, batch.lane, kept, batch.number, wanted)
         left, right = (found.get(one) or EMPTY[level - 1] for one in wanted)
         return Opening(children=(left, right))
-    amount = dict(nodes.leaves(session, batch.lane, kept, batch.number)).get(place)
+    amount = dict(tree_nodes.leaves(session, batch.lane, kept, batch.number)).get(place)
     names = parties.by_index(session) if tree == PAYOUTS else lanes.by_index(session, batch.lane)
     if amount is None:
         raise Conflict(f"place {place} of tree {tree} is empty: there is nothing to open")
@@ -136,7 +138,7 @@ def _rebuilt(session: Session, batch: Batch, tree: int) -> tuple[Levels, _Leaf]:
     payees = {payee: index for index, payee in parties.by_index(session).items()}
     consumers = {account: index for index, account in lanes.by_index(session, batch.lane).items()}
     trees, leaves = Trees(payees, consumers), []
-    for chunk, bodies in files.pieces(session, ranges):
+    for chunk, bodies in batch_files.pieces(session, ranges):
         trees.add(chunk.records, bodies, chunk.digests)
         leaves.append(receipt_leaves(chunk.digests, chunk.records["charge"].astype(np.int64)))
     if tree == RECEIPTS:

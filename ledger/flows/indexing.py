@@ -19,10 +19,13 @@ from ledger.core.settlement.events import Block, Blocks, Log
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, to_hex
 from ledger.core.values.typed_data import Domain
-from ledger.store import batches, bids, chain_time, files, journal, lanes, mirrors, nodes, transmissions, watermarks
-from ledger.store import events as indexed
-from ledger.store.batches import Batch, Status
-from ledger.store.events import Indexed
+from ledger.store.chain import bids, chain_time, lanes, mirror
+from ledger.store.chain import events as indexed
+from ledger.store.chain.events import Indexed
+from ledger.store.money import postings
+from ledger.store.receipts import watermarks
+from ledger.store.settlement import batch_files, batches, transactions, tree_nodes
+from ledger.store.settlement.batches import Batch, Status
 
 BOOKS_KEPT = 48
 
@@ -70,12 +73,12 @@ def set_aside(session: Session, lane: int, now: int) -> int:
     moved = 0
     for consumer in lanes.leaving(session, lane):
         account = consumer.account
-        left = journal.lock(session, [available(account)])[available(account)]
+        left = postings.lock(session, [available(account)])[available(account)]
         if left:
-            before = journal.entries(session, withdrawing(account)).get(withdrawing(account))
+            before = postings.entries(session, withdrawing(account)).get(withdrawing(account))
             number = before.credits if before else 0
             cause = b"leaving" + account + number.to_bytes(8, "big")
-            journal.book(session, movements.request_withdrawal(cause, account, left, now))
+            postings.book(session, movements.request_withdrawal(cause, account, left, now))
             moved += left
     return moved
 
@@ -104,7 +107,7 @@ def _freeze_books(session: Session, network: Network, block: Block, now: int) ->
 def _take_in(session: Session, network: Network, logs: list[Log], now: int) -> None:
     """Mirror and book logs, in order."""
     for log, place in events.placed(logs):
-        mirrors.copy(session, log)
+        mirror.copy(session, log)
         known = indexed.get(session, log.transaction, place)
         if known is not None and known.standing:
             indexed.record(session, replace(known, block=log.block))
@@ -130,7 +133,7 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
             set_aside(session, network.lane, now)
         case events.Withdrawn(_, account, amount, _):
             set_aside(session, network.lane, now)
-            held = journal.lock(session, [withdrawing(account)])[withdrawing(account)]
+            held = postings.lock(session, [withdrawing(account)])[withdrawing(account)]
             made = movements.withdraw(cause, account, amount, max(held - amount, 0), now) if amount or held else None
         case events.Committed(_, chain_id, header_hash):
             _post(session, network, OnChain(chain_id, header_hash, log.timestamp), now)
@@ -144,7 +147,7 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
             pass
     if made is None or not made.postings:
         return None
-    journal.book(session, made)
+    postings.book(session, made)
     return made.id
 
 
@@ -158,11 +161,11 @@ def _post(session: Session, network: Network, posted: OnChain, now: int) -> None
     if batch.status is Status.void:
         _reinstate(session, network, batch, now)
     cause = movements.batch_cause(lane, batch.number, header)
-    while journal.is_booked(session, Kind.settle, cause):
+    while postings.is_booked(session, Kind.settle, cause):
         cause += b"\1"
     settled = movements.settle(cause, batches.earned(session, lane, batch.number), now)
     if settled.postings:
-        journal.book(session, settled)
+        postings.book(session, settled)
     batches.set_posted(session, batch, posted.id, posted.posted_at * 1_000, settled.id)
 
 
@@ -175,8 +178,8 @@ def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> No
     before = batches.by_hash(session, network.lane, batch.header.prev)
     for other in batches.after(session, network.lane, before.number if before else 0):
         _drop(session, other, now)
-    closed = files.write_again(session, files.Discard(), network.domain, batch)
-    nodes.grow(session, network.lane, before.number if before else 0, batch.number, closed)
+    closed = batch_files.write_again(session, batch_files.Discard(), network.domain, batch)
+    tree_nodes.grow(session, network.lane, before.number if before else 0, batch.number, closed)
     for row in batches.ranges(session, network.lane, batch.number):
         watermarks.set_batched(session, row.gateway, row.last)
 
@@ -195,7 +198,7 @@ def _drop(session: Session, batch: Batch, now: int) -> None:
         watermarks.set_batched(session, row.gateway, row.first - 1)
     _correct(session, batch.settled, now)
     batches.set_void(session, batch)
-    nodes.drop(session, batch.lane, batch.number)
+    tree_nodes.drop(session, batch.lane, batch.number)
 
 
 def _hold(session: Session, network: Network) -> None:
@@ -221,7 +224,7 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
     indexed.clear_mirrors(session)
     old = events.read(wire, network.start_block, common, network.span)
     for one in old:
-        mirrors.copy(session, one)
+        mirror.copy(session, one)
     _restand(session, network, on_chain(old, network.lane), now)
     last = max(common, tip - network.confirmations)
     fresh = events.read(wire, common + 1, last, network.span)
@@ -229,7 +232,7 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
     for key in deposits.keys() - {(log.transaction, place) for log, place in events.placed(fresh)}:
         _undo(session, deposits[key], now)
     _give_back(session, network, now)
-    transmissions.reopen(session, common)
+    transactions.reopen(session, common)
     chain_time.forget_after(session, common)
     _advance(session, wire, network, last, now)
     return last - common
@@ -263,19 +266,19 @@ def _undo(session: Session, log: Indexed, now: int) -> None:
 def _give_back(session: Session, network: Network, now: int) -> None:
     """What was set aside for an exit whose request is gone can be spent again."""
     leaving = {consumer.account for consumer in lanes.leaving(session, network.lane)}
-    for name, entries in journal.entries(session, "withdrawing:").items():
+    for name, entries in postings.entries(session, "withdrawing:").items():
         account, held = parse(name).party, balance(name, entries)
         if account is not None and held and account not in leaving:
             cause = b"stayed" + account + entries.credits.to_bytes(8, "big")
-            journal.book(session, movements.withdraw(cause, account, 0, held, now))
+            postings.book(session, movements.withdraw(cause, account, 0, held, now))
 
 
 def _correct(session: Session, booked: Digest | None, now: int) -> None:
-    done = journal.get(session, booked) if booked is not None else None
+    done = postings.get(session, booked) if booked is not None else None
     if done is None:
         return
     try:
-        journal.book(session, movements.correct(done, now))
+        postings.book(session, movements.correct(done, now))
     except Rejected as short:
         what = f"the chain took back a {done.kind.value} of which something was spent: {short.message}"
         raise Conflict(f"{what}. It waits for the transaction to come back, or for a person") from short

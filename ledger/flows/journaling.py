@@ -19,9 +19,9 @@ from ledger.core.receipts.segments import Segment, seal
 from ledger.core.values.errors import Conflict, Rejected, TollwayError
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
-from ledger.store import terms
-from ledger.store.appender import Appender, RowRefused, Steps, Taken, row
-from ledger.store.receipts import Signed
+from ledger.store.receipts import terms
+from ledger.store.receipts.appender import Appender, RowRefused, Steps, Taken, row
+from ledger.store.receipts.receipts import Signed
 
 
 class Draft(NamedTuple):

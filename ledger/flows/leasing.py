@@ -17,9 +17,10 @@ from sqlmodel import Session
 from ledger.core.accounts import accounts, movements
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address
-from ledger.store import journal, keys, leases, vouchers
-from ledger.store.appender import lock_number
-from ledger.store.leases import Lease
+from ledger.store.access import keys, leases, vouchers
+from ledger.store.access.leases import Lease
+from ledger.store.money import postings
+from ledger.store.receipts.appender import lock_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Means:
 
 def means(session: Session, lane: int, consumer: Address) -> Means:
     """What is left of a consumer's deposit and mandate, not counting what gateways hold already."""
-    available = journal.balance(session, accounts.available(consumer))
+    available = postings.balance(session, accounts.available(consumer))
     room = vouchers.mandate(session, lane, consumer) - leases.committed(session, lane, consumer)
     return Means(available, max(0, room))
 
@@ -49,27 +50,27 @@ def lease(
 
     A wish is cut to a quarter of what the consumer has left, so that other gateways find something too.
     """
-    journal.lock(session, [accounts.available(consumer)])
+    postings.lock(session, [accounts.available(consumer)])
     left = means(session, lane, consumer)
     amount = min(left.spendable, max(need, min(wish, left.spendable // 4)))
     if amount < need or amount == 0:
         return 0, left
     made = keccak256(b"lease", gateway, consumer, leases.count(session, consumer).to_bytes(8, "big"))
     leases.add(session, Lease(made, lane, consumer, gateway, amount, now + lasts_ms))
-    journal.book(session, movements.lease(made, consumer, gateway, amount, now))
+    postings.book(session, movements.lease(made, consumer, gateway, amount, now))
     return amount, left
 
 
 def release(session: Session, consumer: Address, gateway: Address, now: int) -> int:
     """Close a gateway's leases of one consumer; returns what went back. No charge may be under way."""
-    journal.lock(session, [accounts.available(consumer), accounts.leased(consumer, gateway)])
+    postings.lock(session, [accounts.available(consumer), accounts.leased(consumer, gateway)])
     return _close(session, consumer, leases.open_ones(session, gateway, consumer), gateway, now)
 
 
 def unspent(session: Session, gateway: Address) -> dict[Address, int]:
     """What a gateway still holds of each consumer: leased, less what its journal has charged and nobody posted yet."""
     holders = leases.consumers(leases.open_ones(session, gateway))
-    held = journal.lock(session, [accounts.leased(consumer, gateway) for consumer in holders])
+    held = postings.lock(session, [accounts.leased(consumer, gateway) for consumer in holders])
     journaled = leases.unposted(session, gateway)
     return {c: held[accounts.leased(c, gateway)] - journaled.get(c, 0) for c in holders}
 
@@ -77,7 +78,7 @@ def unspent(session: Session, gateway: Address) -> dict[Address, int]:
 def held_by_gateways(session: Session, consumer: Address) -> int:
     """What gateways hold of a consumer and have not charged: leased, less what is journaled and not yet posted."""
     gateways = leases.holders(session, consumer)
-    held = journal.lock(session, [accounts.leased(consumer, gateway) for gateway in gateways])
+    held = postings.lock(session, [accounts.leased(consumer, gateway) for gateway in gateways])
     journaled = sum(leases.unposted(session, gateway).get(consumer, 0) for gateway in gateways)
     return sum(held.values()) - journaled
 
@@ -96,7 +97,7 @@ def reclaim(session: Session, lane: int, now: int) -> dict[Address, int]:
         found = leases.open_ones(session, gateway)
         holders = leases.consumers(found)
         names = [name for c in holders for name in (accounts.available(c), accounts.leased(c, gateway))]
-        journal.lock(session, names)
+        postings.lock(session, names)
         returned[gateway] = sum(
             _close(session, c, [one for one in found if one.consumer == c], gateway, now) for c in holders
         )
@@ -125,7 +126,7 @@ def _close(session: Session, consumer: Address, found: list[Lease], gateway: Add
     """Close these leases, all of one consumer's that are open, and book what was not spent back."""
     if not found:
         return 0
-    held = journal.balance(session, accounts.leased(consumer, gateway))
+    held = postings.balance(session, accounts.leased(consumer, gateway))
     rest = held - leases.unposted(session, gateway).get(consumer, 0)
     back = rest
     for one in reversed(found):
@@ -133,5 +134,5 @@ def _close(session: Session, consumer: Address, found: list[Lease], gateway: Add
         leases.close(session, one, one.amount - returned)
         rest -= returned
     if back:
-        journal.book(session, movements.release(found[-1].id, consumer, gateway, back, now))
+        postings.book(session, movements.release(found[-1].id, consumer, gateway, back, now))
     return back

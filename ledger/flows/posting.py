@@ -15,9 +15,10 @@ from ledger.core.receipts import segments
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.ids import Address, Digest, to_hex
-from ledger.store import journal, receipts, terms, watermarks
-from ledger.store import segments as segment_store
-from ledger.store.receipts import Chunk
+from ledger.store.money import postings
+from ledger.store.receipts import receipts, terms, watermarks
+from ledger.store.receipts import segments as segment_store
+from ledger.store.receipts.receipts import Chunk
 
 
 def due(session: Session, lane: int) -> list[Address]:
@@ -48,7 +49,7 @@ def post_chunk(session: Session, gateway: Address, limit: int, now: int) -> int:
         return _one_by_one(session, gateway, sound, error, limit, now)
     cause = movements.chunk_cause(gateway, sound[0].first, sound[-1].last)
     if added.charged:
-        journal.book(session, movements.charge(cause, added.spent, added.earned, now))
+        postings.book(session, movements.charge(cause, added.spent, added.earned, now))
     watermarks.advance_posted(session, gateway, sound[-1].last)
     return len(chunk)
 

@@ -20,10 +20,11 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, parse_did
 from ledger.core.values.typed_data import Domain
-from ledger.store import deposits, documents, measurements, offers
-from ledger.store.deposits import DepositRequest
-from ledger.store.measurements import Measurement
-from ledger.store.offers import Credential
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
+from ledger.store.network import documents, measurements, offers
+from ledger.store.network.measurements import Measurement
+from ledger.store.network.offers import Credential
 
 
 def publish_document(session: Session, document: Document, chain_id: int, now: int) -> Digest:

@@ -11,9 +11,11 @@ from sqlmodel import Session
 from ledger.core.settlement.transactions import Call, Relays, Status, Transmission, finalize_purpose, may_try_again
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, to_hex
-from ledger.store import batches, chain_time, deposits, lanes, nodes, parties, proofs, transmissions
-from ledger.store import batches as batch_store
-from ledger.store.deposits import DepositRequest
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
+from ledger.store.chain import chain_time, lanes, parties
+from ledger.store.settlement import batches, proofs, transactions, tree_nodes
+from ledger.store.settlement import batches as batch_store
 
 GAS_CAP = 16_777_216
 """The most one transaction may use (EIP-7825)."""
@@ -36,7 +38,7 @@ def follow_deposits(session: Session) -> int:
     """Note what became of sent deposits: credited once their block is indexed, failed in the contract's words."""
     clock, done = chain_time.get(session), 0
     for asked in deposits.sent(session):
-        _, sent = transmissions.latest(session, _purpose(asked))
+        _, sent = transactions.latest(session, _purpose(asked))
         if sent is None or sent.status is Status.lost:
             deposits.set_status(session, asked.id, "requested")
         elif sent.status is Status.failed:
@@ -69,7 +71,7 @@ def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int
     if not final or _finalizes(session, lane):
         return 0
     batch, paid = final[-1], lanes.claimed(session, lane)
-    cumulative = dict(nodes.leaves(session, lane, nodes.PAYOUT, batch.number))
+    cumulative = dict(tree_nodes.leaves(session, lane, tree_nodes.PAYOUT, batch.number))
     names = parties.by_index(session)
     due = sorted(index for index, amount in cumulative.items() if amount > paid.get(index, 0))
     made = 0
@@ -89,7 +91,7 @@ def _finalizes(session: Session, lane: int) -> bool:
     if batches.with_status(session, lane, batch_store.Status.signed):  # its commit may finalize an older one
         return True
     posted = batches.with_status(session, lane, batch_store.Status.posted)
-    _, sent = transmissions.latest(session, finalize_purpose(lane, posted[0].number)) if posted else (0, None)
+    _, sent = transactions.latest(session, finalize_purpose(lane, posted[0].number)) if posted else (0, None)
     return sent is not None and sent.status not in (Status.failed, Status.lost)
 
 
@@ -116,10 +118,10 @@ def _purpose(asked: DepositRequest) -> str:
 
 def _intend(session: Session, purpose: str, sender: Address, call: Call, now: int) -> bool:
     """Intend a purpose, or intend it again when its last try came to nothing. False while one is under way."""
-    tries, last = transmissions.latest(session, purpose)
+    tries, last = transactions.latest(session, purpose)
     if not may_try_again(last, tries, now):
         return False
     name = f"{purpose} {tries}"
-    return transmissions.intend(
+    return transactions.intend(
         session, Transmission(keccak256(name.encode()), name, sender, *call, Status.intended, now)
     )

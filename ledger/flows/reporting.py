@@ -18,10 +18,13 @@ from ledger.core.catalog.bids import Terms, decode
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
-from ledger.store import journal, lanes, nodes, parties, terms, watermarks
-from ledger.store import statements as store
-from ledger.store.batches import Status
-from ledger.store.statements import Held, Period
+from ledger.store.chain import lanes, parties
+from ledger.store.money import postings
+from ledger.store.receipts import statements as store
+from ledger.store.receipts import terms, watermarks
+from ledger.store.receipts.statements import Held, Period
+from ledger.store.settlement import tree_nodes
+from ledger.store.settlement.batches import Status
 
 MAX_PAGE = 1_000
 CALLS, MOVES = "calls", "moves"
@@ -103,7 +106,7 @@ def _moves(session: Session, query: Query, after: tuple[int, bytes, int], limit:
     found = store.moved(session, names, query.period, after[:2], limit)
     movements: list[Movement] = []
     for _, transaction_id in found:
-        transaction = journal.get(session, transaction_id)
+        transaction = postings.get(session, transaction_id)
         assert transaction is not None, "it was just found"
         movements += statements.movements(transaction, names)
     more = len(found) == limit
@@ -150,7 +153,7 @@ def _claimed(session: Session, query: Query, numbers: set[int]) -> frozenset[int
     paid = lanes.claimed(session, query.lane).get(index, 0)
     found = set()
     for number in numbers:
-        word = nodes.at(session, query.lane, nodes.PAYOUT, number, [(0, index)]).get((0, index))
+        word = tree_nodes.at(session, query.lane, tree_nodes.PAYOUT, number, [(0, index)]).get((0, index))
         if word is not None and int.from_bytes(word[24:], "big") <= paid:
             found.add(number)
     return frozenset(found)

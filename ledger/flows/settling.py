@@ -23,22 +23,11 @@ from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.values.typed_data import Domain
-from ledger.store import (
-    alarms,
-    batches,
-    bids,
-    chain_time,
-    files,
-    journal,
-    lanes,
-    nodes,
-    parties,
-    receipts,
-    segments,
-    transmissions,
-    watermarks,
-)
-from ledger.store.batches import Batch, Status
+from ledger.store.chain import bids, chain_time, lanes, parties
+from ledger.store.money import postings
+from ledger.store.receipts import receipts, segments, watermarks
+from ledger.store.settlement import alarms, batch_files, batches, transactions, tree_nodes
+from ledger.store.settlement.batches import Batch, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +62,7 @@ def is_due(session: Session, lane: Lane, now: int) -> bool:
 
 def missing_payees(session: Session, lane: int) -> list[Address]:
     """Payees that have earned and have no place in the payout tree yet, by address."""
-    rows = journal.entries(session, "accrued:").items()
+    rows = postings.entries(session, "accrued:").items()
     earning = {parse(name).party for name, entries in rows if balance(name, entries)} - {None}
     return sorted(payee for payee in earning if payee is not None and parties.index_of(session, payee, lane) is None)
 
@@ -93,8 +82,8 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     before = batches.latest(session, lane.lane)
     number = batches.newest_number(session, lane.lane) + 1
     opening = _opening(session, lane, before, number, epoch, ranges)
-    closed = files.write(session, files.Discard(), opening, before.number if before else 0)
-    nodes.grow(session, lane.lane, before.number if before else 0, number, closed)
+    closed = batch_files.write(session, batch_files.Discard(), opening, before.number if before else 0)
+    tree_nodes.grow(session, lane.lane, before.number if before else 0, number, closed)
     total = closed.charged
     cumulative = (before.cumulative if before else 0) + total
     assert closed.payouts.total == cumulative, "C1: cumulative payouts are all that batches charged"
@@ -120,7 +109,7 @@ def commit(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | N
     finalize_id = ripe.chain_id if ripe is not None and ripe.chain_id is not None else NO_BATCH
     target, data = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
     intention = _intention(purpose, lane.operator, target, data, now)
-    transmissions.intend(session, intention)
+    transactions.intend(session, intention)
     batches.set_signed(session, batch, intention.id)
     return intention.id
 
@@ -139,7 +128,7 @@ def finalize(session: Session, lane: Lane, calls: Commits, now: int) -> Digest |
         return None
     target, data = calls.finalize(lane.lane, ripe.chain_id, ripe.header)
     intention = _intention(purpose, lane.operator, target, data, now)
-    transmissions.intend(session, intention)
+    transactions.intend(session, intention)
     return intention.id
 
 
@@ -154,14 +143,14 @@ def ripe_batch(session: Session, lane: int) -> Batch | None:
 
 def _next_try(session: Session, purpose: str, now: int) -> str | None:
     """What to call the next intention for a purpose; None while one is under way, or failed a moment ago."""
-    tries, last = transmissions.latest(session, purpose)
+    tries, last = transactions.latest(session, purpose)
     return f"{purpose} {tries}" if may_try_again(last, tries, now) else None
 
 
 def _retry(session: Session, waiting: Sequence[Batch]) -> None:
     """A commit that failed or lost its nonce leaves its batch built again; the next sweep intends another."""
     for batch in waiting[:1]:
-        sent = transmissions.get(session, batch.transmission) if batch.transmission else None
+        sent = transactions.get(session, batch.transmission) if batch.transmission else None
         if sent is None or sent.status in (Sending.failed, Sending.lost):
             batches.set_built(session, batch)
 

@@ -24,7 +24,8 @@ from ledger.core.settlement.transactions import (
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, to_hex
-from ledger.store import chain_time, transmissions
+from ledger.store.chain import chain_time
+from ledger.store.settlement import transactions
 
 
 def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest | None:
@@ -32,13 +33,13 @@ def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest
 
     An intention the contract would refuse gets no nonce: it has failed, with the contract's words.
     """
-    transmissions.lock_sender(session, sender)
-    waiting = [t for t in transmissions.intended(session) if t.sender == sender]
+    transactions.lock_sender(session, sender)
+    waiting = [t for t in transactions.intended(session) if t.sender == sender]
     used = wire.nonces(sender)
-    ours = transmissions.nonces_from(session, sender, used)
+    ours = transactions.nonces_from(session, sender, used)
     missing = missing_nonce(used, {nonce: status for nonce, (_, status) in ours.items()})
     if missing is not None and missing in ours:
-        transmissions.set_status(session, ours[missing][0], Status.signed)
+        transactions.set_status(session, ours[missing][0], Status.signed)
         return ours[missing][0]
     if not waiting and missing is None:
         return None
@@ -46,21 +47,21 @@ def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest
     try:
         gas = wire.gas(sender, first.target, first.data)
     except Rejected as refused:
-        transmissions.set_status(session, first.id, Status.failed, error=refused.message)
+        transactions.set_status(session, first.id, Status.failed, error=refused.message)
         return first.id
-    nonce = missing if missing is not None else transmissions.next_nonce(session, sender, used)
+    nonce = missing if missing is not None else transactions.next_nonce(session, sender, used)
     fee = wire.fee()
     raw, hashed = wire.sign(first.target, first.data, nonce, gas, fee)
-    transmissions.set_signed(session, first.id, nonce, gas, Attempt(first.id, 0, raw, hashed, fee, now))
+    transactions.set_signed(session, first.id, nonce, gas, Attempt(first.id, 0, raw, hashed, fee, now))
     return first.id
 
 
 def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: Policy) -> Step:
     """Look at a signed intention and do what is next: send it, replace it, or note what the chain says."""
-    found = transmissions.take(session, purpose_id)
+    found = transactions.take(session, purpose_id)
     if found is None or found.status not in (Status.signed, Status.mined):
         return Step.wait
-    attempts = transmissions.attempts(session, purpose_id)
+    attempts = transactions.attempts(session, purpose_id)
     seen = _look(session, wire, found.sender, attempts, policy.confirmations)
     step = next_step(found, attempts, seen, now, policy)
     if step in (Step.note_confirmed, Step.note_failed):
@@ -71,7 +72,7 @@ def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: P
         step = next_step(found, attempts, seen, now, policy)
     if step is Step.broadcast:
         _send(wire, attempts)
-        transmissions.set_sent(session, purpose_id, now)
+        transactions.set_sent(session, purpose_id, now)
     elif step is Step.replace:
         _replace(session, wire, found, attempts, now, policy)
     elif step is not Step.wait:
@@ -81,7 +82,7 @@ def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: P
 
 def under_way(session: Session) -> list[Digest]:
     """Intentions to review, in the order they can be mined."""
-    return [found.id for found in transmissions.under_way(session)]
+    return [found.id for found in transactions.under_way(session)]
 
 
 def _look(session: Session, wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int) -> Seen:
@@ -98,10 +99,10 @@ def _look(session: Session, wire: Wire, sender: Address, attempts: Sequence[Atte
 def _filler(session: Session, sender: Address, missing: int | None, now: int) -> Transmission:
     """A transaction that does nothing but use the nonce our later ones wait for."""
     purpose = f"fill nonce {missing} of {to_hex(sender)}"
-    tried = transmissions.count(session, purpose)
+    tried = transactions.count(session, purpose)
     name = keccak256(f"{purpose} {tried}".encode())
     made = Transmission(name, f"{purpose} {tried}", sender, sender, b"", Status.intended, now)
-    transmissions.intend(session, made)
+    transactions.intend(session, made)
     return made
 
 
@@ -125,18 +126,18 @@ def _replace(
     assert found.gas is not None, "it has been signed"
     fee = min(raised(attempts[-1].fee, wire.fee()), policy.max_fee)
     raw, hashed = wire.sign(found.target, found.data, found.nonce, found.gas, fee)
-    transmissions.add_attempt(session, Attempt(found.id, len(attempts), raw, hashed, fee, now))
+    transactions.add_attempt(session, Attempt(found.id, len(attempts), raw, hashed, fee, now))
 
 
 def _note(session: Session, found: Transmission, step: Step, mined: Mined | None) -> None:
     hashed, block = (mined.hash, mined.block) if mined else (None, None)
     if step is Step.note_mined:
-        transmissions.set_status(session, found.id, Status.mined, hashed, block)
+        transactions.set_status(session, found.id, Status.mined, hashed, block)
     elif step is Step.note_gone:
-        transmissions.set_status(session, found.id, Status.signed)
+        transactions.set_status(session, found.id, Status.signed)
     elif step is Step.note_confirmed:
-        transmissions.set_status(session, found.id, Status.confirmed, hashed, block)
+        transactions.set_status(session, found.id, Status.confirmed, hashed, block)
     elif step is Step.note_failed:
-        transmissions.set_status(session, found.id, Status.failed, hashed, block, "it reverted on chain")
+        transactions.set_status(session, found.id, Status.failed, hashed, block, "it reverted on chain")
     else:
-        transmissions.set_status(session, found.id, Status.lost, error=f"nonce {found.nonce} was used by another")
+        transactions.set_status(session, found.id, Status.lost, error=f"nonce {found.nonce} was used by another")

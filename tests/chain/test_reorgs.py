@@ -19,9 +19,10 @@ from ledger.core.disputes.recomputation import NO_ANSWERS, RECEIPTS
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.typed_data import Signer
 from ledger.flows import auditing, disputing, settling
-from ledger.store import batches, journal, proofs, transmissions
-from ledger.store.batches import Status
+from ledger.store.money import postings
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import batches, proofs, transactions
+from ledger.store.settlement.batches import Status
 from tests import builders as b
 from tests.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, stage
 from tests.flows.test_on_a_chain import Operator
@@ -70,7 +71,7 @@ class Life:
     def booked(self) -> tuple[list[tuple[int, Status]], dict[str, int]]:
         """What the ledger says: its batches, and every account with a balance."""
         with unit_of_work(self.operator.engine) as session:
-            balances = {name: balance(name, entries) for name, entries in journal.entries(session).items()}
+            balances = {name: balance(name, entries) for name, entries in postings.entries(session).items()}
         return self.standing(), {name: amount for name, amount in balances.items() if amount}
 
     def standing(self) -> list[tuple[int, Status]]:
@@ -83,7 +84,7 @@ class Life:
         """The ledger's custody is what the contract holds for the lane, and no law is broken."""
         self.operator.index()
         with unit_of_work(self.operator.engine) as session:
-            assert journal.balance(session, CUSTODY) == held(self.chain, self.stage.lane, self.chain.tip())
+            assert postings.balance(session, CUSTODY) == held(self.chain, self.stage.lane, self.chain.tip())
             scope = auditing.Scope(self.stage.lane, self.stage.domain, partial(held, self.chain))
             assert [alarm for alarm in auditing.reconcile(session, scope, 1, thorough=True) if alarm.law in LAWS] == []
 
@@ -103,7 +104,7 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
         assert batch is not None
         settling.commit(session, operator.lane, calls, 1)
     with unit_of_work(operator.engine) as session:
-        (commit,) = transmissions.intended(session)
+        (commit,) = transactions.intended(session)
         session.execute(text("UPDATE transmissions SET status = 'confirmed'"))
     life.twice(boss, (commit.target, commit.data))
     question = withheld(batch.header, NO_ANSWERS)
@@ -246,4 +247,4 @@ def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     assert chain.balance(caller.address) == before + DEPOSIT
     operator.index()
     with unit_of_work(operator.engine) as session:
-        assert journal.balance(session, CUSTODY) == held(chain, 1, chain.tip()) == DEPOSIT
+        assert postings.balance(session, CUSTODY) == held(chain, 1, chain.tip()) == DEPOSIT

@@ -13,8 +13,10 @@ from ledger.core.catalog.bids import Role
 from ledger.core.settlement.header import Header, Range
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
-from ledger.store import batches, journal, transmissions, watermarks
-from ledger.store.batches import Batch, Status
+from ledger.store.money import postings
+from ledger.store.receipts import watermarks
+from ledger.store.settlement import batches, transactions
+from ledger.store.settlement.batches import Batch, Status
 from tests.chaos.weather import CONSUMER, LANE, PAYEES, SENDER, SimChain
 
 GATEWAY = Address(b"\x6a" * 20)
@@ -25,8 +27,8 @@ ROLE = Role.maker
 def open_books(s: Session) -> None:
     """A gateway, and a consumer whose deposit is leased to it."""
     watermarks.ensure(s, GATEWAY, LANE)
-    journal.book(s, movements.deposit(b"first", CONSUMER, FUNDS, 0))
-    journal.book(s, movements.lease(b"first", CONSUMER, GATEWAY, FUNDS, 0))
+    postings.book(s, movements.deposit(b"first", CONSUMER, FUNDS, 0))
+    postings.book(s, movements.lease(b"first", CONSUMER, GATEWAY, FUNDS, 0))
 
 
 def charge(s: Session, calls: int) -> None:
@@ -36,7 +38,7 @@ def charge(s: Session, calls: int) -> None:
     paid = amounts(first, last)
     earned = {(payee, ROLE): amount for payee, amount in zip(PAYEES, paid, strict=True)}
     cause = movements.chunk_cause(GATEWAY, first, last)
-    journal.book(s, movements.charge(cause, {(CONSUMER, GATEWAY): sum(paid)}, earned, 0))
+    postings.book(s, movements.charge(cause, {(CONSUMER, GATEWAY): sum(paid)}, earned, 0))
     watermarks.advance_posted(s, GATEWAY, last)
 
 
@@ -67,13 +69,13 @@ def is_at_rest(s: Session) -> bool:
 
 def under_way(s: Session) -> list[Digest]:
     """Intentions to review."""
-    return [found.id for found in transmissions.under_way(s)]
+    return [found.id for found in transactions.under_way(s)]
 
 
 def is_stored(s: Session, raw: bytes) -> bool:
     """These signed bytes are stored, as those of an intention that is under way."""
-    names = (name for name, _ in transmissions.nonces_from(s, SENDER, 0).values())
-    return any(attempt.raw == raw for name in names for attempt in transmissions.attempts(s, name))
+    names = (name for name, _ in transactions.nonces_from(s, SENDER, 0).values())
+    return any(attempt.raw == raw for name in names for attempt in transactions.attempts(s, name))
 
 
 def faults(s: Session, chain: SimChain) -> list[str]:
@@ -81,16 +83,16 @@ def faults(s: Session, chain: SimChain) -> list[str]:
     (mark,) = watermarks.of_lane(s, LANE)
     standing = [b for b in batches.with_status(s, LANE, *Status) if b.status is not Status.void]
     state, paid, deposited = chain.tip.state, amounts(1, mark.posted_seq), FUNDS + chain.tip.state.deposited
-    mine = journal.balances(s, [available(CONSUMER), leased(CONSUMER, GATEWAY)])
+    mine = postings.balances(s, [available(CONSUMER), leased(CONSUMER, GATEWAY)])
     said: dict[str, tuple[object, object]] = {
         "headers on chain": (state.headers, tuple(bytes(b.header.hash) for b in standing)),
         "final on chain": (state.finalized, len(standing)),
         "final in the ledger": ({b.status for b in standing} - {Status.final}, set()),
         "payees' cumulative on chain": (state.cumulative[-1], paid),
-        "custody": (journal.balance(s, CUSTODY), deposited - sum(state.claimed)),
-        "accrued": ([journal.balance(s, accrued(payee, ROLE)) for payee in PAYEES], [0, 0]),
+        "custody": (postings.balance(s, CUSTODY), deposited - sum(state.claimed)),
+        "accrued": ([postings.balance(s, accrued(payee, ROLE)) for payee in PAYEES], [0, 0]),
         "claimable": (
-            [journal.balance(s, claimable(payee)) for payee in PAYEES],
+            [postings.balance(s, claimable(payee)) for payee in PAYEES],
             [paid[place] - state.claimed[place] for place in (0, 1)],
         ),
         "what the consumer has left": (sum(mine.values()), deposited - sum(paid)),

@@ -22,19 +22,19 @@ from ledger.core.settlement.header import Range
 from ledger.core.settlement.transactions import Attempt, Status, Transmission
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
-from ledger.store.batches import Batch
-from ledger.store.batches import Status as Stage
-from ledger.store.events import Indexed
-from ledger.store.files import Discard
-from ledger.store.lanes import Lane
-from ledger.store.watermarks import Watermark
+from ledger.store.chain.events import Indexed
+from ledger.store.chain.lanes import Lane
+from ledger.store.receipts.watermarks import Watermark
+from ledger.store.settlement.batch_files import Discard
+from ledger.store.settlement.batches import Batch
+from ledger.store.settlement.batches import Status as Stage
 
 Earned = dict[tuple[Address, Role], int]
 USERS = (
     "ledger.flows.indexing",
     "ledger.flows.settling",
     "ledger.flows.transmitting",
-    "ledger.store.mirrors",
+    "ledger.store.chain.mirror",
     "tests.chaos.books",
 )
 

@@ -10,8 +10,9 @@ from sqlmodel import Session
 
 from ledger.core.accounts import movements
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH
-from ledger.store import batches, journal
-from ledger.store.batches import Status
+from ledger.store.money import postings
+from ledger.store.settlement import batches
+from ledger.store.settlement.batches import Status
 from tests.chaos.weather import LANE, SENDER, SimCalls, SimChain
 
 
@@ -26,5 +27,5 @@ def commit(s: Session, chain: SimChain, now: int) -> None:
     chain.send_raw(raw)
     cause = movements.batch_cause(LANE, batch.number, batch.header.hash)
     settled = movements.settle(cause, batches.earned(s, LANE, batch.number), now)
-    journal.book(s, settled)
+    postings.book(s, settled)
     batches.set_posted(s, batch, batch.number, now, settled.id)

@@ -14,9 +14,12 @@ from ledger.core.catalog.bids import decode
 from ledger.core.values.ids import Address, to_hex
 from ledger.flows import auditing
 from ledger.flows.auditing import Scope
-from ledger.store import alarms, batches, chain_time, journal, lanes, receipts, terms, watermarks
-from ledger.store.batches import Status
+from ledger.store.chain import chain_time, lanes
+from ledger.store.money import postings
+from ledger.store.receipts import receipts, terms, watermarks
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms, batches
+from ledger.store.settlement.batches import Status
 from tests.chaos.load import Load
 from tests.chaos.network import BOND, CONSUMERS, DEPOSIT, GATEWAY, LANE, Network, payees
 
@@ -42,7 +45,7 @@ def come_to_rest(network: Network, seconds: float = 240) -> None:
         with unit_of_work(network.engine) as session:
             marks = watermarks.of_lane(session, LANE)
             waiting = batches.with_status(session, LANE, Status.built, Status.signed, Status.posted)
-            owed = sum(journal.balance(session, claimable(payee)) for payee in payees())
+            owed = sum(postings.balance(session, claimable(payee)) for payee in payees())
             last = session.execute(text("SELECT coalesce(max(last), 0) FROM segments")).scalar_one()
             done = bool(marks) and all(m.posted_seq == m.batched_seq == last for m in marks)
         return done and not waiting and not owed
@@ -67,7 +70,7 @@ def reckon(network: Network, load: Load, before: dict[Address, int]) -> Reckonin
         chunk = receipts.chunk(session, GATEWAY.address, 1, mark.posted_seq)
         read = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
         written = [s for s in (receipts.by_seq(session, GATEWAY.address, n + 1) for n in range(mark.posted_seq)) if s]
-        balance = {name: journal.balance(session, name) for name in journal.entries(session)}
+        balance = {name: postings.balance(session, name) for name in postings.entries(session)}
         clock, consumers = chain_time.get(session), lanes.consumers(session, LANE)
         counted = len(batches.with_status(session, LANE, Status.final))
     ids = Counter(to_hex(s.receipt.call_id) for s in written)

@@ -17,9 +17,10 @@ from sqlalchemy import Engine
 from ledger.core.settlement import transactions as core
 from ledger.core.settlement.transactions import Step
 from ledger.flows import indexing, settling, transmitting
-from ledger.store import batches, journal, transmissions
-from ledger.store.batches import Status
+from ledger.store.money import postings
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import batches, transactions
+from ledger.store.settlement.batches import Status
 from tests.chaos import naive, weather
 from tests.chaos.memory import BATCHES, JOURNAL, STORE, TRANSMISSIONS, MemoryStore, in_memory
 from tests.chaos.simulation import STORM_TICKS, Life, SqlStore, a_life
@@ -174,8 +175,8 @@ def test_postgresql_lives_the_same_life_step_for_step(engine: Engine, seed: int)
     assert real.live(12) == []
     assert (real.steps, real.crashes) == (likeness.steps, likeness.crashes)
     with unit_of_work(engine) as session:
-        assert {name: tuple(entries) for name, entries in journal.entries(session).items()} == accounts
-        names = [name for name, _ in transmissions.nonces_from(session, weather.SENDER, 0).values()]
-        found = [transmissions.get(session, name) for name in names]
+        assert {name: tuple(entries) for name, entries in postings.entries(session).items()} == accounts
+        names = [name for name, _ in transactions.nonces_from(session, weather.SENDER, 0).values()]
+        found = [transactions.get(session, name) for name in names]
         assert {t.purpose: (t.status, t.nonce) for t in found if t} == sent
         assert {b.status for b in batches.with_status(session, LANE, *Status)} <= {Status.final, Status.void}

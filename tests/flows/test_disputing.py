@@ -12,9 +12,9 @@ from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import Word, amount, node, parent, receipt_leaf
 from ledger.flows import disputing
 from ledger.flows.disputing import DEBITS, LINES, PAYOUTS, RECEIPTS
-from ledger.store import alarms, batches, challenges, transmissions
-from ledger.store.batches import Status
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms, batches, challenges, transactions
+from ledger.store.settlement.batches import Status
 from tests import builders as b
 from tests.fakechain import SENDER
 from tests.room import Room
@@ -76,7 +76,7 @@ def test_challenges_are_answered_once_until_the_chain_says_so(room: Room) -> Non
     with unit_of_work(room.engine) as session:
         assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 1) == 2
         assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 2) == 0
-        calls = sorted(one.data.split()[0] for one in transmissions.intended(session))
+        calls = sorted(one.data.split()[0] for one in transactions.intended(session))
         assert calls == [b"answerDebit", b"answerNode"]
     room.chain.mine(events.Answered(b.LANE, 1, key))
     room.chain.mine()

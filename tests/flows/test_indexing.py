@@ -13,7 +13,8 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest
 from ledger.flows import indexing
 from ledger.flows.indexing import Network
-from ledger.store import bids, chain_time, journal, lanes, parties
+from ledger.store.chain import bids, chain_time, lanes, parties
+from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from tests import builders as b
 from tests.fakechain import FakeChain
@@ -36,7 +37,7 @@ def index(engine: Engine, chain: FakeChain, network: Network = NETWORK) -> int:
 def balance(engine: Engine, name: str) -> int:
     """An account's balance."""
     with unit_of_work(engine) as session:
-        return journal.balance(session, name)
+        return postings.balance(session, name)
 
 
 def test_a_deposit_counts_once_it_has_its_confirmations(engine: Engine) -> None:

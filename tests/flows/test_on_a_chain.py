@@ -15,8 +15,10 @@ from ledger.core.settlement.header import Header
 from ledger.core.values.ids import ZERO_DIGEST
 from ledger.core.values.typed_data import Voucher, signing_digest, voucher_hash
 from ledger.flows import disputing, indexing, posting, settling
-from ledger.store import batches, challenges, files, journal, proofs, transmissions, watermarks
+from ledger.store.money import postings
+from ledger.store.receipts import watermarks
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import batch_files, batches, challenges, proofs, transactions
 from tests import builders as b
 from tests.chain.conftest import DEPOSIT, FUNDS, WINDOW, Stage, register, stage
 
@@ -54,14 +56,14 @@ class Operator:
         self.served += calls
         made = [b.a_receipt(first + n, TERMS, consumer=self.caller, gateway=signer.address) for n in range(calls)]
         with unit_of_work(self.engine) as session:
-            journal.book(session, movements.lease(b"one", self.caller, signer.address, leased, 1))
+            postings.book(session, movements.lease(b"one", self.caller, signer.address, leased, 1))
             b.write(session, made, [TERMS], signer)
             assert posting.post_chunk(session, signer.address, 1_000, 1) == calls
 
     def release(self, amount: int) -> None:
         """The gateway gives back what it did not spend, and it is set aside for who is leaving."""
         with unit_of_work(self.engine) as session:
-            journal.book(session, movements.release(b"one", self.caller, self.stage.operator.address, amount, 1))
+            postings.book(session, movements.release(b"one", self.caller, self.stage.operator.address, amount, 1))
             indexing.set_aside(session, self.stage.lane, 1)
 
     def settle(self) -> batches.Batch:
@@ -76,7 +78,7 @@ class Operator:
     def send(self) -> int:
         """Send what is intended; the chain must take it. Returns how many."""
         with unit_of_work(self.engine) as session:
-            waiting = transmissions.intended(session)
+            waiting = transactions.intended(session)
             for one in waiting:
                 self.chain.transact(self.stage.key(self.stage.operator), (one.target, one.data))
                 session.execute(text("UPDATE transmissions SET status = 'confirmed' WHERE id = :id"), {"id": one.id})
@@ -86,7 +88,7 @@ class Operator:
     def file(self, batch: batches.Batch) -> BatchFile:
         sink = io.BytesIO()
         with unit_of_work(self.engine) as session:
-            files.write_again(session, sink, self.stage.domain, batch)
+            batch_files.write_again(session, sink, self.stage.domain, batch)
         return read(sink.getvalue())
 
 

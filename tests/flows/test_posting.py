@@ -11,7 +11,8 @@ from ledger.core.accounts.postings import Kind
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
 from ledger.flows import posting
-from ledger.store import journal, segments, watermarks
+from ledger.store.money import postings
+from ledger.store.receipts import segments, watermarks
 from ledger.store.session import unit_of_work
 from tests import builders as b
 
@@ -37,15 +38,15 @@ def test_a_chunk_is_posted_as_one_transaction_and_the_watermark_moves_with_it(en
     with unit_of_work(engine) as session:
         assert posting.due(session, b.LANE) == []
         assert posting.post_chunk(session, b.GATEWAY.address, 100, now=6) == 0
-        assert journal.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
+        assert postings.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
         earned = {
-            role: journal.balance(session, accrued(who, role))
+            role: postings.balance(session, accrued(who, role))
             for who, role in ((b.MAKER, Role.maker), (b.COMPUTE, Role.compute), (b.OPERATOR, Role.gateway))
         }
-        earned[Role.protocol] = journal.balance(session, accrued(b.TREASURY, Role.protocol))
+        earned[Role.protocol] = postings.balance(session, accrued(b.TREASURY, Role.protocol))
         assert sum(earned.values()) == charged
         assert earned[Role.compute] == 9 * 28_000
-        assert len(list(journal.all_transactions(session, Kind.charge))) == 1
+        assert len(list(postings.all_transactions(session, Kind.charge))) == 1
 
 
 def test_chunks_end_at_segments_and_a_large_segment_is_taken_whole(engine: Engine) -> None:
@@ -61,9 +62,9 @@ def test_a_crash_before_the_commit_leaves_the_chunk_for_the_next_sweep(engine: E
         posting.post_chunk(session, b.GATEWAY.address, 100, now=5)
         raise KeyboardInterrupt
     with unit_of_work(engine) as session:
-        assert journal.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD
+        assert postings.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD
         assert posting.post_chunk(session, b.GATEWAY.address, 100, now=6) == 4
-        assert journal.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
+        assert postings.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
 
 
 def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
@@ -83,7 +84,7 @@ def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
         thread.join()
     assert sum(done) == 80
     with unit_of_work(engine) as session:
-        assert journal.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
+        assert postings.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
 
 
 @pytest.mark.parametrize(

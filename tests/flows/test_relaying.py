@@ -12,10 +12,11 @@ from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import leaf, range_root
 from ledger.flows import relaying
 from ledger.flows.relaying import CLAIM_ROWS, GAS_CAP
-from ledger.store import batches, deposits, transmissions
-from ledger.store.batches import Status as Batched
-from ledger.store.deposits import DepositRequest
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import batches, transactions
+from ledger.store.settlement.batches import Status as Batched
 from tests import builders as b
 from tests.fakechain import SENDER
 from tests.room import Room
@@ -61,14 +62,14 @@ def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -
             assert deposits.request(session, asked(number, kind), 1)
         assert relaying.send_deposits(session, Relays(), SENDER, 1) == 3
         assert relaying.send_deposits(session, Relays(), SENDER, 2) == 0
-        intended = transmissions.intended(session)
+        intended = transactions.intended(session)
         assert sorted(one.data.split()[0] for one in intended) == [b"authorization", b"authorization", b"inbox"]
         assert relaying.follow_deposits(session) == 0
         by_purpose = {one.purpose: one.id for one in intended}
         first, second, third = (by_purpose[f"deposit 0x{asked(n).id.hex()} 0"] for n in (1, 2, 3))
-        transmissions.set_status(session, first, Status.failed, error="AuthorizationUnusable")
-        transmissions.set_status(session, second, Status.lost)
-        transmissions.set_status(session, third, Status.confirmed, keccak256(b"hash"), 7)
+        transactions.set_status(session, first, Status.failed, error="AuthorizationUnusable")
+        transactions.set_status(session, second, Status.lost)
+        transactions.set_status(session, third, Status.confirmed, keccak256(b"hash"), 7)
         relaying.follow_deposits(session)
         statuses = {n: deposits.get(session, asked(n).id) for n in (1, 2, 3)}
     assert {n: (one.status, one.error) for n, one in statuses.items() if one} == {
@@ -117,9 +118,9 @@ def test_claims_wait_while_another_batch_becomes_the_last_and_come_before_the_on
     def intended() -> int:
         with unit_of_work(room.engine) as session:
             made = relaying.claim(session, Relays(), SENDER, b.LANE, room.now)
-            for one in transmissions.intended(session):
+            for one in transactions.intended(session):
                 if one.purpose.startswith("claim"):
-                    transmissions.set_status(session, one.id, Status.failed)
+                    transactions.set_status(session, one.id, Status.failed)
         return made
 
     room.serve(10)

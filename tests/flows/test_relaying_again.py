@@ -8,9 +8,10 @@ from ledger.core.settlement.transactions import Call, Relays, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from ledger.flows import relaying
-from ledger.store import deposits, transmissions
-from ledger.store.deposits import DepositRequest
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import transactions
 from tests import builders as b
 from tests.fakechain import SENDER
 
@@ -36,13 +37,13 @@ def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> N
         deposits.request(session, ASKED, now=0)
         assert relaying.send_deposits(session, RELAYS, SENDER, now=0) == 1
         assert relaying.send_deposits(session, RELAYS, SENDER, now=9_000) == 0
-        _, first = transmissions.latest(session, purpose)
+        _, first = transactions.latest(session, purpose)
         assert first is not None
-        transmissions.set_status(session, first.id, Status.lost)
+        transactions.set_status(session, first.id, Status.lost)
         assert relaying.follow_deposits(session) == 1
         assert relaying.send_deposits(session, RELAYS, SENDER, now=1_000) == 0
         assert relaying.send_deposits(session, RELAYS, SENDER, now=9_000) == 1
-        tries, second = transmissions.latest(session, purpose)
+        tries, second = transactions.latest(session, purpose)
         assert second is not None
         assert (tries, second.status, second.id != first.id) == (2, Status.intended, True)
 
@@ -52,5 +53,5 @@ def test_a_place_that_could_not_be_had_is_asked_for_again(engine: Engine) -> Non
         assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=0) == 1
         assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 0
         asked = keccak256(f"register 0x{b.MAKER.hex()} 0".encode())
-        transmissions.set_status(session, asked, Status.failed)
+        transactions.set_status(session, asked, Status.failed)
         assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 1

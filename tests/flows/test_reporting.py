@@ -22,9 +22,9 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
 from ledger.flows import posting, reporting
 from ledger.flows.reporting import Query
-from ledger.store import journal
+from ledger.store.money import postings
+from ledger.store.receipts.statements import Period
 from ledger.store.session import unit_of_work
-from ledger.store.statements import Period
 from tests import builders as b
 
 HOLD = 10**12
@@ -54,8 +54,8 @@ def a_history(engine: Engine) -> Iterator[Session]:
             pass
         b.write(session, [b.a_receipt(n, consumer=b.BOB, ended_at=1_000 * n) for n in range(36, 41)])
         earned = {(b.MAKER, Role.maker): 70_000, (b.COMPUTE, Role.compute): 20 * 28_000}
-        journal.book(session, movements.settle(b"batch", earned, at=50_000))
-        journal.book(session, movements.claim(b"claim", b.MAKER, 30_000, at=60_000))
+        postings.book(session, movements.settle(b"batch", earned, at=50_000))
+        postings.book(session, movements.claim(b"claim", b.MAKER, 30_000, at=60_000))
     with unit_of_work(engine) as session:
         yield session
 
@@ -77,7 +77,7 @@ def whole(session: Session, query: Query, limit: int = 7) -> tuple[list[Row], li
 
 def lifetime(session: Session, party: Address, role: Role) -> int:
     """All a payee was ever credited in a role."""
-    return journal.entries(session, accrued(party, role))[accrued(party, role)].credits
+    return postings.entries(session, accrued(party, role))[accrued(party, role)].credits
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_a_consumer_spent_is_what_left_its_lease(engine: Engine) -> None:
         for consumer, count in ((b.ALICE, 30), (b.BOB, 10)):
             rows, _ = whole(session, Query(b.LANE, consumer, ALWAYS))
             posted = sum(row.item.amount for row in rows if row.stage is not Stage.journaled)
-            assert journal.balance(session, leased(consumer, b.GATEWAY.address)) == HOLD - posted
+            assert postings.balance(session, leased(consumer, b.GATEWAY.address)) == HOLD - posted
             assert len({row.item.receipt.seq for row in rows}) == count
             assert {row.side for row in rows} == {Side.spent}
 
@@ -158,11 +158,11 @@ def test_beancount_accepts_a_statement_and_its_balances_are_the_ledgers(
     with a_history(engine) as session:
         rows, moves = whole(session, Query(b.LANE, party, ALWAYS))
         held = {
-            "Assets:Tollway:Deposit": journal.balance(session, available(party))
-            + journal.balance(session, leased(party, b.GATEWAY.address)),
-            "Assets:Tollway:Claimable": journal.balance(session, claimable(party)),
+            "Assets:Tollway:Deposit": postings.balance(session, available(party))
+            + postings.balance(session, leased(party, b.GATEWAY.address)),
+            "Assets:Tollway:Claimable": postings.balance(session, claimable(party)),
         } | {
-            f"Assets:Tollway:Accrued:{role.name.capitalize()}": journal.balance(session, accrued(party, role))
+            f"Assets:Tollway:Accrued:{role.name.capitalize()}": postings.balance(session, accrued(party, role))
             for role in Role
         }
     file = tmp_path / "statement.beancount"

@@ -19,9 +19,12 @@ from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.core.values.sum_tree import Tree, amount, leaf, verify
 from ledger.flows import posting, settling
-from ledger.store import alarms, batches, files, nodes, parties, proofs, receipts, watermarks
-from ledger.store.alarms import Alarm
+from ledger.store.chain import parties
+from ledger.store.receipts import receipts, watermarks
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms, batches, proofs, tree_nodes
+from ledger.store.settlement import batch_files as files
+from ledger.store.settlement.alarms import Alarm
 from tests import builders as b
 from tests.room import LANE, PAYEES, Room
 
@@ -73,7 +76,10 @@ def test_proofs_come_from_stored_nodes(room: Room) -> None:
             assert debit is not None
             assert verify(batch.header.debit_root, debit.word, 4, debit.siblings)
             assert proofs.payout(session, batch, b.ALICE) is None
-            assert sum(n for _, n in nodes.leaves(session, b.LANE, nodes.DEBIT, batch.number)) == batch.cumulative
+            assert (
+                sum(n for _, n in tree_nodes.leaves(session, b.LANE, tree_nodes.DEBIT, batch.number))
+                == batch.cumulative
+            )
 
 
 def test_the_tree_in_the_store_is_the_tree_built_whole(room: Room) -> None:
@@ -81,7 +87,7 @@ def test_the_tree_in_the_store_is_the_tree_built_whole(room: Room) -> None:
     batch = room.close()
     assert batch is not None
     with unit_of_work(room.engine) as session:
-        words = dict(nodes.leaves(session, b.LANE, nodes.PAYOUT, batch.number))
+        words = dict(tree_nodes.leaves(session, b.LANE, tree_nodes.PAYOUT, batch.number))
         names = parties.by_index(session)
     whole = Tree.build([leaf(1, i, names[i], words[i]) if i in words else bytes(32) for i in range(max(words) + 1)])
     assert whole.root == batch.header.payout_root

@@ -8,9 +8,11 @@ from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.typed_data import Domain
 from ledger.flows import auditing, crediting, posting, settling
-from ledger.store import batches, files, journal, lanes, parties
-from ledger.store.appender import Appender
+from ledger.store.chain import lanes, parties
+from ledger.store.money import postings
+from ledger.store.receipts.appender import Appender
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import batch_files, batches
 from tests import builders as b
 from tests.conftest import settings_for
 from tests.room import PAYEES, Room
@@ -37,7 +39,7 @@ def a_private_grid(engine: Engine) -> int:
 def release(engine: Engine, amount: int) -> None:
     with unit_of_work(engine) as session:
         cause = b.ALICE + GATEWAY.address + (1).to_bytes(4, "big")
-        journal.book(session, movements.release(cause, b.ALICE, GATEWAY.address, amount, at=8))
+        postings.book(session, movements.release(cause, b.ALICE, GATEWAY.address, amount, at=8))
 
 
 def test_a_grid_that_is_not_at_rest_is_not_left(engine: Engine) -> None:
@@ -54,7 +56,7 @@ def test_what_a_grid_owed_is_owed_on_the_chain_and_the_ledger_goes_on(engine: En
         assert owed.deposits == {b.ALICE: CREDIT - charged}
         assert set(owed.payments) == set(PAYEES)
         assert sum(owed.payments.values()) == charged
-        assert journal.balance(session, CUSTODY) == 0
+        assert postings.balance(session, CUSTODY) == 0
         assert crediting.retire(session, PRIVATE.lane, 10) == crediting.Owed({}, {})
 
     room = Room(engine)  # a chain: the Registry's places are not the grid's
@@ -68,7 +70,7 @@ def test_what_a_grid_owed_is_owed_on_the_chain_and_the_ledger_goes_on(engine: En
         assert auditing.reconcile(session, auditing.Scope(PRIVATE.lane, Domain()), 11, thorough=True) == []
         old = batches.latest(session, PRIVATE.lane)
         assert old is not None
-        files.write_again(session, files.Discard(), Domain(), old)
+        batch_files.write_again(session, batch_files.Discard(), Domain(), old)
 
 
 def test_a_gateway_key_of_the_grid_does_not_write_for_the_chains_lane(engine: Engine, postgres_url: str) -> None:

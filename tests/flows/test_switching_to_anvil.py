@@ -22,8 +22,9 @@ from ledger.core.settlement.transactions import Status
 from ledger.core.values.ids import Address, address, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.flows import auditing
-from ledger.store import alarms, batches, files, journal
+from ledger.store.money import postings
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms, batch_files, batches
 from ledger.surroundings import Surroundings
 from tests import builders as b
 from tests.conftest import an_anvil, settings_for
@@ -83,13 +84,13 @@ class Worker:
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:
-            return journal.balance(session, name)
+            return postings.balance(session, name)
 
     def owed(self) -> int:
         """What is served and not paid out."""
         with unit_of_work(self.engine) as session:
             waiting = [*batches.with_status(session, LANE, *(set(batches.Status) - {batches.Status.final}))]
-            return len(waiting) + sum(journal.balance(session, claimable(payee)) for payee in PAYEES)
+            return len(waiting) + sum(postings.balance(session, claimable(payee)) for payee in PAYEES)
 
     def laws(self) -> list[alarms.Alarm]:
         """What a thorough audit finds, of the chain's lane and of the grid's."""
@@ -145,10 +146,10 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
         final = batches.with_status(session, LANE, batches.Status.final)
         rows = session.execute(text("SELECT purpose, status FROM transmissions"))
         sent = {str(purpose): str(status) for purpose, status in rows}
-        leased = journal.entries(session, "leased:")
+        leased = postings.entries(session, "leased:")
         old = batches.latest(session, PRIVATE.lane)
         assert old is not None
-        files.write_again(session, files.Discard(), Domain(), old)
+        batch_files.write_again(session, batch_files.Discard(), Domain(), old)
     assert len(final) > 2
     assert {purpose: status for purpose, status in sent.items() if status != Status.confirmed.value} == {}
     assert sum(purpose.startswith("claim") for purpose in sent) > 2, "while other batches became final"

@@ -11,8 +11,8 @@ from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Digest
 from ledger.flows import settling
-from ledger.store import batches, nodes
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import batches, tree_nodes
 from tests import builders as b
 from tests.room import LANE, Room
 
@@ -53,14 +53,14 @@ def money(room: Room) -> tuple[int, int]:
 def test_what_a_lost_verdict_had_voided_stands_again(room: Room) -> None:
     before, stood = money(room), room.batches()
     with unit_of_work(room.engine) as session:
-        leaves = nodes.leaves(session, b.LANE, nodes.PAYOUT, 3)
+        leaves = tree_nodes.leaves(session, b.LANE, tree_nodes.PAYOUT, 3)
     fall(room)
     assert room.batches() == [(1, "final", 1), (2, "void", 2), (3, "void", 3)]
     assert sum(money(room)) == sum(before)
     take_back(room)
     assert (room.batches(), money(room)) == (stood, before)
     with unit_of_work(room.engine) as session:
-        assert nodes.leaves(session, b.LANE, nodes.PAYOUT, 3) == leaves
+        assert tree_nodes.leaves(session, b.LANE, tree_nodes.PAYOUT, 3) == leaves
     assert room.laws() == []
     room.serve(4)
     after = room.close()

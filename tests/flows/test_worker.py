@@ -18,9 +18,11 @@ from contracts.deployments import Deployment, path
 from ledger.chain.client import Chain
 from ledger.core.accounts.accounts import CUSTODY, available, claimable
 from ledger.core.values.ids import address
-from ledger.store import alarms, batches, journal, parties
-from ledger.store.batches import Status
+from ledger.store.chain import parties
+from ledger.store.money import postings
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms, batches
+from ledger.store.settlement.batches import Status
 from tests import builders as b
 from tests.conftest import an_anvil, stop
 
@@ -51,7 +53,7 @@ class Network:
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:
-            return journal.balance(session, name)
+            return postings.balance(session, name)
 
     def statuses(self) -> list[str]:
         with unit_of_work(self.engine) as session:

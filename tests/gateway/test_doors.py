@@ -12,8 +12,8 @@ import pytest
 from sqlmodel import Session
 
 from ledger.core.values.typed_data import Signer
-from ledger.store import keys
-from ledger.store.keys import ApiKey
+from ledger.store.access import keys
+from ledger.store.access.keys import ApiKey
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import Running, World, a_model, a_signer, a_voucher

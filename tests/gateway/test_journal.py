@@ -10,8 +10,8 @@ from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows.journaling import Bundle, Draft, Outcome, Tail, append, tail_of
-from ledger.store import receipts, segments
-from ledger.store.appender import Appender
+from ledger.store.receipts import receipts, segments
+from ledger.store.receipts.appender import Appender
 from ledger.store.session import unit_of_work
 
 SIGNER = Signer(b"\x07" * 32)

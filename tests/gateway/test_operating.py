@@ -19,8 +19,8 @@ from ledger.core.pricing.epochs import Standing
 from ledger.core.values.ids import Digest, cid
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Signer
-from ledger.store import bids
-from ledger.store.bids import Placed
+from ledger.store.chain import bids
+from ledger.store.chain.bids import Placed
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, answering, chat, hanging, streaming
 from tests.gateway.test_who_pays import eventually

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from ledger.core.accounts import accounts
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
-from ledger.store import journal
+from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Asked, Node, Wire, answering, chat, streaming
 from tests.gateway.test_who_pays import eventually
@@ -235,7 +235,7 @@ def test_a_slow_body_and_a_large_one_are_refused(world: World, node: Node, consu
 def _leased(world: World, gateways: list[Running], consumer: Signer) -> int:
     names = [accounts.leased(consumer.address, g.app.running.settings.signer().address) for g in gateways]
     with unit_of_work(world.engine) as session:
-        return sum(journal.balances(session, names).values())
+        return sum(postings.balances(session, names).values())
 
 
 async def _never(asked: Asked, wire: Wire) -> None:

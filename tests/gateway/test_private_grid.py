@@ -19,7 +19,8 @@ from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Signer, credit_hash, signing_digest
 from ledger.flows import auditing, crediting, posting, settling
 from ledger.flows.auditing import Scope
-from ledger.store import journal, lanes
+from ledger.store.chain import lanes
+from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from roles import keystore, main
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, Running, World
@@ -115,10 +116,10 @@ def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_ch
         siblings = [Digest(bytes.fromhex(word[2:])) for word in proof["proof"]]
         assert sum_tree.verify(bytes.fromhex(proof["root"][2:]), leaf, proof["index"], siblings)
         with unit_of_work(world.engine) as session:
-            assert journal.balance(session, claimable(payee)) == cumulative > 0
+            assert postings.balance(session, claimable(payee)) == cumulative > 0
     with unit_of_work(world.engine) as session:
         assert auditing.reconcile(session, Scope(0, DOMAIN), 1, thorough=True) == []
-        assert journal.balance(session, CUSTODY) == 10**6
+        assert postings.balance(session, CUSTODY) == 10**6
         held = lanes.get_consumer(session, 0, consumer.address)
         assert held is not None
         assert (held.index, held.deposited) == (1, 10**6)
@@ -136,7 +137,7 @@ def test_statements_add_up_in_every_form(credited: Running, world: World, consum
     assert charged == sum(signed.receipt.charge for signed in world.receipts_of(consumer.address))
     earned = every_line(credited, to_hex(PROVIDER.address), role="compute", model="@acme/chat")
     with unit_of_work(world.engine) as session:
-        held = journal.balance(session, claimable(PROVIDER.address))
+        held = postings.balance(session, claimable(PROVIDER.address))
     assert sum(int(line["amount"]) for line in earned) == held
     assert {line["why"] for line in earned} == {"call 100 on the units = 100"}
     assert {line["stage"] for line in earned} == {"final"}

@@ -13,9 +13,9 @@ from gateway.protocols import CHAT
 from gateway.relays import SEAL, SKEW_MS, seal
 from ledger.core.values.ids import Digest, cid, to_hex
 from ledger.core.values.typed_data import Signer
-from ledger.store import tunnels
+from ledger.store.network import tunnels
+from ledger.store.network.tunnels import Entrance
 from ledger.store.session import unit_of_work
-from ledger.store.tunnels import Entrance
 from roles.node.tunnel import Identity, Tunnel
 from tests.gateway.nodes import Node, answering, streaming
 from tests.gateway.processes import Process

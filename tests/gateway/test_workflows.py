@@ -15,8 +15,8 @@ from ledger.core.catalog.bids import Role, decode
 from ledger.core.pricing.price import payees, price
 from ledger.core.values.ids import ZERO_DIGEST, Address, cid, did
 from ledger.core.values.typed_data import Signer
-from ledger.store import terms
-from ledger.store.receipts import Signed
+from ledger.store.receipts import terms
+from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import answering, dying, hanging, streaming
 from tests.gateway.weaves import LAST, Loom, echoing, glued, inferring, meeting, pinned

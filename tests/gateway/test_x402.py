@@ -20,7 +20,8 @@ from x402.mechanisms.evm.exact import ExactEvmScheme
 
 from ledger.core.settlement.events import Block
 from ledger.core.values.ids import Address, Digest, to_hex
-from ledger.store import chain_time, deposits
+from ledger.store.access import deposits
+from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, streaming
 from tests.gateway.world import CHAIN, INBOXES, SETTLEMENT, TOKEN, Running, World

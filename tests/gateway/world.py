@@ -29,11 +29,13 @@ from ledger.core.values.meters import NO_RATES, Rates, rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.flows import publishing
 from ledger.settings import Settings as LedgerSettings
-from ledger.store import bids, journal, parties, receipts
-from ledger.store import models as registry
-from ledger.store.bids import Placed
-from ledger.store.parties import Stake
-from ledger.store.receipts import Signed
+from ledger.store.chain import bids, parties
+from ledger.store.chain import models as registry
+from ledger.store.chain.bids import Placed
+from ledger.store.chain.parties import Stake
+from ledger.store.money import postings
+from ledger.store.receipts import receipts
+from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
 
 DOMAIN = Domain()
@@ -167,12 +169,12 @@ class World:
         self.placed += 1
         with unit_of_work(self.engine) as session:
             cause = b"test deposit" + self.placed.to_bytes(4, "big")
-            journal.book(session, movements.deposit(cause, consumer, amount, 1))
+            postings.book(session, movements.deposit(cause, consumer, amount, 1))
 
     def balance(self, consumer: Address) -> int:
         """Available, as booked."""
         with unit_of_work(self.engine) as session:
-            return journal.balance(session, accounts.available(consumer))
+            return postings.balance(session, accounts.available(consumer))
 
     def receipts_of(self, consumer: Address) -> list[Signed]:
         """A consumer's receipts, newest first."""

@@ -13,7 +13,7 @@ from ledger.core.catalog.bids import Role, decode
 from ledger.core.pricing.price import payees, price
 from ledger.core.values.errors import Unavailable
 from ledger.core.values.typed_data import Signer
-from ledger.store import terms
+from ledger.store.receipts import terms
 from ledger.store.session import unit_of_work
 from roles.node.artifacts.delivery import Seller
 from roles.node.artifacts.layout import Layout

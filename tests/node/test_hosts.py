@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.typed_data import Signer
-from ledger.store import terms
+from ledger.store.receipts import terms
 from ledger.store.session import unit_of_work
 from tests.gateway.world import Running, World, a_model, a_signer
 from tests.node.conftest import MODELS

@@ -4,7 +4,7 @@ from sqlalchemy import Engine, text
 
 from ledger.core.catalog.capsules import MAX_NODES
 from ledger.core.values.ids import Digest
-from ledger.store import receipts
+from ledger.store.receipts import receipts
 from ledger.store.session import unit_of_work
 
 ROOT = Digest(b"\x07" * 32)

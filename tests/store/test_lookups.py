@@ -3,7 +3,7 @@
 from sqlalchemy import Engine, text
 
 from ledger.core.values.ids import Address, Digest
-from ledger.store import receipts, referrals
+from ledger.store.receipts import receipts, referrals
 from ledger.store.session import unit_of_work
 
 CONSUMER = Address(b"\x01" * 20)

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 
 from ledger.core.receipts.record import unpack_all
 from ledger.migrations import configuration, migrate
-from ledger.store import receipts
+from ledger.store.receipts import receipts
 from ledger.store.session import unit_of_work
 from ledger.store.tables import metadata
 from tests import builders as b

@@ -1,0 +1,132 @@
+"""API keys by their hash, and the parts of their budgets that gateways hold."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from ledger.core.values.ids import Address
+from ledger.store.access.tables import ApiKeyRow, KeyAllowanceRow
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it was made: whose money it spends, how much, how fast, on which models, and until when (ms).
+
+    `rate` is calls a minute. None means no limit. `spent` is exact for keys with a budget, and 0 for others.
+    """
+
+    hash: bytes
+    id: str
+    consumer: Address
+    label: str
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    budget: int | None = None
+    rate: int | None = None
+    models: tuple[str, ...] | None = None
+    spent: int = 0
+
+    def refusal(self, now: int) -> str | None:
+        """Why this key opens nothing at `now` (ms), or None."""
+        if self.revoked_at is not None:
+            return "this key was revoked"
+        if self.expires_at is not None and now >= self.expires_at:
+            return "this key has expired"
+        return None
+
+
+def add(session: Session, key: ApiKey) -> None:
+    """Record a new key. Its secret is not here: only its hash is kept."""
+    session.add(
+        ApiKeyRow(
+            hash=key.hash,
+            id=key.id,
+            consumer=key.consumer,
+            label=key.label,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            budget=key.budget,
+            spent=0,
+            rate=key.rate,
+            models=json.dumps(key.models) if key.models is not None else None,
+        )
+    )
+    session.flush()
+
+
+def by_hash(session: Session, hashed: bytes) -> ApiKey | None:
+    """The key with this hash, whether or not it is still good."""
+    row = session.get(ApiKeyRow, hashed)
+    return _value(session, row) if row else None
+
+
+def of_consumer(session: Session, consumer: Address) -> list[ApiKey]:
+    """All keys ever made for a consumer, newest first."""
+    query = select(ApiKeyRow).where(col(ApiKeyRow.consumer) == consumer).order_by(col(ApiKeyRow.created_at).desc())
+    return [_value(session, row) for row in session.exec(query)]
+
+
+def by_id(session: Session, consumer: Address, key_id: str) -> ApiKey | None:
+    """A consumer's key by its public id."""
+    query = select(ApiKeyRow).where(col(ApiKeyRow.consumer) == consumer, col(ApiKeyRow.id) == key_id)
+    row = session.exec(query).first()
+    return _value(session, row) if row else None
+
+
+def revoke(session: Session, hashed: bytes, now: int) -> None:
+    """From now on this key opens nothing. Revoking again keeps the first time."""
+    rows = update(ApiKeyRow).where(col(ApiKeyRow.hash) == hashed, col(ApiKeyRow.revoked_at).is_(None))
+    session.execute(rows.values(revoked_at=now))
+
+
+def change(session: Session, hashed: bytes, values: dict[str, Any]) -> None:
+    """Change a key's label, budget, rate, models or expiry."""
+    if "models" in values and values["models"] is not None:
+        values = {**values, "models": json.dumps(values["models"])}
+    session.execute(update(ApiKeyRow).where(col(ApiKeyRow.hash) == hashed).values(**values))
+
+
+def budget_left(session: Session, hashed: bytes) -> int | None:
+    """What of a key's budget no gateway holds or has spent; None for a key without budget. Locks the key."""
+    query = select(ApiKeyRow).where(col(ApiKeyRow.hash) == hashed).with_for_update()
+    row = session.exec(query.execution_options(populate_existing=True)).one()
+    if row.budget is None:
+        return None
+    handed = text("SELECT coalesce(sum(amount), 0)::bigint FROM key_allowances WHERE key = :key")
+    return max(0, row.budget - int(session.execute(handed, {"key": hashed}).scalar_one()))
+
+
+def allot(session: Session, hashed: bytes, gateway: Address, granted: int) -> None:
+    """Hand a gateway so much more of a key's budget."""
+    statement = insert(KeyAllowanceRow).values(key=hashed, gateway=gateway, amount=granted, spent=0)
+    raised = {"amount": KeyAllowanceRow.amount + statement.excluded.amount}
+    session.execute(statement.on_conflict_do_update(index_elements=["key", "gateway"], set_=raised))
+
+
+def unspent(session: Session, gateway: Address) -> dict[bytes, int]:
+    """What a gateway may still spend of each key's budget."""
+    rows = session.exec(select(KeyAllowanceRow).where(col(KeyAllowanceRow.gateway) == gateway))
+    return {row.key: row.amount - row.spent for row in rows}
+
+
+def give_back(session: Session, gateway: Address, hashed: bytes | None = None) -> None:
+    """A gateway keeps only what it has spent of a key's budget, or of all keys'."""
+    rows = update(KeyAllowanceRow).where(col(KeyAllowanceRow.gateway) == gateway)
+    if hashed is not None:
+        rows = rows.where(col(KeyAllowanceRow.key) == hashed)
+    session.execute(rows.values(amount=KeyAllowanceRow.spent))
+
+
+def _value(session: Session, row: ApiKeyRow) -> ApiKey:
+    spent = 0
+    if row.budget is not None:
+        query = text("SELECT coalesce(sum(spent), 0)::bigint FROM key_allowances WHERE key = :key")
+        spent = int(session.execute(query, {"key": row.hash}).scalar_one())
+    models = tuple(json.loads(row.models)) if row.models is not None else None
+    limits = row.expires_at, row.revoked_at, row.budget, row.rate, models, spent
+    return ApiKey(row.hash, row.id, Address(row.consumer), row.label, row.created_at, *limits)

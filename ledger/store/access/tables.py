@@ -1,0 +1,87 @@
+"""How a consumer comes in: leases of its deposit, vouchers it signed, keys it was given, deposits to relay."""
+
+from sqlmodel import Field, SQLModel
+
+from ledger.store.columns import big, maybe_big, maybe_octets, octets
+
+
+class LeaseRow(SQLModel, table=True):
+    """A slice of a consumer's deposit handed to one gateway to spend. State: open, closed."""
+
+    __tablename__ = "leases"
+    id: bytes = octets(key=True)
+    lane: int = big()
+    consumer: bytes = octets(index=True)
+    gateway: bytes = octets()
+    amount: int = big()
+    spent: int = big()
+    expires_at: int = big(index=True)
+    state: str = Field()
+
+
+class VoucherRow(SQLModel, table=True):
+    """The most a lane may ever have debited an account, signed by the account or its session key."""
+
+    __tablename__ = "vouchers"
+    lane: int = big(key=True)
+    account: bytes = octets(key=True)
+    cum_max: int = big()
+    signature: bytes = octets()
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """A key `tw_...`, known only by its hash."""
+
+    __tablename__ = "api_keys"
+    hash: bytes = octets(key=True)
+    id: str = Field(unique=True)
+    consumer: bytes = octets(index=True)
+    label: str = Field(default="")
+    created_at: int = big()
+    expires_at: int | None = maybe_big()
+    revoked_at: int | None = maybe_big()
+    budget: int | None = maybe_big()
+    spent: int = big()
+    rate: int | None = maybe_big()
+    models: str | None = Field(default=None)
+
+
+class KeyAllowanceRow(SQLModel, table=True):
+    """The part of a key's budget one gateway may spend, and what it has spent, written with the receipts."""
+
+    __tablename__ = "key_allowances"
+    key: bytes = octets(key=True)
+    gateway: bytes = octets(key=True)
+    amount: int = big()
+    spent: int = big()
+
+
+class CredentialRow(SQLModel, table=True):
+    """What a provider's own server wants to see in a header, encrypted with a key only the gateways have."""
+
+    __tablename__ = "credentials"
+    provider: bytes = octets(key=True)
+    subject: bytes = octets(key=True)
+    nonce: bytes = octets()
+    sealed: bytes = octets()
+    at: int = big()
+
+
+class DepositRow(SQLModel, table=True):
+    """A gasless deposit a consumer asked the gateway to relay: written before anyone is told."""
+
+    __tablename__ = "deposits_requested"
+    id: bytes = octets(key=True)
+    lane: int = big()
+    account: bytes = octets(index=True)
+    amount: int = big()
+    valid_after: int = big()
+    valid_before: int = big()
+    salt: bytes = octets()
+    signature: bytes = octets()
+    kind: str = Field(default="authorization", description="authorization (ERC-3009 receive) or inbox (x402 exact)")
+    status: str = Field(index=True, description="requested, sent, credited, failed")
+    requested_at: int = big()
+    transaction: bytes | None = maybe_octets()
+    call: bytes | None = maybe_octets()
+    error: str | None = Field(default=None)

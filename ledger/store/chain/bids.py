@@ -1,0 +1,102 @@
+"""Bids as the chain placed them, and the books frozen from them."""
+
+import struct
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.pricing import epochs
+from ledger.core.pricing.epochs import Standing
+from ledger.core.values.errors import Conflict
+from ledger.core.values.ids import Address, Digest
+from ledger.store.chain.tables import BidRow
+from ledger.store.network.tables import BookRow
+
+_ROW = struct.Struct(">32sB20sI6QQQ")
+"""A bid in a book's body: subject, role, party, ratio in ppm, six asks, first epoch, until epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A standing bid and the log that placed it."""
+
+    standing: Standing
+    block: int
+    log_index: int
+
+
+def place(session: Session, placed: Placed) -> None:
+    """Mirror a bid; the same log again changes nothing."""
+    bid = placed.standing
+    call, input_token, output_token, ms, byte, fuel = bid.bid.asks
+    row = {"subject": bid.subject, "role": int(bid.role), "party": bid.party, "from_epoch": bid.first}
+    row |= {"until_epoch": bid.until, "ratio_ppm": bid.bid.ratio_ppm, "call": call, "input_token": input_token}
+    row |= {"output_token": output_token, "ms": ms, "byte": byte, "fuel": fuel}
+    row |= {"block": placed.block, "log_index": placed.log_index}
+    session.execute(insert(BidRow).values(row).on_conflict_do_nothing())
+
+
+def placed_until(session: Session, epoch: int) -> list[Standing]:
+    """All bids that may count in an epoch, in the order they were placed."""
+    query = select(BidRow).where(
+        col(BidRow.from_epoch) <= epoch, col(BidRow.from_epoch) > epoch - 2 * epochs.MAX_EPOCHS
+    )
+    return [_standing(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
+
+
+def of_party(session: Session, party: Address) -> list[Standing]:
+    """Every bid a party placed, oldest first."""
+    query = select(BidRow).where(col(BidRow.party) == party)
+    return [_standing(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
+
+
+def freeze(session: Session, book: epochs.Book, now: int) -> None:
+    """Store an epoch's book. Another root for the same epoch is a Conflict."""
+    row = {"epoch": book.epoch, "root": book.root, "body": encode(book), "frozen_at": now}
+    session.execute(insert(BookRow).values(row).on_conflict_do_nothing())
+    known = root(session, book.epoch)
+    if known != book.root:
+        raise Conflict(f"the book of epoch {book.epoch} was frozen with another root", epoch=book.epoch)
+
+
+def root(session: Session, epoch: int) -> Digest | None:
+    """The root of an epoch's book, if it was frozen."""
+    row = session.get(BookRow, epoch, populate_existing=True)
+    return Digest(row.root) if row else None
+
+
+def book(session: Session, epoch: int) -> epochs.Book | None:
+    """The book of an epoch, if it was frozen."""
+    row = session.get(BookRow, epoch, populate_existing=True)
+    return decode(row.epoch, row.body) if row else None
+
+
+def latest_epoch(session: Session) -> int | None:
+    """The newest epoch with a frozen book."""
+    found = session.execute(text("SELECT max(epoch) FROM books")).scalar_one()
+    return None if found is None else int(found)
+
+
+def encode(frozen: epochs.Book) -> bytes:
+    """A book's rows end to end, in the order of its leaves."""
+    return b"".join(
+        _ROW.pack(row.subject, row.role, row.party, row.bid.ratio_ppm, *row.bid.asks, row.first, row.until)
+        for row in frozen.rows
+    )
+
+
+def decode(epoch: int, body: bytes) -> epochs.Book:
+    """The inverse of `encode`."""
+    rows = []
+    for subject, role, party, ratio, a, b, c, d, e, f, first, until in _ROW.iter_unpack(body):
+        bid = Bid(ratio, (a, b, c, d, e, f))
+        rows.append(Standing(Digest(subject), Role(role), Address(party), bid, first, until))
+    return epochs.freeze(rows, epoch)
+
+
+def _standing(row: BidRow) -> Standing:
+    bid = Bid(row.ratio_ppm, (row.call, row.input_token, row.output_token, row.ms, row.byte, row.fuel))
+    return Standing(Digest(row.subject), Role(row.role), Address(row.party), bid, row.from_epoch, row.until_epoch)

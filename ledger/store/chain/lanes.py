@@ -1,0 +1,130 @@
+"""Lanes and their consumers, as the chain has them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from ledger.core.values.ids import Address
+from ledger.store.chain.tables import ClaimRow, ConsumerRow, LaneRow
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Who operates a lane, how long its batches can be challenged and answered (seconds), its bond in atoms."""
+
+    lane: int
+    operator: Address
+    window: int
+    answer_time: int
+    bond: int
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer's account in a lane. `requested_at` (seconds) is set while it is leaving."""
+
+    lane: int
+    account: Address
+    index: int
+    deposited: int = 0
+    withdrawn: int = 0
+    requested_at: int | None = None
+
+
+def put(session: Session, lane: Lane) -> None:
+    """Mirror a lane."""
+    row = {name: getattr(lane, name) for name in ("lane", "operator", "window", "answer_time", "bond", "active")}
+    session.execute(insert(LaneRow).values(row).on_conflict_do_update(index_elements=[col(LaneRow.lane)], set_=row))
+
+
+def change(session: Session, lane: int, *, bond: int | None = None, active: bool | None = None) -> None:
+    """Mirror a lane's new bond, or that it was paused or resumed."""
+    statement = "UPDATE lanes SET bond = coalesce(:bond, bond), active = coalesce(:active, active) WHERE lane = :lane"
+    session.execute(text(statement), {"lane": lane, "bond": bond, "active": active})
+
+
+def get(session: Session, lane: int) -> Lane | None:
+    """A lane, if it was opened."""
+    row = session.get(LaneRow, lane, populate_existing=True)
+    if row is None:
+        return None
+    return Lane(row.lane, Address(row.operator), row.window, row.answer_time, row.bond, row.active)
+
+
+def deposit(session: Session, lane: int, account: Address, index: int, amount: int) -> None:
+    """Mirror a deposit: the account is known from its first one."""
+    row = {"lane": lane, "account": account, "account_index": index, "deposited": amount, "withdrawn": 0}
+    grown = {"deposited": col(ConsumerRow.deposited) + amount}
+    keys = [col(ConsumerRow.lane), col(ConsumerRow.account)]
+    session.execute(insert(ConsumerRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
+
+
+def assign(session: Session, lane: int, accounts: Iterable[Address]) -> None:
+    """Give consumers without a place the next ones, in order of address: a private grid has no Settlement to do it."""
+    for account in sorted(set(accounts)):
+        if get_consumer(session, lane, account) is None:
+            query = text("SELECT coalesce(max(account_index), 0) + 1 FROM consumers WHERE lane = :lane")
+            deposit(session, lane, account, int(session.execute(query, {"lane": lane}).scalar_one()), 0)
+
+
+def request_withdrawal(session: Session, lane: int, account: Address, at: int | None) -> None:
+    """Mirror that an account wants to leave (or, with None, no longer does)."""
+    statement = "UPDATE consumers SET requested_at = :at WHERE lane = :lane AND account = :account"
+    session.execute(text(statement), {"lane": lane, "account": account, "at": at})
+
+
+def withdraw(session: Session, lane: int, account: Address, amount: int) -> None:
+    """Mirror a withdrawal."""
+    statement = (
+        "UPDATE consumers SET withdrawn = withdrawn + :amount, requested_at = NULL "
+        "WHERE lane = :lane AND account = :account"
+    )
+    session.execute(text(statement), {"lane": lane, "account": account, "amount": amount})
+
+
+def get_consumer(session: Session, lane: int, account: Address) -> Consumer | None:
+    """A consumer's account in a lane."""
+    row = session.get(ConsumerRow, (lane, account), populate_existing=True)
+    return _consumer(row) if row else None
+
+
+def consumers(session: Session, lane: int) -> dict[Address, Consumer]:
+    """Every consumer of a lane."""
+    query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane)
+    rows = session.exec(query.execution_options(populate_existing=True))
+    return {Address(row.account): _consumer(row) for row in rows}
+
+
+def by_index(session: Session, lane: int) -> dict[int, Address]:
+    """Every consumer of a lane by its place in the debit tree."""
+    query = select(ConsumerRow.account_index, ConsumerRow.account).where(col(ConsumerRow.lane) == lane)
+    return {index: Address(account) for index, account in session.exec(query)}
+
+
+def leaving(session: Session, lane: int) -> list[Consumer]:
+    """Consumers that asked to withdraw and have not yet."""
+    query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane, col(ConsumerRow.requested_at).is_not(None))
+    return [_consumer(row) for row in session.exec(query.execution_options(populate_existing=True))]
+
+
+def claim(session: Session, lane: int, index: int, payee: Address, amount: int) -> None:
+    """Mirror that a payee was paid `amount` more."""
+    row = {"lane": lane, "payee_index": index, "payee": payee, "claimed": amount}
+    keys = [col(ClaimRow.lane), col(ClaimRow.payee_index)]
+    grown = {"claimed": col(ClaimRow.claimed) + amount}
+    session.execute(insert(ClaimRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
+
+
+def claimed(session: Session, lane: int) -> dict[int, int]:
+    """What each payee has been paid, by its place."""
+    query = select(ClaimRow).where(col(ClaimRow.lane) == lane).execution_options(populate_existing=True)
+    return {row.payee_index: row.claimed for row in session.exec(query)}
+
+
+def _consumer(row: ConsumerRow) -> Consumer:
+    amounts = (row.deposited, row.withdrawn, row.requested_at)
+    return Consumer(row.lane, Address(row.account), row.account_index, *amounts)

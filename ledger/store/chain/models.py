@@ -1,0 +1,30 @@
+"""Registered models, as the chain has them."""
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from ledger.core.settlement.events import ModelRegistered
+from ledger.core.values.ids import Address, Digest
+from ledger.store.chain.tables import ModelRow
+
+
+def put(session: Session, model: ModelRegistered, block: int) -> None:
+    """Mirror a registration, or a transfer to another owner."""
+    row: dict[str, object] = {"id": model.id, "owner": model.owner, "terms": model.terms, "block": block}
+    row |= {"parents": b"".join(model.parents)}
+    session.execute(insert(ModelRow).values(row).on_conflict_do_update(index_elements=[col(ModelRow.id)], set_=row))
+
+
+def owners(session: Session) -> dict[Digest, Address]:
+    """The owner of every registered id."""
+    rows = session.exec(select(ModelRow.id, ModelRow.owner))
+    return {Digest(model): Address(owner) for model, owner in rows}
+
+
+def get(session: Session, model: Digest) -> ModelRegistered | None:
+    """A model's registration."""
+    row = session.get(ModelRow, model, populate_existing=True)
+    if row is None:
+        return None
+    parents = tuple(Digest(row.parents[at : at + 32]) for at in range(0, len(row.parents), 32))
+    return ModelRegistered(Digest(row.id), Address(row.owner), parents, Digest(row.terms))

@@ -1,0 +1,141 @@
+"""What the chain says, as of the last indexed block. Rebuilt from its logs at will."""
+
+from sqlmodel import Field, SQLModel
+
+from ledger.store.columns import big, maybe_big, maybe_octets, octets
+
+
+class CursorRow(SQLModel, table=True):
+    """The last indexed block: its number, hash and timestamp (seconds), which is the network's time."""
+
+    __tablename__ = "cursor"
+    name: str = Field(primary_key=True)
+    block: int = big()
+    hash: bytes = octets()
+    timestamp: int = big()
+
+
+class BlockRow(SQLModel, table=True):
+    """Hashes of recently indexed blocks, to notice a reorganisation below the confirmations."""
+
+    __tablename__ = "blocks"
+    number: int = big(key=True)
+    hash: bytes = octets()
+
+
+class PartyRow(SQLModel, table=True):
+    """A payee and its place in every payout tree."""
+
+    __tablename__ = "parties"
+    address: bytes = octets(key=True)
+    payee_index: int = big(index=True)
+
+
+class PrivatePlaceRow(SQLModel, table=True):
+    """A payee's place in the payout trees of lane 0, a private grid's: a Registry met later gives places of its own."""
+
+    __tablename__ = "private_places"
+    address: bytes = octets(key=True)
+    payee_index: int = big()
+
+
+class StakeRow(SQLModel, table=True):
+    """A party's stake: what is active, what is leaving, and when it may (seconds)."""
+
+    __tablename__ = "stakes"
+    party: bytes = octets(key=True)
+    active: int = big()
+    unbonding: int = big()
+    release_at: int = big()
+
+
+class BidRow(SQLModel, table=True):
+    """A bid as placed; which one counts in an epoch is core.epochs' decision."""
+
+    __tablename__ = "bids"
+    subject: bytes = octets(key=True)
+    role: int = big(key=True)
+    party: bytes = octets(key=True)
+    from_epoch: int = big(key=True)
+    until_epoch: int = big()
+    ratio_ppm: int = big()
+    call: int = big()
+    input_token: int = big()
+    output_token: int = big()
+    ms: int = big()
+    byte: int = big()
+    fuel: int = big()
+    block: int = big(key=True)
+    log_index: int = big(key=True)
+
+
+class ModelRow(SQLModel, table=True):
+    """A registered model: its 32-byte id is the sha256 its CID carries."""
+
+    __tablename__ = "models"
+    id: bytes = octets(key=True)
+    owner: bytes = octets(index=True)
+    terms: bytes = octets()
+    parents: bytes = octets()
+    block: int = big()
+
+
+class ConsumerRow(SQLModel, table=True):
+    """A consumer's account in a lane and its place in the debit tree."""
+
+    __tablename__ = "consumers"
+    lane: int = big(key=True)
+    account: bytes = octets(key=True)
+    account_index: int = big()
+    deposited: int = big()
+    withdrawn: int = big()
+    requested_at: int | None = maybe_big()
+
+
+class LaneRow(SQLModel, table=True):
+    """A lane: who operates it and how long its batches can be challenged (seconds)."""
+
+    __tablename__ = "lanes"
+    lane: int = big(key=True)
+    operator: bytes = octets()
+    window: int = big()
+    answer_time: int = big()
+    bond: int = big()
+    active: bool = Field(default=True)
+
+
+class SessionKeyRow(SQLModel, table=True):
+    """A key an account lets sign for it: vouchers of a consumer, receipts of an operator."""
+
+    __tablename__ = "session_keys"
+    account: bytes = octets(key=True)
+    key: bytes = octets(key=True)
+    active: bool = Field(default=True)
+
+
+class ClaimRow(SQLModel, table=True):
+    """What a payee has been paid of a lane, in total."""
+
+    __tablename__ = "claims"
+    lane: int = big(key=True)
+    payee_index: int = big(key=True)
+    payee: bytes = octets()
+    claimed: int = big()
+
+
+class EventRow(SQLModel, table=True):
+    """An indexed log and the transaction it booked, so that a reorganisation can be undone.
+
+    `place` is the log's place among its transaction's logs. `booked` is the last transaction booked for it;
+    `generation` counts how often the same log came back after it had been undone.
+    """
+
+    __tablename__ = "events"
+    transaction: bytes = octets(key=True)
+    place: int = big(key=True)
+    block: int = big(index=True)
+    kind: str = Field()
+    generation: int = big()
+    standing: bool = Field(default=True)
+    booked: bytes | None = maybe_octets()
+    batch: int | None = maybe_big()

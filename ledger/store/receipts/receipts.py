@@ -1,0 +1,157 @@
+"""Receipts, read back as gateways wrote them: one at a time as values, or by the hundred thousand as records.
+
+The kernels are imported where they are used: a gateway reads receipts and never needs the compiler behind them.
+A row holds the 301 bytes that were hashed, the digest and the signature, all of fixed width: strung together by the
+server, they are two arrays, with no loop over rows and two values over the wire, and a batch file takes the first of
+them as it is: 1.1 us of CPU a receipt on both sides.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from sqlmodel import Session, col, select
+
+from ledger.core.catalog.capsules import MAX_NODES
+from ledger.core.receipts.receipt import Receipt, unpack
+from ledger.core.receipts.record import SIGNED_DTYPE
+from ledger.core.values.ids import Address, Digest
+from ledger.store.driver import connection_of
+from ledger.store.receipts.tables import ReceiptRow
+
+Records = npt.NDArray[np.void]
+
+_READ = (
+    "SELECT string_agg(record || signature, NULL), string_agg(digest, NULL) FROM (SELECT record, digest, signature "
+    "FROM receipts WHERE gateway = %s AND seq BETWEEN %s AND %s ORDER BY seq) r"
+)
+_NEWEST = "SELECT coalesce(max(seq), 0) FROM receipts WHERE gateway = %s"
+AT_ONCE = 512
+"""Receipts strung together at once: 200 kB. For four times as many the server asks for fresh pages every time, and that
+costs it more than all else it does for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A receipt with its digest, its signature, and what the gateway noted beside it."""
+
+    receipt: Receipt
+    digest: Digest
+    signature: bytes
+    extra: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive receipts of one gateway: signed records (SIGNED_DTYPE), and their digests (n x 32) beside them."""
+
+    signed: Records
+    digests: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.signed)
+
+    @property
+    def records(self) -> Records:
+        """The receipts without their signatures."""
+        return self.signed["receipt"]
+
+    def part(self, start: int, stop: int) -> "Chunk":
+        """Receipts at places [start, stop) of the chunk."""
+        return Chunk(self.signed[start:stop], self.digests[start:stop])
+
+    @property
+    def first(self) -> int:
+        """Sequence number of the first receipt; the chunk must not be empty."""
+        return int(self.records["seq"][0])
+
+    @property
+    def last(self) -> int:
+        """Sequence number of the last receipt."""
+        return int(self.records["seq"][-1])
+
+    @property
+    def charged(self) -> int:
+        """The sum of all charges, exact."""
+        from ledger.core.pricing.shares import exact_total
+
+        return exact_total(self.records["charge"].astype(np.uint64))
+
+    def terms_ids(self) -> set[Digest]:
+        """The terms these receipts name."""
+        from ledger.core.kernels.groups import group
+
+        named = self.records["terms"]
+        return {Digest(named[first].tobytes()) for first in group(named)[1].tolist()}
+
+    def first_altered(self) -> int | None:
+        """The place in the chunk of the first receipt whose fields do not hash to its digest, if any."""
+        from ledger.core.kernels.hashing import struct_hashes
+
+        hashes = struct_hashes(self.signed)
+        if np.array_equal(hashes, self.digests):
+            return None
+        return int(np.argmax((hashes != self.digests).any(axis=1)))
+
+
+def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
+    """Receipts first..last of a gateway, in order; fewer if the journal has gaps, which the caller must notice."""
+    read = 0
+    with connection_of(session).cursor(binary=True) as cursor:
+        last = min(last, cast(tuple[int], cursor.execute(_NEWEST, (bytes(gateway),)).fetchone())[0])
+        signed = np.empty((max(0, last - first + 1), SIGNED_DTYPE.itemsize), np.uint8)
+        digests = np.empty((len(signed), 32), np.uint8)
+        for start in range(first, last + 1, AT_ONCE):
+            found = cursor.execute(_READ, (bytes(gateway), start, min(start + AT_ONCE - 1, last))).fetchone()
+            if found is None or found[0] is None:
+                break
+            rows, hashes = cast(tuple[bytes, bytes], found)
+            until = read + len(hashes) // 32
+            signed[read:until] = np.frombuffer(rows, np.uint8).reshape(until - read, -1)
+            digests[read:until] = np.frombuffer(hashes, np.uint8).reshape(until - read, -1)
+            read = until
+    return Chunk(signed[:read].view(SIGNED_DTYPE).reshape(-1), digests[:read])
+
+
+def by_call(session: Session, call: Digest) -> Signed | None:
+    """The receipt of a call, if it was charged."""
+    row = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == call)).first()
+    return _signed(row) if row else None
+
+
+def by_seq(session: Session, gateway: Address, seq: int) -> Signed | None:
+    """The receipt at a place in a gateway's journal."""
+    row = session.get(ReceiptRow, (gateway, seq))
+    return _signed(row) if row else None
+
+
+def children(session: Session, parent: Digest) -> list[Signed]:
+    """The receipts of a workflow's direct sub-calls, found beside their root: they precede it in its journal.
+
+    Between them and the root stand at most the receipts of its other nodes, at any depth: `MAX_NODES` counts them all.
+    """
+    root = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == parent)).first()
+    if root is None:
+        return []
+    near = select(ReceiptRow).where(
+        col(ReceiptRow.gateway) == root.gateway,
+        col(ReceiptRow.seq) < root.seq,
+        col(ReceiptRow.seq) >= root.seq - MAX_NODES,
+        col(ReceiptRow.parent) == parent,
+    )
+    return [_signed(row) for row in session.exec(near.order_by(col(ReceiptRow.seq)))]
+
+
+def of_consumer(session: Session, consumer: Address, before: int | None = None, limit: int = 100) -> list[Signed]:
+    """A consumer's latest receipts, newest first; `before` (ms) pages back."""
+    query = select(ReceiptRow).where(col(ReceiptRow.consumer) == consumer)
+    if before is not None:
+        query = query.where(col(ReceiptRow.ended_at) < before)
+    rows: Sequence[ReceiptRow] = session.exec(query.order_by(col(ReceiptRow.ended_at).desc()).limit(limit)).all()
+    return [_signed(row) for row in rows]
+
+
+def _signed(row: ReceiptRow) -> Signed:
+    return Signed(unpack(bytes(row.record)), Digest(row.digest), row.signature, row.extra)

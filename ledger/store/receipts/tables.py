@@ -1,0 +1,74 @@
+"""What gateways write: receipts, in dense segments, priced by content-addressed terms."""
+
+from sqlalchemy import Index
+from sqlmodel import Field, SQLModel
+
+from ledger.store.columns import big, cut, maybe_octets, octets
+
+
+class ReceiptRow(SQLModel, table=True):
+    """One charged call, signed. The shares it pays are a function of it and its terms, and are not stored.
+
+    `record` is the 301 bytes that are hashed, signed for and published (`core.receipts`); what calls are searched by
+    is cut from it by the database. Posting reads records by the hundred thousand and takes no column apart.
+    """
+
+    __tablename__ = "receipts"
+    __table_args__ = (
+        Index("receipts_ended_at", "ended_at", postgresql_using="brin"),
+        Index("receipts_consumer", "consumer", "ended_at"),
+    )
+    gateway: bytes = cut(69, 20, key=True)
+    seq: int = big(key=True)
+    call_id: bytes = cut(1, 32, unique=True)
+    parent: bytes = cut(33, 32)
+    consumer: bytes = cut(97, 20)
+    terms: bytes = cut(117, 32)
+    charge: int = big()
+    ended_at: int = big()
+    record: bytes = octets()
+    digest: bytes = octets()
+    signature: bytes = octets()
+    extra: bytes | None = maybe_octets()
+
+
+class SegmentRow(SQLModel, table=True):
+    """One group commit: receipts first..last of a gateway, their count, their charges' sum, and a chained digest."""
+
+    __tablename__ = "segments"
+    gateway: bytes = octets(key=True)
+    first: int = big(key=True)
+    last: int = big()
+    count: int = big()
+    total: int = big()
+    digest: bytes = octets()
+    previous: bytes = octets()
+
+
+class TermsRow(SQLModel, table=True):
+    """The frozen bids of a route, by their keccak256."""
+
+    __tablename__ = "terms"
+    id: bytes = octets(key=True)
+    body: bytes = octets()
+
+
+class WatermarkRow(SQLModel, table=True):
+    """How far a gateway's journal has been posted, and put into batches. Its row lock serialises workers."""
+
+    __tablename__ = "watermarks"
+    gateway: bytes = octets(key=True)
+    lane: int = big(index=True)
+    posted_seq: int = big()
+    batched_seq: int = big()
+
+
+class QuarantineRow(SQLModel, table=True):
+    """A segment that is not what it says: posting stops before it, for that gateway only, until a person looks."""
+
+    __tablename__ = "quarantine"
+    gateway: bytes = octets(key=True)
+    first: int = big(key=True)
+    last: int = big()
+    reason: str = Field()
+    at: int = big()

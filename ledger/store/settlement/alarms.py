@@ -1,0 +1,47 @@
+"""Alarms: laws found broken. While one stands, nothing new is settled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from ledger.core.values.hashes import Digest, keccak256
+from ledger.store.settlement.tables import AlarmRow
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A broken law, what is wrong, and the first account and receipt where it shows."""
+
+    law: str
+    message: str
+    account: str | None = None
+    receipt: str | None = None
+
+    @property
+    def id(self) -> Digest:
+        """One alarm per law, account and receipt, however often it is found."""
+        return keccak256("|".join((self.law, self.account or "", self.receipt or "")).encode())
+
+
+def sound(session: Session, alarm: Alarm, now: int) -> None:
+    """Record an alarm, or that a cleared one is back."""
+    row: dict[str, object] = {"id": alarm.id, "law": alarm.law, "message": alarm.message, "account": alarm.account}
+    row |= {"receipt": alarm.receipt, "at": now, "cleared_at": None}
+    again = {"message": alarm.message, "cleared_at": None}
+    statement = insert(AlarmRow).values(row).on_conflict_do_update(index_elements=[col(AlarmRow.id)], set_=again)
+    session.execute(statement)
+
+
+def standing(session: Session) -> list[Alarm]:
+    """Alarms nobody has cleared, oldest first."""
+    rows = session.exec(select(AlarmRow).where(col(AlarmRow.cleared_at).is_(None)).order_by(col(AlarmRow.at)))
+    return [Alarm(row.law, row.message, row.account, row.receipt) for row in rows]
+
+
+def clear(session: Session, looked_at: Sequence[Alarm], now: int) -> None:
+    """A person looked at these: settle again. The next audit sounds what is still wrong."""
+    these = col(AlarmRow.id).in_([alarm.id for alarm in looked_at])
+    session.execute(update(AlarmRow).where(these).values(cleared_at=now))

@@ -1,0 +1,201 @@
+"""Batches: built, signed, posted, final, or void; what each pays, covers and is made of."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from ledger.core.catalog.bids import Role
+from ledger.core.settlement.header import Header, Range
+from ledger.core.values.ids import Address, Digest
+from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
+
+_HEADER_FIELDS = tuple(field.name for field in fields(Header))
+
+
+class Status(Enum):
+    """Built: content fixed. Signed: a commit is intended. Posted: on chain, contestable. Then final or void."""
+
+    built = "built"
+    signed = "signed"
+    posted = "posted"
+    final = "final"
+    void = "void"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch of a lane. `number` counts what was built; `chain_id` is Settlement's id, which a void batch frees.
+
+    `total` is what its receipts charge, `cumulative` the sum of all batches up to it. Times are ms.
+    """
+
+    lane: int
+    number: int
+    status: Status
+    header: Header
+    total: int
+    cumulative: int
+    built_at: int
+    chain_id: int | None = None
+    posted_at: int | None = None
+    final_at: int | None = None
+    transmission: Digest | None = None
+    settled: Digest | None = None
+
+
+def take(session: Session, lane: int) -> bool:
+    """Become the only one that closes or commits a lane's batches until the transaction ends; False if another is."""
+    statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended('batches', :lane))")
+    return bool(session.execute(statement, {"lane": lane}).scalar_one())
+
+
+def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mapping[tuple[Address, Role], int]) -> None:
+    """Store a new batch with the receipts it covers and what it pays."""
+    row = {name: getattr(batch.header, name) for name in _HEADER_FIELDS}
+    row |= {"lane": batch.lane, "number": batch.number, "status": batch.status.value, "total": batch.total}
+    row |= {"header_hash": batch.header.hash, "cumulative": batch.cumulative, "built_at": batch.built_at}
+    session.execute(insert(BatchRow).values(row))
+    key = {"lane": batch.lane, "number": batch.number}
+    covered = [{**key, "gateway": r.gateway, "first": r.first, "count": r.count} for r in ranges]
+    paid = [{**key, "payee": who, "role": int(role), "amount": n} for (who, role), n in earned.items() if n]
+    if covered:
+        session.execute(insert(BatchRangeRow), covered)
+    if paid:
+        session.execute(insert(BatchShareRow), paid)
+
+
+def get(session: Session, lane: int, number: int) -> Batch | None:
+    """A batch by its number."""
+    row = session.get(BatchRow, (lane, number), populate_existing=True)
+    return _value(row) if row else None
+
+
+def latest(session: Session, lane: int) -> Batch | None:
+    """The last batch that is not void: the one the next follows."""
+    return next(iter(_standing(session, lane, limit=1)), None)
+
+
+def with_status(session: Session, lane: int, *statuses: Status) -> list[Batch]:
+    """Batches of a lane in one of these states, oldest first."""
+    wanted = [status.value for status in statuses]
+    query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.status).in_(wanted))
+    rows = session.exec(query.order_by(col(BatchRow.number)).execution_options(populate_existing=True))
+    return [_value(row) for row in rows]
+
+
+def by_hash(session: Session, lane: int, header_hash: Digest) -> Batch | None:
+    """The batch with this header hash, the newest if a void one had the same."""
+    query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.header_hash) == header_hash)
+    row = session.exec(query.order_by(col(BatchRow.number).desc()).execution_options(populate_existing=True)).first()
+    return _value(row) if row else None
+
+
+def by_chain_id(session: Session, lane: int, chain_id: int) -> Batch | None:
+    """The standing batch Settlement knows by this id."""
+    return next((b for b in _standing(session, lane) if b.chain_id == chain_id), None)
+
+
+def after(session: Session, lane: int, number: int) -> list[Batch]:
+    """Standing batches built after this one, newest first: what falls with the one that follows it."""
+    return [batch for batch in _standing(session, lane) if batch.number > number]
+
+
+def newest_number(session: Session, lane: int) -> int:
+    """The highest number ever given, void ones included; 0 before the first."""
+    query = text("SELECT coalesce(max(number), 0) FROM batches WHERE lane = :lane")
+    return int(session.execute(query, {"lane": lane}).scalar_one())
+
+
+def ranges(session: Session, lane: int, number: int) -> list[Range]:
+    """The receipts a batch covers, by gateway."""
+    query = select(BatchRangeRow).where(col(BatchRangeRow.lane) == lane, col(BatchRangeRow.number) == number)
+    rows = session.exec(query.order_by(col(BatchRangeRow.gateway)))
+    return [Range(Address(row.gateway), row.first, row.count) for row in rows]
+
+
+def earned(session: Session, lane: int, number: int) -> dict[tuple[Address, Role], int]:
+    """What a batch pays, by payee and role."""
+    query = select(BatchShareRow).where(col(BatchShareRow.lane) == lane, col(BatchShareRow.number) == number)
+    rows = session.exec(query.order_by(col(BatchShareRow.payee), col(BatchShareRow.role)))
+    return {(Address(row.payee), Role(row.role)): row.amount for row in rows}
+
+
+def holding(session: Session, lane: int, gateway: Address, seq: int) -> Batch | None:
+    """The standing batch that holds a receipt, if one does yet."""
+    query = text(
+        "SELECT r.number FROM batch_ranges r JOIN batches b USING (lane, number) WHERE r.lane = :lane "
+        "AND r.gateway = :gateway AND r.first <= :seq AND r.first + r.count > :seq AND b.status <> 'void'"
+    )
+    number = session.execute(query, {"lane": lane, "gateway": gateway, "seq": seq}).scalar()
+    return get(session, lane, int(number)) if number is not None else None
+
+
+def set_signed(session: Session, batch: Batch, transmission: Digest) -> None:
+    """A commit is intended for it."""
+    _set(session, batch, "status = 'signed', transmission = :transmission", transmission=transmission)
+
+
+def set_built(session: Session, batch: Batch) -> None:
+    """Its commit came to nothing: it waits for another."""
+    _set(session, batch, "status = 'built', transmission = NULL")
+
+
+def set_posted(session: Session, batch: Batch, chain_id: int, at: int, settled: Digest) -> None:
+    """It is on chain under this id, since `at`; what it pays is booked by the transaction `settled`."""
+    what = "status = 'posted', chain_id = :chain_id, posted_at = :at, settled = :settled"
+    _set(session, batch, what, chain_id=chain_id, at=at, settled=settled)
+
+
+def set_unposted(session: Session, batch: Batch) -> None:
+    """The chain lost it: its commit, if one was signed, is under way again."""
+    status = Status.signed if batch.transmission else Status.built
+    what = "status = :status, chain_id = NULL, posted_at = NULL, final_at = NULL, settled = NULL"
+    _set(session, batch, what, status=status.value)
+
+
+def set_unfinal(session: Session, batch: Batch) -> None:
+    """The chain lost its finalizing."""
+    _set(session, batch, "status = 'posted', final_at = NULL")
+
+
+def set_final(session: Session, batch: Batch, at: int) -> None:
+    """Its window passed unchallenged."""
+    _set(session, batch, "status = 'final', final_at = :at", at=at)
+
+
+def set_void(session: Session, batch: Batch) -> None:
+    """It was proven wrong, or followed one that was."""
+    _set(session, batch, "status = 'void'")
+
+
+def _set(session: Session, batch: Batch, what: str, **values: object) -> None:
+    statement = text(f"UPDATE batches SET {what} WHERE lane = :lane AND number = :number")
+    session.execute(statement, {"lane": batch.lane, "number": batch.number, **values})
+
+
+def _standing(session: Session, lane: int, limit: int | None = None) -> list[Batch]:
+    query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.status) != Status.void.value)
+    newest = query.order_by(col(BatchRow.number).desc()).limit(limit)
+    return [_value(row) for row in session.exec(newest.execution_options(populate_existing=True))]
+
+
+def _value(row: BatchRow) -> Batch:
+    header = Header(**{name: getattr(row, name) for name in _HEADER_FIELDS})
+    return Batch(
+        lane=row.lane,
+        number=row.number,
+        status=Status(row.status),
+        header=header,
+        total=row.total,
+        cumulative=row.cumulative,
+        built_at=row.built_at,
+        chain_id=row.chain_id,
+        posted_at=row.posted_at,
+        final_at=row.final_at,
+        transmission=Digest(row.transmission) if row.transmission else None,
+        settled=Digest(row.settled) if row.settled else None,
+    )

@@ -1,0 +1,141 @@
+"""From posted receipts to the chain: batches, what proves them, and the transactions that carry them."""
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from ledger.store.columns import big, maybe_big, maybe_octets, octets
+
+
+class BatchRow(SQLModel, table=True):
+    """A batch of a lane: its header, what it adds, and how far it has come.
+
+    `number` counts batches built; `chain_id` is the id Settlement gave it (they differ once a batch was voided).
+    """
+
+    __tablename__ = "batches"
+    lane: int = big(key=True)
+    number: int = big(key=True)
+    status: str = Field(index=True, description="built, signed, posted, final, void")
+    chain_id: int | None = maybe_big()
+    header_hash: bytes = octets()
+    prev: bytes = octets()
+    receipts_root: bytes = octets()
+    payout_root: bytes = octets()
+    debit_root: bytes = octets()
+    lines_root: bytes = octets()
+    book_root: bytes = octets()
+    journals: bytes = octets()
+    data_ref: bytes = octets()
+    first_call: int = big()
+    calls: int = big()
+    epoch: int = big()
+    total: int = big()
+    cumulative: int = big()
+    built_at: int = big()
+    posted_at: int | None = maybe_big()
+    final_at: int | None = maybe_big()
+    transmission: bytes | None = maybe_octets()
+    settled: bytes | None = maybe_octets()
+
+
+class BatchRangeRow(SQLModel, table=True):
+    """Receipts first..first+count-1 of a gateway that a batch covers: a row of its journals table."""
+
+    __tablename__ = "batch_ranges"
+    lane: int = big(key=True)
+    number: int = big(key=True)
+    gateway: bytes = octets(key=True)
+    first: int = big()
+    count: int = big()
+
+
+class BatchShareRow(SQLModel, table=True):
+    """What a batch pays a payee in a role."""
+
+    __tablename__ = "batch_shares"
+    lane: int = big(key=True)
+    number: int = big(key=True)
+    payee: bytes = octets(key=True)
+    role: int = big(key=True)
+    amount: int = big()
+
+
+class NodeRow(SQLModel, table=True):
+    """A node of a cumulative tree as of a batch; only nodes a batch changed are written.
+
+    The node at (tree, level, place) of batch n is the row with the greatest number up to n. Level 0 are leaves.
+    Tree 1 is payouts (places are payee indices), tree 2 debits (places are consumers' lane indices).
+    """
+
+    __tablename__ = "nodes"
+    lane: int = big(key=True)
+    tree: int = big(key=True)
+    level: int = big(key=True)
+    place: int = big(key=True)
+    number: int = big(key=True)
+    word: bytes = octets()
+
+
+class TransmissionRow(SQLModel, table=True):
+    """A chain transaction the ledger intends: one nonce, one purpose, whatever happens to its broadcasts."""
+
+    __tablename__ = "transmissions"
+    __table_args__ = (UniqueConstraint("sender", "nonce", name="one_use_of_a_nonce"),)
+    id: bytes = octets(key=True)
+    purpose: str = Field()
+    sender: bytes = octets()
+    nonce: int | None = maybe_big()
+    target: bytes = octets()
+    data: bytes = octets()
+    gas: int | None = maybe_big()
+    status: str = Field(index=True, description="core.transmissions.Status")
+    created_at: int = big()
+    sent_at: int | None = maybe_big()
+    mined_hash: bytes | None = maybe_octets()
+    block: int | None = maybe_big()
+    error: str | None = Field(default=None)
+
+
+class AttemptRow(SQLModel, table=True):
+    """Signed bytes of a transmission at one fee, stored before they are first broadcast; any attempt may be mined."""
+
+    __tablename__ = "attempts"
+    transmission: bytes = octets(key=True)
+    ordinal: int = big(key=True)
+    raw: bytes = octets()
+    hash: bytes = octets(unique=True)
+    fee: int = big()
+    signed_at: int = big()
+
+
+class AlarmRow(SQLModel, table=True):
+    """Reconciliation found the laws broken. While one stands, nothing new is settled; withdrawals go on."""
+
+    __tablename__ = "alarms"
+    id: bytes = octets(key=True)
+    law: str = Field()
+    message: str = Field()
+    account: str | None = Field(default=None)
+    receipt: str | None = Field(default=None)
+    at: int = big()
+    cleared_at: int | None = maybe_big()
+
+
+class ChallengeRow(SQLModel, table=True):
+    """A question the chain put to the operator: a voucher for a debit (no node), or the opening of a tree's node.
+
+    `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines. `place` and `depth` say where the node stands, from the root.
+    """
+
+    __tablename__ = "challenges"
+    key: bytes = octets(key=True)
+    lane: int = big()
+    batch: int = big()
+    account: bytes | None = maybe_octets()
+    cumulative: int = big()
+    node: bytes | None = maybe_octets()
+    tree: int = big()
+    place: int = big()
+    depth: int = big()
+    deadline: int = big()
+    answered: bool = Field(default=False)
