@@ -19,9 +19,9 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from bench.chain import a_chain
-from contracts.deploy import deploy
 from ledger.chain.calls import words
 from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
 from ledger.core.settlement.header import EMPTY_HEADER, Header
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.hashes import keccak256

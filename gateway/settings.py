@@ -78,7 +78,7 @@ class Settings(BaseSettings):
 
 
 class Deployment:
-    """The contracts of one chain as `contracts/deploy.py` wrote them; for a private grid, nothing."""
+    """The contracts of one chain as `ledger/chain/deploy.py` wrote them; for a private grid, nothing."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from contracts.deployments import Deployment
 from ledger.chain import holdings
 from ledger.chain.client import Chain
+from ledger.chain.deployments import Deployment
 from ledger.chain.keys import operator
 from ledger.chain.wire import SigningWire
 from ledger.core.settlement.transactions import Policy

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from contracts import deployments
+from ledger.chain import deployments
 from ledger.core.catalog.bids import Role
 from ledger.core.disputes import challenge_game
 from ledger.core.values.errors import Rejected
@@ -30,8 +30,8 @@ def deploy(
     token: Annotated[str | None, typer.Option(help="What settles, say USDC; default: a new AICoin.")] = None,
 ) -> None:
     """Put the contracts on a chain, or find them there. Addresses follow from the code: twice changes nothing."""
-    from contracts.deploy import DeploymentFailed  # web3, which no other command needs
-    from contracts.deploy import deploy as put
+    from ledger.chain.deploy import DeploymentFailed  # web3, which no other command needs
+    from ledger.chain.deploy import deploy as put
 
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
     try:

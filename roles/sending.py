@@ -148,8 +148,8 @@ def deployment() -> dict[str, Any]:
 
 def indexed() -> Chain:
     """The chain with this deployment's contracts, for who reads their events. Without a file the gateway says where."""
-    from contracts.deployments import Deployment  # web3 takes a second to import: only who reads events waits for it
     from ledger.chain.client import Chain
+    from ledger.chain.deployments import Deployment  # web3 takes a second to import: only who reads events waits for it
 
     known = deployment()
     if "block" not in known:

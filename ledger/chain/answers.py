@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ledger.chain.abi import interface
 from ledger.chain.client import Chain
-from ledger.chain.contracts import interface
 from ledger.core.disputes.recomputation import Answers
 from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
 from ledger.core.values.hashes import keccak256

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from eth_abi.abi import decode
 
-from contracts.deployments import Deployment
-from ledger.chain.contracts import interface
+from ledger.chain.abi import interface
+from ledger.chain.deployments import Deployment
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected

@@ -16,10 +16,10 @@ from requests.exceptions import RequestException
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
-from contracts.deployments import Deployment
 from ledger.chain import bids, calls, errors, logs
+from ledger.chain.abi import interface
 from ledger.chain.calls import Calls
-from ledger.chain.contracts import interface
+from ledger.chain.deployments import Deployment
 from ledger.chain.states import Head, Lane, LaneAccount, Posted
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.events import BidPlaced, Block, Log

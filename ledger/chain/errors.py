@@ -7,7 +7,7 @@ from typing import Any
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from ledger.chain.contracts import Interface, interface
+from ledger.chain.abi import Interface, interface
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 
 CONTRACTS = ("Settlement", "Referee", "Inboxes", "StakeVault", "BidBook", "Registry", "AICoin")

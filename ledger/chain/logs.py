@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from contracts.deployments import Deployment
 from ledger.chain import questions
-from ledger.chain.contracts import interface
+from ledger.chain.abi import interface
+from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log

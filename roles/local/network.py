@@ -11,8 +11,8 @@ from pathlib import Path
 
 from eth_account import Account
 
-from contracts import deployments
-from contracts.deploy import deploy
+from ledger.chain import deployments
+from ledger.chain.deploy import deploy
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles import home, keystore, sending

@@ -10,8 +10,8 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from contracts.deploy import deploy
 from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain, Signer
 from tests.conftest import an_anvil

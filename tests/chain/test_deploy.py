@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from contracts.deploy import DEPLOYER, DEPLOYER_SENDER, DEPLOYER_TRANSACTION, DeploymentFailed, check, deploy
-from contracts.deployments import read
+from ledger.chain.deploy import DEPLOYER, DEPLOYER_SENDER, DEPLOYER_TRANSACTION, DeploymentFailed, check, deploy
+from ledger.chain.deployments import read
 from tests.chain.conftest import FUNDS
 from tests.conftest import an_anvil
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.deploy import deploy
 from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
 from ledger.core.values.ids import address
 from tests.chain import test_life as life
 from tests.conftest import free_port, stop, wait_until_open

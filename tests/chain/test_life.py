@@ -10,8 +10,8 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from contracts.deploy import deploy
 from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
 from ledger.chain.errors import Reverted
 from ledger.core.settlement import events
 from ledger.core.settlement.header import EMPTY_HEADER, Header

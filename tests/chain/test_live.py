@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.deploy import deploy
 from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
 from roles import keystore
 from tests.chain.conftest import ANSWER, BOND, FUNDS
 from tests.chain.liars import LIES, Live

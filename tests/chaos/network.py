@@ -25,9 +25,9 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine
 
-from contracts.deploy import deploy
-from contracts.deployments import Deployment, path
 from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
+from ledger.chain.deployments import Deployment, path
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256

@@ -13,10 +13,10 @@ from eth_account.signers.local import LocalAccount
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from contracts.deploy import deploy
-from contracts.deployments import path
 from ledger import tasks
 from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
+from ledger.chain.deployments import path
 from ledger.core.accounts.accounts import available, claimable
 from ledger.core.settlement.transactions import Status
 from ledger.core.values.ids import Address, address, to_hex

@@ -13,9 +13,9 @@ from eth_account import Account as Keys
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine
 
-from contracts.deploy import deploy
-from contracts.deployments import Deployment, path
 from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
+from ledger.chain.deployments import Deployment, path
 from ledger.core.accounts.accounts import CUSTODY, available, claimable
 from ledger.core.values.ids import address
 from ledger.store.chain import parties

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from contracts.deployments import DEVELOPMENT_CHAINS
+from ledger.chain.deployments import DEVELOPMENT_CHAINS
 from ledger.core.disputes.challenge_game import too_short_to_challenge
 from ledger.core.values.errors import Rejected
 from roles import operator, output, sending

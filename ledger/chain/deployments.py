@@ -8,7 +8,7 @@ from pathlib import Path
 
 DEVELOPMENT_CHAINS = (31337, 1337)
 """Anvil's and Ganache's: their clock is ours."""
-FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "deployments"
+FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "deployments"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from web3 import HTTPProvider, Web3
 from web3.exceptions import Web3Exception
 
 from contracts import Artifact, load
-from contracts.deployments import DEVELOPMENT_CHAINS, FOLDER, Deployment, read, save
+from ledger.chain.deployments import DEVELOPMENT_CHAINS, FOLDER, Deployment, read, save
 
 DEPLOYER: Final = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 DEPLOYER_SENDER: Final = "0x3fAB184622Dc19b6109349B94811493BF2a45362"
