@@ -38,7 +38,7 @@ from bench import journals
 from bench.peers import rows
 from bench.report import RESULTS, save, table
 from ledger.core.values.typed_data import Domain
-from ledger.flows import posting, settling
+from ledger.flows import batches, postings
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.receipts import watermarks
@@ -109,7 +109,7 @@ def _spent(server: int) -> float:
 
 
 def _post(session: Session, lane: int) -> int:
-    return posting.post_chunk(session, journals.gateway_of(lane), CHUNK, 1)
+    return postings.post_chunk(session, journals.gateway_of(lane), CHUNK, 1)
 
 
 def _close(session: Session, lane: int, left: int) -> int:
@@ -117,7 +117,7 @@ def _close(session: Session, lane: int, left: int) -> int:
     marks = watermarks.of_lane(session, lane)
     if sum(mark.posted_seq - mark.batched_seq for mark in marks) < min(BATCH, left):
         return 0
-    batch = settling.close(session, settling.Lane(lane, Domain(), None, BATCH, 0), 0, 1)
+    batch = batches.close(session, batches.Lane(lane, Domain(), None, BATCH, 0), 0, 1)
     return batch.header.calls if batch is not None else 0
 
 

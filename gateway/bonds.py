@@ -15,7 +15,7 @@ from gateway.errors import Refusal
 from gateway.planning import Plan
 from gateway.purse import Hold
 from ledger.core.values.ids import Address, to_hex
-from ledger.flows.journaling import Draft
+from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
 
 

@@ -35,7 +35,7 @@ from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import call_id, to_hex
 from ledger.core.values.meters import Units
-from ledger.flows.journaling import Draft
+from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
 
 Settle = Callable[[Candidate, Units, EndReason, int, Digest], Awaitable[tuple[Signed, ...]]]

@@ -15,7 +15,7 @@ from gateway.purse import Hold
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.meters import Units
-from ledger.flows.journaling import Draft
+from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
 
 

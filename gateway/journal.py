@@ -16,8 +16,8 @@ from gateway.watching import Watch
 from ledger.core.values.errors import Conflict, TollwayError, Unavailable
 from ledger.core.values.ids import Address
 from ledger.core.values.typed_data import Domain, Signer
-from ledger.flows import journaling
-from ledger.flows.journaling import Bundle, Outcome, Tail, outcomes, prepare, tail_of
+from ledger.flows import receipt_log
+from ledger.flows.receipt_log import Bundle, Outcome, Tail, outcomes, prepare, tail_of
 from ledger.store.receipts.appender import Appender
 from ledger.store.receipts.receipts import Signed
 
@@ -171,7 +171,7 @@ async def append(
     appender: Appender, watch: Watch, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]
 ) -> tuple[Tail, list[Outcome]]:
     """`journaling.append`, waiting on the event loop: other calls go on while the database writes."""
-    steps = journaling.append(appender, signer, domain, tail, bundles)
+    steps = receipt_log.append(appender, signer, domain, tail, bundles)
     while True:
         try:
             unsent = next(steps)

@@ -20,7 +20,7 @@ from gateway.clock import now_ms
 from gateway.database import transact
 from gateway.errors import Refusal
 from ledger.core.values.ids import Address
-from ledger.flows import leasing
+from ledger.flows import leases
 
 AHEAD = 8
 """A wallet is filled in the background when less than so many calls like the last one fit into it."""
@@ -139,7 +139,7 @@ class Purse:
 
     async def renew(self) -> None:
         """Keep our leases."""
-        await transact(self._engine, lambda session: leasing.renew(session, self._gateway, now_ms(), self._lasts_ms))
+        await transact(self._engine, lambda session: leases.renew(session, self._gateway, now_ms(), self._lasts_ms))
 
     async def return_idle(self, idle_seconds: float) -> None:
         """Give back the leases of consumers that have been silent for so long and have no call open."""
@@ -155,10 +155,10 @@ class Purse:
         """Return a consumer's lease, unless a call of it is open."""
         wallet = self._wallets.get(consumer)
         if wallet is not None:
-            await self._return(wallet, lambda session: leasing.release(session, consumer, self._gateway, now_ms()))
+            await self._return(wallet, lambda session: leases.release(session, consumer, self._gateway, now_ms()))
 
     async def _give_back_budget(self, key: bytes, budget: Wallet) -> None:
-        await self._return(budget, lambda session: leasing.give_back(session, key, self._gateway))
+        await self._return(budget, lambda session: leases.give_back(session, key, self._gateway))
 
     async def _return(self, wallet: Wallet, book: Callable[[Session], object]) -> None:
         """Empty a wallet nothing is held of. What could not be booked is in it again, unless it was told anew."""
@@ -227,7 +227,7 @@ class Purse:
         )
 
     async def _allot(self, key: bytes, need: int, wish: int) -> int:
-        granted = await transact(self._engine, lambda session: leasing.allot(session, key, self._gateway, need, wish))
+        granted = await transact(self._engine, lambda session: leases.allot(session, key, self._gateway, need, wish))
         if not granted:
             raise Refusal(
                 402,
@@ -237,5 +237,5 @@ class Purse:
             )
         return granted
 
-    def _granted(self, session: Session, consumer: Address, need: int, wish: int) -> tuple[int, leasing.Means]:
-        return leasing.lease(session, self._lane, consumer, self._gateway, need, wish, now_ms(), self._lasts_ms)
+    def _granted(self, session: Session, consumer: Address, need: int, wish: int) -> tuple[int, leases.Means]:
+        return leases.lease(session, self._lane, consumer, self._gateway, need, wish, now_ms(), self._lasts_ms)

@@ -23,7 +23,7 @@ from ledger.core.pricing.promotion import DAY_MS, WINDOW_MS, Bidder, Impression,
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address
-from ledger.flows import journaling
+from ledger.flows import receipt_log
 from ledger.store.receipts import referrals as counted
 
 HEADER, SURFACE = b"tollway-referral", b"tollway-surface"
@@ -53,7 +53,7 @@ class Brought:
         made = tariff(replace(plain.terms, carve=carve))
         desk = self.gateway.desk
         if made.id not in desk.stored:
-            await self.gateway.db(lambda session: journaling.store_terms(session, [made.body]))
+            await self.gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))
             desk.stored.add(made.id)
         return made
 

@@ -33,7 +33,7 @@ from gateway.upstream.pool import Limits, Pool
 from ledger.core.pricing import epochs
 from ledger.core.values.errors import TollwayError, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address
-from ledger.flows import leasing, publishing
+from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import chain_time, lanes
 from ledger.store.receipts.appender import Appender
@@ -67,7 +67,7 @@ class Running:
         gateway = await asyncio.to_thread(self._make)
         journal = gateway.journal
         await journal.open()
-        gateway.purse.adopt(await gateway.db(lambda session: leasing.unspent(session, gateway.signer.address)))
+        gateway.purse.adopt(await gateway.db(lambda session: leases.unspent(session, gateway.signer.address)))
         journal.on_reopen = gateway.purse.adopt
         await self._read_book(gateway)
         settings = self.settings
@@ -156,7 +156,7 @@ class Running:
     def _holdings(self, gateway: Address) -> dict[Address, int]:
         assert self.gateway is not None
         with unit_of_work(self.gateway.engine) as session:
-            return leasing.unspent(session, gateway)
+            return leases.unspent(session, gateway)
 
     async def _watch_book(self, gateway: Gateway) -> None:
         """Read the book again when somebody published something here, and look for other changes now and then."""
@@ -172,7 +172,7 @@ class Running:
     async def _read_book(self, gateway: Gateway) -> None:
         def read(session: Session) -> None:
             epoch = self._epoch(session, gateway)
-            fingerprint = (epoch, publishing.fingerprint(session))
+            fingerprint = (epoch, publications.fingerprint(session))
             if fingerprint == self._fingerprint:
                 return
             around = Surroundings(
@@ -212,14 +212,14 @@ class Running:
             await gateway.purse.give_back(leaver.account)
 
     async def _reclaim(self, gateway: Gateway) -> None:
-        returned = await gateway.db(lambda session: leasing.reclaim(session, gateway.lane, now_ms()))
+        returned = await gateway.db(lambda session: leases.reclaim(session, gateway.lane, now_ms()))
         for gone, amount in returned.items():
             log.info("leases_reclaimed", extra={"facts": {"gateway": "0x" + gone.hex(), "atoms": amount}})
 
     async def _measure(self, gateway: Gateway) -> None:
         records = gateway.shelf.records()
         seen = {key: (h.calls, h.errors, h.latency_ms, h.quality_ppm) for key, h in records.items() if h.calls}
-        await gateway.db(lambda session: publishing.record(session, seen, now_ms()))
+        await gateway.db(lambda session: publications.record(session, seen, now_ms()))
 
     async def _beat(self, gateway: Gateway, every: float, work: Callable[[Gateway], Awaitable[None]]) -> None:
         while True:

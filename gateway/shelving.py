@@ -25,7 +25,7 @@ from ledger.core.values.atoms import Ppm, parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid
 from ledger.core.values.meters import Units
-from ledger.flows import journaling
+from ledger.flows import receipt_log
 from ledger.store.chain import bids, parties
 from ledger.store.chain import models as registry
 from ledger.store.network import documents, measurements, offers
@@ -95,7 +95,7 @@ class Shelf:
             else:
                 made += [t for t in (entry.tariff, entry.inner) if t is not None]
         new = [one for one in made if one.id not in self._stored_terms]
-        journaling.store_terms(session, [one.body for one in new])
+        receipt_log.store_terms(session, [one.body for one in new])
         self._stored_terms.update(one.id for one in new)
 
 

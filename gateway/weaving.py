@@ -30,7 +30,7 @@ from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.core.values.meters import Units
-from ledger.flows.journaling import Draft
+from ledger.flows.receipt_log import Draft
 
 SKIPPED, ERRED = Outcome(Status.skipped), Outcome(Status.error)
 

@@ -40,7 +40,7 @@ from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.meters import Units
-from ledger.flows import journaling
+from ledger.flows import receipt_log
 from ledger.store.receipts.receipts import Signed
 
 JSON = (b"content-type", b"application/json")
@@ -211,7 +211,7 @@ class Serving:
         if rest is None:
             return await self.holds.charge(gateway, burdens, [one for done in weave.done for one in done.drafts()])
         made = tariff(rest)
-        await gateway.db(lambda session: journaling.store_terms(session, [made.body]))
+        await gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))
         root = weave.root(made, EndReason.upstream_cut, weave.billing.digest_of(b""), 0)
         return await self.holds.charge(gateway, burdens, list(root.drafts()))
 

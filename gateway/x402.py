@@ -27,7 +27,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, address, digest, to_hex
 from ledger.core.values.typed_data import Domain, recover, signing_digest, word
-from ledger.flows import leasing, publishing
+from ledger.flows import leases, publications
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 
@@ -169,12 +169,12 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
         payment.signature,
         kind="inbox",
     )
-    if not await gateway.db(lambda session: publishing.pay(session, asked, call, now_ms())):
+    if not await gateway.db(lambda session: publications.pay(session, asked, call, now_ms())):
         raise _unpaid("this payment was sent with another call before")
     deadline = asyncio.get_running_loop().time() + gateway.settings.payment_seconds
     while True:
         means, known = await gateway.db(
-            lambda session: (leasing.means(session, gateway.lane, payment.payer), deposits.get(session, asked.id))
+            lambda session: (leases.means(session, gateway.lane, payment.payer), deposits.get(session, asked.id))
         )
         if means.spendable + gateway.purse.free(payment.payer) >= need:
             return

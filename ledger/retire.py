@@ -8,14 +8,14 @@ import time
 from collections.abc import Mapping
 
 from ledger.core.values.ids import Address, to_hex
-from ledger.flows import crediting
+from ledger.flows import credits
 from ledger.operating import ledger_here
 
 
 def main() -> None:
     """Ask the flow, say what it says."""
     with ledger_here() as (settings, session):
-        owed = crediting.retire(session, settings.lane, time.time_ns() // 1_000_000)
+        owed = credits.retire(session, settings.lane, time.time_ns() // 1_000_000)
     print(json.dumps({"deposits": _shown(owed.deposits), "payments": _shown(owed.payments)}, indent=1))
 
 

@@ -17,15 +17,15 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from ledger.chain.wire import SigningWire
+from ledger.context import Surroundings
 from ledger.core.pricing import epochs
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import address, digest, to_hex
-from ledger.flows import auditing, crediting, disputing, indexing, leasing, posting, relaying, settling, transmitting
+from ledger.flows import audits, batches, challenges, claims, credits, indexer, leases, postings, transactions
 from ledger.settings import Settings
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms
-from ledger.surroundings import Surroundings
 
 log = logging.getLogger("ledger")
 
@@ -95,8 +95,8 @@ def sweep() -> None:
     """Look for due rows and knock: one message per gateway with receipts to post, one per room with work."""
     place = here()
     with unit_of_work(place.engine) as session:
-        waiting = posting.due(session, place.settings.lane)
-        closing = settling.is_due(session, place.lane, now())
+        waiting = postings.due(session, place.settings.lane)
+        closing = batches.is_due(session, place.lane, now())
     for gateway in waiting:
         post.delay(to_hex(gateway))
     if place.chain is not None:
@@ -115,7 +115,7 @@ def post(gateway: str) -> None:
     place = here()
 
     def step(session: Session) -> int:
-        return posting.post_chunk(session, address(gateway), place.settings.post_chunk, now())
+        return postings.post_chunk(session, address(gateway), place.settings.post_chunk, now())
 
     _while_due("receipts_posted", step, gateway=gateway)
 
@@ -126,9 +126,9 @@ def index() -> None:
     place = here()
     assert place.chain is not None, "swept only when there is a chain"
     chain = place.chain
-    _while_due("blocks_indexed", lambda session: indexing.index_next(session, chain, place.network, now()))
+    _while_due("blocks_indexed", lambda session: indexer.index_next(session, chain, place.network, now()))
     with unit_of_work(place.engine) as session:
-        indexing.set_aside(session, place.settings.lane, now())
+        indexer.set_aside(session, place.settings.lane, now())
 
 
 @shared_task(name="ledger.close", base=Knock)  # type: ignore[untyped-decorator]
@@ -139,8 +139,8 @@ def close() -> None:
         return
     with unit_of_work(place.engine) as session:
         if place.chain is None:
-            crediting.give_places(session, settling.missing_payees(session, place.settings.lane))
-        batch = settling.close(session, place.lane, _epoch(session, place), now())
+            credits.give_places(session, batches.missing_payees(session, place.settings.lane))
+        batch = batches.close(session, place.lane, _epoch(session, place), now())
     if batch is not None:
         log.info("batch_closed", extra={"lane": batch.lane, "number": batch.number, "calls": batch.header.calls})
 
@@ -151,8 +151,8 @@ def publish() -> None:
     place = here()
     lane, window_ms = place.settings.lane, place.settings.window_seconds * 1_000
     _each(
-        lambda session: crediting.credit(session, lane, now()),
-        lambda session: crediting.publish(session, lane, window_ms, now()),
+        lambda session: credits.credit(session, lane, now()),
+        lambda session: credits.publish(session, lane, window_ms, now()),
     )
 
 
@@ -166,23 +166,23 @@ def transmit() -> None:
     if place.wire is None:
         return
     wire, calls, sender, lane = place.wire, place.wire.chain.calls, place.wire.sender, place.lane
-    _each(lambda session: disputing.answer_all(session, calls, sender, lane.lane, now()))
+    _each(lambda session: challenges.answer_all(session, calls, sender, lane.lane, now()))
     if place.settings.relay_claims:
-        _each(lambda session: relaying.claim(session, calls, sender, lane.lane, now()))
+        _each(lambda session: claims.claim(session, calls, sender, lane.lane, now()))
         _sign(wire)
     _each(
-        lambda session: relaying.send_deposits(session, calls, sender, now()),
-        lambda session: settling.commit(session, lane, calls, now()),
-        lambda session: settling.finalize(session, lane, calls, now()),
+        lambda session: claims.send_deposits(session, calls, sender, now()),
+        lambda session: batches.commit(session, lane, calls, now()),
+        lambda session: batches.finalize(session, lane, calls, now()),
     )
     _sign(wire)
     with unit_of_work(place.engine) as session:
-        under_way = [to_hex(one) for one in transmitting.under_way(session)]
+        under_way = [to_hex(one) for one in transactions.under_way(session)]
     for one in under_way:
         with unit_of_work(place.engine) as session:
-            step = transmitting.review(session, wire, digest(one), now(), place.policy)
+            step = transactions.review(session, wire, digest(one), now(), place.policy)
         log.debug("transmission_reviewed", extra={"transmission": one, "step": step.value})
-    _each(relaying.follow_deposits)
+    _each(claims.follow_deposits)
 
 
 @shared_task(name="ledger.reclaim", base=Knock)  # type: ignore[untyped-decorator]
@@ -190,7 +190,7 @@ def reclaim() -> None:
     """Return what gateways that are gone had leased and not spent."""
     place = here()
     with unit_of_work(place.engine) as session:
-        returned = leasing.reclaim(session, place.settings.lane, now())
+        returned = leases.reclaim(session, place.settings.lane, now())
     if returned:
         log.info("leases_reclaimed", extra={"returned": {to_hex(g): amount for g, amount in returned.items()}})
 
@@ -210,14 +210,14 @@ def audit() -> None:
 def _check(*, thorough: bool) -> None:
     place = here()
     with unit_of_work(place.engine) as session:
-        found = auditing.reconcile(session, place.scope, now(), thorough=thorough)
+        found = audits.reconcile(session, place.scope, now(), thorough=thorough)
     for alarm in found:
         log.error("law_broken", extra={"law": alarm.law, "reason": alarm.message, "account": alarm.account})
 
 
 def _sign(wire: SigningWire) -> None:
     """Give all that is intended nonces and signed bytes, in the order it was intended."""
-    sign = transmitting.sign_next
+    sign = transactions.sign_next
     _while_due("transmissions_signed", lambda session: int(bool(sign(session, wire, wire.sender, now()))))
 
 
@@ -226,8 +226,8 @@ def _register_payees(place: Surroundings) -> bool:
     assert place.wire is not None, "asked only with a key"
     calls, sender = place.wire.chain.calls, place.wire.sender
     with unit_of_work(place.engine) as session:
-        missing = settling.missing_payees(session, place.settings.lane)
-        relaying.register_payees(session, calls, sender, missing, now())
+        missing = batches.missing_payees(session, place.settings.lane)
+        claims.register_payees(session, calls, sender, missing, now())
     return bool(missing)
 
 

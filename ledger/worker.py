@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging
 
-from ledger import logs
+from ledger import log
 from ledger.settings import Settings
 
 VISIBILITY_SECONDS = 300
@@ -45,7 +45,7 @@ def make(settings: Settings) -> Celery:
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(loglevel: int = 20, **_: Any) -> None:
     """Celery asks once, at start: this is our answer to its own logging."""
-    logs.configure(loglevel)
+    log.configure(loglevel)
 
 
 app = make(Settings())  # type: ignore[call-arg]  # from the environment

@@ -6,7 +6,8 @@ from ledger.core.settlement import events
 from ledger.core.settlement.header import NO_BATCH, Header
 from ledger.core.settlement.transactions import Call, Policy, Step
 from ledger.core.values.ids import ZERO_DIGEST, Address
-from ledger.flows import auditing, indexing, posting, settling, transmitting
+from ledger.flows import audits, indexer, postings, transactions
+from ledger.flows import batches as settling
 from ledger.store.chain import lanes
 from ledger.store.money import postings as book
 from ledger.store.session import unit_of_work
@@ -16,7 +17,7 @@ from tests import builders as b
 from tests.fakechain import SENDER, FakeChain
 
 LANE = settling.Lane(b.LANE, b.DOMAIN, SENDER, batch_calls=1_000, batch_ms=60_000)
-NETWORK = indexing.Network(chain_id=31337, lane=b.LANE, start_block=0, confirmations=1, epoch_seconds=100)
+NETWORK = indexer.Network(chain_id=31337, lane=b.LANE, start_block=0, confirmations=1, epoch_seconds=100)
 POLICY = Policy(confirmations=1, stuck_ms=1_000, max_fee=10_000)
 SETTLEMENT = Address(b"\x5c" * 20)
 PAYEES = (b.MAKER, b.COMPUTE, b.OPERATOR, b.TREASURY)
@@ -113,9 +114,9 @@ class Room:
 
     def laws(self, *, thorough: bool = True) -> list[alarms.Alarm]:
         """What the audit finds."""
-        scope = auditing.Scope(b.LANE, b.DOMAIN, self.contract.held)
+        scope = audits.Scope(b.LANE, b.DOMAIN, self.contract.held)
         with unit_of_work(self.engine) as session:
-            return auditing.reconcile(session, scope, self.now, thorough=thorough)
+            return audits.reconcile(session, scope, self.now, thorough=thorough)
 
     def serve(self, count: int) -> None:
         """Charge some calls, and post them."""
@@ -125,7 +126,7 @@ class Room:
                 for i in range(count)
             ]
             b.write(session, made)
-            posting.post_chunk(session, b.GATEWAY.address, 10_000, self.now)
+            postings.post_chunk(session, b.GATEWAY.address, 10_000, self.now)
         self.calls_made += count
 
     def close(self) -> Batch | None:
@@ -138,20 +139,20 @@ class Room:
 
     def transmit(self) -> list[Step]:
         with unit_of_work(self.engine) as session:
-            transmitting.sign_next(session, self.chain, SENDER, self.now)
+            transactions.sign_next(session, self.chain, SENDER, self.now)
         steps = []
         with unit_of_work(self.engine) as session:
-            under_way = transmitting.under_way(session)
+            under_way = transactions.under_way(session)
         for one in under_way:
             with unit_of_work(self.engine) as session:
-                steps.append(transmitting.review(session, self.chain, one, self.now, POLICY))
+                steps.append(transactions.review(session, self.chain, one, self.now, POLICY))
         return steps
 
     def index(self) -> None:
         done = 1
         while done:
             with unit_of_work(self.engine) as session:
-                done = indexing.index_next(session, self.chain, NETWORK, self.now)
+                done = indexer.index_next(session, self.chain, NETWORK, self.now)
 
     def sweep(self, rounds: int = 4) -> None:
         for _ in range(rounds):

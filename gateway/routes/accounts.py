@@ -16,7 +16,8 @@ from ledger.core.accounts import accounts
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.values import atoms
 from ledger.core.values.ids import address, digest, to_hex
-from ledger.flows import leasing, publishing
+from ledger.flows import leases as leasing
+from ledger.flows import publications
 from ledger.store.access import deposits, leases, vouchers
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import lanes, parties
@@ -81,7 +82,7 @@ async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
     """Have a signed authorization relayed into the lane. Asking again changes nothing."""
     account, salt = address(body.account), digest(body.salt)
     made = DepositRequest(
-        publishing.deposit_id(gateway.lane, account, salt),
+        publications.deposit_id(gateway.lane, account, salt),
         gateway.lane,
         account,
         atoms.parse(body.amount),
@@ -95,7 +96,7 @@ async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
         raise Refusal(400, "private_grid", "this is a private grid: its operator credits deposits")
     if made.amount == 0 or body.valid_before <= now // 1000:
         raise Refusal(400, "invalid_deposit", "the authorization is of nothing, or has run out")
-    await gateway.db(lambda session: publishing.request_deposit(session, made, now))
+    await gateway.db(lambda session: publications.request_deposit(session, made, now))
     return {"id": to_hex(made.id), "status": "requested", "amount": body.amount, "account": to_hex(account)}
 
 

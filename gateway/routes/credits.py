@@ -13,7 +13,7 @@ from gateway.routes.accounts import Amount, Hex32, HexAddress, Strict
 from gateway.routes.asking import Here
 from ledger.core.values import atoms
 from ledger.core.values.ids import address, digest, to_hex
-from ledger.flows import crediting, publishing
+from ledger.flows import credits, publications
 from ledger.store.access.deposits import DepositRequest
 
 router = APIRouter(prefix="/v1", tags=["credits"])
@@ -38,7 +38,7 @@ async def credit(body: CreditBody, gateway: Here) -> dict[str, Any]:
     if amount == 0:
         raise Refusal(400, "invalid_credit", "a credit is of at least one atom", param="amount")
     made = DepositRequest(
-        publishing.deposit_id(gateway.lane, account, reference),
+        publications.deposit_id(gateway.lane, account, reference),
         gateway.lane,
         account,
         amount,
@@ -46,7 +46,7 @@ async def credit(body: CreditBody, gateway: Here) -> dict[str, Any]:
         0,
         reference,
         bytes.fromhex(body.signature[2:]),
-        crediting.KIND,
+        credits.KIND,
     )
-    await gateway.db(lambda session: crediting.request(session, made, gateway.domain, gateway.operator, now_ms()))
+    await gateway.db(lambda session: credits.request(session, made, gateway.domain, gateway.operator, now_ms()))
     return {"id": to_hex(made.id), "status": "requested", "amount": body.amount, "account": to_hex(account)}

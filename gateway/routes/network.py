@@ -25,7 +25,7 @@ from ledger.core.values import documents as canon
 from ledger.core.values.documents import Document
 from ledger.core.values.ids import cid, cid_digest, parse_did, to_hex
 from ledger.core.values.meters import quoted
-from ledger.flows import crediting, publishing
+from ledger.flows import credits, publications
 from ledger.store.chain import bids, lanes
 from ledger.store.money import postings
 from ledger.store.network import documents
@@ -59,7 +59,7 @@ async def publish(request: Request, gateway: Here) -> dict[str, Any]:
         return await _publish_glue(await body_of(request, MAX_MODULE_BYTES), gateway)
     document = await document_of(request)
     chain_id = gateway.domain.chain_id
-    made = await gateway.db(lambda session: publishing.publish_document(session, document, chain_id, now_ms()))
+    made = await gateway.db(lambda session: publications.publish_document(session, document, chain_id, now_ms()))
     gateway.book_changed.set()
     return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
 
@@ -67,7 +67,7 @@ async def publish(request: Request, gateway: Here) -> dict[str, Any]:
 async def _publish_glue(module: bytes, gateway: Gateway) -> dict[str, Any]:
     glue = await asyncio.to_thread(gateway.workshop.load, module)
     gateway.workshop.check(glue)
-    made = await gateway.db(lambda session: publishing.publish_glue(session, module, now_ms()))
+    made = await gateway.db(lambda session: publications.publish_glue(session, module, now_ms()))
     return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
 
 
@@ -103,9 +103,9 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     epoch = gateway.catalog.epoch
 
     def take(session: Session) -> Offer:
-        offered = publishing.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+        offered = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
         if gateway.private:
-            crediting.place_bid(session, offered, epoch, now_ms())
+            credits.place_bid(session, offered, epoch, now_ms())
         return offered
 
     made = await gateway.db(take)

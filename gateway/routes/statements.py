@@ -16,8 +16,8 @@ from ledger.core.accounts.statements import Movement, Row
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
 from ledger.core.values.meters import quoted
-from ledger.flows import reporting
-from ledger.flows.reporting import Page
+from ledger.flows import reports
+from ledger.flows.reports import Page
 from ledger.store.network import documents
 from ledger.store.receipts.statements import Period
 
@@ -36,13 +36,13 @@ async def statement(
     to: Moment = MAX_INT,
     format: Literal["json", "csv", "beancount"] = "json",
     cursor: str = "",
-    limit: Annotated[int, Query(ge=1, le=reporting.MAX_PAGE)] = 200,
+    limit: Annotated[int, Query(ge=1, le=reports.MAX_PAGE)] = 200,
 ) -> Response:
     """A page of a party's statement. `Tollway-Next` is the cursor of the next one; pages of a form can be joined."""
     who, roles = party(address), statements.roles_of(role)
     subject = await _subject(gateway, model) if model else None
-    query = reporting.Query(gateway.lane, who, Period(first, to), roles, subject)
-    page = await gateway.db(lambda session: reporting.statement(session, query, cursor, limit))
+    query = reports.Query(gateway.lane, who, Period(first, to), roles, subject)
+    page = await gateway.db(lambda session: reports.statement(session, query, cursor, limit))
     headers = {"tollway-next": page.next} if page.next else {}
     if format == "csv":
         return Response(_csv(page, header=not cursor), media_type="text/csv", headers=headers)

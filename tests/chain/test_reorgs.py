@@ -18,7 +18,8 @@ from ledger.core.disputes.challenge_game import withheld
 from ledger.core.disputes.recomputation import NO_ANSWERS, RECEIPTS
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.typed_data import Signer
-from ledger.flows import auditing, disputing, settling
+from ledger.flows import audits, challenges
+from ledger.flows import batches as settling
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, proofs, transactions
@@ -85,8 +86,8 @@ class Life:
         self.operator.index()
         with unit_of_work(self.operator.engine) as session:
             assert postings.balance(session, CUSTODY) == held(self.chain, self.stage.lane, self.chain.tip())
-            scope = auditing.Scope(self.stage.lane, self.stage.domain, partial(held, self.chain))
-            assert [alarm for alarm in auditing.reconcile(session, scope, 1, thorough=True) if alarm.law in LAWS] == []
+            scope = audits.Scope(self.stage.lane, self.stage.domain, partial(held, self.chain))
+            assert [alarm for alarm in audits.reconcile(session, scope, 1, thorough=True) if alarm.law in LAWS] == []
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
     fee = int(chain.settlement("challengeFee"))
     life.twice(operator.stage.auditor, call_of(calls, lane, 1, batch.header, question), fee)
     with unit_of_work(operator.engine) as session:
-        opened = disputing.open_node(session, batch, RECEIPTS, 0, 0)
+        opened = challenges.open_node(session, batch, RECEIPTS, 0, 0)
         earned = proofs.payout(session, batch, b.MAKER)
     assert opened.children is not None
     answer = (lane, 1, RECEIPTS, batch.header.receipts_root, 0, 0, *opened.children)
@@ -179,7 +180,7 @@ def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operato
     assert life.standing() == [(1, Status.posted), (2, Status.void)]
     assert life.booked()[1] == stood[1]
     with unit_of_work(operator.engine) as session:
-        opened = disputing.open_node(session, first, RECEIPTS, 0, 0)
+        opened = challenges.open_node(session, first, RECEIPTS, 0, 0)
         earned = proofs.payout(session, first, b.MAKER)
     assert opened.children is not None
     assert earned is not None

@@ -21,21 +21,21 @@ from typing import Any
 
 BEFORE, AFTER = "before", "after"
 POINTS: dict[str, tuple[str, str, str]] = {
-    "1-2 logs taken in": ("ledger.flows.indexing", "index_next", AFTER),
-    "3 leased": ("ledger.flows.leasing", "lease", AFTER),
+    "1-2 logs taken in": ("ledger.flows.indexer", "index_next", AFTER),
+    "3 leased": ("ledger.flows.leases", "lease", AFTER),
     "4 reserved": ("gateway.calls", "ask_node", BEFORE),
     "5 answered by the node": ("gateway.reading", "whole", AFTER),
     "6 priced": ("gateway.journal", "append", BEFORE),
     "6-7 journaled": ("gateway.journal", "append", AFTER),
-    "8 posted": ("ledger.flows.posting", "post_chunk", AFTER),
-    "9 closed": ("ledger.flows.settling", "close", AFTER),
-    "10 intended": ("ledger.flows.settling", "commit", AFTER),
-    "10 signed": ("ledger.flows.transmitting", "sign_next", AFTER),
+    "8 posted": ("ledger.flows.postings", "post_chunk", AFTER),
+    "9 closed": ("ledger.flows.batches", "close", AFTER),
+    "10 intended": ("ledger.flows.batches", "commit", AFTER),
+    "10 signed": ("ledger.flows.transactions", "sign_next", AFTER),
     "10 about to broadcast": ("ledger.chain.wire", "SigningWire.send_raw", BEFORE),
     "10 broadcast": ("ledger.chain.wire", "SigningWire.send_raw", AFTER),
-    "10 reviewed": ("ledger.flows.transmitting", "review", AFTER),
-    "12 claims intended": ("ledger.flows.relaying", "claim", AFTER),
-    "13 reconciled": ("ledger.flows.auditing", "reconcile", AFTER),
+    "10 reviewed": ("ledger.flows.transactions", "review", AFTER),
+    "12 claims intended": ("ledger.flows.claims", "claim", AFTER),
+    "13 reconciled": ("ledger.flows.audits", "reconcile", AFTER),
 }
 """Where a point is: a module, what is called there, and whether to die before or after it (and before its commit)."""
 GATEWAYS = tuple(name for name, (module, _, _) in POINTS.items() if module.startswith("gateway") or "leasing" in module)

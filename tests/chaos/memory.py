@@ -31,9 +31,9 @@ from ledger.store.settlement.batches import Status as Stage
 
 Earned = dict[tuple[Address, Role], int]
 USERS = (
-    "ledger.flows.indexing",
-    "ledger.flows.settling",
-    "ledger.flows.transmitting",
+    "ledger.flows.indexer",
+    "ledger.flows.batches",
+    "ledger.flows.transactions",
     "ledger.store.chain.mirror",
     "tests.chaos.books",
 )

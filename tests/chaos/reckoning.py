@@ -12,8 +12,8 @@ from ledger.core.accounts import statements
 from ledger.core.accounts.accounts import CUSTODY, available, claimable, leased
 from ledger.core.catalog.bids import decode
 from ledger.core.values.ids import Address, to_hex
-from ledger.flows import auditing
-from ledger.flows.auditing import Scope
+from ledger.flows import audits
+from ledger.flows.audits import Scope
 from ledger.store.chain import chain_time, lanes
 from ledger.store.money import postings
 from ledger.store.receipts import receipts, terms, watermarks
@@ -63,7 +63,7 @@ def reckon(network: Network, load: Load, before: dict[Address, int]) -> Reckonin
 
     with unit_of_work(network.engine) as session:
         held = lambda lane, block: holdings.held(network.chain, lane, block)  # noqa: E731
-        found = auditing.reconcile(session, Scope(LANE, network.domain, held), 1, thorough=True)
+        found = audits.reconcile(session, Scope(LANE, network.domain, held), 1, thorough=True)
         same("laws", [f"{alarm.law} {alarm.message}" for alarm in found], [])
         same("alarms", [alarm.message for alarm in alarms.standing(session)], [])
         (mark,) = watermarks.of_lane(session, LANE)

@@ -20,15 +20,15 @@ from ledger.core.settlement.transactions import Policy
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import Digest
 from ledger.core.values.typed_data import Domain
-from ledger.flows import indexing, settling, transmitting
-from ledger.flows.indexing import Network
+from ledger.flows import batches, indexer, transactions
+from ledger.flows.indexer import Network
 from ledger.store.session import unit_of_work
 from tests.chaos import books
 from tests.chaos.weather import CLEAR, LANE, SENDER, SimCalls, SimChain, Weather
 
 NETWORK = Network(chain_id=31337, lane=LANE, start_block=1, confirmations=2)
 POLICY = Policy(confirmations=2, stuck_ms=60_000, max_fee=5_000)
-LANE_SETTINGS = settling.Lane(LANE, Domain(31337), SENDER, batch_calls=50, batch_ms=0)
+LANE_SETTINGS = batches.Lane(LANE, Domain(31337), SENDER, batch_calls=50, batch_ms=0)
 STORM_TICKS = 30
 CALM_TICKS = 400
 REST_TICKS = 5
@@ -118,15 +118,15 @@ class Life:
         with self.store.read() as session:
             reviews = books.under_way(session)
         return [
-            lambda s: indexing.index_next(s, self.chain, NETWORK, now),
-            lambda s: settling.commit(s, LANE_SETTINGS, CALLS, now),
-            lambda s: settling.finalize(s, LANE_SETTINGS, CALLS, now),
-            lambda s: transmitting.sign_next(s, self.chain, SENDER, now),
+            lambda s: indexer.index_next(s, self.chain, NETWORK, now),
+            lambda s: batches.commit(s, LANE_SETTINGS, CALLS, now),
+            lambda s: batches.finalize(s, LANE_SETTINGS, CALLS, now),
+            lambda s: transactions.sign_next(s, self.chain, SENDER, now),
             *(self._review(name, now) for name in reviews),
         ]
 
     def _review(self, name: Digest, now: int) -> Task:
-        return lambda s: transmitting.review(s, self.chain, name, now, POLICY)
+        return lambda s: transactions.review(s, self.chain, name, now, POLICY)
 
     def _run(self, task: Task) -> str:
         """One task in its unit of work. An error that is not bad weather is a fault."""

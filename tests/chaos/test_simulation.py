@@ -16,7 +16,9 @@ from sqlalchemy import Engine
 
 from ledger.core.settlement import transactions as core
 from ledger.core.settlement.transactions import Step
-from ledger.flows import indexing, settling, transmitting
+from ledger.flows import batches as settling
+from ledger.flows import indexer
+from ledger.flows import transactions as transmitting
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, transactions
@@ -142,12 +144,10 @@ PLANTED: dict[str, Callable[[], Any]] = {
     "a batch settles once for all": lambda: _in_store("journal", "is_booked", lambda *args: False),
     "a failed commit is forgotten": lambda: mock.patch.object(settling, "_retry", _never),
     "a block is read before it is confirmed, and never again": lambda: mock.patch.object(
-        indexing, "_still_there", return_value=True
+        indexer, "_still_there", return_value=True
     ),
-    "a verdict is for ever": lambda: mock.patch.object(indexing, "_restand", _never),
-    "what was built in the place of a batch stands beside it": lambda: mock.patch.object(
-        indexing, "_reinstate", _never
-    ),
+    "a verdict is for ever": lambda: mock.patch.object(indexer, "_restand", _never),
+    "what was built in the place of a batch stands beside it": lambda: mock.patch.object(indexer, "_reinstate", _never),
 }
 
 

@@ -10,8 +10,8 @@ from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import Word, amount, node, parent, receipt_leaf
-from ledger.flows import disputing
-from ledger.flows.disputing import DEBITS, LINES, PAYOUTS, RECEIPTS
+from ledger.flows import challenges as disputing
+from ledger.flows.challenges import DEBITS, LINES, PAYOUTS, RECEIPTS
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches, challenges, transactions
 from ledger.store.settlement.batches import Status

@@ -11,8 +11,8 @@ from ledger.core.settlement import events
 from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest
-from ledger.flows import indexing
-from ledger.flows.indexing import Network
+from ledger.flows import indexer
+from ledger.flows.indexer import Network
 from ledger.store.chain import bids, chain_time, lanes, parties
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
@@ -28,7 +28,7 @@ def index(engine: Engine, chain: FakeChain, network: Network = NETWORK) -> int:
     total = 0
     while True:
         with unit_of_work(engine) as session:
-            done = indexing.index_next(session, chain, network, now=1)
+            done = indexer.index_next(session, chain, network, now=1)
         total += done
         if not done:
             return total
@@ -115,7 +115,7 @@ def test_a_consumer_that_leaves_is_set_aside_and_paid(engine: Engine) -> None:
     assert (balance(engine, available(b.ALICE)), balance(engine, withdrawing(b.ALICE))) == (0, 300)
     with unit_of_work(engine) as session:
         b.release(session, b.ALICE, 200)
-        assert indexing.set_aside(session, b.LANE, now=2) == 200
+        assert indexer.set_aside(session, b.LANE, now=2) == 200
     chain.mine(events.Withdrawn(b.LANE, b.ALICE, 500))
     index(engine, chain, shallow)
     assert (balance(engine, withdrawing(b.ALICE)), balance(engine, CUSTODY)) == (0, 0)

@@ -14,7 +14,10 @@ from ledger.core.settlement.batch_file import BatchFile, read
 from ledger.core.settlement.header import Header
 from ledger.core.values.ids import ZERO_DIGEST
 from ledger.core.values.typed_data import Voucher, signing_digest, voucher_hash
-from ledger.flows import disputing, indexing, posting, settling
+from ledger.flows import batches as settling
+from ledger.flows import challenges as disputing
+from ledger.flows import indexer
+from ledger.flows import postings as posting
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.session import unit_of_work
@@ -36,7 +39,7 @@ class Operator:
         self.engine, self.stage, self.chain = engine, stage, stage.chain
         self.caller, self.idle = (signer.address for signer in stage.consumers)
         self.lane = settling.Lane(stage.lane, stage.domain, stage.operator.address, 1_000, 0)
-        self.network = indexing.Network(
+        self.network = indexer.Network(
             stage.chain.deployment.chain_id, stage.lane, 0, 0, settlement=stage.domain.contract
         )
         self.served = 0
@@ -47,7 +50,7 @@ class Operator:
 
     def index(self) -> None:
         with unit_of_work(self.engine) as session:
-            while indexing.index_next(session, self.chain, self.network, 1):
+            while indexer.index_next(session, self.chain, self.network, 1):
                 pass
 
     def serve(self, calls: int, leased: int = DEPOSIT) -> None:
@@ -64,7 +67,7 @@ class Operator:
         """The gateway gives back what it did not spend, and it is set aside for who is leaving."""
         with unit_of_work(self.engine) as session:
             postings.book(session, movements.release(b"one", self.caller, self.stage.operator.address, amount, 1))
-            indexing.set_aside(session, self.stage.lane, 1)
+            indexer.set_aside(session, self.stage.lane, 1)
 
     def settle(self) -> batches.Batch:
         """Close, commit, index."""

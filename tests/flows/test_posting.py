@@ -10,7 +10,7 @@ from ledger.core.accounts.accounts import accrued, leased
 from ledger.core.accounts.postings import Kind
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
-from ledger.flows import posting
+from ledger.flows import postings as posting
 from ledger.store.money import postings
 from ledger.store.receipts import segments, watermarks
 from ledger.store.session import unit_of_work

@@ -10,8 +10,8 @@ from ledger.core.settlement.transactions import Call, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import leaf, range_root
-from ledger.flows import relaying
-from ledger.flows.relaying import CLAIM_ROWS, GAS_CAP
+from ledger.flows import claims
+from ledger.flows.claims import CLAIM_ROWS, GAS_CAP
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.session import unit_of_work
@@ -60,17 +60,17 @@ def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -
     with unit_of_work(engine) as session:
         for number, kind in ((1, "authorization"), (2, "inbox"), (3, "authorization")):
             assert deposits.request(session, asked(number, kind), 1)
-        assert relaying.send_deposits(session, Relays(), SENDER, 1) == 3
-        assert relaying.send_deposits(session, Relays(), SENDER, 2) == 0
+        assert claims.send_deposits(session, Relays(), SENDER, 1) == 3
+        assert claims.send_deposits(session, Relays(), SENDER, 2) == 0
         intended = transactions.intended(session)
         assert sorted(one.data.split()[0] for one in intended) == [b"authorization", b"authorization", b"inbox"]
-        assert relaying.follow_deposits(session) == 0
+        assert claims.follow_deposits(session) == 0
         by_purpose = {one.purpose: one.id for one in intended}
         first, second, third = (by_purpose[f"deposit 0x{asked(n).id.hex()} 0"] for n in (1, 2, 3))
         transactions.set_status(session, first, Status.failed, error="AuthorizationUnusable")
         transactions.set_status(session, second, Status.lost)
         transactions.set_status(session, third, Status.confirmed, keccak256(b"hash"), 7)
-        relaying.follow_deposits(session)
+        claims.follow_deposits(session)
         statuses = {n: deposits.get(session, asked(n).id) for n in (1, 2, 3)}
     assert {n: (one.status, one.error) for n, one in statuses.items() if one} == {
         1: ("failed", "AuthorizationUnusable"),
@@ -97,8 +97,8 @@ def room(engine: Engine) -> Room:
 def test_claims_of_neighbours_prove_their_range_against_the_final_root(room: Room) -> None:
     relays = Relays()
     with unit_of_work(room.engine) as session:
-        assert relaying.claim(session, relays, SENDER, b.LANE, 1) == 1
-        assert relaying.claim(session, relays, SENDER, b.LANE, 2) == 0
+        assert claims.claim(session, relays, SENDER, b.LANE, 1) == 1
+        assert claims.claim(session, relays, SENDER, b.LANE, 2) == 0
         (final,) = batches.with_status(session, b.LANE, Batched.final)
     start, height, rows, proof = relays.claims[0]
     words = [leaf(1, start + i, who, paid) if who != ZERO_ADDRESS else bytes(32) for i, (who, paid) in enumerate(rows)]
@@ -111,13 +111,13 @@ def test_who_has_claimed_is_left_out(room: Room) -> None:
     room.chain.mine()
     room.index()
     with unit_of_work(room.engine) as session:
-        assert relaying.claim(session, Relays(), SENDER, b.LANE, 1) == 0
+        assert claims.claim(session, Relays(), SENDER, b.LANE, 1) == 0
 
 
 def test_claims_wait_while_another_batch_becomes_the_last_and_come_before_the_one_after(room: Room) -> None:
     def intended() -> int:
         with unit_of_work(room.engine) as session:
-            made = relaying.claim(session, Relays(), SENDER, b.LANE, room.now)
+            made = claims.claim(session, Relays(), SENDER, b.LANE, room.now)
             for one in transactions.intended(session):
                 if one.purpose.startswith("claim"):
                     transactions.set_status(session, one.id, Status.failed)
@@ -142,12 +142,12 @@ def test_claims_wait_while_another_batch_becomes_the_last_and_come_before_the_on
 
 
 def test_a_claim_stays_below_what_a_transaction_may_use() -> None:
-    assert CLAIM_ROWS * relaying.GAS_PER_ROW < GAS_CAP
+    assert CLAIM_ROWS * claims.GAS_PER_ROW < GAS_CAP
     due = [1, 2, CLAIM_ROWS, CLAIM_ROWS + 1, 5 * CLAIM_ROWS]
-    assert list(relaying._neighbours(due)) == [(1, CLAIM_ROWS), (CLAIM_ROWS + 1, 1), (5 * CLAIM_ROWS, 1)]
+    assert list(claims._neighbours(due)) == [(1, CLAIM_ROWS), (CLAIM_ROWS + 1, 1), (5 * CLAIM_ROWS, 1)]
 
 
 def test_payees_without_a_place_are_registered_once(engine: Engine) -> None:
     with unit_of_work(engine) as session:
-        assert relaying.register_payees(session, Relays(), SENDER, [b.MAKER, b.COMPUTE], 1) == 2
-        assert relaying.register_payees(session, Relays(), SENDER, [b.MAKER, b.COMPUTE], 2) == 0
+        assert claims.register_payees(session, Relays(), SENDER, [b.MAKER, b.COMPUTE], 1) == 2
+        assert claims.register_payees(session, Relays(), SENDER, [b.MAKER, b.COMPUTE], 2) == 0

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from ledger.core.settlement.transactions import Call, Relays, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
-from ledger.flows import relaying
+from ledger.flows import claims
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.session import unit_of_work
@@ -35,14 +35,14 @@ def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> N
     purpose = "deposit 0x" + ASKED.id.hex()
     with unit_of_work(engine) as session:
         deposits.request(session, ASKED, now=0)
-        assert relaying.send_deposits(session, RELAYS, SENDER, now=0) == 1
-        assert relaying.send_deposits(session, RELAYS, SENDER, now=9_000) == 0
+        assert claims.send_deposits(session, RELAYS, SENDER, now=0) == 1
+        assert claims.send_deposits(session, RELAYS, SENDER, now=9_000) == 0
         _, first = transactions.latest(session, purpose)
         assert first is not None
         transactions.set_status(session, first.id, Status.lost)
-        assert relaying.follow_deposits(session) == 1
-        assert relaying.send_deposits(session, RELAYS, SENDER, now=1_000) == 0
-        assert relaying.send_deposits(session, RELAYS, SENDER, now=9_000) == 1
+        assert claims.follow_deposits(session) == 1
+        assert claims.send_deposits(session, RELAYS, SENDER, now=1_000) == 0
+        assert claims.send_deposits(session, RELAYS, SENDER, now=9_000) == 1
         tries, second = transactions.latest(session, purpose)
         assert second is not None
         assert (tries, second.status, second.id != first.id) == (2, Status.intended, True)
@@ -50,8 +50,8 @@ def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> N
 
 def test_a_place_that_could_not_be_had_is_asked_for_again(engine: Engine) -> None:
     with unit_of_work(engine) as session:
-        assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=0) == 1
-        assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 0
+        assert claims.register_payees(session, RELAYS, SENDER, [b.MAKER], now=0) == 1
+        assert claims.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 0
         asked = keccak256(f"register 0x{b.MAKER.hex()} 0".encode())
         transactions.set_status(session, asked, Status.failed)
-        assert relaying.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 1
+        assert claims.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 1

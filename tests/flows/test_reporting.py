@@ -20,8 +20,9 @@ from ledger.core.accounts.statements import Movement, Row, Side, Stage
 from ledger.core.catalog.bids import Carve, Line, Role, Terms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
-from ledger.flows import posting, reporting
-from ledger.flows.reporting import Query
+from ledger.flows import postings as posting
+from ledger.flows import reports
+from ledger.flows.reports import Query
 from ledger.store.money import postings
 from ledger.store.receipts.statements import Period
 from ledger.store.session import unit_of_work
@@ -66,7 +67,7 @@ def whole(session: Session, query: Query, limit: int = 7) -> tuple[list[Row], li
     moves: list[Movement] = []
     cursor = ""
     while True:
-        page = reporting.statement(session, query, cursor, limit)
+        page = reports.statement(session, query, cursor, limit)
         assert len({(r.item.receipt.gateway, r.item.receipt.seq) for r in page.rows}) <= limit
         rows += page.rows
         moves += page.movements
@@ -115,9 +116,9 @@ def test_a_statement_is_the_same_however_it_is_paged(engine: Engine) -> None:
         pages = [whole(session, Query(b.LANE, b.MAKER, ALWAYS), limit) for limit in (1, 7, 1_000)]
         assert pages[0] == pages[1] == pages[2]
         with pytest.raises(Rejected, match="a page holds"):
-            reporting.statement(session, Query(b.LANE, b.MAKER, ALWAYS), "", 1_001)
+            reports.statement(session, Query(b.LANE, b.MAKER, ALWAYS), "", 1_001)
         with pytest.raises(Rejected, match="no cursor"):
-            reporting.statement(session, Query(b.LANE, b.MAKER, ALWAYS), "calls:x", 10)
+            reports.statement(session, Query(b.LANE, b.MAKER, ALWAYS), "calls:x", 10)
 
 
 def test_role_model_and_period_narrow_a_statement(engine: Engine) -> None:

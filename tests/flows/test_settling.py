@@ -18,7 +18,8 @@ from ledger.core.settlement.transactions import Step
 from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.core.values.sum_tree import Tree, amount, leaf, verify
-from ledger.flows import posting, settling
+from ledger.flows import batches as settling
+from ledger.flows import postings
 from ledger.store.chain import parties
 from ledger.store.receipts import receipts, watermarks
 from ledger.store.session import unit_of_work
@@ -55,7 +56,7 @@ def test_a_clock_that_jumped_makes_no_receipt_wait(room: Room) -> None:
     with unit_of_work(room.engine) as session:
         b.fund(session, b.ALICE, 10**9)
         b.write(session, [b.a_receipt(1, ended_at=10**7)])
-        posting.post_chunk(session, b.GATEWAY.address, 10, now=1)
+        postings.post_chunk(session, b.GATEWAY.address, 10, now=1)
         due = [settling.is_due(session, LANE, 10**7 + late) for late in (-LANE.batch_ms, -1, 0, LANE.batch_ms)]
     assert due == [True, False, False, True]
 
@@ -246,7 +247,7 @@ def test_a_batch_covers_whole_segments_of_all_gateways_up_to_its_cap(room: Room)
     with unit_of_work(room.engine) as session:
         b.fund(session, b.BOB, 10**9, b.OTHER_GATEWAY.address)
         b.write(session, [b.a_receipt(900 + i, consumer=b.BOB) for i in range(7)], signer=b.OTHER_GATEWAY)
-        posting.post_chunk(session, b.OTHER_GATEWAY.address, 100, 5)
+        postings.post_chunk(session, b.OTHER_GATEWAY.address, 100, 5)
         made = settling.close(session, replace(LANE, batch_calls=9), 10, 5)
         assert made is not None
         covered = {row.gateway: row.count for row in batches.ranges(session, b.LANE, 1)}

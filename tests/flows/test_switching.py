@@ -7,7 +7,9 @@ from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.typed_data import Domain
-from ledger.flows import auditing, crediting, posting, settling
+from ledger.flows import audits, credits
+from ledger.flows import batches as settling
+from ledger.flows import postings as posting
 from ledger.store.chain import lanes, parties
 from ledger.store.money import postings
 from ledger.store.receipts.appender import Appender
@@ -29,9 +31,9 @@ def a_private_grid(engine: Engine) -> int:
         b.fund(session, b.ALICE, CREDIT, GATEWAY.address)
         b.write(session, [b.a_receipt(1_000 + n, gateway=GATEWAY.address, lane=0) for n in range(10)], signer=GATEWAY)
         posting.post_chunk(session, GATEWAY.address, 100, 5)
-        crediting.give_places(session, settling.missing_payees(session, PRIVATE.lane))
+        credits.give_places(session, settling.missing_payees(session, PRIVATE.lane))
         batch = settling.close(session, PRIVATE, 1, 6)
-        crediting.publish(session, PRIVATE.lane, 0, 7)
+        credits.publish(session, PRIVATE.lane, 0, 7)
     assert batch is not None
     return batch.total
 
@@ -45,19 +47,19 @@ def release(engine: Engine, amount: int) -> None:
 def test_a_grid_that_is_not_at_rest_is_not_left(engine: Engine) -> None:
     a_private_grid(engine)
     with pytest.raises(Rejected, match="is leased"), unit_of_work(engine) as session:
-        crediting.retire(session, PRIVATE.lane, 9)
+        credits.retire(session, PRIVATE.lane, 9)
 
 
 def test_what_a_grid_owed_is_owed_on_the_chain_and_the_ledger_goes_on(engine: Engine) -> None:
     charged = a_private_grid(engine)
     release(engine, CREDIT - charged)
     with unit_of_work(engine) as session:
-        owed = crediting.retire(session, PRIVATE.lane, 9)
+        owed = credits.retire(session, PRIVATE.lane, 9)
         assert owed.deposits == {b.ALICE: CREDIT - charged}
         assert set(owed.payments) == set(PAYEES)
         assert sum(owed.payments.values()) == charged
         assert postings.balance(session, CUSTODY) == 0
-        assert crediting.retire(session, PRIVATE.lane, 10) == crediting.Owed({}, {})
+        assert credits.retire(session, PRIVATE.lane, 10) == credits.Owed({}, {})
 
     room = Room(engine)  # a chain: the Registry's places are not the grid's
     room.serve(30)
@@ -67,7 +69,7 @@ def test_what_a_grid_owed_is_owed_on_the_chain_and_the_ledger_goes_on(engine: En
     assert [status for _, status, _ in room.batches()] == ["posted"]
     assert room.laws() == []
     with unit_of_work(engine) as session:
-        assert auditing.reconcile(session, auditing.Scope(PRIVATE.lane, Domain()), 11, thorough=True) == []
+        assert audits.reconcile(session, audits.Scope(PRIVATE.lane, Domain()), 11, thorough=True) == []
         old = batches.latest(session, PRIVATE.lane)
         assert old is not None
         batch_files.write_again(session, batch_files.Discard(), Domain(), old)

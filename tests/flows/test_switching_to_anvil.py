@@ -17,15 +17,15 @@ from ledger import tasks
 from ledger.chain.client import Chain
 from ledger.chain.deploy import deploy
 from ledger.chain.deployments import path
+from ledger.context import Surroundings
 from ledger.core.accounts.accounts import available, claimable
 from ledger.core.settlement.transactions import Status
 from ledger.core.values.ids import Address, address, to_hex
 from ledger.core.values.typed_data import Domain
-from ledger.flows import auditing
+from ledger.flows import audits
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batch_files, batches
-from ledger.surroundings import Surroundings
 from tests import builders as b
 from tests.conftest import an_anvil, settings_for
 from tests.flows.test_switching import CREDIT, PRIVATE, a_private_grid, release
@@ -95,8 +95,8 @@ class Worker:
     def laws(self) -> list[alarms.Alarm]:
         """What a thorough audit finds, of the chain's lane and of the grid's."""
         with unit_of_work(self.engine) as session:
-            found = auditing.reconcile(session, self.place.scope, tasks.now(), thorough=True)
-            return found + auditing.reconcile(session, auditing.Scope(PRIVATE.lane, Domain()), 11, thorough=True)
+            found = audits.reconcile(session, self.place.scope, tasks.now(), thorough=True)
+            return found + audits.reconcile(session, audits.Scope(PRIVATE.lane, Domain()), 11, thorough=True)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from ledger.core.settlement.active_batches import OnChain, on_chain
 from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Digest
-from ledger.flows import settling
+from ledger.flows import batches as settling
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, tree_nodes
 from tests import builders as b

@@ -9,7 +9,7 @@ from ledger.core.receipts.segments import seal
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
 from ledger.core.values.typed_data import Domain, Signer
-from ledger.flows.journaling import Bundle, Draft, Outcome, Tail, append, tail_of
+from ledger.flows.receipt_log import Bundle, Draft, Outcome, Tail, append, tail_of
 from ledger.store.receipts import receipts, segments
 from ledger.store.receipts.appender import Appender
 from ledger.store.session import unit_of_work

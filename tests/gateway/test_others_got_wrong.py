@@ -200,16 +200,16 @@ def test_a_dead_gateways_leases_come_back_and_a_live_ones_do_not(world: World, n
     second = world.gateway("second")
     held = _leased(world, [first], consumer)
     assert held > PRICE
-    from ledger.flows import leasing
+    from ledger.flows import leases
 
     later = 10**15
     with unit_of_work(world.engine) as session:
-        assert leasing.reclaim(session, 0, later) == {}, "its journal is locked: it lives"
+        assert leases.reclaim(session, 0, later) == {}, "its journal is locked: it lives"
     first.gateway.journal._appender.close()  # type: ignore[union-attr]
     deadline = time.monotonic() + 20  # the server notices when it does, and the second gateway may be the one that asks
     while _leased(world, [first], consumer) > PRICE and time.monotonic() < deadline:
         with unit_of_work(world.engine) as session:
-            leasing.reclaim(session, 0, later)
+            leases.reclaim(session, 0, later)
         time.sleep(0.05)
     assert _leased(world, [first], consumer) == PRICE, "what its receipt charges stays until it is posted"
     assert world.balance(consumer.address) == 10_000 - PRICE - _leased(world, [second], consumer)

@@ -17,15 +17,16 @@ from ledger.core.values import sum_tree
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Signer, credit_hash, signing_digest
-from ledger.flows import auditing, crediting, posting, settling
-from ledger.flows.auditing import Scope
+from ledger.flows import audits, batches, credits
+from ledger.flows import postings as posting
+from ledger.flows.audits import Scope
 from ledger.store.chain import lanes
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from roles import keystore, main
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, Running, World
 
-LANE = settling.Lane(0, DOMAIN, None, 10_000, 0)
+LANE = batches.Lane(0, DOMAIN, None, 10_000, 0)
 
 
 def a_credit(consumer: Signer, amount: int, reference: str, signer: Signer = OPERATOR) -> dict[str, str]:
@@ -39,15 +40,15 @@ def a_credit(consumer: Signer, amount: int, reference: str, signer: Signer = OPE
 def work(world: World, *, window_ms: int = 0, now: int = 10**13) -> None:
     """What the worker does on a private grid, once."""
     with unit_of_work(world.engine) as session:
-        crediting.credit(session, 0, now)
+        credits.credit(session, 0, now)
     with unit_of_work(world.engine) as session:
         for gateway in posting.due(session, 0):
             posting.post_chunk(session, gateway, 10_000, now)
     with unit_of_work(world.engine) as session:
-        crediting.give_places(session, settling.missing_payees(session, 0))
-        settling.close(session, LANE, 1, now)
+        credits.give_places(session, batches.missing_payees(session, 0))
+        batches.close(session, LANE, 1, now)
     with unit_of_work(world.engine) as session:
-        crediting.publish(session, 0, window_ms, now)
+        credits.publish(session, 0, window_ms, now)
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_ch
         with unit_of_work(world.engine) as session:
             assert postings.balance(session, claimable(payee)) == cumulative > 0
     with unit_of_work(world.engine) as session:
-        assert auditing.reconcile(session, Scope(0, DOMAIN), 1, thorough=True) == []
+        assert audits.reconcile(session, Scope(0, DOMAIN), 1, thorough=True) == []
         assert postings.balance(session, CUSTODY) == 10**6
         held = lanes.get_consumer(session, 0, consumer.address)
         assert held is not None

@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from gateway.purse import Purse
 from ledger.core.values.ids import Address
-from ledger.flows import leasing
+from ledger.flows import leases
 from tests import builders as b
 
 
@@ -23,7 +23,7 @@ class SlowLedger:
 
     def lease(
         self, session: Session, lane: int, consumer: Address, gateway: Address, need: int, *rest: int
-    ) -> tuple[int, leasing.Means | None]:
+    ) -> tuple[int, leases.Means | None]:
         self.asked.set()
         assert self.go.wait(5)
         self.granted += need
@@ -33,7 +33,7 @@ class SlowLedger:
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch) -> SlowLedger:
     slow = SlowLedger()
-    monkeypatch.setattr(leasing, "lease", slow.lease)
+    monkeypatch.setattr(leases, "lease", slow.lease)
     return slow
 
 

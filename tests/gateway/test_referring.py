@@ -12,7 +12,7 @@ from ledger.core.pricing.commissions import Referral, token
 from ledger.core.values.documents import digest
 from ledger.core.values.ids import Address, Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer, offer_hash, signing_digest
-from ledger.flows import publishing
+from ledger.flows import publications
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, dying
 from tests.gateway.test_workflows import earned
@@ -39,7 +39,7 @@ def sponsor(world: World, subject: Digest, by: Signer = MAKER, role: str = "make
     }
     signed = {**body, "signature": to_hex(by.sign(signing_digest(DOMAIN, offer_hash(digest(body)))))}
     with unit_of_work(world.engine) as session:
-        publishing.publish_offer(session, signed, DOMAIN, epoch_now(), None, int(time.time() * 1000))
+        publications.publish_offer(session, signed, DOMAIN, epoch_now(), None, int(time.time() * 1000))
 
 
 def a_token(subject: Digest, keep: int = 600_000, window: int = 1000, by: Signer = CURATOR) -> str:

@@ -27,7 +27,7 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, cid, did, to_hex
 from ledger.core.values.meters import NO_RATES, Rates, rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
-from ledger.flows import publishing
+from ledger.flows import publications
 from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import bids, parties
 from ledger.store.chain import models as registry
@@ -110,7 +110,7 @@ class World:
     def publish(self, document: dict[str, Any]) -> Digest:
         """A document, published."""
         with unit_of_work(self.engine) as session:
-            made = publishing.publish_document(session, document, self.chain_id, int(time.time() * 1000))
+            made = publications.publish_document(session, document, self.chain_id, int(time.time() * 1000))
             if self.deployment:
                 registry.put(session, ModelRegistered(made, MAKER.address, (), made), 1)
             return made
@@ -155,7 +155,7 @@ class World:
         self.bid(subject, Role.compute, provider.address, 0, rates({"call": "100"} if ask is None else ask))
         document = self.offer(subject, url, provider, **serve)
         with unit_of_work(self.engine) as session:
-            publishing.publish_offer(session, document, self.domain, epoch_now(), None, int(time.time() * 1000))
+            publications.publish_offer(session, document, self.domain, epoch_now(), None, int(time.time() * 1000))
             parties.put_stake(session, Stake(provider.address, 10**9))
 
     def a_model_at(self, url: str, name: str = "@acme/chat", ask: dict[str, str] | None = None, **more: Any) -> Digest:

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ledger.core.accounts.accounts import available, claimable, leased, withdrawing
 from ledger.core.settlement import events
 from ledger.core.values.errors import Rejected
-from ledger.flows import indexing
+from ledger.flows import indexer
 from ledger.settings import Settings
 from ledger.store.session import connect, unit_of_work
 from tests import builders as b
@@ -79,7 +79,7 @@ class Lives(RuleBasedStateMachine):
         self.room.chain.mine()
         self.room.index()
         with unit_of_work(self.room.engine) as session:
-            indexing.set_aside(session, b.LANE, self.room.now)
+            indexer.set_aside(session, b.LANE, self.room.now)
         amount = self.room.balance(withdrawing(who))
         if amount:
             self.room.chain.mine(events.Withdrawn(b.LANE, who, amount))

@@ -15,7 +15,7 @@ from ledger.core.values.documents import digest
 from ledger.core.values.ids import Digest, cid, did, to_hex
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Signer, offer_hash, signing_digest
-from ledger.flows import publishing
+from ledger.flows import publications
 from ledger.store.session import unit_of_work
 from tests.gateway.conftest import consumer, other_node, world
 from tests.gateway.conftest import node as one_node
@@ -89,7 +89,7 @@ def test_a_stale_offer_is_no_offer(world: World, one_node: Node, other_node: Nod
     before = epoch_now() - 2
     stale = an_old_offer(subject, other_node.url, before)
     with unit_of_work(world.engine) as session:
-        publishing.publish_offer(session, stale, DOMAIN, before, None, int(time.time() * 1000))
+        publications.publish_offer(session, stale, DOMAIN, before, None, int(time.time() * 1000))
     calls(world, consumer, 10)
     assert other_node.asked == []
 

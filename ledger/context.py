@@ -15,7 +15,7 @@ from ledger.chain.wire import SigningWire
 from ledger.core.settlement.transactions import Policy
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain
-from ledger.flows import auditing, indexing, settling
+from ledger.flows import audits, batches, indexer
 from ledger.settings import Settings
 from ledger.store.session import connect
 
@@ -54,10 +54,10 @@ class Surroundings:
         return SigningWire(self.chain, key) if self.chain is not None and key is not None else None
 
     @cached_property
-    def network(self) -> indexing.Network:
+    def network(self) -> indexer.Network:
         """What to index, and how time is cut."""
         assert self.deployment is not None, "there is a chain"
-        return indexing.Network(
+        return indexer.Network(
             chain_id=self.deployment.chain_id,
             lane=self.settings.lane,
             start_block=self.deployment.block,
@@ -74,12 +74,12 @@ class Surroundings:
         return Domain(self.deployment.chain_id, address(self.deployment.settlement))
 
     @cached_property
-    def lane(self) -> settling.Lane:
+    def lane(self) -> batches.Lane:
         """The lane to settle."""
         sender: Address | None = self.wire.sender if self.wire is not None else None
         batch_ms = self.settings.batch_seconds * 1_000
         notice = self.deployment.exit_notice_seconds if self.deployment is not None else 0
-        return settling.Lane(self.settings.lane, self.domain, sender, self.settings.batch_calls, batch_ms, notice)
+        return batches.Lane(self.settings.lane, self.domain, sender, self.settings.batch_calls, batch_ms, notice)
 
     @cached_property
     def policy(self) -> Policy:
@@ -88,10 +88,10 @@ class Surroundings:
         return Policy(s.confirmations, s.stuck_seconds * 1_000, s.max_fee_gwei * GWEI)
 
     @cached_property
-    def scope(self) -> auditing.Scope:
+    def scope(self) -> audits.Scope:
         """What to audit."""
         held = partial(holdings.held, self.chain) if self.chain is not None else None
-        return auditing.Scope(self.settings.lane, self.domain, held)
+        return audits.Scope(self.settings.lane, self.domain, held)
 
 
 def load(path: Path) -> Deployment:
