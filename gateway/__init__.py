@@ -1,1 +1,0 @@
-"""The gateway: meters, prices and signs every call."""

@@ -9,7 +9,7 @@ import sys
 import uvicorn
 
 from gateway.app import create_app
-from gateway.running import facts_of
+from gateway.lifespan import facts_of
 from gateway.server import Protocol
 
 

@@ -10,11 +10,24 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import hot, relaying
+from gateway.api import (
+    accounts,
+    calls,
+    credits,
+    forwarding,
+    health,
+    inference_v2,
+    keys,
+    models,
+    network,
+    paid_routes,
+    proofs,
+    statements,
+    tunnel,
+)
 from gateway.asgi import Message, Receive, Send
 from gateway.errors import Refusal, body_of, refusal
-from gateway.routes import accounts, calls, credits, health, keys, models, network, oip, proofs, statements, tunnel
-from gateway.running import Running
+from gateway.lifespan import Running
 from gateway.settings import Settings
 from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
@@ -29,10 +42,10 @@ class App:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         gateway = self.running.gateway
-        if gateway is not None and hot.is_hot(scope):
-            await hot.serve(gateway, scope, receive, send)
-        elif gateway is not None and relaying.is_relayed(scope):
-            await relaying.serve(gateway, scope, receive, send)
+        if gateway is not None and paid_routes.is_hot(scope):
+            await paid_routes.serve(gateway, scope, receive, send)
+        elif gateway is not None and forwarding.is_relayed(scope):
+            await forwarding.serve(gateway, scope, receive, send)
         else:
             await self.cold(scope, receive, send)
 
@@ -54,7 +67,7 @@ def cold(running: Running) -> FastAPI:
             await running.stop()
 
     app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan)
-    for module in (accounts, keys, calls, credits, models, network, oip, proofs, statements, health, tunnel):
+    for module in (accounts, keys, calls, credits, models, network, inference_v2, proofs, statements, health, tunnel):
         app.include_router(module.router)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

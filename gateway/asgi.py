@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from gateway.answers import Headers, Kept
-from gateway.deps import Gateway
+from gateway.call.idempotency import Headers, Kept
+from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.server import CYCLE, Cycle
 

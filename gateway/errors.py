@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from gateway.upstream.wire import NodeFailed
+from gateway.upstream.http import NodeFailed
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 
 TYPES = {

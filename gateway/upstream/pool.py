@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from gateway.relays import FAILED, Relays
-from gateway.tunnels import Tunnels
+from gateway.upstream.forwarding import FAILED, Relays
 from gateway.upstream.guard import Guard
+from gateway.upstream.http import Connection, NodeFailed, Reply
 from gateway.upstream.target import TUNNEL, Target
-from gateway.upstream.wire import Connection, NodeFailed, Reply
+from gateway.upstream.tunnel import Tunnels
 
 Place = tuple[str, str, int]
 TLS_ROUND_TRIPS = 2

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasmtime import wat2wasm
 
-from gateway.glue import MAX_FUEL, MAX_MODULE_BYTES, GlueError, Ran, Workshop
+from gateway.workflow.wasm import MAX_FUEL, MAX_MODULE_BYTES, GlueError, Ran, Workshop
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 

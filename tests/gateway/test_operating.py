@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from gateway.catalog import ModelEntry
+from gateway.catalog.catalog import ModelEntry
 from gateway.clock import now_ms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import Standing
@@ -103,7 +103,7 @@ def test_at_an_epochs_end_the_next_book_is_in_force_without_a_restart(
     gateway = world.gateway()
     key = gateway.key(consumer)
     gateway.chat(key)
-    monkeypatch.setattr("gateway.running.now_ms", lambda: now_ms() + EPOCH_SECONDS * 1000)
+    monkeypatch.setattr("gateway.lifespan.now_ms", lambda: now_ms() + EPOCH_SECONDS * 1000)
     epoch = gateway.gateway.catalog.epoch
     eventually(lambda: gateway.gateway.catalog.epoch == epoch + 1)
     gateway.chat(key)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from gateway.purse import Purse
+from gateway.payment.leases import Purse
 from ledger.core.values.ids import Address
 from ledger.flows import leases
 from tests import builders as b

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from gateway.clock import now_ms
-from gateway.protocols import CHAT
-from gateway.relays import SEAL, SKEW_MS, seal
+from gateway.metering.protocols import CHAT
+from gateway.upstream.forwarding import SEAL, SKEW_MS, seal
 from ledger.core.values.ids import Digest, cid, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.network import tunnels

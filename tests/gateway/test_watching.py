@@ -7,7 +7,7 @@ import socket
 
 import uvloop
 
-from gateway.watching import Watch
+from gateway.payment.receipt_log import Watch
 
 
 def test_a_waiter_is_woken_each_time_there_is_something_to_read() -> None:

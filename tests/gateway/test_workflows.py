@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog import ModelEntry
+from gateway.catalog.catalog import ModelEntry
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.pricing.price import payees, price
 from ledger.core.values.ids import ZERO_DIGEST, Address, cid, did

@@ -15,7 +15,7 @@ import uvicorn
 from sqlalchemy import Engine
 
 from gateway.app import App, create_app
-from gateway.deps import Gateway
+from gateway.context import Gateway
 from gateway.server import Protocol
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements

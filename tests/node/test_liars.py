@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.health import Health
+from gateway.call.health import Health
 from gateway.upstream.pool import Pool
 from gateway.upstream.target import Target
 from ledger.core.catalog.bids import Role

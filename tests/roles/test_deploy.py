@@ -22,7 +22,7 @@ import pytest
 import typer
 import yaml
 
-from gateway.routes import health, oip
+from gateway.api import health, inference_v2
 from gateway.settings import Settings as GatewaySettings
 from ledger.settings import Settings
 from roles import main
@@ -121,7 +121,7 @@ def test_every_program_that_is_started_is_there() -> None:
 
 
 def test_probes_ask_for_pages_that_are_there_on_ports_that_are_open() -> None:
-    pages = {getattr(route, "path", "") for router in (health.router, oip.router) for route in router.routes}
+    pages = {getattr(route, "path", "") for router in (health.router, inference_v2.router) for route in router.routes}
     for one in containers():
         ports = {row["containerPort"] for row in one.get("ports", ())}
         for probe in (one.get("readinessProbe"), one.get("livenessProbe")):

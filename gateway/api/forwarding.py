@@ -1,0 +1,80 @@
+"""The inner door: a call another gateway of the lane hands over for a node whose tunnel is here.
+
+A plain ASGI handler, because a node's answer that was cut must look cut here too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.asgi import JSON, Message, Receive, Send, answer, read_body
+from gateway.call.idempotency import Kept
+from gateway.clock import now_ms
+from gateway.context import Gateway
+from gateway.errors import Refusal, body_of, refusal
+from gateway.server import CUT
+from gateway.upstream.forwarding import FAILED, PREFIX, SEAL
+from gateway.upstream.http import NodeFailed, Reply
+from gateway.upstream.target import TUNNEL, Target
+from ledger.core.values.errors import TollwayError
+
+_HOP = frozenset((b"connection", b"content-length", b"host", b"keep-alive", b"transfer-encoding", SEAL, FAILED))
+"""Headers that are between two who speak; neither a consumer's nor a node's go further."""
+
+
+def is_relayed(scope: Message) -> bool:
+    """Whether this is a request for a node behind a tunnel."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    path: str = scope["path"]
+    return path.startswith(PREFIX)
+
+
+async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+    """Pass the request through the tunnel and its answer back, or say why not."""
+    gateway.open_calls += 1
+    try:
+        reply = await _reply(gateway, scope, receive)
+    except TollwayError as error:
+        refused = refusal(error)
+        kind = [(FAILED, error.kind.encode())] if isinstance(error, NodeFailed) else []
+        await answer(scope, send, Kept(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
+    else:
+        await _pass_back(reply, receive, send)
+    finally:
+        gateway.open_calls -= 1
+
+
+async def _reply(gateway: Gateway, scope: Message, receive: Receive) -> Reply:
+    headers, method, path = dict(scope["headers"]), scope["method"], scope["raw_path"].decode("ascii")
+    if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
+        raise NodeFailed("the gateway that holds the node's tunnel is full, or leaves", "busy")
+    body = await read_body(gateway, scope, headers, receive)
+    if not gateway.relays.admits(headers, method, path, body, now_ms()):
+        raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
+    party, slash, rest = path[len(PREFIX) :].partition("/")
+    sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP}
+    target, patience = Target(TUNNEL, party, 0), gateway.settings.first_byte_seconds
+    return await gateway.tunnels.request(target, slash + rest, body, sent, method, patience)
+
+
+async def _pass_back(reply: Reply, receive: Receive, send: Send) -> None:
+    """The answer, piece by piece. Whoever asked may hang up, and then the node is told."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        reply.cancel()
+
+    headers = [(name, value) for name, value in reply.headers.items() if name not in _HOP]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    watcher = asyncio.create_task(watch())
+    try:
+        async for piece in reply.chunks():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    except NodeFailed:
+        await send({"type": CUT})
+    finally:
+        watcher.cancel()
+        reply.cancel()

@@ -1,0 +1,61 @@
+"""The native door: named values in, named values out, whatever protocol the model speaks.
+
+POST /v1/invoke {"model": "@org/name", "input": {...}}  ->  {"model", "output", "receipt", "charge", "units"}
+"""
+
+from __future__ import annotations
+
+import msgspec
+import orjson
+
+from gateway.call.idempotency import Kept
+from gateway.catalog.catalog import Catalog, ModelEntry
+from gateway.errors import Refusal
+from gateway.metering import protocols
+from gateway.metering.protocols import CHAT, INFER, Ask
+from gateway.workflow import steps, tensors
+from ledger.core.values.ids import to_hex
+from ledger.store.receipts.receipts import Signed
+
+PATH = "/v1/invoke"
+
+
+def read(catalog: Catalog, body: bytes) -> Ask:
+    """The request a model's own protocol makes of named values."""
+    try:
+        whole = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
+    if (
+        not isinstance(whole, dict)
+        or not isinstance(whole.get("model"), str)
+        or not isinstance(whole.get("input"), dict)
+    ):
+        raise Refusal(
+            400, "invalid_request", "an invocation has `model`, a name, and `input`, an object", param="input"
+        )
+    unknown = sorted(whole.keys() - {"model", "input"})
+    if unknown:
+        raise Refusal(400, "rejected", f"unknown field {unknown[0]!r}", param=unknown[0])
+    entry, values = catalog.find(whole["model"]), whole["input"]
+    if isinstance(entry, ModelEntry) and "openai.chat/1" not in entry.protocols:
+        made = orjson.dumps(tensors.request(entry.model, values))
+        return Ask(INFER, whole["model"], made, outputs=0, native=True)
+    if not isinstance(values.get("messages"), list):
+        raise Refusal(400, "invalid_request", f"{entry.name} converses: its input has `messages`", param="input")
+    asked = protocols.read(CHAT, orjson.dumps({**values, "model": whole["model"], "stream": False}))
+    return msgspec.structs.replace(asked, native=True)
+
+
+def shown(ask: Ask, kept: Kept, signed: tuple[Signed, ...]) -> Kept:
+    """The answer in the native shape. What a node or a workflow answered is under `output`."""
+    root = signed[-1].receipt
+    body = {
+        "model": ask.model,
+        "output": steps.output(ask.path, kept.body),
+        "receipt": to_hex(root.call_id),
+        "charge": str(sum(one.receipt.charge for one in signed)),
+        "units": dict(zip(root.units._fields, root.units, strict=True)),
+    }
+    headers = [row for row in kept.headers if row[0] != b"inference-header-content-length"]
+    return Kept(kept.status, headers, orjson.dumps(body), kept.sent)

@@ -1,0 +1,85 @@
+"""What can be called: OpenAI's model list, enriched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from gateway.api.representations import shown_terms
+from gateway.api.requests import Here
+from gateway.catalog.catalog import CapsuleEntry, Entry
+from ledger.core.values.ids import cid, to_hex
+from ledger.core.values.meters import SCALES, Meter, Units
+
+router = APIRouter(prefix="/v1", tags=["models"])
+
+
+@router.get("/models")
+async def list_models(gateway: Here, all: bool = False) -> dict[str, Any]:
+    """Every model and workflow that can be called now; with `all`, also those that cannot, and why."""
+    rows = [shown(entry) for entry in gateway.catalog.by_id.values() if all or ready(entry)]
+    return {"object": "list", "data": sorted(rows, key=lambda row: str(row["id"]))}
+
+
+@router.get("/models/{name:path}")
+async def show_model(name: str, gateway: Here) -> dict[str, Any]:
+    """One model: by name or CID, callable or not, and if not why."""
+    return shown(gateway.catalog.find(name))
+
+
+def ready(entry: Entry) -> bool:
+    """Whether it can be called."""
+    return entry.tariff is not None if isinstance(entry, CapsuleEntry) else bool(entry.candidates)
+
+
+def shown(entry: Entry) -> dict[str, Any]:
+    """An entry as OpenAI clients expect a model, and what Tollway adds."""
+    row: dict[str, Any] = {
+        "id": entry.name,
+        "object": "model",
+        "created": 0,
+        "cid": cid(entry.id),
+        "ready": ready(entry),
+    }
+    if isinstance(entry, CapsuleEntry):
+        interface = entry.capsule.document.get("interface", {}).get("protocol", "openai.chat/1")
+        row |= {"owned_by": to_hex(entry.capsule.weaver), "kind": "capsule", "protocols": [interface]}
+        row["nodes"] = list(entry.capsule.nodes)
+        if entry.tariff is not None:
+            row["terms"] = shown_terms(entry.tariff.terms)
+    else:
+        row |= {"owned_by": to_hex(entry.model.owner), "kind": entry.model.kind, "protocols": sorted(entry.protocols)}
+        row |= {"context_length": entry.context_tokens, "tasks": sorted(entry.model.tasks)}
+        row["providers"] = [
+            {
+                "provider": to_hex(c.provider),
+                "tier": c.tier,
+                "capacity": c.capacity,
+                "quality_ppm": c.health.quality_ppm,
+                "latency_ms": c.health.latency_ms,
+                "round_trip_ms": c.health.round_trip_ms,
+                "calls": c.health.calls,
+                "terms": to_hex(c.tariff.id),
+            }
+            for c in entry.candidates
+        ]
+        if entry.candidates:
+            row["pricing"] = pricing(entry.candidates[0].tariff.price)
+    sponsorship = entry.sponsorship
+    if sponsorship is not None and sponsorship.offer_ppm:
+        offered = {"offer_ppm": sponsorship.offer_ppm, "window_calls": sponsorship.window_calls}
+        row["curation"] = {"sponsor": to_hex(sponsorship.party), "role": sponsorship.role.name, **offered}
+    if entry.why:
+        row["why"] = entry.why
+    return row
+
+
+def pricing(price: Any) -> dict[str, str]:
+    """What one scale of each meter costs by itself, in atoms: a million tokens, a second, a gigabyte."""
+    rows = {}
+    for meter in Meter:
+        units = [0] * len(Meter)
+        units[meter] = SCALES[meter]
+        rows[meter.name] = str(price(Units(*units))[0])
+    return rows

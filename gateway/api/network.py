@@ -1,0 +1,195 @@
+"""The network: documents, offers, discovery, quotes, the book and the lane."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from sqlmodel import Session
+
+from gateway.api import quotes
+from gateway.api.discovery import discover
+from gateway.api.representations import domain_fields
+from gateway.api.requests import MAX_INT, Here, the_caller
+from gateway.call import referrals
+from gateway.catalog import credentials
+from gateway.clock import now_ms
+from gateway.context import Gateway
+from gateway.errors import Refusal
+from gateway.upstream import target
+from gateway.workflow.wasm import MAX_MODULE_BYTES
+from ledger.core.accounts.accounts import CUSTODY
+from ledger.core.catalog.models import Offer
+from ledger.core.values import documents as canon
+from ledger.core.values.documents import Document
+from ledger.core.values.ids import cid, cid_digest, parse_did, to_hex
+from ledger.core.values.meters import quoted
+from ledger.flows import credits, publications
+from ledger.store.chain import bids, lanes
+from ledger.store.money import postings
+from ledger.store.network import documents
+
+router = APIRouter(prefix="/v1", tags=["network"])
+
+MAX_DOCUMENT_BYTES = 256 * 1024
+
+
+async def document_of(request: Request) -> Document:
+    """The request's body as a document: no floats, no duplicate keys, not too large."""
+    return canon.parse(await body_of(request, MAX_DOCUMENT_BYTES))
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The request's body, refused when it is longer than `most` bytes."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise Refusal(413, "body_too_large", f"a document has at most {most} bytes")
+    return body
+
+
+@router.post("/documents", status_code=201)
+async def publish(request: Request, gateway: Here) -> dict[str, Any]:
+    """Publish a model document, a capsule, or a capsule's glue (application/wasm). Its id is its content; publishing
+    again changes nothing.
+    """
+    if request.headers.get("content-type", "") == "application/wasm":
+        return await _publish_glue(await body_of(request, MAX_MODULE_BYTES), gateway)
+    document = await document_of(request)
+    chain_id = gateway.domain.chain_id
+    made = await gateway.db(lambda session: publications.publish_document(session, document, chain_id, now_ms()))
+    gateway.book_changed.set()
+    return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
+
+
+async def _publish_glue(module: bytes, gateway: Gateway) -> dict[str, Any]:
+    glue = await asyncio.to_thread(gateway.workshop.load, module)
+    gateway.workshop.check(glue)
+    made = await gateway.db(lambda session: publications.publish_glue(session, module, now_ms()))
+    return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
+
+
+@router.get("/documents/{document_id}")
+async def show_document(document_id: str, gateway: Here) -> Response:
+    """A document's canonical bytes: their sha256 is the id."""
+    found = await gateway.db(lambda session: documents.get(session, cid_digest(document_id)))
+    if found is None:
+        raise Refusal(404, "no_such_document", f"there is no document {document_id}")
+    kind = "application/wasm" if found.kind == "glue" else "application/json"
+    return Response(found.body, media_type=kind, headers={"cache-control": "public, immutable"})
+
+
+@router.post("/offers", status_code=201)
+async def offer(request: Request, gateway: Here) -> dict[str, Any]:
+    """Publish a provider's signed offer, or {"offer": ..., "credentials": {header: value}} if its server wants some."""
+    document = await document_of(request)
+    wrapped = document.get("offer")
+    given = document.get("credentials")
+    if isinstance(wrapped, dict):
+        unknown = document.keys() - {"offer", "credentials"}
+        if unknown:
+            raise Refusal(400, "rejected", f"unknown field {sorted(unknown)[0]!r}", param=sorted(unknown)[0])
+        document = wrapped
+    canon.validate(document, "offer")
+    if "serve" in document:
+        await _reachable(gateway, document["serve"]["url"])
+    credential = None
+    if isinstance(given, dict):
+        headers = {str(name): str(value) for name, value in given.items()}
+        provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
+        credential = credentials.seal(gateway.settings.secret, provider, subject, credentials.lines(headers))
+    epoch = gateway.catalog.epoch
+
+    def take(session: Session) -> Offer:
+        offered = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+        if gateway.private:
+            credits.place_bid(session, offered, epoch, now_ms())
+        return offered
+
+    made = await gateway.db(take)
+    gateway.book_changed.set()
+    return {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
+
+
+async def _reachable(gateway: Gateway, url: str) -> None:
+    """Refuse an offer whose URL could never be called."""
+    place = target.parse(url)
+    if place.scheme != target.TUNNEL:
+        await gateway.upstream.guard.resolve(place.host, place.port)
+
+
+@router.post("/discover")
+async def find(request: Request, gateway: Here) -> dict[str, Any]:
+    """Models that can do a task, priced for the expected meters; a diagnostic when none can."""
+    wanted = await document_of(request)
+    definitions = canon.schema("discover")["$defs"]
+    canon.check(wanted, definitions["request"])
+    known = "authorization" in request.headers
+    caller = await the_caller(request, gateway) if known else None
+    surface = referrals.surface_of(request.headers, gateway)
+    return await discover(gateway, wanted, caller, surface, now_ms())
+
+
+@router.post("/quote")
+async def quote(request: Request, gateway: Here) -> dict[str, Any]:
+    """A signed quote: what a call of a model with these meters costs now, line by line."""
+    wanted = await document_of(request)
+    return await quotes.quote(gateway, wanted, now_ms())
+
+
+@router.get("/lane")
+async def lane(gateway: Here) -> dict[str, Any]:
+    """Where this gateway settles, who operates it, and what it signs with."""
+    found = await gateway.db(lambda session: lanes.get(session, gateway.lane))
+    held = await gateway.db(lambda session: postings.balances(session, [CUSTODY])[CUSTODY])
+    facts = gateway.deployment.facts
+    named = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
+    settings = gateway.settings
+    return {
+        "chain_id": gateway.domain.chain_id,
+        "lane": gateway.lane,
+        "addresses": named,
+        "since_block": int(facts.get("block") or 0),
+        "operator": to_hex(gateway.operator),
+        "signer": to_hex(gateway.signer.address),
+        "treasury": to_hex(gateway.treasury),
+        "domain": domain_fields(gateway),
+        "epoch": gateway.catalog.epoch,
+        "epoch_seconds": gateway.epoch_seconds,
+        "window": found.window if found else None,
+        "bond": str(found.bond) if found else None,
+        "custody": str(held),
+        "rpc": settings.rpc_hint or None,
+        "url": settings.public_url or None,
+        "time": datetime.now(UTC).isoformat(),
+    }
+
+
+@router.get("/book")
+async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None) -> dict[str, Any]:
+    """The bids in force this epoch (or in a frozen earlier one), and their root."""
+    wanted = gateway.catalog.epoch if epoch is None else epoch
+
+    def read(session: Any) -> Any:
+        from ledger.core.pricing import epochs
+
+        return bids.book(session, wanted) or epochs.freeze(bids.placed_until(session, wanted), wanted)
+
+    found = await gateway.db(read)
+    rows = [
+        {
+            "subject": to_hex(row.subject),
+            "role": row.role.name,
+            "party": to_hex(row.party),
+            "ratio_ppm": row.bid.ratio_ppm,
+            "ask": quoted(row.bid.asks),
+            "from_epoch": row.first,
+            "until_epoch": row.until,
+        }
+        for row in found.rows
+    ]
+    return {"epoch": found.epoch, "root": to_hex(found.root), "bids": rows}

@@ -1,0 +1,144 @@
+"""What anybody can check: batches, their files, and proofs of payouts and debits."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+from sqlmodel import Session
+
+from gateway.api.requests import MAX_INT, Here, party
+from gateway.errors import Refusal
+from ledger.core.values.ids import Address, to_hex
+from ledger.store.settlement import batches, proofs
+from ledger.store.settlement.batches import Batch, Status
+from ledger.store.settlement.proofs import Proof
+
+router = APIRouter(prefix="/v1", tags=["proofs"])
+
+Number = Annotated[int, Path(ge=0, le=MAX_INT)]
+
+
+@router.get("/batches")
+async def list_batches(gateway: Here) -> dict[str, Any]:
+    """Every batch of the lane, newest first."""
+    found = await gateway.db(lambda session: batches.with_status(session, gateway.lane, *Status))
+    return {"object": "list", "data": [shown(batch) for batch in reversed(found)]}
+
+
+@router.get("/batches/{number}")
+async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
+    """One batch: its header, what it pays, which receipts it covers."""
+
+    def read(session: Session) -> dict[str, Any]:
+        batch = existing(session, gateway.lane, number)
+        ranges = batches.ranges(session, gateway.lane, number)
+        earned = batches.earned(session, gateway.lane, number)
+        return shown(batch) | {
+            "ranges": [{"gateway": to_hex(r.gateway), "first": r.first, "count": r.count} for r in ranges],
+            "earned": [
+                {"payee": to_hex(payee), "role": role.name, "amount": str(amount)}
+                for (payee, role), amount in earned.items()
+            ],
+        }
+
+    return await gateway.db(read)
+
+
+@router.get("/batches/{number}/file")
+async def batch_file(number: Number, gateway: Here) -> Response:
+    """A batch's public file: with it anybody recomputes the batch. Its sha256 is the header's data_ref."""
+
+    from ledger.store.settlement import (
+        batch_files,  # with it comes a compiler, which a gateway that is asked for no file need not load
+    )
+
+    def write(session: Session) -> tuple[bytes, Batch]:
+        batch = existing(session, gateway.lane, number)
+        sink = io.BytesIO()
+        batch_files.write_again(session, sink, gateway.domain, batch)
+        return sink.getvalue(), batch
+
+    body, batch = await gateway.db(write)
+    headers = {"etag": f'"{to_hex(batch.header.data_ref)}"', "cache-control": "public, immutable"}
+    return Response(body, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/proofs/payout/{payee}")
+async def payout(payee: str, gateway: Here) -> dict[str, Any]:
+    """A payee's cumulative payout in the newest final batch, and its proof."""
+    who = party(payee)
+
+    def read(session: Session) -> dict[str, Any]:
+        batch = newest(session, gateway.lane)
+        return shown_proof(batch, proofs.payout(session, batch, who), who, batch.header.payout_root)
+
+    return await gateway.db(read)
+
+
+@router.get("/proofs/debit/{account}")
+async def debit(account: str, gateway: Here) -> dict[str, Any]:
+    """A consumer's cumulative debit in the newest final batch, and its proof."""
+    who = party(account)
+
+    def read(session: Session) -> dict[str, Any]:
+        batch = newest(session, gateway.lane)
+        return shown_proof(batch, proofs.debit(session, batch, who), who, batch.header.debit_root)
+
+    return await gateway.db(read)
+
+
+def newest(session: Session, lane: int) -> Batch:
+    """The newest final batch: what Settlement proves against. 404 before the first."""
+    final = batches.with_status(session, lane, Status.final)
+    if not final:
+        raise Refusal(404, "nothing_final", "no batch is final yet")
+    return final[-1]
+
+
+def shown_proof(batch: Batch, found: Proof | None, who: Address, root: bytes) -> dict[str, Any]:
+    """A leaf's amount and siblings, leaf level first."""
+    if found is None:
+        raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")
+    return {
+        "lane": batch.lane,
+        "batch": batch.number,
+        "chain_batch": batch.chain_id,
+        "account": to_hex(who),
+        "index": found.index,
+        "cumulative": str(found.cumulative),
+        "proof": [to_hex(sibling) for sibling in found.siblings],
+        "root": to_hex(root),
+    }
+
+
+def existing(session: Session, lane: int, number: int) -> Batch:
+    """A batch, or 404."""
+    batch = batches.get(session, lane, number)
+    if batch is None:
+        raise Refusal(404, "no_such_batch", f"there is no batch {number}")
+    return batch
+
+
+def shown(batch: Batch) -> dict[str, Any]:
+    """A batch for people and programs."""
+    header = {k: to_hex(v) if isinstance(v, bytes) else v for k, v in asdict(batch.header).items()}
+    return {
+        "number": batch.number,
+        "lane": batch.lane,
+        "status": batch.status.value,
+        "chain_id": batch.chain_id,
+        "calls": batch.header.calls,
+        "total": str(batch.total),
+        "cumulative": str(batch.cumulative),
+        "epoch": batch.header.epoch,
+        "header_hash": to_hex(batch.header.hash),
+        "header": header,
+        "file": f"/v1/batches/{batch.number}/file",
+        "built_at": batch.built_at,
+        "posted_at": batch.posted_at,
+        "final_at": batch.final_at,
+    }

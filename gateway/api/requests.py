@@ -1,0 +1,47 @@
+"""What routes know of a request: the gateway it reached, who asks, and the party it names."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from gateway.clock import now_ms
+from gateway.context import Gateway
+from gateway.errors import Refusal
+from gateway.payment.auth import Caller
+from ledger.core.catalog.models import party_of
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address
+
+MAX_INT = 2**63 - 1
+
+
+def the_gateway(request: Request) -> Gateway:
+    """The gateway this process is."""
+    found = getattr(request.app.state, "gateway", None)
+    if found is None:
+        raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
+    assert isinstance(found, Gateway)
+    return found
+
+
+Here = Annotated[Gateway, Depends(the_gateway)]
+
+
+async def the_caller(request: Request, gateway: Here) -> Caller:
+    """Who asks, by API key."""
+    headers = {name.lower(): value for name, value in request.headers.raw}
+    headers.pop(b"tollway-voucher", None)
+    return await gateway.doors.admit(headers, now_ms())
+
+
+Asking = Annotated[Caller, Depends(the_caller)]
+
+
+def party(text: str) -> Address:
+    """A party from an address or a did in a path."""
+    try:
+        return party_of(text)
+    except Rejected as rejected:
+        raise Refusal(400, "invalid_address", rejected.message, param="address") from rejected

@@ -1,0 +1,125 @@
+"""Statements: what a party spent and earned, call by call, and why; as JSON, CSV, or a Beancount file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from gateway.api.requests import MAX_INT, Here, party
+from gateway.errors import Refusal
+from ledger.core.accounts import beancount, statements
+from ledger.core.accounts.statements import Movement, Row
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
+from ledger.core.values.meters import quoted
+from ledger.flows import reports
+from ledger.flows.reports import Page
+from ledger.store.network import documents
+from ledger.store.receipts.statements import Period
+
+router = APIRouter(prefix="/v1", tags=["statements"])
+
+Moment = Annotated[int, Query(ge=0, le=MAX_INT, description="ms since the epoch")]
+
+
+@router.get("/statements/{address}")
+async def statement(
+    address: str,
+    gateway: Here,
+    role: str = "",
+    model: str = "",
+    first: Annotated[int, Query(alias="from", ge=0, le=MAX_INT)] = 0,
+    to: Moment = MAX_INT,
+    format: Literal["json", "csv", "beancount"] = "json",
+    cursor: str = "",
+    limit: Annotated[int, Query(ge=1, le=reports.MAX_PAGE)] = 200,
+) -> Response:
+    """A page of a party's statement. `Tollway-Next` is the cursor of the next one; pages of a form can be joined."""
+    who, roles = party(address), statements.roles_of(role)
+    subject = await _subject(gateway, model) if model else None
+    query = reports.Query(gateway.lane, who, Period(first, to), roles, subject)
+    page = await gateway.db(lambda session: reports.statement(session, query, cursor, limit))
+    headers = {"tollway-next": page.next} if page.next else {}
+    if format == "csv":
+        return Response(_csv(page, header=not cursor), media_type="text/csv", headers=headers)
+    if format == "beancount":
+        head = "" if cursor else beancount.header(who)
+        body = head + beancount.calls(page.rows, page.names) + beancount.moves(page.movements)
+        return Response(body, media_type="text/plain; charset=utf-8", headers=headers)
+    return Response(_json(page, who), media_type="application/json", headers=headers)
+
+
+async def _subject(gateway: Here, model: str) -> Digest:
+    """A model's id from its CID or its name."""
+    try:
+        return cid_digest(model)
+    except Rejected:
+        known = await gateway.db(documents.everything)
+    found = [document.id for document in known if document.name == model]
+    if not found:
+        raise Refusal(404, "no_such_model", f"there is no model {model}", param="model")
+    return found[-1]
+
+
+def _json(page: Page, who: Address) -> bytes:
+    import orjson
+
+    rows = [_fields(row, page) for row in page.rows]
+    totals = [
+        {"side": side.value, "role": role.name, "subject": cid(subject), "lines": lines, "atoms": str(atoms)}
+        for (side, role, subject), (lines, atoms) in statements.totals(page.rows).items()
+    ]
+    moved = [_moved(movement) for movement in page.movements]
+    body = {"address": to_hex(who), "lines": rows, "totals": totals, "movements": moved, "next": page.next or None}
+    return orjson.dumps(body)
+
+
+def _csv(page: Page, *, header: bool) -> str:
+    """Calls and movements in one table: a movement has its kind as side and its account as subject."""
+    sink = io.StringIO()
+    names = [*("at", "side", "role", "model", "amount", "why", "receipt", "consumer", "payee", "terms", "price")]
+    names += ["units", "ratio_ppm", "ask", "batch", "stage", "call_id"]
+    writer = csv.DictWriter(sink, names, extrasaction="ignore", restval="")
+    if header:
+        writer.writeheader()
+    for row in page.rows:
+        fields = _fields(row, page)
+        flat = {name: ";".join(f"{k}={v}" for k, v in fields[name].items()) for name in ("units", "ask")}
+        writer.writerow(fields | flat)
+    for movement in page.movements:
+        said = _moved(movement)
+        writer.writerow({**said, "side": said["kind"], "model": said["account"], "receipt": said["transaction"]})
+    return sink.getvalue()
+
+
+def _fields(row: Row, page: Page) -> dict[str, Any]:
+    item, receipt = row.item, row.item.receipt
+    return {
+        "at": receipt.ended_at,
+        "side": row.side.value,
+        "role": item.role.name,
+        "model": page.names.get(item.subject) or cid(item.subject),
+        "amount": str(item.amount),
+        "why": item.why,
+        "ratio_ppm": item.ratio_ppm,
+        "ask": quoted(item.asks),
+        "units": {name: used for name, used in receipt.units._asdict().items() if used},
+        "price": str(receipt.price),
+        "receipt": f"{to_hex(receipt.gateway)}-{receipt.seq}",
+        "call_id": to_hex(receipt.call_id),
+        "consumer": to_hex(receipt.consumer),
+        "payee": to_hex(item.payee),
+        "terms": to_hex(receipt.terms),
+        "batch": row.batch or None,
+        "stage": row.stage.value,
+    }
+
+
+def _moved(movement: Movement) -> dict[str, Any]:
+    transaction = movement.transaction
+    facts = {"at": transaction.at, "kind": transaction.kind.value, "account": movement.account}
+    return facts | {"amount": str(movement.grown), "transaction": to_hex(transaction.id)}

@@ -1,0 +1,116 @@
+"""Idempotency: a call sent again is answered again and never charged again.
+
+Answers are kept in memory only, and only for calls that named an Idempotency-Key: prompts and answers reach no disk.
+When an answer is gone, the receipt still is there, and the call still is not made twice.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.errors import Refusal
+from gateway.upstream.http import Reply
+from ledger.core.values.ids import Digest, to_hex
+from ledger.store.receipts.receipts import Signed
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An answer as it was sent."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    sent: bool = False
+    """It has gone out already."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    fingerprint: bytes
+    kept: Kept | None = None
+
+
+class Answers:
+    """Keyed calls under way, and answers of those that ended, newest last, up to a number of bytes."""
+
+    def __init__(self, keep_bytes: int = 64 * 2**20, one_bytes: int = 4 * 2**20) -> None:
+        self._entries: OrderedDict[Digest, _Entry] = OrderedDict()
+        self._keep_bytes = keep_bytes
+        self._one_bytes = one_bytes
+        self._bytes = 0
+
+    def begin(self, call_id: Digest, fingerprint: bytes) -> Kept | None:
+        """Start a keyed call; the kept answer if it ended already. Refused with 409 while it runs, or if it differs."""
+        entry = self._entries.get(call_id)
+        if entry is None:
+            self._entries[call_id] = _Entry(fingerprint)
+            return None
+        if entry.fingerprint != fingerprint:
+            raise mismatch(call_id)
+        if entry.kept is None:
+            raise Refusal(
+                409,
+                "in_progress",
+                "a call with this Idempotency-Key is under way",
+                retry_after=1,
+                facts={"call": to_hex(call_id)},
+            )
+        return entry.kept
+
+    def finish(self, call_id: Digest, kept: Kept) -> None:
+        """Keep the answer of a call that was charged."""
+        entry = self._entries.get(call_id)
+        if entry is None:
+            return
+        if len(kept.body) > self._one_bytes:
+            self.abandon(call_id)
+            return
+        entry.kept = Kept(kept.status, kept.headers, kept.body)
+        self._bytes += len(kept.body)
+        while self._bytes > self._keep_bytes:
+            oldest = next((key for key, one in self._entries.items() if one.kept is not None), None)
+            if oldest is None:
+                return
+            self.abandon(oldest)
+
+    def abandon(self, call_id: Digest) -> None:
+        """The call was not charged, or its answer is not kept: it may be sent again, and the ledger decides."""
+        entry = self._entries.pop(call_id, None)
+        if entry is not None and entry.kept is not None:
+            self._bytes -= len(entry.kept.body)
+
+
+def mismatch(call_id: Digest) -> Refusal:
+    """The same key with another request."""
+    return Refusal(
+        409,
+        "idempotency_mismatch",
+        "this Idempotency-Key was used for another request",
+        facts={"call": to_hex(call_id)},
+    )
+
+
+def receipt_headers(*signed: Signed) -> Headers:
+    """What an answer says of its receipt: the last one, a workflow's root. The charge is all that the consumer pays."""
+    receipt = signed[-1].receipt
+    charge = receipt.charge if len(signed) == 1 else sum(one.receipt.charge for one in signed)
+    return [
+        (b"tollway-receipt", to_hex(receipt.call_id).encode()),
+        (b"tollway-charge", str(charge).encode()),
+        (b"tollway-seq", b"%b-%d" % (to_hex(receipt.gateway).encode(), receipt.seq)),
+        (b"tollway-signature", to_hex(signed[-1].signature).encode()),
+    ]
+
+
+def answer_headers(reply: Reply, signed: Signed) -> Headers:
+    """The headers of a node's whole answer: what it is, and its receipt."""
+    headers = [(b"content-type", reply.headers.get(b"content-type", b"application/json"))]
+    length = reply.headers.get(b"inference-header-content-length")
+    if length is not None:
+        headers.append((b"inference-header-content-length", length))
+    return headers + receipt_headers(signed)

@@ -1,0 +1,127 @@
+"""The catalog: what can be called this epoch, by whom it is served, and on which terms. Frozen; replaced whole.
+
+It is made of published documents, the epoch's book of bids, standing offers, stakes and the registry. Whatever is
+missing makes a model uncallable, and the entry says what; nothing is ever priced by default.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.call.health import Health
+from gateway.errors import Refusal
+from gateway.payment.tariff import Tariff
+from gateway.upstream.target import Target
+from ledger.core.catalog.bids import Role
+from ledger.core.catalog.capsules import Capsule
+from ledger.core.catalog.models import Model
+from ledger.core.pricing.commissions import Sponsorship
+from ledger.core.values.ids import Address, Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One provider of one model: where it is, what it costs on its own and inside a workflow, how it has behaved."""
+
+    provider: Address
+    subject: Digest
+    served_as: str
+    target: Target
+    tariff: Tariff
+    inner: Tariff
+    capacity: int
+    slo_ms: int
+    tier: str
+    realm: str
+    health: Health = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model and who serves it now. Without candidates, `why` says what is missing."""
+
+    model: Model
+    candidates: tuple[Candidate, ...]
+    context_tokens: int | None
+    protocols: frozenset[str]
+    why: str = ""
+    sponsorship: Sponsorship | None = None
+
+    @property
+    def id(self) -> Digest:
+        """The model's id."""
+        return self.model.id
+
+    @property
+    def name(self) -> str:
+        """`@org/name`."""
+        return self.model.name
+
+
+@dataclass(frozen=True, slots=True)
+class CapsuleEntry:
+    """A workflow, the terms of its root call, and of its root call inside another workflow."""
+
+    capsule: Capsule
+    tariff: Tariff | None
+    inner: Tariff | None
+    why: str = ""
+    sponsorship: Sponsorship | None = None
+
+    @property
+    def id(self) -> Digest:
+        """The capsule's id."""
+        return self.capsule.id
+
+    @property
+    def name(self) -> str:
+        """`@org/name`."""
+        return self.capsule.name
+
+
+Entry = ModelEntry | CapsuleEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything callable in one epoch."""
+
+    epoch: int
+    book_root: Digest
+    by_id: Mapping[Digest, Entry]
+    by_name: Mapping[str, Entry]
+    gateway_ppm: int = 0
+
+    def find(self, name: str) -> Entry:
+        """A model or capsule by `@org/name` or CID. Refused with the nearest names when there is none."""
+        found = self.by_name.get(name)
+        if found is not None:
+            return found
+        near = self.nearest(name)
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        raise Refusal(
+            404, "model_not_found", f"there is no model {name!r}{hint}", param="model", facts={"nearest": near}
+        )
+
+    def nearest(self, name: str) -> list[str]:
+        """Up to three names like this one."""
+        named = [known for known in self.by_name if known.startswith("@")]
+        whole = difflib.get_close_matches(name, named, n=3, cutoff=0.4)
+        last = {known: known.rpartition("/")[2] for known in named}
+        short = difflib.get_close_matches(name.rpartition("/")[2], list(last.values()), n=3, cutoff=0.5)
+        return (whole + [known for known in named if last[known] in short and known not in whole])[:3]
+
+    def models(self) -> list[ModelEntry]:
+        """Every model, callable or not."""
+        return [entry for entry in self.by_id.values() if isinstance(entry, ModelEntry)]
+
+    def capsules(self) -> list[CapsuleEntry]:
+        """Every workflow, callable or not."""
+        return [entry for entry in self.by_id.values() if isinstance(entry, CapsuleEntry)]
+
+
+EMPTY = Catalog(0, Digest(bytes(32)), {}, {})
+
+VALUE_ROLES = (Role.maker, Role.oem)

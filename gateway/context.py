@@ -1,0 +1,110 @@
+"""The gateway as one value: what every route and every call needs, made once at start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import orjson
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from gateway.call.idempotency import Answers
+from gateway.call.referrals import Desk
+from gateway.catalog.catalog import EMPTY, Catalog
+from gateway.catalog.loader import Shelf
+from gateway.database import transact
+from gateway.metering.usage import Tokenizers
+from gateway.metrics import Metrics
+from gateway.patience import Patience
+from gateway.payment.auth import Doors
+from gateway.payment.leases import Purse
+from gateway.payment.receipt_log import Journal
+from gateway.settings import Deployment, Settings
+from gateway.tracing import Tracing
+from gateway.upstream.forwarding import Relays
+from gateway.upstream.pool import Pool
+from gateway.upstream.tunnel import Tunnels
+from gateway.workflow.wasm import Workshop
+from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.typed_data import Domain, Signer
+from ledger.store.receipts.receipts import Signed
+
+T = TypeVar("T")
+log = logging.getLogger("tollway.calls")
+
+
+@dataclass
+class Gateway:
+    """One process of a lane's gateway."""
+
+    settings: Settings
+    deployment: Deployment
+    lane: int
+    operator: Address
+    treasury: Address
+    signer: Signer
+    engine: Engine
+    journal: Journal
+    purse: Purse
+    doors: Doors
+    upstream: Pool
+    shelf: Shelf
+    tokenizers: Tokenizers
+    answers: Answers
+    metrics: Metrics
+    workshop: Workshop
+    epoch_seconds: int
+    genesis: int = 0
+    catalog: Catalog = EMPTY
+    desk: Desk = field(default_factory=Desk)
+    open_calls: int = 0
+    tracing: Tracing = field(default_factory=lambda: Tracing(False))
+    patience: Patience = field(default_factory=lambda: Patience(20.0))
+    draining: bool = False
+    book_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def domain(self) -> Domain:
+        """Where signatures count."""
+        return self.deployment.domain
+
+    @property
+    def tunnels(self) -> Tunnels:
+        """Nodes behind NAT that are connected here."""
+        return self.upstream.tunnels
+
+    @property
+    def relays(self) -> Relays:
+        """The same, between the gateways of the lane."""
+        return self.upstream.relays
+
+    @property
+    def private(self) -> bool:
+        """No chain."""
+        return self.deployment.chain_id == 0
+
+    def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
+        """Count a call that is over."""
+        self.metrics.ended(end, signed, took_ms)
+        if self.settings.log_calls:
+            root = signed[-1].receipt if signed else None
+            facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}
+            log.info("call_ended", extra={"facts": facts | {"charge": str(root.charge) if root else "0"}})
+
+    @staticmethod
+    def model_of(signed: Signed) -> str:
+        """The model's name, as noted beside a receipt."""
+        return str(orjson.loads(signed.extra or b"{}").get("model", ""))
+
+    @staticmethod
+    def salt_of(signed: Signed) -> bytes:
+        """The salt of a receipt's digests, as noted beside it."""
+        return bytes.fromhex(orjson.loads(signed.extra or b"{}").get("salt", ""))
+
+    async def db(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one transaction, in a thread."""
+        return await transact(self.engine, work)

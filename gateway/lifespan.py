@@ -1,0 +1,249 @@
+"""Starting, keeping up and stopping a gateway: the book, the leases and the measurements, each on its own beat."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+
+from sqlmodel import Session
+
+from gateway.call.idempotency import Answers
+from gateway.catalog import credentials
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.loader import Shelf, Surroundings
+from gateway.clock import now_ms
+from gateway.context import Gateway
+from gateway.metering.usage import Tokenizers
+from gateway.metrics import Metrics
+from gateway.patience import Patience
+from gateway.payment.auth import Doors
+from gateway.payment.leases import Purse
+from gateway.payment.receipt_log import Journal
+from gateway.settings import Deployment, Settings
+from gateway.tracing import Tracing
+from gateway.upstream import forwarding
+from gateway.upstream.forwarding import Relays
+from gateway.upstream.guard import Guard, networks
+from gateway.upstream.pool import Limits, Pool
+from gateway.upstream.tunnel import Tunnels
+from gateway.workflow.wasm import Workshop
+from ledger.core.pricing import epochs
+from ledger.core.values.errors import TollwayError, Unavailable
+from ledger.core.values.ids import ZERO_ADDRESS, Address, address
+from ledger.flows import leases, publications
+from ledger.settings import Settings as LedgerSettings
+from ledger.store.chain import chain_time, lanes
+from ledger.store.receipts.appender import Appender
+from ledger.store.session import connect, unit_of_work
+
+log = logging.getLogger("tollway.gateway")
+
+BODY_BEAT_SECONDS = 1.0
+IDLE_BEAT_SECONDS = 2.0
+RECLAIM_BEAT_SECONDS = 5.0
+MEASURE_BEAT_SECONDS = 10.0
+SWITCH_SECONDS = 0.0005
+"""How long a thread that reads the database waits for Python's lock while calls run; 5 ms, the default, adds up."""
+YOUNG_OBJECTS = 5_000
+"""The collector looks after so many new objects: some dozen calls' worth, not the two that are 700, its default."""
+
+
+class Running:
+    """A gateway's life."""
+
+    def __init__(self, settings: Settings, ledger: LedgerSettings) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.gateway: Gateway | None = None
+        self._beats: list[asyncio.Task[None]] = []
+        self._fingerprint: object = None
+        self._loaded: tuple[Catalog, object] | None = None
+
+    async def start(self) -> Gateway:
+        """Take the journal, adopt what is leased, read the book. Nothing is served before all of it stands."""
+        gateway = await asyncio.to_thread(self._make)
+        journal = gateway.journal
+        await journal.open()
+        gateway.purse.adopt(await gateway.db(lambda session: leases.unspent(session, gateway.signer.address)))
+        journal.on_reopen = gateway.purse.adopt
+        await self._read_book(gateway)
+        settings = self.settings
+        beats: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
+            (settings.lease_seconds / 3, lambda g: g.purse.renew()),
+            (BODY_BEAT_SECONDS, self._look_at_bodies),
+            (IDLE_BEAT_SECONDS, self._return_idle),
+            (RECLAIM_BEAT_SECONDS, self._reclaim),
+            (MEASURE_BEAT_SECONDS, self._measure),
+            (forwarding.BEAT_SECONDS, lambda g: g.relays.tell()),
+        ]
+        self._beats = [asyncio.create_task(self._beat(gateway, every, work)) for every, work in beats]
+        self._beats.append(asyncio.create_task(self._watch_book(gateway)))
+        self.gateway = gateway
+        sys.setswitchinterval(SWITCH_SECONDS)
+        gc.collect()
+        gc.freeze()  # what was made until now stays: the collector need not look at it again on every call
+        gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+        log.info("gateway_started", extra={"facts": {"signer": "0x" + gateway.signer.address.hex()}})
+        return gateway
+
+    async def stop(self) -> None:
+        """Refuse new calls, let the open ones end, write what waits, give every lease back."""
+        gateway = self.gateway
+        if gateway is None:
+            return
+        gateway.draining = True
+        deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
+        while gateway.open_calls and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        for beat in self._beats:
+            beat.cancel()
+        await asyncio.gather(*self._beats, return_exceptions=True)
+        await gateway.upstream.close()
+        try:
+            await gateway.relays.close()
+            await gateway.purse.return_idle(-1.0)
+            await self._measure(gateway)
+        finally:
+            await gateway.journal.close()
+            await asyncio.to_thread(gateway.tracing.close)
+            gateway.engine.dispose()
+            log.info("gateway_stopped", extra={"facts": {"open_calls": gateway.open_calls}})
+
+    def _make(self) -> Gateway:
+        settings, ledger = self.settings, self.ledger
+        deployment = Deployment.load(ledger.deployment)
+        signer = settings.signer()
+        engine = connect(ledger.sqlalchemy_url, pool_size=8)
+        with unit_of_work(engine) as session:
+            known = lanes.get(session, ledger.lane)
+        operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
+        treasury = address(settings.treasury) if settings.treasury else deployment.address("treasury")
+        limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
+        lane = ledger.lane
+        tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
+        shared = Relays(engine, signer.address, settings.internal_url, tunnels)
+        return Gateway(
+            settings=settings,
+            deployment=deployment,
+            lane=lane,
+            operator=operator,
+            treasury=operator if treasury == ZERO_ADDRESS else treasury,
+            signer=signer,
+            engine=engine,
+            journal=Journal(
+                lambda: Appender(ledger.libpq_url, signer.address, lane),
+                lambda: self._holdings(signer.address),
+                signer,
+                deployment.domain,
+            ),
+            purse=Purse(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
+            doors=Doors(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
+            upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
+            shelf=Shelf(),
+            tokenizers=Tokenizers(settings.tokenizers),
+            answers=Answers(),
+            metrics=Metrics(),
+            epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
+            workshop=Workshop(),
+            tracing=Tracing(settings.trace),
+            patience=Patience(settings.body_seconds),
+            genesis=int(deployment.facts.get("genesis", 0)),
+        )
+
+    def _holdings(self, gateway: Address) -> dict[Address, int]:
+        assert self.gateway is not None
+        with unit_of_work(self.gateway.engine) as session:
+            return leases.unspent(session, gateway)
+
+    async def _watch_book(self, gateway: Gateway) -> None:
+        """Read the book again when somebody published something here, and look for other changes now and then."""
+        while True:
+            try:
+                async with asyncio.timeout(self.settings.book_seconds):
+                    await gateway.book_changed.wait()
+            except TimeoutError:
+                pass
+            gateway.book_changed.clear()
+            await _guarded("book", self._read_book(gateway))
+
+    async def _read_book(self, gateway: Gateway) -> None:
+        def read(session: Session) -> None:
+            epoch = self._epoch(session, gateway)
+            fingerprint = (epoch, publications.fingerprint(session))
+            if fingerprint == self._fingerprint:
+                return
+            around = Surroundings(
+                gateway.lane,
+                gateway.private,
+                gateway.operator,
+                gateway.treasury,
+                self.settings.kappa_atoms,
+                credentials.unsealed(session, self.settings.secret),
+            )
+            catalog = gateway.shelf.load(session, epoch, around)
+            self._loaded = catalog, fingerprint
+
+        self._loaded = None
+        await gateway.db(read)
+        if self._loaded is not None:
+            gateway.catalog, self._fingerprint = self._loaded
+            gateway.metrics.epoch.set(gateway.catalog.epoch)
+
+    @staticmethod
+    def _epoch(session: Session, gateway: Gateway) -> int:
+        """The epoch of the network's time: the last indexed block's; the wall clock on a private grid."""
+        if gateway.private:
+            return epochs.epoch_at(now_ms() // 1000, gateway.epoch_seconds)
+        block = chain_time.get(session)
+        if block is None:
+            return 0
+        return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
+
+    @staticmethod
+    async def _look_at_bodies(gateway: Gateway) -> None:
+        gateway.patience.look(asyncio.get_running_loop().time())
+
+    async def _return_idle(self, gateway: Gateway) -> None:
+        await gateway.purse.return_idle(self.settings.idle_seconds)
+        for leaver in await gateway.db(lambda session: lanes.leaving(session, gateway.lane)):
+            await gateway.purse.give_back(leaver.account)
+
+    async def _reclaim(self, gateway: Gateway) -> None:
+        returned = await gateway.db(lambda session: leases.reclaim(session, gateway.lane, now_ms()))
+        for gone, amount in returned.items():
+            log.info("leases_reclaimed", extra={"facts": {"gateway": "0x" + gone.hex(), "atoms": amount}})
+
+    async def _measure(self, gateway: Gateway) -> None:
+        records = gateway.shelf.records()
+        seen = {key: (h.calls, h.errors, h.latency_ms, h.quality_ppm) for key, h in records.items() if h.calls}
+        await gateway.db(lambda session: publications.record(session, seen, now_ms()))
+
+    async def _beat(self, gateway: Gateway, every: float, work: Callable[[Gateway], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(every)
+            await _guarded("beat", work(gateway))
+
+
+async def _guarded(what: str, work: Awaitable[None]) -> None:
+    """A beat that fails is told of and tried again next time; it never ends the gateway."""
+    try:
+        await work
+    except (TollwayError, OSError, Unavailable) as error:
+        log.warning(f"{what}_failed", extra={"facts": {"reason": str(error)}})
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        log.exception(f"{what}_failed")
+
+
+def facts_of(record: logging.LogRecord) -> str:
+    """A log record as one JSON line."""
+    row = {"event": record.getMessage(), "level": record.levelname, "at": int(record.created * 1000)}
+    row |= getattr(record, "facts", {})
+    if record.exc_info:
+        row["error"] = repr(record.exc_info[1])
+    return json.dumps(row, default=str)

@@ -1,0 +1,254 @@
+"""x402 v2, scheme `exact`, for stock clients: an unpaid request is told what it may cost, a paid one is served.
+
+The payment is a plain ERC-3009 authorization to the lane's inbox. It is checked here, written down for the worker to
+relay, and becomes a deposit of its signer; the call is then charged like any other, and the unspent rest stays the
+signer's. Each authorization pays for one call, so a header that somebody else saw buys nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import orjson
+
+from gateway.clock import now_ms
+from gateway.context import Gateway
+from gateway.errors import Refusal
+from gateway.payment.auth import Caller
+from ledger.core.values.atoms import parse
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, address, digest, to_hex
+from ledger.core.values.typed_data import Domain, recover, signing_digest, word
+from ledger.flows import leases, publications
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
+
+HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
+TRANSFER_TYPEHASH = keccak256(
+    b"TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,"
+    b"bytes32 nonce)"
+)
+LASTS_SECONDS = 300
+MARGIN_SECONDS = 20
+"""An authorization must last so much longer than now: it still has to be relayed."""
+IDENTIFIER = "payment-identifier"
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A checked authorization: who pays how much, and the identifier the client gave its payment."""
+
+    payer: Address
+    amount: int
+    valid_after: int
+    valid_before: int
+    nonce: Digest
+    signature: bytes
+    identifier: str | None
+
+    @property
+    def key(self) -> bytes:
+        """The idempotency key of the call it pays for."""
+        return b"x402:" + (self.identifier.encode() if self.identifier is not None else self.nonce)
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls."""
+        return Caller(self.payer)
+
+
+def inbox_of(gateway: Gateway) -> Address:
+    """The lane's inbox: where Inboxes would put it with CREATE2."""
+    facts = gateway.deployment
+    code = _inbox_code() + word(facts.address("token"))
+    made = keccak256(b"\xff", facts.address("inboxes"), word(gateway.lane), keccak256(code))
+    return Address(made[12:])
+
+
+@cache
+def _inbox_code() -> bytes:
+    """The creation code of a LaneInbox, from its committed artifact."""
+    artifact = orjson.loads(files("contracts").joinpath("artifacts/LaneInbox.json").read_bytes())
+    return bytes.fromhex(str(artifact["bytecode"]).removeprefix("0x"))
+
+
+def token_domain(gateway: Gateway) -> Domain:
+    """The EIP-712 domain of the settlement token."""
+    settings = gateway.settings
+    token = gateway.deployment.address("token")
+    return Domain(gateway.domain.chain_id, token, settings.token_name, settings.token_version)
+
+
+def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None) -> Refusal:
+    """A 402 that a stock client can pay: the most this request may cost, to the lane's inbox."""
+    domain = token_domain(gateway)
+    told = {
+        "x402Version": 2,
+        "error": why,
+        "resource": {
+            "url": url,
+            "description": "One model call. You are charged what it used; the rest stays your deposit.",
+            "mimeType": "application/json",
+            "serviceName": "Tollway",
+            "tags": ["ai", "inference", "openai"],
+        },
+        "accepts": [
+            {
+                "scheme": "exact",
+                "network": f"eip155:{domain.chain_id}",
+                "asset": to_hex(domain.contract),
+                "amount": str(amount),
+                "payTo": to_hex(inbox_of(gateway)),
+                "maxTimeoutSeconds": LASTS_SECONDS,
+                "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
+            }
+        ],
+        "extensions": {IDENTIFIER: _identifier(), "bazaar": _bazaar(body)},
+    }
+    refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **told})
+    refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(told))))
+    refused.headers.append((b"access-control-expose-headers", b"PAYMENT-REQUIRED, PAYMENT-RESPONSE"))
+    return refused
+
+
+def read(gateway: Gateway, header: bytes, now: int) -> Payment:
+    """The payment in a header. Refused unless it is ours to take, still good for a while, and signed by its payer."""
+    try:
+        told = orjson.loads(base64.b64decode(header, validate=True))
+        accepted, payload = told["accepted"], told["payload"]
+        stated = payload["authorization"]
+        payer, to = address(stated["from"].lower()), address(stated["to"].lower())
+        amount = parse(stated["value"], "value")
+        valid_after, valid_before = int(stated["validAfter"]), int(stated["validBefore"])
+        nonce, signature = digest(stated["nonce"]), bytes.fromhex(payload["signature"].removeprefix("0x"))
+        scheme, network, asset = accepted["scheme"], accepted["network"], address(accepted["asset"].lower())
+        named = (told.get("extensions") or {}).get(IDENTIFIER) or {}
+        identifier = (named.get("info") or {}).get("id")
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, Rejected) as error:
+        raise Refusal(400, "invalid_payment", f"the payment header is not an x402 v2 payment: {error}") from error
+    domain = token_domain(gateway)
+    if (scheme, network, asset) != ("exact", f"eip155:{domain.chain_id}", domain.contract) or told["x402Version"] != 2:
+        raise _unpaid("the payment is not of the scheme, network and asset asked for")
+    if to != inbox_of(gateway):
+        raise _unpaid("the payment is not to this lane's inbox")
+    if not valid_after <= now // 1000 < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
+        raise _unpaid("the payment is not valid now, or not for long enough")
+    words = (word(payer), word(to), word(amount), word(valid_after), word(valid_before), nonce)
+    try:
+        signer = recover(signing_digest(domain, keccak256(TRANSFER_TYPEHASH, *words)), signature)
+    except Rejected as rejected:
+        raise _unpaid(rejected.message) from rejected
+    if signer != payer:
+        raise _unpaid("the payment is not signed by its payer")
+    if identifier is not None and not (isinstance(identifier, str) and 16 <= len(identifier) <= 128):
+        raise Refusal(400, "invalid_payment", "a payment identifier has 16 to 128 characters")
+    return Payment(payer, amount, valid_after, valid_before, nonce, signature, identifier)
+
+
+async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> None:
+    """Have the payment relayed, and wait until the payer can spend `need`: at once if its deposit reaches already."""
+    if payment.amount < need:
+        raise _unpaid(f"this call may cost {need} atoms; the payment is of {payment.amount}")
+    asked = DepositRequest(
+        keccak256(b"x402", gateway.deployment.address("token"), payment.payer, payment.nonce),
+        gateway.lane,
+        payment.payer,
+        payment.amount,
+        payment.valid_after,
+        payment.valid_before,
+        payment.nonce,
+        payment.signature,
+        kind="inbox",
+    )
+    if not await gateway.db(lambda session: publications.pay(session, asked, call, now_ms())):
+        raise _unpaid("this payment was sent with another call before")
+    deadline = asyncio.get_running_loop().time() + gateway.settings.payment_seconds
+    while True:
+        means, known = await gateway.db(
+            lambda session: (leases.means(session, gateway.lane, payment.payer), deposits.get(session, asked.id))
+        )
+        if means.spendable + gateway.purse.free(payment.payer) >= need:
+            return
+        if known is not None and known.status == "failed":
+            raise _unpaid(f"the payment could not be relayed: {known.error}")
+        if asyncio.get_running_loop().time() >= deadline:
+            raise Refusal(
+                503,
+                "payment_pending",
+                "the payment is on its way to the chain: send the same request with the same header again",
+                retry_after=2,
+            )
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def settled(gateway: Gateway, payment: Payment) -> tuple[bytes, bytes]:
+    """The response header a client reads: the payment is taken, and will be on chain without it."""
+    told = {
+        "success": True,
+        "transaction": "",
+        "network": f"eip155:{gateway.domain.chain_id}",
+        "payer": to_hex(payment.payer),
+        "amount": str(payment.amount),
+    }
+    return RESPONSE, base64.b64encode(orjson.dumps(told))
+
+
+def is_unpaid(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request brings neither key nor voucher nor payment."""
+    return not (HEADER in headers or b"authorization" in headers or b"tollway-voucher" in headers)
+
+
+def _unpaid(why: str) -> Refusal:
+    return Refusal(402, "payment_invalid", why)
+
+
+def _identifier() -> dict[str, Any]:
+    return {
+        "info": {"required": False},
+        "schema": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": {
+                "required": {"type": "boolean"},
+                "id": {"type": "string", "minLength": 16, "maxLength": 128, "pattern": "^[a-zA-Z0-9_-]+$"},
+            },
+            "required": ["required"],
+        },
+    }
+
+
+def _bazaar(body: Any) -> dict[str, Any]:
+    example = body if isinstance(body, dict) else {"model": "@org/name", "messages": []}
+    return {
+        "info": {
+            "input": {"type": "http", "method": "POST", "bodyType": "json", "body": example},
+            "output": {"type": "json", "format": "openai.chat.completion"},
+        },
+        "schema": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": {
+                "input": {
+                    "type": "object",
+                    "properties": {
+                        "type": {"type": "string", "const": "http"},
+                        "method": {"type": "string", "enum": ["POST"]},
+                        "bodyType": {"type": "string", "enum": ["json"]},
+                        "body": {"type": "object"},
+                    },
+                    "required": ["type", "bodyType", "body"],
+                },
+                "output": {"type": "object"},
+            },
+            "required": ["input"],
+        },
+    }

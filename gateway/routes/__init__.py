@@ -1,1 +1,0 @@
-"""The routes that are not paid calls, by what they are about."""

@@ -1,0 +1,265 @@
+"""Answering with a workflow: plan, hold, run, and settle all of its receipts in one segment of the journal.
+
+To the consumer a capsule is a model: one OpenAI-compatible endpoint, which streams the node that speaks last. What it
+cost is the root's receipt and those of its sub-calls, each on its own terms. All or nothing: if it fails the consumer
+pays nothing, and the weaver's bond pays what was served. Partial: the consumer pays what was served, and no weaver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from gateway.asgi import Receive, Send
+from gateway.call import stream
+from gateway.call.idempotency import Headers, Kept, receipt_headers
+from gateway.call.referrals import Brought
+from gateway.call.routing import ANY, Wishes
+from gateway.call.stream import DONE, HEADERS
+from gateway.catalog.catalog import Candidate, CapsuleEntry
+from gateway.clock import now_ms
+from gateway.context import Gateway
+from gateway.errors import Refusal, body_of
+from gateway.metering.protocols import CHAT, Ask
+from gateway.payment.auth import Caller, check_model
+from gateway.payment.billing import Billing
+from gateway.payment.tariff import tariff
+from gateway.workflow import plan as planning
+from gateway.workflow import steps
+from gateway.workflow.guarantees import Holds
+from gateway.workflow.plan import Plan
+from gateway.workflow.run import Done, Weave
+from ledger.core.catalog.bids import Role
+from ledger.core.catalog.capsules import Policy
+from ledger.core.pricing import workflows
+from ledger.core.pricing.workflows import Outcome, Status
+from ledger.core.receipts.receipt import EndReason
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.meters import Units
+from ledger.flows import receipt_log
+from ledger.store.receipts.receipts import Signed
+
+JSON = (b"content-type", b"application/json")
+
+
+async def serve(
+    gateway: Gateway,
+    caller: Caller,
+    ask: Ask,
+    entry: CapsuleEntry,
+    identity: Digest,
+    wishes: Wishes,
+    told: Headers | None,
+    brought: Brought | None,
+    receive: Receive,
+    send: Send,
+    now: int,
+) -> tuple[Kept, tuple[Signed, ...]]:
+    """Answer a chat request with a workflow. Raises a Refusal when it failed and the consumer pays nothing.
+
+    `told` are headers the answer is to carry beside its own; None: it need not be kept either.
+    """
+    check_model(caller, entry.name, ask.model)
+    if ask.path != CHAT:
+        raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use {CHAT}", param="model")
+    await planning.fetch_glue(gateway, entry)
+    request = orjson.loads(ask.body)
+    plan = planning.plan(gateway, entry, request, len(ask.body), wishes)
+    if wishes.max_price is not None and plan.price > wishes.max_price:
+        message = f"{entry.name} may cost {plan.price} atoms, above the {wishes.max_price} allowed"
+        raise Refusal(402, "above_max_price", message, facts={"required": str(plan.price)})
+    if brought is not None:
+        plan = replace(plan, tariff=await brought.terms(plan.tariff))
+    head = identity, caller.consumer, gateway.lane, gateway.catalog.epoch, entry.name
+    billing = Billing(*head, os.urandom(16), now, caller.key.id if caller.key else None, caller.budget)
+    holds = await Holds.take(gateway, caller, plan)
+    try:
+        return await Serving(gateway, plan, Weave(gateway, plan, billing, request, ask.body), holds, ask, told).answer(
+            receive, send
+        )
+    finally:
+        holds.release()
+
+
+async def most_price(gateway: Gateway, entry: CapsuleEntry, ask: Ask, wishes: Wishes = ANY) -> int:
+    """The most a request can cost."""
+    await planning.fetch_glue(gateway, entry)
+    return planning.plan(gateway, entry, orjson.loads(ask.body), len(ask.body), wishes).price
+
+
+class Serving:
+    """One workflow being answered."""
+
+    def __init__(
+        self, gateway: Gateway, plan: Plan, weave: Weave, holds: Holds, ask: Ask, told: Headers | None
+    ) -> None:
+        self.gateway, self.plan, self.weave, self.holds = gateway, plan, weave, holds
+        self.ask, self.told, self.keyed = ask, told or [], told is not None
+        self.capsule = plan.entry.capsule
+
+    async def answer(self, receive: Receive, send: Send) -> tuple[Kept, tuple[Signed, ...]]:
+        """Run, settle, and answer: as a stream where the last node can be one."""
+        weave = self.weave
+        talking = {name: step.models[0] for name, step in self.plan.steps.items() if step.models}
+        last = steps.last_nodes(self.capsule, talking) if self.ask.stream else ()
+        await weave.run(but=last)
+        for name in last:
+            streamed = await self._stream(name, receive, send)
+            if streamed is not None:
+                return streamed
+        if weave.failed is not None:
+            return await self._failed(weave.failed, weave.reasons.get(weave.failed, "it failed"))
+        try:
+            output = weave.output()
+        except Rejected as rejected:
+            return await self._failed("output", rejected.message)
+        body = self._completion(output)
+        root = weave.root(self.plan.tariff, EndReason.normal, weave.billing.digest_of(body), len(body))
+        signed = await self._charge(root)
+        headers = [*receipt_headers(*signed), *self.told]
+        if self.ask.stream:
+            return Kept(200, [*HEADERS, *headers], _events(orjson.loads(body), self.ask.include_usage)), signed
+        return Kept(200, [JSON, *headers], body), signed
+
+    async def _charge(self, root: Done) -> tuple[Signed, ...]:
+        """The receipts of a workflow that served, all of them or none."""
+        burdens = [(weaver, list(done.drafts(weaver))) for weaver, done in self.weave.burdens]
+        return await self.holds.charge(self.gateway, burdens, list(root.drafts()))
+
+    async def _stream(self, name: str, receive: Receive, send: Send) -> tuple[Kept, tuple[Signed, ...]] | None:
+        """Stream a last node. None when it did not run, or failed before its first byte."""
+        weave, step = self.weave, self.plan.steps[name]
+        if weave.failed is not None or not workflows.runs(self.capsule, step.node, weave.request, weave.outcomes):
+            weave.outcomes[name] = Outcome(Status.skipped)
+            return None
+        started = now_ms()
+        try:
+            values = workflows.input_of(self.capsule, step.node, weave.request, weave.outcomes)
+            call = weave.call(step, values, stream=True, include_usage=self.ask.include_usage)
+            call.keyed, call.told = self.keyed, self.told
+            call.late_at = asyncio.get_running_loop().time() + step.node.timeout_ms / 1000
+
+            async def settle(
+                candidate: Candidate, units: Units, end: EndReason, ended: int, response: Digest
+            ) -> tuple[Signed, ...]:
+                weave.took_ms[name] = ended - started
+                done = Done(
+                    *(name, call.billing, candidate.inner, units, end, ended),
+                    *(call.ask.body, response, candidate.provider),
+                )
+                weave.done.append(done)
+                if end in (EndReason.upstream_cut, EndReason.timeout):
+                    weave.err(name, "its provider stopped in the middle")
+                    await self._settle_failure()
+                    return ()
+                weave.outcomes[name] = Outcome(Status.ok)
+                return await self._charge(weave.root(self.plan.tariff, end, response, units.byte))
+
+            call.settle = settle
+            kept, signed = await stream.stream(self.gateway, call, receive, send)
+        except Rejected as rejected:
+            weave.err(name, rejected.message)
+            return None
+        except Refusal as refused:
+            weave.err(name, refused.message)
+            return None
+        if not kept.sent:
+            weave.err(name, f"its provider refused the request: {kept.body.decode(errors='replace')[:200]}")
+            return None
+        return kept, signed
+
+    async def _failed(self, node: str, reason: str) -> tuple[Kept, tuple[Signed, ...]]:
+        """A workflow failed before the consumer saw a byte: settle it, and say what happened."""
+        weave, name = self.weave, self.plan.entry.name
+        signed = await self._settle_failure()
+        charged = sum(one.receipt.charge for one in signed)
+        told = f"the nodes that served cost {charged} atoms" if charged else "nothing was charged"
+        refused = Refusal(
+            502,
+            "workflow_failed",
+            f"{name} failed at node {node}: {reason}; {told}",
+            facts={
+                "node": node,
+                "reason": reason,
+                "call": to_hex(weave.billing.call_id),
+                "charge": str(charged),
+                "nodes": self._nodes(),
+            },
+        )
+        if not signed:
+            raise refused
+        refused.facts["partial"] = {
+            name: outcome.output for name, outcome in weave.outcomes.items() if outcome.status is Status.ok
+        }
+        return Kept(refused.status, [JSON, *receipt_headers(*signed), *self.told], body_of(refused)), signed
+
+    async def _settle_failure(self) -> tuple[Signed, ...]:
+        """Who pays for what was served: the weaver's bond, or the consumer, without any weaver's line."""
+        weave, gateway = self.weave, self.gateway
+        if self.capsule.policy is Policy.all_or_nothing:
+            borne = weave.bearable(gateway.settings.bond_cap_atoms)
+            burdens = [(weaver, list(done.drafts(weaver))) for weaver, done in borne]
+            return await self.holds.charge(gateway, burdens, [])
+        burdens = [(weaver, list(done.drafts(weaver))) for weaver, done in weave.burdens]
+        if not weave.done:
+            return await self.holds.charge(gateway, burdens, [])
+        rest = workflows.without(self.plan.tariff.terms, Role.weaver)
+        if rest is None:
+            return await self.holds.charge(gateway, burdens, [one for done in weave.done for one in done.drafts()])
+        made = tariff(rest)
+        await gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))
+        root = weave.root(made, EndReason.upstream_cut, weave.billing.digest_of(b""), 0)
+        return await self.holds.charge(gateway, burdens, list(root.drafts()))
+
+    def _completion(self, output: Any) -> bytes:
+        """The answer as a chat completion; beside it the output as it is, and how every node ended."""
+        units = self.weave.units(0)
+        message = {"role": "assistant", "content": steps.text_of(output)}
+        return orjson.dumps(
+            {
+                "id": "chatcmpl-" + self.weave.billing.call_id.hex()[:32],
+                "object": "chat.completion",
+                "created": self.weave.billing.started // 1000,
+                "model": self.plan.entry.name,
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": {
+                    "prompt_tokens": units.input_token,
+                    "completion_tokens": units.output_token,
+                    "total_tokens": units.input_token + units.output_token,
+                },
+                "tollway": {"output": output, "nodes": self._nodes()},
+            }
+        )
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        weave = self.weave
+        prices = {done.node: str(done.price) for done in weave.done}
+        return [
+            {
+                "node": name,
+                "status": outcome.status.value,
+                "ms": weave.took_ms.get(name, 0),
+                **({"call": to_hex(weave.ids[name]), "price": prices[name]} if name in prices else {}),
+                **({"reason": weave.reasons[name]} if name in weave.reasons else {}),
+            }
+            for name, outcome in weave.outcomes.items()
+        ]
+
+
+def _events(answer: Mapping[str, Any], include_usage: bool) -> bytes:
+    """An answer that came in one piece, as a stream of one piece."""
+    envelope = {name: answer[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    choice = answer["choices"][0]
+    deltas: list[tuple[dict[str, Any], str | None]] = [(choice["message"], None), ({}, "stop")]
+    rows: list[dict[str, Any]] = [
+        envelope | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]} for delta, reason in deltas
+    ]
+    if include_usage:
+        rows.append(envelope | {"choices": [], "usage": answer["usage"], "tollway": answer["tollway"]})
+    return b"".join(b"data: " + orjson.dumps(row) + b"\n\n" for row in rows) + DONE

@@ -1,0 +1,257 @@
+"""Plans: before a workflow runs, what each of its nodes may use, and the most it can cost.
+
+The consumer's hold covers the plan, so a workflow that has begun can always be paid, whatever its models answer. A node
+whose author names no `max_price` is planned at the most it could use; one that does is planned at that, and what it may
+generate is cut to fit when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.api import discovery
+from gateway.call.routing import Wishes
+from gateway.catalog.catalog import Candidate, CapsuleEntry, ModelEntry
+from gateway.context import Gateway
+from gateway.errors import Refusal
+from gateway.payment.billing import most_units
+from gateway.payment.tariff import Tariff
+from gateway.upstream import target
+from gateway.workflow.wasm import Glue
+from ledger.core.catalog.capsules import MAX_DEPTH, MAX_NODES, Node, Policy
+from ledger.core.catalog.templates import named, resolve
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, cid
+from ledger.core.values.meters import Units
+from ledger.store.network import documents
+
+WRAPPING_BYTES = 512
+"""What a request has around its values: names, shapes, the model."""
+CHAT, OIP = "openai.chat/1", "oip/2"
+NOTHING = Units()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node of a plan: what may run it, how large its request may be, and the most it may cost."""
+
+    node: Node
+    price: Atoms = 0
+    most: Units = NOTHING
+    models: tuple[ModelEntry, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    glue: Glue | None = None
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A workflow about to run: its steps, its root call's terms and most units, and the most it costs in all."""
+
+    entry: CapsuleEntry
+    steps: Mapping[str, Step]
+    tariff: Tariff
+    most: Units
+    passed: Atoms
+    price: Atoms
+
+    @property
+    def exposures(self) -> Counter[Address]:
+        """What each weaver stands for if its all-or-nothing workflow fails at its dearest."""
+        found: Counter[Address] = Counter()
+        for step in self.steps.values():
+            if step.plan is not None:
+                found += step.plan.exposures
+        if self.entry.capsule.policy is Policy.all_or_nothing and self.passed:
+            found[self.entry.capsule.weaver] += self.passed
+        return found
+
+
+async def fetch_glue(gateway: Gateway, entry: CapsuleEntry) -> None:
+    """Bring every module the workflow and its sub-workflows use into the workshop."""
+    wanted = {module.digest for one in _family(gateway, entry) for module in one.capsule.glue.values()}
+    for digest in wanted:
+        if gateway.workshop.find(digest) is None:
+            stored = await gateway.db(lambda session, key=digest: documents.get(session, Digest(key)))  # type: ignore[misc]
+            if stored is None or stored.kind != "glue":
+                raise Refusal(503, "glue_missing", f"{entry.name} needs the glue {cid(digest)}, not published here")
+            gateway.workshop.load(stored.body)
+
+
+def plan(
+    gateway: Gateway,
+    entry: CapsuleEntry,
+    request: Any,
+    request_bytes: int,
+    wishes: Wishes,
+    *,
+    known: bool = True,
+    depth: int = 0,
+) -> Plan:
+    """Plan a workflow. Refused, naming the node, when one could not be served, or nests too deep or too wide.
+
+    `known` is whether `request` is the real one: a sub-workflow's is not known before it runs.
+    """
+    if depth > MAX_DEPTH:
+        raise Refusal(400, "workflow_too_deep", f"{entry.name} nests more than {MAX_DEPTH} deep")
+    tariff = entry.inner if depth else entry.tariff
+    if tariff is None:
+        raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
+    steps = {}
+    for node in entry.capsule.nodes.values():
+        try:
+            size = _size(gateway, node, request, request_bytes, known)
+            steps[node.id] = _step(gateway, entry, node, size, wishes, depth)
+        except Rejected as rejected:
+            raise Refusal(400, "invalid_request", f"node {node.id}: {rejected.message}", param=node.id) from rejected
+    if sum(map(_count, steps.values())) > MAX_NODES:
+        raise Refusal(400, "workflow_too_large", f"{entry.name} has more than {MAX_NODES} nodes with its sub-workflows")
+    passed = sum(step.price for step in steps.values())
+    most = _root_units(gateway, steps, request_bytes)
+    try:
+        price, _ = tariff.price(most, passed)
+    except Rejected as rejected:
+        raise Refusal(503, "price_infeasible", f"{entry.name} cannot be sold: {rejected.message}") from rejected
+    return Plan(entry, steps, tariff, most, passed, price)
+
+
+def affordable(candidates: Sequence[Candidate], most: Units, limit: Atoms) -> tuple[Units, list[Candidate]]:
+    """Those who serve within `limit`, and the units they get. Output is cut until somebody does; none: no candidates.
+
+    Prices rise with output, so the largest output that somebody gives for `limit` is found by halving.
+    """
+
+    def fitting(outputs: int) -> list[Candidate]:
+        units = most._replace(output_token=outputs)
+        return [candidate for candidate in candidates if candidate.inner.price(units)[0] <= limit]
+
+    low, high = min(1, most.output_token), most.output_token
+    if not fitting(low):
+        return most, []
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fitting(middle) else (low, middle - 1)
+    return most._replace(output_token=low), fitting(low)
+
+
+def speaks(node: Node) -> str:
+    """The protocol a node's input is written for."""
+    return CHAT if "messages" in node.input else OIP
+
+
+def embeds(node: Node, entry: ModelEntry) -> bool:
+    """Whether a node asks an OpenAI server for embeddings: an `input`, and no tensor of that name to take it."""
+    return "input" in node.input and speaks(node) != CHAT and CHAT in entry.protocols and OIP not in entry.protocols
+
+
+def _step(gateway: Gateway, entry: CapsuleEntry, node: Node, size: int, wishes: Wishes, depth: int) -> Step:
+    if node.glue is not None:
+        glue = gateway.workshop.find(entry.capsule.glue[node.glue].digest)
+        if glue is None:
+            raise Refusal(503, "glue_missing", f"the glue {node.glue} is not at hand; ask again", retry_after=1)
+        return Step(node, most=Units(fuel=entry.capsule.glue[node.glue].fuel), glue=glue)
+    if node.capsule is not None:
+        inner = gateway.catalog.by_id.get(node.capsule)
+        if not isinstance(inner, CapsuleEntry):
+            raise Refusal(503, "no_provider", f"node {node.id} needs {cid(node.capsule)}, which is not published")
+        below = plan(gateway, inner, None, size, wishes, known=False, depth=depth + 1)
+        if node.max_price is not None and below.price > node.max_price:
+            raise Refusal(
+                503,
+                "above_max_price",
+                f"node {node.id} may cost {below.price} atoms, its author allows {node.max_price}",
+            )
+        return Step(node, below.price, below.most, plan=below)
+    models = _models(gateway, node)
+    candidates = tuple(one for model in models for one in _candidates(model, node, wishes))
+    if not candidates:
+        why = next((model.why for model in models if model.why), "nobody serves it in this realm, tier or at this URL")
+        raise Refusal(503, "no_provider", f"node {node.id} has no provider: {why}", retry_after=5)
+    most = _model_units(gateway, node, size, models)
+    limit = max(candidate.inner.price(most)[0] for candidate in candidates)
+    price = limit if node.max_price is None else min(limit, node.max_price)
+    return Step(node, price, most, models, candidates)
+
+
+def _models(gateway: Gateway, node: Node) -> tuple[ModelEntry, ...]:
+    """What may serve a node: the pinned model, or every model that can do what is asked, whoever's chain it is."""
+    if node.model is not None:
+        entry = gateway.catalog.by_id.get(node.model)
+        if not isinstance(entry, ModelEntry):
+            raise Refusal(503, "no_provider", f"node {node.id} needs {cid(node.model)}, which is not published")
+        return (entry,)
+    assert node.capability is not None
+    able = [
+        entry
+        for entry in sorted(gateway.catalog.models(), key=lambda entry: entry.id)
+        if not discovery.misses(entry, node.capability)
+    ]
+    found = tuple(entry for entry in able if speaks(node) in entry.protocols)
+    found = found or tuple(entry for entry in able if embeds(node, entry))
+    if not found:
+        raise Refusal(503, "no_provider", f"node {node.id}: nothing here can do {json.dumps(node.capability)}")
+    return found
+
+
+def _candidates(entry: ModelEntry, node: Node, wishes: Wishes) -> list[Candidate]:
+    """An entry's providers in the realm and tiers, and at the URL, the node names."""
+    tiers = frozenset((node.capability or {}).get("tiers", ())) or wishes.tiers
+    pinned = target.parse(node.url) if node.url is not None else None
+    return [
+        candidate
+        for candidate in entry.candidates
+        if candidate.realm == wishes.realm
+        and (not tiers or candidate.tier in tiers)
+        and (pinned is None or (candidate.target.url, candidate.target.scheme) == (pinned.url, pinned.scheme))
+    ]
+
+
+def _model_units(gateway: Gateway, node: Node, size: int, models: Sequence[ModelEntry]) -> Units:
+    """The most a node's call can use, whichever of its models serves."""
+    settings = gateway.settings
+    outputs = 0
+    if speaks(node) == CHAT:
+        asked = node.input.get("max_tokens")
+        context = max((entry.context_tokens or 2**31 for entry in models), default=2**31)
+        outputs = asked if isinstance(asked, int) and asked > 0 else min(settings.default_output_tokens, context)
+    return most_units(size, outputs, settings.metered_answer_bytes, node.timeout_ms / 1000)
+
+
+def _size(gateway: Gateway, node: Node, request: Any, request_bytes: int, known: bool) -> int:
+    """The most bytes a node's request has. Exact when it reads the request alone, and certainly runs."""
+    reads = {path.node for path in named(node.input)} - {None}
+    if known and not reads and node.when is None:
+        values = resolve(node.input, request, {})
+        return len(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")) + WRAPPING_BYTES
+    return request_bytes + gateway.settings.node_input_bytes + WRAPPING_BYTES
+
+
+def _root_units(gateway: Gateway, steps: Mapping[str, Step], request_bytes: int) -> Units:
+    """The most the root call itself uses: its nodes' tokens and fuel are added up; time is all of theirs in a row."""
+    own = [step for step in steps.values() if step.node.paid]
+    return Units(
+        1,
+        sum(step.most.input_token for step in own),
+        sum(step.most.output_token for step in own),
+        sum(step.node.timeout_ms for step in steps.values()) + 1_000,
+        request_bytes + gateway.settings.metered_answer_bytes,
+        sum(step.most.fuel for step in steps.values() if step.glue is not None),
+    )
+
+
+def _count(step: Step) -> int:
+    return 1 + (sum(map(_count, step.plan.steps.values())) if step.plan is not None else 0)
+
+
+def _family(gateway: Gateway, entry: CapsuleEntry, depth: int = 0) -> list[CapsuleEntry]:
+    found = [entry]
+    for node in entry.capsule.nodes.values():
+        inner = gateway.catalog.by_id.get(node.capsule) if node.capsule is not None else None
+        if isinstance(inner, CapsuleEntry) and depth < MAX_DEPTH:
+            found += _family(gateway, inner, depth + 1)
+    return found
