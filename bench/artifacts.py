@@ -23,10 +23,10 @@ import aiohttp
 from aiohttp import web
 
 from bench import report
-from roles.node.answers import Handler
-from roles.node.artifacts.doors import Doors
 from roles.node.artifacts.layout import Descriptor, Layout
 from roles.node.artifacts.pulling import pull
+from roles.node.artifacts.routes import Doors
+from roles.node.protocols.errors import Handler
 
 WAVE = 4
 """Nodes that pull at the same time; those before them are their peers."""

@@ -27,7 +27,7 @@ from ledger.core.values.typed_data import Signer
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
-from roles import bundles
+from roles.cli.shared import bundles
 from tests.conftest import free_port, wait_until_open
 from tests.gateway.world import MAKER, WEAVER, Running, World, a_signer
 

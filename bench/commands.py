@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from bench import report
-from roles.main import GROUPS
+from roles.cli.main import GROUPS
 
 ROOT = Path(__file__).resolve().parents[1]
 TYPED = (("wallet", "list"), ("wallet", "show", "alice"), ("consumer", "balance"), ("provider", "earnings"))
@@ -25,7 +25,7 @@ AIM = 0.5
 
 def cpu_seconds(words: tuple[str, ...], home: str) -> float:
     """User and system time of one run, its interpreter included."""
-    command = [sys.executable, "-m", "roles.main", *words]
+    command = [sys.executable, "-m", "roles.cli.main", *words]
     surroundings = {**os.environ, "TOLLWAY_HOME": home, "TOLLWAY_PASSWORD": "bench", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=surroundings, cwd=ROOT

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from roles.node import serve
+from roles.node.server import serve
 
 MODEL = Path(__file__).parents[1] / "deploy" / "demo" / "models" / "emotion"
 NAME = "@acme/feel"

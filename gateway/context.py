@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from gateway.call.idempotency import Answers
-from gateway.call.referrals import Desk
+from gateway.call.referral_state import Desk
 from gateway.catalog.catalog import EMPTY, Catalog
 from gateway.catalog.loader import Shelf
 from gateway.database import transact

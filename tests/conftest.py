@@ -25,7 +25,7 @@ from xdist.scheduler import LoadFileScheduling
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.session import connect
-from roles.local.place import free_port as free_port
+from roles.local.folder import free_port as free_port
 
 TOOLS = Path(sys.prefix) / "bin"  # `make install` links redis-server and anvil beside Python
 TEMPLATE = "tollway_template"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.triage.task import DOMAIN_OF, DOMAINS, LABELS, Message, messages
-from roles.node.features import HashedNgrams
+from roles.node.models.features import HashedNgrams
 
 MODELS = Path(__file__).parent / "models"
 FEATURES = HashedNgrams(buckets=1024, length=192)

@@ -23,7 +23,7 @@ from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.metering import usage
+from gateway.metering import answers, usage
 from gateway.metering.protocols import Ask
 from gateway.payment.auth import Caller, check_model
 from gateway.payment.billing import Billing, charge, most_units
@@ -165,7 +165,7 @@ async def plain(gateway: Gateway, call: Call) -> tuple[Kept, tuple[Signed, ...]]
         signed = await charge(gateway.journal, hold, (served.draft(call, await call.terms(served.candidate)),))
         headers = answer_headers(served.reply, signed[-1]) + call.told
         return Kept(served.reply.status, headers, served.body), signed
-    except usage.PassedOn as refused:
+    except answers.PassedOn as refused:
         return refused.kept, ()
     finally:
         release(call)
@@ -194,7 +194,7 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
     try:
         reply, body = await _invoke(gateway, call, candidate, number)
         tokenizer = gateway.tokenizers.of(candidate.subject)
-        metered = usage.whole(tokenizer, call.ask, reply, body, now_ms() - started)
+        metered = answers.whole(tokenizer, call.ask, reply, body, now_ms() - started)
     except NodeFailed as failed:
         note_failure(gateway, call, candidate, failed)
         raise
@@ -259,7 +259,7 @@ async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: in
     except asyncio.CancelledError:
         reply.cancel()
         raise
-    usage.check_status(reply, body)
+    answers.check_status(reply, body)
     return reply, body
 
 

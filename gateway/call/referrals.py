@@ -3,16 +3,14 @@
 Nothing here changes a price. A call with a curator's token, or the first one after a sponsored slot was shown, is
 settled on the same terms with a carve beside them. Windows are counted from the journal; a call that is not charged
 gives its place in the window back.
-
-What a gateway remembers of referrals and slots between calls. Forgetting it costs no sponsor.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from gateway.call.referral_state import KEPT, Desk, Place
 from gateway.catalog.catalog import Entry
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -171,28 +169,3 @@ async def _spent(gateway: Gateway, subject: Digest, now: int) -> Atoms:
 def _today(desk: Desk, subject: Digest, now: int) -> tuple[int, Atoms]:
     day, spent = desk.spent.get(subject, (now // DAY_MS, 0))
     return (day, spent) if day == now // DAY_MS else (now // DAY_MS, 0)
-
-
-KEPT = 100_000
-"""How many windows and impressions are remembered; an impression forgotten is a slot not charged."""
-Place = tuple[Address, Digest]
-"""A consumer and a subject."""
-
-
-@dataclass
-class Desk:
-    """What a gateway remembers: calls counted in each window, slots shown, and what each sponsor's slots cost today."""
-
-    referred: OrderedDict[Place, int] = field(default_factory=OrderedDict)
-    shown: OrderedDict[Place, Impression] = field(default_factory=OrderedDict)
-    spent: dict[Digest, tuple[int, Atoms]] = field(default_factory=dict)
-    stored: set[Digest] = field(default_factory=set)
-
-    def show(self, consumer: Address, slot: Slot, surface: Address, now: int) -> None:
-        """Remember that a consumer was shown a slot. The first showing in a window counts: others change nothing."""
-        place = (consumer, slot.subject)
-        before = self.shown.get(place)
-        if before is None or now >= before.shown_at + WINDOW_MS:
-            self.shown[place] = Impression(slot.price, surface, now)
-            while len(self.shown) > KEPT:
-                self.shown.popitem(last=False)

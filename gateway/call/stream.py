@@ -25,9 +25,7 @@ from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import body_of, refusal
-from gateway.metering import protocols
-from gateway.metering import usage as metering
-from gateway.metering import usage as reading
+from gateway.metering import answers, protocols, usage
 from gateway.metering.usage import NodeUnits, Usage
 from gateway.payment.billing import charge
 from gateway.upstream.http import NodeFailed, Reply
@@ -63,7 +61,7 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
                 async with asyncio.timeout_at(call.late_at):
                     reply = await ask_node(gateway, call, candidate, number)
                     if not 200 <= reply.status < 300:
-                        reading.check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
+                        answers.check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
                     chunks = reply.chunks()
                     head = await _first(passage, chunks)
             except TimeoutError:
@@ -76,7 +74,7 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
                 last = failed
                 note_failure(gateway, call, candidate, failed)
                 continue
-            except reading.PassedOn as refused:
+            except answers.PassedOn as refused:
                 candidate.health.forgotten()
                 return refused.kept, ()
             except BaseException:
@@ -180,20 +178,22 @@ class _Streaming:
         """Meter and charge. A stream that was cut is charged for what was delivered."""
         call, passage, now = self.call, self.passage, now_ms()
         whole = end is EndReason.normal or passage.usage is not None
-        usage = passage.usage if whole else None
+        reported = passage.usage if whole else None
         tokenizer = self.gateway.tokenizers.of(self.candidate.subject)
-        inputs, outputs, over = reading.tokens(tokenizer, call.ask, usage, passage.text, passage.tokens, passage.size)
+        inputs, outputs, over = answers.tokens(
+            tokenizer, call.ask, reported, passage.text, passage.tokens, passage.size
+        )
         if end in (EndReason.upstream_cut, EndReason.timeout):
             self.candidate.health.failed(now)
         else:
             near = self.gateway.upstream.round_trip_ms(self.candidate.target)
             self.candidate.health.succeeded(self.first_byte_ms, over, near)
         size = len(call.ask.body) + passage.size
-        noted = passage.units or metering.node_units(self.reply.headers.get(b"tollway-usage"))
+        noted = passage.units or usage.node_units(self.reply.headers.get(b"tollway-usage"))
         took = now - self.started
         ms = took if noted is None or noted.ms is None else max(0, min(noted.ms, took))
         fuel = max(0, noted.fuel) if noted else 0
-        units = metering.capped(Units(1, inputs, outputs, ms, size, fuel), call.most)
+        units = usage.capped(Units(1, inputs, outputs, ms, size, fuel), call.most)
         try:
             if call.settle is not None:
                 return await call.settle(self.candidate, units, end, now, passage.digest), None

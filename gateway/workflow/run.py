@@ -18,7 +18,7 @@ from gateway.call.call import Call
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.metering.usage import PassedOn
+from gateway.metering.answers import PassedOn
 from gateway.payment.billing import Billing
 from gateway.payment.tariff import Tariff
 from gateway.workflow import steps

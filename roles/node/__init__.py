@@ -5,5 +5,3 @@ Reading order: features, engine, batching, then the kinds of model (classifier, 
 the doors (answers, requests, chat, oip), what the node keeps for itself (metering, witness, audit), what it can sell
 besides (resale), how it is reached from behind NAT (tunnel), and the server that holds it all.
 """
-
-from roles.node.server import serve as serve

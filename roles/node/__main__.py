@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from ledger.core.values.errors import TollwayError
-from roles import home
 from roles.node.artifacts.layout import Layout
-from roles.node.resale import Upstream
+from roles.node.models.resale import Upstream
 from roles.node.server import serve
 from roles.node.state import Limits
+from roles.wallet import home
 
 
 def folder_and_name(text: str) -> Path | tuple[Path, str]:

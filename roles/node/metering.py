@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from ledger.core.values.meters import Units
-from roles.node.model import Talk
+from roles.node.models.model import Talk
 
 
 def of_talk(talk: Talk, bytes_out: int) -> Units:

@@ -15,14 +15,14 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from roles.node import chat, oip
-from roles.node.answers import Draining, Handler, errors_in_shape
 from roles.node.artifacts.delivery import NAME, Delivery
-from roles.node.artifacts.doors import Doors
 from roles.node.artifacts.layout import Layout
-from roles.node.catalogue import Catalogue, load
-from roles.node.model import Model
-from roles.node.resale import Resold, Upstream
+from roles.node.artifacts.routes import Doors
+from roles.node.models.catalog import Catalogue, load
+from roles.node.models.model import Model
+from roles.node.models.resale import Resold, Upstream
+from roles.node.protocols import inference_v2, openai
+from roles.node.protocols.errors import Draining, Handler, errors_in_shape
 from roles.node.state import STATE, Limits, State
 from roles.node.tunnel import Identity, Tunnel
 from roles.node.witness import Witness
@@ -66,14 +66,14 @@ def application(state: State, artifacts: Doors | None = None) -> web.Application
     app[STATE] = state
     app.add_routes(
         [
-            web.get("/v1/models", chat.models),
-            web.post("/v1/chat/completions", chat.completions),
-            web.get("/v2", oip.server),
-            web.get("/v2/health/live", oip.live),
-            web.get("/v2/health/ready", oip.ready),
-            web.get("/v2/models/{model:.+}/ready", oip.model_ready),
-            web.post("/v2/models/{model:.+}/infer", oip.infer),
-            web.get("/v2/models/{model:.+}", oip.metadata),
+            web.get("/v1/models", openai.models),
+            web.post("/v1/chat/completions", openai.completions),
+            web.get("/v2", inference_v2.server),
+            web.get("/v2/health/live", inference_v2.live),
+            web.get("/v2/health/ready", inference_v2.ready),
+            web.get("/v2/models/{model:.+}/ready", inference_v2.model_ready),
+            web.post("/v2/models/{model:.+}/infer", inference_v2.infer),
+            web.get("/v2/models/{model:.+}", inference_v2.metadata),
         ]
     )
     if artifacts is not None:

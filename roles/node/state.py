@@ -8,7 +8,7 @@ from aiohttp import web
 
 from ledger.core.values.meters import Units
 from roles.node import metering
-from roles.node.catalogue import Catalogue
+from roles.node.models.catalog import Catalogue
 from roles.node.witness import Witness
 
 

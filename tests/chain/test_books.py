@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 from ledger.core.catalog.bids import Bid, Line, Role
 from ledger.core.disputes import audit
 from ledger.core.settlement.batch_file import BatchFile
-from roles import batch, sending
+from roles.cli import batch
+from roles.wallet import transactions
 from tests import builders as b
 from tests.chain.conftest import Stage, register, stage
 from tests.flows import test_on_a_chain as on_a_chain
@@ -27,7 +28,7 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
     register(chain, miner.address)
     previous: BatchFile | None = None
     monkeypatch.setattr(on_a_chain, "TERMS", terms)
-    monkeypatch.setattr(sending, "indexed", lambda: chain)
+    monkeypatch.setattr(transactions, "indexed", lambda: chain)
     chain.transact(stage.key(miner), chain.bid(miner.address, terms.subject, Role.compute, Bid(0, ASKS)))
     (placed,) = chain.bids(terms.subject, Role.compute, miner.address)
     operator = on_a_chain.Operator(engine, stage)
@@ -50,6 +51,6 @@ def test_who_has_no_file_of_the_deployment_finds_the_chain_by_the_gateway(
     known = asdict(stage.chain.deployment)
     told = {name: value for name, value in known.items() if str(value).startswith("0x")}
     lane = {"epoch_seconds": known["epoch_seconds"], "since_block": known["block"]}
-    monkeypatch.setattr(sending, "deployment", lambda: told)
-    monkeypatch.setattr(sending, "here", lambda: SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
-    assert sending.indexed().deployment == stage.chain.deployment
+    monkeypatch.setattr(transactions, "deployment", lambda: told)
+    monkeypatch.setattr(transactions, "here", lambda: SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
+    assert transactions.indexed().deployment == stage.chain.deployment

@@ -17,7 +17,7 @@ import pytest
 
 from ledger.chain.client import Chain
 from ledger.chain.deploy import deploy
-from roles import keystore
+from roles.wallet import keystore
 from tests.chain.conftest import ANSWER, BOND, FUNDS
 from tests.chain.liars import LIES, Live
 from tests.conftest import an_anvil, free_port
@@ -47,7 +47,7 @@ def watch(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
     extra = {"TOLLWAY_HOME": str(folder), "TOLLWAY_PASSWORD": "correct horse", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "roles.main", "auditor", "watch", "--every", "0.2", "--json"]
+    command = [sys.executable, "-m", "roles.cli.main", "auditor", "watch", "--every", "0.2", "--json"]
     command += ["--gateway", f"http://127.0.0.1:{server.server_port}", "--rpc", live.url]
     said = folder / "said"
     environment = {**kept, **extra, "TOLLWAY_DEPLOYMENT": str(folder / "deployment.json"), "PYTHONUNBUFFERED": "1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ledger.core.disputes.recomputation import recount
 from ledger.core.settlement.batch_file import BatchFile
-from roles.watching import Files, Finding, inspect
+from roles.audit.watch import Files, Finding, inspect
 from tests.chain.conftest import ANSWER, BOND, Stage
 from tests.chain.play import Play
 

@@ -24,7 +24,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "1-2 logs taken in": ("ledger.flows.indexer", "index_next", AFTER),
     "3 leased": ("ledger.flows.leases", "lease", AFTER),
     "4 reserved": ("gateway.call.call", "ask_node", BEFORE),
-    "5 answered by the node": ("gateway.metering.usage", "whole", AFTER),
+    "5 answered by the node": ("gateway.metering.answers", "whole", AFTER),
     "6 priced": ("gateway.payment.receipt_log", "append", BEFORE),
     "6-7 journaled": ("gateway.payment.receipt_log", "append", AFTER),
     "8 posted": ("ledger.flows.postings", "post_chunk", AFTER),

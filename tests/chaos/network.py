@@ -35,8 +35,8 @@ from ledger.core.values.ids import Address, Digest, address, cid, did, to_hex
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.store.session import connect
-from roles.local import components, steering
-from roles.local.place import Component, Place
+from roles.local import components, control
+from roles.local.folder import Component, Place
 from tests.chaos.proxy import Proxy
 from tests.conftest import settings_for
 from tests.gateway.nodes import Node
@@ -151,7 +151,7 @@ class Network:
             except (httpx.HTTPError, psycopg.OperationalError, OSError):
                 pass
             time.sleep(0.2)
-        tails = {name: steering.tail(self.place, name, 12) for name in ("gateway", "worker", "postgres", "supervisor")}
+        tails = {name: control.tail(self.place, name, 12) for name in ("gateway", "worker", "postgres", "supervisor")}
         raise AssertionError(f"not within {seconds} s: {why}\n" + "\n".join(f"--- {k}\n{v}" for k, v in tails.items()))
 
     def answers(self) -> bool:
@@ -161,7 +161,7 @@ class Network:
     def stop(self) -> None:
         """End everything."""
         self.engine.dispose()
-        steering.stop(self.place)
+        control.stop(self.place)
         self.proxy.stop()
         self.node.stop()
 
@@ -175,18 +175,18 @@ def start(folder: Path) -> Network:
     try:
         return _start(folder, place)
     except BaseException:
-        steering.stop(place)
+        control.stop(place)
         raise
 
 
 def _start(folder: Path, place: Place) -> Network:
     (folder / "arm").mkdir(parents=True)
-    steering.start(place)
+    control.start(place)
     genesis = int(time.time()) - 12 * EPOCH_SECONDS
     servers = (components.postgres(place), components.redis(place), components.chain(place, genesis))
     for component in servers:
         place.want(component)
-    steering.wait(place, [component.name for component in servers])
+    control.wait(place, [component.name for component in servers])
     rpc = components.rpc_url(place)
     deployment = deploy(rpc, TREASURY, epoch_seconds=EPOCH_SECONDS, folder=folder)
     chain, proxy, node = Chain(rpc, deployment), Proxy(place.port("chain")), Node().start()
@@ -197,7 +197,7 @@ def _start(folder: Path, place: Place) -> Network:
     network = Network(folder, place, chain, engine, proxy, node)
     for component in armed(place, environment):
         place.want(component)
-    steering.wait(place, ("worker", "beat", "gateway"))
+    control.wait(place, ("worker", "beat", "gateway"))
     publish(network, subject)
     network.keys = tuple(key_of(network, consumer) for consumer in CONSUMERS)
     network.until(lambda: call(network, 0, "first") == 200, 90, "a first call")

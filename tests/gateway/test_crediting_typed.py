@@ -6,8 +6,8 @@ import pytest
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from roles import keystore
-from roles.local.telling import run
+from roles.local.console import run
+from roles.wallet import keystore
 from tests.gateway.test_private_grid import work
 from tests.gateway.world import OPERATOR, Running, World
 

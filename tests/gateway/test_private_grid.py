@@ -23,7 +23,8 @@ from ledger.flows.audits import Scope
 from ledger.store.chain import lanes
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
-from roles import keystore, main
+from roles.cli import main
+from roles.wallet import keystore
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, Running, World
 
 LANE = batches.Lane(0, DOMAIN, None, 10_000, 0)

@@ -24,7 +24,7 @@ class Person:
         """Run a command to its end."""
         keep = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
         return subprocess.run(
-            [sys.executable, "-m", "roles.main", *words],
+            [sys.executable, "-m", "roles.cli.main", *words],
             env={**keep, "TOLLWAY_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
             capture_output=True,

@@ -18,10 +18,10 @@ import pytest
 
 from bench.collaboration import ASKS, CAPSULES, MODELS
 from ledger.core.values.ids import to_hex
-from roles import keystore
 from roles.local import actors, network
-from roles.local.place import ROOT
-from roles.local.telling import run
+from roles.local.console import run
+from roles.local.folder import ROOT
+from roles.wallet import keystore
 from tests.journey.conftest import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -42,7 +42,7 @@ def tess(settled: Person) -> Iterator[str]:
             run(f"provider bid {name} --ask call={ASKS[folder.partition('-')[0]]} --wallet tess")
         network.advance(network.EPOCH_SECONDS)
         node = subprocess.Popen(
-            [sys.executable, "-m", "roles.main", "provider", "serve", "--wallet", "tess"]
+            [sys.executable, "-m", "roles.cli.main", "provider", "serve", "--wallet", "tess"]
             + [f"{MODELS / folder}={name}" for folder, name in names.items()],
             env={**os.environ, "TOLLWAY_HOME": str(settled.home), "PYTHONPATH": str(ROOT)},
             stderr=subprocess.DEVNULL,

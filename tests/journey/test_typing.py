@@ -12,8 +12,8 @@ import pytest
 from ledger.core.values.errors import Rejected
 from roles.local import network
 from roles.local.actors import DIALOG, EMOTION, MODELS, SERVICE
-from roles.local.place import ROOT
-from roles.local.telling import run
+from roles.local.console import run
+from roles.local.folder import ROOT
 from tests.journey.conftest import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -125,7 +125,7 @@ def test_no_money_moves_without_a_yes(settled: Person) -> None:
 
 def test_earnings_are_watched_until_somebody_stops_it(settled: Person) -> None:
     watching = subprocess.Popen(
-        [sys.executable, "-m", "roles.main", "provider", "earnings", "--watch", "--wallet", "atlas"],
+        [sys.executable, "-m", "roles.cli.main", "provider", "earnings", "--watch", "--wallet", "atlas"],
         env={**os.environ, "TOLLWAY_HOME": str(settled.home), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
@@ -140,6 +140,6 @@ def test_earnings_are_watched_until_somebody_stops_it(settled: Person) -> None:
 
 
 def test_the_shell_completes_commands(settled: Person) -> None:
-    typed = f"'{sys.executable}' -m roles.main --show-completion; true"  # the shell asks, and is recognised
+    typed = f"'{sys.executable}' -m roles.cli.main --show-completion; true"  # the shell asks, and is recognised
     shown = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "complete" in shown.stdout

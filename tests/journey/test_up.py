@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from roles.local.place import Place, alive
+from roles.local.folder import Place, alive
 from tests.journey.conftest import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

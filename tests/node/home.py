@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from ledger.core.values.typed_data import Domain, Signer
-from roles.node import serve
-from roles.node.server import Gateway
+from roles.node.server import Gateway, serve
 from roles.node.tunnel import Identity
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ledger.core.values.errors import Rejected
-from roles.node import serve
+from roles.node.server import serve
 from tests.node.conftest import RunningNode, serving
 
 CHAT = {

@@ -12,8 +12,8 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 from openai import OpenAI
 
-from roles.node.catalogue import Catalogue
-from roles.node.resale import Resold, Upstream
+from roles.node.models.catalog import Catalogue
+from roles.node.models.resale import Resold, Upstream
 from roles.node.server import application
 from roles.node.state import State
 from tests.node.conftest import RunningNode

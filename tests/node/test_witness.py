@@ -23,7 +23,7 @@ from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from roles.node.audit import Outcome, Settled, audit
-from roles.node.catalogue import Catalogue, load
+from roles.node.models.catalog import Catalogue, load
 from roles.node.server import application
 from roles.node.state import Limits, State
 from roles.node.witness import Entry, ServedLog, Witness

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.core.values.errors import Rejected
-from roles import amounts
+from roles.cli import amounts
 
 
 @pytest.mark.parametrize(

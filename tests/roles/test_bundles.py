@@ -11,7 +11,7 @@ import pytest
 from ledger.core.catalog.capsules import capsule
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import cid, did
-from roles import bundles, drawing
+from roles.cli.shared import bundles, drawing
 
 CAPSULES = Path(__file__).parents[2] / "deploy" / "demo" / "capsules"
 PATTERNS = sorted(CAPSULES.glob("*.json"))

@@ -13,8 +13,8 @@ import contracts
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Signer
-from roles import sending
-from roles.abi import Contract, Entry
+from roles.wallet import transactions
+from roles.wallet.abi import Contract, Entry
 
 SECRET = bytes(range(1, 33))
 
@@ -57,7 +57,7 @@ def test_an_answer_of_another_contract_is_refused_or_read_but_never_breaks(data:
 @given(st.integers(0, 2**63), st.integers(0, 2**40), st.binary(max_size=100))
 def test_a_transaction_is_signed_as_everybody_signs_it(wei: int, gas: int, data: bytes) -> None:
     fields: list[Any] = [31337, 7, 10**9, 2 * 10**9, gas, Address(b"\x11" * 20), wei, data, []]
-    raw = sending.signed(Signer(SECRET), fields)
+    raw = transactions.signed(Signer(SECRET), fields)
     assert Account.recover_transaction(raw).lower() == to_hex(Signer(SECRET).address)
     chain, nonce, tip, most, limit, to, value, body, access, *_ = rlp.decode(raw[1:])
     assert (to, body, list(access)) == (b"\x11" * 20, data, [])
@@ -69,7 +69,7 @@ def test_a_transaction_is_signed_as_everybody_signs_it(wei: int, gas: int, data:
 def test_every_type_of_our_contracts_is_known(name: str) -> None:
     from eth_abi.abi import is_encodable_type
 
-    from roles.abi import _type
+    from roles.wallet.abi import _type
 
     for entry in contracts.load(name).abi:
         for row in (*entry.get("inputs", ()), *entry.get("outputs", ())):

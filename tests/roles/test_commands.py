@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import typer
 
-from roles import keystore, main
-from roles.output import speech
+from roles.cli import main
+from roles.cli.output import speech
+from roles.wallet import keystore
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
@@ -44,7 +45,7 @@ def test_every_group_explains_itself(group: str, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("typed", [*([group, "--help"] for group in GROUPS), ["wallet", "list"]], ids=" ".join)
 def test_what_is_slow_to_import_waits_until_it_is_needed(typed: list[str]) -> None:
     slow = ("numpy", "numba", "web3", "eth_abi", "httpx", "aiohttp", "onnxruntime", "wasmtime", "Crypto")
-    told = f"import sys; from roles.main import run; run({typed}); print(sorted({{*{slow}}} & {{*sys.modules}}))"
+    told = f"import sys; from roles.cli.main import run; run({typed}); print(sorted({{*{slow}}} & {{*sys.modules}}))"
     ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ended.stdout.splitlines()[-1] == "[]"
 

@@ -25,7 +25,7 @@ import yaml
 from gateway.api import health, inference_v2
 from gateway.settings import Settings as GatewaySettings
 from ledger.settings import Settings
-from roles import main
+from roles.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -190,7 +190,7 @@ def test_the_image_has_every_file_its_programs_import(tmp_path: Path) -> None:
             else:
                 shutil.copy(ROOT / source, to)
     wanted = "gateway.app, gateway.__main__, ledger.tasks, ledger.migrations, ledger.core.kernels, ledger.chain.client"
-    program = f"import {wanted}, contracts, roles.main; contracts.load('Settlement'); print(contracts.__file__)"
+    program = f"import {wanted}, contracts, roles.cli.main; contracts.load('Settlement'); print(contracts.__file__)"
     ended = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(tmp_path), "LEDGER_DATABASE_URL": "postgresql://nobody@nowhere/x"},

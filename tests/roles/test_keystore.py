@@ -8,7 +8,7 @@ from eth_account import Account
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.typed_data import Signer
-from roles import home, keystore, sealing
+from roles.wallet import encryption, home, keystore
 
 SECRET = bytes(range(1, 33))
 
@@ -22,26 +22,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_sealed_key_opens_with_its_password_only() -> None:
-    sealed = sealing.seal(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
-    assert sealing.unseal(sealed, "right") == SECRET
+    sealed = encryption.seal(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
+    assert encryption.unseal(sealed, "right") == SECRET
     with pytest.raises(Rejected, match="not the password"):
-        sealing.unseal(sealed, "wrong")
+        encryption.unseal(sealed, "wrong")
 
 
 def test_eth_account_reads_our_key_files() -> None:
-    sealed = sealing.seal(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
+    sealed = encryption.seal(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
     assert bytes(Account.decrypt(sealed, "right")) == SECRET
 
 
 @pytest.mark.parametrize("kdf", ["scrypt", "pbkdf2"])
 def test_we_read_the_key_files_of_eth_account(kdf: str) -> None:
     sealed = Account.encrypt(SECRET, "right", kdf=kdf, iterations=4096)  # type: ignore[arg-type]
-    assert sealing.unseal(dict(json.loads(json.dumps(sealed))), "right") == SECRET
+    assert encryption.unseal(dict(json.loads(json.dumps(sealed))), "right") == SECRET
 
 
 def test_a_file_sealed_in_another_way_is_refused() -> None:
     with pytest.raises(Rejected, match="Web3 Secret Storage"):
-        sealing.unseal({"version": 4, "crypto": {}}, "right")
+        encryption.unseal({"version": 4, "crypto": {}}, "right")
 
 
 def test_a_wallet_is_made_once_and_its_file_is_private(folder: Path) -> None:

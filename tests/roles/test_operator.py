@@ -7,7 +7,8 @@ import pytest
 from ledger.chain.deployments import DEVELOPMENT_CHAINS
 from ledger.core.disputes.challenge_game import too_short_to_challenge
 from ledger.core.values.errors import Rejected
-from roles import operator, output, sending
+from roles.cli import operator, output
+from roles.wallet import transactions
 from tests import builders as b
 
 
@@ -30,7 +31,7 @@ def test_a_lane_in_which_nobody_can_ask_to_the_end_is_for_development_only(
     monkeypatch.setattr(operator, "lane_of", lambda account: 0)
     monkeypatch.setattr(output, "confirm", lambda question: None)
     for name, stub in {"chain_id": lambda: chain, "allow": sent, "send": sent}.items():
-        monkeypatch.setattr(sending, name, stub)
+        monkeypatch.setattr(transactions, name, stub)
     if chain == 1:
         with pytest.raises(Rejected, match="23 answers of 600 s take 13800 s"):
             operator.open_lane(window=60, answer_time=600)

@@ -11,8 +11,10 @@ from ledger.core.pricing.epochs import Standing
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Rates, Units, rates
-from roles import batch, payee, previews
-from roles.command import Surroundings
+from roles.audit import previews
+from roles.cli import batch
+from roles.cli.context import Surroundings
+from roles.cli.shared import payees
 from tests import builders as b
 
 SUBJECT, ANOTHER = Digest(b"\x01" * 32), Digest(b"\x02" * 32)
@@ -118,6 +120,6 @@ def test_a_ratio_that_leaves_no_room_earns_nothing(file: File) -> None:
     ],
 )
 def test_what_may_hurt_the_bidder_is_said(role: Role, bid: Bid, told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    payee.warn(role, bid)
+    payees.warn(role, bid)
     said = " ".join(capsys.readouterr().err.split())
     assert told in said if told else said == ""

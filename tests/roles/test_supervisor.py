@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from roles.local import place as places
-from roles.local import steering
-from roles.local.place import Component, Place, alive, birth, free_port
+from roles.local import control
+from roles.local import folder as places
+from roles.local.folder import Component, Place, alive, birth, free_port
 
 SLEEPER = "import time; print('here', flush=True); time.sleep(1000)"
 
@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     """A folder of one's own, emptied of processes afterwards."""
     made = Place(tmp_path / "local")
     yield made
-    steering.stop(made)
+    control.stop(made)
 
 
 def a_component(name: str, script: str = SLEEPER, *after: str) -> Component:
@@ -41,25 +41,25 @@ def until(holds: Callable[[], object], seconds: float = 30) -> None:
 def test_what_is_wanted_runs_in_order_and_stops_when_told(place: Place) -> None:
     place.want(a_component("first"))
     place.want(a_component("second", SLEEPER, "first"))
-    steering.start(place)
-    steering.wait(place, ["first", "second"])
+    control.start(place)
+    control.wait(place, ["first", "second"])
     pids = place.running()
     assert pids.keys() == {"first", "second"}
-    assert steering.stop(place)
+    assert control.stop(place)
     assert place.running() == {}
     assert all(birth(pid) is None for pid in pids.values())
-    assert not steering.stop(place), "there is nothing left to stop"
+    assert not control.stop(place), "there is nothing left to stop"
 
 
 def test_a_killed_component_comes_back_unless_it_is_refused(place: Place) -> None:
     place.want(a_component("node"))
-    steering.start(place)
-    steering.wait(place, ["node"])
+    control.start(place)
+    control.wait(place, ["node"])
     before = place.running()["node"]
     os.kill(before, signal.SIGKILL)
     until(lambda: place.running().get("node", before) != before)
-    steering.wait(place, ["node"])
-    steering.kill(place, "node")
+    control.wait(place, ["node"])
+    control.kill(place, "node")
     until(lambda: "node" not in place.running())
     time.sleep(1)
     assert "node" not in place.running()
@@ -67,33 +67,33 @@ def test_a_killed_component_comes_back_unless_it_is_refused(place: Place) -> Non
 
 def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_one_goes_on(place: Place) -> None:
     place.want(a_component("node"))
-    steering.start(place)
-    steering.wait(place, ["node"])
+    control.start(place)
+    control.wait(place, ["node"])
     orphan, supervisor = place.running()["node"], alive(place.folder / "supervisor")
     assert supervisor is not None
     os.kill(supervisor, signal.SIGKILL)
     until(lambda: birth(orphan) is None)
-    steering.start(place)
+    control.start(place)
     assert not list((place.folder / "well").glob("*")), "nothing is well before it runs again"
-    steering.wait(place, ["node"])
+    control.wait(place, ["node"])
     assert place.running()["node"] != orphan
 
 
 def test_a_component_that_does_not_come_up_is_told_with_its_log(place: Place) -> None:
     broken = a_component("broken", "print('no such database'); raise SystemExit(1)")
     place.want(Component(**{**{n: getattr(broken, n) for n in broken.__slots__}, "patience_seconds": 3}))
-    steering.start(place)
+    control.start(place)
     with pytest.raises(Exception, match="no such database"):
-        steering.wait(place, ["broken"])
+        control.wait(place, ["broken"])
 
 
 def test_a_second_supervisor_of_the_same_folder_steps_back(place: Place) -> None:
     place.want(a_component("node"))
-    steering.start(place)
-    steering.wait(place, ["node"])
+    control.start(place)
+    control.wait(place, ["node"])
     before = place.running(), alive(place.folder / "supervisor")
     (place.folder / "supervisor").rename(place.folder / "elsewhere")
-    steering.start(place)
+    control.start(place)
     time.sleep(2)
     (place.folder / "elsewhere").rename(place.folder / "supervisor")
     assert (place.running(), alive(place.folder / "supervisor")) == before

@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from roles.node.features import HashedNgrams
+from roles.node.models.features import HashedNgrams
 
 
 def settle(seed: int) -> None:

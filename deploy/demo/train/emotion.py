@@ -15,7 +15,7 @@ import torch
 
 from deploy.demo.train.bag import Bag, save, settle
 from deploy.demo.train.corpus import LABELS, emotions
-from roles.node.features import HashedNgrams
+from roles.node.models.features import HashedNgrams
 
 MODELS = Path(__file__).parent.parent / "models"
 FEATURES = HashedNgrams(buckets=8192, length=256)

@@ -19,7 +19,7 @@ import torch
 
 from deploy.demo.train.bag import Bag, save, settle
 from deploy.demo.train.corpus import Passage, knowledge, synonyms
-from roles.node.features import HashedNgrams
+from roles.node.models.features import HashedNgrams
 
 FOLDER = Path(__file__).parent.parent / "models" / "kb"
 FEATURES = HashedNgrams(buckets=8192, length=256)

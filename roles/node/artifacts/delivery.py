@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 
 from ledger.core.values.errors import Rejected
-from roles.node.artifacts.doors import Doors
-from roles.node.model import Inferred, Message, Sampling, Talk, Tensor
+from roles.node.artifacts.routes import Doors
+from roles.node.models.model import Inferred, Message, Sampling, Talk, Tensor
 
 NAME = "artifacts"
 """What a node calls this model."""

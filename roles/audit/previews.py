@@ -1,0 +1,124 @@
+"""What a bid would do: replayed over the calls of the last day, and over the routing of now.
+
+Calls come from the public batch files, bids from the gateway's book; the rules are the core's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode
+from ledger.core.pricing import routing
+from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.price import payees, price
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest, address, cid_digest
+from ledger.core.values.meters import Units, rates
+from roles.cli import batch
+from roles.cli.context import Surroundings
+
+DAY_MS = 24 * 3_600_000
+EXPECTED = Units(1, 100, 100, 100, 10_000, 0)
+"""A call of middling size: what prices are compared at."""
+
+
+def preview(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+    """What the bid would have earned on the last day's calls of a subject, beside what the line there earned."""
+    party, calls, was, would, dearer = surroundings.account, 0, 0, 0, 0
+    for units, terms, passed in recent(subject):
+        replayed = with_bid(terms, role, party, bid)
+        if replayed is None:
+            continue
+        calls += 1
+        before, after = price(terms, units, passed), price(replayed, units, passed)
+        was += sum(a for a, (_, r) in zip(before.amounts, payees(terms), strict=True) if r is role)
+        would += sum(
+            amount
+            for amount, (who, r) in zip(after.amounts, payees(replayed), strict=True)
+            if r is role and who == party
+        )
+        dearer += after.price - before.price
+    return {
+        "calls_of_the_last_day": calls,
+        "that_role_earned": str(was),
+        "this_bid_would_have_earned": str(would),
+        "price_change_in_all": str(dearer),
+        **wins(surroundings, subject, role, bid),
+    }
+
+
+def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
+    """Units, terms and passed price of the subject's calls in the day before the lane's newest call."""
+    found: list[tuple[Units, Terms, int]] = []
+    newest = 0
+    for number in reversed(batch.numbers()):
+        file = batch.read(number)
+        receipts = file.receipts
+        if not receipts:  # it was closed for somebody who leaves
+            continue
+        ended = max(one.ended_at for one in receipts)
+        newest = newest or ended
+        if ended <= newest - DAY_MS:
+            break
+        read = {name: decode(body) for name, body in file.terms.items()}
+        found += [
+            (one.units, read[one.terms], one.passed)
+            for one in receipts
+            if one.ended_at > newest - DAY_MS and read[one.terms].subject == subject
+        ]
+    return found
+
+
+def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None:
+    """Terms in which the first line of a role is this bid instead. None when the role has no line, or caps forbid."""
+    places = [place for place, line in enumerate(terms.lines) if line.role is role]
+    if not places:
+        return None
+    lines = list(terms.lines)
+    lines[places[0]] = Line(party, role, bid.ratio_ppm, bid.asks)
+    try:
+        return replace(terms, lines=tuple(lines))
+    except Rejected:
+        return None
+
+
+def wins(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+    """The share of calls this ask would win beside the others now, at equal quality, latency and stake.
+
+    What is compared is the whole price: what the others of the subject take rises with every ask alike.
+    """
+    if role is not Role.compute:
+        return {}
+    placed = [row for row in book(surroundings) if row.subject == subject]
+    rivals = [row.bid for row in placed if row.role is role and row.party != surroundings.account]
+    beside = tuple(Line(row.party, row.role, row.bid.ratio_ppm, row.bid.asks) for row in placed if row.role is not role)
+    prices = [_priced(one, beside) for one in [bid, *rivals]]
+    odds = routing.odds([routing.Candidate(one, 1_000_000, 1, 1, 1) for one in prices])
+    return {"rivals": len(rivals), "share_of_calls": f"{100 * odds[0] // max(1, sum(odds))}%"}
+
+
+def standing(surroundings: Surroundings, subject: Digest, role: Role, party: Address) -> Standing | None:
+    """A party's bid in the gateway's book, if it has one."""
+    return next((row for row in book(surroundings) if row.key == (subject, role, party)), None)
+
+
+def book(surroundings: Surroundings) -> list[Standing]:
+    """The bids in force, as the gateway tells them."""
+    return [
+        Standing(
+            cid_digest(row["subject"])
+            if str(row["subject"]).startswith("b")
+            else Digest(bytes.fromhex(row["subject"][2:])),
+            Role[row["role"]],
+            address(str(row["party"]).rpartition(":")[2]),
+            Bid(int(row["ratio_ppm"]), rates(row["ask"])),
+            int(row["from_epoch"]),
+            int(row["until_epoch"]),
+        )
+        for row in surroundings.door.get("/v1/book")["bids"]
+    ]
+
+
+def _priced(bid: Bid, beside: tuple[Line, ...]) -> int:
+    line = Line(Address(bytes(20)), Role.compute, bid.ratio_ppm, bid.asks)
+    return price(Terms(Digest(bytes(32)), (line, *beside)), EXPECTED).price

@@ -1,0 +1,169 @@
+"""A decoder that speaks token by token, several conversations at once, each stopped the moment its listener leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Executor
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from ledger.core.values.errors import Rejected
+from roles.node.models.batching import Busy
+from roles.node.models.engine import Engine
+from roles.node.models.model import Folder, Inferred, Message, Sampling, Talk, Tensor, one_text
+from roles.node.models.rows import Row, Rows
+
+Queue = asyncio.Queue[int | Exception]
+
+
+class Generator:
+    """Prompts are the conversation's messages behind their role marks. Text can not forge a mark: it is encoded as
+    plain letters.
+    """
+
+    inputs: list[dict[str, object]]
+    outputs: list[dict[str, object]]
+
+    def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
+        self.name, self.about = str(folder.about["name"]), folder.about
+        self._executor, self._most, self._limit = executor, most, queue
+        self._context = int(folder.about["context"])
+        self._tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
+        marks: dict[str, str] = folder.about["marks"]
+        self._marks: dict[str, int] = {}
+        for role, mark in marks.items():
+            token = self._tokenizer.token_to_id(mark)
+            if token is None:
+                raise Rejected(f"{folder.path}: the tokenizer has no mark {mark!r}", mark=mark)
+            self._marks[role] = token
+        self._tokenizer.encode_special_tokens = True
+        self._rows = Rows(
+            Engine(folder.graph),
+            int(folder.about["layers"]),
+            int(folder.about["heads"]),
+            int(folder.about["head_width"]),
+        )
+        self._queues: dict[Row, Queue] = {}
+        self._waiting: deque[Row] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self.inputs = [{"name": "text", "datatype": "BYTES", "shape": [1]}]
+        self.outputs = [{"name": "text", "datatype": "BYTES", "shape": [1]}]
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the conversation, ending where the assistant begins to speak."""
+        ids: list[int] = []
+        for message in messages:
+            if message.role not in self._marks or message.role == "end":
+                raise Rejected(
+                    f"role {message.role!r} is not one of {', '.join(list(self._marks)[:-1])}", role=message.role
+                )
+            ids += [self._marks[message.role], *self._tokenizer.encode(message.content).ids]
+        ids.append(self._marks["assistant"])
+        if len(ids) >= self._context:
+            raise Rejected(
+                f"the conversation is {len(ids)} tokens long and the context holds {self._context}",
+                code="context_length_exceeded",
+                prompt_tokens=len(ids),
+                context=self._context,
+            )
+        return ids
+
+    async def infer(self, tensors: Sequence[Tensor]) -> Inferred:
+        texts, talk = one_text(tensors, "text"), Talk()
+        if len(texts) != 1:
+            raise Rejected(f"a conversation begins with one text, not {len(texts)}", expected="text")
+        pieces = [piece async for piece in self.converse([Message("user", texts[0])], Sampling(), talk)]
+        return Inferred([Tensor("text", "BYTES", (1,), ["".join(pieces)])], talk.compute_us)
+
+    async def converse(self, messages: Sequence[Message], sampling: Sampling, talk: Talk) -> AsyncIterator[str]:
+        row = Row(self.prompt(messages), sampling)
+        talk.prompt_tokens = len(row.prompt)
+        room = self._context - len(row.prompt)
+        limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        if len(self._waiting) >= self._limit:
+            raise Busy(f"{self._limit} conversations are waiting already", waiting=self._limit)
+        queue = self._queues[row] = Queue()
+        self._waiting.append(row)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work())
+        stream = DecodeStream(skip_special_tokens=True)
+        said = ""
+        try:
+            while True:
+                token = await queue.get()
+                if isinstance(token, Exception):
+                    raise token
+                talk.compute_us = row.compute_us
+                if token == self._marks["end"]:
+                    return
+                piece = stream.step(self._tokenizer, token) or ""
+                talk.completion_tokens += 1
+                said += piece
+                if cut := _stop_at(said, len(said) - len(piece), sampling.stop):
+                    yield piece[: max(0, cut - 1 - (len(said) - len(piece)))]
+                    return
+                if talk.completion_tokens >= limit:
+                    talk.finish_reason = "length"
+                    yield piece
+                    return
+                yield piece
+        finally:
+            self._queues.pop(row, None)
+
+    async def warm(self) -> None:
+        async for _ in self.converse([Message("user", "hello")], Sampling(max_tokens=2), Talk()):
+            pass
+
+    async def _work(self) -> None:
+        """Steps the rows until nobody listens. A failure ends every open conversation with its reason."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting or self._rows.rows:
+                for row, token in await loop.run_in_executor(self._executor, self._step):
+                    if queue := self._queues.get(row):
+                        queue.put_nowait(token)
+        except Exception as error:  # the listeners are the callers of this loop: they must hear why it ended
+            for queue in self._queues.values():
+                queue.put_nowait(error)
+            self._rows.leave(list(self._rows.rows))
+            self._waiting.clear()
+
+    def _step(self) -> list[tuple[Row, int]]:
+        """One turn, off the event loop: drop the finished and the abandoned, advance the others, let one row in."""
+        rows, end = self._rows, self._marks["end"]
+        gone = [row for row in rows.rows if row not in self._queues or row.tokens[-1] == end or self._full(row)]
+        if gone:
+            rows.leave(gone)
+        began = time.perf_counter_ns()
+        made = list(zip(rows.rows, rows.step(), strict=True)) if rows.rows else []
+        share = _microseconds(began) // max(1, len(made))
+        for row, _ in made:
+            row.compute_us += share
+        while self._waiting and len(rows.rows) < self._most:
+            row = self._waiting.popleft()
+            if row in self._queues:
+                began = time.perf_counter_ns()
+                made.append((row, rows.join(row)))
+                row.compute_us += _microseconds(began)
+                break
+        return made
+
+    def _full(self, row: Row) -> bool:
+        most = self._context - len(row.prompt)
+        if row.sampling.max_tokens is not None:
+            most = min(most, row.sampling.max_tokens)
+        return len(row.tokens) >= most
+
+
+def _stop_at(said: str, fresh: int, stops: Sequence[str]) -> int:
+    """1 + where the earliest stop string begins that ends in the fresh part, or 0."""
+    places = [said.find(stop, max(0, fresh - len(stop) + 1)) for stop in stops]
+    return 1 + min((place for place in places if place >= 0), default=-1)
+
+
+def _microseconds(began_ns: int) -> int:
+    return -(-(time.perf_counter_ns() - began_ns) // 1000)

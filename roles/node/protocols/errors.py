@@ -1,0 +1,82 @@
+"""How the node answers when it can not: OpenAI's error shape, one status for each reason, and never a stack trace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import orjson
+from aiohttp import web
+
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
+from roles.node.models.batching import Busy
+from roles.node.models.resale import Refused
+
+log = logging.getLogger("node")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class NotFound(Rejected):
+    """No such model here."""
+
+
+class Draining(Unavailable):
+    """The node finishes what it has and takes nothing new."""
+
+
+def json_answer(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """JSON, numpy arrays included."""
+    return web.Response(
+        body=orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+    )
+
+
+def error_body(error: TollwayError | TimeoutError) -> tuple[int, dict[str, object]]:
+    """Status and body for an error of ours."""
+    if isinstance(error, TimeoutError):
+        return 504, _body("the model took longer than the node allows", "timeout_error", "timeout", {})
+    if isinstance(error, NotFound):
+        return 404, _body(error.message, "invalid_request_error", "model_not_found", error.facts)
+    if isinstance(error, Refused):
+        return error.status, _body(error.message, "invalid_request_error", "upstream_refused", error.facts)
+    if isinstance(error, Busy):
+        return 429, _body(error.message, "rate_limit_error", "queue_full", error.facts)
+    if isinstance(error, Unavailable):
+        return 503, _body(
+            error.message, "server_error", "draining" if isinstance(error, Draining) else "unavailable", error.facts
+        )
+    return 400, _body(error.message, "invalid_request_error", str(error.facts.get("code", "bad_request")), error.facts)
+
+
+def failure(error: Exception) -> tuple[int, dict[str, object]]:
+    """Status and body for any error; what is not ours is logged by its kind and told to nobody."""
+    if isinstance(error, TollwayError | TimeoutError):
+        return error_body(error)
+    log.error("call_failed", extra={"kind": type(error).__name__}, exc_info=error)
+    return 500, _body("the node failed at this call", "server_error", "internal_error", {})
+
+
+@web.middleware
+async def errors_in_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error of a handler as a body; aiohttp's own refusals too."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        body = _body(error.reason, "invalid_request_error", error.reason.lower().replace(" ", "_"), {})
+        return json_answer(body, status=error.status)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # the edge: whatever it was, the caller gets one clear answer
+        status, body = failure(error)
+        return json_answer(body, status=status, headers={"Retry-After": "1"} if status in (429, 503) else None)
+
+
+def _body(message: str, kind: str, code: str, facts: dict[str, object]) -> dict[str, object]:
+    shown = {key: value for key, value in facts.items() if isinstance(value, str | int | list) and key != "code"}
+    return {"error": {"message": message, "type": kind, "code": code, "param": None, **shown}}

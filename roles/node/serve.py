@@ -1,0 +1,155 @@
+"""A provider's node as its wallet runs it: offers kept fresh, what is served signed and remembered, audited later."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ledger.core.catalog.bids import Bid, Role
+from ledger.core.values.documents import Document
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
+from ledger.core.values.ids import Digest, cid, did
+from ledger.core.values.meters import quoted
+from roles.audit import previews
+from roles.cli import batch, output
+from roles.cli.context import Surroundings
+from roles.cli.shared import names as naming
+from roles.node import audit as auditing
+from roles.node import server
+from roles.node.audit import Settled
+from roles.node.models.resale import Upstream
+from roles.node.server import Gateway
+from roles.node.tunnel import Identity
+from roles.node.witness import ServedLog, Witness
+from roles.wallet import home, signing
+
+OFFER_EPOCHS = 2
+REFRESH_SECONDS = 30
+RETRY_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a node stands in its offers."""
+
+    tier: str
+    capacity: int
+    realm: str
+    slo_ms: int
+
+
+def folders(texts: list[str]) -> list[tuple[Path, str]]:
+    """FOLDER=@org/name words."""
+    found = []
+    for text in texts:
+        folder, _, name = text.partition("=")
+        if not Path(folder).is_dir():
+            raise Rejected(f"{folder!r} is no model folder", folder=folder)
+        found.append((Path(folder), name or Path(folder).name))
+    return found
+
+
+def upstreams(texts: list[str]) -> list[tuple[str, Upstream]]:
+    """@org/name=URL#MODEL words; a key for the server comes from TOLLWAY_UPSTREAM_KEY."""
+    return [Upstream.typed(text, home.upstream_key()) for text in texts]
+
+
+def run(
+    surroundings: Surroundings,
+    served: list[tuple[Path, str]],
+    resold: list[tuple[str, Upstream]],
+    terms: Terms,
+    host: str,
+    port: int,
+    public_url: str,
+    *,
+    tunnel: bool,
+) -> None:
+    """Serve until told to stop."""
+    names = [*(name for _, name in served), *(name for name, _ in resold)]
+    if not names:
+        raise Rejected("say what to serve: FOLDER=@org/name, or --upstream @org/name=URL#MODEL")
+    subjects = {name: _patiently(partial(naming.resolve, surroundings.door, name)) for name in names}
+    signer, lane = surroundings.signer, surroundings.lane
+    witness = Witness(signer, surroundings.domain, subjects, ServedLog(log_of(surroundings.wallet)))
+
+    def announce(url: str) -> None:
+        output.aside().print(f"serving {', '.join(names)} at {url}")
+        arguments = (surroundings, subjects, url, terms)
+        threading.Thread(target=keep_fresh, args=arguments, daemon=True).start()
+
+    def ready(port: int) -> None:
+        if not tunnel:
+            announce(public_url or f"http://{host}:{port}")
+
+    identity = Identity(signer, surroundings.domain, int(lane["lane"]), surroundings.wallet, names)
+    gateway = Gateway(surroundings.url, identity, announce) if tunnel else None
+    server.serve(served, host, port, upstreams=resold, witness=witness, gateway=gateway, ready=ready)
+
+
+def keep_fresh(surroundings: Surroundings, subjects: dict[str, Digest], url: str, terms: Terms) -> None:
+    """Post the offers again and again, for as long as the node lives. A gateway that is away is asked again."""
+    while True:
+        taken = True
+        for name, subject in subjects.items():
+            try:
+                surroundings.door.post("/v1/offers", offer(surroundings, subject, url, terms))
+            except TollwayError as error:
+                output.aside().print(f"offer of {name} not taken: {error.message}")
+                taken = False
+        time.sleep(REFRESH_SECONDS if taken else RETRY_SECONDS)
+
+
+def offer(surroundings: Surroundings, subject: Digest, url: str, terms: Terms) -> Document:
+    """An offer of this wallet with the bid it has on chain, signed."""
+    lane = surroundings.door.get("/v1/lane")
+    epoch, chain = int(lane["epoch"]), int(lane["chain_id"])
+    standing = previews.standing(surroundings, subject, Role.compute, surroundings.account)
+    bid = standing.bid if standing else Bid()
+    serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
+    document: Document = {
+        "schema": "tollway/offer/1",
+        "subject": cid(subject),
+        "party": did(chain, surroundings.account),
+        "role": Role.compute.name,
+        "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},
+        "serve": {**serve, "realm": terms.realm} if terms.realm else serve,
+        "valid_from_epoch": epoch,
+        "expires_epoch": epoch + OFFER_EPOCHS,
+        "nonce": time.time_ns() // 1_000_000,
+        "chain_id": chain,
+    }
+    return signing.offer(surroundings.signer, surroundings.domain, document)
+
+
+def audit(wallet: str) -> list[dict[str, object]]:
+    """What became of everything the wallet's node signed: paid, short, paid to another attempt, or open."""
+    if not log_of(wallet).exists():
+        return []
+    log = ServedLog(log_of(wallet))
+    files = ((number, batch.read(number)) for number in batch.numbers())  # one at a time: all would not fit
+    settled = (Settled(number, file.receipts, file.terms) for number, file in files)
+    findings = auditing.audit(log.entries(), settled)
+    log.close()
+    counted = Counter(finding.outcome.value for finding in findings)
+    return [{"outcome": outcome, "calls": calls} for outcome, calls in sorted(counted.items())]
+
+
+def log_of(wallet: str) -> Path:
+    """Where a wallet's node remembers what it served."""
+    return home.home() / "served" / f"{wallet}.sqlite"
+
+
+def _patiently(ask: Callable[[], Digest]) -> Digest:
+    """Ask until the gateway is there."""
+    while True:
+        try:
+            return ask()
+        except Unavailable as error:
+            output.aside().print(f"waiting: {error.message}")
+            time.sleep(RETRY_SECONDS)

@@ -1,0 +1,89 @@
+"""Keystores: one encrypted key a file, in the format every Ethereum wallet reads (Web3 Secret Storage, version 3)."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, address
+from ledger.core.values.typed_data import Signer
+from roles.wallet import encryption, home
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}")
+TREASURY = "treasury"
+LIGHT = 1 << 12
+STRONG = 1 << 18
+
+
+def create(name: str, secret: bytes | None = None, *, strength: int = STRONG) -> Address:
+    """Make a wallet, from a given key or from a new random one. A name that is taken is Rejected: no key is lost."""
+    if not NAME.fullmatch(name):
+        raise Rejected(f"{name!r} is no wallet name: lower-case letters, digits, dots, dashes", name=name)
+    path = _path(name)
+    if path.exists():
+        raise Rejected(f"a wallet {name!r} is there already: {path}", name=name)
+    key = os.urandom(32) if secret is None else secret
+    made = Signer(key).address
+    said = home.password(f"a password for the new wallet {name}", new=True)
+    home.write_private(path, json.dumps(encryption.seal(key, made, said, strength)))
+    return made
+
+
+def names() -> list[str]:
+    """All wallets of this home, by name."""
+    return sorted(path.stem for path in home.keystores().glob("*.json"))
+
+
+def address_of(name: str) -> Address:
+    """The address of a wallet, without its password."""
+    return address("0x" + str(_read(name)["address"]).removeprefix("0x").lower())
+
+
+def party(text: str) -> Address:
+    """An address from a wallet's name or from `0x...`."""
+    return address(text.lower()) if text.startswith("0x") else address_of(text)
+
+
+def unlock(name: str) -> Signer:
+    """The wallet's key, ready to sign. Rejected when the password is wrong."""
+    sealed = _read(name)
+    return _unlocked(json.dumps(sealed, sort_keys=True), home.password(f"password of wallet {name}"), name)
+
+
+def account(name: str) -> LocalAccount:
+    """The wallet as eth-account knows it, for tools that sign by themselves."""
+    from eth_account import Account  # seconds of imports that no other command needs
+
+    made: LocalAccount = Account.from_key(encryption.unseal(_read(name), home.password(f"password of wallet {name}")))
+    return made
+
+
+@lru_cache(maxsize=64)
+def _unlocked(sealed: str, said: str, name: str) -> Signer:
+    try:
+        return Signer(encryption.unseal(json.loads(sealed), said))
+    except Rejected as error:
+        raise Rejected(f"wallet {name!r}: {error.message}", name=name) from error
+
+
+def _path(name: str) -> Path:
+    return home.keystores() / f"{name}.json"
+
+
+def _read(name: str) -> dict[str, Any]:
+    try:
+        sealed: dict[str, Any] = json.loads(_path(name).read_text())
+    except FileNotFoundError as error:
+        near = difflib.get_close_matches(name, names(), 3, 0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else f"; make one: tollway wallet create {name}"
+        raise Rejected(f"there is no wallet {name!r} in {home.keystores()}{hint}", name=name) from error
+    return sealed
