@@ -58,8 +58,8 @@ contracts: install   ## compile Solidity, write contracts/artifacts
 	$(BIN)/python -m contracts.build
 
 ganache: install  ## the contracts' life on a second chain, Ganache, which is installed now: 180 MB
-	cd tests/chain/ganache && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
-	$(PYTEST) tests/chain/test_ganache.py
+	cd tests/ledger/chain/ganache && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
+	$(PYTEST) tests/ledger/chain/test_ganache.py
 
 symbolic: $(STAMP)/analysis   ## laws of the contracts for every input, by halmos in an environment of its own
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m contracts.symbolic .venv/analysis/bin/halmos

@@ -20,7 +20,7 @@ from bench import report
 from roles.node.models.classifier import Classifier
 from roles.node.models.model import Folder, Sampling
 from roles.node.models.rows import Row, Rows
-from tests.node.conftest import MODELS, RunningNode, serving
+from tests.roles.node.conftest import MODELS, RunningNode, serving
 
 TEXT = "i have been waiting for weeks for my parcel, this is unacceptable"
 INFER = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [TEXT]}]}

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 /// @title One call's price and shares, from its terms' bytes
-/// @notice The priced-ratio rule in integers, as `ledger/core/pricing/price.py` says it: a line gets
+/// @notice The priced-ratio rule in integers, as `ledger/core/pricing.py` says it: a line gets
 /// `ceil(ratio * P / 10^6) + ceil(asks . units)`, and the price P is the least at which that is enough for every line.
 /// Terms: version(1) flags(1) seller(1) listPrice(8) subject(32) count(1), then per line party(20) role(1) ratioPpm(3)
 /// asks(6 x 8), then if flags has 2: sponsor(1) curator(20) offerPpm(3) keepPpm(3) promotion(8) surface(20) treasury(20).
@@ -83,7 +83,7 @@ library Pricing {
         if (!formed) count = 0;
     }
 
-    /// @dev One meaning, one spelling: exactly what `ledger.core.catalog.bids.decode` accepts.
+    /// @dev One meaning, one spelling: exactly what `ledger.core.bids.decode` accepts.
     function _form(bytes memory terms) private pure returns (bool, uint256 count) {
         if (terms.length < HEADER || uint8(terms[0]) != 1) return (false, 0);
         uint8 flags = uint8(terms[1]);

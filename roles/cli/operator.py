@@ -9,7 +9,6 @@ import typer
 
 from ledger.chain import deployments
 from ledger.core.catalog.bids import Role
-from ledger.core.disputes import challenge_game
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest, to_hex
@@ -51,6 +50,8 @@ def open_lane(
     answer_time: Annotated[int, typer.Option(help="Seconds you have to answer a challenge.")] = 3_600,
 ) -> None:
     """Bond and open a lane. A wallet that has one gets that one: doing it twice changes nothing."""
+    from ledger.core.disputes import challenge_game  # slow to import, and only needed here
+
     mine = lane_of(here().account)
     if mine:
         output.tell({"lane": mine, "operator": to_hex(here().account), "note": "was open already"})

@@ -312,15 +312,15 @@ JOURNAL = _module(
     entries=lambda s, prefix="": {n: b for n, b in s.accounts.items() if n.startswith(prefix)},
 )
 STORE = {
-    "transmissions": TRANSMISSIONS,
+    "transactions": TRANSMISSIONS,
     "batches": BATCHES,
-    "journal": JOURNAL,
+    "postings": JOURNAL,
     "watermarks": _module(
         *(_ensure, _set_batched, _advance_posted),
         of_lane=lambda s, lane: list(s.watermarks.values()),
     ),
-    "nodes": _module(drop=_nothing, grow=_nothing),
-    "files": _module(write_again=_nothing),
+    "tree_nodes": _module(drop=_nothing, grow=_nothing),
+    "batch_files": _module(write_again=_nothing),
     "indexed": _module(
         *(_record, _standing_from),
         get=lambda s, transaction, place: s.events.get((transaction, place)),
@@ -345,7 +345,7 @@ STORE = {
 
 
 STORE["lanes"].Lane = Lane
-STORE["files"].Discard = Discard
+STORE["batch_files"].Discard = Discard
 
 
 class MemoryStore:

@@ -85,7 +85,7 @@ def test_naive_settlement_fails_nearly_every_seed() -> None:
     _chain_of: list[Any] = []
     faults = 0
     for seed in range(100):
-        with in_memory(), mock.patch.object(naive, "batches", BATCHES), mock.patch.object(naive, "journal", JOURNAL):
+        with in_memory(), mock.patch.object(naive, "batches", BATCHES), mock.patch.object(naive, "postings", JOURNAL):
             life = a_life(seed, STORM, MemoryStore())
             _chain_of[:] = [life.chain]
             with mock.patch.object(settling, "commit", commit):
@@ -110,7 +110,7 @@ def _new_nonce_for_a_replacement() -> Iterator[None]:
     """Replace by giving the intention another nonce, as if the first bytes could no longer be mined."""
 
     def replace_(s: Any, wire: Any, found: Any, attempts: Any, now: int, policy: Any) -> None:
-        nonce = transmitting.transmissions.next_nonce(s, found.sender, wire.nonces(found.sender))  # type: ignore[attr-defined]
+        nonce = transmitting.transactions.next_nonce(s, found.sender, wire.nonces(found.sender))  # type: ignore[attr-defined]
         raw, hashed = wire.sign(found.target, found.data, nonce, found.gas, wire.fee())
         made = replace(attempts[-1], ordinal=len(attempts), raw=raw, hash=hashed, signed_at=now)
         TRANSMISSIONS.add_attempt(s, made)
@@ -131,7 +131,7 @@ PLANTED: dict[str, Callable[[], Any]] = {
     "a mined transaction is never looked at again": lambda: mock.patch.object(
         transmitting, "next_step", _no_reorganisation(core.next_step)
     ),
-    "what was confirmed is not reopened by a reorganisation": lambda: _in_store("transmissions", "reopen", _never),
+    "what was confirmed is not reopened by a reorganisation": lambda: _in_store("transactions", "reopen", _never),
     "confirmed without asking the indexer": lambda: mock.patch.object(
         transmitting.chain_time,  # type: ignore[attr-defined]
         "get",
@@ -141,7 +141,7 @@ PLANTED: dict[str, Callable[[], Any]] = {
     "a failed purpose is not intended again": lambda: mock.patch.object(
         settling, "may_try_again", lambda last, tries, now: last is None
     ),
-    "a batch settles once for all": lambda: _in_store("journal", "is_booked", lambda *args: False),
+    "a batch settles once for all": lambda: _in_store("postings", "is_booked", lambda *args: False),
     "a failed commit is forgotten": lambda: mock.patch.object(settling, "_retry", _never),
     "a block is read before it is confirmed, and never again": lambda: mock.patch.object(
         indexer, "_still_there", return_value=True

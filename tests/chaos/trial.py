@@ -17,10 +17,10 @@ from random import Random
 from typing import Any
 
 from tests.chaos.armed import POINTS
+from tests.chaos.checks import come_to_rest, reckon
 from tests.chaos.load import Load
 from tests.chaos.network import Network, payees, start
 from tests.chaos.proxy import Wire
-from tests.chaos.reckoning import come_to_rest, reckon
 from tests.gateway.nodes import answering, dying
 
 RESULTS = Path(__file__).resolve().parents[2] / "bench" / "results" / "chaos.json"

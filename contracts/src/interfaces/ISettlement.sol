@@ -24,7 +24,7 @@ interface ISettlement {
         bytes32 debitRoot;
         /// Double entry of this batch: per run of 64 receipts, what each payee earned and each consumer was charged.
         bytes32 linesRoot;
-        /// The bids in force in `epoch`, as a tree anybody rebuilds from BidBook's events (`ledger/core/pricing/epochs.py`); zero when
+        /// The bids in force in `epoch`, as a tree anybody rebuilds from BidBook's events (`ledger/core/epochs.py`); zero when
         /// there are none, or the operator does not say. A convenience for light readers: no proof takes it. What a line
         /// must be is what BidBook's own history says at the receipt's epoch (`proveBadBid`).
         bytes32 bookRoot;

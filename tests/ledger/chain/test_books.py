@@ -1,0 +1,56 @@
+"""`tollway batch verify` holds a batch's lines to the bids that BidBook's events say were in force."""
+
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import Engine
+
+from ledger.core.catalog.bids import Bid, Line, Role
+from ledger.core.disputes import audit
+from ledger.core.settlement.batch_file import BatchFile
+from roles.cli import batch
+from roles.wallet import transactions
+from tests import builders as b
+from tests.ledger.chain.conftest import Stage, register, stage
+from tests.ledger.flows import test_on_a_chain as on_a_chain
+
+__all__ = ["stage"]
+pytestmark = pytest.mark.slow
+ASKS = (0, 10**8, 0, 0, 0, 0)
+
+
+def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
+    engine: Engine, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, miner = stage.chain, stage.consumers[1]
+    terms = b.some_terms(lines=[Line(b.MAKER, Role.maker, 100_000), Line(miner.address, Role.compute, 0, ASKS)])
+    register(chain, miner.address)
+    previous: BatchFile | None = None
+    monkeypatch.setattr(on_a_chain, "TERMS", terms)
+    monkeypatch.setattr(transactions, "indexed", lambda: chain)
+    chain.transact(stage.key(miner), chain.bid(miner.address, terms.subject, Role.compute, Bid(0, ASKS)))
+    (placed,) = chain.bids(terms.subject, Role.compute, miner.address)
+    operator = on_a_chain.Operator(engine, stage)
+    for epoch, difference in ((placed.first, ""), (placed.first - 1, "bid")):
+        monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: _a_receipt(*seq, **more)._replace(epoch=at))
+        operator.serve(3)
+        file = operator.file(operator.settle())
+        verdict = audit.verify(file, previous, signature_step=0, books=batch.books(file, batch.placed()))
+        assert verdict.difference == difference, str(verdict)
+        assert audit.verify(file, previous, signature_step=0).ok
+        previous = file
+
+
+_a_receipt = b.a_receipt
+
+
+def test_who_has_no_file_of_the_deployment_finds_the_chain_by_the_gateway(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = asdict(stage.chain.deployment)
+    told = {name: value for name, value in known.items() if str(value).startswith("0x")}
+    lane = {"epoch_seconds": known["epoch_seconds"], "since_block": known["block"]}
+    monkeypatch.setattr(transactions, "deployment", lambda: told)
+    monkeypatch.setattr(transactions, "here", lambda: SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
+    assert transactions.indexed().deployment == stage.chain.deployment

@@ -1,0 +1,144 @@
+"""`tollway auditor watch`, a process of its own beside a chain, convicts a lying operator of each kind by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
+from roles.wallet import keystore
+from tests.conftest import an_anvil, free_port
+from tests.ledger.chain.conftest import ANSWER, BOND, FUNDS
+from tests.ledger.chain.liars import LIES, Live
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live")
+    with an_anvil() as url:
+        yield Live(url, Chain(url, deploy(url, FUNDS, epoch_seconds=3_600, folder=folder)))
+
+
+@pytest.fixture(scope="module")
+def watch(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The gateway of the operator, and the auditor's process; where it says what it does."""
+    folder, deployment = tmp_path_factory.mktemp("auditor"), live.chain.deployment
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOLLWAY_HOME", str(folder))
+        patch.setenv("TOLLWAY_PASSWORD", "correct horse")
+        keystore.create("auditor", bytes(31) + b"\x04", strength=keystore.LIGHT)
+    (folder / "deployment.json").write_text(json.dumps(asdict(deployment)))
+    server = ThreadingHTTPServer(("127.0.0.1", free_port()), _gateway(live))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
+    extra = {"TOLLWAY_HOME": str(folder), "TOLLWAY_PASSWORD": "correct horse", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "roles.cli.main", "auditor", "watch", "--every", "0.2", "--json"]
+    command += ["--gateway", f"http://127.0.0.1:{server.server_port}", "--rpc", live.url]
+    said = folder / "said"
+    environment = {**kept, **extra, "TOLLWAY_DEPLOYMENT": str(folder / "deployment.json"), "PYTHONUNBUFFERED": "1"}
+    with said.open("w") as out:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=out, stderr=out)
+    yield said
+    assert process.poll() is None, "it still watches: " + said.read_text()[-2000:]
+    process.terminate()
+    process.wait(20)
+    server.shutdown()
+
+
+@pytest.mark.parametrize(("lie", "word"), LIES, ids=[lie.__name__ for lie, _ in LIES])
+def test_the_liar_is_convicted_and_its_bond_gone(
+    live: Live, watch: Path, lie: Callable[[Live], None], word: str
+) -> None:
+    before = len(watch.read_text())
+    live.begin()
+    live.post(live.honest())
+    lie(live)
+    convicted(live, watch)
+    lane, head = live.chain.lane(1), live.chain.head(1)
+    assert head.next == 2, "the honest batch stands, the lie is void"
+    assert (lane.bond, lane.insurance, lane.active) == (0, BOND - BOND // 2, False)
+    said = watch.read_text()[before:]
+    assert word in said, said
+    assert live.chain.balance(live.stage.auditor.address) == 10**12 + BOND // 2
+
+
+def test_a_call_charged_twice_costs_the_bond_and_the_batch_stands(live: Live, watch: Path) -> None:
+    live.begin()
+    live.post(live.honest())
+    receipts = live.receipts(3)
+    receipts[2] = receipts[0]._replace(seq=receipts[2].seq)
+    live.post(live.book.honest(receipts))
+    convicted(live, watch)
+    assert live.chain.head(1).next == 3
+    assert "one call is charged" in watch.read_text()
+
+
+def test_an_honest_operator_is_left_alone(live: Live, watch: Path) -> None:
+    live.begin()
+    live.post(live.honest(70))
+    live.post(live.honest(2))
+    looked_again(watch)
+    looked_again(watch)
+    assert live.chain.head(1).next == 3
+    assert live.chain.lane(1).bond == BOND
+
+
+def convicted(live: Live, watch: Path) -> None:
+    """Answer what there is an answer for, let an hour pass when there is none, until the bond is gone."""
+    deadline, waited = time.monotonic() + PATIENCE_SECONDS, False
+    while live.chain.lane(1).bond:
+        assert time.monotonic() < deadline, watch.read_text()[-3000:]
+        if not live.secrets.answer(live) and not waited:
+            live.stage.wait(ANSWER + 1)
+            waited = True
+        time.sleep(0.1)
+    looked_again(watch)
+
+
+def looked_again(watch: Path) -> None:
+    """Two more looks at the honest batch, so that no transaction is on its way when time is turned back."""
+    before, deadline = watch.read_text().count("honest"), time.monotonic() + PATIENCE_SECONDS
+    while watch.read_text().count("honest") < before + 2:
+        assert time.monotonic() < deadline, watch.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+def _gateway(live: Live) -> type[BaseHTTPRequestHandler]:
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = self.path.strip("/").split("/")
+            number = int(parts[2]) if len(parts) > 2 else 0
+            if parts[1] == "lane":
+                self._say(json.dumps({"lane": 1, "chain_id": 31337}).encode())
+            elif number and (number > len(live.book.bodies) or (number > 1 and not live.shown)):
+                self.send_error(404)
+            elif number:
+                self._say(live.book.bodies[number - 1])
+            else:
+                rows = [{"number": n + 1, "status": "posted"} for n in range(len(live.book.bodies))]
+                self._say(json.dumps({"data": rows}).encode())
+
+        def _say(self, body: bytes) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Gateway

@@ -1,0 +1,195 @@
+"""Values are checked when made, have one spelling, and say what is wrong."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.core.accounts import accounts
+from ledger.core.catalog import bids
+from ledger.core.catalog.bids import Bid, Carve, Line, Role, Terms
+from ledger.core.receipts import receipt as receipts
+from ledger.core.receipts import record
+from ledger.core.receipts.receipt import EndReason, Receipt
+from ledger.core.values import atoms, ids, meters, typed_data
+from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.values.typed_data import Domain, Signer, Voucher
+from tests.ledger.core import strategies as some
+
+ALICE = Signer(b"\x01" * 32)
+DOMAIN = Domain(31337, Address(b"\x42" * 20))
+quick = settings(max_examples=60, deadline=None, database=None, derandomize=True)
+
+
+def a_receipt(seq: int = 7) -> Receipt:
+    """A receipt with a different value in every field."""
+    one, two, three, four, five = (keccak256(bytes((number,))) for number in range(5))
+    where = (one, two, 3, ALICE.address, seq, Address(b"\x0c" * 20), three, 42)
+    end = EndReason.client_abort
+    return Receipt(*where, 1, 120, 40, 300, 4_000, 5, 10, 1_472, 1_462, end, 1_700_000_000_000, four, five)
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 1.0, True, "1", None])
+def test_what_is_no_amount_is_refused(value: object) -> None:
+    with pytest.raises(Rejected, match="price"):
+        atoms.atoms(value, "price")
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", "01", "1.0", "1e3", " 1", "1\n", "9223372036854775808", 5, None])
+def test_what_is_no_decimal_string_is_refused(text: object) -> None:
+    with pytest.raises(Rejected):
+        atoms.parse(text)
+    assert atoms.parse("9223372036854775807") == atoms.MAX_ATOMS
+
+
+def test_ids_have_one_spelling() -> None:
+    digest = ids.digest("0x" + "ab" * 32)
+    assert ids.cid_digest(ids.cid(digest)) == digest
+    assert ids.cid(digest).startswith("bafkrei")
+    for wrong in ("", "bafkrei", ids.cid(digest)[:-1], ids.cid(digest).upper(), ids.cid(digest)[:-1] + "7", "Qm" * 23):
+        with pytest.raises(Rejected):
+            ids.cid_digest(wrong)
+    party = ids.address("0x" + "AB" * 20)
+    assert ids.parse_did(ids.did(8453, party)) == (8453, party)
+    for spelled in ("ab" * 20, "0x" + "ab" * 19, "0x" + "zz" * 20, b"\x01" * 21):
+        with pytest.raises(Rejected):
+            ids.address(spelled)
+
+
+def test_units_and_rates_know_six_meters() -> None:
+    assert meters.units({"call": 1, "fuel": 9}) == meters.Units(1, 0, 0, 0, 0, 9)
+    assert meters.quoted(meters.rates({"ms": "5"})) == {"ms": "5"}
+    for wrong in ({"token": "1"}, {"call": 1.5}, {"call": 1}):
+        with pytest.raises(Rejected):
+            meters.rates(wrong)
+    with pytest.raises(Rejected, match="unknown meter 'token'"):
+        meters.units({"token": 1})
+
+
+@quick
+@given(some.chances)
+def test_terms_have_one_spelling(chance: Random) -> None:
+    terms = some.a_terms(chance, 63)
+    body = bids.encode(terms)
+    assert bids.decode(body) == terms
+    assert len(body) == 44 + 72 * len(terms.lines) + (75 if terms.carve else 0)
+    at, bit = chance.randrange(len(body)), 1 << chance.randrange(8)
+    changed = body[:at] + bytes((body[at] ^ bit,)) + body[at + 1 :]
+    try:
+        assert bids.encode(bids.decode(changed)) == changed
+    except Rejected:
+        return
+    assert bids.terms_id(changed) != bids.terms_id(body)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 43, 44, 100, -1])
+def test_terms_that_are_cut_or_continued_are_refused(cut: int) -> None:
+    body = bids.encode(Terms(ZERO_DIGEST, (Line(ALICE.address, Role.maker, 5),)))
+    with pytest.raises(Rejected):
+        bids.decode(body[:cut])
+    with pytest.raises(Rejected, match="bytes follow"):
+        bids.decode(body + b"\0")
+
+
+def test_terms_refuse_what_cannot_be_priced() -> None:
+    line = Line(ALICE.address, Role.maker, 500_000)
+    with pytest.raises(Rejected, match="1 to 64 lines"):
+        Terms(ZERO_DIGEST, ())
+    with pytest.raises(Rejected, match="above the cap of 900000"):
+        Terms(ZERO_DIGEST, (line, line))
+    with pytest.raises(Rejected, match="seller 1 is none"):
+        Terms(ZERO_DIGEST, (line,), list_price=5, seller=1)
+    with pytest.raises(Rejected, match="sponsor nothing"):
+        Terms(ZERO_DIGEST, (replace(line, role=Role.protocol),), carve=Carve(0))
+    with pytest.raises(Rejected):
+        Bid(1_000_001)
+
+
+def test_a_receipts_record_is_301_bytes_and_comes_back() -> None:
+    receipt = a_receipt()
+    assert len(receipts.pack(receipt)) == 301
+    assert receipts.unpack(receipts.pack(receipt)) == receipt
+    many = [a_receipt(seq) for seq in range(1, 9)]
+    assert record.unpack_all(record.pack_all(many)) == many
+    for wrong in (b"", receipts.pack(receipt)[:-1], receipts.pack(receipt) + b"\0"):
+        with pytest.raises(Rejected):
+            receipts.unpack(wrong)
+    with pytest.raises(Rejected, match="out of its range"):
+        receipts.struct_hash(receipt._replace(seq=2**64))
+
+
+def test_a_receipts_signature_is_what_eth_account_makes() -> None:
+    receipt = a_receipt()
+    columns = [field.split(" ") for field in receipts.RECEIPT_TYPE[8:-1].split(",")]
+    values: dict[str, object] = dict(zip((name for _, name in columns), receipt, strict=True))
+    values |= {
+        "end": int(receipt.end),
+        "gateway": ids.to_hex(receipt.gateway),
+        "consumer": ids.to_hex(receipt.consumer),
+    }
+    kinds = {"name": "string", "version": "string", "chainId": "uint256", "verifyingContract": "address"}
+    message = {
+        "types": {
+            "EIP712Domain": [{"name": name, "type": kind} for name, kind in kinds.items()],
+            "Receipt": [{"name": name, "type": kind} for kind, name in columns],
+        },
+        "primaryType": "Receipt",
+        "domain": {"name": "Tollway", "version": "1", "chainId": 31337, "verifyingContract": "0x" + "42" * 20},
+        "message": values,
+    }
+    theirs = Account.sign_message(encode_typed_data(full_message=message), b"\x01" * 32).signature
+    digest = typed_data.receipt_digest(DOMAIN, receipt)
+    assert ALICE.sign(digest) == bytes(theirs)
+    assert typed_data.recover(digest, bytes(theirs)) == ALICE.address
+
+
+def test_a_signature_has_one_spelling() -> None:
+    digest = typed_data.signing_digest(DOMAIN, typed_data.voucher_hash(Voucher(1, ALICE.address, 10**9)))
+    signature = ALICE.sign(digest)
+    assert typed_data.signed_by(digest, signature, ALICE.address)
+    r, s, v = signature[:32], int.from_bytes(signature[32:64], "big"), signature[64]
+    high = r + (typed_data.ORDER - s).to_bytes(32, "big") + bytes((55 - v,))
+    compact = r + (s | (v - 27) << 255).to_bytes(32, "big")  # EIP-2098
+    raw_v = signature[:64] + bytes((v - 27,))
+    for other in (high, compact, raw_v, signature[:64], signature + b"\0", bytes(65), b"\xff" * 64 + b"\x1b"):
+        with pytest.raises(Rejected):
+            typed_data.recover(digest, other)
+        assert not typed_data.signed_by(digest, other, ALICE.address)
+
+
+@pytest.mark.parametrize(
+    "other", [Domain(1, DOMAIN.contract), Domain(31337), Domain(31337, DOMAIN.contract, "Tollway", "2")]
+)
+def test_a_signature_counts_in_one_domain_only(other: Domain) -> None:
+    hashed = typed_data.voucher_hash(Voucher(1, ALICE.address, 5))
+    signature = ALICE.sign(typed_data.signing_digest(DOMAIN, hashed))
+    assert not typed_data.signed_by(typed_data.signing_digest(other, hashed), signature, ALICE.address)
+
+
+@quick
+@given(some.addresses, some.addresses, st.sampled_from(list(Role)))
+def test_account_names_come_apart_as_they_were_made(party: Address, gateway: Address, role: Role) -> None:
+    names = [
+        accounts.CUSTODY,
+        accounts.available(party),
+        accounts.leased(party, gateway),
+        accounts.withdrawing(party),
+        accounts.accrued(party, role),
+        accounts.claimable(party),
+    ]
+    for name in names:
+        assert accounts.spelled(accounts.parse(name)) == name
+        assert (accounts.side(name) is accounts.Side.debit) == (name == accounts.CUSTODY)
+    for wrong in ("", "bank", names[1].upper(), names[1] + ":", names[2].rsplit(":", 1)[0], names[4] + "x", "custody:"):
+        with pytest.raises(Rejected):
+            accounts.parse(wrong)
+
+
+def test_a_call_id_comes_from_consumer_and_key() -> None:
+    assert ids.call_id(ALICE.address, b"k") == Digest(keccak256(ALICE.address + b"k"))

@@ -1,0 +1,217 @@
+"""Capsules: what may be published, what runs when, what a node sees, what it all costs and who pays when it fails."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from ledger.core.catalog import capsules, conditions, templates
+from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
+from ledger.core.catalog.capsules import Capsule, Policy
+from ledger.core.pricing import workflows
+from ledger.core.pricing.workflows import Call, Outcome, Status
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.meters import Units
+from tests.ledger.core.examples import a_capsule
+
+REQUEST = {"messages": [{"content": "first"}, {"content": "my parcel is lost"}], "n": 2}
+OK, ERROR, SKIPPED = Status.ok, Status.error, Status.skipped
+ALICE, WANDA = Address(b"\x01" * 20), Address(b"\x02" * 20)
+
+
+def changed(**fields: Any) -> Capsule:
+    """The example capsule, with some node's fields replaced: `reply={"when": ...}`."""
+    document = copy.deepcopy(a_capsule())
+    for node in document["nodes"]:
+        node |= fields.pop(node["id"], {})
+    return capsules.capsule(document | fields)
+
+
+def test_independent_nodes_share_a_level_and_a_fallback_comes_after_its_primary() -> None:
+    assert changed().steps == (("emotion", "kb"), ("prompt",), ("reply",), ("reply_small",))
+    assert changed().bid == Bid(100_000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kb": {"input": {"query": "$nodes.reply.output"}}}, "wait for each other"),
+        ({"kb": {"input": {"query": "$nodes.nobody.output"}}}, "reads 'nobody', which is no node"),
+        ({"kb": {"id": "emotion"}}, "same id"),
+        ({"prompt": {"uses": {"glue": "other"}}}, "not in the bundle"),
+        ({"reply": {"fallback": "nobody"}}, "'nobody', which is no node"),
+        ({"kb": {"on_error": "fallback"}}, "go together"),
+        ({"kb": {"when": "nodes.kb.status = 'ok'"}}, "not understood"),
+        ({"output": {"choices": "$nodes.gone.output"}}, "reads 'gone'"),
+        ({"distribution": {"weaver": {"ratio_ppm": 300_000, "ask": {}}, "co_weavers": [
+            {"party": "did:pkh:eip155:1:0x" + "11" * 20, "ratio_ppm": 1}]}}, "above 300000"),
+    ],
+)  # fmt: skip
+def test_what_cannot_run_is_not_published(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(Rejected, match=words):
+        changed(**fields)
+
+
+def test_a_node_sees_only_what_its_author_names() -> None:
+    capsule = changed()
+    seen = workflows.input_of(capsule, capsule.nodes["emotion"], REQUEST, {})
+    assert seen == {"text": "my parcel is lost"}
+    outcomes = {"emotion": Outcome(OK, {"label": "anger"}), "prompt": Outcome(OK, [1])}
+    reply = workflows.input_of(capsule, capsule.nodes["reply"], REQUEST, outcomes)
+    assert reply == {"messages": [1], "mood": "They are anger."}
+
+
+def test_what_a_model_answers_is_data_and_never_a_template() -> None:
+    capsule = changed()
+    outcomes = {
+        "emotion": Outcome(OK, {"label": "{$.messages[0].content} $nodes.kb.output"}),
+        "prompt": Outcome(OK, "$.n"),
+    }
+    reply = workflows.input_of(capsule, capsule.nodes["reply"], REQUEST, outcomes)
+    assert reply == {"messages": "$.n", "mood": "They are {$.messages[0].content} $nodes.kb.output."}
+
+
+def test_a_fallback_runs_only_when_its_primary_erred_and_answers_for_it() -> None:
+    capsule = changed()
+    small = capsule.nodes["reply_small"]
+    fine = {"reply": Outcome(OK, "hello")}
+    assert not workflows.runs(capsule, small, REQUEST, fine)
+    assert workflows.output_of(capsule, REQUEST, fine) == {"choices": "hello"}
+    erred = {"reply": Outcome(ERROR)}
+    assert workflows.runs(capsule, small, REQUEST, erred)
+    assert workflows.failed(capsule, erred) is None
+    assert workflows.failed(capsule, {**erred, "reply_small": Outcome(ERROR)}) == "reply"
+    saved = {**erred, "reply_small": Outcome(OK, "hi")}
+    assert workflows.failed(capsule, saved) is None
+    assert workflows.output_of(capsule, REQUEST, saved) == {"choices": "hi"}
+    assert workflows.failed(capsule, {"emotion": Outcome(ERROR)}) is None
+    assert workflows.failed(capsule, {"kb": Outcome(ERROR)}) == "kb"
+
+
+def test_a_condition_skips_a_node() -> None:
+    capsule = changed(kb={"when": "nodes.emotion.output.score_ppm >= 700000 && $.n == 2"})
+    node = capsule.nodes["kb"]
+    assert capsule.steps[:2] == (("emotion",), ("kb",))
+    assert workflows.runs(capsule, node, REQUEST, {"emotion": Outcome(OK, {"score_ppm": 700_000})})
+    assert not workflows.runs(capsule, node, REQUEST, {"emotion": Outcome(OK, {"score_ppm": 699_999})})
+    assert not workflows.runs(capsule, node, REQUEST, {"emotion": Outcome(SKIPPED)})
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("nodes.a.status == 'ok'", True),
+        ("$nodes.a.status != 'ok'", False),
+        ("nodes.a.output.score < 0.7", True),
+        ("nodes.a.output.score < 0.5 || nodes.a.output.label == 'joy'", True),
+        ("!(nodes.a.output.label == 'joy') && true", False),
+        ("nodes.a.output.label < 5", False),
+        ("nodes.a.output.list[-1] == 3", True),
+        ("nodes.b.output.anything", False),
+        ("nodes.b.output == null", True),
+        ("$.n >= 2 && $.n <= 2 && $.n > -1", True),
+        ("false", False),
+    ],
+)
+def test_conditions_compare_and_nothing_else(text: str, holds: bool) -> None:
+    nodes = {
+        "a": {"status": "ok", "output": {"score": 0.6, "label": "joy", "list": [1, 3]}},
+        "b": {"status": "skipped", "output": None},
+    }
+    assert conditions.parse(text).holds(REQUEST, nodes) is holds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nodes.a ==", "a == 1", "(true", "true)", "1 < 2 < 3", "nodes.a.b()", "'open", "!" * 40 + "1", "$.a[x]"],
+)
+def test_what_is_no_condition_is_refused(text: str) -> None:
+    with pytest.raises(Rejected):
+        conditions.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("$.messages[-1].content", "my parcel is lost"),
+        ("$.messages[0]", {"content": "first"}),
+        ("n is {$.n}, {$.messages[0]}", 'n is 2, {"content":"first"}'),
+        ("$$5 {$.n}", "$5 {$.n}"),
+        ("{plain} text", "{plain} text"),
+        ({"a": ["$.n", 7, None]}, {"a": [2, 7, None]}),
+        ("$", REQUEST),
+    ],
+)
+def test_templates(template: Any, value: Any) -> None:
+    assert templates.resolve(template, REQUEST, {}) == value
+
+
+@pytest.mark.parametrize(
+    "template", ["$.gone", "$.messages[9].content", "$.n.x", "$.messages.content", "$messages", "$.", "x{$.a b}"]
+)
+def test_templates_that_point_nowhere(template: str) -> None:
+    with pytest.raises(Rejected):
+        templates.resolve(template, REQUEST, {})
+
+
+def terms(*claims: tuple[Role, int, int]) -> Terms:
+    """Terms of (role, ratio, atoms a call), each of its own party."""
+    lines = [
+        Line(Address(bytes((n,)) * 20), role, ratio, (ask, 0, 0, 0, 0, 0))
+        for n, (role, ratio, ask) in enumerate(claims)
+    ]
+    return Terms(ZERO_DIGEST, ordered(lines))
+
+
+EMOTION = Call("emotion", terms((Role.maker, 120_000, 40), (Role.oem, 150_000, 0), (Role.compute, 0, 200)), Units(1))
+KB = Call("kb", terms((Role.maker, 200_000, 0), (Role.compute, 0, 300), (Role.delivery, 0, 120)), Units(1))
+REPLY = Call("reply", terms((Role.maker, 250_000, 800), (Role.oem, 100_000, 0), (Role.compute, 0, 3_000)), Units(1))
+ROOT = terms((Role.weaver, 100_000, 0), (Role.gateway, 10_000, 0), (Role.compute, 0, 50), (Role.protocol, 20_000, 0))
+
+
+def test_the_customer_service_workflow_costs_7763_depth_first() -> None:
+    whole = workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION, KB, REPLY)))
+    order = list(workflows.journal_order(whole))
+    assert [row.call.name for row in order] == ["emotion", "kb", "reply", "root"]
+    assert [row.charge.price for row in order] == [330, 525, 5_847, 7_763]
+    assert whole.passed == 330 + 525 + 5_847
+    assert sum(row.charge.charge for row in order) == 7_763
+    assert dict(zip((line.role.name for line in ROOT.lines), whole.charge.amounts, strict=True)) == {
+        "weaver": 777,
+        "gateway": 78,
+        "compute": 50,
+        "protocol": 156,
+    }
+
+
+def test_a_node_that_did_not_run_is_not_priced() -> None:
+    whole = workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION, KB, REPLY)))
+    less = workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION, KB)))
+    assert less.charge.price < whole.charge.price
+    assert all(a <= b for a, b in zip(less.charge.amounts, whole.charge.amounts, strict=True))
+
+
+def test_workflows_are_at_most_six_levels_deep_and_64_wide() -> None:
+    deep = EMOTION
+    for _ in range(6):
+        deep = Call("level", ROOT, Units(1), (deep,))
+    assert workflows.price_tree(deep).charge.price > 0
+    with pytest.raises(Rejected, match="6 levels"):
+        workflows.price_tree(Call("level", ROOT, Units(1), (deep,)))
+    with pytest.raises(Rejected, match="64 nodes"):
+        workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION,) * 65))
+
+
+def test_all_or_nothing_costs_the_consumer_nothing_and_the_weaver_its_cap_at_most() -> None:
+    failure = workflows.fail(Policy.all_or_nothing, ALICE, WANDA, ROOT, [330, 525, 100], bond_cap=500)
+    assert (failure.payer, failure.paid, failure.unpaid, failure.root) == (WANDA, 430, 525, None)
+
+
+def test_partial_ok_costs_the_finished_sub_calls_and_no_weaver_line() -> None:
+    failure = workflows.fail(Policy.partial_ok, ALICE, WANDA, ROOT, [330, 525], bond_cap=0)
+    assert (failure.payer, failure.paid, failure.unpaid) == (ALICE, 855, 0)
+    assert failure.root is not None
+    assert Role.weaver not in {line.role for line in failure.root.lines}
+    assert len(failure.root.lines) == len(ROOT.lines) - 1
+    assert workflows.without(terms((Role.weaver, 1, 1)), Role.weaver) is None

@@ -1,0 +1,145 @@
+"""The worker as a process: celery and beat over Redis, a chain, and nothing but rows and logs to go by."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from eth_account import Account as Keys
+from eth_account.signers.local import LocalAccount
+from sqlalchemy import Engine
+
+from ledger.chain.client import Chain
+from ledger.chain.deploy import deploy
+from ledger.chain.deployments import Deployment, path
+from ledger.core.accounts.accounts import CUSTODY, available, claimable
+from ledger.core.values.ids import address
+from ledger.store.chain import parties
+from ledger.store.money import postings
+from ledger.store.session import unit_of_work
+from ledger.store.settlement import alarms, batches
+from ledger.store.settlement.batches import Status
+from tests import builders as b
+from tests.conftest import an_anvil, stop
+
+ROOT = Path(__file__).resolve().parents[3]
+DEPLOYER: LocalAccount = Keys.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+OPERATOR: LocalAccount = Keys.from_key("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d")
+
+
+@dataclass
+class Network:
+    """A lane on a chain of its own, and the worker that settles it."""
+
+    engine: Engine
+    chain: Chain
+    rpc_url: str
+    lane: int
+    environment: dict[str, str]
+
+    def until(self, what: Callable[[], bool], seconds: float = 240) -> None:
+        """Wait for something the worker does, mining as time goes by."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if what():
+                return
+            self.chain.rpc("evm_mine")
+            time.sleep(0.3)
+        raise AssertionError(f"not within {seconds} s; alarms: {self.alarms()}")
+
+    def balance(self, name: str) -> int:
+        with unit_of_work(self.engine) as session:
+            return postings.balance(session, name)
+
+    def statuses(self) -> list[str]:
+        with unit_of_work(self.engine) as session:
+            return [batch.status.value for batch in batches.with_status(session, self.lane, *Status)]
+
+    def alarms(self) -> list[alarms.Alarm]:
+        with unit_of_work(self.engine) as session:
+            return alarms.standing(session)
+
+    def serve(self, count: int, first: int) -> None:
+        """Charge calls of Alice, as a gateway would."""
+        with unit_of_work(self.engine) as session:
+            b.write(
+                session, [b.a_receipt(first + i, lane=self.lane, consumer=ALICE.address_bytes) for i in range(count)]
+            )
+
+
+class Consumer:
+    """A consumer with a key of its own."""
+
+    account: LocalAccount = Keys.from_key("0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a")
+    address_bytes = address(account.address.lower())
+
+
+ALICE = Consumer
+
+
+@pytest.fixture
+def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Network]:
+    with an_anvil() as rpc_url:
+        deployment: Deployment = deploy(rpc_url, DEPLOYER, epoch_seconds=60, folder=tmp_path)
+        chain = Chain(rpc_url, deployment)
+        operator = address(OPERATOR.address.lower())
+        chain.transact(DEPLOYER, chain.calls.transfer(operator, 10**12))
+        chain.transact(DEPLOYER, chain.calls.transfer(ALICE.address_bytes, 10**12))
+        chain.transact(OPERATOR, chain.calls.approve(chain.calls.settlement, 10**11))
+        chain.transact(OPERATOR, chain.calls.open_lane(60, 60, 10**11))
+        chain.transact(ALICE.account, chain.calls.approve(chain.calls.settlement, 10**12))
+        chain.transact(ALICE.account, chain.calls.deposit(1, ALICE.address_bytes, 10**10))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "LEDGER_DATABASE_URL": postgres_url,
+            "LEDGER_REDIS_URL": redis_url,
+            "LEDGER_RPC_URL": rpc_url,
+            "LEDGER_DEPLOYMENT": str(path(deployment.chain_id, tmp_path)),
+            "LEDGER_LANE": "1",
+            "LEDGER_CONFIRMATIONS": "1",
+            "LEDGER_BATCH_SECONDS": "0",
+            "LEDGER_SWEEP_SECONDS": "0.5",
+            "LEDGER_AUDIT_SECONDS": "2",
+            "LEDGER_RELAY_CLAIMS": "true",
+            "LEDGER_OPERATOR_KEY": OPERATOR.key.hex(),
+        }
+        celery = (sys.executable, "-m", "celery", "-A", "ledger.worker")
+        log = (tmp_path / "worker.log").open("wb")
+        schedule = str(tmp_path / "beat")
+        commands = (("worker", "-c", "1", "-l", "INFO"), ("beat", "-s", schedule, "--pidfile="))
+        started = [subprocess.Popen([*celery, *c], env=environment, stdout=log, stderr=log) for c in commands]
+        try:
+            yield Network(engine, chain, rpc_url, 1, environment)
+        finally:
+            for process in reversed(started):
+                stop(process)
+            print((tmp_path / "worker.log").read_text()[-6_000:])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_deposit_becomes_receipts_a_batch_a_commit_and_a_claim(network: Network) -> None:
+    alice = available(ALICE.address_bytes)
+    network.until(lambda: network.balance(alice) == 10**10)
+    with unit_of_work(network.engine) as session:
+        b.lease(session, ALICE.address_bytes, 10**9)
+    network.serve(100, first=1)
+    network.until(lambda: network.statuses() == ["posted"])
+    earned = network.balance(claimable(b.MAKER))
+    assert earned > 0
+    network.chain.rpc("evm_increaseTime", 61)
+    network.until(lambda: network.statuses() == ["final"])
+    network.until(lambda: network.balance(claimable(b.MAKER)) == 0)
+    assert network.chain.balance(b.MAKER) == earned
+    with unit_of_work(network.engine) as session:
+        assert parties.index_of(session, b.COMPUTE) is not None
+    held = network.chain.lane(1)
+    assert network.balance(CUSTODY) == network.chain.balance(network.chain.calls.settlement) - held.bond
+    network.serve(20, first=101)
+    network.until(lambda: network.statuses() == ["final", "posted"])
+    assert network.alarms() == []

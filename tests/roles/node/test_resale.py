@@ -1,0 +1,127 @@
+"""A node that sells a server somebody has: here the server is another node, or one that misbehaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestClient, TestServer
+from openai import OpenAI
+
+from roles.node.models.catalog import Catalogue
+from roles.node.models.resale import Resold, Upstream
+from roles.node.server import application
+from roles.node.state import State
+from tests.roles.node.conftest import RunningNode
+
+ASK = {"model": "mine", "messages": [{"role": "user", "content": "How long is the warranty?"}]}
+STREAM = ASK | {"stream": True, "stream_options": {"include_usage": True}}
+CHUNK = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+USAGE = 'data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":1}}\n\n'
+
+
+def test_a_sold_node_answers_like_the_node_itself(node: RunningNode) -> None:
+    seller = RunningNode("--upstream", f"mine={node.url}/v1#dialog", "--upstream", f"feel={node.url}#emotion")
+    try:
+        sold = OpenAI(base_url=f"{seller.url}/v1", api_key="x", max_retries=0)
+        direct = httpx.post(f"{node.url}/v1/chat/completions", json=ASK | {"model": "dialog"}).json()
+        plain = sold.chat.completions.create(
+            model="mine", messages=[{"role": "user", "content": "How long is the warranty?"}]
+        )
+        assert plain.choices[0].message.content == direct["choices"][0]["message"]["content"]
+        chunks = list(
+            sold.chat.completions.create(
+                model="mine",
+                stream=True,
+                stream_options={"include_usage": True},
+                messages=[{"role": "user", "content": "How long is the warranty?"}],
+            )
+        )
+        assert (
+            "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == plain.choices[0].message.content
+        )
+        assert chunks[-1].usage == plain.usage
+        text = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["thank you, i love it"]}
+        answer = httpx.post(f"{seller.url}/v2/models/feel/infer", json={"inputs": [text]})
+        assert answer.json()["outputs"][0]["data"] == ["joy"]
+        assert json.loads(answer.headers["tollway-usage"])["call"] == 1
+        refused = httpx.post(f"{seller.url}/v1/chat/completions", json=ASK | {"max_tokens": 0})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "upstream_refused")
+    finally:
+        assert seller.stop() == 0
+
+
+@asynccontextmanager
+async def selling(
+    answer: Callable[[web.Request], web.StreamResponse | None], parts: list[str]
+) -> AsyncIterator[TestClient[web.Request, web.Application]]:
+    """A node that sells an upstream which streams `parts` and then hangs up without an end."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        made = answer(request)
+        if made is not None:
+            return made
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for part in parts:
+            await response.write(part.encode())
+        if not parts or parts[-1] != "data: [DONE]\n\n":
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    app = web.Application()
+    app.add_routes([web.post("/v1/chat/completions", handle)])
+    upstream = TestServer(app)
+    await upstream.start_server()
+    async with ClientSession() as http:
+        sold = Resold(Upstream(str(upstream.make_url("/")), "theirs", "secret-key"), http)
+        async with TestClient(TestServer(application(State(Catalogue([("mine", sold)]))))) as client:
+            yield client
+    await upstream.close()
+
+
+async def test_an_answer_that_is_not_metered_is_not_sold() -> None:
+    async with selling(lambda _: web.json_response({"choices": []}), []) as client:
+        answer = await client.post("/v1/chat/completions", json=ASK)
+        assert (answer.status, (await answer.json())["error"]["code"]) == (503, "unavailable")
+
+
+@pytest.mark.parametrize(("status", "expected"), [(500, 503), (429, 503), (401, 503), (422, 422), (404, 404)])
+async def test_an_upstream_refusal_is_the_callers_only_when_it_is_their_fault(status: int, expected: int) -> None:
+    async with selling(lambda _: web.json_response({"error": "no"}, status=status), []) as client:
+        answer = await client.post("/v1/chat/completions", json=ASK)
+        assert answer.status == expected
+        assert "secret-key" not in await answer.text()
+
+
+async def test_a_cut_stream_ends_with_an_error_and_no_done() -> None:
+    async with selling(lambda _: None, [CHUNK, CHUNK]) as client:
+        raw = await (await client.post("/v1/chat/completions", json=STREAM)).text()
+        events = [event for event in raw.split("\n\n") if event]
+        assert "error" in json.loads(events[-1][6:])
+        assert "[DONE]" not in raw
+
+
+async def test_a_stream_without_usage_is_an_error_not_a_gift() -> None:
+    async with selling(lambda _: None, [CHUNK, "data: [DONE]\n\n"]) as client:
+        raw = await (await client.post("/v1/chat/completions", json=STREAM)).text()
+        assert "does not say what its stream used" in raw
+        assert "[DONE]" not in raw
+
+
+async def test_usage_is_asked_for_and_kept_from_a_caller_who_did_not_ask() -> None:
+    seen: list[object] = []
+
+    def look(request: web.Request) -> None:
+        seen.append(request.headers["Authorization"])
+
+    async with selling(look, [CHUNK, USAGE, "data: [DONE]\n\n"]) as client:
+        raw = await (await client.post("/v1/chat/completions", json=ASK | {"stream": True})).text()
+        assert "usage" not in raw
+        assert raw.endswith("data: [DONE]\n\n")
+    assert seen == ["Bearer secret-key"]
