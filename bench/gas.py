@@ -83,7 +83,7 @@ class Lane:
             debit_root=Digest(debits.root),
             lines_root=_noise("lines", 2 * charged, self.posted),
             book_root=_noise("book", 1, self.posted),
-            journals=keccak256(b"journals", self.posted.to_bytes(4, "big")),
+            receipt_logs=keccak256(b"journals", self.posted.to_bytes(4, "big")),
             data_ref=keccak256(b"data", self.posted.to_bytes(4, "big")),
             first_call=self.last.first_call + self.last.calls,
             calls=10_000,

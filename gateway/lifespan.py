@@ -22,7 +22,7 @@ from gateway.metrics import Metrics
 from gateway.patience import Patience
 from gateway.payment.auth import Doors
 from gateway.payment.leases import Purse
-from gateway.payment.receipt_log import Journal
+from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
 from gateway.upstream import forwarding
@@ -66,10 +66,10 @@ class Running:
     async def start(self) -> Gateway:
         """Take the journal, adopt what is leased, read the book. Nothing is served before all of it stands."""
         gateway = await asyncio.to_thread(self._make)
-        journal = gateway.journal
-        await journal.open()
+        receipt_log = gateway.receipt_log
+        await receipt_log.open()
         gateway.purse.adopt(await gateway.db(lambda session: leases.unspent(session, gateway.signer.address)))
-        journal.on_reopen = gateway.purse.adopt
+        receipt_log.on_reopen = gateway.purse.adopt
         await self._read_book(gateway)
         settings = self.settings
         beats: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
@@ -108,7 +108,7 @@ class Running:
             await gateway.purse.return_idle(-1.0)
             await self._measure(gateway)
         finally:
-            await gateway.journal.close()
+            await gateway.receipt_log.close()
             await asyncio.to_thread(gateway.tracing.close)
             gateway.engine.dispose()
             log.info("gateway_stopped", extra={"facts": {"open_calls": gateway.open_calls}})
@@ -134,7 +134,7 @@ class Running:
             treasury=operator if treasury == ZERO_ADDRESS else treasury,
             signer=signer,
             engine=engine,
-            journal=Journal(
+            receipt_log=ReceiptLog(
                 lambda: Appender(ledger.libpq_url, signer.address, lane),
                 lambda: self._holdings(signer.address),
                 signer,

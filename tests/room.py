@@ -165,7 +165,7 @@ class Room:
     def batches(self) -> list[tuple[int, str, int | None]]:
         with unit_of_work(self.engine) as session:
             found = batches.with_status(session, b.LANE, *Status)
-            return [(batch.number, batch.status.value, batch.chain_id) for batch in found]
+            return [(batch.number, batch.status.value, batch.onchain_id) for batch in found]
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:

@@ -163,12 +163,12 @@ def check(world: World, gateway: Target) -> dict[str, object]:
         count, last, distinct, total = session.execute(
             text("SELECT count(*), max(seq), count(DISTINCT call_id), sum(charge)::bigint FROM receipts")
         ).one()
-        journaled = session.execute(text("SELECT sum(total)::bigint FROM segments")).scalar_one()
+        logged = session.execute(text("SELECT sum(total)::bigint FROM segments")).scalar_one()
     answered = gateway.calls - gateway.failed
     assert count == last == distinct == answered, (
         f"{answered} answered, {count} receipts, last {last}, {distinct} calls"
     )
-    assert total == journaled, f"receipts sum to {total}, segments to {journaled}"
+    assert total == logged, f"receipts sum to {total}, segments to {logged}"
     return {"receipts": count, "charged_atoms": str(total), "receipts_checked": True}
 
 

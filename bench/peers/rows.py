@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine
 from sqlmodel import Field, Session, SQLModel, select
 
-from bench import journals
+from bench import receipt_logs
 from bench.gateway.peers import environment
 from ledger.core.catalog.bids import Terms, decode
 from ledger.core.pricing.price import payees, price
@@ -85,6 +85,6 @@ def hordak(engine: Engine, url: str, count: int = 3_000) -> float | None:
 
 def _receipts(engine: Engine, count: int) -> tuple[list[Receipt], dict[Digest, Terms]]:
     with Session(engine) as session:
-        chunk = receipts.chunk(session, journals.gateway_of(2), 1, count)
+        chunk = receipts.chunk(session, receipt_logs.gateway_of(2), 1, count)
         known = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
     return unpack_all(chunk.records), known

@@ -17,7 +17,7 @@ router = APIRouter(tags=["health"])
 @router.get("/health")
 async def health(gateway: Here) -> JSONResponse:
     """200 while calls can be charged, with what to look at; 503 otherwise."""
-    good = gateway.journal.healthy and not gateway.draining
+    good = gateway.receipt_log.healthy and not gateway.draining
     body: dict[str, Any] = {
         "status": "ok" if good else "draining" if gateway.draining else "journal_down",
         "lane": gateway.lane,
@@ -36,7 +36,7 @@ async def metrics(gateway: Here) -> Response:
     m = gateway.metrics
     m.open_calls.set(gateway.open_calls)
     m.held.set(gateway.purse.outstanding())
-    m.journal_groups.set(gateway.journal.groups)
-    m.journal_receipts.set(gateway.journal.written)
-    m.journal_up.set(int(gateway.journal.healthy))
+    m.receipt_log_groups.set(gateway.receipt_log.groups)
+    m.receipt_log_receipts.set(gateway.receipt_log.written)
+    m.receipt_log_up.set(int(gateway.receipt_log.healthy))
     return Response(generate_latest(m.registry), media_type=CONTENT_TYPE_LATEST)

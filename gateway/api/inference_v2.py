@@ -29,7 +29,7 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready")
 async def ready(gateway: Here) -> JSONResponse:
     """Calls can be charged."""
-    good = gateway.journal.healthy and not gateway.draining
+    good = gateway.receipt_log.healthy and not gateway.draining
     return JSONResponse({"ready": good}, 200 if good else 503)
 
 

@@ -176,7 +176,7 @@ def check_open(gateway: Gateway) -> None:
     """Refuse before any work when the gateway cannot charge, leaves, or is full."""
     if gateway.draining:
         raise Refusal(503, "draining", "this gateway is leaving; ask again", retry_after=1)
-    if not gateway.journal.healthy:
+    if not gateway.receipt_log.healthy:
         raise Refusal(503, "journal_down", "receipts cannot be written now, so no call is made", retry_after=2)
     if gateway.open_calls > gateway.settings.max_open_calls:
         raise Refusal(503, "overloaded", f"{gateway.settings.max_open_calls} calls are open", retry_after=1)

@@ -106,7 +106,7 @@ def shown_proof(batch: Batch, found: Proof | None, who: Address, root: bytes) ->
     return {
         "lane": batch.lane,
         "batch": batch.number,
-        "chain_batch": batch.chain_id,
+        "chain_batch": batch.onchain_id,
         "account": to_hex(who),
         "index": found.index,
         "cumulative": str(found.cumulative),
@@ -130,7 +130,7 @@ def shown(batch: Batch) -> dict[str, Any]:
         "number": batch.number,
         "lane": batch.lane,
         "status": batch.status.value,
-        "chain_id": batch.chain_id,
+        "chain_id": batch.onchain_id,
         "calls": batch.header.calls,
         "total": str(batch.total),
         "cumulative": str(batch.cumulative),

@@ -162,7 +162,7 @@ async def plain(gateway: Gateway, call: Call) -> tuple[Kept, tuple[Signed, ...]]
         served = await attempt(gateway, call, holding=True)
         hold = call.hold
         assert hold is not None
-        signed = await charge(gateway.journal, hold, (served.draft(call, await call.terms(served.candidate)),))
+        signed = await charge(gateway.receipt_log, hold, (served.draft(call, await call.terms(served.candidate)),))
         headers = answer_headers(served.reply, signed[-1]) + call.told
         return Kept(served.reply.status, headers, served.body), signed
     except answers.PassedOn as refused:

@@ -201,7 +201,7 @@ class _Streaming:
             assert hold is not None
             terms = await call.terms(self.candidate)
             draft = call.billing.draft(terms, units, end, now, call.ask.body, passage.digest, self.candidate.provider)
-            return await charge(self.gateway.journal, hold, (draft,)), None
+            return await charge(self.gateway.receipt_log, hold, (draft,)), None
         except TollwayError as error:
             return (), error
 

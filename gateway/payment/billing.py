@@ -10,7 +10,7 @@ import orjson
 
 from gateway.catalog.catalog import Candidate
 from gateway.payment.leases import Hold
-from gateway.payment.receipt_log import Journal
+from gateway.payment.receipt_log import ReceiptLog
 from gateway.payment.tariff import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
@@ -87,7 +87,7 @@ class Billing:
         return orjson.dumps(noted)
 
 
-async def charge(journal: Journal, hold: Hold, drafts: tuple[Draft, ...]) -> tuple[Signed, ...]:
+async def charge(receipt_log: ReceiptLog, hold: Hold, drafts: tuple[Draft, ...]) -> tuple[Signed, ...]:
     """Make the receipts durable and take their charges from the hold. OPEN -> CHARGED, or -> RELEASED when it fails.
 
     A caller that is cancelled meanwhile leaves the hold as it is: the receipt may be on its way.
@@ -96,7 +96,7 @@ async def charge(journal: Journal, hold: Hold, drafts: tuple[Draft, ...]) -> tup
     assert total <= hold.amount, "the charge never exceeds the hold"
     hold.charging = True
     try:
-        signed = await journal.append(drafts)
+        signed = await receipt_log.append(drafts)
     except asyncio.CancelledError:
         raise
     except BaseException:

@@ -22,7 +22,7 @@ from ledger.flows.receipt_log import Bundle, Outcome, Tail, outcomes, prepare, t
 from ledger.store.receipts.appender import Appender
 from ledger.store.receipts.receipts import Signed
 
-log = logging.getLogger("tollway.journal")
+log = logging.getLogger("tollway.receipt_log")
 
 MAX_GROUP = 256
 TURNS = 2
@@ -35,7 +35,7 @@ Waiting = tuple[Bundle, asyncio.Future[tuple[Signed, ...]]]
 Holdings = Callable[[], dict[Address, int]]
 
 
-class Journal:
+class ReceiptLog:
     """Appends bundles of drafts for one gateway. `holdings` reads what the gateway may still spend of each consumer."""
 
     def __init__(self, connect: Callable[[], Appender], holdings: Holdings, signer: Signer, domain: Domain) -> None:
@@ -61,7 +61,7 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         await self._attach()
         self.healthy = True
-        self._task = self._loop.create_task(self._run(), name="journal")
+        self._task = self._loop.create_task(self._run(), name="receipt_log")
 
     def append(self, bundle: Bundle) -> asyncio.Future[tuple[Signed, ...]]:
         """Durable receipts of these drafts, or why there are none."""
@@ -98,7 +98,7 @@ class Journal:
                 results = await self._write([bundle for bundle, _ in group])
             except BaseException as bug:
                 self.healthy = False
-                log.critical("journal_stopped", extra={"facts": {"reason": repr(bug)}}, exc_info=True)
+                log.critical("receipt_log_stopped", extra={"facts": {"reason": repr(bug)}}, exc_info=True)
                 left = [*group, *self._waiting]
                 _resolve(left, [Unavailable("the journal stopped") for _ in left])
                 raise
@@ -120,7 +120,7 @@ class Journal:
     async def _after_loss(self, bundles: list[Bundle], lost: Unavailable) -> list[Outcome]:
         """Reopen, and find out what became of the group: written whole, or to be written as far as money is left."""
         self.healthy = False
-        log.error("journal_lost", extra={"facts": {"reason": lost.message}})
+        log.error("receipt_log_lost", extra={"facts": {"reason": lost.message}})
         assert self._tail is not None
         before = self._tail
         await self._reopen()
@@ -151,7 +151,7 @@ class Journal:
                 self.on_reopen(await asyncio.to_thread(self._holdings))
                 return
             except (Unavailable, Conflict) as still:
-                log.warning("journal_unreachable", extra={"facts": {"reason": still.message}})
+                log.warning("receipt_log_unreachable", extra={"facts": {"reason": still.message}})
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _attach(self) -> None:

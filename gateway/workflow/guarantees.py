@@ -64,7 +64,7 @@ class Holds:
         for hold in holds:
             hold.charging = True
         try:
-            signed = await gateway.journal.append((*bonded, *drafts))
+            signed = await gateway.receipt_log.append((*bonded, *drafts))
         except asyncio.CancelledError:
             raise
         except BaseException:

@@ -20,7 +20,7 @@ def words(header: Header) -> Words:
     """A header as the ABI's tuple."""
     h = header
     return (
-        *(h.prev, h.receipts_root, h.payout_root, h.debit_root, h.lines_root, h.book_root, h.journals, h.data_ref),
+        *(h.prev, h.receipts_root, h.payout_root, h.debit_root, h.lines_root, h.book_root, h.receipt_logs, h.data_ref),
         *(h.first_call, h.calls, h.epoch),
     )
 
@@ -30,9 +30,9 @@ def header_of(data: bytes) -> Header:
     known = interface("Settlement")
     for entry in (*known.functions["commit"], *known.functions["commitWithData"]):
         if data[:4] == entry.selector:
-            prev, receipts, payout, debit, lines, book, journals, ref, *numbers = decode(entry.types, data[4:])[1]
+            prev, receipts, payout, debit, lines, book, receipt_logs, ref, *numbers = decode(entry.types, data[4:])[1]
             roots = (Digest(receipts), Digest(payout), Digest(debit), Digest(lines), Digest(book))
-            return Header(Digest(prev), *roots, Digest(journals), Digest(ref), *numbers)
+            return Header(Digest(prev), *roots, Digest(receipt_logs), Digest(ref), *numbers)
     raise Rejected("this is no commit's calldata")
 
 

@@ -106,7 +106,7 @@ def commit(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | N
     purpose = _next_try(session, f"commit {lane.lane} {batch.number}", now)
     if purpose is None:
         return None
-    finalize_id = ripe.chain_id if ripe is not None and ripe.chain_id is not None else NO_BATCH
+    finalize_id = ripe.onchain_id if ripe is not None and ripe.onchain_id is not None else NO_BATCH
     target, data = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
     intention = _intention(purpose, lane.operator, target, data, now)
     transactions.intend(session, intention)
@@ -119,14 +119,14 @@ def finalize(session: Session, lane: Lane, calls: Commits, now: int) -> Digest |
     if lane.operator is None or not batches.take(session, lane.lane):
         return None
     ripe = ripe_batch(session, lane.lane)
-    if ripe is None or ripe.chain_id is None:
+    if ripe is None or ripe.onchain_id is None:
         return None
     if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.standing(session):
         return None
     purpose = _next_try(session, finalize_purpose(lane.lane, ripe.number), now)
     if purpose is None:
         return None
-    target, data = calls.finalize(lane.lane, ripe.chain_id, ripe.header)
+    target, data = calls.finalize(lane.lane, ripe.onchain_id, ripe.header)
     intention = _intention(purpose, lane.operator, target, data, now)
     transactions.intend(session, intention)
     return intention.id

@@ -78,7 +78,7 @@ def _answer(session: Session, answers: Answers, asked: DebitChallenged | NodeDem
             raise Conflict(f"no voucher of {to_hex(asked.account)} covers a debit of {asked.cumulative} atoms")
         debit = (asked.index, asked.account, asked.cumulative)
         return answers.to_settlement("answerDebit", *where, *debit, signed.cum_max, signed.signature)
-    batch = batches.by_chain_id(session, asked.lane, asked.id)
+    batch = batches.by_onchain_id(session, asked.lane, asked.id)
     if batch is None:
         raise Conflict(f"batch {asked.id} of lane {asked.lane} is challenged, and this ledger has no such batch")
     opened = open_node(session, batch, asked.tree, asked.depth, asked.index)

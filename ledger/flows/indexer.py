@@ -135,14 +135,14 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
             set_aside(session, network.lane, now)
             held = postings.lock(session, [withdrawing(account)])[withdrawing(account)]
             made = movements.withdraw(cause, account, amount, max(held - amount, 0), now) if amount or held else None
-        case events.Committed(_, chain_id, header_hash):
-            _post(session, network, OnChain(chain_id, header_hash, log.timestamp), now)
-        case events.Finalized(lane, chain_id):
-            batch = batches.by_chain_id(session, lane, chain_id)
+        case events.Committed(_, onchain_id, header_hash):
+            _post(session, network, OnChain(onchain_id, header_hash, log.timestamp), now)
+        case events.Finalized(lane, onchain_id):
+            batch = batches.by_onchain_id(session, lane, onchain_id)
             if batch is not None:
                 batches.set_final(session, batch, log.timestamp * 1_000)
-        case events.Voided(_, chain_id, _):
-            _void(session, network, chain_id, now)
+        case events.Voided(_, onchain_id, _):
+            _void(session, network, onchain_id, now)
         case _:
             pass
     if made is None or not made.postings:
@@ -184,10 +184,10 @@ def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> No
         watermarks.set_batched(session, row.gateway, row.last)
 
 
-def _void(session: Session, network: Network, chain_id: int, now: int) -> None:
+def _void(session: Session, network: Network, onchain_id: int, now: int) -> None:
     """A batch and all after it are void: what they pay is unbatched again, their receipts wait for the next."""
     _hold(session, network)
-    first = batches.by_chain_id(session, network.lane, chain_id)
+    first = batches.by_onchain_id(session, network.lane, onchain_id)
     for batch in batches.after(session, network.lane, first.number - 1) if first else ():
         _drop(session, batch, now)
 

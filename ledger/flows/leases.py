@@ -71,16 +71,16 @@ def unspent(session: Session, gateway: Address) -> dict[Address, int]:
     """What a gateway still holds of each consumer: leased, less what its journal has charged and nobody posted yet."""
     holders = leases.consumers(leases.open_ones(session, gateway))
     held = postings.lock(session, [accounts.leased(consumer, gateway) for consumer in holders])
-    journaled = leases.unposted(session, gateway)
-    return {c: held[accounts.leased(c, gateway)] - journaled.get(c, 0) for c in holders}
+    logged = leases.unposted(session, gateway)
+    return {c: held[accounts.leased(c, gateway)] - logged.get(c, 0) for c in holders}
 
 
 def held_by_gateways(session: Session, consumer: Address) -> int:
     """What gateways hold of a consumer and have not charged: leased, less what is journaled and not yet posted."""
     gateways = leases.holders(session, consumer)
     held = postings.lock(session, [accounts.leased(consumer, gateway) for gateway in gateways])
-    journaled = sum(leases.unposted(session, gateway).get(consumer, 0) for gateway in gateways)
-    return sum(held.values()) - journaled
+    logged = sum(leases.unposted(session, gateway).get(consumer, 0) for gateway in gateways)
+    return sum(held.values()) - logged
 
 
 def renew(session: Session, gateway: Address, now: int, lasts_ms: int) -> None:

@@ -143,7 +143,7 @@ class _Stages:
             number = parts[place].number
             paid = side is Side.earned and number in self.claimed
             return Row(item, side, Stage.claimed if paid else _STAGES[parts[place].status], number)
-        return Row(item, side, Stage.posted if receipt.seq <= self.posted.get(receipt.gateway, 0) else Stage.journaled)
+        return Row(item, side, Stage.posted if receipt.seq <= self.posted.get(receipt.gateway, 0) else Stage.logged)
 
 
 def _claimed(session: Session, query: Query, numbers: set[int]) -> frozenset[int]:

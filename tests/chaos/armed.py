@@ -26,7 +26,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "4 reserved": ("gateway.call.call", "ask_node", BEFORE),
     "5 answered by the node": ("gateway.metering.answers", "whole", AFTER),
     "6 priced": ("gateway.payment.receipt_log", "append", BEFORE),
-    "6-7 journaled": ("gateway.payment.receipt_log", "append", AFTER),
+    "6-7 logged": ("gateway.payment.receipt_log", "append", AFTER),
     "8 posted": ("ledger.flows.postings", "post_chunk", AFTER),
     "9 closed": ("ledger.flows.batches", "close", AFTER),
     "10 intended": ("ledger.flows.batches", "commit", AFTER),

@@ -227,20 +227,20 @@ BATCHES = _module(
     take=_yes,
     latest=lambda s, lane: next(iter(_standing(s)), None),
     newest_number=lambda s, lane: max(s.batches, default=0),
-    by_chain_id=lambda s, lane, name: next((b for b in _standing(s) if b.chain_id == name), None),
+    by_onchain_id=lambda s, lane, name: next((b for b in _standing(s) if b.onchain_id == name), None),
     ranges=lambda s, lane, number: list(s.ranges[number]),
     earned=lambda s, lane, number: s.earned[number],
     after=lambda s, lane, number: [b for b in _standing(s) if b.number > number],
     set_signed=lambda s, b, name: _change(s, b, status=Stage.signed, transmission=name),
     set_built=lambda s, b: _change(s, b, status=Stage.built, transmission=None),
     set_posted=lambda s, b, name, at, settled: _change(
-        s, b, status=Stage.posted, chain_id=name, posted_at=at, settled=settled
+        s, b, status=Stage.posted, onchain_id=name, posted_at=at, settled=settled
     ),
     set_unposted=lambda s, b: _change(
         s,
         b,
         status=Stage.signed if b.transmission else Stage.built,
-        chain_id=None,
+        onchain_id=None,
         posted_at=None,
         final_at=None,
         settled=None,

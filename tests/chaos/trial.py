@@ -109,7 +109,7 @@ MISFORTUNES: dict[str, Misfortune] = {
     "node dies": a_dying_node,
     **{f"dies at {point}": at(point) for point in POINTS},
 }
-SHORT = ("dies at 6-7 journaled", "kill -9 postgres", "dies at 10 broadcast", "redis wiped", "kill -9 worker")
+SHORT = ("dies at 6-7 logged", "kill -9 postgres", "dies at 10 broadcast", "redis wiped", "kill -9 worker")
 """What every run of the tests lives through: gateway, PostgreSQL, worker, Redis; a minute on two quiet processors."""
 
 

@@ -28,7 +28,7 @@ from tests.conftest import free_port
 from tests.gateway.world import OPERATOR
 
 SERVING = ("run_asgi", "_watch", "_run")
-"""How the coroutines of these tasks are called: uvicorn's request, `_Streaming._watch`, `Journal._run`."""
+"""How the coroutines of these tasks are called: uvicorn's request, `_Streaming._watch`, `ReceiptLog._run`."""
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.gateway.stepping"])

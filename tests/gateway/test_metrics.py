@@ -67,7 +67,7 @@ def test_after_known_traffic_every_count_is_what_was_sent(
     }
     assert found["charged_atoms", ""] == sum(one.charge for one in receipts)
     gauges = told(gateway)
-    assert gauges["tollway_journal_bundles", ""] == 5
-    assert gauges["tollway_journal_up", ""] == 1
+    assert gauges["tollway_receipt_log_bundles", ""] == 5
+    assert gauges["tollway_receipt_log_up", ""] == 1
     assert gauges["tollway_call_seconds_count", ""] == 11
     assert not {("tollway_open_calls", ""), ("tollway_held_atoms", "")} & {*gauges}

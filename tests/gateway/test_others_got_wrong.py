@@ -151,7 +151,7 @@ def test_holds_do_not_leak_when_consumers_leave_and_nodes_die(
     eventually(lambda: len(world.receipts_of(consumer.address)) == 20)
 
 
-def test_calls_go_on_after_the_journals_connection_was_lost(
+def test_calls_go_on_after_the_receipt_logs_connection_was_lost(
     world: World, gateway: Running, node: Node, consumer: Signer
 ) -> None:
     world.deposit(consumer.address, 10**6)
@@ -171,17 +171,17 @@ def test_calls_go_on_after_the_journals_connection_was_lost(
     assert sorted(s.receipt.seq for s in found) == list(range(1, len(found) + 1))
 
 
-def test_while_the_journal_is_down_calls_are_refused_before_any_work(
+def test_while_the_receipt_log_is_down_calls_are_refused_before_any_work(
     world: World, gateway: Running, node: Node, consumer: Signer
 ) -> None:
     world.deposit(consumer.address, 10**6)
     key = gateway.key(consumer)
-    gateway.gateway.journal.healthy = False
+    gateway.gateway.receipt_log.healthy = False
     response = gateway.chat(key)
     assert (response.status_code, response.json()["error"]["code"]) == (503, "journal_down")
     assert "retry-after" in response.headers
     assert node.asked == []
-    gateway.gateway.journal.healthy = True
+    gateway.gateway.receipt_log.healthy = True
     assert gateway.chat(key).status_code == 200
 
 
@@ -205,7 +205,7 @@ def test_a_dead_gateways_leases_come_back_and_a_live_ones_do_not(world: World, n
     later = 10**15
     with unit_of_work(world.engine) as session:
         assert leases.reclaim(session, 0, later) == {}, "its journal is locked: it lives"
-    first.gateway.journal._appender.close()  # type: ignore[union-attr]
+    first.gateway.receipt_log._appender.close()  # type: ignore[union-attr]
     deadline = time.monotonic() + 20  # the server notices when it does, and the second gateway may be the one that asks
     while _leased(world, [first], consumer) > PRICE and time.monotonic() < deadline:
         with unit_of_work(world.engine) as session:
@@ -213,7 +213,7 @@ def test_a_dead_gateways_leases_come_back_and_a_live_ones_do_not(world: World, n
         time.sleep(0.05)
     assert _leased(world, [first], consumer) == PRICE, "what its receipt charges stays until it is posted"
     assert world.balance(consumer.address) == 10_000 - PRICE - _leased(world, [second], consumer)
-    assert second.gateway.journal.healthy
+    assert second.gateway.receipt_log.healthy
 
 
 def test_a_lying_stream_ends_at_the_hold(world: World, gateway: Running, node: Node, consumer: Signer) -> None:

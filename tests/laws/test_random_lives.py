@@ -89,7 +89,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: any(status == "posted" for _, status, _ in self.room.batches()))
     @rule()
     def void(self) -> None:
-        posted = next(chain_id for _, status, chain_id in self.room.batches() if status == "posted")
+        posted = next(onchain_id for _, status, onchain_id in self.room.batches() if status == "posted")
         assert posted is not None
         self.room.chain.mine(events.Voided(b.LANE, posted, b.BOB))
         self.room.chain.mine()

@@ -58,7 +58,7 @@ def amount(atoms: int) -> str:
 
 def _call(side: Side, rows: Sequence[Row], names: Mapping[Digest, str]) -> str:
     receipt, subject = rows[0].item.receipt, rows[0].item.subject
-    flag = "!" if rows[0].stage is Stage.journaled else "*"
+    flag = "!" if rows[0].stage is Stage.logged else "*"
     name = names.get(subject) or to_hex(subject)
     link = "call-" + receipt.call_id.hex()
     lines = [f'{_day(receipt.ended_at)} {flag} "{_plain(name)}" "{_said(receipt.units._asdict())}" ^{link}']

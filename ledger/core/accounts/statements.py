@@ -35,7 +35,7 @@ class Side(Enum):
 class Stage(Enum):
     """How far an item's money has come."""
 
-    journaled = "journaled"
+    logged = "journaled"
     posted = "posted"
     built = "built"
     on_chain = "on_chain"

@@ -106,7 +106,7 @@ def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
     if previous is None:
         _same("first batch", "first_call", 0, now.first_call)
         _same("first batch", "prev", ZERO_DIGEST, now.prev)
-        _check_journals((), now.ranges)
+        _check_receipt_logs((), now.ranges)
         return
     before = previous.opening
     _same("chain", "lane", before.lane, now.lane)
@@ -115,10 +115,10 @@ def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
         raise _Difference("chain", "number", f"above {before.number}", now.number)
     _same("chain", "first_call", before.first_call + before.calls, now.first_call)
     _same("chain", "prev", previous.header.hash, now.prev)
-    _check_journals(before.ranges, now.ranges)
+    _check_receipt_logs(before.ranges, now.ranges)
 
 
-def _check_journals(before: Sequence[Range], now: Sequence[Range]) -> None:
+def _check_receipt_logs(before: Sequence[Range], now: Sequence[Range]) -> None:
     """Every gateway goes on where it stopped, and none is dropped: no receipt is skipped."""
     expected = {row.gateway: row.last + 1 for row in before}
     found = {row.gateway: row.first for row in now}

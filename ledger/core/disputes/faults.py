@@ -53,7 +53,7 @@ from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
-from ledger.core.settlement.header import Header, journals_table
+from ledger.core.settlement.header import Header, receipt_logs_table
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import ZERO, Tree, Word, line_leaf, receipt_leaf
@@ -79,8 +79,8 @@ def accuse(file: BatchFile | None, previous: BatchFile | None, committed: Header
 
 
 def _lies(file: BatchFile, previous: BatchFile | None, committed: Header, facts: Facts) -> Iterator[Accusation]:
-    if _journals_broken(file, previous):
-        tables = [journals_table(one.opening.ranges) if one else b"" for one in (previous, file)]
+    if _receipt_logs_broken(file, previous):
+        tables = [receipt_logs_table(one.opening.ranges) if one else b"" for one in (previous, file)]
         before = previous.header if previous else None
         yield Accusation("Referee", "proveBrokenJournal", (before, *tables), "the journals skip or repeat receipts")
     receipts = receipts_of(file)
@@ -284,7 +284,7 @@ def withheld_receipt(file: BatchFile, receipt: Receipt, signature: bytes) -> Acc
     return omitted(file, receipt, signature, tree.leaf(place), tree.proof(place))
 
 
-def _journals_broken(file: BatchFile, previous: BatchFile | None) -> bool:
+def _receipt_logs_broken(file: BatchFile, previous: BatchFile | None) -> bool:
     next_ = {row.gateway: row.last + 1 for row in previous.opening.ranges} if previous else {}
     found = {row.gateway: row.first for row in file.opening.ranges}
     return any(found.get(gateway) != next_.get(gateway, 1) for gateway in {*next_, *found})

@@ -9,7 +9,7 @@ from ledger.core.disputes.recomputation import CONSUMER, DEBITS, RECEIPTS, Argum
 from ledger.core.receipts.receipt import Receipt, unpack
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
-from ledger.core.settlement.header import Header, journals_table
+from ledger.core.settlement.header import Header, receipt_logs_table
 from ledger.core.values.ids import Address
 from ledger.core.values.sum_tree import Tree, Word
 
@@ -55,13 +55,13 @@ def uneven(tree: int, a: Opened, b: Opened) -> Accusation:
 
 def omitted(file: BatchFile, receipt: Receipt, signature: bytes, leaf: Word, proof: Sequence[Word]) -> Accusation:
     """A receipt its gateway signed has another leaf at its place."""
-    arguments = (journals_table(file.opening.ranges), (tuple(receipt), signature), leaf, list(proof))
+    arguments = (receipt_logs_table(file.opening.ranges), (tuple(receipt), signature), leaf, list(proof))
     return Accusation("Referee", "proveOmittedReceipt", arguments, f"receipt {receipt.seq} was left out")
 
 
 def misplaced(file: BatchFile, opening: Arguments, why: str) -> Accusation:
     """A receipt stands where the journals table has another, or none."""
-    return Accusation("Referee", "proveMisplacedReceipt", (journals_table(file.opening.ranges), opening), why)
+    return Accusation("Referee", "proveMisplacedReceipt", (receipt_logs_table(file.opening.ranges), opening), why)
 
 
 def bad_run(made: Recount, party: int, run: int, account: Address, line: Arguments) -> Accusation:

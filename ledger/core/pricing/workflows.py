@@ -114,10 +114,10 @@ def price_tree(call: Call, depth: int = 0) -> Priced:
     return Priced(call, price(call.terms, call.units, passed), passed, subs)
 
 
-def journal_order(priced: Priced) -> Iterator[Priced]:
+def receipt_order(priced: Priced) -> Iterator[Priced]:
     """Sub-calls before the call that passes their prices on: the order receipts are appended in."""
     for sub in priced.subs:
-        yield from journal_order(sub)
+        yield from receipt_order(sub)
     yield priced
 
 

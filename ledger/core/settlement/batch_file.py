@@ -31,7 +31,7 @@ from ledger.core.catalog.bids import terms_id
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.receipts.record import SIGNED_DTYPE, unpack_all
 from ledger.core.settlement.cumulatives import ROW_DTYPE, Cumulatives
-from ledger.core.settlement.header import Header, Range, journals_table, parse_journals
+from ledger.core.settlement.header import Header, Range, parse_receipt_logs, receipt_logs_table
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
@@ -42,7 +42,7 @@ HEAD = struct.Struct(">4sQ20sIQQQI32s32sI")
 ROOTS = struct.Struct(">32s32s32s32s")
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">H")
-_JOURNAL_ROW = 32
+_RECEIPT_LOG_ROW = 32
 
 
 class Sink(Protocol):
@@ -113,7 +113,7 @@ def header_of(opening: Opening, roots: Roots, data_ref: Digest) -> Header:
         debit_root=roots.debit,
         lines_root=roots.lines,
         book_root=opening.book_root,
-        journals=keccak256(journals_table(opening.ranges)),
+        receipt_logs=keccak256(receipt_logs_table(opening.ranges)),
         data_ref=data_ref,
         first_call=opening.first_call,
         calls=opening.calls,
@@ -123,7 +123,7 @@ def header_of(opening: Opening, roots: Roots, data_ref: Digest) -> Header:
 
 def write_head(sink: Sink, opening: Opening) -> None:
     """The head and the journals table."""
-    table = journals_table(opening.ranges)
+    table = receipt_logs_table(opening.ranges)
     where = (opening.domain.chain_id, opening.domain.contract, opening.lane, opening.number)
     when = (opening.epoch, opening.first_call, opening.calls)
     sink.write(HEAD.pack(MAGIC, *where, *when, opening.prev, opening.book_root, len(opening.ranges)) + table)
@@ -161,8 +161,8 @@ def _read(body: memoryview) -> BatchFile:
     magic, chain, contract, lane, number, epoch, first, calls, prev, book, gateways = HEAD.unpack_from(body)
     if magic != MAGIC:
         raise Rejected("this is no batch file: it does not begin with TWB1")
-    at = HEAD.size + gateways * _JOURNAL_ROW
-    ranges = tuple(parse_journals(bytes(body[HEAD.size : at])))
+    at = HEAD.size + gateways * _RECEIPT_LOG_ROW
+    ranges = tuple(parse_receipt_logs(bytes(body[HEAD.size : at])))
     domain = Domain(chain, Address(contract))
     opening = Opening(domain, lane, number, epoch, first, Digest(prev), Digest(book), ranges)
     if opening.calls != calls:

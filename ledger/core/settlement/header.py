@@ -31,7 +31,7 @@ class Header:
     debit_root: Digest
     lines_root: Digest
     book_root: Digest
-    journals: Digest
+    receipt_logs: Digest
     data_ref: Digest
     first_call: int
     calls: int
@@ -61,7 +61,7 @@ class Range:
         return self.first + self.count - 1
 
 
-def journals_table(ranges: Iterable[Range]) -> bytes:
+def receipt_logs_table(ranges: Iterable[Range]) -> bytes:
     """The packed table: every gateway the lane ever used, so that no receipt can be skipped unseen.
 
     Rejected when a gateway is named twice or a number is below 1.
@@ -72,12 +72,12 @@ def journals_table(ranges: Iterable[Range]) -> bytes:
     return b"".join(_ROW.pack(row.gateway, row.first, row.count) for row in ordered)
 
 
-def parse_journals(table: bytes) -> list[Range]:
-    """The inverse of `journals_table`."""
+def parse_receipt_logs(table: bytes) -> list[Range]:
+    """The inverse of `receipt_logs_table`."""
     if len(table) % _ROW.size:
         raise Rejected(f"a journals table has rows of {_ROW.size} bytes, not {len(table)} bytes in all")
     ranges = [Range(Address(gateway), first, count) for gateway, first, count in _ROW.iter_unpack(table)]
-    if journals_table(ranges) != table:
+    if receipt_logs_table(ranges) != table:
         raise Rejected("a journals table is sorted by gateway")
     return ranges
 

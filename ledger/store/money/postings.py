@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.accounts import postings as journal
+from ledger.core.accounts import postings as core_postings
 from ledger.core.accounts.postings import Balance, Kind, Posting, Transaction
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex
@@ -42,12 +42,12 @@ def book(session: Session, transaction: Transaction) -> bool:
         insert(TransactionRow).values(row).on_conflict_do_nothing().returning(col(TransactionRow.id))
     )
     if made.first() is None:
-        journal.repeated(_digest_of(session, transaction.id), transaction)
+        core_postings.repeated(_digest_of(session, transaction.id), transaction)
         return False
-    added = journal.effect(transaction.postings)
+    added = core_postings.effect(transaction.postings)
     entries = {"debits": column(b.debits for b in added.values()), "credits": column(b.credits for b in added.values())}
     for name, debits, credits in session.execute(_ADD, {"names": column(added), **entries}):
-        left = journal.balance(name, Balance(debits, credits))
+        left = core_postings.balance(name, Balance(debits, credits))
         if left < 0:
             facts = {"account": name, "short_by": -left, "transaction": to_hex(transaction.id)}
             raise Rejected(f"{name} is short by {-left} atoms for {transaction.kind.value}", **facts)
@@ -66,7 +66,7 @@ def balances(session: Session, names: Iterable[str]) -> dict[str, int]:
     found = {name: Balance() for name in names}
     query = select(AccountRow).where(col(AccountRow.name).in_(found)).execution_options(populate_existing=True)
     found |= {row.name: Balance(row.debits, row.credits) for row in session.exec(query)}
-    return {name: journal.balance(name, entries) for name, entries in found.items()}
+    return {name: core_postings.balance(name, entries) for name, entries in found.items()}
 
 
 def lock(session: Session, names: Iterable[str]) -> dict[str, int]:
@@ -75,7 +75,7 @@ def lock(session: Session, names: Iterable[str]) -> dict[str, int]:
     query = select(AccountRow).where(col(AccountRow.name).in_(found)).order_by(col(AccountRow.name)).with_for_update()
     rows = session.exec(query.execution_options(populate_existing=True))
     found |= {row.name: Balance(row.debits, row.credits) for row in rows}
-    return {name: journal.balance(name, entries) for name, entries in found.items()}
+    return {name: core_postings.balance(name, entries) for name, entries in found.items()}
 
 
 def entries(session: Session, prefix: str = "") -> dict[str, Balance]:
@@ -108,7 +108,7 @@ def all_transactions(session: Session, kind: Kind | None = None) -> Iterator[Tra
 
 def is_booked(session: Session, kind: Kind, cause: bytes) -> bool:
     """True once a cause has been booked."""
-    return session.get(TransactionRow, journal.transaction_id(kind, cause)) is not None
+    return session.get(TransactionRow, core_postings.transaction_id(kind, cause)) is not None
 
 
 def _digest_of(session: Session, transaction_id: Digest) -> Digest:

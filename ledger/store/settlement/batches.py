@@ -28,7 +28,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of a lane. `number` counts what was built; `chain_id` is Settlement's id, which a void batch frees.
+    """A batch of a lane. `number` counts what was built; `onchain_id` is Settlement's id, which a void batch frees.
 
     `total` is what its receipts charge, `cumulative` the sum of all batches up to it. Times are ms.
     """
@@ -40,7 +40,7 @@ class Batch:
     total: int
     cumulative: int
     built_at: int
-    chain_id: int | None = None
+    onchain_id: int | None = None
     posted_at: int | None = None
     final_at: int | None = None
     transmission: Digest | None = None
@@ -94,9 +94,9 @@ def by_hash(session: Session, lane: int, header_hash: Digest) -> Batch | None:
     return _value(row) if row else None
 
 
-def by_chain_id(session: Session, lane: int, chain_id: int) -> Batch | None:
+def by_onchain_id(session: Session, lane: int, onchain_id: int) -> Batch | None:
     """The standing batch Settlement knows by this id."""
-    return next((b for b in _standing(session, lane) if b.chain_id == chain_id), None)
+    return next((b for b in _standing(session, lane) if b.onchain_id == onchain_id), None)
 
 
 def after(session: Session, lane: int, number: int) -> list[Batch]:
@@ -144,16 +144,16 @@ def set_built(session: Session, batch: Batch) -> None:
     _set(session, batch, "status = 'built', transmission = NULL")
 
 
-def set_posted(session: Session, batch: Batch, chain_id: int, at: int, settled: Digest) -> None:
+def set_posted(session: Session, batch: Batch, onchain_id: int, at: int, settled: Digest) -> None:
     """It is on chain under this id, since `at`; what it pays is booked by the transaction `settled`."""
-    what = "status = 'posted', chain_id = :chain_id, posted_at = :at, settled = :settled"
-    _set(session, batch, what, chain_id=chain_id, at=at, settled=settled)
+    what = "status = 'posted', onchain_id = :onchain_id, posted_at = :at, settled = :settled"
+    _set(session, batch, what, onchain_id=onchain_id, at=at, settled=settled)
 
 
 def set_unposted(session: Session, batch: Batch) -> None:
     """The chain lost it: its commit, if one was signed, is under way again."""
     status = Status.signed if batch.transmission else Status.built
-    what = "status = :status, chain_id = NULL, posted_at = NULL, final_at = NULL, settled = NULL"
+    what = "status = :status, onchain_id = NULL, posted_at = NULL, final_at = NULL, settled = NULL"
     _set(session, batch, what, status=status.value)
 
 
@@ -193,7 +193,7 @@ def _value(row: BatchRow) -> Batch:
         total=row.total,
         cumulative=row.cumulative,
         built_at=row.built_at,
-        chain_id=row.chain_id,
+        onchain_id=row.onchain_id,
         posted_at=row.posted_at,
         final_at=row.final_at,
         transmission=Digest(row.transmission) if row.transmission else None,

@@ -9,14 +9,14 @@ from ledger.store.columns import big, maybe_big, maybe_octets, octets
 class BatchRow(SQLModel, table=True):
     """A batch of a lane: its header, what it adds, and how far it has come.
 
-    `number` counts batches built; `chain_id` is the id Settlement gave it (they differ once a batch was voided).
+    `number` counts batches built; `onchain_id` is the id Settlement gave it (they differ once a batch was voided).
     """
 
     __tablename__ = "batches"
     lane: int = big(key=True)
     number: int = big(key=True)
     status: str = Field(index=True, description="built, signed, posted, final, void")
-    chain_id: int | None = maybe_big()
+    onchain_id: int | None = maybe_big()
     header_hash: bytes = octets()
     prev: bytes = octets()
     receipts_root: bytes = octets()
@@ -24,7 +24,7 @@ class BatchRow(SQLModel, table=True):
     debit_root: bytes = octets()
     lines_root: bytes = octets()
     book_root: bytes = octets()
-    journals: bytes = octets()
+    receipt_logs: bytes = octets()
     data_ref: bytes = octets()
     first_call: int = big()
     calls: int = big()

@@ -172,7 +172,7 @@ ROOT = terms((Role.weaver, 100_000, 0), (Role.gateway, 10_000, 0), (Role.compute
 
 def test_the_customer_service_workflow_costs_7763_depth_first() -> None:
     whole = workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION, KB, REPLY)))
-    order = list(workflows.journal_order(whole))
+    order = list(workflows.receipt_order(whole))
     assert [row.call.name for row in order] == ["emotion", "kb", "reply", "root"]
     assert [row.charge.price for row in order] == [330, 525, 5_847, 7_763]
     assert whole.passed == 330 + 525 + 5_847

@@ -19,7 +19,7 @@ from tests import builders as b
 HOLD = 10**12
 
 
-def a_journal(engine: Engine, sizes: list[int]) -> int:
+def a_receipt_log(engine: Engine, sizes: list[int]) -> int:
     """Segments of these sizes written by the gateway for Alice; returns what they charge in all."""
     charged, number = 0, 0
     with unit_of_work(engine) as session:
@@ -31,7 +31,7 @@ def a_journal(engine: Engine, sizes: list[int]) -> int:
 
 
 def test_a_chunk_is_posted_as_one_transaction_and_the_watermark_moves_with_it(engine: Engine) -> None:
-    charged = a_journal(engine, [3, 1, 5])
+    charged = a_receipt_log(engine, [3, 1, 5])
     with unit_of_work(engine) as session:
         assert posting.due(session, b.LANE) == [b.GATEWAY.address]
         assert posting.post_chunk(session, b.GATEWAY.address, 100, now=5) == 9
@@ -50,14 +50,14 @@ def test_a_chunk_is_posted_as_one_transaction_and_the_watermark_moves_with_it(en
 
 
 def test_chunks_end_at_segments_and_a_large_segment_is_taken_whole(engine: Engine) -> None:
-    a_journal(engine, [3, 3, 20])
+    a_receipt_log(engine, [3, 3, 20])
     with unit_of_work(engine) as session:
         steps = [posting.post_chunk(session, b.GATEWAY.address, 7, now=5) for _ in range(3)]
     assert steps == [6, 20, 0]
 
 
 def test_a_crash_before_the_commit_leaves_the_chunk_for_the_next_sweep(engine: Engine) -> None:
-    charged = a_journal(engine, [4])
+    charged = a_receipt_log(engine, [4])
     with contextlib.suppress(KeyboardInterrupt), unit_of_work(engine) as session:
         posting.post_chunk(session, b.GATEWAY.address, 100, now=5)
         raise KeyboardInterrupt
@@ -68,7 +68,7 @@ def test_a_crash_before_the_commit_leaves_the_chunk_for_the_next_sweep(engine: E
 
 
 def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
-    charged = a_journal(engine, [2] * 40)
+    charged = a_receipt_log(engine, [2] * 40)
     done: list[int] = []
 
     def work() -> None:
@@ -106,7 +106,7 @@ def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
     ],
 )
 def test_a_segment_that_is_not_what_it_says_is_quarantined(engine: Engine, damage: str, says: str) -> None:
-    a_journal(engine, [3, 3, 3])
+    a_receipt_log(engine, [3, 3, 3])
     with unit_of_work(engine) as session:
         session.execute(text(damage))
     with unit_of_work(engine) as session:
@@ -137,7 +137,7 @@ def test_a_receipt_its_terms_do_not_give_is_quarantined_and_its_neighbours_are_p
 
 
 def test_one_gateways_quarantine_does_not_stop_another(engine: Engine) -> None:
-    a_journal(engine, [3])
+    a_receipt_log(engine, [3])
     with unit_of_work(engine) as session:
         b.fund(session, b.BOB, HOLD, b.OTHER_GATEWAY.address)
         b.write(session, [b.a_receipt(1, consumer=b.BOB)], signer=b.OTHER_GATEWAY)

@@ -95,7 +95,7 @@ def lifetime(session: Session, party: Address, role: Role) -> int:
 def test_what_a_payee_earned_is_what_the_ledger_credited_it(engine: Engine, party: Address, role: Role) -> None:
     with a_history(engine) as session:
         rows, _ = whole(session, Query(b.LANE, party, ALWAYS))
-        posted = [row for row in rows if row.stage is not Stage.journaled]
+        posted = [row for row in rows if row.stage is not Stage.logged]
         assert sum(row.item.amount for row in posted) == lifetime(session, party, role) > 0
         assert {row.item.payee for row in rows} == {party}
         assert {row.side for row in rows} == {Side.earned}
@@ -105,7 +105,7 @@ def test_what_a_consumer_spent_is_what_left_its_lease(engine: Engine) -> None:
     with a_history(engine) as session:
         for consumer, count in ((b.ALICE, 30), (b.BOB, 10)):
             rows, _ = whole(session, Query(b.LANE, consumer, ALWAYS))
-            posted = sum(row.item.amount for row in rows if row.stage is not Stage.journaled)
+            posted = sum(row.item.amount for row in rows if row.stage is not Stage.logged)
             assert postings.balance(session, leased(consumer, b.GATEWAY.address)) == HOLD - posted
             assert len({row.item.receipt.seq for row in rows}) == count
             assert {row.side for row in rows} == {Side.spent}
@@ -167,7 +167,7 @@ def test_beancount_accepts_a_statement_and_its_balances_are_the_ledgers(
             for role in Role
         }
     file = tmp_path / "statement.beancount"
-    posted = [row for row in rows if row.stage is not Stage.journaled]
+    posted = [row for row in rows if row.stage is not Stage.logged]
     halves = beancount.calls(posted[:9], {}), beancount.calls(posted[9:], {})
     file.write_text("".join((beancount.header(party), *halves, beancount.moves(moves))))
     check = [str(Path(sys.executable).with_name("bean-check")), str(file)]
@@ -185,5 +185,5 @@ def test_beancount_accepts_a_statement_and_its_balances_are_the_ledgers(
 def test_an_unposted_call_is_marked(engine: Engine) -> None:
     with a_history(engine) as session:
         rows, _ = whole(session, Query(b.LANE, b.BOB, ALWAYS))
-        assert next(row.stage for row in rows if row.item.receipt.seq == 40) is Stage.journaled
+        assert next(row.stage for row in rows if row.item.receipt.seq == 40) is Stage.logged
         assert '1970-01-01 ! "' in beancount.calls(rows, {})

@@ -18,7 +18,7 @@ FROM generate_series(1, 20000) n
 SCANS = text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'receipts'")
 
 
-def test_what_a_waiting_consumer_is_asked_about_never_reads_the_whole_journal(engine: Engine) -> None:
+def test_what_a_waiting_consumer_is_asked_about_never_reads_the_whole_receipt_log(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         session.execute(text(MANY))
         session.execute(text("INSERT INTO terms VALUES (:id, decode(repeat('00', 44), 'hex'))"), {"id": TERMS})
