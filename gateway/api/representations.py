@@ -57,18 +57,18 @@ def domain_fields(gateway: Gateway) -> dict[str, Any]:
 
 
 def shown_terms(terms: Terms) -> dict[str, Any]:
-    """Terms as JSON. `carve` is there only where somebody referred or showed the call; its sponsor counts from 0."""
-    carve = terms.carve
+    """Terms as JSON. Key `carve` (the deduction) is present only for a referred or sponsored call; sponsors count from 0."""
+    deduction = terms.deduction
     given: dict[str, Any] = {}
-    if carve is not None:
+    if deduction is not None:
         given["carve"] = {
-            "sponsor": carve.sponsor,
-            "curator": to_hex(carve.curator) if any(carve.curator) else None,
-            "offer_ppm": carve.offer_ppm,
-            "keep_ppm": carve.keep_ppm,
-            "promotion": str(carve.promotion),
-            "surface": to_hex(carve.surface) if any(carve.surface) else None,
-            "treasury": to_hex(carve.treasury),
+            "sponsor": deduction.sponsor,
+            "curator": to_hex(deduction.curator) if any(deduction.curator) else None,
+            "offer_ppm": deduction.offer_ppm,
+            "keep_ppm": deduction.keep_ppm,
+            "promotion": str(deduction.promotion),
+            "surface": to_hex(deduction.surface) if any(deduction.surface) else None,
+            "treasury": to_hex(deduction.treasury),
         }
     return {
         "subject": cid(terms.subject),

@@ -47,10 +47,10 @@ class Brought:
             return plain
         sponsor = Sponsor(line, self.sponsorship.offer_ppm, self.sponsorship.window_calls)
         promotion, surface = (self.impression.price, self.impression.surface) if self.impression else (0, bytes(20))
-        carve = commissions.carve(
+        deduction = commissions.deduction(
             plain.terms, sponsor, self.referral, promotion, Address(surface), self.gateway.treasury
         )
-        made = tariff(replace(plain.terms, carve=carve))
+        made = tariff(replace(plain.terms, deduction=deduction))
         desk = self.gateway.desk
         if made.id not in desk.stored:
             await self.gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))

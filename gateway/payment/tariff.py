@@ -71,6 +71,6 @@ def tariff(terms: Terms) -> Tariff:
         body,
         ratios,
         tuple(line for line in asks if line),
-        terms.list_price is None and terms.carve is None,
+        terms.list_price is None and terms.deduction is None,
         frozenset(meter for line in asks for meter, _ in line),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ledger.core.catalog import lineage
-from ledger.core.catalog.bids import Carve
+from ledger.core.catalog.bids import Deduction
 from ledger.core.kernels.sum_tree import Levels
 from ledger.core.pricing import commissions, price, routing
 from ledger.core.values import sum_tree
@@ -153,11 +153,11 @@ def _woven(call: Json, lines: Json, name: str, credits: dict[str, int]) -> Found
         yield from _woven(sub, sub["lines"], sub["name"], credits)
 
 
-def _carve(vector: Json) -> Found:
+def _deduction(vector: Json) -> Found:
     said, sponsor = vector["extra"], vector["sponsor_line"]
     curator = vector.get("curator", _label(said, "curator:") if "curator" not in vector else None)
     surface = vector.get("surface", _label(said, "surface:") if "surface" not in vector else None)
-    carve = Carve(
+    deduction = Deduction(
         0,
         _party(curator),
         _int(vector["offer_ppm"]),
@@ -165,7 +165,7 @@ def _carve(vector: Json) -> Found:
         _int(vector["promo_second_price"]),
         _party(surface),
     )
-    part = commissions.cut(_int(vector["amounts"][sponsor]), carve, _int(vector["surface_share_ppm"]))
+    part = commissions.deduct(_int(vector["amounts"][sponsor]), deduction, _int(vector["surface_share_ppm"]))
     yield from _differing("net", vector["net"], {**vector["amounts"], sponsor: part.kept})
     extra = {
         f"curator:{curator}": part.curator,
@@ -224,7 +224,7 @@ _KINDS: dict[str, Callable[[Json], Found]] = {
     "rejected": _rejected,
     "listed": _listed,
     "weave": _weave,
-    "carve": _carve,
+    "carve": _deduction,
     "lineage": _lineage,
     "route": _route,
     "tree": _tree,

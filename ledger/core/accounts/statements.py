@@ -21,7 +21,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import NO_RATES, Rates, quoted
 
-CARVES = ("curator", "surface", "treasury")
+DEDUCTIONS = ("curator", "surface", "treasury")
 """Why each of the three amounts after the lines is paid, in the order of `pricing.payees`."""
 
 
@@ -47,8 +47,8 @@ class Stage(Enum):
 class Item:
     """What one line of one receipt pays, and the bid that says so.
 
-    `fixed` is what the bid's rates make of the receipt's units; `carve` names the part of a sponsor's line this is, and
-    is empty for a line of its own.
+    `fixed` is what the bid's rates make of the receipt's units. `deduction` names which part of a sponsor's line this is;
+    it is empty for a line of its own.
     """
 
     receipt: Receipt
@@ -59,13 +59,13 @@ class Item:
     asks: Rates
     fixed: Atoms
     amount: Atoms
-    carve: str = ""
+    deduction: str = ""
 
     @property
     def why(self) -> str:
         """The reason in one line, as a person would say it."""
-        if self.carve:
-            return f"{self.carve}'s part of the sponsor's line"
+        if self.deduction:
+            return f"{self.deduction}'s part of the sponsor's line"
         share = ceil_div(self.ratio_ppm * self.receipt.price, 10**6)
         parts = [f"{self.ratio_ppm} ppm of {self.receipt.price} = {share}"] if self.ratio_ppm else []
         rates = ", ".join(f"{meter} {rate}" for meter, rate in quoted(self.asks).items())
@@ -107,8 +107,10 @@ def items(receipt: Receipt, terms: Terms) -> list[Item]:
     for place, ((payee, role), amount) in enumerate(zip(payees(terms), amounts, strict=True)):
         own = terms.lines[place] if place < len(terms.lines) else None
         ratio, asks = (own.ratio_ppm, own.asks) if own else (0, NO_RATES)
-        carve = "" if own else CARVES[place - len(terms.lines)]
-        made.append(Item(receipt, payee, role, terms.subject, ratio, asks, fixed(asks, receipt.units), amount, carve))
+        deduction = "" if own else DEDUCTIONS[place - len(terms.lines)]
+        made.append(
+            Item(receipt, payee, role, terms.subject, ratio, asks, fixed(asks, receipt.units), amount, deduction)
+        )
     return made
 
 

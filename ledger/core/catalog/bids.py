@@ -26,11 +26,11 @@ MAX_RATE = 2**63 - 1
 
 VERSION = 1
 LISTED = 1
-CARVED = 2
+DEDUCTED = 2
 HEADER = struct.Struct(">BBBQ32sB")
 LINE = struct.Struct(">20sI6Q")
 """Party, then role and ratio together in one u32 (role in the high byte), then the asks."""
-CARVE = struct.Struct(">B20s3s3sQ20s20s")
+DEDUCTION = struct.Struct(">B20s3s3sQ20s20s")
 
 
 class Role(IntEnum):
@@ -79,7 +79,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Carve:
+class Deduction:
     """What one sponsor line gives away: a curator's commission, the consumer's rebate, a sponsored slot.
 
     `promotion` is the slot's second price for this call, in atoms (0: organic). A zero `curator` or `surface` means
@@ -112,7 +112,7 @@ class Terms:
     lines: tuple[Line, ...]
     list_price: Atoms | None = None
     seller: int = 0
-    carve: Carve | None = None
+    deduction: Deduction | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.lines) <= MAX_LINES:
@@ -124,10 +124,10 @@ class Terms:
             atoms(self.list_price, "list_price")
         if len(self.subject) != 32:
             raise Rejected(f"a subject is 32 bytes, not {len(self.subject)}", field="subject")
-        for what, index in (("seller", self.seller), ("sponsor", self.carve.sponsor if self.carve else 0)):
+        for what, index in (("seller", self.seller), ("sponsor", self.deduction.sponsor if self.deduction else 0)):
             if not 0 <= index < len(self.lines):
                 raise Rejected(f"{what} {index} is none of the {len(self.lines)} lines", field=what)
-        if self.carve is not None and self.lines[self.carve.sponsor].role in (Role.gateway, Role.protocol):
+        if self.deduction is not None and self.lines[self.deduction.sponsor].role in (Role.gateway, Role.protocol):
             raise Rejected("the gateway's and the protocol's line sponsor nothing", field="sponsor")
         if self.list_price is None and self.seller:
             raise Rejected("composed terms name no seller", field="seller")
@@ -140,20 +140,20 @@ def ordered(lines: list[Line]) -> tuple[Line, ...]:
 
 def encode(terms: Terms) -> bytes:
     """The one spelling of these terms."""
-    carve = terms.carve
-    flags = (LISTED if terms.list_price is not None else 0) | (CARVED if carve else 0)
+    deduction = terms.deduction
+    flags = (LISTED if terms.list_price is not None else 0) | (DEDUCTED if deduction else 0)
     parts = [HEADER.pack(VERSION, flags, terms.seller, terms.list_price or 0, terms.subject, len(terms.lines))]
     parts += [LINE.pack(line.party, line.role << 24 | line.ratio_ppm, *line.asks) for line in terms.lines]
-    if carve:
+    if deduction:
         parts.append(
-            CARVE.pack(
-                carve.sponsor,
-                carve.curator,
-                carve.offer_ppm.to_bytes(3, "big"),
-                carve.keep_ppm.to_bytes(3, "big"),
-                carve.promotion,
-                carve.surface,
-                carve.treasury,
+            DEDUCTION.pack(
+                deduction.sponsor,
+                deduction.curator,
+                deduction.offer_ppm.to_bytes(3, "big"),
+                deduction.keep_ppm.to_bytes(3, "big"),
+                deduction.promotion,
+                deduction.surface,
+                deduction.treasury,
             )
         )
     return b"".join(parts)
@@ -169,7 +169,7 @@ def decode(body: bytes) -> Terms:
     try:
         version, flags, seller, list_price, subject, count = HEADER.unpack_from(body)
         at = HEADER.size
-        if version != VERSION or flags & ~(LISTED | CARVED):
+        if version != VERSION or flags & ~(LISTED | DEDUCTED):
             raise Rejected(f"terms of version {version}, flags {flags}: only version {VERSION}, flags 0 to 3 are known")
         if not flags & LISTED and list_price:
             raise Rejected("composed terms carry no list price")
@@ -178,19 +178,19 @@ def decode(body: bytes) -> Terms:
             party, role_ratio, *asks = LINE.unpack_from(body, at)
             lines.append(Line(Address(party), Role(role_ratio >> 24), role_ratio & 0xFFFFFF, _six(asks)))
             at += LINE.size
-        carve = _decode_carve(body, at) if flags & CARVED else None
-        at += CARVE.size if carve else 0
+        deduction = _decode_deduction(body, at) if flags & DEDUCTED else None
+        at += DEDUCTION.size if deduction else 0
     except (struct.error, ValueError) as error:
         raise Rejected(f"malformed terms: {error}") from error
     if at != len(body):
         raise Rejected(f"terms end at byte {at}, {len(body) - at} bytes follow")
-    return Terms(Digest(subject), tuple(lines), list_price if flags & LISTED else None, seller, carve)
+    return Terms(Digest(subject), tuple(lines), list_price if flags & LISTED else None, seller, deduction)
 
 
-def _decode_carve(body: bytes, at: int) -> Carve:
-    sponsor, curator, offer, keep, promotion, surface, treasury = CARVE.unpack_from(body, at)
+def _decode_deduction(body: bytes, at: int) -> Deduction:
+    sponsor, curator, offer, keep, promotion, surface, treasury = DEDUCTION.unpack_from(body, at)
     offer_ppm, keep_ppm = int.from_bytes(offer, "big"), int.from_bytes(keep, "big")
-    return Carve(sponsor, Address(curator), offer_ppm, keep_ppm, promotion, Address(surface), Address(treasury))
+    return Deduction(sponsor, Address(curator), offer_ppm, keep_ppm, promotion, Address(surface), Address(treasury))
 
 
 def _six(asks: list[int]) -> Rates:

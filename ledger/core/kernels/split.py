@@ -1,4 +1,4 @@
-"""Twin of `ledger.core.pricing.price` and `carves`: the amounts of many receipts, ten millions a second.
+"""Twin of `ledger.core.pricing.price` and `deductions`: the amounts of many receipts, ten millions a second.
 
 Receipts are taken in the order given (a sort by terms costs more than it saves), so whatever the terms fix is divided
 in advance, in `tables`, and looked up in place: to slice it out for each receipt took a third of its time. Nothing
@@ -80,7 +80,7 @@ def split(table: Table, terms: I64, units: U64, passed: U64, price: U64, charge:
         if listed:
             amounts[i, table.seller[one]] += due - total
         if table.sponsor[one] >= 0:
-            owed -= _carve(table, one, np.uint64(table.sponsor[one]), count, amounts[i])
+            owed -= _deduction(table, one, np.uint64(table.sponsor[one]), count, amounts[i])
         verdict = WRONG_PRICE if due != price[i] else WRONG_CHARGE if owed != charge[i] else OK
         price[i], charge[i], status[i] = due, owed, verdict
         faults += verdict != OK
@@ -107,7 +107,7 @@ def _upper_half(left: np.uint64, right: np.uint64) -> np.uint64:
 
 
 @kernel
-def _carve(table: Table, terms: np.uint64, sponsor: np.uint64, count: np.uint64, amounts: U64) -> np.uint64:
+def _deduction(table: Table, terms: np.uint64, sponsor: np.uint64, count: np.uint64, amounts: U64) -> np.uint64:
     """Take the sponsor's line apart; returns the consumer's rebate."""
     line = amounts[sponsor]
     cap = _share(line, _CAP)

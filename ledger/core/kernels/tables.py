@@ -61,7 +61,7 @@ class Table(NamedTuple):
 def build(all_terms: Sequence[Terms]) -> tuple[Table, list[tuple[Address, Role]]]:
     """The table of these terms, and what its slots stand for: every (payee, role) any of them pays."""
     slots: dict[tuple[Address, Role], int] = {}
-    carves = [terms.carve for terms in all_terms]
+    deductions = [terms.deduction for terms in all_terms]
     ratios = [[(at, line.ratio_ppm) for at, line in enumerate(terms.lines) if line.ratio_ppm] for terms in all_terms]
     asks = [
         [(at, meter, ask) for at, line in enumerate(terms.lines) for meter, ask in enumerate(line.asks) if ask]
@@ -75,12 +75,12 @@ def build(all_terms: Sequence[Terms]) -> tuple[Table, list[tuple[Address, Role]]
         start=_u64((PPM << 60) // (PPM - sum(ratio for _, ratio in row)) for row in ratios),
         list_price=_i64(-1 if terms.list_price is None else terms.list_price for terms in all_terms),
         seller=_u64(terms.seller for terms in all_terms),
-        sponsor=_i64(carve.sponsor if carve else -1 for carve in carves),
-        offer=_u64(carve.offer_ppm if carve else 0 for carve in carves),
-        keep=_u64(carve.keep_ppm if carve else 0 for carve in carves),
-        promotion=_u64(carve.promotion if carve else 0 for carve in carves),
-        referred=_i64(carve is not None and carve.curator != ZERO_ADDRESS for carve in carves),
-        shown=_i64(carve is not None and carve.surface != ZERO_ADDRESS for carve in carves),
+        sponsor=_i64(deduction.sponsor if deduction else -1 for deduction in deductions),
+        offer=_u64(deduction.offer_ppm if deduction else 0 for deduction in deductions),
+        keep=_u64(deduction.keep_ppm if deduction else 0 for deduction in deductions),
+        promotion=_u64(deduction.promotion if deduction else 0 for deduction in deductions),
+        referred=_i64(deduction is not None and deduction.curator != ZERO_ADDRESS for deduction in deductions),
+        shown=_i64(deduction is not None and deduction.surface != ZERO_ADDRESS for deduction in deductions),
         ratio_start=_starts(map(len, ratios)).astype(np.uint64),
         ratio_line=_u64(at for row in ratios for at, _ in row),
         ratio=_u64(ratio for row in ratios for _, ratio in row),

@@ -17,7 +17,7 @@ import binascii
 import struct
 from dataclasses import dataclass
 
-from ledger.core.catalog.bids import Carve, Role, Terms
+from ledger.core.catalog.bids import Deduction, Role, Terms
 from ledger.core.values.atoms import PPM, Atoms, Ppm, ppm
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -31,7 +31,7 @@ SURFACE_PPM = 700_000
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class DeductedLine:
     """A sponsor's line, taken apart: `kept + curator + rebate + surface + treasury` is the line, exactly."""
 
     kept: Atoms
@@ -41,18 +41,18 @@ class Cut:
     treasury: Atoms
 
 
-def cut(line: Atoms, carve: Carve, surface_ppm: Ppm = SURFACE_PPM) -> Cut:
+def deduct(line: Atoms, deduction: Deduction, surface_ppm: Ppm = SURFACE_PPM) -> DeductedLine:
     """Take a sponsor's line apart. Everything rounds down except what the sponsor, rebate and treasury keep.
 
     A commission above 90 % of the line is cut to it; the promotion has what is left below that.
     """
     cap = line * CAP_PPM // PPM
-    referred, shown = carve.curator != ZERO_ADDRESS, carve.surface != ZERO_ADDRESS
-    commission = min(line * carve.offer_ppm // PPM, cap) if referred else 0
-    curator = commission * carve.keep_ppm // PPM
-    promotion = min(carve.promotion, cap - commission) if shown else 0
+    referred, shown = deduction.curator != ZERO_ADDRESS, deduction.surface != ZERO_ADDRESS
+    commission = min(line * deduction.offer_ppm // PPM, cap) if referred else 0
+    curator = commission * deduction.keep_ppm // PPM
+    promotion = min(deduction.promotion, cap - commission) if shown else 0
     surface = promotion * surface_ppm // PPM
-    return Cut(line - commission - promotion, curator, commission - curator, surface, promotion - surface)
+    return DeductedLine(line - commission - promotion, curator, commission - curator, surface, promotion - surface)
 
 
 TYPEHASH = keccak256(
@@ -155,13 +155,13 @@ def window(referral: Referral, sponsor: Sponsor) -> int:
     return min(referral.window_calls, sponsor.window_calls)
 
 
-def carve(
+def deduction(
     terms: Terms, sponsor: Sponsor, referral: Referral | None, promotion: int, surface: Address, treasury: Address
-) -> Carve | None:
+) -> Deduction | None:
     """What this call's sponsor gives away: a commission if referred, the slot's price if shown; None if neither."""
     if sponsor.line >= len(terms.lines) or (referral is None and not promotion):
         return None
-    return Carve(
+    return Deduction(
         sponsor=sponsor.line,
         curator=referral.curator if referral else ZERO_ADDRESS,
         offer_ppm=sponsor.offer_ppm if referral else 0,

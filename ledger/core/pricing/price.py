@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ledger.core.catalog.bids import MAX_RATIOS_PPM, Line, Role, Terms
-from ledger.core.pricing.commissions import cut
+from ledger.core.pricing.commissions import deduct
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.atoms import MAX_ATOMS, PPM, Atoms, Ppm, ceil_div
 from ledger.core.values.errors import Rejected
@@ -111,9 +111,9 @@ def price(terms: Terms, units: Units, passed: Atoms = 0) -> Charge:
     quote = compose(claims) if terms.list_price is None else list_at(claims, terms.list_price, terms.seller)
     amounts = list(quote.amounts[:-1])
     rebate = 0
-    if terms.carve is not None:
-        part = cut(amounts[terms.carve.sponsor], terms.carve)
-        amounts[terms.carve.sponsor] = part.kept
+    if terms.deduction is not None:
+        part = deduct(amounts[terms.deduction.sponsor], terms.deduction)
+        amounts[terms.deduction.sponsor] = part.kept
         amounts += [part.curator, part.surface, part.treasury]
         rebate = part.rebate
     charge = quote.price - passed - rebate
@@ -137,10 +137,15 @@ def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
 def payees(terms: Terms) -> tuple[tuple[Address, Role], ...]:
     """Who gets each amount of a Charge, and why: the lines, then the carve's curator, surface and treasury."""
     lines = tuple((line.party, line.role) for line in terms.lines)
-    carve = terms.carve
-    if carve is None:
+    deduction = terms.deduction
+    if deduction is None:
         return lines
-    return (*lines, (carve.curator, Role.curator), (carve.surface, Role.curator), (carve.treasury, Role.protocol))
+    return (
+        *lines,
+        (deduction.curator, Role.curator),
+        (deduction.surface, Role.curator),
+        (deduction.treasury, Role.protocol),
+    )
 
 
 def explain(line: Line, units: Units) -> Claim:

@@ -152,6 +152,6 @@ def without(terms: Terms, role: Role) -> Terms | None:
     lines = tuple(line for line in terms.lines if line.role is not role)
     if not lines:
         return None
-    carve, sponsor = terms.carve, terms.lines[terms.carve.sponsor] if terms.carve else None
-    kept = replace(carve, sponsor=lines.index(sponsor)) if carve and sponsor in lines else None
-    return Terms(terms.subject, lines, carve=kept)
+    deduction, sponsor = terms.deduction, terms.lines[terms.deduction.sponsor] if terms.deduction else None
+    kept = replace(deduction, sponsor=lines.index(sponsor)) if deduction and sponsor in lines else None
+    return Terms(terms.subject, lines, deduction=kept)

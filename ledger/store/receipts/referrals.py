@@ -12,18 +12,18 @@ from sqlmodel import Session
 from ledger.core.values.ids import Address, Digest
 
 _SUBJECT = "substring(t.body FROM 12 FOR 32) = :subject"
-_CARVED = "(get_byte(t.body, 1) & 2) = 2"
-_CARVE = "45 + 72 * get_byte(t.body, 43)"
+_DEDUCTED = "(get_byte(t.body, 1) & 2) = 2"
+_DEDUCTION = "45 + 72 * get_byte(t.body, 43)"
 """Where the carve begins, counted from 1 as SQL does: sponsor 1, curator 20, two ratios of 3, promotion 8, ..."""
-_CURATOR = f"substring(t.body FROM {_CARVE} + 1 FOR 20)"
-_PROMOTION = f"('x' || encode(substring(t.body FROM {_CARVE} + 27 FOR 8), 'hex'))::bit(64)::bigint"
+_CURATOR = f"substring(t.body FROM {_DEDUCTION} + 1 FOR 20)"
+_PROMOTION = f"('x' || encode(substring(t.body FROM {_DEDUCTION} + 27 FOR 8), 'hex'))::bit(64)::bigint"
 _ROOTS = "FROM receipts r JOIN terms t ON t.id = r.terms WHERE r.parent = :root"
 
 
 def referred_calls(session: Session, consumer: Address, subject: Digest) -> int:
     """How many paid calls of a subject a consumer has made on anybody's referral."""
     query = (
-        f"SELECT count(*) {_ROOTS} AND r.consumer = :consumer AND {_SUBJECT} AND {_CARVED} AND {_CURATOR} <> :nobody"
+        f"SELECT count(*) {_ROOTS} AND r.consumer = :consumer AND {_SUBJECT} AND {_DEDUCTED} AND {_CURATOR} <> :nobody"
     )
     values = {"consumer": consumer, "subject": subject, "root": bytes(32), "nobody": bytes(20)}
     return int(session.execute(text(query), values).scalar_one())
@@ -41,5 +41,5 @@ def bought_since(session: Session, consumer: Address, subject: Digest, since: in
 
 def promoted_since(session: Session, subject: Digest, since: int) -> int:
     """The slot prices of a subject's sales at or after a time (ms): never less than what they took of its line."""
-    query = f"SELECT coalesce(sum({_PROMOTION}), 0) {_ROOTS} AND {_SUBJECT} AND {_CARVED} AND r.ended_at >= :since"
+    query = f"SELECT coalesce(sum({_PROMOTION}), 0) {_ROOTS} AND {_SUBJECT} AND {_DEDUCTED} AND r.ended_at >= :since"
     return int(session.execute(text(query), {"subject": subject, "root": bytes(32), "since": since}).scalar_one())

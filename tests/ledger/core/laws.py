@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from ledger.core.catalog import lineage
-from ledger.core.catalog.bids import Carve, Line, Role, Terms
+from ledger.core.catalog.bids import Deduction, Line, Role, Terms
 from ledger.core.catalog.lineage import Parent, Royalty
 from ledger.core.pricing import commissions, routing
 from ledger.core.pricing import price as pricing
@@ -131,7 +131,7 @@ def m8_no_coalition_with_the_consumer_recovers_more_than_price_less_fee(
     fee = Line(Address(b"\xfe" * 20), Role.protocol, 20_000)
     assume(terms.list_price is None)
     try:
-        whole = Terms(terms.subject, (*terms.lines, fee), carve=terms.carve)
+        whole = Terms(terms.subject, (*terms.lines, fee), deduction=terms.deduction)
         charge = pricing.price(whole, units)
     except Rejected:
         assume(False)
@@ -141,10 +141,12 @@ def m8_no_coalition_with_the_consumer_recovers_more_than_price_less_fee(
 
 
 @law
-@given(some.any_atoms, some.carves())
-def m9_a_sponsor_keeps_a_tenth_of_its_line(line: int, carve: tuple[Address, int, int, int, Address, Address]) -> None:
+@given(some.any_atoms, some.deductions())
+def m9_a_sponsor_keeps_a_tenth_of_its_line(
+    line: int, deduction: tuple[Address, int, int, int, Address, Address]
+) -> None:
     """And nothing is made or lost in taking the line apart."""
-    part = commissions.cut(line, Carve(0, *carve))
+    part = commissions.deduct(line, Deduction(0, *deduction))
     assert 10 * part.kept >= line
     assert part.kept + part.curator + part.rebate + part.surface + part.treasury == line
     assert min(part.curator, part.rebate, part.surface, part.treasury) >= 0

@@ -4,7 +4,7 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from ledger.core.catalog.bids import Carve, Line, Role, Terms, ordered
+from ledger.core.catalog.bids import Deduction, Line, Role, Terms, ordered
 from ledger.core.pricing.price import Claim
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
@@ -60,12 +60,14 @@ def a_terms(chance: Random, bits: int = 40) -> Terms:
     listed = _amount(chance, min(bits + 20, 63)) if chance.random() < 0.3 else None
     seller = chance.randrange(size) if listed is not None else 0
     sponsors = [at for at, line in enumerate(placed) if line.role not in (Role.gateway, Role.protocol)]
-    carve = None
+    deduction = None
     if sponsors and chance.random() < 0.5:
         offer, keep = (chance.choice([0, PPM, chance.randint(0, PPM)]) for _ in range(2))
         parties = (_party(chance, 0), _party(chance, 0), _party(chance, 1))
-        carve = Carve(chance.choice(sponsors), parties[0], offer, keep, _amount(chance, bits), parties[1], parties[2])
-    return Terms(SUBJECT, placed, listed, seller, carve)
+        deduction = Deduction(
+            chance.choice(sponsors), parties[0], offer, keep, _amount(chance, bits), parties[1], parties[2]
+        )
+    return Terms(SUBJECT, placed, listed, seller, deduction)
 
 
 def _party(chance: Random, least: int) -> Address:
@@ -79,6 +81,6 @@ units = chances.map(a_units)
 
 
 @st.composite
-def carves(draw: st.DrawFn) -> tuple[Address, int, int, int, Address, Address]:
+def deductions(draw: st.DrawFn) -> tuple[Address, int, int, int, Address, Address]:
     """A carve without its sponsor."""
     return (draw(maybe_addresses), draw(ppms), draw(ppms), draw(atoms), draw(maybe_addresses), draw(addresses))

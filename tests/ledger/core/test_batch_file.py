@@ -235,9 +235,9 @@ def test_any_byte_changed_is_another_file(two: tuple[BatchFile, bytes, Closed]) 
 
 def test_a_cut_or_continued_file_is_refused(two: tuple[BatchFile, bytes, Closed]) -> None:
     _, body, _ = two
-    for cut in [*range(0, 200, 7), *range(200, len(body), 4_001), len(body) - 1]:
+    for end in [*range(0, 200, 7), *range(200, len(body), 4_001), len(body) - 1]:
         with pytest.raises(Rejected):
-            batch_file.read(body[:cut])
+            batch_file.read(body[:end])
     with pytest.raises(Rejected, match="follow the end"):
         batch_file.read(body + b"\0")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.catalog.bids import Carve
-from ledger.core.pricing.commissions import PREFIX, Referral, Sponsor, carve, idle, read, token, window
+from ledger.core.catalog.bids import Deduction
+from ledger.core.pricing.commissions import PREFIX, Referral, Sponsor, deduction, idle, read, token, window
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Digest
 from ledger.core.values.typed_data import Domain, Signer
@@ -78,9 +78,9 @@ def test_the_shorter_window_counts() -> None:
 
 def test_what_is_carved_names_who_did_what() -> None:
     terms = some_terms()
-    referred = Carve(0, CURATOR.address, 300_000, 600_000, 0, ZERO_ADDRESS, TREASURY)
-    assert carve(terms, SPONSOR, REFERRAL, 0, OPERATOR, TREASURY) == referred
-    shown = Carve(0, ZERO_ADDRESS, 0, 1_000_000, 70, OPERATOR, TREASURY)
-    assert carve(terms, SPONSOR, None, 70, OPERATOR, TREASURY) == shown
-    assert carve(terms, SPONSOR, None, 0, OPERATOR, TREASURY) is None
-    assert carve(terms, replace(SPONSOR, line=9), REFERRAL, 70, OPERATOR, TREASURY) is None
+    referred = Deduction(0, CURATOR.address, 300_000, 600_000, 0, ZERO_ADDRESS, TREASURY)
+    assert deduction(terms, SPONSOR, REFERRAL, 0, OPERATOR, TREASURY) == referred
+    shown = Deduction(0, ZERO_ADDRESS, 0, 1_000_000, 70, OPERATOR, TREASURY)
+    assert deduction(terms, SPONSOR, None, 70, OPERATOR, TREASURY) == shown
+    assert deduction(terms, SPONSOR, None, 0, OPERATOR, TREASURY) is None
+    assert deduction(terms, replace(SPONSOR, line=9), REFERRAL, 70, OPERATOR, TREASURY) is None

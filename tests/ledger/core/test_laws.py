@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from ledger.core.catalog import lineage
-from ledger.core.catalog.bids import Carve
+from ledger.core.catalog.bids import Deduction
 from ledger.core.pricing import commissions, routing
 from ledger.core.pricing import price as pricing
 from ledger.core.pricing.price import Claim, Quote
@@ -16,7 +16,13 @@ from ledger.core.values import documents
 from ledger.core.values.atoms import PPM
 from tests.ledger.core.laws import LAWS
 
-_compose, _cut, _pay, _weights, _price = pricing.compose, commissions.cut, pricing.pay, routing.weights, pricing.price
+_compose, _deduct, _pay, _weights, _price = (
+    pricing.compose,
+    commissions.deduct,
+    pricing.pay,
+    routing.weights,
+    pricing.price,
+)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -24,8 +30,8 @@ def test_the_law_holds(law: Callable[[], None]) -> None:
     law()
 
 
-def _loses_an_atom(line: int, carve: Carve, surface_ppm: int = 700_000) -> commissions.Cut:
-    part = _cut(line, carve, surface_ppm)
+def _loses_an_atom(line: int, deduction: Deduction, surface_ppm: int = 700_000) -> commissions.DeductedLine:
+    part = _deduct(line, deduction, surface_ppm)
     return replace(part, kept=max(0, part.kept - 1))
 
 
@@ -63,8 +69,12 @@ def _rebates_everything(terms: Any, units: Any, passed: int = 0) -> pricing.Char
     return replace(charge, rebate=charge.price)
 
 
-def _uncapped(line: int, carve: Carve, surface_ppm: int = 700_000) -> commissions.Cut:
-    return commissions.Cut(0, line, 0, 0, 0) if carve.offer_ppm > 950_000 else _cut(line, carve, surface_ppm)
+def _uncapped(line: int, deduction: Deduction, surface_ppm: int = 700_000) -> commissions.DeductedLine:
+    return (
+        commissions.DeductedLine(0, line, 0, 0, 0)
+        if deduction.offer_ppm > 950_000
+        else _deduct(line, deduction, surface_ppm)
+    )
 
 
 def _diluted(model: Any, parents: Any) -> dict[Any, lineage.Royalty]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.catalog.bids import Carve, Line, Role, Terms, ordered
+from ledger.core.catalog.bids import Deduction, Line, Role, Terms, ordered
 from ledger.core.pricing.price import Charge, payees, price
 from ledger.core.pricing.promotion import Bidder, Impression, auction, sells
 from ledger.core.values.ids import Address, Digest
@@ -24,8 +24,8 @@ ONE = Units(call=1)
 RATIOS, ASKS = st.integers(0, 290_000), st.integers(0, 1_000_000)
 
 
-def the_terms(weaver_ppm: int, weaver_floor: int, ask: int, carve: Carve | None = None) -> Terms:
-    """A workflow's terms; `carve.sponsor` is replaced by the weaver's line."""
+def the_terms(weaver_ppm: int, weaver_floor: int, ask: int, deduction: Deduction | None = None) -> Terms:
+    """A workflow's terms; `deduction.sponsor` is replaced by the weaver's line."""
     lines = ordered(
         [
             Line(MAKER, Role.maker, 100_000),
@@ -36,9 +36,17 @@ def the_terms(weaver_ppm: int, weaver_floor: int, ask: int, carve: Carve | None 
         ]
     )
     sponsor = next(index for index, line in enumerate(lines) if line.role is Role.weaver)
-    if carve is not None:
-        carve = Carve(sponsor, carve.curator, carve.offer_ppm, carve.keep_ppm, carve.promotion, carve.surface, TREASURY)
-    return Terms(Digest(bytes(32)), lines, carve=carve)
+    if deduction is not None:
+        deduction = Deduction(
+            sponsor,
+            deduction.curator,
+            deduction.offer_ppm,
+            deduction.keep_ppm,
+            deduction.promotion,
+            deduction.surface,
+            TREASURY,
+        )
+    return Terms(Digest(bytes(32)), lines, deduction=deduction)
 
 
 def gain(coalition: set[Address], terms: Terms, charge: Charge, consumer: Address = ALICE) -> int:
@@ -52,8 +60,8 @@ def coalitions(*members: Address) -> Iterable[set[Address]]:
     return map(set, chain.from_iterable(combinations(members, size) for size in range(len(members) + 1)))
 
 
-CARVES = st.builds(
-    Carve,
+DEDUCTIONS = st.builds(
+    Deduction,
     st.just(0),
     st.just(CURATOR),
     st.integers(0, 1_000_000),
@@ -63,10 +71,10 @@ CARVES = st.builds(
 )
 
 
-@given(RATIOS, ASKS, ASKS, CARVES)
-def test_wash_calls_lose_money_in_every_coalition(weaver_ppm: int, floor: int, ask: int, carve: Carve) -> None:
+@given(RATIOS, ASKS, ASKS, DEDUCTIONS)
+def test_wash_calls_lose_money_in_every_coalition(weaver_ppm: int, floor: int, ask: int, deduction: Deduction) -> None:
     """Whoever joins the consumer pays provider, maker, gateway and protocol, and gets none of that back."""
-    terms = the_terms(weaver_ppm, floor, ask, carve)
+    terms = the_terms(weaver_ppm, floor, ask, deduction)
     charge = price(terms, ONE)
     outside = sum(
         amount
@@ -85,7 +93,7 @@ def test_wash_calls_lose_money_in_every_coalition(weaver_ppm: int, floor: int, a
 @given(RATIOS, ASKS, ASKS, st.integers(0, 1_000_000), st.integers(0, 1_000_000))
 def test_self_referral_never_pays_for_the_call(weaver_ppm: int, floor: int, ask: int, offer: int, keep: int) -> None:
     """A consumer who is its own curator under another name gets a rebate at most: less than 90 % of one line."""
-    terms = the_terms(weaver_ppm, floor, ask, Carve(0, SYBIL, offer, keep))
+    terms = the_terms(weaver_ppm, floor, ask, Deduction(0, SYBIL, offer, keep))
     charge = price(terms, ONE)
     plain = price(the_terms(weaver_ppm, floor, ask), ONE)
     assert charge.price == plain.price
@@ -94,7 +102,7 @@ def test_self_referral_never_pays_for_the_call(weaver_ppm: int, floor: int, ask:
     assert net + plain.charge <= sponsor_line * 9 // 10
     assert net < 0 or charge.price == 0
     # An honest curator that rebates everything gives the consumer as much: faking one gains nothing.
-    honest = the_terms(weaver_ppm, floor, ask, Carve(0, CURATOR, offer, 0))
+    honest = the_terms(weaver_ppm, floor, ask, Deduction(0, CURATOR, offer, 0))
     assert gain({ALICE}, honest, price(honest, ONE)) == net
 
 
@@ -106,7 +114,7 @@ def test_click_draining_costs_the_drainer_more_than_the_sponsor(
     impression = Impression(promotion, SURFACE, 0)
     clicks = [sells(impression, bought_since=True, now=at) for at in range(50)]
     assert sum(clicks) == 0  # looking and clicking cost a sponsor nothing
-    shown = the_terms(weaver_ppm, floor, ask, Carve(0, promotion=sells(impression, False, 1), surface=SURFACE))
+    shown = the_terms(weaver_ppm, floor, ask, Deduction(0, promotion=sells(impression, False, 1), surface=SURFACE))
     charge = price(shown, ONE)
     drained = sum(charge.amounts[-2:])
     sponsor = gain({WEAVER}, shown, charge)
@@ -127,7 +135,7 @@ def test_splitting_a_curator_in_many_earns_no_more(
         for number in range(calls):
             referred = number < window_calls
             curator = curators[number % len(curators)]
-            terms = the_terms(weaver_ppm, floor, ask, Carve(0, curator, offer, 1_000_000) if referred else None)
+            terms = the_terms(weaver_ppm, floor, ask, Deduction(0, curator, offer, 1_000_000) if referred else None)
             total += gain(set(curators), terms, price(terms, ONE))
         return total
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger.core.accounts import accounts
 from ledger.core.catalog import bids
-from ledger.core.catalog.bids import Bid, Carve, Line, Role, Terms
+from ledger.core.catalog.bids import Bid, Deduction, Line, Role, Terms
 from ledger.core.receipts import receipt as receipts
 from ledger.core.receipts import record
 from ledger.core.receipts.receipt import EndReason, Receipt
@@ -78,7 +78,7 @@ def test_terms_have_one_spelling(chance: Random) -> None:
     terms = some.a_terms(chance, 63)
     body = bids.encode(terms)
     assert bids.decode(body) == terms
-    assert len(body) == 44 + 72 * len(terms.lines) + (75 if terms.carve else 0)
+    assert len(body) == 44 + 72 * len(terms.lines) + (75 if terms.deduction else 0)
     at, bit = chance.randrange(len(body)), 1 << chance.randrange(8)
     changed = body[:at] + bytes((body[at] ^ bit,)) + body[at + 1 :]
     try:
@@ -89,10 +89,10 @@ def test_terms_have_one_spelling(chance: Random) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 43, 44, 100, -1])
-def test_terms_that_are_cut_or_continued_are_refused(cut: int) -> None:
+def test_terms_that_are_cut_or_continued_are_refused(end: int) -> None:
     body = bids.encode(Terms(ZERO_DIGEST, (Line(ALICE.address, Role.maker, 5),)))
     with pytest.raises(Rejected):
-        bids.decode(body[:cut])
+        bids.decode(body[:end])
     with pytest.raises(Rejected, match="bytes follow"):
         bids.decode(body + b"\0")
 
@@ -106,7 +106,7 @@ def test_terms_refuse_what_cannot_be_priced() -> None:
     with pytest.raises(Rejected, match="seller 1 is none"):
         Terms(ZERO_DIGEST, (line,), list_price=5, seller=1)
     with pytest.raises(Rejected, match="sponsor nothing"):
-        Terms(ZERO_DIGEST, (replace(line, role=Role.protocol),), carve=Carve(0))
+        Terms(ZERO_DIGEST, (replace(line, role=Role.protocol),), deduction=Deduction(0))
     with pytest.raises(Rejected):
         Bid(1_000_001)
 

@@ -17,7 +17,7 @@ from sqlmodel import Session
 from ledger.core.accounts import beancount, movements, statements
 from ledger.core.accounts.accounts import accrued, available, claimable, leased
 from ledger.core.accounts.statements import Movement, Row, Side, Stage
-from ledger.core.catalog.bids import Carve, Line, Role, Terms
+from ledger.core.catalog.bids import Deduction, Line, Role, Terms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
 from ledger.flows import postings as posting
@@ -36,8 +36,8 @@ CURATOR, SURFACE = b.an_address(21), b.an_address(22)
 def a_listed_model() -> Terms:
     """A model sold at a list price, with a curator and a sponsored slot."""
     lines = (Line(b.MAKER, Role.maker, 100_000), Line(b.COMPUTE, Role.compute, 0, b.ASKS))
-    carve = Carve(0, CURATOR, 500_000, 600_000, 100, SURFACE, b.TREASURY)
-    return Terms(Digest(bytes(31) + b"\x02"), lines, list_price=50_000, seller=0, carve=carve)
+    deduction = Deduction(0, CURATOR, 500_000, 600_000, 100, SURFACE, b.TREASURY)
+    return Terms(Digest(bytes(31) + b"\x02"), lines, list_price=50_000, seller=0, deduction=deduction)
 
 
 @contextmanager
