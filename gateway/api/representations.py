@@ -57,7 +57,7 @@ def domain_fields(gateway: Gateway) -> dict[str, Any]:
 
 
 def shown_terms(terms: Terms) -> dict[str, Any]:
-    """Terms as JSON. Key `carve` (the deduction) is present only for a referred or sponsored call; sponsors count from 0."""
+    """Terms as JSON. `carve`, the deduction, is there for a referred or sponsored call; its sponsor counts from 0."""
     deduction = terms.deduction
     given: dict[str, Any] = {}
     if deduction is not None:

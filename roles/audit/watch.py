@@ -16,8 +16,8 @@ from ledger.chain.calls import words
 from ledger.chain.client import Chain
 from ledger.chain.proving import call_of
 from ledger.core.catalog.bids import Role
-from ledger.core.disputes.faults import accuse
-from ledger.core.disputes.proofs import Accusation
+from ledger.core.disputes.faults import find_fraud_proof
+from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.recomputation import Facts, PlacedBid
 from ledger.core.settlement import events
 from ledger.core.settlement.batch_file import BatchFile
@@ -56,7 +56,7 @@ def inspect(
         file = files(header.hash[:24])
         previous = files(header.prev[:24]) if any(header.prev) else None
         shown = file is not None and file.header == header
-        lie = accuse(file, previous, header, facts)
+        lie = find_fraud_proof(file, previous, header, facts)
         if lie is None:
             found.append(
                 Finding(batch, "honest" if shown else "a person must look: all of it is open on chain, no file")
@@ -87,7 +87,7 @@ def _most(chain: Chain, lane: int, who: Address) -> tuple[int, int]:
     return account.index, account.deposited - (0 if account.escaped else account.withdrawn)
 
 
-def _act(chain: Chain, lane: int, batch: int, header: Header, lie: Accusation, most: int) -> Finding:
+def _act(chain: Chain, lane: int, batch: int, header: Header, lie: FraudProof, most: int) -> Finding:
     """Convict, ask, wait for the answer, or convict for want of one."""
     call = call_of(chain.calls, lane, batch, header, lie)
     if not lie.paid:

@@ -47,7 +47,7 @@ class Stage(Enum):
 class Item:
     """What one line of one receipt pays, and the bid that says so.
 
-    `fixed` is what the bid's rates make of the receipt's units. `deduction` names which part of a sponsor's line this is;
+    `fixed` is what the bid's rates make of the receipt's units. `deduction` names the part of a sponsor's line this is;
     it is empty for a line of its own.
     """
 

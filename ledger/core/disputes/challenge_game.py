@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ledger.core.disputes.proofs import Accusation, Opened, bad_sum, demand, uneven
+from ledger.core.disputes.proofs import FraudProof, Opened, bad_sum, demand, uneven
 from ledger.core.disputes.recomputation import DEBITS, LINES, PAYOUTS, RECEIPTS, Answers
 from ledger.core.settlement.header import Header
 from ledger.core.values.sum_tree import EMPTY, ZERO, Tree, Word, parent
@@ -42,7 +42,7 @@ class Found:
 
 def compare(
     tree: int, leaves: Sequence[Word], root: Word, answers: Answers, height: int | None = None
-) -> Accusation | Found | Tree:
+) -> FraudProof | Found | Tree:
     """The posted tree when it is the expected one at its own height; the first leaf that differs; or what to send next.
 
     `height`: of the posted tree, when it is a law. Otherwise it is that of its leftmost leaf, once that is open.
@@ -69,7 +69,7 @@ def compare(
     return uneven(tree, _opened(at, answers), _opened(at if law is not None else spine, answers))
 
 
-def withheld(header: Header, answers: Answers) -> Accusation | None:
+def withheld(header: Header, answers: Answers) -> FraudProof | None:
     """Nobody shows the file: ask for all of it, receipts first. None when everything is open."""
     roots = (header.receipts_root, header.payout_root, header.debit_root, header.lines_root)
     for tree in (RECEIPTS, LINES, PAYOUTS, DEBITS):
@@ -130,7 +130,7 @@ def _opened(at: Found, answers: Answers) -> Opened:
     return preimage, terms, at.index, at.proof
 
 
-def _ask(tree: int, at: Found) -> Accusation:
+def _ask(tree: int, at: Found) -> FraudProof:
     why = f"node {at.index} at depth {len(at.proof)} of tree {tree} is not what the file makes"
     return demand(tree, at.word, at.index, at.proof, why)
 

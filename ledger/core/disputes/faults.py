@@ -1,8 +1,8 @@
 """What a posted batch lies about, and the proof that convicts it.
 
-`accuse` recomputes a batch from its public file and the file before it, and returns the first lie it can prove. Nothing
-is read or sent here. What a file does not show (leaves withheld, a line kept aside) is asked for (`dialogues`): a
-question whose answer on chain is the next clue.
+`find_fraud_proof` recomputes a batch from its public file and the file before it, and returns the first lie it
+can prove. Nothing is read or sent here. What a file does not show (leaves withheld, a line kept aside) is
+asked for (`challenge_game`): a question whose answer on chain is the next clue.
 
 The order is the order of trust: the journals, then the receipts tree, the receipts in it, the lines they make, the rows
 the lines make. So each proof stands on trees that were compared before it.
@@ -17,7 +17,7 @@ from dataclasses import replace
 from ledger.core.catalog.bids import BOOKED, Role, decode
 from ledger.core.disputes.challenge_game import Found, compare, withheld
 from ledger.core.disputes.proofs import (
-    Accusation,
+    FraudProof,
     bad_payout,
     bad_run,
     demand,
@@ -39,14 +39,14 @@ from ledger.core.disputes.recomputation import (
     Facts,
     LineLeaf,
     PlacedBid,
-    Recount,
+    Recomputation,
     Row,
     account_leaf,
     account_leaves,
     edge,
     in_force,
     receipts_of,
-    recount,
+    recompute,
     rows,
 )
 from ledger.core.pricing.price import price
@@ -62,7 +62,9 @@ from ledger.core.values.typed_data import receipt_digest, signed_by
 PROTOCOL_PPM = 20_000
 
 
-def accuse(file: BatchFile | None, previous: BatchFile | None, committed: Header, facts: Facts) -> Accusation | None:
+def find_fraud_proof(
+    file: BatchFile | None, previous: BatchFile | None, committed: Header, facts: Facts
+) -> FraudProof | None:
     """The first provable lie of the batch with this file and this header on chain; None if it is honest.
 
     A lie that voids the batch comes before one that does not: an operator must not hide the one behind the other.
@@ -78,18 +80,18 @@ def accuse(file: BatchFile | None, previous: BatchFile | None, committed: Header
     return lesser
 
 
-def _lies(file: BatchFile, previous: BatchFile | None, committed: Header, facts: Facts) -> Iterator[Accusation]:
+def _lies(file: BatchFile, previous: BatchFile | None, committed: Header, facts: Facts) -> Iterator[FraudProof]:
     if _receipt_logs_broken(file, previous):
         tables = [receipt_logs_table(one.opening.ranges) if one else b"" for one in (previous, file)]
         before = previous.header if previous else None
-        yield Accusation("Referee", "proveBrokenJournal", (before, *tables), "the journals skip or repeat receipts")
+        yield FraudProof("Referee", "proveBrokenJournal", (before, *tables), "the journals skip or repeat receipts")
     receipts = receipts_of(file)
     yield from _of_receipts_root(file, receipts, committed, facts)
     yield from _of_receipts(file, receipts, facts)
-    made = recount(file, facts)
+    made = recompute(file, facts)
     compared = compare(LINES, [line_leaf(*line) for line in made.lines], committed.lines_root, facts.answers)
     if not isinstance(compared, Tree):
-        yield compared if isinstance(compared, Accusation) else _of_line(made, compared, facts)
+        yield compared if isinstance(compared, FraudProof) else _of_line(made, compared, facts)
         return
     made = replace(made, trees=(*made.trees[:3], compared))
     if len(made.lines) > 1 << compared.height:  # the posted tree ends before the lines do
@@ -100,12 +102,12 @@ def _lies(file: BatchFile, previous: BatchFile | None, committed: Header, facts:
 
 def _of_receipts_root(
     file: BatchFile, receipts: Sequence[Receipt], committed: Header, facts: Facts
-) -> Iterator[Accusation]:
+) -> Iterator[FraudProof]:
     """A receipts tree that is not over the file's receipts, which the gateway signed one by one."""
     leaves = [receipt_leaf(struct_hash(receipt), receipt.charge) for receipt in receipts]
     height = max(0, len(leaves) - 1).bit_length()
     found = compare(RECEIPTS, leaves, committed.receipts_root, facts.answers, height)
-    if isinstance(found, Accusation):
+    if isinstance(found, FraudProof):
         yield found
     elif isinstance(found, Found) and found.index < len(receipts):
         receipt, signature = receipts[found.index], file.signed["signature"][found.index].tobytes()
@@ -120,7 +122,7 @@ def _of_receipts_root(
         yield demand(RECEIPTS, found.word, found.index, found.proof, "a leaf after the last receipt")
 
 
-def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> Iterator[Accusation]:
+def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> Iterator[FraudProof]:
     """Lies a receipt tells by itself."""
     tree = Tree.build([receipt_leaf(struct_hash(receipt), receipt.charge) for receipt in receipts])
     expected = [(row.gateway, seq) for row in sorted(file.opening.ranges) for seq in range(row.first, row.last + 1)]
@@ -131,15 +133,15 @@ def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> 
             yield misplaced(file, opening(file, receipt, place, tree), why)
         if not _priced_right(file, receipt):
             shown = (opening(file, receipt, place, tree),)
-            yield Accusation("Referee", "proveBadLine", shown, f"receipt {receipt.seq} costs what no terms give")
+            yield FraudProof("Referee", "proveBadLine", shown, f"receipt {receipt.seq} costs what no terms give")
         twin = seen.setdefault(receipt.call_id, place)
         if twin != place:
             pair = (signed(file, twin), signed(file, place))
-            yield Accusation("Referee", "proveDoubleReceipt", pair, f"one call is charged at {twin} and {place}")
+            yield FraudProof("Referee", "proveDoubleReceipt", pair, f"one call is charged at {twin} and {place}")
         for number, bids in _not_in_force(file, receipt, facts):
             why = f"line {number} of receipt {receipt.seq} is not the bid in force"
             history = (opening(file, receipt, place, tree), number, bytes(24), bids)
-            yield Accusation("Referee", "proveBadBid", history, why)
+            yield FraudProof("Referee", "proveBadBid", history, why)
 
 
 def _not_in_force(file: BatchFile, receipt: Receipt, facts: Facts) -> Iterator[tuple[int, list[Arguments]]]:
@@ -160,7 +162,7 @@ def _not_in_force(file: BatchFile, receipt: Receipt, facts: Facts) -> Iterator[t
             yield number, [(one.bid.ratio_ppm, list(one.bid.asks), one.first) for one in history]
 
 
-def _of_line(made: Recount, found: Found, facts: Facts) -> Accusation:
+def _of_line(made: Recomputation, found: Found, facts: Facts) -> FraudProof:
     """A posted line that is not the one the receipts make. The lines before it are as they should be."""
     rank = found.index
     posted = _opened_line(found.word, found.proof, facts)
@@ -192,7 +194,7 @@ def _opened_line(word: Word, proof: list[Word], facts: Facts) -> LineLeaf:
     return party, run, paid, proof
 
 
-def _missing(made: Recount, rank: int, line: Arguments, facts: Facts) -> Accusation:
+def _missing(made: Recomputation, rank: int, line: Arguments, facts: Facts) -> FraudProof:
     """The line the receipts make for this rank is nowhere."""
     party, run, _ = made.lines[rank]
     account = _account_of(party, facts)
@@ -207,8 +209,8 @@ def _account_of(party: int, facts: Facts) -> Address | None:
 
 
 def _of_accounts(
-    made: Recount, previous: BatchFile | None, tree: int, root: bytes, facts: Facts
-) -> Iterator[Accusation]:
+    made: Recomputation, previous: BatchFile | None, tree: int, root: bytes, facts: Facts
+) -> Iterator[FraudProof]:
     """Payouts or debits that fell, changed hands, are nobody's, or are not their lines' sums.
 
     Where the posted tree is not over the file's rows, its true rows are learnt by asking, one after the other.
@@ -216,7 +218,7 @@ def _of_accounts(
     now, judge = rows(made.file, tree), _Judge(made, previous, tree, facts)
     leaves = account_leaves(tree, now)
     while not isinstance(posted := compare(tree, leaves, root, facts.answers), Tree):
-        if isinstance(posted, Accusation):
+        if isinstance(posted, FraudProof):
             yield posted
             return
         row = (posted.index, ZERO_ADDRESS, 0)
@@ -235,7 +237,7 @@ def _of_accounts(
 class _Judge:
     """What a row of payouts or debits must be: the row before, grown by its lines."""
 
-    def __init__(self, made: Recount, previous: BatchFile | None, tree: int, facts: Facts) -> None:
+    def __init__(self, made: Recomputation, previous: BatchFile | None, tree: int, facts: Facts) -> None:
         self.made, self.tree, self.facts = made, tree, facts
         self.header = previous.header if previous else None
         self.before = rows(previous, tree)
@@ -248,26 +250,26 @@ class _Judge:
             if bool(party & CONSUMER) == (tree == DEBITS):
                 self.grown[party & ~CONSUMER] += paid
 
-    def lies(self, row: Row, leaf: Arguments) -> Iterator[Accusation]:
+    def lies(self, row: Row, leaf: Arguments) -> Iterator[FraudProof]:
         """What a posted row lies about; `leaf` is (account, cumulative, proof)."""
         index, account, cumulative = row
         was = self.before.get(index, (index, ZERO_ADDRESS, 0))
         old = account_leaf(self.then, was)
         if self.header and was[2] and (account != was[1] or cumulative < was[2]):
             why = f"index {index} fell from {was[2]} to {cumulative}, or changed hands"
-            yield Accusation("Referee", "proveRegression", (self.header, self.tree, index, old, leaf), why)
+            yield FraudProof("Referee", "proveRegression", (self.header, self.tree, index, old, leaf), why)
         if cumulative and self.tree == PAYOUTS and self.facts.payees.get(index) != account:
-            yield Accusation("Referee", "proveWrongPayee", (index, leaf), f"payee {index} is somebody else")
+            yield FraudProof("Referee", "proveWrongPayee", (index, leaf), f"payee {index} is somebody else")
         if cumulative and self.tree == DEBITS:
             known, most = self.facts.deposits.get(account, (0, 0))
             if known != index or cumulative > most:
                 why = f"consumer {index} is debited {cumulative} of {most}"
-                yield Accusation("Referee", "proveOverdraft", (index, leaf), why)
+                yield FraudProof("Referee", "proveOverdraft", (index, leaf), why)
         if cumulative - was[2] != self.grown[index]:
             yield bad_payout(self.made, self.header, self.tree, index, old, leaf)
 
 
-def withheld_receipt(file: BatchFile, receipt: Receipt, signature: bytes) -> Accusation | None:
+def withheld_receipt(file: BatchFile, receipt: Receipt, signature: bytes) -> FraudProof | None:
     """The proof that a receipt its gateway signed is not at its place in this batch; None if it is, or is no business
     of this batch."""
     receipts, place = receipts_of(file), 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ledger.core.disputes.recomputation import CONSUMER, DEBITS, RECEIPTS, Arguments, LineLeaf, Recount, boundary
+from ledger.core.disputes.recomputation import CONSUMER, DEBITS, RECEIPTS, Arguments, LineLeaf, Recomputation, boundary
 from ledger.core.receipts.receipt import Receipt, unpack
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
@@ -21,7 +21,7 @@ _HASHES, _ADDRESSES = (0, 1, 6, 19, 20), (3, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class Accusation:
+class FraudProof:
     """A call that convicts, or a paid question on the way to it. `arguments` follow (lane, id, header)."""
 
     contract: str
@@ -36,35 +36,35 @@ class Accusation:
         return self.function != "proveDoubleReceipt"
 
 
-def demand(tree: int, node: Word, index: int, proof: Sequence[Word], why: str) -> Accusation:
+def demand(tree: int, node: Word, index: int, proof: Sequence[Word], why: str) -> FraudProof:
     """The question what a node hides."""
-    return Accusation("Settlement", "demandNode", (tree, node, index, list(proof)), why, paid=True)
+    return FraudProof("Settlement", "demandNode", (tree, node, index, list(proof)), why, paid=True)
 
 
-def bad_sum(tree: int, node: Word, children: tuple[Word, Word], index: int, proof: Sequence[Word]) -> Accusation:
+def bad_sum(tree: int, node: Word, children: tuple[Word, Word], index: int, proof: Sequence[Word]) -> FraudProof:
     """A node that hashes its children and does not add them up."""
     why = f"the sum of node {index} at depth {len(proof)} of tree {tree} is not its children's"
-    return Accusation("Settlement", "proveBadSum", (tree, node, *children, index, list(proof)), why)
+    return FraudProof("Settlement", "proveBadSum", (tree, node, *children, index, list(proof)), why)
 
 
-def uneven(tree: int, a: Opened, b: Opened) -> Accusation:
+def uneven(tree: int, a: Opened, b: Opened) -> FraudProof:
     """Two leaves at different depths, or one receipt at a wrong one."""
     why = f"a leaf of tree {tree} stands at depth {len(a[3])}"
-    return Accusation("Referee", "proveUnevenTree", (tree, a, b), why)
+    return FraudProof("Referee", "proveUnevenTree", (tree, a, b), why)
 
 
-def omitted(file: BatchFile, receipt: Receipt, signature: bytes, leaf: Word, proof: Sequence[Word]) -> Accusation:
+def omitted(file: BatchFile, receipt: Receipt, signature: bytes, leaf: Word, proof: Sequence[Word]) -> FraudProof:
     """A receipt its gateway signed has another leaf at its place."""
     arguments = (receipt_logs_table(file.opening.ranges), (tuple(receipt), signature), leaf, list(proof))
-    return Accusation("Referee", "proveOmittedReceipt", arguments, f"receipt {receipt.seq} was left out")
+    return FraudProof("Referee", "proveOmittedReceipt", arguments, f"receipt {receipt.seq} was left out")
 
 
-def misplaced(file: BatchFile, opening: Arguments, why: str) -> Accusation:
+def misplaced(file: BatchFile, opening: Arguments, why: str) -> FraudProof:
     """A receipt stands where the journals table has another, or none."""
-    return Accusation("Referee", "proveMisplacedReceipt", (receipt_logs_table(file.opening.ranges), opening), why)
+    return FraudProof("Referee", "proveMisplacedReceipt", (receipt_logs_table(file.opening.ranges), opening), why)
 
 
-def bad_run(made: Recount, party: int, run: int, account: Address, line: Arguments) -> Accusation:
+def bad_run(made: Recomputation, party: int, run: int, account: Address, line: Arguments) -> FraudProof:
     """A posted line is not what its run's 64 receipts give. `line` is the boundary that shows it."""
     start = run * RUN
     receipts = made.receipts[start : start + RUN]
@@ -74,22 +74,22 @@ def bad_run(made: Recount, party: int, run: int, account: Address, line: Argumen
     tree = made.trees[RECEIPTS]
     proof = tree.range_proof(start, len(receipts))
     arguments = (run, party, account, [tuple(one) for one in receipts], bodies, which, tree.height, proof, line)
-    return Accusation("Referee", "proveBadRun", arguments, f"run {run} does not give party {party} what its line says")
+    return FraudProof("Referee", "proveBadRun", arguments, f"run {run} does not give party {party} what its line says")
 
 
-def unsorted(rank: int, left: LineLeaf, right: LineLeaf) -> Accusation:
+def unsorted(rank: int, left: LineLeaf, right: LineLeaf) -> FraudProof:
     """Two neighbours among the lines are out of order, or one belongs to nothing."""
-    return Accusation("Referee", "proveUnsortedLines", (rank, left, right), f"line {rank} or the next is out of place")
+    return FraudProof("Referee", "proveUnsortedLines", (rank, left, right), f"line {rank} or the next is out of place")
 
 
 def bad_payout(
-    made: Recount, previous: Header | None, tree: int, index: int, before: Arguments, after: Arguments
-) -> Accusation:
+    made: Recomputation, previous: Header | None, tree: int, index: int, before: Arguments, after: Arguments
+) -> FraudProof:
     """A cumulative did not grow by its lines. Leaves are (account, cumulative, proof)."""
     party = index | CONSUMER if tree == DEBITS else index
     edges = (boundary(made, (party, 0)), boundary(made, (party + 1, 0)))
     why = f"index {index} of tree {tree} did not grow by its lines"
-    return Accusation("Referee", "provePayout", (previous, tree, index, before, after, *edges), why)
+    return FraudProof("Referee", "provePayout", (previous, tree, index, before, after, *edges), why)
 
 
 def opening(file: BatchFile, receipt: Receipt, place: int, tree: Tree) -> Arguments:

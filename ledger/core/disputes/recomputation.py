@@ -72,7 +72,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Recount:
+class Recomputation:
     """The honest batch that the file's receipts make; its rows of payouts and debits are the file's own."""
 
     file: BatchFile
@@ -82,7 +82,7 @@ class Recount:
     """(party, run, amount), sorted."""
 
 
-def recount(file: BatchFile, facts: Facts) -> Recount:
+def recompute(file: BatchFile, facts: Facts) -> Recomputation:
     """What the file's receipts and rows make, leaf by leaf. The prices must have been checked."""
     receipts = receipts_of(file)
     lines = tuple(_lines(file, receipts, facts))
@@ -92,7 +92,7 @@ def recount(file: BatchFile, facts: Facts) -> Recount:
         Tree.build(account_leaves(DEBITS, rows(file, DEBITS))),
         Tree.build([line_leaf(*line) for line in lines]),
     )
-    return Recount(file, receipts, trees, lines)
+    return Recomputation(file, receipts, trees, lines)
 
 
 def receipts_of(file: BatchFile) -> tuple[Receipt, ...]:
@@ -122,19 +122,19 @@ def account_leaf(tree: Tree, row: Row) -> Arguments:
     return account, cumulative, tree.proof(index if index < 1 << tree.height else 0)
 
 
-def boundary(made: Recount, key: tuple[int, int]) -> tuple[int, LineLeaf, LineLeaf]:
+def boundary(made: Recomputation, key: tuple[int, int]) -> tuple[int, LineLeaf, LineLeaf]:
     """Where a (party, run) stands among the lines: the rank of the first not below it, and the leaves around."""
     rank = sum(1 for party, run, _ in made.lines if (party, run) < key)
     return edge(made, min(rank, 1 << made.trees[LINES].height))
 
 
-def edge(made: Recount, rank: int) -> tuple[int, LineLeaf, LineLeaf]:
+def edge(made: Recomputation, rank: int) -> tuple[int, LineLeaf, LineLeaf]:
     """The leaves on both sides of a rank."""
     right = line_at(made, rank) if rank < 1 << made.trees[LINES].height else NO_LINE
     return rank, line_at(made, rank - 1) if rank else NO_LINE, right
 
 
-def line_at(made: Recount, rank: int) -> LineLeaf:
+def line_at(made: Recomputation, rank: int) -> LineLeaf:
     """The line at a rank with its proof; the empty leaf beyond the last."""
     proof = made.trees[LINES].proof(rank)
     return (*made.lines[rank], proof) if rank < len(made.lines) else (0, 0, 0, proof)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ledger.chain.proving import call_of
 from ledger.core.catalog.bids import Line, Role
-from ledger.core.disputes.faults import accuse
-from ledger.core.disputes.proofs import Accusation
+from ledger.core.disputes.faults import find_fraud_proof
+from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.recomputation import Facts, PlacedBid
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.settlement.batch_file import BatchFile
@@ -55,23 +55,23 @@ class Play:
         deposits = {who: (index, DEPOSIT) for who, index in self.consumers.items()}
         return Facts(self.treasury, payees, deposits, bids)
 
-    def accuse(self, file: BatchFile, facts: Facts | None = None) -> Accusation | None:
+    def find_fraud_proof(self, file: BatchFile, facts: Facts | None = None) -> FraudProof | None:
         before = self.book.files[-2] if len(self.book.files) > 1 else None
-        return accuse(file, before, file.header, facts or self.facts())
+        return find_fraud_proof(file, before, file.header, facts or self.facts())
 
-    def convict(self, file: BatchFile, accusation: Accusation | None, function: str) -> None:
+    def convict(self, file: BatchFile, proof: FraudProof | None, function: str) -> None:
         """The accusation is the one expected, and the chain agrees with it."""
-        assert accusation is not None, "the auditor saw nothing"
-        assert accusation.function == function, accusation.why
-        self.send(file, accusation)
+        assert proof is not None, "the auditor saw nothing"
+        assert proof.function == function, proof.why
+        self.send(file, proof)
         head = self.chain.head(self.stage.lane)
         assert head.next == file.opening.number, "the batch and all after it are void"
         assert self.chain.balance(self.stage.auditor.address) == 10**12 + BOND // 2, "the auditor has half the bond"
         lane = self.chain.lane(self.stage.lane)
         assert (lane.bond, lane.insurance, lane.active) == (0, BOND - BOND // 2, False)
 
-    def send(self, file: BatchFile, accusation: Accusation | None) -> None:
-        assert accusation is not None
-        fee = int(self.chain.settlement("challengeFee")) if accusation.paid else 0
-        call = call_of(self.chain.calls, self.stage.lane, file.opening.number, file.header, accusation)
+    def send(self, file: BatchFile, proof: FraudProof | None) -> None:
+        assert proof is not None
+        fee = int(self.chain.settlement("challengeFee")) if proof.paid else 0
+        call = call_of(self.chain.calls, self.stage.lane, file.opening.number, file.header, proof)
         self.chain.transact(self.stage.key(self.stage.auditor), call, fee)

@@ -1,4 +1,4 @@
-"""A lying operator of each kind, on a real chain: what `accuse` finds in the public file convicts it."""
+"""A lying operator of each kind, on a real chain: what `find_fraud_proof` finds in the public file convicts it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ledger.chain.errors import Reverted
 from ledger.core.catalog.bids import Bid, Line, Role
 from ledger.core.disputes import faults, proofs
 from ledger.core.disputes.challenge_game import withheld
-from ledger.core.disputes.proofs import Accusation
-from ledger.core.disputes.recomputation import LINES, NO_ANSWERS, RECEIPTS, PlacedBid, boundary, recount
+from ledger.core.disputes.proofs import FraudProof
+from ledger.core.disputes.recomputation import LINES, NO_ANSWERS, RECEIPTS, PlacedBid, boundary, recompute
 from ledger.core.settlement.batch_file import Roots
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import amount
@@ -34,7 +34,7 @@ def play(stage: Stage) -> Play:
 def test_an_honest_batch_accuses_nobody(play: Play) -> None:
     for count in (3, 70):
         file = play.post(play.honest(count))
-        assert play.accuse(file) is None
+        assert play.find_fraud_proof(file) is None
 
 
 def test_a_price_above_the_real_one_but_below_every_ceiling(play: Play) -> None:
@@ -42,7 +42,7 @@ def test_a_price_above_the_real_one_but_below_every_ceiling(play: Play) -> None:
     receipts = play.receipts()
     receipts[1] = receipts[1]._replace(price=receipts[1].price + 5, charge=receipts[1].charge + 5)
     file = play.post(play.book.honest(receipts))
-    play.convict(file, play.accuse(file), "proveBadLine")
+    play.convict(file, play.find_fraud_proof(file), "proveBadLine")
 
 
 def test_a_payee_short_changed(play: Play) -> None:
@@ -50,14 +50,14 @@ def test_a_payee_short_changed(play: Play) -> None:
     draft = play.honest()
     _move(draft.paid, play.payees[MAKER], play.payees[COMPUTE], 7)
     file = play.post(draft)
-    play.convict(file, play.accuse(file), "provePayout")
+    play.convict(file, play.find_fraud_proof(file), "provePayout")
 
 
 def test_a_consumer_debited_for_another(play: Play) -> None:
     draft = play.honest()
     _move(draft.owed, 1, 2, 7)
     file = play.post(draft)
-    play.convict(file, play.accuse(file), "provePayout")
+    play.convict(file, play.find_fraud_proof(file), "provePayout")
 
 
 def test_a_cumulative_that_falls(play: Play) -> None:
@@ -65,7 +65,7 @@ def test_a_cumulative_that_falls(play: Play) -> None:
     draft = play.honest()
     _move(draft.paid, play.payees[MAKER], play.payees[COMPUTE], draft.paid[play.payees[MAKER]][1])
     file = play.post(draft)
-    play.convict(file, play.accuse(file), "proveRegression")
+    play.convict(file, play.find_fraud_proof(file), "proveRegression")
 
 
 def test_a_payee_swapped(play: Play) -> None:
@@ -73,7 +73,7 @@ def test_a_payee_swapped(play: Play) -> None:
     index = play.payees[MAKER]
     draft.paid[index] = (STRANGER, draft.paid[index][1])
     file = play.post(draft)
-    play.convict(file, play.accuse(file), "proveWrongPayee")
+    play.convict(file, play.find_fraud_proof(file), "proveWrongPayee")
 
 
 def test_a_debit_above_the_deposit(play: Play) -> None:
@@ -86,32 +86,32 @@ def test_a_debit_above_the_deposit(play: Play) -> None:
     assert receipt.charge > DEPOSIT
     play.chain.transact(FUNDS, play.chain.calls.deposit(1, play.stage.consumers[1].address, 10**11))
     file = play.post(play.book.honest([receipt]))
-    play.convict(file, play.accuse(file, facts), "proveOverdraft")
+    play.convict(file, play.find_fraud_proof(file, facts), "proveOverdraft")
 
 
 def test_a_receipt_repeated_under_another_number(play: Play) -> None:
     receipts = play.receipts(3)
     receipts[2] = receipts[0]._replace(seq=3)
     file = play.post(play.book.honest(receipts))
-    accusation = play.accuse(file)
-    assert accusation is not None
-    assert accusation.function == "proveDoubleReceipt"
+    fraud_proof = play.find_fraud_proof(file)
+    assert fraud_proof is not None
+    assert fraud_proof.function == "proveDoubleReceipt"
     vault = play.chain.deployment.stake_vault
     key = play.stage.key(play.stage.operator)
     play.chain.transact(key, play.chain.calls.approve(Address(bytes.fromhex(vault[2:])), 1_000))
     play.chain.transact(key, play.chain.calls.stake(1_000))
-    play.send(file, accusation)
+    play.send(file, fraud_proof)
     assert play.chain.lane(1).bond == 0
     assert play.chain.stake(play.stage.operator.address) == (0, 0, 0)
     assert play.chain.balance(play.stage.auditor.address) == 10**12 + BOND // 2 + 500
     with pytest.raises(Reverted, match="AlreadyPunished"):
-        play.send(file, accusation)
+        play.send(file, fraud_proof)
 
 
 def test_a_receipt_at_anothers_place(play: Play) -> None:
     receipts = play.receipts(3)
     file = play.post(play.book.honest([receipts[0], receipts[2], receipts[1]]))
-    play.convict(file, play.accuse(file), "proveMisplacedReceipt")
+    play.convict(file, play.find_fraud_proof(file), "proveMisplacedReceipt")
 
 
 def test_a_receipt_skipped_between_batches(play: Play) -> None:
@@ -120,7 +120,7 @@ def test_a_receipt_skipped_between_batches(play: Play) -> None:
     draft = play.honest()
     draft.first += 1
     file = play.post(draft)
-    play.convict(file, play.accuse(file), "proveBrokenJournal")
+    play.convict(file, play.find_fraud_proof(file), "proveBrokenJournal")
 
 
 def test_a_receipt_replaced_by_a_cheaper_one(play: Play) -> None:
@@ -130,7 +130,7 @@ def test_a_receipt_replaced_by_a_cheaper_one(play: Play) -> None:
     less = given.units._replace(output_token=1)
     cheaper = a_receipt(2, play.terms, consumer=given.consumer, gateway=given.gateway, units=less)
     file = play.post(play.book.honest([receipts[0], cheaper, receipts[2]]))
-    assert play.accuse(file) is None, "the file alone is consistent"
+    assert play.find_fraud_proof(file) is None, "the file alone is consistent"
     play.convict(file, faults.withheld_receipt(file, given, signature), "proveOmittedReceipt")
     assert faults.withheld_receipt(file, receipts[0], b"") is None
 
@@ -145,11 +145,11 @@ def test_a_line_dropped_from_a_run(play: Play) -> None:
     draft.lines[compute] = (party, run, paid + run_one[2])
     _move(draft.paid, maker, play.payees[COMPUTE], run_one[2])
     file = play.post(draft)
-    first = play.accuse(file)
+    first = play.find_fraud_proof(file)
     assert first is not None
     assert (first.function, first.arguments[0]) == ("demandNode", LINES), "the file does not show the lines"
     # the operator opens its lines, down to the one that lies; the auditor has them all then
-    made = replace(recount(file, play.facts()), lines=tuple(draft.lines))
+    made = replace(recompute(file, play.facts()), lines=tuple(draft.lines))
     posted = replace(made, trees=(*made.trees[:3], draft.lines_tree()))
     edge = boundary(posted, (maker, 1))
     play.convict(file, proofs.bad_run(made, maker, 1, MAKER, edge), "proveBadRun")
@@ -161,22 +161,22 @@ def test_lines_out_of_order(play: Play) -> None:
     file = play.post(draft)
     tree = draft.lines_tree()
     leaves = [(*draft.lines[rank], tree.proof(rank)) for rank in (0, 1)]
-    accusation = Accusation("Referee", "proveUnsortedLines", (0, *leaves), "out of order")
-    play.convict(file, accusation, "proveUnsortedLines")
+    fraud_proof = FraudProof("Referee", "proveUnsortedLines", (0, *leaves), "out of order")
+    play.convict(file, fraud_proof, "proveUnsortedLines")
 
 
 def test_an_interior_sum_that_lies(play: Play) -> None:
     draft = play.honest()
     draft.bend_roots = _one_atom_more
     file = play.post(draft)
-    play.convict(file, play.accuse(file), "proveBadSum")
+    play.convict(file, play.find_fraud_proof(file), "proveBadSum")
 
 
 def test_withheld_data(play: Play) -> None:
     draft = play.honest()
     file = play.post(draft)
-    accusation = withheld(file.header, NO_ANSWERS)
-    play.send(file, accusation)
+    fraud_proof = withheld(file.header, NO_ANSWERS)
+    play.send(file, fraud_proof)
     play.stage.wait(ANSWER + 1)
     key = questions.node(RECEIPTS, file.header.receipts_root, 0, 0)
     call = play.chain.calls.to_settlement("timeout", 1, 1, words(file.header), key)
@@ -187,9 +187,9 @@ def test_withheld_data(play: Play) -> None:
 
 def test_a_demand_answered_in_time_changes_nothing(play: Play) -> None:
     file = play.post(play.honest())
-    made = recount(file, play.facts())
-    accusation = withheld(file.header, NO_ANSWERS)
-    play.send(file, accusation)
+    made = recompute(file, play.facts())
+    fraud_proof = withheld(file.header, NO_ANSWERS)
+    play.send(file, fraud_proof)
     tree = made.trees[0]
     left, right = tree.levels[-2]
     answer = play.chain.calls.to_settlement("answerNode", 1, 1, 0, tree.root, 0, 0, left, right)
@@ -224,11 +224,11 @@ def test_a_line_that_is_not_the_bid_in_force(play: Play, honest: bool) -> None:
     receipts = [receipt._replace(epoch=chain.epoch()) for receipt in play.receipts()]
     file = play.post(play.book.honest(receipts))
     history = [PlacedBid(one.bid, one.first, one.until) for one in chain.bids(subject, Role.compute, party)]
-    accusation = play.accuse(file, play.facts({(subject, Role.compute, party): history}))
+    fraud_proof = play.find_fraud_proof(file, play.facts({(subject, Role.compute, party): history}))
     if honest:
-        assert accusation is None
+        assert fraud_proof is None
         return
-    play.convict(file, accusation, "proveBadBid")
+    play.convict(file, fraud_proof, "proveBadBid")
 
 
 def test_a_protocol_fee_to_somebody_else(play: Play) -> None:
@@ -237,7 +237,7 @@ def test_a_protocol_fee_to_somebody_else(play: Play) -> None:
     play.payees |= register(play.chain, TREASURY)
     play.book.payees = play.payees
     file = play.post(play.honest())
-    play.convict(file, play.accuse(file), "proveBadBid")
+    play.convict(file, play.find_fraud_proof(file), "proveBadBid")
 
 
 def _move(rows: dict[int, tuple[Address, int]], giver: int, taker: int, atoms: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ledger.chain.errors import Reverted
 from ledger.core.disputes import proofs
-from ledger.core.disputes.proofs import Accusation
+from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.recomputation import (
     CONSUMER,
     DEBITS,
@@ -18,7 +18,7 @@ from ledger.core.disputes.recomputation import (
     account_leaf,
     boundary,
     line_at,
-    recount,
+    recompute,
     rows,
 )
 from ledger.core.settlement.batch_file import BatchFile
@@ -35,61 +35,61 @@ def play(stage: Stage) -> Play:
     return Play(stage)
 
 
-Proof = Callable[[Play, BatchFile], Accusation]
+Proof = Callable[[Play, BatchFile], FraudProof]
 
 
-def _a_right_price(play: Play, file: BatchFile) -> Accusation:
-    made = recount(file, play.facts())
-    return Accusation("Referee", "proveBadLine", (proofs.opening(file, made.receipts[3], 3, made.trees[0]),), "")
+def _a_right_price(play: Play, file: BatchFile) -> FraudProof:
+    made = recompute(file, play.facts())
+    return FraudProof("Referee", "proveBadLine", (proofs.opening(file, made.receipts[3], 3, made.trees[0]),), "")
 
 
-def _a_right_payout(play: Play, file: BatchFile) -> Accusation:
-    made, index = recount(file, play.facts()), play.payees[MAKER]
+def _a_right_payout(play: Play, file: BatchFile) -> FraudProof:
+    made, index = recompute(file, play.facts()), play.payees[MAKER]
     row = account_leaf(made.trees[PAYOUTS], rows(file, PAYOUTS)[index])
     return proofs.bad_payout(made, None, PAYOUTS, index, NOTHING, row)
 
 
-def _a_right_run(play: Play, file: BatchFile) -> Accusation:
-    made, party = recount(file, play.facts()), 1 | CONSUMER
+def _a_right_run(play: Play, file: BatchFile) -> FraudProof:
+    made, party = recompute(file, play.facts()), 1 | CONSUMER
     return proofs.bad_run(made, party, 1, play.stage.consumers[0].address, boundary(made, (party, 1)))
 
 
-def _a_receipt_at_its_place(play: Play, file: BatchFile) -> Accusation:
-    made = recount(file, play.facts())
+def _a_receipt_at_its_place(play: Play, file: BatchFile) -> FraudProof:
+    made = recompute(file, play.facts())
     signature = file.signed["signature"][1].tobytes()
     return proofs.omitted(file, made.receipts[1], signature, made.trees[0].leaf(1), made.trees[0].proof(1))
 
 
-def _a_node_instead_of_a_leaf(play: Play, file: BatchFile) -> Accusation:
+def _a_node_instead_of_a_leaf(play: Play, file: BatchFile) -> FraudProof:
     """The root's right child stands at index 1, and is not receipt 1: but it is no leaf."""
-    made = recount(file, play.facts())
+    made = recompute(file, play.facts())
     left, right = made.trees[0].levels[-2]
     signature = file.signed["signature"][1].tobytes()
     return proofs.omitted(file, made.receipts[1], signature, right, [left])
 
 
-def _a_consumers_lines_for_nobodys_place(play: Play, file: BatchFile, tree: int) -> Accusation:
+def _a_consumers_lines_for_nobodys_place(play: Play, file: BatchFile, tree: int) -> FraudProof:
     """Index 2^31 + 1 has no row; its lines would be those of consumer 1."""
-    made = recount(file, play.facts())
+    made = recompute(file, play.facts())
     empty = (ZERO_ADDRESS, 0, made.trees[tree].proof(0))
     edges = boundary(made, (1 | CONSUMER, 0)), boundary(made, (2 | CONSUMER, 0))
-    return Accusation("Referee", "provePayout", (None, tree, 1 | CONSUMER, NOTHING, empty, *edges), "")
+    return FraudProof("Referee", "provePayout", (None, tree, 1 | CONSUMER, NOTHING, empty, *edges), "")
 
 
-def _lines_in_order(play: Play, file: BatchFile) -> Accusation:
-    made = recount(file, play.facts())
+def _lines_in_order(play: Play, file: BatchFile) -> FraudProof:
+    made = recompute(file, play.facts())
     return proofs.unsorted(2, line_at(made, 2), line_at(made, 3))
 
 
-def _the_last_line_and_nothing(play: Play, file: BatchFile) -> Accusation:
-    made = recount(file, play.facts())
+def _the_last_line_and_nothing(play: Play, file: BatchFile) -> FraudProof:
+    made = recompute(file, play.facts())
     last = len(made.lines) - 1
     return proofs.unsorted(last, line_at(made, last), line_at(made, last + 1))
 
 
-def _leaves_of_one_depth(play: Play, file: BatchFile) -> Accusation:
+def _leaves_of_one_depth(play: Play, file: BatchFile) -> FraudProof:
     """The receipts tree's empty leaf, at the height that so many calls need."""
-    made = recount(file, play.facts())
+    made = recompute(file, play.facts())
     empty = (b"", b"", 71, made.trees[0].proof(71))
     return proofs.uneven(RECEIPTS, empty, empty)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.core.disputes.recomputation import recount
+from ledger.core.disputes.recomputation import recompute
 from ledger.core.settlement.batch_file import BatchFile
 from roles.audit.watch import Files, Finding, inspect
 from tests.ledger.chain.conftest import ANSWER, BOND, Stage
@@ -47,7 +47,7 @@ def test_a_file_nobody_shows_is_asked_for_waited_for_and_convicted(stage: Stage)
 def test_an_answered_question_is_not_asked_and_paid_for_again(stage: Stage) -> None:
     play = Play(stage)
     file = play.post(play.honest())
-    tree = recount(file, play.facts()).trees[0]
+    tree = recompute(file, play.facts()).trees[0]
     look(play, lambda hashed: None)
     left, right = tree.levels[-2]
     answer = play.chain.calls.to_settlement("answerNode", 1, 1, 0, tree.root, 0, 0, left, right)

@@ -94,7 +94,7 @@ def _cheaper_in_bulk(asks: Any, units: Any) -> int:
 
 
 BROKEN: list[tuple[int, Any, str, Any]] = [
-    (1, pricing, "cut", _loses_an_atom),
+    (1, pricing, "deduct", _loses_an_atom),
     (2, pricing, "compose", _first_gets_the_rest),
     (3, pricing, "compose", _normalised),
     (4, pricing, "compose", _normalised),
@@ -102,7 +102,7 @@ BROKEN: list[tuple[int, Any, str, Any]] = [
     (6, pricing, "compose", _greater_of_share_and_floor),
     (7, routing, "weights", _squared_capacity),
     (8, pricing, "price", _rebates_everything),
-    (9, commissions, "cut", _uncapped),
+    (9, commissions, "deduct", _uncapped),
     (10, lineage, "ancestors", _diluted),
     (11, pricing, "fixed", _cheaper_in_bulk),
     (12, documents, "validate", lambda document, kind=None: "model"),

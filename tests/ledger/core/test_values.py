@@ -88,7 +88,7 @@ def test_terms_have_one_spelling(chance: Random) -> None:
     assert bids.terms_id(changed) != bids.terms_id(body)
 
 
-@pytest.mark.parametrize("cut", [0, 1, 43, 44, 100, -1])
+@pytest.mark.parametrize("end", [0, 1, 43, 44, 100, -1])
 def test_terms_that_are_cut_or_continued_are_refused(end: int) -> None:
     body = bids.encode(Terms(ZERO_DIGEST, (Line(ALICE.address, Role.maker, 5),)))
     with pytest.raises(Rejected):
