@@ -38,16 +38,16 @@ class App:
 
     def __init__(self, settings: Settings, ledger: LedgerSettings) -> None:
         self.running = Running(settings, ledger)
-        self.cold = cold(self.running)
+        self.api_routes = api_routes(self.running)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         gateway = self.running.gateway
-        if gateway is not None and paid_routes.is_hot(scope):
+        if gateway is not None and paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, receive, send)
         elif gateway is not None and forwarding.is_relayed(scope):
             await forwarding.serve(gateway, scope, receive, send)
         else:
-            await self.cold(scope, receive, send)
+            await self.api_routes(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None, ledger: LedgerSettings | None = None) -> App:
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None, ledger: LedgerSettings | None =
     return App(settings or Settings(), ledger or LedgerSettings.model_validate({}))
 
 
-def cold(running: Running) -> FastAPI:
+def api_routes(running: Running) -> FastAPI:
     """Every route that is not a paid call."""
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from gateway.call.idempotency import Headers, Kept
+from gateway.call.idempotency import Headers, StoredResponse
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.server import CYCLE, Cycle
@@ -17,14 +17,14 @@ Receive = Callable[[], Awaitable[Message]]
 JSON: Headers = [(b"content-type", b"application/json")]
 
 
-async def answer(scope: Message, send: Send, kept: Kept) -> None:
+async def answer(scope: Message, send: Send, stored: StoredResponse) -> None:
     """Send a whole answer: in one step where the server is ours."""
-    headers = [*kept.headers, (b"content-length", b"%d" % len(kept.body))]
+    headers = [*stored.headers, (b"content-length", b"%d" % len(stored.body))]
     cycle: Cycle | None = scope.get(CYCLE)
-    if cycle is not None and cycle.answer(kept.status, headers, kept.body):
+    if cycle is not None and cycle.answer(stored.status, headers, stored.body):
         return
-    await send({"type": "http.response.start", "status": kept.status, "headers": headers})
-    await send({"type": "http.response.body", "body": kept.body})
+    await send({"type": "http.response.start", "status": stored.status, "headers": headers})
+    await send({"type": "http.response.body", "body": stored.body})
 
 
 async def read_body(gateway: Gateway, scope: Message, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
@@ -37,7 +37,7 @@ async def read_body(gateway: Gateway, scope: Message, headers: Mapping[bytes, by
     whole = cycle.take() if cycle is not None else None
     if whole is not None:
         return whole
-    with gateway.patience:
+    with gateway.body_timeouts:
         message = await receive()
         body: bytes = message.get("body", b"")
         if not message.get("more_body", False):

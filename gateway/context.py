@@ -12,16 +12,16 @@ import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from gateway.body_timeouts import BodyTimeouts
 from gateway.call.idempotency import Answers
-from gateway.call.referral_state import Desk
+from gateway.call.referral_state import ReferralState
 from gateway.catalog.catalog import EMPTY, Catalog
-from gateway.catalog.loader import Shelf
+from gateway.catalog.loader import CatalogLoader
 from gateway.database import transact
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
-from gateway.patience import Patience
 from gateway.payment.auth import Doors
-from gateway.payment.leases import Purse
+from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
@@ -49,10 +49,10 @@ class Gateway:
     signer: Signer
     engine: Engine
     receipt_log: ReceiptLog
-    purse: Purse
+    leases: BalanceLeases
     doors: Doors
     upstream: Pool
-    shelf: Shelf
+    loader: CatalogLoader
     tokenizers: Tokenizers
     answers: Answers
     metrics: Metrics
@@ -60,10 +60,10 @@ class Gateway:
     epoch_seconds: int
     genesis: int = 0
     catalog: Catalog = EMPTY
-    desk: Desk = field(default_factory=Desk)
+    referral_state: ReferralState = field(default_factory=ReferralState)
     open_calls: int = 0
     tracing: Tracing = field(default_factory=lambda: Tracing(False))
-    patience: Patience = field(default_factory=lambda: Patience(20.0))
+    body_timeouts: BodyTimeouts = field(default_factory=lambda: BodyTimeouts(20.0))
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
 

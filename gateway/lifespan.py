@@ -11,17 +11,17 @@ from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
 
+from gateway.body_timeouts import BodyTimeouts
 from gateway.call.idempotency import Answers
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.loader import Shelf, Surroundings
+from gateway.catalog.loader import CatalogLoader, Surroundings
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
-from gateway.patience import Patience
 from gateway.payment.auth import Doors
-from gateway.payment.leases import Purse
+from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
@@ -68,12 +68,12 @@ class Running:
         gateway = await asyncio.to_thread(self._make)
         receipt_log = gateway.receipt_log
         await receipt_log.open()
-        gateway.purse.adopt(await gateway.db(lambda session: leases.unspent(session, gateway.signer.address)))
-        receipt_log.on_reopen = gateway.purse.adopt
+        gateway.leases.adopt(await gateway.db(lambda session: leases.unspent(session, gateway.signer.address)))
+        receipt_log.on_reopen = gateway.leases.adopt
         await self._read_book(gateway)
         settings = self.settings
         beats: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
-            (settings.lease_seconds / 3, lambda g: g.purse.renew()),
+            (settings.lease_seconds / 3, lambda g: g.leases.renew()),
             (BODY_BEAT_SECONDS, self._look_at_bodies),
             (IDLE_BEAT_SECONDS, self._return_idle),
             (RECLAIM_BEAT_SECONDS, self._reclaim),
@@ -105,7 +105,7 @@ class Running:
         await gateway.upstream.close()
         try:
             await gateway.relays.close()
-            await gateway.purse.return_idle(-1.0)
+            await gateway.leases.return_idle(-1.0)
             await self._measure(gateway)
         finally:
             await gateway.receipt_log.close()
@@ -140,17 +140,17 @@ class Running:
                 signer,
                 deployment.domain,
             ),
-            purse=Purse(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
+            leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             doors=Doors(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
             upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
-            shelf=Shelf(),
+            loader=CatalogLoader(),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
             metrics=Metrics(),
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
             tracing=Tracing(settings.trace),
-            patience=Patience(settings.body_seconds),
+            body_timeouts=BodyTimeouts(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )
 
@@ -184,7 +184,7 @@ class Running:
                 self.settings.kappa_atoms,
                 credentials.unsealed(session, self.settings.secret),
             )
-            catalog = gateway.shelf.load(session, epoch, around)
+            catalog = gateway.loader.load(session, epoch, around)
             self._loaded = catalog, fingerprint
 
         self._loaded = None
@@ -205,12 +205,12 @@ class Running:
 
     @staticmethod
     async def _look_at_bodies(gateway: Gateway) -> None:
-        gateway.patience.look(asyncio.get_running_loop().time())
+        gateway.body_timeouts.look(asyncio.get_running_loop().time())
 
     async def _return_idle(self, gateway: Gateway) -> None:
-        await gateway.purse.return_idle(self.settings.idle_seconds)
+        await gateway.leases.return_idle(self.settings.idle_seconds)
         for leaver in await gateway.db(lambda session: lanes.leaving(session, gateway.lane)):
-            await gateway.purse.give_back(leaver.account)
+            await gateway.leases.give_back(leaver.account)
 
     async def _reclaim(self, gateway: Gateway) -> None:
         returned = await gateway.db(lambda session: leases.reclaim(session, gateway.lane, now_ms()))
@@ -218,7 +218,7 @@ class Running:
             log.info("leases_reclaimed", extra={"facts": {"gateway": "0x" + gone.hex(), "atoms": amount}})
 
     async def _measure(self, gateway: Gateway) -> None:
-        records = gateway.shelf.records()
+        records = gateway.loader.records()
         seen = {key: (h.calls, h.errors, h.latency_ms, h.quality_ppm) for key, h in records.items() if h.calls}
         await gateway.db(lambda session: publications.record(session, seen, now_ms()))
 

@@ -51,8 +51,10 @@ class Tallies(Collector):
         limits = (*(str(limit / 1000) for limit in BUCKETS_MS), "+Inf")
         buckets = list(zip(limits, accumulate(self._took), strict=True))
         yield from (calls, tokens, CounterMetricFamily("tollway_charged_atoms", "Atoms charged", value=self._charged))
-        told = "Time from request to the last byte"
-        yield HistogramMetricFamily("tollway_call_seconds", told, buckets=buckets, sum_value=self._took_ms / 1000)
+        description = "Time from request to the last byte"
+        yield HistogramMetricFamily(
+            "tollway_call_seconds", description, buckets=buckets, sum_value=self._took_ms / 1000
+        )
 
 
 class Metrics:

@@ -36,7 +36,7 @@ class Tracing:
             yield span
 
     @staticmethod
-    def told(span: Any, model: str, receipt: Receipt | None) -> None:
+    def finish(span: Any, model: str, receipt: Receipt | None) -> None:
         """What a call was and used."""
         span.update_name(f"{span.name.split(' ')[0]} {model}" if model else span.name)
         span.set_attribute("gen_ai.request.model", model)

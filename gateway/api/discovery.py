@@ -51,11 +51,11 @@ async def discover(
         open_to = {
             e.id: (e, score) for score, e, _, _ in found if e.sponsorship and wanted["task"] in e.sponsorship.slot_tasks
         }
-        shown = {slot.subject: slot for slot in await referrals.shelf(gateway, open_to, caller, now)}
+        shown = {slot.subject: slot for slot in await referrals.loader(gateway, open_to, caller, now)}
         byid = {entry.id: (score, entry, price, one) for score, entry, price, one in found}
         for slot in shown.values():
             if caller is not None:
-                gateway.desk.show(caller.consumer, slot, surface, now)
+                gateway.referral_state.show(caller.consumer, slot, surface, now)
         rows = [_sponsored(*byid[subject], slot) for subject, slot in shown.items()] + rows
     answer: dict[str, Any] = {"epoch": catalog.epoch, "book_root": to_hex(catalog.book_root), "results": rows}
     if not rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.asgi import JSON, Message, Receive, Send, answer, read_body
-from gateway.call.idempotency import Kept
+from gateway.call.idempotency import StoredResponse
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal, body_of, refusal
@@ -38,7 +38,7 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
     except TollwayError as error:
         refused = refusal(error)
         kind = [(FAILED, error.kind.encode())] if isinstance(error, NodeFailed) else []
-        await answer(scope, send, Kept(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
+        await answer(scope, send, StoredResponse(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
     else:
         await _pass_back(reply, receive, send)
     finally:
@@ -54,8 +54,8 @@ async def _reply(gateway: Gateway, scope: Message, receive: Receive) -> Reply:
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
     party, slash, rest = path[len(PREFIX) :].partition("/")
     sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP}
-    target, patience = Target(TUNNEL, party, 0), gateway.settings.first_byte_seconds
-    return await gateway.tunnels.request(target, slash + rest, body, sent, method, patience)
+    target, body_timeouts = Target(TUNNEL, party, 0), gateway.settings.first_byte_seconds
+    return await gateway.tunnels.request(target, slash + rest, body, sent, method, body_timeouts)
 
 
 async def _pass_back(reply: Reply, receive: Receive, send: Send) -> None:

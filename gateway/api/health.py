@@ -35,7 +35,7 @@ async def metrics(gateway: Here) -> Response:
     """Prometheus' text format."""
     m = gateway.metrics
     m.open_calls.set(gateway.open_calls)
-    m.held.set(gateway.purse.outstanding())
+    m.held.set(gateway.leases.outstanding())
     m.receipt_log_groups.set(gateway.receipt_log.groups)
     m.receipt_log_receipts.set(gateway.receipt_log.written)
     m.receipt_log_up.set(int(gateway.receipt_log.healthy))

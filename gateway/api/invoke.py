@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 import orjson
 
-from gateway.call.idempotency import Kept
+from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
 from gateway.metering import protocols
@@ -47,15 +47,15 @@ def read(catalog: Catalog, body: bytes) -> Ask:
     return msgspec.structs.replace(asked, native=True)
 
 
-def shown(ask: Ask, kept: Kept, signed: tuple[Signed, ...]) -> Kept:
+def shown(ask: Ask, stored: StoredResponse, signed: tuple[Signed, ...]) -> StoredResponse:
     """The answer in the native shape. What a node or a workflow answered is under `output`."""
     root = signed[-1].receipt
     body = {
         "model": ask.model,
-        "output": steps.output(ask.path, kept.body),
+        "output": steps.output(ask.path, stored.body),
         "receipt": to_hex(root.call_id),
         "charge": str(sum(one.receipt.charge for one in signed)),
         "units": dict(zip(root.units._fields, root.units, strict=True)),
     }
-    headers = [row for row in kept.headers if row[0] != b"inference-header-content-length"]
-    return Kept(kept.status, headers, orjson.dumps(body), kept.sent)
+    headers = [row for row in stored.headers if row[0] != b"inference-header-content-length"]
+    return StoredResponse(stored.status, headers, orjson.dumps(body), stored.sent)

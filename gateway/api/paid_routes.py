@@ -13,7 +13,7 @@ from gateway.api import invoke
 from gateway.asgi import JSON, Message, Receive, Send, answer, read_body
 from gateway.call import call as calls
 from gateway.call import referrals, routing, stream
-from gateway.call.idempotency import Headers, Kept, mismatch, receipt_headers
+from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
 from gateway.catalog.catalog import CapsuleEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -35,7 +35,7 @@ OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 INFER_HEAD, INFER_TAIL = "/v2/models/", "/infer"
 
 
-def is_hot(scope: Message) -> bool:
+def is_paid_route(scope: Message) -> bool:
     """Whether this request is a paid call."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
@@ -51,7 +51,7 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
     with gateway.tracing.call(scope["path"]) as span:
         signed = await _serve(gateway, scope, receive, send)
         model = gateway.model_of(signed[-1]) if signed else ""
-        gateway.tracing.told(span, model, signed[-1].receipt if signed else None)
+        gateway.tracing.finish(span, model, signed[-1].receipt if signed else None)
 
 
 async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> tuple[Signed, ...]:
@@ -61,27 +61,27 @@ async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send)
     signed: tuple[Signed, ...] = ()
     gateway.open_calls += 1
     try:
-        kept, signed = await _served(gateway, scope, headers, receive, send, started)
+        stored, signed = await _served(gateway, scope, headers, receive, send, started)
         end = signed[-1].receipt.end.name if signed else "released"
     except TollwayError as error:
         refused = refusal(error)
         gateway.metrics.refusals.labels(refused.code).inc()
-        kept, end = Kept(refused.status, [*JSON, *refused.headers], body_of(refused)), "refused"
+        stored, end = StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused)), "refused"
     except Exception:
         log.exception("call_broke")
         broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
-        kept, end = Kept(500, JSON, body_of(broken)), "refused"
+        stored, end = StoredResponse(500, JSON, body_of(broken)), "refused"
     finally:
         gateway.open_calls -= 1
-    if not kept.sent:
-        await answer(scope, send, kept)
+    if not stored.sent:
+        await answer(scope, send, stored)
     gateway.note(end, signed, now_ms() - started)
     return signed
 
 
 async def _served(
     gateway: Gateway, scope: Message, headers: Mapping[bytes, bytes], receive: Receive, send: Send, now: int
-) -> tuple[Kept, tuple[Signed, ...]]:
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """The answer and its receipts: none when nothing was charged now."""
     check_open(gateway)
     body = await read_body(gateway, scope, headers, receive)
@@ -105,16 +105,16 @@ async def _served(
         raise await _payable(gateway, ask, headers, now)
     if not keyed:
         return await _make(gateway, caller, ask, headers, identity, None, receive, send, now)
-    kept = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
-    if kept is not None:
-        return kept, ()
+    stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
+    if stored is not None:
+        return stored, ()
     charged = False
     try:
         await _not_charged_before(gateway, identity, ask)
         if payment is not None:
             await x402.take(gateway, payment, identity, await _most_price(gateway, ask, headers, now))
-        told = [x402.settled(gateway, payment)] if payment is not None else []
-        made, signed = await _make(gateway, caller, ask, headers, identity, told, receive, send, now)
+        extra_headers = [x402.settled(gateway, payment)] if payment is not None else []
+        made, signed = await _make(gateway, caller, ask, headers, identity, extra_headers, receive, send, now)
         charged = bool(signed)
         if charged:
             gateway.answers.finish(identity, made)
@@ -130,38 +130,40 @@ async def _make(
     ask: Ask,
     headers: Mapping[bytes, bytes],
     identity: Digest,
-    told: Headers | None,
+    extra_headers: Headers | None,
     receive: Receive,
     send: Send,
     now: int,
-) -> tuple[Kept, tuple[Signed, ...]]:
-    """Make the call. `told` are headers the answer is to carry beside its own; None: it need not be kept either."""
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Make the call. The answer carries `extra_headers` too; None means that it need not be stored."""
     entry = gateway.catalog.find(ask.model)
-    wishes = calls.wishes_of(headers)
-    brought = await referrals.brought(gateway, caller, entry, headers, now)
+    preferences = calls.preferences_of(headers)
+    referral = await referrals.referral(gateway, caller, entry, headers, now)
     signed: tuple[Signed, ...] = ()
     try:
         if isinstance(entry, CapsuleEntry):
-            woven = workflows.serve(gateway, caller, ask, entry, identity, wishes, told, brought, receive, send, now)
-            kept, signed = await woven
+            woven = workflows.serve(
+                gateway, caller, ask, entry, identity, preferences, extra_headers, referral, receive, send, now
+            )
+            stored, signed = await woven
         else:
-            call = calls.open_call(gateway, caller, ask, entry, identity, wishes, now)
-            call.keyed, call.told, call.brought = told is not None, told or [], brought
+            call = calls.open_call(gateway, caller, ask, entry, identity, preferences, now)
+            call.keyed, call.extra_headers, call.referral = extra_headers is not None, extra_headers or [], referral
             serving = stream.stream(gateway, call, receive, send) if ask.stream else calls.plain(gateway, call)
-            kept, signed = await serving
-        return (invoke.shown(ask, kept, signed) if ask.native and signed else kept), signed
+            stored, signed = await serving
+        return (invoke.shown(ask, stored, signed) if ask.native and signed else stored), signed
     finally:
-        if brought is not None:
-            brought.end(charged=bool(signed))
+        if referral is not None:
+            referral.end(charged=bool(signed))
 
 
 async def _most_price(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> int:
     """The most this request may cost, whoever serves it."""
     entry = gateway.catalog.find(ask.model)
     if isinstance(entry, CapsuleEntry):
-        return await workflows.most_price(gateway, entry, ask, calls.wishes_of(headers))
+        return await workflows.most_price(gateway, entry, ask, calls.preferences_of(headers))
     most = calls.most_of(gateway, ask, entry)
-    return max(c.tariff.price(most)[0] for c in routing.eligible(entry, calls.wishes_of(headers), most, now))
+    return max(c.tariff.price(most)[0] for c in routing.eligible(entry, calls.preferences_of(headers), most, now))
 
 
 async def _payable(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> Refusal:

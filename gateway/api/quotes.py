@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.call import routing
-from gateway.call.routing import Wishes
+from gateway.call.routing import RoutePreferences
 from gateway.catalog.catalog import CapsuleEntry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -40,18 +40,20 @@ async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[s
     if not isinstance(realm, str) or not isinstance(tiers, list) or not all(isinstance(one, str) for one in tiers):
         raise Refusal(400, "invalid_request", "tiers is a list of texts, realm a text", param="tiers")
     entry = gateway.catalog.find(name)
-    wishes = Wishes(limit, realm, frozenset(tiers))
+    preferences = RoutePreferences(limit, realm, frozenset(tiers))
     if isinstance(entry, CapsuleEntry):
         await planning.fetch_glue(gateway, entry)
-        plan = planning.plan(gateway, entry, None, 0, wishes, known=False)
+        plan = planning.plan(gateway, entry, None, 0, preferences, known=False)
         parts = _workflow(gateway, plan, units)
     else:
-        parts = _model(gateway, entry, units, wishes, now)
+        parts = _model(gateway, entry, units, preferences, now)
     return _signed(gateway, entry, parts, now)
 
 
-def _model(gateway: Gateway, entry: ModelEntry, units: Units, wishes: Wishes, now: int) -> dict[str, Any]:
-    candidates = routing.eligible(entry, wishes, units, now)
+def _model(
+    gateway: Gateway, entry: ModelEntry, units: Units, preferences: RoutePreferences, now: int
+) -> dict[str, Any]:
+    candidates = routing.eligible(entry, preferences, units, now)
     seed = keccak256(b"quote", entry.id, now.to_bytes(8, "big"))
     drawn = next(routing.order(gateway.catalog, candidates, units, seed, gateway.settings.tau_ppm), None)
     if drawn is None:

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from gateway.call import routing
-from gateway.call.idempotency import Headers, Kept, answer_headers
-from gateway.call.referrals import Brought
-from gateway.call.routing import ANY, Wishes
+from gateway.call.idempotency import Headers, StoredResponse, answer_headers
+from gateway.call.referrals import ReferralContext
+from gateway.call.routing import ANY, RoutePreferences
 from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -54,10 +54,10 @@ class Call:
     route: Iterator[Candidate]
     hold: Hold | None = None
     keyed: bool = False
-    told: Headers = field(default_factory=list)
+    extra_headers: Headers = field(default_factory=list)
     """Headers the answer is to carry beside its own."""
     settle: Settle | None = None
-    brought: Brought | None = None
+    referral: ReferralContext | None = None
     clock: asyncio.Timeout | None = None
     """How long a workflow gives its node. Who is asked when it runs out was too slow."""
     late_at: float | None = None
@@ -65,7 +65,7 @@ class Call:
 
     async def terms(self, candidate: Candidate) -> Tariff:
         """What this call is settled on: the candidate's terms, with a carve beside them if somebody brought it."""
-        return candidate.tariff if self.brought is None else await self.brought.terms(candidate.tariff)
+        return candidate.tariff if self.referral is None else await self.referral.terms(candidate.tariff)
 
     async def hold_for(self, gateway: Gateway, candidate: Candidate) -> Hold:
         """Hold what this candidate may cost at most. A dearer one than before needs a larger hold."""
@@ -73,7 +73,7 @@ class Call:
         hold = self.hold
         if hold is None or hold.settled or hold.amount < need:
             self.hold = None
-            larger = await gateway.purse.hold(self.billing.consumer, need, self.billing.budget)
+            larger = await gateway.leases.hold(self.billing.consumer, need, self.billing.budget)
             if hold is not None and not hold.settled:
                 hold.settle(0)
             self.hold = larger
@@ -89,7 +89,7 @@ def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bo
     return call_id(caller.consumer, key or os.urandom(16)), key is not None
 
 
-def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
+def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
     """What the consumer asks of the route."""
     price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
     tiers, near = headers.get(b"tollway-tiers"), headers.get(b"tollway-near")
@@ -99,11 +99,19 @@ def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
     limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
     if near is not None and not near.isdigit():
         raise Refusal(400, "invalid_header", "Tollway-Near is a round trip in ms, such as 30", param="Tollway-Near")
-    return Wishes(limit, (realm or b"").decode("latin-1"), names, near_ms=int(near) if near is not None else None)
+    return RoutePreferences(
+        limit, (realm or b"").decode("latin-1"), names, near_ms=int(near) if near is not None else None
+    )
 
 
 def open_call(
-    gateway: Gateway, caller: Caller, ask: Ask, entry: ModelEntry, identity: Digest, wishes: Wishes, now: int
+    gateway: Gateway,
+    caller: Caller,
+    ask: Ask,
+    entry: ModelEntry,
+    identity: Digest,
+    preferences: RoutePreferences,
+    now: int,
 ) -> Call:
     """Everything about a call that can be known, and refused, before money is held."""
     check_model(caller, entry.name, ask.model)
@@ -111,7 +119,7 @@ def open_call(
         spoken = ", ".join(sorted(entry.protocols))
         raise Refusal(400, "wrong_protocol", f"{entry.name} speaks {spoken}, not {ask.protocol}", param="model")
     most = most_of(gateway, ask, entry)
-    candidates = routing.eligible(entry, wishes, most, now)
+    candidates = routing.eligible(entry, preferences, most, now)
     route = routing.order(gateway.catalog, candidates, most, identity, gateway.settings.tau_ppm)
     key = caller.key
     billing = Billing(
@@ -156,17 +164,17 @@ class Served(msgspec.Struct, frozen=True):
         )
 
 
-async def plain(gateway: Gateway, call: Call) -> tuple[Kept, tuple[Signed, ...]]:
+async def plain(gateway: Gateway, call: Call) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Serve a call whose answer comes in one piece. The receipts are durable when this returns; none: not charged."""
     try:
         served = await attempt(gateway, call, holding=True)
         hold = call.hold
         assert hold is not None
         signed = await charge(gateway.receipt_log, hold, (served.draft(call, await call.terms(served.candidate)),))
-        headers = answer_headers(served.reply, signed[-1]) + call.told
-        return Kept(served.reply.status, headers, served.body), signed
+        headers = answer_headers(served.reply, signed[-1]) + call.extra_headers
+        return StoredResponse(served.reply.status, headers, served.body), signed
     except answers.PassedOn as refused:
-        return refused.kept, ()
+        return refused.stored, ()
     finally:
         release(call)
 

@@ -19,7 +19,7 @@ from ledger.store.receipts.receipts import Signed
 Headers = list[tuple[bytes, bytes]]
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StoredResponse(msgspec.Struct, frozen=True):
     """An answer as it was sent."""
 
     status: int
@@ -32,7 +32,7 @@ class Kept(msgspec.Struct, frozen=True):
 @dataclass(slots=True)
 class _Entry:
     fingerprint: bytes
-    kept: Kept | None = None
+    stored: StoredResponse | None = None
 
 
 class Answers:
@@ -44,7 +44,7 @@ class Answers:
         self._one_bytes = one_bytes
         self._bytes = 0
 
-    def begin(self, call_id: Digest, fingerprint: bytes) -> Kept | None:
+    def begin(self, call_id: Digest, fingerprint: bytes) -> StoredResponse | None:
         """Start a keyed call; the kept answer if it ended already. Refused with 409 while it runs, or if it differs."""
         entry = self._entries.get(call_id)
         if entry is None:
@@ -52,7 +52,7 @@ class Answers:
             return None
         if entry.fingerprint != fingerprint:
             raise mismatch(call_id)
-        if entry.kept is None:
+        if entry.stored is None:
             raise Refusal(
                 409,
                 "in_progress",
@@ -60,20 +60,20 @@ class Answers:
                 retry_after=1,
                 facts={"call": to_hex(call_id)},
             )
-        return entry.kept
+        return entry.stored
 
-    def finish(self, call_id: Digest, kept: Kept) -> None:
+    def finish(self, call_id: Digest, stored: StoredResponse) -> None:
         """Keep the answer of a call that was charged."""
         entry = self._entries.get(call_id)
         if entry is None:
             return
-        if len(kept.body) > self._one_bytes:
+        if len(stored.body) > self._one_bytes:
             self.abandon(call_id)
             return
-        entry.kept = Kept(kept.status, kept.headers, kept.body)
-        self._bytes += len(kept.body)
+        entry.stored = StoredResponse(stored.status, stored.headers, stored.body)
+        self._bytes += len(stored.body)
         while self._bytes > self._keep_bytes:
-            oldest = next((key for key, one in self._entries.items() if one.kept is not None), None)
+            oldest = next((key for key, one in self._entries.items() if one.stored is not None), None)
             if oldest is None:
                 return
             self.abandon(oldest)
@@ -81,8 +81,8 @@ class Answers:
     def abandon(self, call_id: Digest) -> None:
         """The call was not charged, or its answer is not kept: it may be sent again, and the ledger decides."""
         entry = self._entries.pop(call_id, None)
-        if entry is not None and entry.kept is not None:
-            self._bytes -= len(entry.kept.body)
+        if entry is not None and entry.stored is not None:
+            self._bytes -= len(entry.stored.body)
 
 
 def mismatch(call_id: Digest) -> Refusal:

@@ -16,7 +16,7 @@ Place = tuple[Address, Digest]
 
 
 @dataclass
-class Desk:
+class ReferralState:
     """What a gateway remembers: calls counted in each window, slots shown, and what each sponsor's slots cost today."""
 
     referred: OrderedDict[Place, int] = field(default_factory=OrderedDict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.call.referral_state import KEPT, Desk, Place
+from gateway.call.referral_state import KEPT, Place, ReferralState
 from gateway.catalog.catalog import Entry
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -30,7 +30,7 @@ HEADER, SURFACE = b"tollway-referral", b"tollway-surface"
 
 
 @dataclass(slots=True)
-class Brought:
+class ReferralContext:
     """A call that somebody brought: the carve it is settled with, until it is known whether it was charged."""
 
     gateway: Gateway
@@ -51,33 +51,33 @@ class Brought:
             plain.terms, sponsor, self.referral, promotion, Address(surface), self.gateway.treasury
         )
         made = tariff(replace(plain.terms, deduction=deduction))
-        desk = self.gateway.desk
-        if made.id not in desk.stored:
+        referral_state = self.gateway.referral_state
+        if made.id not in referral_state.stored:
             await self.gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))
-            desk.stored.add(made.id)
+            referral_state.stored.add(made.id)
         return made
 
     def end(self, charged: bool) -> None:
         """The call is over: charged, it has used its place; otherwise the place, or the slot, is there again."""
-        desk = self.gateway.desk
+        referral_state = self.gateway.referral_state
         if charged:
             if self.impression is not None:
-                day, spent = _today(desk, self.place[1], self.now)
-                desk.spent[self.place[1]] = (day, spent + self.impression.price)
+                day, spent = _today(referral_state, self.place[1], self.now)
+                referral_state.spent[self.place[1]] = (day, spent + self.impression.price)
             return
-        if self.referral is not None and self.place in desk.referred:
-            desk.referred[self.place] -= 1
+        if self.referral is not None and self.place in referral_state.referred:
+            referral_state.referred[self.place] -= 1
         if self.impression is not None:
-            desk.shown.setdefault(self.place, self.impression)
+            referral_state.shown.setdefault(self.place, self.impression)
 
 
-async def brought(
+async def referral(
     gateway: Gateway, caller: Caller, entry: Entry, headers: Mapping[bytes, bytes], now: int
-) -> Brought | None:
+) -> ReferralContext | None:
     """Who brought this call, or None. Refused when its token is forged; a true one may still earn nothing."""
     token = headers.get(HEADER)
     place = (caller.consumer, entry.id)
-    impression = gateway.desk.shown.pop(place, None)
+    impression = gateway.referral_state.shown.pop(place, None)
     if token is None and impression is None:
         return None
     sponsorship = entry.sponsorship
@@ -89,7 +89,7 @@ async def brought(
             impression = None
     if sponsorship is None or (referral is None and impression is None):
         return None
-    return Brought(gateway, place, sponsorship, referral, impression, now)
+    return ReferralContext(gateway, place, sponsorship, referral, impression, now)
 
 
 def sponsor_line(tariff: Tariff, sponsorship: Sponsorship) -> int | None:
@@ -106,7 +106,7 @@ def surface_of(headers: Mapping[str, str], gateway: Gateway) -> Address:
     return address(named) if named else gateway.operator
 
 
-async def shelf(
+async def loader(
     gateway: Gateway, entries: Mapping[Digest, tuple[Entry, int]], caller: Caller | None, now: int
 ) -> list[Slot]:
     """The slots to show above these entries (each with its effective price). One who buys already is shown nothing."""
@@ -140,15 +140,15 @@ async def _referral(
     sponsor = Sponsor(0, sponsorship.offer_ppm, sponsorship.window_calls) if sponsorship else None
     if sponsor is None or commissions.idle(referral, subject, consumer, sponsor, now):
         return None
-    desk = gateway.desk
-    if place not in desk.referred:
+    referral_state = gateway.referral_state
+    if place not in referral_state.referred:
         before = await gateway.db(lambda session: counted.referred_calls(session, consumer, subject))
-        desk.referred.setdefault(place, before)
-        while len(desk.referred) > KEPT:
-            desk.referred.popitem(last=False)
-    if desk.referred[place] >= commissions.window(referral, sponsor):
+        referral_state.referred.setdefault(place, before)
+        while len(referral_state.referred) > KEPT:
+            referral_state.referred.popitem(last=False)
+    if referral_state.referred[place] >= commissions.window(referral, sponsor):
         return None
-    desk.referred[place] += 1
+    referral_state.referred[place] += 1
     return referral
 
 
@@ -159,13 +159,13 @@ async def _buys(gateway: Gateway, consumer: Address, subject: Digest, now: int) 
 
 async def _spent(gateway: Gateway, subject: Digest, now: int) -> Atoms:
     day = now // DAY_MS
-    known = gateway.desk.spent.get(subject)
+    known = gateway.referral_state.spent.get(subject)
     if known is None or known[0] != day:
         spent = await gateway.db(lambda session: counted.promoted_since(session, subject, day * DAY_MS))
-        gateway.desk.spent[subject] = (day, spent)
-    return gateway.desk.spent[subject][1]
+        gateway.referral_state.spent[subject] = (day, spent)
+    return gateway.referral_state.spent[subject][1]
 
 
-def _today(desk: Desk, subject: Digest, now: int) -> tuple[int, Atoms]:
-    day, spent = desk.spent.get(subject, (now // DAY_MS, 0))
+def _today(referral_state: ReferralState, subject: Digest, now: int) -> tuple[int, Atoms]:
+    day, spent = referral_state.spent.get(subject, (now // DAY_MS, 0))
     return (day, spent) if day == now // DAY_MS else (now // DAY_MS, 0)

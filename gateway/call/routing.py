@@ -14,7 +14,7 @@ from ledger.core.values.meters import Units
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RoutePreferences:
     """What a consumer may ask of the route: the most it pays, its realm, tiers, latency and nearness."""
 
     max_price: int | None = None
@@ -25,7 +25,7 @@ class Wishes:
     near_ms: int | None = None
 
 
-ANY = Wishes()
+ANY = RoutePreferences()
 EDGE = "edge"
 
 
@@ -34,23 +34,25 @@ def seed_of(catalog: Catalog) -> bytes:
     return catalog.book_root
 
 
-def eligible(entry: ModelEntry, wishes: Wishes, most: Units, now: int, inner: bool = False) -> list[Candidate]:
+def eligible(
+    entry: ModelEntry, preferences: RoutePreferences, most: Units, now: int, inner: bool = False
+) -> list[Candidate]:
     """Candidates that may serve. Refused with what was asked, what there is, and how it misses."""
     if not entry.candidates:
         raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
-    fitting = [c for c in entry.candidates if _fits(c, wishes)]
+    fitting = [c for c in entry.candidates if _fits(c, preferences)]
     if not fitting:
         facts = {"tiers": sorted({c.tier for c in entry.candidates}), "candidates": len(entry.candidates)}
         raise Refusal(404, "no_provider_fits", f"no provider of {entry.name} is in the realm or tiers", facts=facts)
-    if wishes.max_price is not None:
+    if preferences.max_price is not None:
         prices = [(c.inner if inner else c.tariff).price(most)[0] for c in fitting]
-        fitting = [c for c, price in zip(fitting, prices, strict=True) if price <= wishes.max_price]
+        fitting = [c for c, price in zip(fitting, prices, strict=True) if price <= preferences.max_price]
         if not fitting:
             raise Refusal(
                 402,
                 "above_max_price",
-                f"{entry.name} may cost {min(prices)} atoms, above the {wishes.max_price} allowed",
-                facts={"required": str(min(prices)), "max_price": str(wishes.max_price)},
+                f"{entry.name} may cost {min(prices)} atoms, above the {preferences.max_price} allowed",
+                facts={"required": str(min(prices)), "max_price": str(preferences.max_price)},
             )
     alive = [c for c in fitting if c.health.usable(now)]
     if not alive:
@@ -85,17 +87,17 @@ def order(
         yield left.pop(picked)
 
 
-def _fits(candidate: Candidate, wishes: Wishes) -> bool:
-    if candidate.realm != wishes.realm or (wishes.tiers and candidate.tier not in wishes.tiers):
+def _fits(candidate: Candidate, preferences: RoutePreferences) -> bool:
+    if candidate.realm != preferences.realm or (preferences.tiers and candidate.tier not in preferences.tiers):
         return False
-    if wishes.provider is not None and candidate.provider != wishes.provider:
+    if preferences.provider is not None and candidate.provider != preferences.provider:
         return False
-    if candidate.tier == EDGE and EDGE in wishes.tiers and candidate.health.near is None:
+    if candidate.tier == EDGE and EDGE in preferences.tiers and candidate.health.near is None:
         return False  # who asks for the edge asks for what is near: a place that says so and is not has lied
-    if wishes.near_ms is not None and candidate.health.round_trip_ms > wishes.near_ms:
+    if preferences.near_ms is not None and candidate.health.round_trip_ms > preferences.near_ms:
         return False
     latency = candidate.health.latency_ms or candidate.slo_ms
-    return wishes.max_latency_ms is None or latency <= wishes.max_latency_ms
+    return preferences.max_latency_ms is None or latency <= preferences.max_latency_ms
 
 
 def described(candidate: Candidate) -> dict[str, object]:

@@ -20,7 +20,7 @@ import orjson
 
 from gateway.asgi import Receive, Send
 from gateway.call.call import Call, ask_node, exhausted, note_failure, release
-from gateway.call.idempotency import Kept
+from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -40,7 +40,9 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
-async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> tuple[Kept, tuple[Signed, ...]]:
+async def stream(
+    gateway: Gateway, call: Call, receive: Receive, send: Send
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Serve a call as a stream. Returns what was sent, and the receipts: none when nothing was charged.
 
     A node's refusal of the request (status 4xx) is returned without having been sent.
@@ -55,7 +57,7 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
             counted = gateway.tokenizers.of(candidate.subject) is not None
             by_byte = 4 in candidate.tariff.metered
             most = call.most.output_token, call.most.byte - len(call.ask.body) if by_byte else sys.maxsize
-            passage = Passage(call.ask.include_usage, call.billing.salt, counted, *most)
+            accumulator = StreamAccumulator(call.ask.include_usage, call.billing.salt, counted, *most)
             reply: Reply | None = None
             try:
                 async with asyncio.timeout_at(call.late_at):
@@ -63,7 +65,7 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
                     if not 200 <= reply.status < 300:
                         answers.check_status(reply, await reply.body(gateway.settings.max_answer_bytes))
                     chunks = reply.chunks()
-                    head = await _first(passage, chunks)
+                    head = await _first(accumulator, chunks)
             except TimeoutError:
                 last = NodeFailed("the node was too slow for its workflow", "timeout")
                 note_failure(gateway, call, candidate, last)
@@ -76,22 +78,24 @@ async def stream(gateway: Gateway, call: Call, receive: Receive, send: Send) -> 
                 continue
             except answers.PassedOn as refused:
                 candidate.health.forgotten()
-                return refused.kept, ()
+                return refused.stored, ()
             except BaseException:
                 candidate.health.forgotten()
                 raise
-            return await _Streaming(gateway, call, candidate, passage, reply, started).run(head, chunks, receive, send)
+            return await _Streaming(gateway, call, candidate, accumulator, reply, started).run(
+                head, chunks, receive, send
+            )
         raise exhausted(call, last)
     finally:
         release(call)
 
 
-async def _first(passage: Passage, chunks: AsyncIterator[bytes]) -> bytes:
+async def _first(accumulator: StreamAccumulator, chunks: AsyncIterator[bytes]) -> bytes:
     """Everything up to and with the first token."""
     head = b""
     async for chunk in chunks:
-        head += passage.take(chunk)
-        if passage.began:
+        head += accumulator.take(chunk)
+        if accumulator.began:
             return head
     raise NodeFailed("the node ended its stream before it said anything", "cut")
 
@@ -100,24 +104,30 @@ class _Streaming:
     """One stream that has begun."""
 
     def __init__(
-        self, gateway: Gateway, call: Call, candidate: Candidate, passage: Passage, reply: Reply, started: int
+        self,
+        gateway: Gateway,
+        call: Call,
+        candidate: Candidate,
+        accumulator: StreamAccumulator,
+        reply: Reply,
+        started: int,
     ) -> None:
         self.gateway, self.call, self.candidate = gateway, call, candidate
-        self.passage, self.reply, self.started = passage, reply, started
+        self.accumulator, self.reply, self.started = accumulator, reply, started
         self.first_byte_ms = now_ms() - started
         self.aborted = self.late = False
         self.sent: list[bytes] = []
 
     async def run(
         self, head: bytes, chunks: AsyncIterator[bytes], receive: Receive, send: Send
-    ) -> tuple[Kept, tuple[Signed, ...]]:
+    ) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Relay to the end, charge, and end the answer truthfully."""
         call_header = (b"tollway-call", to_hex(self.call.billing.call_id).encode())
-        headers = [*HEADERS, call_header, *self.call.told]
+        headers = [*HEADERS, call_header, *self.call.extra_headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         end = EndReason.normal
         failure: NodeFailed | None = None
-        if not self.passage.done:
+        if not self.accumulator.done:
             watcher = asyncio.create_task(self._watch(receive))
             late_at = self.call.late_at
             late = asyncio.get_running_loop().call_at(late_at, self._too_late) if late_at is not None else None
@@ -131,22 +141,22 @@ class _Streaming:
         signed, failure_of_ours = await self._charge(end)
         body = self._ending(head, signed, failure_of_ours or failure)
         await self._out(send, body, more=False)
-        return Kept(200, headers, b"".join(self.sent), sent=True), signed
+        return StoredResponse(200, headers, b"".join(self.sent), sent=True), signed
 
     async def _relay(
         self, head: bytes, chunks: AsyncIterator[bytes], send: Send
     ) -> tuple[EndReason, NodeFailed | None]:
-        passage = self.passage
+        accumulator = self.accumulator
         try:
             await self._out(send, head)
-            while not passage.done and not passage.full:
+            while not accumulator.done and not accumulator.full:
                 chunk = await anext(chunks, None)
                 if chunk is None:
                     break
-                out = passage.take(chunk)
+                out = accumulator.take(chunk)
                 if out:
                     await self._out(send, out)
-            if passage.full:
+            if accumulator.full:
                 self.reply.cancel()
                 return EndReason.hold_reached, None
         except NodeFailed as failed:
@@ -157,7 +167,7 @@ class _Streaming:
             return EndReason.upstream_cut, failed
         if self.aborted:
             return EndReason.client_abort, None
-        if not passage.done and not passage.finished:
+        if not accumulator.done and not accumulator.finished:
             return EndReason.upstream_cut, NodeFailed("the node ended its stream in the middle", "cut")
         return EndReason.normal, None
 
@@ -176,31 +186,33 @@ class _Streaming:
 
     async def _charge(self, end: EndReason) -> tuple[tuple[Signed, ...], TollwayError | None]:
         """Meter and charge. A stream that was cut is charged for what was delivered."""
-        call, passage, now = self.call, self.passage, now_ms()
-        whole = end is EndReason.normal or passage.usage is not None
-        reported = passage.usage if whole else None
+        call, accumulator, now = self.call, self.accumulator, now_ms()
+        whole = end is EndReason.normal or accumulator.usage is not None
+        reported = accumulator.usage if whole else None
         tokenizer = self.gateway.tokenizers.of(self.candidate.subject)
         inputs, outputs, over = answers.tokens(
-            tokenizer, call.ask, reported, passage.text, passage.tokens, passage.size
+            tokenizer, call.ask, reported, accumulator.text, accumulator.tokens, accumulator.size
         )
         if end in (EndReason.upstream_cut, EndReason.timeout):
             self.candidate.health.failed(now)
         else:
             near = self.gateway.upstream.round_trip_ms(self.candidate.target)
             self.candidate.health.succeeded(self.first_byte_ms, over, near)
-        size = len(call.ask.body) + passage.size
-        noted = passage.units or usage.node_units(self.reply.headers.get(b"tollway-usage"))
+        size = len(call.ask.body) + accumulator.size
+        noted = accumulator.units or usage.node_units(self.reply.headers.get(b"tollway-usage"))
         took = now - self.started
         ms = took if noted is None or noted.ms is None else max(0, min(noted.ms, took))
         fuel = max(0, noted.fuel) if noted else 0
         units = usage.capped(Units(1, inputs, outputs, ms, size, fuel), call.most)
         try:
             if call.settle is not None:
-                return await call.settle(self.candidate, units, end, now, passage.digest), None
+                return await call.settle(self.candidate, units, end, now, accumulator.digest), None
             hold = call.hold
             assert hold is not None
             terms = await call.terms(self.candidate)
-            draft = call.billing.draft(terms, units, end, now, call.ask.body, passage.digest, self.candidate.provider)
+            draft = call.billing.draft(
+                terms, units, end, now, call.ask.body, accumulator.digest, self.candidate.provider
+            )
             return await charge(self.gateway.receipt_log, hold, (draft,)), None
         except TollwayError as error:
             return (), error
@@ -211,7 +223,7 @@ class _Streaming:
         comment = b": tollway-receipt " + orjson.dumps(note) + b"\n\n" if note else b""
         if failure is not None:
             return head + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
-        return head + self.passage.last(note) + comment + DONE
+        return head + self.accumulator.last(note) + comment + DONE
 
     @staticmethod
     def _note(*signed: Signed) -> dict[str, str]:
@@ -233,7 +245,7 @@ NODES_OWN = ("tollway_units", "tollway_served")
 """What a node tells its gateway in the usage event, and nobody else."""
 
 
-class Passage:
+class StreamAccumulator:
     """A stream so far."""
 
     def __init__(self, include_usage: bool, salt: bytes, keep_text: bool, most: int, most_bytes: int) -> None:

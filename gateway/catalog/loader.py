@@ -48,7 +48,7 @@ class Surroundings:
     unseal: Mapping[tuple[Address, Digest], bytes]
 
 
-class Shelf:
+class CatalogLoader:
     """Keeps what outlives a catalog: how providers have behaved, and documents already parsed."""
 
     def __init__(self) -> None:
@@ -102,8 +102,8 @@ class Shelf:
 class _Loading:
     """One pass over the database."""
 
-    def __init__(self, shelf: Shelf, session: Session, book: epochs.Book, around: Surroundings) -> None:
-        self.shelf = shelf
+    def __init__(self, loader: CatalogLoader, session: Session, book: epochs.Book, around: Surroundings) -> None:
+        self.loader = loader
         self.around = around
         self.published = documents.everything(session)
         self.owners = registry.owners(session)
@@ -120,7 +120,7 @@ class _Loading:
         self.parents: dict[Digest, Sequence[Parent]] = {}
 
     def entries(self) -> dict[Digest, Entry]:
-        parsed = {stored.id: self.shelf.parse(stored) for stored in self.published}
+        parsed = {stored.id: self.loader.parse(stored) for stored in self.published}
         self.models = {key: one for key, one in parsed.items() if isinstance(one, Model)}
         self.parents = {key: one.parents for key, one in parsed.items() if isinstance(one, Model | Capsule)}
         found: dict[Digest, Entry] = {}
@@ -209,7 +209,7 @@ class _Loading:
         place = target.parse(offer.url, self.around.unseal.get((row.party, model.id), b""))
         caps.bid(Role.compute, row.bid)
         lines = [*lines, Line(row.party, Role.compute, row.bid.ratio_ppm, row.bid.asks)]
-        health = self.shelf.health(row.party, model.id)
+        health = self.loader.health(row.party, model.id)
         measured = self.measured.get((row.party, model.id))
         if measured is not None and health.calls == 0:
             health.quality_ppm, health.latency_ms = measured.quality_ppm, measured.latency_p50_ms

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from gateway.call.idempotency import Kept
+from gateway.call.idempotency import StoredResponse
 from gateway.metering import protocols
 from gateway.metering.protocols import EMBEDDINGS, INFER, Ask
 from gateway.metering.usage import Metered, Usage, agreed, count, estimate, node_units
@@ -22,8 +22,8 @@ class PassedOn(Exception):
 
     def __init__(self, reply: Reply, body: bytes) -> None:
         super().__init__(reply.status)
-        told = openai_error(reply.status, body)
-        self.kept = Kept(reply.status, [(b"content-type", b"application/json")], told)
+        error = openai_error(reply.status, body)
+        self.stored = StoredResponse(reply.status, [(b"content-type", b"application/json")], error)
 
 
 def whole(tokenizer: Any | None, ask: Ask, reply: Reply, body: bytes, took: int) -> Metered:

@@ -27,9 +27,9 @@ AHEAD = 8
 
 
 class Filler(Protocol):
-    """Where a wallet's money comes from: at least `need`, at best `wish`, or a refusal that says what is short."""
+    """Where a wallet's money comes from: at least `need`, at best `target`, or a refusal that says what is short."""
 
-    def __call__(self, need: int, wish: int) -> Awaitable[int]: ...
+    def __call__(self, need: int, target: int) -> Awaitable[int]: ...
 
 
 @dataclass(slots=True)
@@ -80,14 +80,14 @@ class Hold:
             self.budget.settle(self.amount, charge)
 
 
-class Purse:
+class BalanceLeases:
     """All wallets of a gateway."""
 
-    def __init__(self, engine: Engine, lane: int, gateway: Address, wish: int, lasts_ms: int) -> None:
+    def __init__(self, engine: Engine, lane: int, gateway: Address, target: int, lasts_ms: int) -> None:
         self._engine = engine
         self._lane = lane
         self._gateway = gateway
-        self._wish = wish
+        self._target = target
         self._lasts_ms = lasts_ms
         self._wallets: dict[Address, Wallet] = {}
         self._budgets: dict[bytes, Wallet] = {}
@@ -113,7 +113,7 @@ class Purse:
             wallet = self._wallets.setdefault(consumer, Wallet())
         wallet.touched = asyncio.get_running_loop().time()
         if not wallet.take(amount):
-            await self._fill(wallet, amount, lambda need, wish: self._lease(consumer, need, wish, amount, wallet))
+            await self._fill(wallet, amount, lambda need, target: self._lease(consumer, need, target, amount, wallet))
         elif wallet.free < AHEAD * amount and not wallet.filling:
             self._fill_ahead(wallet, consumer)
         if key is None:
@@ -122,7 +122,7 @@ class Purse:
         budget.touched = wallet.touched
         try:
             if not budget.take(amount):
-                await self._fill(budget, amount, lambda need, wish: self._allot(key, need, wish))
+                await self._fill(budget, amount, lambda need, target: self._allot(key, need, target))
         except BaseException:
             wallet.settle(amount, 0)
             raise
@@ -182,7 +182,7 @@ class Purse:
         async with wallet.lock:
             while not wallet.take(amount):
                 adopted = wallet.adopted
-                brought = await fill(amount - wallet.free, max(self._wish, amount))
+                brought = await fill(amount - wallet.free, max(self._target, amount))
                 assert brought > 0, "a filler brings something or refuses"
                 if wallet.adopted == adopted:
                     wallet.free += brought
@@ -194,7 +194,7 @@ class Purse:
                     if wallet.held or wallet.free:
                         adopted = wallet.adopted
                         granted = await transact(
-                            self._engine, lambda session: self._granted(session, consumer, 1, self._wish)[0]
+                            self._engine, lambda session: self._granted(session, consumer, 1, self._target)[0]
                         )
                         if wallet.adopted == adopted:
                             wallet.free += granted
@@ -206,8 +206,8 @@ class Purse:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _lease(self, consumer: Address, need: int, wish: int, amount: int, wallet: Wallet) -> int:
-        granted, left = await transact(self._engine, lambda session: self._granted(session, consumer, need, wish))
+    async def _lease(self, consumer: Address, need: int, target: int, amount: int, wallet: Wallet) -> int:
+        granted, left = await transact(self._engine, lambda session: self._granted(session, consumer, need, target))
         if granted:
             return granted
         here = wallet.free
@@ -226,8 +226,8 @@ class Purse:
             },
         )
 
-    async def _allot(self, key: bytes, need: int, wish: int) -> int:
-        granted = await transact(self._engine, lambda session: leases.allot(session, key, self._gateway, need, wish))
+    async def _allot(self, key: bytes, need: int, target: int) -> int:
+        granted = await transact(self._engine, lambda session: leases.allot(session, key, self._gateway, need, target))
         if not granted:
             raise Refusal(
                 402,
@@ -237,5 +237,5 @@ class Purse:
             )
         return granted
 
-    def _granted(self, session: Session, consumer: Address, need: int, wish: int) -> tuple[int, leases.Means]:
-        return leases.lease(session, self._lane, consumer, self._gateway, need, wish, now_ms(), self._lasts_ms)
+    def _granted(self, session: Session, consumer: Address, need: int, target: int) -> tuple[int, leases.Means]:
+        return leases.lease(session, self._lane, consumer, self._gateway, need, target, now_ms(), self._lasts_ms)

@@ -91,7 +91,7 @@ def token_domain(gateway: Gateway) -> Domain:
 def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None) -> Refusal:
     """A 402 that a stock client can pay: the most this request may cost, to the lane's inbox."""
     domain = token_domain(gateway)
-    told = {
+    requirements = {
         "x402Version": 2,
         "error": why,
         "resource": {
@@ -114,8 +114,8 @@ def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None
         ],
         "extensions": {IDENTIFIER: _identifier(), "bazaar": _bazaar(body)},
     }
-    refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **told})
-    refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(told))))
+    refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **requirements})
+    refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(requirements))))
     refused.headers.append((b"access-control-expose-headers", b"PAYMENT-REQUIRED, PAYMENT-RESPONSE"))
     return refused
 
@@ -123,20 +123,20 @@ def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None
 def read(gateway: Gateway, header: bytes, now: int) -> Payment:
     """The payment in a header. Refused unless it is ours to take, still good for a while, and signed by its payer."""
     try:
-        told = orjson.loads(base64.b64decode(header, validate=True))
-        accepted, payload = told["accepted"], told["payload"]
+        sent = orjson.loads(base64.b64decode(header, validate=True))
+        accepted, payload = sent["accepted"], sent["payload"]
         stated = payload["authorization"]
         payer, to = address(stated["from"].lower()), address(stated["to"].lower())
         amount = parse(stated["value"], "value")
         valid_after, valid_before = int(stated["validAfter"]), int(stated["validBefore"])
         nonce, signature = digest(stated["nonce"]), bytes.fromhex(payload["signature"].removeprefix("0x"))
         scheme, network, asset = accepted["scheme"], accepted["network"], address(accepted["asset"].lower())
-        named = (told.get("extensions") or {}).get(IDENTIFIER) or {}
+        named = (sent.get("extensions") or {}).get(IDENTIFIER) or {}
         identifier = (named.get("info") or {}).get("id")
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, Rejected) as error:
         raise Refusal(400, "invalid_payment", f"the payment header is not an x402 v2 payment: {error}") from error
     domain = token_domain(gateway)
-    if (scheme, network, asset) != ("exact", f"eip155:{domain.chain_id}", domain.contract) or told["x402Version"] != 2:
+    if (scheme, network, asset) != ("exact", f"eip155:{domain.chain_id}", domain.contract) or sent["x402Version"] != 2:
         raise _unpaid("the payment is not of the scheme, network and asset asked for")
     if to != inbox_of(gateway):
         raise _unpaid("the payment is not to this lane's inbox")
@@ -176,7 +176,7 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
         means, known = await gateway.db(
             lambda session: (leases.means(session, gateway.lane, payment.payer), deposits.get(session, asked.id))
         )
-        if means.spendable + gateway.purse.free(payment.payer) >= need:
+        if means.spendable + gateway.leases.free(payment.payer) >= need:
             return
         if known is not None and known.status == "failed":
             raise _unpaid(f"the payment could not be relayed: {known.error}")
@@ -192,14 +192,14 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
 
 def settled(gateway: Gateway, payment: Payment) -> tuple[bytes, bytes]:
     """The response header a client reads: the payment is taken, and will be on chain without it."""
-    told = {
+    response = {
         "success": True,
         "transaction": "",
         "network": f"eip155:{gateway.domain.chain_id}",
         "payer": to_hex(payment.payer),
         "amount": str(payment.amount),
     }
-    return RESPONSE, base64.b64encode(orjson.dumps(told))
+    return RESPONSE, base64.b64encode(orjson.dumps(response))
 
 
 def is_unpaid(headers: Mapping[bytes, bytes]) -> bool:

@@ -17,9 +17,9 @@ import orjson
 
 from gateway.asgi import Receive, Send
 from gateway.call import stream
-from gateway.call.idempotency import Headers, Kept, receipt_headers
-from gateway.call.referrals import Brought
-from gateway.call.routing import ANY, Wishes
+from gateway.call.idempotency import Headers, StoredResponse, receipt_headers
+from gateway.call.referrals import ReferralContext
+from gateway.call.routing import ANY, RoutePreferences
 from gateway.call.stream import DONE, HEADERS
 from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import now_ms
@@ -54,56 +54,56 @@ async def serve(
     ask: Ask,
     entry: CapsuleEntry,
     identity: Digest,
-    wishes: Wishes,
-    told: Headers | None,
-    brought: Brought | None,
+    preferences: RoutePreferences,
+    extra_headers: Headers | None,
+    referral: ReferralContext | None,
     receive: Receive,
     send: Send,
     now: int,
-) -> tuple[Kept, tuple[Signed, ...]]:
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Answer a chat request with a workflow. Raises a Refusal when it failed and the consumer pays nothing.
 
-    `told` are headers the answer is to carry beside its own; None: it need not be kept either.
+    `extra_headers` are headers the answer is to carry beside its own; None: it need not be kept either.
     """
     check_model(caller, entry.name, ask.model)
     if ask.path != CHAT:
         raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use {CHAT}", param="model")
     await planning.fetch_glue(gateway, entry)
     request = orjson.loads(ask.body)
-    plan = planning.plan(gateway, entry, request, len(ask.body), wishes)
-    if wishes.max_price is not None and plan.price > wishes.max_price:
-        message = f"{entry.name} may cost {plan.price} atoms, above the {wishes.max_price} allowed"
+    plan = planning.plan(gateway, entry, request, len(ask.body), preferences)
+    if preferences.max_price is not None and plan.price > preferences.max_price:
+        message = f"{entry.name} may cost {plan.price} atoms, above the {preferences.max_price} allowed"
         raise Refusal(402, "above_max_price", message, facts={"required": str(plan.price)})
-    if brought is not None:
-        plan = replace(plan, tariff=await brought.terms(plan.tariff))
+    if referral is not None:
+        plan = replace(plan, tariff=await referral.terms(plan.tariff))
     head = identity, caller.consumer, gateway.lane, gateway.catalog.epoch, entry.name
     billing = Billing(*head, os.urandom(16), now, caller.key.id if caller.key else None, caller.budget)
     holds = await Holds.take(gateway, caller, plan)
     try:
-        return await Serving(gateway, plan, Weave(gateway, plan, billing, request, ask.body), holds, ask, told).answer(
-            receive, send
-        )
+        return await Serving(
+            gateway, plan, Weave(gateway, plan, billing, request, ask.body), holds, ask, extra_headers
+        ).answer(receive, send)
     finally:
         holds.release()
 
 
-async def most_price(gateway: Gateway, entry: CapsuleEntry, ask: Ask, wishes: Wishes = ANY) -> int:
+async def most_price(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: RoutePreferences = ANY) -> int:
     """The most a request can cost."""
     await planning.fetch_glue(gateway, entry)
-    return planning.plan(gateway, entry, orjson.loads(ask.body), len(ask.body), wishes).price
+    return planning.plan(gateway, entry, orjson.loads(ask.body), len(ask.body), preferences).price
 
 
 class Serving:
     """One workflow being answered."""
 
     def __init__(
-        self, gateway: Gateway, plan: Plan, weave: Weave, holds: Holds, ask: Ask, told: Headers | None
+        self, gateway: Gateway, plan: Plan, weave: Weave, holds: Holds, ask: Ask, extra_headers: Headers | None
     ) -> None:
         self.gateway, self.plan, self.weave, self.holds = gateway, plan, weave, holds
-        self.ask, self.told, self.keyed = ask, told or [], told is not None
+        self.ask, self.extra_headers, self.keyed = ask, extra_headers or [], extra_headers is not None
         self.capsule = plan.entry.capsule
 
-    async def answer(self, receive: Receive, send: Send) -> tuple[Kept, tuple[Signed, ...]]:
+    async def answer(self, receive: Receive, send: Send) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Run, settle, and answer: as a stream where the last node can be one."""
         weave = self.weave
         talking = {name: step.models[0] for name, step in self.plan.steps.items() if step.models}
@@ -122,17 +122,21 @@ class Serving:
         body = self._completion(output)
         root = weave.root(self.plan.tariff, EndReason.normal, weave.billing.digest_of(body), len(body))
         signed = await self._charge(root)
-        headers = [*receipt_headers(*signed), *self.told]
+        headers = [*receipt_headers(*signed), *self.extra_headers]
         if self.ask.stream:
-            return Kept(200, [*HEADERS, *headers], _events(orjson.loads(body), self.ask.include_usage)), signed
-        return Kept(200, [JSON, *headers], body), signed
+            return StoredResponse(
+                200, [*HEADERS, *headers], _events(orjson.loads(body), self.ask.include_usage)
+            ), signed
+        return StoredResponse(200, [JSON, *headers], body), signed
 
     async def _charge(self, root: Done) -> tuple[Signed, ...]:
         """The receipts of a workflow that served, all of them or none."""
         burdens = [(weaver, list(done.drafts(weaver))) for weaver, done in self.weave.burdens]
         return await self.holds.charge(self.gateway, burdens, list(root.drafts()))
 
-    async def _stream(self, name: str, receive: Receive, send: Send) -> tuple[Kept, tuple[Signed, ...]] | None:
+    async def _stream(
+        self, name: str, receive: Receive, send: Send
+    ) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
         """Stream a last node. None when it did not run, or failed before its first byte."""
         weave, step = self.weave, self.plan.steps[name]
         if weave.failed is not None or not workflows.runs(self.capsule, step.node, weave.request, weave.outcomes):
@@ -142,7 +146,7 @@ class Serving:
         try:
             values = workflows.input_of(self.capsule, step.node, weave.request, weave.outcomes)
             call = weave.call(step, values, stream=True, include_usage=self.ask.include_usage)
-            call.keyed, call.told = self.keyed, self.told
+            call.keyed, call.extra_headers = self.keyed, self.extra_headers
             call.late_at = asyncio.get_running_loop().time() + step.node.timeout_ms / 1000
 
             async def settle(
@@ -162,28 +166,28 @@ class Serving:
                 return await self._charge(weave.root(self.plan.tariff, end, response, units.byte))
 
             call.settle = settle
-            kept, signed = await stream.stream(self.gateway, call, receive, send)
+            stored, signed = await stream.stream(self.gateway, call, receive, send)
         except Rejected as rejected:
             weave.err(name, rejected.message)
             return None
         except Refusal as refused:
             weave.err(name, refused.message)
             return None
-        if not kept.sent:
-            weave.err(name, f"its provider refused the request: {kept.body.decode(errors='replace')[:200]}")
+        if not stored.sent:
+            weave.err(name, f"its provider refused the request: {stored.body.decode(errors='replace')[:200]}")
             return None
-        return kept, signed
+        return stored, signed
 
-    async def _failed(self, node: str, reason: str) -> tuple[Kept, tuple[Signed, ...]]:
+    async def _failed(self, node: str, reason: str) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """A workflow failed before the consumer saw a byte: settle it, and say what happened."""
         weave, name = self.weave, self.plan.entry.name
         signed = await self._settle_failure()
         charged = sum(one.receipt.charge for one in signed)
-        told = f"the nodes that served cost {charged} atoms" if charged else "nothing was charged"
+        extra_headers = f"the nodes that served cost {charged} atoms" if charged else "nothing was charged"
         refused = Refusal(
             502,
             "workflow_failed",
-            f"{name} failed at node {node}: {reason}; {told}",
+            f"{name} failed at node {node}: {reason}; {extra_headers}",
             facts={
                 "node": node,
                 "reason": reason,
@@ -197,7 +201,9 @@ class Serving:
         refused.facts["partial"] = {
             name: outcome.output for name, outcome in weave.outcomes.items() if outcome.status is Status.ok
         }
-        return Kept(refused.status, [JSON, *receipt_headers(*signed), *self.told], body_of(refused)), signed
+        return StoredResponse(
+            refused.status, [JSON, *receipt_headers(*signed), *self.extra_headers], body_of(refused)
+        ), signed
 
     async def _settle_failure(self) -> tuple[Signed, ...]:
         """Who pays for what was served: the weaver's bond, or the consumer, without any weaver's line."""

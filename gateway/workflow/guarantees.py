@@ -29,7 +29,7 @@ class Holds:
     @classmethod
     async def take(cls, gateway: Gateway, caller: Caller, plan: Plan) -> Holds:
         """Hold the plan's price of the consumer, and its exposures of the weavers. Refused when either is short."""
-        made = cls(await gateway.purse.hold(caller.consumer, plan.price, caller.budget), {})
+        made = cls(await gateway.leases.hold(caller.consumer, plan.price, caller.budget), {})
         try:
             for weaver, exposure in plan.exposures.items():
                 amount = min(exposure, gateway.settings.bond_cap_atoms)
@@ -79,7 +79,7 @@ class Holds:
 
 async def _bond(gateway: Gateway, plan: Plan, weaver: Address, amount: int) -> Hold:
     try:
-        return await gateway.purse.hold(weaver, amount)
+        return await gateway.leases.hold(weaver, amount)
     except Refusal as refused:
         raise Refusal(
             503,

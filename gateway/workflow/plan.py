@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.api import discovery
-from gateway.call.routing import Wishes
+from gateway.call.routing import RoutePreferences
 from gateway.catalog.catalog import Candidate, CapsuleEntry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -88,7 +88,7 @@ def plan(
     entry: CapsuleEntry,
     request: Any,
     request_bytes: int,
-    wishes: Wishes,
+    preferences: RoutePreferences,
     *,
     known: bool = True,
     depth: int = 0,
@@ -106,7 +106,7 @@ def plan(
     for node in entry.capsule.nodes.values():
         try:
             size = _size(gateway, node, request, request_bytes, known)
-            steps[node.id] = _step(gateway, entry, node, size, wishes, depth)
+            steps[node.id] = _step(gateway, entry, node, size, preferences, depth)
         except Rejected as rejected:
             raise Refusal(400, "invalid_request", f"node {node.id}: {rejected.message}", param=node.id) from rejected
     if sum(map(_count, steps.values())) > MAX_NODES:
@@ -149,7 +149,9 @@ def embeds(node: Node, entry: ModelEntry) -> bool:
     return "input" in node.input and speaks(node) != CHAT and CHAT in entry.protocols and OIP not in entry.protocols
 
 
-def _step(gateway: Gateway, entry: CapsuleEntry, node: Node, size: int, wishes: Wishes, depth: int) -> Step:
+def _step(
+    gateway: Gateway, entry: CapsuleEntry, node: Node, size: int, preferences: RoutePreferences, depth: int
+) -> Step:
     if node.glue is not None:
         glue = gateway.workshop.find(entry.capsule.glue[node.glue].digest)
         if glue is None:
@@ -159,7 +161,7 @@ def _step(gateway: Gateway, entry: CapsuleEntry, node: Node, size: int, wishes: 
         inner = gateway.catalog.by_id.get(node.capsule)
         if not isinstance(inner, CapsuleEntry):
             raise Refusal(503, "no_provider", f"node {node.id} needs {cid(node.capsule)}, which is not published")
-        below = plan(gateway, inner, None, size, wishes, known=False, depth=depth + 1)
+        below = plan(gateway, inner, None, size, preferences, known=False, depth=depth + 1)
         if node.max_price is not None and below.price > node.max_price:
             raise Refusal(
                 503,
@@ -168,7 +170,7 @@ def _step(gateway: Gateway, entry: CapsuleEntry, node: Node, size: int, wishes: 
             )
         return Step(node, below.price, below.most, plan=below)
     models = _models(gateway, node)
-    candidates = tuple(one for model in models for one in _candidates(model, node, wishes))
+    candidates = tuple(one for model in models for one in _candidates(model, node, preferences))
     if not candidates:
         why = next((model.why for model in models if model.why), "nobody serves it in this realm, tier or at this URL")
         raise Refusal(503, "no_provider", f"node {node.id} has no provider: {why}", retry_after=5)
@@ -198,14 +200,14 @@ def _models(gateway: Gateway, node: Node) -> tuple[ModelEntry, ...]:
     return found
 
 
-def _candidates(entry: ModelEntry, node: Node, wishes: Wishes) -> list[Candidate]:
+def _candidates(entry: ModelEntry, node: Node, preferences: RoutePreferences) -> list[Candidate]:
     """An entry's providers in the realm and tiers, and at the URL, the node names."""
-    tiers = frozenset((node.capability or {}).get("tiers", ())) or wishes.tiers
+    tiers = frozenset((node.capability or {}).get("tiers", ())) or preferences.tiers
     pinned = target.parse(node.url) if node.url is not None else None
     return [
         candidate
         for candidate in entry.candidates
-        if candidate.realm == wishes.realm
+        if candidate.realm == preferences.realm
         and (not tiers or candidate.tier in tiers)
         and (pinned is None or (candidate.target.url, candidate.target.scheme) == (pinned.url, pinned.scheme))
     ]

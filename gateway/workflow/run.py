@@ -128,7 +128,7 @@ class Weave:
         except TimeoutError:
             self.err(name, f"it took longer than {step.node.timeout_ms} ms")
         except PassedOn as refused:
-            self.err(name, f"its provider refused the request: {refused.kept.body.decode(errors='replace')[:200]}")
+            self.err(name, f"its provider refused the request: {refused.stored.body.decode(errors='replace')[:200]}")
         except TollwayError as error:
             self.err(name, error.message)
         finally:

@@ -171,8 +171,8 @@ class _Run:
         return bytes(self._memory.read(self._store, at, at + size))
 
     def _fail(self, at: int, size: int) -> None:
-        told = b"" if self._memory is None else self._text(at & 0xFFFFFFFF, size & 0xFFFFFFFF, MAX_REASON_BYTES)
-        raise GlueError(f"glue failed: {told.decode('utf-8', 'replace')}", fuel=self.burnt)
+        reason = b"" if self._memory is None else self._text(at & 0xFFFFFFFF, size & 0xFFFFFFFF, MAX_REASON_BYTES)
+        raise GlueError(f"glue failed: {reason.decode('utf-8', 'replace')}", fuel=self.burnt)
 
 
 def _config() -> Config:
@@ -199,5 +199,5 @@ def _shape(item: ImportType | ExportType) -> str:
 def _told(error: Trap | WasmtimeError) -> str:
     """The last line of wasmtime's account, which says what went wrong and nothing of our paths."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = lines[-1].removeprefix("wasm trap: ") if lines else "it trapped"
-    return "glue ran out of fuel" if "all fuel consumed" in told else f"glue stopped: {told}"
+    reason = lines[-1].removeprefix("wasm trap: ") if lines else "it trapped"
+    return "glue ran out of fuel" if "all fuel consumed" in reason else f"glue stopped: {reason}"

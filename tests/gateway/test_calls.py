@@ -81,17 +81,17 @@ def test_a_node_that_hangs_dies_or_speaks_nonsense_costs_nothing(world: World, n
         (dying, 502, "node_cut"),
         (answering(b"<html>"), 502, "node_nonsense"),
     ):
-        gateway.gateway.shelf.health(*_served(gateway)).failures_in_a_row = 0
+        gateway.gateway.loader.health(*_served(gateway)).failures_in_a_row = 0
         node.behaviour = behaviour
         response = gateway.chat(key)
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
         assert "nothing was charged" in response.json()["error"]["message"]
     assert world.receipts_of(consumer.address) == []
-    assert gateway.gateway.purse.outstanding() == 0
+    assert gateway.gateway.leases.outstanding() == 0
 
 
 def _served(gateway: Running):  # type: ignore[no-untyped-def]
-    return next(iter(gateway.gateway.shelf.records()))
+    return next(iter(gateway.gateway.loader.records()))
 
 
 def test_a_bid_above_its_roles_cap_is_not_sold_and_says_so(world: World, node: Node, consumer: Signer) -> None:

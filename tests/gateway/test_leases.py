@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from gateway.payment.leases import Purse
+from gateway.payment.leases import BalanceLeases
 from ledger.core.values.ids import Address
 from ledger.flows import leases
 from tests import builders as b
@@ -37,41 +37,41 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> SlowLedger:
     return slow
 
 
-def a_purse(engine: Engine) -> Purse:
+def a_purse(engine: Engine) -> BalanceLeases:
     """A purse with 1,000 atoms of Alice's."""
-    purse = Purse(engine, b.LANE, b.GATEWAY.address, 0, 60_000)
-    purse.adopt({b.ALICE: 1_000})
-    return purse
+    leases = BalanceLeases(engine, b.LANE, b.GATEWAY.address, 0, 60_000)
+    leases.adopt({b.ALICE: 1_000})
+    return leases
 
 
 async def test_a_call_held_while_a_lease_is_fetched_stays_held(engine: Engine, ledger: SlowLedger) -> None:
-    purse = a_purse(engine)
-    large = asyncio.create_task(purse.hold(b.ALICE, 1_500))
+    leases = a_purse(engine)
+    large = asyncio.create_task(leases.hold(b.ALICE, 1_500))
     await asyncio.to_thread(ledger.asked.wait, 5)
-    small = await purse.hold(b.ALICE, 600)
+    small = await leases.hold(b.ALICE, 600)
     ledger.go.set()
     await large
-    assert purse.free(b.ALICE) + purse.outstanding() == 1_000 + ledger.granted
-    assert purse.outstanding() == 2_100
+    assert leases.free(b.ALICE) + leases.outstanding() == 1_000 + ledger.granted
+    assert leases.outstanding() == 2_100
     assert small.amount == 600
 
 
 async def test_a_lease_the_ledger_has_told_of_is_not_counted_twice(engine: Engine, ledger: SlowLedger) -> None:
-    purse = a_purse(engine)
-    large = asyncio.create_task(purse.hold(b.ALICE, 1_500))
+    leases = a_purse(engine)
+    large = asyncio.create_task(leases.hold(b.ALICE, 1_500))
     await asyncio.to_thread(ledger.asked.wait, 5)
-    purse.adopt({b.ALICE: 1_000 + 500})  # the journal was lost, and the holdings read when the lease was there already
+    leases.adopt({b.ALICE: 1_000 + 500})  # the journal was lost, and the holdings read when the lease was there already
     ledger.go.set()
     await large
-    assert purse.free(b.ALICE) + purse.outstanding() == 1_500
+    assert leases.free(b.ALICE) + leases.outstanding() == 1_500
 
 
 async def test_what_a_call_gives_back_while_a_lease_is_fetched_is_not_lost(engine: Engine, ledger: SlowLedger) -> None:
-    purse = a_purse(engine)
-    small = await purse.hold(b.ALICE, 600)
-    large = asyncio.create_task(purse.hold(b.ALICE, 1_500))
+    leases = a_purse(engine)
+    small = await leases.hold(b.ALICE, 600)
+    large = asyncio.create_task(leases.hold(b.ALICE, 1_500))
     await asyncio.to_thread(ledger.asked.wait, 5)
     small.settle(100)
     ledger.go.set()
     await large
-    assert purse.free(b.ALICE) + purse.outstanding() == 1_000 + ledger.granted - 100
+    assert leases.free(b.ALICE) + leases.outstanding() == 1_000 + ledger.granted - 100

@@ -147,7 +147,7 @@ def test_holds_do_not_leak_when_consumers_leave_and_nodes_die(
             http.stream("POST", "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"}) as r,
         ):
             next(r.iter_lines())
-    eventually(lambda: gateway.gateway.purse.outstanding() == 0)
+    eventually(lambda: gateway.gateway.leases.outstanding() == 0)
     eventually(lambda: len(world.receipts_of(consumer.address)) == 20)
 
 

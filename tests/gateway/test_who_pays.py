@@ -66,7 +66,7 @@ def test_an_error_before_the_first_token_costs_nothing(
             assert response.status_code == status
             assert response.json()["error"]["message"] == "no"
     assert world.receipts_of(consumer.address) == []
-    assert by_token.gateway.purse.outstanding() == 0
+    assert by_token.gateway.leases.outstanding() == 0
 
 
 def test_a_normal_end_costs_the_final_usage(world: World, by_token: Running, node: Node, consumer: Signer) -> None:
@@ -194,8 +194,8 @@ def test_a_hedged_call_costs_the_winner_and_the_loser_is_cancelled(
         assert time.monotonic() - began < 10, "nobody waits for a node that hangs"
     found = [signed.receipt for signed in world.receipts_of(consumer.address)]
     assert [receipt.output_tokens for receipt in found] == [3] * 6
-    assert gateway.gateway.purse.outstanding() == 0
-    assert all(health.open_calls == 0 for health in gateway.gateway.shelf.records().values())
+    assert gateway.gateway.leases.outstanding() == 0
+    assert all(health.open_calls == 0 for health in gateway.gateway.loader.records().values())
 
 
 def test_the_same_key_is_answered_again_and_charged_once(

@@ -8,7 +8,7 @@ from types import TracebackType
 from gateway.errors import Refusal
 
 
-class Patience:
+class BodyTimeouts:
     """Around the reading of a body: a task that is still in it after `seconds` is told that it was too slow."""
 
     def __init__(self, seconds: float) -> None:
