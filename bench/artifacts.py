@@ -25,7 +25,7 @@ from aiohttp import web
 from bench import report
 from roles.node.artifacts.layout import Descriptor, Layout
 from roles.node.artifacts.pulling import pull
-from roles.node.artifacts.routes import Doors
+from roles.node.artifacts.routes import ArtifactRoutes
 from roles.node.protocols.errors import Handler
 
 WAVE = 4
@@ -37,7 +37,7 @@ class Peer:
     """A node that gives what it has."""
 
     layout: Layout
-    doors: Doors
+    artifact_routes: ArtifactRoutes
     url: str
     runner: web.AppRunner
 
@@ -63,13 +63,13 @@ class Uplink:
 async def start(root: Path, megabits: int) -> Peer:
     """A node with an empty layout, listening."""
     layout = Layout(root)
-    doors = Doors(layout)
+    artifact_routes = ArtifactRoutes(layout)
     app = web.Application(middlewares=[Uplink(megabits * 125_000).carry])
-    app.add_routes(doors.routes())
+    app.add_routes(artifact_routes.routes())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return Peer(layout, doors, f"http://127.0.0.1:{runner.addresses[0][1]}", runner)
+    return Peer(layout, artifact_routes, f"http://127.0.0.1:{runner.addresses[0][1]}", runner)
 
 
 def versions(root: Path, megabytes: int) -> dict[str, Path]:
@@ -93,7 +93,7 @@ def versions(root: Path, megabytes: int) -> dict[str, Path]:
 
 async def update(source: Peer, nodes: list[Peer], packed: Descriptor) -> dict[str, float]:
     """Brings the artifact to all nodes in waves; seconds and megabytes."""
-    before = source.doors.delivered_bytes
+    before = source.artifact_routes.delivered_bytes
     began, travelled, ready = time.perf_counter(), 0, [source]
     for at in range(0, len(nodes), WAVE):
         wave = nodes[at : at + WAVE]
@@ -107,7 +107,7 @@ async def update(source: Peer, nodes: list[Peer], packed: Descriptor) -> dict[st
     return {
         "seconds": round(time.perf_counter() - began, 3),
         "megabytes": round(travelled / 2**20, 2),
-        "megabytes_from_source": round((source.doors.delivered_bytes - before) / 2**20, 2),
+        "megabytes_from_source": round((source.artifact_routes.delivered_bytes - before) / 2**20, 2),
     }
 
 

@@ -20,7 +20,7 @@ from ledger.core.catalog.bids import encode, terms_id
 from ledger.core.kernels import split, tables
 from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.receipts.record import RECEIPT_DTYPE
-from ledger.core.receipts.segments import seal
+from ledger.core.receipts.segments import link
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.store.chain import lanes, parties
 from ledger.store.money import postings
@@ -79,7 +79,7 @@ def make(lane: int, count: int) -> Iterator[Made]:
         for at in range(0, len(records), SEGMENT):
             end = min(at + SEGMENT, len(records))
             each = [body[32 * i : 32 * i + 32] for i in range(at, end)]
-            made = seal(gateway, start + at, each, sum(charges[at:end]), previous)
+            made = link(gateway, start + at, each, sum(charges[at:end]), previous)
             rows.append((gateway, made.first, made.last, made.count, made.total, made.digest, previous))
             previous = made.digest
         yield Made(_copy_rows(records, digests), rows)

@@ -20,12 +20,12 @@ from gateway.catalog.loader import CatalogLoader
 from gateway.database import transact
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
-from gateway.payment.auth import Doors
+from gateway.payment.auth import Authenticator
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
-from gateway.upstream.forwarding import Relays
+from gateway.upstream.forwarding import Forwarder
 from gateway.upstream.pool import Pool
 from gateway.upstream.tunnel import Tunnels
 from gateway.workflow.wasm import Workshop
@@ -50,7 +50,7 @@ class Gateway:
     engine: Engine
     receipt_log: ReceiptLog
     leases: BalanceLeases
-    doors: Doors
+    authenticator: Authenticator
     upstream: Pool
     loader: CatalogLoader
     tokenizers: Tokenizers
@@ -78,9 +78,9 @@ class Gateway:
         return self.upstream.tunnels
 
     @property
-    def relays(self) -> Relays:
+    def forwarder(self) -> Forwarder:
         """The same, between the gateways of the lane."""
-        return self.upstream.relays
+        return self.upstream.forwarder
 
     @property
     def private(self) -> bool:

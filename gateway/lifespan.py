@@ -20,13 +20,13 @@ from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
-from gateway.payment.auth import Doors
+from gateway.payment.auth import Authenticator
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
 from gateway.upstream import forwarding
-from gateway.upstream.forwarding import Relays
+from gateway.upstream.forwarding import Forwarder
 from gateway.upstream.guard import Guard, networks
 from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.tunnel import Tunnels
@@ -78,7 +78,7 @@ class Running:
             (IDLE_BEAT_SECONDS, self._return_idle),
             (RECLAIM_BEAT_SECONDS, self._reclaim),
             (MEASURE_BEAT_SECONDS, self._measure),
-            (forwarding.BEAT_SECONDS, lambda g: g.relays.tell()),
+            (forwarding.BEAT_SECONDS, lambda g: g.forwarder.tell()),
         ]
         self._beats = [asyncio.create_task(self._beat(gateway, every, work)) for every, work in beats]
         self._beats.append(asyncio.create_task(self._watch_book(gateway)))
@@ -104,7 +104,7 @@ class Running:
         await asyncio.gather(*self._beats, return_exceptions=True)
         await gateway.upstream.close()
         try:
-            await gateway.relays.close()
+            await gateway.forwarder.close()
             await gateway.leases.return_idle(-1.0)
             await self._measure(gateway)
         finally:
@@ -125,7 +125,7 @@ class Running:
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
         lane = ledger.lane
         tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
-        shared = Relays(engine, signer.address, settings.internal_url, tunnels)
+        shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
         return Gateway(
             settings=settings,
             deployment=deployment,
@@ -141,7 +141,7 @@ class Running:
                 deployment.domain,
             ),
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
-            doors=Doors(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
+            authenticator=Authenticator(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
             upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
             loader=CatalogLoader(),
             tokenizers=Tokenizers(settings.tokenizers),
@@ -182,7 +182,7 @@ class Running:
                 gateway.operator,
                 gateway.treasury,
                 self.settings.kappa_atoms,
-                credentials.unsealed(session, self.settings.secret),
+                credentials.decrypted(session, self.settings.secret),
             )
             catalog = gateway.loader.load(session, epoch, around)
             self._loaded = catalog, fingerprint

@@ -8,7 +8,7 @@ from ledger.core.accounts import movements
 from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_id
 from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
-from ledger.core.receipts.segments import Segment, seal
+from ledger.core.receipts.segments import Segment, link
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.values.meters import Rates, Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
@@ -94,7 +94,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
     first, previous = (before.last + 1, before.digest) if before else (1, ZERO_DIGEST)
     placed = [r._replace(gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
     digests = [struct_hash(receipt) for receipt in placed]
-    segment = seal(signer.address, first, digests, sum(r.charge for r in placed), previous)
+    segment = link(signer.address, first, digests, sum(r.charge for r in placed), previous)
     with connection_of(session).cursor() as cursor:
         with cursor.copy(f"COPY receipts ({COLUMNS}) FROM STDIN".encode()) as copy:
             for receipt, digest in zip(placed, digests, strict=True):

@@ -13,12 +13,14 @@ from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal, body_of, refusal
 from gateway.server import CUT
-from gateway.upstream.forwarding import FAILED, PREFIX, SEAL
+from gateway.upstream.forwarding import AUTHENTICATION, FAILED, PREFIX
 from gateway.upstream.http import NodeFailed, Reply
 from gateway.upstream.target import TUNNEL, Target
 from ledger.core.values.errors import TollwayError
 
-_HOP = frozenset((b"connection", b"content-length", b"host", b"keep-alive", b"transfer-encoding", SEAL, FAILED))
+_HOP = frozenset(
+    (b"connection", b"content-length", b"host", b"keep-alive", b"transfer-encoding", AUTHENTICATION, FAILED)
+)
 """Headers that are between two who speak; neither a consumer's nor a node's go further."""
 
 
@@ -50,7 +52,7 @@ async def _reply(gateway: Gateway, scope: Message, receive: Receive) -> Reply:
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full, or leaves", "busy")
     body = await read_body(gateway, scope, headers, receive)
-    if not gateway.relays.admits(headers, method, path, body, now_ms()):
+    if not gateway.forwarder.admits(headers, method, path, body, now_ms()):
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
     party, slash, rest = path[len(PREFIX) :].partition("/")
     sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP}

@@ -94,7 +94,7 @@ async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
         return made
 
     made = await gateway.db(rotate)
-    gateway.doors.forget(old.hash)
+    gateway.authenticator.forget(old.hash)
     return {"key": secret, **_shown_key(made)}
 
 
@@ -123,7 +123,7 @@ async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking
     key = await gateway.db(change)
     if key is None:
         raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
-    gateway.doors.forget(key.hash)
+    gateway.authenticator.forget(key.hash)
     return _shown_key(key)
 
 
@@ -140,7 +140,7 @@ async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, An
     key = await gateway.db(revoke)
     if key is None:
         raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
-    gateway.doors.forget(key.hash)
+    gateway.authenticator.forget(key.hash)
     return {"id": key.id, "object": "key", "deleted": True}
 
 

@@ -101,7 +101,7 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     if isinstance(given, dict):
         headers = {str(name): str(value) for name, value in given.items()}
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
-        credential = credentials.seal(gateway.settings.secret, provider, subject, credentials.lines(headers))
+        credential = credentials.encrypt(gateway.settings.secret, provider, subject, credentials.lines(headers))
     epoch = gateway.catalog.epoch
 
     def take(session: Session) -> Offer:

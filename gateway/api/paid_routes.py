@@ -86,7 +86,7 @@ async def _served(
     check_open(gateway)
     body = await read_body(gateway, scope, headers, receive)
     paying = not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers))
-    caller = None if paying else await gateway.doors.admit(headers, now)
+    caller = None if paying else await gateway.authenticator.admit(headers, now)
     path: str = scope["path"]
     if path in OPENAI:
         ask = protocols.read(path, body)

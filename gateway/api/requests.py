@@ -33,7 +33,7 @@ async def the_caller(request: Request, gateway: Here) -> Caller:
     """Who asks, by API key."""
     headers = {name.lower(): value for name, value in request.headers.raw}
     headers.pop(b"tollway-voucher", None)
-    return await gateway.doors.admit(headers, now_ms())
+    return await gateway.authenticator.admit(headers, now_ms())
 
 
 Asking = Annotated[Caller, Depends(the_caller)]

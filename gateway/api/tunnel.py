@@ -32,7 +32,7 @@ async def tunnel(socket: WebSocket) -> None:
         return
     writer = asyncio.create_task(node.write())
     try:
-        await gateway.relays.tell(node.party)  # before the node hears that it is reached
+        await gateway.forwarder.tell(node.party)  # before the node hears that it is reached
         await gateway.tunnels.join(node)
         while True:
             gateway.tunnels.take(node, await socket.receive_bytes())
@@ -42,7 +42,7 @@ async def tunnel(socket: WebSocket) -> None:
         writer.cancel()
         gateway.tunnels.leave(node)
         if not gateway.draining:
-            await gateway.relays.tell()
+            await gateway.forwarder.tell()
 
 
 async def _hello(gateway: Gateway, socket: WebSocket) -> TunnelNode:

@@ -132,7 +132,7 @@ class _Streaming:
             late_at = self.call.late_at
             late = asyncio.get_running_loop().call_at(late_at, self._too_late) if late_at is not None else None
             try:
-                end, failure = await self._relay(head, chunks, send)
+                end, failure = await self._forward(head, chunks, send)
             finally:
                 watcher.cancel()
                 if late is not None:
@@ -143,7 +143,7 @@ class _Streaming:
         await self._out(send, body, more=False)
         return StoredResponse(200, headers, b"".join(self.sent), sent=True), signed
 
-    async def _relay(
+    async def _forward(
         self, head: bytes, chunks: AsyncIterator[bytes], send: Send
     ) -> tuple[EndReason, NodeFailed | None]:
         accumulator = self.accumulator

@@ -29,7 +29,7 @@ def lines(headers: dict[str, str]) -> bytes:
     return b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
 
 
-def seal(secret: SecretStr | None, provider: Address, subject: Digest, plain: bytes) -> Credential:
+def encrypt(secret: SecretStr | None, provider: Address, subject: Digest, plain: bytes) -> Credential:
     """Encrypt header lines. Refused when the operator has set no secret."""
     key = _key(secret)
     if key is None:
@@ -41,7 +41,7 @@ def seal(secret: SecretStr | None, provider: Address, subject: Digest, plain: by
     return Credential(provider, subject, nonce, body + tag)
 
 
-def unsealed(session: Session, secret: SecretStr | None) -> dict[tuple[Address, Digest], bytes]:
+def decrypted(session: Session, secret: SecretStr | None) -> dict[tuple[Address, Digest], bytes]:
     """All credentials in the clear, in memory only. Conflict when the secret is not the one they were sealed with."""
     key = _key(secret)
     if key is None:
@@ -51,7 +51,7 @@ def unsealed(session: Session, secret: SecretStr | None) -> dict[tuple[Address, 
         cipher = AES.new(key, AES.MODE_GCM, nonce=one.nonce)
         cipher.update(one.provider + one.subject)
         try:
-            found[one.provider, one.subject] = cipher.decrypt_and_verify(one.sealed[:-16], one.sealed[-16:])
+            found[one.provider, one.subject] = cipher.decrypt_and_verify(one.encrypted[:-16], one.encrypted[-16:])
         except ValueError as error:
             raise Conflict("GATEWAY_SECRET is not the secret the stored credentials were sealed with") from error
     return found

@@ -45,7 +45,7 @@ class Surroundings:
     operator: Address
     treasury: Address
     kappa: int
-    unseal: Mapping[tuple[Address, Digest], bytes]
+    credentials: Mapping[tuple[Address, Digest], bytes]
 
 
 class CatalogLoader:
@@ -206,7 +206,7 @@ class _Loading:
             capacity = min(capacity, (stake.active if stake else 0) // self.around.kappa)
         if capacity < 1:
             raise Rejected(f"0x{row.party.hex()} has no stake to cover a call")
-        place = target.parse(offer.url, self.around.unseal.get((row.party, model.id), b""))
+        place = target.parse(offer.url, self.around.credentials.get((row.party, model.id), b""))
         caps.bid(Role.compute, row.bid)
         lines = [*lines, Line(row.party, Role.compute, row.bid.ratio_ppm, row.bid.asks)]
         health = self.loader.health(row.party, model.id)

@@ -44,7 +44,7 @@ class _Known:
     filled_at: int
 
 
-class Doors:
+class Authenticator:
     """Admits callers. Keys are looked up again every `fresh_ms`, so a key revoked elsewhere closes within that time."""
 
     def __init__(self, engine: Engine, lane: int, domain: Domain, fresh_ms: int) -> None:

@@ -182,10 +182,10 @@ class BalanceLeases:
         async with wallet.lock:
             while not wallet.take(amount):
                 adopted = wallet.adopted
-                brought = await fill(amount - wallet.free, max(self._target, amount))
-                assert brought > 0, "a filler brings something or refuses"
+                granted = await fill(amount - wallet.free, max(self._target, amount))
+                assert granted > 0, "a filler brings something or refuses"
                 if wallet.adopted == adopted:
-                    wallet.free += brought
+                    wallet.free += granted
 
     def _fill_ahead(self, wallet: Wallet, consumer: Address) -> None:
         async def ahead() -> None:

@@ -25,7 +25,7 @@ from ledger.store.network import tunnels as store
 from ledger.store.network.tunnels import Entrance
 
 PREFIX = "/v1/tunnel/"
-SEAL, FAILED = b"tollway-relay", b"tollway-relay-failed"
+AUTHENTICATION, FAILED = b"tollway-relay", b"tollway-relay-failed"
 BEAT_SECONDS = 5.0
 LASTS_MS = 15_000
 SEEN_MS = 1_000
@@ -33,7 +33,7 @@ SEEN_MS = 1_000
 SKEW_MS = 60_000
 
 
-class Relays:
+class Forwarder:
     """What this process tells of its tunnels, and finds of the others'. Without a URL of its own it tells nothing."""
 
     def __init__(self, engine: Engine, gateway: Address, url: str, tunnels: Tunnels) -> None:
@@ -42,13 +42,13 @@ class Relays:
         self._url = url
         self._tunnels = tunnels
         self._key = os.urandom(32)
-        self._telling = asyncio.Lock()
+        self._told = asyncio.Lock()
         self._found: dict[Address, tuple[int, Entrance | None]] = {}
 
     async def tell(self, *more: Address) -> None:
         """Say which parties have a tunnel here, and `more`, who are about to."""
         if self._url:
-            async with self._telling:  # in turn: what is said later was seen later
+            async with self._told:  # in turn: what is said later was seen later
                 here = {*self._tunnels.parties(), *more}
                 entrance = Entrance(self._gateway, self._url, self._key, now_ms() + LASTS_MS)
                 await transact(self._engine, lambda session: store.hold(session, entrance, here))
@@ -67,16 +67,16 @@ class Relays:
             raise NodeFailed("no tunnel of this provider is open", "unreachable", provider=target.host)
         found = parse(entrance.url)
         whole = PREFIX + to_hex(party) + target.prefix + path
-        line = b"%b: %b\r\n" % (SEAL, seal(entrance.key, method, whole, body, now_ms()))
+        line = b"%b: %b\r\n" % (AUTHENTICATION, authenticate(entrance.key, method, whole, body, now_ms()))
         return Target(found.scheme, found.host, found.port, ours=True), whole, line
 
     def admits(self, headers: Mapping[bytes, bytes], method: str, path: str, body: bytes, now: int) -> bool:
         """Whether a gateway of the lane sent this, not long ago."""
-        given = headers.get(SEAL, b"")
+        given = headers.get(AUTHENTICATION, b"")
         at = given.partition(b"-")[0]
         if not at.isdigit() or len(at) > 15 or abs(now - int(at)) > SKEW_MS:
             return False
-        return hmac.compare_digest(given, seal(self._key, method, path, body, int(at)))
+        return hmac.compare_digest(given, authenticate(self._key, method, path, body, int(at)))
 
     async def _entrance(self, party: Address, now: int) -> Entrance | None:
         known = self._found.get(party)
@@ -87,7 +87,7 @@ class Relays:
         return known[1]
 
 
-def seal(key: bytes, method: str, path: str, body: bytes, at: int) -> bytes:
+def authenticate(key: bytes, method: str, path: str, body: bytes, at: int) -> bytes:
     """When, and that it was a holder of the key: `<ms>-<HMAC-SHA256 of all that is asked>`."""
     asked = b"\n".join((method.encode(), path.encode(), b"%d" % at, hashlib.sha256(body).digest()))
     return b"%d-%b" % (at, hmac.new(key, asked, hashlib.sha256).hexdigest().encode())

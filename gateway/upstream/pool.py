@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from gateway.upstream.forwarding import FAILED, Relays
+from gateway.upstream.forwarding import FAILED, Forwarder
 from gateway.upstream.guard import Guard
 from gateway.upstream.http import Connection, NodeFailed, Reply
 from gateway.upstream.target import TUNNEL, Target
@@ -33,9 +33,9 @@ class Limits:
 class Pool:
     """Sends requests to nodes. One per gateway process."""
 
-    def __init__(self, guard: Guard, limits: Limits, tunnels: Tunnels, relays: Relays) -> None:
+    def __init__(self, guard: Guard, limits: Limits, tunnels: Tunnels, forwarder: Forwarder) -> None:
         self.tunnels = tunnels
-        self.relays = relays
+        self.forwarder = forwarder
         self.guard = guard
         self._limits = limits
         self._idle: defaultdict[Place, list[Connection]] = defaultdict(list)
@@ -73,8 +73,8 @@ class Pool:
             first_byte = seconds or self._limits.first_byte_seconds
             lines = (line.decode("latin-1").partition(": ") for line in headers.split(b"\r\n") if line)
             return await self.tunnels.request(target, path, body, {k: v for k, _, v in lines}, method, first_byte)
-        gateway, whole, sealed = await self.relays.way(target, method, path, body)
-        reply = await self._send(gateway, whole, body, headers + sealed, method, seconds)
+        gateway, whole, authentication = await self.forwarder.way(target, method, path, body)
+        reply = await self._send(gateway, whole, body, headers + authentication, method, seconds)
         failed = reply.headers.get(FAILED)
         if failed is not None:
             reply.cancel()

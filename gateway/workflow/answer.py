@@ -131,8 +131,8 @@ class Serving:
 
     async def _charge(self, root: Done) -> tuple[Signed, ...]:
         """The receipts of a workflow that served, all of them or none."""
-        burdens = [(weaver, list(done.drafts(weaver))) for weaver, done in self.weave.burdens]
-        return await self.holds.charge(self.gateway, burdens, list(root.drafts()))
+        guaranteed = [(weaver, list(done.drafts(weaver))) for weaver, done in self.weave.guaranteed]
+        return await self.holds.charge(self.gateway, guaranteed, list(root.drafts()))
 
     async def _stream(
         self, name: str, receive: Receive, send: Send
@@ -209,19 +209,19 @@ class Serving:
         """Who pays for what was served: the weaver's bond, or the consumer, without any weaver's line."""
         weave, gateway = self.weave, self.gateway
         if self.capsule.policy is Policy.all_or_nothing:
-            borne = weave.bearable(gateway.settings.bond_cap_atoms)
-            burdens = [(weaver, list(done.drafts(weaver))) for weaver, done in borne]
-            return await self.holds.charge(gateway, burdens, [])
-        burdens = [(weaver, list(done.drafts(weaver))) for weaver, done in weave.burdens]
+            borne = weave.guaranteed_subcalls(gateway.settings.bond_cap_atoms)
+            guaranteed = [(weaver, list(done.drafts(weaver))) for weaver, done in borne]
+            return await self.holds.charge(gateway, guaranteed, [])
+        guaranteed = [(weaver, list(done.drafts(weaver))) for weaver, done in weave.guaranteed]
         if not weave.done:
-            return await self.holds.charge(gateway, burdens, [])
+            return await self.holds.charge(gateway, guaranteed, [])
         rest = workflows.without(self.plan.tariff.terms, Role.weaver)
         if rest is None:
-            return await self.holds.charge(gateway, burdens, [one for done in weave.done for one in done.drafts()])
+            return await self.holds.charge(gateway, guaranteed, [one for done in weave.done for one in done.drafts()])
         made = tariff(rest)
         await gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))
         root = weave.root(made, EndReason.upstream_cut, weave.billing.digest_of(b""), 0)
-        return await self.holds.charge(gateway, burdens, list(root.drafts()))
+        return await self.holds.charge(gateway, guaranteed, list(root.drafts()))
 
     def _completion(self, output: Any) -> bytes:
         """The answer as a chat completion; beside it the output as it is, and how every node ended."""

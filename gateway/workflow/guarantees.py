@@ -46,17 +46,17 @@ class Holds:
                 hold.settle(0)
 
     async def charge(
-        self, gateway: Gateway, burdens: Sequence[tuple[Address, Sequence[Draft]]], drafts: Sequence[Draft]
+        self, gateway: Gateway, guaranteed: Sequence[tuple[Address, Sequence[Draft]]], drafts: Sequence[Draft]
     ) -> tuple[Signed, ...]:
         """Make all receipts durable in one segment: what bonds pay, then what the consumer pays. The latter come back.
 
         A caller that is cancelled meanwhile leaves the holds as they are: the receipts may be on their way.
         """
-        bonded = [draft for _, paid in burdens for draft in paid]
+        bonded = [draft for _, paid in guaranteed for draft in paid]
         if not bonded and not drafts:
             return ()
         due = dict.fromkeys(self.bonds, 0)
-        for weaver, paid in burdens:
+        for weaver, paid in guaranteed:
             due[weaver] += sum(draft.receipt.charge for draft in paid)
         total = sum(draft.receipt.charge for draft in drafts)
         assert total <= self.consumer.amount, "the charge never exceeds the hold"

@@ -76,7 +76,7 @@ class Done:
 class Weave:
     """One workflow under way. `done` are its direct sub-calls that served, in the order they ended.
 
-    `burdens` are sub-calls of failed all-or-nothing workflows, by the weaver whose bond pays them.
+    `guaranteed` are sub-calls of failed all-or-nothing workflows, by the weaver whose bond pays them.
     """
 
     gateway: Gateway
@@ -89,7 +89,7 @@ class Weave:
     took_ms: dict[str, int] = field(default_factory=dict)
     ids: dict[str, Digest] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
-    burdens: list[tuple[Address, Done]] = field(default_factory=list)
+    guaranteed: list[tuple[Address, Done]] = field(default_factory=list)
     fuel: int = 0
 
     @property
@@ -156,10 +156,10 @@ class Weave:
             subs=tuple(self.done),
         )
 
-    def bearable(self, cap: Atoms) -> list[tuple[Address, Done]]:
+    def guaranteed_subcalls(self, cap: Atoms) -> list[tuple[Address, Done]]:
         """What the weaver's bond pays of a failed all-or-nothing workflow: sub-calls in order, up to the cap."""
         capsule, spent = self.plan.entry.capsule, 0
-        borne = list(self.burdens)
+        borne = list(self.guaranteed)
         for one in self.done:
             if spent + one.price <= cap:
                 spent += one.price
@@ -244,16 +244,16 @@ class Weave:
                 answer = steps.encoded(output)
                 root = inner.root(plan.tariff, EndReason.normal, inner.billing.digest_of(answer), len(answer))
                 self.done.append(replace(root, node=step.node.id))
-                self.burdens += inner.burdens
+                self.guaranteed += inner.guaranteed
                 return output if isinstance(output, dict) else {"content": steps.text_of(output)}
         except TimeoutError:
             reason = f"it took longer than {step.node.timeout_ms} ms"
         except TollwayError as error:
             reason = error.message
         if plan.entry.capsule.policy is Policy.all_or_nothing:
-            self.burdens += inner.bearable(self.gateway.settings.bond_cap_atoms)
+            self.guaranteed += inner.guaranteed_subcalls(self.gateway.settings.bond_cap_atoms)
         else:
-            self.burdens += inner.burdens
+            self.guaranteed += inner.guaranteed
             self.done += [
                 replace(one, node=step.node.id, billing=replace(one.billing, parent=self.billing.call_id))
                 for one in inner.done

@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from ledger.core.catalog.bids import terms_id
 from ledger.core.receipts.receipt import Receipt, struct_hash
-from ledger.core.receipts.segments import Segment, seal
+from ledger.core.receipts.segments import Segment, link
 from ledger.core.values.errors import Conflict, Rejected, TollwayError
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
@@ -85,7 +85,7 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
             if draft.key is not None:
                 spending[draft.key] += receipt.charge
     digests, total = [s.digest for s in signed], sum(s.receipt.charge for s in signed)
-    segment = seal(signer.address, tail.seq + 1, digests, total, tail.digest)
+    segment = link(signer.address, tail.seq + 1, digests, total, tail.digest)
     return Group(segment, tuple(signed), tuple(rows), spending)
 
 

@@ -115,7 +115,7 @@ def book(surroundings: Surroundings) -> list[Standing]:
             int(row["from_epoch"]),
             int(row["until_epoch"]),
         )
-        for row in surroundings.door.get("/v1/book")["bids"]
+        for row in surroundings.gateway.get("/v1/book")["bids"]
     ]
 
 

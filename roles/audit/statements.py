@@ -76,7 +76,7 @@ def summed(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
 
 def named(surroundings: Surroundings) -> dict[Digest, str]:
     """Names of published models and capsules, by id."""
-    rows = surroundings.door.get("/v1/models")["data"]
+    rows = surroundings.gateway.get("/v1/models")["data"]
     return {cid_digest(str(row["cid"])): str(row["id"]) for row in rows if row.get("cid")}
 
 

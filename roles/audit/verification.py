@@ -30,7 +30,7 @@ from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import digest
 from ledger.core.values.meters import Meter, Units
 from roles.cli import output
-from roles.client.gateway import Door, Json
+from roles.client.gateway import GatewayClient, Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Found:
 
 def receipt(surroundings: Surroundings, id: str) -> dict[str, object]:
     """Everything about a charge that can be checked, checked. Rejected with the first thing that is not so."""
-    said = surroundings.door.get(f"/v1/receipts/{id}")
+    said = surroundings.gateway.get(f"/v1/receipts/{id}")
     call = Digest(bytes.fromhex(str(said.get("receipt", said)["call_id"])[2:]))
     found = find(call)
     if found is None:
@@ -85,16 +85,16 @@ def find(call: Digest) -> Found | None:
     return None
 
 
-def show(door: Door, call: str) -> None:
+def show(gateway: GatewayClient, call: str) -> None:
     """The receipt of a call and of its sub-calls, as a table."""
-    rows = list(lines(door, call))
-    root = door.get(f"/v1/receipts/{call}")["receipt"]
+    rows = list(lines(gateway, call))
+    root = gateway.get(f"/v1/receipts/{call}")["receipt"]
     output.tabulate(rows, f"receipt {call[:18]}… : {root['price']} atoms, {root['passed']} of them for sub-calls")
 
 
-def lines(door: Door, call: str, depth: int = 0) -> Iterator[dict[str, Any]]:
+def lines(gateway: GatewayClient, call: str, depth: int = 0) -> Iterator[dict[str, Any]]:
     """A row for each call and each payee in it. Conflict when a receipt does not cost what its terms say."""
-    shown = door.get(f"/v1/receipts/{call}")
+    shown = gateway.get(f"/v1/receipts/{call}")
     receipt = shown["receipt"]
     terms, units = _terms(shown), Units(*(int(shown["units"][meter.name]) for meter in Meter))
     due = price(terms, units, int(receipt["passed"]))
@@ -110,7 +110,7 @@ def lines(door: Door, call: str, depth: int = 0) -> Iterator[dict[str, Any]]:
     if due.rebate:
         yield {"what": "  " * depth + "· rebate", "party": receipt["consumer"], "used": "", "atoms": f"-{due.rebate}"}
     for sub in shown.get("subs", []):
-        yield from lines(door, sub["receipt"]["call_id"], depth + 1)
+        yield from lines(gateway, sub["receipt"]["call_id"], depth + 1)
 
 
 def _terms(shown: Json) -> Any:

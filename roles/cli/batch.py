@@ -30,14 +30,14 @@ Number = Annotated[int, typer.Argument(help="A batch's number; the first is 1.")
 def list_() -> None:
     """All batches of this gateway's lane."""
     shown = ("number", "status", "calls", "total", "cumulative", "epoch", "header_hash")
-    rows = here().door.get("/v1/batches")["data"]
+    rows = here().gateway.get("/v1/batches")["data"]
     output.tabulate([{name: row[name] for name in shown} for row in rows], empty="no batch yet")
 
 
 @app.verb("show")
 def show(number: Number) -> None:
     """One batch: its header, and where it stands on chain."""
-    said = here().door.get(f"/v1/batches/{number}")
+    said = here().gateway.get(f"/v1/batches/{number}")
     output.tell({**said, "on_chain": on_chain(number)})
 
 
@@ -48,7 +48,7 @@ def file(
     """Keep a batch's public file: everything needed to recompute it."""
     from ledger.core.settlement.batch_file import read as parse
 
-    body = here().door.file(f"/v1/batches/{number}/file")
+    body = here().gateway.file(f"/v1/batches/{number}/file")
     to.write_bytes(body)
     output.tell({"file": str(to), "bytes": len(body), "sha256": to_hex(parse(body).digest)})
 
@@ -156,7 +156,7 @@ def read(number: int) -> BatchFile:
     )
 
     with output.working(f"reading batch {number}"):
-        return parse(here().door.file(f"/v1/batches/{number}/file"))
+        return parse(here().gateway.file(f"/v1/batches/{number}/file"))
 
 
 def numbers() -> list[int]:
@@ -166,7 +166,7 @@ def numbers() -> list[int]:
 
 def listed() -> list[Json]:
     """Every batch that stands: void ones were undone."""
-    return [row for row in here().door.get("/v1/batches")["data"] if row["status"] != "void"]
+    return [row for row in here().gateway.get("/v1/batches")["data"] if row["status"] != "void"]
 
 
 def on_chain(number: int) -> str:
@@ -179,7 +179,7 @@ def on_chain(number: int) -> str:
 
 def chain_number(number: int) -> int:
     """A batch's id in Settlement; 0 while it has none. The two differ once a batch was void."""
-    return int(here().door.get(f"/v1/batches/{number}").get("chain_id") or 0)
+    return int(here().gateway.get(f"/v1/batches/{number}").get("chain_id") or 0)
 
 
 def settled() -> str:

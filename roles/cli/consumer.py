@@ -36,7 +36,7 @@ def deposit(
 @app.verb("deposited")
 def deposited(id: Annotated[str, typer.Argument(help="What `deposit` answered.")]) -> None:
     """How far a deposit has come."""
-    output.tell(here().door.get(f"/v1/deposits/{id}"))
+    output.tell(here().gateway.get(f"/v1/deposits/{id}"))
 
 
 @app.verb("key")
@@ -55,20 +55,20 @@ def key(
 @app.verb("keys")
 def keys() -> None:
     """Your API keys, without their secrets."""
-    rows = here().door.get("/v1/keys").get("data", [])
+    rows = here().gateway.get("/v1/keys").get("data", [])
     output.tabulate(rows if output.speech.json else [calls.key_row(row) for row in rows])
 
 
 @app.verb("revoke")
 def revoke(id: Annotated[str, typer.Argument(help="A key's id.")]) -> None:
     """End an API key. Revoking twice changes nothing."""
-    output.tell(here().door.delete(f"/v1/keys/{id}"))
+    output.tell(here().gateway.delete(f"/v1/keys/{id}"))
 
 
 @app.verb("models")
 def models() -> None:
     """What can be called here."""
-    output.tabulate([calls.model_row(row) for row in here().door.get("/v1/models")["data"]])
+    output.tabulate([calls.model_row(row) for row in here().gateway.get("/v1/models")["data"]])
 
 
 @app.verb("call")
@@ -101,7 +101,7 @@ def quote(
     meters: Annotated[list[str] | None, typer.Argument(help="METER=UNITS it may use.")] = None,
 ) -> None:
     """What a call would cost, to the last line."""
-    calls.show_quote(here().door.post("/v1/quote", {"model": model, "meters": calls.units(meters or ["call=1"])}))
+    calls.show_quote(here().gateway.post("/v1/quote", {"model": model, "meters": calls.units(meters or ["call=1"])}))
 
 
 @app.verb("discover")
@@ -115,7 +115,7 @@ def discover(
     body: dict[str, Any] = {"task": task, "meters": expected}
     if max_price:
         body["max_price"] = str(amounts.typed(max_price))
-    said = here().door.post("/v1/discover", body)
+    said = here().gateway.post("/v1/discover", body)
     rows = said["results"] if output.speech.json else [calls.found_row(row) for row in said["results"]]
     output.tabulate(rows, empty=calls.why_nothing(said.get("diagnostic") or {}))
 
@@ -123,20 +123,20 @@ def discover(
 @app.verb("balance")
 def balance() -> None:
     """What you can spend, what is reserved, what you have spent."""
-    output.tell(here().door.get("/v1/balance"))
+    output.tell(here().gateway.get("/v1/balance"))
 
 
 @app.verb("receipts")
 def receipts(limit: Annotated[int, typer.Option(help="How many.")] = 20) -> None:
     """Your latest receipts."""
-    said = here().door.get("/v1/receipts", consumer=to_hex(here().account), limit=limit)
+    said = here().gateway.get("/v1/receipts", consumer=to_hex(here().account), limit=limit)
     output.tabulate([calls.receipt_row(row) for row in said["data"]])
 
 
 @app.verb("receipt")
 def receipt(id: Annotated[str, typer.Argument(help="From the header Tollway-Receipt, or a call id.")]) -> None:
     """One receipt, as the gateway signed it."""
-    output.tell(here().door.get(f"/v1/receipts/{id}"))
+    output.tell(here().gateway.get(f"/v1/receipts/{id}"))
 
 
 @app.verb("verify")

@@ -20,7 +20,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address
 from ledger.core.values.typed_data import Domain, Signer
 from roles.cli.output import speech
-from roles.client.gateway import Door, Json
+from roles.client.gateway import GatewayClient, Json
 from roles.wallet import home, keystore
 
 P = ParamSpec("P")
@@ -58,9 +58,9 @@ class Surroundings:
         return keystore.address_of(self.wallet)
 
     @cached_property
-    def door(self) -> Door:
+    def gateway(self) -> GatewayClient:
         """The gateway, with the API key of `TOLLWAY_API_KEY` or the one kept for this wallet, if any."""
-        return Door(self.url, self.api_key)
+        return GatewayClient(self.url, self.api_key)
 
     @property
     def url(self) -> str:
@@ -112,7 +112,7 @@ def here() -> Surroundings:
 
 @lru_cache(maxsize=8)
 def _lane(url: str) -> Json:
-    return Door(url).get("/v1/lane")
+    return GatewayClient(url).get("/v1/lane")
 
 
 Wallet = Annotated[

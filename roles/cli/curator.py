@@ -28,7 +28,7 @@ def token(
 ) -> None:
     """Sign a referral token: whoever calls with it pays the same or less, and part of a sponsor's line is yours."""
     until = (int(time.time()) + days * 86_400) * 1000
-    made = Referral(here().account, names.resolve(here().door, subject), amounts.ratio(keep), window, until)
+    made = Referral(here().account, names.resolve(here().gateway, subject), amounts.ratio(keep), window, until)
     text = commissions.token(made, here().signer, here().domain)
     output.tell({"token": text, "subject": subject, "keeps": amounts.percent(made.keep_ppm), "days": days})
     output.remark("a consumer sends it as the header Tollway-Referral, or with `consumer call --referral`")
@@ -37,7 +37,7 @@ def token(
 @app.verb("offers")
 def offers() -> None:
     """Who offers curators anything, how much of its line, and for how many calls of a consumer."""
-    rows = [row for row in here().door.get("/v1/models")["data"] if row.get("curation")]
+    rows = [row for row in here().gateway.get("/v1/models")["data"] if row.get("curation")]
     rows.sort(key=lambda row: -int(row["curation"]["offer_ppm"]))
     output.tabulate(
         [

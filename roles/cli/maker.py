@@ -68,7 +68,7 @@ def register(
 @app.verb("versions")
 def versions(name: Annotated[str, typer.Argument(help="@org/name, or the start of one.")]) -> None:
     """Every version of a model that is published here."""
-    rows = [row for row in here().door.get("/v1/models", all="1")["data"] if str(row["id"]).startswith(name)]
+    rows = [row for row in here().gateway.get("/v1/models", all="1")["data"] if str(row["id"]).startswith(name)]
     output.tabulate([{**calls.model_row(row), "callable": row["ready"]} for row in rows], empty="nothing of that name")
 
 
@@ -80,7 +80,7 @@ def transfer(
     """Give a model away: its next calls are paid to the new owner once that one bids."""
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
-    sent = transactions.send("registry", "transfer", names.resolve(here().door, model), party)
+    sent = transactions.send("registry", "transfer", names.resolve(here().gateway, model), party)
     output.tell({"model": model, "owner": to_hex(party), **sent.facts})
 
 
@@ -88,7 +88,7 @@ def transfer(
 def retire(model: Annotated[str, typer.Argument(help="@org/name or an id.")]) -> None:
     """Stop offering terms to new descendants. Those there are keep what they froze; silence ends your bid."""
     output.confirm(f"retire {model}?")
-    sent = transactions.send("registry", "update", names.resolve(here().door, model), bytes(32))
+    sent = transactions.send("registry", "update", names.resolve(here().gateway, model), bytes(32))
     output.tell({"model": model, "terms": "none for new descendants", **sent.facts})
 
 

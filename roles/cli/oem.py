@@ -42,7 +42,7 @@ def derive(
     """Register a derived model. The parents' open terms are frozen in it: they can never be raised on you."""
     if relation not in RELATIONS:
         raise Rejected(f"{relation!r} is no relation: one of {', '.join(RELATIONS)}", relation=relation)
-    parents = {names.resolve(here().door, text): text for text in parent}
+    parents = {names.resolve(here().gateway, text): text for text in parent}
     document = maker.describe(name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"])
     document["lineage"] = [frozen(subject, text, relation) for subject, text in parents.items()]
     if royalty is not None:
@@ -57,7 +57,7 @@ def derive(
 
 def frozen(subject: Digest, name: str, relation: str) -> Document:
     """A lineage row: the parent's terms as they are offered now."""
-    parent: dict[str, Any] = here().door.get(f"/v1/documents/{cid(subject)}")
+    parent: dict[str, Any] = here().gateway.get(f"/v1/documents/{cid(subject)}")
     offered = parent.get("derivative_terms")
     if not offered or not offered["open"] or retired(subject):
         raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)

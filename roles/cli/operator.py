@@ -104,7 +104,7 @@ def credit(
     hashed = credit_hash(lane, party, atoms, noted)
     signature = here().signer.sign(signing_digest(here().domain, hashed))
     body = {"account": to_hex(party), "amount": str(atoms), "reference": to_hex(noted), "signature": to_hex(signature)}
-    output.tell(here().door.post("/v1/credits", body))
+    output.tell(here().gateway.post("/v1/credits", body))
 
 
 @app.verb("status")

@@ -38,14 +38,14 @@ def offer(
     from roles.node import serve as node_serve
 
     terms = node_serve.Terms(tier, capacity, realm, slo_ms)
-    signed = node_serve.offer(here(), names.resolve(here().door, subject), url, terms)
-    output.tell({"subject": subject, "url": url, "tier": tier, **here().door.post("/v1/offers", signed)})
+    signed = node_serve.offer(here(), names.resolve(here().gateway, subject), url, terms)
+    output.tell({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
 
 
 @app.verb("deliver")
 def deliver(subject: Subject, ask: Ask = None) -> None:
     """Bid to deliver a model's data: bandwidth and storage, paid per byte."""
-    place_bid(names.resolve(here().door, subject), Role.delivery, subject, ask or [], "0ppm")
+    place_bid(names.resolve(here().gateway, subject), Role.delivery, subject, ask or [], "0ppm")
 
 
 @app.verb("serve")

@@ -51,7 +51,7 @@ def publish(
     output.remark("\n".join(drawing.draw(woven)))
     output.confirm(f"publish {woven.name}, taking {amounts.percent(woven.bid.ratio_ppm)} of each run?")
     for module in bundle.modules:
-        here().door.send("/v1/documents", module, "application/wasm")
+        here().gateway.send("/v1/documents", module, "application/wasm")
     output.tell(publication.publish(document))
     if woven.policy is Policy.all_or_nothing:
         output.remark("it promises all or nothing: your deposit must stand for it (tollway weaver bond AMOUNT)")
@@ -91,7 +91,7 @@ def run(
     if nodes:
         output.tabulate([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in nodes])
     if "receipt" in said:
-        verification.show(surroundings.door, str(said["receipt"]))
+        verification.show(surroundings.gateway, str(said["receipt"]))
 
 
 def uses(words: list[str]) -> dict[str, str]:
@@ -107,7 +107,7 @@ def uses(words: list[str]) -> dict[str, str]:
 
 def resolve(name: str) -> str:
     """The id a name stands for now."""
-    return cid(names.resolve(here().door, name))
+    return cid(names.resolve(here().gateway, name))
 
 
 def fetch(text: str) -> Capsule:
@@ -115,5 +115,5 @@ def fetch(text: str) -> Capsule:
     path = Path(text)
     if path.suffix == ".json" and path.exists():
         return read_capsule(bundles.sketch(path))
-    subject = names.resolve(here().door, text)
-    return read_capsule(here().door.get(f"/v1/documents/{cid(subject)}"))
+    subject = names.resolve(here().gateway, text)
+    return read_capsule(here().gateway.get(f"/v1/documents/{cid(subject)}"))

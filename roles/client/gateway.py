@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Json = Any
 
 
-class Door:
+class GatewayClient:
     """One gateway, with an API key or without. Answers are JSON; an error is raised as the gateway said it."""
 
     def __init__(self, url: str, key: str | None = None, seconds: float = 60) -> None:

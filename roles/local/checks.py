@@ -78,7 +78,7 @@ def _compare(
     for party, atoms in by_party.items():
         index = int(transactions.read("registry", "payeeIndex", party))
         claimed = int(transactions.read("settlement", "claimed", lane, index))
-        ledger = int(context.here().door.get(f"/v1/earnings/{to_hex(party)}")["earned"])
+        ledger = int(context.here().gateway.get(f"/v1/earnings/{to_hex(party)}")["earned"])
         agree = atoms == claimed == ledger
         if not agree:
             teller.check(f"{who(party)}: files = ledger = chain", False, f"{atoms}, {ledger}, {claimed}")
@@ -113,7 +113,7 @@ def books(seconds: float = 30) -> str:
     """The ledger's custody, once it has indexed what has just happened on chain."""
     deadline = time.monotonic() + seconds
     while True:
-        custody = str(context.here().door.get("/v1/lane")["custody"])
+        custody = str(context.here().gateway.get("/v1/lane")["custody"])
         if custody == str(auditor.holdings()["of_this_lane"]) or time.monotonic() > deadline:
             return custody
         time.sleep(0.3)

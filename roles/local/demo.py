@@ -154,7 +154,7 @@ class Tour:
 
     def due(self, name: str) -> bool:
         """Whether somebody has anything to claim."""
-        said = context.here().door.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
+        said = context.here().gateway.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
         return int(said["claimable"]) > 0
 
     def shopper(self, name: str, referral: str = "") -> Shopper:
@@ -176,7 +176,7 @@ class Tour:
         wanted = {SERVICE, *actors.FOLDERS}
         deadline = time.monotonic() + seconds
         while True:
-            rows = context.here().door.get("/v1/models")["data"]
+            rows = context.here().gateway.get("/v1/models")["data"]
             serving = {row["id"]: len(row.get("providers", [])) for row in rows}
             full = all(serving.get(model, 0) >= sum(model in p.asks for p in PROVIDERS) for model in actors.FOLDERS)
             if wanted <= serving.keys() and full:

@@ -99,7 +99,7 @@ def ledger(place: Place, lane: int, pace: Pace) -> None:
         "LEDGER_OPERATOR_KEYSTORE": str(home.keystores() / f"{actors.OPERATOR}.json"),
         "LEDGER_OPERATOR_PASSWORD": password,
     }
-    door = {
+    gateway = {
         "GATEWAY_KEYSTORE": str(home.keystores() / f"{actors.GATEWAY}.json"),
         "GATEWAY_PASSWORD": password,
         "GATEWAY_SECRET": place.secret("gateway"),
@@ -115,7 +115,7 @@ def ledger(place: Place, lane: int, pace: Pace) -> None:
     for component in (
         components.worker(place, shared),
         components.beat(place, shared),
-        components.gateway(place, {**shared, **door}),
+        components.gateway(place, {**shared, **gateway}),
     ):
         place.want(component)
     control.wait(place, LEDGER)

@@ -74,7 +74,7 @@ def run(
     names = [*(name for _, name in served), *(name for name, _ in resold)]
     if not names:
         raise Rejected("say what to serve: FOLDER=@org/name, or --upstream @org/name=URL#MODEL")
-    subjects = {name: _patiently(partial(naming.resolve, surroundings.door, name)) for name in names}
+    subjects = {name: _patiently(partial(naming.resolve, surroundings.gateway, name)) for name in names}
     signer, lane = surroundings.signer, surroundings.lane
     witness = Witness(signer, surroundings.domain, subjects, ServedLog(log_of(surroundings.wallet)))
 
@@ -98,7 +98,7 @@ def keep_fresh(surroundings: Surroundings, subjects: dict[str, Digest], url: str
         taken = True
         for name, subject in subjects.items():
             try:
-                surroundings.door.post("/v1/offers", offer(surroundings, subject, url, terms))
+                surroundings.gateway.post("/v1/offers", offer(surroundings, subject, url, terms))
             except TollwayError as error:
                 output.aside().print(f"offer of {name} not taken: {error.message}")
                 taken = False
@@ -107,7 +107,7 @@ def keep_fresh(surroundings: Surroundings, subjects: dict[str, Digest], url: str
 
 def offer(surroundings: Surroundings, subject: Digest, url: str, terms: Terms) -> Document:
     """An offer of this wallet with the bid it has on chain, signed."""
-    lane = surroundings.door.get("/v1/lane")
+    lane = surroundings.gateway.get("/v1/lane")
     epoch, chain = int(lane["epoch"]), int(lane["chain_id"])
     standing = previews.standing(surroundings, subject, Role.compute, surroundings.account)
     bid = standing.bid if standing else Bid()

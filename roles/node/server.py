@@ -17,7 +17,7 @@ from aiohttp import web
 
 from roles.node.artifacts.delivery import NAME, Delivery
 from roles.node.artifacts.layout import Layout
-from roles.node.artifacts.routes import Doors
+from roles.node.artifacts.routes import ArtifactRoutes
 from roles.node.models.catalog import Catalogue, load
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold, Upstream
@@ -60,7 +60,7 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         state.open_calls -= 1
 
 
-def application(state: State, artifacts: Doors | None = None) -> web.Application:
+def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Application:
     """The doors around a state."""
     app = web.Application(middlewares=[errors_in_shape, counted], client_max_size=state.limits.body_bytes)
     app[STATE] = state
@@ -128,11 +128,11 @@ async def run(
     loaded = await _loaded(models, executor, limits)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limits.call_seconds)) as http:
         resold = [(name, Resold(upstream, http)) for name, upstream in upstreams]
-        doors = Doors(artifacts) if artifacts else None
-        delivery: list[tuple[str, Model]] = [(NAME, Delivery(doors))] if doors else []
+        artifact_routes = ArtifactRoutes(artifacts) if artifacts else None
+        delivery: list[tuple[str, Model]] = [(NAME, Delivery(artifact_routes))] if artifact_routes else []
         state = State(Catalogue([*loaded, *resold, *delivery]), witness, limits)
         runner = web.AppRunner(
-            application(state, doors), handler_cancellation=True, access_log=None, shutdown_timeout=1
+            application(state, artifact_routes), handler_cancellation=True, access_log=None, shutdown_timeout=1
         )
         await runner.setup()
         await web.TCPSite(runner, host, port).start()
@@ -142,7 +142,7 @@ async def run(
         listening = runner.addresses[0][1]
         if ready:
             ready(listening)
-        knocking = asyncio.create_task(_knock(gateway, listening)) if gateway else None
+        knocking = asyncio.create_task(_ask_health(gateway, listening)) if gateway else None
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({stopped, knocking} if knocking else {stopped}, return_when=asyncio.FIRST_COMPLETED)
         await _drain(state)
@@ -164,7 +164,7 @@ async def _loaded(models: Sequence[Named], executor: Executor, limits: Limits) -
     return loaded
 
 
-async def _knock(gateway: Gateway, port: int) -> None:
+async def _ask_health(gateway: Gateway, port: int) -> None:
     tunnel = Tunnel(gateway.url, f"http://127.0.0.1:{port}", gateway.identity)
     knocking = asyncio.create_task(tunnel.run())
     opened = asyncio.create_task(tunnel.opened.wait())

@@ -24,13 +24,13 @@ VALID_SECONDS = 3_600
 
 def deposit(atoms: Atoms, wait_seconds: float) -> Json:
     """Sign an authorization, have the gateway relay it, wait until it is credited. Its last status."""
-    lane, signer, door = int(here().lane["lane"]), here().signer, here().door
+    lane, signer, gateway = int(here().lane["lane"]), here().signer, here().gateway
     after, before, salt = 0, good_until(), Digest(os.urandom(32))
     settlement = transactions.address_of("settlement")
     signature = signing.deposit_authorization(
         signer, transactions.token_domain(), settlement, lane, atoms, after, before, salt
     )
-    said = door.post(
+    said = gateway.post(
         "/v1/deposits",
         {
             "account": to_hex(signer.address),
@@ -45,7 +45,7 @@ def deposit(atoms: Atoms, wait_seconds: float) -> Json:
     with output.working("waiting for the chain and the ledger"):
         while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:
             time.sleep(0.2)
-            said = door.get(f"/v1/deposits/{said['id']}")
+            said = gateway.get(f"/v1/deposits/{said['id']}")
     return said
 
 
@@ -62,12 +62,12 @@ def make_key(budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
     if budget is not None:
         body["budget"] = str(budget)
     try:
-        made = surroundings.door.post("/v1/keys", body)
+        made = surroundings.gateway.post("/v1/keys", body)
     except Rejected as refused:
         if "cum_max" not in refused.facts:
             raise
         larger = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is news
-        made = surroundings.door.post("/v1/keys", {**body, "voucher": larger})
+        made = surroundings.gateway.post("/v1/keys", {**body, "voucher": larger})
     path = home.home() / "keys" / surroundings.wallet
     home.write_private(path, made["key"])
     return made, path, ceiling if budget is None else budget

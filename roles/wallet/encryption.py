@@ -20,7 +20,7 @@ SCRYPT_R, SCRYPT_P, KEY_BYTES = 8, 1, 32
 MEMORY_BYTES = 1 << 30
 
 
-def seal(secret: bytes, address: Address, password: str, strength: int) -> dict[str, Any]:
+def encrypt(secret: bytes, address: Address, password: str, strength: int) -> dict[str, Any]:
     """A key file. `strength` is scrypt's N: 2^18 takes about a second, 2^12 no time at all."""
     salt, vector = os.urandom(32), os.urandom(16)
     derived = _scrypt(password, salt, strength, SCRYPT_R, SCRYPT_P)
@@ -40,11 +40,11 @@ def seal(secret: bytes, address: Address, password: str, strength: int) -> dict[
     }
 
 
-def unseal(sealed: dict[str, Any], password: str) -> bytes:
+def decrypt(encrypted: dict[str, Any], password: str) -> bytes:
     """The key. Rejected when the password is wrong, or the file is sealed in a way this page does not know."""
-    crypto = sealed.get("crypto") or sealed.get("Crypto") or {}
+    crypto = encrypted.get("crypto") or encrypted.get("Crypto") or {}
     if (
-        sealed.get("version") != 3
+        encrypted.get("version") != 3
         or crypto.get("cipher") != "aes-128-ctr"
         or crypto.get("kdf") not in ("scrypt", "pbkdf2")
     ):

@@ -42,7 +42,7 @@ class Leaving:
         notice = int(transactions.read("settlement", "exitNotice"))
         if int(head["finalPostedAt"]) <= int(account["requestedAt"]) + notice:
             return None
-        proof = here().door.get(f"/v1/proofs/debit/{to_hex(self.account)}")
+        proof = here().gateway.get(f"/v1/proofs/debit/{to_hex(self.account)}")
         debit, siblings = int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]
         before = transactions.token_balance(self.account)
         sent = transactions.send("settlement", "withdraw", self.lane, self.account, debit, siblings, signer=self.payer)

@@ -34,7 +34,7 @@ def create(name: str, secret: bytes | None = None, *, strength: int = STRONG) ->
     key = os.urandom(32) if secret is None else secret
     made = Signer(key).address
     said = home.password(f"a password for the new wallet {name}", new=True)
-    home.write_private(path, json.dumps(encryption.seal(key, made, said, strength)))
+    home.write_private(path, json.dumps(encryption.encrypt(key, made, said, strength)))
     return made
 
 
@@ -55,22 +55,22 @@ def party(text: str) -> Address:
 
 def unlock(name: str) -> Signer:
     """The wallet's key, ready to sign. Rejected when the password is wrong."""
-    sealed = _read(name)
-    return _unlocked(json.dumps(sealed, sort_keys=True), home.password(f"password of wallet {name}"), name)
+    encrypted = _read(name)
+    return _unlocked(json.dumps(encrypted, sort_keys=True), home.password(f"password of wallet {name}"), name)
 
 
 def account(name: str) -> LocalAccount:
     """The wallet as eth-account knows it, for tools that sign by themselves."""
     from eth_account import Account  # seconds of imports that no other command needs
 
-    made: LocalAccount = Account.from_key(encryption.unseal(_read(name), home.password(f"password of wallet {name}")))
+    made: LocalAccount = Account.from_key(encryption.decrypt(_read(name), home.password(f"password of wallet {name}")))
     return made
 
 
 @lru_cache(maxsize=64)
-def _unlocked(sealed: str, said: str, name: str) -> Signer:
+def _unlocked(encrypted: str, said: str, name: str) -> Signer:
     try:
-        return Signer(encryption.unseal(json.loads(sealed), said))
+        return Signer(encryption.decrypt(json.loads(encrypted), said))
     except Rejected as error:
         raise Rejected(f"wallet {name!r}: {error.message}", name=name) from error
 
@@ -81,9 +81,9 @@ def _path(name: str) -> Path:
 
 def _read(name: str) -> dict[str, Any]:
     try:
-        sealed: dict[str, Any] = json.loads(_path(name).read_text())
+        encrypted: dict[str, Any] = json.loads(_path(name).read_text())
     except FileNotFoundError as error:
         near = difflib.get_close_matches(name, names(), 3, 0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else f"; make one: tollway wallet create {name}"
         raise Rejected(f"there is no wallet {name!r} in {home.keystores()}{hint}", name=name) from error
-    return sealed
+    return encrypted

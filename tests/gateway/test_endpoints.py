@@ -153,8 +153,8 @@ def test_an_upstreams_credentials_are_sent_and_never_stored_in_the_clear(
     key = gateway.key(consumer)
     eventually(lambda: gateway.chat(key) and node.asked[-1].headers.get("authorization") == "Bearer sk-secret")
     with unit_of_work(world.engine) as session:
-        [sealed] = session.execute(text("SELECT sealed FROM credentials")).scalars()
-    assert b"sk-secret" not in sealed
+        [encrypted] = session.execute(text("SELECT encrypted FROM credentials")).scalars()
+    assert b"sk-secret" not in encrypted
 
 
 def test_a_circuit_opens_and_the_healthy_provider_is_asked(

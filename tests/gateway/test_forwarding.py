@@ -10,7 +10,7 @@ import pytest
 
 from gateway.clock import now_ms
 from gateway.metering.protocols import CHAT
-from gateway.upstream.forwarding import SEAL, SKEW_MS, seal
+from gateway.upstream.forwarding import AUTHENTICATION, SKEW_MS, authenticate
 from ledger.core.values.ids import Digest, cid, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.network import tunnels
@@ -97,34 +97,34 @@ async def test_the_inner_door_opens_to_gateways_of_the_lane_only(
     world: World, gateways: tuple[Process, Process], node: Node, subject: Digest
 ) -> None:
     one, _ = gateways
-    door, body = f"/v1/tunnel/{to_hex(PROVIDER.address)}", b'{"model": "@acme/chat", "messages": []}'
+    gateway, body = f"/v1/tunnel/{to_hex(PROVIDER.address)}", b'{"model": "@acme/chat", "messages": []}'
     with unit_of_work(world.engine) as session:
         [entrance] = tunnels.entrances(session, PROVIDER.address, now_ms())
 
-    def sealed(key: bytes = entrance.key, of: bytes | None = None, late: int = 0, path: str = door) -> bytes:
-        return seal(key, "POST", path + CHAT, body if of is None else of, now_ms() - late)
+    def encrypted(key: bytes = entrance.key, of: bytes | None = None, late: int = 0, path: str = gateway) -> bytes:
+        return authenticate(key, "POST", path + CHAT, body if of is None else of, now_ms() - late)
 
-    def sent(said: bytes | None, path: str = door) -> httpx.Response:
-        return one.http.post(path + CHAT, content=body, headers={} if said is None else {SEAL: said})
+    def sent(said: bytes | None, path: str = gateway) -> httpx.Response:
+        return one.http.post(path + CHAT, content=body, headers={} if said is None else {AUTHENTICATION: said})
 
     forged = (
         None,
         b"",
         b"x",
         b"1-ab",
-        sealed(b"\0" * 32),
-        sealed(of=b"{}"),
-        sealed(late=2 * SKEW_MS),
-        sealed(path="/a"),
+        encrypted(b"\0" * 32),
+        encrypted(of=b"{}"),
+        encrypted(late=2 * SKEW_MS),
+        encrypted(path="/a"),
     )
     assert [(await asyncio.to_thread(sent, said)).status_code for said in forged] == [401] * len(forged)
     assert node.asked == []
-    assert (await asyncio.to_thread(sent, sealed())).status_code == 200
+    assert (await asyncio.to_thread(sent, encrypted())).status_code == 200
     node.behaviour, body = streaming(9, die_after=7, pause=0.01), b'{"stream": true}'
     with pytest.raises(httpx.RemoteProtocolError):  # what was cut there is not whole here
-        await asyncio.to_thread(sent, sealed())
+        await asyncio.to_thread(sent, encrypted())
     nobody = "/v1/tunnel/0x" + "11" * 20
-    gone = sent(sealed(path=nobody), nobody)
+    gone = sent(encrypted(path=nobody), nobody)
     assert (gone.status_code, gone.headers["tollway-relay-failed"]) == (502, "unreachable")
 
 

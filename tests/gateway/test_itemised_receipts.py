@@ -9,7 +9,7 @@ from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.audit import verification
-from roles.client.gateway import Door
+from roles.client.gateway import GatewayClient
 from tests.gateway.weaves import LAST, Loom, echoing, inferring, pinned
 from tests.gateway.world import DOMAIN, PROVIDER, a_signer
 
@@ -29,7 +29,7 @@ def test_the_lines_of_a_nested_workflow_add_up_to_what_was_paid(loom: Loom, cons
     word = token(Referral(a_signer("curator").address, outer, 500_000, 9, 2**62), a_signer("curator"), DOMAIN)
     answer = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", header_tollway_referral=word)
     assert answer.status_code == 200, answer.text
-    rows = list(verification.lines(Door(loom.gateway.url), answer.headers["tollway-receipt"]))
+    rows = list(verification.lines(GatewayClient(loom.gateway.url), answer.headers["tollway-receipt"]))
     calls = [row["what"].strip() for row in rows if not row["what"].strip().startswith("·")]
     assert sorted(calls) == ["@acme/m", "@acme/talk", "@wanda/flow", "@wanda/inner"]
     paid = sum(int(row["atoms"]) for row in rows if row["party"] and "rebate" not in row["what"])
@@ -44,13 +44,13 @@ def test_a_receipt_that_does_not_cost_what_its_terms_say_is_told(
     model = loom.classifier("m", inferring("a"))
     loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"})
     answer = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
-    door, honest = Door(loom.gateway.url), Door.get
+    gateway, honest = GatewayClient(loom.gateway.url), GatewayClient.get
 
-    def lying(self: Door, path: str, **query: object) -> object:
+    def lying(self: GatewayClient, path: str, **query: object) -> object:
         shown = honest(self, path, **query)
         shown["receipt"]["price"] = str(int(shown["receipt"]["price"]) + 1)
         return shown
 
-    monkeypatch.setattr(Door, "get", lying)
+    monkeypatch.setattr(GatewayClient, "get", lying)
     with pytest.raises(Conflict, match="its terms give"):
-        list(verification.lines(door, answer.headers["tollway-receipt"]))
+        list(verification.lines(gateway, answer.headers["tollway-receipt"]))

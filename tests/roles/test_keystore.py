@@ -22,26 +22,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_sealed_key_opens_with_its_password_only() -> None:
-    sealed = encryption.seal(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
-    assert encryption.unseal(sealed, "right") == SECRET
+    encrypted = encryption.encrypt(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
+    assert encryption.decrypt(encrypted, "right") == SECRET
     with pytest.raises(Rejected, match="not the password"):
-        encryption.unseal(sealed, "wrong")
+        encryption.decrypt(encrypted, "wrong")
 
 
 def test_eth_account_reads_our_key_files() -> None:
-    sealed = encryption.seal(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
-    assert bytes(Account.decrypt(sealed, "right")) == SECRET
+    encrypted = encryption.encrypt(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
+    assert bytes(Account.decrypt(encrypted, "right")) == SECRET
 
 
 @pytest.mark.parametrize("kdf", ["scrypt", "pbkdf2"])
 def test_we_read_the_key_files_of_eth_account(kdf: str) -> None:
-    sealed = Account.encrypt(SECRET, "right", kdf=kdf, iterations=4096)  # type: ignore[arg-type]
-    assert encryption.unseal(dict(json.loads(json.dumps(sealed))), "right") == SECRET
+    encrypted = Account.encrypt(SECRET, "right", kdf=kdf, iterations=4096)  # type: ignore[arg-type]
+    assert encryption.decrypt(dict(json.loads(json.dumps(encrypted))), "right") == SECRET
 
 
 def test_a_file_sealed_in_another_way_is_refused() -> None:
     with pytest.raises(Rejected, match="Web3 Secret Storage"):
-        encryption.unseal({"version": 4, "crypto": {}}, "right")
+        encryption.decrypt({"version": 4, "crypto": {}}, "right")
 
 
 def test_a_wallet_is_made_once_and_its_file_is_private(folder: Path) -> None:

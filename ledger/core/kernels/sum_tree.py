@@ -140,7 +140,7 @@ def _account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64, leav
         _clear(states)
         permute(states)
         for k in range(count):
-            _seal(states, k, cumulatives[begin + k], leaves[indexes[begin + k]])
+            _write_leaf(states, k, cumulatives[begin + k], leaves[indexes[begin + k]])
 
 
 @kernel
@@ -157,7 +157,7 @@ def _receipt_leaves(digests: U8, charges: I64, leaves: U64) -> None:
         _clear(states)
         permute(states)
         for k in range(count):
-            _seal(states, k, charges[begin + k], leaves[begin + k])
+            _write_leaf(states, k, charges[begin + k], leaves[begin + k])
 
 
 @kernel
@@ -177,7 +177,7 @@ def _line_leaves(parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
         _clear(states)
         permute(states)
         for k in range(count):
-            _seal(states, k, paid[begin + k], leaves[begin + k])
+            _write_leaf(states, k, paid[begin + k], leaves[begin + k])
 
 
 @kernel
@@ -194,7 +194,7 @@ def _clear(states: U64) -> None:
 
 
 @kernel
-def _seal(states: U64, k: int, total: int, leaf: U64) -> None:
+def _write_leaf(states: U64, k: int, total: int, leaf: U64) -> None:
     for lane in range(3):
         leaf[lane] = states[lane * WAYS + k]
     leaf[3] = _swapped(np.uint64(total))

@@ -30,15 +30,15 @@ class Segment:
         return self.last - self.first + 1
 
 
-def seal(gateway: Address, first: int, digests: Sequence[bytes], total: int, previous: Digest) -> Segment:
+def link(gateway: Address, first: int, digests: Sequence[bytes], total: int, previous: Digest) -> Segment:
     """The segment that holds the receipts with these digests, in order.
 
     digest = keccak256(previous | gateway | first u64 | last u64 | total u64 | receipt digests end to end)
     """
-    return seal_packed(gateway, first, b"".join(digests), total, previous)
+    return link_packed(gateway, first, b"".join(digests), total, previous)
 
 
-def seal_packed(gateway: Address, first: int, digests: bytes, total: int, previous: Digest) -> Segment:
+def link_packed(gateway: Address, first: int, digests: bytes, total: int, previous: Digest) -> Segment:
     """The same of digests that lie end to end."""
     if not digests or first < 1:
         raise Rejected("a segment holds at least one receipt, and the first sequence number is 1", first=first)

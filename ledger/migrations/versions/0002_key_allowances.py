@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("provider", sa.LargeBinary(), nullable=False),
         sa.Column("subject", sa.LargeBinary(), nullable=False),
         sa.Column("nonce", sa.LargeBinary(), nullable=False),
-        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("encrypted", sa.LargeBinary(), nullable=False),
         sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("provider", "subject"),
     )

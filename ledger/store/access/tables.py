@@ -63,7 +63,7 @@ class CredentialRow(SQLModel, table=True):
     provider: bytes = octets(key=True)
     subject: bytes = octets(key=True)
     nonce: bytes = octets()
-    sealed: bytes = octets()
+    encrypted: bytes = octets()
     at: int = big()
 
 

@@ -31,7 +31,7 @@ class Credential:
     provider: Address
     subject: Digest
     nonce: bytes
-    sealed: bytes
+    encrypted: bytes
 
 
 _FIELDS = ("subject", "party", "body", "url", "tier", "capacity", "expires_at", "at")
@@ -58,7 +58,7 @@ def standing(session: Session, epoch: int) -> list[Stored]:
 
 def put_credential(session: Session, credential: Credential, now: int) -> None:
     """Keep a provider's credential for a subject, in place of an earlier one."""
-    row = {name: getattr(credential, name) for name in ("provider", "subject", "nonce", "sealed")} | {"at": now}
+    row = {name: getattr(credential, name) for name in ("provider", "subject", "nonce", "encrypted")} | {"at": now}
     keys = [col(CredentialRow.provider), col(CredentialRow.subject)]
     session.execute(insert(CredentialRow).values(row).on_conflict_do_update(index_elements=keys, set_=row))
 
@@ -66,7 +66,7 @@ def put_credential(session: Session, credential: Credential, now: int) -> None:
 def credentials(session: Session) -> list[Credential]:
     """All sealed credentials."""
     rows = session.exec(select(CredentialRow).execution_options(populate_existing=True))
-    return [Credential(Address(row.provider), Digest(row.subject), row.nonce, row.sealed) for row in rows]
+    return [Credential(Address(row.provider), Digest(row.subject), row.nonce, row.encrypted) for row in rows]
 
 
 def _value(row: OfferRow) -> Stored:

@@ -48,7 +48,7 @@ def chat(
     }
     sent = {"Authorization": f"Bearer {surroundings.api_key}", **headers} if surroundings.api_key else dict(headers)
     url = f"{surroundings.url}/v1/chat/completions"
-    import httpx  # as in `door`
+    import httpx  # as in `gateway`
 
     try:
         with httpx.stream("POST", url, json=body, headers=sent, timeout=seconds) as response:
@@ -68,7 +68,7 @@ def infer(surroundings: Surroundings, model: str, inputs: list[str]) -> dict[str
         if not equals:
             raise Rejected(f"{text!r} is no input: write NAME=TEXT", input=text)
         tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
-    said, told = surroundings.door.call(f"/v2/models/{model}/infer", {"inputs": tensors})
+    said, told = surroundings.gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
     return {**{row["name"]: row["data"] for row in said.get("outputs", [])}, **_cost(told, None)}
 
 

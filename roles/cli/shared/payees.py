@@ -35,7 +35,7 @@ def bidding_commands(app: Group, role: Role) -> None:
     @app.verb("bid")
     def bid(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
         """Place a standing bid on chain: in force from the next epoch, a raise from the one after it."""
-        place_bid(names.resolve(here().door, subject), role, subject, ask or [], ratio)
+        place_bid(names.resolve(here().gateway, subject), role, subject, ask or [], ratio)
 
     @app.verb("preview")
     def preview(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
@@ -43,7 +43,7 @@ def bidding_commands(app: Group, role: Role) -> None:
         placed = Bid(amounts.ratio(ratio), amounts.asks(ask or []))
         warn(role, placed)
         output.tell(
-            previews.preview(here(), names.resolve(here().door, subject), role, placed), "if this were your bid"
+            previews.preview(here(), names.resolve(here().gateway, subject), role, placed), "if this were your bid"
         )
 
 
@@ -115,7 +115,7 @@ def show_earnings(watch: bool) -> None:
     whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
     seen: object = None
     while True:
-        said = here().door.get(f"/v1/earnings/{to_hex(here().account)}")
+        said = here().gateway.get(f"/v1/earnings/{to_hex(here().account)}")
         if said != seen and output.speech.json:
             output.tell(said)
         elif said != seen:
@@ -142,7 +142,7 @@ def claim_earnings() -> None:
 def claimable(party: Address) -> tuple[int, tuple[Any, ...]] | None:
     """What a payee can claim now, and the arguments that claim it; None when that is nothing."""
     try:
-        proof = here().door.get(f"/v1/proofs/payout/{to_hex(party)}")
+        proof = here().gateway.get(f"/v1/proofs/payout/{to_hex(party)}")
     except Rejected as error:
         if error.facts.get("status") == 404:
             return None

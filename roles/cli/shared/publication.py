@@ -36,7 +36,7 @@ def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, o
         output.warn(f"{document['name']} is registered to {known['owner']}, not to {to_hex(account)}")
     else:
         facts["note"] = "was registered already"
-    said = here().door.post("/v1/documents", document)
+    said = here().gateway.post("/v1/documents", document)
     assert said["id"] == cid(subject), "the gateway must name a document by its bytes"
     _await_listing(said["id"])
     return {**facts, "kind": kind}
@@ -47,7 +47,7 @@ def _await_listing(id: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            if UNSEEN not in str(here().door.get(f"/v1/models/{id}").get("why", "")):
+            if UNSEEN not in str(here().gateway.get(f"/v1/models/{id}").get("why", "")):
                 return
         except Rejected:
             if time.monotonic() > deadline:

@@ -35,7 +35,7 @@ def sponsor_command(app: Group, role: Role) -> None:
         """Offer curators a commission, and bid for sponsored slots. Nothing is paid but out of calls they brought."""
         made = offer(role, subject, amounts.ratio(curators), window, slot, daily, task or [])
         output.confirm(f"offer this as {role.name} of {subject} for {OFFER_EPOCHS} epochs?")
-        output.tell(here().door.post("/v1/offers", made))
+        output.tell(here().gateway.post("/v1/offers", made))
 
 
 def offer(
@@ -46,7 +46,7 @@ def offer(
     epoch, chain = int(lane["epoch"]), int(lane["chain_id"])
     document: dict[str, Any] = {
         "schema": "tollway/offer/1",
-        "subject": cid(names.resolve(surroundings.door, subject)),
+        "subject": cid(names.resolve(surroundings.gateway, subject)),
         "party": did(chain, surroundings.account),
         "role": role.name,
         "bid": {"ratio_ppm": 0, "ask": {}},

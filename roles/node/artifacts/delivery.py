@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from ledger.core.values.errors import Rejected
-from roles.node.artifacts.routes import Doors
+from roles.node.artifacts.routes import ArtifactRoutes
 from roles.node.models.model import Inferred, Message, Sampling, Talk, Tensor
 
 NAME = "artifacts"
@@ -27,11 +27,11 @@ NAME = "artifacts"
 class Delivery:
     """The seller's side."""
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, artifact_routes: ArtifactRoutes) -> None:
         self.name, self.about = NAME, {"name": NAME, "kind": "delivery", "version": "1"}
         self.inputs: list[dict[str, Any]] = [{"name": "chunk", "datatype": "BYTES", "shape": [1]}]
         self.outputs: list[dict[str, Any]] = [{"name": "content", "datatype": "BYTES", "shape": [1]}]
-        self._doors = doors
+        self._artifact_routes = artifact_routes
 
     async def infer(self, tensors: Sequence[Tensor]) -> Inferred:
         began = time.perf_counter_ns()
@@ -40,7 +40,7 @@ class Delivery:
         named, digest = tensors[0].name, tensors[0].data[0]
         if named not in ("blob", "chunk"):
             raise Rejected(f"an artifact has blobs and chunks, no {named!r}", tensor=named)
-        body = self._doors.read_blob(digest) if named == "blob" else self._doors.read_chunk(digest)
+        body = self._artifact_routes.read_blob(digest) if named == "blob" else self._artifact_routes.read_chunk(digest)
         content = base64.b64encode(body).decode()
         return Inferred([Tensor("content", "BYTES", (1,), [content])], (time.perf_counter_ns() - began) // 1000)
 

@@ -10,7 +10,7 @@ from roles.node.artifacts.layout import Layout
 from roles.node.protocols.errors import NotFound
 
 
-class Doors:
+class ArtifactRoutes:
     """The two routes over a layout. `delivered_bytes` is all that was given since the node began."""
 
     def __init__(self, layout: Layout) -> None:

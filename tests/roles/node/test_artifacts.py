@@ -20,7 +20,7 @@ from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, MIN_BYTES, chunks, cuts
 from roles.node.artifacts.layout import ARTIFACT, FILEPATH, Layout
 from roles.node.artifacts.pulling import pull
-from roles.node.artifacts.routes import Doors
+from roles.node.artifacts.routes import ArtifactRoutes
 from tests.roles.node.conftest import MODELS
 
 
@@ -38,9 +38,11 @@ def a_model(folder: Path, weights: bytes, card: str = "{}") -> Path:
 
 
 @asynccontextmanager
-async def giving(layout: Layout, *, spoil: bool = False, only: int | None = None) -> AsyncIterator[tuple[str, Doors]]:
+async def giving(
+    layout: Layout, *, spoil: bool = False, only: int | None = None
+) -> AsyncIterator[tuple[str, ArtifactRoutes]]:
     """A peer. A spoiling one flips a bit in every chunk; one with `only` falls silent after that many chunks."""
-    doors = Doors(layout)
+    artifact_routes = ArtifactRoutes(layout)
     given = 0
 
     async def chunk(request: web.Request) -> web.Response:
@@ -48,14 +50,16 @@ async def giving(layout: Layout, *, spoil: bool = False, only: int | None = None
         given += 1
         if only is not None and given > only:
             raise web.HTTPServiceUnavailable
-        answer = await doors.chunk(request)
+        answer = await artifact_routes.chunk(request)
         assert isinstance(answer.body, bytes)
         return web.Response(body=bytes([answer.body[0] ^ 1]) + answer.body[1:]) if spoil else answer
 
     app = web.Application()
-    app.add_routes([web.get("/artifacts/blobs/{digest}", doors.blob), web.get("/artifacts/chunks/{digest}", chunk)])
+    app.add_routes(
+        [web.get("/artifacts/blobs/{digest}", artifact_routes.blob), web.get("/artifacts/chunks/{digest}", chunk)]
+    )
     async with TestServer(app) as server:
-        yield str(server.make_url("")), doors
+        yield str(server.make_url("")), artifact_routes
 
 
 @given(st.integers(0, 2**32), st.integers(0, 900_000))
@@ -110,10 +114,10 @@ async def test_a_pull_from_two_peers_brings_the_artifact_whole(tmp_path: Path) -
     source = Layout(tmp_path / "source")
     packed = source.pack(a_model(tmp_path / "m", noise(3 << 20)))
     target = Layout(tmp_path / "target")
-    async with giving(source) as (one, doors), giving(source) as (two, _):
+    async with giving(source) as (one, artifact_routes), giving(source) as (two, _):
         pulled = await pull(packed.digest, target, [one, two])
         assert set(pulled.fetched) == {one, two}
-        assert doors.delivered_bytes == pulled.fetched[one]
+        assert artifact_routes.delivered_bytes == pulled.fetched[one]
     target.unpack(packed.digest, tmp_path / "out")
     assert (tmp_path / "out" / "model.onnx").read_bytes() == noise(3 << 20)
     assert not any(target.partial.iterdir())
