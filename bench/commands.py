@@ -26,10 +26,8 @@ AIM = 0.5
 def cpu_seconds(words: tuple[str, ...], home: str) -> float:
     """User and system time of one run, its interpreter included."""
     command = [sys.executable, "-m", "roles.cli.main", *words]
-    surroundings = {**os.environ, "TOLLWAY_HOME": home, "TOLLWAY_PASSWORD": "bench", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=surroundings, cwd=ROOT
-    )
+    environment = {**os.environ, "TOLLWAY_HOME": home, "TOLLWAY_PASSWORD": "bench", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, cwd=ROOT)
     _, _, used = os.wait4(process.pid, 0)
     return used.ru_utime + used.ru_stime
 

@@ -20,7 +20,7 @@ ARGUMENTS = ("--root", ".", "--forge-build-out", "out/symbolic", "--match-contra
 _COLOUR = re.compile(r"\x1b\[\d*m")
 
 
-def surroundings() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment with the creation code of every contract that the laws create, by its name."""
     read = {name: json.loads((HERE / "artifacts" / f"{name}.json").read_text())["bytecode"] for name in ARTIFACTS}
     return {**os.environ, **read, "FOUNDRY_PROFILE": "symbolic"}
@@ -41,7 +41,7 @@ def main(halmos: str) -> int:
     command = [str(Path(halmos).absolute()), *ARGUMENTS]
     whole = True
     with subprocess.Popen(
-        command, cwd=HERE, env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=HERE, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:
         assert run.stdout is not None, "it is a pipe"
         for line in worth_telling(run.stdout):

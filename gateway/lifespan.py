@@ -15,7 +15,7 @@ from gateway.body_timeouts import BodyTimeouts
 from gateway.call.idempotency import Answers
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.loader import CatalogLoader, Surroundings
+from gateway.catalog.loader import CatalogLoader, CatalogSources
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.metering.usage import Tokenizers
@@ -42,10 +42,10 @@ from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
-BODY_BEAT_SECONDS = 1.0
-IDLE_BEAT_SECONDS = 2.0
-RECLAIM_BEAT_SECONDS = 5.0
-MEASURE_BEAT_SECONDS = 10.0
+BODY_TIMEOUT_SECONDS = 1.0
+IDLE_CHECK_SECONDS = 2.0
+RECLAIM_SECONDS = 5.0
+MEASURE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
 """How long a thread that reads the database waits for Python's lock while calls run; 5 ms, the default, adds up."""
 YOUNG_OBJECTS = 5_000
@@ -59,7 +59,7 @@ class Running:
         self.settings = settings
         self.ledger = ledger
         self.gateway: Gateway | None = None
-        self._beats: list[asyncio.Task[None]] = []
+        self._periodic: list[asyncio.Task[None]] = []
         self._fingerprint: object = None
         self._loaded: tuple[Catalog, object] | None = None
 
@@ -72,16 +72,16 @@ class Running:
         receipt_log.on_reopen = gateway.leases.adopt
         await self._read_book(gateway)
         settings = self.settings
-        beats: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
+        jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
-            (BODY_BEAT_SECONDS, self._look_at_bodies),
-            (IDLE_BEAT_SECONDS, self._return_idle),
-            (RECLAIM_BEAT_SECONDS, self._reclaim),
-            (MEASURE_BEAT_SECONDS, self._measure),
-            (forwarding.BEAT_SECONDS, lambda g: g.forwarder.tell()),
+            (BODY_TIMEOUT_SECONDS, self._look_at_bodies),
+            (IDLE_CHECK_SECONDS, self._return_idle),
+            (RECLAIM_SECONDS, self._reclaim),
+            (MEASURE_SECONDS, self._measure),
+            (forwarding.ANNOUNCE_SECONDS, lambda g: g.forwarder.tell()),
         ]
-        self._beats = [asyncio.create_task(self._beat(gateway, every, work)) for every, work in beats]
-        self._beats.append(asyncio.create_task(self._watch_book(gateway)))
+        self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
+        self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
         self.gateway = gateway
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
@@ -99,9 +99,9 @@ class Running:
         deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
         while gateway.open_calls and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
-        for beat in self._beats:
-            beat.cancel()
-        await asyncio.gather(*self._beats, return_exceptions=True)
+        for job in self._periodic:
+            job.cancel()
+        await asyncio.gather(*self._periodic, return_exceptions=True)
         await gateway.upstream.close()
         try:
             await gateway.forwarder.close()
@@ -176,7 +176,7 @@ class Running:
             fingerprint = (epoch, publications.fingerprint(session))
             if fingerprint == self._fingerprint:
                 return
-            around = Surroundings(
+            around = CatalogSources(
                 gateway.lane,
                 gateway.private,
                 gateway.operator,
@@ -222,7 +222,7 @@ class Running:
         seen = {key: (h.calls, h.errors, h.latency_ms, h.quality_ppm) for key, h in records.items() if h.calls}
         await gateway.db(lambda session: publications.record(session, seen, now_ms()))
 
-    async def _beat(self, gateway: Gateway, every: float, work: Callable[[Gateway], Awaitable[None]]) -> None:
+    async def _repeat(self, gateway: Gateway, every: float, work: Callable[[Gateway], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(every)
             await _guarded("beat", work(gateway))

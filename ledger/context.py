@@ -23,7 +23,7 @@ GWEI = 10**9
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Context:
     """Everything is opened when first used, so that a forked worker opens its own."""
 
     settings: Settings

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from ledger.chain.wire import SigningWire
-from ledger.context import Surroundings
+from ledger.context import Context
 from ledger.core.pricing import epochs
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import address, digest, to_hex
@@ -37,9 +37,9 @@ FORGET_SECONDS = 600
 
 
 @cache
-def here() -> Surroundings:
+def here() -> Context:
     """This process's surroundings, from its environment."""
-    return Surroundings(Settings())  # type: ignore[call-arg]
+    return Context(Settings())  # type: ignore[call-arg]
 
 
 def now() -> int:
@@ -47,16 +47,16 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Knock(Task):  # type: ignore[misc]  # celery has no types
+class CountedTask(Task):  # type: ignore[misc]  # celery has no types
     """A task that counts how often it begins without ending, and stops beginning."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Run the task unless it has killed its worker too often; errors are told, never raised."""
         name, deaths = f"ledger:deaths:{self.name}:{':'.join(map(str, args))}", 0
-        with _doorbell() as bell:
-            deaths = bell.incr(name) if bell is not None else 0
-            if bell is not None and deaths == 1:
-                bell.expire(name, FORGET_SECONDS)
+        with _death_counter() as counter:
+            deaths = counter.incr(name) if counter is not None else 0
+            if counter is not None and deaths == 1:
+                counter.expire(name, FORGET_SECONDS)
         if args and deaths > MAX_DEATHS:
             log.error("task_given_up", extra={"task": self.name, "arguments": args, "deaths": deaths})
             return
@@ -67,9 +67,9 @@ class Knock(Task):  # type: ignore[misc]  # celery has no types
         except TollwayError as error:
             log.error("task_stopped", extra={"task": self.name, "reason": error.message})
             self._alarm(error)
-        with _doorbell() as bell:
-            if bell is not None:
-                bell.delete(name)
+        with _death_counter() as counter:
+            if counter is not None:
+                counter.delete(name)
 
     def _alarm(self, error: TollwayError) -> None:
         with unit_of_work(here().engine) as session:
@@ -77,7 +77,7 @@ class Knock(Task):  # type: ignore[misc]  # celery has no types
 
 
 @contextmanager
-def _doorbell() -> "Iterator[redis.Redis | None]":
+def _death_counter() -> "Iterator[redis.Redis | None]":
     """Redis, or None while it is away: it only counts deaths here."""
     try:
         yield _redis()
@@ -90,16 +90,16 @@ def _redis() -> redis.Redis:
     return redis.Redis.from_url(here().settings.redis_url, socket_timeout=2)
 
 
-@shared_task(name="ledger.sweep", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.sweep", base=CountedTask)  # type: ignore[untyped-decorator]
 def sweep() -> None:
     """Look for due rows and knock: one message per gateway with receipts to post, one per room with work."""
-    place = here()
-    with unit_of_work(place.engine) as session:
-        waiting = postings.due(session, place.settings.lane)
-        closing = batches.is_due(session, place.lane, now())
+    context = here()
+    with unit_of_work(context.engine) as session:
+        waiting = postings.due(session, context.settings.lane)
+        closing = batches.is_due(session, context.lane, now())
     for gateway in waiting:
         post.delay(to_hex(gateway))
-    if place.chain is not None:
+    if context.chain is not None:
         index.delay()
         transmit.delay()
     else:
@@ -109,65 +109,65 @@ def sweep() -> None:
     reclaim.delay()
 
 
-@shared_task(name="ledger.post", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.post", base=CountedTask)  # type: ignore[untyped-decorator]
 def post(gateway: str) -> None:
     """Post a gateway's receipts, chunk by chunk."""
-    place = here()
+    context = here()
 
     def step(session: Session) -> int:
-        return postings.post_chunk(session, address(gateway), place.settings.post_chunk, now())
+        return postings.post_chunk(session, address(gateway), context.settings.post_chunk, now())
 
     _while_due("receipts_posted", step, gateway=gateway)
 
 
-@shared_task(name="ledger.index", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.index", base=CountedTask)  # type: ignore[untyped-decorator]
 def index() -> None:
     """Take in confirmed blocks, and set aside what leaving consumers have left."""
-    place = here()
-    assert place.chain is not None, "swept only when there is a chain"
-    chain = place.chain
-    _while_due("blocks_indexed", lambda session: indexer.index_next(session, chain, place.network, now()))
-    with unit_of_work(place.engine) as session:
-        indexer.set_aside(session, place.settings.lane, now())
+    context = here()
+    assert context.chain is not None, "swept only when there is a chain"
+    chain = context.chain
+    _while_due("blocks_indexed", lambda session: indexer.index_next(session, chain, context.network, now()))
+    with unit_of_work(context.engine) as session:
+        indexer.set_aside(session, context.settings.lane, now())
 
 
-@shared_task(name="ledger.close", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.close", base=CountedTask)  # type: ignore[untyped-decorator]
 def close() -> None:
     """Close a batch, or see to it that its payees get their places first."""
-    place = here()
-    if place.wire is not None and _register_payees(place):
+    context = here()
+    if context.wire is not None and _register_payees(context):
         return
-    with unit_of_work(place.engine) as session:
-        if place.chain is None:
-            credits.give_places(session, batches.missing_payees(session, place.settings.lane))
-        batch = batches.close(session, place.lane, _epoch(session, place), now())
+    with unit_of_work(context.engine) as session:
+        if context.chain is None:
+            credits.give_places(session, batches.missing_payees(session, context.settings.lane))
+        batch = batches.close(session, context.lane, _epoch(session, context), now())
     if batch is not None:
         log.info("batch_closed", extra={"lane": batch.lane, "number": batch.number, "calls": batch.header.calls})
 
 
-@shared_task(name="ledger.publish", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.publish", base=CountedTask)  # type: ignore[untyped-decorator]
 def publish() -> None:
     """On a private grid: book what the operator credited, publish what is built, make final what is ripe."""
-    place = here()
-    lane, window_ms = place.settings.lane, place.settings.window_seconds * 1_000
+    context = here()
+    lane, window_ms = context.settings.lane, context.settings.window_seconds * 1_000
     _each(
         lambda session: credits.credit(session, lane, now()),
         lambda session: credits.publish(session, lane, window_ms, now()),
     )
 
 
-@shared_task(name="ledger.transmit", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.transmit", base=CountedTask)  # type: ignore[untyped-decorator]
 def transmit() -> None:
     """Intend what is due on chain, sign it, and carry it there.
 
     Claims have their nonces before anything that finalizes: it would turn their proofs into proofs of an old root.
     """
-    place = here()
-    if place.wire is None:
+    context = here()
+    if context.wire is None:
         return
-    wire, calls, sender, lane = place.wire, place.wire.chain.calls, place.wire.sender, place.lane
+    wire, calls, sender, lane = context.wire, context.wire.chain.calls, context.wire.sender, context.lane
     _each(lambda session: challenges.answer_all(session, calls, sender, lane.lane, now()))
-    if place.settings.relay_claims:
+    if context.settings.relay_claims:
         _each(lambda session: claims.claim(session, calls, sender, lane.lane, now()))
         _sign(wire)
     _each(
@@ -176,41 +176,41 @@ def transmit() -> None:
         lambda session: batches.finalize(session, lane, calls, now()),
     )
     _sign(wire)
-    with unit_of_work(place.engine) as session:
+    with unit_of_work(context.engine) as session:
         under_way = [to_hex(one) for one in transactions.under_way(session)]
     for one in under_way:
-        with unit_of_work(place.engine) as session:
-            step = transactions.review(session, wire, digest(one), now(), place.policy)
+        with unit_of_work(context.engine) as session:
+            step = transactions.review(session, wire, digest(one), now(), context.policy)
         log.debug("transmission_reviewed", extra={"transmission": one, "step": step.value})
     _each(claims.follow_deposits)
 
 
-@shared_task(name="ledger.reclaim", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.reclaim", base=CountedTask)  # type: ignore[untyped-decorator]
 def reclaim() -> None:
     """Return what gateways that are gone had leased and not spent."""
-    place = here()
-    with unit_of_work(place.engine) as session:
-        returned = leases.reclaim(session, place.settings.lane, now())
+    context = here()
+    with unit_of_work(context.engine) as session:
+        returned = leases.reclaim(session, context.settings.lane, now())
     if returned:
         log.info("leases_reclaimed", extra={"returned": {to_hex(g): amount for g, amount in returned.items()}})
 
 
-@shared_task(name="ledger.reconcile", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.reconcile", base=CountedTask)  # type: ignore[untyped-decorator]
 def reconcile() -> None:
     """Check the laws that read sums."""
     _check(thorough=False)
 
 
-@shared_task(name="ledger.audit", base=Knock)  # type: ignore[untyped-decorator]
+@shared_task(name="ledger.audit", base=CountedTask)  # type: ignore[untyped-decorator]
 def audit() -> None:
     """Check all laws, receipt by receipt."""
     _check(thorough=True)
 
 
 def _check(*, thorough: bool) -> None:
-    place = here()
-    with unit_of_work(place.engine) as session:
-        found = audits.reconcile(session, place.scope, now(), thorough=thorough)
+    context = here()
+    with unit_of_work(context.engine) as session:
+        found = audits.reconcile(session, context.scope, now(), thorough=thorough)
     for alarm in found:
         log.error("law_broken", extra={"law": alarm.law, "reason": alarm.message, "account": alarm.account})
 
@@ -221,22 +221,22 @@ def _sign(wire: SigningWire) -> None:
     _while_due("transmissions_signed", lambda session: int(bool(sign(session, wire, wire.sender, now()))))
 
 
-def _register_payees(place: Surroundings) -> bool:
+def _register_payees(context: Context) -> bool:
     """Intend places for payees without one; True while any is missing."""
-    assert place.wire is not None, "asked only with a key"
-    calls, sender = place.wire.chain.calls, place.wire.sender
-    with unit_of_work(place.engine) as session:
-        missing = batches.missing_payees(session, place.settings.lane)
+    assert context.wire is not None, "asked only with a key"
+    calls, sender = context.wire.chain.calls, context.wire.sender
+    with unit_of_work(context.engine) as session:
+        missing = batches.missing_payees(session, context.settings.lane)
         claims.register_payees(session, calls, sender, missing, now())
     return bool(missing)
 
 
-def _epoch(session: Session, place: Surroundings) -> int:
+def _epoch(session: Session, context: Context) -> int:
     """The epoch by the network's time: the chain's, or the wall clock's on a private grid."""
     clock = chain_time.get(session)
-    if place.chain is None or clock is None:
-        return epochs.epoch_at(now() // 1_000, place.settings.epoch_seconds)
-    return epochs.epoch_at(clock.timestamp, place.network.epoch_seconds, place.network.genesis)
+    if context.chain is None or clock is None:
+        return epochs.epoch_at(now() // 1_000, context.settings.epoch_seconds)
+    return epochs.epoch_at(clock.timestamp, context.network.epoch_seconds, context.network.genesis)
 
 
 def _while_due(event: str, step: Callable[[Session], int], **facts: object) -> None:

@@ -37,7 +37,7 @@ TYPICAL = Units(1, 1_000, 1_000, 1_000, 1_000_000, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class CatalogSources:
     """What the catalog depends on beside the database."""
 
     lane: int
@@ -56,7 +56,7 @@ class CatalogLoader:
         self._parsed: dict[Digest, Model | Capsule | Rejected] = {}
         self._stored_terms: set[Digest] = set()
 
-    def load(self, session: Session, epoch: int, around: Surroundings) -> Catalog:
+    def load(self, session: Session, epoch: int, around: CatalogSources) -> Catalog:
         """The catalog of an epoch. Terms it names are stored before it is returned, so receipts may name them."""
         book = bids.book(session, epoch) or epochs.freeze(bids.placed_until(session, epoch), epoch)
         loaded = _Loading(self, session, book, around)
@@ -102,7 +102,7 @@ class CatalogLoader:
 class _Loading:
     """One pass over the database."""
 
-    def __init__(self, loader: CatalogLoader, session: Session, book: epochs.Book, around: Surroundings) -> None:
+    def __init__(self, loader: CatalogLoader, session: Session, book: epochs.Book, around: CatalogSources) -> None:
         self.loader = loader
         self.around = around
         self.published = documents.everything(session)

@@ -26,7 +26,7 @@ from ledger.store.network.tunnels import Entrance
 
 PREFIX = "/v1/tunnel/"
 AUTHENTICATION, FAILED = b"tollway-relay", b"tollway-relay-failed"
-BEAT_SECONDS = 5.0
+ANNOUNCE_SECONDS = 5.0
 LASTS_MS = 15_000
 SEEN_MS = 1_000
 """How long an entrance is believed without looking again, and that there is none."""

@@ -15,16 +15,16 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address, cid_digest
 from ledger.core.values.meters import Units, rates
 from roles.cli import batch
-from roles.cli.context import Surroundings
+from roles.cli.context import Context
 
 DAY_MS = 24 * 3_600_000
 EXPECTED = Units(1, 100, 100, 100, 10_000, 0)
 """A call of middling size: what prices are compared at."""
 
 
-def preview(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
     """What the bid would have earned on the last day's calls of a subject, beside what the line there earned."""
-    party, calls, was, would, dearer = surroundings.account, 0, 0, 0, 0
+    party, calls, was, would, dearer = context.account, 0, 0, 0, 0
     for units, terms, passed in recent(subject):
         replayed = with_bid(terms, role, party, bid)
         if replayed is None:
@@ -43,7 +43,7 @@ def preview(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -
         "that_role_earned": str(was),
         "this_bid_would_have_earned": str(would),
         "price_change_in_all": str(dearer),
-        **wins(surroundings, subject, role, bid),
+        **wins(context, subject, role, bid),
     }
 
 
@@ -82,27 +82,27 @@ def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None
         return None
 
 
-def wins(surroundings: Surroundings, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
+def wins(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
     """The share of calls this ask would win beside the others now, at equal quality, latency and stake.
 
     What is compared is the whole price: what the others of the subject take rises with every ask alike.
     """
     if role is not Role.compute:
         return {}
-    placed = [row for row in book(surroundings) if row.subject == subject]
-    rivals = [row.bid for row in placed if row.role is role and row.party != surroundings.account]
+    placed = [row for row in book(context) if row.subject == subject]
+    rivals = [row.bid for row in placed if row.role is role and row.party != context.account]
     beside = tuple(Line(row.party, row.role, row.bid.ratio_ppm, row.bid.asks) for row in placed if row.role is not role)
     prices = [_priced(one, beside) for one in [bid, *rivals]]
     odds = routing.odds([routing.Candidate(one, 1_000_000, 1, 1, 1) for one in prices])
     return {"rivals": len(rivals), "share_of_calls": f"{100 * odds[0] // max(1, sum(odds))}%"}
 
 
-def standing(surroundings: Surroundings, subject: Digest, role: Role, party: Address) -> Standing | None:
+def standing(context: Context, subject: Digest, role: Role, party: Address) -> Standing | None:
     """A party's bid in the gateway's book, if it has one."""
-    return next((row for row in book(surroundings) if row.key == (subject, role, party)), None)
+    return next((row for row in book(context) if row.key == (subject, role, party)), None)
 
 
-def book(surroundings: Surroundings) -> list[Standing]:
+def book(context: Context) -> list[Standing]:
     """The bids in force, as the gateway tells them."""
     return [
         Standing(
@@ -115,7 +115,7 @@ def book(surroundings: Surroundings) -> list[Standing]:
             int(row["from_epoch"]),
             int(row["until_epoch"]),
         )
-        for row in surroundings.gateway.get("/v1/book")["bids"]
+        for row in context.gateway.get("/v1/book")["bids"]
     ]
 
 

@@ -17,7 +17,7 @@ from ledger.core.catalog.bids import Terms, decode
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
 from roles.cli import batch, output
-from roles.cli.context import Surroundings
+from roles.cli.context import Context
 
 if TYPE_CHECKING:
     from ledger.core.settlement.batch_file import BatchFile
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 FORMS = ("table", "json", "csv", "beancount")
 
 
-def show(surroundings: Surroundings, form: str) -> None:
+def show(context: Context, form: str) -> None:
     """Write the wallet's statement in a form."""
     if form not in FORMS:
         raise Rejected(f"{form!r} is no form: one of {', '.join(FORMS)}", form=form)
-    rows = list(of(surroundings.account))
-    names = named(surroundings)
+    rows = list(of(context.account))
+    names = named(context)
     if form == "beancount":
-        sys.stdout.write(beancount.header(surroundings.account) + beancount.calls(rows, names))
+        sys.stdout.write(beancount.header(context.account) + beancount.calls(rows, names))
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, list(_fields(rows[0], names)) if rows else ["batch"])
         writer.writeheader()
@@ -41,7 +41,7 @@ def show(surroundings: Surroundings, form: str) -> None:
         output.speech.json = True
         output.tabulate([_fields(row, names) for row in rows])
     else:
-        output.tabulate(summed(rows, names), f"statement of {surroundings.wallet}", "nothing is in a batch yet")
+        output.tabulate(summed(rows, names), f"statement of {context.wallet}", "nothing is in a batch yet")
 
 
 def of(party: Address, roles: frozenset[str] = frozenset()) -> Iterator[Row]:
@@ -74,9 +74,9 @@ def summed(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
     ]
 
 
-def named(surroundings: Surroundings) -> dict[Digest, str]:
+def named(context: Context) -> dict[Digest, str]:
     """Names of published models and capsules, by id."""
-    rows = surroundings.gateway.get("/v1/models")["data"]
+    rows = context.gateway.get("/v1/models")["data"]
     return {cid_digest(str(row["cid"])): str(row["id"]) for row in rows if row.get("cid")}
 
 

@@ -18,7 +18,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.core.values.typed_data import recover, signing_digest
 from roles.cli import batch
-from roles.cli.context import Surroundings
+from roles.cli.context import Context
 
 if TYPE_CHECKING:
     from ledger.core.settlement.batch_file import BatchFile
@@ -44,9 +44,9 @@ class Found:
     file: BatchFile
 
 
-def receipt(surroundings: Surroundings, id: str) -> dict[str, object]:
+def receipt(context: Context, id: str) -> dict[str, object]:
     """Everything about a charge that can be checked, checked. Rejected with the first thing that is not so."""
-    said = surroundings.gateway.get(f"/v1/receipts/{id}")
+    said = context.gateway.get(f"/v1/receipts/{id}")
     call = Digest(bytes.fromhex(str(said.get("receipt", said)["call_id"])[2:]))
     found = find(call)
     if found is None:
@@ -54,7 +54,7 @@ def receipt(surroundings: Surroundings, id: str) -> dict[str, object]:
     charge = price(decode(found.file.terms[found.receipt.terms]), found.receipt.units, found.receipt.passed)
     if (charge.price, charge.charge) != (found.receipt.price, found.receipt.charge):
         raise Rejected(f"the bids make {charge.charge} atoms, the receipt says {found.receipt.charge}")
-    signer = recover(signing_digest(surroundings.domain, struct_hash(found.receipt)), found.signature)
+    signer = recover(signing_digest(context.domain, struct_hash(found.receipt)), found.signature)
     if signer != found.receipt.gateway:
         raise Rejected(f"the receipt names gateway {to_hex(found.receipt.gateway)} but {to_hex(signer)} signed it")
     if place_of(found.file.opening.ranges, found.receipt.gateway, found.receipt.seq) != found.place:

@@ -29,7 +29,7 @@ EVERYWHERE = "Everywhere"
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Context:
     """Who acts, and through which gateway and chain."""
 
     wallet_name: str | None = None
@@ -102,12 +102,12 @@ class Surroundings:
         return Domain(int(said["chainId"]), contract, said["name"], said["version"])
 
 
-_here: ContextVar[Surroundings | None] = ContextVar("here", default=None)
+_here: ContextVar[Context | None] = ContextVar("here", default=None)
 
 
-def here() -> Surroundings:
+def here() -> Context:
     """The surroundings of the command that runs now."""
-    return _here.get() or Surroundings()
+    return _here.get() or Context()
 
 
 @lru_cache(maxsize=8)
@@ -158,7 +158,7 @@ def _shared(function: Callable[P, R]) -> Callable[..., R]:
 
     def run(*args: Any, **kwargs: Any) -> R:
         wallet, gateway, rpc, speech.json, speech.yes = (kwargs.pop(name) for name in _SHARED)
-        token = _here.set(Surroundings(wallet, gateway, rpc))
+        token = _here.set(Context(wallet, gateway, rpc))
         try:
             return function(*args, **kwargs)
         finally:

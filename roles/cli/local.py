@@ -15,7 +15,7 @@ from ledger.core.values.errors import Rejected
 from roles.cli import output
 from roles.cli.context import Group, here
 from roles.local import actors, control
-from roles.local.folder import Place
+from roles.local.folder import NetworkFolder
 from roles.wallet import home
 
 app = Group("The local network: its components, logs and clock.")
@@ -37,7 +37,7 @@ def up(
 
     output.speech.json = as_json
     scenario.bring_up(upstream, upstream_model, quiet=as_json)
-    _point_the_way(Place.of(home.home()))
+    _point_the_way(NetworkFolder.of(home.home()))
 
 
 def down(
@@ -46,13 +46,13 @@ def down(
 ) -> None:
     """Stop the local network. Nothing is lost, unless --forget."""
     output.speech.json = as_json
-    place = Place.of(home.home())
-    ran = control.stop(place)
+    folder = NetworkFolder.of(home.home())
+    ran = control.stop(folder)
     if forget:
-        for path in (place.folder, home.keystores(), home.home() / "keys"):
+        for path in (folder.path, home.keystores(), home.home() / "keys"):
             shutil.rmtree(path, ignore_errors=True)
         (home.home() / "network.json").unlink(missing_ok=True)
-    output.tell({"stopped": ran, "forgotten": forget, "folder": str(place.folder)})
+    output.tell({"stopped": ran, "forgotten": forget, "folder": str(folder.path)})
 
 
 def demo(
@@ -75,16 +75,16 @@ def demo(
 @app.verb("status")
 def status() -> None:
     """What runs, what should, and where it listens."""
-    place = Place.of(home.home())
-    running, wanted = place.running(), place.wanted()
-    ports = json.loads((place.folder / "ports.json").read_text()) if (place.folder / "ports.json").exists() else {}
+    folder = NetworkFolder.of(home.home())
+    running, wanted = folder.running(), folder.wanted()
+    ports = json.loads((folder.path / "ports.json").read_text()) if (folder.path / "ports.json").exists() else {}
     rows = [
         {
             "component": name,
             "process": str(running.get(name, "-")),
-            "well": (place.folder / "well" / name).exists(),
+            "well": (folder.path / "well" / name).exists(),
             "port": str(ports.get(name, "")),
-            "log": str(place.log(name)),
+            "log": str(folder.log(name)),
         }
         for name in sorted({*running, *wanted})
     ]
@@ -97,33 +97,33 @@ def logs(
     lines: Annotated[int, typer.Option(help="How many.")] = 30,
 ) -> None:
     """The end of a component's log."""
-    place = Place.of(home.home())
-    if not place.log(component).exists():
-        known = ", ".join(sorted(path.stem for path in (place.folder / "logs").glob("*.log"))) or "none yet"
+    folder = NetworkFolder.of(home.home())
+    if not folder.log(component).exists():
+        known = ", ".join(sorted(path.stem for path in (folder.path / "logs").glob("*.log"))) or "none yet"
         raise Rejected(f"{component!r} has no log: there are {known}", component=component)
-    output.console().print(control.tail(place, component, lines), markup=False)
+    output.console().print(control.tail(folder, component, lines), markup=False)
 
 
 @app.verb("stop")
 def stop(component: Annotated[str, typer.Argument(help="As `local status` names it.")]) -> None:
     """Stop one component, say a provider's node, until `local start`."""
-    place = Place.of(home.home())
-    if component not in place.wanted():
-        raise Rejected(f"{component!r} is none of {', '.join(place.wanted())}", component=component)
-    place.refuse(component)
-    control.gone(place, component)
+    folder = NetworkFolder.of(home.home())
+    if component not in folder.wanted():
+        raise Rejected(f"{component!r} is none of {', '.join(folder.wanted())}", component=component)
+    folder.refuse(component)
+    control.gone(folder, component)
     output.tell({"component": component, "wanted": False})
 
 
 @app.verb("start")
 def start(component: Annotated[str, typer.Argument(help="A component stopped before.")]) -> None:
     """Start a component again."""
-    place = Place.of(home.home())
+    folder = NetworkFolder.of(home.home())
     with contextlib.suppress(FileNotFoundError):
-        (place.folder / "off" / component).unlink()
-    if component not in place.wanted():
+        (folder.path / "off" / component).unlink()
+    if component not in folder.wanted():
         raise Rejected(f"{component!r} was never part of this network", component=component)
-    control.wait(place, [component])
+    control.wait(folder, [component])
     output.tell({"component": component, "wanted": True})
 
 
@@ -135,7 +135,7 @@ def advance(seconds: Annotated[int, typer.Argument(help="How far.", min=1)]) -> 
     output.tell({"time": network.advance(seconds), "rpc": here().rpc_url})
 
 
-def _point_the_way(place: Place) -> None:
+def _point_the_way(folder: NetworkFolder) -> None:
     """What to try next."""
     known = home.network()
     assert known is not None, "the network was set up"
@@ -146,8 +146,8 @@ def _point_the_way(place: Place) -> None:
         "api_key_in": str(key),
         "chain_rpc": known.rpc,
         "deployment": known.deployment,
-        "logs": str(place.folder / "logs"),
-        "components": len(place.running()),
+        "logs": str(folder.path / "logs"),
+        "components": len(folder.running()),
     }
     output.tell(facts, "the network is up")
     if not output.speech.json:

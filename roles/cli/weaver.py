@@ -84,14 +84,14 @@ def run(
     stream: Annotated[bool, typer.Option("--stream", help="Print as it comes.")] = False,
 ) -> None:
     """Run a workflow as a consumer would, pay for it, and see who got what of it."""
-    surroundings = here()
-    said = calls.chat(surroundings, capsule, text, stream=stream, max_tokens=256, headers={}, seconds=120)
+    context = here()
+    said = calls.chat(context, capsule, text, stream=stream, max_tokens=256, headers={}, seconds=120)
     nodes = said.pop("nodes", [])
     output.tell(said)
     if nodes:
         output.tabulate([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in nodes])
     if "receipt" in said:
-        verification.show(surroundings.gateway, str(said["receipt"]))
+        verification.show(context.gateway, str(said["receipt"]))
 
 
 def uses(words: list[str]) -> dict[str, str]:

@@ -13,23 +13,23 @@ from ledger.core.catalog.bids import Role
 from ledger.core.values.ids import Address, to_hex
 from roles.audit import statements
 from roles.cli import amounts, auditor, batch, context
-from roles.local.console import Teller
+from roles.local.console import DemoConsole
 from roles.local.shopper import Called
 from roles.wallet import keystore, transactions
 
 Earned = Counter[tuple[Address, Role]]
 
 
-def reckon(teller: Teller, made: Sequence[Called], deposit: str, facts: dict[str, Any]) -> dict[str, Any]:
+def recompute(console: DemoConsole, made: Sequence[Called], deposit: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Every check of the end; the tables; the facts for `--json`."""
     checked = batch.check(batch.numbers())
     for one in checked:
-        teller.check(f"batch {one.number} recomputed", one.ok, f"{one.verdict}, on chain: {one.status}")
+        console.check(f"batch {one.number} recomputed", one.ok, f"{one.verdict}, on chain: {one.status}")
     earned = earnings()
     settled = sum(earned.values())
-    _compare(teller, earned, settled, made, deposit, facts)
-    _table(teller, earned)
-    _gas(teller, sum(one.verdict.receipts for one in checked))
+    _compare(console, earned, settled, made, deposit, facts)
+    _table(console, earned)
+    _gas(console, sum(one.verdict.receipts for one in checked))
     payees = {party for party, _ in earned}
     return {
         "calls": len(made),
@@ -41,8 +41,8 @@ def reckon(teller: Teller, made: Sequence[Called], deposit: str, facts: dict[str
             {"who": who(party), "party": to_hex(party), "role": role.name, "atoms": str(atoms)}
             for (party, role), atoms in sorted(earned.items(), key=lambda row: (row[0][1], row[0][0]))
         ],
-        "gas": {name: sorted(values) for name, values in teller.gas.items()},
-        "checks": [{"name": check.name, "held": check.held, "said": check.said} for check in teller.checks],
+        "gas": {name: sorted(values) for name, values in console.gas.items()},
+        "checks": [{"name": check.name, "held": check.held, "said": check.said} for check in console.checks],
     }
 
 
@@ -63,11 +63,11 @@ def who(party: Address) -> str:
 
 
 def _compare(
-    teller: Teller, earned: Earned, settled: int, made: Sequence[Called], deposit: str, facts: dict[str, Any]
+    console: DemoConsole, earned: Earned, settled: int, made: Sequence[Called], deposit: str, facts: dict[str, Any]
 ) -> None:
     lane = int(context.here().lane["lane"])
     head = transactions.read("settlement", "head", lane)
-    teller.check(
+    console.check(
         "sum of all lines = payout tree on chain",
         settled == int(head["cumulative"]),
         f"{settled:,} = {int(head['cumulative']):,} atoms",
@@ -81,32 +81,32 @@ def _compare(
         ledger = int(context.here().gateway.get(f"/v1/earnings/{to_hex(party)}")["earned"])
         agree = atoms == claimed == ledger
         if not agree:
-            teller.check(f"{who(party)}: files = ledger = chain", False, f"{atoms}, {ledger}, {claimed}")
-    teller.check(
+            console.check(f"{who(party)}: files = ledger = chain", False, f"{atoms}, {ledger}, {claimed}")
+    console.check(
         "every payee: public files = ledger = claimed on chain",
-        not any(check.name.endswith("files = ledger = chain") for check in teller.checks),
+        not any(check.name.endswith("files = ledger = chain") for check in console.checks),
         f"{len(by_party)} payees",
     )
     paid = amounts.typed(deposit) - int(facts["withdrawn"])
-    teller.check(
+    console.check(
         "deposited - withdrawn = settled",
         paid == settled,
         f"{amounts.typed(deposit):,} - {int(facts['withdrawn']):,} = {settled:,} atoms",
     )
     told = sum(called.charge for called in made)
-    teller.check("sum of all charges the client was told = settled", told == settled, f"{told:,} = {settled:,} atoms")
-    _custody(teller, lane)
+    console.check("sum of all charges the client was told = settled", told == settled, f"{told:,} = {settled:,} atoms")
+    _custody(console, lane)
 
 
-def _custody(teller: Teller, lane: int) -> None:
+def _custody(console: DemoConsole, lane: int) -> None:
     """The ledger's custody, all that the lane owes, and the contract's own balance."""
     held = auditor.holdings()
     custody, chain = books(), str(held["of_this_lane"])
-    teller.check(
+    console.check(
         "custody = what the contract holds", custody == chain, f"{int(custody):,} = {int(chain):,} atoms in lane {lane}"
     )
     whole = int(str(held["of_this_lane"])) + int(str(held["bond_and_insurance"]))
-    teller.check("the contract's tokens cover it all", int(str(held["contract_holds"])) == whole, f"{whole:,} atoms")
+    console.check("the contract's tokens cover it all", int(str(held["contract_holds"])) == whole, f"{whole:,} atoms")
 
 
 def books(seconds: float = 30) -> str:
@@ -119,29 +119,31 @@ def books(seconds: float = 30) -> str:
         time.sleep(0.3)
 
 
-def _table(teller: Teller, earned: Earned) -> None:
+def _table(console: DemoConsole, earned: Earned) -> None:
     table = Table(title="who earned what", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in ("who", "role", "atoms"):
         table.add_column(name, justify="right" if name == "atoms" else "left")
     for (party, role), atoms in sorted(earned.items(), key=lambda row: (row[0][1], -row[1])):
         table.add_row(who(party), role.name, f"{atoms:,}")
     table.add_row("[bold]all[/]", "", f"[bold]{sum(earned.values()):,}[/]")
-    teller.console.print()
-    teller.console.print(table)
+    console.console.print()
+    console.console.print(table)
 
 
-def _gas(teller: Teller, receipts: int) -> None:
+def _gas(console: DemoConsole, receipts: int) -> None:
     table = Table(title="\ngas", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in ("command", "times", "median gas"):
         table.add_column(name, justify="left" if name == "command" else "right")
-    for name, values in sorted(teller.gas.items()):
+    for name, values in sorted(console.gas.items()):
         table.add_row(f"tollway {name}", str(len(values)), f"{sorted(values)[len(values) // 2]:,}")
-    teller.console.print(table)
+    console.console.print(table)
     commits = commit_gas()
     if commits and receipts:
         total = sum(commits)
-        teller.say(f"{len(commits)} commits for {receipts} receipts: {total:,} gas, {total / receipts:.1f} per receipt")
-    teller.gas["commit"] = commits
+        console.say(
+            f"{len(commits)} commits for {receipts} receipts: {total:,} gas, {total / receipts:.1f} per receipt"
+        )
+    console.gas["commit"] = commits
 
 
 def commit_gas() -> list[int]:

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ledger.core.values.errors import Unavailable
-from roles.local.folder import TOOLS, Component, Place
+from roles.local.folder import TOOLS, Component, NetworkFolder
 
 LOCALHOST = "127.0.0.1"
 CHAIN_ID = 31337
 
 
-def postgres(place: Place) -> Component:
-    """The ledger's database. Its URL is in `database_url(place)` once it is well."""
-    data, url = place.data("postgres") / "18", place.folder / "data" / "postgres.url"
+def postgres(folder: NetworkFolder) -> Component:
+    """The ledger's database. Its URL is in `database_url(folder)` once it is well."""
+    data, url = folder.data("postgres") / "18", folder.path / "data" / "postgres.url"
     return Component(
         "postgres",
         (sys.executable, "-m", "roles.local.postgres", str(data), str(url)),
@@ -27,14 +27,14 @@ def postgres(place: Place) -> Component:
     )
 
 
-def database_url(place: Place) -> str:
+def database_url(folder: NetworkFolder) -> str:
     """Where the ledger's database is."""
-    return (place.folder / "data" / "postgres.url").read_text()
+    return (folder.path / "data" / "postgres.url").read_text()
 
 
-def redis(place: Place) -> Component:
+def redis(folder: NetworkFolder) -> Component:
     """What carries wake-ups. It keeps nothing: losing it loses nothing."""
-    port = place.port("redis")
+    port = folder.port("redis")
     options = (
         "--port",
         str(port),
@@ -45,30 +45,30 @@ def redis(place: Place) -> Component:
         "--appendonly",
         "no",
         "--dir",
-        str(place.data("redis")),
+        str(folder.data("redis")),
     )
     return Component("redis", (tool("redis-server"), *options), f"tcp:{port}")
 
 
-def redis_url(place: Place) -> str:
+def redis_url(folder: NetworkFolder) -> str:
     """Where Redis listens."""
-    return f"redis://{LOCALHOST}:{place.port('redis')}/0"
+    return f"redis://{LOCALHOST}:{folder.port('redis')}/0"
 
 
-def chain(place: Place, genesis: int) -> Component:
+def chain(folder: NetworkFolder, genesis: int) -> Component:
     """A chain of one's own: a block a transaction and one a second, its whole state kept on disk.
 
     `genesis` is the time of its first block, as it was first said.
     """
-    known = place.wanted().get("chain")
-    port, state = place.port("chain"), place.data("chain") / "state.json"
+    known = folder.wanted().get("chain")
+    port, state = folder.port("chain"), folder.data("chain") / "state.json"
     where = (tool("anvil"), str(state), str(port), str(CHAIN_ID), str(genesis))
     return known or Component("chain", (sys.executable, "-m", "roles.local.chain", *where), f"tcp:{port}")
 
 
-def rpc_url(place: Place) -> str:
+def rpc_url(folder: NetworkFolder) -> str:
     """Where the chain answers."""
-    return f"http://{LOCALHOST}:{place.port('chain')}"
+    return f"http://{LOCALHOST}:{folder.port('chain')}"
 
 
 def tool(name: str) -> str:
@@ -87,21 +87,21 @@ def migrate(environment: Mapping[str, str]) -> None:
         raise Unavailable(f"the database cannot be migrated:\n{ended.stderr[-2000:]}")
 
 
-def worker(place: Place, environment: Mapping[str, str]) -> Component:
+def worker(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
     """The ledger's hands: posts, closes, commits, indexes."""
     command = (sys.executable, "-m", "celery", "-A", "ledger.worker", "worker", "--loglevel", "INFO", "-c", "1")
     return Component("worker", command, "log: ready.", ("postgres", "redis", "chain"), environment)
 
 
-def beat(place: Place, environment: Mapping[str, str]) -> Component:
+def beat(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
     """The ledger's clock: rings for due work."""
-    schedule = str(place.data("beat") / "schedule")
+    schedule = str(folder.data("beat") / "schedule")
     command = (sys.executable, "-m", "celery", "-A", "ledger.worker", "beat", "--schedule", schedule, "--pidfile=")
     return Component("beat", command, "log:maxinterval", ("postgres", "redis"), environment)
 
 
-def gateway(place: Place, environment: Mapping[str, str]) -> Component:
+def gateway(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
     """The door."""
-    port = place.port("gateway")
+    port = folder.port("gateway")
     command = (sys.executable, "-m", "gateway", "--host", LOCALHOST, "--port", str(port))
     return Component("gateway", command, f"http://{LOCALHOST}:{port}/health", ("postgres", "chain"), environment)

@@ -30,7 +30,7 @@ class Check:
 
 
 @dataclass
-class Teller:
+class DemoConsole:
     """Prints as it goes, and keeps what was found. `quiet` tells only what failed."""
 
     quiet: bool = False

@@ -17,8 +17,8 @@ from ledger.core.values.ids import to_hex
 from roles.cli import batch, context
 from roles.local import actors, checks, control, network
 from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, PROVIDERS, SERVICE
-from roles.local.console import Teller
-from roles.local.folder import Place
+from roles.local.console import DemoConsole
+from roles.local.folder import NetworkFolder
 from roles.local.shopper import QUESTIONS, Called, Shopper
 from roles.wallet import home, keystore, transactions
 
@@ -32,8 +32,8 @@ KILLED = "borea"
 class Tour:
     """One telling of the story."""
 
-    place: Place
-    teller: Teller
+    folder: NetworkFolder
+    console: DemoConsole
     calls: int
     upstream: str | None = None
     pace: network.Pace = PACE
@@ -47,43 +47,43 @@ class Tour:
         self.nodes()
         self.shopping()
         self.settlement()
-        self.reckoning()
+        self.recomputation()
 
     def components(self) -> None:
         """Servers, contracts, people with money, the operator's lane, the ledger and its gateway."""
-        tell = self.teller
+        tell = self.console
         tell.chapter(1, "The components start: PostgreSQL, Redis, a chain, a Celery worker and beat, a gateway")
-        network.servers(self.place, int(time.time()) - 3 * network.EPOCH_SECONDS - WINDOW_SECONDS)
-        deployment = network.contracts(self.place)
+        network.servers(self.folder, int(time.time()) - 3 * network.EPOCH_SECONDS - WINDOW_SECONDS)
+        deployment = network.contracts(self.folder)
         tell.say(f"contracts on chain {deployment.chain_id}: Settlement {deployment.settlement}")
         tell.run_all(actors.wallets(set(keystore.names())))
         tell.run_all(actors.money())
         tell.run_all(actors.lane(self.pace.window_seconds), "lane")
         lane = int(tell.run(f"operator status --wallet {OPERATOR}")["lane"])
-        network.ledger(self.place, lane, self.pace)
+        network.ledger(self.folder, lane, self.pace)
         self.facts |= {"chain_id": deployment.chain_id, "lane": lane, "gateway": gateway_url()}
         tell.say(f"the gateway answers at {gateway_url()}")
 
     def market(self) -> None:
         """Everybody stakes, registers and bids; the clock moves to the epoch in which the bids are in force."""
-        self.teller.chapter(2, "Makers, an OEM, providers, a deliverer and a weaver come to the market")
-        self.teller.run_all(actors.market(self.upstream), "name staked bond")
+        self.console.chapter(2, "Makers, an OEM, providers, a deliverer and a weaver come to the market")
+        self.console.run_all(actors.market(self.upstream), "name staked bond")
         passed = int(time.time()) - WINDOW_SECONDS - transactions.now() - 60
         network.advance(max(passed, 2 * network.EPOCH_SECONDS))
-        self.teller.say("two epochs pass on the chain's clock: the bids are in force, the book of bids is frozen")
+        self.console.say("two epochs pass on the chain's clock: the bids are in force, the book of bids is frozen")
 
     def nodes(self) -> None:
         """The providers' nodes, one of them at somebody's home."""
-        self.teller.chapter(3, "Three nodes serve ONNX models; casa is a home node at the edge")
-        network.nodes(self.place, self.upstream)
+        self.console.chapter(3, "Three nodes serve ONNX models; casa is a home node at the edge")
+        network.nodes(self.folder, self.upstream)
         for provider in PROVIDERS:
-            self.teller.say(f"{provider.name} ({provider.tier}) serves {', '.join(provider.asks)}")
+            self.console.say(f"{provider.name} ({provider.tier}) serves {', '.join(provider.asks)}")
         self.await_models()
-        self.teller.run(f"weaver show {SERVICE} --wallet {actors.WEAVER}")
+        self.console.run(f"weaver show {SERVICE} --wallet {actors.WEAVER}")
 
     def shopping(self) -> None:
         """A gasless deposit, a key, calls of all kinds, a refusal, a provider killed midway."""
-        tell = self.teller
+        tell = self.console
         tell.chapter(4, "A consumer deposits without gas, takes an API key, and calls with the stock OpenAI client")
         tell.run(f"consumer deposit {DEPOSIT} --wallet {CONSUMER}", "deposit status")
         tell.run(f"consumer key --label demo --wallet {CONSUMER}", "id spends_at_most")
@@ -96,7 +96,7 @@ class Tour:
         self.made.append(first)
         half = self.calls // 2
         self.made += shopper.mixed(half, self.progress(self.calls))
-        pid = control.kill(self.place, KILLED)
+        pid = control.kill(self.folder, KILLED)
         tell.say(f"the node {KILLED} is killed (SIGKILL, process {pid}); the calls go on")
         self.made += shopper.mixed(self.calls - half - 1, self.progress(self.calls))
         streams = [called for called in self.made if called.streamed]
@@ -109,7 +109,7 @@ class Tour:
 
     def refusal(self) -> None:
         """A consumer with too little is told so, and how much too little."""
-        tell = self.teller
+        tell = self.console
         tell.run(f"consumer deposit 2000atoms --wallet {PAUPER}", "deposit status")
         tell.run(f"consumer key --wallet {PAUPER}", "id spends_at_most")
         error = self.shopper(PAUPER).refused(DIALOG, "Hello?")
@@ -120,7 +120,7 @@ class Tour:
 
     def settlement(self) -> None:
         """The consumer asks to leave; the ledger posts, closes, commits; the window passes; everybody is paid."""
-        tell = self.teller
+        tell = self.console
         tell.chapter(5, "The ledger posts, closes a batch and commits it; the window passes; everybody is paid")
         asked = tell.run(f"consumer withdraw --relayer {OPERATOR} --wallet {CONSUMER}", "status")
         assert asked["status"] == "asked", "nothing is final yet"
@@ -136,10 +136,10 @@ class Tour:
         tell.check("the consumer has the rest back", left["status"] == "withdrawn", left.get("amount", "nothing"))
         self.facts["withdrawn"] = left.get("atoms", "0")
 
-    def reckoning(self) -> None:
+    def recomputation(self) -> None:
         """Recompute everything from the public files; compare with the ledger and the chain."""
-        self.teller.chapter(6, "The reckoning: recomputed from the public batch files, compared with ledger and chain")
-        self.facts |= checks.reckon(self.teller, self.made, DEPOSIT, self.facts)
+        self.console.chapter(6, "The reckoning: recomputed from the public batch files, compared with ledger and chain")
+        self.facts |= checks.recompute(self.console, self.made, DEPOSIT, self.facts)
 
     def claims(self, name: str) -> str:
         """The group whose `claim` a person would type."""
@@ -167,7 +167,7 @@ class Tour:
 
         def told(done: int) -> None:
             if (base + done) % 100 == 0:
-                self.teller.say(f"[dim]{base + done} of {total} calls[/]")
+                self.console.say(f"[dim]{base + done} of {total} calls[/]")
 
         return told
 

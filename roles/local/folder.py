@@ -42,29 +42,29 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NetworkFolder:
     """A local network's folder."""
 
-    folder: Path
+    path: Path
 
     @classmethod
-    def of(cls, folder: Path) -> Place:
+    def of(cls, folder: Path) -> NetworkFolder:
         """The network of a home."""
         return cls(folder / "local")
 
     def data(self, name: str) -> Path:
         """A data folder, made when asked for the first time."""
-        path = self.folder / "data" / name
+        path = self.path / "data" / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def log(self, name: str) -> Path:
         """A component's log."""
-        return self.folder / "logs" / f"{name}.log"
+        return self.path / "logs" / f"{name}.log"
 
     def port(self, name: str) -> int:
         """The port of `name`: the one it always had, or a free one from now on."""
-        path = self.folder / "ports.json"
+        path = self.path / "ports.json"
         ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         if name not in ports:
             ports[name] = free_port(ports.values())
@@ -73,29 +73,29 @@ class Place:
 
     def secret(self, name: str) -> str:
         """64 random hex digits, made once and kept in a file only its owner reads."""
-        path = self.folder / "secrets" / name
+        path = self.path / "secrets" / name
         if not path.exists():
             home.write_private(path, secrets.token_hex(32))
         return path.read_text()
 
     def want(self, component: Component) -> None:
         """Have it run from now on. Saying the same again changes nothing; saying something else restarts it."""
-        path = self.folder / "components" / f"{component.name}.json"
+        path = self.path / "components" / f"{component.name}.json"
         text = json.dumps(asdict(component), indent=2)
         if not path.exists() or path.read_text() != text:
             home.write_private(path, text)
-        (self.folder / "off" / component.name).unlink(missing_ok=True)
+        (self.path / "off" / component.name).unlink(missing_ok=True)
 
     def refuse(self, name: str) -> None:
         """Have it stopped until it is wanted again."""
-        home.write_private(self.folder / "off" / name, "")
+        home.write_private(self.path / "off" / name, "")
 
     def wanted(self) -> dict[str, Component]:
         """What should run, by name."""
         found = {}
-        for path in sorted((self.folder / "components").glob("*.json")):
+        for path in sorted((self.path / "components").glob("*.json")):
             read = json.loads(path.read_text())
-            if not (self.folder / "off" / path.stem).exists():
+            if not (self.path / "off" / path.stem).exists():
                 found[path.stem] = Component(
                     **{**read, "command": tuple(read["command"]), "after": tuple(read["after"])}
                 )
@@ -103,7 +103,7 @@ class Place:
 
     def running(self) -> dict[str, int]:
         """The pids of what runs, by name."""
-        return {path.name: pid for path in sorted((self.folder / "running").glob("*")) if (pid := alive(path))}
+        return {path.name: pid for path in sorted((self.path / "running").glob("*")) if (pid := alive(path))}
 
 
 def free_port(taken: Container[int] = ()) -> int:

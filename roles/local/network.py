@@ -16,7 +16,7 @@ from ledger.chain.deploy import deploy
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles.local import actors, components, control
-from roles.local.folder import Component, Place
+from roles.local.folder import Component, NetworkFolder
 from roles.wallet import home, keystore, transactions
 from roles.wallet.home import Network
 
@@ -36,14 +36,14 @@ class Pace:
 
 
 @contextmanager
-def living_in(folder: Path) -> Iterator[Place]:
+def living_in(folder: Path) -> Iterator[NetworkFolder]:
     """Make `folder` the home of every command run inside, and unlock its play wallets."""
     before = {name: os.environ.get(name) for name in ("TOLLWAY_HOME", "TOLLWAY_PASSWORD", "TOLLWAY_GATEWAY")}
     os.environ["TOLLWAY_HOME"] = str(folder)
     for name in ("TOLLWAY_PASSWORD", "TOLLWAY_GATEWAY"):
         os.environ.pop(name, None)
     try:
-        yield Place.of(folder)
+        yield NetworkFolder.of(folder)
     finally:
         for name, value in before.items():
             if value is None:
@@ -52,46 +52,46 @@ def living_in(folder: Path) -> Iterator[Place]:
                 os.environ[name] = value
 
 
-def servers(place: Place, genesis: int) -> None:
+def servers(folder: NetworkFolder, genesis: int) -> None:
     """PostgreSQL, Redis and the chain. A new chain's first block has the timestamp `genesis`."""
-    control.start(place)
-    for component in (components.postgres(place), components.redis(place), components.chain(place, genesis)):
-        place.want(component)
-    control.wait(place, SERVERS)
+    control.start(folder)
+    for component in (components.postgres(folder), components.redis(folder), components.chain(folder, genesis)):
+        folder.want(component)
+    control.wait(folder, SERVERS)
 
 
-def contracts(place: Place) -> deployments.Deployment:
+def contracts(folder: NetworkFolder) -> deployments.Deployment:
     """The contracts, deployed or found; the treasury's wallet; the files that say where everything is."""
     if not (home.keystores() / "password").exists():
-        home.write_private(home.keystores() / "password", place.secret("password"))
+        home.write_private(home.keystores() / "password", folder.secret("password"))
     if keystore.TREASURY not in keystore.names():
         keystore.create(keystore.TREASURY, bytes.fromhex(TREASURY_KEY), strength=keystore.LIGHT)
     account = Account.from_key(TREASURY_KEY)
-    rpc = components.rpc_url(place)
-    made = deploy(rpc, account, epoch_seconds=EPOCH_SECONDS, folder=folder(place))
+    rpc = components.rpc_url(folder)
+    made = deploy(rpc, account, epoch_seconds=EPOCH_SECONDS, folder=deployments_folder(folder))
     deployments.save(made)
-    home.remember(Network(f"http://{components.LOCALHOST}:{place.port('gateway')}", rpc, str(deployment_file(place))))
+    home.remember(Network(f"http://{components.LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder))))
     return made
 
 
-def folder(place: Place) -> Path:
+def deployments_folder(folder: NetworkFolder) -> Path:
     """Where this network's deployment is written."""
-    return place.folder / "deployments"
+    return folder.path / "deployments"
 
 
-def deployment_file(place: Place) -> Path:
+def deployment_file(folder: NetworkFolder) -> Path:
     """This network's contracts."""
-    return deployments.path(components.CHAIN_ID, folder(place))
+    return deployments.path(components.CHAIN_ID, deployments_folder(folder))
 
 
-def ledger(place: Place, lane: int, pace: Pace) -> None:
+def ledger(folder: NetworkFolder, lane: int, pace: Pace) -> None:
     """Worker, beat and gateway, over a migrated database."""
     password = (home.keystores() / "password").read_text()
     shared = {
-        "LEDGER_DATABASE_URL": components.database_url(place),
-        "LEDGER_REDIS_URL": components.redis_url(place),
-        "LEDGER_RPC_URL": components.rpc_url(place),
-        "LEDGER_DEPLOYMENT": str(deployment_file(place)),
+        "LEDGER_DATABASE_URL": components.database_url(folder),
+        "LEDGER_REDIS_URL": components.redis_url(folder),
+        "LEDGER_RPC_URL": components.rpc_url(folder),
+        "LEDGER_DEPLOYMENT": str(deployment_file(folder)),
         "LEDGER_LANE": str(lane),
         "LEDGER_CONFIRMATIONS": "1",
         "LEDGER_BATCH_SECONDS": str(pace.batch_seconds),
@@ -102,10 +102,10 @@ def ledger(place: Place, lane: int, pace: Pace) -> None:
     gateway = {
         "GATEWAY_KEYSTORE": str(home.keystores() / f"{actors.GATEWAY}.json"),
         "GATEWAY_PASSWORD": password,
-        "GATEWAY_SECRET": place.secret("gateway"),
+        "GATEWAY_SECRET": folder.secret("gateway"),
         "GATEWAY_OPERATOR": to_hex(keystore.address_of(actors.OPERATOR)),
-        "GATEWAY_RPC_HINT": components.rpc_url(place),
-        "GATEWAY_PUBLIC_URL": f"http://{components.LOCALHOST}:{place.port('gateway')}",
+        "GATEWAY_RPC_HINT": components.rpc_url(folder),
+        "GATEWAY_PUBLIC_URL": f"http://{components.LOCALHOST}:{folder.port('gateway')}",
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
         "GATEWAY_LEASE_ATOMS": "200000000",
         "GATEWAY_BOOK_SECONDS": "0.5",
@@ -113,17 +113,17 @@ def ledger(place: Place, lane: int, pace: Pace) -> None:
     }
     components.migrate(shared)
     for component in (
-        components.worker(place, shared),
-        components.beat(place, shared),
-        components.gateway(place, {**shared, **gateway}),
+        components.worker(folder, shared),
+        components.beat(folder, shared),
+        components.gateway(folder, {**shared, **gateway}),
     ):
-        place.want(component)
-    control.wait(place, LEDGER)
+        folder.want(component)
+    control.wait(folder, LEDGER)
 
 
-def node(place: Place, provider: actors.Provider, upstream: str | None) -> Component:
+def node(folder: NetworkFolder, provider: actors.Provider, upstream: str | None) -> Component:
     """A provider's node: the models it sells, from their folders, and the upstream as its dialogue model if given."""
-    port = place.port(provider.name)
+    port = folder.port(provider.name)
     own = [model for model in provider.asks if not (upstream and model == actors.DIALOG)]
     served = [f"{actors.MODELS / actors.FOLDERS[model]}={model}" for model in own]
     resold = ["--upstream", f"{actors.DIALOG}={upstream}"] if len(own) < len(provider.asks) else []
@@ -137,11 +137,11 @@ def node(place: Place, provider: actors.Provider, upstream: str | None) -> Compo
     )
 
 
-def nodes(place: Place, upstream: str | None) -> None:
+def nodes(folder: NetworkFolder, upstream: str | None) -> None:
     """Every provider's node."""
     for provider in actors.PROVIDERS:
-        place.want(node(place, provider, upstream))
-    control.wait(place, [provider.name for provider in actors.PROVIDERS])
+        folder.want(node(folder, provider, upstream))
+    control.wait(folder, [provider.name for provider in actors.PROVIDERS])
 
 
 def advance(seconds: int) -> int:

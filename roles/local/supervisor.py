@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from roles.local.folder import TOOLS, Component, Place, alive, record
+from roles.local.folder import TOOLS, Component, NetworkFolder, alive, record
 from roles.local.health import healthy
 
 PAUSE_SECONDS = 0.1
@@ -42,8 +42,8 @@ class Child:
 class Supervisor:
     """One loop over what is wanted and what runs."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, folder: NetworkFolder) -> None:
+        self.folder = folder
         self.children: dict[str, Child] = {}
         self.failures: dict[str, int] = {}
         self.not_before: dict[str, float] = {}
@@ -61,15 +61,15 @@ class Supervisor:
 
     def step(self) -> None:
         """Bring what runs one step nearer to what is wanted."""
-        wanted = self.place.wanted()
+        wanted = self.folder.wanted()
         for name, child in list(self.children.items()):
             if child.process.poll() is not None:
                 self._ended(name, child)
             elif wanted.get(name) != child.component:
                 self._stop(name)
-            elif not child.well and healthy(child.component.health, self.place.log(name), child.log_offset):
+            elif not child.well and healthy(child.component.health, self.folder.log(name), child.log_offset):
                 child.well = True
-                (self.place.folder / "well" / name).touch()
+                (self.folder.path / "well" / name).touch()
         for name, component in wanted.items():
             if (
                 name not in self.children
@@ -87,9 +87,9 @@ class Supervisor:
         return all(name in self.children and self.children[name].well for name in component.after)
 
     def _start(self, component: Component) -> None:
-        log = self.place.log(component.name)
+        log = self.folder.log(component.name)
         log.parent.mkdir(parents=True, exist_ok=True)
-        (self.place.folder / "well").mkdir(exist_ok=True)
+        (self.folder.path / "well").mkdir(exist_ok=True)
         with log.open("ab") as file:
             offset = file.tell()
             process = subprocess.Popen(
@@ -106,7 +106,7 @@ class Supervisor:
                 preexec_fn=_end_with_parent,
                 process_group=0,
             )
-        record(self.place.folder / "running" / component.name, process.pid)
+        record(self.folder.path / "running" / component.name, process.pid)
         self.children[component.name] = Child(component, process, time.monotonic(), offset)
 
     def _ended(self, name: str, child: Child) -> None:
@@ -132,14 +132,14 @@ class Supervisor:
 
     def _forget(self, name: str) -> None:
         del self.children[name]
-        (self.place.folder / "running" / name).unlink(missing_ok=True)
-        (self.place.folder / "well" / name).unlink(missing_ok=True)
+        (self.folder.path / "running" / name).unlink(missing_ok=True)
+        (self.folder.path / "well" / name).unlink(missing_ok=True)
 
     def _bury(self) -> None:
         """Wait for what a killed supervisor left behind; end what does not end."""
-        for path in (self.place.folder / "well").glob("*"):
+        for path in (self.folder.path / "well").glob("*"):
             path.unlink()
-        for path in (self.place.folder / "running").glob("*"):
+        for path in (self.folder.path / "running").glob("*"):
             deadline = time.monotonic() + 20
             while (pid := alive(path)) and time.monotonic() < deadline:
                 with contextlib.suppress(ProcessLookupError):
@@ -170,7 +170,7 @@ def main(folder: Path) -> None:
             return
         record(folder / "supervisor", os.getpid())
         try:
-            Supervisor(Place(folder)).run()
+            Supervisor(NetworkFolder(folder)).run()
         finally:
             (folder / "supervisor").unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from ledger.core.values.ids import Digest, cid, did
 from ledger.core.values.meters import quoted
 from roles.audit import previews
 from roles.cli import batch, output
-from roles.cli.context import Surroundings
+from roles.cli.context import Context
 from roles.cli.shared import names as naming
 from roles.node import audit as auditing
 from roles.node import server
@@ -60,7 +60,7 @@ def upstreams(texts: list[str]) -> list[tuple[str, Upstream]]:
 
 
 def run(
-    surroundings: Surroundings,
+    context: Context,
     served: list[tuple[Path, str]],
     resold: list[tuple[str, Upstream]],
     terms: Terms,
@@ -74,48 +74,48 @@ def run(
     names = [*(name for _, name in served), *(name for name, _ in resold)]
     if not names:
         raise Rejected("say what to serve: FOLDER=@org/name, or --upstream @org/name=URL#MODEL")
-    subjects = {name: _patiently(partial(naming.resolve, surroundings.gateway, name)) for name in names}
-    signer, lane = surroundings.signer, surroundings.lane
-    witness = Witness(signer, surroundings.domain, subjects, ServedLog(log_of(surroundings.wallet)))
+    subjects = {name: _patiently(partial(naming.resolve, context.gateway, name)) for name in names}
+    signer, lane = context.signer, context.lane
+    witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 
     def announce(url: str) -> None:
         output.aside().print(f"serving {', '.join(names)} at {url}")
-        arguments = (surroundings, subjects, url, terms)
+        arguments = (context, subjects, url, terms)
         threading.Thread(target=keep_fresh, args=arguments, daemon=True).start()
 
     def ready(port: int) -> None:
         if not tunnel:
             announce(public_url or f"http://{host}:{port}")
 
-    identity = Identity(signer, surroundings.domain, int(lane["lane"]), surroundings.wallet, names)
-    gateway = Gateway(surroundings.url, identity, announce) if tunnel else None
+    identity = Identity(signer, context.domain, int(lane["lane"]), context.wallet, names)
+    gateway = Gateway(context.url, identity, announce) if tunnel else None
     server.serve(served, host, port, upstreams=resold, witness=witness, gateway=gateway, ready=ready)
 
 
-def keep_fresh(surroundings: Surroundings, subjects: dict[str, Digest], url: str, terms: Terms) -> None:
+def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms) -> None:
     """Post the offers again and again, for as long as the node lives. A gateway that is away is asked again."""
     while True:
         taken = True
         for name, subject in subjects.items():
             try:
-                surroundings.gateway.post("/v1/offers", offer(surroundings, subject, url, terms))
+                context.gateway.post("/v1/offers", offer(context, subject, url, terms))
             except TollwayError as error:
                 output.aside().print(f"offer of {name} not taken: {error.message}")
                 taken = False
         time.sleep(REFRESH_SECONDS if taken else RETRY_SECONDS)
 
 
-def offer(surroundings: Surroundings, subject: Digest, url: str, terms: Terms) -> Document:
+def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document:
     """An offer of this wallet with the bid it has on chain, signed."""
-    lane = surroundings.gateway.get("/v1/lane")
+    lane = context.gateway.get("/v1/lane")
     epoch, chain = int(lane["epoch"]), int(lane["chain_id"])
-    standing = previews.standing(surroundings, subject, Role.compute, surroundings.account)
+    standing = previews.standing(context, subject, Role.compute, context.account)
     bid = standing.bid if standing else Bid()
     serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
     document: Document = {
         "schema": "tollway/offer/1",
         "subject": cid(subject),
-        "party": did(chain, surroundings.account),
+        "party": did(chain, context.account),
         "role": Role.compute.name,
         "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},
         "serve": {**serve, "realm": terms.realm} if terms.realm else serve,
@@ -124,7 +124,7 @@ def offer(surroundings: Surroundings, subject: Digest, url: str, terms: Terms) -
         "nonce": time.time_ns() // 1_000_000,
         "chain_id": chain,
     }
-    return signing.offer(surroundings.signer, surroundings.domain, document)
+    return signing.offer(context.signer, context.domain, document)
 
 
 def audit(wallet: str) -> list[dict[str, object]]:

@@ -51,24 +51,24 @@ def deposit(atoms: Atoms, wait_seconds: float) -> Json:
 
 def make_key(budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
     """An API key behind a voucher for the whole deposit, kept beside the wallet; and the most it may spend."""
-    surroundings, lane = here(), int(here().lane["lane"])
-    ceiling = int(transactions.read("settlement", "accounts", lane, surroundings.account)["deposited"])
-    signer, domain = surroundings.signer, surroundings.domain
+    context, lane = here(), int(here().lane["lane"])
+    ceiling = int(transactions.read("settlement", "accounts", lane, context.account)["deposited"])
+    signer, domain = context.signer, context.domain
 
     def vouched(most: Atoms) -> dict[str, object]:
-        return signing.voucher(signer, domain, Voucher(lane, surroundings.account, most))
+        return signing.voucher(signer, domain, Voucher(lane, context.account, most))
 
-    body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or surroundings.wallet}
+    body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or context.wallet}
     if budget is not None:
         body["budget"] = str(budget)
     try:
-        made = surroundings.gateway.post("/v1/keys", body)
+        made = context.gateway.post("/v1/keys", body)
     except Rejected as refused:
         if "cum_max" not in refused.facts:
             raise
         larger = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is news
-        made = surroundings.gateway.post("/v1/keys", {**body, "voucher": larger})
-    path = home.home() / "keys" / surroundings.wallet
+        made = context.gateway.post("/v1/keys", {**body, "voucher": larger})
+    path = home.home() / "keys" / context.wallet
     home.write_private(path, made["key"])
     return made, path, ceiling if budget is None else budget
 

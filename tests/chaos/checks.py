@@ -25,7 +25,7 @@ from tests.chaos.network import BOND, CONSUMERS, DEPOSIT, GATEWAY, LANE, Network
 
 
 @dataclass(frozen=True)
-class Reckoning:
+class Totals:
     """What a run came to."""
 
     calls: int
@@ -53,7 +53,7 @@ def come_to_rest(network: Network, seconds: float = 240) -> None:
     network.until(rested, seconds, "everything posted, final and claimed")
 
 
-def reckon(network: Network, load: Load, before: dict[Address, int]) -> Reckoning:
+def recompute(network: Network, load: Load, before: dict[Address, int]) -> Totals:
     """Ledger, chain and the consumers' own memory, side by side."""
     differences: list[str] = []
 
@@ -99,7 +99,7 @@ def reckon(network: Network, load: Load, before: dict[Address, int]) -> Reckonin
     same("custody", balance[CUSTODY], network.chain.balance(contract) - BOND)
     same("the indexer's place", clock is not None, True)
     calls = sum(told.values()) - len(first) + abandoned
-    return Reckoning(calls, abandoned, charged, sum(earned.values()), counted, tuple(differences))
+    return Totals(calls, abandoned, charged, sum(earned.values()), counted, tuple(differences))
 
 
 def address_of(network: Network) -> Address:

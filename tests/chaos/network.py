@@ -36,7 +36,7 @@ from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.store.session import connect
 from roles.local import components, control
-from roles.local.folder import Component, Place
+from roles.local.folder import Component, NetworkFolder
 from tests.chaos.proxy import Proxy
 from tests.conftest import settings_for
 from tests.gateway.nodes import Node
@@ -67,7 +67,7 @@ class Network:
     """The processes, and how to be hard on them."""
 
     folder: Path
-    place: Place
+    network_folder: NetworkFolder
     chain: Chain
     engine: Engine
     proxy: Proxy
@@ -77,7 +77,7 @@ class Network:
     @property
     def url(self) -> str:
         """The gateway."""
-        return f"http://127.0.0.1:{self.place.port('gateway')}"
+        return f"http://127.0.0.1:{self.network_folder.port('gateway')}"
 
     @property
     def domain(self) -> Domain:
@@ -86,14 +86,14 @@ class Network:
 
     def kill(self, name: str) -> None:
         """kill -9 a component and all its children."""
-        pid = self.place.running().get(name)
+        pid = self.network_folder.running().get(name)
         if pid:
             os.killpg(pid, signal.SIGKILL)
 
     @contextlib.contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         """A component that stands still for a while: alive, and mute."""
-        pid = self.place.running()[name]
+        pid = self.network_folder.running()[name]
         os.killpg(pid, signal.SIGSTOP)
         try:
             yield
@@ -106,12 +106,12 @@ class Network:
 
     def wipe_redis(self) -> None:
         """Everything Redis holds is gone, and Redis too."""
-        redis.Redis(port=self.place.port("redis")).flushall()
+        redis.Redis(port=self.network_folder.port("redis")).flushall()
         self.kill("redis")
 
     def disturb_tasks(self, shuffle: Callable[[list[bytes]], None]) -> int:
         """Deliver what waits in the queue twice, in another order. Returns how many messages wait now."""
-        bell = redis.Redis(port=self.place.port("redis"))
+        bell = redis.Redis(port=self.network_folder.port("redis"))
         waiting = [bytes(message) for message in bell.lrange("ledger", 0, -1) if isinstance(message, bytes)]
         waiting = (waiting + waiting)[:MOST_TASKS]  # twice and twice again would soon be all that a worker does
         shuffle(waiting)
@@ -151,7 +151,10 @@ class Network:
             except (httpx.HTTPError, psycopg.OperationalError, OSError):
                 pass
             time.sleep(0.2)
-        tails = {name: control.tail(self.place, name, 12) for name in ("gateway", "worker", "postgres", "supervisor")}
+        tails = {
+            name: control.tail(self.network_folder, name, 12)
+            for name in ("gateway", "worker", "postgres", "supervisor")
+        }
         raise AssertionError(f"not within {seconds} s: {why}\n" + "\n".join(f"--- {k}\n{v}" for k, v in tails.items()))
 
     def answers(self) -> bool:
@@ -161,43 +164,47 @@ class Network:
     def stop(self) -> None:
         """End everything."""
         self.engine.dispose()
-        control.stop(self.place)
+        control.stop(self.network_folder)
         self.proxy.stop()
         self.node.stop()
 
     def _postmaster(self) -> int:
-        return int((self.place.data("postgres") / "18" / "postmaster.pid").read_text().split()[0])
+        return int((self.network_folder.data("postgres") / "18" / "postmaster.pid").read_text().split()[0])
 
 
 def start(folder: Path) -> Network:
     """Bring everything up: a lane, a model somebody may call, consumers with keys."""
-    place = Place(folder / "local")
+    network_folder = NetworkFolder(folder / "local")
     try:
-        return _start(folder, place)
+        return _start(folder, network_folder)
     except BaseException:
-        control.stop(place)
+        control.stop(network_folder)
         raise
 
 
-def _start(folder: Path, place: Place) -> Network:
+def _start(folder: Path, network_folder: NetworkFolder) -> Network:
     (folder / "arm").mkdir(parents=True)
-    control.start(place)
+    control.start(network_folder)
     genesis = int(time.time()) - 12 * EPOCH_SECONDS
-    servers = (components.postgres(place), components.redis(place), components.chain(place, genesis))
+    servers = (
+        components.postgres(network_folder),
+        components.redis(network_folder),
+        components.chain(network_folder, genesis),
+    )
     for component in servers:
-        place.want(component)
-    control.wait(place, [component.name for component in servers])
-    rpc = components.rpc_url(place)
+        network_folder.want(component)
+    control.wait(network_folder, [component.name for component in servers])
+    rpc = components.rpc_url(network_folder)
     deployment = deploy(rpc, TREASURY, epoch_seconds=EPOCH_SECONDS, folder=folder)
-    chain, proxy, node = Chain(rpc, deployment), Proxy(place.port("chain")), Node().start()
+    chain, proxy, node = Chain(rpc, deployment), Proxy(network_folder.port("chain")), Node().start()
     subject = settle_in(chain)
-    environment = surroundings(place, deployment, folder, proxy)
+    environment = settings_of(network_folder, deployment, folder, proxy)
     components.migrate(environment)
-    engine = connect(settings_for(components.database_url(place)).sqlalchemy_url)
-    network = Network(folder, place, chain, engine, proxy, node)
-    for component in armed(place, environment):
-        place.want(component)
-    control.wait(place, ("worker", "beat", "gateway"))
+    engine = connect(settings_for(components.database_url(network_folder)).sqlalchemy_url)
+    network = Network(folder, network_folder, chain, engine, proxy, node)
+    for component in armed(network_folder, environment):
+        network_folder.want(component)
+    control.wait(network_folder, ("worker", "beat", "gateway"))
     publish(network, subject)
     network.keys = tuple(key_of(network, consumer) for consumer in CONSUMERS)
     network.until(lambda: call(network, 0, "first") == 200, 90, "a first call")
@@ -232,12 +239,12 @@ def settle_in(chain: Chain) -> Digest:
     return subject
 
 
-def surroundings(place: Place, deployment: Deployment, folder: Path, proxy: Proxy) -> dict[str, str]:
+def settings_of(network_folder: NetworkFolder, deployment: Deployment, folder: Path, proxy: Proxy) -> dict[str, str]:
     """What worker, beat and gateway are told."""
     return {
         "CHAOS_FOLDER": str(folder),
-        "LEDGER_DATABASE_URL": components.database_url(place),
-        "LEDGER_REDIS_URL": components.redis_url(place),
+        "LEDGER_DATABASE_URL": components.database_url(network_folder),
+        "LEDGER_REDIS_URL": components.redis_url(network_folder),
         "LEDGER_RPC_URL": f"http://127.0.0.1:{proxy.port}",
         "LEDGER_DEPLOYMENT": str(path(deployment.chain_id, folder)),
         "LEDGER_LANE": str(LANE),
@@ -257,10 +264,10 @@ def surroundings(place: Place, deployment: Deployment, folder: Path, proxy: Prox
     }
 
 
-def armed(place: Place, environment: dict[str, str]) -> list[Component]:
+def armed(network_folder: NetworkFolder, environment: dict[str, str]) -> list[Component]:
     """Worker and gateway, each of which can be told where to die; beat, which has no such place."""
-    made = [replace(components.beat(place, environment), health="log:maxinterval")]
-    for component in (components.worker(place, environment), components.gateway(place, environment)):
+    made = [replace(components.beat(network_folder, environment), health="log:maxinterval")]
+    for component in (components.worker(network_folder, environment), components.gateway(network_folder, environment)):
         python, _, *rest = component.command
         made.append(replace(component, command=(python, "-m", "tests.chaos.armed", *rest)))
     return [replace(component, patience_seconds=300) for component in made]

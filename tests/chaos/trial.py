@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from tests.chaos.armed import POINTS
-from tests.chaos.checks import come_to_rest, reckon
+from tests.chaos.checks import come_to_rest, recompute
 from tests.chaos.load import Load
 from tests.chaos.network import Network, payees, start
 from tests.chaos.proxy import Wire
@@ -133,7 +133,7 @@ def run(folder: Path, names: Sequence[str], random: Random) -> dict[str, Any]:
                 network.until(partial(load.went_on, answered), WAIT_SECONDS, f"calls are answered again after: {name}")
                 time.sleep(PAUSE_SECONDS)
         come_to_rest(network)
-        found = reckon(network, load, before)
+        found = recompute(network, load, before)
         tries = sum(caller.tries for caller in load.callers)
     finally:
         network.stop()

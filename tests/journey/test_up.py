@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from roles.local.folder import Place, alive
+from roles.local.folder import NetworkFolder, alive
 from tests.journey.conftest import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -14,13 +14,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def test_a_network_survives_kill_9_and_down_and_up_without_losing_anything(settled: Person) -> None:
     person, said = settled, settled.asks("up")
-    place = Place.of(person.home)
+    place = NetworkFolder.of(person.home)
     called = person.asks("consumer", "call", "@delta/dialog", "Can I send the lamp back?", "--wallet", "alice")
     assert called["answer"]
     before = person.asks("consumer", "balance", "--wallet", "alice")
     assert int(before["spent"]) > 0
 
-    supervisor = alive(place.folder / "supervisor")
+    supervisor = alive(place.path / "supervisor")
     assert supervisor is not None
     for pid in (supervisor, *place.running().values()):
         os.kill(pid, signal.SIGKILL)

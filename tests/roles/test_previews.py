@@ -13,7 +13,7 @@ from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Rates, Units, rates
 from roles.audit import previews
 from roles.cli import batch
-from roles.cli.context import Surroundings
+from roles.cli.context import Context
 from roles.cli.shared import payees
 from tests import builders as b
 
@@ -44,7 +44,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Somebody(Surroundings):
+class Somebody(Context):
     """A provider who thinks about a bid."""
 
     @property
@@ -64,7 +64,7 @@ def file(monkeypatch: pytest.MonkeyPatch) -> File:
     maker = Standing(SUBJECT, Role.maker, b.MAKER, Bid(100_000, asks(0)), 0, 24)
     monkeypatch.setattr(batch, "numbers", lambda: [1])
     monkeypatch.setattr(batch, "read", lambda number: made)
-    monkeypatch.setattr(previews, "book", lambda surroundings: [rival, maker])
+    monkeypatch.setattr(previews, "book", lambda context: [rival, maker])
     return made
 
 

@@ -12,15 +12,15 @@ import pytest
 
 from roles.local import control
 from roles.local import folder as places
-from roles.local.folder import Component, Place, alive, birth, free_port
+from roles.local.folder import Component, NetworkFolder, alive, birth, free_port
 
 SLEEPER = "import time; print('here', flush=True); time.sleep(1000)"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def folder(tmp_path: Path) -> Iterator[NetworkFolder]:
     """A folder of one's own, emptied of processes afterwards."""
-    made = Place(tmp_path / "local")
+    made = NetworkFolder(tmp_path / "local")
     yield made
     control.stop(made)
 
@@ -38,74 +38,74 @@ def until(holds: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def test_what_is_wanted_runs_in_order_and_stops_when_told(place: Place) -> None:
-    place.want(a_component("first"))
-    place.want(a_component("second", SLEEPER, "first"))
-    control.start(place)
-    control.wait(place, ["first", "second"])
-    pids = place.running()
+def test_what_is_wanted_runs_in_order_and_stops_when_told(folder: NetworkFolder) -> None:
+    folder.want(a_component("first"))
+    folder.want(a_component("second", SLEEPER, "first"))
+    control.start(folder)
+    control.wait(folder, ["first", "second"])
+    pids = folder.running()
     assert pids.keys() == {"first", "second"}
-    assert control.stop(place)
-    assert place.running() == {}
+    assert control.stop(folder)
+    assert folder.running() == {}
     assert all(birth(pid) is None for pid in pids.values())
-    assert not control.stop(place), "there is nothing left to stop"
+    assert not control.stop(folder), "there is nothing left to stop"
 
 
-def test_a_killed_component_comes_back_unless_it_is_refused(place: Place) -> None:
-    place.want(a_component("node"))
-    control.start(place)
-    control.wait(place, ["node"])
-    before = place.running()["node"]
+def test_a_killed_component_comes_back_unless_it_is_refused(folder: NetworkFolder) -> None:
+    folder.want(a_component("node"))
+    control.start(folder)
+    control.wait(folder, ["node"])
+    before = folder.running()["node"]
     os.kill(before, signal.SIGKILL)
-    until(lambda: place.running().get("node", before) != before)
-    control.wait(place, ["node"])
-    control.kill(place, "node")
-    until(lambda: "node" not in place.running())
+    until(lambda: folder.running().get("node", before) != before)
+    control.wait(folder, ["node"])
+    control.kill(folder, "node")
+    until(lambda: "node" not in folder.running())
     time.sleep(1)
-    assert "node" not in place.running()
+    assert "node" not in folder.running()
 
 
-def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_one_goes_on(place: Place) -> None:
-    place.want(a_component("node"))
-    control.start(place)
-    control.wait(place, ["node"])
-    orphan, supervisor = place.running()["node"], alive(place.folder / "supervisor")
+def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_one_goes_on(folder: NetworkFolder) -> None:
+    folder.want(a_component("node"))
+    control.start(folder)
+    control.wait(folder, ["node"])
+    orphan, supervisor = folder.running()["node"], alive(folder.path / "supervisor")
     assert supervisor is not None
     os.kill(supervisor, signal.SIGKILL)
     until(lambda: birth(orphan) is None)
-    control.start(place)
-    assert not list((place.folder / "well").glob("*")), "nothing is well before it runs again"
-    control.wait(place, ["node"])
-    assert place.running()["node"] != orphan
+    control.start(folder)
+    assert not list((folder.path / "well").glob("*")), "nothing is well before it runs again"
+    control.wait(folder, ["node"])
+    assert folder.running()["node"] != orphan
 
 
-def test_a_component_that_does_not_come_up_is_told_with_its_log(place: Place) -> None:
+def test_a_component_that_does_not_come_up_is_told_with_its_log(folder: NetworkFolder) -> None:
     broken = a_component("broken", "print('no such database'); raise SystemExit(1)")
-    place.want(Component(**{**{n: getattr(broken, n) for n in broken.__slots__}, "patience_seconds": 3}))
-    control.start(place)
+    folder.want(Component(**{**{n: getattr(broken, n) for n in broken.__slots__}, "patience_seconds": 3}))
+    control.start(folder)
     with pytest.raises(Exception, match="no such database"):
-        control.wait(place, ["broken"])
+        control.wait(folder, ["broken"])
 
 
-def test_a_second_supervisor_of_the_same_folder_steps_back(place: Place) -> None:
-    place.want(a_component("node"))
-    control.start(place)
-    control.wait(place, ["node"])
-    before = place.running(), alive(place.folder / "supervisor")
-    (place.folder / "supervisor").rename(place.folder / "elsewhere")
-    control.start(place)
+def test_a_second_supervisor_of_the_same_folder_steps_back(folder: NetworkFolder) -> None:
+    folder.want(a_component("node"))
+    control.start(folder)
+    control.wait(folder, ["node"])
+    before = folder.running(), alive(folder.path / "supervisor")
+    (folder.path / "supervisor").rename(folder.path / "elsewhere")
+    control.start(folder)
     time.sleep(2)
-    (place.folder / "elsewhere").rename(place.folder / "supervisor")
-    assert (place.running(), alive(place.folder / "supervisor")) == before
+    (folder.path / "elsewhere").rename(folder.path / "supervisor")
+    assert (folder.running(), alive(folder.path / "supervisor")) == before
 
 
-def test_a_port_is_chosen_once(place: Place) -> None:
-    assert place.port("gateway") == place.port("gateway") != place.port("redis")
+def test_a_port_is_chosen_once(folder: NetworkFolder) -> None:
+    assert folder.port("gateway") == folder.port("gateway") != folder.port("redis")
 
 
-def test_a_secret_is_made_once_and_is_private(place: Place) -> None:
-    assert place.secret("gateway") == place.secret("gateway")
-    assert (place.folder / "secrets" / "gateway").stat().st_mode & 0o777 == 0o600
+def test_a_secret_is_made_once_and_is_private(folder: NetworkFolder) -> None:
+    assert folder.secret("gateway") == folder.secret("gateway")
+    assert (folder.path / "secrets" / "gateway").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_port_is_one_that_nobody_has_and_no_outgoing_call_borrows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.meters import Meter
 from roles.cli import amounts, output
-from roles.cli.context import Surroundings
+from roles.cli.context import Context
 from roles.client.gateway import Json, refusal
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def headers(*, max_price: str | None, referral: str | None) -> dict[str, str]:
 
 
 def chat(
-    surroundings: Surroundings,
+    context: Context,
     model: str,
     text: str,
     *,
@@ -46,8 +46,8 @@ def chat(
         "stream": stream,
         **({"stream_options": {"include_usage": True}} if stream else {}),
     }
-    sent = {"Authorization": f"Bearer {surroundings.api_key}", **headers} if surroundings.api_key else dict(headers)
-    url = f"{surroundings.url}/v1/chat/completions"
+    sent = {"Authorization": f"Bearer {context.api_key}", **headers} if context.api_key else dict(headers)
+    url = f"{context.url}/v1/chat/completions"
     import httpx  # as in `gateway`
 
     try:
@@ -57,10 +57,10 @@ def chat(
                 raise refusal(response.status_code, _json(response))
             return _streamed(response) if stream else _whole(response)
     except httpx.TransportError as error:
-        raise Unavailable(f"the gateway at {surroundings.url} broke off: {error}") from error
+        raise Unavailable(f"the gateway at {context.url} broke off: {error}") from error
 
 
-def infer(surroundings: Surroundings, model: str, inputs: list[str]) -> dict[str, Any]:
+def infer(context: Context, model: str, inputs: list[str]) -> dict[str, Any]:
     """One Open Inference Protocol call with text tensors."""
     tensors = []
     for text in inputs:
@@ -68,7 +68,7 @@ def infer(surroundings: Surroundings, model: str, inputs: list[str]) -> dict[str
         if not equals:
             raise Rejected(f"{text!r} is no input: write NAME=TEXT", input=text)
         tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
-    said, told = surroundings.gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
+    said, told = context.gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
     return {**{row["name"]: row["data"] for row in said.get("outputs", [])}, **_cost(told, None)}
 
 

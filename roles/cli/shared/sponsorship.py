@@ -42,12 +42,12 @@ def offer(
     role: Role, subject: str, offer_ppm: int, window: int, slot: str | None, daily: str | None, tasks: list[str]
 ) -> dict[str, Any]:
     """The signed offer. A slot's bid is never above what a day may cost."""
-    surroundings, lane = here(), here().lane
+    context, lane = here(), here().lane
     epoch, chain = int(lane["epoch"]), int(lane["chain_id"])
     document: dict[str, Any] = {
         "schema": "tollway/offer/1",
-        "subject": cid(names.resolve(surroundings.gateway, subject)),
-        "party": did(chain, surroundings.account),
+        "subject": cid(names.resolve(context.gateway, subject)),
+        "party": did(chain, context.account),
         "role": role.name,
         "bid": {"ratio_ppm": 0, "ask": {}},
         "curation": {"offer_ppm": offer_ppm, "window_calls": window},
@@ -60,4 +60,4 @@ def offer(
         bid = amounts.typed(slot)
         cap = amounts.typed(daily) if daily else 100 * bid
         document["promotion"] = {"bid": str(bid), "daily_cap": str(cap), "tasks": tasks}
-    return signing.offer(surroundings.signer, surroundings.domain, document)
+    return signing.offer(context.signer, context.domain, document)

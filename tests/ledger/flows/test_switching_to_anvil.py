@@ -17,7 +17,7 @@ from ledger import tasks
 from ledger.chain.client import Chain
 from ledger.chain.deploy import deploy
 from ledger.chain.deployments import path
-from ledger.context import Surroundings
+from ledger.context import Context
 from ledger.core.accounts.accounts import available, claimable
 from ledger.core.settlement.transactions import Status
 from ledger.core.values.ids import Address, address, to_hex
@@ -56,7 +56,7 @@ def chain(rpc_url: str, tmp_path: Path) -> Chain:
 class Worker:
     """What the worker does, knock by knock, over a ledger that has been a private grid."""
 
-    def __init__(self, place: Surroundings, chain: Chain) -> None:
+    def __init__(self, place: Context, chain: Chain) -> None:
         self.place, self.chain, self.engine = place, chain, place.engine
 
     def sweep(self) -> None:
@@ -126,7 +126,7 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
     values = {"redis_url": redis_url, "rpc_url": rpc_url, "lane": LANE, "confirmations": 1, "batch_seconds": 0}
     values |= {"deployment": path(chain.deployment.chain_id, tmp_path), "relay_claims": True}
     settings = settings_for(postgres_url, operator_key=SecretStr(OPERATOR.key.hex()), **values)
-    place = Surroundings(settings)
+    place = Context(settings)
     monkeypatch.setattr(tasks, "here", lambda: place)
     worker = Worker(place, chain)
     while worker.balance(available(b.ALICE)) == 0:
