@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     first_byte_seconds: float = Field(default=60, gt=0, description="a node must begin to answer by then")
     idle_stream_seconds: float = Field(default=30, gt=0, description="a stream may be silent for so long")
     drain_seconds: float = Field(default=20, gt=0, description="open calls may take so long at shutdown")
-    node_input_bytes: int = Field(default=16_384, ge=0, description="hold for what a workflow's nodes hear from others")
+    step_input_bytes: int = Field(default=16_384, ge=0, description="hold for what a workflow's nodes hear from others")
     bond_cap_atoms: int = Field(default=10_000_000, ge=0, description="most a weaver's bond pays for one failed call")
     attempts: int = Field(default=3, ge=1, description="candidates tried for a call before its first byte")
     hedge_ms: int = Field(default=0, ge=0, description="ask a second node after so long; 0: never")

@@ -64,24 +64,24 @@ def _model(
 
 def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
     """Every node that runs when nothing fails, at the given meters, each by the best provider for them."""
-    stand_ins = {node.fallback for node in plan.entry.capsule.nodes.values()}
+    stand_ins = {step.fallback for step in plan.entry.capsule.steps.values()}
     subs = []
-    for step in plan.steps.values():
-        node = step.node
-        if not node.paid or node.id in stand_ins:
+    for planned in plan.steps.values():
+        step = planned.step
+        if not step.paid or step.id in stand_ins:
             continue
-        if step.plan is not None:
-            part = _workflow(gateway, step.plan, units)
-            found = {"node": node.id, "subject": cid(step.plan.entry.id)}
+        if planned.plan is not None:
+            part = _workflow(gateway, planned.plan, units)
+            found = {"node": step.id, "subject": cid(planned.plan.entry.id)}
             subs.append({**found, **{name: part[name] for name in ("price", "lines", "subs")}})
             continue
-        best = min(step.candidates, key=lambda one: (one.inner.price(units)[0], one.provider))
+        best = min(planned.candidates, key=lambda one: (one.inner.price(units)[0], one.provider))
         price, _ = best.inner.price(units)
-        row = {"node": node.id, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}
+        row = {"node": step.id, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}
         subs.append({**row, "lines": lines(gateway, best.inner, units, 0), "subs": []})
-    passed = sum(int(sub["price"]) for sub in subs)
-    price, _ = plan.tariff.price(units, passed)
-    own = lines(gateway, plan.tariff, units, passed)
+    subcall_total = sum(int(sub["price"]) for sub in subs)
+    price, _ = plan.tariff.price(units, subcall_total)
+    own = lines(gateway, plan.tariff, units, subcall_total)
     own += [
         {"id": f"sub:{n}:{s['node']}", "party": "(pass-through)", "role": "sub", "ratio_ppm": 0, "fixed": s["price"],
          "amount": s["price"]}
@@ -90,9 +90,9 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
     return {"price": str(price), "hold": str(max(plan.price, price)), "lines": own, "subs": subs}
 
 
-def lines(gateway: Gateway, tariff: Tariff, units: Units, passed: int) -> list[dict[str, Any]]:
+def lines(gateway: Gateway, tariff: Tariff, units: Units, subcall_total: int) -> list[dict[str, Any]]:
     """What each line of the terms gets of these units."""
-    charge = pricing.price(tariff.terms, units, passed)
+    charge = pricing.price(tariff.terms, units, subcall_total)
     chain = gateway.domain.chain_id
     rows = []
     for place, (line, amount) in enumerate(zip(tariff.terms.lines, charge.amounts, strict=False)):

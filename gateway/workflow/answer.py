@@ -106,8 +106,8 @@ class Serving:
     async def answer(self, receive: Receive, send: Send) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Run, settle, and answer: as a stream where the last node can be one."""
         weave = self.weave
-        talking = {name: step.models[0] for name, step in self.plan.steps.items() if step.models}
-        last = steps.last_nodes(self.capsule, talking) if self.ask.stream else ()
+        talking = {name: planned.models[0] for name, planned in self.plan.steps.items() if planned.models}
+        last = steps.last_steps(self.capsule, talking) if self.ask.stream else ()
         await weave.run(but=last)
         for name in last:
             streamed = await self._stream(name, receive, send)
@@ -138,16 +138,16 @@ class Serving:
         self, name: str, receive: Receive, send: Send
     ) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
         """Stream a last node. None when it did not run, or failed before its first byte."""
-        weave, step = self.weave, self.plan.steps[name]
-        if weave.failed is not None or not workflows.runs(self.capsule, step.node, weave.request, weave.outcomes):
+        weave, planned = self.weave, self.plan.steps[name]
+        if weave.failed is not None or not workflows.runs(self.capsule, planned.step, weave.request, weave.outcomes):
             weave.outcomes[name] = Outcome(Status.skipped)
             return None
         started = now_ms()
         try:
-            values = workflows.input_of(self.capsule, step.node, weave.request, weave.outcomes)
-            call = weave.call(step, values, stream=True, include_usage=self.ask.include_usage)
+            values = workflows.input_of(self.capsule, planned.step, weave.request, weave.outcomes)
+            call = weave.call(planned, values, stream=True, include_usage=self.ask.include_usage)
             call.keyed, call.extra_headers = self.keyed, self.extra_headers
-            call.late_at = asyncio.get_running_loop().time() + step.node.timeout_ms / 1000
+            call.late_at = asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000
 
             async def settle(
                 candidate: Candidate, units: Units, end: EndReason, ended: int, response: Digest
@@ -178,7 +178,7 @@ class Serving:
             return None
         return stored, signed
 
-    async def _failed(self, node: str, reason: str) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    async def _failed(self, step: str, reason: str) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """A workflow failed before the consumer saw a byte: settle it, and say what happened."""
         weave, name = self.weave, self.plan.entry.name
         signed = await self._settle_failure()
@@ -187,13 +187,13 @@ class Serving:
         refused = Refusal(
             502,
             "workflow_failed",
-            f"{name} failed at node {node}: {reason}; {extra_headers}",
+            f"{name} failed at node {step}: {reason}; {extra_headers}",
             facts={
-                "node": node,
+                "node": step,
                 "reason": reason,
                 "call": to_hex(weave.billing.call_id),
                 "charge": str(charged),
-                "nodes": self._nodes(),
+                "nodes": self._steps(),
             },
         )
         if not signed:
@@ -239,13 +239,13 @@ class Serving:
                     "completion_tokens": units.output_token,
                     "total_tokens": units.input_token + units.output_token,
                 },
-                "tollway": {"output": output, "nodes": self._nodes()},
+                "tollway": {"output": output, "nodes": self._steps()},
             }
         )
 
-    def _nodes(self) -> list[dict[str, Any]]:
+    def _steps(self) -> list[dict[str, Any]]:
         weave = self.weave
-        prices = {done.node: str(done.price) for done in weave.done}
+        prices = {done.step: str(done.price) for done in weave.done}
         return [
             {
                 "node": name,

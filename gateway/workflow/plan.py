@@ -22,7 +22,7 @@ from gateway.payment.billing import most_units
 from gateway.payment.tariff import Tariff
 from gateway.upstream import target
 from gateway.workflow.wasm import Glue
-from ledger.core.catalog.capsules import MAX_DEPTH, MAX_NODES, Node, Policy
+from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Policy, Step
 from ledger.core.catalog.templates import named, resolve
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
@@ -37,10 +37,10 @@ NOTHING = Units()
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedStep:
     """One node of a plan: what may run it, how large its request may be, and the most it may cost."""
 
-    node: Node
+    step: Step
     price: Atoms = 0
     most: Units = NOTHING
     models: tuple[ModelEntry, ...] = ()
@@ -54,21 +54,21 @@ class Plan:
     """A workflow about to run: its steps, its root call's terms and most units, and the most it costs in all."""
 
     entry: CapsuleEntry
-    steps: Mapping[str, Step]
+    steps: Mapping[str, PlannedStep]
     tariff: Tariff
     most: Units
-    passed: Atoms
+    subcall_total: Atoms
     price: Atoms
 
     @property
     def exposures(self) -> Counter[Address]:
         """What each weaver stands for if its all-or-nothing workflow fails at its dearest."""
         found: Counter[Address] = Counter()
-        for step in self.steps.values():
-            if step.plan is not None:
-                found += step.plan.exposures
-        if self.entry.capsule.policy is Policy.all_or_nothing and self.passed:
-            found[self.entry.capsule.weaver] += self.passed
+        for planned in self.steps.values():
+            if planned.plan is not None:
+                found += planned.plan.exposures
+        if self.entry.capsule.policy is Policy.all_or_nothing and self.subcall_total:
+            found[self.entry.capsule.weaver] += self.subcall_total
         return found
 
 
@@ -103,21 +103,21 @@ def plan(
     if tariff is None:
         raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
     steps = {}
-    for node in entry.capsule.nodes.values():
+    for step in entry.capsule.steps.values():
         try:
-            size = _size(gateway, node, request, request_bytes, known)
-            steps[node.id] = _step(gateway, entry, node, size, preferences, depth)
+            size = _size(gateway, step, request, request_bytes, known)
+            steps[step.id] = _plan_step(gateway, entry, step, size, preferences, depth)
         except Rejected as rejected:
-            raise Refusal(400, "invalid_request", f"node {node.id}: {rejected.message}", param=node.id) from rejected
-    if sum(map(_count, steps.values())) > MAX_NODES:
-        raise Refusal(400, "workflow_too_large", f"{entry.name} has more than {MAX_NODES} nodes with its sub-workflows")
-    passed = sum(step.price for step in steps.values())
+            raise Refusal(400, "invalid_request", f"node {step.id}: {rejected.message}", param=step.id) from rejected
+    if sum(map(_count, steps.values())) > MAX_STEPS:
+        raise Refusal(400, "workflow_too_large", f"{entry.name} has more than {MAX_STEPS} nodes with its sub-workflows")
+    subcall_total = sum(planned.price for planned in steps.values())
     most = _root_units(gateway, steps, request_bytes)
     try:
-        price, _ = tariff.price(most, passed)
+        price, _ = tariff.price(most, subcall_total)
     except Rejected as rejected:
         raise Refusal(503, "price_infeasible", f"{entry.name} cannot be sold: {rejected.message}") from rejected
-    return Plan(entry, steps, tariff, most, passed, price)
+    return Plan(entry, steps, tariff, most, subcall_total, price)
 
 
 def affordable(candidates: Sequence[Candidate], most: Units, limit: Atoms) -> tuple[Units, list[Candidate]]:
@@ -139,71 +139,71 @@ def affordable(candidates: Sequence[Candidate], most: Units, limit: Atoms) -> tu
     return most._replace(output_token=low), fitting(low)
 
 
-def speaks(node: Node) -> str:
+def speaks(step: Step) -> str:
     """The protocol a node's input is written for."""
-    return CHAT if "messages" in node.input else OIP
+    return CHAT if "messages" in step.input else OIP
 
 
-def embeds(node: Node, entry: ModelEntry) -> bool:
+def embeds(step: Step, entry: ModelEntry) -> bool:
     """Whether a node asks an OpenAI server for embeddings: an `input`, and no tensor of that name to take it."""
-    return "input" in node.input and speaks(node) != CHAT and CHAT in entry.protocols and OIP not in entry.protocols
+    return "input" in step.input and speaks(step) != CHAT and CHAT in entry.protocols and OIP not in entry.protocols
 
 
-def _step(
-    gateway: Gateway, entry: CapsuleEntry, node: Node, size: int, preferences: RoutePreferences, depth: int
-) -> Step:
-    if node.glue is not None:
-        glue = gateway.workshop.find(entry.capsule.glue[node.glue].digest)
+def _plan_step(
+    gateway: Gateway, entry: CapsuleEntry, step: Step, size: int, preferences: RoutePreferences, depth: int
+) -> PlannedStep:
+    if step.glue is not None:
+        glue = gateway.workshop.find(entry.capsule.glue[step.glue].digest)
         if glue is None:
-            raise Refusal(503, "glue_missing", f"the glue {node.glue} is not at hand; ask again", retry_after=1)
-        return Step(node, most=Units(fuel=entry.capsule.glue[node.glue].fuel), glue=glue)
-    if node.capsule is not None:
-        inner = gateway.catalog.by_id.get(node.capsule)
+            raise Refusal(503, "glue_missing", f"the glue {step.glue} is not at hand; ask again", retry_after=1)
+        return PlannedStep(step, most=Units(fuel=entry.capsule.glue[step.glue].fuel), glue=glue)
+    if step.capsule is not None:
+        inner = gateway.catalog.by_id.get(step.capsule)
         if not isinstance(inner, CapsuleEntry):
-            raise Refusal(503, "no_provider", f"node {node.id} needs {cid(node.capsule)}, which is not published")
+            raise Refusal(503, "no_provider", f"node {step.id} needs {cid(step.capsule)}, which is not published")
         below = plan(gateway, inner, None, size, preferences, known=False, depth=depth + 1)
-        if node.max_price is not None and below.price > node.max_price:
+        if step.max_price is not None and below.price > step.max_price:
             raise Refusal(
                 503,
                 "above_max_price",
-                f"node {node.id} may cost {below.price} atoms, its author allows {node.max_price}",
+                f"node {step.id} may cost {below.price} atoms, its author allows {step.max_price}",
             )
-        return Step(node, below.price, below.most, plan=below)
-    models = _models(gateway, node)
-    candidates = tuple(one for model in models for one in _candidates(model, node, preferences))
+        return PlannedStep(step, below.price, below.most, plan=below)
+    models = _models(gateway, step)
+    candidates = tuple(one for model in models for one in _candidates(model, step, preferences))
     if not candidates:
         why = next((model.why for model in models if model.why), "nobody serves it in this realm, tier or at this URL")
-        raise Refusal(503, "no_provider", f"node {node.id} has no provider: {why}", retry_after=5)
-    most = _model_units(gateway, node, size, models)
+        raise Refusal(503, "no_provider", f"node {step.id} has no provider: {why}", retry_after=5)
+    most = _model_units(gateway, step, size, models)
     limit = max(candidate.inner.price(most)[0] for candidate in candidates)
-    price = limit if node.max_price is None else min(limit, node.max_price)
-    return Step(node, price, most, models, candidates)
+    price = limit if step.max_price is None else min(limit, step.max_price)
+    return PlannedStep(step, price, most, models, candidates)
 
 
-def _models(gateway: Gateway, node: Node) -> tuple[ModelEntry, ...]:
+def _models(gateway: Gateway, step: Step) -> tuple[ModelEntry, ...]:
     """What may serve a node: the pinned model, or every model that can do what is asked, whoever's chain it is."""
-    if node.model is not None:
-        entry = gateway.catalog.by_id.get(node.model)
+    if step.model is not None:
+        entry = gateway.catalog.by_id.get(step.model)
         if not isinstance(entry, ModelEntry):
-            raise Refusal(503, "no_provider", f"node {node.id} needs {cid(node.model)}, which is not published")
+            raise Refusal(503, "no_provider", f"node {step.id} needs {cid(step.model)}, which is not published")
         return (entry,)
-    assert node.capability is not None
+    assert step.capability is not None
     able = [
         entry
         for entry in sorted(gateway.catalog.models(), key=lambda entry: entry.id)
-        if not discovery.misses(entry, node.capability)
+        if not discovery.misses(entry, step.capability)
     ]
-    found = tuple(entry for entry in able if speaks(node) in entry.protocols)
-    found = found or tuple(entry for entry in able if embeds(node, entry))
+    found = tuple(entry for entry in able if speaks(step) in entry.protocols)
+    found = found or tuple(entry for entry in able if embeds(step, entry))
     if not found:
-        raise Refusal(503, "no_provider", f"node {node.id}: nothing here can do {json.dumps(node.capability)}")
+        raise Refusal(503, "no_provider", f"node {step.id}: nothing here can do {json.dumps(step.capability)}")
     return found
 
 
-def _candidates(entry: ModelEntry, node: Node, preferences: RoutePreferences) -> list[Candidate]:
+def _candidates(entry: ModelEntry, step: Step, preferences: RoutePreferences) -> list[Candidate]:
     """An entry's providers in the realm and tiers, and at the URL, the node names."""
-    tiers = frozenset((node.capability or {}).get("tiers", ())) or preferences.tiers
-    pinned = target.parse(node.url) if node.url is not None else None
+    tiers = frozenset((step.capability or {}).get("tiers", ())) or preferences.tiers
+    pinned = target.parse(step.url) if step.url is not None else None
     return [
         candidate
         for candidate in entry.candidates
@@ -213,47 +213,47 @@ def _candidates(entry: ModelEntry, node: Node, preferences: RoutePreferences) ->
     ]
 
 
-def _model_units(gateway: Gateway, node: Node, size: int, models: Sequence[ModelEntry]) -> Units:
+def _model_units(gateway: Gateway, step: Step, size: int, models: Sequence[ModelEntry]) -> Units:
     """The most a node's call can use, whichever of its models serves."""
     settings = gateway.settings
     outputs = 0
-    if speaks(node) == CHAT:
-        asked = node.input.get("max_tokens")
+    if speaks(step) == CHAT:
+        asked = step.input.get("max_tokens")
         context = max((entry.context_tokens or 2**31 for entry in models), default=2**31)
         outputs = asked if isinstance(asked, int) and asked > 0 else min(settings.default_output_tokens, context)
-    return most_units(size, outputs, settings.metered_answer_bytes, node.timeout_ms / 1000)
+    return most_units(size, outputs, settings.metered_answer_bytes, step.timeout_ms / 1000)
 
 
-def _size(gateway: Gateway, node: Node, request: Any, request_bytes: int, known: bool) -> int:
+def _size(gateway: Gateway, step: Step, request: Any, request_bytes: int, known: bool) -> int:
     """The most bytes a node's request has. Exact when it reads the request alone, and certainly runs."""
-    reads = {path.node for path in named(node.input)} - {None}
-    if known and not reads and node.when is None:
-        values = resolve(node.input, request, {})
+    reads = {path.step for path in named(step.input)} - {None}
+    if known and not reads and step.when is None:
+        values = resolve(step.input, request, {})
         return len(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")) + WRAPPING_BYTES
-    return request_bytes + gateway.settings.node_input_bytes + WRAPPING_BYTES
+    return request_bytes + gateway.settings.step_input_bytes + WRAPPING_BYTES
 
 
-def _root_units(gateway: Gateway, steps: Mapping[str, Step], request_bytes: int) -> Units:
+def _root_units(gateway: Gateway, steps: Mapping[str, PlannedStep], request_bytes: int) -> Units:
     """The most the root call itself uses: its nodes' tokens and fuel are added up; time is all of theirs in a row."""
-    own = [step for step in steps.values() if step.node.paid]
+    own = [planned for planned in steps.values() if planned.step.paid]
     return Units(
         1,
-        sum(step.most.input_token for step in own),
-        sum(step.most.output_token for step in own),
-        sum(step.node.timeout_ms for step in steps.values()) + 1_000,
+        sum(planned.most.input_token for planned in own),
+        sum(planned.most.output_token for planned in own),
+        sum(planned.step.timeout_ms for planned in steps.values()) + 1_000,
         request_bytes + gateway.settings.metered_answer_bytes,
-        sum(step.most.fuel for step in steps.values() if step.glue is not None),
+        sum(planned.most.fuel for planned in steps.values() if planned.glue is not None),
     )
 
 
-def _count(step: Step) -> int:
-    return 1 + (sum(map(_count, step.plan.steps.values())) if step.plan is not None else 0)
+def _count(planned: PlannedStep) -> int:
+    return 1 + (sum(map(_count, planned.plan.steps.values())) if planned.plan is not None else 0)
 
 
 def _family(gateway: Gateway, entry: CapsuleEntry, depth: int = 0) -> list[CapsuleEntry]:
     found = [entry]
-    for node in entry.capsule.nodes.values():
-        inner = gateway.catalog.by_id.get(node.capsule) if node.capsule is not None else None
+    for step in entry.capsule.steps.values():
+        inner = gateway.catalog.by_id.get(step.capsule) if step.capsule is not None else None
         if isinstance(inner, CapsuleEntry) and depth < MAX_DEPTH:
             found += _family(gateway, inner, depth + 1)
     return found

@@ -22,7 +22,7 @@ from gateway.metering.answers import PassedOn
 from gateway.payment.billing import Billing
 from gateway.payment.tariff import Tariff
 from gateway.workflow import steps
-from gateway.workflow.plan import Plan, Step, affordable
+from gateway.workflow.plan import Plan, PlannedStep, affordable
 from ledger.core.catalog.capsules import Policy, needs
 from ledger.core.pricing import workflows
 from ledger.core.pricing.workflows import Outcome, Status
@@ -41,7 +41,7 @@ SKIPPED, ERRED = Outcome(Status.skipped), Outcome(Status.error)
 class Done:
     """A call that was served: what its receipt will say but for who pays. `subs` are its own sub-calls, in order."""
 
-    node: str
+    step: str
     billing: Billing
     tariff: Tariff
     units: Units
@@ -53,14 +53,14 @@ class Done:
     subs: tuple[Done, ...] = ()
 
     @property
-    def passed(self) -> Atoms:
+    def subcall_total(self) -> Atoms:
         """The prices of its direct sub-calls."""
         return sum(sub.price for sub in self.subs)
 
     @property
     def price(self) -> Atoms:
         """Its price, with what it passes on."""
-        return self.tariff.price(self.units, self.passed)[0]
+        return self.tariff.price(self.units, self.subcall_total)[0]
 
     def drafts(self, payer: Address | None = None) -> Iterator[Draft]:
         """Receipts to be, sub-calls before what passes their prices on. A bond that pays has no key and no budget."""
@@ -68,7 +68,16 @@ class Done:
         for sub in self.subs:
             yield from sub.drafts(payer)
         yield billing.draft(
-            *(self.tariff, self.units, self.end, self.ended, self.request, self.response, self.provider, self.passed)
+            *(
+                self.tariff,
+                self.units,
+                self.end,
+                self.ended,
+                self.request,
+                self.response,
+                self.provider,
+                self.subcall_total,
+            )
         )
 
 
@@ -103,11 +112,11 @@ class Weave:
         tasks: dict[str, asyncio.Task[None]] = {}
 
         async def in_turn(name: str) -> None:
-            for other in needs(capsule.nodes[name], capsule.nodes):
+            for other in needs(capsule.steps[name], capsule.steps):
                 await tasks[other]
-            await self.node(name)
+            await self.step(name)
 
-        for name in (name for level in capsule.steps for name in level if name not in but):
+        for name in (name for level in capsule.levels for name in level if name not in but):
             tasks[name] = asyncio.create_task(in_turn(name))
         try:
             await asyncio.gather(*tasks.values())
@@ -115,18 +124,18 @@ class Weave:
             for task in tasks.values():
                 task.cancel()
 
-    async def node(self, name: str) -> None:
+    async def step(self, name: str) -> None:
         """Run one node whose needs are met, or skip it."""
-        capsule, step, started = self.plan.entry.capsule, self.plan.steps[name], now_ms()
+        capsule, planned, started = self.plan.entry.capsule, self.plan.steps[name], now_ms()
         try:
-            if self.failed is not None or not workflows.runs(capsule, step.node, self.request, self.outcomes):
+            if self.failed is not None or not workflows.runs(capsule, planned.step, self.request, self.outcomes):
                 self.outcomes[name] = SKIPPED
                 return
-            values = workflows.input_of(capsule, step.node, self.request, self.outcomes)
-            output = await self._ran(step, values)
+            values = workflows.input_of(capsule, planned.step, self.request, self.outcomes)
+            output = await self._ran(planned, values)
             self.outcomes[name] = Outcome(Status.ok, output)
         except TimeoutError:
-            self.err(name, f"it took longer than {step.node.timeout_ms} ms")
+            self.err(name, f"it took longer than {planned.step.timeout_ms} ms")
         except PassedOn as refused:
             self.err(name, f"its provider refused the request: {refused.stored.body.decode(errors='replace')[:200]}")
         except TollwayError as error:
@@ -166,27 +175,29 @@ class Weave:
                 borne.append((capsule.weaver, one))
         return borne
 
-    def call(self, step: Step, values: Any, *, stream: bool = False, include_usage: bool = False) -> Call:
+    def call(self, planned: PlannedStep, values: Any, *, stream: bool = False, include_usage: bool = False) -> Call:
         """The sub-call of a model node, cut to what the node may cost. Refused when nobody serves it for that."""
-        first = steps.ask(step, values, step.most, stream=stream)
-        if len(first.body) > step.most.input_token:
-            raise Refusal(413, "input_too_large", f"its input has {len(first.body)} bytes, planned were {step.most[1]}")
-        size = Units(1, len(first.body), step.most.output_token, step.most.ms, step.most.byte, 0)
-        most, fitting = affordable(step.candidates, size, step.price)
+        first = steps.ask(planned, values, planned.most, stream=stream)
+        if len(first.body) > planned.most.input_token:
+            raise Refusal(
+                413, "input_too_large", f"its input has {len(first.body)} bytes, planned were {planned.most[1]}"
+            )
+        size = Units(1, len(first.body), planned.most.output_token, planned.most.ms, planned.most.byte, 0)
+        most, fitting = affordable(planned.candidates, size, planned.price)
         if not fitting:
-            raise Refusal(402, "above_max_price", f"nobody serves it for {step.price} atoms")
-        ask = steps.ask(step, values, most, stream=stream, include_usage=include_usage)
+            raise Refusal(402, "above_max_price", f"nobody serves it for {planned.price} atoms")
+        ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         alive = [candidate for candidate in fitting if candidate.health.usable(now_ms())]
-        billing = self.below(step, step.models[0].name)
+        billing = self.below(planned, planned.models[0].name)
         gateway = self.gateway
         route = routing.order(gateway.catalog, alive, most, billing.call_id, gateway.settings.tau_ppm, inner=True)
-        return Call(ask, step.models[0], most, billing, route)
+        return Call(ask, planned.models[0], most, billing, route)
 
-    def below(self, step: Step, model: str) -> Billing:
+    def below(self, planned: PlannedStep, model: str) -> Billing:
         """The billing of a sub-call. Its id is made of the root's salt, so a workflow run again has others."""
         above = self.billing
-        identity = keccak256(above.call_id, above.salt, step.node.id.encode())
-        self.ids[step.node.id] = identity
+        identity = keccak256(above.call_id, above.salt, planned.step.id.encode())
+        self.ids[planned.step.id] = identity
         return replace(
             above,
             call_id=identity,
@@ -197,24 +208,24 @@ class Weave:
             attempts=[],
         )
 
-    async def _ran(self, step: Step, values: Any) -> Any:
-        if step.glue is not None:
+    async def _ran(self, planned: PlannedStep, values: Any) -> Any:
+        if planned.glue is not None:
             ran = await asyncio.to_thread(
-                self.gateway.workshop.run, step.glue, step.node.export or "run", values, step.most.fuel
+                self.gateway.workshop.run, planned.glue, planned.step.export or "run", values, planned.most.fuel
             )
             self.fuel += ran.fuel
             return ran.output
-        if step.plan is not None:
-            return await self._nested(step, step.plan, values)
-        call = self.call(step, values)
-        async with asyncio.timeout(step.node.timeout_ms / 1000) as call.clock:
+        if planned.plan is not None:
+            return await self._nested(planned, planned.plan, values)
+        call = self.call(planned, values)
+        async with asyncio.timeout(planned.step.timeout_ms / 1000) as call.clock:
             served = await calls.attempt(self.gateway, call, holding=False)
         output = steps.output(call.ask.path, served.body)
         response = call.billing.digest_of(served.body)
-        billing = replace(call.billing, model=self._named(served.candidate.subject, step))
+        billing = replace(call.billing, model=self._named(served.candidate.subject, planned))
         self.done.append(
             Done(
-                step.node.id,
+                planned.step.id,
                 billing,
                 served.candidate.inner,
                 served.units,
@@ -227,15 +238,15 @@ class Weave:
         )
         return output
 
-    async def _nested(self, step: Step, plan: Plan, values: Any) -> Any:
+    async def _nested(self, planned: PlannedStep, plan: Plan, values: Any) -> Any:
         """Run a workflow inside this one. If it fails, its own policy says who pays what it finished."""
         asked = steps.encoded(values)
-        inner = Weave(self.gateway, plan, self.below(step, plan.entry.name), values, asked)
+        inner = Weave(self.gateway, plan, self.below(planned, plan.entry.name), values, asked)
         if len(asked) > plan.most.byte:
             raise Refusal(413, "input_too_large", f"its input has {len(asked)} bytes")
         reason = None
         try:
-            async with asyncio.timeout(step.node.timeout_ms / 1000):
+            async with asyncio.timeout(planned.step.timeout_ms / 1000):
                 await inner.run()
             if inner.failed is not None:
                 reason = f"its node {inner.failed} failed: {inner.reasons.get(inner.failed, '')}"
@@ -243,11 +254,11 @@ class Weave:
                 output = inner.output()
                 answer = steps.encoded(output)
                 root = inner.root(plan.tariff, EndReason.normal, inner.billing.digest_of(answer), len(answer))
-                self.done.append(replace(root, node=step.node.id))
+                self.done.append(replace(root, step=planned.step.id))
                 self.guaranteed += inner.guaranteed
                 return output if isinstance(output, dict) else {"content": steps.text_of(output)}
         except TimeoutError:
-            reason = f"it took longer than {step.node.timeout_ms} ms"
+            reason = f"it took longer than {planned.step.timeout_ms} ms"
         except TollwayError as error:
             reason = error.message
         if plan.entry.capsule.policy is Policy.all_or_nothing:
@@ -255,10 +266,10 @@ class Weave:
         else:
             self.guaranteed += inner.guaranteed
             self.done += [
-                replace(one, node=step.node.id, billing=replace(one.billing, parent=self.billing.call_id))
+                replace(one, step=planned.step.id, billing=replace(one.billing, parent=self.billing.call_id))
                 for one in inner.done
             ]
         raise Refusal(502, "workflow_failed", reason)
 
-    def _named(self, subject: Digest, step: Step) -> str:
-        return next((entry.name for entry in step.models if entry.id == subject), to_hex(subject))
+    def _named(self, subject: Digest, planned: PlannedStep) -> str:
+        return next((entry.name for entry in planned.models if entry.id == subject), to_hex(subject))

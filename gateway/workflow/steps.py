@@ -14,7 +14,7 @@ from gateway.catalog.catalog import ModelEntry
 from gateway.metering.protocols import CHAT, EMBEDDINGS, INFER, Ask
 from gateway.workflow import tensors
 from gateway.workflow.plan import CHAT as SPEAKS_CHAT
-from gateway.workflow.plan import Step, embeds, speaks
+from gateway.workflow.plan import PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.templates import Path, named
 from ledger.core.values.errors import Rejected
@@ -24,23 +24,23 @@ OURS = frozenset(("model", "stream", "stream_options", "n", "best_of", "max_comp
 """Fields of a chat request that decide what it costs and who is told: the gateway's to set, not a template's."""
 
 
-def ask(step: Step, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:
+def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:
     """A node's request. Rejected when its input is not what the protocol takes."""
-    if speaks(step.node) == SPEAKS_CHAT:
+    if speaks(planned.step) == SPEAKS_CHAT:
         if not isinstance(values.get("messages"), list) or not values["messages"]:
             raise Rejected("`messages` is not a list of messages")
         body = {key: value for key, value in values.items() if key not in OURS}
-        body |= {"model": step.models[0].name, "max_tokens": most.output_token, "stream": stream}
+        body |= {"model": planned.models[0].name, "max_tokens": most.output_token, "stream": stream}
         if stream:
             body["stream_options"] = {"include_usage": True}
         made = orjson.dumps(body)
-        return Ask(CHAT, step.models[0].name, made, stream, include_usage, most.output_token)
-    if embeds(step.node, step.models[0]):
+        return Ask(CHAT, planned.models[0].name, made, stream, include_usage, most.output_token)
+    if embeds(planned.step, planned.models[0]):
         wanted = {key: value for key, value in values.items() if key not in OURS}
-        wanted |= {"model": step.models[0].name, "encoding_format": "float"}
-        return Ask(EMBEDDINGS, step.models[0].name, orjson.dumps(wanted), outputs=0)
-    body = tensors.request(step.models[0].model, values)
-    return Ask(INFER, step.models[0].name, orjson.dumps(body), outputs=0)
+        wanted |= {"model": planned.models[0].name, "encoding_format": "float"}
+        return Ask(EMBEDDINGS, planned.models[0].name, orjson.dumps(wanted), outputs=0)
+    body = tensors.request(planned.models[0].model, values)
+    return Ask(INFER, planned.models[0].name, orjson.dumps(body), outputs=0)
 
 
 def output(path: str, body: bytes) -> Any:
@@ -74,21 +74,21 @@ def text_of(value: Any) -> str:
             return orjson.dumps(value).decode()
 
 
-def last_nodes(capsule: Capsule, entries: dict[str, ModelEntry]) -> tuple[str, ...]:
+def last_steps(capsule: Capsule, entries: dict[str, ModelEntry]) -> tuple[str, ...]:
     """The node whose answer is the workflow's, and its fallbacks, if they can be streamed: they talk, and nobody waits
     for them. Empty when the output is put together from several, or made by glue.
     """
     paths = list(named(capsule.output))
-    if len(paths) != 1 or paths[0].node is None or not _is_answer(paths[0]):
+    if len(paths) != 1 or paths[0].step is None or not _is_answer(paths[0]):
         return ()
-    chain = [paths[0].node]
-    while (stand_in := capsule.nodes[chain[-1]].fallback) is not None and stand_in not in chain:
+    chain = [paths[0].step]
+    while (stand_in := capsule.steps[chain[-1]].fallback) is not None and stand_in not in chain:
         chain.append(stand_in)
-    for name, node in capsule.nodes.items():
-        reads = {path.node for path in named(node.input)} | {
-            path.node for path in (node.when.paths if node.when else ())
+    for name, step in capsule.steps.items():
+        reads = {path.step for path in named(step.input)} | {
+            path.step for path in (step.when.paths if step.when else ())
         }
-        if name in chain and (speaks(node) != SPEAKS_CHAT or name not in entries):
+        if name in chain and (speaks(step) != SPEAKS_CHAT or name not in entries):
             return ()
         if (name not in chain or name == chain[0]) and reads & {*chain}:
             return ()
@@ -96,7 +96,7 @@ def last_nodes(capsule: Capsule, entries: dict[str, ModelEntry]) -> tuple[str, .
 
 
 def _is_answer(path: Path) -> bool:
-    return path.steps in (
+    return path.keys in (
         ("output",),
         ("output", "content"),
         ("output", "choices"),

@@ -86,10 +86,10 @@ def run(
     """Run a workflow as a consumer would, pay for it, and see who got what of it."""
     context = here()
     said = calls.chat(context, capsule, text, stream=stream, max_tokens=256, headers={}, seconds=120)
-    nodes = said.pop("nodes", [])
+    steps = said.pop("nodes", [])
     output.tell(said)
-    if nodes:
-        output.tabulate([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in nodes])
+    if steps:
+        output.tabulate([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in steps])
     if "receipt" in said:
         verification.show(context.gateway, str(said["receipt"]))
 

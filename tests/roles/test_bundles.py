@@ -37,7 +37,7 @@ def test_every_pattern_is_a_capsule_that_can_run(path: Path) -> None:
     assert woven.name == f"@wanda/{path.stem}"
     assert {hashlib.sha256(module).digest() for module in bundle.modules} == {g.digest for g in woven.glue.values()}
     drawn = "\n".join(drawing.draw(capsule(bundles.sketch(path))))
-    assert all(name in drawn for name in woven.nodes)
+    assert all(name in drawn for name in woven.steps)
 
 
 def test_the_seven_patterns_ship() -> None:
@@ -46,9 +46,9 @@ def test_the_seven_patterns_ship() -> None:
 
 
 def test_names_become_ids_and_the_weaver_signs_with_its_did(tmp_path: Path) -> None:
-    node = {"id": "a", "uses": {"model": "@acme/m"}, "input": {"text": "$.x"}}
+    step = {"id": "a", "uses": {"model": "@acme/m"}, "input": {"text": "$.x"}}
     path = tmp_path / "capsule.json"
-    path.write_text(json.dumps({"nodes": [node], "weaver": ""}))
+    path.write_text(json.dumps({"nodes": [step], "weaver": ""}))
     made = bundles.read(path, WEAVER, named, {}).document
     assert made["weaver"] == WEAVER
     assert made["nodes"][0]["uses"]["model"] == named("@acme/m")

@@ -22,7 +22,7 @@ from ledger.core.values.ids import Address, Digest, cid_digest, parse_did
 from ledger.core.values.meters import NO_RATES, rates
 
 MAX_WEAVER_PPM = 300_000
-MAX_NODES = 64
+MAX_STEPS = 64
 MAX_DEPTH = 6
 DEFAULT_TIMEOUT_MS = 30_000
 
@@ -43,7 +43,7 @@ class OnError(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class Step:
     """One step. Exactly one of `model`, `capability`, `capsule` and `glue` says what runs."""
 
     id: str
@@ -77,13 +77,13 @@ class Glue:
 
 @dataclass(frozen=True, slots=True)
 class Capsule:
-    """A checked workflow. `steps` are its node ids in levels: nodes of one level may run in parallel."""
+    """A checked workflow. `levels` are its node ids in levels: nodes of one level may run in parallel."""
 
     id: Digest
     name: str
     weaver: Address
-    nodes: Mapping[str, Node]
-    steps: tuple[tuple[str, ...], ...]
+    steps: Mapping[str, Step]
+    levels: tuple[tuple[str, ...], ...]
     output: Json
     glue: Mapping[str, Glue]
     parents: tuple[Parent, ...]
@@ -99,11 +99,11 @@ class Capsule:
 def capsule(document: Document) -> Capsule:
     """A capsule from its document. Rejected, naming the node, when it is not a workflow that can run."""
     validate(document, "capsule")
-    rows = [_node(row) for row in document["nodes"]]
-    nodes = {node.id: node for node in rows}
-    if len(nodes) != len(rows):
+    rows = [_step(row) for row in document["nodes"]]
+    steps = {step.id: step for step in rows}
+    if len(steps) != len(rows):
         raise Rejected("two nodes have the same id", field="$.nodes")
-    _known({path.node for path in named(document["output"]) if path.node}, nodes, "$.output")
+    _known({path.step for path in named(document["output"]) if path.step}, steps, "$.output")
     split = document["distribution"]
     co_weavers = tuple((parse_did(row["party"])[1], row["ratio_ppm"]) for row in split.get("co_weavers", []))
     weaver = split["weaver"]
@@ -120,8 +120,8 @@ def capsule(document: Document) -> Capsule:
         id=digest(document),
         name=document["name"],
         weaver=parse_did(document["weaver"])[1],
-        nodes=nodes,
-        steps=_levels(nodes),
+        steps=steps,
+        levels=_levels(steps),
         output=document["output"],
         glue=modules,
         parents=parents(document),
@@ -135,19 +135,19 @@ def capsule(document: Document) -> Capsule:
     )
 
 
-def needs(node: Node, nodes: Mapping[str, Node]) -> set[str]:
+def needs(step: Step, steps: Mapping[str, Step]) -> set[str]:
     """The nodes that must have finished, or been skipped, before this one: whom it reads, and whom it stands in for."""
-    read = {path.node for path in named(node.input) if path.node}
-    read |= {path.node for path in node.when.paths if path.node} if node.when else set()
-    _known(read, nodes, f"node {node.id}")
-    primaries = {other.id for other in nodes.values() if other.fallback == node.id}
-    stand_ins = {nodes[name].fallback for name in read} - {node.id}
+    read = {path.step for path in named(step.input) if path.step}
+    read |= {path.step for path in step.when.paths if path.step} if step.when else set()
+    _known(read, steps, f"node {step.id}")
+    primaries = {other.id for other in steps.values() if other.fallback == step.id}
+    stand_ins = {steps[name].fallback for name in read} - {step.id}
     return read | primaries | {name for name in stand_ins if name}
 
 
-def _node(row: Json) -> Node:
+def _step(row: Json) -> Step:
     uses = row["uses"]
-    node = Node(
+    step = Step(
         id=row["id"],
         input=row["input"],
         model=cid_digest(uses["model"]) if "model" in uses else None,
@@ -162,32 +162,32 @@ def _node(row: Json) -> Node:
         on_error=OnError(row.get("on_error", "fail")),
         fallback=row.get("fallback"),
     )
-    if (node.on_error is OnError.fallback) != (node.fallback is not None):
-        raise Rejected(f"node {node.id}: on_error 'fallback' and a fallback go together", node=node.id)
-    return node
+    if (step.on_error is OnError.fallback) != (step.fallback is not None):
+        raise Rejected(f"node {step.id}: on_error 'fallback' and a fallback go together", step=step.id)
+    return step
 
 
-def _known(names: set[str], nodes: Mapping[str, Node], where: str) -> None:
-    for name in sorted(names - nodes.keys()):
-        raise Rejected(f"{where} reads {name!r}, which is no node", node=name)
+def _known(names: set[str], steps: Mapping[str, Step], where: str) -> None:
+    for name in sorted(names - steps.keys()):
+        raise Rejected(f"{where} reads {name!r}, which is no node", step=name)
 
 
-def _known_glue(rows: list[Node], modules: Mapping[str, Glue]) -> None:
-    for node in rows:
-        if node.glue is not None and node.glue not in modules:
-            raise Rejected(f"node {node.id} uses glue {node.glue!r}, which is not in the bundle", node=node.id)
+def _known_glue(rows: list[Step], modules: Mapping[str, Glue]) -> None:
+    for step in rows:
+        if step.glue is not None and step.glue not in modules:
+            raise Rejected(f"node {step.id} uses glue {step.glue!r}, which is not in the bundle", step=step.id)
 
 
-def _levels(nodes: Mapping[str, Node]) -> tuple[tuple[str, ...], ...]:
-    for node in nodes.values():
-        if node.fallback is not None:
-            _known({node.fallback}, nodes, f"fallback of {node.id}")
-    waiting = {name: needs(node, nodes) for name, node in nodes.items()}
+def _levels(steps: Mapping[str, Step]) -> tuple[tuple[str, ...], ...]:
+    for step in steps.values():
+        if step.fallback is not None:
+            _known({step.fallback}, steps, f"fallback of {step.id}")
+    waiting = {name: needs(step, steps) for name, step in steps.items()}
     levels: list[tuple[str, ...]] = []
     while waiting:
-        ready = tuple(name for name in nodes if name in waiting and not waiting[name] & waiting.keys())
+        ready = tuple(name for name in steps if name in waiting and not waiting[name] & waiting.keys())
         if not ready:
-            raise Rejected(f"the nodes {', '.join(sorted(waiting))} wait for each other", nodes=sorted(waiting))
+            raise Rejected(f"the nodes {', '.join(sorted(waiting))} wait for each other", steps=sorted(waiting))
         levels.append(ready)
         for name in ready:
             del waiting[name]

@@ -4,7 +4,7 @@
     nodes.cheap.output.confidence < 0.7 && $.language != 'en'
 
 Operators, loosest first: `||`, `&&`, `!`, then one comparison of ==, !=, <, <=, >, >=. Operands: paths (`$` may be left
-out before `nodes`), 'text', numbers, true, false, null, and ( ). A value alone is true unless it is null, false, 0 or
+out before `steps`), 'text', numbers, true, false, null, and ( ). A value alone is true unless it is null, false, 0 or
 empty. Ordering anything but two numbers or two texts is false.
 """
 
@@ -45,9 +45,9 @@ class Condition:
     paths: tuple[Path, ...]
     value: Value
 
-    def holds(self, request: Json, nodes: Mapping[str, Json]) -> bool:
+    def holds(self, request: Json, steps: Mapping[str, Json]) -> bool:
         """Whether it is true of a request and the nodes that have finished."""
-        return bool(self.value((request, nodes)))
+        return bool(self.value((request, steps)))
 
 
 def parse(text: str) -> Condition:

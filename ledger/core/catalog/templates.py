@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 
-_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]+)\]|\['([^']*)'\]")
+_KEY = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]+)\]|\['([^']*)'\]")
 _PATH = re.compile(r"\$(?:nodes\.([a-z][a-z0-9_]*))?((?:\.[A-Za-z_][A-Za-z0-9_-]*|\[-?[0-9]+\]|\['[^']*'\])*)")
 _INTERPOLATED = re.compile(r"\{(\$[^{}]*)\}")
 
@@ -26,8 +26,8 @@ _INTERPOLATED = re.compile(r"\{(\$[^{}]*)\}")
 class Path(NamedTuple):
     """A parsed path: the node it reads (None: the request), and its steps."""
 
-    node: str | None
-    steps: tuple[str | int, ...]
+    step: str | None
+    keys: tuple[str | int, ...]
 
 
 def parse(text: str) -> Path:
@@ -35,20 +35,20 @@ def parse(text: str) -> Path:
     match = _PATH.fullmatch(text)
     if match is None or text.startswith("$nodes[") or (match[1] is None and text.startswith("$nodes")):
         raise Rejected(f"{text!r} is not a path such as $.messages[-1].content or $nodes.name.output", path=text)
-    steps = (int(index) if index else name or quoted for name, index, quoted in _STEP.findall(match[2]))
-    return Path(match[1], tuple(steps))
+    keys = (int(index) if index else name or quoted for name, index, quoted in _KEY.findall(match[2]))
+    return Path(match[1], tuple(keys))
 
 
 def read(path: Path, request: Json, nodes: Mapping[str, Json]) -> Json:
     """The value a path points to: None below a node that has no answer; Rejected where nothing else is."""
-    value: Json = request if path.node is None else nodes.get(path.node)
-    for step in path.steps:
-        if value is None and path.node is not None:
+    value: Json = request if path.step is None else nodes.get(path.step)
+    for key in path.keys:
+        if value is None and path.step is not None:
             return None
         try:
-            value = _stepped(value, step)
+            value = _entered(value, key)
         except (KeyError, IndexError) as error:
-            raise Rejected(f"there is no {spelled(path)}: {step!r} is missing", path=spelled(path)) from error
+            raise Rejected(f"there is no {spelled(path)}: {key!r} is missing", path=spelled(path)) from error
     return value
 
 
@@ -84,16 +84,16 @@ def named(template: Json) -> Iterator[Path]:
 
 def spelled(path: Path) -> str:
     """A path as text."""
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path.steps)
-    return ("$" if path.node is None else f"$nodes.{path.node}") + steps
+    keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path.keys)
+    return ("$" if path.step is None else f"$nodes.{path.step}") + keys
 
 
-def _stepped(value: Json, step: str | int) -> Json:
-    if isinstance(value, list) and isinstance(step, int):
-        return value[step]
-    if isinstance(value, dict) and isinstance(step, str):
-        return value[step]
-    raise KeyError(step)
+def _entered(value: Json, key: str | int) -> Json:
+    if isinstance(value, list) and isinstance(key, int):
+        return value[key]
+    if isinstance(value, dict) and isinstance(key, str):
+        return value[key]
+    raise KeyError(key)
 
 
 def _text(value: Json) -> str:

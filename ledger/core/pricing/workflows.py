@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from ledger.core.catalog.bids import Role, Terms
-from ledger.core.catalog.capsules import MAX_DEPTH, MAX_NODES, Capsule, Node, OnError, Policy
+from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Capsule, OnError, Policy, Step
 from ledger.core.catalog.templates import resolve
 from ledger.core.pricing.price import Charge, price
 from ledger.core.values.atoms import Atoms
@@ -37,31 +37,31 @@ class Outcome:
     output: Json = None
 
 
-def runs(capsule: Capsule, node: Node, request: Json, outcomes: Mapping[str, Outcome]) -> bool:
+def runs(capsule: Capsule, step: Step, request: Json, outcomes: Mapping[str, Outcome]) -> bool:
     """Whether a node runs, once everything it needs has an outcome.
 
     A fallback runs only when its primary erred; `when` decides for the rest; a node that does not run is not priced.
     """
-    primaries = [other.id for other in capsule.nodes.values() if other.fallback == node.id]
+    primaries = [other.id for other in capsule.steps.values() if other.fallback == step.id]
     if primaries and not any(outcomes[name].status is Status.error for name in primaries):
         return False
-    return node.when is None or node.when.holds(request, scope(capsule, outcomes))
+    return step.when is None or step.when.holds(request, scope(capsule, outcomes))
 
 
 def scope(capsule: Capsule, outcomes: Mapping[str, Outcome]) -> dict[str, Json]:
     """What templates and conditions see. A node that erred shows its own status, and its fallback's answer."""
     seen: dict[str, Json] = {}
     for name, outcome in outcomes.items():
-        answer, stand_in = outcome, capsule.nodes[name].fallback
+        answer, stand_in = outcome, capsule.steps[name].fallback
         while answer.status is Status.error and stand_in is not None and stand_in in outcomes:
-            answer, stand_in = outcomes[stand_in], capsule.nodes[stand_in].fallback
+            answer, stand_in = outcomes[stand_in], capsule.steps[stand_in].fallback
         seen[name] = {"status": outcome.status.value, "output": answer.output}
     return seen
 
 
-def input_of(capsule: Capsule, node: Node, request: Json, outcomes: Mapping[str, Outcome]) -> Json:
+def input_of(capsule: Capsule, step: Step, request: Json, outcomes: Mapping[str, Outcome]) -> Json:
     """A node's input: only what its author names."""
-    return resolve(node.input, request, scope(capsule, outcomes))
+    return resolve(step.input, request, scope(capsule, outcomes))
 
 
 def output_of(capsule: Capsule, request: Json, outcomes: Mapping[str, Outcome]) -> Json:
@@ -72,12 +72,12 @@ def output_of(capsule: Capsule, request: Json, outcomes: Mapping[str, Outcome]) 
 def failed(capsule: Capsule, outcomes: Mapping[str, Outcome]) -> str | None:
     """The first node whose error fails the workflow, or None: skipped errors and served fallbacks do not."""
     for name, outcome in outcomes.items():
-        node = capsule.nodes[name]
-        if outcome.status is not Status.error or node.on_error is OnError.skip:
+        step = capsule.steps[name]
+        if outcome.status is not Status.error or step.on_error is OnError.skip:
             continue
-        if node.fallback is not None and outcomes.get(node.fallback, outcome).status is Status.ok:
+        if step.fallback is not None and outcomes.get(step.fallback, outcome).status is Status.ok:
             continue
-        if node.fallback is not None and node.fallback not in outcomes:
+        if step.fallback is not None and step.fallback not in outcomes:
             continue  # it has not had its turn yet
         return name
     return None
@@ -107,8 +107,8 @@ def price_tree(call: Call, depth: int = 0) -> Priced:
     """Price a workflow depth first. Rejected below depth 6 or with more than 64 direct sub-calls."""
     if depth > MAX_DEPTH:
         raise Rejected(f"a workflow is at most {MAX_DEPTH} levels deep", depth=depth)
-    if len(call.subs) > MAX_NODES:
-        raise Rejected(f"a workflow has at most {MAX_NODES} nodes, not {len(call.subs)}", nodes=len(call.subs))
+    if len(call.subs) > MAX_STEPS:
+        raise Rejected(f"a workflow has at most {MAX_STEPS} nodes, not {len(call.subs)}", steps=len(call.subs))
     subs = tuple(price_tree(sub, depth + 1) for sub in call.subs)
     passed = sum(sub.charge.price for sub in subs)
     return Priced(call, price(call.terms, call.units, passed), passed, subs)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlmodel import Session, col, select
 
-from ledger.core.catalog.capsules import MAX_NODES
+from ledger.core.catalog.capsules import MAX_STEPS
 from ledger.core.receipts.receipt import Receipt, unpack
 from ledger.core.receipts.record import SIGNED_DTYPE
 from ledger.core.values.ids import Address, Digest
@@ -130,7 +130,7 @@ def by_seq(session: Session, gateway: Address, seq: int) -> Signed | None:
 def children(session: Session, parent: Digest) -> list[Signed]:
     """The receipts of a workflow's direct sub-calls, found beside their root: they precede it in its journal.
 
-    Between them and the root stand at most the receipts of its other nodes, at any depth: `MAX_NODES` counts them all.
+    Between them and the root stand at most the receipts of its other nodes, at any depth: `MAX_STEPS` counts them all.
     """
     root = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == parent)).first()
     if root is None:
@@ -138,7 +138,7 @@ def children(session: Session, parent: Digest) -> list[Signed]:
     near = select(ReceiptRow).where(
         col(ReceiptRow.gateway) == root.gateway,
         col(ReceiptRow.seq) < root.seq,
-        col(ReceiptRow.seq) >= root.seq - MAX_NODES,
+        col(ReceiptRow.seq) >= root.seq - MAX_STEPS,
         col(ReceiptRow.parent) == parent,
     )
     return [_signed(row) for row in session.exec(near.order_by(col(ReceiptRow.seq)))]

@@ -33,7 +33,7 @@ def read(path: Path, weaver: str, resolve: Callable[[str], str], known: Mapping[
 def sketch(path: Path) -> Document:
     """A document to draw from a file, without a network: whatever is not an id yet gets one made of its name."""
     document = parse(path.read_bytes())
-    uses = [dict(node.get("uses", {})) for node in document.get("nodes", [])]
+    uses = [dict(step.get("uses", {})) for step in document.get("nodes", [])]
     names = {str(does[kind]) for does in uses for kind in ("model", "capsule") if kind in does}
     known = {name: cid(hashlib.sha256(name.encode()).digest()) for name in names if not name.startswith("bafkrei")}
     nobody = did(0, ZERO_ADDRESS)
@@ -44,20 +44,20 @@ def pinned(
     document: Document, folder: Path, weaver: str, resolve: Callable[[str], str], known: Mapping[str, str]
 ) -> Bundle:
     """The document with the weaver's did, with names replaced by ids and files by digests."""
-    nodes = []
-    for node in document.get("nodes", []):
-        does = dict(node.get("uses", {}))
+    steps = []
+    for step in document.get("nodes", []):
+        does = dict(step.get("uses", {}))
         for kind in ("model", "capsule"):
             named = known.get(str(does.get(kind)), str(does.get(kind, "")))
             if named.startswith("model:"):
                 raise Rejected(
-                    f"node {node.get('id')}: say what {named} is: --use {named[6:]}=@org/name", node=node.get("id")
+                    f"node {step.get('id')}: say what {named} is: --use {named[6:]}=@org/name", step=step.get("id")
                 )
             if named.startswith("@"):
                 does[kind] = resolve(named)
             elif named:
                 does[kind] = named
-        nodes.append({**node, "uses": does})
+        steps.append({**step, "uses": does})
     modules, glue = [], {}
     for name, row in document.get("glue", {}).items():
         if "file" in row:
@@ -66,7 +66,7 @@ def pinned(
             digest = "sha256:" + hashlib.sha256(body).hexdigest()
             row = {**{key: value for key, value in row.items() if key != "file"}, "digest": digest, "size": len(body)}
         glue[name] = row
-    made = {**document, "weaver": document.get("weaver") or weaver, "nodes": nodes}
+    made = {**document, "weaver": document.get("weaver") or weaver, "nodes": steps}
     return Bundle(made | {"glue": glue} if glue else made, tuple(modules))
 
 

@@ -23,13 +23,13 @@ ALICE, WANDA = Address(b"\x01" * 20), Address(b"\x02" * 20)
 def changed(**fields: Any) -> Capsule:
     """The example capsule, with some node's fields replaced: `reply={"when": ...}`."""
     document = copy.deepcopy(a_capsule())
-    for node in document["nodes"]:
-        node |= fields.pop(node["id"], {})
+    for step in document["nodes"]:
+        step |= fields.pop(step["id"], {})
     return capsules.capsule(document | fields)
 
 
 def test_independent_nodes_share_a_level_and_a_fallback_comes_after_its_primary() -> None:
-    assert changed().steps == (("emotion", "kb"), ("prompt",), ("reply",), ("reply_small",))
+    assert changed().levels == (("emotion", "kb"), ("prompt",), ("reply",), ("reply_small",))
     assert changed().bid == Bid(100_000)
 
 
@@ -55,10 +55,10 @@ def test_what_cannot_run_is_not_published(fields: dict[str, Any], words: str) ->
 
 def test_a_node_sees_only_what_its_author_names() -> None:
     capsule = changed()
-    seen = workflows.input_of(capsule, capsule.nodes["emotion"], REQUEST, {})
+    seen = workflows.input_of(capsule, capsule.steps["emotion"], REQUEST, {})
     assert seen == {"text": "my parcel is lost"}
     outcomes = {"emotion": Outcome(OK, {"label": "anger"}), "prompt": Outcome(OK, [1])}
-    reply = workflows.input_of(capsule, capsule.nodes["reply"], REQUEST, outcomes)
+    reply = workflows.input_of(capsule, capsule.steps["reply"], REQUEST, outcomes)
     assert reply == {"messages": [1], "mood": "They are anger."}
 
 
@@ -68,13 +68,13 @@ def test_what_a_model_answers_is_data_and_never_a_template() -> None:
         "emotion": Outcome(OK, {"label": "{$.messages[0].content} $nodes.kb.output"}),
         "prompt": Outcome(OK, "$.n"),
     }
-    reply = workflows.input_of(capsule, capsule.nodes["reply"], REQUEST, outcomes)
+    reply = workflows.input_of(capsule, capsule.steps["reply"], REQUEST, outcomes)
     assert reply == {"messages": "$.n", "mood": "They are {$.messages[0].content} $nodes.kb.output."}
 
 
 def test_a_fallback_runs_only_when_its_primary_erred_and_answers_for_it() -> None:
     capsule = changed()
-    small = capsule.nodes["reply_small"]
+    small = capsule.steps["reply_small"]
     fine = {"reply": Outcome(OK, "hello")}
     assert not workflows.runs(capsule, small, REQUEST, fine)
     assert workflows.output_of(capsule, REQUEST, fine) == {"choices": "hello"}
@@ -91,11 +91,11 @@ def test_a_fallback_runs_only_when_its_primary_erred_and_answers_for_it() -> Non
 
 def test_a_condition_skips_a_node() -> None:
     capsule = changed(kb={"when": "nodes.emotion.output.score_ppm >= 700000 && $.n == 2"})
-    node = capsule.nodes["kb"]
-    assert capsule.steps[:2] == (("emotion",), ("kb",))
-    assert workflows.runs(capsule, node, REQUEST, {"emotion": Outcome(OK, {"score_ppm": 700_000})})
-    assert not workflows.runs(capsule, node, REQUEST, {"emotion": Outcome(OK, {"score_ppm": 699_999})})
-    assert not workflows.runs(capsule, node, REQUEST, {"emotion": Outcome(SKIPPED)})
+    step = capsule.steps["kb"]
+    assert capsule.levels[:2] == (("emotion",), ("kb",))
+    assert workflows.runs(capsule, step, REQUEST, {"emotion": Outcome(OK, {"score_ppm": 700_000})})
+    assert not workflows.runs(capsule, step, REQUEST, {"emotion": Outcome(OK, {"score_ppm": 699_999})})
+    assert not workflows.runs(capsule, step, REQUEST, {"emotion": Outcome(SKIPPED)})
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_a_condition_skips_a_node() -> None:
     ],
 )
 def test_conditions_compare_and_nothing_else(text: str, holds: bool) -> None:
-    nodes = {
+    steps = {
         "a": {"status": "ok", "output": {"score": 0.6, "label": "joy", "list": [1, 3]}},
         "b": {"status": "skipped", "output": None},
     }
-    assert conditions.parse(text).holds(REQUEST, nodes) is holds
+    assert conditions.parse(text).holds(REQUEST, steps) is holds
 
 
 @pytest.mark.parametrize(

@@ -50,4 +50,4 @@ def filled(value: Any) -> Any:
 def test_the_demos_capsule_is_a_workflow_whose_two_readers_run_side_by_side() -> None:
     template = json.loads((ROOT / "deploy" / "demo" / "capsule.json").read_text())
     found = capsule(filled(template) | {"weaver": SOMEBODY})
-    assert found.steps == (("emotion", "kb"), ("reply",))
+    assert found.levels == (("emotion", "kb"), ("reply",))
