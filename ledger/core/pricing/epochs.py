@@ -13,7 +13,7 @@ from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import Address
-from ledger.core.values.sum_tree import Tree, node
+from ledger.core.values.sum_tree import Tree, tree_node
 
 EPOCH_SECONDS = 3_600
 MAX_EPOCHS = 24
@@ -105,4 +105,4 @@ def leaf(standing: Standing) -> bytes:
     asks = b"".join(ask.to_bytes(8, "big") for ask in standing.bid.asks)
     term = standing.first.to_bytes(8, "big") + standing.until.to_bytes(8, "big")
     key = standing.subject + bytes((standing.role,)) + standing.party
-    return node(keccak256(bytes((BOOK_TAG,)), key, standing.bid.ratio_ppm.to_bytes(3, "big"), asks, term), 0)
+    return tree_node(keccak256(bytes((BOOK_TAG,)), key, standing.bid.ratio_ppm.to_bytes(3, "big"), asks, term), 0)
