@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from gateway.call.health import Health
 from gateway.errors import Refusal
-from gateway.payment.tariff import Tariff
 from gateway.upstream.target import Target
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
 from ledger.core.pricing.commissions import Sponsorship
+from ledger.core.pricing.price import Tariff
 from ledger.core.values.ids import Address, Digest
 
 

@@ -10,7 +10,6 @@ from sqlmodel import Session
 
 from gateway.call.health import Health
 from gateway.catalog.catalog import VALUE_ROLES, Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
-from gateway.payment.tariff import Tariff, tariff
 from gateway.upstream import target
 from ledger.core.catalog import lineage, models
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
@@ -20,7 +19,7 @@ from ledger.core.catalog.models import Model
 from ledger.core.pricing import caps, epochs
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.epochs import Standing
-from ledger.core.pricing.price import fixed
+from ledger.core.pricing.price import Tariff, compile_terms, fixed
 from ledger.core.values.atoms import Ppm, parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid
@@ -218,8 +217,8 @@ class _Loading:
             subject=model.id,
             served_as=place.served_as or model.name,
             target=place,
-            tariff=tariff(Terms(model.id, ordered(lines + self.closing_lines()))),
-            inner=tariff(Terms(model.id, ordered(lines))),
+            tariff=compile_terms(Terms(model.id, ordered(lines + self.closing_lines()))),
+            inner=compile_terms(Terms(model.id, ordered(lines))),
             capacity=capacity,
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
             tier=offer.tier,
@@ -257,9 +256,9 @@ class _Loading:
                 lines.append(Line(self.around.operator, Role.compute, host.ratio_ppm, host.asks))
             seller = next(place for place, line in enumerate(ordered(lines + self.closing_lines())) if line == lines[0])
             listed = (one.list_price, seller) if one.list_price is not None else (None, 0)
-            whole = tariff(Terms(one.id, ordered(lines + self.closing_lines()), *listed))
+            whole = compile_terms(Terms(one.id, ordered(lines + self.closing_lines()), *listed))
             sponsor = self.sponsorship(one.id, one.weaver, one.curation_ppm, one.window_calls)
-            return CapsuleEntry(one, whole, tariff(Terms(one.id, ordered(lines))), sponsorship=sponsor)
+            return CapsuleEntry(one, whole, compile_terms(Terms(one.id, ordered(lines))), sponsorship=sponsor)
         except Rejected as rejected:
             return CapsuleEntry(one, None, None, rejected.message)
 

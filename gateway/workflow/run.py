@@ -20,11 +20,11 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
 from gateway.payment.billing import Billing
-from gateway.payment.tariff import Tariff
 from gateway.workflow import steps
 from gateway.workflow.plan import Plan, PlannedStep, affordable
 from ledger.core.catalog.capsules import Policy, needs
 from ledger.core.pricing import workflows
+from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import Atoms
