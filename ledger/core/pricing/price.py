@@ -63,8 +63,7 @@ class Charge:
 class Tariff:
     """Terms compiled for pricing, with their id and bytes.
 
-    `asks` are the lines' asks in the order of the lines, `ratios` the ratios above 0, `metered` the meters any line asks
-    for.
+    `asks` are in the order of the lines; `ratios` are those above 0; `metered` are the meters that any line asks for.
     """
 
     terms: Terms

@@ -10,7 +10,7 @@ from ledger.core.accounts import movements, postings
 from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased, withdrawing
 from ledger.core.accounts.postings import Balance, Kind, Posting, Transaction
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.pricing import epochs, routing, stakes
+from ledger.core.pricing import epochs, routing
 from ledger.core.pricing.epochs import Standing
 from ledger.core.pricing.routing import Candidate
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
@@ -149,12 +149,6 @@ def test_a_price_too_small_to_round_still_finds_its_provider(price: int) -> None
     assert routing.weights([cheap, dear]) == [0, 0], "the horizon rounds down to the price itself"
     assert routing.odds([cheap, dear]) == [4, 0]
     assert routing.choose([dear, cheap], b"seed") == 1
-
-
-def test_bonds_cover_what_is_at_stake() -> None:
-    assert stakes.provider_bond(200, audit_ppm=100_000, calls_per_second=5, verdict_seconds=60) == 2 * 200 * (10 + 300)
-    assert stakes.gateway_bond(1_000) == 2_000
-    assert stakes.divide(101) == (50, 51)
 
 
 def _party(chance: Random) -> Address:

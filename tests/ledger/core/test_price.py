@@ -5,7 +5,6 @@ from math import ceil
 
 import pytest
 from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from ledger.core.catalog.bids import Deduction, Line, Role, Terms, encode, terms_id
 from ledger.core.pricing.price import Tariff, compile_terms, price
@@ -24,7 +23,7 @@ quick = settings(max_examples=200, deadline=None, database=None, derandomize=Tru
 
 
 def tariff(list_price: int | None = None, seller: int = 0, deduction: Deduction | None = None) -> Tariff:
-    """The three lines above, compiled. They ask for 40 + (101 + 21) = 162 atoms of `USED`, and for 12 % of the price."""
+    """The three lines above, compiled. They ask for 40 + (101 + 21) = 162 atoms of `USED` and 12 % of the price."""
     return compile_terms(Terms(ZERO_DIGEST, (MAKER, COMPUTE, PROTOCOL), list_price, seller, deduction))
 
 
