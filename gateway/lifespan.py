@@ -15,7 +15,7 @@ from gateway.body_timeouts import BodyTimeouts
 from gateway.call.idempotency import Answers
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.loader import CatalogLoader, CatalogSources
+from gateway.catalog.loader import CatalogLoader
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.metering.usage import Tokenizers
@@ -32,6 +32,7 @@ from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.tunnel import Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing import epochs
+from ledger.core.pricing.terms import Operator
 from ledger.core.values.errors import TollwayError, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address
 from ledger.flows import leases, publications
@@ -176,15 +177,11 @@ class Running:
             fingerprint = (epoch, publications.fingerprint(session))
             if fingerprint == self._fingerprint:
                 return
-            around = CatalogSources(
-                gateway.lane,
-                gateway.private,
-                gateway.operator,
-                gateway.treasury,
-                self.settings.kappa_atoms,
-                credentials.decrypted(session, self.settings.secret),
+            operator = Operator(
+                gateway.operator, gateway.lane, gateway.treasury, self.settings.kappa_atoms, gateway.private
             )
-            catalog = gateway.loader.load(session, epoch, around)
+            secrets = credentials.decrypted(session, self.settings.secret)
+            catalog = gateway.loader.load(session, epoch, operator, secrets)
             self._loaded = catalog, fingerprint
 
         self._loaded = None

@@ -28,8 +28,8 @@ from gateway.metering.protocols import Ask
 from gateway.payment.auth import Caller, check_model
 from gateway.payment.billing import Billing, charge, most_units
 from gateway.payment.leases import Hold
-from gateway.payment.tariff import Tariff
 from gateway.upstream.http import NodeFailed, Reply
+from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import TollwayError

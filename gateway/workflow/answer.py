@@ -28,7 +28,6 @@ from gateway.errors import Refusal, body_of
 from gateway.metering.protocols import CHAT, Ask
 from gateway.payment.auth import Caller, check_model
 from gateway.payment.billing import Billing
-from gateway.payment.tariff import tariff
 from gateway.workflow import plan as planning
 from gateway.workflow import steps
 from gateway.workflow.guarantees import Holds
@@ -37,6 +36,7 @@ from gateway.workflow.run import Done, Weave
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.pricing import workflows
+from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.errors import Rejected
@@ -218,7 +218,7 @@ class Serving:
         rest = workflows.without(self.plan.tariff.terms, Role.weaver)
         if rest is None:
             return await self.holds.charge(gateway, guaranteed, [one for done in weave.done for one in done.drafts()])
-        made = tariff(rest)
+        made = compile_terms(rest)
         await gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))
         root = weave.root(made, EndReason.upstream_cut, weave.billing.digest_of(b""), 0)
         return await self.holds.charge(gateway, guaranteed, list(root.drafts()))

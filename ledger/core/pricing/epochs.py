@@ -6,8 +6,9 @@ others get an epoch's notice; a bid that is not renewed expires after 24 epochs:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.errors import Rejected
@@ -60,11 +61,18 @@ class Book:
 
     def bid(self, subject: Digest, role: Role, party: Address) -> Bid | None:
         """A party's bid in this epoch, or None: no bid, no line."""
-        return next((row.bid for row in self.rows if row.key == (subject, role, party)), None)
+        return next((row.bid for row in self.bidders(subject, role) if row.party == party), None)
 
-    def bidders(self, subject: Digest, role: Role) -> list[Standing]:
-        """All standing bids of one role for one subject."""
-        return [row for row in self.rows if row.subject == subject and row.role is role]
+    def bidders(self, subject: Digest, role: Role) -> Sequence[Standing]:
+        """All bids of one role for one subject, by party."""
+        return self._by_subject.get((subject, role), ())
+
+    @cached_property
+    def _by_subject(self) -> dict[tuple[Digest, Role], list[Standing]]:
+        found: dict[tuple[Digest, Role], list[Standing]] = {}
+        for row in self.rows:
+            found.setdefault((row.subject, row.role), []).append(row)
+        return found
 
 
 def epoch_at(timestamp: int, seconds: int = EPOCH_SECONDS, genesis: int = 0) -> int:
