@@ -11,9 +11,9 @@ from gateway.asgi import JSON, Client, Message, Receive, Send
 from gateway.call.idempotency import StoredResponse
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal, body_of, refusal
+from gateway.errors import NodeFailed, Refusal, body_of, refusal
 from gateway.upstream.forwarding import AUTHENTICATION, FAILED, PREFIX
-from gateway.upstream.http import NodeFailed, Reply
+from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
 from ledger.core.values.errors import TollwayError
 

@@ -24,11 +24,11 @@ from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import body_of, refusal
+from gateway.errors import NodeFailed, body_of, refusal
 from gateway.metering import answers, protocols, usage
 from gateway.metering.usage import NodeUnits, Usage
 from gateway.payment.billing import charge
-from gateway.upstream.http import NodeFailed, Reply
+from gateway.upstream.http import Reply
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import Digest
