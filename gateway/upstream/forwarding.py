@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from gateway.clock import now_ms
 from gateway.database import transact
-from gateway.upstream.http import NodeFailed
+from gateway.errors import NodeFailed
 from gateway.upstream.target import Target, parse
 from gateway.upstream.tunnel import Tunnels
 from ledger.core.values.ids import Address, address, to_hex

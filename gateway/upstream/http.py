@@ -13,17 +13,9 @@ from typing import Protocol, cast
 
 import httptools
 
-from ledger.core.values.errors import Unavailable
+from gateway.errors import NodeFailed
 
 HIGH_WATER = 256 * 1024
-
-
-class NodeFailed(Unavailable):
-    """A node did not answer as it should: refused, hung, died, or spoke nonsense. `facts["kind"]` says which."""
-
-    def __init__(self, message: str, kind: str, **facts: object) -> None:
-        super().__init__(message, kind=kind, **facts)
-        self.kind = kind
 
 
 class Source(Protocol):

@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from gateway.upstream.http import NodeFailed, Reply
+from gateway.errors import NodeFailed
+from gateway.upstream.http import Reply
 from gateway.upstream.target import Target
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, address, to_hex
