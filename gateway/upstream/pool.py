@@ -94,7 +94,7 @@ class Pool:
             try:
                 return await self._exchange(connection, message, first_byte)
             except NodeFailed as failed:
-                if failed.kind != "cut":
+                if failed.kind != "cut" or connection.heard:
                     raise
         return await self._exchange(await self._open(target, place), message, first_byte)
 
