@@ -11,12 +11,11 @@ from typing import cast
 
 import pytest
 
-from gateway.upstream.forwarding import Forwarder
 from gateway.upstream.guard import Guard
 from gateway.upstream.http import MAX_FRAMING_BYTES, NodeFailed, Reply
 from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.target import Target
-from gateway.upstream.tunnel import Tunnels
+from gateway.upstream.tunnel import Forwarder, Tunnels
 from ledger.core.values.typed_data import Domain
 
 OK = b"HTTP/1.1 200 OK\r\n"
