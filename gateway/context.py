@@ -12,7 +12,6 @@ import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from gateway.body_timeouts import BodyTimeouts
 from gateway.call.idempotency import Answers
 from gateway.call.referral_state import ReferralState
 from gateway.catalog.catalog import EMPTY, Catalog
@@ -62,7 +61,6 @@ class Gateway:
     referral_state: ReferralState = field(default_factory=ReferralState)
     open_calls: int = 0
     tracing: Tracing = field(default_factory=lambda: Tracing(False))
-    body_timeouts: BodyTimeouts = field(default_factory=lambda: BodyTimeouts(20.0))
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
 
-from gateway.body_timeouts import BodyTimeouts
 from gateway.call.idempotency import Answers
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
@@ -41,7 +40,6 @@ from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
-BODY_TIMEOUT_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 RECLAIM_SECONDS = 5.0
 MEASURE_SECONDS = 10.0
@@ -73,7 +71,6 @@ class Running:
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
-            (BODY_TIMEOUT_SECONDS, self._look_at_bodies),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (RECLAIM_SECONDS, self._reclaim),
             (MEASURE_SECONDS, self._measure),
@@ -149,7 +146,6 @@ class Running:
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
             tracing=Tracing(settings.trace),
-            body_timeouts=BodyTimeouts(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )
 
@@ -201,10 +197,6 @@ class Running:
         if block is None:
             return 0
         return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
-
-    @staticmethod
-    async def _look_at_bodies(gateway: Gateway) -> None:
-        gateway.body_timeouts.look(asyncio.get_running_loop().time())
 
     async def _return_idle(self, gateway: Gateway) -> None:
         await gateway.leases.return_idle(self.settings.idle_seconds)

@@ -12,13 +12,12 @@ import os
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.asgi import JSON, Message, Receive, Send, answer, read_body
+from gateway.asgi import JSON, Client, Message, Receive, Send
 from gateway.call.idempotency import StoredResponse
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal, body_of, refusal
-from gateway.server import CUT
-from gateway.upstream.http import NodeFailed, Reply
+from gateway.errors import NodeFailed, Refusal, body_of, refusal
+from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TunnelNode
 from ledger.core.values.errors import Rejected, TollwayError
@@ -84,24 +83,25 @@ def is_forwarded(scope: Message) -> bool:
 
 async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
     """Send a forwarded request through the tunnel, and its answer back."""
+    client = Client(scope, receive, send)
     gateway.open_calls += 1
     try:
-        reply = await _forward(gateway, scope, receive)
+        reply = await _forward(gateway, scope, client)
     except TollwayError as error:
         refused = refusal(error)
         kind = [(FAILED, error.kind.encode())] if isinstance(error, NodeFailed) else []
-        await answer(scope, send, StoredResponse(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
+        await client.answer(StoredResponse(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
     else:
-        await _pass_back(reply, receive, send)
+        await _pass_back(reply, client)
     finally:
         gateway.open_calls -= 1
 
 
-async def _forward(gateway: Gateway, scope: Message, receive: Receive) -> Reply:
-    headers, path = dict(scope["headers"]), scope["raw_path"].decode("ascii")
+async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
+    headers, path = client.headers, scope["raw_path"].decode("ascii")
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full or shuts down", "busy")
-    body = await read_body(gateway, scope, headers, receive)
+    body = await client.read_body(gateway.settings)
     if not gateway.forwarder.admits(headers, path, body, now_ms()):
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
     party, slash, rest = path[len(PREFIX) :].partition("/")
@@ -112,23 +112,22 @@ async def _forward(gateway: Gateway, scope: Message, receive: Receive) -> Reply:
     return await gateway.tunnels.request(target, slash + rest, body, sent, seconds)
 
 
-async def _pass_back(reply: Reply, receive: Receive, send: Send) -> None:
+async def _pass_back(reply: Reply, client: Client) -> None:
     """Send the answer as it comes. If the other gateway closes the connection, the node is told to stop."""
 
     async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await client.wait_until_gone()
         reply.cancel()
 
     headers = [(name, value) for name, value in reply.headers.items() if name not in _HOP_BY_HOP]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await client.begin(reply.status, headers)
     watcher = asyncio.create_task(watch())
     try:
         async for piece in reply.chunks():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            await client.write(piece)
+        await client.write(b"", more=False)
     except NodeFailed:
-        await send({"type": CUT})
+        pass  # without a last write the answer looks cut here too
     finally:
         watcher.cancel()
         reply.cancel()

@@ -13,20 +13,12 @@ from typing import Protocol, cast
 
 import httptools
 
-from ledger.core.values.errors import Unavailable
+from gateway.errors import NodeFailed
 
 HIGH_WATER = 256 * 1024
 """Bytes of a body that may wait for a reader before the connection stops reading."""
 MAX_FRAMING_BYTES = 64 * 1024
 """Most bytes that are not body and come in a row: heads, chunk extensions, trailers. More is refused."""
-
-
-class NodeFailed(Unavailable):
-    """A node did not answer as it should. `kind` is unreachable, timeout, cut, nonsense, error, busy or too_long."""
-
-    def __init__(self, message: str, kind: str, **facts: object) -> None:
-        super().__init__(message, kind=kind, **facts)
-        self.kind = kind
 
 
 class Source(Protocol):

@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
+from gateway.errors import NodeFailed
 from gateway.upstream.guard import Guard
-from gateway.upstream.http import Connection, NodeFailed, Reply
+from gateway.upstream.http import Connection, Reply
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.tunnel import FAILED, Forwarder, Tunnels
 

@@ -24,7 +24,8 @@ from sqlalchemy import Engine
 
 from gateway.clock import now_ms
 from gateway.database import transact
-from gateway.upstream.http import NodeFailed, Reply
+from gateway.errors import NodeFailed
+from gateway.upstream.http import Reply
 from gateway.upstream.target import Target, parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, address, to_hex

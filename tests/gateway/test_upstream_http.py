@@ -11,8 +11,9 @@ from typing import cast
 
 import pytest
 
+from gateway.errors import NodeFailed
 from gateway.upstream.guard import Guard
-from gateway.upstream.http import MAX_FRAMING_BYTES, NodeFailed, Reply
+from gateway.upstream.http import MAX_FRAMING_BYTES, Reply
 from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.target import Target
 from gateway.upstream.tunnel import Forwarder, Tunnels
