@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from email import message_from_string
 from importlib import metadata
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from packaging.requirements import Requirement
@@ -22,6 +23,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+Words: TypeAlias = list[str | Path]
 SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
 
@@ -138,8 +140,8 @@ def _install(wheel: Path, extra: str, place: Path) -> None:
     _run([sys.executable, "-m", "venv", "--without-pip", place], ROOT)
     for name in _closure(wheel, extra):
         _link(metadata.distribution(name), place / SITE)
-    uv = [BIN / "uv", "pip"]
-    python = ["--python", place / "bin/python"]
+    uv: Words = [BIN / "uv", "pip"]
+    python: Words = ["--python", place / "bin/python"]
     _run([*uv, "install", "--offline", "--no-index", "--no-deps", *python, wheel], ROOT)
     _run([*uv, "check", *python], ROOT)
 
@@ -193,11 +195,11 @@ def _environment() -> dict[str, str]:
     return kept | SETTINGS | {"COLUMNS": "200"}
 
 
-def _ended(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
+def _ended(command: Words, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
 
 
-def _run(command: list[str | Path], folder: Path) -> str:
+def _run(command: Words, folder: Path) -> str:
     ended = _ended(command, folder)
     assert ended.returncode == 0, f"{' '.join(map(str, command))[:300]}\n{ended.stderr[-3000:]}"
     return ended.stdout + ended.stderr
