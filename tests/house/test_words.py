@@ -1,7 +1,7 @@
 """One word, one meaning: the glossary's retired words are gone from names.
 
-Looked at are identifiers, tables and columns, settings, metrics and the words of the command line: whole words,
-split at underscores and capitals. Strings and prose are not looked at, so JSON keys, HTTP paths and error codes keep theirs.
+Identifiers, tables and columns, settings, metrics and the words of the command line are looked at: whole words, split
+at underscores and capitals. Strings and prose are not, so JSON keys, HTTP paths and error codes keep theirs.
 """
 
 from __future__ import annotations
