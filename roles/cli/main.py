@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import typer
+from rich.markup import escape
 
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from roles.cli import output
@@ -69,6 +70,11 @@ def run(arguments: Sequence[str]) -> int:
     except TollwayError as error:
         explain(error)
         return 3 if isinstance(error, Conflict) else 4 if isinstance(error, Unavailable) else 1
+    except ModuleNotFoundError as error:
+        from roles.cli import parts
+
+        explain(parts.explained(error))
+        return 1
     except typer.TyperException as error:
         speech.json = "--json" in arguments
         explain(Rejected(f"{error} (tollway {' '.join(_words(arguments))} --help)".replace("  ", " ")))
@@ -85,7 +91,7 @@ def explain(error: TollwayError) -> None:
         facts = {name: _plain(value) for name, value in error.facts.items()}
         output.tell({"error": error.message, "kind": type(error).__name__.lower(), **facts})
         return
-    output.aside().print(f"[bold red]{type(error).__name__.lower()}:[/] {error.message}", markup=True)
+    output.aside().print(f"[bold red]{type(error).__name__.lower()}:[/] {escape(error.message)}", markup=True)
 
 
 def main() -> None:

@@ -1,0 +1,169 @@
+"""Rooms: how many files a folder has, who imports whom, and that the libraries the project is built on are used."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.house.source import PRODUCT, ROOT, imported, module, pages, parsed
+
+FEWEST, MOST, SHORT = 2, 16, 40
+
+SMALL_OR_LARGE = {"gateway/api", "roles/client"}
+"""Folders that break the rule today."""
+STILL_SILENT = """
+gateway/call/referral_state.py
+gateway/clock.py
+gateway/database.py
+ledger/alarms.py
+ledger/chain/answers.py
+ledger/chain/bids.py
+ledger/chain/holdings.py
+ledger/chain/keys.py
+ledger/chain/proving.py
+ledger/chain/questions.py
+ledger/core/kernels/jit.py
+ledger/core/kernels/words.py
+ledger/core/pricing/stakes.py
+ledger/core/settlement/active_batches.py
+ledger/core/values/errors.py
+ledger/log.py
+ledger/migrations/env.py
+ledger/operating.py
+ledger/retire.py
+ledger/store/chain/models.py
+ledger/store/columns.py
+ledger/store/driver.py
+ledger/store/receipts/terms.py
+ledger/store/session.py
+ledger/store/tables.py
+roles/cli/shared/names.py
+roles/local/health.py
+roles/node/metering.py
+"""
+SHORT_AND_SILENT = frozenset(STILL_SILENT.split())
+"""Files under 40 lines that do not say today why they are alone."""
+CIRCLE = {"roles.local.console": {"roles.cli.main"}}
+"""The arrows that close a circle today."""
+
+CORE_USES = {"numpy", "numba", "sha3", "Crypto", "blake3", "coincurve", "fastjsonschema", "jsonschema_rs"}
+GATEWAY_FLOWS = {f"ledger.flows.{name}" for name in ("leases", "receipt_log", "publications", "credits", "reports")}
+BUILT_ON = {"web3", "solcx", "eth_account", "fastapi", "sqlmodel", "onnxruntime", "celery", "redis"}
+
+
+def counted(pages: list[Path], root: Path) -> dict[str, int]:
+    """Python files a folder, without `__init__` and `__main__`. Alembic says what is in `migrations`."""
+    names = [page.parent.relative_to(root) for page in pages if page.name not in {"__init__.py", "__main__.py"}]
+    return {str(folder): count for folder, count in Counter(names).items() if "migrations" not in folder.parts}
+
+
+def silent(page: Path) -> bool:
+    """True for a file that is short, does something, and does not say why it is alone."""
+    text = page.read_text()
+    said = (ast.get_docstring(ast.parse(text)) or "").lower()
+    return page.name not in {"__init__.py", "__main__.py"} and text.count("\n") < SHORT and "alone" not in said
+
+
+def graph(pages: list[Path], root: Path = ROOT) -> dict[str, set[str]]:
+    """Every module and the modules of `pages` it imports."""
+    known = {module(page, root) for page in pages}
+    return {module(page, root): imported(ast.parse(page.read_text()), known) & known for page in pages}
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, if there is one."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return [str(name) for name in error.args[1]]
+    return []
+
+
+def test_a_folder_has_two_to_sixteen_files() -> None:
+    counts = counted(pages(*PRODUCT), ROOT)
+    assert {folder for folder, n in counts.items() if not FEWEST <= n <= MOST} <= SMALL_OR_LARGE
+
+
+def test_a_short_file_says_why_it_is_alone() -> None:
+    short = {str(page.relative_to(ROOT)) for page in pages(*PRODUCT) if silent(page) and page.parent.name != "versions"}
+    assert short <= SHORT_AND_SILENT
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    arrows = graph(pages(*PRODUCT))
+    assert circle({name: into - CIRCLE.get(name, set()) for name, into in arrows.items()}) == []
+
+
+def test_the_core_uses_no_library_but_its_own() -> None:
+    used = {name.partition(".")[0] for page in pages("ledger/core") for name in imported(parsed(page), set())}
+    assert used - set(sys.stdlib_module_names) - {"ledger"} <= CORE_USES
+
+
+def test_the_gateway_uses_five_flows() -> None:
+    used = {name for page in pages("gateway") for name in imported(parsed(page), FLOWS)}
+    assert {name for name in used if name.startswith("ledger.flows")} <= GATEWAY_FLOWS
+
+
+def test_the_store_and_the_chain_use_core_and_settings_only() -> None:
+    allowed = {
+        "ledger/store": ("ledger.core", "ledger.settings", "ledger.store"),
+        "ledger/chain": ("ledger.core", "ledger.settings", "ledger.chain", "contracts"),
+        "ledger/flows": (
+            "ledger.core",
+            "ledger.settings",
+            "ledger.flows",
+            "ledger.store",
+            "ledger.chain",
+            "ledger.log",
+        ),
+    }
+    for room, rooms in allowed.items():
+        used = {name for page in pages(room) for name in imported(parsed(page), MODULES)}
+        ours = {name for name in used if name.split(".")[0] in PRODUCT}
+        assert {name for name in ours if not name.startswith(rooms)} == set(), room
+
+
+def test_product_code_uses_what_the_project_is_built_on() -> None:
+    used = {name.partition(".")[0] for page in pages(*PRODUCT) for name in imported(parsed(page), set())}
+    assert used >= BUILT_ON
+
+
+MODULES = {module(page) for page in pages(*PRODUCT)}
+FLOWS = {name for name in MODULES if name.startswith("ledger.flows.")}
+
+
+@pytest.mark.parametrize("count", [1, MOST + 1])
+def test_a_folder_of_one_or_seventeen_is_found(count: int, tmp_path: Path) -> None:
+    names = [*(tmp_path / "room" / f"noun{i}.py" for i in range(count)), tmp_path / "room" / "__init__.py"]
+    assert counted(names, tmp_path) == {"room": count}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("'''A noun.'''\n", True),
+        ("'''A noun. It is alone because two rooms use it.'''\n", False),
+        ("x = 1\n" * SHORT, False),
+    ],
+)
+def test_a_short_file_that_says_nothing_is_found(text: str, found: bool, tmp_path: Path) -> None:
+    (tmp_path / "noun.py").write_text(text)
+    assert silent(tmp_path / "noun.py") is found
+
+
+def test_a_circle_through_a_function_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import b\n")
+    (tmp_path / "b.py").write_text("def f():\n    from c import g\n")
+    (tmp_path / "c.py").write_text("import_module('a')\n")
+    arrows = graph(sorted(tmp_path.glob("*.py")), tmp_path)
+    assert sorted(set(circle(arrows))) == ["a", "b", "c"]
+
+
+def test_an_import_for_type_checkers_is_no_arrow() -> None:
+    tree = ast.parse("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a\nfrom b import c, d\n")
+    assert imported(tree, {"a", "b", "b.c"}) == {"typing", "b", "b.c"}
