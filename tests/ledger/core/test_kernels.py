@@ -15,7 +15,7 @@ from ledger.core.kernels.sum_tree import RootBuilder
 from ledger.core.pricing import price as pricing
 from ledger.core.pricing import shares
 from ledger.core.receipts.receipt import EndReason, Receipt, struct_hash
-from ledger.core.receipts.record import RECEIPT_DTYPE
+from ledger.core.receipts.record import RECEIPT_DTYPE, unpack_all
 from ledger.core.values import sum_tree
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
