@@ -269,23 +269,6 @@ class _Judge:
             yield bad_payout(self.made, self.header, self.tree, index, old, leaf)
 
 
-def withheld_receipt(file: BatchFile, receipt: Receipt, signature: bytes) -> FraudProof | None:
-    """The proof that a receipt its gateway signed is not at its place in this batch; None if it is, or is no business
-    of this batch."""
-    receipts, place = receipts_of(file), 0
-    for row in sorted(file.opening.ranges):
-        if row.gateway == receipt.gateway and row.first <= receipt.seq <= row.last:
-            place += receipt.seq - row.first
-            break
-        place += row.count
-    else:
-        return None
-    if receipts[place] == receipt:
-        return None
-    tree = Tree.build([receipt_leaf(struct_hash(one), one.charge) for one in receipts])
-    return omitted(file, receipt, signature, tree.leaf(place), tree.proof(place))
-
-
 def _receipt_logs_broken(file: BatchFile, previous: BatchFile | None) -> bool:
     next_ = {row.gateway: row.last + 1 for row in previous.opening.ranges} if previous else {}
     found = {row.gateway: row.first for row in file.opening.ranges}

@@ -15,7 +15,7 @@ from ledger.core.kernels.sum_tree import RootBuilder
 from ledger.core.pricing import price as pricing
 from ledger.core.pricing import shares
 from ledger.core.receipts.receipt import EndReason, Receipt, struct_hash
-from ledger.core.receipts.record import RECEIPT_DTYPE, pack_all, unpack_all
+from ledger.core.receipts.record import RECEIPT_DTYPE, unpack_all
 from ledger.core.values import sum_tree
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -78,7 +78,7 @@ def test_what_is_too_large_for_the_kernel_is_split_all_the_same(chance: Random, 
     receipt, terms = a_receipt(chance, [some.a_terms(chance, bits)], 1)
     if receipt is not None:
         body = encode(terms)
-        parts = shares.split(pack_all([receipt]), {terms_id(body): body})
+        parts = shares.split(some.records([receipt]), {terms_id(body): body})
         due = pricing.of_receipt(receipt, terms)
         assert tuple(parts.amounts[0].tolist()) == due
 
@@ -89,7 +89,7 @@ def test_shares_of_a_chunk_are_the_sum_of_the_shares_of_its_receipts(chance: Ran
     known = [some.a_terms(chance, 34) for _ in range(3)]
     receipts = [a_receipt(chance, known, seq) for seq in range(1, count + 1)]
     kept = [(receipt, terms) for receipt, terms in receipts if receipt is not None]
-    records = pack_all(receipt for receipt, _ in kept)
+    records = some.records(receipt for receipt, _ in kept)
     added = shares.add_up(records, {terms_id(encode(terms)): encode(terms) for terms in known})
     spent: dict[tuple[Address, Address], int] = {}
     earned: dict[tuple[Address, object], int] = {}
@@ -108,7 +108,7 @@ def test_a_receipt_that_costs_something_else_is_named(field: str) -> None:
     chance = Random(7)
     known = [some.a_terms(chance, 20)]
     bodies = {terms_id(encode(terms)): encode(terms) for terms in known}
-    records = pack_all(r for r, _ in (a_receipt(chance, known, seq) for seq in range(1, 30)) if r is not None)
+    records = some.records(r for r, _ in (a_receipt(chance, known, seq) for seq in range(1, 30)) if r is not None)
     records[11][field] += 1
     with pytest.raises(Rejected) as refused:
         shares.add_up(records, bodies)
