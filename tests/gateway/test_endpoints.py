@@ -11,9 +11,9 @@ import httpx
 import pytest
 from sqlmodel import Session
 
+from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values.typed_data import Signer
 from ledger.store.access import keys
-from ledger.store.access.keys import ApiKey
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import PROVIDER, Running, World, a_model, a_signer, a_voucher
