@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--clear", action="store_true", help="what stands has been looked at: batches go on")
     clear: bool = options.parse_args(arguments).clear
     with ledger_here() as (_, session):
-        standing = alarms.standing(session)
+        standing = alarms.active(session)
         if clear:
             alarms.clear(session, standing, time.time_ns() // 1_000_000)
     print(json.dumps({"alarms": [asdict(alarm) for alarm in standing], "cleared": clear and bool(standing)}, indent=1))

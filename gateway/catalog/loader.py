@@ -109,7 +109,7 @@ class _Loading:
         self.owners = registry.owners(session)
         self.stakes = parties.stakes(session)
         self.measured = measurements.everything(session)
-        self.offers = {(o.subject, o.party): o for o in offers.standing(session, book.epoch)}
+        self.offers = {(o.subject, o.party): o for o in offers.unexpired(session, book.epoch)}
         self.bids: dict[tuple[Digest, Role], list[Standing]] = {}
         for row in book.rows:
             self.bids.setdefault((row.subject, row.role), []).append(row)

@@ -18,7 +18,7 @@ from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
 from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
-from ledger.core.settlement.transactions import Commits, Transmission, finalize_purpose, may_try_again
+from ledger.core.settlement.transactions import ChainTransaction, Commits, finalize_purpose, may_try_again
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
@@ -74,7 +74,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
 
     Raises Unavailable when a payee or a consumer has no place yet.
     """
-    if alarms.standing(session) or not batches.take(session, lane.lane):
+    if alarms.active(session) or not batches.take(session, lane.lane):
         return None
     ranges = _ranges(session, lane)
     if not any(row.count for row in ranges) and not _exit_waits(session, lane):
@@ -96,7 +96,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
 
 def commit(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | None:
     """Intend the commit of the oldest built batch, once all before it are posted. Returns the intention's id."""
-    if lane.operator is None or alarms.standing(session) or not batches.take(session, lane.lane):
+    if lane.operator is None or alarms.active(session) or not batches.take(session, lane.lane):
         return None
     waiting = batches.with_status(session, lane.lane, Status.built, Status.signed)
     if not waiting or waiting[0].status is Status.signed:
@@ -121,7 +121,7 @@ def finalize(session: Session, lane: Lane, calls: Commits, now: int) -> Digest |
     ripe = ripe_batch(session, lane.lane)
     if ripe is None or ripe.onchain_id is None:
         return None
-    if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.standing(session):
+    if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.active(session):
         return None
     purpose = _next_try(session, finalize_purpose(lane.lane, ripe.number), now)
     if purpose is None:
@@ -150,7 +150,7 @@ def _next_try(session: Session, purpose: str, now: int) -> str | None:
 def _retry(session: Session, waiting: Sequence[Batch]) -> None:
     """A commit that failed or lost its nonce leaves its batch built again; the next sweep intends another."""
     for batch in waiting[:1]:
-        sent = transactions.get(session, batch.transmission) if batch.transmission else None
+        sent = transactions.get(session, batch.chain_transaction) if batch.chain_transaction else None
         if sent is None or sent.status in (Sending.failed, Sending.lost):
             batches.set_built(session, batch)
 
@@ -202,8 +202,8 @@ def _opening(
     )
 
 
-def _intention(purpose: str, sender: Address, target: Address, data: bytes, now: int) -> Transmission:
-    return Transmission(_named(purpose), purpose, sender, target, data, Sending.intended, now)
+def _intention(purpose: str, sender: Address, target: Address, data: bytes, now: int) -> ChainTransaction:
+    return ChainTransaction(_named(purpose), purpose, sender, target, data, Sending.intended, now)
 
 
 def _named(purpose: str) -> Digest:

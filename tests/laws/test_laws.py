@@ -54,7 +54,11 @@ def test_all_laws_hold_on_a_ledger_that_has_lived(room: Room) -> None:
         ("L3", f"UPDATE accounts SET credits = credits + 1 WHERE name = '{MAKER}'", "are owed"),
         ("L4", "UPDATE accounts SET debits = debits + 1 WHERE name = 'custody'", "the contract holds"),
         ("L5", "UPDATE batch_shares SET amount = amount + 1 WHERE number = 1 AND role = 1", "in batches"),
-        ("L5", "UPDATE nodes SET word = decode(repeat('ff', 32), 'hex') WHERE level = 0 AND number = 1", "fell in"),
+        (
+            "L5",
+            "UPDATE tree_nodes SET word = decode(repeat('ff', 32), 'hex') WHERE level = 0 AND number = 1",
+            "fell in",
+        ),
         ("L6", f"DELETE FROM postings WHERE credit = '{MAKER}'", "its postings"),
         ("L6", "UPDATE postings SET amount = amount + 1 WHERE ordinal = 0", "its postings"),
         ("L7", "UPDATE consumers SET deposited = 1", "the lane holds 2"),
@@ -94,7 +98,7 @@ def test_L8_the_order_of_receipts_before_a_batch_does_not_change_what_it_pays(en
     assert first is not None
     with unit_of_work(engine) as session:
         session.execute(text("UPDATE watermarks SET batched_seq = 0"))
-        for table in ("batches", "batch_ranges", "batch_shares", "nodes"):
+        for table in ("batches", "batch_ranges", "batch_shares", "tree_nodes"):
             session.execute(text(f"DELETE FROM {table}"))
         made = [b.a_receipt(30 - i, consumer=(b.BOB, b.ALICE)[i % 2], ended_at=1_000) for i in range(30)]
         session.execute(text("DELETE FROM receipts"))
