@@ -1,12 +1,11 @@
 """L1 to L10, each seen to hold on a ledger that has lived, and seen to fail when what it guards is damaged."""
 
 import json
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger import alarms, retire
+from ledger import operate
 from ledger.core.accounts.accounts import available, claimable
 from ledger.core.settlement import events
 from ledger.store.session import unit_of_work
@@ -149,7 +148,7 @@ def test_an_alarm_is_shown_and_cleared_by_command_and_comes_back_while_its_cause
     room: Room, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def told(*arguments: str) -> tuple[int, list[str], bool]:
-        code = alarms.main(arguments)
+        code = operate.main(["alarms", *arguments])
         said = json.loads(capsys.readouterr().out)
         return code, [alarm["law"] for alarm in said["alarms"]], said["cleared"]
 
@@ -176,20 +175,19 @@ def test_an_alarm_is_shown_and_cleared_by_command_and_comes_back_while_its_cause
         ("postgresql://nobody@127.0.0.1:1/none", "the database of LEDGER_DATABASE_URL: connection failed"),
     ],
 )
-@pytest.mark.parametrize("command", [alarms.main, retire.main])
-def test_what_is_wrong_with_the_surroundings_is_said_in_a_line(
+@pytest.mark.parametrize("command", ["alarms", "retire"])
+def test_what_is_wrong_with_the_environment_is_said_in_a_line(
     url: str | None,
     said: str,
-    command: Callable[[], object],
+    command: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["ledger"])
     monkeypatch.delenv("LEDGER_DATABASE_URL", raising=False)
     if url is not None:
         monkeypatch.setenv("LEDGER_DATABASE_URL", url)
     with pytest.raises(SystemExit) as ended:
-        command()
+        operate.main([command])
     told = capsys.readouterr().err
     assert ended.value.code == 2
     assert told.startswith(f"error: {said}")
