@@ -17,6 +17,7 @@ from unittest import mock
 from ledger.core.accounts import postings
 from ledger.core.accounts.postings import Balance, Transaction
 from ledger.core.catalog.bids import Role
+from ledger.core.settlement import transactions as rules
 from ledger.core.settlement.events import Block
 from ledger.core.settlement.header import Range
 from ledger.core.settlement.transactions import Attempt, ChainTransaction, Status
@@ -124,6 +125,15 @@ def _latest(s: Tables, purpose: str) -> tuple[int, ChainTransaction | None]:
     return tries, s.chain_transactions.get(keccak256(f"{purpose} {tries - 1}".encode()))
 
 
+def intend_again(s: Tables, purpose: str, sender: Address, call: rules.Call, now: int) -> Digest | None:
+    tries, last = _latest(s, purpose)
+    if not rules.may_try_again(last, tries, now):
+        return None
+    name = f"{purpose} {tries}"
+    made = ChainTransaction(keccak256(name.encode()), name, sender, *call, Status.intended, now)
+    return made.id if intend(s, made) else None
+
+
 def _intended(s: Tables) -> list[ChainTransaction]:
     found = (t for t in s.chain_transactions.values() if t.status is Status.intended)
     return sorted(found, key=lambda t: (t.created_at, t.id))
@@ -179,6 +189,7 @@ def _set_sent(s: Tables, name: Digest, now: int) -> None:
 CHAIN_TRANSACTIONS = _module(
     *(
         intend,
+        intend_again,
         _count,
         _latest,
         _reopen,

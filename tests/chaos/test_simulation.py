@@ -139,7 +139,7 @@ PLANTED: dict[str, Callable[[], Any]] = {
     ),
     "a gap in the nonces is not filled": lambda: mock.patch.object(transmitting, "missing_nonce", _never),
     "a failed purpose is not intended again": lambda: mock.patch.object(
-        settling, "may_try_again", lambda last, tries, now: last is None
+        core, "may_try_again", lambda last, tries, now: last is None
     ),
     "a batch settles once for all": lambda: _in_store("postings", "is_booked", lambda *args: False),
     "a failed commit is forgotten": lambda: mock.patch.object(settling, "_retry", _never),
