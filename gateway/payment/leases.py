@@ -238,4 +238,5 @@ class BalanceLeases:
         return granted
 
     def _granted(self, session: Session, consumer: Address, need: int, target: int) -> tuple[int, leases.Means]:
-        return leases.lease(session, self._lane, consumer, self._gateway, need, target, now_ms(), self._lasts_ms)
+        asked = leases.LeaseRequest(self._lane, consumer, self._gateway, need, target, self._lasts_ms)
+        return leases.lease(session, asked, now_ms())

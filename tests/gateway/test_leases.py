@@ -10,7 +10,6 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from gateway.payment.leases import BalanceLeases
-from ledger.core.values.ids import Address
 from ledger.flows import leases
 from tests import builders as b
 
@@ -21,13 +20,11 @@ class SlowLedger:
     def __init__(self) -> None:
         self.granted, self.asked, self.go = 0, threading.Event(), threading.Event()
 
-    def lease(
-        self, session: Session, lane: int, consumer: Address, gateway: Address, need: int, *rest: int
-    ) -> tuple[int, leases.Means | None]:
+    def lease(self, session: Session, request: leases.LeaseRequest, now: int) -> tuple[int, leases.Means | None]:
         self.asked.set()
         assert self.go.wait(5)
-        self.granted += need
-        return need, None
+        self.granted += request.need
+        return request.need, None
 
 
 @pytest.fixture
