@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 
 from gateway.api import (
     accounts,
-    calls,
     credits,
     forwarding,
     health,
@@ -67,7 +66,19 @@ def api_routes(running: Running) -> FastAPI:
             await running.stop()
 
     app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan)
-    for module in (accounts, keys, calls, credits, models, network, inference_v2, proofs, statements, health, tunnel):
+    for module in (
+        accounts,
+        keys,
+        paid_routes,
+        credits,
+        models,
+        network,
+        inference_v2,
+        proofs,
+        statements,
+        health,
+        tunnel,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

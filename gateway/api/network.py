@@ -130,7 +130,7 @@ async def find(request: Request, gateway: Here) -> dict[str, Any]:
     canon.check(wanted, definitions["request"])
     known = "authorization" in request.headers
     caller = await the_caller(request, gateway) if known else None
-    surface = referrals.surface_of(request.headers, gateway)
+    surface = referrals.surface_of(request.headers, gateway.operator)
     return await discover(gateway, wanted, caller, surface, now_ms())
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
+import msgspec
 
 from gateway.context import Gateway
+from gateway.payment.billing import Note
 from ledger.core.catalog.bids import Terms
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import cid, to_hex
@@ -41,8 +42,7 @@ def receipt_fields(r: Receipt) -> dict[str, Any]:
 
 def noted(signed: Signed) -> dict[str, Any]:
     """What the gateway noted beside a receipt: model, salt, attempts."""
-    found = orjson.loads(signed.extra) if signed.extra else {}
-    return found if isinstance(found, dict) else {}
+    return dict(msgspec.to_builtins(Note.of(signed)))
 
 
 def domain_fields(gateway: Gateway) -> dict[str, Any]:
