@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 
 from gateway.api import (
     accounts,
-    calls,
     health,
     inference_v2,
     keys,
@@ -65,7 +64,7 @@ def api_routes(running: Running) -> FastAPI:
             await running.stop()
 
     app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan)
-    for module in (accounts, keys, calls, models, network, inference_v2, proofs, statements, health, tunnel):
+    for module in (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel):
         app.include_router(module.router)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
 
+from gateway.asgi import BodyTimeouts
 from gateway.call.idempotency import Answers
+from gateway.call.referrals import Referrals
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.loader import CatalogLoader, CatalogSources
@@ -40,6 +42,7 @@ from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
+BODY_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 RECLAIM_SECONDS = 5.0
 MEASURE_SECONDS = 10.0
@@ -71,6 +74,7 @@ class Running:
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
+            (BODY_CHECK_SECONDS, self._cancel_late_bodies),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (RECLAIM_SECONDS, self._reclaim),
             (MEASURE_SECONDS, self._measure),
@@ -118,6 +122,7 @@ class Running:
             known = lanes.get(session, ledger.lane)
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury) if settings.treasury else deployment.address("treasury")
+        treasury = operator if treasury == ZERO_ADDRESS else treasury
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
         lane = ledger.lane
         tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
@@ -127,7 +132,7 @@ class Running:
             deployment=deployment,
             lane=lane,
             operator=operator,
-            treasury=operator if treasury == ZERO_ADDRESS else treasury,
+            treasury=treasury,
             signer=signer,
             engine=engine,
             receipt_log=ReceiptLog(
@@ -142,10 +147,12 @@ class Running:
             loader=CatalogLoader(),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
+            referrals=Referrals(engine, deployment.domain, treasury),
             metrics=Metrics(),
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
             tracing=Tracing(settings.trace),
+            body_timeouts=BodyTimeouts(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )
 
@@ -197,6 +204,10 @@ class Running:
         if block is None:
             return 0
         return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
+
+    @staticmethod
+    async def _cancel_late_bodies(gateway: Gateway) -> None:
+        gateway.body_timeouts.cancel_late(asyncio.get_running_loop().time())
 
     async def _return_idle(self, gateway: Gateway) -> None:
         await gateway.leases.return_idle(self.settings.idle_seconds)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.call import referrals
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.context import Gateway
 from gateway.payment.auth import Caller
@@ -51,11 +50,14 @@ async def discover(
         open_to = {
             e.id: (e, score) for score, e, _, _ in found if e.sponsorship and wanted["task"] in e.sponsorship.slot_tasks
         }
-        shown = {slot.subject: slot for slot in await referrals.loader(gateway, open_to, caller, now)}
+        shown = {
+            slot.subject: slot
+            for slot in await gateway.referrals.auction(open_to, caller.consumer if caller else None, now)
+        }
         byid = {entry.id: (score, entry, price, one) for score, entry, price, one in found}
         for slot in shown.values():
             if caller is not None:
-                gateway.referral_state.show(caller.consumer, slot, surface, now)
+                gateway.referrals.show(caller.consumer, slot, surface, now)
         rows = [_sponsored(*byid[subject], slot) for subject, slot in shown.items()] + rows
     answer: dict[str, Any] = {"epoch": catalog.epoch, "book_root": to_hex(catalog.book_root), "results": rows}
     if not rows:

@@ -11,8 +11,8 @@ import orjson
 from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
-from gateway.metering import protocols
-from gateway.metering.protocols import CHAT, INFER, Ask
+from gateway.metering import openai
+from gateway.metering.ask import CHAT, INFER, Ask
 from gateway.workflow import steps, tensors
 from ledger.core.values.ids import to_hex
 from ledger.store.receipts.receipts import Signed
@@ -43,7 +43,7 @@ def read(catalog: Catalog, body: bytes) -> Ask:
         return Ask(INFER, whole["model"], made, outputs=0, native=True)
     if not isinstance(values.get("messages"), list):
         raise Refusal(400, "invalid_request", f"{entry.name} converses: its input has `messages`", param="input")
-    asked = protocols.read(CHAT, orjson.dumps({**values, "model": whole["model"], "stream": False}))
+    asked = openai.read(CHAT, orjson.dumps({**values, "model": whole["model"], "stream": False}))
     return msgspec.structs.replace(asked, native=True)
 
 
@@ -58,4 +58,4 @@ def shown(ask: Ask, stored: StoredResponse, signed: tuple[Signed, ...]) -> Store
         "units": dict(zip(root.units._fields, root.units, strict=True)),
     }
     headers = [row for row in stored.headers if row[0] != b"inference-header-content-length"]
-    return StoredResponse(stored.status, headers, orjson.dumps(body), stored.sent)
+    return StoredResponse(stored.status, headers, orjson.dumps(body))

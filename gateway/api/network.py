@@ -128,7 +128,7 @@ async def find(request: Request, gateway: Here) -> dict[str, Any]:
     wanted = await _read_document(request)
     canon.check(wanted, canon.schema("discover")["$defs"]["request"])
     caller = await the_caller(request, gateway) if "authorization" in request.headers else None
-    surface = referrals.surface_of(request.headers, gateway)
+    surface = referrals.surface_of(request.headers, gateway.operator)
     return await discover(gateway, wanted, caller, surface, now_ms())
 
 

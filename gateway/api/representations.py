@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
+import msgspec
 
 from gateway.context import Gateway
+from gateway.payment.billing import Note
 from ledger.core.catalog.bids import Terms
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import cid, to_hex
@@ -47,8 +48,7 @@ def receipt_fields(receipt: Receipt) -> dict[str, Any]:
 
 def noted(signed: Signed) -> dict[str, Any]:
     """What the gateway noted beside a receipt, unsigned: model, salt, attempts."""
-    notes = orjson.loads(signed.extra) if signed.extra else {}
-    return notes if isinstance(notes, dict) else {}
+    return dict(msgspec.to_builtins(Note.of(signed)))
 
 
 def domain_fields(gateway: Gateway) -> dict[str, Any]:

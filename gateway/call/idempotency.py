@@ -25,8 +25,6 @@ class StoredResponse(msgspec.Struct, frozen=True):
     status: int
     headers: Headers
     body: bytes
-    sent: bool = False
-    """It has gone out already."""
 
 
 @dataclass(slots=True)
@@ -70,7 +68,7 @@ class Answers:
         if len(stored.body) > self._one_bytes:
             self.abandon(call_id)
             return
-        entry.stored = StoredResponse(stored.status, stored.headers, stored.body)
+        entry.stored = stored
         self._bytes += len(stored.body)
         while self._bytes > self._keep_bytes:
             oldest = next((key for key, one in self._entries.items() if one.stored is not None), None)

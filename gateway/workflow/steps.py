@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from gateway.catalog.catalog import ModelEntry
-from gateway.metering.protocols import CHAT, EMBEDDINGS, INFER, Ask
+from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, Ask
 from gateway.workflow import tensors
 from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
