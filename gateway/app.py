@@ -12,8 +12,6 @@ from starlette.exceptions import HTTPException
 
 from gateway.api import (
     accounts,
-    credits,
-    forwarding,
     health,
     inference_v2,
     keys,
@@ -43,8 +41,8 @@ class App:
         gateway = self.running.gateway
         if gateway is not None and paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, receive, send)
-        elif gateway is not None and forwarding.is_relayed(scope):
-            await forwarding.serve(gateway, scope, receive, send)
+        elif gateway is not None and tunnel.is_forwarded(scope):
+            await tunnel.serve(gateway, scope, receive, send)
         else:
             await self.api_routes(scope, receive, send)
 
@@ -66,19 +64,7 @@ def api_routes(running: Running) -> FastAPI:
             await running.stop()
 
     app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan)
-    for module in (
-        accounts,
-        keys,
-        paid_routes,
-        credits,
-        models,
-        network,
-        inference_v2,
-        proofs,
-        statements,
-        health,
-        tunnel,
-    ):
+    for module in (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel):
         app.include_router(module.router)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -24,9 +24,8 @@ from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
-from gateway.upstream.forwarding import Forwarder
 from gateway.upstream.pool import Pool
-from gateway.upstream.tunnel import Tunnels
+from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer

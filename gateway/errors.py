@@ -25,7 +25,10 @@ TYPES = {
 
 
 class NodeFailed(Unavailable):
-    """A node did not answer as it should: it refused, hung, died or sent nonsense. `kind` says which."""
+    """A node did not answer as it should.
+
+    `kind` is unreachable, timeout, cut, nonsense, error, busy, too_long or cancelled.
+    """
 
     def __init__(self, message: str, kind: str, **facts: object) -> None:
         super().__init__(message, kind=kind, **facts)

@@ -25,11 +25,10 @@ from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
-from gateway.upstream import forwarding
-from gateway.upstream.forwarding import Forwarder
+from gateway.upstream import tunnel
 from gateway.upstream.guard import Guard, networks
 from gateway.upstream.pool import Limits, Pool
-from gateway.upstream.tunnel import Tunnels
+from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing import epochs
 from ledger.core.values.errors import TollwayError, Unavailable
@@ -77,7 +76,7 @@ class Running:
             (IDLE_CHECK_SECONDS, self._return_idle),
             (RECLAIM_SECONDS, self._reclaim),
             (MEASURE_SECONDS, self._measure),
-            (forwarding.ANNOUNCE_SECONDS, lambda g: g.forwarder.tell()),
+            (tunnel.ANNOUNCE_SECONDS, lambda g: g.forwarder.announce()),
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
         self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
