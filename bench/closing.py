@@ -16,8 +16,8 @@ import numpy.typing as npt
 from bench.report import save
 from bench.split import some_terms
 from ledger.core.catalog.bids import encode, terms_id
-from ledger.core.kernels import split, tables
-from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.kernels import split
+from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.receipts.record import RECEIPT_DTYPE, SIGNED_DTYPE
 from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.closing import Writer
@@ -30,7 +30,7 @@ CHUNK = 65_536
 GATEWAY = Address(b"\x09" * 20)
 TERMS = [some_terms(number) for number in range(100)]
 BODIES = {terms_id(encode(terms)): encode(terms) for terms in TERMS}
-TABLE, SLOTS = tables.build(TERMS)
+TABLE, SLOTS = split.build_table(TERMS)
 NAMES = np.frombuffer(b"".join(BODIES), np.uint8).reshape(-1, 32)
 PAYEES = {payee: number + 1 for number, payee in enumerate({payee for payee, _ in SLOTS})}
 CONSUMERS = {Address(bytes((number,)) + bytes(19)): number for number in range(1, 201)}
@@ -50,7 +50,7 @@ def a_chunk(count: int, chance: np.random.Generator) -> npt.NDArray[np.void]:
     units[:, 0], units[:, 1], units[:, 2] = 1, chance.integers(1, 4_000, count), chance.integers(1, 2_000, count)
     passed, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
     amounts, status = np.zeros((count, 7), np.uint64), np.zeros(count, np.int64)
-    split.split(TABLE, chosen, units, passed, price, charge, amounts, status)
+    split.split_amounts(TABLE, chosen, units, passed, price, charge, amounts, status)
     records = np.zeros(count, RECEIPT_DTYPE)
     records["terms"], records["units"], records["price"], records["charge"] = NAMES[chosen], units, price, charge
     records["consumer"][:, 0] = chance.integers(1, 201, count)

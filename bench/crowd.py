@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from roles.node.server import serve
+from roles.node.server import NodeOptions, serve
 
 MODEL = Path(__file__).parents[1] / "deploy" / "demo" / "models" / "emotion"
 NAME = "@acme/feel"
@@ -25,7 +25,7 @@ def prepare() -> None:
 
 def node(port: int) -> None:
     """A node process."""
-    serve([(MODEL, NAME)], port=port)
+    serve(NodeOptions([(MODEL, NAME)], port=port))
 
 
 @dataclass

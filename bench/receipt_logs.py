@@ -17,8 +17,8 @@ from sqlmodel import Session
 from bench.split import some_terms
 from ledger.core.accounts import movements
 from ledger.core.catalog.bids import encode, terms_id
-from ledger.core.kernels import split, tables
-from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.kernels import split
+from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.receipts.record import RECEIPT_DTYPE
 from ledger.core.receipts.segments import link
 from ledger.core.values.ids import ZERO_DIGEST, Address
@@ -69,7 +69,7 @@ def gateway_of(lane: int) -> Address:
 
 def make(lane: int, count: int) -> Iterator[Made]:
     """`count` receipts of a lane's gateway, a quarter of a million at a time."""
-    table, _ = tables.build(TERMS)
+    table, _ = split.build_table(TERMS)
     gateway, previous = gateway_of(lane), ZERO_DIGEST
     for start in range(1, 1 + count, MAKE):
         records = _records(table, lane, start, min(MAKE, 1 + count - start))
@@ -85,7 +85,7 @@ def make(lane: int, count: int) -> Iterator[Made]:
         yield Made(_copy_rows(records, digests), rows)
 
 
-def _records(table: tables.Table, lane: int, start: int, count: int) -> npt.NDArray[np.void]:
+def _records(table: split.Table, lane: int, start: int, count: int) -> npt.NDArray[np.void]:
     chance = np.random.default_rng((lane, start))
     chosen = chance.integers(0, len(TERMS), count)
     units = np.zeros((count, 6), np.uint64)
@@ -94,7 +94,7 @@ def _records(table: tables.Table, lane: int, start: int, count: int) -> npt.NDAr
     units[:, 4] = chance.integers(1, 10**6, count)
     passed, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
     amounts, status = np.zeros((count, 7), np.uint64), np.zeros(count, np.int64)
-    split.split(table, chosen, units, passed, price, charge, amounts, status)
+    split.split_amounts(table, chosen, units, passed, price, charge, amounts, status)
     records = np.zeros(count, RECEIPT_DTYPE)
     records["call_id"] = chance.integers(0, 256, (count, 32), np.uint8)
     records["lane"], records["seq"] = lane, np.arange(start, start + count)

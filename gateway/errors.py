@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from gateway.upstream.http import NodeFailed
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 
 TYPES = {
@@ -23,6 +22,17 @@ TYPES = {
     422: "invalid_request_error",
     429: "rate_limit_error",
 }
+
+
+class NodeFailed(Unavailable):
+    """A node did not answer as it should.
+
+    `kind` is unreachable, timeout, cut, nonsense, error, busy, too_long or cancelled.
+    """
+
+    def __init__(self, message: str, kind: str, **facts: object) -> None:
+        super().__init__(message, kind=kind, **facts)
+        self.kind = kind
 
 
 class Refusal(TollwayError):

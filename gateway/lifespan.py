@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
 
-from gateway.body_timeouts import BodyTimeouts
 from gateway.call.idempotency import Answers
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.loader import CatalogLoader, CatalogSources
+from gateway.catalog.loader import CatalogLoader
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.metering.usage import Tokenizers
@@ -25,13 +24,13 @@ from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
-from gateway.upstream import forwarding
-from gateway.upstream.forwarding import Forwarder
+from gateway.upstream import tunnel
 from gateway.upstream.guard import Guard, networks
 from gateway.upstream.pool import Limits, Pool
-from gateway.upstream.tunnel import Tunnels
+from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing import epochs
+from ledger.core.pricing.terms import Operator
 from ledger.core.values.errors import TollwayError, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address
 from ledger.flows import leases, publications
@@ -42,7 +41,6 @@ from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
-BODY_TIMEOUT_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 RECLAIM_SECONDS = 5.0
 MEASURE_SECONDS = 10.0
@@ -74,11 +72,10 @@ class Running:
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
-            (BODY_TIMEOUT_SECONDS, self._look_at_bodies),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (RECLAIM_SECONDS, self._reclaim),
             (MEASURE_SECONDS, self._measure),
-            (forwarding.ANNOUNCE_SECONDS, lambda g: g.forwarder.tell()),
+            (tunnel.ANNOUNCE_SECONDS, lambda g: g.forwarder.announce()),
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
         self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
@@ -150,7 +147,6 @@ class Running:
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
             tracing=Tracing(settings.trace),
-            body_timeouts=BodyTimeouts(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )
 
@@ -176,15 +172,11 @@ class Running:
             fingerprint = (epoch, publications.fingerprint(session))
             if fingerprint == self._fingerprint:
                 return
-            around = CatalogSources(
-                gateway.lane,
-                gateway.private,
-                gateway.operator,
-                gateway.treasury,
-                self.settings.kappa_atoms,
-                credentials.decrypted(session, self.settings.secret),
+            operator = Operator(
+                gateway.operator, gateway.lane, gateway.treasury, self.settings.kappa_atoms, gateway.private
             )
-            catalog = gateway.loader.load(session, epoch, around)
+            secrets = credentials.decrypted(session, self.settings.secret)
+            catalog = gateway.loader.load(session, epoch, operator, secrets)
             self._loaded = catalog, fingerprint
 
         self._loaded = None
@@ -202,10 +194,6 @@ class Running:
         if block is None:
             return 0
         return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
-
-    @staticmethod
-    async def _look_at_bodies(gateway: Gateway) -> None:
-        gateway.body_timeouts.look(asyncio.get_running_loop().time())
 
     async def _return_idle(self, gateway: Gateway) -> None:
         await gateway.leases.return_idle(self.settings.idle_seconds)

@@ -21,7 +21,7 @@ from ledger.context import Context
 from ledger.core.pricing import epochs
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import address, digest, to_hex
-from ledger.flows import audits, batches, challenges, claims, credits, indexer, leases, postings, transactions
+from ledger.flows import audits, batches, challenges, claims, credits, deposits, indexer, leases, postings, transactions
 from ledger.settings import Settings
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
@@ -171,7 +171,7 @@ def transmit() -> None:
         _each(lambda session: claims.claim(session, calls, sender, lane.lane, now()))
         _sign(wire)
     _each(
-        lambda session: claims.send_deposits(session, calls, sender, now()),
+        lambda session: deposits.send_deposits(session, calls, sender, now()),
         lambda session: batches.commit(session, lane, calls, now()),
         lambda session: batches.finalize(session, lane, calls, now()),
     )
@@ -182,7 +182,7 @@ def transmit() -> None:
         with unit_of_work(context.engine) as session:
             step = transactions.review(session, wire, digest(one), now(), context.policy)
         log.debug("transmission_reviewed", extra={"transmission": one, "step": step.value})
-    _each(claims.follow_deposits)
+    _each(deposits.follow_deposits)
 
 
 @shared_task(name="ledger.reclaim", base=CountedTask)  # type: ignore[untyped-decorator]

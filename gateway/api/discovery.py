@@ -15,12 +15,11 @@ from gateway.context import Gateway
 from gateway.payment.auth import Caller
 from ledger.core.pricing import routing
 from ledger.core.pricing.promotion import Slot
+from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values import meters
 from ledger.core.values.atoms import parse
 from ledger.core.values.ids import Address, cid, to_hex
 from ledger.core.values.meters import Units
-
-EXPECTED = {"call": 1, "input_token": 500, "output_token": 200, "ms": 500, "byte": 4000}
 
 
 async def discover(
@@ -30,7 +29,7 @@ async def discover(
     by effective price. A slot shown to a known caller is remembered: its first paid call within a day is the sale.
     """
     catalog = gateway.catalog
-    units = meters.units(wanted["meters"]) if wanted.get("meters") else meters.units(EXPECTED)
+    units = meters.units(wanted["meters"]) if wanted.get("meters") else TYPICAL_CALL
     limit = parse(wanted["max_price"], "max_price") if "max_price" in wanted else None
     found, missed = [], []
     for entry in catalog.models():

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 
 from gateway.api import invoke
-from gateway.asgi import JSON, Message, Receive, Send, answer, read_body
+from gateway.asgi import JSON, Client, Message, Receive, Send
 from gateway.call import call as calls
 from gateway.call import referrals, routing, stream
 from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
@@ -56,12 +56,12 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
 
 async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> tuple[Signed, ...]:
     """Answer a call; its receipts."""
-    headers = dict(scope["headers"])
+    client = Client(scope, receive, send)
     started = now_ms()
     signed: tuple[Signed, ...] = ()
     gateway.open_calls += 1
     try:
-        stored, signed = await _served(gateway, scope, headers, receive, send, started)
+        stored, signed = await _served(gateway, scope, client, started)
         end = signed[-1].receipt.end.name if signed else "released"
     except TollwayError as error:
         refused = refusal(error)
@@ -74,17 +74,18 @@ async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send)
     finally:
         gateway.open_calls -= 1
     if not stored.sent:
-        await answer(scope, send, stored)
+        await client.answer(stored)
     gateway.note(end, signed, now_ms() - started)
     return signed
 
 
 async def _served(
-    gateway: Gateway, scope: Message, headers: Mapping[bytes, bytes], receive: Receive, send: Send, now: int
+    gateway: Gateway, scope: Message, client: Client, now: int
 ) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """The answer and its receipts: none when nothing was charged now."""
     check_open(gateway)
-    body = await read_body(gateway, scope, headers, receive)
+    headers = client.headers
+    body = await client.read_body(gateway.settings)
     paying = not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers))
     caller = None if paying else await gateway.authenticator.admit(headers, now)
     path: str = scope["path"]
@@ -104,7 +105,7 @@ async def _served(
     else:
         raise await _payable(gateway, ask, headers, now)
     if not keyed:
-        return await _make(gateway, caller, ask, headers, identity, None, receive, send, now)
+        return await _make(gateway, caller, ask, headers, identity, None, client, now)
     stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
     if stored is not None:
         return stored, ()
@@ -114,7 +115,7 @@ async def _served(
         if payment is not None:
             await x402.take(gateway, payment, identity, await _most_price(gateway, ask, headers, now))
         extra_headers = [x402.settled(gateway, payment)] if payment is not None else []
-        made, signed = await _make(gateway, caller, ask, headers, identity, extra_headers, receive, send, now)
+        made, signed = await _make(gateway, caller, ask, headers, identity, extra_headers, client, now)
         charged = bool(signed)
         if charged:
             gateway.answers.finish(identity, made)
@@ -131,8 +132,7 @@ async def _make(
     headers: Mapping[bytes, bytes],
     identity: Digest,
     extra_headers: Headers | None,
-    receive: Receive,
-    send: Send,
+    client: Client,
     now: int,
 ) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Make the call. The answer carries `extra_headers` too; None means that it need not be stored."""
@@ -143,13 +143,13 @@ async def _make(
     try:
         if isinstance(entry, CapsuleEntry):
             woven = workflows.serve(
-                gateway, caller, ask, entry, identity, preferences, extra_headers, referral, receive, send, now
+                gateway, caller, ask, entry, identity, preferences, extra_headers, referral, client, now
             )
             stored, signed = await woven
         else:
             call = calls.open_call(gateway, caller, ask, entry, identity, preferences, now)
             call.keyed, call.extra_headers, call.referral = extra_headers is not None, extra_headers or [], referral
-            serving = stream.stream(gateway, call, receive, send) if ask.stream else calls.plain(gateway, call)
+            serving = stream.stream(gateway, call, client) if ask.stream else calls.plain(gateway, call)
             stored, signed = await serving
         return (invoke.shown(ask, stored, signed) if ask.native and signed else stored), signed
     finally:

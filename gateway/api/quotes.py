@@ -11,10 +11,9 @@ from gateway.call.routing import RoutePreferences
 from gateway.catalog.catalog import CapsuleEntry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment.tariff import Tariff
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Plan
-from ledger.core.pricing import price as pricing
+from ledger.core.pricing.price import Tariff
 from ledger.core.values import documents, meters
 from ledger.core.values.atoms import parse
 from ledger.core.values.hashes import keccak256
@@ -92,22 +91,18 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
 
 def lines(gateway: Gateway, tariff: Tariff, units: Units, subcall_total: int) -> list[dict[str, Any]]:
     """What each line of the terms gets of these units."""
-    charge = pricing.price(tariff.terms, units, subcall_total)
-    chain = gateway.domain.chain_id
-    rows = []
-    for place, (line, amount) in enumerate(zip(tariff.terms.lines, charge.amounts, strict=False)):
-        claim = pricing.explain(line, units)
-        rows.append(
-            {
-                "id": f"{line.role.name}:{place}",
-                "party": did(chain, line.party),
-                "role": line.role.name,
-                "ratio_ppm": claim.ratio_ppm,
-                "fixed": str(claim.fixed),
-                "amount": str(amount),
-            }
-        )
-    return rows
+    claims, amounts = tariff.claims(units), tariff.charge(units, subcall_total).amounts
+    return [
+        {
+            "id": f"{line.role.name}:{place}",
+            "party": did(gateway.domain.chain_id, line.party),
+            "role": line.role.name,
+            "ratio_ppm": claim.ratio_ppm,
+            "fixed": str(claim.fixed),
+            "amount": str(amount),
+        }
+        for place, (line, claim, amount) in enumerate(zip(tariff.terms.lines, claims, amounts, strict=False))
+    ]
 
 
 def _signed(gateway: Gateway, entry: ModelEntry | CapsuleEntry, parts: dict[str, Any], now: int) -> dict[str, Any]:

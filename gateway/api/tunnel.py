@@ -1,4 +1,8 @@
-"""WS /v1/tunnel: where nodes behind NAT knock."""
+"""Tunnels of nodes behind NAT: WS /v1/tunnel, where they connect, and the internal POST /v1/tunnel/{party}/...
+
+By the latter another gateway of the lane sends a call for a node whose tunnel is here. It is a plain ASGI handler: an
+answer that the node cut must look cut to the other gateway too.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,33 @@ import os
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from gateway.asgi import JSON, Client, Message, Receive, Send
+from gateway.call.idempotency import StoredResponse
+from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.upstream.tunnel import REFUSED, TunnelNode
-from ledger.core.values.errors import Rejected
+from gateway.errors import NodeFailed, Refusal, body_of, refusal
+from gateway.upstream.http import Reply
+from gateway.upstream.target import TUNNEL, Target
+from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TunnelNode
+from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.tunnel_frames import Kind, decode, encode
 
 router = APIRouter()
 
 HELLO_SECONDS = 10
+_HOP_BY_HOP = frozenset(
+    (b"connection", b"content-length", b"host", b"keep-alive", b"transfer-encoding", AUTHENTICATION, FAILED)
+)
+"""Headers that end at this gateway, in both directions."""
 
 
 @router.websocket("/v1/tunnel")
 async def tunnel(socket: WebSocket) -> None:
-    """The protocol from challenge to close."""
+    """Serve one node's tunnel, from the challenge to the close."""
     gateway: Gateway = socket.app.state.gateway
     await socket.accept()
     try:
-        node = await _hello(gateway, socket)
+        node = await _challenge(gateway, socket)
     except (Rejected, TimeoutError, KeyError) as refused:
         await socket.close(REFUSED, str(refused)[:100] or "no hello in time")
         return
@@ -32,7 +46,7 @@ async def tunnel(socket: WebSocket) -> None:
         return
     writer = asyncio.create_task(node.write())
     try:
-        await gateway.forwarder.tell(node.party)  # before the node hears that it is reached
+        await gateway.forwarder.announce(node.party)  # before the node is told that it can be reached
         await gateway.tunnels.join(node)
         while True:
             gateway.tunnels.take(node, await socket.receive_bytes())
@@ -42,11 +56,11 @@ async def tunnel(socket: WebSocket) -> None:
         writer.cancel()
         gateway.tunnels.leave(node)
         if not gateway.draining:
-            await gateway.forwarder.tell()
+            await gateway.forwarder.announce()
 
 
-async def _hello(gateway: Gateway, socket: WebSocket) -> TunnelNode:
-    """Challenge whoever knocks. Rejected unless it proves a party."""
+async def _challenge(gateway: Gateway, socket: WebSocket) -> TunnelNode:
+    """Send a challenge. Rejected unless the node answers it with a party's signature."""
     nonce = os.urandom(32)
     await socket.send_bytes(encode(Kind.challenge, 0, nonce))
     async with asyncio.timeout(HELLO_SECONDS):
@@ -57,3 +71,63 @@ async def _hello(gateway: Gateway, socket: WebSocket) -> TunnelNode:
         await socket.close(code, reason)
 
     return TunnelNode(party, name, socket.send_bytes, close)
+
+
+def is_forwarded(scope: Message) -> bool:
+    """Whether this is a request that another gateway forwards."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    path: str = scope["path"]
+    return path.startswith(PREFIX)
+
+
+async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+    """Send a forwarded request through the tunnel, and its answer back."""
+    client = Client(scope, receive, send)
+    gateway.open_calls += 1
+    try:
+        reply = await _forward(gateway, scope, client)
+    except TollwayError as error:
+        refused = refusal(error)
+        kind = [(FAILED, error.kind.encode())] if isinstance(error, NodeFailed) else []
+        await client.answer(StoredResponse(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
+    else:
+        await _pass_back(reply, client)
+    finally:
+        gateway.open_calls -= 1
+
+
+async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
+    headers, path = client.headers, scope["raw_path"].decode("ascii")
+    if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
+        raise NodeFailed("the gateway that holds the node's tunnel is full or shuts down", "busy")
+    body = await client.read_body(gateway.settings)
+    if not gateway.forwarder.admits(headers, path, body, now_ms()):
+        raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
+    party, slash, rest = path[len(PREFIX) :].partition("/")
+    sent = {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP_BY_HOP
+    }
+    target, seconds = Target(TUNNEL, party, 0), gateway.settings.first_byte_seconds
+    return await gateway.tunnels.request(target, slash + rest, body, sent, seconds)
+
+
+async def _pass_back(reply: Reply, client: Client) -> None:
+    """Send the answer as it comes. If the other gateway closes the connection, the node is told to stop."""
+
+    async def watch() -> None:
+        await client.wait_until_gone()
+        reply.cancel()
+
+    headers = [(name, value) for name, value in reply.headers.items() if name not in _HOP_BY_HOP]
+    await client.begin(reply.status, headers)
+    watcher = asyncio.create_task(watch())
+    try:
+        async for piece in reply.chunks():
+            await client.write(piece)
+        await client.write(b"", more=False)
+    except NodeFailed:
+        pass  # without a last write the answer looks cut here too
+    finally:
+        watcher.cancel()
+        reply.cancel()

@@ -22,14 +22,14 @@ from gateway.call.routing import ANY, RoutePreferences
 from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal
+from gateway.errors import NodeFailed, Refusal
 from gateway.metering import answers, usage
 from gateway.metering.protocols import Ask
 from gateway.payment.auth import Caller, check_model
 from gateway.payment.billing import Billing, charge, most_units
 from gateway.payment.leases import Hold
-from gateway.payment.tariff import Tariff
-from gateway.upstream.http import NodeFailed, Reply
+from gateway.upstream.http import Reply
+from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import TollwayError

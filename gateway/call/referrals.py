@@ -15,10 +15,10 @@ from gateway.catalog.catalog import Entry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import Caller
-from gateway.payment.tariff import Tariff, tariff
 from ledger.core.pricing import commissions
 from ledger.core.pricing import promotion as slots
 from ledger.core.pricing.commissions import Referral, Sponsor, Sponsorship
+from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.promotion import DAY_MS, WINDOW_MS, Bidder, Impression, Slot
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
@@ -50,7 +50,7 @@ class ReferralContext:
         deduction = commissions.deduction(
             plain.terms, sponsor, self.referral, promotion, Address(surface), self.gateway.treasury
         )
-        made = tariff(replace(plain.terms, deduction=deduction))
+        made = compile_terms(replace(plain.terms, deduction=deduction))
         referral_state = self.gateway.referral_state
         if made.id not in referral_state.stored:
             await self.gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))

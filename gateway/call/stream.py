@@ -18,17 +18,17 @@ from typing import Any
 
 import orjson
 
-from gateway.asgi import Receive, Send
+from gateway.asgi import Client
 from gateway.call.call import Call, ask_node, exhausted, note_failure, release
 from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import body_of, refusal
+from gateway.errors import NodeFailed, body_of, refusal
 from gateway.metering import answers, protocols, usage
 from gateway.metering.usage import NodeUnits, Usage
 from gateway.payment.billing import charge
-from gateway.upstream.http import NodeFailed, Reply
+from gateway.upstream.http import Reply
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import Digest
@@ -40,9 +40,7 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
-async def stream(
-    gateway: Gateway, call: Call, receive: Receive, send: Send
-) -> tuple[StoredResponse, tuple[Signed, ...]]:
+async def stream(gateway: Gateway, call: Call, client: Client) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Serve a call as a stream. Returns what was sent, and the receipts: none when nothing was charged.
 
     A node's refusal of the request (status 4xx) is returned without having been sent.
@@ -82,9 +80,7 @@ async def stream(
             except BaseException:
                 candidate.health.forgotten()
                 raise
-            return await _Streaming(gateway, call, candidate, accumulator, reply, started).run(
-                head, chunks, receive, send
-            )
+            return await _Streaming(gateway, call, candidate, accumulator, reply, started).run(head, chunks, client)
         raise exhausted(call, last)
     finally:
         release(call)
@@ -115,71 +111,69 @@ class _Streaming:
         self.gateway, self.call, self.candidate = gateway, call, candidate
         self.accumulator, self.reply, self.started = accumulator, reply, started
         self.first_byte_ms = now_ms() - started
-        self.aborted = self.late = False
+        call_header = (b"tollway-call", to_hex(call.billing.call_id).encode())
+        self.headers = [*HEADERS, call_header, *call.extra_headers]
+        self.end = EndReason.normal
+        self.failure: NodeFailed | None = None
         self.sent: list[bytes] = []
 
     async def run(
-        self, head: bytes, chunks: AsyncIterator[bytes], receive: Receive, send: Send
+        self, head: bytes, chunks: AsyncIterator[bytes], client: Client
     ) -> tuple[StoredResponse, tuple[Signed, ...]]:
-        """Relay to the end, charge, and end the answer truthfully."""
-        call_header = (b"tollway-call", to_hex(self.call.billing.call_id).encode())
-        headers = [*HEADERS, call_header, *self.call.extra_headers]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        end = EndReason.normal
-        failure: NodeFailed | None = None
-        if not self.accumulator.done:
-            watcher = asyncio.create_task(self._watch(receive))
+        """Pass the stream on to its end, charge, and end the answer truthfully."""
+        rest = head
+        if not self.accumulator.ended:
+            watcher = asyncio.create_task(self._watch(client))
             late_at = self.call.late_at
-            late = asyncio.get_running_loop().call_at(late_at, self._too_late) if late_at is not None else None
+            late = asyncio.get_running_loop().call_at(late_at, self._stop, EndReason.timeout) if late_at else None
             try:
-                end, failure = await self._forward(head, chunks, send)
+                rest = await self._forward(head, chunks, client)
             finally:
                 watcher.cancel()
                 if late is not None:
                     late.cancel()
-            head = b""
-        signed, failure_of_ours = await self._charge(end)
-        body = self._ending(head, signed, failure_of_ours or failure)
-        await self._out(send, body, more=False)
-        return StoredResponse(200, headers, b"".join(self.sent), sent=True), signed
+        signed, failure_of_ours = await self._charge(self.end)
+        await self._write(client, self._ending(rest, signed, failure_of_ours or self.failure), more=False)
+        return StoredResponse(200, self.headers, b"".join(self.sent), sent=True), signed
 
-    async def _forward(
-        self, head: bytes, chunks: AsyncIterator[bytes], send: Send
-    ) -> tuple[EndReason, NodeFailed | None]:
-        accumulator = self.accumulator
+    async def _forward(self, head: bytes, chunks: AsyncIterator[bytes], client: Client) -> bytes:
+        """Pass on what comes, and find how the stream ended. What came with its end is returned: the receipt joins it.
+
+        Whatever has arrived in one turn of the event loop is one chunk here, and one write to the client.
+        """
+        accumulator, out = self.accumulator, head
         try:
-            await self._out(send, head)
-            while not accumulator.done and not accumulator.full:
+            while not accumulator.ended:
+                if out:
+                    await self._write(client, out)
                 chunk = await anext(chunks, None)
                 if chunk is None:
                     break
                 out = accumulator.take(chunk)
-                if out:
-                    await self._out(send, out)
-            if accumulator.full:
-                self.reply.cancel()
-                return EndReason.hold_reached, None
         except NodeFailed as failed:
-            if self.aborted:
-                return EndReason.client_abort, None
-            if self.late:
-                return EndReason.timeout, NodeFailed("the node took longer than its workflow gives it", "timeout")
-            return EndReason.upstream_cut, failed
-        if self.aborted:
-            return EndReason.client_abort, None
-        if not accumulator.done and not accumulator.finished:
-            return EndReason.upstream_cut, NodeFailed("the node ended its stream in the middle", "cut")
-        return EndReason.normal, None
+            if self.end is EndReason.normal:
+                self.end, self.failure = EndReason.upstream_cut, failed
+            elif self.end is EndReason.timeout:
+                self.failure = NodeFailed("the node took longer than its workflow gives it", "timeout")
+            return b""
+        if accumulator.full:
+            self.reply.cancel()
+            self.end = EndReason.hold_reached
+        elif self.end is not EndReason.client_abort:
+            self.end = EndReason.normal
+            if not accumulator.done and not accumulator.finished:
+                self.end = EndReason.upstream_cut
+                self.failure = NodeFailed("the node ended its stream in the middle", "cut")
+        return out if accumulator.ended else b""
 
-    def _too_late(self) -> None:
-        self.late = True
+    def _stop(self, end: EndReason) -> None:
+        self.end = end
         self.reply.cancel()
 
-    async def _watch(self, receive: Receive) -> None:
+    async def _watch(self, client: Client) -> None:
         """Notice that the consumer left: tell the node to stop, or, if it cannot, let it finish for a while."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.aborted = True
+        await client.wait_until_gone()
+        self.end = EndReason.client_abort
         if self.reply.headers.get(b"tollway-cancel") == b"none":
             await asyncio.sleep(self.gateway.settings.drain_seconds)
         self.reply.cancel()
@@ -235,10 +229,12 @@ class _Streaming:
             "signature": to_hex(signed[-1].signature),
         }
 
-    async def _out(self, send: Send, body: bytes, more: bool = True) -> None:
+    async def _write(self, client: Client, body: bytes, *, more: bool = True) -> None:
         if self.call.keyed:
             self.sent.append(body)
-        await send({"type": "http.response.body", "body": body, "more_body": more})
+        if not client.answered:
+            await client.begin(200, self.headers)
+        await client.write(body, more=more)
 
 
 NODES_OWN = ("tollway_units", "tollway_served")
@@ -268,6 +264,11 @@ class StreamAccumulator:
     def began(self) -> bool:
         """Something worth sending has come."""
         return self.tokens > 0 or self.finished or self.done
+
+    @property
+    def ended(self) -> bool:
+        """Nothing after this is read."""
+        return self.done or self.full
 
     @property
     def text(self) -> str:

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 from gateway.call.health import Health
 from gateway.errors import Refusal
-from gateway.payment.tariff import Tariff
 from gateway.upstream.target import Target
-from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
 from ledger.core.pricing.commissions import Sponsorship
+from ledger.core.pricing.price import Tariff
 from ledger.core.values.ids import Address, Digest
 
 
@@ -92,7 +91,6 @@ class Catalog:
     book_root: Digest
     by_id: Mapping[Digest, Entry]
     by_name: Mapping[str, Entry]
-    gateway_ppm: int = 0
 
     def find(self, name: str) -> Entry:
         """A model or capsule by `@org/name` or CID. Refused with the nearest names when there is none."""
@@ -123,5 +121,3 @@ class Catalog:
 
 
 EMPTY = Catalog(0, Digest(bytes(32)), {}, {})
-
-VALUE_ROLES = (Role.maker, Role.oem)

@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 
 from gateway.call.idempotency import StoredResponse
+from gateway.errors import NodeFailed
 from gateway.metering import protocols
 from gateway.metering.protocols import EMBEDDINGS, INFER, Ask
 from gateway.metering.usage import Metered, Usage, agreed, count, estimate, node_units
-from gateway.upstream.http import NodeFailed, Reply
+from gateway.upstream.http import Reply
 from ledger.core.values.meters import Units
 
 PASSED_ON = frozenset((400, 409, 413, 415, 422))

@@ -11,7 +11,7 @@ import orjson
 from gateway.catalog.catalog import Candidate
 from gateway.payment.leases import Hold
 from gateway.payment.receipt_log import ReceiptLog
-from gateway.payment.tariff import Tariff
+from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.meters import Units

@@ -11,7 +11,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from gateway.upstream.http import NodeFailed
+from gateway.errors import NodeFailed
 from ledger.core.values.errors import Rejected
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection to a node: a protocol over httptools, one exchange at a time.
+"""An HTTP/1.1 client connection (RFC 9112) over httptools, one exchange at a time.
 
-A general client (aiohttp) costs more CPU per call than everything else the gateway does together; this page does only
-what a call needs: send one request, hand out the head, the body in pieces or whole, and say truthfully how it ended.
+It sends one request, returns the answer's head and then its body, and reports how the answer ended. Its contract is
+tests/gateway/test_upstream_http.py. Why it is not a library: docs/decisions/2026-11-28-upstream-http-client.md.
 """
 
 from __future__ import annotations
@@ -13,31 +13,26 @@ from typing import Protocol, cast
 
 import httptools
 
-from ledger.core.values.errors import Unavailable
+from gateway.errors import NodeFailed
 
 HIGH_WATER = 256 * 1024
-
-
-class NodeFailed(Unavailable):
-    """A node did not answer as it should: refused, hung, died, or spoke nonsense. `facts["kind"]` says which."""
-
-    def __init__(self, message: str, kind: str, **facts: object) -> None:
-        super().__init__(message, kind=kind, **facts)
-        self.kind = kind
+"""Bytes of a body that may wait for a reader before the connection stops reading."""
+MAX_FRAMING_BYTES = 64 * 1024
+"""Most bytes that are not body and come in a row: heads, chunk extensions, trailers. More is refused."""
 
 
 class Source(Protocol):
-    """Where a reply's bytes come from: it can be slowed down, and it can be stopped."""
+    """Where a reply's bytes come from."""
 
     def flow(self, on: bool) -> None:
-        """Let bytes in, or hold them back."""
+        """Resume or pause reading."""
 
     def abort(self, failure: NodeFailed) -> None:
-        """Stop, because of `failure`."""
+        """Close, and end the reply with `failure`."""
 
 
 class Reply:
-    """A node's answer to one request: its head now, its body as it comes."""
+    """A node's answer to one request. Status and headers are there from the start; the body is read as it comes."""
 
     __slots__ = ("_buffered", "_chunks", "_connection", "_waiter", "complete", "failure", "headers", "status")
 
@@ -52,7 +47,7 @@ class Reply:
         self._waiter: asyncio.Future[None] | None = None
 
     async def body(self, limit: int) -> bytes:
-        """The whole body. Raises NodeFailed when it is cut, late, or longer than `limit` bytes."""
+        """The whole body. Raises NodeFailed when it is incomplete, late, or longer than `limit` bytes."""
         while not self.complete:
             if self._buffered > limit:
                 break
@@ -65,7 +60,7 @@ class Reply:
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, each time all that has come. Ends cleanly only at the body's end; raises NodeFailed otherwise."""
+        """The body, each time all bytes that have come. Raises NodeFailed when it is incomplete."""
         while True:
             if self._chunks:
                 piece = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
@@ -82,12 +77,12 @@ class Reply:
             await self._wait()
 
     def cancel(self) -> None:
-        """Stop reading: the connection is closed, which tells the node to stop."""
+        """Stop reading and close the connection, so that the node stops too."""
         if not self.complete and self._connection is not None:
             self._connection.abort(NodeFailed("cancelled", "cancelled"))
 
     def feed(self, chunk: bytes) -> None:
-        """A piece of the body has come."""
+        """Add a piece of the body."""
         self._chunks.append(chunk)
         self._buffered += len(chunk)
         if self._connection is not None and self._buffered > HIGH_WATER:
@@ -95,7 +90,7 @@ class Reply:
         self._wake()
 
     def finish(self, failure: NodeFailed | None = None) -> None:
-        """Nothing more will come."""
+        """End the body."""
         if failure is None:
             self.complete = True
         else:
@@ -117,7 +112,7 @@ class Reply:
 
 
 class Connection(asyncio.Protocol):
-    """A keep-alive connection. It hands itself to `release` whenever an exchange ended whole and it can serve again."""
+    """A keep-alive connection. It calls `release` with itself after each whole exchange that leaves it usable."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, release: Callable[[Connection], None]) -> None:
         self._loop = loop
@@ -130,14 +125,20 @@ class Connection(asyncio.Protocol):
         self._idle_seconds = 0.0
         self._first_byte_by = 0.0
         self._heard_at = 0.0
+        self._framing_bytes = 0
         self._reading = True
         self.closed = False
         self.idle_since = 0.0
 
-    def exchange(self, request: bytes, first_byte_seconds: float, idle_seconds: float) -> asyncio.Future[Reply]:
-        """Send one request; the future has the reply as soon as its head is there.
+    @property
+    def heard(self) -> bool:
+        """Whether a byte of the current or last answer has come."""
+        return self._heard_at != 0.0
 
-        The head must come within `first_byte_seconds`, and after it no silence may last `idle_seconds`.
+    def exchange(self, request: bytes, first_byte_seconds: float, idle_seconds: float) -> asyncio.Future[Reply]:
+        """Send one request. The future's result is the reply, as soon as its head has come.
+
+        The first byte must come within `first_byte_seconds`, each later one within `idle_seconds` of the one before.
         """
         assert self._reply is None
         assert self._transport is not None
@@ -145,22 +146,23 @@ class Connection(asyncio.Protocol):
         self._reply = Reply(self)
         self._idle_seconds = idle_seconds
         self._heard_at = 0.0
+        self._framing_bytes = 0
         self._first_byte_by = self._loop.time() + first_byte_seconds
         if self._timer is None or self._timer.when() > self._first_byte_by:
-            self._look_at(self._first_byte_by)
+            self._set_timer(self._first_byte_by)
         self.flow(True)
         self._transport.write(request)
         return self._head
 
     def abort(self, failure: NodeFailed) -> None:
-        """Close now; whoever waits gets `failure`."""
+        """Close now. An open reply ends with `failure`."""
         self.closed = True
         if self._transport is not None:
             self._transport.abort()
         self._end(failure)
 
     def flow(self, on: bool) -> None:
-        """Let bytes in, or hold them back while the consumer is slow."""
+        """Resume reading, or pause it while the consumer is slow."""
         if on is not self._reading and self._transport is not None and not self._transport.is_closing():
             self._reading = on
             if on:
@@ -175,38 +177,47 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard_at = self._loop.time()
         if self._reply is None:
-            self.abort(NodeFailed("the node sent bytes nobody asked for", "nonsense"))
+            self.abort(NodeFailed("the node sent bytes without a request", "nonsense"))
             return
+        self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self.abort(NodeFailed(f"the node does not speak HTTP: {error}", "nonsense"))
+            self.abort(NodeFailed(f"the node's answer is not HTTP/1.1: {error}", "nonsense"))
+        except httptools.HttpParserUpgrade:
+            self.abort(NodeFailed("the node changed the protocol without being asked", "nonsense"))
+        else:
+            if self._framing_bytes > MAX_FRAMING_BYTES and self._reply is not None:
+                message = f"the node sent more than {MAX_FRAMING_BYTES} bytes of headers or framing"
+                self.abort(NodeFailed(message, "nonsense"))
 
     def eof_received(self) -> None:
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        if self._reply is not None and self._head is not None and self._head.done() and self._until_close():
+        if exc is None and self._reply is not None and self._reply.status and self._is_until_close(self._reply):
             self._end(None)
         else:
-            self._end(NodeFailed("the node closed the connection before its answer was whole", "cut"))
+            self._end(NodeFailed("the node closed the connection before its answer was complete", "cut"))
 
     # httptools callbacks
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reply is not None:
+        if self._reply is not None and not self._reply.status:  # after the head these are trailers, which are ignored
             self._reply.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:
-            return
         assert self._reply is not None
+        if status < 200:
+            self._reply.headers.clear()
+            return
         self._reply.status = status
         if self._head is not None and not self._head.done():
             self._head.set_result(self._reply)
 
     def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
         if self._reply is not None:
             self._reply.feed(body)
 
@@ -219,25 +230,25 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
         self._end(None)
 
-    def _until_close(self) -> bool:
-        reply = self._reply
-        assert reply is not None
-        return b"content-length" not in reply.headers and b"chunked" not in reply.headers.get(b"transfer-encoding", b"")
+    @staticmethod
+    def _is_until_close(reply: Reply) -> bool:
+        coding = reply.headers.get(b"transfer-encoding", b"").lower()
+        return b"content-length" not in reply.headers and b"chunked" not in coding
 
-    def _look_at(self, when: float) -> None:
+    def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
+        self._timer = self._loop.call_at(when, self._check_late)
 
-    def _tick(self) -> None:
-        """Give up on a late answer, or look again when it could be late. One timer serves many quick exchanges."""
+    def _check_late(self) -> None:
+        """Abort a late answer, or set the timer again. One timer serves many short exchanges."""
         self._timer = None
         if self._reply is None:
             return
         silent = self._heard_at == 0.0
         late_at = self._first_byte_by if silent else self._heard_at + self._idle_seconds
         if late_at > self._loop.time():
-            self._look_at(late_at)
+            self._set_timer(late_at)
         elif silent:
             self.abort(NodeFailed("the node did not begin to answer in time", "timeout"))
         else:
@@ -253,6 +264,6 @@ class Connection(asyncio.Protocol):
             return
         reply.finish(failure)
         if head is not None and not head.done():
-            head.set_exception(failure or NodeFailed("the node answered nothing", "cut"))
+            head.set_exception(failure or NodeFailed("the node did not answer", "cut"))
         if failure is None and not self.closed:
             self._release(self)

@@ -1,34 +1,59 @@
-"""Tunnels: nodes behind NAT, each on one WebSocket it opened itself. To a call, a tunnel is a node like any other.
+"""Tunnels: nodes behind NAT, each on a WebSocket that it opened itself. A caller sees them as ordinary nodes.
 
-A node proves its party by signing a challenge. Calls are streams of frames (`core.frames`); each side sends at most the
-credit it was given. Several nodes of one party share its calls; a node that knocks again replaces its older socket.
+A node proves its party by signing a challenge. Calls are streams of frames (`core/values/tunnel_frames`); each side
+sends at most the credit it was given. Several nodes of a party share its calls; a second tunnel with the same node name
+replaces the first.
+
+A node is connected to one gateway process; the others of the lane reach it through that process. It writes into
+PostgreSQL which parties it serves, its internal URL, and a key made at its start. The others send it the same request
+with an HMAC by that key: who can read the table is a gateway of the lane. An entry expires unless it is renewed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import hashlib
+import hmac
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from sqlalchemy import Engine
 
-from gateway.upstream.http import NodeFailed, Reply
-from gateway.upstream.target import Target
+from gateway.clock import now_ms
+from gateway.database import transact
+from gateway.errors import NodeFailed
+from gateway.upstream.http import Reply
+from gateway.upstream.target import Target, parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, address, to_hex
 from ledger.core.values.tunnel_frames import CREDIT, MAX_PAYLOAD, Frame, Kind, credit, decode, encode, tunnel_hash
 from ledger.core.values.typed_data import Domain, signed_by, signing_digest
+from ledger.store.network import tunnels as store
+from ledger.store.network.tunnels import Entrance
 
 SendBytes = Callable[[bytes], Awaitable[None]]
 Close = Callable[[int, str], Awaitable[None]]
 
 GRANT_BYTES = 64 * 1024
 REFUSED, REPLACED = 4401, 4409
+"""WebSocket close codes."""
+
+PREFIX = "/v1/tunnel/"
+AUTHENTICATION, FAILED = b"tollway-relay", b"tollway-relay-failed"
+ANNOUNCE_SECONDS = 5.0
+ENTRY_MS = 15_000
+"""How long an announced entry lasts."""
+LOOKUP_MS = 1_000
+"""How long the result of a look into the table is used, found or not."""
+SKEW_MS = 60_000
+"""Largest difference between the clocks of two gateways."""
 
 
 class Stream:
-    """One call through a tunnel. For a Reply it is what a connection is: something to slow down or to abort."""
+    """One call through a tunnel. Its Reply reads from it as from a connection."""
 
     def __init__(self, node: TunnelNode, number: int) -> None:
         self.number = number
@@ -41,19 +66,19 @@ class Stream:
         self._owed = 0
 
     def flow(self, on: bool) -> None:
-        """The reader keeps up: grant the bytes it has taken."""
+        """Grant the node as much as was read since the last grant."""
         if on and self._owed >= GRANT_BYTES:
             owed, self._owed = self._owed, 0
             self._node.post(credit(self.number, owed))
 
     def abort(self, failure: NodeFailed) -> None:
-        """The reader wants no more: tell the node."""
+        """Tell the node to stop, and end the reply with `failure`."""
         if self._node.streams.pop(self.number, None) is not None:
             self._node.post(encode(Kind.cancel, self.number, failure.message.encode()[:200]))
         self.end(failure)
 
     def take(self, frame: Frame) -> None:
-        """A frame of this call has come."""
+        """Handle a frame of this call."""
         self.heard_at = asyncio.get_running_loop().time()
         if frame.kind is Kind.response:
             self._begin(frame.payload)
@@ -71,7 +96,7 @@ class Stream:
             self.more.set()
 
     def end(self, failure: NodeFailed | None) -> None:
-        """Nothing more will come."""
+        """End the reply: complete, or with `failure`."""
         self.more.set()
         self.reply.finish(failure)
         if failure is not None and not self.head.done():
@@ -79,9 +104,9 @@ class Stream:
 
     def _begin(self, payload: bytes) -> None:
         try:
-            said = orjson.loads(payload)
-            self.reply.status = int(said["status"])
-            named = said.get("headers", {}).items()
+            head = orjson.loads(payload)
+            self.reply.status = int(head["status"])
+            named = head.get("headers", {}).items()
             self.reply.headers = {k.lower().encode("latin-1"): str(v).encode("latin-1") for k, v in named}
         except (ValueError, KeyError, AttributeError, TypeError):
             self.abort(NodeFailed("the node's answer has no head", "nonsense"))
@@ -103,23 +128,23 @@ class TunnelNode:
     next_number: int = 1
 
     def post(self, frame: bytes) -> None:
-        """Send a frame when its turn comes."""
+        """Queue a frame."""
         self.outbox.put_nowait(frame)
 
     async def write(self) -> None:
-        """Send what is posted, in order, until cancelled."""
+        """Send queued frames in order, until cancelled."""
         while True:
             await self.send(await self.outbox.get())
 
     def drop(self) -> None:
-        """The socket is gone: every open call was cut."""
+        """End every open call: the socket is closed."""
         for stream in list(self.streams.values()):
             self.streams.pop(stream.number, None)
-            stream.end(NodeFailed("the node's tunnel closed before its answer was whole", "cut"))
+            stream.end(NodeFailed("the node's tunnel closed before its answer was complete", "cut"))
 
 
 class Tunnels:
-    """Every node connected to this process."""
+    """The nodes connected to this process."""
 
     def __init__(self, lane: int, domain: Domain, idle_seconds: float) -> None:
         self._lane = lane
@@ -141,7 +166,7 @@ class Tunnels:
         return party, name
 
     async def join(self, node: TunnelNode) -> None:
-        """A node is there. An older socket of the same name is closed."""
+        """Add a node. An older socket of the same name is closed."""
         nodes = self._nodes.setdefault(node.party, {})
         older = nodes.get(node.name)
         nodes[node.name] = node
@@ -151,14 +176,14 @@ class Tunnels:
             await older.close(REPLACED, "this node opened another tunnel")
 
     def leave(self, node: TunnelNode) -> None:
-        """A node is gone."""
+        """Remove a node."""
         nodes = self._nodes.get(node.party, {})
         if nodes.get(node.name) is node:
             del nodes[node.name]
         node.drop()
 
     def parties(self) -> list[Address]:
-        """Whose nodes are here."""
+        """The parties with a node here."""
         return [party for party, nodes in self._nodes.items() if nodes]
 
     def connected(self, target: Target) -> bool:
@@ -166,23 +191,21 @@ class Tunnels:
         return bool(self._nodes.get(address(target.host)))
 
     def take(self, node: TunnelNode, message: bytes) -> None:
-        """A message from a node. Frames of unknown streams are ignored."""
+        """Handle a message from a node. Frames of unknown streams are ignored."""
         frame = decode(message)
         stream = node.streams.get(frame.stream)
         if stream is not None:
             stream.take(frame)
 
-    async def request(
-        self, target: Target, path: str, body: bytes, headers: dict[str, str], method: str, seconds: float
-    ) -> Reply:
-        """Send a request through the least busy tunnel of the target's party; the head of the answer."""
+    async def request(self, target: Target, path: str, body: bytes, headers: dict[str, str], seconds: float) -> Reply:
+        """POST a request through the least busy tunnel of the target's party. The head must come in `seconds`."""
         nodes = self._nodes.get(address(target.host))
         if not nodes:
             raise NodeFailed("no tunnel of this provider is open here", "unreachable", provider=target.host)
         node = min(nodes.values(), key=lambda one: len(one.streams))
         number, node.next_number = node.next_number, node.next_number + 2
         stream = node.streams[number] = Stream(node, number)
-        asked: dict[str, Any] = {"method": method, "path": target.prefix + path, "headers": headers}
+        asked: dict[str, Any] = {"method": "POST", "path": target.prefix + path, "headers": headers}
         node.post(encode(Kind.request, number, orjson.dumps(asked)))
         try:
             async with asyncio.timeout(seconds):
@@ -212,16 +235,76 @@ class Tunnels:
         node.post(encode(Kind.end, stream.number))
 
     def _watch(self, stream: Stream) -> None:
-        """Abort an answer that falls silent."""
+        """Abort an answer of which nothing comes for `idle_seconds`."""
         loop = asyncio.get_running_loop()
 
-        def tick() -> None:
+        def check() -> None:
             if stream.reply.complete or stream.reply.failure is not None:
                 return
             left = stream.heard_at + self._idle_seconds - loop.time()
             if left <= 0:
                 stream.abort(NodeFailed("the node fell silent", "timeout"))
             else:
-                loop.call_later(left, tick)
+                loop.call_later(left, check)
 
-        loop.call_later(self._idle_seconds, tick)
+        loop.call_later(self._idle_seconds, check)
+
+
+class Forwarder:
+    """Announces this process's tunnels to the lane's other gateways, and finds theirs. Without a URL: finds only."""
+
+    def __init__(self, engine: Engine, gateway: Address, url: str, tunnels: Tunnels) -> None:
+        self._engine = engine
+        self._gateway = gateway
+        self._url = url
+        self._tunnels = tunnels
+        self._key = os.urandom(32)
+        self._announcing = asyncio.Lock()
+        self._found: dict[Address, tuple[int, Entrance | None]] = {}
+
+    async def announce(self, *more: Address) -> None:
+        """Renew the entries of the parties with a tunnel here, and of `more`, whose tunnel is about to open."""
+        if self._url:
+            async with self._announcing:  # in order: what is written later was read later
+                here = {*self._tunnels.parties(), *more}
+                entrance = Entrance(self._gateway, self._url, self._key, now_ms() + ENTRY_MS)
+                await transact(self._engine, lambda session: store.hold(session, entrance, here))
+
+    async def close(self) -> None:
+        """Remove every entry of this process."""
+        if self._url:
+            entrance = Entrance(self._gateway, self._url, self._key, 0)
+            await transact(self._engine, lambda session: store.hold(session, entrance, ()))
+
+    async def route(self, target: Target, path: str, body: bytes) -> tuple[Target, str, bytes]:
+        """Where to send a request for a node connected elsewhere: target, path, and the header line that proves us."""
+        party = address(target.host)
+        entrance = await self._entrance(party, now_ms())
+        if entrance is None:
+            raise NodeFailed("no tunnel of this provider is open", "unreachable", provider=target.host)
+        found = parse(entrance.url)
+        whole = PREFIX + to_hex(party) + target.prefix + path
+        line = b"%b: %b\r\n" % (AUTHENTICATION, authenticate(entrance.key, whole, body, now_ms()))
+        return Target(found.scheme, found.host, found.port, ours=True), whole, line
+
+    def admits(self, headers: Mapping[bytes, bytes], path: str, body: bytes, now: int) -> bool:
+        """Whether a gateway of the lane sent this request within `SKEW_MS`."""
+        given = headers.get(AUTHENTICATION, b"")
+        at = given.partition(b"-")[0]
+        if not at.isdigit() or len(at) > 15 or abs(now - int(at)) > SKEW_MS:
+            return False
+        return hmac.compare_digest(given, authenticate(self._key, path, body, int(at)))
+
+    async def _entrance(self, party: Address, now: int) -> Entrance | None:
+        known = self._found.get(party)
+        if known is None or now - known[0] >= LOOKUP_MS:
+            found = await transact(self._engine, lambda session: store.entrances(session, party, now))
+            known = now, next((one for one in found if one.gateway != self._gateway), None)
+            self._found[party] = known
+        return known[1]
+
+
+def authenticate(key: bytes, path: str, body: bytes, at: int) -> bytes:
+    """The header value `<ms>-<HMAC-SHA256 of POST, path, ms and the body's SHA-256>`."""
+    asked = b"\n".join((b"POST", path.encode(), b"%d" % at, hashlib.sha256(body).digest()))
+    return b"%d-%b" % (at, hmac.new(key, asked, hashlib.sha256).hexdigest().encode())

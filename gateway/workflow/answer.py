@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from gateway.asgi import Receive, Send
+from gateway.asgi import Client
 from gateway.call import stream
 from gateway.call.idempotency import Headers, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
@@ -28,7 +28,6 @@ from gateway.errors import Refusal, body_of
 from gateway.metering.protocols import CHAT, Ask
 from gateway.payment.auth import Caller, check_model
 from gateway.payment.billing import Billing
-from gateway.payment.tariff import tariff
 from gateway.workflow import plan as planning
 from gateway.workflow import steps
 from gateway.workflow.guarantees import Holds
@@ -37,6 +36,7 @@ from gateway.workflow.run import Done, Weave
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.pricing import workflows
+from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.errors import Rejected
@@ -57,8 +57,7 @@ async def serve(
     preferences: RoutePreferences,
     extra_headers: Headers | None,
     referral: ReferralContext | None,
-    receive: Receive,
-    send: Send,
+    client: Client,
     now: int,
 ) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Answer a chat request with a workflow. Raises a Refusal when it failed and the consumer pays nothing.
@@ -82,7 +81,7 @@ async def serve(
     try:
         return await Serving(
             gateway, plan, Weave(gateway, plan, billing, request, ask.body), holds, ask, extra_headers
-        ).answer(receive, send)
+        ).answer(client)
     finally:
         holds.release()
 
@@ -103,14 +102,14 @@ class Serving:
         self.ask, self.extra_headers, self.keyed = ask, extra_headers or [], extra_headers is not None
         self.capsule = plan.entry.capsule
 
-    async def answer(self, receive: Receive, send: Send) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    async def answer(self, client: Client) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Run, settle, and answer: as a stream where the last node can be one."""
         weave = self.weave
         talking = {name: planned.models[0] for name, planned in self.plan.steps.items() if planned.models}
         last = steps.last_steps(self.capsule, talking) if self.ask.stream else ()
         await weave.run(but=last)
         for name in last:
-            streamed = await self._stream(name, receive, send)
+            streamed = await self._stream(name, client)
             if streamed is not None:
                 return streamed
         if weave.failed is not None:
@@ -134,9 +133,7 @@ class Serving:
         guaranteed = [(weaver, list(done.drafts(weaver))) for weaver, done in self.weave.guaranteed]
         return await self.holds.charge(self.gateway, guaranteed, list(root.drafts()))
 
-    async def _stream(
-        self, name: str, receive: Receive, send: Send
-    ) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
+    async def _stream(self, name: str, client: Client) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
         """Stream a last node. None when it did not run, or failed before its first byte."""
         weave, planned = self.weave, self.plan.steps[name]
         if weave.failed is not None or not workflows.runs(self.capsule, planned.step, weave.request, weave.outcomes):
@@ -166,7 +163,7 @@ class Serving:
                 return await self._charge(weave.root(self.plan.tariff, end, response, units.byte))
 
             call.settle = settle
-            stored, signed = await stream.stream(self.gateway, call, receive, send)
+            stored, signed = await stream.stream(self.gateway, call, client)
         except Rejected as rejected:
             weave.err(name, rejected.message)
             return None
@@ -218,7 +215,7 @@ class Serving:
         rest = workflows.without(self.plan.tariff.terms, Role.weaver)
         if rest is None:
             return await self.holds.charge(gateway, guaranteed, [one for done in weave.done for one in done.drafts()])
-        made = tariff(rest)
+        made = compile_terms(rest)
         await gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))
         root = weave.root(made, EndReason.upstream_cut, weave.billing.digest_of(b""), 0)
         return await self.holds.charge(gateway, guaranteed, list(root.drafts()))

@@ -19,11 +19,11 @@ from gateway.catalog.catalog import Candidate, CapsuleEntry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.billing import most_units
-from gateway.payment.tariff import Tariff
 from gateway.upstream import target
 from gateway.workflow.wasm import Glue
 from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Policy, Step
 from ledger.core.catalog.templates import named, resolve
+from ledger.core.pricing.price import Tariff
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid

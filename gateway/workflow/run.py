@@ -20,11 +20,11 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
 from gateway.payment.billing import Billing
-from gateway.payment.tariff import Tariff
 from gateway.workflow import steps
 from gateway.workflow.plan import Plan, PlannedStep, affordable
 from ledger.core.catalog.capsules import Policy, needs
 from ledger.core.pricing import workflows
+from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import Atoms
@@ -167,13 +167,9 @@ class Weave:
 
     def guaranteed_subcalls(self, cap: Atoms) -> list[tuple[Address, Done]]:
         """What the weaver's bond pays of a failed all-or-nothing workflow: sub-calls in order, up to the cap."""
-        capsule, spent = self.plan.entry.capsule, 0
-        borne = list(self.guaranteed)
-        for one in self.done:
-            if spent + one.price <= cap:
-                spent += one.price
-                borne.append((capsule.weaver, one))
-        return borne
+        weaver = self.plan.entry.capsule.weaver
+        places = workflows.covered([one.price for one in self.done], cap)
+        return [*self.guaranteed, *((weaver, self.done[place]) for place in places)]
 
     def call(self, planned: PlannedStep, values: Any, *, stream: bool = False, include_usage: bool = False) -> Call:
         """The sub-call of a model node, cut to what the node may cost. Refused when nobody serves it for that."""

@@ -8,7 +8,7 @@ from ledger.core.disputes.recomputation import Answers
 from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import to_hex
-from ledger.core.values.sum_tree import Word, node, parent, receipt_leaf
+from ledger.core.values.sum_tree import Word, parent, receipt_leaf, tree_node
 
 RECEIPT_BYTES = 672
 """A receipt's preimage: its 21 words. All other leaves have 33 bytes or fewer."""
@@ -36,4 +36,4 @@ def answers(chain: Chain) -> Answers:
 def _leaf(preimage: bytes) -> Word:
     if len(preimage) == RECEIPT_BYTES:
         return receipt_leaf(keccak256(RECEIPT_TYPEHASH, preimage), int.from_bytes(preimage[_CHARGE], "big"))
-    return node(keccak256(preimage), int.from_bytes(preimage[-8:], "big"))
+    return tree_node(keccak256(preimage), int.from_bytes(preimage[-8:], "big"))

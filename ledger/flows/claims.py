@@ -1,19 +1,15 @@
-"""Relaying: what consumers and payees are owed by anybody with gas. Deposits they signed, places, and claims.
+"""Claims: register payees that have earned, and claim for them what a final batch pays them.
 
-Nothing here can move money elsewhere than its owner said: an authorization names its lane and account, a claim pays the
-payee in the leaf.
+A claim pays the payee in the leaf and nobody else.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from sqlmodel import Session
 
-from ledger.core.settlement.transactions import Call, Relays, Status, Transmission, finalize_purpose, may_try_again
-from ledger.core.values.hashes import keccak256
+from ledger.core.settlement.transactions import Relays, Status, finalize_purpose
 from ledger.core.values.ids import ZERO_ADDRESS, Address, to_hex
-from ledger.store.access import deposits
-from ledger.store.access.deposits import DepositRequest
-from ledger.store.chain import chain_time, lanes, parties
+from ledger.store.chain import lanes, parties
 from ledger.store.settlement import batches, proofs, transactions, tree_nodes
 from ledger.store.settlement import batches as batch_store
 
@@ -24,40 +20,13 @@ GAS_PER_ROW = 32_000
 CLAIM_ROWS = GAS_CAP * 9 // 10 // GAS_PER_ROW
 
 
-def send_deposits(session: Session, relays: Relays, sender: Address, now: int) -> int:
-    """Intend the deposits consumers asked for. Returns how many."""
-    made = 0
-    for asked in deposits.requested(session):
-        if _intend(session, _purpose(asked), sender, _call(relays, asked), now):
-            deposits.set_status(session, asked.id, "sent")
-            made += 1
-    return made
-
-
-def follow_deposits(session: Session) -> int:
-    """Note what became of sent deposits: credited once their block is indexed, failed in the contract's words."""
-    clock, done = chain_time.get(session), 0
-    for asked in deposits.sent(session):
-        _, sent = transactions.latest(session, _purpose(asked))
-        if sent is None or sent.status is Status.lost:
-            deposits.set_status(session, asked.id, "requested")
-        elif sent.status is Status.failed:
-            deposits.set_status(session, asked.id, "failed", sent.error)
-        elif sent.status is Status.confirmed and clock and sent.block is not None and sent.block <= clock.number:
-            deposits.set_status(session, asked.id, "credited")
-        else:
-            continue
-        done += 1
-    return done
-
-
 def register_payees(session: Session, relays: Relays, sender: Address, payees: Iterable[Address], now: int) -> int:
     """Intend a place for payees that have earned and have none. Returns how many were not intended before."""
     made = 0
     for payee in payees:
         if parties.index_of(session, payee) is None:
             call = relays.register_payee(payee)
-            made += _intend(session, f"register {to_hex(payee)}", sender, call, now)
+            made += bool(transactions.intend_again(session, f"register {to_hex(payee)}", sender, call, now))
     return made
 
 
@@ -82,7 +51,7 @@ def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int
             for index in range(start, start + count)
         ]
         call = relays.claim_range(lane, start, height, rows, siblings)
-        made += _intend(session, f"claim {lane} {batch.number} {start}", sender, call, now)
+        made += bool(transactions.intend_again(session, f"claim {lane} {batch.number} {start}", sender, call, now))
     return made
 
 
@@ -104,24 +73,3 @@ def _neighbours(due: Sequence[int]) -> Iterator[tuple[int, int]]:
             last = due[at]
             at += 1
         yield start, last - start + 1
-
-
-def _call(relays: Relays, asked: DepositRequest) -> Call:
-    relay = relays.deposit_with_authorization if asked.kind == "authorization" else relays.deposit_from_inbox
-    terms = (asked.lane, asked.account, asked.amount, asked.valid_after, asked.valid_before)
-    return relay(*terms, asked.salt, asked.signature)
-
-
-def _purpose(asked: DepositRequest) -> str:
-    return f"deposit {to_hex(asked.id)}"
-
-
-def _intend(session: Session, purpose: str, sender: Address, call: Call, now: int) -> bool:
-    """Intend a purpose, or intend it again when its last try came to nothing. False while one is under way."""
-    tries, last = transactions.latest(session, purpose)
-    if not may_try_again(last, tries, now):
-        return False
-    name = f"{purpose} {tries}"
-    return transactions.intend(
-        session, Transmission(keccak256(name.encode()), name, sender, *call, Status.intended, now)
-    )

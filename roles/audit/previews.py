@@ -11,6 +11,7 @@ from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode
 from ledger.core.pricing import routing
 from ledger.core.pricing.epochs import Standing
 from ledger.core.pricing.price import payees, price
+from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address, cid_digest
 from ledger.core.values.meters import Units, rates
@@ -18,8 +19,6 @@ from roles.cli import batch
 from roles.cli.context import Context
 
 DAY_MS = 24 * 3_600_000
-EXPECTED = Units(1, 100, 100, 100, 10_000, 0)
-"""A call of middling size: what prices are compared at."""
 
 
 def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
@@ -121,4 +120,4 @@ def book(context: Context) -> list[Standing]:
 
 def _priced(bid: Bid, beside: tuple[Line, ...]) -> int:
     line = Line(Address(bytes(20)), Role.compute, bid.ratio_ppm, bid.asks)
-    return price(Terms(Digest(bytes(32)), (line, *beside)), EXPECTED).price
+    return price(Terms(Digest(bytes(32)), (line, *beside)), TYPICAL_CALL).price

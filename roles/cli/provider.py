@@ -68,9 +68,9 @@ def serve(
     """Run a node: load the models, listen, sign what is served, keep the offers fresh; Ctrl-C drains it."""
     from roles.node import serve as node_serve  # aiohttp and onnxruntime, which only a node needs
 
-    served, resold = node_serve.folders(models or []), node_serve.upstreams(upstream or [])
+    options = node_serve.options(models or [], upstream or [], host, port)
     terms = node_serve.Terms(tier, capacity, realm, slo_ms)
-    node_serve.run(here(), served, resold, terms, host, port, public_url, tunnel=tunnel)
+    node_serve.run(here(), options, terms, public_url, tunnel=tunnel)
 
 
 @app.verb("audit")

@@ -1,7 +1,6 @@
-"""What a provider runs: ONNX models behind OpenAI and Open Inference Protocol doors, measured, bounded, and drained
-on exit.
+"""A provider's node: ONNX models and resold servers behind the OpenAI API and the Open Inference Protocol.
 
-Reading order: features, engine, batching, then the kinds of model (classifier, retriever, generator, tensors), then
-the doors (answers, requests, chat, oip), what the node keeps for itself (metering, witness, audit), what it can sell
-besides (resale), how it is reached from behind NAT (tunnel), and the server that holds it all.
+Reading order: models/ (engine, features, batching, the kinds of model, loader), protocols/ (the HTTP endpoints),
+artifacts/ (model files served by digest), then metering, witness and audit (what was served, signed and paid),
+tunnel (nodes behind NAT), server (the process) and serve (a node run by a wallet).
 """

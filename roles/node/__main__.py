@@ -9,20 +9,21 @@ from pathlib import Path
 from ledger.core.values.errors import TollwayError
 from roles.node.artifacts.layout import Layout
 from roles.node.models.resale import Upstream
-from roles.node.server import serve
+from roles.node.server import NodeOptions, serve
 from roles.node.state import Limits
 from roles.wallet import home
 
 
-def folder_and_name(text: str) -> Path | tuple[Path, str]:
+def folder_and_name(text: str) -> tuple[Path, str | None]:
     """DIR, or DIR=NAME to serve it under another name."""
     folder, _, name = text.partition("=")
-    return (Path(folder), name) if name else Path(folder)
+    return Path(folder), name or None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m roles.node", description="Serve ONNX models over OpenAI and OIP v2."
+        prog="python -m roles.node",
+        description="Serve ONNX models over the OpenAI API and the Open Inference Protocol v2.",
     )
     parser.add_argument("--model", action="append", default=[], type=folder_and_name, metavar="DIR[=NAME]")
     parser.add_argument(
@@ -30,17 +31,19 @@ def main() -> int:
         action="append",
         default=[],
         metavar="NAME=URL[#MODEL]",
-        help="sell a server you have; its key, if any, is read from TOLLWAY_UPSTREAM_KEY",
+        help="resell an existing server; its API key, if it needs one, is read from TOLLWAY_UPSTREAM_KEY",
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--queue", type=int, default=Limits().queue, help="calls that may wait for a model")
     parser.add_argument("--batch", type=int, default=Limits().batch, help="calls that run together")
     parser.add_argument("--call-seconds", type=float, default=Limits().call_seconds)
-    parser.add_argument("--artifacts", type=Path, metavar="LAYOUT", help="an OCI layout to give away, by digest")
+    parser.add_argument(
+        "--artifacts", type=Path, metavar="LAYOUT", help="an OCI layout whose artifacts are served by digest"
+    )
     given = parser.parse_args()
     if not given.model and not given.upstream and not given.artifacts:
-        parser.error("say what to serve: --model DIR, --upstream NAME=URL or --artifacts LAYOUT")
+        parser.error("nothing to serve: give --model DIR, --upstream NAME=URL or --artifacts LAYOUT")
     try:
         start(given)
     except TollwayError as error:
@@ -50,21 +53,21 @@ def main() -> int:
 
 
 def start(given: argparse.Namespace) -> None:
-    """Serve what was given, and say where."""
+    """Serve what the arguments name, and print the URL."""
     artifacts = Layout(given.artifacts) if given.artifacts else None
     upstreams = [Upstream.typed(text, home.upstream_key()) for text in given.upstream]
     limits = Limits(call_seconds=given.call_seconds, batch=given.batch, queue=given.queue)
 
     def ready(port: int) -> None:
         names = ", ".join(
-            [str(model) for model in given.model]
+            [name or str(folder) for folder, name in given.model]
             + [name for name, _ in upstreams]
             + [str(layout.root) for layout in [artifacts] if layout]
         )
         print(f"serving {names} on http://{given.host}:{port}", flush=True)
 
-    where = (given.model, given.host, given.port)
-    serve(*where, upstreams=upstreams, artifacts=artifacts, limits=limits, ready=ready)
+    options = NodeOptions(given.model, upstreams, given.host, given.port, artifacts, limits=limits)
+    serve(options, ready)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where is my money? A node's own log against the public batch files, without asking anybody."""
+"""Compare a node's own log with the public batch files: which served calls were paid."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ledger.core.values.meters import Meter
 from roles.node.witness import Entry
 
 ATTEMPTS = 8
-"""A gateway gives up a call long before it has tried this many candidates."""
+"""How many attempts of a call are looked for; a gateway stops earlier."""
 METERED = (Meter.input_token, Meter.output_token)
-"""What the node counts itself and can compare; time and bytes are measured at both ends and differ honestly."""
+"""The meters that are compared. Time and bytes are measured at both ends and may differ."""
 
 
 class Outcome(Enum):
-    """What became of a served attempt."""
+    """What became of a served attempt; `Finding` says what each means."""
 
     paid = "paid"
     short = "short"
@@ -31,11 +31,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One log entry, and the receipt that answers it, if there is one.
+    """One log entry, and its call's receipt if a batch has it.
 
-    `short`: the receipt bills fewer tokens than were served. `elsewhere`: another attempt of the call was paid, as
-    when this answer came too late. `open`: no batch has the call yet; an entry that stays open is a case for a
-    dispute.
+    `paid`: this attempt was paid. `short`: the receipt bills fewer tokens than were served. `elsewhere`: another
+    attempt of the call was paid, for instance because this answer came too late. `open`: no batch has the call yet;
+    an entry that stays open is a reason for a dispute.
     """
 
     entry: Entry
@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What the audit needs of one batch file."""
+    """The part of a batch file that the audit reads."""
 
     number: int
     receipts: Sequence[Receipt]
@@ -54,7 +54,7 @@ class Settled:
 
 
 def audit(entries: Sequence[Entry], batches: Iterable[Settled]) -> list[Finding]:
-    """One finding an entry, in the order of the log."""
+    """One finding for each entry, in the order of the log."""
     open_entries = {entry.served.attempt: entry for entry in entries}
     found: dict[Digest, Finding] = {}
     for batch in batches:

@@ -1,4 +1,4 @@
-"""What a call used here, counted where it happened, in the six meters of the network."""
+"""The units a call used, as this node counts them. Alone because endpoints, artifacts and the witness all use it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def as_json(units: Units) -> dict[str, int]:
 
 
 def headers(units: Units) -> dict[str, str]:
-    """The header an answer carries."""
+    """The `Tollway-Usage` header of an answer."""
     return {"Tollway-Usage": orjson.dumps(as_json(units)).decode()}
 
 
 def usage(talk: Talk) -> dict[str, int]:
-    """OpenAI's usage object."""
+    """The `usage` object of the OpenAI API."""
     total = talk.prompt_tokens + talk.completion_tokens
     return {"prompt_tokens": talk.prompt_tokens, "completion_tokens": talk.completion_tokens, "total_tokens": total}
 

@@ -1,12 +1,12 @@
-"""A provider's node as its wallet runs it: offers kept fresh, what is served signed and remembered, audited later."""
+"""Run a provider's node for a wallet: keep its offers fresh, sign and log what it serves, audit the log later."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from roles.node import audit as auditing
 from roles.node import server
 from roles.node.audit import Settled
 from roles.node.models.resale import Upstream
-from roles.node.server import Gateway
+from roles.node.server import NodeOptions, TunnelGateway
 from roles.node.tunnel import Identity
 from roles.node.witness import ServedLog, Witness
 from roles.wallet import home, signing
@@ -35,7 +35,7 @@ RETRY_SECONDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a node stands in its offers."""
+    """The terms a node's offers carry."""
 
     tier: str
     capacity: int
@@ -43,38 +43,24 @@ class Terms:
     slo_ms: int
 
 
-def folders(texts: list[str]) -> list[tuple[Path, str]]:
-    """FOLDER=@org/name words."""
-    found = []
-    for text in texts:
+def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: int) -> NodeOptions:
+    """Parse FOLDER=@org/name and @org/name=URL#MODEL. The API key of an upstream is read from TOLLWAY_UPSTREAM_KEY."""
+    folders = []
+    for text in models:
         folder, _, name = text.partition("=")
         if not Path(folder).is_dir():
-            raise Rejected(f"{folder!r} is no model folder", folder=folder)
-        found.append((Path(folder), name or Path(folder).name))
-    return found
+            raise Rejected(f"{folder!r} is not a model folder", folder=folder)
+        folders.append((Path(folder), name or Path(folder).name))
+    resold = [Upstream.typed(text, home.upstream_key()) for text in upstreams]
+    if not folders and not resold:
+        raise Rejected("nothing to serve: give FOLDER=@org/name, or --upstream @org/name=URL#MODEL")
+    return NodeOptions(folders, resold, host, port)
 
 
-def upstreams(texts: list[str]) -> list[tuple[str, Upstream]]:
-    """@org/name=URL#MODEL words; a key for the server comes from TOLLWAY_UPSTREAM_KEY."""
-    return [Upstream.typed(text, home.upstream_key()) for text in texts]
-
-
-def run(
-    context: Context,
-    served: list[tuple[Path, str]],
-    resold: list[tuple[str, Upstream]],
-    terms: Terms,
-    host: str,
-    port: int,
-    public_url: str,
-    *,
-    tunnel: bool,
-) -> None:
-    """Serve until told to stop."""
-    names = [*(name for _, name in served), *(name for name, _ in resold)]
-    if not names:
-        raise Rejected("say what to serve: FOLDER=@org/name, or --upstream @org/name=URL#MODEL")
-    subjects = {name: _patiently(partial(naming.resolve, context.gateway, name)) for name in names}
+def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, *, tunnel: bool) -> None:
+    """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
+    names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
+    subjects = {name: _until_reachable(partial(naming.resolve, context.gateway, name)) for name in names}
     signer, lane = context.signer, context.lane
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 
@@ -85,15 +71,15 @@ def run(
 
     def ready(port: int) -> None:
         if not tunnel:
-            announce(public_url or f"http://{host}:{port}")
+            announce(public_url or f"http://{options.host}:{port}")
 
     identity = Identity(signer, context.domain, int(lane["lane"]), context.wallet, names)
-    gateway = Gateway(context.url, identity, announce) if tunnel else None
-    server.serve(served, host, port, upstreams=resold, witness=witness, gateway=gateway, ready=ready)
+    gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
+    server.serve(replace(options, witness=witness, tunnel=gateway), ready)
 
 
 def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms) -> None:
-    """Post the offers again and again, for as long as the node lives. A gateway that is away is asked again."""
+    """Post the offers repeatedly, as long as the node runs. Retry while the gateway is unreachable."""
     while True:
         taken = True
         for name, subject in subjects.items():
@@ -106,7 +92,7 @@ def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: T
 
 
 def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document:
-    """An offer of this wallet with the bid it has on chain, signed."""
+    """A signed offer of this wallet, with its bid on chain."""
     lane = context.gateway.get("/v1/lane")
     epoch, chain = int(lane["epoch"]), int(lane["chain_id"])
     standing = previews.standing(context, subject, Role.compute, context.account)
@@ -128,7 +114,7 @@ def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document
 
 
 def audit(wallet: str) -> list[dict[str, object]]:
-    """What became of everything the wallet's node signed: paid, short, paid to another attempt, or open."""
+    """Count what became of each call the node signed: paid, short, paid to another attempt, or open."""
     if not log_of(wallet).exists():
         return []
     log = ServedLog(log_of(wallet))
@@ -141,12 +127,12 @@ def audit(wallet: str) -> list[dict[str, object]]:
 
 
 def log_of(wallet: str) -> Path:
-    """Where a wallet's node remembers what it served."""
+    """The log of what a wallet's node served."""
     return home.home() / "served" / f"{wallet}.sqlite"
 
 
-def _patiently(ask: Callable[[], Digest]) -> Digest:
-    """Ask until the gateway is there."""
+def _until_reachable(ask: Callable[[], Digest]) -> Digest:
+    """Retry until the gateway answers."""
     while True:
         try:
             return ask()

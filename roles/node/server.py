@@ -1,4 +1,4 @@
-"""The node itself: loads, warms, listens, serves, and on SIGTERM finishes what it began."""
+"""The node process: loads and warms models, serves HTTP, and drains on SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +18,7 @@ from aiohttp import web
 from roles.node.artifacts.delivery import NAME, Delivery
 from roles.node.artifacts.layout import Layout
 from roles.node.artifacts.routes import ArtifactRoutes
-from roles.node.models.catalog import Catalogue, load
+from roles.node.models.loader import LoadedModels, load
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold, Upstream
 from roles.node.protocols import inference_v2, openai
@@ -31,14 +31,14 @@ log = logging.getLogger("node")
 Ready = Callable[[int], None]
 """Called once with the port, when the node listens."""
 Reached = Callable[[str], None]
-"""Called once with the URL a tunnel gave the node."""
-Named = Path | tuple[Path, str]
-"""A model folder, and the name to serve it under if not its own."""
+"""Called once with the URL under which the gateway reaches the node through the tunnel."""
+ModelFolder = tuple[Path, str | None]
+"""A model folder, and the name to serve it under; None: the name in its `model.json`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """A gateway to serve through: the node knocks there, instead of waiting to be reached."""
+class TunnelGateway:
+    """A gateway to which the node opens a tunnel, because nobody can connect to the node directly."""
 
     url: str
     identity: Identity
@@ -46,13 +46,13 @@ class Gateway:
 
 
 @web.middleware
-async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses new calls while draining, and counts the open ones."""
+async def count_calls(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse new calls while the node drains; count the open ones."""
     state = request.app[STATE]
     if request.method != "POST":
         return await handler(request)
     if state.draining:
-        raise Draining("this node is leaving; ask another")
+        raise Draining("this node is shutting down; use another one")
     state.open_calls += 1
     try:
         return await handler(request)
@@ -61,8 +61,8 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Application:
-    """The doors around a state."""
-    app = web.Application(middlewares=[errors_in_shape, counted], client_max_size=state.limits.body_bytes)
+    """The HTTP application over a state."""
+    app = web.Application(middlewares=[errors_in_shape, count_calls], client_max_size=state.limits.body_bytes)
     app[STATE] = state
     app.add_routes(
         [
@@ -81,100 +81,89 @@ def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Ap
     return app
 
 
-def serve(
-    models: Sequence[Named] = (),
-    host: str = "127.0.0.1",
-    port: int = 0,
-    *,
-    upstreams: Sequence[tuple[str, Upstream]] = (),
-    witness: Witness | None = None,
-    gateway: Gateway | None = None,
-    artifacts: Layout | None = None,
-    limits: Limits | None = None,
-    ready: Ready | None = None,
-) -> None:
-    """Serves model folders and upstreams; blocks until told to stop.
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What a node serves and how.
 
-    Port 0 takes a free one and `ready` hears which. With a `witness` what a gateway asked for is signed and logged;
-    with a `gateway` the node opens its tunnel there; with `artifacts` it also gives those, by digest.
+    With a `witness` the node signs and logs the calls of gateways. With a `tunnel` it opens one to that gateway. With
+    `artifacts` it serves those too, by digest. Port 0 takes a free port.
     """
-    bounds = limits or Limits()
-    uvloop.run(
-        run(
-            *(models, host, port, upstreams),
-            witness=witness,
-            gateway=gateway,
-            artifacts=artifacts,
-            limits=bounds,
-            ready=ready,
-        )
-    )
+
+    models: Sequence[ModelFolder] = ()
+    upstreams: Sequence[tuple[str, Upstream]] = ()
+    host: str = "127.0.0.1"
+    port: int = 0
+    artifacts: Layout | None = None
+    witness: Witness | None = None
+    tunnel: TunnelGateway | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
-async def run(
-    models: Sequence[Named],
-    host: str,
-    port: int,
-    upstreams: Sequence[tuple[str, Upstream]] = (),
-    *,
-    witness: Witness | None = None,
-    gateway: Gateway | None = None,
-    artifacts: Layout | None = None,
-    limits: Limits,
-    ready: Ready | None = None,
-) -> None:
-    """Serves until SIGTERM or SIGINT, then drains: no new calls, the open ones end, at most `drain_seconds` later."""
+def serve(options: NodeOptions, ready: Ready | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; blocks. `ready` gets the port once the node listens."""
+    uvloop.run(run(options, ready))
+
+
+async def run(options: NodeOptions, ready: Ready | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: no new calls; open calls get `drain_seconds` to end."""
+    limits = options.limits
     executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="model")
-    loaded = await _loaded(models, executor, limits)
+    loaded = await _load_models(options, executor)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limits.call_seconds)) as http:
-        resold = [(name, Resold(upstream, http)) for name, upstream in upstreams]
-        artifact_routes = ArtifactRoutes(artifacts) if artifacts else None
+        resold = [(name, Resold(upstream, http)) for name, upstream in options.upstreams]
+        artifact_routes = ArtifactRoutes(options.artifacts) if options.artifacts else None
         delivery: list[tuple[str, Model]] = [(NAME, Delivery(artifact_routes))] if artifact_routes else []
-        state = State(Catalogue([*loaded, *resold, *delivery]), witness, limits)
+        state = State(LoadedModels([*loaded, *resold, *delivery]), options.witness, limits)
         runner = web.AppRunner(
             application(state, artifact_routes), handler_cancellation=True, access_log=None, shutdown_timeout=1
         )
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        listening = runner.addresses[0][1]
+        await web.TCPSite(runner, options.host, options.port).start()
+        port = runner.addresses[0][1]
         if ready:
-            ready(listening)
-        knocking = asyncio.create_task(_ask_health(gateway, listening)) if gateway else None
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopped, knocking} if knocking else {stopped}, return_when=asyncio.FIRST_COMPLETED)
-        await _drain(state)
-        if knocking:
-            knocking.cancel()
+            ready(port)
+        refused = await _until_stopped(state, options.tunnel, port)
         await runner.cleanup()
     executor.shutdown(cancel_futures=True)
-    if knocking and knocking.done() and not knocking.cancelled() and (refused := knocking.exception()):
+    if refused:
         raise refused
 
 
-async def _loaded(models: Sequence[Named], executor: Executor, limits: Limits) -> list[tuple[str, Model]]:
-    loaded = []
-    for given in models:
-        path, name = given if isinstance(given, tuple) else (given, None)
+async def _until_stopped(state: State, gateway: TunnelGateway | None, port: int) -> BaseException | None:
+    """Wait for a signal or the end of the tunnel, then drain. Returns the error that ended the tunnel, if any."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tunnel = asyncio.create_task(_keep_tunnel(gateway, port)) if gateway else None
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopped, tunnel} if tunnel else {stopped}, return_when=asyncio.FIRST_COMPLETED)
+    await _drain(state)
+    if tunnel is None:
+        return None
+    tunnel.cancel()
+    return tunnel.exception() if tunnel.done() and not tunnel.cancelled() else None
+
+
+async def _load_models(options: NodeOptions, executor: Executor) -> list[tuple[str, Model]]:
+    limits, loaded = options.limits, []
+    for path, name in options.models:
         model = load(path, executor, most=limits.batch, queue=limits.queue)
         await model.warm()
         loaded.append((name or model.name, model))
     return loaded
 
 
-async def _ask_health(gateway: Gateway, port: int) -> None:
+async def _keep_tunnel(gateway: TunnelGateway, port: int) -> None:
     tunnel = Tunnel(gateway.url, f"http://127.0.0.1:{port}", gateway.identity)
-    knocking = asyncio.create_task(tunnel.run())
+    running = asyncio.create_task(tunnel.run())
     opened = asyncio.create_task(tunnel.opened.wait())
     try:
-        await asyncio.wait({knocking, opened}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, opened}, return_when=asyncio.FIRST_COMPLETED)
         if opened.done() and gateway.reached:
             gateway.reached(tunnel.url)
-        await knocking
+        await running
     finally:
-        knocking.cancel()
+        running.cancel()
         opened.cancel()
 
 

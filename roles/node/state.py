@@ -1,4 +1,4 @@
-"""What the doors share: the models, the limits, and whether the node is leaving."""
+"""What all endpoints of a node share: its models, its limits, and whether it drains."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from aiohttp import web
 
 from ledger.core.values.meters import Units
 from roles.node import metering
-from roles.node.models.catalog import Catalogue
+from roles.node.models.loader import LoadedModels
 from roles.node.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one call may cost the node. `batch` calls run together, `queue` more may wait."""
+    """Bounds on a call. `batch` calls run together; `queue` more may wait."""
 
     body_bytes: int = 1 << 20
     call_seconds: float = 60.0
@@ -27,7 +27,7 @@ class Limits:
 class State:
     """One node's state."""
 
-    catalogue: Catalogue
+    models: LoadedModels
     witness: Witness | None = None
     limits: Limits = field(default_factory=Limits)
     draining: bool = False
@@ -36,7 +36,7 @@ class State:
     async def evidence(
         self, request: web.Request, model: str, units: Units, asked: bytes, answered: bytes
     ) -> dict[str, str]:
-        """The headers an answer carries: what it used, and the node's signature under it where a gateway asked."""
+        """The headers of an answer: the units it used and, if a gateway asked, the node's signature over them."""
         headers = metering.headers(units)
         if self.witness is None:
             return headers

@@ -1,7 +1,7 @@
-"""Serving from behind NAT: one outbound WebSocket to the gateway, and the gateway's calls come back through it.
+"""The tunnel of a node behind NAT: one outbound WebSocket through which the gateway sends calls to the node.
 
-Each call is passed on to the node's own HTTP doors, so a tunnelled call meets the same limits and gives the same
-bytes as a direct one. A lost socket ends its open calls; the node then knocks again, a little later each time.
+Each call is passed to the node's own HTTP server, so a tunnelled call has the same limits and the same answer as a
+direct one. A lost socket ends its open calls; the node reconnects after a pause that doubles up to 30 seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-en
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """One call: what still comes in, and how much may still go out."""
+    """One call: the rest of its request body, and how many bytes of the answer may still be sent."""
 
     number: int
     body: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
@@ -35,7 +35,7 @@ class Stream:
     task: asyncio.Task[None] | None = None
 
     async def take(self, most: int) -> int:
-        """Waits until some bytes may go out; how many, at most `most`."""
+        """Wait until bytes may be sent. Returns how many, at most `most`."""
         while not self.allowed:
             self.more.clear()
             await self.more.wait()
@@ -46,7 +46,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who knocks: the provider's key, its lane's domain, the node's name and the models it holds."""
+    """What the node proves to the gateway: its provider's key, the lane and its domain, the node's name and models."""
 
     signer: Signer
     domain: Domain
@@ -55,7 +55,7 @@ class Identity:
     models: Sequence[str] = ()
 
     def hello(self, nonce: bytes) -> bytes:
-        """The answer to a challenge."""
+        """The signed answer to the gateway's challenge."""
         digest = signing_digest(self.domain, tunnel_hash(self.lane, self.signer.address, nonce))
         said = {
             "version": 1,
@@ -68,7 +68,7 @@ class Identity:
 
 
 class Tunnel:
-    """Keeps the WebSocket open. `url` is set, and `opened` fires, once the gateway has said welcome."""
+    """Keeps the WebSocket open. Once the gateway accepts the node, `url` is set and `opened` fires."""
 
     def __init__(self, gateway: str, local: str, identity: Identity) -> None:
         self._gateway, self._local, self._identity = gateway.rstrip("/") + "/v1/tunnel", local, identity
@@ -77,7 +77,7 @@ class Tunnel:
         self.url = ""
 
     async def run(self) -> None:
-        """Until cancelled. Raises Rejected when the gateway refuses this node: knocking again would not help."""
+        """Run until cancelled. Raises Rejected when the gateway refuses this node, since a retry would not help."""
         pause = SHORTEST_SECONDS
         async with aiohttp.ClientSession(auto_decompress=False) as http:
             while True:
@@ -95,7 +95,7 @@ class Tunnel:
                 pause = min(2 * pause, LONGEST_SECONDS)
 
     async def _session(self, http: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> bool:
-        """Serves one socket to its end; whether it was welcome."""
+        """Serve one socket until it closes. Returns whether the gateway accepted the node."""
         welcome = False
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.BINARY:
@@ -132,7 +132,7 @@ class Tunnel:
         stream: Stream,
         asked: dict[str, object],
     ) -> None:
-        """Passes one call to the doors and the answer back."""
+        """Pass one call to the node's HTTP server and its answer back."""
         try:
             body = await self._whole_body(socket, stream)
             url, headers = self._local + str(asked["path"]), _forwarded(asked.get("headers"))

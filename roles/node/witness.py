@@ -1,4 +1,4 @@
-"""The node signs what it served and keeps its own log, so that it can later ask where its money is."""
+"""Signatures over what the node served, and a local log of them, from which payment is audited later."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ CREATE INDEX IF NOT EXISTS served_in_order ON served (served_at);
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A served attempt and the node's signature under it."""
+    """A served attempt and the node's signature over it."""
 
     served: Served
     signature: bytes
 
     def header(self) -> str:
-        """As the `Tollway-Served` header carries it: one line of JSON."""
+        """The value of the `Tollway-Served` header: one line of JSON."""
         served = self.served
         said = {
             "attempt": to_hex(served.attempt),
@@ -52,9 +52,7 @@ class Entry:
 
 
 class ServedLog:
-    """A SQLite file of what was served. Entries that come together are written together; a written entry survives
-    kill -9.
-    """
+    """A SQLite file of what was served. Entries that wait together are written in one transaction."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +65,7 @@ class ServedLog:
         self._task: asyncio.Task[None] | None = None
 
     async def append(self, entry: Entry) -> None:
-        """Returns when the entry is written. The same attempt again replaces its entry: a retry is answered anew."""
+        """Return once the entry is written; it then survives kill -9. A repeated attempt replaces its entry."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))
         if self._task is None or self._task.done():
@@ -75,7 +73,7 @@ class ServedLog:
         await future
 
     def entries(self, since: int = 0) -> list[Entry]:
-        """Everything served at or after `since` (ms), in order."""
+        """The entries served at or after `since` (ms since the epoch), in order."""
         rows = self._database.execute(
             "SELECT attempt, subject, provider, units, request_digest, response_digest, served_at, signature"
             " FROM served WHERE served_at >= ? ORDER BY served_at, attempt",
@@ -84,7 +82,7 @@ class ServedLog:
         return [_entry(row) for row in rows]
 
     def close(self) -> None:
-        """After the last append has returned."""
+        """Close the file. Call it after the last append has returned."""
         self._writer.shutdown()
         self._database.close()
 
@@ -111,7 +109,7 @@ class ServedLog:
 
 
 class Witness:
-    """Signs and logs. A call without an attempt id came from no gateway: it is nobody's money and is not signed."""
+    """Signs and logs served calls. A call without an attempt id did not come from a gateway and is not signed."""
 
     def __init__(self, signer: Signer, domain: Domain, subjects: Mapping[str, Digest], log: ServedLog) -> None:
         self._signer, self._domain, self._subjects, self._log = signer, domain, subjects, log
@@ -119,7 +117,7 @@ class Witness:
     async def testify(
         self, key: str | None, model: str, units: Units, request: bytes, response: bytes
     ) -> dict[str, str]:
-        """The `Tollway-Served` header for an answer that is about to leave; empty when there is nothing to sign."""
+        """The `Tollway-Served` header of an answer; empty when there is nothing to sign."""
         attempt = _attempt(key)
         if attempt is None:
             return {}

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.clock import now_ms
 from gateway.metering.protocols import CHAT
-from gateway.upstream.forwarding import AUTHENTICATION, SKEW_MS, authenticate
+from gateway.upstream.tunnel import AUTHENTICATION, SKEW_MS, authenticate
 from ledger.core.values.ids import Digest, cid, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.network import tunnels
@@ -102,7 +102,7 @@ async def test_the_inner_door_opens_to_gateways_of_the_lane_only(
         [entrance] = tunnels.entrances(session, PROVIDER.address, now_ms())
 
     def encrypted(key: bytes = entrance.key, of: bytes | None = None, late: int = 0, path: str = gateway) -> bytes:
-        return authenticate(key, "POST", path + CHAT, body if of is None else of, now_ms() - late)
+        return authenticate(key, path + CHAT, body if of is None else of, now_ms() - late)
 
     def sent(said: bytes | None, path: str = gateway) -> httpx.Response:
         return one.http.post(path + CHAT, content=body, headers={} if said is None else {AUTHENTICATION: said})

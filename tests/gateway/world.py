@@ -16,7 +16,6 @@ from sqlalchemy import Engine
 
 from gateway.app import App, create_app
 from gateway.context import Gateway
-from gateway.server import Protocol
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
 from ledger.core.catalog.bids import Bid, Role
@@ -218,7 +217,7 @@ class Running:
             self.app,
             host=host,
             port=0,
-            http=Protocol,
+            http="httptools",
             loop="uvloop",
             ws="websockets-sansio",
             log_level="warning",

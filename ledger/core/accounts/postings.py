@@ -1,4 +1,4 @@
-"""The journal: transactions of balanced postings, named by their cause.
+"""Double entry: transactions of balanced postings, named by their cause.
 
 A posting moves atoms from a debit account to a credit account, so every transaction balances by construction. The same
 cause gives the same id; the same id with another digest is a Conflict (law L6).
@@ -6,7 +6,7 @@ cause gives the same id; the same id with another digest is a Conflict (law L6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from ledger.core.accounts.accounts import Side, side
 from ledger.core.values.atoms import MAX_ATOMS, Atoms, atoms
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import to_hex
 
 MIN_ATOMS = 1
 
@@ -65,14 +66,14 @@ class Transaction:
 
     @property
     def digest(self) -> Digest:
-        """What the transaction says, without when it was said: equal for a repetition, different for a Conflict."""
+        """A hash of everything but the time: equal for a repetition, different for a Conflict."""
         rows = (f"{p.debit}\t{p.credit}\t{p.amount}\n" for p in self.postings)
         undone = self.reverses.hex() if self.reverses else ""
         return keccak256(f"{self.kind.value}\n{undone}\n{''.join(rows)}".encode())
 
 
 class Balance(NamedTuple):
-    """All that was ever debited to and credited to an account."""
+    """The sums of all debits and of all credits of an account."""
 
     debits: Atoms = 0
     credits: Atoms = 0
@@ -99,22 +100,18 @@ def balance(name: str, entries: Balance) -> int:
     return grown if side(name) is Side.debit else -grown
 
 
-def apply(balances: Mapping[str, Balance], transaction: Transaction) -> dict[str, Balance]:
-    """The new entries of every account the transaction touches. Changes nothing given.
-
-    Raises Rejected when an account would be overdrawn (law L1) or would pass 2^63-1.
-    """
-    after: dict[str, Balance] = {}
-    for name, added in effect(transaction.postings).items():
-        before = balances.get(name, Balance())
-        entries = Balance(before.debits + added.debits, before.credits + added.credits)
-        if max(entries) > MAX_ATOMS:
-            raise Rejected(f"{name} would pass 2^63-1 atoms", account=name)
-        left = balance(name, entries)
-        if left < 0:
-            raise Rejected(f"{name} is short by {-left} atoms", account=name, short_by=-left)
-        after[name] = entries
-    return after
+def check_balance(name: str, entries: Balance, transaction: Transaction) -> None:
+    """Law L1: Rejected if the transaction leaves this account overdrawn, or with more than 2^63-1 atoms on a side."""
+    left = balance(name, entries)
+    if left < 0:
+        raise Rejected(
+            f"{name} is short by {-left} atoms for {transaction.kind.value}",
+            account=name,
+            short_by=-left,
+            transaction=to_hex(transaction.id),
+        )
+    if max(entries) > MAX_ATOMS:
+        raise Rejected(f"{name} would pass 2^63-1 atoms", account=name)
 
 
 def repeated(known: Digest, transaction: Transaction) -> None:

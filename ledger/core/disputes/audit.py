@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.core.catalog.bids import BOOKED, Bid, Role, decode
-from ledger.core.kernels.hashing import struct_hashes
+from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.pricing.epochs import Book
 from ledger.core.pricing.shares import exact_total
 from ledger.core.settlement.batch_file import BatchFile

@@ -49,6 +49,7 @@ from ledger.core.disputes.recomputation import (
     recompute,
     rows,
 )
+from ledger.core.pricing.caps import PROTOCOL_PPM
 from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.settlement.batch_file import BatchFile
@@ -58,8 +59,6 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import ZERO, Tree, Word, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import receipt_digest, signed_by
-
-PROTOCOL_PPM = 20_000
 
 
 def find_fraud_proof(
@@ -267,23 +266,6 @@ class _Judge:
                 yield FraudProof("Referee", "proveOverdraft", (index, leaf), why)
         if cumulative - was[2] != self.grown[index]:
             yield bad_payout(self.made, self.header, self.tree, index, old, leaf)
-
-
-def withheld_receipt(file: BatchFile, receipt: Receipt, signature: bytes) -> FraudProof | None:
-    """The proof that a receipt its gateway signed is not at its place in this batch; None if it is, or is no business
-    of this batch."""
-    receipts, place = receipts_of(file), 0
-    for row in sorted(file.opening.ranges):
-        if row.gateway == receipt.gateway and row.first <= receipt.seq <= row.last:
-            place += receipt.seq - row.first
-            break
-        place += row.count
-    else:
-        return None
-    if receipts[place] == receipt:
-        return None
-    tree = Tree.build([receipt_leaf(struct_hash(one), one.charge) for one in receipts])
-    return omitted(file, receipt, signature, tree.leaf(place), tree.proof(place))
 
 
 def _receipt_logs_broken(file: BatchFile, previous: BatchFile | None) -> bool:

@@ -1,6 +1,7 @@
-"""The fast twins: what the plain pages of the core say, for millions at a time, compiled by numba.
+"""Fast twins of plain modules, for millions of receipts at once, compiled by numba.
 
-Each kernel is held equal to its page by a property test and justified by a number in `bench/`. All are integer, release
-the interpreter lock, and refuse what could pass 63 bits instead of wrapping. Compiled code is cached beside the source;
-numba looks at the calling file only, so after changing `keccak` or `split` clear the `__pycache__` of this folder.
+Reading order: jit, keccak, receipt_hashes, sum_tree, split, totals, warm. A property test holds each kernel equal to
+its plain twin, and a number in `bench/` justifies it. Kernels use integers only, release the interpreter lock, and
+refuse what could exceed 63 bits instead of wrapping. Compiled code is cached beside the source; numba watches the
+calling file only, so delete this folder's `__pycache__` after a change of `jit`, `keccak` or `split`.
 """

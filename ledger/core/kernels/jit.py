@@ -1,8 +1,8 @@
-"""The one way kernels are compiled: cached on disk, without the interpreter lock, never with fast-math."""
+"""How kernels are compiled, the types of their arrays, and the one load they share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -13,8 +13,24 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 U8: TypeAlias = npt.NDArray[np.uint8]
 U64: TypeAlias = npt.NDArray[np.uint64]
 I64: TypeAlias = npt.NDArray[np.int64]
+WORD = 8
+"""Bytes of a machine word."""
 
 
 def kernel(function: Function) -> Function:
-    """Compile on first call. Typed as the plain function it was."""
+    """Compile on first call, cached on disk, without the interpreter lock and without fast-math. Keeps the type."""
     return cast(Function, njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+@kernel
+def word(rows: U8, row: int, at: np.uint64) -> np.uint64:
+    """Eight bytes of a row from `at` on, little endian. The compiler turns these shifts into one load."""
+    value = np.uint64(0)
+    for byte in range(WORD):
+        value |= np.uint64(rows[row, at + np.uint64(byte)]) << np.uint64(8 * byte)
+    return value
+
+
+def as_i64(values: Iterable[int]) -> I64:
+    """A column of signed numbers."""
+    return np.array(list(values), np.int64)

@@ -1,10 +1,10 @@
-"""Keccak-f[1600] for numba, four states at a time.
+"""Keccak-f[1600] for numba, four states at a time. The plain twin is `values.hashes.keccak256`.
 
-The plain twin is `core.values.hashes`. Lane i of state k is `states[4 * i + k]`: the inner loop runs over the states,
-from a constant to a constant and with a constant distance between lanes, which is what lets the compiler turn it into
-vector instructions wherever `permute` is inlined. Four, because 25 registers of 256 bits hold them through all rounds
-(nine times the speed of one state at a time; with eight it is six). A rate block is 17 lanes (136 bytes); bytes fill
-lanes in little-endian order, so a byte buffer viewed as uint64 is a row of lanes.
+Lane i of state k is `states[4 * i + k]`. The inner loop runs over the states with constant bounds and a constant
+distance between lanes, so the compiler makes vector instructions of it wherever `permute` is inlined. Four states fit
+25 registers of 256 bits through all rounds: nine times the speed of one state; eight states give six times. A rate
+block is 17 lanes (136 bytes); bytes fill lanes in little-endian order, so a byte buffer viewed as uint64 is a row of
+lanes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ROUNDS = np.array(
 
 @kernel
 def fresh() -> U64:
-    """Room for four states."""
+    """Four zeroed states."""
     return np.zeros(25 * WAYS, np.uint64)
 
 
@@ -61,7 +61,7 @@ def _rotated(lane: np.uint64, bits: int) -> np.uint64:
 
 @kernel
 def permute(states: U64) -> None:
-    """The permutation of all four states, in place."""
+    """Permute all four states in place."""
     for constant in ROUNDS:
         for k in range(WAYS):
             a00 = states[0 + k]

@@ -1,39 +1,139 @@
-"""Twin of `ledger.core.pricing.price` and `deductions`: the amounts of many receipts, ten millions a second.
+"""Twin of `pricing.price` and `pricing.commissions`: prices and amounts of many receipts, ten million a second.
 
-Receipts are taken in the order given (a sort by terms costs more than it saves), so whatever the terms fix is divided
-in advance, in `tables`, and looked up in place: to slice it out for each receipt took a third of its time. Nothing
-passes 2^63: what could is answered TOO_LARGE, and the plain page decides. That is above 2^58 atoms, a quarter of all
-there are.
+Receipts come in any order; sorting by terms costs more than it saves. So whatever depends on the terms alone is divided
+in advance, in `Table`, and looked up in place; slicing it out per receipt took a third of the time. Nothing exceeds
+2^63: a receipt that could is TOO_LARGE, and the plain module prices it. That begins above 2^58 atoms, a quarter of the
+supply.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
 import numpy as np
 
-from ledger.core.kernels.jit import I64, U64, kernel
-from ledger.core.kernels.tables import REACH, SHIFT, Table
+from ledger.core.catalog.bids import Role, Terms
+from ledger.core.kernels.jit import I64, U64, as_i64, kernel
+from ledger.core.pricing.commissions import CAP_PPM, SURFACE_PPM
+from ledger.core.pricing.price import payees
+from ledger.core.values.atoms import PPM
+from ledger.core.values.ids import ZERO_ADDRESS, Address
+from ledger.core.values.meters import SCALES
 
+SHIFT = 43
+"""A ratio is also stored as `share` = ceil(ratio * 2^43 / 10^6), so that one multiplication and one shift apply it:
+for 0 <= n < 10^6, ceil(ratio * n / 10^6) = floor((share * n + ceil(0.999999 * 2^43)) / 2^43). The two roundings add
+less than 10^6 / 2^43 + 1 / 2^43 < 10^-6, and a fraction that is not whole is a multiple of 10^-6.
+"""
+REACH = 2**58
+"""If the lines of a receipt ask for at most this many atoms, and its sub-calls cost at most as many, no sum in the
+kernel exceeds 2^63: a price is at most ten times the sum of the asks."""
 OK, WRONG_PRICE, WRONG_CHARGE, TOO_LARGE, INFEASIBLE = 0, 1, 2, 3, 4
 
 _PPM = np.uint64(10**6)
 _BILLION = np.uint64(10**9)
 _THOUSAND = np.uint64(10**3)
-_CAP = np.uint64(900_000)
-_SURFACE = np.uint64(700_000)
+_CAP = np.uint64(CAP_PPM)
+_SURFACE = np.uint64(SURFACE_PPM)
 _SHIFT = np.uint64(SHIFT)
 ROUND_UP = np.uint64(-(-999_999 * 2**SHIFT // 10**6))
-"""Added to a share of a rest, in 2^-43, it rounds up what is then rounded down."""
+"""ceil(0.999999 * 2^43): added before the shift, it turns rounding down into rounding up."""
 _REACH = np.uint64(REACH)
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ZERO, _ONE, _FOUR = np.uint64(0), np.uint64(1), np.uint64(4)
 
 
-@kernel
-def split(table: Table, terms: I64, units: U64, passed: U64, price: U64, charge: U64, amounts: U64, status: I64) -> int:
-    """What every payee gets of every receipt: row i of `amounts`, in the order of `pricing.payees`.
+class Table(NamedTuple):
+    """Encoded terms as columns: all terms, all their lines, all non-zero asks. `*_start` is where each one begins.
 
-    `price` and `charge` are overwritten by what is due; `status` says OK, or how a receipt differs. `amounts` must be
-    as wide as the widest terms; what is beyond a receipt's payees is left alone. Returns how many are not OK.
+    An ask is stored whole, and as quotient and remainder by its scale, the remainder in billionths:
+    ask * units / scale = ask * (units // scale) + whole * (units % scale) + part * (units % scale) / 10^9.
+    `reach` is the most scales of its meter for which all asks of the terms together stay within REACH.
+    `start` = floor(2^60 * 10^6 / (10^6 - sum of ratios)): the sum of the asks times it is the first guess of the price.
+    """
+
+    line_start: U64
+    slot_start: I64
+    start: U64
+    list_price: I64
+    seller: U64
+    sponsor: I64
+    offer: U64
+    keep: U64
+    promotion: U64
+    referred: I64
+    shown: I64
+    ratio_start: U64
+    ratio_line: U64
+    ratio: U64
+    share: U64
+    ask_start: U64
+    ask_line: U64
+    meter: U64
+    ask: U64
+    whole: U64
+    part: U64
+    reach: U64
+    slot: I64
+
+
+def build_table(all_terms: Sequence[Terms]) -> tuple[Table, list[tuple[Address, Role]]]:
+    """The table of these terms, and the meaning of its slots: every (payee, role) that any of them pays."""
+    slots: dict[tuple[Address, Role], int] = {}
+    deductions = [terms.deduction for terms in all_terms]
+    ratios = [[(at, line.ratio_ppm) for at, line in enumerate(terms.lines) if line.ratio_ppm] for terms in all_terms]
+    asks = [
+        [(at, meter, ask) for at, line in enumerate(terms.lines) for meter, ask in enumerate(line.asks) if ask]
+        for terms in all_terms
+    ]
+    flat = [(ask, SCALES[meter]) for row in asks for _, meter, ask in row]
+    paid = [payees(terms) for terms in all_terms]
+    table = Table(
+        line_start=_starts(len(terms.lines) for terms in all_terms).astype(np.uint64),
+        slot_start=_starts(len(row) for row in paid),
+        start=_u64((PPM << 60) // (PPM - sum(ratio for _, ratio in row)) for row in ratios),
+        list_price=as_i64(-1 if terms.list_price is None else terms.list_price for terms in all_terms),
+        seller=_u64(terms.seller for terms in all_terms),
+        sponsor=as_i64(deduction.sponsor if deduction else -1 for deduction in deductions),
+        offer=_u64(deduction.offer_ppm if deduction else 0 for deduction in deductions),
+        keep=_u64(deduction.keep_ppm if deduction else 0 for deduction in deductions),
+        promotion=_u64(deduction.promotion if deduction else 0 for deduction in deductions),
+        referred=as_i64(deduction is not None and deduction.curator != ZERO_ADDRESS for deduction in deductions),
+        shown=as_i64(deduction is not None and deduction.surface != ZERO_ADDRESS for deduction in deductions),
+        ratio_start=_starts(map(len, ratios)).astype(np.uint64),
+        ratio_line=_u64(at for row in ratios for at, _ in row),
+        ratio=_u64(ratio for row in ratios for _, ratio in row),
+        share=_u64(-(-(ratio << SHIFT) // PPM) for row in ratios for _, ratio in row),
+        ask_start=_starts(map(len, asks)).astype(np.uint64),
+        ask_line=_u64(at for row in asks for at, _, _ in row),
+        meter=_u64(meter for row in asks for _, meter, _ in row),
+        ask=_u64(ask for ask, _ in flat),
+        whole=_u64(ask // scale for ask, scale in flat),
+        part=_u64(ask % scale * (10**9 // scale) for ask, scale in flat),
+        reach=_u64(REACH // (ask * len(row)) for row in asks for _, _, ask in row),
+        slot=as_i64(slots.setdefault(who, len(slots)) for row in paid for who in row),
+    )
+    return table, list(slots)
+
+
+def _starts(counts: Iterable[int]) -> I64:
+    return np.cumsum(as_i64((0, *counts)))
+
+
+def _u64(values: Iterable[int]) -> U64:
+    return np.array(list(values), np.uint64)
+
+
+@kernel
+def split_amounts(
+    table: Table, terms: I64, units: U64, passed: U64, price: U64, charge: U64, amounts: U64, status: I64
+) -> int:
+    """Compute the amount of every payee of every receipt: row i of `amounts`, in the order of `price.payees`.
+
+    `price` and `charge` are overwritten by the due ones. `status` is OK, or the way in which a receipt differs.
+    `amounts` must be as wide as the widest terms; columns beyond a receipt's payees stay unchanged. Returns the number
+    of receipts that are not OK.
     """
     faults = 0
     meters, parts, takes = np.zeros((3, 6), np.uint64), np.zeros(64, np.uint64), np.zeros(64, np.uint64)
@@ -89,7 +189,7 @@ def split(table: Table, terms: I64, units: U64, passed: U64, price: U64, charge:
 
 @kernel
 def _scale(units: U64, meters: U64) -> None:
-    """Units of the six meters as whole scales, the rest, and scales rounded up. The divisors are constants."""
+    """Units of the six meters as whole scales, the rest, and scales rounded up. Constant divisors: no division runs."""
     for meter in range(6):
         scale = _THOUSAND if meter == 3 else _BILLION if meter == 4 else _PPM
         whole = units[meter] // scale if meter else units[meter]
@@ -108,7 +208,7 @@ def _upper_half(left: np.uint64, right: np.uint64) -> np.uint64:
 
 @kernel
 def _deduction(table: Table, terms: np.uint64, sponsor: np.uint64, count: np.uint64, amounts: U64) -> np.uint64:
-    """Take the sponsor's line apart; returns the consumer's rebate."""
+    """Divide the sponsor's line as `commissions.deduct` does. Returns the consumer's rebate."""
     line = amounts[sponsor]
     cap = _share(line, _CAP)
     commission = min(_share(line, table.offer[terms]), cap) if table.referred[terms] else _ZERO
@@ -122,6 +222,6 @@ def _deduction(table: Table, terms: np.uint64, sponsor: np.uint64, count: np.uin
 
 @kernel
 def _share(whole: np.uint64, ppm: np.uint64) -> np.uint64:
-    """floor(whole * ppm / 10^6) without passing 2^63."""
+    """floor(whole * ppm / 10^6) without exceeding 2^63."""
     millions = whole // _PPM
     return millions * ppm + (whole - millions * _PPM) * ppm // _PPM

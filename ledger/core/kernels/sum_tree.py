@@ -1,11 +1,10 @@
-"""Twin of `ledger.core.values.sum_tree`: leaves and levels as (n, 32) byte arrays, a million leaves a second.
+"""Twin of `values.sum_tree`: leaves and levels as (n, 32) byte arrays, a million leaves a second.
 
-Nodes are kept as bytes, viewed as four lanes of 64 bits; the last lane holds the sum, big endian.
+Kernels view a tree node as four lanes of 64 bits; the last lane holds the sum, big endian.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,23 +12,25 @@ import numpy as np
 from ledger.core.kernels.jit import I64, U8, U64, kernel
 from ledger.core.kernels.keccak import FIRST_PAD, LAST_PAD, RATE_LANES, WAYS, fresh, permute
 from ledger.core.values.errors import Rejected
-from ledger.core.values.sum_tree import EMPTY, Leveled, Word, parent
+from ledger.core.values.sum_tree import EMPTY, LINE_TAG, RECEIPT_TAG, SumTree, Word
 
+_CHUNK_HEIGHT = 6
+_CHUNK = 1 << _CHUNK_HEIGHT
 _EMPTY = np.frombuffer(b"".join(EMPTY), np.uint64).reshape(-1, 4).copy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Levels(Leveled):
-    """All levels of a tree, leaves first, each (n, 32) bytes. Answers like `sumtree.Tree`."""
+class Levels(SumTree):
+    """All levels of a tree, leaves first, each (n, 32) bytes. Equals the plain `Tree` over the same leaves."""
 
     levels: tuple[U8, ...]
 
     @classmethod
     def build(cls, leaves: U8) -> Levels:
-        """The least tree with these leaves, in order. Rejected when a sum does not fit 64 bits."""
+        """Build the smallest tree over these leaves, in order. Rejected when a sum does not fit 64 bits."""
         levels = [np.ascontiguousarray(leaves) if len(leaves) else np.zeros((1, 32), np.uint8)]
         while len(levels[-1]) > 1:
-            levels.append(above(levels[-1], len(levels) - 1))
+            levels.append(parents(levels[-1], len(levels) - 1))
         return cls(tuple(levels))
 
     @property
@@ -37,36 +38,53 @@ class Levels(Leveled):
         """Levels above the leaves."""
         return len(self.levels) - 1
 
-    def updated(self, changes: Mapping[int, Word]) -> Levels:
-        """This tree with some existing leaves replaced; only their paths are hashed again."""
-        levels = [level.copy() for level in self.levels]
-        for index, word in changes.items():
-            levels[0][index] = np.frombuffer(word, np.uint8)
-        dirty = {index >> 1 for index in changes}
-        for level in range(1, len(levels)):
-            below = levels[level - 1]
-            for index in dirty:
-                right = below[2 * index + 1].tobytes() if 2 * index + 1 < len(below) else EMPTY[level - 1]
-                levels[level][index] = np.frombuffer(parent(below[2 * index].tobytes(), right), np.uint8)
-            dirty = {index >> 1 for index in dirty}
-        return Levels(tuple(levels))
-
     def at(self, level: int, index: int) -> Word:
-        """The node at a level (0 is the leaves) and a position within it."""
+        """The tree node at a level (0 is the leaves) and an index within it."""
         nodes = self.levels[level]
         return bytes(nodes[index]) if index < len(nodes) else EMPTY[level]
 
 
-def above(nodes: U8, level: int) -> U8:
-    """The level above `nodes`, which are at `level`."""
-    parents = np.empty(((len(nodes) + 1) >> 1, 4), np.uint64)
-    if not _above(nodes.reshape(-1).view(np.uint64).reshape(-1, 4), parents, _EMPTY[level]):
+class RootBuilder:
+    """Computes the root over leaves that arrive in chunks: half a byte stays in memory for each leaf."""
+
+    def __init__(self) -> None:
+        self._nodes: list[U8] = []
+        self._first: U8 = np.empty((0, 32), np.uint8)
+        self._ended = False
+        self.size = 0
+
+    def add(self, leaves: U8) -> None:
+        """Add the next leaves: a multiple of 64, except in the last chunk. Rejected after a chunk that was not."""
+        if self._ended and len(leaves):
+            raise Rejected("only the last chunk may end within a run of 64 leaves")
+        self._ended = self._ended or len(leaves) % _CHUNK != 0
+        if self.size + len(leaves) <= _CHUNK:
+            self._first = np.concatenate([self._first, leaves])
+        self.size += len(leaves)
+        for level in range(_CHUNK_HEIGHT):
+            leaves = parents(leaves, level)
+        self._nodes.append(leaves)
+
+    def root(self) -> Word:
+        """The root over all leaves so far, equal to `Tree.build(leaves).root`; the zero word if there are none."""
+        if self.size <= _CHUNK:
+            return Levels.build(self._first).root
+        nodes, level = np.concatenate(self._nodes), _CHUNK_HEIGHT
+        while len(nodes) > 1:
+            nodes, level = parents(nodes, level), level + 1
+        return bytes(nodes[0])
+
+
+def parents(nodes: U8, level: int) -> U8:
+    """Hash the tree nodes of a level in pairs: the level above. Rejected when a sum does not fit 64 bits."""
+    above = np.empty(((len(nodes) + 1) >> 1, 4), np.uint64)
+    if not _parents(nodes.reshape(-1).view(np.uint64).reshape(-1, 4), above, _EMPTY[level]):
         raise Rejected("a sum does not fit 64 bits", level=level + 1)
-    return parents.view(np.uint8).reshape(-1, 32)
+    return above.view(np.uint8).reshape(-1, 32)
 
 
 def account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64) -> U8:
-    """Payout or debit leaves, one per row, at their index; positions nobody has are the zero word."""
+    """Payout or debit leaves, one per row, at their index. Unused positions hold the zero word."""
     size = int(indexes[-1]) + 1 if len(indexes) else 0
     leaves = np.zeros((size, 4), np.uint64)
     _account_leaves(tag, indexes, np.ascontiguousarray(accounts), cumulatives, leaves)
@@ -74,14 +92,14 @@ def account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64) -> U8
 
 
 def receipt_leaves(digests: U8, charges: I64) -> U8:
-    """Receipt leaves from their digests (n, 32)."""
+    """Receipt leaves of receipt digests (n, 32)."""
     leaves = np.empty((len(digests), 4), np.uint64)
     _receipt_leaves(np.ascontiguousarray(digests), charges, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)
 
 
 def line_leaves(parties: I64, runs: I64, paid: I64) -> U8:
-    """Line leaves, already sorted by (party, run)."""
+    """Line leaves of rows sorted by (party, run)."""
     leaves = np.empty((len(parties), 4), np.uint64)
     _line_leaves(parties, runs, paid, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)
@@ -96,10 +114,10 @@ def _swapped(value: np.uint64) -> np.uint64:
 
 
 @kernel
-def _above(nodes: U64, parents: U64, empty: U64) -> bool:
+def _parents(nodes: U64, above: U64, empty: U64) -> bool:
     states = fresh()
-    for begin in range(0, len(parents), WAYS):
-        count = min(WAYS, len(parents) - begin)
+    for begin in range(0, len(above), WAYS):
+        count = min(WAYS, len(above) - begin)
         states[8 * WAYS :] = 0
         for k in range(count):
             left = 2 * (begin + k)
@@ -116,8 +134,8 @@ def _above(nodes: U64, parents: U64, empty: U64) -> bool:
             if total < low:
                 return False
             for lane in range(3):
-                parents[begin + k, lane] = states[lane * WAYS + k]
-            parents[begin + k, 3] = _swapped(total)
+                above[begin + k, lane] = states[lane * WAYS + k]
+            above[begin + k, 3] = _swapped(total)
     return True
 
 
@@ -147,7 +165,7 @@ def _account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64, leav
 def _receipt_leaves(digests: U8, charges: I64, leaves: U64) -> None:
     packed, states = np.zeros(136, np.uint8), fresh()
     lanes = packed.view(np.uint64)
-    packed[0], packed[33], packed[135] = 3, 1, 0x80
+    packed[0], packed[33], packed[135] = RECEIPT_TAG, 1, 0x80
     for begin in range(0, len(digests), WAYS):
         count = min(WAYS, len(digests) - begin)
         for k in range(count):
@@ -164,7 +182,7 @@ def _receipt_leaves(digests: U8, charges: I64, leaves: U64) -> None:
 def _line_leaves(parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
     packed, states = np.zeros(136, np.uint8), fresh()
     lanes = packed.view(np.uint64)
-    packed[0], packed[17], packed[135] = 4, 1, 0x80
+    packed[0], packed[17], packed[135] = LINE_TAG, 1, 0x80
     for begin in range(0, len(parties), WAYS):
         count = min(WAYS, len(parties) - begin)
         for k in range(count):
@@ -182,14 +200,14 @@ def _line_leaves(parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
 
 @kernel
 def _spread(states: U64, k: int, lanes: U64) -> None:
-    """One padded block into state k."""
+    """Copy one padded block into state k."""
     for lane in range(RATE_LANES):
         states[lane * WAYS + k] = lanes[lane]
 
 
 @kernel
 def _clear(states: U64) -> None:
-    """The lanes no block reaches."""
+    """Zero the lanes that no block fills."""
     states[RATE_LANES * WAYS :] = 0
 
 

@@ -1,6 +1,6 @@
 """Compile every kernel once, into the cache beside its source: `python -m ledger.core.kernels.warm`.
 
-Without it the first batch of a fresh installation waits for the compiler; with it nobody does.
+Without it, the first batch of a new installation waits for the compiler.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id
-from ledger.core.kernels.sum_tree import Levels, above
+from ledger.core.kernels.sum_tree import Levels, parents
 from ledger.core.pricing import shares
 from ledger.core.receipts.record import RECEIPT_DTYPE
 from ledger.core.settlement.closing import Trees
@@ -27,13 +27,17 @@ def warm() -> None:
     bodies = {terms_id(body): body}
     shares.add_up(records, bodies)
     kept, word = np.frombuffer(records.tobytes(), RECEIPT_DTYPE), np.frombuffer(bytes(32), np.uint8).reshape(1, 32)
-    for rows, digests in ((records, None), (kept, None), (kept, word)):  # in memory, from a file, from the journal
+    for rows, digests in (
+        (records, None),
+        (kept, None),
+        (kept, word),
+    ):  # in memory, of a file, of the log
         trees = Trees({payee: 1}, {payee: 1})
         trees.add(rows, bodies, digests)
         roots = trees.receipts_root(), trees.lines_root()
         assert all(roots), "one receipt has roots"
     Levels.build(np.concatenate([word, word]))
-    above(np.frombuffer(bytes(64), np.uint8).reshape(2, 32), 0)
+    parents(np.frombuffer(bytes(64), np.uint8).reshape(2, 32), 0)
     paid = Cumulatives.of([(1, payee, 1)])
     paid.tree(1)
     paid.changed(1, [1])

@@ -18,7 +18,9 @@ import struct
 from dataclasses import dataclass
 
 from ledger.core.catalog.bids import Deduction, Role, Terms
-from ledger.core.values.atoms import PPM, Atoms, Ppm, ppm
+from ledger.core.catalog.models import DEFAULT_WINDOW_CALLS
+from ledger.core.values.atoms import PPM, Atoms, Ppm, parse, ppm
+from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
@@ -104,6 +106,25 @@ class Sponsorship:
     slot_bid: Atoms = 0
     slot_daily_cap: Atoms = 0
     slot_tasks: frozenset[str] = frozenset()
+
+
+def sponsorship(
+    owner: Address, offer: Document | None, curation_ppm: Ppm = 0, window_calls: int = 0
+) -> Sponsorship | None:
+    """What a subject's owner offers to curators and for slots, or None.
+
+    Its signed offer counts, if it has one; without `curation` in it, what its capsule says (the other arguments).
+    """
+    role, slot = Role.weaver, {}
+    if offer is not None:
+        role, slot = Role[offer["role"]], offer.get("promotion", {})
+        if "curation" in offer:
+            curation = offer["curation"]
+            curation_ppm, window_calls = curation["offer_ppm"], curation.get("window_calls", DEFAULT_WINDOW_CALLS)
+    if not curation_ppm and not slot:
+        return None
+    bid, cap = (parse(slot[name], name) for name in ("bid", "daily_cap")) if slot else (0, 0)
+    return Sponsorship(owner, role, curation_ppm, window_calls, bid, cap, frozenset(slot.get("tasks", ())))
 
 
 def referral_hash(referral: Referral) -> Digest:

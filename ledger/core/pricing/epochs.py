@@ -6,14 +6,15 @@ others get an epoch's notice; a bid that is not renewed expires after 24 epochs:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import Address
-from ledger.core.values.sum_tree import Tree, node
+from ledger.core.values.sum_tree import Tree, tree_node
 
 EPOCH_SECONDS = 3_600
 MAX_EPOCHS = 24
@@ -60,11 +61,18 @@ class Book:
 
     def bid(self, subject: Digest, role: Role, party: Address) -> Bid | None:
         """A party's bid in this epoch, or None: no bid, no line."""
-        return next((row.bid for row in self.rows if row.key == (subject, role, party)), None)
+        return next((row.bid for row in self.bidders(subject, role) if row.party == party), None)
 
-    def bidders(self, subject: Digest, role: Role) -> list[Standing]:
-        """All standing bids of one role for one subject."""
-        return [row for row in self.rows if row.subject == subject and row.role is role]
+    def bidders(self, subject: Digest, role: Role) -> Sequence[Standing]:
+        """All bids of one role for one subject, by party."""
+        return self._by_subject.get((subject, role), ())
+
+    @cached_property
+    def _by_subject(self) -> dict[tuple[Digest, Role], list[Standing]]:
+        found: dict[tuple[Digest, Role], list[Standing]] = {}
+        for row in self.rows:
+            found.setdefault((row.subject, row.role), []).append(row)
+        return found
 
 
 def epoch_at(timestamp: int, seconds: int = EPOCH_SECONDS, genesis: int = 0) -> int:
@@ -105,4 +113,4 @@ def leaf(standing: Standing) -> bytes:
     asks = b"".join(ask.to_bytes(8, "big") for ask in standing.bid.asks)
     term = standing.first.to_bytes(8, "big") + standing.until.to_bytes(8, "big")
     key = standing.subject + bytes((standing.role,)) + standing.party
-    return node(keccak256(bytes((BOOK_TAG,)), key, standing.bid.ratio_ppm.to_bytes(3, "big"), asks, term), 0)
+    return tree_node(keccak256(bytes((BOOK_TAG,)), key, standing.bid.ratio_ppm.to_bytes(3, "big"), asks, term), 0)

@@ -15,13 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.core.catalog.bids import Role, Terms, decode, terms_id
-from ledger.core.kernels.groups import group
 from ledger.core.kernels.jit import I64, U8, U64
-from ledger.core.kernels.runs import accumulate
-from ledger.core.kernels.runs import add_up as add_amounts
-from ledger.core.kernels.split import OK
-from ledger.core.kernels.split import split as split_amounts
-from ledger.core.kernels.tables import Table, build
+from ledger.core.kernels.split import OK, Table, build_table
+from ledger.core.kernels.split import split_amounts as split_amounts
+from ledger.core.kernels.totals import add_by_group, group_rows
+from ledger.core.kernels.totals import add_by_slot as add_amounts
 from ledger.core.pricing.price import of_receipt, payees
 from ledger.core.receipts.receipt import unpack
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
@@ -86,10 +84,10 @@ def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
 
     Also Rejected: terms that are missing or are not what their id says, and a chunk whose charges pass 2^63-1.
     """
-    numbers, firsts = group(records["terms"])
+    numbers, firsts = group_rows(records["terms"])
     names = [Digest(records["terms"][first].tobytes()) for first in firsts]
     known = [_terms(name, bodies) for name in names]
-    table, slots = build(known)
+    table, slots = build_table(known)
     width = max((len(payees(terms)) for terms in known), default=0)
     charges, prices = _u64(records["charge"]), _u64(records["price"])
     amounts, status = np.zeros((len(records), width), np.uint64), np.zeros(len(records), np.int64)
@@ -105,9 +103,9 @@ def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
 
 def totals_by(rows: U8, amounts: U64) -> list[tuple[bytes, Atoms]]:
     """For (n, width) bytes: the sum of the amounts of equal rows, in order of first appearance."""
-    numbers, firsts = group(rows)
+    numbers, firsts = group_rows(rows)
     totals = np.zeros(len(firsts), np.uint64)
-    accumulate(numbers, amounts, totals)
+    add_by_group(numbers, amounts, totals)
     return [(rows[first].tobytes(), total) for first, total in zip(firsts.tolist(), totals.tolist(), strict=True)]
 
 

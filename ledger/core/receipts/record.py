@@ -1,16 +1,14 @@
-"""Many receipts at once, as numpy sees their records: what files, COPY and kernels work on.
+"""The numpy layout of receipt records, for batch files, COPY and kernels.
 
-A page of its own because numpy takes longer to import than most commands take to run.
+Apart from `receipt` because numpy takes longer to import than most commands take to run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import numpy.typing as npt
 
-from ledger.core.receipts.receipt import RECORD, Receipt, pack, unpack_each
+from ledger.core.receipts.receipt import RECORD, Receipt, unpack_each
 
 RECEIPT_DTYPE = np.dtype(
     [
@@ -32,17 +30,12 @@ RECEIPT_DTYPE = np.dtype(
         ("response_digest", "u1", (32,)),
     ]
 )
-"""The 301-byte record. Hashes and addresses are byte rows, the six meters one row of six."""
+"""301 bytes, big endian. Hashes and addresses are rows of bytes; the six meters are one row of six."""
 assert RECEIPT_DTYPE.itemsize == RECORD.size
 SIGNED_DTYPE = np.dtype([("receipt", RECEIPT_DTYPE), ("signature", "u1", (65,))])
-"""366 bytes: a receipt and its gateway's signature, as batch files hold them."""
-
-
-def pack_all(receipts: Iterable[Receipt]) -> npt.NDArray[np.void]:
-    """Records of many receipts, one row each, of RECEIPT_DTYPE."""
-    return np.frombuffer(bytearray(b"".join(map(pack, receipts))), RECEIPT_DTYPE)
+"""366 bytes: a receipt and its gateway's signature, as in a batch file."""
 
 
 def unpack_all(records: npt.NDArray[np.void]) -> list[Receipt]:
-    """The inverse of `pack_all`."""
+    """The receipts of records (RECEIPT_DTYPE), in order."""
     return list(unpack_each(records.tobytes()))

@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.core.catalog.bids import Role
-from ledger.core.kernels.groups import group
-from ledger.core.kernels.growing import Growing
-from ledger.core.kernels.hashing import struct_hashes
 from ledger.core.kernels.jit import I64, U8, U64
-from ledger.core.kernels.runs import accumulate, run_totals, runs_of
-from ledger.core.kernels.sum_tree import line_leaves, receipt_leaves
+from ledger.core.kernels.receipt_hashes import struct_hashes
+from ledger.core.kernels.sum_tree import RootBuilder, line_leaves, receipt_leaves
+from ledger.core.kernels.totals import add_by_group, add_runs_by_group, add_runs_by_payee, group_rows
 from ledger.core.pricing import shares
 from ledger.core.settlement.batch_file import Opening, Roots, Sink, header_of, write_head, write_receipts, write_tail
 from ledger.core.settlement.cumulatives import Cumulatives
@@ -59,7 +57,7 @@ class Trees:
     def __init__(self, payee_index: Indexes, consumer_index: Indexes) -> None:
         self._payee_index, self._consumer_index = payee_index, consumer_index
         self._size = max(payee_index.values(), default=0) + 1
-        self._receipts = Growing()
+        self._receipts = RootBuilder()
         self._lines: list[tuple[U64, U64]] = []
         self.earned: Counter[tuple[Address, Role]] = Counter()
         self.terms: set[Digest] = set()
@@ -75,7 +73,7 @@ class Trees:
         parts = shares.split(records, bodies)
         self.terms.update(parts.names)
         self.earned.update(parts.earned())
-        consumers, firsts = group(records["consumer"])
+        consumers, firsts = group_rows(records["consumer"])
         who = [Address(records["consumer"][first].tobytes()) for first in firsts]
         hashes = struct_hashes(records) if digests is None else digests
         leaves = receipt_leaves(hashes, parts.charges.astype(np.int64))
@@ -89,7 +87,7 @@ class Trees:
 
     def lines_root(self) -> Digest:
         """The root over `lines`: each atom once where it came from and once where it went, so twice what is charged."""
-        tree = Growing()
+        tree = RootBuilder()
         keys, amounts = self._all_lines()
         order = np.argsort(keys, kind="stable")
         for begin in range(0, len(order), LINES_AT_ONCE):
@@ -134,8 +132,8 @@ class Trees:
     def _charged(self, who: list[Address], consumers: I64, charges: U64) -> U64:
         totals, touched = np.zeros(len(who), np.uint64), np.zeros(len(who), np.int64)
         rows = np.empty((len(charges), 3), np.uint64)
-        rows = rows[: run_totals(consumers, charges, self._receipts.size, RUN, touched, totals, rows)].copy()
-        accumulate(consumers, charges, totals)
+        rows = rows[: add_runs_by_group(consumers, charges, self._receipts.size, RUN, touched, totals, rows)].copy()
+        add_by_group(consumers, charges, totals)
         for consumer, total in zip(who, totals.tolist(), strict=True):
             if total:
                 self._debited[consumer] += total
@@ -153,7 +151,7 @@ class Trees:
         rows = np.empty((paying, 3), np.uint64)
         scratch = np.zeros(self._size, np.uint64)
         args = (parts.table, parts.terms, parts.amounts, owner, self._receipts.size, RUN, scratch)
-        return rows[: runs_of(*args, rows)].copy()
+        return rows[: add_runs_by_payee(*args, rows)].copy()
 
 
 class Writer:

@@ -81,14 +81,14 @@ class Chunk:
 
     def terms_ids(self) -> set[Digest]:
         """The terms these receipts name."""
-        from ledger.core.kernels.groups import group
+        from ledger.core.kernels.totals import group_rows
 
         named = self.records["terms"]
-        return {Digest(named[first].tobytes()) for first in group(named)[1].tolist()}
+        return {Digest(named[first].tobytes()) for first in group_rows(named)[1].tolist()}
 
     def first_altered(self) -> int | None:
         """The place in the chunk of the first receipt whose fields do not hash to its digest, if any."""
-        from ledger.core.kernels.hashing import struct_hashes
+        from ledger.core.kernels.receipt_hashes import struct_hashes
 
         hashes = struct_hashes(self.signed)
         if np.array_equal(hashes, self.digests):

@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.settlement.transactions import Attempt, Status, Transmission
+from ledger.core.settlement.transactions import Attempt, Call, Status, Transmission, may_try_again
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from ledger.store.settlement.tables import AttemptRow, TransmissionRow
@@ -53,6 +53,16 @@ def latest(session: Session, purpose: str) -> tuple[int, Transmission | None]:
     """How often a purpose was intended, and the last intention. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
     tries = count(session, purpose)
     return tries, get(session, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
+
+
+def intend_again(session: Session, purpose: str, sender: Address, call: Call, now: int) -> Digest | None:
+    """Store the first or, after a failed one, the next intention for a purpose; its id. None while one is under way."""
+    tries, last = latest(session, purpose)
+    if not may_try_again(last, tries, now):
+        return None
+    name = f"{purpose} {tries}"
+    transmission = Transmission(keccak256(name.encode()), name, sender, *call, Status.intended, now)
+    return transmission.id if intend(session, transmission) else None
 
 
 def set_signed(session: Session, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:

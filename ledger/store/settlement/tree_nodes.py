@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from ledger.core.values.ids import Digest
-from ledger.core.values.sum_tree import Word, read_places, rehash
+from ledger.core.values.sum_tree import Word, positions_to_read, rehash
 from ledger.store.driver import column, connection_of
 
 if TYPE_CHECKING:  # closing brings its compiler, and a gateway that reads proofs needs none
@@ -87,7 +87,7 @@ def grow(session: Session, lane: int, before: int, number: int, closed: Closed) 
     for tree, changes, root in changed:
         if changes:
             old = height(session, lane, tree, before)
-            top, places = read_places(changes, old)
+            top, places = positions_to_read(changes, old)
             known: dict[Place, Word] = dict(at(session, lane, tree, before, places))
             words = rehash(changes, old, top, known)
             assert words[top, 0] == root, "the tree in the store is the tree in the header"

@@ -1,6 +1,5 @@
-"""Model artifacts: packed as OCI layouts of the ModelPack kind, named by digest, pulled chunk by chunk from whoever
-has them.
+"""Model artifacts: packed as OCI layouts of the ModelPack kind, named by digest, downloaded by chunk from any peer.
 
-Reading order: chunking (where a file is cut), layout (how it lies on disk), pulling (how it comes), doors (how it is
-given).
+Reading order: chunking (where files are split), layout (on disk), routes (how a node serves them), delivery (how it
+sells them), pulling (download).
 """

@@ -1,8 +1,8 @@
-"""Content-defined chunks: a file is cut where its own bytes say so, and an insertion moves no cut but its neighbours'.
+"""Content-defined chunking: boundaries depend on the bytes, so an insertion moves only the boundaries next to it.
 
-A rolling gear hash over the last 32 bytes ends a chunk where its top 16 bits are zero: 64 KiB on average, never under
-16 KiB but at the end, never over 256 KiB. The hash of every position is computed at once: sums of shifted copies,
-doubling the window each time.
+A chunk ends where the top 16 bits of a rolling gear hash over the last 32 bytes are zero: 64 KiB on average, at most
+256 KiB, and at least 16 KiB except at the end. The hashes of all positions are computed at once, as sums of shifted
+copies with a doubling window.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GEAR = np.frombuffer(hashlib.shake_256(b"tollway/gear/1").digest(4 * 256), dtyp
 
 
 class Chunk(NamedTuple):
-    """A run of bytes: sha256 in hex, where it begins, how long it is."""
+    """A run of bytes: its SHA-256 in hex, offset and size in bytes."""
 
     digest: str
     offset: int
@@ -30,7 +30,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(path: Path) -> list[Chunk]:
-    """The chunks of a file, in order; none of an empty file."""
+    """The chunks of a file, in order. An empty file has none."""
     data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.empty(0, np.uint8)
     found, start = [], 0
     for end in cuts(data):
@@ -40,7 +40,7 @@ def chunks(path: Path) -> list[Chunk]:
 
 
 def cuts(data: NDArray[np.uint8]) -> Iterator[int]:
-    """Where chunks end, the last at the end of the data."""
+    """The end offsets of all chunks; the last is the end of the data."""
     start = 0
     for candidate in _candidates(data):
         while candidate - start > MAX_BYTES:

@@ -1,9 +1,7 @@
-"""Delivery as a paid call: the node that holds artifacts sells their bytes at the tensor door, like any model sells
-answers.
+"""Delivery as a paid call: artifacts are sold through the Open Inference Protocol, like the answers of a model.
 
-`blob` or `chunk` BYTES [1], a digest, in; `content` BYTES [1], base64, out. What is metered is the answer as it
-travels, so a byte of an artifact costs four thirds of the ask. Because the door is the same, a pull can be paid,
-signed and settled like every call.
+In: `blob` or `chunk` BYTES [1], a digest. Out: `content` BYTES [1], base64. The bytes of the answer are metered, so
+a byte of an artifact costs four thirds of the ask. The call is priced, signed and settled like any other.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ from roles.node.artifacts.routes import ArtifactRoutes
 from roles.node.models.model import Inferred, Message, Sampling, Talk, Tensor
 
 NAME = "artifacts"
-"""What a node calls this model."""
+"""The name of this model at a node."""
 
 
 class Delivery:
-    """The seller's side."""
+    """The seller's side, as a model of the node."""
 
     def __init__(self, artifact_routes: ArtifactRoutes) -> None:
         self.name, self.about = NAME, {"name": NAME, "kind": "delivery", "version": "1"}
@@ -39,21 +37,21 @@ class Delivery:
             raise Rejected("expected one BYTES tensor of shape [1], named 'blob' or 'chunk'")
         named, digest = tensors[0].name, tensors[0].data[0]
         if named not in ("blob", "chunk"):
-            raise Rejected(f"an artifact has blobs and chunks, no {named!r}", tensor=named)
+            raise Rejected(f"an artifact has blobs and chunks, not {named!r}", tensor=named)
         body = self._artifact_routes.read_blob(digest) if named == "blob" else self._artifact_routes.read_chunk(digest)
         content = base64.b64encode(body).decode()
         return Inferred([Tensor("content", "BYTES", (1,), [content])], (time.perf_counter_ns() - began) // 1000)
 
     async def converse(self, messages: Sequence[Message], sampling: Sampling, talk: Talk) -> AsyncIterator[str]:
-        raise Rejected("artifacts do not converse: ask for a blob or a chunk by digest")
+        raise Rejected("artifacts do not converse: request a blob or a chunk by digest")
         yield ""
 
     async def warm(self) -> None:
-        """Nothing to warm."""
+        """Does nothing."""
 
 
 class Seller:
-    """The buyer's side: a gateway's door, the model's name there, and the key that pays."""
+    """The buyer's side: a gateway's URL, the name of the delivery model there, and the API key that pays."""
 
     def __init__(self, gateway: str, model: str, key: str) -> None:
         self._url = f"{gateway.rstrip('/')}/v2/models/{model}/infer"
@@ -64,7 +62,7 @@ class Seller:
         return self._url
 
     async def ask(self, http: aiohttp.ClientSession, kind: str, digest: str, most: int) -> bytes | None:
-        """At most `most` bytes and one; None when the gateway has none to sell or the money is out."""
+        """Up to `most` + 1 bytes. None when the gateway does not have them or refuses the payment."""
         tensor = {"name": kind, "datatype": "BYTES", "shape": [1], "data": [digest]}
         async with http.post(self._url, json={"inputs": [tensor]}, headers=self._headers) as answer:
             if answer.status != 200:

@@ -1,7 +1,7 @@
-"""An OCI image layout that holds model artifacts: blobs by digest, an index, and which chunks lie where.
+"""An OCI image layout that holds model artifacts: blobs by digest, an index, and the chunks of each file.
 
 A model folder becomes one manifest of the ModelPack kind: a config, a raw layer for each file, and a layer that lists
-every other layer's chunks. Nothing in it depends on time or place, so the same folder is the same digest everywhere.
+every other layer's chunks. Nothing depends on time or location, so the same folder has the same digest everywhere.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A blob: what it is, `sha256:` and hex, how long."""
+    """A blob: its media type, digest (`sha256:` and hex) and size in bytes."""
 
     media_type: str
     digest: str
     size: int
 
     def as_json(self) -> Json:
-        """As OCI writes it."""
+        """The descriptor as OCI JSON."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A file of the model, and the chunks it is made of."""
+    """A file of the model, and its chunks."""
 
     descriptor: Descriptor
     filepath: str
@@ -63,7 +63,7 @@ class Layout:
             marker.write_text('{"imageLayoutVersion":"1.0.0"}')
 
     def pack(self, folder: Path, name: str = "") -> Descriptor:
-        """Puts a model folder into the layout. Its descriptor is what a model document names as its artifact."""
+        """Add a model folder. The returned descriptor is the artifact that a model document names."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files:
             raise Rejected(f"{folder} holds no file", path=str(folder))
@@ -91,7 +91,7 @@ class Layout:
         return packed
 
     def publish(self, manifest: Descriptor, name: str) -> None:
-        """Names a complete artifact in the index; the newest of a name comes last."""
+        """Add a complete artifact to the index under a name. The newest artifact of a name comes last."""
         found = [row for row in self.manifests() if row["digest"] != manifest.digest]
         row = manifest.as_json() | {
             "artifactType": ARTIFACT,
@@ -101,36 +101,36 @@ class Layout:
         _replace(self.root / "index.json", _canonical(index))
 
     def manifests(self) -> list[Json]:
-        """The index's rows."""
+        """The rows of the index."""
         path = self.root / "index.json"
         rows: list[Json] = json.loads(path.read_bytes())["manifests"] if path.exists() else []
         return rows
 
     def changed_at(self) -> int:
-        """When the index last changed, in ns; 0 before there is one."""
+        """When the index last changed, in ns since the epoch; 0 without an index."""
         path = self.root / "index.json"
         return path.stat().st_mtime_ns if path.exists() else 0
 
     def add(self, body: bytes, media_type: str) -> Descriptor:
-        """Keeps a blob."""
+        """Store a blob."""
         digest = hashlib.sha256(body).hexdigest()
         if not (self.blobs / digest).exists():
             _replace(self.blobs / digest, body)
         return Descriptor(media_type, f"sha256:{digest}", len(body))
 
     def path(self, digest: str) -> Path:
-        """Where a blob lies, there or not. Rejected when this is no digest."""
+        """The path of a blob, whether it exists or not. Rejected when `digest` is not a digest."""
         kind, _, name = digest.partition(":")
         if kind != "sha256" or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
             raise Rejected(f"{digest!r} is not sha256: and 64 hex digits", digest=digest)
         return self.blobs / name
 
     def has(self, digest: str) -> bool:
-        """Whether the whole blob is here."""
+        """True when the layout has the blob."""
         return self.path(digest).exists()
 
     def layers(self, manifest: bytes) -> list[Layer]:
-        """The files of an artifact whose manifest and chunk list are here."""
+        """The files of an artifact whose manifest and chunk list the layout has."""
         rows = _manifest(manifest)["layers"]
         lists = [row["digest"] for row in rows if row["mediaType"] == CHUNKS]
         if len(lists) != 1:
@@ -139,7 +139,7 @@ class Layout:
         return [_layer(row, listed) for row in rows if row["mediaType"] != CHUNKS]
 
     def held_chunks(self) -> dict[str, tuple[Path, Chunk]]:
-        """Every chunk of every complete artifact here, and where its bytes lie."""
+        """Every chunk of every complete artifact, with the file and position of its bytes."""
         held: dict[str, tuple[Path, Chunk]] = {}
         for row in self.manifests():
             for layer in self.layers(self.path(row["digest"]).read_bytes()):
@@ -148,11 +148,11 @@ class Layout:
         return held
 
     def unpack(self, digest: str, folder: Path) -> None:
-        """Writes an artifact's files into a folder. Conflict when a blob is not what its name says."""
+        """Write an artifact's files to a folder. Conflict when a blob does not match its digest."""
         for layer in self.layers(self.path(digest).read_bytes()):
             source, target = self.path(layer.descriptor.digest), folder / layer.filepath
             if f"sha256:{file_digest(source)}" != layer.descriptor.digest:
-                raise Conflict(f"{source} is not what its name says", digest=layer.descriptor.digest)
+                raise Conflict(f"{source} does not match its digest", digest=layer.descriptor.digest)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
 
@@ -166,13 +166,13 @@ class Layout:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, in hex."""
+    """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def wanted(manifest: bytes) -> Iterator[Descriptor]:
-    """The small blobs a manifest needs before its layers: config and chunk list."""
+    """The small blobs needed before the layers of a manifest: config and chunk list."""
     said = _manifest(manifest)
     for row in [said["config"], *(row for row in said["layers"] if row["mediaType"] == CHUNKS)]:
         yield Descriptor(row["mediaType"], row["digest"], row["size"])

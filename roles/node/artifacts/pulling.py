@@ -1,10 +1,8 @@
-"""Pulling an artifact by its digest: from several peers at once, only what is missing, resumed where it stopped.
+"""Download an artifact by its digest: from several peers at once, only missing chunks, resumable.
 
-Nothing is believed: every chunk is hashed as it comes and every file as it is complete, so a peer can be slow or gone
-or lying and the worst it does is to lose the right to be asked. What arrived stays on disk and is not asked for
-again.
-
-A peer gives for nothing to whom it likes; a Seller is asked through a gateway and paid by the byte.
+Every chunk and every complete file is hashed, so a peer that is slow, gone or lying can do no more harm than being
+dropped. What was received stays on disk and is not requested again. A plain peer serves without payment; a Seller is
+reached through a gateway and paid by the byte.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ MANIFEST_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class Pulled:
-    """What a pull cost: bytes by peer, bytes that were here already, and who sent wrong bytes."""
+    """What a download cost: bytes by peer, bytes that were present already, and the peers that sent wrong bytes."""
 
     fetched: Counter[str] = field(default_factory=Counter)
     reused_bytes: int = 0
@@ -39,20 +37,20 @@ class Pulled:
 
     @property
     def fetched_bytes(self) -> int:
-        """All that travelled."""
+        """All bytes received."""
         return sum(self.fetched.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A chunk that has to come, and the files it belongs in."""
+    """A missing chunk, and each file and offset it belongs to."""
 
     chunk: Chunk
     places: list[tuple[Path, int]]
 
 
 class Pull:
-    """One pull into one layout."""
+    """One download into one layout."""
 
     def __init__(self, layout: Layout, peers: Sequence[str | Seller], http: aiohttp.ClientSession) -> None:
         self._layout, self._http = layout, http
@@ -61,9 +59,9 @@ class Pull:
         self.pulled = Pulled()
 
     async def run(self, digest: str, name: str = "") -> Pulled:
-        """Brings the artifact here whole. Raises Unavailable when no peer is left to ask; what came is kept."""
+        """Download the whole artifact. Raises Unavailable when no peer is left; received chunks are kept."""
         if not self._peers:
-            raise Rejected("there is nobody to pull from: name a peer")
+            raise Rejected("no peer to download from: give --peer URL")
         if any(row["digest"] == digest for row in self._layout.manifests()):
             return self.pulled
         manifest = await self._blob(digest, MANIFEST_BYTES)
@@ -79,7 +77,7 @@ class Pull:
         return self.pulled
 
     def _holes(self, layers: Sequence[Layer]) -> list[Hole]:
-        """What has to come; what another artifact or an earlier try left here is put in its place at once."""
+        """The missing chunks. Chunks that another artifact or an earlier try left on disk are copied at once."""
         held, holes = self._layout.held_chunks(), dict[str, Hole]()
         self._layout.partial.mkdir(exist_ok=True)
         for layer in layers:
@@ -159,7 +157,7 @@ class Pull:
 
 
 class _Peer:
-    """A node that gives artifacts at its own doors."""
+    """A node that serves artifacts directly."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -168,7 +166,7 @@ class _Peer:
         return self._url
 
     async def ask(self, http: aiohttp.ClientSession, kind: str, digest: str, most: int) -> bytes | None:
-        """At most `most` bytes and one; None when it has none."""
+        """Up to `most` + 1 bytes. None when the peer does not have them."""
         async with http.get(f"{self._url}/artifacts/{kind}s/{digest}") as answer:
             if answer.status != 200:
                 return None
@@ -179,7 +177,7 @@ class _Peer:
 
 
 async def pull(digest: str, into: Layout, peers: Sequence[str | Seller], name: str = "") -> Pulled:
-    """Brings an artifact here from peers. See Pull."""
+    """Download an artifact from peers. See Pull."""
     timeout = aiohttp.ClientTimeout(sock_connect=5, sock_read=20)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as http:
         return await Pull(into, peers, http).run(digest, name)

@@ -1,4 +1,4 @@
-"""Giving artifacts away, byte by metered byte: blobs and chunks by digest, to whoever asks."""
+"""Endpoints that serve artifacts: blobs and chunks by digest, with the bytes metered in a header."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from roles.node.protocols.errors import NotFound
 
 
 class ArtifactRoutes:
-    """The two routes over a layout. `delivered_bytes` is all that was given since the node began."""
+    """The two routes over a layout. `delivered_bytes` counts all bytes served since the node started."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -20,26 +20,26 @@ class ArtifactRoutes:
         self.delivered_bytes = 0
 
     def routes(self) -> list[web.RouteDef]:
-        """To be added to the node's application."""
+        """The routes, for the node's application."""
         return [web.get("/artifacts/blobs/{digest}", self.blob), web.get("/artifacts/chunks/{digest}", self.chunk)]
 
     async def blob(self, request: web.Request) -> web.Response:
-        """A whole small blob: manifest, config, chunk list."""
+        """Serve a small blob: a manifest, a config or a chunk list."""
         return self._give(self.read_blob(request.match_info["digest"]))
 
     async def chunk(self, request: web.Request) -> web.Response:
-        """One chunk of any complete artifact."""
+        """Serve one chunk of any complete artifact."""
         return self._give(self.read_chunk(request.match_info["digest"]))
 
     def read_blob(self, digest: str) -> bytes:
-        """A whole blob. Raises NotFound when it is not here."""
+        """The bytes of a blob. Raises NotFound when this node does not have it."""
         path = self._layout.path(digest)
         if not path.exists():
             raise NotFound(f"this node does not have {digest}", digest=digest)
         return path.read_bytes()
 
     def read_chunk(self, digest: str) -> bytes:
-        """The bytes of a chunk. Raises NotFound when it is not here."""
+        """The bytes of a chunk. Raises NotFound when this node does not have it."""
         digest = digest.removeprefix("sha256:")
         if digest not in self._held and self._seen != self._layout.changed_at():
             self._seen, self._held = self._layout.changed_at(), self._layout.held_chunks()

@@ -1,6 +1,4 @@
-"""Calls that wait together run together: the next batch forms while the last one computes, and nobody waits for a
-timer.
-"""
+"""Dynamic batching without a timer: the next batch forms while the previous one computes."""
 
 from __future__ import annotations
 
@@ -22,12 +20,12 @@ Result = TypeVar("Result")
 
 
 class Busy(Unavailable):
-    """The queue is full: ask again in a moment, or ask somebody else."""
+    """The queue is full: retry later, or use another node."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured(Generic[Result]):
-    """A result and its even share of the batch's compute time, in microseconds."""
+    """A result, and an equal share of the batch's compute time in microseconds, rounded up."""
 
     value: Result
     compute_us: int
@@ -36,7 +34,7 @@ class Measured(Generic[Result]):
 def merged(
     run: Callable[[list[str]], NDArray[np.float32]],
 ) -> Callable[[Sequence[list[str]]], list[NDArray[np.float32]]]:
-    """Calls of several texts each as one run over all of them, whose rows are dealt out again."""
+    """Make `run`, which takes one list of texts, take a batch of calls with several texts each."""
 
     def together(calls: Sequence[list[str]]) -> list[NDArray[np.float32]]:
         rows = run([text for call in calls for text in call])
@@ -47,7 +45,7 @@ def merged(
 
 
 class Batcher(Generic[Item, Result]):
-    """Feeds `run` with at most `most` items at a time, one batch at a time; at most `queue` items wait."""
+    """Calls `run` with at most `most` items, one batch at a time. At most `queue` items wait."""
 
     def __init__(
         self, run: Callable[[Sequence[Item]], Sequence[Result]], executor: Executor, *, most: int, queue: int
@@ -57,7 +55,7 @@ class Batcher(Generic[Item, Result]):
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Measured[Result]:
-        """The result for one item. Raises Busy at once when the queue is full; an abandoned item is not run."""
+        """The result for one item. Raises Busy at once when the queue is full. Abandoned items are not run."""
         if len(self._waiting) >= self._queue:
             raise Busy(f"{self._queue} calls are waiting already", waiting=self._queue)
         future: asyncio.Future[Measured[Result]] = asyncio.get_running_loop().create_future()
@@ -72,7 +70,7 @@ class Batcher(Generic[Item, Result]):
             began = time.perf_counter_ns()
             try:
                 results = await loop.run_in_executor(self._executor, self._run, [item for item, _ in batch])
-            except Exception as error:  # whatever broke the batch is what each of its callers must hear
+            except Exception as error:  # every caller of the batch gets its error
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)

@@ -1,4 +1,4 @@
-"""A classifier over text: hashed n-grams in, label and scores out."""
+"""Text classifier: hashed n-grams in, label and scores out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roles.node.models.model import Folder, Inferred, Message, Sampling, Talk, T
 
 
 class Classifier:
-    """`text` BYTES [n] -> `label`, `scores` [n, labels], `confidence` [n]. In a conversation it says the label."""
+    """`text` BYTES [n] -> `label`, `scores` [n, labels], `confidence` [n]. In a conversation: the label."""
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about
@@ -53,5 +53,5 @@ class Classifier:
         await self.infer([Tensor("text", "BYTES", (1,), ["hello"])])
 
     def scores(self, texts: list[str]) -> NDArray[np.float32]:
-        """One row a text."""
+        """One row of scores for each text."""
         return self._engine.run({"ids": self._features.tensor(texts)})["scores"].astype(np.float32)

@@ -1,8 +1,8 @@
-"""ONNX Runtime under a pinned profile, so that the same weights give the same bits on every provider.
+"""ONNX Runtime with a pinned profile, so that the same weights give the same results on every provider.
 
-Results were found equal over threads but not over graph-optimisation levels; therefore the level is part of a model's
-declared profile and not a setting of the host. Over batch sizes scores differ in their last bit (1.2e-7), so a model
-whose calls run together declares what is exact of it, its label or its passages, and not its scores.
+Measured: results are bit-equal over thread counts but not over graph-optimisation levels, so the level is part of a
+model's declared profile, not a setting of the host. Over batch sizes, scores differ in their last bit (1.2e-7), so a
+model whose calls are batched declares only its label or passages as exact, not its scores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 
 class Engine:
-    """One model's session. Sessions are safe to share: `run` releases the interpreter lock and keeps no state."""
+    """One model's session. Threads may share it: `run` releases the GIL and keeps no state."""
 
     def __init__(self, path: Path) -> None:
         options = ort.SessionOptions()
@@ -31,9 +31,7 @@ class Engine:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except (
-            Exception
-        ) as error:  # onnxruntime raises its own pybind classes, one per reason, all meaning: not a model
+        except Exception as error:  # onnxruntime raises one pybind class per reason, with no common public base
             raise Rejected(f"{path} is not a model onnxruntime can load: {error}", path=str(path)) from error
         self.inputs = [(value.name, value.type, tuple(value.shape)) for value in self._session.get_inputs()]
         self.outputs = [(value.name, value.type, tuple(value.shape)) for value in self._session.get_outputs()]

@@ -1,8 +1,7 @@
-"""Text to numbers for the small models: hashed n-grams, the same when training and when serving.
+"""Hashed n-grams: text to integers for the small models, the same in training and serving.
 
-A word, a pair of neighbouring words and every run of four letters inside a word each name a bucket by CRC-32. No
-vocabulary has to travel with the model, an unknown word still shares its letters with known ones, and the result is a
-plain integer tensor.
+Each word, each pair of neighbouring words and each run of four letters within a word is mapped to a bucket by CRC-32.
+The model needs no vocabulary, and an unknown word shares letter runs with known words.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ WORD = re.compile(r"[a-z0-9']+|[!?]")
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words, digits, and the two marks that carry mood."""
+    """Lower-case words, digits, `!` and `?`."""
     return WORD.findall(text.lower())
 
 
 @dataclass(frozen=True, slots=True)
 class HashedNgrams:
-    """`buckets` ids from 1, 0 is padding; at most `length` ids a text, the rest is dropped from the end."""
+    """Ids run from 1 to `buckets` - 1; 0 is padding. A text has at most `length` ids; the rest is dropped."""
 
     buckets: int
     length: int
 
     def ids(self, text: str) -> list[int]:
-        """The buckets of one text, words first, so that a cut costs letters before meaning."""
+        """The ids of one text: words, then pairs, then letter runs, so that truncation drops letter runs first."""
         tokens = words(text)
         grams = [f"w{token}" for token in tokens]
         grams += [f"p{left} {right}" for left, right in pairwise(tokens)]
@@ -42,7 +41,7 @@ class HashedNgrams:
         return [1 + zlib.crc32(gram.encode()) % (self.buckets - 1) for gram in grams[: self.length]]
 
     def tensor(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Shape [texts, longest], zero padded. The models take a masked mean, so the padding changes nothing."""
+        """Shape [texts, longest], padded with 0. The models take a masked mean, so padding does not change results."""
         rows = [self.ids(text) or [0] for text in texts]
         table = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
         for place, row in enumerate(rows):

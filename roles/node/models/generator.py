@@ -1,4 +1,4 @@
-"""A decoder that speaks token by token, several conversations at once, each stopped the moment its listener leaves."""
+"""Text generator: decodes several conversations at once, token by token; stops one as soon as its caller is gone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Queue = asyncio.Queue[int | Exception]
 
 
 class Generator:
-    """Prompts are the conversation's messages behind their role marks. Text can not forge a mark: it is encoded as
-    plain letters.
+    """A prompt is the conversation's messages, each after the mark of its role. Text cannot forge a mark, because it is
+    encoded without special tokens.
     """
 
     inputs: list[dict[str, object]]
@@ -54,7 +54,7 @@ class Generator:
         self.outputs = [{"name": "text", "datatype": "BYTES", "shape": [1]}]
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of the conversation, ending where the assistant begins to speak."""
+        """The token ids of the conversation, up to the start of the assistant's answer."""
         ids: list[int] = []
         for message in messages:
             if message.role not in self._marks or message.role == "end":
@@ -75,7 +75,7 @@ class Generator:
     async def infer(self, tensors: Sequence[Tensor]) -> Inferred:
         texts, talk = one_text(tensors, "text"), Talk()
         if len(texts) != 1:
-            raise Rejected(f"a conversation begins with one text, not {len(texts)}", expected="text")
+            raise Rejected(f"expected one text, got {len(texts)}", expected="text")
         pieces = [piece async for piece in self.converse([Message("user", texts[0])], Sampling(), talk)]
         return Inferred([Tensor("text", "BYTES", (1,), ["".join(pieces)])], talk.compute_us)
 
@@ -119,7 +119,7 @@ class Generator:
             pass
 
     async def _work(self) -> None:
-        """Steps the rows until nobody listens. A failure ends every open conversation with its reason."""
+        """Step the rows until no caller is left. A failure ends every open conversation with its error."""
         loop = asyncio.get_running_loop()
         try:
             while self._waiting or self._rows.rows:
@@ -133,7 +133,7 @@ class Generator:
             self._waiting.clear()
 
     def _step(self) -> list[tuple[Row, int]]:
-        """One turn, off the event loop: drop the finished and the abandoned, advance the others, let one row in."""
+        """One step, in a thread: drop finished and abandoned rows, advance the others, let one row join."""
         rows, end = self._rows, self._marks["end"]
         gone = [row for row in rows.rows if row not in self._queues or row.tokens[-1] == end or self._full(row)]
         if gone:
@@ -160,7 +160,7 @@ class Generator:
 
 
 def _stop_at(said: str, fresh: int, stops: Sequence[str]) -> int:
-    """1 + where the earliest stop string begins that ends in the fresh part, or 0."""
+    """1 + the start of the earliest stop string that ends in the fresh part; 0 if there is none."""
     places = [said.find(stop, max(0, fresh - len(stop) + 1)) for stop in stops]
     return 1 + min((place for place in places if place >= 0), default=-1)
 

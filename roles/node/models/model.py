@@ -1,4 +1,4 @@
-"""What every kind of model looks like to the doors: tensors in and tensors out, and perhaps a conversation."""
+"""The interface of every kind of model: tensors in, tensors out, and for some a conversation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ledger.core.values.errors import Rejected
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named tensor. BYTES are kept as a list of str, all other datatypes as a numpy array; `shape` says the rest."""
+    """A named tensor. BYTES data is a flat list of str, any other datatype a flat numpy array."""
 
     name: str
     datatype: str
@@ -25,7 +25,7 @@ class Tensor:
 
 
 class Inferred(NamedTuple):
-    """Answer tensors and the compute time they took, in microseconds."""
+    """Answer tensors, and their compute time in microseconds."""
 
     outputs: list[Tensor]
     compute_us: int
@@ -41,7 +41,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to choose tokens. Temperature 0 takes the likeliest; a seed makes any other choice repeatable."""
+    """How tokens are chosen. Temperature 0 takes the most likely one; with a seed, sampling is repeatable."""
 
     max_tokens: int | None = None
     temperature: float = 0.0
@@ -52,7 +52,7 @@ class Sampling:
 
 @dataclass(slots=True)
 class Talk:
-    """What a conversation used so far; complete when its pieces are exhausted."""
+    """The usage of a conversation so far; complete once all its pieces were yielded."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -61,7 +61,7 @@ class Talk:
 
 
 class Model(Protocol):
-    """A loaded model. `converse` yields one piece of text per completion token and keeps `talk` true at every step."""
+    """A loaded model. `converse` yields one piece of text for each completion token and updates `talk` before each."""
 
     name: str
     about: dict[str, Any]
@@ -77,14 +77,14 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A model directory: `model.onnx`, `model.json`, and what its kind needs besides."""
+    """A model folder: `model.onnx`, `model.json`, and whatever else its kind needs."""
 
     path: Path
     about: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Folder:
-        """Reads `model.json`. A bare .onnx file, or a folder without a card, is served as plain tensors."""
+        """Read `model.json`. A bare .onnx file, or a folder without `model.json`, is served as plain tensors."""
         if path.suffix == ".onnx" and path.is_file():
             return cls(path.parent, {"name": path.stem, "kind": "tensors", "graph": path.name})
         card = path / "model.json"
@@ -106,7 +106,7 @@ class Folder:
 
 
 def one_text(tensors: Sequence[Tensor], name: str) -> list[str]:
-    """The strings of the one BYTES tensor `name`, or Rejected with what was there instead."""
+    """The strings of the single BYTES tensor `name`. Rejected, naming the given tensors, if there is anything else."""
     if len(tensors) != 1 or tensors[0].name != name or not isinstance(tensors[0].data, list):
         given = ", ".join(f"{tensor.name} {tensor.datatype}" for tensor in tensors) or "nothing"
         raise Rejected(f"expected one BYTES tensor named {name!r}, got {given}", expected=name)
@@ -114,7 +114,7 @@ def one_text(tensors: Sequence[Tensor], name: str) -> list[str]:
 
 
 def last_user_text(messages: Sequence[Message]) -> str:
-    """What the person said last."""
+    """The text of the last user message."""
     for message in reversed(messages):
         if message.role == "user":
             return message.content

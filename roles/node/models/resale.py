@@ -1,7 +1,7 @@
-"""Selling a server one already has: any OpenAI or Open Inference Protocol URL behind the node's doors.
+"""Resell an existing server: any URL that speaks the OpenAI API or the Open Inference Protocol.
 
-Calls pass through as they are, so tools, images and whatever else the server understands keep working. Its own usage
-figures are the meter; an answer without them is refused, because "not metered" is not "free".
+Calls pass through unchanged, so tools, images and other features of the server work. Its own usage figures are
+metered; an answer without them is refused, because it could not be priced.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ MAX_ANSWER_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A server to sell: its root URL (with or without /v1), the name it knows the model by, and a key for it, never
-    shown.
-    """
+    """A server to resell: its root URL (with or without /v1), its name for the model, and its API key, never shown."""
 
     url: str
     model: str
@@ -30,27 +28,29 @@ class Upstream:
 
     @classmethod
     def typed(cls, text: str, key: str | None) -> tuple[str, Upstream]:
-        """NAME=URL[#MODEL]: sold here as NAME, known there as MODEL, or as NAME."""
+        """Parse NAME=URL[#MODEL]: sold as NAME; the server calls the model MODEL, or NAME without it."""
         name, _, url = text.partition("=")
         root, _, model = url.partition("#")
         if not name or not root.startswith(("http://", "https://")):
-            raise Rejected(f"{text!r} is no upstream: write @org/name=http://127.0.0.1:11434/v1#MODEL", upstream=text)
+            raise Rejected(
+                f"{text!r} is not an upstream: write @org/name=http://127.0.0.1:11434/v1#MODEL", upstream=text
+            )
         return name, cls(root, model or name, key)
 
     @property
     def root(self) -> str:
-        """Without the trailing /v1, so that a pasted OpenAI base URL serves both doors."""
+        """The URL without a trailing /v1, so that an OpenAI base URL works for both protocols."""
         return self.url.rstrip("/").removesuffix("/v1")
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every call to it carries."""
+        """The headers of every request to the server."""
         said = {"Content-Type": "application/json"}
         return said | {"Authorization": f"Bearer {self.key}"} if self.key else said
 
 
 class Refused(Rejected):
-    """The upstream refused the caller's request: its status and words are passed on."""
+    """The server refused the caller's request. Its status and text are passed on."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message, upstream_status=status, code="upstream_refused")
@@ -58,13 +58,13 @@ class Refused(Rejected):
 
 
 class Resold:
-    """One model of an upstream."""
+    """One model of a resold server."""
 
     def __init__(self, upstream: Upstream, http: aiohttp.ClientSession) -> None:
         self.upstream, self._http = upstream, http
 
     async def chat(self, body: bytes, talk: Talk) -> bytes:
-        """A whole chat completion, as the upstream wrote it."""
+        """A plain chat completion, as the server wrote it."""
         async with self._call("/v1/chat/completions", self._named(body)) as answer:
             raw = await _whole(answer)
         said = _object(raw)
@@ -72,7 +72,7 @@ class Resold:
         return raw
 
     async def chat_events(self, body: bytes, talk: Talk) -> AsyncIterator[bytes]:
-        """The events of a stream, without the one that only carries usage: that goes into `talk`."""
+        """The events of a stream. The event that carries only usage is left out and booked in `talk`."""
         asked = self._named(body) | {"stream_options": {"include_usage": True}}
         counted = False
         async with self._call("/v1/chat/completions", asked) as answer:
@@ -82,7 +82,7 @@ class Resold:
                 data = line[5:].strip()
                 if data == b"[DONE]":
                     if not counted:
-                        raise Unavailable("the upstream does not say what its stream used")
+                        raise Unavailable("the upstream does not report the usage of its stream")
                     return
                 event = _object(data)
                 if event.get("usage"):
@@ -99,7 +99,7 @@ class Resold:
             return await _whole(answer)
 
     async def metadata(self) -> dict[str, object]:
-        """What the upstream says of the model at the tensor door."""
+        """The server's Open Inference Protocol metadata of the model."""
         url = f"{self.upstream.root}/v2/models/{self.upstream.model}"
         async with self._http.get(url, headers=self.upstream.headers) as answer:
             return _object(await _whole(answer))
@@ -114,12 +114,12 @@ class Resold:
     def _count(self, usage: object, talk: Talk) -> None:
         tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
         if len(tokens) != 2 or not all(type(count) is int and count >= 0 for count in tokens):
-            raise Unavailable("the upstream does not say what it used, so it can not be sold by the token")
+            raise Unavailable("the upstream does not report its usage, so it cannot be sold by the token")
         talk.prompt_tokens, talk.completion_tokens = int(tokens[0] or 0), int(tokens[1] or 0)
 
 
 class _Checked:
-    """An upstream response whose status is good; anything else becomes an error that names whose fault it is."""
+    """A response with a good status. Any other status raises: Refused if the request is at fault, else Unavailable."""
 
     def __init__(self, request: aiohttp.client._RequestContextManager) -> None:
         self._request = request
@@ -128,7 +128,7 @@ class _Checked:
         try:
             answer = await self._request.__aenter__()
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"the upstream can not be reached: {type(error).__name__}") from error
+            raise Unavailable(f"the upstream cannot be reached: {type(error).__name__}") from error
         if answer.status < 400:
             return answer
         words = (await answer.content.read(2_000)).decode(errors="replace")

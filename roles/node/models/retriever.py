@@ -1,4 +1,4 @@
-"""A retriever: a question's unit vector against the index of passages, the best few come back."""
+"""Retriever: compares a query's unit vector with an index of passages and returns the best few."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from roles.node.models.model import Folder, Inferred, Message, Sampling, Talk, T
 
 
 class Retriever:
-    """`query` BYTES [n] -> `passages` BYTES and `scores` FP32, each [top] for one question and [n, top] for more.
+    """`query` BYTES [n] -> `passages` BYTES and `scores` FP32, each [top] for one query and [n, top] for more.
 
-    In a conversation it answers with the best passage, a word at a time.
+    In a conversation it answers with the best passage, word by word.
     """
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
@@ -66,6 +66,6 @@ class Retriever:
         await self.infer([Tensor("query", "BYTES", (1,), ["hello"])])
 
     def scores(self, texts: list[str]) -> NDArray[np.float32]:
-        """How near each passage is, one row a text."""
+        """Cosine similarity to each passage: one row for each text."""
         vectors = self._engine.run({"ids": self._features.tensor(texts)})["vector"]
         return (np.asarray(vectors, np.float32) @ self._index.T).astype(np.float32)

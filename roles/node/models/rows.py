@@ -1,8 +1,7 @@
-"""The running rows of a generator: sequences of different length that take their next step together.
+"""The batch of a generator: sequences of different length that take each decoding step together.
 
-Each row has its own key-value cache; together they lie in one array, shorter ones padded on the left, and a bias
-tells each row not to look at its padding. Rows join after their prompt is read and leave when they are done, between
-any two steps.
+The key-value caches of all rows lie in one array, shorter ones padded on the left; an attention bias masks the
+padding. A row joins after its prompt is processed and leaves when it is done, between any two steps.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """One sequence: its prompt, how to choose, and what it has produced."""
+    """One sequence: its prompt, its sampling, and the tokens produced so far."""
 
     prompt: list[int]
     sampling: Sampling
@@ -33,7 +32,7 @@ class Row:
         self.random = np.random.default_rng(self.sampling.seed)
 
     def choose(self, logits: Floats) -> int:
-        """The next token under the row's own sampling; appended to `tokens`."""
+        """Sample the next token and append it to `tokens`."""
         if self.sampling.temperature <= 0:
             token = int(logits.argmax())
         else:
@@ -51,7 +50,7 @@ class Row:
 
 
 class Rows:
-    """The batch. Not thread safe: one step at a time."""
+    """The batch. Not thread-safe."""
 
     def __init__(self, engine: Engine, layers: int, heads: int, head_width: int) -> None:
         self._engine = engine
@@ -61,7 +60,7 @@ class Rows:
         self._lengths: list[int] = []
 
     def join(self, row: Row) -> int:
-        """Reads the prompt alone and returns the row's first token."""
+        """Process the row's prompt, add the row, and return its first token."""
         ids = np.array([row.prompt], np.int64)
         length = ids.shape[1]
         places = np.arange(length, dtype=np.int64)
@@ -74,7 +73,7 @@ class Rows:
         return row.choose(logits[0])
 
     def step(self) -> list[int]:
-        """The next token of every row, in order."""
+        """One decoding step: the next token of every row, in order."""
         longest = self._cache.shape[3]
         lengths = np.array(self._lengths, np.int64)
         ids = np.array([[row.tokens[-1]] for row in self.rows], np.int64)

@@ -1,4 +1,4 @@
-"""Any other ONNX graph: its own tensors in, its own tensors out."""
+"""Any other ONNX graph, served with its own input and output tensors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Feeds = dict[str, NDArray[np.generic]]
 
 
 class Tensors:
-    """Serves a graph as it is. Calls are not merged: only its author knows whether the first axis is a batch."""
+    """Serves a graph as it is. Calls are not batched, because the first axis need not be a batch axis."""
 
     def __init__(self, folder: Folder, executor: Executor, *, most: int, queue: int) -> None:
         self.name, self.about = str(folder.about["name"]), folder.about
@@ -84,12 +84,12 @@ class Tensors:
         yield ""
 
     async def warm(self) -> None:
-        """Nothing: what a stranger's graph accepts is not ours to guess."""
+        """Does nothing: valid inputs of an unknown graph are not known."""
 
     def _run(self, calls: Sequence[Feeds]) -> list[Feeds]:
         try:
             return [self._engine.run(feeds) for feeds in calls]
-        except Exception as error:  # onnxruntime's pybind errors have no common public class; they say what did not fit
+        except Exception as error:  # onnxruntime's pybind errors have no common public base
             raise Rejected(f"the graph refused these tensors: {error}") from error
 
 
@@ -103,7 +103,7 @@ def _data(value: NDArray[np.generic]) -> list[str] | NDArray[np.generic]:
 
 def _described(name: str, kind: str, shape: tuple[object, ...]) -> dict[str, object]:
     if kind not in _OF_ONNX:
-        raise Rejected(f"{name} is a {kind}, which the Open Inference Protocol can not carry", tensor=name)
+        raise Rejected(f"{name} is a {kind}, which the Open Inference Protocol cannot carry", tensor=name)
     return {
         "name": name,
         "datatype": _OF_ONNX[kind],

@@ -1,4 +1,4 @@
-"""How the node answers when it can not: OpenAI's error shape, one status for each reason, and never a stack trace."""
+"""Error answers in OpenAI's shape: one status for each reason, never a stack trace."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class NotFound(Rejected):
-    """No such model here."""
+    """This node has no such model."""
 
 
 class Draining(Unavailable):
-    """The node finishes what it has and takes nothing new."""
+    """The node finishes its open calls and accepts no new ones."""
 
 
 def json_answer(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """JSON, numpy arrays included."""
+    """A JSON response; numpy arrays are serialised."""
     return web.Response(
         body=orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY),
         status=status,
@@ -36,7 +36,7 @@ def json_answer(body: object, *, status: int = 200, headers: dict[str, str] | No
 
 
 def error_body(error: TollwayError | TimeoutError) -> tuple[int, dict[str, object]]:
-    """Status and body for an error of ours."""
+    """Status and body for a Tollway error or a time-out."""
     if isinstance(error, TimeoutError):
         return 504, _body("the model took longer than the node allows", "timeout_error", "timeout", {})
     if isinstance(error, NotFound):
@@ -53,16 +53,16 @@ def error_body(error: TollwayError | TimeoutError) -> tuple[int, dict[str, objec
 
 
 def failure(error: Exception) -> tuple[int, dict[str, object]]:
-    """Status and body for any error; what is not ours is logged by its kind and told to nobody."""
+    """Status and body for any error. Other exceptions are logged and answered as `internal_error`, without details."""
     if isinstance(error, TollwayError | TimeoutError):
         return error_body(error)
     log.error("call_failed", extra={"kind": type(error).__name__}, exc_info=error)
-    return 500, _body("the node failed at this call", "server_error", "internal_error", {})
+    return 500, _body("the node failed during this call", "server_error", "internal_error", {})
 
 
 @web.middleware
 async def errors_in_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error of a handler as a body; aiohttp's own refusals too."""
+    """Turn every error of a handler, aiohttp's own included, into an error body."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -72,7 +72,7 @@ async def errors_in_shape(request: web.Request, handler: Handler) -> web.StreamR
         return json_answer(body, status=error.status)
     except asyncio.CancelledError:
         raise
-    except Exception as error:  # the edge: whatever it was, the caller gets one clear answer
+    except Exception as error:  # the edge: the caller always gets an error body
         status, body = failure(error)
         return json_answer(body, status=status, headers={"Retry-After": "1"} if status in (429, 503) else None)
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 door: health, metadata, infer."""
+"""Endpoints of the Open Inference Protocol v2: health, metadata, infer."""
 
 from __future__ import annotations
 
@@ -83,4 +83,4 @@ async def _inferred(name: str, model: Model, sent: bytes) -> tuple[bytes, int]:
 
 def _found(request: web.Request) -> tuple[str, Model | Resold]:
     name = request.match_info["model"]
-    return name, request.app[STATE].catalogue.find(name)
+    return name, request.app[STATE].models.find(name)

@@ -1,4 +1,4 @@
-"""The OpenAI door: chat completions, plain and streamed, and the list of models."""
+"""Endpoints of the OpenAI API: chat completions, plain and streamed, and the list of models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from roles.node.state import STATE
 
 async def models(request: web.Request) -> web.Response:
     """GET /v1/models."""
-    names = request.app[STATE].catalogue.names()
+    names = request.app[STATE].models.names()
     listed = [{"id": name, "object": "model", "created": 0, "owned_by": "tollway"} for name in names]
     return json_answer({"object": "list", "data": listed})
 
@@ -30,23 +30,23 @@ async def completions(request: web.Request) -> web.StreamResponse:
     """POST /v1/chat/completions."""
     state, body, talk = request.app[STATE], await request.read(), Talk()
     asked = chat_request(body)
-    model = state.catalogue.find(asked.model)
+    model = state.models.find(asked.model)
     began = time.perf_counter_ns()
     if asked.stream:
         if isinstance(model, Resold):
             return await _stream(request, asked, body, talk, model.chat_events(body, talk))
-        return await _stream(request, asked, body, talk, _events(asked, _said(model, asked, talk), talk))
+        return await _stream(request, asked, body, talk, _events(asked, _pieces(model, asked, talk), talk))
     async with asyncio.timeout(state.limits.call_seconds):
         if isinstance(model, Resold):
             raw = await model.chat(body, talk)
             talk.compute_us = (time.perf_counter_ns() - began) // 1000
         else:
-            raw = _whole(asked, "".join([piece async for piece in _said(model, asked, talk)]), talk)
+            raw = _whole(asked, "".join([piece async for piece in _pieces(model, asked, talk)]), talk)
     headers = await state.evidence(request, asked.model, metering.of_talk(talk, len(raw)), body, raw)
     return web.Response(body=raw, headers=headers, content_type="application/json")
 
 
-def _said(model: Model, asked: ChatRequest, talk: Talk) -> AsyncIterator[str]:
+def _pieces(model: Model, asked: ChatRequest, talk: Talk) -> AsyncIterator[str]:
     sampling = asked.sampling(float(model.about.get("temperature", 0.0)))
     return model.converse(asked.conversation(), sampling, talk)
 
@@ -58,7 +58,7 @@ def _whole(asked: ChatRequest, said: str, talk: Talk) -> bytes:
 
 
 async def _events(asked: ChatRequest, pieces: AsyncIterator[str], talk: Talk) -> AsyncIterator[bytes]:
-    """One event a token, and the one that says why it ended."""
+    """One event for each token, then one with the finish reason."""
     envelope = _envelope(asked, "chat.completion.chunk")
     delta: dict[str, str] = {"role": "assistant"}
     async for piece in pieces:
@@ -70,7 +70,7 @@ async def _events(asked: ChatRequest, pieces: AsyncIterator[str], talk: Talk) ->
 async def _stream(
     request: web.Request, asked: ChatRequest, body: bytes, talk: Talk, events: AsyncIterator[bytes]
 ) -> web.StreamResponse:
-    """Before the first event a failure is an ordinary error; after it the last event tells, without `[DONE]`."""
+    """A failure before the first event is an ordinary error answer; later it is the last event, without `[DONE]`."""
     state, began = request.app[STATE], time.perf_counter_ns()
     async with asyncio.timeout(state.limits.call_seconds):
         first = await anext(events, None)
@@ -83,7 +83,7 @@ async def _stream(
                 await _send(response, first, said)
             async for event in events:
                 await _send(response, event, said)
-    except Exception as error:  # the headers are out: the stream itself must say that it broke
+    except Exception as error:  # the headers are sent already, so the error goes into the stream
         await _send(response, orjson.dumps(failure(error)[1]), said)
         return response
     talk.compute_us = talk.compute_us or (time.perf_counter_ns() - began) // 1000
@@ -97,7 +97,7 @@ async def _stream(
 
 
 def _last(asked: ChatRequest, talk: Talk, units: Units, served: str | None) -> bytes:
-    """The event that carries usage: OpenAI's object, the six meters, and the node's signature."""
+    """The last event: OpenAI's usage object, the units by meter, and the node's signature."""
     event = _envelope(asked, "chat.completion.chunk") | {"choices": [], "usage": metering.usage(talk)}
     event["tollway_units"] = metering.as_json(units)
     if served:

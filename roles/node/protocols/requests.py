@@ -1,6 +1,4 @@
-"""What callers send, checked at the door. Unknown fields of the OpenAI format are let through and ignored, as its
-clients expect.
-"""
+"""Requests to the node, decoded and checked. Unknown fields of the OpenAI format are ignored, as its clients expect."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from roles.node.models.tensors import DATATYPES
 
 
 class Part(msgspec.Struct):
-    """One part of a message's content; only text is understood."""
+    """One part of a message's content. Only text is supported."""
 
     type: str
     text: str = ""
@@ -47,13 +45,13 @@ class ChatRequest(msgspec.Struct):
     n: int | None = None
 
     def conversation(self) -> list[Message]:
-        """Messages as plain text."""
+        """The messages, as plain text."""
         if not self.messages:
             raise Rejected("messages must hold at least one message")
         return [Message(message.role, _text(message)) for message in self.messages]
 
     def sampling(self, default_temperature: float) -> Sampling:
-        """The sampling options, in range or Rejected."""
+        """The sampling options. Rejected when one is out of range."""
         most = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
         temperature = default_temperature if self.temperature is None else self.temperature
         top_p = 1.0 if self.top_p is None else self.top_p
@@ -63,7 +61,7 @@ class ChatRequest(msgspec.Struct):
         if not 0 <= temperature <= 2 or not 0 < top_p <= 1:
             raise Rejected(f"temperature must be in [0, 2] and top_p in (0, 1], not {temperature} and {top_p}")
         if self.n not in (None, 1):
-            raise Rejected(f"this node makes one choice a call, not {self.n}")
+            raise Rejected(f"this node supports n = 1, not {self.n}")
         if len(stop) > 4 or not all(stop):
             raise Rejected("stop takes up to four strings, none of them empty")
         if self.seed is not None and self.seed < 0:
@@ -85,22 +83,22 @@ class InferRequest(msgspec.Struct):
     id: str = ""
 
     def tensors(self) -> list[Tensor]:
-        """The inputs as tensors whose data fit their shape."""
+        """The inputs as tensors. Rejected when data and shape do not fit."""
         return [_tensor(given) for given in self.inputs]
 
 
 def chat_request(body: bytes) -> ChatRequest:
-    """Decodes a chat request, or says which field is wrong."""
+    """Decode a chat request. Rejected, naming the wrong field, when it is not valid."""
     return _decoded(_CHAT, body)
 
 
 def infer_request(body: bytes) -> InferRequest:
-    """Decodes an inference request, or says which field is wrong."""
+    """Decode an inference request. Rejected, naming the wrong field, when it is not valid."""
     return _decoded(_INFER, body)
 
 
 def datatype_of(tensor: Tensor) -> dict[str, object]:
-    """The tensor as the protocol writes it: data flat, in row-major order."""
+    """The tensor as protocol JSON: data flat, in row-major order."""
     data = tensor.data if isinstance(tensor.data, list) else np.ascontiguousarray(tensor.data).ravel()
     if not isinstance(data, list) and data.dtype == np.float16:
         data = data.astype(np.float32)
@@ -122,7 +120,7 @@ def _decoded(decoder: msgspec.json.Decoder[_Request], body: bytes) -> _Request:
 def _text(message: ChatMessage) -> str:
     if isinstance(message.content, list):
         if unknown := [part.type for part in message.content if part.type != "text"]:
-            raise Rejected(f"this node reads text, not {unknown[0]}")
+            raise Rejected(f"this node supports text content, not {unknown[0]}")
         return "".join(part.text for part in message.content)
     return message.content or ""
 

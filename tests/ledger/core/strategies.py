@@ -1,11 +1,16 @@
 """Generated claims, terms and units, from everyday sizes to the edge of 63 bits."""
 
+from collections.abc import Iterable
 from random import Random
 
+import numpy as np
+import numpy.typing as npt
 from hypothesis import strategies as st
 
 from ledger.core.catalog.bids import Deduction, Line, Role, Terms, ordered
 from ledger.core.pricing.price import Claim
+from ledger.core.receipts.receipt import Receipt, pack
+from ledger.core.receipts.record import RECEIPT_DTYPE
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.meters import Units
@@ -84,3 +89,8 @@ units = chances.map(a_units)
 def deductions(draw: st.DrawFn) -> tuple[Address, int, int, int, Address, Address]:
     """A carve without its sponsor."""
     return (draw(maybe_addresses), draw(ppms), draw(ppms), draw(atoms), draw(maybe_addresses), draw(addresses))
+
+
+def records(receipts: Iterable[Receipt]) -> npt.NDArray[np.void]:
+    """Receipts as records of RECEIPT_DTYPE, one row each."""
+    return np.frombuffer(bytearray(b"".join(map(pack, receipts))), RECEIPT_DTYPE)

@@ -1,4 +1,4 @@
-"""Documents: one spelling, ids from bytes, schemas that name the field; held equal to the jsonschema package."""
+"""Documents: canonical bytes, ids, and schema errors that name the field; equal to the jsonschema package."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ from tests.ledger.core.examples import DOMAIN, PROVIDER, a_base, a_capsule, a_mo
 
 quick = settings(max_examples=120, deadline=None, database=None, derandomize=True)
 WHOLE = st.characters(exclude_categories=["Cs"])
-"""Characters, no half of a surrogate pair."""
+"""Characters without unpaired surrogates."""
 jsons = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**53) + 1, 2**53 - 1), st.text(WHOLE, max_size=9)),
     lambda inner: st.one_of(
@@ -35,13 +35,13 @@ jsons = st.recursive(
 
 @quick
 @given(jsons)
-def test_canonical_bytes_say_the_same_and_are_their_own_spelling(value: Any) -> None:
+def test_canonical_bytes_keep_the_value_and_are_canonical_again(value: Any) -> None:
     body = documents.canonical({"value": value})
     assert documents.canonical(json.loads(body)) == body
     assert json.loads(body) == {"value": value}
 
 
-def test_keys_are_sorted_by_utf16_as_rfc_8785_wants() -> None:
+def test_keys_are_sorted_by_utf16_as_rfc_8785_requires() -> None:
     keys = {"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\U0001f600": 5, "\x80": 6, "\xf6": 7}
     assert list(json.loads(documents.canonical(keys))) == ["\r", "1", "\x80", "\xf6", "\u20ac", "\U0001f600", "\ufb33"]
     assert documents.canonical({"a": '\x0f\n"\\/é'}) == b'{"a":"\\u000f\\n\\"\\\\/\xc3\xa9"}'
@@ -59,7 +59,7 @@ def test_keys_are_sorted_by_utf16_as_rfc_8785_wants() -> None:
         (b"\xff", "not JSON"),
     ],
 )
-def test_what_is_no_document_is_refused(body: str | bytes, words: str) -> None:
+def test_invalid_documents_are_refused(body: str | bytes, words: str) -> None:
     with pytest.raises(Rejected, match=words):
         documents.parse(body)
 
@@ -80,12 +80,12 @@ def test_integers_above_2_to_53_must_be_strings() -> None:
         documents.canonical({"a": [1, 2**53]})
 
 
-def test_half_a_surrogate_pair_is_refused() -> None:
+def test_an_unpaired_surrogate_is_refused() -> None:
     with pytest.raises(Rejected, match="surrogate"):
         documents.canonical({"a": "\ud800"})
 
 
-def test_any_byte_changed_is_another_id() -> None:
+def test_changing_any_byte_changes_the_id() -> None:
     document = a_model()
     assert cid_digest(documents.document_id(document)) == documents.digest(document)
     other = {**document, "version": "1.0.1"}
@@ -156,10 +156,10 @@ def test_the_checker_agrees_with_jsonschema(make: Any, chance: Random) -> None:
             )
         elif isinstance(holder, dict):
             holder["extra"] = 1
-    schema = documents.schema(document["schema"].split("/")[1]) if _named(document) else documents.schema("model")
-    theirs = Draft202012Validator(schema).is_valid(document)
+    kind = document["schema"].split("/")[1] if _named(document) else "model"
+    theirs = Draft202012Validator(documents.schema(kind)).is_valid(document)
     try:
-        documents.check(document, schema)
+        documents.check(document, kind)
         ours = True
     except Rejected:
         ours = False

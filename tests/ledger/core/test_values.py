@@ -116,7 +116,7 @@ def test_a_receipts_record_is_301_bytes_and_comes_back() -> None:
     assert len(receipts.pack(receipt)) == 301
     assert receipts.unpack(receipts.pack(receipt)) == receipt
     many = [a_receipt(seq) for seq in range(1, 9)]
-    assert record.unpack_all(record.pack_all(many)) == many
+    assert record.unpack_all(some.records(many)) == many
     for wrong in (b"", receipts.pack(receipt)[:-1], receipts.pack(receipt) + b"\0"):
         with pytest.raises(Rejected):
             receipts.unpack(wrong)

@@ -9,7 +9,7 @@ from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
-from ledger.core.values.sum_tree import Word, amount, node, parent, receipt_leaf
+from ledger.core.values.sum_tree import Word, amount, parent, receipt_leaf, tree_node
 from ledger.flows import challenges as disputing
 from ledger.flows.challenges import DEBITS, LINES, PAYOUTS, RECEIPTS
 from ledger.store.session import unit_of_work
@@ -57,7 +57,7 @@ def test_any_path_from_the_root_to_a_leaf_can_be_opened(room: Room, tree: int) -
         assert len(opened.preimage) == 672
         assert opened.terms
     else:
-        assert node(keccak256(opened.preimage), amount(word)) == word
+        assert tree_node(keccak256(opened.preimage), amount(word)) == word
         assert len(opened.preimage) == (17 if tree == LINES else 33)
 
 

@@ -10,9 +10,9 @@ from ledger.core.settlement.transactions import Call, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import leaf, range_root
-from ledger.flows import claims
+from ledger.flows import claims, deposits
 from ledger.flows.claims import CLAIM_ROWS, GAS_CAP
-from ledger.store.access import deposits
+from ledger.store.access import deposits as requests
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, transactions
@@ -59,19 +59,19 @@ def asked(number: int, kind: str = "authorization") -> DepositRequest:
 def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         for number, kind in ((1, "authorization"), (2, "inbox"), (3, "authorization")):
-            assert deposits.request(session, asked(number, kind), 1)
-        assert claims.send_deposits(session, Relays(), SENDER, 1) == 3
-        assert claims.send_deposits(session, Relays(), SENDER, 2) == 0
+            assert requests.request(session, asked(number, kind), 1)
+        assert deposits.send_deposits(session, Relays(), SENDER, 1) == 3
+        assert deposits.send_deposits(session, Relays(), SENDER, 2) == 0
         intended = transactions.intended(session)
         assert sorted(one.data.split()[0] for one in intended) == [b"authorization", b"authorization", b"inbox"]
-        assert claims.follow_deposits(session) == 0
+        assert deposits.follow_deposits(session) == 0
         by_purpose = {one.purpose: one.id for one in intended}
         first, second, third = (by_purpose[f"deposit 0x{asked(n).id.hex()} 0"] for n in (1, 2, 3))
         transactions.set_status(session, first, Status.failed, error="AuthorizationUnusable")
         transactions.set_status(session, second, Status.lost)
         transactions.set_status(session, third, Status.confirmed, keccak256(b"hash"), 7)
-        claims.follow_deposits(session)
-        statuses = {n: deposits.get(session, asked(n).id) for n in (1, 2, 3)}
+        deposits.follow_deposits(session)
+        statuses = {n: requests.get(session, asked(n).id) for n in (1, 2, 3)}
     assert {n: (one.status, one.error) for n, one in statuses.items() if one} == {
         1: ("failed", "AuthorizationUnusable"),
         2: ("requested", None),

@@ -7,8 +7,8 @@ from sqlalchemy import Engine
 from ledger.core.settlement.transactions import Call, Relays, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
-from ledger.flows import claims
-from ledger.store.access import deposits
+from ledger.flows import claims, deposits
+from ledger.store.access import deposits as requests
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import transactions
@@ -34,15 +34,15 @@ RELAYS: Relays = SomeRelays()  # type: ignore[assignment]
 def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> None:
     purpose = "deposit 0x" + ASKED.id.hex()
     with unit_of_work(engine) as session:
-        deposits.request(session, ASKED, now=0)
-        assert claims.send_deposits(session, RELAYS, SENDER, now=0) == 1
-        assert claims.send_deposits(session, RELAYS, SENDER, now=9_000) == 0
+        requests.request(session, ASKED, now=0)
+        assert deposits.send_deposits(session, RELAYS, SENDER, now=0) == 1
+        assert deposits.send_deposits(session, RELAYS, SENDER, now=9_000) == 0
         _, first = transactions.latest(session, purpose)
         assert first is not None
         transactions.set_status(session, first.id, Status.lost)
-        assert claims.follow_deposits(session) == 1
-        assert claims.send_deposits(session, RELAYS, SENDER, now=1_000) == 0
-        assert claims.send_deposits(session, RELAYS, SENDER, now=9_000) == 1
+        assert deposits.follow_deposits(session) == 1
+        assert deposits.send_deposits(session, RELAYS, SENDER, now=1_000) == 0
+        assert deposits.send_deposits(session, RELAYS, SENDER, now=9_000) == 1
         tries, second = transactions.latest(session, purpose)
         assert second is not None
         assert (tries, second.status, second.id != first.id) == (2, Status.intended, True)

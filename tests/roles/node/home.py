@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 from ledger.core.values.typed_data import Domain, Signer
-from roles.node.server import Gateway, serve
+from roles.node.server import NodeOptions, TunnelGateway, serve
 from roles.node.tunnel import Identity
 
 
 def main() -> None:
     model, name, gateway, secret = sys.argv[1:5]
     identity = Identity(Signer(bytes.fromhex(secret)), Domain(), 0, "home")
-    knocking = Gateway(gateway, identity, lambda url: print("reached at", url, flush=True))
-    serve([(Path(model), name)], gateway=knocking)
+    tunnel = TunnelGateway(gateway, identity, lambda url: print("reached at", url, flush=True))
+    serve(NodeOptions([(Path(model), name)], tunnel=tunnel))
 
 
 if __name__ == "__main__":

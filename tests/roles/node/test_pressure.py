@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ledger.core.values.errors import Rejected
-from roles.node.server import serve
+from roles.node.server import NodeOptions, serve
 from tests.roles.node.conftest import RunningNode, serving
 
 CHAT = {
@@ -113,4 +113,4 @@ async def test_sigterm_lets_the_open_stream_end_and_takes_nothing_new() -> None:
 
 def test_a_folder_that_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match=r"holds no model\.onnx"):
-        serve([tmp_path])
+        serve(NodeOptions([(tmp_path, None)]))

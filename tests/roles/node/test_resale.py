@@ -12,7 +12,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 from openai import OpenAI
 
-from roles.node.models.catalog import Catalogue
+from roles.node.models.loader import LoadedModels
 from roles.node.models.resale import Resold, Upstream
 from roles.node.server import application
 from roles.node.state import State
@@ -80,7 +80,7 @@ async def selling(
     await upstream.start_server()
     async with ClientSession() as http:
         sold = Resold(Upstream(str(upstream.make_url("/")), "theirs", "secret-key"), http)
-        async with TestClient(TestServer(application(State(Catalogue([("mine", sold)]))))) as client:
+        async with TestClient(TestServer(application(State(LoadedModels([("mine", sold)]))))) as client:
             yield client
     await upstream.close()
 
@@ -110,7 +110,7 @@ async def test_a_cut_stream_ends_with_an_error_and_no_done() -> None:
 async def test_a_stream_without_usage_is_an_error_not_a_gift() -> None:
     async with selling(lambda _: None, [CHUNK, "data: [DONE]\n\n"]) as client:
         raw = await (await client.post("/v1/chat/completions", json=STREAM)).text()
-        assert "does not say what its stream used" in raw
+        assert "does not report the usage of its stream" in raw
         assert "[DONE]" not in raw
 
 

@@ -23,7 +23,7 @@ from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from roles.node.audit import Outcome, Settled, audit
-from roles.node.models.catalog import Catalogue, load
+from roles.node.models.loader import LoadedModels, load
 from roles.node.server import application
 from roles.node.state import Limits, State
 from roles.node.witness import Entry, ServedLog, Witness
@@ -40,7 +40,7 @@ ASK = {"model": "dialog", "messages": [{"role": "user", "content": "How long is 
 def witnessing(log: ServedLog) -> State:
     """A node's state with the dialog model and a witness."""
     model = load(MODELS / "dialog", ThreadPoolExecutor(1), most=4, queue=8)
-    return State(Catalogue([("dialog", model)]), Witness(PROVIDER, DOMAIN, {"dialog": SUBJECT}, log), Limits())
+    return State(LoadedModels([("dialog", model)]), Witness(PROVIDER, DOMAIN, {"dialog": SUBJECT}, log), Limits())
 
 
 def as_signed(said: dict[str, object]) -> tuple[Served, bytes]:

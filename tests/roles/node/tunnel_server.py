@@ -55,24 +55,25 @@ class TunnelServer:
             if message.type is not WSMsgType.BINARY:
                 break
             frame = decode(message.data)
-            answer = self.answers.get(frame.stream)
-            if answer is None:
-                continue
-            if frame.kind is Kind.response:
-                answer.head = json.loads(frame.payload)
-            elif frame.kind is Kind.body:
-                answer.body += frame.payload
-                answer.pieces += 1
-                if self.grant:
-                    await socket.send_bytes(credit(frame.stream, len(frame.payload)))
-            elif frame.kind is Kind.cancel:
-                answer.cancelled = frame.payload.decode()
-                answer.done.set()
-            elif frame.kind is Kind.end:
-                answer.done.set()
+            if answer := self.answers.get(frame.stream):
+                await self._take(socket, answer, frame)
         for answer in self.answers.values():
             answer.done.set()
         return socket
+
+    async def _take(self, socket: web.WebSocketResponse, answer: Answer, frame: Frame) -> None:
+        if frame.kind is Kind.response:
+            answer.head = json.loads(frame.payload)
+        elif frame.kind is Kind.body:
+            answer.body += frame.payload
+            answer.pieces += 1
+            if self.grant:
+                await socket.send_bytes(credit(frame.stream, len(frame.payload)))
+        elif frame.kind is Kind.cancel:
+            answer.cancelled = frame.payload.decode()
+            answer.done.set()
+        elif frame.kind is Kind.end:
+            answer.done.set()
 
     async def begin(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> int:
         """Starts a call; its stream number."""

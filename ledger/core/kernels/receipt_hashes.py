@@ -1,13 +1,12 @@
-"""Twin of `receipts.struct_hash`: the EIP-712 digests of many records at once."""
+"""Twin of `receipt.struct_hash`: the EIP-712 digests of many records at once."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from ledger.core.kernels.jit import U8, U64, kernel
+from ledger.core.kernels.jit import U8, U64, WORD, kernel, word
 from ledger.core.kernels.keccak import RATE_LANES, WAYS, fresh, permute
-from ledger.core.kernels.words import WORD, word
 from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
 
 _BLOCKS = 6
@@ -16,9 +15,9 @@ _SIZE = 22 * 32
 
 
 def _layout() -> tuple[U64, U64, U64]:
-    """For each lane of what is hashed: where in the 301-byte record its word begins, its mask, what is always in it.
+    """For each 64-bit lane of the hashed data: where in the record its word begins, its mask, its constant bits.
 
-    Every field stands at the right of its 32 bytes, so the mask keeps the last bytes of a word that began before it.
+    A field is right-aligned in its 32 bytes, so the mask keeps the last bytes of a word that begins before the field.
     """
     begins, masks = np.zeros(_LANES, np.uint64), np.zeros(_LANES, np.uint64)
     end = 0
@@ -39,7 +38,7 @@ _BEGINS, _MASKS, _ALWAYS = _layout()
 
 
 def struct_hashes(records: npt.NDArray[np.void]) -> U8:
-    """The digests of records (RECEIPT_DTYPE, or SIGNED_DTYPE, which begins with one), as (n, 32) bytes, in order."""
+    """The digests of records (RECEIPT_DTYPE, or SIGNED_DTYPE, which begins with one) as (n, 32) bytes, in order."""
     rows = np.ascontiguousarray(records).view(np.uint8).reshape(len(records), -1)
     digests = np.empty((len(records), 4), np.uint64)
     _struct_hashes(rows, _BEGINS, _MASKS, _ALWAYS, digests)

@@ -1,4 +1,4 @@
-"""The models a node holds, by every name callers may use for them."""
+"""Load model folders, and find loaded models by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS: dict[str, type[Classifier] | type[Retriever] | type[Generator] | type[Ten
 
 
 def load(path: Path, executor: Executor, *, most: int, queue: int) -> Model:
-    """The model in a folder, ready to run. Raises Rejected with what is wrong with the folder."""
+    """Load the model in a folder. Rejected, with the reason, when the folder is not valid."""
     folder = Folder.read(path)
     kind = KINDS.get(str(folder.about["kind"]))
     if kind is None:
@@ -37,8 +37,8 @@ def load(path: Path, executor: Executor, *, most: int, queue: int) -> Model:
     return model
 
 
-class Catalogue:
-    """Looks models up; a node with one model answers to any name, because its caller reached it on purpose."""
+class LoadedModels:
+    """The models of a node by name. A node with a single model accepts any name."""
 
     def __init__(self, models: Iterable[tuple[str, Model | Resold]]) -> None:
         self._models: dict[str, Model | Resold] = {}
@@ -48,7 +48,7 @@ class Catalogue:
             self._models[name] = model
 
     def names(self) -> list[str]:
-        """What callers may ask for."""
+        """The names of all models."""
         return list(self._models)
 
     def find(self, name: str) -> Model | Resold:

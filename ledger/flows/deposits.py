@@ -1,0 +1,50 @@
+"""Deposits: relay the transfers that consumers signed, and record what becomes of each.
+
+An authorization names its lane and its account, so a relayed deposit cannot credit anybody else.
+"""
+
+from sqlmodel import Session
+
+from ledger.core.settlement.transactions import Call, Relays, Status
+from ledger.core.values.ids import Address, to_hex
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
+from ledger.store.chain import chain_time
+from ledger.store.settlement import transactions
+
+
+def send_deposits(session: Session, relays: Relays, sender: Address, now: int) -> int:
+    """Intend the deposits consumers asked for. Returns how many."""
+    made = 0
+    for asked in deposits.requested(session):
+        if transactions.intend_again(session, _purpose(asked), sender, _call(relays, asked), now):
+            deposits.set_status(session, asked.id, "sent")
+            made += 1
+    return made
+
+
+def follow_deposits(session: Session) -> int:
+    """Note what became of sent deposits: credited once their block is indexed, failed in the contract's words."""
+    clock, done = chain_time.get(session), 0
+    for asked in deposits.sent(session):
+        _, sent = transactions.latest(session, _purpose(asked))
+        if sent is None or sent.status is Status.lost:
+            deposits.set_status(session, asked.id, "requested")
+        elif sent.status is Status.failed:
+            deposits.set_status(session, asked.id, "failed", sent.error)
+        elif sent.status is Status.confirmed and clock and sent.block is not None and sent.block <= clock.number:
+            deposits.set_status(session, asked.id, "credited")
+        else:
+            continue
+        done += 1
+    return done
+
+
+def _call(relays: Relays, asked: DepositRequest) -> Call:
+    relay = relays.deposit_with_authorization if asked.kind == "authorization" else relays.deposit_from_inbox
+    terms = (asked.lane, asked.account, asked.amount, asked.valid_after, asked.valid_before)
+    return relay(*terms, asked.salt, asked.signature)
+
+
+def _purpose(asked: DepositRequest) -> str:
+    return f"deposit {to_hex(asked.id)}"
