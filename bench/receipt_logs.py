@@ -78,8 +78,7 @@ def make(lane: int, count: int) -> Iterator[Made]:
         rows: list[tuple[object, ...]] = []
         for at in range(0, len(records), SEGMENT):
             end = min(at + SEGMENT, len(records))
-            each = [body[32 * i : 32 * i + 32] for i in range(at, end)]
-            made = link(gateway, start + at, each, sum(charges[at:end]), previous)
+            made = link(gateway, start + at, body[32 * at : 32 * end], sum(charges[at:end]), previous)
             rows.append((gateway, made.first, made.last, made.count, made.total, made.digest, previous))
             previous = made.digest
         yield Made(_copy_rows(records, digests), rows)

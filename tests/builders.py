@@ -95,7 +95,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
     first, previous = (before.last + 1, before.digest) if before else (1, ZERO_DIGEST)
     placed = [r._replace(gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
     digests = [struct_hash(receipt) for receipt in placed]
-    segment = link(signer.address, first, digests, sum(r.charge for r in placed), previous)
+    segment = link(signer.address, first, b"".join(digests), sum(r.charge for r in placed), previous)
     with connection_of(session).cursor() as cursor:
         with cursor.copy(f"COPY receipts ({COLUMNS}) FROM STDIN".encode()) as copy:
             for receipt, digest in zip(placed, digests, strict=True):

@@ -18,7 +18,6 @@ import msgspec
 from gateway.call import routing
 from gateway.call.idempotency import Headers, StoredResponse, answer_headers
 from gateway.call.referrals import ReferralContext
-from gateway.call.routing import ANY, RoutePreferences
 from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -29,6 +28,7 @@ from gateway.payment.auth import Caller, check_model
 from gateway.payment.billing import Billing, charge, most_units
 from gateway.payment.leases import Hold
 from gateway.upstream.http import Reply
+from ledger.core.pricing.eligibility import ANY, RoutePreferences
 from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import parse

@@ -19,7 +19,6 @@ from gateway.asgi import Client
 from gateway.call import stream
 from gateway.call.idempotency import Headers, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
-from gateway.call.routing import ANY, RoutePreferences
 from gateway.call.stream import DONE, HEADERS
 from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import now_ms
@@ -36,6 +35,7 @@ from gateway.workflow.run import Done, Weave
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.pricing import workflows
+from ledger.core.pricing.eligibility import ANY, RoutePreferences
 from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason

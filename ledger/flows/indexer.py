@@ -14,7 +14,7 @@ from ledger.core.accounts.accounts import available, parse, withdrawing
 from ledger.core.accounts.postings import Kind, Transaction, balance
 from ledger.core.pricing import epochs
 from ledger.core.settlement import events
-from ledger.core.settlement.active_batches import OnChain, on_chain
+from ledger.core.settlement.active_batches import ActiveBatch, active_batches
 from ledger.core.settlement.events import Block, Blocks, Log
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, to_hex
@@ -106,7 +106,7 @@ def _freeze_books(session: Session, network: Network, block: Block, now: int) ->
 
 def _take_in(session: Session, network: Network, logs: list[Log], now: int) -> None:
     """Mirror and book logs, in order."""
-    for log, place in events.placed(logs):
+    for log, place in events.number_logs(logs):
         mirror.copy(session, log)
         known = indexed.get(session, log.transaction, place)
         if known is not None and known.standing:
@@ -136,7 +136,7 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
             held = postings.lock(session, [withdrawing(account)])[withdrawing(account)]
             made = movements.withdraw(cause, account, amount, max(held - amount, 0), now) if amount or held else None
         case events.Committed(_, onchain_id, header_hash):
-            _post(session, network, OnChain(onchain_id, header_hash, log.timestamp), now)
+            _post(session, network, ActiveBatch(onchain_id, header_hash, log.timestamp), now)
         case events.Finalized(lane, onchain_id):
             batch = batches.by_onchain_id(session, lane, onchain_id)
             if batch is not None:
@@ -151,7 +151,7 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
     return made.id
 
 
-def _post(session: Session, network: Network, posted: OnChain, now: int) -> None:
+def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> None:
     """A batch is on chain: what it pays can be claimed from now on. A batch posted again settles anew."""
     lane, header = network.lane, posted.header
     batch = batches.by_hash(session, lane, header)
@@ -222,14 +222,14 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
         if (log.transaction, log.place) not in deposits:
             _undo(session, log, now)
     indexed.clear_mirrors(session)
-    old = events.read(wire, network.start_block, common, network.span)
+    old = events.read_logs(wire, network.start_block, common, network.span)
     for one in old:
         mirror.copy(session, one)
-    _restand(session, network, on_chain(old, network.lane), now)
+    _restand(session, network, active_batches(old, network.lane), now)
     last = max(common, tip - network.confirmations)
-    fresh = events.read(wire, common + 1, last, network.span)
+    fresh = events.read_logs(wire, common + 1, last, network.span)
     _take_in(session, network, fresh, now)
-    for key in deposits.keys() - {(log.transaction, place) for log, place in events.placed(fresh)}:
+    for key in deposits.keys() - {(log.transaction, place) for log, place in events.number_logs(fresh)}:
         _undo(session, deposits[key], now)
     _give_back(session, network, now)
     transactions.reopen(session, common)
@@ -238,7 +238,7 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
     return last - common
 
 
-def _restand(session: Session, network: Network, standing: Sequence[OnChain], now: int) -> None:
+def _restand(session: Session, network: Network, standing: Sequence[ActiveBatch], now: int) -> None:
     """Make batches stand as they do on the chain: one it lost is under way again, one whose verdict it lost stands.
 
     What was built in the place of one that stands again is void; it may still hold, should the verdict return first.

@@ -83,7 +83,7 @@ def _fault(segment: Segment, at: int, previous: Digest, part: Chunk, altered: in
         return f"segment says {segment.count} receipts, the journal has {len(part)}"
     if part.charged != segment.total:
         return f"segment says {segment.total} atoms, its receipts charge {part.charged}"
-    resealed = segments.link_packed(segment.gateway, segment.first, part.digests.tobytes(), segment.total, previous)
+    resealed = segments.link(segment.gateway, segment.first, part.digests.tobytes(), segment.total, previous)
     if resealed.digest != segment.digest:
         return "segment's digest is not that of its receipts"
     if altered is not None and 0 <= altered < segment.count:

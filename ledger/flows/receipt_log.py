@@ -85,7 +85,7 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
             if draft.key is not None:
                 spending[draft.key] += receipt.charge
     digests, total = [s.digest for s in signed], sum(s.receipt.charge for s in signed)
-    segment = link(signer.address, tail.seq + 1, digests, total, tail.digest)
+    segment = link(signer.address, tail.seq + 1, b"".join(digests), total, tail.digest)
     return Group(segment, tuple(signed), tuple(rows), spending)
 
 

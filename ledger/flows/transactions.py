@@ -17,9 +17,9 @@ from ledger.core.settlement.transactions import (
     Step,
     Transmission,
     Wire,
+    bump_fee,
     missing_nonce,
     next_step,
-    raised,
 )
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
@@ -124,7 +124,7 @@ def _replace(
     """Sign the same nonce at a higher fee; the next review sends it, after this has been committed."""
     assert found.nonce is not None, "it has been signed"
     assert found.gas is not None, "it has been signed"
-    fee = min(raised(attempts[-1].fee, wire.fee()), policy.max_fee)
+    fee = min(bump_fee(attempts[-1].fee, wire.fee()), policy.max_fee)
     raw, hashed = wire.sign(found.target, found.data, found.nonce, found.gas, fee)
     transactions.add_attempt(session, Attempt(found.id, len(attempts), raw, hashed, fee, now))
 

@@ -40,7 +40,7 @@ def test_a_group_is_a_dense_signed_segment(engine: Engine, postgres_url: str) ->
         [segment] = segments.after(session, SIGNER.address, 0, 10)
         found = [receipts.by_seq(session, SIGNER.address, seq) for seq in (1, 2, 3)]
     digests = [one.digest for one in found if one is not None]
-    assert segment == link(SIGNER.address, 1, digests, 15, ZERO_DIGEST)
+    assert segment == link(SIGNER.address, 1, b"".join(digests), 15, ZERO_DIGEST)
     appender.close()
 
 

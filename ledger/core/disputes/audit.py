@@ -1,7 +1,7 @@
-"""Auditing: recompute a batch from its public file and the one before it, and name the first thing that is not so.
+"""The audit: recompute a batch from its public file and the file before it, and name the first difference.
 
-Nothing is taken on trust: prices from terms, shares from prices, sums from shares, trees from sums, the header from all
-of it. Whoever has the files needs no database, no gateway and no operator.
+Prices follow from terms, shares from prices, sums from shares, trees from sums, the header from all of them. The files
+are enough: an audit needs no database, no gateway and no operator.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.pricing.epochs import Book
 from ledger.core.pricing.shares import exact_total
 from ledger.core.settlement.batch_file import BatchFile
-from ledger.core.settlement.closing import RUN, Order, Trees
+from ledger.core.settlement.closing import RUN, ReceiptOrder, Trees
 from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
 from ledger.core.settlement.header import Header, Range
-from ledger.core.values.atoms import Atoms
+from ledger.core.values.atoms import Atoms, ceil_div
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, amount
@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an audit found. `ok`, or the first `difference`: what, `where`, what was `expected` and what was `found`."""
+    """The result of an audit. If not `ok`, the first `difference`: its subject, `where`, `expected` and `found`."""
 
     ok: bool
     receipts: int
@@ -70,29 +70,36 @@ def verify(
     signature_step: int = 1,
     books: Sequence[Book] = (),
 ) -> Verdict:
-    """Recompute a batch. `previous` is the standing batch before it (None before the first), `header` the committed.
+    """Recompute a batch. `previous` is the active batch before it (None for the first), `header` the committed one.
 
-    `books`: the bids in force in the batch's epoch and its receipts', rebuilt from BidBook's events. The header's book
-    root is its epoch's or zero, and the lines of an epoch's receipts are its bids, as far as their roles bid on chain.
+    `books` are the bids in force in the epochs of the batch and of its receipts, rebuilt from BidBook's events. The
+    header's book root must be its epoch's or zero. Lines whose roles bid on chain must be the bids of their epoch.
 
-    Every `signature_step`-th signature is checked; 0 checks none. Order: header, chain of batches, signatures, prices,
-    passed prices, receipts root, payouts, debits, lines root, totals. Work: one pass, linear in the receipts.
+    Checks every `signature_step`-th signature; 0 checks none. Order: header, chain of batches, order of receipts,
+    signatures, passed prices, books, prices, receipts root, payouts, debits, lines root, totals. One linear pass.
     """
     charged = sum(exact_total(part["charge"].astype(np.uint64)) for part in _parts(file))
-    facts = (len(file.signed), len(file.payouts), len(file.debits), charged)
-    step = signature_step
-    signatures = -(-len(file.signed) // step) if step else 0
+    signatures = ceil_div(len(file.signed), signature_step) if signature_step else 0
     try:
         _check_header(file, header)
         _check_chain(file, previous)
-        _check_receipts(file, step)
+        _check_receipts(file, signature_step)
         for book in books:
             _check_book(file, book)
         _check_sums(file, previous)
     except _Difference as difference:
-        said = (difference.what, difference.where, _say(difference.expected), _say(difference.found))
-        return Verdict(False, *facts, *said)
-    return Verdict(True, *facts, signatures=signatures)
+        return Verdict(
+            ok=False,
+            receipts=len(file.signed),
+            payees=len(file.payouts),
+            consumers=len(file.debits),
+            charged=charged,
+            difference=difference.what,
+            where=difference.where,
+            expected=_text(difference.expected),
+            found=_text(difference.found),
+        )
+    return Verdict(True, len(file.signed), len(file.payouts), len(file.debits), charged, signatures=signatures)
 
 
 def _check_header(file: BatchFile, header: Header | None) -> None:
@@ -111,7 +118,7 @@ def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
     before = previous.opening
     _same("chain", "lane", before.lane, now.lane)
     _same("chain", "domain", before.domain, now.domain)
-    if now.number <= before.number:  # a number may be missing: that batch was void, and its receipts are in this one
+    if now.number <= before.number:  # a missing number is a voided batch; its receipts are in this one
         raise _Difference("chain", "number", f"above {before.number}", now.number)
     _same("chain", "first_call", before.first_call + before.calls, now.first_call)
     _same("chain", "prev", previous.header.hash, now.prev)
@@ -119,7 +126,7 @@ def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
 
 
 def _check_receipt_logs(before: Sequence[Range], now: Sequence[Range]) -> None:
-    """Every gateway goes on where it stopped, and none is dropped: no receipt is skipped."""
+    """Every gateway continues where it stopped, and none is dropped: no receipt is skipped."""
     expected = {row.gateway: row.last + 1 for row in before}
     found = {row.gateway: row.first for row in now}
     for gateway in sorted({*expected, *found}):
@@ -127,10 +134,10 @@ def _check_receipt_logs(before: Sequence[Range], now: Sequence[Range]) -> None:
 
 
 def _check_receipts(file: BatchFile, step: int) -> None:
-    order = Order(file.opening)
+    order = ReceiptOrder(file.opening)
     for part in _parts(file):
-        _told("place", partial(order.follow, part))
-    _told("place", order.end)
+        _attempt("place", partial(order.check, part))
+    _attempt("place", order.check_end)
     for place in range(0, len(file.signed), step) if step else ():
         _check_signature(file, place)
     _check_passed(file.signed["receipt"])
@@ -143,7 +150,7 @@ def _check_book(file: BatchFile, book: Book) -> None:
     records = file.signed["receipt"]
     named = {row["terms"].tobytes() for row in records[records["epoch"] == book.epoch]}
     for name in sorted(named & file.terms.keys()):
-        terms = _told("terms", partial(decode, file.terms[Digest(name)]))
+        terms = _attempt("terms", partial(decode, file.terms[Digest(name)]))
         for number, line in enumerate(terms.lines):
             if line.role in BOOKED:
                 due = book.bid(lane if line.role is Role.gateway else terms.subject, line.role, line.party)
@@ -160,7 +167,7 @@ def _check_signature(file: BatchFile, place: int) -> None:
 
 
 def _check_passed(records: npt.NDArray[np.void]) -> None:
-    """Every receipt passes on the prices of its direct sub-calls, which come before it."""
+    """Each receipt's `passed` is the sum of the prices of its direct sub-calls, which come before it."""
     parented = records["parent"].any(axis=1) | (records["passed"] != 0)
     waiting: dict[bytes, int] = {}
     for place in np.flatnonzero(parented).tolist():
@@ -176,13 +183,13 @@ def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
     payouts, debits = (previous.payouts, previous.debits) if previous else (NOTHING, NOTHING)
     trees = Trees(_indexes(file.payouts), _indexes(file.debits))
     for part in _parts(file):
-        _told("price", partial(trees.add, part, file.terms))
+        _attempt("price", partial(trees.add, part, file.terms))
     _same("terms", "those the receipts name", len(trees.terms), len(file.terms))
     _same("receipts root", "roots", trees.receipts_root(), file.roots.receipts)
-    earned = _told("payouts", trees.payouts)
-    debited = _told("debits", trees.debited)
-    _check_rows("payouts", _told("payouts", partial(payouts.plus, earned)), file.payouts)
-    _check_rows("debits", _told("debits", partial(debits.plus, debited)), file.debits)
+    earned = _attempt("payouts", trees.payouts)
+    debited = _attempt("debits", trees.debited)
+    _check_rows("payouts", _attempt("payouts", partial(payouts.plus, earned)), file.payouts)
+    _check_rows("debits", _attempt("debits", partial(debits.plus, debited)), file.debits)
     _same("payout root", "roots", file.payouts.tree(PAYOUT_TAG).root, file.roots.payout)
     _same("debit root", "roots", file.debits.tree(DEBIT_TAG).root, file.roots.debit)
     _same("lines root", "roots", trees.lines_root(), file.roots.lines)
@@ -200,7 +207,7 @@ def _check_rows(what: str, computed: Cumulatives, found: Cumulatives) -> None:
 
 
 def _parts(file: BatchFile) -> Iterator[npt.NDArray[np.void]]:
-    """The receipts by the chunk, so that a file of any size is read in bounded memory."""
+    """The receipts in chunks: bounded memory for a file of any size."""
     for begin in range(0, len(file.signed), CHUNK):
         yield file.signed["receipt"][begin : begin + CHUNK]
 
@@ -228,12 +235,12 @@ def _same(what: str, where: str, expected: object, found: object) -> None:
         raise _Difference(what, where, expected, found)
 
 
-def _say(value: object) -> str:
+def _text(value: object) -> str:
     return to_hex(value) if isinstance(value, bytes) else str(value)
 
 
-def _told(what: str, work: Callable[[], Result]) -> Result:
-    """Do a step whose refusal is itself the difference."""
+def _attempt(what: str, work: Callable[[], Result]) -> Result:
+    """Run a check. Its error becomes the reported difference."""
     try:
         return work()
     except TollwayError as error:

@@ -51,14 +51,14 @@ from ledger.core.disputes.recomputation import (
 )
 from ledger.core.pricing.caps import PROTOCOL_PPM
 from ledger.core.pricing.price import price
-from ledger.core.receipts.receipt import Receipt, struct_hash
+from ledger.core.receipts.receipt import Receipt, receipt_digest, struct_hash
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
 from ledger.core.settlement.header import Header, receipt_logs_table
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import ZERO, Tree, Word, line_leaf, receipt_leaf
-from ledger.core.values.typed_data import receipt_digest, signed_by
+from ledger.core.values.typed_data import signed_by
 
 
 def find_fraud_proof(

@@ -1,8 +1,7 @@
-"""The receipt: what a gateway signs for one call, as a value, as an EIP-712 struct and as a fixed-width record.
+"""The receipt that a gateway signs for one call: a value, an EIP-712 struct, and a fixed-width record.
 
-A receipt is 301 bytes, big endian, in the order of its fields; `records.RECEIPT_DTYPE` is the same layout for numpy, so
-a file of receipts, a network and a kernel read the same bytes. Its digest is the EIP-712 struct hash, which knows no
-domain; what is signed is `typed_data.signing_digest(domain, digest)`.
+A record has 301 bytes, big endian, in the order of the fields. `record.RECEIPT_DTYPE` is the same layout for numpy, so
+files, the network and kernels read the same bytes. A receipt's digest is its EIP-712 struct hash, without a domain.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.core.values.meters import Units
+from ledger.core.values.typed_data import Domain, signing_digest
 
 
 class EndReason(IntEnum):
-    """How a charged call ended. Calls that deliver nothing have no receipt at all."""
+    """How a charged call ended. A call that delivers nothing has no receipt."""
 
     normal = 0
     client_abort = 1
@@ -29,11 +29,12 @@ class EndReason(IntEnum):
 
 
 class Receipt(NamedTuple):
-    """One delivered call: who called, on which terms, what it used, what it costs. The tuple is in struct order.
+    """One delivered call: its consumer, its terms, what it used and what it costs. Fields are in the struct's order.
 
-    `price` is P* of the terms at these units with `passed` (the prices of its direct sub-calls) as one more line;
-    `charge` is what the consumer pays for this receipt: price - passed - rebate. `parent` is zero for a root. `seq` is
-    dense per gateway, from 1. `ended_at` is in ms since the epoch. Lane fits u32, end u8, all other numbers u63.
+    `passed` is the sum of the prices of the direct sub-calls. `price` is the price of the terms at these units, with
+    `passed` as one more line. The consumer pays `charge` = price - passed - rebate. `parent` is zero for a root call.
+    `seq` counts per gateway from 1, without gaps. `ended_at` is in ms since 1970. `lane` fits u32, `end` u8, all other
+    numbers u63.
     """
 
     call_id: Digest
@@ -76,17 +77,22 @@ _WORDS = struct.Struct(">32s32s32s28xI12x20s24xQ12x20s32s" + "24xQ" * 10 + "31xB
 
 
 def struct_hash(receipt: Receipt) -> Digest:
-    """The EIP-712 struct hash: the receipt's digest."""
+    """The EIP-712 struct hash."""
     return keccak256(_packed(_WORDS, (RECEIPT_TYPEHASH, *receipt)))
 
 
+def receipt_digest(domain: Domain, receipt: Receipt) -> Digest:
+    """The digest that a gateway signs for a receipt."""
+    return signing_digest(domain, struct_hash(receipt))
+
+
 def pack(receipt: Receipt) -> bytes:
-    """The 301-byte record."""
+    """Encode a receipt as its 301-byte record."""
     return _packed(RECORD, receipt)
 
 
 def unpack(record: bytes) -> Receipt:
-    """A receipt from its record. Raises Rejected when the size or the end reason is wrong."""
+    """Decode a record. Rejected when its size or end reason is wrong."""
     try:
         return next(unpack_each(record))
     except (struct.error, ValueError, StopIteration) as error:
@@ -94,7 +100,7 @@ def unpack(record: bytes) -> Receipt:
 
 
 def unpack_each(body: bytes) -> Iterator[Receipt]:
-    """Receipts of records laid end to end, one at a time."""
+    """Decode consecutive records, one at a time."""
     for row in RECORD.iter_unpack(body):
         values = list(row)
         values[17] = EndReason(row[17])

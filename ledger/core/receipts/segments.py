@@ -1,8 +1,7 @@
-"""Segments: what one group commit appended to a journal, chained so that no receipt can be slipped in or out."""
+"""Segments: the receipts of one group commit to a receipt log, hash-linked so that none can be added or removed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger.core.values.errors import Rejected
@@ -12,9 +11,9 @@ from ledger.core.values.ids import Address
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Receipts `first`..`last` of one gateway, the sum of their charges, and a digest chained to the one before.
+    """Receipts `first`..`last` of one gateway and the sum of their charges, in atoms.
 
-    The first segment of a gateway follows the zero digest.
+    `previous` is the digest of the segment before, zero for the first.
     """
 
     gateway: Address
@@ -26,20 +25,15 @@ class Segment:
 
     @property
     def count(self) -> int:
-        """How many receipts; sequence numbers are dense."""
+        """The number of receipts. Sequence numbers have no gaps."""
         return self.last - self.first + 1
 
 
-def link(gateway: Address, first: int, digests: Sequence[bytes], total: int, previous: Digest) -> Segment:
-    """The segment that holds the receipts with these digests, in order.
+def link(gateway: Address, first: int, digests: bytes, total: int, previous: Digest) -> Segment:
+    """The segment that follows digest `previous`. `digests` are its receipts' struct hashes, concatenated.
 
-    digest = keccak256(previous | gateway | first u64 | last u64 | total u64 | receipt digests end to end)
+    digest = keccak256(previous | gateway | first u64 | last u64 | total u64 | digests)
     """
-    return link_packed(gateway, first, b"".join(digests), total, previous)
-
-
-def link_packed(gateway: Address, first: int, digests: bytes, total: int, previous: Digest) -> Segment:
-    """The same of digests that lie end to end."""
     if not digests or first < 1:
         raise Rejected("a segment holds at least one receipt, and the first sequence number is 1", first=first)
     last = first + len(digests) // 32 - 1

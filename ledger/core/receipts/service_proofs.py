@@ -1,8 +1,7 @@
-"""What a provider signs for a call it served, attempt by attempt: its own side of the story.
+"""The proof that a provider signs for each attempt of a call that its node served.
 
-A gateway's receipt says what the consumer pays; this says what the node did. Both name the call: an attempt's id is
-made of the call's id and the attempt's number, so whoever has the public batch file can match a node's log against
-it, and nobody has to be asked.
+A gateway's receipt states what the consumer pays; a service proof states what the node did. An attempt's id is derived
+from the call's id and the attempt's number, so anyone can match a node's log against the public batch file.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SERVED_TYPEHASH: Final = keccak256(
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One attempt a node answered. Digests are salted by the attempt's id; `served_at` is in ms since the epoch."""
+    """One attempt that a node answered. The attempt's id salts the digests; `served_at` is in ms since 1970."""
 
     attempt: Digest
     subject: Digest
@@ -36,27 +35,32 @@ class Served:
 
 
 def attempt_id(call_id: bytes, number: int) -> Digest:
-    """The id of a call's attempt: what a gateway sends upstream as `Idempotency-Key`."""
+    """The id of an attempt, which a gateway sends upstream as `Idempotency-Key`: keccak256(call id | number u32)."""
     return keccak256(call_id, number.to_bytes(4, "big"))
 
 
 def content_digest(attempt: bytes, content: bytes) -> Digest:
-    """A digest of a request or an answer that tells nothing to whoever can only guess the content."""
+    """The salted digest of a request or an answer. Without the attempt's id, guessed content cannot be checked."""
     return keccak256(attempt, content)
 
 
 def served_hash(served: Served) -> Digest:
     """The EIP-712 struct hash."""
     if served.served_at < 0 or not all(0 <= used < 2**64 for used in served.units):
-        raise Rejected("what was served is out of range", units=list(served.units))
+        raise Rejected("a number in the service proof is out of range", units=list(served.units))
     return keccak256(
-        *(SERVED_TYPEHASH, served.attempt, served.subject, word(served.provider)),
-        *(word(used) for used in served.units),
-        *(served.request_digest, served.response_digest, word(served.served_at)),
+        SERVED_TYPEHASH,
+        served.attempt,
+        served.subject,
+        word(served.provider),
+        b"".join(map(word, served.units)),
+        served.request_digest,
+        served.response_digest,
+        word(served.served_at),
     )
 
 
 def check(served: Served, domain: Domain, signature: bytes) -> None:
-    """Rejected unless the provider named in it signed it, for this domain."""
+    """Rejected unless the provider it names signed it for this domain."""
     if recover(signing_digest(domain, served_hash(served)), signature) != served.provider:
         raise Rejected("not signed by the provider it names")

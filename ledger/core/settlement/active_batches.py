@@ -1,4 +1,7 @@
-"""Which batches of a lane stand on a chain: what its logs say, replayed in their order."""
+"""The active batches of a lane: those committed on chain and not voided, replayed from its events.
+
+Apart from `events`, which are the values: this is the rule of what they add up to.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,8 +11,8 @@ from ledger.core.values.ids import Digest
 
 
 @dataclass(frozen=True, slots=True)
-class OnChain:
-    """A batch as Settlement has it: its id, its header's hash, since when it is posted and final (seconds)."""
+class ActiveBatch:
+    """A batch in Settlement: its id there, its header's hash, and when it was posted and finalized (seconds)."""
 
     id: int
     header: Digest
@@ -17,21 +20,29 @@ class OnChain:
     final_at: int | None = None
 
 
-def on_chain(logs: Iterable[Log], lane: int) -> list[OnChain]:
-    """The batches that stand after these logs, in order. A void one takes along all after it and frees its id.
+def active_batches(logs: Iterable[Log], lane: int) -> list[ActiveBatch]:
+    """The active batches after these logs, by id. `logs` are all of the lane's, from its opening on.
 
-    The logs are all there are of the lane, from its opening on.
+    Voiding a batch voids all later ones too, and their ids are assigned again.
     """
-    standing: list[OnChain] = []
+    active: list[ActiveBatch] = []
     for log in sorted(logs, key=lambda log: (log.block, log.index)):
         match log.event:
             case Committed(of, number, header) if of == lane:
-                assert number == len(standing) + 1, "Settlement numbers batches without a gap"
-                standing.append(OnChain(number, header, log.timestamp))
+                assert number == len(active) + 1, "Settlement numbers batches without gaps"
+                active.append(ActiveBatch(number, header, log.timestamp))
             case Finalized(of, number) if of == lane:
-                standing[number - 1] = replace(standing[number - 1], final_at=log.timestamp)
+                active[number - 1] = replace(active[number - 1], final_at=log.timestamp)
             case Voided(of, number, _) if of == lane:
-                del standing[number - 1 :]
+                del active[number - 1 :]
             case _:
                 pass
-    return standing
+    return active
+
+
+def is_window_over(posted_at: int, window: int, now: int) -> bool:
+    """Whether a posted batch can be made final: its window for challenges is [posted_at, posted_at + window).
+
+    The arguments are all in seconds or all in ms. `Settlement` has the same rule on chain.
+    """
+    return now >= posted_at + window

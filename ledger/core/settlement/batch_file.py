@@ -1,18 +1,18 @@
-"""The public batch file: everything anybody needs to recompute a batch, and nothing of any prompt or answer.
+"""The public batch file: everything needed to recompute a batch, without any prompt or answer.
 
-All integers are big endian. The file is written in one pass and read without a copy; its sha256 is the header's
-`data_ref`, so the content is the address. Its own header follows from it: `BatchFile.header`.
+Integers are big endian. The file is written in one pass and read without a copy. Its SHA-256 is the header's
+`data_ref`; the other fields of the header follow from its content (`BatchFile.header`).
 
     head      "TWB1" | chain id u64 | settlement 20 | lane u32 | number u64 | epoch u64 | first call u64 | calls u32
               | prev 32 | book root 32 | gateways u32
-    journals  gateways x (gateway 20 | first u64 | count u32), sorted
-    receipts  calls x (receipt 301 | signature 65), in place order: receipt i is at a known offset
-    terms     count u32, then (size u16 | body) sorted by id
+    logs      gateways x (gateway 20 | first u64 | count u32), sorted
+    receipts  calls x (receipt 301 | signature 65), by place: receipt i is at a known offset
+    terms     count u32, then (size u16 | body), sorted by id
     payouts   count u32, then (index u32 | payee 20 | cumulative u64) by index, after this batch
     debits    count u32, then (index u32 | consumer 20 | cumulative u64) by index, after this batch
     roots     receipts 32 | payout 32 | debit 32 | lines 32
 
-With the file before it, a batch is proved or refuted by `audits.verify`; alone it already holds all balances.
+`disputes.audit.verify` checks a batch by its file and the file before it.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ _RECEIPT_LOG_ROW = 32
 
 
 class Sink(Protocol):
-    """Where a file is written: a file object, a socket, a hash."""
+    """Where a file is written to: a file object, a socket, a hash."""
 
     def write(self, data: bytes | memoryview, /) -> object:
-        """Take the next bytes."""
+        """Write the next bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What is known of a batch before its first receipt is read."""
+    """What is known of a batch before its first receipt."""
 
     domain: Domain
     lane: int
@@ -67,13 +67,13 @@ class Opening:
 
     @property
     def calls(self) -> int:
-        """How many receipts the batch holds."""
+        """The number of receipts."""
         return sum(row.count for row in self.ranges)
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """The four committed words."""
+    """The roots of the four trees."""
 
     receipts: Digest
     payout: Digest
@@ -83,7 +83,7 @@ class Roots:
 
 @dataclass(frozen=True)
 class BatchFile:
-    """A batch file, read. `signed` is a view of the bytes, one row of SIGNED_DTYPE per receipt."""
+    """A decoded batch file. `signed` is a view of its bytes, one row of SIGNED_DTYPE per receipt."""
 
     opening: Opening
     signed: npt.NDArray[np.void]
@@ -95,17 +95,17 @@ class BatchFile:
 
     @property
     def receipts(self) -> list[Receipt]:
-        """Every receipt, in order."""
+        """All receipts, by place."""
         return unpack_all(self.signed["receipt"])
 
     @cached_property
     def header(self) -> Header:
-        """The header these bytes stand for."""
+        """The header that follows from these bytes."""
         return header_of(self.opening, self.roots, self.digest)
 
 
 def header_of(opening: Opening, roots: Roots, data_ref: Digest) -> Header:
-    """The header of a batch: what it opened with, what it came to, and its file's sha256."""
+    """Build the header of a batch. `data_ref` is the SHA-256 of its file."""
     return Header(
         prev=opening.prev,
         receipts_root=roots.receipts,
@@ -122,22 +122,32 @@ def header_of(opening: Opening, roots: Roots, data_ref: Digest) -> Header:
 
 
 def write_head(sink: Sink, opening: Opening) -> None:
-    """The head and the journals table."""
-    table = receipt_logs_table(opening.ranges)
-    where = (opening.domain.chain_id, opening.domain.contract, opening.lane, opening.number)
-    when = (opening.epoch, opening.first_call, opening.calls)
-    sink.write(HEAD.pack(MAGIC, *where, *when, opening.prev, opening.book_root, len(opening.ranges)) + table)
+    """Write the head and the table of receipt logs."""
+    head = HEAD.pack(
+        MAGIC,
+        opening.domain.chain_id,
+        opening.domain.contract,
+        opening.lane,
+        opening.number,
+        opening.epoch,
+        opening.first_call,
+        opening.calls,
+        opening.prev,
+        opening.book_root,
+        len(opening.ranges),
+    )
+    sink.write(head + receipt_logs_table(opening.ranges))
 
 
 def write_receipts(sink: Sink, signed: npt.NDArray[np.void]) -> None:
-    """The next receipts with their signatures (SIGNED_DTYPE), as they lie in memory."""
+    """Write the next receipts with their signatures (SIGNED_DTYPE), as they lie in memory."""
     sink.write(np.ascontiguousarray(signed).view(np.uint8).data)
 
 
 def write_tail(
     sink: Sink, terms: Mapping[Digest, bytes], payouts: Cumulatives, debits: Cumulatives, roots: Roots
 ) -> None:
-    """All that follows the receipts."""
+    """Write everything after the receipts."""
     sink.write(_COUNT.pack(len(terms)))
     for name in sorted(terms):
         sink.write(_SIZE.pack(len(terms[name])) + terms[name])
@@ -147,9 +157,9 @@ def write_tail(
 
 
 def read(body: bytes | memoryview) -> BatchFile:
-    """A batch file from its bytes (or a memory map of them). Rejected when they are cut, too long or out of order.
+    """Decode a batch file from its bytes or a memory map. Rejected when it is truncated, too long or out of order.
 
-    This checks the form only; `audits.verify` checks what it says.
+    This checks the form only; `disputes.audit.verify` checks the content.
     """
     try:
         return _read(memoryview(body))
@@ -160,13 +170,13 @@ def read(body: bytes | memoryview) -> BatchFile:
 def _read(body: memoryview) -> BatchFile:
     magic, chain, contract, lane, number, epoch, first, calls, prev, book, gateways = HEAD.unpack_from(body)
     if magic != MAGIC:
-        raise Rejected("this is no batch file: it does not begin with TWB1")
+        raise Rejected("this is not a batch file: it does not begin with TWB1")
     at = HEAD.size + gateways * _RECEIPT_LOG_ROW
     ranges = tuple(parse_receipt_logs(bytes(body[HEAD.size : at])))
     domain = Domain(chain, Address(contract))
     opening = Opening(domain, lane, number, epoch, first, Digest(prev), Digest(book), ranges)
     if opening.calls != calls:
-        raise Rejected(f"the head says {calls} calls, the journals {opening.calls}")
+        raise Rejected(f"the head counts {calls} calls, the receipt logs {opening.calls}")
     signed = np.frombuffer(body, SIGNED_DTYPE, calls, at) if calls else np.empty(0, SIGNED_DTYPE)
     terms, at = _read_terms(body, at + signed.nbytes)
     payouts, at = _read_rows(body, at)
@@ -187,7 +197,7 @@ def _read_terms(body: memoryview, at: int) -> tuple[dict[Digest, bytes], int]:
         terms[terms_id(one)] = one
         at += _SIZE.size + size
     if len(terms) != count or list(terms) != sorted(terms):
-        raise Rejected("terms are sorted by id, each there once")
+        raise Rejected("terms must be sorted by id, each once")
     return terms, at
 
 

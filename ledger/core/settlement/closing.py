@@ -1,7 +1,7 @@
-"""Closing a batch: receipts go in by the chunk, in place order; a file, a header and new cumulatives come out.
+"""Closing a batch: from receipts, in chunks and by place, to a batch file, a header and new cumulatives.
 
-Memory does not grow with the receipts but with their runs of 64: 32 bytes of tree, and 16 per payee and consumer of a
-run (32 while they are sorted).
+Memory grows with runs of 64 receipts: 32 bytes of tree per run, and 16 bytes per payee and consumer of a run (32 while
+they are sorted).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, Word
 
 RUN = 64
-"""Receipts per run: what a contract can price again in one transaction."""
+"""Receipts per run: as many as a contract can price again in one transaction."""
 LINES_AT_ONCE = 1 << 16
 _LOW = np.uint64(0xFFFFFFFF)
 CONSUMER_BIT = np.uint64(1 << 31)
-"""Sets consumers apart from payees in the lines tree. Indexes are 1 to 2^31-1."""
+"""Marks the index of a consumer in the lines tree; without it, a payee's. Indexes are 1 to 2^31-1."""
 
 Indexes = Mapping[Address, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Closed:
-    """A closed batch. `earned` is what it settles; `payout_changes` and `debit_changes` are its new leaves by index."""
+    """A closed batch. `earned` is what it pays; `payout_changes` and `debit_changes` are its new leaves by index."""
 
     header: Header
     payouts: Cumulatives
@@ -52,7 +52,7 @@ class Closed:
 
 
 class Trees:
-    """The receipts and lines trees and the totals of a batch, fed in place order. Used to close and to audit."""
+    """The receipts tree, the lines tree and the totals of a batch, for closing and for audits."""
 
     def __init__(self, payee_index: Indexes, consumer_index: Indexes) -> None:
         self._payee_index, self._consumer_index = payee_index, consumer_index
@@ -66,9 +66,9 @@ class Trees:
     def add(
         self, records: npt.NDArray[np.void], bodies: Mapping[Digest, bytes], digests: U8 | None = None
     ) -> shares.Split:
-        """Take the next receipts: whole runs, unless they are the last. Rejected where one costs what it should not.
+        """Add the next receipts: whole runs, except in the last chunk. Rejected when a price or charge is wrong.
 
-        `digests` (n, 32) spares hashing them again, if they are known to be theirs.
+        `digests` (n, 32) are their struct hashes, if known already.
         """
         parts = shares.split(records, bodies)
         self.terms.update(parts.names)
@@ -86,7 +86,7 @@ class Trees:
         return Digest(self._receipts.root())
 
     def lines_root(self) -> Digest:
-        """The root over `lines`: each atom once where it came from and once where it went, so twice what is charged."""
+        """The root over `lines`. Its sum is twice the charges: each atom counts for its consumer and for its payee."""
         tree = RootBuilder()
         keys, amounts = self._all_lines()
         order = np.argsort(keys, kind="stable")
@@ -97,15 +97,15 @@ class Trees:
         return Digest(tree.root())
 
     def lines(self) -> list[tuple[int, int, Atoms]]:
-        """Rows (party, run, amount), sorted; rows of no atoms are left out. For proofs, and for batches of any size.
+        """Rows (party, run, amount), sorted, without zero amounts.
 
-        A party is a payee's index, or a consumer's lane account index with the top bit of 32 set.
+        A party is a payee's index, or a consumer's index in the lane with bit 31 set.
         """
         keys, amounts = (column.tolist() for column in self._all_lines())
         return sorted((key >> 32, key & 0xFFFFFFFF, amount) for key, amount in zip(keys, amounts, strict=True))
 
     def payouts(self) -> dict[int, tuple[Address, Atoms]]:
-        """What the batch adds to each payee, by index."""
+        """What the batch adds to each payee, by index. Raises Unavailable when a payee has no index yet."""
         added: dict[int, tuple[Address, Atoms]] = {}
         for (payee, _), amount in self.earned.items():
             index = _index(self._payee_index, payee, "payee")
@@ -113,7 +113,7 @@ class Trees:
         return added
 
     def debited(self) -> dict[int, tuple[Address, Atoms]]:
-        """What the batch adds to each consumer's debit, by index."""
+        """What the batch adds to each consumer's debit, by index. Raises Unavailable as `payouts` does."""
         return {_index(self._consumer_index, who, "consumer"): (who, total) for who, total in self._debited.items()}
 
     @property
@@ -122,24 +122,23 @@ class Trees:
         return sum(self._debited.values())
 
     def _all_lines(self) -> tuple[U64, U64]:
-        """Keys (party << 32 | run) and amounts, in the order they came."""
+        """Keys (party << 32 | run) and amounts, in the order of the chunks."""
         nothing = np.empty(0, np.uint64)
-        keys, amounts = (
-            ([nothing, *column] for column in zip(*self._lines, strict=True)) if self._lines else ([nothing],) * 2
-        )
-        return np.concatenate(keys), np.concatenate(amounts)
+        keys = np.concatenate([nothing, *(keys for keys, _ in self._lines)])
+        return keys, np.concatenate([nothing, *(amounts for _, amounts in self._lines)])
 
     def _charged(self, who: list[Address], consumers: I64, charges: U64) -> U64:
         totals, touched = np.zeros(len(who), np.uint64), np.zeros(len(who), np.int64)
         rows = np.empty((len(charges), 3), np.uint64)
-        rows = rows[: add_runs_by_group(consumers, charges, self._receipts.size, RUN, touched, totals, rows)].copy()
+        count = add_runs_by_group(consumers, charges, self._receipts.size, RUN, touched, totals, rows)
         add_by_group(consumers, charges, totals)
-        for consumer, total in zip(who, totals.tolist(), strict=True):
+        index = np.zeros(len(who), np.uint64)
+        for at, (consumer, total) in enumerate(zip(who, totals.tolist(), strict=True)):
             if total:
                 self._debited[consumer] += total
-        paying = zip(who, totals.tolist(), strict=True)
-        index = [_index(self._consumer_index, one, "consumer") if total else 0 for one, total in paying]
-        rows[:, 1] = (np.array(index, np.uint64) | CONSUMER_BIT)[rows[:, 1]]
+                index[at] = _index(self._consumer_index, consumer, "consumer")
+        rows = rows[:count].copy()
+        rows[:, 1] = (index | CONSUMER_BIT)[rows[:, 1]]
         return rows
 
     def _paid(self, parts: shares.Split) -> U64:
@@ -147,15 +146,16 @@ class Trees:
         for (payee, role), index in zip(parts.slots, owner.tolist(), strict=True):
             if index < 0 and self.earned.get((payee, role)):
                 _index(self._payee_index, payee, "payee")
-        paying = int(np.count_nonzero(parts.amounts))
-        rows = np.empty((paying, 3), np.uint64)
+        rows = np.empty((int(np.count_nonzero(parts.amounts)), 3), np.uint64)
         scratch = np.zeros(self._size, np.uint64)
-        args = (parts.table, parts.terms, parts.amounts, owner, self._receipts.size, RUN, scratch)
-        return rows[: add_runs_by_payee(*args, rows)].copy()
+        count = add_runs_by_payee(
+            parts.table, parts.terms, parts.amounts, owner, self._receipts.size, RUN, scratch, rows
+        )
+        return rows[:count].copy()
 
 
 class Writer:
-    """Writes one batch. `add` takes chunks in place order; whole runs of 64, except for the last one."""
+    """Writes one batch file. Receipts come in chunks, by place: whole runs of 64, except in the last chunk."""
 
     def __init__(
         self,
@@ -166,39 +166,34 @@ class Writer:
         payee_index: Indexes,
         consumer_index: Indexes,
     ) -> None:
-        """`payouts` and `debits` are those after the previous batch; the indexes must know everybody in this one."""
+        """`payouts` and `debits` are those after the previous batch. The indexes must cover all parties of this one."""
         self._hash = Sha256()
         self._sink, self._opening = sink, opening
         self._payouts, self._debits = payouts, debits
         self._trees = Trees(payee_index, consumer_index)
         self._terms: dict[Digest, bytes] = {}
-        self._order = Order(opening)
+        self._order = ReceiptOrder(opening)
         write_head(self, opening)
 
     def write(self, data: bytes | memoryview, /) -> None:
-        """Pass bytes on, and into the file's hash."""
+        """Write bytes to the sink and into the file's hash."""
         self._hash.update(data)
         self._sink.write(data)
 
-    def add(
-        self,
-        signed: npt.NDArray[np.void],
-        bodies: Mapping[Digest, bytes],
-        digests: U8 | None = None,
-    ) -> None:
-        """The next receipts and their signatures (SIGNED_DTYPE). `bodies` must hold their terms; others are left out.
+    def add(self, signed: npt.NDArray[np.void], bodies: Mapping[Digest, bytes], digests: U8 | None = None) -> None:
+        """Add the next receipts and their signatures (SIGNED_DTYPE). `bodies` holds at least their terms, by id.
 
-        `digests` (n, 32) may be given where posting has already checked that they are these records'. The rows are read
-        until the next call: they must not change before it.
+        `digests` (n, 32) are the receipts' struct hashes, if posting has checked them already. The rows must not change
+        before the next call: a thread still reads them.
         """
-        self._order.follow(signed["receipt"])
+        self._order.check(signed["receipt"])
         parts = self._trees.add(signed["receipt"], bodies, digests)
         self._terms.update((name, bodies[name]) for name in parts.names)
         write_receipts(self, signed)
 
     def close(self) -> Closed:
-        """Finish the file. Rejected when receipts are missing; Unavailable when somebody has no index yet."""
-        self._order.end()
+        """Finish the file. Rejected when receipts are missing. Raises Unavailable when a party has no index yet."""
+        self._order.check_end()
         earned, debited = self._trees.payouts(), self._trees.debited()
         payouts, debits = self._payouts.plus(earned), self._debits.plus(debited)
         if payouts.total != debits.total or payouts.total > MAX_ATOMS:
@@ -221,20 +216,20 @@ class Writer:
         )
 
 
-class Order:
-    """Checks that receipts come in place order: lane, gateways as in the journals table, sequence numbers dense."""
+class ReceiptOrder:
+    """Checks that receipts come by place: of this lane, gateways in the table's order, without gaps in `seq`."""
 
     def __init__(self, opening: Opening) -> None:
         self._lane = opening.lane
         self._expected = [(row.gateway, row.first, row.count) for row in sorted(opening.ranges) if row.count]
         self._at = 0
 
-    def follow(self, records: npt.NDArray[np.void]) -> None:
-        """Take the next receipts. Rejected at the first one that is not the one expected."""
+    def check(self, records: npt.NDArray[np.void]) -> None:
+        """Check the next receipts. Rejected at the first that is not the expected one."""
         begin = 0
         while begin < len(records):
             if self._at == len(self._expected):
-                raise Rejected(f"{len(records) - begin} receipts more than the journals say")
+                raise Rejected(f"{len(records) - begin} receipts more than the receipt logs hold")
             gateway, first, count = self._expected[self._at]
             part = records[begin : begin + count]
             wanted = np.arange(first, first + len(part), dtype=np.uint64)
@@ -252,7 +247,7 @@ class Order:
             self._expected[self._at] = (gateway, first + len(part), count - len(part))
             self._at += count == len(part)
 
-    def end(self) -> None:
+    def check_end(self) -> None:
         """Rejected when receipts are missing."""
         if self._at < len(self._expected):
             gateway, first, count = self._expected[self._at]
@@ -260,7 +255,7 @@ class Order:
 
 
 def _keyed(rows: U64) -> tuple[U64, U64]:
-    """Rows (run, party, amount) as sort keys and amounts."""
+    """Split rows (run, party, amount) into sort keys (party << 32 | run) and amounts."""
     return rows[:, 1] << np.uint64(32) | rows[:, 0], rows[:, 2].copy()
 
 

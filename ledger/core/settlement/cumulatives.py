@@ -1,7 +1,7 @@
 """Cumulative amounts by index: what each payee was ever paid, or each consumer ever debited, in one lane.
 
-Positions are Registry indexes (payees) or lane account indexes (consumers). A position whose amount is 0 is absent: its
-leaf is the zero word. Amounts never fall.
+Indexes are the Registry's (payees) or the lane's (consumers). An index with amount 0 is absent; its leaf is the zero
+word. Amounts never fall.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ledger.core.kernels.jit import I64, U8, U64
+from ledger.core.kernels.jit import I64, U8, U64, as_i64
 from ledger.core.kernels.sum_tree import Levels, account_leaves
 from ledger.core.pricing.shares import exact_total
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
@@ -21,13 +21,12 @@ from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.sum_tree import Word
 
 ROW_DTYPE = np.dtype([("index", ">u4"), ("account", "u1", (20,)), ("amount", ">u8")])
-"""32 bytes: how a row is written in a batch file."""
-MAX_INDEX = 2**32 - 1
+"""32 bytes: a row in a batch file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cumulatives:
-    """Parallel arrays: `indexes` ascending, `accounts` (n, 20), `amounts` above 0."""
+    """Parallel columns: `indexes` ascending, `accounts` (n, 20), `amounts` above 0."""
 
     indexes: I64
     accounts: U8
@@ -35,19 +34,19 @@ class Cumulatives:
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, Address, Atoms]]) -> Cumulatives:
-        """From (index, account, amount) in any order. Rejected when an index comes twice."""
+        """Build from (index, account, amount) in any order. Rejected when an index occurs twice."""
         kept = sorted(row for row in rows if row[2])
         if len({index for index, _, _ in kept}) != len(kept):
-            raise Rejected("an index comes twice")
+            raise Rejected("an index occurs twice")
         accounts = np.frombuffer(b"".join(account for _, account, _ in kept), np.uint8).reshape(-1, 20)
-        return cls(_i64(row[0] for row in kept), accounts, np.array([row[2] for row in kept], np.uint64))
+        return cls(as_i64(row[0] for row in kept), accounts, np.array([row[2] for row in kept], np.uint64))
 
     def __len__(self) -> int:
         return len(self.indexes)
 
     @property
     def total(self) -> Atoms:
-        """The sum of all amounts, exact."""
+        """The sum of all amounts."""
         return exact_total(self.amounts)
 
     def rows(self) -> list[tuple[int, Address, Atoms]]:
@@ -56,27 +55,27 @@ class Cumulatives:
         return list(zip(self.indexes.tolist(), accounts, self.amounts.tolist(), strict=True))
 
     def amount(self, index: int) -> Atoms:
-        """The amount at an index; 0 where nothing is."""
+        """The amount at an index; 0 if absent."""
         at = int(np.searchsorted(self.indexes, index))
         return int(self.amounts[at]) if at < len(self) and self.indexes[at] == index else 0
 
     def plus(self, added: Mapping[int, tuple[Address, Atoms]]) -> Cumulatives:
-        """These amounts and what a batch adds. A Conflict when an index belongs to another account."""
+        """Add the amounts of a batch. Raises Conflict when an index belongs to another account."""
         fresh = sorted(index for index, (_, amount) in added.items() if amount)
-        where = np.searchsorted(self.indexes, _i64(fresh))
+        where = np.searchsorted(self.indexes, as_i64(fresh))
         known = [at < len(self) and int(self.indexes[at]) == index for index, at in zip(fresh, where, strict=True)]
         new = [(at, index) for index, at, is_known in zip(fresh, where.tolist(), known, strict=True) if not is_known]
         slots = [at for at, _ in new]
-        indexes = np.insert(self.indexes, slots, _i64(index for _, index in new))
+        indexes = np.insert(self.indexes, slots, as_i64(index for _, index in new))
         fresh_accounts = np.frombuffer(b"".join(added[i][0] for _, i in new), np.uint8).reshape(-1, 20)
         accounts = np.insert(self.accounts, slots, fresh_accounts, axis=0)
         amounts = np.insert(self.amounts, slots, np.zeros(len(new), np.uint64))
-        for index, at in zip(fresh, np.searchsorted(indexes, _i64(fresh)).tolist(), strict=True):
+        for index, at in zip(fresh, np.searchsorted(indexes, as_i64(fresh)).tolist(), strict=True):
             account, amount = added[index]
             if accounts[at].tobytes() != account:
                 raise Conflict(f"index {index} belongs to {to_hex(accounts[at].tobytes())}, not {to_hex(account)}")
             if int(amounts[at]) + amount > MAX_ATOMS:
-                raise Rejected(f"{to_hex(account)} would pass 2^63-1 atoms", account=to_hex(account))
+                raise Rejected(f"{to_hex(account)} would exceed 2^63-1 atoms", account=to_hex(account))
             amounts[at] += np.uint64(amount)
         return Cumulatives(indexes, accounts, amounts)
 
@@ -85,34 +84,30 @@ class Cumulatives:
         return Levels.build(self.leaves(tag))
 
     def leaves(self, tag: int) -> U8:
-        """One leaf per position up to the last index, the zero word where nothing is."""
+        """One leaf per index up to the last; the zero word where absent."""
         return account_leaves(tag, self.indexes, self.accounts, self.amounts.astype(np.int64))
 
     def changed(self, tag: int, indexes: Iterable[int]) -> dict[int, Word]:
-        """The leaves at some indexes, for a tree that lives in a store."""
-        wanted = _i64(sorted(indexes))
+        """The leaves at some indexes, for a tree in a store."""
+        wanted = as_i64(sorted(indexes))
         at = np.searchsorted(self.indexes, wanted)
         leaves = account_leaves(tag, wanted, self.accounts[at], self.amounts[at].astype(np.int64))
         return {index: leaves[index].tobytes() for index in wanted.tolist()}
 
     def pack(self) -> bytes:
-        """Rows of ROW_DTYPE, by index."""
+        """Encode as rows of ROW_DTYPE, by index."""
         table = np.empty(len(self), ROW_DTYPE)
         table["index"], table["account"], table["amount"] = self.indexes, self.accounts, self.amounts
         return table.tobytes()
 
     @classmethod
     def unpack(cls, table: npt.NDArray[np.void]) -> Cumulatives:
-        """The inverse of `pack`. Rejected unless indexes ascend, and amounts are above 0 and fit 63 bits."""
+        """Decode rows, the inverse of `pack`. Rejected unless indexes ascend and amounts are 1 to 2^63-1."""
         indexes, amounts = table["index"].astype(np.int64), table["amount"].astype(np.uint64)
         if len(table) and (np.any(np.diff(indexes) <= 0) or np.any((amounts == 0) | (amounts > np.uint64(MAX_ATOMS)))):
-            raise Rejected("cumulative rows ascend by index and have amounts from 1 to 2^63-1")
+            raise Rejected("cumulative rows must ascend by index and have amounts from 1 to 2^63-1")
         return cls(indexes, np.ascontiguousarray(table["account"]), amounts)
 
 
-def _i64(values: Iterable[int]) -> I64:
-    return np.array(list(values), np.int64)
-
-
 NOTHING = Cumulatives.of(())
-"""Before a lane's first batch."""
+"""The state before a lane's first batch."""

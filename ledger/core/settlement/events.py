@@ -1,10 +1,11 @@
-"""What the chain says happened, as values. `ledger.chain` decodes logs into these; flows act on them.
+"""Events of the contracts, as values. `ledger.chain` decodes them, flows act on them.
 
-Amounts are atoms, times are seconds, indices start at 1. A log's id is (chain, transaction, index in its block).
+Amounts are in atoms, times in seconds; indexes start at 1. Field names follow the ABI.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -24,7 +25,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class LaneOpened:
-    """A lane exists."""
+    """A lane was opened. `window` and `answer_time` are its challenge periods."""
 
     lane: int
     operator: Address
@@ -35,7 +36,7 @@ class LaneOpened:
 
 @dataclass(frozen=True, slots=True)
 class BondChanged:
-    """A lane's bond is this much now."""
+    """A lane's bond changed to `bond`."""
 
     lane: int
     bond: int
@@ -60,7 +61,7 @@ class SessionKeySet:
 
 @dataclass(frozen=True, slots=True)
 class Deposited:
-    """`amount` more is spendable by `account`, whose place in the debit tree is `index`."""
+    """`account` can spend `amount` more. `index` is its index in the debit tree."""
 
     lane: int
     account: Address
@@ -70,7 +71,7 @@ class Deposited:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Batch `id` of the lane is posted; its window runs."""
+    """Batch `id` of the lane was committed; its challenge window runs."""
 
     lane: int
     id: int
@@ -79,7 +80,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Finalized:
-    """Batch `id` of the lane is final."""
+    """Batch `id` of the lane became final."""
 
     lane: int
     id: int
@@ -87,7 +88,7 @@ class Finalized:
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """Batch `id` of the lane and all after it are void."""
+    """Batch `id` of the lane and all later ones were voided."""
 
     lane: int
     id: int
@@ -106,7 +107,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawRequested:
-    """`account` asked to leave; it must not be served from here on."""
+    """`account` asked to withdraw. From now on it must not be served."""
 
     lane: int
     account: Address
@@ -114,7 +115,7 @@ class WithdrawRequested:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """`account` left with `amount`; `escaped` when by the escape exit."""
+    """`account` withdrew `amount`. `escaped`: by the escape exit."""
 
     lane: int
     account: Address
@@ -124,7 +125,7 @@ class Withdrawn:
 
 @dataclass(frozen=True, slots=True)
 class PayeeRegistered:
-    """`payee` has place `index` in every payout tree."""
+    """`payee` received `index` in all payout trees."""
 
     index: int
     payee: Address
@@ -132,7 +133,7 @@ class PayeeRegistered:
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistered:
-    """A model (its id is the sha256 in its CID) has an owner, parents and terms of lineage."""
+    """A model was registered. `id` is the SHA-256 in its CID; `terms` are those of its lineage."""
 
     id: Digest
     owner: Address
@@ -142,7 +143,7 @@ class ModelRegistered:
 
 @dataclass(frozen=True, slots=True)
 class BidPlaced:
-    """A party bids in a role on a subject, for epochs [first, until)."""
+    """A party placed a bid in a role on a subject, for epochs [first, until)."""
 
     subject: Digest
     role: Role
@@ -154,7 +155,7 @@ class BidPlaced:
 
 @dataclass(frozen=True, slots=True)
 class StakeChanged:
-    """What a party has at stake, what is leaving, and from when it may leave."""
+    """A party's stake changed: `active` stays, `unbonding` can leave from `release_at` on."""
 
     party: Address
     active: int
@@ -164,7 +165,7 @@ class StakeChanged:
 
 @dataclass(frozen=True, slots=True)
 class LaneSlashed:
-    """A lane lost its bond of `bond`; `accuser` got `reward` of it, the lane's insurance the rest."""
+    """A lane lost its bond of `bond`: `reward` went to `accuser`, the rest to the lane's insurance."""
 
     lane: int
     bond: int
@@ -174,7 +175,7 @@ class LaneSlashed:
 
 @dataclass(frozen=True, slots=True)
 class StakeSlashed:
-    """A party lost all its stake; `accuser` got `reward` of it."""
+    """A party lost all its stake; `reward` of it went to `accuser`."""
 
     party: Address
     amount: int
@@ -184,7 +185,7 @@ class StakeSlashed:
 
 @dataclass(frozen=True, slots=True)
 class DebitChallenged:
-    """The operator must show, by `deadline`, a voucher for this debit. `key` names the challenge."""
+    """The operator must show a voucher for this debit by `deadline`. `key` is the challenge's id."""
 
     lane: int
     id: int
@@ -197,7 +198,7 @@ class DebitChallenged:
 
 @dataclass(frozen=True, slots=True)
 class NodeDemanded:
-    """The operator must open, by `deadline`, the node at (`depth`, `index`) of a tree of batch `id`.
+    """The operator must open the tree node at (`depth`, `index`) of a tree of batch `id` by `deadline`.
 
     `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines.
     """
@@ -247,7 +248,7 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """An event and where it stands: its block, its transaction's hash, its index in the block."""
+    """An event and its position: block, transaction hash, index in the block."""
 
     event: Event
     block: int
@@ -258,7 +259,7 @@ class Log:
 
 
 class Blocks(Protocol):
-    """A chain to read. Every method may raise Unavailable."""
+    """A chain to read from. Every method may raise Unavailable."""
 
     def block(self, number: int | None = None) -> Block | None:
         """A block by number, or the tip; None if there is none."""
@@ -267,16 +268,16 @@ class Blocks(Protocol):
         """The network's events in blocks first..last, in order."""
 
 
-def read(chain: Blocks, first: int, last: int, span: int) -> list[Log]:
-    """Events of many blocks, `span` of them at a time."""
+def read_logs(chain: Blocks, first: int, last: int, span: int) -> list[Log]:
+    """The events in blocks first..last, read `span` blocks at a time."""
     return [log for at in range(first, last + 1, span) for log in chain.logs(at, min(at + span - 1, last))]
 
 
-def placed(logs: Iterable[Log]) -> list[tuple[Log, int]]:
-    """Logs in their order, each with its place among its transaction's: what a reorganisation does not change."""
-    counts: dict[Digest, int] = {}
-    found = []
+def number_logs(logs: Iterable[Log]) -> list[tuple[Log, int]]:
+    """Sort logs, each with its number within its transaction, which a reorganisation does not change."""
+    counts: Counter[Digest] = Counter()
+    numbered = []
     for log in sorted(logs, key=lambda log: (log.block, log.index)):
-        found.append((log, counts.setdefault(log.transaction, 0)))
+        numbered.append((log, counts[log.transaction]))
         counts[log.transaction] += 1
-    return found
+    return numbered

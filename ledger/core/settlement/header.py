@@ -1,9 +1,9 @@
-"""A batch's header, as Settlement hashes it, and the journals table it names.
+"""A batch's header, as Settlement hashes it, and the table of receipt logs that it commits to.
 
-    header hash    = keccak256(abi.encode(header)), eleven words
-    journals table = per gateway, sorted by address: gateway 20 | first u64 | count u32; its keccak256 is in the header
+    header hash = keccak256(abi.encode(header)), eleven words
+    table       = per gateway, sorted by address: gateway 20 | first u64 | count u32; its keccak256 is in the header
 
-A receipt's place in its batch follows from the table: the counts of the gateways before its own, plus seq - first.
+A receipt's place in its batch follows from the table: the sum of the counts of earlier gateways, plus seq - first.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from dataclasses import dataclass, fields
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, to_hex
+from ledger.core.values.typed_data import word
 
 NO_BATCH = 2**64 - 1
-"""`finalizeId` for none."""
+"""The `finalizeId` that finalizes nothing."""
 _ROW = struct.Struct(">20sQI")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an operator commits to, per batch. Roots are words of sum trees; their low 64 bits are totals."""
+    """What an operator commits to for a batch. Roots are words of sum trees; their low 64 bits are totals."""
 
     prev: Digest
     receipts_root: Digest
@@ -39,17 +40,17 @@ class Header:
 
     @property
     def hash(self) -> Digest:
-        """keccak256 of the ABI encoding: the batch's identity on chain."""
-        return keccak256(b"".join(_word(getattr(self, field.name)) for field in fields(self)))
+        """keccak256 of the ABI encoding: the id of the batch's content on chain."""
+        return keccak256(b"".join(word(getattr(self, field.name)) for field in fields(self)))
 
 
 EMPTY_HEADER = Header(*(ZERO_DIGEST,) * 8, 0, 0, 0)
-"""Stands where a call takes a header it does not need."""
+"""For calls that take a header and do not use it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Range:
-    """Receipts first .. first + count - 1 of one gateway; none, and `first` the next to come, while it is idle."""
+    """Receipts [first, first + count) of one gateway. Idle: count 0, and `first` is the next to come."""
 
     gateway: Address
     first: int
@@ -57,40 +58,36 @@ class Range:
 
     @property
     def last(self) -> int:
-        """The last receipt's sequence number."""
+        """The sequence number of the last receipt; first - 1 if there is none."""
         return self.first + self.count - 1
 
 
 def receipt_logs_table(ranges: Iterable[Range]) -> bytes:
-    """The packed table: every gateway the lane ever used, so that no receipt can be skipped unseen.
+    """Pack the table: every gateway that the lane ever used, so that skipping a receipt shows.
 
-    Rejected when a gateway is named twice or a number is below 1.
+    Rejected when a gateway occurs twice or a first number is below 1.
     """
     ordered = sorted(ranges)
     if len({row.gateway for row in ordered}) != len(ordered) or not all(row.first for row in ordered):
-        raise Rejected("a journals table names each gateway once, its receipts numbered from 1")
+        raise Rejected("a table of receipt logs names each gateway once, with receipts numbered from 1")
     return b"".join(_ROW.pack(row.gateway, row.first, row.count) for row in ordered)
 
 
 def parse_receipt_logs(table: bytes) -> list[Range]:
-    """The inverse of `receipt_logs_table`."""
+    """Unpack the table. Rejected when it is malformed or not sorted."""
     if len(table) % _ROW.size:
-        raise Rejected(f"a journals table has rows of {_ROW.size} bytes, not {len(table)} bytes in all")
+        raise Rejected(f"a table of receipt logs has rows of {_ROW.size} bytes, not {len(table)} bytes in all")
     ranges = [Range(Address(gateway), first, count) for gateway, first, count in _ROW.iter_unpack(table)]
     if receipt_logs_table(ranges) != table:
-        raise Rejected("a journals table is sorted by gateway")
+        raise Rejected("a table of receipt logs is sorted by gateway")
     return ranges
 
 
 def place_of(ranges: Sequence[Range], gateway: Address, seq: int) -> int:
-    """A receipt's place in the batch, from 0. Rejected when the batch does not hold it."""
+    """A receipt's place in the batch, from 0. Rejected when the batch does not contain it."""
     before = 0
     for row in sorted(ranges):
         if row.gateway == gateway and row.first <= seq <= row.last:
             return before + seq - row.first
         before += row.count
     raise Rejected(f"receipt {seq} of gateway {to_hex(gateway)} is not in this batch", seq=seq)
-
-
-def _word(value: bytes | int) -> bytes:
-    return value.to_bytes(32, "big") if isinstance(value, int) else value

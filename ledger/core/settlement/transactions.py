@@ -1,17 +1,17 @@
-"""Chain transactions the ledger intends, and what to do next about each: a state machine without input or output.
+"""Chain transactions that the ledger intends, as a state machine without input or output.
 
-    intended -> signed      a nonce and signed bytes are stored together; the nonce never changes afterwards
-    signed   -> mined       one of its attempts is in a block
-    mined    -> signed      that block is gone: a reorganisation
-    mined    -> confirmed   enough blocks on top, and the indexer has seen its block: it succeeded
+    intended -> signed      nonce and signed bytes are stored together; the nonce never changes afterwards
+    signed   -> mined       a block contains one of its attempts
+    mined    -> signed      a reorganisation dropped that block
+    mined    -> confirmed   enough blocks follow, the indexer has read its block, and it succeeded
     mined    -> failed      the same, and it reverted
-    signed   -> lost        its nonce was used, deep enough, by something that is none of its attempts
+    signed   -> lost        another transaction used its nonce, enough blocks ago
 
-A confirmed or failed one goes back to signed when the indexer finds its block gone, however deep; a lost one when the
-chain waits for its nonce again.
+A confirmed or failed one returns to signed when the indexer finds its block gone, however deep; a lost one, when the
+chain expects its nonce again.
 
-All that is intended is harmless when done twice on chain (a commit names its predecessor, an authorization has a nonce,
-a stale claim does nothing), so a failed or lost intention may be intended again under another id.
+Every intended transaction is harmless when it runs twice (a commit names its predecessor, an authorization has a nonce,
+a stale claim does nothing), so a failed or lost one may be intended again under another id.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ledger.core.values.ids import Address, Digest
 
 
 class Status(Enum):
-    """Where an intention stands."""
+    """The state of an intended transaction."""
 
     intended = "intended"
     signed = "signed"
@@ -39,7 +39,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Transmission:
-    """One intended transaction. `id` comes from its purpose, so an intention exists once. Times are ms."""
+    """One intended transaction. `id` derives from its purpose, so it exists once. Times are in ms."""
 
     id: Digest
     purpose: str
@@ -70,7 +70,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """What the chain says of a transaction that is in a block."""
+    """A transaction that is in a block."""
 
     hash: Digest
     block: int
@@ -80,8 +80,10 @@ class Mined:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the chain says at one moment: its tip, which attempt is in a block, how many of the sender's nonces are used
-    by the tip and how many were used `confirmations` blocks ago. The indexer has seen blocks up to `indexed`."""
+    """The chain at one moment. `mined` is the attempt that a block contains, if any; the indexer is at `indexed`.
+
+    `nonces_used` counts the sender's transactions at the tip, `nonces_settled` those `confirmations` blocks before it.
+    """
 
     tip: int
     indexed: int
@@ -92,7 +94,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient to be. Fees in wei per gas; a replacement must offer at least an eighth more."""
+    """How long to wait and what to pay. Fees are in wei per gas."""
 
     confirmations: int
     stuck_ms: int
@@ -100,7 +102,7 @@ class Policy:
 
 
 class Step(Enum):
-    """What to do about a signed or mined transmission now."""
+    """The next action for a signed or mined transmission."""
 
     wait = "wait"
     broadcast = "broadcast"
@@ -198,7 +200,7 @@ class Relays(Protocol):
 
 
 def next_step(transmission: Transmission, attempts: Sequence[Attempt], seen: Seen, now: int, policy: Policy) -> Step:
-    """What to do about a transmission that has signed bytes, given what the chain says."""
+    """The next action for a transmission that has signed bytes."""
     assert transmission.nonce is not None, "it has been signed"
     if seen.mined is not None:
         if seen.mined.block > min(seen.tip - policy.confirmations, seen.indexed):
@@ -213,32 +215,32 @@ def next_step(transmission: Transmission, attempts: Sequence[Attempt], seen: See
         return Step.wait
     if transmission.sent_at is None or transmission.sent_at < attempts[-1].signed_at:
         return Step.broadcast
-    if now - attempts[-1].signed_at >= policy.stuck_ms and raised(attempts[-1].fee, 0) <= policy.max_fee:
+    if now - attempts[-1].signed_at >= policy.stuck_ms and bump_fee(attempts[-1].fee, 0) <= policy.max_fee:
         return Step.replace
     return Step.broadcast if now - transmission.sent_at >= policy.stuck_ms // 4 else Step.wait
 
 
 def missing_nonce(used: int, ours: Mapping[int, Status]) -> int | None:
-    """The nonce the chain waits for while later ones of ours are signed, if nothing of ours is on its way with it.
+    """The nonce that the chain expects while only later ones of `ours` are signed; None if there is no such gap.
 
-    `used` nonces are in blocks. Something else used this one, and a reorganisation took that away.
+    `used` nonces are in blocks. A gap opens when a reorganisation drops another transaction that had used the nonce.
     """
     waiting = any(nonce > used and status is Status.signed for nonce, status in ours.items())
     return used if waiting and ours.get(used, Status.lost) is Status.lost else None
 
 
 def may_try_again(last: Transmission | None, tries: int, now: int) -> bool:
-    """Whether to intend a purpose again: its last intention came to nothing, 2^tries seconds (up to 600) ago."""
+    """Whether to intend a purpose again: the last try failed and began min(2^tries, 600) s ago, or there was none."""
     if last is None:
         return True
     return last.status in (Status.failed, Status.lost) and now - last.created_at >= min(1_000 << tries, 600_000)
 
 
 def finalize_purpose(lane: int, number: int) -> str:
-    """What the making final of a batch is called: who claims asks whether one is under way."""
+    """The purpose of finalizing a batch."""
     return f"finalize {lane} {number}"
 
 
-def raised(fee: int, market: int) -> int:
-    """The fee of a replacement: an eighth more, rounded up, and at least what the market asks."""
+def bump_fee(fee: int, market: int) -> int:
+    """The fee of a replacement: an eighth more, rounded up, and at least the market's."""
     return max(fee + -(-fee // 8), market)

@@ -1,4 +1,4 @@
-"""Money is whole atoms, ratios are whole ppm. 1 AIC = 10^9 atoms; every sum fits a signed 64-bit integer."""
+"""Money in whole atoms, ratios in whole ppm. 1 AIC = 10^9 atoms; every sum fits a signed 64-bit integer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ledger.core.values.errors import Rejected
 Atoms: TypeAlias = int
 Ppm: TypeAlias = int
 
-ATOMS_PER_AIC = 10**9
 SUPPLY_ATOMS = 10**18
 MAX_ATOMS = 2**63 - 1
 PPM = 1_000_000
@@ -20,31 +19,31 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 def atoms(value: object, what: str = "amount") -> Atoms:
-    """`value` if it is a whole, non-negative number of atoms below 2^63. Floats, bools and strings are Rejected."""
+    """`value`, if it is a whole number of atoms from 0 to 2^63-1. Rejected otherwise: floats, bools, strings."""
     if type(value) is not int or not 0 <= value <= MAX_ATOMS:
         raise Rejected(f"{what} must be a whole number of atoms from 0 to 2^63-1, not {value!r}", field=what)
     return value
 
 
 def parse(text: object, what: str = "amount") -> Atoms:
-    """Atoms from JSON, where they are decimal strings without sign, point or leading zero."""
+    """Parse atoms from JSON: a decimal string without sign, point or leading zero."""
     if not isinstance(text, str) or not _DECIMAL.fullmatch(text):
         raise Rejected(f'{what} must be a decimal string of atoms such as "1500", not {text!r}', field=what)
     return atoms(int(text), what)
 
 
 def ppm(value: object, what: str = "ratio_ppm") -> Ppm:
-    """`value` if it is a whole number of parts per million, 0 to 1,000,000."""
+    """`value`, if it is a whole number of parts per million, 0 to 1,000,000."""
     if type(value) is not int or not 0 <= value <= PPM:
         raise Rejected(f"{what} must be a whole number of ppm from 0 to 1000000, not {value!r}", field=what)
     return value
 
 
 def ceil_div(numerator: int, denominator: int) -> int:
-    """The least integer not below numerator / denominator."""
+    """ceil(numerator / denominator)."""
     return -(-numerator // denominator)
 
 
 def total(amounts: Iterable[Atoms]) -> Atoms:
-    """The sum, refused (never wrapped) above 2^63-1."""
+    """The sum. Rejected above 2^63-1."""
     return atoms(sum(amounts), "sum")

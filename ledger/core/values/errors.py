@@ -1,10 +1,10 @@
-"""The one small tree of errors: tell the caller, wake a person, or try again."""
+"""The tree of errors: tell the caller, alert a person, or try again. Apart because every module raises them."""
 
 from __future__ import annotations
 
 
 class TollwayError(Exception):
-    """An error that says its facts. `facts` are safe to show to the caller and to log: no secrets, no prompts."""
+    """An error with its facts. `facts` are safe to show to the caller and to log: no secrets, no prompts."""
 
     def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
@@ -13,12 +13,12 @@ class TollwayError(Exception):
 
 
 class Rejected(TollwayError):
-    """The request cannot be served as it is: tell the caller what to change."""
+    """The request is invalid: tell the caller what to change."""
 
 
 class Conflict(TollwayError):
-    """The same cause with other content, or a broken law: a person must look."""
+    """The same cause with other content, or a broken law: alert a person."""
 
 
 class Unavailable(TollwayError):
-    """Not now: try again."""
+    """Temporary: try again."""

@@ -1,4 +1,4 @@
-"""Ids come from their cause, never from chance. Bytes inside, hex and CIDs at the edges."""
+"""Ids: derived from their cause, never random. Bytes inside, hex and CIDs at the edges."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DID = re.compile(r"did:pkh:eip155:(0|[1-9][0-9]*):(0x[0-9a-fA-F]{40})")
 
 
 def address(text: str | bytes) -> Address:
-    """20 bytes from `0x` and 40 hex digits (any case), or from 20 raw bytes."""
+    """An address from `0x` and 40 hex digits (any case), or from 20 bytes. Rejected otherwise."""
     return Address(_bytes(text, 20, "address"))
 
 
 def digest(text: str | bytes) -> Digest:
-    """32 bytes from `0x` and 64 hex digits, or from 32 raw bytes."""
+    """A digest from `0x` and 64 hex digits, or from 32 bytes. Rejected otherwise."""
     return Digest(_bytes(text, 32, "digest"))
 
 
@@ -36,12 +36,12 @@ def to_hex(value: bytes) -> str:
 
 
 def cid(sha256: bytes) -> str:
-    """CIDv1 (raw, sha2-256) of a document whose canonical bytes hash to `sha256`: `bafkrei...`."""
+    """CIDv1 (raw, sha2-256) of a document with this SHA-256: `bafkrei...`."""
     return "b" + base64.b32encode(_CID_PREFIX + _bytes(sha256, 32, "digest")).decode().lower().rstrip("=")
 
 
 def cid_digest(text: str) -> Digest:
-    """The 32-byte digest inside a CID made by `cid`. Any other spelling of it is Rejected."""
+    """The digest in a CID, the inverse of `cid`. Any other encoding is Rejected."""
     body = text[1:].upper()
     try:
         raw = base64.b32decode(body + "=" * (-len(body) % 8))
@@ -53,12 +53,12 @@ def cid_digest(text: str) -> Digest:
 
 
 def did(chain_id: int, party: Address) -> str:
-    """`did:pkh:eip155:<chain>:<address>`; the private grid is chain 0."""
+    """`did:pkh:eip155:<chain>:<address>`. The private grid is chain 0."""
     return f"did:pkh:eip155:{chain_id}:{to_hex(party)}"
 
 
 def parse_did(text: str) -> tuple[int, Address]:
-    """Chain id and address of a did."""
+    """Chain id and address of a DID."""
     match = _DID.fullmatch(text)
     if match is None:
         raise Rejected(f"{text!r} is not a did:pkh:eip155:<chain>:<address>", did=text)
@@ -66,7 +66,7 @@ def parse_did(text: str) -> tuple[int, Address]:
 
 
 def call_id(consumer: Address, key: bytes) -> Digest:
-    """The id of a call: what the consumer and its idempotency key (or a nonce) make of it."""
+    """The id of a call: keccak256(consumer | idempotency key, or a nonce)."""
     return keccak256(consumer, key)
 
 

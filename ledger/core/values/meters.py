@@ -1,4 +1,4 @@
-"""What a call uses: six meters, in a fixed order, each with the scale its rates are quoted in."""
+"""The six meters of a call's use, in a fixed order, and the scale of each one's rates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.core.values.errors import Rejected
 
 
 class Meter(IntEnum):
-    """The order of the six meters everywhere: in tuples, in records, in Terms, on chain."""
+    """The order of the meters everywhere: in tuples, records and terms, and on chain."""
 
     call = 0
     input_token = 1
@@ -22,7 +22,7 @@ class Meter(IntEnum):
 
 
 SCALES = (1, 10**6, 10**6, 10**3, 10**9, 10**6)
-"""Units per rate: tokens and fuel per million, ms per second, bytes per gigabyte."""
+"""Units that one rate buys: a million tokens or fuel, 1000 ms, a gigabyte, one call."""
 
 Rates: TypeAlias = tuple[int, int, int, int, int, int]
 """Atoms per scale of each meter, in meter order."""
@@ -42,30 +42,30 @@ class Units(NamedTuple):
 
 
 def units(measured: Mapping[str, object]) -> Units:
-    """Units from a mapping of meter names to whole numbers; an unknown meter or a float is Rejected."""
-    _known(measured)
+    """Units from a mapping of meter names to whole numbers. Unknown meters and floats are Rejected."""
+    _check_names(measured)
     return Units(*(atoms(measured.get(meter.name, 0), meter.name) for meter in Meter))
 
 
 def rates(quoted: Mapping[str, object]) -> Rates:
-    """Rates from JSON: a mapping of meter names to decimal strings; absent meters are 0."""
-    _known(quoted)
+    """Rates from JSON: meter names to decimal strings of atoms. Absent meters are 0."""
+    _check_names(quoted)
     a, b, c, d, e, f = (parse(quoted.get(meter.name, "0"), meter.name) for meter in Meter)
     return a, b, c, d, e, f
 
 
 def quoted(asks: Rates) -> dict[str, str]:
-    """The inverse of `rates`: decimal strings, zero rates left out."""
+    """Rates as JSON, the inverse of `rates`. Zero rates are left out."""
     return {meter.name: str(asks[meter]) for meter in Meter if asks[meter]}
 
 
 def check_rates(asks: Rates) -> None:
-    """Rejected unless these are six whole numbers of atoms."""
+    """Rejected unless `asks` are six whole numbers of atoms."""
     if len(asks) != len(Meter) or not all(type(ask) is int and 0 <= ask <= MAX_ATOMS for ask in asks):
         raise Rejected(f"asks must be six whole numbers of atoms in meter order, not {asks!r}", field="ask")
 
 
-def _known(mapping: Mapping[str, object]) -> None:
+def _check_names(mapping: Mapping[str, object]) -> None:
     for name in mapping:
         if name not in Meter.__members__:
-            raise Rejected(f"unknown meter {name!r}: there are {', '.join(Meter.__members__)}", field=name)
+            raise Rejected(f"unknown meter {name!r}; the meters are {', '.join(Meter.__members__)}", field=name)

@@ -1,7 +1,6 @@
-"""Frames of the tunnel: many HTTP calls over one WebSocket that a node opened outwards, so that it needs no open port.
+"""Frames of the tunnel: HTTP calls over one WebSocket that a node opens to a gateway, so the node needs no open port.
 
-A frame is `kind u8 | stream u32 big endian | payload`. Stream 0 is the connection itself; calls are numbered by the
-gateway.
+A frame is `kind u8 | stream u32, big endian | payload`. Stream 0 is the connection itself; the gateway numbers calls.
 """
 
 from __future__ import annotations
@@ -13,17 +12,18 @@ from typing import Final, NamedTuple
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import Address
+from ledger.core.values.typed_data import word
 
 HEAD: Final = struct.Struct(">BI")
 MAX_PAYLOAD: Final = 65_536
 CREDIT: Final = 262_144
-"""Bytes of body each side may send on a new stream before it is given more."""
+"""Bytes of body that each side may send on a new stream before it receives more credit."""
 
 TUNNEL_TYPEHASH: Final = keccak256(b"Tunnel(uint32 lane,address party,bytes32 nonce)")
 
 
 class Kind(IntEnum):
-    """What a frame says."""
+    """The kind of a frame."""
 
     challenge = 0
     hello = 1
@@ -45,14 +45,14 @@ class Frame(NamedTuple):
 
 
 def encode(kind: Kind, stream: int, payload: bytes = b"") -> bytes:
-    """The bytes of a frame. Rejected when the payload is larger than a frame may be."""
+    """Encode a frame. Rejected when the payload is too long."""
     if len(payload) > MAX_PAYLOAD:
         raise Rejected(f"a frame carries at most {MAX_PAYLOAD} bytes, not {len(payload)}")
     return HEAD.pack(kind, stream) + payload
 
 
 def decode(message: bytes) -> Frame:
-    """The frame in a message, or Rejected."""
+    """Decode a message. Rejected when it is not a frame."""
     if not HEAD.size <= len(message) <= HEAD.size + MAX_PAYLOAD or message[0] not in Kind._value2member_map_:
         raise Rejected(f"not a tunnel frame: {len(message)} bytes beginning {message[:8].hex()}")
     kind, stream = HEAD.unpack_from(message)
@@ -60,10 +60,10 @@ def decode(message: bytes) -> Frame:
 
 
 def credit(stream: int, size: int) -> bytes:
-    """A frame that allows `size` more bytes of body."""
+    """Encode a frame that allows `size` more bytes of body."""
     return encode(Kind.credit, stream, size.to_bytes(4, "big"))
 
 
 def tunnel_hash(lane: int, party: Address, nonce: bytes) -> Digest:
-    """Struct hash of what a node signs to open its tunnel: the gateway's challenge, for one lane and party."""
-    return keccak256(TUNNEL_TYPEHASH, lane.to_bytes(32, "big"), party.rjust(32, b"\0"), nonce)
+    """Struct hash that a node signs to open its tunnel: the gateway's nonce, for one lane and party."""
+    return keccak256(TUNNEL_TYPEHASH, word(lane), word(party), nonce)

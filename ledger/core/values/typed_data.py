@@ -1,7 +1,7 @@
-"""EIP-712: domains, the structs Tollway signs, and signatures that have one spelling only.
+"""EIP-712: domains, struct hashes of what Tollway signs, and signatures.
 
-A signature is 65 bytes r | s | v, v 27 or 28, s in the low half of the order: a second valid spelling of the same
-signature is refused, and no signature byte is ever an id.
+A signature is 65 bytes r | s | v, with v 27 or 28 and s in the low half of the curve's order. Any other encoding of the
+same signature is Rejected, and no id depends on the bytes of a signature.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Final
 
 from coincurve import PrivateKey, PublicKey
 
-from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address
@@ -26,7 +25,7 @@ CREDIT_TYPEHASH = keccak256(b"Credit(uint32 lane,address account,uint64 amount,b
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Where a signature counts. Tollway's own: name "Tollway", version "1"; the private grid: chain 0, zero address."""
+    """The EIP-712 domain in which a signature is valid. A private grid has chain 0 and the zero address."""
 
     chain_id: int = 0
     contract: Address = ZERO_ADDRESS
@@ -35,14 +34,14 @@ class Domain:
     separator: Digest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        words = (keccak256(self.name.encode()), keccak256(self.version.encode()))
-        separator = keccak256(DOMAIN_TYPEHASH, *words, word(self.chain_id), word(self.contract))
+        name, version = keccak256(self.name.encode()), keccak256(self.version.encode())
+        separator = keccak256(DOMAIN_TYPEHASH, name, version, word(self.chain_id), word(self.contract))
         object.__setattr__(self, "separator", separator)
 
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """The most this account may ever have been debited in this lane, in atoms. A mandate, not a payment."""
+    """The most that this account may ever be debited in this lane, in atoms, in total. A mandate, not a payment."""
 
     lane: int
     account: Address
@@ -50,7 +49,7 @@ class Voucher:
 
 
 def word(value: int | bytes) -> bytes:
-    """One ABI word: a number or an address, right-aligned; 32 bytes stay as they are."""
+    """One ABI word of 32 bytes: numbers big endian, shorter bytes right-aligned."""
     return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")
 
 
@@ -62,27 +61,22 @@ def voucher_hash(voucher: Voucher) -> Digest:
 
 
 def offer_hash(document: bytes) -> Digest:
-    """Struct hash of an offer: over the sha256 of its canonical JSON without the signature."""
+    """Struct hash of an offer. `document` is the SHA-256 of its canonical JSON without the signature."""
     return keccak256(OFFER_TYPEHASH, word(document))
 
 
 def credit_hash(lane: int, account: Address, amount: int, reference: bytes) -> Digest:
-    """Struct hash of a credit entry: a private grid's operator says that it holds `amount` more for an account."""
+    """Struct hash of a credit: a private grid's operator owes an account `amount` more."""
     return keccak256(CREDIT_TYPEHASH, word(lane), word(account), word(amount), word(reference))
 
 
 def signing_digest(domain: Domain, hashed: bytes) -> Digest:
-    """What is signed for a struct hash in a domain."""
+    """The digest to sign: keccak256(0x1901 | domain separator | struct hash)."""
     return keccak256(b"\x19\x01", domain.separator, hashed)
 
 
-def receipt_digest(domain: Domain, receipt: Receipt) -> Digest:
-    """What a gateway signs for a receipt."""
-    return signing_digest(domain, struct_hash(receipt))
-
-
 class Signer:
-    """A private key and its address. Its repr shows the address only."""
+    """A private key and its address. The repr shows only the address."""
 
     __slots__ = ("_key", "address")
 
@@ -96,26 +90,26 @@ class Signer:
         return f"Signer(0x{self.address.hex()})"
 
     def sign(self, digest: bytes) -> bytes:
-        """65 bytes r | s | v over a 32-byte digest; deterministic and low-s."""
+        """Sign a 32-byte digest: 65 bytes r | s | v, deterministic, low s."""
         raw = self._key.sign_recoverable(digest, hasher=None)
         return raw[:64] + bytes((27 + raw[64],))
 
 
 def recover(digest: bytes, signature: bytes) -> Address:
-    """Who signed `digest`. Raises Rejected for any but the one canonical 65-byte spelling."""
+    """The address that signed `digest`. Rejected unless the signature is in its canonical 65-byte form."""
     if len(signature) != 65 or signature[64] not in (27, 28):
         raise Rejected(f"a signature is 65 bytes r|s|v with v 27 or 28, not {len(signature)} bytes")
     if int.from_bytes(signature[32:64], "big") > ORDER // 2:
-        raise Rejected("the signature's s is in the high half: a second spelling is refused")
+        raise Rejected("the signature's s is in the high half of the order: only the low half is valid")
     try:
         raw = signature[:64] + bytes((signature[64] - 27,))
         return _address(PublicKey.from_signature_and_message(raw, digest, hasher=None))
     except Exception as error:  # coincurve raises bare Exception for a point that is not on the curve
-        raise Rejected("the signature is no signature of this digest") from error
+        raise Rejected("this is not a signature of this digest") from error
 
 
 def signed_by(digest: bytes, signature: bytes, account: Address) -> bool:
-    """True when `account` signed `digest`, in the canonical spelling."""
+    """Whether `account` signed `digest`, in the canonical form."""
     try:
         return recover(digest, signature) == account
     except Rejected:

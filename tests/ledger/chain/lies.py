@@ -11,14 +11,14 @@ import numpy as np
 from ledger.core.catalog.bids import Terms, encode, terms_id
 from ledger.core.disputes.recomputation import CONSUMER, DEBITS, PAYOUTS, account_leaves
 from ledger.core.pricing.price import payees, price
-from ledger.core.receipts.receipt import Receipt, pack, struct_hash
+from ledger.core.receipts.receipt import Receipt, pack, receipt_digest, struct_hash
 from ledger.core.receipts.record import SIGNED_DTYPE
 from ledger.core.settlement.batch_file import BatchFile, Opening, Roots, read, write_head, write_receipts, write_tail
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.values.sum_tree import Tree, line_leaf, receipt_leaf
-from ledger.core.values.typed_data import Domain, Signer, receipt_digest
+from ledger.core.values.typed_data import Domain, Signer
 
 Amounts = dict[int, tuple[Address, int]]
 Lines = list[tuple[int, int, int]]

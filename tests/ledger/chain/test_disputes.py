@@ -14,12 +14,11 @@ from ledger.core.disputes import proofs
 from ledger.core.disputes.challenge_game import withheld
 from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.recomputation import LINES, NO_ANSWERS, RECEIPTS, PlacedBid, boundary, recompute
-from ledger.core.receipts.receipt import Receipt, struct_hash
+from ledger.core.receipts.receipt import Receipt, receipt_digest, struct_hash
 from ledger.core.settlement.batch_file import BatchFile, Roots
 from ledger.core.settlement.header import place_of
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import Tree, amount, receipt_leaf
-from ledger.core.values.typed_data import receipt_digest
 from tests.builders import COMPUTE, MAKER, TREASURY, a_receipt, an_address, some_terms
 from tests.ledger.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, register
 from tests.ledger.chain.play import Play

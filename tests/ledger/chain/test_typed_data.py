@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ledger.core.receipts.receipt import EndReason, Receipt, struct_hash
+from ledger.core.receipts.receipt import EndReason, Receipt, receipt_digest, struct_hash
 from ledger.core.values.ids import address, digest
-from ledger.core.values.typed_data import Domain, Voucher, receipt_digest, signing_digest, voucher_hash, word
+from ledger.core.values.typed_data import Domain, Voucher, signing_digest, voucher_hash, word
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "typed_data.json"
 

@@ -288,7 +288,7 @@ def test_a_batch_takes_its_receipts_in_place_and_all_of_them() -> None:
     rows = [a_receipt(seq, signer, NAMES[1], Units(1)) for seq in range(1, 11)]
     with pytest.raises(Rejected, match="are missing"):
         Lane().write(rows[:9], [signer] * 9, (Range(signer.address, 1, 10),))
-    with pytest.raises(Rejected, match="more than the journals say"):
+    with pytest.raises(Rejected, match="more than the receipt logs hold"):
         Lane().write(rows, [signer] * 10, (Range(signer.address, 1, 9),))
     with pytest.raises(Rejected, match="is expected here"):
         Lane().write([*rows[:4], rows[5], rows[4], *rows[6:]], [signer] * 10, (Range(signer.address, 1, 10),))

@@ -144,7 +144,7 @@ def test_a_receipts_signature_is_what_eth_account_makes() -> None:
         "message": values,
     }
     theirs = Account.sign_message(encode_typed_data(full_message=message), b"\x01" * 32).signature
-    digest = typed_data.receipt_digest(DOMAIN, receipt)
+    digest = receipts.receipt_digest(DOMAIN, receipt)
     assert ALICE.sign(digest) == bytes(theirs)
     assert typed_data.recover(digest, bytes(theirs)) == ALICE.address
 

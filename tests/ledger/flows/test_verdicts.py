@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from ledger.core.accounts.accounts import accrued, available, claimable, withdrawing
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement import events
-from ledger.core.settlement.active_batches import OnChain, on_chain
+from ledger.core.settlement.active_batches import ActiveBatch, active_batches
 from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Digest
@@ -197,9 +197,9 @@ def test_a_deposit_that_is_gone_and_spent_waits_for_its_return_or_a_person(room:
 def test_the_logs_of_a_lane_say_which_batches_stand(room: Room) -> None:
     room.chain.mine(events.Finalized(b.LANE, 1), events.Voided(b.LANE, 2, b.BOB), events.Voided(b.LANE + 1, 1, b.BOB))
     logs = room.chain.logs(0, 10**6)
-    (one,) = on_chain(logs, b.LANE)
-    assert one == OnChain(1, room_header(room, 1), one.posted_at, room.chain.blocks[-1].block.timestamp)
-    assert on_chain(logs, b.LANE + 2) == []
+    (one,) = active_batches(logs, b.LANE)
+    assert one == ActiveBatch(1, room_header(room, 1), one.posted_at, room.chain.blocks[-1].block.timestamp)
+    assert active_batches(logs, b.LANE + 2) == []
 
 
 def room_header(room: Room, number: int) -> Digest:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from aiohttp import WSMsgType, web
 
 from ledger.core.values.ids import address
-from ledger.core.values.tunnel_frames import CREDIT, Kind, credit, decode, encode, tunnel_hash
+from ledger.core.values.tunnel_frames import CREDIT, Frame, Kind, credit, decode, encode, tunnel_hash
 from ledger.core.values.typed_data import Domain, signed_by, signing_digest
 
 
