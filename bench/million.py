@@ -39,7 +39,7 @@ def table(g: int, p: int, c: int) -> str:
             f"{b} · 8.6 · 10^10",
             f"{b * CALLS * DAY / 1e12:.0f} TB, kept for the dispute window",
         ),
-        ("journal write rate", f"{b} · 10^6", f"{b} MB/s: {math.ceil(b / lanes)} MB/s a lane, plus indexes"),
+        ("receipt log write rate", f"{b} · 10^6", f"{b} MB/s: {math.ceil(b / lanes)} MB/s a lane, plus indexes"),
         ("commits, one a minute and lane", "lanes · 1,440", f"{commits:,} a day; {commits * c:.1e} gas a day"),
         ("gas a call", "c · lanes / (60 · 10^6)", f"{c * lanes / (60 * CALLS):.4f}"),
         ("with clearing, one commit a minute in all", "c / (60 · 10^6)", f"{c / (60 * CALLS):.4f}"),

@@ -51,7 +51,7 @@ SHORT_AND_SILENT = frozenset(STILL_SILENT.split())
 CIRCLE = {"roles.local.console": {"roles.cli.main"}}
 """The arrows that close a circle today."""
 
-CORE_USES = {"numpy", "numba", "sha3", "Crypto", "blake3", "coincurve", "fastjsonschema", "jsonschema_rs"}
+CORE_USES = {"numpy", "numba", "sha3", "Crypto", "blake3", "coincurve", "jsonschema_rs"}
 GATEWAY_FLOWS = {f"ledger.flows.{name}" for name in ("leases", "receipt_log", "publications", "credits", "reports")}
 BUILT_ON = {"web3", "solcx", "eth_account", "fastapi", "sqlmodel", "onnxruntime", "celery", "redis"}
 
