@@ -18,7 +18,6 @@ from ledger.core.values.meters import quoted
 from roles.audit import previews
 from roles.cli import batch, output
 from roles.cli.context import Context
-from roles.cli.shared import names as naming
 from roles.node import audit as auditing
 from roles.node import server
 from roles.node.audit import Settled
@@ -74,7 +73,7 @@ def run(
     names = [*(name for _, name in served), *(name for name, _ in resold)]
     if not names:
         raise Rejected("say what to serve: FOLDER=@org/name, or --upstream @org/name=URL#MODEL")
-    subjects = {name: _patiently(partial(naming.resolve, context.gateway, name)) for name in names}
+    subjects = {name: _patiently(partial(context.resolve, name)) for name in names}
     signer, lane = context.signer, context.lane
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 

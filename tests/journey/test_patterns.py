@@ -18,8 +18,8 @@ import pytest
 
 from bench.collaboration import ASKS, CAPSULES, MODELS
 from ledger.core.values.ids import to_hex
+from roles.cli.main import ask as run
 from roles.local import actors, network
-from roles.local.console import run
 from roles.local.folder import ROOT
 from roles.wallet import keystore
 from tests.journey.conftest import Person

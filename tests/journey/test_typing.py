@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ledger.core.values.errors import Rejected
+from roles.cli.main import ask as run
 from roles.local import network
 from roles.local.actors import DIALOG, EMOTION, MODELS, SERVICE
-from roles.local.console import run
 from roles.local.folder import ROOT
 from tests.journey.conftest import Person
 

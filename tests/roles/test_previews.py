@@ -1,4 +1,4 @@
-"""A preview replays the last day's calls with another bid in the line's place, and says what hurts."""
+"""A preview replays the last day's calls with another bid in place of the line's own; risky bids are warned about."""
 
 from __future__ import annotations
 
@@ -111,15 +111,15 @@ def test_a_ratio_that_leaves_no_room_earns_nothing(file: File) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "bid", "told"),
+    ("role", "bid", "warning"),
     [
-        (Role.maker, Bid(100_000, asks(0)), "a floor of 0 can be starved"),
-        (Role.compute, Bid(0, asks(0)), "works for nothing"),
-        (Role.compute, Bid(10_000, asks(5)), "makes you dearer"),
+        (Role.maker, Bid(100_000, asks(0)), "a floor of 0 may earn nothing"),
+        (Role.compute, Bid(0, asks(0)), "an ask of 0 earns nothing"),
+        (Role.compute, Bid(10_000, asks(5)), "raises your price on every call"),
         (Role.maker, Bid(100_000, asks(5)), ""),
     ],
 )
-def test_what_may_hurt_the_bidder_is_said(role: Role, bid: Bid, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_risky_bid_is_warned_about(role: Role, bid: Bid, warning: str, capsys: pytest.CaptureFixture[str]) -> None:
     payees.warn(role, bid)
-    said = " ".join(capsys.readouterr().err.split())
-    assert told in said if told else said == ""
+    shown = " ".join(capsys.readouterr().err.split())
+    assert warning in shown if warning else shown == ""
