@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected, TollwayError
 from roles.cli import amounts, batch, output
@@ -24,7 +24,7 @@ app = Group("Recompute batches, balances and the rules, and prove what is false.
 
 
 @app.command("check-vectors")
-def check_vectors(files: Annotated[list[Path], typer.Argument(help="mechanism.json, sumtree.json, ...")]) -> None:
+def check_vectors(files: Annotated[list[Path], Argument(help="mechanism.json, sumtree.json, ...")]) -> None:
     """Recompute test vectors of the mechanism and the sum tree. Name each mismatch."""
     from roles.audit import vectors  # numpy and numba
 
@@ -53,12 +53,10 @@ def verify() -> None:
 
 @app.command("watch")
 def watch(
-    every: Annotated[float, typer.Option("--every", help="Seconds between two looks.")] = 15,
-    once: Annotated[bool, typer.Option("--once", help="Look once, act, and end.")] = False,
-    book: Annotated[bool, typer.Option(help="Also compare receipts with the bids in force.")] = True,
-    questions: Annotated[
-        int, typer.Option("--questions", help="The most paid questions to ask on chain about one batch.")
-    ] = 64,
+    every: Annotated[float, Option("--every", help="Seconds between two looks.")] = 15,
+    once: Annotated[bool, Option("--once", help="Look once, act, and end.")] = False,
+    book: Annotated[bool, Option(help="Also compare receipts with the bids in force.")] = True,
+    questions: Annotated[int, Option("--questions", help="The most paid questions about one batch.")] = 64,
 ) -> None:
     """Recompute every pending batch from its public file. Send the fraud proof of the first false one.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = Group("List, download and recompute what was settled.")
 
-Number = Annotated[int, typer.Argument(help="A batch's number; the first is 1.")]
+Number = Annotated[int, Argument(help="A batch's number; the first is 1.")]
 
 
 @app.command("list")
@@ -41,7 +41,7 @@ def show(number: Number) -> None:
 
 
 @app.command("file")
-def file(number: Number, to: Annotated[Path, typer.Option("--to", help="File to write.")] = Path("batch.bin")) -> None:
+def file(number: Number, to: Annotated[Path, Option("--to", help="File to write.")] = Path("batch.bin")) -> None:
     """Download a batch's public file: everything needed to recompute it."""
     from ledger.core.settlement.batch_file import read as parse
 
@@ -52,7 +52,7 @@ def file(number: Number, to: Annotated[Path, typer.Option("--to", help="File to 
 
 @app.command("verify")
 def verify(
-    number: Annotated[int | None, typer.Argument(help="A batch's number; default: every batch.")] = None,
+    number: Annotated[int | None, Argument(help="A batch's number; default: every batch.")] = None,
 ) -> None:
     """Recompute a batch from its public file and compare it with the chain: receipts, bids, lines, trees, header."""
     checked = check(numbers() if number is None else [number])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.values.ids import to_hex
 from roles.audit import verification
@@ -19,13 +19,11 @@ from roles.wallet.exits import Leaving
 app = Group("Deposit once, call any model, check every charge, withdraw the rest.")
 
 METERS = f"METER=UNITS, such as output_token=100. Meters: {amounts.METERS}."
-Model = Annotated[str, typer.Argument(help="@org/name or an id.")]
+Model = Annotated[str, Argument(help="@org/name or an id.")]
 
 
 @app.command("deposit")
-def deposit(
-    amount: Amount, wait: Annotated[float, typer.Option(help="Seconds to wait until it can be spent.")] = 60
-) -> None:
+def deposit(amount: Amount, wait: Annotated[float, Option(help="Seconds to wait until it can be spent.")] = 60) -> None:
     """Deposit AIC with the gateway's lane, without gas: you sign, the gateway sends it to the chain."""
     atoms = amounts.parse(amount)
     output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} into lane {here().lane['lane']}?")
@@ -36,18 +34,16 @@ def deposit(
 
 
 @app.command("deposited")
-def deposited(id: Annotated[str, typer.Argument(help="The id that `deposit` answered.")]) -> None:
+def deposited(id: Annotated[str, Argument(help="The id that `deposit` answered.")]) -> None:
     """Show the status of a deposit."""
     output.show(here().gateway.get(f"/v1/deposits/{id}"))
 
 
 @app.command("key")
 def key(
-    budget: Annotated[
-        str | None, typer.Option(help="The most the key may ever spend; default: the whole deposit.")
-    ] = None,
-    label: Annotated[str, typer.Option(help="A name for the key; default: the wallet's.")] = "",
-    show: Annotated[bool, typer.Option("--show", help="Print the key itself.")] = False,
+    budget: Annotated[str | None, Option(help="The most the key may ever spend; default: the whole deposit.")] = None,
+    label: Annotated[str, Option(help="A name for the key; default: the wallet's.")] = "",
+    show: Annotated[bool, Option("--show", help="Print the key itself.")] = False,
 ) -> None:
     """Create an API key for any OpenAI client, stored beside the wallet. You sign a voucher as its budget."""
     created, path, ceiling = deposits.make_key(amounts.parse(budget) if budget else None, label)
@@ -64,7 +60,7 @@ def keys() -> None:
 
 
 @app.command("revoke")
-def revoke(id: Annotated[str, typer.Argument(help="A key's id, from `consumer keys`.")]) -> None:
+def revoke(id: Annotated[str, Argument(help="A key's id, from `consumer keys`.")]) -> None:
     """Revoke an API key. Revoking it twice changes nothing."""
     output.show(here().gateway.delete(f"/v1/keys/{id}"))
 
@@ -78,14 +74,12 @@ def models() -> None:
 @app.command("call")
 def call(  # noqa: PLR0913
     model: Model,
-    text: Annotated[str, typer.Argument(help="The user message.")],
-    stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it comes.")] = False,
-    max_tokens: Annotated[int, typer.Option(help="The most output tokens.")] = 256,
-    max_price: Annotated[
-        str | None, typer.Option(help="The most you pay, 0.01 (AIC) or 1500atoms; above it the call is refused.")
-    ] = None,
-    referral: Annotated[str | None, typer.Option(help="A curator's token.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 60,
+    text: Annotated[str, Argument(help="The user message.")],
+    stream: Annotated[bool, Option("--stream", help="Print the answer as it comes.")] = False,
+    max_tokens: Annotated[int, Option(help="The most output tokens.")] = 256,
+    max_price: Annotated[str | None, Option(help="Refuse a higher price: 0.01 (AIC) or 1500atoms.")] = None,
+    referral: Annotated[str | None, Option(help="A curator's token.")] = None,
+    timeout: Annotated[float, Option(help="Seconds to wait for the answer.")] = 60,
 ) -> None:
     """Call a chat model or a workflow, and pay for it.
 
@@ -95,7 +89,7 @@ def call(  # noqa: PLR0913
 
 
 @app.command("infer")
-def infer(model: Model, inputs: Annotated[list[str], typer.Argument(help="NAME=TEXT for each input tensor.")]) -> None:
+def infer(model: Model, inputs: Annotated[list[str], Argument(help="NAME=TEXT for each input tensor.")]) -> None:
     """Call a model that takes tensors (Open Inference Protocol v2), with text inputs."""
     output.show(calls.infer(here(), model, inputs))
 
@@ -103,7 +97,7 @@ def infer(model: Model, inputs: Annotated[list[str], typer.Argument(help="NAME=T
 @app.command("quote")
 def quote(
     model: Model,
-    meters: Annotated[list[str] | None, typer.Argument(help=f"{METERS} Default: call=1.")] = None,
+    meters: Annotated[list[str] | None, Argument(help=f"{METERS} Default: call=1.")] = None,
 ) -> None:
     """Show what a call would cost, line by line."""
     units = calls.parse_units(meters or ["call=1"])
@@ -112,9 +106,9 @@ def quote(
 
 @app.command("discover")
 def discover(
-    task: Annotated[str, typer.Argument(help="text-generation, text-classification, retrieval, ...")],
-    meters: Annotated[list[str] | None, typer.Option("--meter", help=f"Expected use: {METERS} Repeat it.")] = None,
-    max_price: Annotated[str | None, typer.Option(help="The most a call may cost: 0.01 (AIC) or 1500atoms.")] = None,
+    task: Annotated[str, Argument(help="text-generation, text-classification, retrieval, ...")],
+    meters: Annotated[list[str] | None, Option("--meter", help=f"Expected use: {METERS} Repeat it.")] = None,
+    max_price: Annotated[str | None, Option(help="The most a call may cost: 0.01 (AIC) or 1500atoms.")] = None,
 ) -> None:
     """Find models for a task, with the price of a call.
 
@@ -136,7 +130,7 @@ def balance() -> None:
 
 
 @app.command("receipts")
-def receipts(limit: Annotated[int, typer.Option(help="How many, at most.")] = 20) -> None:
+def receipts(limit: Annotated[int, Option(help="How many, at most.")] = 20) -> None:
     """List your latest receipts."""
     answer = here().gateway.get("/v1/receipts", consumer=to_hex(here().account), limit=limit)
     output.show_table([calls.receipt_row(row) for row in answer["data"]])
@@ -144,14 +138,14 @@ def receipts(limit: Annotated[int, typer.Option(help="How many, at most.")] = 20
 
 @app.command("receipt")
 def receipt(
-    id: Annotated[str, typer.Argument(help="An id from the header Tollway-Receipt, or a call id.")],
+    id: Annotated[str, Argument(help="An id from the header Tollway-Receipt, or a call id.")],
 ) -> None:
     """Show one receipt, as the gateway signed it."""
     output.show(here().gateway.get(f"/v1/receipts/{id}"))
 
 
 @app.command("verify")
-def verify(id: Annotated[str, typer.Argument(help="A receipt's or a call's id.")]) -> None:
+def verify(id: Annotated[str, Argument(help="A receipt's or a call's id.")]) -> None:
     """Check one charge: the signature, the price by the bids, the position in its batch, and the batch on chain."""
     output.show(verification.receipt(here(), id))
 
@@ -161,8 +155,8 @@ add_statement(app)
 
 @app.command("withdraw")
 def withdraw(
-    relayer: Annotated[str | None, typer.Option(help="A wallet that pays the gas; you only sign.")] = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the final batch.")] = 0,
+    relayer: Annotated[str | None, Option(help="A wallet that pays the gas; you only sign.")] = None,
+    wait: Annotated[float, Option(help="Seconds to wait for the final batch.")] = 0,
 ) -> None:
     """Withdraw what you have not spent: ask, wait until a later batch is final, receive. Run it again to continue."""
     leaving = Leaving(relayer)

@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
+from typer import Option
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid_digest, digest
@@ -123,29 +124,19 @@ def _lane(url: str) -> Json:
     return GatewayClient(url).get("/v1/lane")
 
 
-def _everywhere(*names: str, help: str, envvar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, envvar=envvar, rich_help_panel="Options of every command")
+def _shared(name: str, kind: Any, default: Any, *flags: str, **options: Any) -> inspect.Parameter:
+    annotation = Annotated[kind, Option(*flags, rich_help_panel="Options of every command", **options)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-_SHARED: dict[str, tuple[Any, Any]] = {
-    "wallet_": (
-        Annotated[
-            str | None,
-            _everywhere("--wallet", "-w", envvar="TOLLWAY_WALLET", help="The wallet that acts (see `wallet list`)."),
-        ],
-        None,
-    ),
-    "gateway_": (
-        Annotated[str | None, _everywhere("--gateway", envvar="TOLLWAY_GATEWAY", help="URL of the gateway.")],
-        None,
-    ),
-    "rpc_": (
-        Annotated[str | None, _everywhere("--rpc", envvar="TOLLWAY_RPC_URL", help="JSON-RPC URL of the chain.")],
-        None,
-    ),
-    "json_": (Annotated[bool, _everywhere("--json", help="Print the answer as JSON.")], False),
-    "yes_": (Annotated[bool, _everywhere("--yes", "-y", help="Move money without asking first.")], False),
-}
+WALLET, GATEWAY, RPC = "The wallet that acts (see `wallet list`).", "URL of the gateway.", "JSON-RPC URL of the chain."
+SHARED = (
+    _shared("wallet_", str | None, None, "--wallet", "-w", envvar="TOLLWAY_WALLET", help=WALLET),
+    _shared("gateway_", str | None, None, "--gateway", envvar="TOLLWAY_GATEWAY", help=GATEWAY),
+    _shared("rpc_", str | None, None, "--rpc", envvar="TOLLWAY_RPC_URL", help=RPC),
+    _shared("json_", bool, False, "--json", help="Print the answer as JSON."),
+    _shared("yes_", bool, False, "--yes", "-y", help="Move money without asking first."),
+)
 
 
 class Group(typer.Typer):
@@ -171,7 +162,7 @@ def _with_shared_options(function: Callable[P, R]) -> Callable[..., R]:
     """`function` with the shared options, which set `here()` and `output.mode` for the call."""
 
     def run(*args: Any, **kwargs: Any) -> R:
-        wallet, gateway, rpc, output.mode.json, output.mode.yes = (kwargs.pop(name) for name in _SHARED)
+        wallet, gateway, rpc, output.mode.json, output.mode.yes = (kwargs.pop(one.name) for one in SHARED)
         token = _here.set(Context(wallet, gateway, rpc))
         try:
             return function(*args, **kwargs)
@@ -179,11 +170,7 @@ def _with_shared_options(function: Callable[P, R]) -> Callable[..., R]:
             _here.reset(token)
 
     own = inspect.signature(function, eval_str=True)
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in _SHARED.items()
-    ]
-    parameters = [*own.parameters.values(), *shared]
+    parameters = [*own.parameters.values(), *SHARED]
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     vars(run)["__signature__"] = own.replace(parameters=parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.pricing import commissions
 from ledger.core.pricing.commissions import Referral
@@ -21,12 +21,10 @@ add_statement(app)
 
 @app.command("token")
 def token(
-    subject: Annotated[str, typer.Argument(help="The model or workflow you recommend: @org/name, or its id.")],
-    keep: Annotated[
-        str, typer.Option(help="Your part of the commission, 50% or 500000ppm; the rest is the consumer's rebate.")
-    ] = "50%",
-    window: Annotated[int, typer.Option(help="It counts for a consumer's first WINDOW paid calls.")] = 1_000,
-    days: Annotated[int, typer.Option(help="Days until it expires.")] = 30,
+    subject: Annotated[str, Argument(help="The model or workflow you recommend: @org/name, or its id.")],
+    keep: Annotated[str, Option(help="Your part of the commission; the consumer gets the rest.")] = "50%",
+    window: Annotated[int, Option(help="It counts for a consumer's first WINDOW paid calls.")] = 1_000,
+    days: Annotated[int, Option(help="Days until it expires.")] = 30,
 ) -> None:
     """Sign a referral token. A consumer who calls with it pays the same or less, and you earn your commission."""
     until = (int(time.time()) + days * 86_400) * 1000
@@ -57,7 +55,7 @@ def offers() -> None:
 
 
 @app.command("read")
-def read(text: Annotated[str, typer.Argument(metavar="TOKEN", help="A referral token, tr_...")]) -> None:
+def read(text: Annotated[str, Argument(metavar="TOKEN", help="A referral token, tr_...")]) -> None:
     """Show what a token says, after checking that its curator signed it for this lane."""
     referral = commissions.read(text, here().domain)
     output.show(

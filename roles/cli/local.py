@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
 from roles.cli import output
@@ -21,12 +22,11 @@ from roles.wallet import home
 app = Group("The local network: its components, logs and clock.")
 
 Upstream = Annotated[
-    str | None,
-    typer.Option("--upstream", help="Use this OpenAI-compatible server (Ollama, vLLM, ...) as the dialogue model."),
+    str | None, Option("--upstream", help="An OpenAI-compatible server for the dialogue: Ollama, vLLM.")
 ]
-UpstreamModel = Annotated[str | None, typer.Option("--upstream-model", help="The model's name at that server.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
-ComponentName = Annotated[str, typer.Argument(help="A component, as `local status` names it.")]
+UpstreamModel = Annotated[str | None, Option("--upstream-model", help="The model's name at that server.")]
+AsJson = Annotated[bool, Option("--json", help="Print the answer as JSON.")]
+ComponentName = Annotated[str, Argument(help="A component, as `local status` names it.")]
 
 
 def up(
@@ -44,9 +44,7 @@ def up(
 
 
 def down(
-    forget: Annotated[
-        bool, typer.Option("--forget", help="Also delete its data and all wallets of this home.")
-    ] = False,
+    forget: Annotated[bool, Option("--forget", help="Also delete its data and all wallets of this home.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Stop the local network. Its data stays, unless --forget."""
@@ -62,10 +60,10 @@ def down(
 
 def demo(  # noqa: PLR0913
     context: typer.Context,
-    calls: Annotated[int, typer.Option(help="How many calls the consumer makes.", min=8)] = 300,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the facts to this file.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Its home, an empty folder; default: a temporary one.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Do not delete the folder at the end.")] = False,
+    calls: Annotated[int, Option(help="How many calls the consumer makes.", min=8)] = 300,
+    json_file: Annotated[Path | None, Option("--json", help="Also write the facts to this file.")] = None,
+    folder: Annotated[Path | None, Option(help="Its home, an empty folder; default: a temporary one.")] = None,
+    keep: Annotated[bool, Option("--keep", help="Do not delete the folder at the end.")] = False,
     upstream: Upstream = None,
     upstream_model: UpstreamModel = None,
 ) -> None:
@@ -101,7 +99,7 @@ def status() -> None:
 
 
 @app.command("logs")
-def logs(component: ComponentName, lines: Annotated[int, typer.Option(help="How many lines.")] = 30) -> None:
+def logs(component: ComponentName, lines: Annotated[int, Option(help="How many lines.")] = 30) -> None:
     """Print the end of a component's log."""
     folder = NetworkFolder.of(home.home())
     if not folder.log(component).exists():
@@ -133,7 +131,7 @@ def start(component: ComponentName) -> None:
 
 
 @app.command("advance")
-def advance(seconds: Annotated[int, typer.Argument(help="Seconds to add.", min=1)]) -> None:
+def advance(seconds: Annotated[int, Argument(help="Seconds to add.", min=1)]) -> None:
     """Move the local chain's clock forward, until the chain restarts. An epoch is 3600 seconds."""
     from roles.local import network
 

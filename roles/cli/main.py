@@ -18,27 +18,13 @@ from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavaila
 from roles.cli import output
 from roles.cli.output import mode
 
-START, MONEY, PAID, RUN, CHECK = (
-    "Start here",
-    "Pay for calls",
-    "Get paid for calls",
-    "Run a gateway",
-    "Check everything",
-)
-
-GROUPS = (
-    ("wallet", MONEY),
-    ("consumer", MONEY),
-    ("provider", PAID),
-    ("maker", PAID),
-    ("oem", PAID),
-    ("weaver", PAID),
-    ("curator", PAID),
-    ("operator", RUN),
-    ("local", RUN),
-    ("batch", CHECK),
-    ("auditor", CHECK),
-)
+PANELS = {
+    "Pay for calls": ("wallet", "consumer"),
+    "Get paid for calls": ("provider", "maker", "oem", "weaver", "curator"),
+    "Run a gateway": ("operator", "local"),
+    "Check everything": ("batch", "auditor"),
+}
+GROUPS = {name: panel for panel, names in PANELS.items() for name in names}
 
 INTRODUCTION = """The money layer for networks of AI models: each call is metered, priced by bids, split among everybody
 behind it, and settled on chain.
@@ -55,13 +41,12 @@ Amounts are AIC, such as 12.5, or atoms, such as 1500atoms (1 AIC = 1,000,000,00
 def build(group: str | None = None) -> typer.Typer:
     """The command line: one group, if `group` names one, else all of it."""
     app = typer.Typer(help=INTRODUCTION, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    names = dict(GROUPS)
-    if group not in names:
+    if group not in GROUPS:
         local = import_module("roles.cli.local")
         for name in ("demo", "up", "down"):
-            app.command(name, rich_help_panel=START)(getattr(local, name))
-    for name, panel in GROUPS:
-        if group == name or group not in names:
+            app.command(name, rich_help_panel="Start here")(getattr(local, name))
+    for name, panel in GROUPS.items():
+        if group == name or group not in GROUPS:
             app.add_typer(import_module(f"roles.cli.{name}").app, name=name, rich_help_panel=panel)
     return app
 
@@ -118,7 +103,7 @@ def main() -> None:
 
 def _command_of(arguments: Sequence[str]) -> list[str]:
     """The group and command that were typed, as far as the group is known."""
-    if not arguments or arguments[0] not in dict(GROUPS):
+    if not arguments or arguments[0] not in GROUPS:
         return []
     return list(arguments[:2]) if len(arguments) > 1 and not arguments[1].startswith("-") else [arguments[0]]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import Document
@@ -25,26 +25,17 @@ from roles.wallet import keystore, transactions
 
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
-Onnx = Annotated[Path | None, typer.Option("--onnx", help="The model: a folder or an .onnx file.")]
-Url = Annotated[str | None, typer.Option("--url", help="Or a server that has it: OpenAI or OIP v2.")]
-Task = Annotated[str, typer.Option("--task", help="text-generation, text-classification, retrieval, ...")]
-Protocol = Annotated[str, typer.Option("--protocol", help="openai.chat/1 or oip/2.")]
-Tensors = Annotated[
-    list[str] | None, typer.Option("--tensor", help="in:NAME:BYTES:1 or out:NAME:FP32:-1,6, for oip/2. Repeat it.")
-]
-Meters = Annotated[
-    list[str] | None,
-    typer.Option("--meter", help=f"A meter it is paid by, of {amounts.METERS}. Repeat it; default: call."),
-]
-Royalty = Annotated[
-    str | None, typer.Option("--royalty", help="What descendants owe you: a share of their price, such as 10%.")
-]
-Floor = Annotated[
-    list[str] | None, typer.Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")
-]
-Version = Annotated[str, typer.Option("--version", help="Version of the model.")]
-License = Annotated[str, typer.Option("--license", help="SPDX expression.")]
-Model = Annotated[str, typer.Argument(help="@org/name or an id.")]
+Onnx = Annotated[Path | None, Option("--onnx", help="The model: a folder or an .onnx file.")]
+Url = Annotated[str | None, Option("--url", help="Or a server that has it: OpenAI or OIP v2.")]
+Task = Annotated[str, Option("--task", help="text-generation, text-classification, retrieval, ...")]
+Protocol = Annotated[str, Option("--protocol", help="openai.chat/1 or oip/2.")]
+Tensors = Annotated[list[str] | None, Option("--tensor", help="oip/2: in:NAME:BYTES:1 or out:NAME:FP32:-1,6")]
+Meters = Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. Repeat it; default: call.")]
+Royalty = Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")]
+Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
+Version = Annotated[str, Option("--version", help="Version of the model.")]
+License = Annotated[str, Option("--license", help="SPDX expression.")]
+Model = Annotated[str, Argument(help="@org/name or an id.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +90,8 @@ class Description:
 
 @app.command("register")
 def register(  # noqa: PLR0913
-    name: Annotated[str, typer.Argument(help="@org/name")],
-    card: Annotated[
-        Path | None, typer.Option("--card", help="Or a model document, which says everything below.")
-    ] = None,
+    name: Annotated[str, Argument(help="@org/name")],
+    card: Annotated[Path | None, Option("--card", help="Or a model document, which says everything below.")] = None,
     onnx: Onnx = None,
     url: Url = None,
     task: Task = "text-generation",
@@ -129,7 +118,7 @@ def register(  # noqa: PLR0913
 
 
 @app.command("versions")
-def versions(name: Annotated[str, typer.Argument(help="@org/name, or the start of one.")]) -> None:
+def versions(name: Annotated[str, Argument(help="@org/name, or the start of one.")]) -> None:
     """List every published version of a model."""
     rows = [row for row in here().gateway.get("/v1/models", all="1")["data"] if str(row["id"]).startswith(name)]
     rows = [{**calls.model_row(row), "callable": row["ready"]} for row in rows]
@@ -137,7 +126,7 @@ def versions(name: Annotated[str, typer.Argument(help="@org/name, or the start o
 
 
 @app.command("transfer")
-def transfer(model: Model, to: Annotated[str, typer.Argument(help="A wallet or 0x address.")]) -> None:
+def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x address.")]) -> None:
     """Give a model to a new owner. Its calls pay the new owner as soon as that one has a bid in force."""
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import Document, canonical
@@ -25,11 +25,9 @@ RELATIONS = ("finetune", "adapter", "quantize", "distill", "merge", "package")
 
 @app.command("derive")
 def derive(  # noqa: PLR0913
-    name: Annotated[str, typer.Argument(help="@org/name of the new model.")],
-    parent: Annotated[
-        list[str], typer.Option("--parent", help="A model it descends from: @org/name or an id. Repeat it, up to 4.")
-    ],
-    relation: Annotated[str, typer.Option(help=", ".join(RELATIONS))] = "finetune",
+    name: Annotated[str, Argument(help="@org/name of the new model.")],
+    parent: Annotated[list[str], Option("--parent", help="A model it descends from. Repeat it, up to 4.")],
+    relation: Annotated[str, Option(help=", ".join(RELATIONS))] = "finetune",
     onnx: maker.Onnx = None,
     url: maker.Url = None,
     task: maker.Task = "text-generation",

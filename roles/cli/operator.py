@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.chain import deployments
 from ledger.core.catalog.bids import Role
@@ -20,17 +20,15 @@ from roles.wallet import keystore, transactions
 
 app = Group("Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings.")
 
-Lane = Annotated[int | None, typer.Option("--lane", help="Number of a lane; default: the one this wallet opened.")]
+Lane = Annotated[int | None, Option("--lane", help="Number of a lane; default: the one this wallet opened.")]
 add_staking(app, "it backs what your lane settles")
 add_earnings(app)
 
 
 @app.command("deploy")
 def deploy(
-    epoch_seconds: Annotated[int, typer.Option(help="Seconds in an epoch, during which bids do not change.")] = 3_600,
-    token: Annotated[
-        str | None, typer.Option(help="Address of the token that settles, such as USDC; default: a new AICoin.")
-    ] = None,
+    epoch_seconds: Annotated[int, Option(help="Seconds in an epoch, during which bids do not change.")] = 3_600,
+    token: Annotated[str | None, Option(help="Address of the settlement token; default: a new AICoin.")] = None,
 ) -> None:
     """Deploy the contracts, or find them. Their addresses follow from the code, so a second run changes nothing."""
     from ledger.chain import deploy as deployment  # web3, which few commands need
@@ -47,9 +45,9 @@ def deploy(
 
 @app.command("open-lane")
 def open_lane(
-    bond: Annotated[str, typer.Option(help="The lane's bond: 12.5 (AIC) or 1500atoms.")] = "1000",
-    window: Annotated[int, typer.Option(help="Seconds in which a batch can be challenged.")] = 86_400,
-    answer_time: Annotated[int, typer.Option(help="Seconds you have to answer a challenge.")] = 3_600,
+    bond: Annotated[str, Option(help="The lane's bond: 12.5 (AIC) or 1500atoms.")] = "1000",
+    window: Annotated[int, Option(help="Seconds in which a batch can be challenged.")] = 86_400,
+    answer_time: Annotated[int, Option(help="Seconds you have to answer a challenge.")] = 3_600,
 ) -> None:
     """Open a lane with a bond. If the wallet has a lane already, show it and change nothing."""
     from ledger.core.disputes import challenge_game  # slow to import
@@ -71,8 +69,8 @@ def open_lane(
 
 @app.command("session-key")
 def session_key(
-    key: Annotated[str, typer.Argument(help="The key that signs: a wallet or 0x address.")],
-    revoke: Annotated[bool, typer.Option("--revoke", help="Take the permission back.")] = False,
+    key: Annotated[str, Argument(help="The key that signs: a wallet or 0x address.")],
+    revoke: Annotated[bool, Option("--revoke", help="Take the permission back.")] = False,
 ) -> None:
     """Let another key sign receipts (a consumer: vouchers) for this wallet, so that the wallet can stay offline."""
     party = keystore.party(key)
@@ -97,9 +95,9 @@ def bid(ratio: Ratio = "0ppm", lane: Lane = None) -> None:
 
 @app.command("credit")
 def credit(
-    account: Annotated[str, typer.Argument(help="The consumer: a wallet or 0x address.")],
+    account: Annotated[str, Argument(help="The consumer: a wallet or 0x address.")],
     amount: Amount,
-    reference: Annotated[str, typer.Option(help="A text of your own, such as an invoice number; each counts once.")],
+    reference: Annotated[str, Option(help="A text of your own, such as an invoice number; each counts once.")],
 ) -> None:
     """On a private grid: credit a consumer with an amount you hold. The same reference again changes nothing."""
     atoms, party, lane = amounts.parse(amount), keystore.party(account), int(here().lane["lane"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
@@ -28,16 +28,16 @@ add_bidding(app, Role.compute)
 add_earnings(app)
 add_statement(app)
 
-Tier = Annotated[str, typer.Option(help="center, enterprise, or edge for a home.")]
-Capacity = Annotated[int, typer.Option(help="Calls it can serve at once.")]
-Realm = Annotated[str, typer.Option(help="Name of a private grid; default: serve everybody.")]
-Slo = Annotated[int, typer.Option("--slo-ms", help="Latency target in ms; slower nodes get fewer calls.")]
+Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
+Capacity = Annotated[int, Option(help="Calls it can serve at once.")]
+Realm = Annotated[str, Option(help="Name of a private grid; default: serve everybody.")]
+Slo = Annotated[int, Option("--slo-ms", help="Latency target in ms; slower nodes get fewer calls.")]
 
 
 @app.command("offer")
 def offer(
-    subject: Annotated[str, typer.Argument(help="A model: @org/name, or its id.")],
-    url: Annotated[str, typer.Option(help="URL at which the gateway reaches your node.")],
+    subject: Annotated[str, Argument(help="A model: @org/name, or its id.")],
+    url: Annotated[str, Option(help="URL at which the gateway reaches your node.")],
     tier: Tier = "center",
     capacity: Capacity = 8,
     realm: Realm = "",
@@ -62,19 +62,12 @@ def deliver(subject: Subject, ask: Ask = None) -> None:
 
 @app.command("serve")
 def serve(  # noqa: PLR0913
-    models: Annotated[
-        list[str] | None, typer.Argument(help="FOLDER=@org/name: a model folder, and the model it is sold as.")
-    ] = None,
-    upstream: Annotated[
-        list[str] | None,
-        typer.Option("--upstream", help="@org/name=URL#MODEL: sell a model of a server you have. Repeat it."),
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.")] = 0,
-    public_url: Annotated[str, typer.Option(help="URL at which the gateway reaches it; default: host and port.")] = "",
-    tunnel: Annotated[
-        bool, typer.Option("--tunnel", help="Connect out to the gateway: no open port needed, works behind NAT.")
-    ] = False,
+    models: Annotated[list[str] | None, Argument(help="FOLDER=@org/name: a model folder, sold as.")] = None,
+    upstream: Annotated[list[str] | None, Option("--upstream", help="@org/name=URL#MODEL: a server to sell.")] = None,
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Option(help="Port to listen on; 0: any free one.")] = 0,
+    public_url: Annotated[str, Option(help="URL at which the gateway reaches it; default: host and port.")] = "",
+    tunnel: Annotated[bool, Option("--tunnel", help="Connect out to the gateway; no open port needed.")] = False,
     tier: Tier = "center",
     capacity: Capacity = 8,
     realm: Realm = "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, to_hex
@@ -16,16 +16,14 @@ from roles.wallet import keystore, transactions
 
 app = Group("Create keys, see what they hold, send it.")
 
-Name = Annotated[str, typer.Argument(help="A name you choose: lower-case letters, digits, dots, dashes.")]
+Name = Annotated[str, Argument(help="A name you choose: lower-case letters, digits, dots, dashes.")]
 PARTY = "A wallet or 0x address; default: the wallet that acts."
 
 
 @app.command("create")
 def create(
     name: Name,
-    light: Annotated[
-        bool, typer.Option("--light", help="Weak encryption that unlocks at once: for test money only.")
-    ] = False,
+    light: Annotated[bool, Option("--light", help="Fast, weak encryption: for test money only.")] = False,
 ) -> None:
     """Create a wallet: a new random key, encrypted with a password.
 
@@ -66,7 +64,7 @@ def show(name: Name) -> None:
 
 
 @app.command("balance")
-def balance(name: Annotated[str | None, typer.Argument(help=PARTY)] = None) -> None:
+def balance(name: Annotated[str | None, Argument(help=PARTY)] = None) -> None:
     """Show what a wallet holds on chain: AIC, and ETH for gas."""
     party = _party(name)
     held, wei = transactions.token_balance(party), transactions.ether(party)
@@ -75,7 +73,7 @@ def balance(name: Annotated[str | None, typer.Argument(help=PARTY)] = None) -> N
 
 
 @app.command("send")
-def send(to: Annotated[str, typer.Argument(help="A wallet or 0x address.")], amount: Amount) -> None:
+def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: Amount) -> None:
     """Send AIC on chain.
 
     Example: tollway wallet send bob 12.5 -w alice
@@ -87,7 +85,7 @@ def send(to: Annotated[str, typer.Argument(help="A wallet or 0x address.")], amo
 
 
 @app.command("faucet")
-def faucet(amount: Amount = "1000", to: Annotated[str | None, typer.Option(help=PARTY)] = None) -> None:
+def faucet(amount: Amount = "1000", to: Annotated[str | None, Option(help=PARTY)] = None) -> None:
     """Get test AIC, and ETH for gas, from the treasury of your local network."""
     party, atoms = _party(to), amounts.parse(amount)
     sent = transactions.endow(party, atoms)

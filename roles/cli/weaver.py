@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Capsule, Policy
@@ -42,10 +42,8 @@ def bond(amount: Amount) -> None:
 
 @app.command("publish")
 def publish(
-    path: Annotated[Path, typer.Argument(help="capsule.json; models may be written as @org/name.")],
-    use: Annotated[
-        list[str] | None, typer.Option("--use", help="NAME=@org/name for a `model:NAME` in the file. Repeat it.")
-    ] = None,
+    path: Annotated[Path, Argument(help="capsule.json; models may be written as @org/name.")],
+    use: Annotated[list[str] | None, Option("--use", help="NAME=@org/name for a `model:NAME` in it.")] = None,
 ) -> None:
     """Publish a workflow and its glue under your name. Names of models are fixed to the versions they have now."""
     weaver = did(transactions.chain_id(), here().account)
@@ -62,7 +60,7 @@ def publish(
 
 
 @app.command("show")
-def show(capsule: Annotated[str, typer.Argument(help="@org/name, an id, or a capsule.json.")]) -> None:
+def show(capsule: Annotated[str, Argument(help="@org/name, an id, or a capsule.json.")]) -> None:
     """Draw a workflow: its steps in order, and what it takes."""
     found = fetch(capsule)
     if output.mode.json:
@@ -83,9 +81,9 @@ def show(capsule: Annotated[str, typer.Argument(help="@org/name, an id, or a cap
 
 @app.command("run")
 def run(
-    capsule: Annotated[str, typer.Argument(help="@org/name or an id.")],
-    text: Annotated[str, typer.Argument(help="The user message.")],
-    stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it comes.")] = False,
+    capsule: Annotated[str, Argument(help="@org/name or an id.")],
+    text: Annotated[str, Argument(help="The user message.")],
+    stream: Annotated[bool, Option("--stream", help="Print the answer as it comes.")] = False,
 ) -> None:
     """Run a workflow as a consumer, pay for it, and show who earned what."""
     context = here()

@@ -27,14 +27,12 @@ QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One call as the consumer saw it. `charge` (atoms) and `receipt` come from headers or a stream's last piece."""
+    """One call as the consumer saw it. `charge`, in atoms, comes from a header or a stream's last piece."""
 
     model: str
     streamed: bool
     text: str
-    tokens: int
     charge: int
-    receipt: str
     pieces: int
 
 
@@ -77,25 +75,17 @@ class Consumer:
     def _whole(self, model: str, text: str) -> Answer:
         raw = self.client.chat.completions.with_raw_response.create(**_request(model, text))
         answer = raw.parse()
-        return Answer(
-            model=model,
-            streamed=False,
-            text=answer.choices[0].message.content or "",
-            tokens=answer.usage.completion_tokens if answer.usage else 0,
-            charge=int(raw.headers.get("tollway-charge", "0")),
-            receipt=raw.headers.get("tollway-receipt", ""),
-            pieces=1,
-        )
+        text, charge = answer.choices[0].message.content or "", int(raw.headers.get("tollway-charge", "0"))
+        return Answer(model, False, text, charge, pieces=1)
 
     def _stream(self, model: str, text: str) -> Answer:
         parts: list[str] = []
-        tokens, cost = 0, {"charge": "0", "receipt": ""}
+        charge = 0
         options = {"stream": True, "stream_options": {"include_usage": True}}
         for chunk in self.client.chat.completions.create(**_request(model, text), **options):
             parts += [choice.delta.content for choice in chunk.choices if choice.delta.content]
-            tokens = chunk.usage.completion_tokens if chunk.usage else tokens
-            cost = (chunk.model_extra or {}).get("tollway", cost)
-        return Answer(model, True, "".join(parts), tokens, int(cost["charge"]), cost["receipt"], len(parts))
+            charge = int((chunk.model_extra or {}).get("tollway", {}).get("charge", charge))
+        return Answer(model, True, "".join(parts), charge, len(parts))
 
 
 def load_openai() -> Any:

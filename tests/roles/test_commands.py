@@ -16,7 +16,7 @@ from roles.wallet import keystore
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
-GROUPS = [name for name, _ in main.GROUPS]
+GROUPS = list(main.GROUPS)
 
 
 @pytest.fixture(autouse=True)

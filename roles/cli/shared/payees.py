@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.errors import Rejected, Unavailable
@@ -24,11 +24,11 @@ ASK = (
     "Atoms are per call, per million tokens or fuel, per second (ms), per gigabyte (byte)."
 )
 
-Amount = Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]
-Subject = Annotated[str, typer.Argument(help="A model or capsule: @org/name, or its id.")]
-Ask = Annotated[list[str] | None, typer.Option("--ask", help=ASK)]
-Ratio = Annotated[str, typer.Option("--ratio", help="Share of the price: 12.5% or 125000ppm.")]
-Form = Annotated[str, typer.Option("--as", help=f"Format: {', '.join(statements.FORMS)}.")]
+Amount = Annotated[str, Argument(help="12.5 (AIC) or 1500atoms.")]
+Subject = Annotated[str, Argument(help="A model or capsule: @org/name, or its id.")]
+Ask = Annotated[list[str] | None, Option("--ask", help=ASK)]
+Ratio = Annotated[str, Option("--ratio", help="Share of the price: 12.5% or 125000ppm.")]
+Form = Annotated[str, Option("--as", help=f"Format: {', '.join(statements.FORMS)}.")]
 
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
@@ -54,7 +54,7 @@ def add_earnings(app: Group) -> None:
 
     @app.command("earnings")
     def earnings(
-        watch: Annotated[bool, typer.Option("--watch", help="Print every change, until Ctrl-C.")] = False,
+        watch: Annotated[bool, Option("--watch", help="Print every change, until Ctrl-C.")] = False,
     ) -> None:
         """Show your earnings by role, in atoms: accrued, claimable, claimed."""
         show_earnings(watch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.ids import cid, did
@@ -21,20 +21,12 @@ def add_sponsoring(app: Group, role: Role) -> None:
 
     @app.command("sponsor")
     def sponsor(
-        subject: Annotated[str, typer.Argument(help="Your model or capsule: @org/name, or its id.")],
-        curators: Annotated[
-            str, typer.Option(help="Commission for curators, in % of your own share; at most 90%.")
-        ] = "0%",
-        window: Annotated[
-            int, typer.Option(help="Commission is paid on a consumer's first WINDOW paid calls.")
-        ] = 1_000,
-        slot: Annotated[
-            str | None, typer.Option(help="The most you pay for one sale from a sponsored slot, such as 400atoms.")
-        ] = None,
-        daily: Annotated[
-            str | None, typer.Option(help="Daily budget for sponsored slots; default: 100 times --slot.")
-        ] = None,
-        task: Annotated[list[str] | None, typer.Option(help="Show the slot for this task. Repeat it for more.")] = None,
+        subject: Annotated[str, Argument(help="Your model or capsule: @org/name, or its id.")],
+        curators: Annotated[str, Option(help="Commission for curators, in % of your own share; at most 90%.")] = "0%",
+        window: Annotated[int, Option(help="Commission is paid on a consumer's first WINDOW paid calls.")] = 1_000,
+        slot: Annotated[str | None, Option(help="The most to pay per sale from a slot: 400atoms.")] = None,
+        daily: Annotated[str | None, Option(help="Daily budget for slots; default: 100 x --slot.")] = None,
+        task: Annotated[list[str] | None, Option(help="Show the slot for this task. Repeat it for more.")] = None,
     ) -> None:
         """Pay curators a commission, and bid for sponsored slots in discovery. You pay only for calls they bring."""
         curation = {"offer_ppm": amounts.parse_ratio(curators), "window_calls": window}
