@@ -67,7 +67,6 @@ def read_names(context: Context) -> dict[Digest, str]:
 
 
 def _sums(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
-    """Sums by side, role and subject."""
     return [
         {
             "side": side.value,

@@ -78,12 +78,10 @@ class Checked:
 
     @property
     def difference(self) -> str:
-        """What does not agree."""
         return str(self.verdict) if not self.verdict.ok else f"the chain has another header ({self.status})"
 
     @property
     def row(self) -> dict[str, object]:
-        """Its row in a table."""
         return {
             "batch": self.number,
             "ok": self.ok,
@@ -149,7 +147,6 @@ def placed() -> list[Standing]:
 
 
 def read(number: int) -> BatchFile:
-    """A batch's public file."""
     from ledger.core.settlement import batch_file  # numba, which only recomputing needs
 
     with output.working(f"reading batch {number}"):

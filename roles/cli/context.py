@@ -64,7 +64,6 @@ class Context:
 
     @property
     def url(self) -> str:
-        """The gateway's URL."""
         known = home.network()
         url = self.gateway_url or os.environ.get("TOLLWAY_GATEWAY") or (known and known.gateway)
         if not url:
@@ -96,7 +95,6 @@ class Context:
 
     @property
     def domain(self) -> Domain:
-        """The EIP-712 domain of this gateway's lane."""
         fields = self.lane["domain"]
         contract = Address(bytes.fromhex(str(fields["verifyingContract"])[2:]))
         return Domain(int(fields["chainId"]), contract, fields["name"], fields["version"])
@@ -115,7 +113,6 @@ _here: ContextVar[Context | None] = ContextVar("here", default=None)
 
 
 def here() -> Context:
-    """The context of the running command."""
     return _here.get() or Context()
 
 

@@ -139,7 +139,6 @@ def advance(seconds: Annotated[int, Argument(help="Seconds to add.", min=1)]) ->
 
 
 def _show_network(folder: NetworkFolder) -> None:
-    """Show where the network listens, and commands to try."""
     known = home.network()
     assert known is not None, "the network is set up"
     facts = {

@@ -96,7 +96,6 @@ def explain(error: TollwayError) -> None:
 
 
 def main() -> None:
-    """The entry point."""
     logging.basicConfig(level=logging.WARNING)
     sys.exit(run(sys.argv[1:]))
 

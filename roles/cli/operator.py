@@ -143,7 +143,6 @@ def resume(lane: Lane = None) -> None:
 
 
 def set_active(lane: int | None, active: bool) -> None:
-    """Pause or resume a lane, after a question."""
     number = lane or lane_of(here().account)
     output.confirm(f"{'resume' if active else 'pause'} lane {number}?")
     sent = transactions.send("settlement", "setActive", number, active)

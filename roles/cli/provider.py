@@ -10,23 +10,15 @@ from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
 from roles.cli import output
 from roles.cli.context import Group, here
-from roles.cli.shared.payees import (
-    Ask,
-    Subject,
-    add_bidding,
-    add_earnings,
-    add_staking,
-    add_statement,
-    parse_bid,
-    place_bid,
-)
+from roles.cli.shared import payees
+from roles.cli.shared.payees import Ask, Subject
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
-add_staking(app, "calls are routed to you in proportion to it")
-add_bidding(app, Role.compute)
-add_earnings(app)
-add_statement(app)
+payees.add_staking(app, "calls are routed to you in proportion to it")
+payees.add_bidding(app, Role.compute)
+payees.add_earnings(app)
+payees.add_statement(app)
 
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.")]
@@ -57,7 +49,7 @@ def deliver(subject: Subject, ask: Ask = None) -> None:
 
     Example: tollway provider deliver @kappa/kb --ask byte=2000000000 -w dora
     """
-    place_bid(here().resolve(subject), Role.delivery, subject, parse_bid(ask, "0ppm"))
+    payees.place_bid(here().resolve(subject), Role.delivery, subject, payees.parse_bid(ask, "0ppm"))
 
 
 @app.command("serve")

@@ -108,7 +108,6 @@ def parse_uses(words: list[str]) -> dict[str, str]:
 
 
 def fetch(text: str) -> Capsule:
-    """A capsule from a file, or from the gateway."""
     path = Path(text)
     if path.suffix == ".json" and path.exists():
         return read_capsule(bundles.sketch(path))

@@ -65,13 +65,11 @@ NEED_MONEY = {
 
 
 def wallets(known: set[str]) -> Iterator[str]:
-    """A wallet for each actor that has none."""
     for name in (name for name in PEOPLE if name not in known):
         yield f"wallet create {name} --light"
 
 
 def money() -> Iterator[str]:
-    """Test AIC, and ETH for gas, for each actor that needs it."""
     for name, aic in NEED_MONEY.items():
         yield f"wallet faucet {aic} --wallet {name}"
 

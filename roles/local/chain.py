@@ -18,7 +18,6 @@ COPY_SECONDS = 0.5
 
 
 def main(anvil: str, state: str, port: str, chain_id: str, genesis: str) -> None:
-    """Become Anvil."""
     restore(Path(state))
     options = ["--host", "127.0.0.1", "--port", port, "--chain-id", chain_id, "--accounts", "1", "--quiet"]
     mining = ["--block-time", "1", "--mixed-mining", "--state", state, "--state-interval", "5"]
@@ -40,7 +39,6 @@ def restore(state: Path) -> None:
 
 
 def save_copy(state: Path) -> None:
-    """Copy the state, if it is whole."""
     copy = state.with_suffix(".copy")
     shutil.copyfile(state, copy)
     if _is_whole(copy):

@@ -56,7 +56,6 @@ def earnings() -> Earned:
 
 
 def name_of(party: Address) -> str:
-    """A party's wallet here, or its address."""
     return {keystore.address_of(name): name for name in keystore.names()}.get(party, to_hex(party))
 
 
@@ -126,7 +125,6 @@ def _show_gas(console: DemoConsole, receipts: int) -> None:
 
 
 def commit_gas() -> list[int]:
-    """Gas of every transaction that posted a batch."""
     topic = transactions.topic("settlement", "Committed")
     logs = transactions.rpc().ask(
         "eth_getLogs",

@@ -24,7 +24,6 @@ def postgres(folder: NetworkFolder) -> Component:
 
 
 def database_url(folder: NetworkFolder) -> str:
-    """The URL of the ledger's database."""
     return (folder.path / "data" / "postgres.url").read_text()
 
 
@@ -37,7 +36,6 @@ def redis(folder: NetworkFolder) -> Component:
 
 
 def redis_url(folder: NetworkFolder) -> str:
-    """The URL of Redis."""
     return f"redis://{LOCALHOST}:{folder.port('redis')}/0"
 
 
@@ -53,7 +51,6 @@ def chain(folder: NetworkFolder, genesis: int) -> Component:
 
 
 def rpc_url(folder: NetworkFolder) -> str:
-    """The URL of the chain's JSON-RPC."""
     return f"http://{LOCALHOST}:{folder.port('chain')}"
 
 
@@ -80,14 +77,12 @@ def worker(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
 
 
 def beat(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
-    """Celery beat: starts the periodic jobs."""
     schedule = str(folder.data("beat") / "schedule")
     command = (sys.executable, "-m", "celery", "-A", "ledger.worker", "beat", "--schedule", schedule, "--pidfile=")
     return Component("beat", command, "log:maxinterval", ("postgres", "redis"), environment)
 
 
 def gateway(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
-    """The gateway."""
     port = folder.port("gateway")
     command = (sys.executable, "-m", "gateway", "--host", LOCALHOST, "--port", str(port))
     return Component("gateway", command, f"http://{LOCALHOST}:{port}/health", ("postgres", "chain"), environment)

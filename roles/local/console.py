@@ -13,8 +13,6 @@ from rich.console import Console
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that must hold, whether it did, and the figures."""
-
     name: str
     held: bool
     said: str
@@ -35,7 +33,6 @@ class DemoConsole:
 
     @property
     def console(self) -> Console:
-        """stdout, or nothing if quiet."""
         return Console(quiet=self.quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
 
     def chapter(self, number: int, title: str) -> None:
@@ -44,7 +41,6 @@ class DemoConsole:
         self.console.print(f"\n[bold]{number}. {title}[/]  [dim]({seconds} s)[/]")
 
     def say(self, text: str) -> None:
-        """Print a line."""
         self.console.print(f"   {text}")
 
     def run(self, command: str, show: str = "") -> Any:
@@ -60,19 +56,16 @@ class DemoConsole:
         return facts
 
     def run_all(self, commands: Iterable[str], show: str = "") -> None:
-        """Run commands one after another."""
         for command in commands:
             self.run(command, show)
 
     def check(self, name: str, held: bool, said: str) -> None:
-        """Print and record a check."""
         self.checks.append(Check(name, held, said))
         mark = "[green]ok[/]" if held else "[bold red]FAILED[/]"
         Console(highlight=False, quiet=self.quiet and held).print(f"   {mark} {name}: {said}", soft_wrap=True)
 
     @property
     def failed(self) -> list[Check]:
-        """The checks that did not hold."""
         return [check for check in self.checks if not check.held]
 
 

@@ -73,7 +73,6 @@ def kill(folder: NetworkFolder, name: str) -> int:
 
 
 def tail(folder: NetworkFolder, name: str, lines: int = 15) -> str:
-    """The end of a component's log."""
     try:
         return "\n".join(folder.log(name).read_text(errors="replace").splitlines()[-lines:])
     except OSError:

@@ -78,7 +78,6 @@ class Demo(Scenario):
     answers: list[Answer] = field(default_factory=list)
 
     def run(self) -> None:
-        """Run all chapters, in order."""
         self.start_components()
         self.open_market()
         self.start_nodes()
@@ -193,6 +192,5 @@ def group_of(name: str) -> str:
 
 
 def is_due(name: str) -> bool:
-    """Whether a wallet has anything to claim."""
     earnings = context.here().gateway.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
     return int(earnings["claimable"]) > 0

@@ -62,7 +62,6 @@ class NetworkFolder:
         return path
 
     def log(self, name: str) -> Path:
-        """A component's log."""
         return self.path / "logs" / f"{name}.log"
 
     def port(self, name: str) -> int:
@@ -104,7 +103,6 @@ class NetworkFolder:
         return wanted
 
     def running(self) -> dict[str, int]:
-        """The pids of the running components, by name."""
         return {path.name: pid for path in sorted((self.path / "running").glob("*")) if (pid := alive(path))}
 
 
@@ -135,7 +133,6 @@ def birth(pid: int) -> str | None:
 
 
 def record(path: Path, pid: int) -> None:
-    """Write a process's pid and start time to a file."""
     home.write_private(path, f"{pid} {birth(pid)}")
 
 

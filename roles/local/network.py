@@ -68,20 +68,15 @@ def contracts(folder: NetworkFolder) -> deployments.Deployment:
         keystore.create(keystore.TREASURY, bytes.fromhex(TREASURY_KEY), strength=keystore.LIGHT)
     account = Account.from_key(TREASURY_KEY)
     rpc = components.rpc_url(folder)
-    deployment = deploy(rpc, account, epoch_seconds=EPOCH_SECONDS, folder=deployments_folder(folder))
+    deployment = deploy(rpc, account, epoch_seconds=EPOCH_SECONDS, folder=deployment_file(folder).parent)
     deployments.save(deployment)
     home.remember(Network(f"http://{components.LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder))))
     return deployment
 
 
-def deployments_folder(folder: NetworkFolder) -> Path:
-    """The folder of this network's deployment file."""
-    return folder.path / "deployments"
-
-
 def deployment_file(folder: NetworkFolder) -> Path:
     """The file with the addresses of this network's contracts."""
-    return deployments.path(components.CHAIN_ID, deployments_folder(folder))
+    return deployments.path(components.CHAIN_ID, folder.path / "deployments")
 
 
 def ledger(folder: NetworkFolder, lane: int, pace: Pace) -> None:
@@ -138,7 +133,6 @@ def node(folder: NetworkFolder, provider: actors.Provider, upstream: str | None)
 
 
 def nodes(folder: NetworkFolder, upstream: str | None) -> None:
-    """Start every provider's node."""
     for provider in actors.PROVIDERS:
         folder.want(node(folder, provider, upstream))
     control.wait(folder, [provider.name for provider in actors.PROVIDERS])

@@ -40,7 +40,6 @@ def run(data: Path, url_file: Path) -> None:
 
 
 def _create(server: PostgresServer) -> None:
-    """Create the database, unless it exists."""
     answer = server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}';")
     if "(1 row)" not in answer:
         server.psql(f"CREATE DATABASE {DATABASE};")

@@ -98,7 +98,6 @@ def missing_models() -> list[str]:
 
 
 def gateway_url() -> str:
-    """The URL of the local gateway."""
     known = home.network()
     assert known is not None, "network.contracts wrote it"
     return known.gateway

@@ -32,8 +32,6 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 @dataclass
 class Child:
-    """A component's process."""
-
     component: Component
     process: subprocess.Popen[bytes]
     started: float
@@ -73,11 +71,8 @@ class Supervisor:
                 child.well = True
                 (self.folder.path / "well" / name).touch()
         for name, component in wanted.items():
-            if (
-                name not in self.children
-                and time.monotonic() >= self.not_before.get(name, 0)
-                and self._ready(component)
-            ):
+            due = name not in self.children and time.monotonic() >= self.not_before.get(name, 0)
+            if due and self._ready(component):
                 self._start(component)
 
     def stop_all(self) -> None:
@@ -92,22 +87,14 @@ class Supervisor:
         log = self.folder.log(component.name)
         log.parent.mkdir(parents=True, exist_ok=True)
         (self.folder.path / "well").mkdir(exist_ok=True)
+        path = f"{TOOLS}{os.pathsep}{os.environ.get('PATH', '')}"
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PATH": path, **component.environment}
         with log.open("ab") as file:
             offset = file.tell()
             process = subprocess.Popen(
-                component.command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    "PYTHONUNBUFFERED": "1",
-                    "PATH": f"{TOOLS}{os.pathsep}{os.environ.get('PATH', '')}",
-                    **component.environment,
-                },
-                preexec_fn=_end_with_parent,
-                process_group=0,
-            )
+                component.command, env=environment, preexec_fn=_end_with_parent, process_group=0,
+                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            )  # fmt: skip
         record(self.folder.path / "running" / component.name, process.pid)
         self.children[component.name] = Child(component, process, time.monotonic(), offset)
 

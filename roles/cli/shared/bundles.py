@@ -49,7 +49,6 @@ class Names:
 
 
 def read(path: Path, names: Names) -> Bundle:
-    """The bundle of a capsule file."""
     return _bundle(parse(path.read_bytes()), path.parent, names)
 
 

@@ -83,7 +83,6 @@ def parse_units(words: list[str]) -> dict[str, int]:
 
 
 def show_quote(quote: Json) -> None:
-    """Show a quote's lines, sub-calls indented."""
     if output.mode.json:
         output.show(quote)
         return
@@ -92,7 +91,6 @@ def show_quote(quote: Json) -> None:
 
 
 def model_row(row: Json) -> dict[str, Any]:
-    """A row of the list of models, in short."""
     return {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
 
 
@@ -118,13 +116,11 @@ def why_nothing(diagnostic: Json) -> str:
 
 
 def search_row(row: Json) -> dict[str, Any]:
-    """A row of a search's results, in short."""
     shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "sponsored")
     return {name: row[name] for name in shown if name in row}
 
 
 def receipt_row(row: Json) -> dict[str, Any]:
-    """A receipt's row."""
     receipt = row.get("receipt", row)
     return {
         "ended": utc(receipt["ended_at"]),

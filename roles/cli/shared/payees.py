@@ -50,8 +50,6 @@ def add_bidding(app: Group, role: Role) -> None:
 
 
 def add_earnings(app: Group) -> None:
-    """Add `earnings` and `claim` to a payee's group."""
-
     @app.command("earnings")
     def earnings(
         watch: Annotated[bool, Option("--watch", help="Print every change, until Ctrl-C.")] = False,
@@ -66,8 +64,6 @@ def add_earnings(app: Group) -> None:
 
 
 def add_statement(app: Group) -> None:
-    """Add `statement` to a group."""
-
     @app.command("statement")
     def statement(form: Form = "table") -> None:
         """List every payment to or from you in this lane, recomputed from the public batch files."""
@@ -75,7 +71,6 @@ def add_statement(app: Group) -> None:
 
 
 def parse_bid(ask: list[str] | None, ratio: str) -> Bid:
-    """A bid from its options."""
     return Bid(amounts.parse_ratio(ratio), amounts.parse_asks(ask or []))
 
 
@@ -112,14 +107,12 @@ def warn(role: Role, bid: Bid) -> None:
 
 
 def describe(bid: Bid) -> str:
-    """A bid in words."""
     asks = ", ".join(f"{rate} atoms per {meter}" for meter, rate in quoted(bid.asks).items())
     ratio = f"{amounts.format_ratio(bid.ratio_ppm)} of the price" if bid.ratio_ppm else ""
     return " + ".join(part for part in (ratio, asks) if part) or "nothing"
 
 
 def show_earnings(watch: bool) -> None:
-    """Show the wallet's earnings by role, once or at every change."""
     whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
     last: object = None
     while True:
@@ -136,7 +129,6 @@ def show_earnings(watch: bool) -> None:
 
 
 def claim_earnings() -> None:
-    """Claim the wallet's final earnings on chain."""
     claim = claimable(here().account)
     if claim is None:
         output.show({"claimed": "0", "note": "nothing final is waiting to be claimed"})

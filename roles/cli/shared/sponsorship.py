@@ -17,8 +17,6 @@ OFFER_EPOCHS = 24
 
 
 def add_sponsoring(app: Group, role: Role) -> None:
-    """Add `sponsor` to an owner's group."""
-
     @app.command("sponsor")
     def sponsor(
         subject: Annotated[str, Argument(help="Your model or capsule: @org/name, or its id.")],
