@@ -41,29 +41,29 @@ def receipt(context: Context, id: str) -> dict[str, object]:
     """Check everything about a charge. Rejected with the first thing that does not agree."""
     answer = context.gateway.get(f"/v1/receipts/{id}")
     call = digest(str(answer.get("receipt", answer)["call_id"]))
-    found = find(call)
-    if found is None:
+    batched = find(call)
+    if batched is None:
         return {"call": to_hex(call), "signed": "by the gateway", "batch": "none yet: it is in the next one"}
-    one, terms = found.receipt, decode(found.file.terms[found.receipt.terms])
+    one, terms = batched.receipt, decode(batched.file.terms[batched.receipt.terms])
     due = price(terms, one.units, one.passed)
     if (due.price, due.charge) != (one.price, one.charge):
         raise Rejected(f"the bids make {due.charge} atoms, the receipt says {one.charge}")
-    signer = recover(signing_digest(context.domain, struct_hash(one)), found.signature)
+    signer = recover(signing_digest(context.domain, struct_hash(one)), batched.signature)
     if signer != one.gateway:
         raise Rejected(f"the receipt names gateway {to_hex(one.gateway)} but {to_hex(signer)} signed it")
-    if place_of(found.file.opening.ranges, one.gateway, one.seq) != found.position:
+    if place_of(batched.file.opening.ranges, one.gateway, one.seq) != batched.position:
         raise Rejected("the receipt is not at its position in the batch")
-    [checked] = batch.check([found.batch])
+    [checked] = batch.check([batched.batch])
     if not checked.ok:
-        raise Rejected(f"batch {found.batch} does not agree: {checked.difference}")
+        raise Rejected(f"batch {batched.batch} does not agree: {checked.difference}")
     lines = zip(payees(terms), due.amounts, strict=True)
     return {
         "call": to_hex(call),
         "signed_by": to_hex(signer),
         "charge": str(due.charge),
         "lines": [f"{role.name} {to_hex(Address(party))}: {amount}" for (party, role), amount in lines if amount],
-        "batch": found.batch,
-        "place": found.position,
+        "batch": batched.batch,
+        "place": batched.position,
         "on_chain": checked.status,
         "verified": True,
     }

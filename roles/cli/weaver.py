@@ -62,19 +62,19 @@ def publish(
 @app.command("show")
 def show(capsule: Annotated[str, Argument(help="@org/name, an id, or a capsule.json.")]) -> None:
     """Draw a workflow: its steps in order, and what it takes."""
-    found = fetch(capsule)
+    workflow = fetch(capsule)
     if output.mode.json:
-        output.show(found.document)
+        output.show(workflow.document)
         return
-    for line in drawing.draw(found):
+    for line in drawing.draw(workflow):
         output.console().print(line, markup=False)
     output.show(
         {
-            "id": cid(found.id),
-            "weaver": to_hex(found.weaver),
-            "takes": amounts.format_ratio(found.bid.ratio_ppm),
-            "and": quoted(found.bid.asks) or None,
-            "when_it_fails": found.policy.value,
+            "id": cid(workflow.id),
+            "weaver": to_hex(workflow.weaver),
+            "takes": amounts.format_ratio(workflow.bid.ratio_ppm),
+            "and": quoted(workflow.bid.asks) or None,
+            "when_it_fails": workflow.policy.value,
         }
     )
 

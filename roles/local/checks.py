@@ -41,7 +41,7 @@ def recompute(console: DemoConsole, answers: Sequence[Answer], deposit: str, fac
             for (party, role), atoms in sorted(earned.items(), key=lambda row: (row[0][1], row[0][0]))
         ],
         "gas": {name: sorted(values) for name, values in console.gas.items()},
-        "checks": [{"name": check.name, "held": check.held, "said": check.said} for check in console.checks],
+        "checks": [{"name": check.name, "held": check.held, "said": check.figures} for check in console.checks],
     }
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 class Check:
     name: str
     held: bool
-    said: str
+    figures: str
 
 
 @dataclass
@@ -59,10 +59,10 @@ class DemoConsole:
         for command in commands:
             self.run(command, show)
 
-    def check(self, name: str, held: bool, said: str) -> None:
-        self.checks.append(Check(name, held, said))
+    def check(self, name: str, held: bool, figures: str) -> None:
+        self.checks.append(Check(name, held, figures))
         mark = "[green]ok[/]" if held else "[bold red]FAILED[/]"
-        Console(highlight=False, quiet=self.quiet and held).print(f"   {mark} {name}: {said}", soft_wrap=True)
+        Console(highlight=False, quiet=self.quiet and held).print(f"   {mark} {name}: {figures}", soft_wrap=True)
 
     @property
     def failed(self) -> list[Check]:

@@ -114,7 +114,7 @@ class Demo(Scenario):
         self.refuse_call()
 
     def refuse_call(self) -> None:
-        """A consumer with too little money is refused, and told the shortfall."""
+        """A consumer with too little money is refused, with the shortfall."""
         console = self.console
         console.run(f"consumer deposit 2000atoms --wallet {PAUPER}", "deposit status")
         console.run(f"consumer key --wallet {PAUPER}", "id spends_at_most")

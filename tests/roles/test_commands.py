@@ -60,9 +60,9 @@ def test_an_answer_is_json_for_programs(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_an_error_is_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["wallet", "show", "nobody", "--json"]) == 1
-    said = json.loads(capsys.readouterr().out)
-    assert said["kind"] == "rejected"
-    assert "nobody" in said["error"]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["kind"] == "rejected"
+    assert "nobody" in answer["error"]
 
 
 def test_without_a_gateway_the_error_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from typer import Argument, Option
@@ -156,6 +155,7 @@ def claimable(party: Address) -> tuple[int, tuple[Any, ...]] | None:
 def add_staking(app: Group, why: str) -> None:
     """Add `stake`, `unbond` and `release` to a role's group. `why` says what the stake does for this role."""
 
+    @app.command("stake", help=f"Stake AIC: {why}.")
     def stake(amount: Amount) -> None:
         atoms = amounts.parse(amount)
         output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")
@@ -163,6 +163,7 @@ def add_staking(app: Group, why: str) -> None:
         sent = transactions.send("stake_vault", "stake", atoms)
         output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent.facts})
 
+    @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
     def unbond(amount: Amount) -> None:
         atoms = amounts.parse(amount)
         output.confirm(f"start to take {amounts.format(atoms)} out of stake?")
@@ -170,6 +171,7 @@ def add_staking(app: Group, why: str) -> None:
         delay = int(transactions.read("stake_vault", "unbondDelay"))
         output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent.facts})
 
+    @app.command("release", help="Take out stake whose delay is over.")
     def release() -> None:
         free = int(transactions.read("stake_vault", "stakes", here().account)["releaseAt"])
         if free > transactions.now():
@@ -179,11 +181,3 @@ def add_staking(app: Group, why: str) -> None:
         output.confirm(f"take the unbonded stake out to {here().wallet}?")
         sent = transactions.send("stake_vault", "release", here().account)
         output.show({"released_to": to_hex(here().account), **sent.facts})
-
-    commands: tuple[tuple[Callable[..., None], str], ...] = (
-        (stake, f"Stake AIC: {why}."),
-        (unbond, "Start to take stake out. It is free after the delay that the answer shows."),
-        (release, "Take out stake whose delay is over."),
-    )
-    for function, help in commands:
-        app.command(function.__name__, help=help)(function)
