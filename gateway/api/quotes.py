@@ -1,4 +1,4 @@
-"""Quotes: what a call would cost now, line by line, signed by the gateway."""
+"""Quotes: what a call costs now, line by line, signed by the gateway."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str,
 
 
 def lines(gateway: Gateway, tariff: Tariff, units: Units, subcall_total: int) -> list[dict[str, Any]]:
-    """What each line of the terms gets of these units."""
+    """What each line of the terms gets for these units."""
     claims, amounts = tariff.claims(units), tariff.charge(units, subcall_total).amounts
     return [
         {

@@ -1,6 +1,6 @@
-"""What a bid would do: replayed over the calls of the last day, and over the routing of now.
+"""Previews of a bid: what it would have earned on the last day's calls, and which share of calls it would win now.
 
-Calls come from the public batch files, bids from the gateway's book; the rules are the core's own.
+Calls come from the public batch files, bids from the gateway's book.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ DAY_MS = 24 * 3_600_000
 
 
 def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
-    """What the bid would have earned on the last day's calls of a subject, beside what the line there earned."""
+    """What the bid would have earned on the last day's calls of a subject, and what that role earned on them."""
     party, calls, was, would, dearer = context.account, 0, 0, 0, 0
-    for units, terms, passed in recent(subject):
+    for units, terms, subcall_total in recent(subject):
         replayed = with_bid(terms, role, party, bid)
         if replayed is None:
             continue
         calls += 1
-        before, after = price(terms, units, passed), price(replayed, units, passed)
+        before, after = price(terms, units, subcall_total), price(replayed, units, subcall_total)
         was += sum(a for a, (_, r) in zip(before.amounts, payees(terms), strict=True) if r is role)
         would += sum(
             amount
@@ -47,13 +47,13 @@ def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str
 
 
 def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
-    """Units, terms and passed price of the subject's calls in the day before the lane's newest call."""
+    """Units, terms and price of the sub-calls, of the subject's calls in the day before the lane's newest call."""
     found: list[tuple[Units, Terms, int]] = []
     newest = 0
     for number in reversed(batch.numbers()):
         file = batch.read(number)
         receipts = file.receipts
-        if not receipts:  # it was closed for somebody who leaves
+        if not receipts:  # a batch without receipts lets a consumer leave
             continue
         ended = max(one.ended_at for one in receipts)
         newest = newest or ended
@@ -69,7 +69,7 @@ def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
 
 
 def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None:
-    """Terms in which the first line of a role is this bid instead. None when the role has no line, or caps forbid."""
+    """Terms with this bid in place of a role's first line. None if the role has no line, or a cap forbids the bid."""
     places = [place for place, line in enumerate(terms.lines) if line.role is role]
     if not places:
         return None
@@ -82,9 +82,9 @@ def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None
 
 
 def wins(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
-    """The share of calls this ask would win beside the others now, at equal quality, latency and stake.
+    """The share of calls that this ask would win now, at equal quality, latency and stake.
 
-    What is compared is the whole price: what the others of the subject take rises with every ask alike.
+    Whole prices are compared, with the lines of all other roles: their ratios rise with every ask.
     """
     if role is not Role.compute:
         return {}
@@ -102,7 +102,7 @@ def standing(context: Context, subject: Digest, role: Role, party: Address) -> S
 
 
 def book(context: Context) -> list[Standing]:
-    """The bids in force, as the gateway tells them."""
+    """The bids in force, from the gateway."""
     return [
         Standing(
             cid_digest(row["subject"])

@@ -21,7 +21,7 @@ MIN_ATOMS = 1
 
 
 class Kind(Enum):
-    """The movements of the ledger. There are no others, and none is ever updated or deleted."""
+    """The movements of the ledger. A booked one is never updated or deleted."""
 
     deposit = "deposit"
     lease = "lease"
@@ -51,7 +51,7 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Postings that happen together, because of `cause`. `reverses` names the transaction a correction undoes."""
+    """Postings that are booked together, because of `cause`. `reverses` is the transaction that a correction undoes."""
 
     kind: Kind
     cause: bytes
@@ -61,7 +61,7 @@ class Transaction:
 
     @property
     def id(self) -> Digest:
-        """Derived from kind and cause only, so that the same event can never be booked twice."""
+        """Derived from kind and cause only, so that one event is never booked twice."""
         return transaction_id(self.kind, self.cause)
 
     @property
@@ -80,12 +80,12 @@ class Balance(NamedTuple):
 
 
 def transaction_id(kind: Kind, cause: bytes) -> Digest:
-    """The id of the one transaction a cause can make."""
+    """The id of the one transaction of this kind that a cause can make."""
     return keccak256(kind.value.encode(), b"\0", cause)
 
 
 def effect(postings: Iterable[Posting]) -> dict[str, Balance]:
-    """What the postings add to each account, in order of the account's name (the order to lock in)."""
+    """What the postings add to each account, in order of the accounts' names (the order of locking)."""
     debits: dict[str, int] = {}
     credits: dict[str, int] = {}
     for posting in postings:
@@ -95,7 +95,7 @@ def effect(postings: Iterable[Posting]) -> dict[str, Balance]:
 
 
 def balance(name: str, entries: Balance) -> int:
-    """An account's balance on its own side. Negative means overdrawn."""
+    """An account's balance on the side on which it grows. Negative means overdrawn."""
     grown = entries.debits - entries.credits
     return grown if side(name) is Side.debit else -grown
 
@@ -115,7 +115,7 @@ def check_balance(name: str, entries: Balance, transaction: Transaction) -> None
 
 
 def repeated(known: Digest, transaction: Transaction) -> None:
-    """Check a repetition: the digest on record must be this transaction's, or it is a Conflict."""
+    """Check a repetition. Conflict unless `known`, the digest on record, is this transaction's."""
     if known != transaction.digest:
         raise Conflict(
             f"{transaction.kind.value} 0x{transaction.id.hex()} is on record with other content",

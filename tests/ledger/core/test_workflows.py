@@ -36,11 +36,12 @@ def test_independent_nodes_share_a_level_and_a_fallback_comes_after_its_primary(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"kb": {"input": {"query": "$nodes.reply.output"}}}, "wait for each other"),
-        ({"kb": {"input": {"query": "$nodes.nobody.output"}}}, "reads 'nobody', which is no node"),
+        ({"kb": {"input": {"query": "$nodes.reply.output"}}}, "the steps kb, prompt, reply wait for each other"),
+        ({"kb": {"input": {"query": "$nodes.kb.output"}}}, "the steps kb wait for each other"),
+        ({"kb": {"input": {"query": "$nodes.nobody.output"}}}, "reads 'nobody', which is not a step"),
         ({"kb": {"id": "emotion"}}, "same id"),
         ({"prompt": {"uses": {"glue": "other"}}}, "not in the bundle"),
-        ({"reply": {"fallback": "nobody"}}, "'nobody', which is no node"),
+        ({"reply": {"fallback": "nobody"}}, "'nobody', which is not a step"),
         ({"kb": {"on_error": "fallback"}}, "go together"),
         ({"kb": {"when": "nodes.kb.status = 'ok'"}}, "not understood"),
         ({"output": {"choices": "$nodes.gone.output"}}, "reads 'gone'"),
