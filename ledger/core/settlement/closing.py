@@ -26,14 +26,12 @@ from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import Sha256
 from ledger.core.values.ids import Address, Digest, to_hex
-from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, Word
+from ledger.core.values.sum_tree import CONSUMER_BIT, DEBIT_TAG, PAYOUT_TAG, Word
 
 RUN = 64
 """Receipts per run: as many as a contract can price again in one transaction."""
 LINES_AT_ONCE = 1 << 16
 _LOW = np.uint64(0xFFFFFFFF)
-CONSUMER_BIT = np.uint64(1 << 31)
-"""Marks the index of a consumer in the lines tree; without it, a payee's. Indexes are 1 to 2^31-1."""
 
 Indexes = Mapping[Address, int]
 
@@ -99,7 +97,7 @@ class Trees:
     def lines(self) -> list[tuple[int, int, Atoms]]:
         """Rows (party, run, amount), sorted, without zero amounts.
 
-        A party is a payee's index, or a consumer's index in the lane with bit 31 set.
+        A party is a payee's index, or a consumer's index in the lane with CONSUMER_BIT.
         """
         keys, amounts = (column.tolist() for column in self._all_lines())
         return sorted((key >> 32, key & 0xFFFFFFFF, amount) for key, amount in zip(keys, amounts, strict=True))
@@ -138,7 +136,7 @@ class Trees:
                 self._debited[consumer] += total
                 index[at] = _index(self._consumer_index, consumer, "consumer")
         rows = rows[:count].copy()
-        rows[:, 1] = (index | CONSUMER_BIT)[rows[:, 1]]
+        rows[:, 1] = (index | np.uint64(CONSUMER_BIT))[rows[:, 1]]
         return rows
 
     def _paid(self, parts: shares.Split) -> U64:
@@ -260,6 +258,6 @@ def _keyed(rows: U64) -> tuple[U64, U64]:
 
 
 def _index(indexes: Indexes, who: Address, what: str) -> int:
-    if not 0 < indexes.get(who, 0) < int(CONSUMER_BIT):
+    if not 0 < indexes.get(who, 0) < CONSUMER_BIT:
         raise Unavailable(f"{what} {to_hex(who)} has no index yet", **{what: to_hex(who)})
     return indexes[who]
