@@ -140,7 +140,7 @@ def line_at(honest: Recomputation, rank: int) -> LineLeaf:
 
 
 def _lines(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> list[tuple[int, int, int]]:
-    """Lines (party, run, amount), sorted. Unknown parties get index 0, which has no lines: then the total is too low."""
+    """Lines (party, run, amount), sorted. Unknown parties have index 0, which has no lines: the total is too low."""
     indexes = {account: index for index, account in facts.payees.items()}
     totals: Counter[tuple[int, int]] = Counter()
     for place, receipt in enumerate(receipts):
