@@ -1,7 +1,7 @@
-"""Vector files, recomputed: what `tollway auditor check-vectors` runs. Every difference is named; nothing crashes it.
+"""Recompute vector files, for `tollway auditor check-vectors`. Every difference is named; no vector crashes the check.
 
-It reads the mechanism's told cases (`vectors`), its random ones (`composed`, `carve`, `route`) and sum trees (`trees`).
-A kind or section it does not know is a mismatch too: a vector nobody checked proves nothing.
+A file holds the mechanism's written cases (`vectors`), its random ones (`composed`, `carve`, `route`) and sum trees
+(`trees`). An unknown kind or section is a mismatch too: an unchecked vector proves nothing.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from ledger.core.values.ids import ZERO_ADDRESS, Address, address, to_hex
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One thing a vector says that is not so. `where` names the vector, `field` the part of it."""
+    """One value of a vector that recomputation does not give. `where` names the vector, `field` the part of it."""
 
     where: str
     field: str
-    said: str
+    expected: str
     computed: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.field} says {self.said}, computed {self.computed}"
+        return f"{self.where}: {self.field} says {self.expected}, computed {self.computed}"
 
 
-Found = Iterator[tuple[str, Json, Json]]
-"""What differs in one vector: field, what it says, what was computed."""
+Differences = Iterator[tuple[str, Json, Json]]
+"""The differences of one vector: field, the vector's value, the computed value."""
 
 
 def check(source: str | Path | Document) -> list[Mismatch]:
-    """Recompute every vector of a file (or of a document already read). Empty when all of them agree."""
+    """Recompute every vector of a file or a loaded document. Empty when all agree."""
     try:
         document = load(source)
     except Rejected as error:
         return [Mismatch("file", "form", "a vector file", error.message)]
     mismatches: list[Mismatch] = []
     for where, kind, vector in named(document):
-        mismatches += _checked(where, kind, vector)
+        mismatches += _check_vector(where, kind, vector)
     if not mismatches and not size(document):
         return [Mismatch("file", "vectors", "none", "nothing to check")]
     return mismatches
 
 
 def size(document: Document) -> int:
-    """How many vectors a document holds."""
+    """The number of vectors in a document."""
     return sum(1 for _ in named(document))
 
 
 def load(source: str | Path | Document) -> Document:
-    """A vector file's document. Integers may pass 2^53. Rejected when there is no file, or no JSON object in it."""
+    """Load a vector file; integers may exceed 2^53. Rejected when there is no file, or no JSON object in it."""
     if isinstance(source, dict):
         return source
     try:
@@ -71,12 +71,12 @@ def load(source: str | Path | Document) -> Document:
     except (ValueError, RecursionError) as error:
         raise Rejected(f"{source} is not JSON: {error}", file=str(source)) from error
     if not isinstance(document, dict):
-        raise Rejected(f"{source} holds no JSON object", file=str(source))
+        raise Rejected(f"{source} does not contain a JSON object", file=str(source))
     return document
 
 
 def named(document: Document) -> Iterator[tuple[str, str, Json]]:
-    """Every vector with a name to report it by, and its kind."""
+    """Every vector with its name in reports and its kind."""
     for section, content in document.items():
         if section == "note":
             continue
@@ -84,15 +84,15 @@ def named(document: Document) -> Iterator[tuple[str, str, Json]]:
             yield section, "unknown section", content
             continue
         for number, vector in enumerate(content):
-            told = vector if isinstance(vector, dict) else {}
+            fields = vector if isinstance(vector, dict) else {}
             if section == "vectors":
-                name = f"vector {told.get('n', number + 1)} ({told.get('name', 'unnamed')})"
-                yield name, str(told.get("kind", "unknown")), vector
+                name = f"vector {fields.get('n', number + 1)} ({fields.get('name', 'unnamed')})"
+                yield name, str(fields.get("kind", "unknown")), vector
             else:
                 yield f"{section}[{number}]", "tree" if section == "trees" else section, vector
 
 
-def _checked(where: str, kind: str, vector: Json) -> list[Mismatch]:
+def _check_vector(where: str, kind: str, vector: Json) -> list[Mismatch]:
     if kind not in _KINDS:
         return [Mismatch(where, "kind", kind, f"known kinds are {', '.join(_KINDS)}")]
     try:
@@ -101,16 +101,16 @@ def _checked(where: str, kind: str, vector: Json) -> list[Mismatch]:
         return [Mismatch(where, "form", "a vector", error.message)]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError) as error:
         return [Mismatch(where, "form", f"a {kind} vector", f"{type(error).__name__}: {error}")]
-    return [Mismatch(where, field, _short(said), _short(computed)) for field, said, computed in rows]
+    return [Mismatch(where, field, _short(expected), _short(computed)) for field, expected, computed in rows]
 
 
-def _composed(vector: Json) -> Found:
+def _check_price(vector: Json) -> Differences:
     quote = price.compose(_claims(vector))
-    yield from _differing("price", vector["price"], quote.price)
-    yield from _differing("amounts", vector["amounts"], _by_line(vector, quote))
+    yield from _compare("price", vector["price"], quote.price)
+    yield from _compare("amounts", vector["amounts"], _amounts_by_line(vector, quote))
 
 
-def _rejected(vector: Json) -> Found:
+def _check_rejection(vector: Json) -> Differences:
     try:
         computed = f"price {price.compose(_claims(vector)).price}"
     except Rejected as error:
@@ -119,44 +119,44 @@ def _rejected(vector: Json) -> Found:
         yield "error", vector["error"], computed
 
 
-def _listed(vector: Json) -> Found:
+def _check_list_price(vector: Json) -> Differences:
     claims = _claims(vector)
     seller = [line["id"] for line in vector["lines"]].index(vector["seller"])
-    yield from _differing("composed_price", vector["composed_price"], price.compose(claims).price)
+    yield from _compare("composed_price", vector["composed_price"], price.compose(claims).price)
     quote = price.list_at(claims, _int(vector["list_price"]), seller)
-    yield from _differing("amounts", vector["amounts"], _by_line(vector, quote))
+    yield from _compare("amounts", vector["amounts"], _amounts_by_line(vector, quote))
     if "infeasible_list_price" in vector:
         try:
             price.list_at(claims, _int(vector["infeasible_list_price"]), seller)
             yield "infeasible_list_price", vector["infeasible_list_price"], "feasible"
         except Rejected as error:
-            yield from _differing("infeasible_error", vector["infeasible_error"], error.message)
+            yield from _compare("infeasible_error", vector["infeasible_error"], error.message)
 
 
-def _weave(vector: Json, name: str = "weave") -> Found:
-    """Only amounts are told, not bids: sums, passed-on prices and flattened credits must agree."""
+def _check_workflow(vector: Json, name: str = "weave") -> Differences:
+    """The vector has amounts, not bids: sums, prices of sub-calls and flattened credits must agree."""
     credits: dict[str, int] = {}
-    yield from _woven(vector, vector["root_lines"], name, credits)
-    yield from _differing("leaf_credits", vector["leaf_credits"], credits)
-    yield from _differing("price", vector["price"], sum(credits.values()))
+    yield from _check_call(vector, vector["root_lines"], name, credits)
+    yield from _compare("leaf_credits", vector["leaf_credits"], credits)
+    yield from _compare("price", vector["price"], sum(credits.values()))
 
 
-def _woven(call: Json, lines: Json, name: str, credits: dict[str, int]) -> Found:
+def _check_call(call: Json, lines: Json, name: str, credits: dict[str, int]) -> Differences:
     subs = call.get("subs", [])
     passed = {f"sub:{number}:{sub['name']}": _int(sub["price"]) for number, sub in enumerate(subs)}
-    yield from _differing(f"{name}.passed", {k: v for k, v in lines.items() if k.startswith("sub:")}, passed)
-    yield from _differing(f"{name}.price", call["price"], sum(map(_int, lines.values())))
+    yield from _compare(f"{name}.passed", {k: v for k, v in lines.items() if k.startswith("sub:")}, passed)
+    yield from _compare(f"{name}.price", call["price"], sum(map(_int, lines.values())))
     for line, amount in lines.items():
         if not line.startswith("sub:"):
             credits[f"{name}/{line}"] = credits.get(f"{name}/{line}", 0) + amount
     for sub in subs:
-        yield from _woven(sub, sub["lines"], sub["name"], credits)
+        yield from _check_call(sub, sub["lines"], sub["name"], credits)
 
 
-def _deduction(vector: Json) -> Found:
-    said, sponsor = vector["extra"], vector["sponsor_line"]
-    curator = vector.get("curator", _label(said, "curator:") if "curator" not in vector else None)
-    surface = vector.get("surface", _label(said, "surface:") if "surface" not in vector else None)
+def _check_deduction(vector: Json) -> Differences:
+    expected, sponsor = vector["extra"], vector["sponsor_line"]
+    curator = vector.get("curator", _label(expected, "curator:") if "curator" not in vector else None)
+    surface = vector.get("surface", _label(expected, "surface:") if "surface" not in vector else None)
     deduction = Deduction(
         0,
         _party(curator),
@@ -166,68 +166,68 @@ def _deduction(vector: Json) -> Found:
         _party(surface),
     )
     part = commissions.deduct(_int(vector["amounts"][sponsor]), deduction, _int(vector["surface_share_ppm"]))
-    yield from _differing("net", vector["net"], {**vector["amounts"], sponsor: part.kept})
+    yield from _compare("net", vector["net"], {**vector["amounts"], sponsor: part.kept})
     extra = {
         f"curator:{curator}": part.curator,
         "consumer:rebate": part.rebate,
         f"surface:{surface}": part.surface,
         "protocol:promo": part.treasury,
     }
-    yield from _differing("extra", said, {name: amount for name, amount in extra.items() if amount})
+    yield from _compare("extra", expected, {name: amount for name, amount in extra.items() if amount})
 
 
-def _lineage(vector: Json) -> Found:
+def _check_lineage(vector: Json) -> Differences:
     names = {_model(name): name for name in vector["models"]}
     parents = {_model(name): [_parent(row) for row in model["parents"]] for name, model in vector["models"].items()}
     found = lineage.ancestors(_model(vector["leaf"]), parents)
     computed = {names[key]: {"royalty_ppm": r.ratio_ppm, "floor": r.floor[0]} for key, r in found.items()}
-    yield from _differing("ancestors", vector["ancestors"], computed)
+    yield from _compare("ancestors", vector["ancestors"], computed)
 
 
-def _route(vector: Json) -> Found:
+def _check_route(vector: Json) -> Differences:
     keys = ("price", "q", "lat_ms", "slo_ms", "cap")
-    candidates = [routing.Candidate(*(_int(row[key]) for key in keys)) for row in vector["candidates"]]
+    candidates = [routing.Candidate._make(_int(row[key]) for key in keys) for row in vector["candidates"]]
     weights = routing.weights(candidates, _int(vector["tau_ppm"]))
-    yield from _differing("weights", vector["weights"], weights)
-    yield from _differing("pick", vector["pick"], routing.pick(weights, bytes.fromhex(vector["seed_hex"])))
+    yield from _compare("weights", vector["weights"], weights)
+    yield from _compare("pick", vector["pick"], routing.pick(weights, bytes.fromhex(vector["seed_hex"])))
 
 
-def _tree(vector: Json) -> Found:
+def _check_tree(vector: Json) -> Differences:
     leaves = [sum_tree.ZERO] * (max(row["index"] for row in vector["leaves"]) + 1)
     for row in vector["leaves"]:
         one = sum_tree.leaf(vector["tag"], row["index"], address(row["account"]), int(row["cumulative"]))
         leaves[row["index"]] = one
     tree = sum_tree.Tree.build(leaves)
     fast = Levels.build(np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, 32))
-    yield from _differing("root", vector["root"], to_hex(tree.root))
-    yield from _differing("root by kernel", vector["root"], to_hex(fast.root))
-    yield from _differing("total", vector["total"], str(tree.total))
-    yield from _differing("height", vector["height"], tree.height)
+    yield from _compare("root", vector["root"], to_hex(tree.root))
+    yield from _compare("root by kernel", vector["root"], to_hex(fast.root))
+    yield from _compare("total", vector["total"], str(tree.total))
+    yield from _compare("height", vector["height"], tree.height)
     for number, row in enumerate(vector["proofs"]):
         index, proof = row["index"], [bytes.fromhex(word[2:]) for word in row["proof"]]
-        yield from _differing(f"proofs[{number}].node", row["node"], to_hex(tree.leaf(index)))
-        yield from _differing(f"proofs[{number}].proof", row["proof"], list(map(to_hex, tree.proof(index))))
+        yield from _compare(f"proofs[{number}].node", row["node"], to_hex(tree.leaf(index)))
+        yield from _compare(f"proofs[{number}].proof", row["proof"], list(map(to_hex, tree.proof(index))))
         holds = sum_tree.verify(tree.root, tree.leaf(index), index, proof)
-        yield from _differing(f"proofs[{number}] verifies", True, holds)
+        yield from _compare(f"proofs[{number}] verifies", True, holds)
     for number, row in enumerate(vector["ranges"]):
         start, count = row["start"], row["count"]
         expected = list(map(to_hex, tree.range_proof(start, count)))
-        yield from _differing(f"ranges[{number}].proof", row["proof"], expected)
+        yield from _compare(f"ranges[{number}].proof", row["proof"], expected)
         words = [tree.leaf(index) for index in range(start, start + count)]
         proof = [bytes.fromhex(word[2:]) for word in row["proof"]]
         root = to_hex(sum_tree.range_root(words, start, tree.height, proof))
-        yield from _differing(f"ranges[{number}] root", vector["root"], root)
+        yield from _compare(f"ranges[{number}] root", vector["root"], root)
 
 
-_KINDS: dict[str, Callable[[Json], Found]] = {
-    "composed": _composed,
-    "rejected": _rejected,
-    "listed": _listed,
-    "weave": _weave,
-    "carve": _deduction,
-    "lineage": _lineage,
-    "route": _route,
-    "tree": _tree,
+_KINDS: dict[str, Callable[[Json], Differences]] = {
+    "composed": _check_price,
+    "rejected": _check_rejection,
+    "listed": _check_list_price,
+    "weave": _check_workflow,
+    "carve": _check_deduction,
+    "lineage": _check_lineage,
+    "route": _check_route,
+    "tree": _check_tree,
 }
 
 
@@ -235,7 +235,7 @@ def _claims(vector: Json) -> list[price.Claim]:
     return [price.Claim(_int(line["r"]), _int(line["F"])) for line in vector["lines"]]
 
 
-def _by_line(vector: Json, quote: price.Quote) -> dict[str, int]:
+def _amounts_by_line(vector: Json, quote: price.Quote) -> dict[str, int]:
     return dict(zip((line["id"] for line in vector["lines"]), quote.amounts, strict=True))
 
 
@@ -251,8 +251,8 @@ def _party(name: str | None) -> Address:
     return Address(keccak256(name.encode())[:20]) if name is not None else ZERO_ADDRESS
 
 
-def _label(said: Json, prefix: str) -> str | None:
-    return next((name.removeprefix(prefix) for name in said if name.startswith(prefix)), None)
+def _label(expected: Json, prefix: str) -> str | None:
+    return next((name.removeprefix(prefix) for name in expected if name.startswith(prefix)), None)
 
 
 def _int(value: Json) -> int:
@@ -261,15 +261,13 @@ def _int(value: Json) -> int:
     return value
 
 
-def _differing(field: str, said: Json, computed: Json) -> Found:
-    """The parts that differ: key by key for objects, whole otherwise; 1 and true, 1 and 1.0 differ."""
-    if isinstance(said, dict) and isinstance(computed, dict):
-        for key in sorted({*said, *computed}):
-            yield from _differing(f"{field}.{key}", said.get(key, "nothing"), computed.get(key, "nothing"))
-    elif (
-        type(said) is not type(computed) or said != computed or (isinstance(said, list) and str(said) != str(computed))
-    ):
-        yield field, said, computed
+def _compare(field: str, expected: Json, computed: Json) -> Differences:
+    """The differences: key by key for objects, whole otherwise. 1 differs from true and from 1.0."""
+    if isinstance(expected, dict) and isinstance(computed, dict):
+        for key in sorted({*expected, *computed}):
+            yield from _compare(f"{field}.{key}", expected.get(key, "nothing"), computed.get(key, "nothing"))
+    elif type(expected) is not type(computed) or str(expected) != str(computed):
+        yield field, expected, computed
 
 
 def _short(value: Json) -> str:

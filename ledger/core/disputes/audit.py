@@ -199,26 +199,18 @@ def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
 
 
 def _check_rows(what: str, computed: Cumulatives, found: Cumulatives) -> None:
-    for left, right in _aligned(computed.rows(), found.rows()):
+    due, posted = ({row[0]: row for row in rows.rows()} for rows in (computed, found))
+    for index in sorted({*due, *posted}):
+        left, right = due.get(index), posted.get(index)
         if left != right:
-            index = left[0] if left else right[0] if right else 0
-            who = to_hex((left or right or (0, b"", 0))[1])
-            raise _Difference(what, f"index {index}, {who}", left[2] if left else 0, right[2] if right else 0)
+            account = to_hex((left or right or (0, b"", 0))[1])
+            raise _Difference(what, f"index {index}, {account}", left[2] if left else 0, right[2] if right else 0)
 
 
 def _parts(file: BatchFile) -> Iterator[npt.NDArray[np.void]]:
     """The receipts in chunks: bounded memory for a file of any size."""
     for begin in range(0, len(file.signed), CHUNK):
         yield file.signed["receipt"][begin : begin + CHUNK]
-
-
-_Row = tuple[int, Address, Atoms]
-
-
-def _aligned(left: Sequence[_Row], right: Sequence[_Row]) -> Iterator[tuple[_Row | None, _Row | None]]:
-    mine, theirs = {row[0]: row for row in left}, {row[0]: row for row in right}
-    for index in sorted({*mine, *theirs}):
-        yield mine.get(index), theirs.get(index)
 
 
 def _indexes(rows: Cumulatives) -> Mapping[Address, int]:

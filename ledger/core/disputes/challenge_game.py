@@ -1,10 +1,8 @@
-"""What a batch hides, asked for on chain node by node, until the lie is in the open.
+"""The challenge game: request withheld tree nodes on chain until a bad leaf can be proven.
 
-A posted root that is not over the leaves an auditor expects differs in some leaf. Each answer on chain opens a node
-into its two children; the leftmost that differs is opened next, down to a leaf. So a tree of height h takes h + 1
-questions. Left of the leaf found everything is as expected, so its neighbour can be proven without asking.
-
-Is a lane's window long enough to ask to the end? Settlement does not say: a lane may have short trees.
+A posted root that is not over the expected leaves differs in some leaf. Each answer on chain opens a tree node into its
+two children, and the leftmost one that differs is requested next, down to a leaf: height + 1 requests for a tree.
+Everything left of the divergent leaf is as expected, so the leaf before it can be proven without a request.
 """
 
 from __future__ import annotations
@@ -19,8 +17,8 @@ from ledger.core.values.sum_tree import EMPTY, ZERO, Tree, Word, parent
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A posted leaf that is not the one expected; all before it are. `tree` is as expected, at the posted height."""
+class Divergence:
+    """The first posted leaf, or tree node, that differs. `tree` is the expected one, at the posted height."""
 
     index: int
     word: Word
@@ -28,13 +26,13 @@ class Found:
     tree: Tree
 
     def proof_before(self) -> list[Word]:
-        """The proof of the leaf before, in the posted tree."""
+        """The proof of the leaf before it, in the posted tree."""
         posted, siblings = self.word, []
         for level, sibling in enumerate(self.proof):
             here, before = self.index >> level, self.index - 1 >> level
             if here == before:
                 siblings.append(sibling)
-            else:  # neighbours: the one's sibling is the other, or lies left of both, where all is as expected
+            else:  # siblings: the posted one; or a tree node further left, where all is as expected
                 siblings.append(self.tree.at(level, before - 1) if before & 1 else posted)
             posted = parent(sibling, posted) if here & 1 else parent(posted, sibling)
         return siblings
@@ -42,13 +40,13 @@ class Found:
 
 def compare(
     tree: int, leaves: Sequence[Word], root: Word, answers: Answers, height: int | None = None
-) -> FraudProof | Found | Tree:
-    """The posted tree when it is the expected one at its own height; the first leaf that differs; or what to send next.
+) -> FraudProof | Divergence | Tree:
+    """Compare a posted root with expected leaves: the tree if equal, the first divergent leaf, or what to send next.
 
-    `height`: of the posted tree, when it is a law. Otherwise it is that of its leftmost leaf, once that is open.
+    `height` is the posted tree's, where the protocol fixes it. Otherwise its leftmost leaf tells, once it is open.
     """
     spine = _spine(root, answers)
-    law, known = height, _is_leaf(spine.word, answers)
+    is_fixed, known = height is not None, _is_leaf(spine.word, answers)
     if height is None:
         height = len(spine.proof) if known else max(0, len(leaves) - 1).bit_length()
     expected = of_height(leaves, height)
@@ -63,24 +61,24 @@ def compare(
             pair = (expected.at(height - depth - 1, 2 * at.index), expected.at(height - depth - 1, 2 * at.index + 1))
             if _hash(pair) == at.word[:24]:
                 return bad_sum(tree, at.word, pair, at.index, at.proof)
-        return _ask(tree, at)
-    if law is None and not known:
-        return _ask(tree, spine)
-    return uneven(tree, _opened(at, answers), _opened(at if law is not None else spine, answers))
+        return _ask_for(tree, at)
+    if not is_fixed and not known:
+        return _ask_for(tree, spine)
+    return uneven(tree, _opened(at, answers), _opened(at if is_fixed else spine, answers))
 
 
 def withheld(header: Header, answers: Answers) -> FraudProof | None:
-    """Nobody shows the file: ask for all of it, receipts first. None when everything is open."""
+    """The next request when the file is withheld: the receipts first. None when everything is open."""
     roots = (header.receipts_root, header.payout_root, header.debit_root, header.lines_root)
     for tree in (RECEIPTS, LINES, PAYOUTS, DEBITS):
-        for at in _closed(Found(0, roots[tree], [], Tree.build([])), answers):
-            why = f"the batch file is withheld: node {at.index} at depth {len(at.proof)} of tree {tree}"
+        for at in _closed(Divergence(0, roots[tree], [], Tree.build([])), answers):
+            why = f"the batch file is withheld: tree node {at.index} at depth {len(at.proof)} of tree {tree}"
             return demand(tree, at.word, at.index, at.proof, why)
     return None
 
 
 def of_height(leaves: Sequence[Word], height: int) -> Tree:
-    """The tree of this height over these leaves; those it has no place for are left out."""
+    """The tree of this height over these leaves. Leaves beyond its width are left out."""
     tree = Tree.build(list(leaves)[: 1 << height])
     levels = list(tree.levels)
     while len(levels) <= height:
@@ -88,50 +86,50 @@ def of_height(leaves: Sequence[Word], height: int) -> Tree:
     return Tree(tuple(levels))
 
 
-def _descend(expected: Tree, root: Word, answers: Answers) -> Found:
-    """Down the posted tree, always to the leftmost child that is not as expected, as far as it is open."""
-    at = Found(0, root, [], expected)
-    while at.word in answers.nodes:
-        left, _ = answers.nodes[at.word]
+def _descend(expected: Tree, root: Word, answers: Answers) -> Divergence:
+    """Descend the posted tree to the leftmost child that differs, as far as it is open."""
+    at = Divergence(0, root, [], expected)
+    while at.word in answers.children:
+        left, _ = answers.children[at.word]
         level = expected.height - len(at.proof) - 1
         side = 1 if level >= 0 and expected.at(level, 2 * at.index) == left else 0
         at = _child(at, side, answers)
     return at
 
 
-def _spine(root: Word, answers: Answers) -> Found:
-    """Down to the leftmost leaf, as far as it is open."""
-    at = Found(0, root, [], Tree.build([]))
-    while at.word in answers.nodes:
+def _spine(root: Word, answers: Answers) -> Divergence:
+    """Descend to the leftmost leaf, as far as it is open."""
+    at = Divergence(0, root, [], Tree.build([]))
+    while at.word in answers.children:
         at = _child(at, 0, answers)
     return at
 
 
-def _closed(at: Found, answers: Answers) -> Iterator[Found]:
-    """What is not open yet below a node, from the left."""
-    if at.word in answers.nodes:
+def _closed(at: Divergence, answers: Answers) -> Iterator[Divergence]:
+    """The tree nodes below one that are not open yet, from the left."""
+    if at.word in answers.children:
         for side in (0, 1):
             yield from _closed(_child(at, side, answers), answers)
     elif not _is_leaf(at.word, answers):
         yield at
 
 
-def _child(at: Found, side: int, answers: Answers) -> Found:
-    pair = answers.nodes[at.word]
-    return Found(2 * at.index + side, pair[side], [pair[1 - side], *at.proof], at.tree)
+def _child(at: Divergence, side: int, answers: Answers) -> Divergence:
+    pair = answers.children[at.word]
+    return Divergence(2 * at.index + side, pair[side], [pair[1 - side], *at.proof], at.tree)
 
 
 def _is_leaf(word: Word, answers: Answers) -> bool:
     return word == ZERO or word in answers.leaves
 
 
-def _opened(at: Found, answers: Answers) -> Opened:
+def _opened(at: Divergence, answers: Answers) -> Opened:
     preimage, terms = answers.leaves.get(at.word, (b"", b""))
     return preimage, terms, at.index, at.proof
 
 
-def _ask(tree: int, at: Found) -> FraudProof:
-    why = f"node {at.index} at depth {len(at.proof)} of tree {tree} is not what the file makes"
+def _ask_for(tree: int, at: Divergence) -> FraudProof:
+    why = f"tree node {at.index} at depth {len(at.proof)} of tree {tree} does not follow from the file"
     return demand(tree, at.word, at.index, at.proof, why)
 
 
@@ -140,14 +138,14 @@ def _hash(pair: tuple[Word, Word]) -> bytes:
 
 
 LEVELS = 22
-"""How tall a tree may be for every question about it to fit: four million receipts, payees, consumers or lines."""
+"""The tallest tree whose requests must fit a challenge window: four million receipts, payees, consumers or lines."""
 
 
 def too_short_to_challenge(window: int, answer_time: int) -> str:
-    """Why an auditor could not ask to the end in this window (seconds), in words; empty if it could.
+    """Why this window (seconds) is too short for a whole challenge game; empty if it is not.
 
-    A tree takes a question a level and one for the leaf; each may take `answer_time`, and only its answer says what to
-    ask next.
+    A game takes one request per level and one for the leaf, one after the other; each may take `answer_time`. The
+    contract allows shorter windows: a lane may have short trees.
     """
     needed = (LEVELS + 1) * answer_time
     if window >= needed:

@@ -1,11 +1,10 @@
-"""What a posted batch lies about, and the proof that convicts it.
+"""The faults of a posted batch, and their fraud proofs.
 
-`find_fraud_proof` recomputes a batch from its public file and the file before it, and returns the first lie it
-can prove. Nothing is read or sent here. What a file does not show (leaves withheld, a line kept aside) is
-asked for (`challenge_game`): a question whose answer on chain is the next clue.
+`find_fraud_proof` recomputes a batch from its public file and the file before it, and returns the first fault that it
+can prove. It reads and sends nothing. What a file does not show is requested on chain (`challenge_game`).
 
-The order is the order of trust: the journals, then the receipts tree, the receipts in it, the lines they make, the rows
-the lines make. So each proof stands on trees that were compared before it.
+Checks run in order of dependence: receipt logs, receipts tree, receipts, lines, rows of accounts. So each proof relies
+only on trees that were compared before.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ledger.core.catalog.bids import BOOKED, Role, decode
-from ledger.core.disputes.challenge_game import Found, compare, withheld
+from ledger.core.disputes.challenge_game import Divergence, compare, withheld
 from ledger.core.disputes.proofs import (
     FraudProof,
     bad_payout,
@@ -29,7 +28,6 @@ from ledger.core.disputes.proofs import (
     unsorted,
 )
 from ledger.core.disputes.recomputation import (
-    CONSUMER,
     DEBITS,
     LINES,
     NO_LINE,
@@ -57,82 +55,89 @@ from ledger.core.settlement.closing import RUN
 from ledger.core.settlement.header import Header, receipt_logs_table
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
-from ledger.core.values.sum_tree import ZERO, Tree, Word, line_leaf, receipt_leaf
+from ledger.core.values.sum_tree import CONSUMER_BIT, ZERO, Tree, Word, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import signed_by
 
 
 def find_fraud_proof(
     file: BatchFile | None, previous: BatchFile | None, committed: Header, facts: Facts
 ) -> FraudProof | None:
-    """The first provable lie of the batch with this file and this header on chain; None if it is honest.
+    """The first provable fault of the batch with this file and this header on chain; None if it is honest.
 
-    A lie that voids the batch comes before one that does not: an operator must not hide the one behind the other.
-    `file` None, or another's than the header's: nobody shows it. Then None says that everything is open on chain.
+    A fault that voids the batch comes first: an operator must not hide it behind one that does not. If `file` is None
+    or not the header's, the file is withheld; then None means that everything is open on chain.
     """
     if file is None or file.header != committed:
         return withheld(committed, facts.answers)
     lesser = None
-    for lie in _lies(file, previous, committed, facts):
-        if lie.voids:
-            return lie
-        lesser = lesser or lie
+    for proof in _faults(file, previous, committed, facts):
+        if proof.voids:
+            return proof
+        lesser = lesser or proof
     return lesser
 
 
-def _lies(file: BatchFile, previous: BatchFile | None, committed: Header, facts: Facts) -> Iterator[FraudProof]:
+def _faults(file: BatchFile, previous: BatchFile | None, committed: Header, facts: Facts) -> Iterator[FraudProof]:
     if _receipt_logs_broken(file, previous):
         tables = [receipt_logs_table(one.opening.ranges) if one else b"" for one in (previous, file)]
         before = previous.header if previous else None
-        yield FraudProof("Referee", "proveBrokenJournal", (before, *tables), "the journals skip or repeat receipts")
+        yield FraudProof("Referee", "proveBrokenJournal", (before, *tables), "the receipt logs skip or repeat receipts")
     receipts = receipts_of(file)
     yield from _of_receipts_root(file, receipts, committed, facts)
     yield from _of_receipts(file, receipts, facts)
-    made = recompute(file, facts)
-    compared = compare(LINES, [line_leaf(*line) for line in made.lines], committed.lines_root, facts.answers)
+    honest = recompute(file, facts)
+    compared = compare(LINES, [line_leaf(*line) for line in honest.lines], committed.lines_root, facts.answers)
     if not isinstance(compared, Tree):
-        yield compared if isinstance(compared, FraudProof) else _of_line(made, compared, facts)
+        yield compared if isinstance(compared, FraudProof) else _of_line(honest, compared, facts)
         return
-    made = replace(made, trees=(*made.trees[:3], compared))
-    if len(made.lines) > 1 << compared.height:  # the posted tree ends before the lines do
-        yield _missing(made, 1 << compared.height, edge(made, 1 << compared.height), facts)
+    honest = replace(honest, trees=(*honest.trees[:3], compared))
+    if len(honest.lines) > 1 << compared.height:  # the posted tree ends before the lines do
+        yield _missing(honest, 1 << compared.height, edge(honest, 1 << compared.height), facts)
     for tree, root in ((PAYOUTS, committed.payout_root), (DEBITS, committed.debit_root)):
-        yield from _of_accounts(made, previous, tree, root, facts)
+        yield from _of_accounts(honest, previous, tree, root, facts)
 
 
 def _of_receipts_root(
     file: BatchFile, receipts: Sequence[Receipt], committed: Header, facts: Facts
 ) -> Iterator[FraudProof]:
-    """A receipts tree that is not over the file's receipts, which the gateway signed one by one."""
+    """A receipts tree that is not over the file's receipts, each signed by its gateway."""
     leaves = [receipt_leaf(struct_hash(receipt), receipt.charge) for receipt in receipts]
     height = max(0, len(leaves) - 1).bit_length()
     found = compare(RECEIPTS, leaves, committed.receipts_root, facts.answers, height)
     if isinstance(found, FraudProof):
         yield found
-    elif isinstance(found, Found) and found.index < len(receipts):
+    elif isinstance(found, Divergence) and found.index < len(receipts):
         receipt, signature = receipts[found.index], file.signed["signature"][found.index].tobytes()
         if signed_by(receipt_digest(file.opening.domain, receipt), signature, receipt.gateway):
             yield omitted(file, receipt, signature, found.word, found.proof)
-        elif (asked := withheld(committed, facts.answers)) is not None:  # what is not signed is not shown
+        elif (
+            asked := withheld(committed, facts.answers)
+        ) is not None:  # a receipt without its signature counts as withheld
             yield asked
-    elif isinstance(found, Found) and found.word in facts.answers.leaves:
+    elif isinstance(found, Divergence) and found.word in facts.answers.leaves:
         body = opened_receipt(*facts.answers.leaves[found.word], found.index, found.proof)
-        yield misplaced(file, body, f"a receipt stands at place {found.index}, after the last")
-    elif isinstance(found, Found):
+        yield misplaced(file, body, f"a receipt is at place {found.index}, after the last")
+    elif isinstance(found, Divergence):
         yield demand(RECEIPTS, found.word, found.index, found.proof, "a leaf after the last receipt")
 
 
 def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> Iterator[FraudProof]:
-    """Lies a receipt tells by itself."""
+    """Faults of single receipts."""
     tree = Tree.build([receipt_leaf(struct_hash(receipt), receipt.charge) for receipt in receipts])
     expected = [(row.gateway, seq) for row in sorted(file.opening.ranges) for seq in range(row.first, row.last + 1)]
     seen: dict[Digest, int] = {}
     for place, receipt in enumerate(receipts):
         if (receipt.gateway, receipt.seq) != expected[place] or receipt.lane != file.opening.lane:
-            why = f"receipt {receipt.seq} stands at place {place}, which is another's"
+            why = f"receipt {receipt.seq} is at place {place}, which belongs to another"
             yield misplaced(file, opening(file, receipt, place, tree), why)
         if not _priced_right(file, receipt):
             shown = (opening(file, receipt, place, tree),)
-            yield FraudProof("Referee", "proveBadLine", shown, f"receipt {receipt.seq} costs what no terms give")
+            yield FraudProof(
+                "Referee",
+                "proveBadLine",
+                shown,
+                f"the price or charge of receipt {receipt.seq} does not follow from its terms",
+            )
         twin = seen.setdefault(receipt.call_id, place)
         if twin != place:
             pair = (signed(file, twin), signed(file, place))
@@ -144,7 +149,7 @@ def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> 
 
 
 def _not_in_force(file: BatchFile, receipt: Receipt, facts: Facts) -> Iterator[tuple[int, list[Arguments]]]:
-    """Lines that are not the bids in force, and the bidder's history that shows it."""
+    """Numbers of lines that are not the bids in force, with the bidder's history that shows it."""
     terms = decode(file.terms[receipt.terms])
     for number, line in enumerate(terms.lines):
         if line.role is Role.protocol:
@@ -161,28 +166,28 @@ def _not_in_force(file: BatchFile, receipt: Receipt, facts: Facts) -> Iterator[t
             yield number, [(one.bid.ratio_ppm, list(one.bid.asks), one.first) for one in history]
 
 
-def _of_line(made: Recomputation, found: Found, facts: Facts) -> FraudProof:
-    """A posted line that is not the one the receipts make. The lines before it are as they should be."""
+def _of_line(honest: Recomputation, found: Divergence, facts: Facts) -> FraudProof:
+    """The proof for a posted line that differs from the receipts' line. All lines before it are right."""
     rank = found.index
     posted = _opened_line(found.word, found.proof, facts)
-    left: LineLeaf = (*made.lines[rank - 1], found.proof_before()) if rank else NO_LINE
-    due = made.lines[rank] if rank < len(made.lines) else None
+    left: LineLeaf = (*honest.lines[rank - 1], found.proof_before()) if rank else NO_LINE
+    due = honest.lines[rank] if rank < len(honest.lines) else None
     if found.word == ZERO or (due and posted[:2] > due[:2]):
-        return _missing(made, rank, (rank, left, posted), facts)
+        return _missing(honest, rank, (rank, left, posted), facts)
     if rank and posted[:2] <= left[:2]:
         return unsorted(rank - 1, left, posted)
     party, run, paid, _ = posted
     account = _account_of(party, facts)
-    if account is not None and paid and run * RUN < len(made.receipts):
-        return bad_run(made, party, run, account, (rank, left, posted))
+    if account is not None and paid and run * RUN < len(honest.receipts):
+        return bad_run(honest, party, run, account, (rank, left, posted))
     if rank:
         return unsorted(rank - 1, left, posted)
-    if not found.proof:  # a tree of one leaf that is no line: all lines are missing after it
-        return _missing(made, 0, (1, posted, NO_LINE), facts)
+    if not found.proof:  # a tree of one leaf that is not a line: all lines are missing
+        return _missing(honest, 0, (1, posted, NO_LINE), facts)
     word, proof = found.proof[0], [found.word, *found.proof[1:]]
     if word == ZERO or word in facts.answers.leaves:
         return unsorted(0, posted, _opened_line(word, proof, facts))
-    return demand(LINES, word, 1, proof, "the line after a first line that is none")
+    return demand(LINES, word, 1, proof, "the leaf after a first leaf that is not a line")
 
 
 def _opened_line(word: Word, proof: list[Word], facts: Facts) -> LineLeaf:
@@ -193,28 +198,28 @@ def _opened_line(word: Word, proof: list[Word], facts: Facts) -> LineLeaf:
     return party, run, paid, proof
 
 
-def _missing(made: Recomputation, rank: int, line: Arguments, facts: Facts) -> FraudProof:
-    """The line the receipts make for this rank is nowhere."""
-    party, run, _ = made.lines[rank]
+def _missing(honest: Recomputation, rank: int, line: Arguments, facts: Facts) -> FraudProof:
+    """The proof that the receipts' line of this rank is missing."""
+    party, run, _ = honest.lines[rank]
     account = _account_of(party, facts)
-    assert account is not None, "lines are made for known parties only"
-    return bad_run(made, party, run, account, line)
+    assert account is not None, "recomputed lines have known parties only"
+    return bad_run(honest, party, run, account, line)
 
 
 def _account_of(party: int, facts: Facts) -> Address | None:
-    if party & CONSUMER:
-        return next((who for who, (index, _) in facts.deposits.items() if index == party ^ CONSUMER), None)
+    if party & CONSUMER_BIT:
+        return next((who for who, (index, _) in facts.deposits.items() if index == party ^ CONSUMER_BIT), None)
     return facts.payees.get(party)
 
 
 def _of_accounts(
-    made: Recomputation, previous: BatchFile | None, tree: int, root: bytes, facts: Facts
+    honest: Recomputation, previous: BatchFile | None, tree: int, root: bytes, facts: Facts
 ) -> Iterator[FraudProof]:
-    """Payouts or debits that fell, changed hands, are nobody's, or are not their lines' sums.
+    """Payouts or debits that fell, changed account, belong to no party, or did not grow by their lines.
 
-    Where the posted tree is not over the file's rows, its true rows are learnt by asking, one after the other.
+    If the posted tree is not over the file's rows, its true rows are requested on chain, one after the other.
     """
-    now, judge = rows(made.file, tree), _Judge(made, previous, tree, facts)
+    now, check = rows(honest.file, tree), _AccountFaults(honest, previous, tree, facts)
     leaves = account_leaves(tree, now)
     while not isinstance(posted := compare(tree, leaves, root, facts.answers), Tree):
         if isinstance(posted, FraudProof):
@@ -224,20 +229,20 @@ def _of_accounts(
         if posted.word != ZERO:
             preimage, _ = facts.answers.leaves[posted.word]
             row = (posted.index, Address(preimage[5:25]), int.from_bytes(preimage[25:], "big"))
-        yield from judge.lies(row, (row[1], row[2], posted.proof))
+        yield from check.faults(row, (row[1], row[2], posted.proof))
         now[posted.index] = row
         leaves += [ZERO] * (posted.index + 1 - len(leaves))
         leaves[posted.index] = posted.word
-    for index in sorted(judge.grown.keys() | judge.before.keys() | now.keys()):
+    for index in sorted(check.grown.keys() | check.before.keys() | now.keys()):
         row = now.get(index, (index, ZERO_ADDRESS, 0)) if index < 1 << posted.height else (index, ZERO_ADDRESS, 0)
-        yield from judge.lies(row, account_leaf(posted, row))
+        yield from check.faults(row, account_leaf(posted, row))
 
 
-class _Judge:
-    """What a row of payouts or debits must be: the row before, grown by its lines."""
+class _AccountFaults:
+    """Faults of single rows of payouts or debits. A row must be the one before, grown by its lines."""
 
-    def __init__(self, made: Recomputation, previous: BatchFile | None, tree: int, facts: Facts) -> None:
-        self.made, self.tree, self.facts = made, tree, facts
+    def __init__(self, honest: Recomputation, previous: BatchFile | None, tree: int, facts: Facts) -> None:
+        self.honest, self.tree, self.facts = honest, tree, facts
         self.header = previous.header if previous else None
         self.before = rows(previous, tree)
         leaves = account_leaves(tree, self.before)
@@ -245,27 +250,27 @@ class _Judge:
         then = compare(tree, leaves, root, facts.answers)
         self.then = then if isinstance(then, Tree) else Tree.build(leaves)
         self.grown: Counter[int] = Counter()
-        for party, _, paid in made.lines:
-            if bool(party & CONSUMER) == (tree == DEBITS):
-                self.grown[party & ~CONSUMER] += paid
+        for party, _, paid in honest.lines:
+            if bool(party & CONSUMER_BIT) == (tree == DEBITS):
+                self.grown[party & ~CONSUMER_BIT] += paid
 
-    def lies(self, row: Row, leaf: Arguments) -> Iterator[FraudProof]:
-        """What a posted row lies about; `leaf` is (account, cumulative, proof)."""
+    def faults(self, row: Row, leaf: Arguments) -> Iterator[FraudProof]:
+        """The faults of a posted row. `leaf` is (account, cumulative, proof)."""
         index, account, cumulative = row
         was = self.before.get(index, (index, ZERO_ADDRESS, 0))
         old = account_leaf(self.then, was)
         if self.header and was[2] and (account != was[1] or cumulative < was[2]):
-            why = f"index {index} fell from {was[2]} to {cumulative}, or changed hands"
+            why = f"index {index} fell from {was[2]} to {cumulative}, or changed account"
             yield FraudProof("Referee", "proveRegression", (self.header, self.tree, index, old, leaf), why)
         if cumulative and self.tree == PAYOUTS and self.facts.payees.get(index) != account:
-            yield FraudProof("Referee", "proveWrongPayee", (index, leaf), f"payee {index} is somebody else")
+            yield FraudProof("Referee", "proveWrongPayee", (index, leaf), f"payee {index} is another account")
         if cumulative and self.tree == DEBITS:
             known, most = self.facts.deposits.get(account, (0, 0))
             if known != index or cumulative > most:
                 why = f"consumer {index} is debited {cumulative} of {most}"
                 yield FraudProof("Referee", "proveOverdraft", (index, leaf), why)
         if cumulative - was[2] != self.grown[index]:
-            yield bad_payout(self.made, self.header, self.tree, index, old, leaf)
+            yield bad_payout(self.honest, self.header, self.tree, index, old, leaf)
 
 
 def _receipt_logs_broken(file: BatchFile, previous: BatchFile | None) -> bool:

@@ -82,53 +82,28 @@ def add_by_slot(table: Table, terms: I64, amounts: U64, earned: U64) -> None:
 
 
 @kernel
-def add_runs_by_payee(
-    table: Table, terms: I64, amounts: U64, owner: I64, first_position: int, length: int, scratch: U64, rows: U64
-) -> int:
-    """Add what each run of `length` receipts pays each payee: rows (run, payee index, amount), zero amounts left out.
+def add_runs(rows: I64, owners: I64, amounts: U64, first_place: int, length: int, totals: U64, lines: U64) -> int:
+    """Add amounts by owner within runs of `length` rows: lines (run, owner, total), zero amounts left out.
 
-    `owner` maps a slot to its payee's index. `first_position`, of the first receipt, begins a run. `scratch` holds one
-    zero per payee index, before and after. Returns the number of rows.
+    The owner of amounts[i, k] is owners[rows[i], k]. `first_place`, of the first row, begins a run. `totals` holds one
+    zero per owner, before and after. Returns the number of lines.
     """
     touched = np.zeros(length * amounts.shape[1], np.int64)
     count = 0
-    for begin in range(0, len(terms), length):
+    for begin in range(0, len(rows), length):
         marks = 0
-        for i in range(begin, min(begin + length, len(terms))):
-            start = table.slot_start[terms[i]]
-            for k in range(table.slot_start[terms[i] + 1] - start):
+        for i in range(begin, min(begin + length, len(rows))):
+            for k in range(amounts.shape[1]):
                 if amounts[i, k] != _ZERO:
-                    payee = owner[table.slot[start + k]]
-                    if scratch[payee] == _ZERO:
-                        touched[marks] = payee
+                    owner = owners[rows[i], k]
+                    if totals[owner] == _ZERO:
+                        touched[marks] = owner
                         marks += 1
-                    scratch[payee] += amounts[i, k]
+                    totals[owner] += amounts[i, k]
         for mark in range(marks):
-            payee = touched[mark]
-            rows[count, 0], rows[count, 1], rows[count, 2] = (first_position + begin) // length, payee, scratch[payee]
-            scratch[payee] = _ZERO
-            count += 1
-    return count
-
-
-@kernel
-def add_runs_by_group(
-    groups: I64, amounts: U64, first_position: int, length: int, touched: I64, scratch: U64, rows: U64
-) -> int:
-    """The same by group: rows (run, group, amount). `touched` and `scratch` hold one item per group."""
-    count = 0
-    for begin in range(0, len(groups), length):
-        marks = 0
-        for i in range(begin, min(begin + length, len(groups))):
-            if amounts[i] != _ZERO:
-                if scratch[groups[i]] == _ZERO:
-                    touched[marks] = groups[i]
-                    marks += 1
-                scratch[groups[i]] += amounts[i]
-        for mark in range(marks):
-            one = touched[mark]
-            rows[count, 0], rows[count, 1], rows[count, 2] = (first_position + begin) // length, one, scratch[one]
-            scratch[one] = _ZERO
+            owner = touched[mark]
+            lines[count, 0], lines[count, 1], lines[count, 2] = (first_place + begin) // length, owner, totals[owner]
+            totals[owner] = _ZERO
             count += 1
     return count
 

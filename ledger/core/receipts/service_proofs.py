@@ -13,7 +13,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
-from ledger.core.values.typed_data import Domain, recover, signing_digest, word
+from ledger.core.values.typed_data import word
 
 SERVED_TYPEHASH: Final = keccak256(
     b"Served(bytes32 attempt,bytes32 subject,address provider,uint64 calls,uint64 inputTokens,uint64 outputTokens,"
@@ -58,9 +58,3 @@ def served_hash(served: Served) -> Digest:
         served.response_digest,
         word(served.served_at),
     )
-
-
-def check(served: Served, domain: Domain, signature: bytes) -> None:
-    """Rejected unless the provider it names signed it for this domain."""
-    if recover(signing_digest(domain, served_hash(served)), signature) != served.provider:
-        raise Rejected("not signed by the provider it names")

@@ -17,7 +17,7 @@ from ledger.core.catalog.bids import Role
 from ledger.core.kernels.jit import I64, U8, U64
 from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.kernels.sum_tree import RootBuilder, line_leaves, receipt_leaves
-from ledger.core.kernels.totals import add_by_group, add_runs_by_group, add_runs_by_payee, group_rows
+from ledger.core.kernels.totals import add_by_group, add_runs, group_rows
 from ledger.core.pricing import shares
 from ledger.core.settlement.batch_file import Opening, Roots, Sink, header_of, write_head, write_receipts, write_tail
 from ledger.core.settlement.cumulatives import Cumulatives
@@ -26,14 +26,12 @@ from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import Sha256
 from ledger.core.values.ids import Address, Digest, to_hex
-from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, Word
+from ledger.core.values.sum_tree import CONSUMER_BIT, DEBIT_TAG, PAYOUT_TAG, Word
 
 RUN = 64
 """Receipts per run: as many as a contract can price again in one transaction."""
 LINES_AT_ONCE = 1 << 16
 _LOW = np.uint64(0xFFFFFFFF)
-CONSUMER_BIT = np.uint64(1 << 31)
-"""Marks the index of a consumer in the lines tree; without it, a payee's. Indexes are 1 to 2^31-1."""
 
 Indexes = Mapping[Address, int]
 
@@ -56,7 +54,7 @@ class Trees:
 
     def __init__(self, payee_index: Indexes, consumer_index: Indexes) -> None:
         self._payee_index, self._consumer_index = payee_index, consumer_index
-        self._size = max(payee_index.values(), default=0) + 1
+        self._totals = np.zeros(max([0, *payee_index.values(), *consumer_index.values()]) + 1, np.uint64)
         self._receipts = RootBuilder()
         self._lines: list[tuple[U64, U64]] = []
         self.earned: Counter[tuple[Address, Role]] = Counter()
@@ -77,7 +75,9 @@ class Trees:
         who = [Address(records["consumer"][first].tobytes()) for first in firsts]
         hashes = struct_hashes(records) if digests is None else digests
         leaves = receipt_leaves(hashes, parts.charges.astype(np.int64))
-        self._lines += [_keyed(self._paid(parts)), _keyed(self._charged(who, consumers, parts.charges))]
+        self._add_lines(parts.terms, self._payees_of(parts), parts.amounts, 0)
+        debited = self._debit(who, consumers, parts.charges)
+        self._add_lines(consumers, debited, parts.charges.reshape(-1, 1), CONSUMER_BIT)
         self._receipts.add(leaves)
         return parts
 
@@ -99,7 +99,7 @@ class Trees:
     def lines(self) -> list[tuple[int, int, Atoms]]:
         """Rows (party, run, amount), sorted, without zero amounts.
 
-        A party is a payee's index, or a consumer's index in the lane with bit 31 set.
+        A party is a payee's index, or a consumer's index in the lane with CONSUMER_BIT.
         """
         keys, amounts = (column.tolist() for column in self._all_lines())
         return sorted((key >> 32, key & 0xFFFFFFFF, amount) for key, amount in zip(keys, amounts, strict=True))
@@ -127,31 +127,32 @@ class Trees:
         keys = np.concatenate([nothing, *(keys for keys, _ in self._lines)])
         return keys, np.concatenate([nothing, *(amounts for _, amounts in self._lines)])
 
-    def _charged(self, who: list[Address], consumers: I64, charges: U64) -> U64:
-        totals, touched = np.zeros(len(who), np.uint64), np.zeros(len(who), np.int64)
-        rows = np.empty((len(charges), 3), np.uint64)
-        count = add_runs_by_group(consumers, charges, self._receipts.size, RUN, touched, totals, rows)
+    def _payees_of(self, parts: shares.Split) -> I64:
+        """The index of each payee of each of the chunk's terms."""
+        index = np.zeros(len(parts.slots), np.int64)
+        for at, (payee, role) in enumerate(parts.slots):
+            if self.earned.get((payee, role)):
+                index[at] = _index(self._payee_index, payee, "payee")
+        starts = parts.table.slot_start
+        owners = np.zeros((len(starts) - 1, parts.amounts.shape[1]), np.int64)
+        owners[np.arange(owners.shape[1]) < np.diff(starts)[:, None]] = index[parts.table.slot]
+        return owners
+
+    def _debit(self, who: list[Address], consumers: I64, charges: U64) -> I64:
+        """Add the charges to the debits; returns the index of each consumer."""
+        totals, owners = np.zeros(len(who), np.uint64), np.zeros((len(who), 1), np.int64)
         add_by_group(consumers, charges, totals)
-        index = np.zeros(len(who), np.uint64)
         for at, (consumer, total) in enumerate(zip(who, totals.tolist(), strict=True)):
             if total:
                 self._debited[consumer] += total
-                index[at] = _index(self._consumer_index, consumer, "consumer")
-        rows = rows[:count].copy()
-        rows[:, 1] = (index | CONSUMER_BIT)[rows[:, 1]]
-        return rows
+                owners[at] = _index(self._consumer_index, consumer, "consumer")
+        return owners
 
-    def _paid(self, parts: shares.Split) -> U64:
-        owner: I64 = np.array([self._payee_index.get(payee, -1) for payee, _ in parts.slots], np.int64)
-        for (payee, role), index in zip(parts.slots, owner.tolist(), strict=True):
-            if index < 0 and self.earned.get((payee, role)):
-                _index(self._payee_index, payee, "payee")
-        rows = np.empty((int(np.count_nonzero(parts.amounts)), 3), np.uint64)
-        scratch = np.zeros(self._size, np.uint64)
-        count = add_runs_by_payee(
-            parts.table, parts.terms, parts.amounts, owner, self._receipts.size, RUN, scratch, rows
-        )
-        return rows[:count].copy()
+    def _add_lines(self, rows: I64, owners: I64, amounts: U64, bit: int) -> None:
+        lines = np.empty((int(np.count_nonzero(amounts)), 3), np.uint64)
+        lines = lines[: add_runs(rows, owners, amounts, self._receipts.size, RUN, self._totals, lines)]
+        keys = (lines[:, 1] | np.uint64(bit)) << np.uint64(32) | lines[:, 0]
+        self._lines.append((keys, lines[:, 2].copy()))
 
 
 class Writer:
@@ -254,12 +255,7 @@ class ReceiptOrder:
             raise Rejected(f"{count} receipts from {first} of gateway {to_hex(gateway)} are missing", seq=first)
 
 
-def _keyed(rows: U64) -> tuple[U64, U64]:
-    """Split rows (run, party, amount) into sort keys (party << 32 | run) and amounts."""
-    return rows[:, 1] << np.uint64(32) | rows[:, 0], rows[:, 2].copy()
-
-
 def _index(indexes: Indexes, who: Address, what: str) -> int:
-    if not 0 < indexes.get(who, 0) < int(CONSUMER_BIT):
+    if not 0 < indexes.get(who, 0) < CONSUMER_BIT:
         raise Unavailable(f"{what} {to_hex(who)} has no index yet", **{what: to_hex(who)})
     return indexes[who]

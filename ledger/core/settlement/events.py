@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.ids import Address, Digest
@@ -23,8 +23,14 @@ class Block:
     timestamp: int
 
 
+class Event:
+    """An event of one of the contracts."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class LaneOpened:
+class LaneOpened(Event):
     """A lane was opened. `window` and `answer_time` are its challenge periods."""
 
     lane: int
@@ -35,7 +41,7 @@ class LaneOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class BondChanged:
+class BondChanged(Event):
     """A lane's bond changed to `bond`."""
 
     lane: int
@@ -43,7 +49,7 @@ class BondChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneActive:
+class LaneActive(Event):
     """A lane was paused or resumed."""
 
     lane: int
@@ -51,7 +57,7 @@ class LaneActive:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionKeySet:
+class SessionKeySet(Event):
     """`key` may (or may no longer) sign as `account`."""
 
     account: Address
@@ -60,7 +66,7 @@ class SessionKeySet:
 
 
 @dataclass(frozen=True, slots=True)
-class Deposited:
+class Deposited(Event):
     """`account` can spend `amount` more. `index` is its index in the debit tree."""
 
     lane: int
@@ -70,7 +76,7 @@ class Deposited:
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Event):
     """Batch `id` of the lane was committed; its challenge window runs."""
 
     lane: int
@@ -79,7 +85,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Finalized:
+class Finalized(Event):
     """Batch `id` of the lane became final."""
 
     lane: int
@@ -87,7 +93,7 @@ class Finalized:
 
 
 @dataclass(frozen=True, slots=True)
-class Voided:
+class Voided(Event):
     """Batch `id` of the lane and all later ones were voided."""
 
     lane: int
@@ -96,7 +102,7 @@ class Voided:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Event):
     """`amount` was paid to `payee` at `index`."""
 
     lane: int
@@ -106,7 +112,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class WithdrawRequested:
+class WithdrawRequested(Event):
     """`account` asked to withdraw. From now on it must not be served."""
 
     lane: int
@@ -114,7 +120,7 @@ class WithdrawRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(Event):
     """`account` withdrew `amount`. `escaped`: by the escape exit."""
 
     lane: int
@@ -124,7 +130,7 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
-class PayeeRegistered:
+class PayeeRegistered(Event):
     """`payee` received `index` in all payout trees."""
 
     index: int
@@ -132,7 +138,7 @@ class PayeeRegistered:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRegistered:
+class ModelRegistered(Event):
     """A model was registered. `id` is the SHA-256 in its CID; `terms` are those of its lineage."""
 
     id: Digest
@@ -142,7 +148,7 @@ class ModelRegistered:
 
 
 @dataclass(frozen=True, slots=True)
-class BidPlaced:
+class BidPlaced(Event):
     """A party placed a bid in a role on a subject, for epochs [first, until)."""
 
     subject: Digest
@@ -154,7 +160,7 @@ class BidPlaced:
 
 
 @dataclass(frozen=True, slots=True)
-class StakeChanged:
+class StakeChanged(Event):
     """A party's stake changed: `active` stays, `unbonding` can leave from `release_at` on."""
 
     party: Address
@@ -164,7 +170,7 @@ class StakeChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneSlashed:
+class LaneSlashed(Event):
     """A lane lost its bond of `bond`: `reward` went to `accuser`, the rest to the lane's insurance."""
 
     lane: int
@@ -174,7 +180,7 @@ class LaneSlashed:
 
 
 @dataclass(frozen=True, slots=True)
-class StakeSlashed:
+class StakeSlashed(Event):
     """A party lost all its stake; `reward` of it went to `accuser`."""
 
     party: Address
@@ -184,7 +190,7 @@ class StakeSlashed:
 
 
 @dataclass(frozen=True, slots=True)
-class DebitChallenged:
+class DebitChallenged(Event):
     """The operator must show a voucher for this debit by `deadline`. `key` is the challenge's id."""
 
     lane: int
@@ -197,7 +203,7 @@ class DebitChallenged:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeDemanded:
+class NodeDemanded(Event):
     """The operator must open the tree node at (`depth`, `index`) of a tree of batch `id` by `deadline`.
 
     `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines.
@@ -214,36 +220,12 @@ class NodeDemanded:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Event):
     """A challenge was answered in time."""
 
     lane: int
     id: int
     key: Digest
-
-
-Event: TypeAlias = (
-    LaneOpened
-    | BondChanged
-    | LaneActive
-    | SessionKeySet
-    | Deposited
-    | Committed
-    | Finalized
-    | Voided
-    | Claimed
-    | WithdrawRequested
-    | Withdrawn
-    | PayeeRegistered
-    | ModelRegistered
-    | BidPlaced
-    | StakeChanged
-    | LaneSlashed
-    | StakeSlashed
-    | DebitChallenged
-    | NodeDemanded
-    | Answered
-)
 
 
 @dataclass(frozen=True, slots=True)

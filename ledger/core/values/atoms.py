@@ -11,7 +11,6 @@ from ledger.core.values.errors import Rejected
 Atoms: TypeAlias = int
 Ppm: TypeAlias = int
 
-SUPPLY_ATOMS = 10**18
 MAX_ATOMS = 2**63 - 1
 PPM = 1_000_000
 

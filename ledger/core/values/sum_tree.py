@@ -26,6 +26,8 @@ TreePosition: TypeAlias = tuple[int, int]
 
 ZERO: Word = bytes(32)
 PAYOUT_TAG, DEBIT_TAG, RECEIPT_TAG, LINE_TAG = 1, 2, 3, 4
+CONSUMER_BIT = 1 << 31
+"""Marks the index of a consumer in a lines tree; without it, the index is a payee's."""
 MAX_HEIGHT = 32
 MAX_SUM = 2**64 - 1
 
@@ -54,7 +56,7 @@ def receipt_leaf(digest: bytes, charge: int) -> Word:
 
 
 def line_leaf(party: int, run: int, paid: int) -> Word:
-    """A leaf for what one run of 64 receipts pays a payee, or charges a consumer (its index with bit 31 set).
+    """A leaf for what one run of 64 receipts pays a payee, or charges a consumer (its index with CONSUMER_BIT).
 
     Leaves are sorted by (party, run): payees first, the leaves of one party side by side.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ledger.core.catalog.bids import Terms, encode, terms_id
-from ledger.core.disputes.recomputation import CONSUMER, DEBITS, PAYOUTS, account_leaves
+from ledger.core.disputes.recomputation import DEBITS, PAYOUTS, account_leaves
 from ledger.core.pricing.price import payees, price
 from ledger.core.receipts.receipt import Receipt, pack, receipt_digest, struct_hash
 from ledger.core.receipts.record import SIGNED_DTYPE
@@ -17,7 +17,7 @@ from ledger.core.settlement.batch_file import BatchFile, Opening, Roots, read, w
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
-from ledger.core.values.sum_tree import Tree, line_leaf, receipt_leaf
+from ledger.core.values.sum_tree import CONSUMER_BIT, Tree, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import Domain, Signer
 
 Amounts = dict[int, tuple[Address, int]]
@@ -55,7 +55,7 @@ class Book:
                 lines[index, run] = lines.get((index, run), 0) + amount
             index = self.consumers[receipt.consumer]
             owed[index] = (receipt.consumer, owed.get(index, (receipt.consumer, 0))[1] + receipt.charge)
-            lines[index | CONSUMER, run] = lines.get((index | CONSUMER, run), 0) + receipt.charge
+            lines[index | CONSUMER_BIT, run] = lines.get((index | CONSUMER_BIT, run), 0) + receipt.charge
         rows = [(party, run, amount) for (party, run), amount in sorted(lines.items()) if amount]
         first = self.files[-1].opening.ranges[0].last + 1 if self.files else 1
         return Draft(self, list(receipts), paid, owed, rows, first)

@@ -11,7 +11,6 @@ from ledger.chain.errors import Reverted
 from ledger.core.disputes import proofs
 from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.recomputation import (
-    CONSUMER,
     DEBITS,
     PAYOUTS,
     RECEIPTS,
@@ -23,6 +22,7 @@ from ledger.core.disputes.recomputation import (
 )
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.values.ids import ZERO_ADDRESS, Address
+from ledger.core.values.sum_tree import CONSUMER_BIT
 from tests.builders import MAKER
 from tests.ledger.chain.conftest import Stage
 from tests.ledger.chain.play import Play
@@ -50,7 +50,7 @@ def _a_right_payout(play: Play, file: BatchFile) -> FraudProof:
 
 
 def _a_right_run(play: Play, file: BatchFile) -> FraudProof:
-    made, party = recompute(file, play.facts()), 1 | CONSUMER
+    made, party = recompute(file, play.facts()), 1 | CONSUMER_BIT
     return proofs.bad_run(made, party, 1, play.stage.consumers[0].address, boundary(made, (party, 1)))
 
 
@@ -72,8 +72,8 @@ def _a_consumers_lines_for_nobodys_place(play: Play, file: BatchFile, tree: int)
     """Index 2^31 + 1 has no row; its lines would be those of consumer 1."""
     made = recompute(file, play.facts())
     empty = (ZERO_ADDRESS, 0, made.trees[tree].proof(0))
-    edges = boundary(made, (1 | CONSUMER, 0)), boundary(made, (2 | CONSUMER, 0))
-    return FraudProof("Referee", "provePayout", (None, tree, 1 | CONSUMER, NOTHING, empty, *edges), "")
+    edges = boundary(made, (1 | CONSUMER_BIT, 0)), boundary(made, (2 | CONSUMER_BIT, 0))
+    return FraudProof("Referee", "provePayout", (None, tree, 1 | CONSUMER_BIT, NOTHING, empty, *edges), "")
 
 
 def _lines_in_order(play: Play, file: BatchFile) -> FraudProof:

@@ -56,5 +56,5 @@ def test_an_answered_question_is_not_asked_and_paid_for_again(stage: Stage) -> N
     assert few.said.startswith("a person must look: 1 question")
     assert few.call is None
     (found,) = look(play, lambda hashed: None)
-    assert found.said.startswith("asked: the batch file is withheld: node 0 at depth 1"), "the answer led further"
+    assert found.said.startswith("asked: the batch file is withheld: tree node 0 at depth 1"), "the answer led further"
     assert look(play, lambda hashed: None)[0].said.startswith("waits")

@@ -78,7 +78,7 @@ def test_what_cannot_be_checked_is_a_mismatch_and_no_crash(document: dict[str, A
 
 def test_unknown_kinds_are_named() -> None:
     (mismatch,) = vectors.check({"vectors": [{"n": 3, "kind": "astrology", "name": "leo"}]})
-    assert (mismatch.where, mismatch.field, mismatch.said) == ("vector 3 (leo)", "kind", "astrology")
+    assert (mismatch.where, mismatch.field, mismatch.expected) == ("vector 3 (leo)", "kind", "astrology")
 
 
 def test_a_file_that_is_none_is_a_mismatch(tmp_path: Path) -> None:
