@@ -96,7 +96,7 @@ def custody_is_what_the_chain_holds(session: Session, scope: Scope) -> list[Alar
 
 
 def the_newest_batch_raises_cumulatives_by_its_shares(session: Session, scope: Scope) -> list[Alarm]:
-    """L5, of the newest batch: nobody's cumulative fell in it, and each payee's rose by its shares."""
+    """L5, of the newest batch: no cumulative fell in it, and each payee's rose by its shares."""
     latest = batches.latest(session, scope.lane)
     if latest is None:
         return []
@@ -212,7 +212,7 @@ def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> li
     leaves = sorted(tree_nodes.at(session, scope.lane, tree_nodes.DEBIT, latest.number, positions).items())
     unknown = latest.cumulative - sum(sum_tree.amount(word) for _, word in leaves)
     if unknown:
-        return [Alarm("L10", f"{unknown} atoms were debited to nobody who deposited")]
+        return [Alarm("L10", f"{unknown} atoms were debited to consumers that never deposited")]
     for position, word in leaves:
         consumer, debited = positions[position], sum_tree.amount(word)
         most = min(consumer.deposited, allowed.get(consumer.account, consumer.deposited))

@@ -104,18 +104,18 @@ def retire(session: Session, lane: int, now: int) -> Owed:
     deposits: dict[Address, Atoms] = {}
     payments: dict[Address, Atoms] = {}
     for name, entries in postings.entries(session).items():
-        left, who = balance(name, entries), parse(name)
-        if not left or who.party is None:
+        left, account = balance(name, entries), parse(name)
+        if not left or account.party is None:
             continue
         cause = b"retired" + lane.to_bytes(4, "big") + name.encode()
-        if who.kind == "claimable":
-            payments[who.party] = left
-            postings.book(session, movements.claim(cause, who.party, left, now))
+        if account.kind == "claimable":
+            payments[account.party] = left
+            postings.book(session, movements.claim(cause, account.party, left, now))
         else:
-            deposits[who.party] = left
-            postings.book(session, movements.request_withdrawal(cause, who.party, left, now))
-            postings.book(session, movements.withdraw(cause, who.party, left, 0, now))
-            lanes.withdraw(session, lane, who.party, left)
+            deposits[account.party] = left
+            postings.book(session, movements.request_withdrawal(cause, account.party, left, now))
+            postings.book(session, movements.withdraw(cause, account.party, left, 0, now))
+            lanes.withdraw(session, lane, account.party, left)
     assert postings.balance(session, CUSTODY) == 0, "L3: custody was all that was owed"
     return Owed(deposits, payments)
 
