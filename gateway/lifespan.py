@@ -37,6 +37,7 @@ from ledger.core.values.ids import ZERO_ADDRESS, Address, address
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import chain_time, lanes
+from ledger.store.network import documents
 from ledger.store.receipts.appender import Appender
 from ledger.store.session import connect, unit_of_work
 
@@ -174,7 +175,7 @@ class Running:
     async def _read_book(self, gateway: Gateway) -> None:
         def read(session: Session) -> tuple[Catalog, object] | None:
             epoch = self._epoch(session, gateway)
-            fingerprint = (epoch, publications.fingerprint(session))
+            fingerprint = (epoch, documents.fingerprint(session))
             if fingerprint == self._fingerprint:
                 return None
             operator = Operator(

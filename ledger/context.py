@@ -1,4 +1,4 @@
-"""What a worker process works with: its database, its lane, and the chain if there is one. Made once a process."""
+"""What a worker process works with: its database, its lane, and the chain if there is one. One a process."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ GWEI = 10**9
 
 @dataclass(frozen=True)
 class Context:
-    """Everything is opened when first used, so that a forked worker opens its own."""
+    """Each part is opened when it is first used, so that a forked worker opens its own."""
 
     settings: Settings
 
@@ -55,7 +55,7 @@ class Context:
 
     @cached_property
     def network(self) -> indexer.Network:
-        """What to index, and how time is cut."""
+        """What to index, and how long epochs are."""
         assert self.deployment is not None, "there is a chain"
         return indexer.Network(
             chain_id=self.deployment.chain_id,
@@ -83,7 +83,7 @@ class Context:
 
     @cached_property
     def policy(self) -> Policy:
-        """How patient to be with transactions."""
+        """When a transaction is settled, and when it is replaced at which fee."""
         s = self.settings
         return Policy(s.confirmations, s.stuck_seconds * 1_000, s.max_fee_gwei * GWEI)
 

@@ -1,4 +1,4 @@
-"""What the ledger is told about its surroundings: read once at the edge, frozen, and passed in."""
+"""The ledger's settings: read once at the edge, frozen, and passed in."""
 
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Every value comes from an environment variable `LEDGER_...`; there is no default for a key or a database.
+    """Each comes from an environment variable `LEDGER_...`; there is no default for a key or a database.
 
     An empty `rpc_url` means a private grid: batches close and are published, and nothing is committed.
     """
@@ -27,11 +27,11 @@ class Settings(BaseSettings):
 
     confirmations: int = Field(default=2, ge=0, description="blocks on top before a log or a transaction counts")
     window_seconds: int = Field(default=86_400, ge=0, description="a private grid's dispute window")
-    epoch_seconds: int = Field(default=3_600, ge=1, description="a private grid's epoch; with a chain, BidBook says")
+    epoch_seconds: int = Field(default=3_600, ge=1, description="a private grid's epoch; with a chain, BidBook decides")
     post_chunk: int = Field(default=100_000, ge=1, description="receipts a posting transaction takes at most")
     batch_seconds: int = Field(default=60, ge=0, description="close a batch when its oldest receipt is this old")
     batch_calls: int = Field(default=1_000_000, ge=1, description="or when this many receipts wait")
-    sweep_seconds: float = Field(default=1.0, gt=0, description="how often beat looks for due work")
+    sweep_seconds: float = Field(default=1.0, gt=0, description="how often Celery beat starts a sweep for due work")
     audit_seconds: float = Field(
         default=15.0, gt=0, description="how often the laws are checked; every 20th time whole"
     )
@@ -53,5 +53,5 @@ class Settings(BaseSettings):
 
     @property
     def private(self) -> bool:
-        """No chain: the operator's word and the published batch files are all there is."""
+        """True without a chain: then the operator's signature and the published batch files decide."""
         return not self.rpc_url

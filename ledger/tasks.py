@@ -1,7 +1,7 @@
-"""Tasks: a knock on the door of a flow. They carry ids at most, decide nothing, and may run twice or never.
+"""Celery tasks. Each calls one flow, carries at most an id, and may run twice or never.
 
 What a flow cannot do now (Unavailable) the next sweep tries again; what a person must look at (Conflict, Rejected)
-becomes an alarm. A task that keeps killing its worker is given up on, and what it worked at is set aside.
+becomes an alarm. A task that keeps killing its worker is given up.
 """
 
 import logging
@@ -30,15 +30,15 @@ from ledger.store.settlement import alarms
 log = logging.getLogger("ledger")
 
 BUSY_SECONDS = 20
-"""A task goes on with what is due for about this long, then leaves the rest to the next knock."""
-MAX_DEATHS = 5
-"""How often a task may begin and not end before it is given up on."""
+"""A task works on what is due for about this long, then leaves the rest to the next task."""
+MAX_UNFINISHED = 5
+"""How often a task may begin and not end, in the last FORGET_SECONDS, before it is given up."""
 FORGET_SECONDS = 600
 
 
 @cache
 def here() -> Context:
-    """This process's surroundings, from its environment."""
+    """This process's context, from its environment."""
     return Context(Settings())  # type: ignore[call-arg]
 
 
@@ -48,17 +48,17 @@ def now() -> int:
 
 
 class CountedTask(Task):  # type: ignore[misc]  # celery has no types
-    """A task that counts how often it begins without ending, and stops beginning."""
+    """A task that Redis counts while it runs, so that one that kills its worker again and again is noticed."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Run the task unless it has killed its worker too often; errors are told, never raised."""
-        name, deaths = f"ledger:deaths:{self.name}:{':'.join(map(str, args))}", 0
-        with _death_counter() as counter:
-            deaths = counter.incr(name) if counter is not None else 0
-            if counter is not None and deaths == 1:
+        """Run the task unless it did not end too often. Errors are logged, never raised."""
+        name, begun = f"ledger:unfinished:{self.name}:{':'.join(map(str, args))}", 0
+        with _counter() as counter:
+            begun = counter.incr(name) if counter is not None else 0
+            if counter is not None and begun == 1:
                 counter.expire(name, FORGET_SECONDS)
-        if args and deaths > MAX_DEATHS:
-            log.error("task_given_up", extra={"task": self.name, "arguments": args, "deaths": deaths})
+        if args and begun > MAX_UNFINISHED:
+            log.error("task_given_up", extra={"task": self.name, "arguments": args, "begun": begun})
             return
         try:
             super().__call__(*args, **kwargs)
@@ -67,7 +67,7 @@ class CountedTask(Task):  # type: ignore[misc]  # celery has no types
         except TollwayError as error:
             log.error("task_stopped", extra={"task": self.name, "reason": error.message})
             self._alarm(error)
-        with _death_counter() as counter:
+        with _counter() as counter:
             if counter is not None:
                 counter.delete(name)
 
@@ -77,8 +77,8 @@ class CountedTask(Task):  # type: ignore[misc]  # celery has no types
 
 
 @contextmanager
-def _death_counter() -> "Iterator[redis.Redis | None]":
-    """Redis, or None while it is away: it only counts deaths here."""
+def _counter() -> "Iterator[redis.Redis | None]":
+    """Redis, or None while it cannot be reached: then tasks are not counted."""
     try:
         yield _redis()
     except redis.RedisError:
@@ -92,7 +92,7 @@ def _redis() -> redis.Redis:
 
 @shared_task(name="ledger.sweep", base=CountedTask)  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Look for due rows and knock: one message per gateway with receipts to post, one per room with work."""
+    """Look for due rows, and start a task for each gateway with receipts to post and one for each flow with work."""
     context = here()
     with unit_of_work(context.engine) as session:
         waiting = postings.due(session, context.settings.lane)
@@ -122,9 +122,9 @@ def post(gateway: str) -> None:
 
 @shared_task(name="ledger.index", base=CountedTask)  # type: ignore[untyped-decorator]
 def index() -> None:
-    """Take in confirmed blocks, and set aside what leaving consumers have left."""
+    """Index confirmed blocks, and set aside the balances of leaving consumers."""
     context = here()
-    assert context.chain is not None, "swept only when there is a chain"
+    assert context.chain is not None, "started only when there is a chain"
     chain = context.chain
     _while_due("blocks_indexed", lambda session: indexer.index_next(session, chain, context.network, now()))
     with unit_of_work(context.engine) as session:
@@ -133,13 +133,13 @@ def index() -> None:
 
 @shared_task(name="ledger.close", base=CountedTask)  # type: ignore[untyped-decorator]
 def close() -> None:
-    """Close a batch, or see to it that its payees get their places first."""
+    """Close a batch, or first have its payees registered."""
     context = here()
     if context.wire is not None and _register_payees(context):
         return
     with unit_of_work(context.engine) as session:
         if context.chain is None:
-            credits.give_places(session, batches.missing_payees(session, context.settings.lane))
+            credits.register_payees(session, batches.missing_payees(session, context.settings.lane))
         batch = batches.close(session, context.lane, _epoch(session, context), now())
     if batch is not None:
         log.info("batch_closed", extra={"lane": batch.lane, "number": batch.number, "calls": batch.header.calls})
@@ -147,7 +147,7 @@ def close() -> None:
 
 @shared_task(name="ledger.publish", base=CountedTask)  # type: ignore[untyped-decorator]
 def publish() -> None:
-    """On a private grid: book what the operator credited, publish what is built, make final what is ripe."""
+    """On a private grid: book credits, publish built batches, make ripe ones final."""
     context = here()
     lane, window_ms = context.settings.lane, context.settings.window_seconds * 1_000
     _each(
@@ -158,9 +158,9 @@ def publish() -> None:
 
 @shared_task(name="ledger.transmit", base=CountedTask)  # type: ignore[untyped-decorator]
 def transmit() -> None:
-    """Intend what is due on chain, sign it, and carry it there.
+    """Intend what is due on chain, sign it, and send it.
 
-    Claims have their nonces before anything that finalizes: it would turn their proofs into proofs of an old root.
+    Claims get their nonces before anything that makes a batch final: that would outdate their proofs.
     """
     context = here()
     if context.wire is None:
@@ -187,7 +187,7 @@ def transmit() -> None:
 
 @shared_task(name="ledger.reclaim", base=CountedTask)  # type: ignore[untyped-decorator]
 def reclaim() -> None:
-    """Return what gateways that are gone had leased and not spent."""
+    """Return what gateways that are gone leased and did not spend."""
     context = here()
     with unit_of_work(context.engine) as session:
         returned = leases.reclaim(session, context.settings.lane, now())
@@ -197,7 +197,7 @@ def reclaim() -> None:
 
 @shared_task(name="ledger.reconcile", base=CountedTask)  # type: ignore[untyped-decorator]
 def reconcile() -> None:
-    """Check the laws that read sums."""
+    """Check the laws that read only sums."""
     _check(thorough=False)
 
 
@@ -216,14 +216,14 @@ def _check(*, thorough: bool) -> None:
 
 
 def _sign(wire: SigningWire) -> None:
-    """Give all that is intended nonces and signed bytes, in the order it was intended."""
+    """Give intentions their nonces and signed bytes, in the order they were intended."""
     sign = transactions.sign_next
     _while_due("transactions_signed", lambda session: int(bool(sign(session, wire, wire.sender, now()))))
 
 
 def _register_payees(context: Context) -> bool:
-    """Intend places for payees without one; True while any is missing."""
-    assert context.wire is not None, "asked only with a key"
+    """Intend to register payees without an index; True while there are any."""
+    assert context.wire is not None, "called only with a key"
     calls, sender = context.wire.chain.calls, context.wire.sender
     with unit_of_work(context.engine) as session:
         missing = batches.missing_payees(session, context.settings.lane)
@@ -232,7 +232,7 @@ def _register_payees(context: Context) -> bool:
 
 
 def _epoch(session: Session, context: Context) -> int:
-    """The epoch by the network's time: the chain's, or the wall clock's on a private grid."""
+    """The epoch at the network's time: the chain's, or on a private grid the clock's."""
     clock = chain_time.get(session)
     if context.chain is None or clock is None:
         return epochs.epoch_at(now() // 1_000, context.settings.epoch_seconds)
@@ -240,7 +240,7 @@ def _epoch(session: Session, context: Context) -> int:
 
 
 def _while_due(event: str, step: Callable[[Session], int], **facts: object) -> None:
-    """Repeat a step, each in its own transaction, until nothing is due or it has been busy long enough."""
+    """Repeat a step, each time in its own transaction, until nothing is due or BUSY_SECONDS are over."""
     until, total = time.monotonic() + BUSY_SECONDS, 0
     while time.monotonic() < until:
         with unit_of_work(here().engine) as session:
@@ -253,7 +253,7 @@ def _while_due(event: str, step: Callable[[Session], int], **facts: object) -> N
 
 
 def _each(*steps: Callable[[Session], object]) -> None:
-    """Take steps, each in its own transaction; one that is refused does not keep the others from theirs."""
+    """Run steps, each in its own transaction. When one is refused the others still run."""
     for step in steps:
         try:
             with unit_of_work(here().engine) as session:

@@ -1,7 +1,7 @@
 """The worker: `celery -A ledger.worker worker` and `celery -A ledger.worker beat`.
 
-Redis is a doorbell. Every message may be lost, doubled or late: the table is the queue, beat rings again, and the flows
-behind the tasks take what is due under the database's locks. So: acknowledged late, no results, no delays, no chains.
+Redis carries wake-ups only. Every message may be lost, doubled or late: the tables are the queue, beat starts the next
+sweep, and flows lock what they work on. So tasks are acknowledged late, and have no results, delays or chains.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ def make(settings: Settings) -> Celery:
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(loglevel: int = 20, **_: Any) -> None:
-    """Celery asks once, at start: this is our answer to its own logging."""
+    """Celery sends this once, at start; it keeps Celery from configuring its own logging."""
     log.configure(loglevel)
 
 

@@ -1,6 +1,6 @@
-"""Auditing: the ledger against its laws, and against the chain at one block. What is wrong becomes an alarm.
+"""Audits: check the ledger against its laws, and against the chain at one block. What is wrong becomes an alarm.
 
-An alarm names the law, what is wrong, and the first account and receipt where it shows. While one stands nothing is
+An alarm names the law, what is wrong, and the first account and receipt where it shows. While one is active nothing is
 closed or committed; indexing, withdrawals, finalizing and claims go on.
 """
 
@@ -30,7 +30,7 @@ from ledger.store.settlement.alarms import Alarm
 class Scope:
     """What to audit: a lane, and the domain its receipts are signed in (None skips rewriting the newest batch).
 
-    `held` tells what the contract holds for the lane at a block (None on a private grid).
+    `held` reads what the contract holds for the lane at a block (None on a private grid).
     """
 
     lane: int
@@ -42,7 +42,7 @@ Law = Callable[[Session, Scope], list[Alarm]]
 
 
 def reconcile(session: Session, scope: Scope, now: int, *, thorough: bool = False) -> list[Alarm]:
-    """Check every law; sound what is broken. Thorough: also those that read every receipt."""
+    """Check every law and sound an alarm for each that is broken. Thorough: also those that read every receipt."""
     checks = (*LAWS.values(), *(THOROUGH if thorough else ()))
     found = [alarm for law in checks for alarm in law(session, scope)]
     for alarm in found:
@@ -57,7 +57,7 @@ def no_account_is_overdrawn(session: Session, _: Scope) -> list[Alarm]:
 
 
 def leased_is_what_leases_say(session: Session, scope: Scope) -> list[Alarm]:
-    """L2, the half without receipts: all that was ever credited to a leased account was leased."""
+    """L2, the half without receipts: what was credited to leased accounts is what leases say."""
     sums = postings.entries(session, "leased:")
     for (consumer, gateway), (out, _) in sorted(laws.leases_handed_out(session, scope.lane).items()):
         name = leased(consumer, gateway)
@@ -96,7 +96,7 @@ def custody_is_what_the_chain_holds(session: Session, scope: Scope) -> list[Alar
 
 
 def the_newest_batch_raises_cumulatives_by_its_shares(session: Session, scope: Scope) -> list[Alarm]:
-    """L5, of the newest batch: nobody's cumulative fell in it, and each payee's rose by its shares."""
+    """L5, of the newest batch: no cumulative fell in it, and each payee's rose by its shares."""
     latest = batches.latest(session, scope.lane)
     if latest is None:
         return []
@@ -105,21 +105,21 @@ def the_newest_batch_raises_cumulatives_by_its_shares(session: Session, scope: S
         shares[payee] += amount
     for tree in (tree_nodes.PAYOUT, tree_nodes.DEBIT):
         now = tree_nodes.written(session, scope.lane, tree, latest.number)
-        before = tree_nodes.at(session, scope.lane, tree, latest.number - 1, ((0, place) for place in now))
-        for place, amount in now.items():
-            rise = amount - int.from_bytes(before.get((0, place), b"")[24:], "big")
+        before = tree_nodes.at(session, scope.lane, tree, latest.number - 1, ((0, index) for index in now))
+        for index, amount in now.items():
+            rise = amount - int.from_bytes(before.get((0, index), b"")[24:], "big")
             if rise < 0:
-                return [Alarm("L5", f"place {place} of tree {tree} fell in batch {latest.number}")]
-            if tree == tree_nodes.PAYOUT and rise != shares[names[place]]:
-                who = to_hex(names[place])
-                return [Alarm("L5", f"{who} rose by {rise} in the tree, {shares[names[place]]} in batches", who)]
+                return [Alarm("L5", f"leaf {index} of tree {tree} fell in batch {latest.number}")]
+            if tree == tree_nodes.PAYOUT and rise != shares[names[index]]:
+                who = to_hex(names[index])
+                return [Alarm("L5", f"{who} rose by {rise} in the tree, {shares[names[index]]} in batches", who)]
     return []
 
 
 def cumulatives_are_the_sums_of_batches(session: Session, scope: Scope) -> list[Alarm]:
-    """L5: a payee's cumulative never falls, and is the sum of its shares in all standing batches."""
-    for tree, place, number in laws.fallen_leaves(session, scope.lane):
-        return [Alarm("L5", f"place {place} of tree {tree} fell in batch {number}")]
+    """L5: a payee's cumulative never falls, and is the sum of its shares in all batches that are not void."""
+    for tree, index, number in laws.fallen_leaves(session, scope.lane):
+        return [Alarm("L5", f"leaf {index} of tree {tree} fell in batch {number}")]
     latest = batches.latest(session, scope.lane)
     paid, names = laws.batched_shares(session, scope.lane), parties.by_index(session, scope.lane)
     leaves = tree_nodes.leaves(session, scope.lane, tree_nodes.PAYOUT, latest.number) if latest else []
@@ -132,9 +132,9 @@ def cumulatives_are_the_sums_of_batches(session: Session, scope: Scope) -> list[
 
 
 def accounts_are_their_postings(session: Session, _: Scope) -> list[Alarm]:
-    """L6: running sums are what they were at the last audit and what was booked since: nothing lost, doubled, changed.
+    """L6: running sums are those of the last audit plus what was booked since.
 
-    Who changes a posting that was audited is found by the thorough audit.
+    The thorough audit finds a change of postings that were audited before.
     """
     return _drift(session, audited_sums.since(session))
 
@@ -208,13 +208,13 @@ def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> li
     latest, allowed = batches.latest(session, scope.lane), laws.mandates(session, scope.lane)
     if latest is None:
         return []
-    places = {(0, c.index): c for c in lanes.consumers(session, scope.lane).values()}
-    leaves = sorted(tree_nodes.at(session, scope.lane, tree_nodes.DEBIT, latest.number, places).items())
+    positions = {(0, c.index): c for c in lanes.consumers(session, scope.lane).values()}
+    leaves = sorted(tree_nodes.at(session, scope.lane, tree_nodes.DEBIT, latest.number, positions).items())
     unknown = latest.cumulative - sum(sum_tree.amount(word) for _, word in leaves)
     if unknown:
-        return [Alarm("L10", f"{unknown} atoms were debited to nobody who deposited")]
-    for place, word in leaves:
-        consumer, debited = places[place], sum_tree.amount(word)
+        return [Alarm("L10", f"{unknown} atoms were debited to consumers that never deposited")]
+    for position, word in leaves:
+        consumer, debited = positions[position], sum_tree.amount(word)
         most = min(consumer.deposited, allowed.get(consumer.account, consumer.deposited))
         if debited > most:
             who = to_hex(consumer.account)
@@ -233,7 +233,7 @@ LAWS: dict[str, Law] = {
     "L9": what_is_accrued_waits_for_a_batch,
     "L10": no_consumer_is_debited_above_its_means,
 }
-"""Checked on every sweep: they read balances, and of the rest what is new."""
+"""Checked on every sweep: they read balances, and otherwise only what is new."""
 
 THOROUGH: tuple[Law, ...] = (
     leased_is_leases_less_receipts,

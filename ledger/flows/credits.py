@@ -1,11 +1,11 @@
-"""Crediting: a private grid, where the operator's word stands for the chain's.
+"""A private grid: without a chain, the operator's signature decides.
 
-credit    a deposit the operator signed for: custody -> available, and the consumer's place in the debit tree
-places    payees that have earned get the next places in the payout tree
-publish   a built batch is posted when it is published: its payees' earnings become claimable; after the window, final
-retire    the grid moves to a chain: every balance leaves the ledger, and the operator is told whom it owes what there
+credit            a deposit that the operator signed: custody -> available, and an index in the debit tree
+register_payees   payees that have earned get the next indices in the payout tree
+publish           post built batches, which makes their payees' earnings claimable; after the window they are final
+retire            move to a chain: every balance leaves the ledger, and the operator owes it on the chain
 
-Everything else is the same as with a chain: receipts, shares, trees, batch files and proofs.
+Everything else is as with a chain: receipts, shares, trees, batch files and proofs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KIND = "credit"
 
 
 def request(session: Session, credit: DepositRequest, domain: Domain, operator: Address, now: int) -> bool:
-    """Store a credit entry. False when it was stored before. Rejected unless the operator, or its key, signed it."""
+    """Store a credit. False when it was stored before. Rejected unless the operator, or its session key, signed it."""
     hashed = credit_hash(credit.lane, credit.account, credit.amount, credit.salt)
     signer = recover(signing_digest(domain, hashed), credit.signature)
     if signer not in parties.signers_of(session, operator):
@@ -48,55 +48,55 @@ def request(session: Session, credit: DepositRequest, domain: Domain, operator: 
 
 
 def credit(session: Session, lane: int, now: int) -> int:
-    """Book the credits that were asked for. Returns how many."""
+    """Book the credits that were requested. Returns how many."""
     waiting = [asked for asked in requests.requested(session) if asked.kind == KIND and asked.lane == lane]
     for asked in waiting:
         lanes.assign(session, lane, [asked.account])
         consumer = lanes.get_consumer(session, lane, asked.account)
-        assert consumer is not None, "it was just given a place"
+        assert consumer is not None, "it was just assigned"
         lanes.deposit(session, lane, asked.account, consumer.index, asked.amount)
         postings.book(session, movements.deposit(KIND.encode() + asked.id, asked.account, asked.amount, now))
         requests.set_status(session, asked.id, "credited")
     return len(waiting)
 
 
-def give_places(session: Session, payees: Iterable[Address]) -> None:
-    """Places in the payout tree for payees without one: there is no Registry to ask."""
+def register_payees(session: Session, payees: Iterable[Address]) -> None:
+    """Give payees without an index in the payout tree one: there is no Registry to do it."""
     parties.assign(session, payees)
 
 
 def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
-    """Post what is built, and make final whose window has passed. Returns how many batches moved."""
+    """Post built batches, and make those final whose window is over. Returns how many batches changed."""
     if alarms.active(session) or not batches.take(session, lane):
         return 0
-    moved = 0
+    count = 0
     for batch in batches.with_status(session, lane, Status.built):
         cause = movements.batch_cause(lane, batch.number, batch.header.hash)
         settled = movements.settle(cause, batches.earned(session, lane, batch.number), now)
         if settled.postings:
             postings.book(session, settled)
         batches.set_posted(session, batch, batch.number, now, settled.id)
-        moved += 1
+        count += 1
     for batch in batches.with_status(session, lane, Status.posted):
         if batch.posted_at is not None and is_window_over(batch.posted_at, window_ms, now):
             batches.set_final(session, batch, now)
-            moved += 1
-    return moved
+            count += 1
+    return count
 
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What an operator who switches a chain on owes there: deposits to consumers, payments to payees. In atoms."""
+    """What an operator that moves to a chain owes there: deposits to consumers, payments to payees. In atoms."""
 
     deposits: Mapping[Address, Atoms]
     payments: Mapping[Address, Atoms]
 
 
 def retire(session: Session, lane: int, now: int) -> Owed:
-    """Take every balance of a private grid out of the ledger, once: a chain begins with what is deposited there.
+    """Take every balance of a private grid out of the ledger. A chain begins with what is deposited there.
 
-    Its receipts, batches, files and proofs stay. Rejected while a law is broken, a lease open, a receipt not in a
-    final batch, or a credit not booked: nothing may be under way.
+    Receipts, batches, files and proofs stay. Rejected while an alarm is active, a lease open, a receipt not in a final
+    batch, or a credit not booked.
     """
     if not batches.take(session, lane):
         raise Unavailable(f"lane {lane} is being settled just now")
@@ -105,26 +105,26 @@ def retire(session: Session, lane: int, now: int) -> Owed:
     deposits: dict[Address, Atoms] = {}
     payments: dict[Address, Atoms] = {}
     for name, entries in postings.entries(session).items():
-        left, who = balance(name, entries), parse(name)
-        if not left or who.party is None:
+        left, account = balance(name, entries), parse(name)
+        if not left or account.party is None:
             continue
         cause = b"retired" + lane.to_bytes(4, "big") + name.encode()
-        if who.kind == "claimable":
-            payments[who.party] = left
-            postings.book(session, movements.claim(cause, who.party, left, now))
+        if account.kind == "claimable":
+            payments[account.party] = left
+            postings.book(session, movements.claim(cause, account.party, left, now))
         else:
-            deposits[who.party] = left
-            postings.book(session, movements.request_withdrawal(cause, who.party, left, now))
-            postings.book(session, movements.withdraw(cause, who.party, left, 0, now))
-            lanes.withdraw(session, lane, who.party, left)
+            deposits[account.party] = left
+            postings.book(session, movements.request_withdrawal(cause, account.party, left, now))
+            postings.book(session, movements.withdraw(cause, account.party, left, 0, now))
+            lanes.withdraw(session, lane, account.party, left)
     assert postings.balance(session, CUSTODY) == 0, "L3: custody was all that was owed"
     return Owed(deposits, payments)
 
 
 def _under_way(session: Session, lane: int) -> Iterator[str]:
-    """Why a private grid cannot be left now."""
+    """Why a private grid cannot be retired now."""
     if alarms.active(session):
-        yield "an alarm stands"
+        yield "an alarm is active"
     if any(asked.kind == KIND and asked.lane == lane for asked in requests.requested(session)):
         yield "a credit is not booked"
     if segments.pending(session, lane) or segments.quarantined(session):
@@ -139,7 +139,7 @@ def _under_way(session: Session, lane: int) -> Iterator[str]:
 
 
 def place_bid(session: Session, offer: Offer, epoch: int, now: int) -> Standing:
-    """A signed offer's bid counts as one placed on the chain would: next epoch, or the one after it for a raise."""
+    """Place a signed offer's bid, in force as on a chain: from the next epoch, or the one after it for a raise."""
     mine = [s for s in bids.of_party(session, offer.party) if (s.subject, s.role) == (offer.subject, offer.role)]
     old = mine[-1].bid if mine and mine[-1].until > epoch else None
     first, until = epochs.place(old, offer.bid, epoch)

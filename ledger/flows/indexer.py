@@ -1,7 +1,7 @@
-"""Indexing: what the chain confirmed becomes mirrors and money, once per log; and what it takes back is taken back.
+"""The indexer: each confirmed log is mirrored and booked once, and undone when a reorganisation removes it.
 
-A log's id is its transaction and its place among that transaction's logs, which a reorganisation does not change. Time
-is the last indexed block's: when it enters an epoch, that epoch's book of bids is frozen.
+A log's id is its transaction and its position among that transaction's logs, which a reorganisation does not change.
+Time is the last indexed block's: when it enters an epoch, that epoch's book of bids is frozen.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ BOOKS_KEPT = 48
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Which chain, contract and lane to index, how deep a block must lie, and how its time is cut into epochs."""
+    """Which chain, contract and lane to index, how many confirmations a block needs, and how long epochs are."""
 
     chain_id: int
     lane: int
@@ -45,31 +45,31 @@ class Network:
 
     @property
     def domain(self) -> Domain:
-        """Where the lane's signatures count."""
+        """The domain of the lane's signatures."""
         return Domain(self.chain_id, self.settlement)
 
 
 def index_next(session: Session, wire: Blocks, network: Network, now: int) -> int:
-    """Index the next confirmed blocks, at most `span`. Returns how many; 0 when there are none or another is at it."""
+    """Index the next confirmed blocks, at most `span`. How many; 0 when there are none or another indexer runs."""
     if not chain_time.take(session):
         return 0
     tip = wire.block()
     known = chain_time.get(session)
     if tip is None:
         raise Unavailable("the chain has no block")
-    if known is not None and not _still_there(wire, known.number, known.hash):
+    if known is not None and not _is_canonical(wire, known.number, known.hash):
         return _reorganise(session, wire, network, tip.number, now)
     first = known.number + 1 if known else network.start_block
     last = min(tip.number - network.confirmations, first + network.span - 1)
     if last < first:
         return 0
-    _take_in(session, network, wire.logs(first, last), now)
+    _index_logs(session, network, wire.logs(first, last), now)
     _advance(session, wire, network, last, now)
     return last - first + 1
 
 
 def set_aside(session: Session, lane: int, now: int) -> int:
-    """Move what became available again to consumers that are leaving, out of the lane's reach. Returns atoms moved."""
+    """Move available balances of leaving consumers to `withdrawing`, which cannot be spent. Returns atoms moved."""
     moved = 0
     for consumer in lanes.leaving(session, lane):
         account = consumer.account
@@ -83,7 +83,7 @@ def set_aside(session: Session, lane: int, now: int) -> int:
     return moved
 
 
-def _still_there(wire: Blocks, number: int, hashed: Digest) -> bool:
+def _is_canonical(wire: Blocks, number: int, hashed: Digest) -> bool:
     block = wire.block(number)
     return block is not None and block.hash == hashed
 
@@ -97,32 +97,40 @@ def _advance(session: Session, wire: Blocks, network: Network, number: int, now:
 
 
 def _freeze_books(session: Session, network: Network, block: Block, now: int) -> None:
-    """Freeze every epoch the chain's time has entered: a bid placed in it can only count later."""
+    """Freeze the book of every epoch that the chain's time has entered: later bids count in later epochs only."""
     epoch = epochs.epoch_at(block.timestamp, network.epoch_seconds, network.genesis)
     newest = bids.latest_epoch(session)
     for entered in range(max(epoch - BOOKS_KEPT, epoch if newest is None else newest + 1), epoch + 1):
         bids.freeze(session, epochs.freeze(bids.placed_until(session, entered), entered), now)
 
 
-def _take_in(session: Session, network: Network, logs: list[Log], now: int) -> None:
+def _index_logs(session: Session, network: Network, logs: list[Log], now: int) -> None:
     """Mirror and book logs, in order."""
-    for log, place in events.number_logs(logs):
+    for log, ordinal in events.number_logs(logs):
         mirror.copy(session, log)
-        known = indexed.get(session, log.transaction, place)
+        known = indexed.get(session, log.transaction, ordinal)
         if known is not None and known.canonical:
             indexed.record(session, replace(known, block=log.block))
             continue
         generation = known.generation + 1 if known else 0
-        booked = _book(session, network, log, place, generation, now)
-        row = (log.transaction, place, log.block, type(log.event).__name__, generation, True, booked)
-        indexed.record(session, Indexed(*row, batch=getattr(log.event, "id", None) if _is_batch(log) else None))
+        cause = movements.log_cause(network.chain_id, log.transaction, ordinal | generation << 20)
+        row = Indexed(
+            transaction=log.transaction,
+            ordinal=ordinal,
+            block=log.block,
+            kind=type(log.event).__name__,
+            generation=generation,
+            canonical=True,
+            booked=_book(session, network, log, cause, now),
+            batch=getattr(log.event, "id", None) if _is_batch(log) else None,
+        )
+        indexed.record(session, row)
 
 
-def _book(session: Session, network: Network, log: Log, place: int, generation: int, now: int) -> Digest | None:
-    """Book the money a log of our lane moved, and return the transaction's id."""
+def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) -> Digest | None:
+    """Book the money a log of our lane moved. Returns the transaction's id, if there is one."""
     if getattr(log.event, "lane", None) != network.lane:
         return None
-    cause = movements.log_cause(network.chain_id, log.transaction, place | generation << 20)
     made: Transaction | None = None
     match log.event:
         case events.Deposited(_, account, _, amount):
@@ -152,7 +160,7 @@ def _book(session: Session, network: Network, log: Log, place: int, generation: 
 
 
 def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> None:
-    """A batch is on chain: what it pays can be claimed from now on. A batch posted again settles anew."""
+    """Record that a batch is on chain, and book what it pays; a batch posted again is booked again."""
     lane, header = network.lane, posted.header
     batch = batches.by_hash(session, lane, header)
     if batch is None or batch.status in (Status.posted, Status.final):
@@ -170,9 +178,9 @@ def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> 
 
 
 def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> None:
-    """The chain has a batch that was void here: it stands again, and what was built in its place is void.
+    """Take back a void batch that the chain has, and make void what was built in its stead.
 
-    Its trees are written again from its receipts: a Conflict if they do not come to its header.
+    Its trees are written again from its receipts. A Conflict if they do not lead to its header.
     """
     _hold(session, network)
     before = batches.by_hash(session, network.lane, batch.header.prev)
@@ -185,7 +193,7 @@ def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> No
 
 
 def _void(session: Session, network: Network, onchain_id: int, now: int) -> None:
-    """A batch and all after it are void: what they pay is unbatched again, their receipts wait for the next."""
+    """Make a batch and all after it void: what they pay is accrued again, and their receipts wait for the next."""
     _hold(session, network)
     first = batches.by_onchain_id(session, network.lane, onchain_id)
     for batch in batches.after(session, network.lane, first.number - 1) if first else ():
@@ -193,7 +201,7 @@ def _void(session: Session, network: Network, onchain_id: int, now: int) -> None
 
 
 def _drop(session: Session, batch: Batch, now: int) -> None:
-    """A batch is void, the newest that stands. What it paid was booked once, so it is reversed once."""
+    """Make the newest batch void, and reverse what it paid."""
     for row in batches.ranges(session, batch.lane, batch.number):
         watermarks.set_batched(session, row.gateway, row.first - 1)
     _correct(session, batch.settled, now)
@@ -202,20 +210,20 @@ def _drop(session: Session, batch: Batch, now: int) -> None:
 
 
 def _hold(session: Session, network: Network) -> None:
-    """Nobody builds a batch on one that is about to fall."""
+    """Keep other workers from building a batch on one that becomes void."""
     if not batches.take(session, network.lane):
         raise Unavailable(f"a batch of lane {network.lane} is being built; the next sweep looks again")
 
 
 def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now: int) -> int:
-    """Blocks we indexed are gone: go back to the last one that stands, and read the chain again from there.
+    """Indexed blocks are gone: return to the last one that is still on the chain, and read on from there.
 
-    Claims and exits are taken back first, then batches stand as they stood, then what the new blocks say is booked, and
-    only then are deposits taken back that did not come again: a deposit that merely moved is never missed.
+    The order matters: undo claims and exits, restore batches to what the common blocks say, index the new blocks, and
+    then undo the deposits that are not in them. So a deposit that only moved to another block is never missing.
     """
     _hold(session, network)
     known = chain_time.hashes(session)
-    common = next((number for number, hashed in known if _still_there(wire, number, hashed)), network.start_block - 1)
+    common = next((number for number, hashed in known if _is_canonical(wire, number, hashed)), network.start_block - 1)
     gone = indexed.canonical_from(session, common + 1)
     deposits = {(log.transaction, log.ordinal): log for log in gone if log.kind == events.Deposited.__name__}
     for log in gone:
@@ -225,30 +233,30 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
     old = events.read_logs(wire, network.start_block, common, network.span)
     for one in old:
         mirror.copy(session, one)
-    _restand(session, network, active_batches(old, network.lane), now)
+    _restore_batches(session, network, active_batches(old, network.lane), now)
     last = max(common, tip - network.confirmations)
     fresh = events.read_logs(wire, common + 1, last, network.span)
-    _take_in(session, network, fresh, now)
-    for key in deposits.keys() - {(log.transaction, place) for log, place in events.number_logs(fresh)}:
+    _index_logs(session, network, fresh, now)
+    for key in deposits.keys() - {(log.transaction, ordinal) for log, ordinal in events.number_logs(fresh)}:
         _undo(session, deposits[key], now)
-    _give_back(session, network, now)
+    _return_set_aside(session, network, now)
     transactions.reopen(session, common)
     chain_time.forget_after(session, common)
     _advance(session, wire, network, last, now)
     return last - common
 
 
-def _restand(session: Session, network: Network, standing: Sequence[ActiveBatch], now: int) -> None:
-    """Make batches stand as they do on the chain: one it lost is under way again, one whose verdict it lost stands.
+def _restore_batches(session: Session, network: Network, on_chain_now: Sequence[ActiveBatch], now: int) -> None:
+    """Give batches the state they have on the chain: a lost one is under way again, and a lost verdict is undone.
 
-    What was built in the place of one that stands again is void; it may still hold, should the verdict return first.
+    What was built in the stead of a batch that is back is void, unless the verdict returns first.
     """
-    theirs = {one.header for one in standing}
+    theirs = {one.header for one in on_chain_now}
     for batch in reversed(batches.with_status(session, network.lane, Status.posted, Status.final)):
         if batch.header.hash not in theirs:
             _correct(session, batch.settled, now)
             batches.set_unposted(session, batch)
-    for one in standing:
+    for one in on_chain_now:
         known = batches.by_hash(session, network.lane, one.header)
         if known is None or known.status not in (Status.posted, Status.final):
             _post(session, network, one, now)
@@ -257,14 +265,14 @@ def _restand(session: Session, network: Network, standing: Sequence[ActiveBatch]
 
 
 def _undo(session: Session, log: Indexed, now: int) -> None:
-    """The chain no longer has this log: reverse what it booked. What batches paid is reversed with the batch."""
+    """Reverse what a log booked that the chain no longer has; what a batch paid is reversed with the batch."""
     if log.kind != events.Committed.__name__:
         _correct(session, log.booked, now)
     indexed.undo(session, log)
 
 
-def _give_back(session: Session, network: Network, now: int) -> None:
-    """What was set aside for an exit whose request is gone can be spent again."""
+def _return_set_aside(session: Session, network: Network, now: int) -> None:
+    """Make what was set aside for an exit available again when its request is gone."""
     leaving = {consumer.account for consumer in lanes.leaving(session, network.lane)}
     for name, entries in postings.entries(session, "withdrawing:").items():
         account, held = parse(name).party, balance(name, entries)

@@ -1,8 +1,8 @@
-"""Posting: what gateways wrote becomes money. A chunk of receipts, one balanced transaction, one step of the watermark.
+"""Posting: receipts become money. A chunk of receipts is one balanced transaction and one step of the watermark.
 
-A receipt's shares are a function of it and its terms, so nothing is stored per receipt. A segment that is not what it
-says (a gap, another digest, another sum, a price its terms do not give) is quarantined whole: its gateway waits there
-for a person, other gateways go on.
+A receipt's shares are a function of it and its terms, so nothing is stored for each receipt. A segment that does not
+check out (a gap, another digest or sum, a wrong price) is quarantined whole: posting of its gateway stops there until a
+person looks, and other gateways go on.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ledger.core.pricing import shares
 from ledger.core.receipts import segments
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.errors import Conflict, Rejected
-from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.ids import Address, Digest
 from ledger.store.money import postings
 from ledger.store.receipts import receipts, terms, watermarks
 from ledger.store.receipts import segments as segment_store
@@ -55,7 +55,7 @@ def post_chunk(session: Session, gateway: Address, limit: int, now: int) -> int:
 
 
 def _sound(session: Session, posted: int, queue: Sequence[Segment], chunk: Chunk) -> tuple[list[Segment], str]:
-    """The leading segments that are what they say, and what is wrong with the next one."""
+    """The leading segments that check out, and what is wrong with the next one."""
     before = segment_store.before(session, queue[0].gateway, queue[0].first)
     previous = before.digest if before else Digest(bytes(32))
     good: list[Segment] = []
@@ -73,18 +73,18 @@ def _sound(session: Session, posted: int, queue: Sequence[Segment], chunk: Chunk
 def _fault(segment: Segment, at: int, previous: Digest, part: Chunk, altered: int | None) -> str:
     """What is wrong with a segment that should follow receipt `at`; empty when nothing is.
 
-    `altered` is the place in `part` of the first receipt that does not hash to its digest, if there is one.
+    `altered` is which receipt of `part`, counted from 0, is the first that does not hash to its digest, if any.
     """
     if segment.first != at + 1:
         return f"segment starts at {segment.first}, after receipt {at}"
     if segment.previous != previous:
         return "segment does not follow the one before it"
     if not part or len(part) != segment.count or part.first != segment.first or part.last != segment.last:
-        return f"segment says {segment.count} receipts, the journal has {len(part)}"
+        return f"segment says {segment.count} receipts, the log has {len(part)}"
     if part.charged != segment.total:
         return f"segment says {segment.total} atoms, its receipts charge {part.charged}"
-    resealed = segments.link(segment.gateway, segment.first, part.digests.tobytes(), segment.total, previous)
-    if resealed.digest != segment.digest:
+    relinked = segments.link(segment.gateway, segment.first, part.digests.tobytes(), segment.total, previous)
+    if relinked.digest != segment.digest:
         return "segment's digest is not that of its receipts"
     if altered is not None and 0 <= altered < segment.count:
         return f"receipt {segment.first + altered} is not what its digest says"
@@ -94,7 +94,7 @@ def _fault(segment: Segment, at: int, previous: Digest, part: Chunk, altered: in
 def _one_by_one(
     session: Session, gateway: Address, queue: Sequence[Segment], error: Rejected | Conflict, limit: int, now: int
 ) -> int:
-    """A chunk holds a receipt its terms do not give: quarantine its segment, post what comes before it."""
+    """Find the segment of a receipt with a wrong price by posting fewer; quarantine it when it is the next."""
     if len(queue) == 1:
         segment_store.quarantine(session, queue[0], error.message, now)
         return 0
@@ -103,8 +103,3 @@ def _one_by_one(
 
 def _is_quarantined(session: Session, gateway: Address, first: int) -> bool:
     return any(g == gateway and at == first for g, at, _ in segment_store.quarantined(session))
-
-
-def describe(gateway: Address, posted: int) -> str:
-    """One line for the worker's log."""
-    return f"posted {posted} receipts of gateway {to_hex(gateway)}"

@@ -1,7 +1,7 @@
-"""Publishing: documents, offers and measurements become known to every gateway of the lane; deposits are asked for.
+"""Publications: documents, offers and measurements that every gateway of the lane reads; and requests for deposits.
 
-Nothing here moves money. A document is stored if its id and owner are what it says; an offer if its party signed it and
-bids; a deposit is a request, which the worker relays and the chain decides.
+Nothing here moves money. A document is stored if it fits its schema and its owner is of this chain, an offer if its
+party signed it. A deposit is a request: the worker relays it and the chain decides.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
-from sqlalchemy import text
 from sqlmodel import Session
 
 from ledger.core.catalog import capsules, models
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.models import Offer
-from ledger.core.values.documents import Document, canonical, digest, validate
+from ledger.core.values.documents import Document, canonical, digest, parse, validate
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, parse_did
@@ -45,7 +44,7 @@ def publish_document(session: Session, document: Document, chain_id: int, now: i
 
 
 def publish_glue(session: Session, module: bytes, now: int) -> Digest:
-    """Store a checked WebAssembly module under the sha256 of its bytes. Capsules name it by that; it has no owner."""
+    """Store a checked WebAssembly module under the sha256 of its bytes, by which capsules name it. It has no owner."""
     made = Digest(sha256(module).digest())
     documents.put(session, documents.Stored(made, "glue", "", ZERO_ADDRESS, module, now))
     return made
@@ -54,7 +53,7 @@ def publish_glue(session: Session, module: bytes, now: int) -> Digest:
 def publish_offer(
     session: Session, document: Document, domain: Domain, epoch: int, credential: Credential | None, now: int
 ) -> Offer:
-    """Store a provider's signed offer. Rejected when it is not signed, has run out, or is older than the stored one."""
+    """Store a provider's signed offer. Rejected when it is not signed, has expired, or is older than the stored one."""
     offer = models.offer(document, domain)
     if offer.until <= epoch:
         raise Rejected(f"the offer expired at epoch {offer.until}; this is {epoch}", field="$.expires_epoch")
@@ -68,8 +67,9 @@ def publish_offer(
             field="role",
         )
     known = offers.get(session, offer.subject, offer.party)
-    if known is not None and _nonce(known.body) > offer.nonce:
-        raise Rejected(f"an offer with the higher nonce {_nonce(known.body)} is known", field="$.nonce")
+    nonce = int(parse(known.body)["nonce"]) if known is not None else 0
+    if nonce > offer.nonce:
+        raise Rejected(f"an offer with the higher nonce {nonce} is known", field="$.nonce")
     serving = offer.serving
     offers.put(
         session,
@@ -90,42 +90,22 @@ def publish_offer(
 
 
 def request_deposit(session: Session, deposit: DepositRequest, now: int) -> bool:
-    """Write down a deposit to relay. False when it was asked for before."""
+    """Store a deposit to relay. False when it was requested before."""
     return deposits.request(session, deposit, now)
 
 
 def pay(session: Session, deposit: DepositRequest, call: Digest, now: int) -> bool:
-    """Write down an x402 payment to relay, for one call. False when it was sent with another call before."""
+    """Store an x402 payment to relay, for one call. False when it was sent with another call before."""
     deposits.request(session, deposit, now)
     return deposits.bind(session, deposit.id, call)
 
 
 def deposit_id(lane: int, account: Address, salt: bytes) -> Digest:
-    """The id of a deposit request: what the authorization's nonce is made of."""
+    """The id of a deposit request, of which the authorization's nonce is made."""
     return keccak256(b"deposit", lane.to_bytes(32, "big"), account, salt)
 
 
 def record(session: Session, seen: Mapping[tuple[Address, Digest], tuple[int, int, int, int]], now: int) -> None:
-    """Keep what a gateway measured: calls, errors, p50 latency in ms, quality in ppm."""
+    """Store what a gateway measured: calls, errors, p50 latency in ms, quality in ppm."""
     for (provider, subject), row in seen.items():
         measurements.put(session, Measurement(provider, subject, *row), now)
-
-
-def fingerprint(session: Session) -> object:
-    """Changes whenever something a catalog is made of has changed."""
-    return tuple(
-        session.execute(
-            text(
-                "SELECT (SELECT count(*) FROM documents), (SELECT max(at) FROM offers), (SELECT count(*) FROM offers),"
-                " (SELECT max(at) FROM credentials), (SELECT count(*) FROM bids), (SELECT count(*) FROM models),"
-                " (SELECT count(*) FROM books), (SELECT coalesce(sum(active), 0) FROM stakes),"
-                " (SELECT coalesce(max(block), 0) FROM models)"
-            )
-        ).one()
-    )
-
-
-def _nonce(body: bytes) -> int:
-    from ledger.core.values.documents import parse
-
-    return int(parse(body)["nonce"])

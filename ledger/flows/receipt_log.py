@@ -1,7 +1,7 @@
-"""Appending receipts to a gateway's journal: number them densely, sign them, and write each group whole or not at all.
+"""A gateway's receipt log: number receipts densely, sign them, and write each group whole or not at all.
 
-Charges arrive as drafts: receipts but for their place. A workflow's drafts stay together and in order. The group that
-is being written decides the places, so a draft that must be left out leaves no gap.
+Charges arrive as drafts: receipts without a sequence number. A workflow's drafts stay together and in order. Numbers
+are given when a group is written, so a draft that is left out leaves no gap.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ledger.store.receipts.receipts import Signed
 
 
 class Draft(NamedTuple):
-    """A receipt without place, what to note beside it, and the key whose budget it uses, if that key has one."""
+    """A receipt without a number, what to note beside it, and the key whose budget it uses, if that key has one."""
 
     receipt: Receipt
     extra: bytes
@@ -38,7 +38,7 @@ Bundle = tuple[Draft, ...]
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Where a journal ends: the last sequence number and the last segment's digest."""
+    """Where a receipt log ends: the last sequence number and the last segment's digest."""
 
     seq: int
     digest: Digest
@@ -55,16 +55,16 @@ class Group:
 
     @property
     def tail(self) -> Tail:
-        """Where the journal ends once this group is written."""
+        """Where the receipt log ends once this group is written."""
         return Tail(self.segment.last, self.segment.digest)
 
 
 Outcome = tuple[Signed, ...] | TollwayError
-"""What became of a bundle: its receipts, durable; or why it was left out."""
+"""Of a bundle: its receipts, durable, or why it was left out."""
 
 
 def tail_of(appender: Appender) -> Tail:
-    """Where the journal ends in the database."""
+    """Where the receipt log ends in the database."""
     return Tail(*appender.tail())
 
 
@@ -92,11 +92,11 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
 def append(
     appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]
 ) -> Steps[tuple[Tail, list[Outcome]]]:
-    """Write bundles as one segment; leave out those that cannot be written, and say why.
+    """Write bundles as one segment, without those that cannot be written. Returns the new tail and each one's outcome.
 
-    One bad row never takes its neighbours along: calls that have a receipt already are left out with a Conflict and the
-    rest is written; when the database refuses anything else, each bundle is tried on its own.
-    Raises Unavailable when the connection is lost: whether the segment was written, the next `tail_of` tells.
+    Calls that have a receipt already are left out with a Conflict, and the rest is written. When the database refuses
+    anything else, each bundle is tried by itself. It yields where it must wait (`store.receipts.appender`).
+    Raises Unavailable when the connection is lost: then `tail_of` a new one tells if the segment was written.
     """
     try:
         group = prepare(signer, domain, tail, bundles)
@@ -131,21 +131,21 @@ def _without_taken(
 ) -> Steps[tuple[Tail, list[Outcome]]]:
     taken = appender.taken([draft.receipt.call_id for bundle in bundles for draft in bundle])
     results: dict[int, Outcome] = {}
-    for place, bundle in enumerate(bundles):
+    for index, bundle in enumerate(bundles):
         for draft in bundle:
             if draft.receipt.call_id in taken:
                 call = to_hex(draft.receipt.call_id)
-                results[place] = Conflict(f"call {call} has a receipt already", call=call)
+                results[index] = Conflict(f"call {call} has a receipt already", call=call)
     if not results:
         if len(bundles) == 1:
             return tail, [refused]
         return (yield from _one_by_one(appender, signer, domain, tail, bundles))
-    rest = [bundle for place, bundle in enumerate(bundles) if place not in results]
+    rest = [bundle for index, bundle in enumerate(bundles) if index not in results]
     if rest:
         tail, written = yield from append(appender, signer, domain, tail, rest)
-        left = [place for place in range(len(bundles)) if place not in results]
+        left = [index for index in range(len(bundles)) if index not in results]
         results.update(zip(left, written, strict=True))
-    return tail, [results[place] for place in range(len(bundles))]
+    return tail, [results[index] for index in range(len(bundles))]
 
 
 def _one_by_one(

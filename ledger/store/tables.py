@@ -1,4 +1,7 @@
-"""The metadata of all tables, for migrations. A row is columns only: what it means is defined in `ledger.core`."""
+"""The metadata of all tables, for migrations. A row is columns only: `ledger.core` defines what it means.
+
+Alone, because importing it imports every folder's tables.
+"""
 
 from sqlmodel import SQLModel
 

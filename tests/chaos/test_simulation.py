@@ -144,9 +144,9 @@ PLANTED: dict[str, Callable[[], Any]] = {
     "a batch settles once for all": lambda: _in_store("postings", "is_booked", lambda *args: False),
     "a failed commit is forgotten": lambda: mock.patch.object(settling, "_retry", _never),
     "a block is read before it is confirmed, and never again": lambda: mock.patch.object(
-        indexer, "_still_there", return_value=True
+        indexer, "_is_canonical", return_value=True
     ),
-    "a verdict is for ever": lambda: mock.patch.object(indexer, "_restand", _never),
+    "a verdict is for ever": lambda: mock.patch.object(indexer, "_restore_batches", _never),
     "what was built in the place of a batch stands beside it": lambda: mock.patch.object(indexer, "_reinstate", _never),
 }
 

@@ -46,7 +46,7 @@ def work(world: World, *, window_ms: int = 0, now: int = 10**13) -> None:
         for gateway in posting.due(session, 0):
             posting.post_chunk(session, gateway, 10_000, now)
     with unit_of_work(world.engine) as session:
-        credits.give_places(session, batches.missing_payees(session, 0))
+        credits.register_payees(session, batches.missing_payees(session, 0))
         batches.close(session, LANE, 1, now)
     with unit_of_work(world.engine) as session:
         credits.publish(session, 0, window_ms, now)

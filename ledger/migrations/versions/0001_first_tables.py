@@ -45,9 +45,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("consumer", index=True),
             *string("label"),
             *big("created_at"),
-            *big("expires_at", "revoked_at", "budget", nullable=True),
-            *big("spent"),
-            *big("rate", nullable=True),
+            *big("expires_at", "revoked_at", "budget", "rate", nullable=True),
             *string("models", nullable=True),
         ),
         "attempts": (
@@ -141,7 +139,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *string("kind"),
             *string("status", index=True),
             *big("requested_at"),
-            *octets("transaction", "call", nullable=True),
+            *octets("call", nullable=True),
             *string("error", nullable=True),
         ),
         "documents": (
@@ -218,8 +216,8 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             cut("consumer", 97, 20),
             cut("terms", 117, 32),
             sa.PrimaryKeyConstraint("gateway", "seq"),
-            sa.Index("receipts_ended_at", "ended_at", postgresql_using="brin"),
             sa.Index("receipts_consumer", "consumer", "ended_at"),
+            sa.Index("receipts_ended_at", "ended_at", postgresql_using="brin"),
         ),
         "segments": (
             *octets("gateway", primary_key=True),

@@ -24,7 +24,6 @@ def add(session: Session, key: ApiKey) -> None:
             created_at=key.created_at,
             expires_at=key.expires_at,
             budget=key.budget,
-            spent=0,
             rate=key.rate,
             models=json.dumps(key.models) if key.models is not None else None,
         )

@@ -41,7 +41,6 @@ class ApiKeyRow(SQLModel, table=True):
     expires_at: int | None = maybe_big()
     revoked_at: int | None = maybe_big()
     budget: int | None = maybe_big()
-    spent: int = big()
     rate: int | None = maybe_big()
     models: str | None = Field(default=None)
 
@@ -82,6 +81,5 @@ class DepositRow(SQLModel, table=True):
     kind: str = Field(default="authorization", description="authorization (ERC-3009 receive) or inbox (x402 exact)")
     status: str = Field(index=True, description="requested, sent, credited, failed")
     requested_at: int = big()
-    transaction: bytes | None = maybe_octets()
     call: bytes | None = maybe_octets()
     error: str | None = Field(default=None)

@@ -16,7 +16,7 @@ class AccountRow(SQLModel, table=True):
 
 
 class TransactionRow(SQLModel, table=True):
-    """Postings that stand or fall together. `id` is derived from the cause; `digest` covers the content.
+    """Postings that are booked together. `id` is derived from the cause; `digest` covers the content.
 
     `booked_in` is PostgreSQL's number of the transaction that booked it: `audited_sums` continues from it.
     """

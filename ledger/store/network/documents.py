@@ -2,10 +2,14 @@
 
 from dataclasses import asdict, dataclass
 
-from sqlmodel import Session, col, select
+from sqlalchemy import ScalarSelect, func
+from sqlalchemy import select as select_many
+from sqlmodel import Session, SQLModel, col, select
 
 from ledger.core.values.ids import Address, Digest
-from ledger.store.network.tables import DocumentRow
+from ledger.store.access.tables import CredentialRow
+from ledger.store.chain.tables import BidRow, ModelRow, StakeRow
+from ledger.store.network.tables import BookRow, DocumentRow, OfferRow
 from ledger.store.session import insert_once
 
 
@@ -37,6 +41,23 @@ def everything(session: Session) -> list[Stored]:
     named = select(DocumentRow).where(col(DocumentRow.kind).in_(("model", "capsule")))
     rows = session.exec(named.order_by(col(DocumentRow.at), col(DocumentRow.id)))
     return [_value(row) for row in rows]
+
+
+def fingerprint(session: Session) -> tuple[int | None, ...]:
+    """Changes whenever something that a catalog is made of has changed."""
+
+    def count(table: type[SQLModel]) -> ScalarSelect[int]:
+        return select(func.count()).select_from(table).scalar_subquery()
+
+    return tuple(
+        session.execute(
+            select_many(
+                *(count(table) for table in (DocumentRow, OfferRow, BidRow, ModelRow, BookRow)),
+                *(select(func.max(at)).scalar_subquery() for at in (OfferRow.at, CredentialRow.at, ModelRow.block)),
+                select(func.sum(StakeRow.active)).scalar_subquery(),
+            )
+        ).one()
+    )
 
 
 def _value(row: DocumentRow) -> Stored:

@@ -1,4 +1,7 @@
-"""Tunnels: at which gateway a node behind NAT is connected. The lane's other gateways forward its calls there."""
+"""Tunnels: at which gateway a node behind NAT is connected. The lane's other gateways forward its calls there.
+
+Alone, because a tunnel lives as long as a connection and an offer until it expires.
+"""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass

@@ -100,7 +100,7 @@ def holding(session: Session, lane: int, spans: Mapping[Address, tuple[int, int]
 def moved(
     session: Session, names: Iterable[str], period: Period, after: tuple[int, bytes], limit: int
 ) -> list[tuple[int, Digest]]:
-    """When and which booked transactions touched these accounts, after a place; calls, leases and releases left out."""
+    """Time and id of booked transactions of KINDS that touched these accounts, after a time and id."""
     accounts, order = list(names), (col(TransactionRow.at), col(TransactionRow.id))
     posted = or_(col(PostingRow.debit).in_(accounts), col(PostingRow.credit).in_(accounts))
     touched = select(PostingRow.transaction).where(col(PostingRow.transaction) == col(TransactionRow.id), posted)

@@ -100,7 +100,10 @@ def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
         ("UPDATE segments SET total = total + 1 WHERE first = 4", "atoms"),
         ("UPDATE segments SET previous = digest WHERE first = 4", "follow"),
         ("UPDATE receipts SET digest = call_id WHERE seq = 5", "digest"),
-        ("UPDATE segments SET last = 1099511627776 WHERE first = 4", "says 1099511627773 receipts, the journal has 6"),
+        (
+            "UPDATE segments SET last = 1099511627776 WHERE first = 4",
+            "says 1099511627773 receipts, the log has 6",
+        ),
         ("UPDATE segments SET last = 3 WHERE first = 4", "says 0 receipts"),
         ("UPDATE segments SET last = 1 WHERE first = 4", "says -2 receipts"),
     ],
