@@ -31,7 +31,7 @@ from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, Ask
 from gateway.payment import x402
 from gateway.payment.auth import check_model
 from gateway.payment.billing import Note
-from gateway.workflow import answer as workflows
+from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError
