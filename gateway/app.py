@@ -1,4 +1,4 @@
-"""The application: paid calls by the hot handler, everything else by FastAPI."""
+"""The application: paid and forwarded calls by plain ASGI handlers, everything else by FastAPI."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class App:
 
 
 def create_app(settings: Settings | None = None, ledger: LedgerSettings | None = None) -> App:
-    """The application, by default as the environment says."""
+    """The application, with the settings of the environment unless others are given."""
     return App(settings or Settings(), ledger or LedgerSettings.model_validate({}))
 
 

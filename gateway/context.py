@@ -1,4 +1,4 @@
-"""The gateway as one value: what every route and every call needs, made once at start."""
+"""The gateway as one value: what routes and calls need, made once at start."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Gateway:
 
     @property
     def domain(self) -> Domain:
-        """Where signatures count."""
+        """The EIP-712 domain of the lane's signatures."""
         return self.deployment.domain
 
     @property
@@ -77,12 +77,12 @@ class Gateway:
 
     @property
     def forwarder(self) -> Forwarder:
-        """The same, between the gateways of the lane."""
+        """Reaches nodes that are connected to other gateways of the lane."""
         return self.upstream.forwarder
 
     @property
     def private(self) -> bool:
-        """No chain."""
+        """Whether this is a private grid, without a chain."""
         return self.deployment.chain_id == 0
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:

@@ -41,8 +41,7 @@ Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 """Charges what a candidate served. Returns the receipts; none when nothing was charged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Who may serve a request, and the most it can use."""
 
     entry: ModelEntry

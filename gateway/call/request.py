@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.asgi import Client
 from gateway.call.idempotency import Headers
@@ -20,8 +21,7 @@ from ledger.core.values.hashes import Digest
 from ledger.core.values.ids import call_id
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A paid request. `keyed`: it names an idempotency key or a payment, and its answer is kept."""
 
     client: Client
@@ -32,7 +32,7 @@ class Request:
     preferences: RoutePreferences
     started: int
     payment: Payment | None = None
-    extra_headers: Headers = field(default_factory=list)
+    extra_headers: Headers = []
     """Headers the answer carries beside its own."""
 
     def billing(self, gateway: Gateway, model: str) -> Billing:

@@ -187,7 +187,7 @@ class BalanceLeases:
         await self._return(budget, lambda session: leases.give_back(session, key, self._gateway))
 
     async def _return(self, wallet: Wallet, book: Callable[[Session], object]) -> None:
-        """Return an idle wallet's balance to the ledger. On failure restore it, unless it was adopted anew meanwhile."""
+        """Return an idle wallet's balance to the ledger. On failure restore it, unless it was adopted meanwhile."""
         async with wallet.lock:
             if wallet.held:
                 return
