@@ -31,7 +31,7 @@ HOSTILE = [
 
 
 def flow(loom: Loom, first: Any, second: Any) -> None:
-    """A first model reads the last message; a second one reads what the first said, and nothing else."""
+    """A first model reads the last message; a second one reads only the first one's answer."""
     private = loom.classifier("private", inferring("a private label"))
     one = loom.talker("first", first, ask={"call": "50", "output_token": "1000000"})
     two = loom.talker("second", second, ask={"call": "50", "output_token": "1000000"})

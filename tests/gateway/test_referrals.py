@@ -43,7 +43,7 @@ def sponsor(world: World, subject: Digest, by: Signer = MAKER, role: str = "make
 
 
 def a_token(subject: Digest, keep: int = 600_000, window: int = 1000, by: Signer = CURATOR) -> str:
-    """A curator's word."""
+    """A curator's signed referral."""
     return token(Referral(by.address, subject, keep, window, LATER), by, DOMAIN)
 
 
