@@ -13,7 +13,7 @@ import pytest
 from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Asked, Wire, chat
 from tests.gateway.test_workflows import tree
-from tests.gateway.weaves import Loom, echoing, glued, inferring, pinned
+from tests.gateway.workflows import Loom, echoing, glued, inferring, pinned
 from tests.gateway.world import World, a_signer
 
 SECRET = "the consumer's other secret"

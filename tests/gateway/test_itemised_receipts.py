@@ -10,7 +10,7 @@ from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.audit import verification
 from roles.client.gateway import GatewayClient
-from tests.gateway.weaves import LAST, Loom, echoing, inferring, pinned
+from tests.gateway.workflows import LAST, Loom, echoing, inferring, pinned
 from tests.gateway.world import DOMAIN, PROVIDER, a_signer
 
 

@@ -16,7 +16,7 @@ from ledger.flows import publications
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, dying
 from tests.gateway.test_workflows import earned
-from tests.gateway.weaves import LAST, Loom, inferring, pinned
+from tests.gateway.workflows import LAST, Loom, inferring, pinned
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, WEAVER, Running, World, a_signer, epoch_now
 
 CURATOR = a_signer("curator")

@@ -19,7 +19,7 @@ from ledger.store.receipts import terms
 from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import answering, dying, hanging, streaming
-from tests.gateway.weaves import LAST, Loom, echoing, glued, inferring, meeting, pinned
+from tests.gateway.workflows import LAST, Loom, echoing, glued, inferring, meeting, pinned
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, WEAVER, World, a_signer, events_of
 
 ROOT = Path(__file__).parents[2]
