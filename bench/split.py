@@ -71,7 +71,7 @@ def main() -> None:
     values = [(known[chosen[i]], Units(*units[i].tolist())) for i in few]
     assert [pricing.price(*one).amounts for one in values[:500]] == [tuple(amounts[i].tolist()) for i in few[:500]]
     python = len(values) / best(lambda: [pricing.price(*one) for one in values])
-    claims = [[*(pricing.explain(line, used) for line in terms.lines)] for terms, used in values]
+    claims = [pricing.compile_terms(terms).claims(used) for terms, used in values]
     rule = len(values) / best(lambda: [pricing.compose(one) for one in claims])
 
     rates = {

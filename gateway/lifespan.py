@@ -15,7 +15,7 @@ from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.loader import CatalogLoader, CatalogSources
+from gateway.catalog.loader import CatalogLoader
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.metering.usage import Tokenizers
@@ -31,6 +31,7 @@ from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing import epochs
+from ledger.core.pricing.terms import Operator
 from ledger.core.values.errors import TollwayError, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address
 from ledger.flows import leases, publications
@@ -176,15 +177,11 @@ class Running:
             fingerprint = (epoch, publications.fingerprint(session))
             if fingerprint == self._fingerprint:
                 return None
-            sources = CatalogSources(
-                gateway.lane,
-                gateway.private,
-                gateway.operator,
-                gateway.treasury,
-                self.settings.kappa_atoms,
-                credentials.decrypted(session, self.settings.secret),
+            operator = Operator(
+                gateway.operator, gateway.lane, gateway.treasury, self.settings.kappa_atoms, gateway.private
             )
-            return gateway.loader.load(session, epoch, sources), fingerprint
+            secrets = credentials.decrypted(session, self.settings.secret)
+            return gateway.loader.load(session, epoch, operator, secrets), fingerprint
 
         loaded = await gateway.db(read)
         if loaded is not None:

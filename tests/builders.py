@@ -1,10 +1,11 @@
 """What tests are made of: say what matters, the rest is sensible. Nothing here is random."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlmodel import Session
 
 from ledger.core.accounts import movements
+from ledger.core.accounts.postings import Balance, Transaction, check_balance, effect
 from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_id
 from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
@@ -139,6 +140,16 @@ def earn(session: Session, consumer: Address, payee: Address, amount: int, numbe
     spent, earned = {(consumer, GATEWAY.address): amount}, {(payee, Role.maker): amount}
     postings.book(session, movements.charge(b"chunk %d" % number, spent, earned, at=0))
     postings.book(session, movements.settle(b"batch %d" % number, earned, at=0))
+
+
+def applied(balances: Mapping[str, Balance], transaction: Transaction) -> dict[str, Balance]:
+    """What the store does to the accounts a transaction touches: their new entries, each checked (law L1)."""
+    after: dict[str, Balance] = {}
+    for name, added in effect(transaction.postings).items():
+        before = balances.get(name, Balance())
+        after[name] = Balance(before.debits + added.debits, before.credits + added.credits)
+        check_balance(name, after[name], transaction)
+    return after
 
 
 def digest(text: str) -> Digest:

@@ -1,121 +1,125 @@
-"""Discovery: which models can do a task, what they would cost, and, when none can, what is missing.
+"""Discovery: which models can do a task and what they would cost; when none can, what is missing.
 
-Candidates come back priced for the meters the consumer expects, ranked by effective price: what is asked, over measured
-quality, raised when late. Nothing a document declares of itself moves its rank.
+Models are priced for the meters the consumer expects, and ranked by effective price: the price over measured quality,
+raised when late. What a document declares of itself moves no rank.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from gateway.call.routing import as_seen
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.context import Gateway
 from gateway.payment.auth import Caller
-from ledger.core.pricing import routing
+from ledger.core.pricing import eligibility, routing
+from ledger.core.pricing.eligibility import AboveLimit, AllPaused, NoneFits, RoutePreferences
 from ledger.core.pricing.promotion import Slot
+from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values import meters
-from ledger.core.values.atoms import parse
-from ledger.core.values.ids import Address, cid, to_hex
+from ledger.core.values.atoms import Atoms, parse
+from ledger.core.values.ids import Address, Digest, cid, to_hex
 from ledger.core.values.meters import Units
 
-EXPECTED = {"call": 1, "input_token": 500, "output_token": 200, "ms": 500, "byte": 4000}
+
+class Match(NamedTuple):
+    """A model that can do what is wanted, with its best provider and that one's price and effective price."""
+
+    score: Atoms
+    entry: ModelEntry
+    price: Atoms
+    candidate: Candidate
 
 
 async def discover(
     gateway: Gateway, wanted: Mapping[str, Any], caller: Caller | None, surface: Address, now: int
 ) -> dict[str, Any]:
-    """Answer a discovery request that fits its schema: sponsored rows first, at most three and labelled, then all rows
-    by effective price. A slot shown to a known caller is remembered: its first paid call within a day is the sale.
+    """Answer a discovery request that fits its schema: at most three sponsored rows, labelled, then all by rank.
+
+    A slot shown to a known caller is remembered: its first paid call within a day pays for the slot.
     """
     catalog = gateway.catalog
-    units = meters.units(wanted["meters"]) if wanted.get("meters") else meters.units(EXPECTED)
-    limit = parse(wanted["max_price"], "max_price") if "max_price" in wanted else None
-    found, missed = [], []
+    units = meters.units(wanted["meters"]) if wanted.get("meters") else TYPICAL_CALL
+    preferences = _preferences(wanted)
+    found: list[Match] = []
+    missed: list[tuple[int, str, list[str]]] = []
     for entry in catalog.models():
-        lacking = misses(entry, wanted)
-        if lacking:
-            missed.append((len(lacking), entry.name, lacking))
-            continue
-        best = _best(entry, wanted, units)
-        if best is None:
-            missed.append((1, entry.name, ["a provider within tiers, realm and latency"]))
-        elif limit is not None and best[1] > limit:
-            missed.append((1, entry.name, [f"a price of at most {limit}: it costs {best[1]}"]))
+        match = find(entry, wanted, preferences, units, now)
+        if isinstance(match, Match):
+            found.append(match)
         else:
-            found.append((best[0], entry, best[1], best[2]))
-    found.sort(key=lambda row: (row[0], row[1].name))
-    rows = [_row(entry, price, score, candidate) for score, entry, price, candidate in found[: wanted.get("limit", 10)]]
+            missed.append((len(match), entry.name, match))
+    found.sort(key=lambda match: (match.score, match.entry.name))
+    rows = [_row(match) for match in found[: wanted.get("limit", 10)]]
     if wanted.get("sponsored", True):
-        open_to = {
-            e.id: (e, score) for score, e, _, _ in found if e.sponsorship and wanted["task"] in e.sponsorship.slot_tasks
-        }
-        shown = {
-            slot.subject: slot
-            for slot in await gateway.referrals.auction(open_to, caller.consumer if caller else None, now)
-        }
-        byid = {entry.id: (score, entry, price, one) for score, entry, price, one in found}
-        for slot in shown.values():
+        by_id = {match.entry.id: match for match in found}
+        slots = await _slots(gateway, by_id, wanted["task"], caller, now)
+        for slot in slots:
             if caller is not None:
                 gateway.referrals.show(caller.consumer, slot, surface, now)
-        rows = [_sponsored(*byid[subject], slot) for subject, slot in shown.items()] + rows
+        rows = [_sponsored(by_id[slot.subject], slot) for slot in slots] + rows
     answer: dict[str, Any] = {"epoch": catalog.epoch, "book_root": to_hex(catalog.book_root), "results": rows}
     if not rows:
         answer["diagnostic"] = _diagnostic(catalog, wanted, sorted(missed)[:3])
     return answer
 
 
-def misses(entry: ModelEntry, wanted: Mapping[str, Any]) -> list[str]:
-    """What a model lacks of what is wanted; nothing: it can do it."""
-    lacking = []
-    capabilities = [
-        one for one in entry.model.document["capabilities"] if one["task"] == wanted.get("task", one["task"])
-    ]
-    if not capabilities:
-        return [f"the task {wanted['task']}"]
-    for name in ("languages", "input_modes", "output_modes", "features"):
-        asked = set(wanted.get(name, ()))
-        if asked and not any(asked <= set(one.get(name, ())) for one in capabilities):
-            lacking.append(f"{name} {', '.join(sorted(asked))}")
-    document = entry.model.document
-    required = set(wanted.get("require", ()))
-    if "bitexact" in required and document["execution"]["determinism"] != "bitexact":
-        lacking.append("bitexact execution")
-    if "open-weights" in required and document["kind"] != "weights":
-        lacking.append("open weights")
-    lacking += sorted(required & {"attested-evals", "tee"})
+def find(
+    entry: ModelEntry, wanted: Mapping[str, Any], preferences: RoutePreferences, units: Units, now: int
+) -> Match | list[str]:
+    """A model's provider of the least effective price among those that routing would use; else what the model lacks."""
+    lacking = eligibility.lacking(entry.model, wanted)
     if not entry.candidates:
         lacking.append(f"a provider ({entry.why})")
-    return lacking
+    if lacking:
+        return lacking
+
+    def price(candidate: Candidate) -> Atoms:
+        return candidate.tariff.price(units)[0]
+
+    try:
+        fitting = eligibility.eligible(entry.candidates, preferences, price, now)
+    except NoneFits:
+        return ["a provider within tiers, realm and latency"]
+    except AboveLimit as above:
+        return [f"a price of at most {above.limit}: it costs {above.least}"]
+    except AllPaused:
+        return ["a provider that did not fail lately"]
+    matches = [Match(routing.effective_price(as_seen(one, price(one))), entry, price(one), one) for one in fitting]
+    return min(matches, key=lambda match: (match.score, match.candidate.provider))
 
 
-def _best(entry: ModelEntry, wanted: Mapping[str, Any], units: Units) -> tuple[int, int, Candidate] | None:
-    """The least effective price among a model's fitting candidates: score, price, candidate."""
-    tiers, realm = set(wanted.get("tiers", ())), wanted.get("realm", "")
-    rows = []
-    for candidate in entry.candidates:
-        latency = candidate.health.latency_ms or candidate.slo_ms
-        if (tiers and candidate.tier not in tiers) or candidate.realm != realm:
-            continue
-        if "edge" in tiers and candidate.tier == "edge" and candidate.health.near is None:
-            continue
-        if "max_latency_ms" in wanted and latency > wanted["max_latency_ms"]:
-            continue
-        price, _ = candidate.tariff.price(units)
-        health = candidate.health
-        seen = routing.Candidate(price, health.quality_ppm, health.latency_ms, candidate.slo_ms, candidate.capacity)
-        rows.append((routing.effective_price(seen), price, candidate))
-    return min(rows, key=lambda row: (row[0], row[2].provider), default=None)
+def _preferences(wanted: Mapping[str, Any]) -> RoutePreferences:
+    return RoutePreferences(
+        max_price=parse(wanted["max_price"], "max_price") if "max_price" in wanted else None,
+        realm=wanted.get("realm", ""),
+        tiers=frozenset(wanted.get("tiers", ())),
+        max_latency_ms=wanted.get("max_latency_ms"),
+        near_ms=wanted.get("near_ms"),
+    )
 
 
-def _row(entry: ModelEntry, price: int, score: int, candidate: Candidate) -> dict[str, Any]:
+async def _slots(
+    gateway: Gateway, found: Mapping[Digest, Match], task: str, caller: Caller | None, now: int
+) -> list[Slot]:
+    open_to = {
+        subject: (match.entry, match.score)
+        for subject, match in found.items()
+        if match.entry.sponsorship and task in match.entry.sponsorship.slot_tasks
+    }
+    return await gateway.referrals.auction(open_to, caller.consumer if caller else None, now)
+
+
+def _row(match: Match) -> dict[str, Any]:
+    entry, candidate = match.entry, match.candidate
     return {
         "subject": cid(entry.id),
         "name": entry.name,
-        "price": str(price),
-        "score": score,
+        "price": str(match.price),
+        "score": match.score,
         "tier": candidate.tier,
-        "latency_ms": candidate.health.latency_ms or candidate.slo_ms,
+        "latency_ms": eligibility.expected_latency(candidate),
         "near_ms": candidate.health.near if candidate.health.round_trip_ms else None,
         "quality_ppm": candidate.health.quality_ppm,
         "declared": {"capabilities": entry.model.document["capabilities"]},
@@ -123,9 +127,9 @@ def _row(entry: ModelEntry, price: int, score: int, candidate: Candidate) -> dic
     }
 
 
-def _sponsored(score: int, entry: ModelEntry, price: int, candidate: Candidate, slot: Slot) -> dict[str, Any]:
-    """A sponsored row: the same facts, labelled, with what its sponsor pays if it sells."""
-    return _row(entry, price, score, candidate) | {"sponsored": True, "promo_second_price": str(slot.price)}
+def _sponsored(match: Match, slot: Slot) -> dict[str, Any]:
+    """The row of a model with a label, and what its sponsor pays if it sells."""
+    return _row(match) | {"sponsored": True, "promo_second_price": str(slot.price)}
 
 
 def _diagnostic(

@@ -17,10 +17,10 @@ from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import PREFIX, accept, read_voucher
+from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values import atoms
 from ledger.core.values.ids import to_hex
 from ledger.store.access import keys
-from ledger.store.access.keys import ApiKey
 
 router = APIRouter(prefix="/v1", tags=["keys"])
 

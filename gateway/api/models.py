@@ -1,4 +1,4 @@
-"""What can be called: OpenAI's model list, enriched."""
+"""The list of models in OpenAI's format, with Tollway's facts added."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from gateway.api.dependencies import Here
 from gateway.api.representations import shown_terms
 from gateway.catalog.catalog import CapsuleEntry, Entry
+from ledger.core.pricing.price import Tariff
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.meters import SCALES, Meter, Units
 
@@ -17,24 +18,24 @@ router = APIRouter(prefix="/v1", tags=["models"])
 
 @router.get("/models")
 async def list_models(gateway: Here, all: bool = False) -> dict[str, Any]:
-    """Every model and workflow that can be called now; with `all`, also those that cannot, and why."""
+    """Every model and workflow that can be called now. With `all`, also those that cannot be, and why."""
     rows = [shown(entry) for entry in gateway.catalog.by_id.values() if all or ready(entry)]
     return {"object": "list", "data": sorted(rows, key=lambda row: str(row["id"]))}
 
 
 @router.get("/models/{name:path}")
 async def show_model(name: str, gateway: Here) -> dict[str, Any]:
-    """One model: by name or CID, callable or not, and if not why."""
+    """One model or workflow by name or CID, and why it cannot be called, if so."""
     return shown(gateway.catalog.find(name))
 
 
 def ready(entry: Entry) -> bool:
-    """Whether it can be called."""
+    """Whether an entry can be called."""
     return entry.tariff is not None if isinstance(entry, CapsuleEntry) else bool(entry.candidates)
 
 
 def shown(entry: Entry) -> dict[str, Any]:
-    """An entry as OpenAI clients expect a model, and what Tollway adds."""
+    """An entry in OpenAI's format, with Tollway's facts added."""
     row: dict[str, Any] = {
         "id": entry.name,
         "object": "model",
@@ -65,7 +66,7 @@ def shown(entry: Entry) -> dict[str, Any]:
             for c in entry.candidates
         ]
         if entry.candidates:
-            row["pricing"] = pricing(entry.candidates[0].tariff.price)
+            row["pricing"] = pricing(entry.candidates[0].tariff)
     sponsorship = entry.sponsorship
     if sponsorship is not None and sponsorship.offer_ppm:
         offered = {"offer_ppm": sponsorship.offer_ppm, "window_calls": sponsorship.window_calls}
@@ -75,11 +76,6 @@ def shown(entry: Entry) -> dict[str, Any]:
     return row
 
 
-def pricing(price: Any) -> dict[str, str]:
+def pricing(tariff: Tariff) -> dict[str, str]:
     """What one scale of each meter costs by itself, in atoms: a million tokens, a second, a gigabyte."""
-    rows = {}
-    for meter in Meter:
-        units = [0] * len(Meter)
-        units[meter] = SCALES[meter]
-        rows[meter.name] = str(price(Units(*units))[0])
-    return rows
+    return {meter.name: str(tariff.price(Units(**{meter.name: SCALES[meter]}))[0]) for meter in Meter}

@@ -19,7 +19,6 @@ from gateway.call import call as calls
 from gateway.call.call import Route
 from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
 from gateway.call.request import Request, identify, preferences_of
-from gateway.call.routing import RoutePreferences
 from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
@@ -33,6 +32,7 @@ from gateway.payment.auth import check_model
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
+from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import call_id, to_hex

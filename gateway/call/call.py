@@ -18,7 +18,6 @@ from gateway.call import routing
 from gateway.call.idempotency import StoredResponse, answer_headers
 from gateway.call.referrals import ReferralContext
 from gateway.call.request import Request
-from gateway.call.routing import RoutePreferences
 from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -29,6 +28,7 @@ from gateway.payment import billing
 from gateway.payment.billing import Billing, Served, most_units
 from gateway.payment.leases import Hold
 from gateway.upstream.http import Reply
+from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError

@@ -18,10 +18,10 @@ from sqlmodel import Session
 from gateway.catalog.catalog import Entry, ModelEntry
 from gateway.database import transact
 from gateway.errors import Refusal
-from gateway.payment.tariff import Tariff, tariff
 from ledger.core.pricing import commissions
 from ledger.core.pricing import promotion as slots
 from ledger.core.pricing.commissions import Referral, Sponsor, Sponsorship
+from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.promotion import DAY_MS, WINDOW_MS, Bidder, Impression, Slot
 from ledger.core.values.atoms import PPM, Atoms
 from ledger.core.values.errors import Rejected
@@ -59,7 +59,7 @@ class ReferralContext:
         deduction = commissions.deduction(
             plain.terms, sponsor, self.referral, promotion, surface, self.referrals.treasury
         )
-        reduced = tariff(replace(plain.terms, deduction=deduction))
+        reduced = compile_terms(replace(plain.terms, deduction=deduction))
         await self.referrals.store(reduced)
         return reduced
 

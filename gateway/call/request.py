@@ -9,13 +9,13 @@ import msgspec
 
 from gateway.asgi import Client
 from gateway.call.idempotency import Headers
-from gateway.call.routing import ANY, RoutePreferences
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.ask import Ask
 from gateway.payment.auth import Caller
 from gateway.payment.billing import Billing
 from gateway.payment.x402 import Payment
+from ledger.core.pricing.eligibility import ANY, RoutePreferences
 from ledger.core.values.atoms import parse
 from ledger.core.values.hashes import Digest
 from ledger.core.values.ids import call_id

@@ -1,7 +1,6 @@
-"""The catalog: what can be called this epoch, by whom it is served, and on which terms. Frozen; replaced whole.
+"""The catalog: what can be called this epoch, which providers serve it, and on which terms. Frozen; replaced whole.
 
-It is made of published documents, the epoch's book of bids, standing offers, stakes and the registry. Whatever is
-missing makes a model uncallable, and the entry says what; nothing is ever priced by default.
+If a bid, an offer or a stake is missing, the model cannot be called, and its entry says why. No price has a default.
 """
 
 from __future__ import annotations
@@ -12,18 +11,17 @@ from dataclasses import dataclass, field
 
 from gateway.call.health import Health
 from gateway.errors import Refusal
-from gateway.payment.tariff import Tariff
 from gateway.upstream.target import Target
-from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
 from ledger.core.pricing.commissions import Sponsorship
+from ledger.core.pricing.price import Tariff
 from ledger.core.values.ids import Address, Digest
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One provider of one model: where it is, what it costs on its own and inside a workflow, how it has behaved."""
+    """One provider of one model. `tariff` prices its calls, `inner` its calls as a workflow's sub-calls."""
 
     provider: Address
     subject: Digest
@@ -40,7 +38,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model and who serves it now. Without candidates, `why` says what is missing."""
+    """A model and its providers. Without candidates, `why` says what is missing."""
 
     model: Model
     candidates: tuple[Candidate, ...]
@@ -62,7 +60,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class CapsuleEntry:
-    """A workflow, the terms of its root call, and of its root call inside another workflow."""
+    """A workflow. `tariff` prices its calls, `inner` its calls inside another workflow. Without them, `why` says why."""
 
     capsule: Capsule
     tariff: Tariff | None
@@ -86,13 +84,12 @@ Entry = ModelEntry | CapsuleEntry
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything callable in one epoch."""
+    """All models and workflows in one epoch, also those that cannot be called."""
 
     epoch: int
     book_root: Digest
     by_id: Mapping[Digest, Entry]
     by_name: Mapping[str, Entry]
-    gateway_ppm: int = 0
 
     def find(self, name: str) -> Entry:
         """A model or capsule by `@org/name` or CID. Refused with the nearest names when there is none."""
@@ -123,5 +120,3 @@ class Catalog:
 
 
 EMPTY = Catalog(0, Digest(bytes(32)), {}, {})
-
-VALUE_ROLES = (Role.maker, Role.oem)

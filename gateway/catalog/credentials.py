@@ -1,4 +1,4 @@
-"""Upstream credentials at rest: AES-256-GCM under the operator's secret, bound to provider and subject."""
+"""Credentials for providers' servers, encrypted (AES-256-GCM) with the operator's secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORBIDDEN = frozenset(("host", "content-length", "transfer-encoding", "connecti
 
 
 def lines(headers: dict[str, str]) -> bytes:
-    """Header lines from a mapping. Refused for names or values that could break a request."""
+    """Header lines from a mapping. Refused for names and values that could break a request."""
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or name.lower() in _FORBIDDEN:
             raise Refusal(400, "invalid_request", f"{name!r} cannot be a credential header", param="credentials")
@@ -42,7 +42,7 @@ def encrypt(secret: SecretStr | None, provider: Address, subject: Digest, plain:
 
 
 def decrypted(session: Session, secret: SecretStr | None) -> dict[tuple[Address, Digest], bytes]:
-    """All credentials in the clear, in memory only. Conflict when the secret is not the one they were sealed with."""
+    """All credentials decrypted. Conflict when the secret is not the one they were encrypted with."""
     key = _key(secret)
     if key is None:
         return {}
@@ -53,7 +53,7 @@ def decrypted(session: Session, secret: SecretStr | None) -> dict[tuple[Address,
         try:
             found[one.provider, one.subject] = cipher.decrypt_and_verify(one.encrypted[:-16], one.encrypted[-16:])
         except ValueError as error:
-            raise Conflict("GATEWAY_SECRET is not the secret the stored credentials were sealed with") from error
+            raise Conflict("GATEWAY_SECRET is not the secret the stored credentials were encrypted with") from error
     return found
 
 

@@ -1,82 +1,64 @@
-"""Making the catalog: documents, bids, offers and stakes of one epoch become entries with terms."""
+"""Loads the catalog of an epoch: documents, bids, offers, stakes. `core.pricing.terms` says who stands in the terms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import orjson
 from sqlmodel import Session
 
 from gateway.call.health import Health
-from gateway.catalog.catalog import VALUE_ROLES, Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
-from gateway.payment.tariff import Tariff, tariff
+from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.upstream import target
-from ledger.core.catalog import lineage, models
-from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
+from ledger.core.catalog import models
+from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
-from ledger.core.catalog.lineage import Parent
 from ledger.core.catalog.models import Model
-from ledger.core.pricing import caps, epochs
+from ledger.core.pricing import commissions, epochs, terms
 from ledger.core.pricing.commissions import Sponsorship
-from ledger.core.pricing.epochs import Standing
-from ledger.core.pricing.price import fixed
-from ledger.core.values.atoms import Ppm, parse
+from ledger.core.pricing.epochs import Book, Standing
+from ledger.core.pricing.price import Tariff, compile_terms
+from ledger.core.pricing.terms import Market, Operator
+from ledger.core.values.atoms import Ppm
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid
-from ledger.core.values.meters import Units
 from ledger.flows import receipt_log
 from ledger.store.chain import bids, parties
 from ledger.store.chain import models as registry
 from ledger.store.network import documents, measurements, offers
 from ledger.store.network.documents import Stored
 
-PROTOCOL_PPM = 20_000
-TYPICAL = Units(1, 1_000, 1_000, 1_000, 1_000_000, 0)
-"""A call by which offers of delivery are compared when the catalog is made."""
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogSources:
-    """What the catalog depends on beside the database."""
-
-    lane: int
-    private: bool
-    operator: Address
-    treasury: Address
-    kappa: int
-    credentials: Mapping[tuple[Address, Digest], bytes]
+Credentials = Mapping[tuple[Address, Digest], bytes]
+"""Header lines for the servers of providers, by provider and subject."""
 
 
 class CatalogLoader:
-    """Keeps what outlives a catalog: how providers have behaved, and documents already parsed."""
+    """Loads catalogs. Keeps each provider's health, and the documents that are parsed already."""
 
     def __init__(self) -> None:
         self._health: dict[tuple[Address, Digest], Health] = {}
         self._parsed: dict[Digest, Model | Capsule | Rejected] = {}
         self._stored_terms: set[Digest] = set()
 
-    def load(self, session: Session, epoch: int, around: CatalogSources) -> Catalog:
-        """The catalog of an epoch. Terms it names are stored before it is returned, so receipts may name them."""
+    def load(self, session: Session, epoch: int, operator: Operator, credentials: Credentials) -> Catalog:
+        """The catalog of an epoch. Its terms are stored before it is returned, so that receipts may name them."""
         book = bids.book(session, epoch) or epochs.freeze(bids.placed_until(session, epoch), epoch)
-        loaded = _Loading(self, session, book, around)
-        entries = loaded.entries()
+        loading = _Loading(self, session, book, operator, credentials)
+        entries = loading.entries()
         self._store_terms(session, entries.values())
-        names = _names(loaded.published, entries)
-        ids = {cid(key): entry for key, entry in entries.items()}
-        gateway = loaded.gateway_bid
-        return Catalog(epoch, book.root, entries, {**ids, **names}, gateway.ratio_ppm if gateway else 0)
+        by_cid = {cid(key): entry for key, entry in entries.items()}
+        return Catalog(epoch, book.root, entries, {**by_cid, **_names(loading.published, entries)})
 
     def health(self, provider: Address, subject: Digest) -> Health:
-        """The record of a provider on a subject."""
+        """The health of a provider on a subject."""
         return self._health.setdefault((provider, subject), Health())
 
     def records(self) -> dict[tuple[Address, Digest], Health]:
-        """All of them."""
+        """The health of every provider on every subject."""
         return dict(self._health)
 
     def parse(self, stored: Stored) -> Model | Capsule | Rejected:
-        """A document as a value, or why it is none."""
+        """A document as a value, or why it is not valid."""
         found = self._parsed.get(stored.id)
         if found is None:
             try:
@@ -100,115 +82,70 @@ class CatalogLoader:
 
 
 class _Loading:
-    """One pass over the database."""
+    """The rows of one epoch, and the entries they make."""
 
-    def __init__(self, loader: CatalogLoader, session: Session, book: epochs.Book, around: CatalogSources) -> None:
+    def __init__(
+        self, loader: CatalogLoader, session: Session, book: Book, operator: Operator, credentials: Credentials
+    ) -> None:
         self.loader = loader
-        self.around = around
+        self.credentials = credentials
         self.published = documents.everything(session)
-        self.owners = registry.owners(session)
-        self.stakes = parties.stakes(session)
         self.measured = measurements.everything(session)
         self.offers = {(o.subject, o.party): o for o in offers.standing(session, book.epoch)}
-        self.bids: dict[tuple[Digest, Role], list[Standing]] = {}
-        for row in book.rows:
-            self.bids.setdefault((row.subject, row.role), []).append(row)
-        lane = Digest(around.lane.to_bytes(32, "big"))
-        self.gateway_bid = self.bid(lane, Role.gateway, around.operator)
-        self.host_bid = self.bid(lane, Role.compute, around.operator)
-        self.models: dict[Digest, Model] = {}
-        self.parents: dict[Digest, Sequence[Parent]] = {}
+        parsed = {stored.id: loader.parse(stored) for stored in self.published}
+        self.market = Market(
+            operator=operator,
+            book=book,
+            published={key: one for key, one in parsed.items() if not isinstance(one, Rejected)},
+            owners=registry.owners(session),
+            stakes={party: stake.active for party, stake in parties.stakes(session).items()},
+        )
 
     def entries(self) -> dict[Digest, Entry]:
-        parsed = {stored.id: self.loader.parse(stored) for stored in self.published}
-        self.models = {key: one for key, one in parsed.items() if isinstance(one, Model)}
-        self.parents = {key: one.parents for key, one in parsed.items() if isinstance(one, Model | Capsule)}
-        found: dict[Digest, Entry] = {}
-        for key, one in parsed.items():
-            if isinstance(one, Model):
-                found[key] = self.model(one)
-            elif isinstance(one, Capsule):
-                found[key] = self.capsule(one)
-        return found
-
-    def bid(self, subject: Digest, role: Role, party: Address) -> Bid | None:
-        return next((row.bid for row in self.bids.get((subject, role), ()) if row.party == party), None)
+        return {
+            key: self.model(one) if isinstance(one, Model) else self.capsule(one)
+            for key, one in self.market.published.items()
+        }
 
     def model(self, model: Model) -> ModelEntry:
         capabilities = model.document["capabilities"]
         context = max((one.get("context_tokens", 0) for one in capabilities), default=0) or None
         protocols = frozenset(one["protocol"] for one in model.document["interfaces"])
         try:
-            lines = self.value_lines(model)
-            candidates = self.candidates(model, lines)
+            candidates = self.candidates(model)
         except Rejected as rejected:
             return ModelEntry(model, (), context, protocols, rejected.message)
         return ModelEntry(model, candidates, context, protocols, sponsorship=self.sponsorship(model.id, model.owner))
 
-    def sponsorship(self, subject: Digest, owner: Address, offered: Ppm = 0, window: int = 0) -> Sponsorship | None:
-        """What a subject's owner offers curators and for slots: its signed offer, else what its capsule says."""
+    def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
         stored = self.offers.get((subject, owner))
-        body = orjson.loads(stored.body) if stored is not None else {}
-        role = Role[body["role"]] if stored is not None else Role.weaver
-        curation, slot = body.get("curation"), body.get("promotion", {})
-        if curation is not None:
-            offered, window = curation["offer_ppm"], curation.get("window_calls", models.DEFAULT_WINDOW_CALLS)
-        if not offered and not slot:
-            return None
-        bid, cap = (parse(slot[name], name) for name in ("bid", "daily_cap")) if slot else (0, 0)
-        return Sponsorship(owner, role, offered, window, bid, cap, frozenset(slot.get("tasks", ())))
+        offer = orjson.loads(stored.body) if stored is not None else None
+        return commissions.sponsorship(owner, offer, ppm, window_calls)
 
-    def value_lines(self, model: Model) -> list[Line]:
-        """The owner's line and its ancestors'. Rejected when the model may not be sold as it is."""
-        if not self.around.private and self.owners.get(model.id) != model.owner:
-            raise Rejected(f"{model.name} is not registered by its owner on the chain")
-        roles = (model.owner_role, *(role for role in VALUE_ROLES if role is not model.owner_role))
-        own = next(((role, b) for role in roles if (b := self.bid(model.id, role, model.owner))), None)
-        if own is None:
-            raise Rejected(f"the owner of {model.name} has no bid in this epoch")
-        role, bid = own
-        owner, ancestors = Line(model.owner, role, bid.ratio_ppm, bid.asks), self.ancestors(model.id)
-        caps.route(owner, ancestors, [])
-        return [owner, *ancestors]
-
-    def ancestors(self, subject: Digest) -> list[Line]:
-        lines = []
-        for key, royalty in lineage.ancestors(subject, self.parents).items():
-            ancestor = self.models.get(key)
-            if ancestor is None:
-                raise Rejected(f"the ancestor {cid(key)} is not published")
-            lines.append(Line(ancestor.owner, ancestor.owner_role, royalty.ratio_ppm, royalty.floor))
-        return lines
-
-    def candidates(self, model: Model, lines: list[Line]) -> tuple[Candidate, ...]:
-        asking = self.bids.get((model.id, Role.compute), [])
-        if not asking:
+    def candidates(self, model: Model) -> tuple[Candidate, ...]:
+        """The providers that can serve a model. Rejected, with the reason of each, when there is none."""
+        lines = terms.model_lines(self.market, model)
+        bidders = self.market.book.bidders(model.id, Role.compute)
+        if not bidders:
             raise Rejected(f"nobody bids to serve {model.name} in this epoch")
-        delivery = self.delivery(model.id)
         found, problems = [], []
-        for row in asking:
+        for row in bidders:
             try:
-                found.append(self.candidate(model, row, lines + delivery))
+                found.append(self.candidate(model, row, lines))
             except Rejected as rejected:
                 problems.append(rejected.message)
         if not found:
             raise Rejected(f"no provider of {model.name} can be called: {'; '.join(problems)}")
         return tuple(found)
 
-    def candidate(self, model: Model, row: Standing, lines: list[Line]) -> Candidate:
+    def candidate(self, model: Model, row: Standing, lines: Sequence[Line]) -> Candidate:
         offer = self.offers.get((model.id, row.party))
         if offer is None or not offer.url:
             raise Rejected(f"0x{row.party.hex()} has no standing offer")
         serving = orjson.loads(offer.body).get("serve") or {}
-        capacity = offer.capacity
-        if not self.around.private:
-            stake = self.stakes.get(row.party)
-            capacity = min(capacity, (stake.active if stake else 0) // self.around.kappa)
-        if capacity < 1:
-            raise Rejected(f"0x{row.party.hex()} has no stake to cover a call")
-        place = target.parse(offer.url, self.around.credentials.get((row.party, model.id), b""))
-        caps.bid(Role.compute, row.bid)
-        lines = [*lines, Line(row.party, Role.compute, row.bid.ratio_ppm, row.bid.asks)]
+        capacity = terms.capacity(self.market, row.party, offer.capacity)
+        server = target.parse(offer.url, self.credentials.get((row.party, model.id), b""))
+        made = terms.of_provider(self.market, model, lines, row)
         health = self.loader.health(row.party, model.id)
         measured = self.measured.get((row.party, model.id))
         if measured is not None and health.calls == 0:
@@ -216,10 +153,10 @@ class _Loading:
         return Candidate(
             provider=row.party,
             subject=model.id,
-            served_as=place.served_as or model.name,
-            target=place,
-            tariff=tariff(Terms(model.id, ordered(lines + self.closing_lines()))),
-            inner=tariff(Terms(model.id, ordered(lines))),
+            served_as=server.served_as or model.name,
+            target=server,
+            tariff=compile_terms(made.root),
+            inner=compile_terms(made.sub),
             capacity=capacity,
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
             tier=offer.tier,
@@ -227,45 +164,20 @@ class _Loading:
             health=health,
         )
 
-    def delivery(self, subject: Digest) -> list[Line]:
-        """The cheapest deliverer's line, if anybody bids to deliver."""
-        rows = self.bids.get((subject, Role.delivery), [])
-        best = min(rows, key=lambda row: (fixed(row.bid.asks, TYPICAL), row.bid.ratio_ppm, row.party), default=None)
-        return [Line(best.party, Role.delivery, best.bid.ratio_ppm, best.bid.asks)] if best else []
-
-    def closing_lines(self) -> list[Line]:
-        """What stands in the terms of a root call only: the gateway's line and the protocol's."""
-        lines = [Line(self.around.treasury, Role.protocol, PROTOCOL_PPM)]
-        if self.gateway_bid is not None:
-            bid = self.gateway_bid
-            caps.bid(Role.gateway, bid)
-            lines.append(Line(self.around.operator, Role.gateway, bid.ratio_ppm, bid.asks))
-        return lines
-
     def capsule(self, one: Capsule) -> CapsuleEntry:
         try:
-            bid = self.bid(one.id, Role.weaver, one.weaver)
-            if not self.around.private and self.owners.get(one.id) != one.weaver and bid is None:
-                raise Rejected(f"{one.name} is not registered by its weaver on the chain")
-            bid = bid or one.bid
-            lines = [Line(one.weaver, Role.weaver, bid.ratio_ppm, bid.asks)]
-            lines += [Line(party, Role.weaver, ratio) for party, ratio in one.co_weavers]
-            caps.workflow(lines)
-            lines += self.ancestors(one.id)
-            if self.host_bid is not None:
-                host = self.host_bid
-                lines.append(Line(self.around.operator, Role.compute, host.ratio_ppm, host.asks))
-            seller = next(place for place, line in enumerate(ordered(lines + self.closing_lines())) if line == lines[0])
-            listed = (one.list_price, seller) if one.list_price is not None else (None, 0)
-            whole = tariff(Terms(one.id, ordered(lines + self.closing_lines()), *listed))
+            made = terms.of_capsule(self.market, one)
             sponsor = self.sponsorship(one.id, one.weaver, one.curation_ppm, one.window_calls)
-            return CapsuleEntry(one, whole, tariff(Terms(one.id, ordered(lines))), sponsorship=sponsor)
+            return CapsuleEntry(one, compile_terms(made.root), compile_terms(made.sub), sponsorship=sponsor)
         except Rejected as rejected:
             return CapsuleEntry(one, None, None, rejected.message)
 
 
 def _names(published: Sequence[Stored], entries: Mapping[Digest, Entry]) -> dict[str, Entry]:
-    """`@org/name` to entry. A name belongs to the party that published it first; its newest document has it."""
+    """Entries by `@org/name`. A name belongs to the party that published it first, and means its newest document.
+
+    A model that cannot be called takes the name only if no older one has it.
+    """
     holders: dict[str, Address] = {}
     names: dict[str, Entry] = {}
     for stored in published:

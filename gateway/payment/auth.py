@@ -1,4 +1,4 @@
-"""Who calls: an API key behind a voucher, or a voucher with the call. Everything else is refused before any work."""
+"""Authenticates callers: by an API key behind a voucher, or by a voucher sent with the call."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from sqlmodel import Session
 
 from gateway.database import transact
 from gateway.errors import Refusal
+from ledger.core.accounts import permissions
+from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain, Voucher, recover, signing_digest, voucher_hash
 from ledger.store.access import keys, vouchers
-from ledger.store.access.keys import ApiKey
 
 PREFIX = b"tw_"
 MINUTE_MS = 60_000
@@ -27,7 +28,7 @@ KNOWN_KEYS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An admitted consumer, and the key it came with. `budget` is that key's hash if it has a budget of its own."""
+    """An authenticated consumer, and its key if it used one. `budget` is the key's hash if the key has a budget."""
 
     consumer: Address
     key: ApiKey | None = None
@@ -36,7 +37,7 @@ class Caller:
 
 @dataclass(slots=True)
 class _Known:
-    """A key we have looked up: what it was, when, and how many calls its rate still allows."""
+    """A key as it was at `seen_at`, and how many calls its rate still allows (`tokens`, as of `filled_at`)."""
 
     caller: Caller
     seen_at: int
@@ -45,7 +46,7 @@ class _Known:
 
 
 class Authenticator:
-    """Admits callers. Keys are looked up again every `fresh_ms`, so a key revoked elsewhere closes within that time."""
+    """Authenticates callers. A key is read again after `fresh_ms`, so a key revoked elsewhere is refused by then."""
 
     def __init__(self, engine: Engine, lane: int, domain: Domain, fresh_ms: int) -> None:
         self._engine = engine
@@ -56,7 +57,7 @@ class Authenticator:
         self._looking: dict[bytes, asyncio.Task[_Known]] = {}
 
     async def admit(self, headers: Mapping[bytes, bytes], now: int) -> Caller:
-        """The caller these headers name. Refused with 401 or 429."""
+        """The caller of a request with these headers. Refused with 401, or 429 above the key's rate."""
         secret = headers.get(b"authorization", b"")
         if secret[:10].lower() == b"bearer " + PREFIX:
             return await self._by_key(secret[7:].strip(), now)
@@ -70,7 +71,7 @@ class Authenticator:
         )
 
     def forget(self, hashed: bytes) -> None:
-        """Look this key up again before it opens anything."""
+        """Read this key again before its next use."""
         self._known.pop(hashed, None)
         self._looking.pop(hashed, None)
 
@@ -81,16 +82,15 @@ class Authenticator:
             known = await self._looked_up(hashed, known, now)
         key = known.caller.key
         assert key is not None
-        if key.expires_at is not None or key.revoked_at is not None:
-            refused = key.refusal(now)
-            if refused is not None:
-                raise Refusal(401, "invalid_api_key", refused)
+        refused = permissions.refusal(key, now)
+        if refused is not None:
+            raise Refusal(401, "invalid_api_key", refused)
         if key.rate is not None:
             self._throttle(known, key.rate, now)
         return known.caller
 
     async def _looked_up(self, hashed: bytes, known: _Known | None, now: int) -> _Known:
-        """What one look finds, for every call that comes while it is under way: a look costs more than a call."""
+        """Read a key once for all calls that arrive meanwhile: the read costs more than a call."""
         looking = self._looking.get(hashed)
         if looking is None:
             looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, known, now))
@@ -106,7 +106,7 @@ class Authenticator:
         return _Known(caller, now, tokens, known.filled_at if known is not None else now)
 
     def _keep(self, hashed: bytes, looking: asyncio.Task[_Known]) -> None:
-        """Remember what a look found, unless the key was to be forgotten meanwhile."""
+        """Remember a key that was read, unless `forget` was called meanwhile."""
         if self._looking.get(hashed) is not looking:
             return
         del self._looking[hashed]
@@ -118,7 +118,7 @@ class Authenticator:
 
     @staticmethod
     def _throttle(known: _Known, rate: int, now: int) -> None:
-        """A bucket that holds a minute's calls and fills evenly. Per gateway process."""
+        """Limit a key's calls by a token bucket that holds one minute's calls. Each gateway process has its own."""
         known.tokens = min(float(rate), known.tokens + (now - known.filled_at) * rate / MINUTE_MS)
         known.filled_at = now
         if known.tokens < 1:
@@ -127,9 +127,9 @@ class Authenticator:
         known.tokens -= 1
 
     async def by_voucher(self, text: bytes, replay: bool = False) -> Caller:
-        """The account that signed a voucher larger than any before: a voucher seen by others opens nothing again.
+        """The account of a voucher that allows more than any before it, so that a copied voucher is worth nothing.
 
-        `replay` allows the highest one once more, for the same call sent again.
+        `replay` also allows the highest one, for a call that is sent again.
         """
         voucher, signature = read_voucher(text)
         known = await transact(
@@ -157,7 +157,7 @@ def read_voucher(text: bytes) -> tuple[Voucher, bytes]:
 
 
 def accept(session: Session, domain: Domain, lane: int, voucher: Voucher, signature: bytes) -> int:
-    """Check a voucher's lane and signature and keep it. Returns the highest there was before."""
+    """Check a voucher's lane and signature and store it. Returns the `cum_max` of the highest one before it."""
     if voucher.lane != lane:
         raise Refusal(400, "invalid_voucher", f"this gateway serves lane {lane}, not {voucher.lane}", param="lane")
     try:
@@ -172,7 +172,7 @@ def accept(session: Session, domain: Domain, lane: int, voucher: Voucher, signat
     return known
 
 
-def check_model(caller: Caller, name: str, identity: str) -> None:
-    """Refuse a model the key is not for."""
-    if caller.key is not None and caller.key.models is not None and not {name, identity} & {*caller.key.models}:
+def check_model(caller: Caller, name: str, asked: str) -> None:
+    """Refuse a model that the caller's key may not call. `asked` is the model as the request names it."""
+    if caller.key is not None and not permissions.may_call(caller.key, name, asked):
         raise Refusal(403, "model_not_allowed", f"this key may not call {name}", param="model")

@@ -13,7 +13,7 @@ import msgspec
 from gateway.catalog.catalog import Candidate
 from gateway.payment.leases import Hold
 from gateway.payment.receipt_log import ReceiptLog
-from gateway.payment.tariff import Tariff
+from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex

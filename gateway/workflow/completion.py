@@ -16,7 +16,6 @@ import orjson
 from gateway.call.idempotency import StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
 from gateway.call.request import Request
-from gateway.call.routing import RoutePreferences
 from gateway.call.stream import DONE, HEADERS, answer_stream
 from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import now_ms
@@ -25,7 +24,6 @@ from gateway.errors import Refusal, body_of
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, Ask
 from gateway.payment.billing import Served
-from gateway.payment.tariff import tariff
 from gateway.workflow import plan as planning
 from gateway.workflow import steps
 from gateway.workflow.guarantees import Holds
@@ -34,6 +32,8 @@ from gateway.workflow.run import Execution, ServedCall
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.pricing import workflows
+from ledger.core.pricing.eligibility import RoutePreferences
+from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.documents import Json
@@ -169,7 +169,7 @@ class _Completion:
         rest = workflows.without(self.plan.tariff.terms, Role.weaver)
         if rest is None or not execution.served:
             return await self.holds.charge(gateway, execution.guaranteed, execution.served)
-        terms = tariff(rest)
+        terms = compile_terms(rest)
         await gateway.db(lambda session: receipt_log.store_terms(session, [terms.body]))
         return await self._charge(execution.root(terms, EndReason.upstream_cut, execution.billing.digest_of(b""), 0))
 

@@ -11,17 +11,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.api import discovery
-from gateway.call.routing import RoutePreferences
 from gateway.catalog.catalog import Candidate, CapsuleEntry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.billing import most_units
-from gateway.payment.tariff import Tariff
 from gateway.upstream import target
 from gateway.workflow.wasm import Glue
 from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Policy, Step
 from ledger.core.catalog.templates import named, resolve
+from ledger.core.pricing import eligibility
+from ledger.core.pricing.eligibility import RoutePreferences
+from ledger.core.pricing.price import Tariff
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
@@ -189,7 +189,7 @@ def _models(gateway: Gateway, step: Step) -> tuple[ModelEntry, ...]:
     able = [
         entry
         for entry in sorted(gateway.catalog.models(), key=lambda entry: entry.id)
-        if not discovery.misses(entry, step.capability)
+        if entry.candidates and not eligibility.lacking(entry.model, step.capability)
     ]
     found = tuple(entry for entry in able if speaks(step) in entry.protocols)
     found = found or tuple(entry for entry in able if embeds(step, entry))

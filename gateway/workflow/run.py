@@ -22,11 +22,11 @@ from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
 from gateway.metering.usage import capped
 from gateway.payment.billing import Billing, Served
-from gateway.payment.tariff import Tariff
 from gateway.workflow import steps
 from gateway.workflow.plan import Plan, PlannedStep, affordable
 from ledger.core.catalog.capsules import Policy, needs
 from ledger.core.pricing import workflows
+from ledger.core.pricing.price import Tariff
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import Atoms
@@ -148,12 +148,9 @@ class Execution:
 
     def guaranteed_subcalls(self) -> list[tuple[Address, ServedCall]]:
         """What the weaver's bond pays of a failed all-or-nothing workflow: sub-calls in order, up to the bond's cap."""
-        paid, cap, spent = list(self.guaranteed), self.gateway.settings.bond_cap_atoms, 0
-        for one in self.served:
-            if spent + one.price <= cap:
-                spent += one.price
-                paid.append((self.plan.entry.capsule.weaver, one))
-        return paid
+        weaver, cap = self.plan.entry.capsule.weaver, self.gateway.settings.bond_cap_atoms
+        places = workflows.covered([one.price for one in self.served], cap)
+        return [*self.guaranteed, *((weaver, self.served[place]) for place in places)]
 
     def call(
         self, planned: PlannedStep, values: Json, *, include_usage: bool = False, charge: Charge | None = None

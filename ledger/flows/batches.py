@@ -16,6 +16,7 @@ from sqlmodel import Session
 
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
+from ledger.core.settlement.active_batches import is_window_over
 from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
 from ledger.core.settlement.transactions import Commits, Transmission, finalize_purpose, may_try_again
@@ -138,7 +139,7 @@ def ripe_batch(session: Session, lane: int) -> Batch | None:
     times = lanes.get(session, lane)
     if not posted or clock is None or times is None or posted[0].posted_at is None:
         return None
-    return posted[0] if clock.timestamp > posted[0].posted_at // 1_000 + times.window else None
+    return posted[0] if is_window_over(posted[0].posted_at // 1_000, times.window, clock.timestamp) else None
 
 
 def _next_try(session: Session, purpose: str, now: int) -> str | None:

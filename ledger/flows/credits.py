@@ -21,6 +21,7 @@ from ledger.core.accounts.postings import balance
 from ledger.core.catalog.models import Offer
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import Standing
+from ledger.core.settlement.active_batches import is_window_over
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, to_hex
@@ -77,7 +78,7 @@ def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
         batches.set_posted(session, batch, batch.number, now, settled.id)
         moved += 1
     for batch in batches.with_status(session, lane, Status.posted):
-        if batch.posted_at is not None and now >= batch.posted_at + window_ms:
+        if batch.posted_at is not None and is_window_over(batch.posted_at, window_ms, now):
             batches.set_final(session, batch, now)
             moved += 1
     return moved

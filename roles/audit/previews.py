@@ -1,6 +1,6 @@
-"""What a bid would do: replayed over the calls of the last day, and over the routing of now.
+"""Previews of a bid: what it would have earned on the last day's calls, and which share of calls it would win now.
 
-Calls come from the public batch files, bids from the gateway's book; the rules are the core's own.
+Calls come from the public batch files, bids from the gateway's book.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode
 from ledger.core.pricing import routing
 from ledger.core.pricing.epochs import Standing
 from ledger.core.pricing.price import payees, price
+from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address, cid_digest
 from ledger.core.values.meters import Units, rates
@@ -18,12 +19,10 @@ from roles.cli import batch
 from roles.cli.context import Context
 
 DAY_MS = 24 * 3_600_000
-EXPECTED = Units(1, 100, 100, 100, 10_000, 0)
-"""A call of middling size: what prices are compared at."""
 
 
 def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
-    """What the bid would have earned on the last day's calls of a subject, beside what the line there earned."""
+    """What the bid would have earned on the last day's calls of a subject, and what that role earned on them."""
     party, calls, was, would, dearer = context.account, 0, 0, 0, 0
     for units, terms, passed in recent(subject):
         replayed = with_bid(terms, role, party, bid)
@@ -48,13 +47,13 @@ def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str
 
 
 def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
-    """Units, terms and passed price of the subject's calls in the day before the lane's newest call."""
+    """Units, terms and price of the sub-calls, of the subject's calls in the day before the lane's newest call."""
     found: list[tuple[Units, Terms, int]] = []
     newest = 0
     for number in reversed(batch.numbers()):
         file = batch.read(number)
         receipts = file.receipts
-        if not receipts:  # it was closed for somebody who leaves
+        if not receipts:  # a batch without receipts lets a consumer leave
             continue
         ended = max(one.ended_at for one in receipts)
         newest = newest or ended
@@ -70,7 +69,7 @@ def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
 
 
 def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None:
-    """Terms in which the first line of a role is this bid instead. None when the role has no line, or caps forbid."""
+    """Terms with this bid in place of a role's first line. None if the role has no line, or a cap forbids the bid."""
     places = [place for place, line in enumerate(terms.lines) if line.role is role]
     if not places:
         return None
@@ -83,9 +82,9 @@ def with_bid(terms: Terms, role: Role, party: Address, bid: Bid) -> Terms | None
 
 
 def wins(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
-    """The share of calls this ask would win beside the others now, at equal quality, latency and stake.
+    """The share of calls that this ask would win now, at equal quality, latency and stake.
 
-    What is compared is the whole price: what the others of the subject take rises with every ask alike.
+    Whole prices are compared, with the lines of all other roles: their ratios rise with every ask.
     """
     if role is not Role.compute:
         return {}
@@ -103,7 +102,7 @@ def standing(context: Context, subject: Digest, role: Role, party: Address) -> S
 
 
 def book(context: Context) -> list[Standing]:
-    """The bids in force, as the gateway tells them."""
+    """The bids in force, from the gateway."""
     return [
         Standing(
             cid_digest(row["subject"])
@@ -121,4 +120,4 @@ def book(context: Context) -> list[Standing]:
 
 def _priced(bid: Bid, beside: tuple[Line, ...]) -> int:
     line = Line(Address(bytes(20)), Role.compute, bid.ratio_ppm, bid.asks)
-    return price(Terms(Digest(bytes(32)), (line, *beside)), EXPECTED).price
+    return price(Terms(Digest(bytes(32)), (line, *beside)), TYPICAL_CALL).price

@@ -28,6 +28,7 @@ from ledger.store.receipts.watermarks import Watermark
 from ledger.store.settlement.batch_files import Discard
 from ledger.store.settlement.batches import Batch
 from ledger.store.settlement.batches import Status as Stage
+from tests.builders import applied
 
 Earned = dict[tuple[Address, Role], int]
 USERS = (
@@ -258,7 +259,7 @@ def book(s: Tables, transaction: Transaction) -> bool:
     if known is not None:
         postings.repeated(known.digest, transaction)
         return False
-    s.accounts |= postings.apply(s.accounts, transaction)
+    s.accounts |= applied(s.accounts, transaction)
     s.transactions[transaction.id] = transaction
     return True
 

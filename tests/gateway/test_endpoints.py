@@ -11,12 +11,12 @@ import httpx
 import pytest
 from sqlmodel import Session
 
+from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values.typed_data import Signer
 from ledger.store.access import keys
-from ledger.store.access.keys import ApiKey
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.world import Running, World, a_model, a_signer, a_voucher
+from tests.gateway.world import PROVIDER, Running, World, a_model, a_signer, a_voucher
 
 PRICE = 115
 
@@ -219,6 +219,32 @@ def test_discovery_is_priced_and_explains_an_empty_answer(gateway: Running) -> N
     assert empty["results"] == []
     assert empty["diagnostic"]["nearest"][0] == {"name": "@acme/chat", "lacks": ["languages zh"]}
     assert gateway.http.post("/v1/discover", json={"task": "x", "surprise": 1}).status_code == 400
+
+
+def test_a_model_whose_only_provider_has_an_open_circuit_is_not_recommended(gateway: Running, consumer: Signer) -> None:
+    subject = gateway.gateway.catalog.find("@acme/chat").id
+    health = gateway.gateway.loader.health(PROVIDER.address, subject)
+    for _ in range(3):
+        health.begin()
+        health.failed(int(time.time() * 1000) + 60_000)
+    found = gateway.http.post("/v1/discover", json={"task": "text-generation"}).json()
+    assert found["results"] == []
+    lacks = ["a provider that did not fail lately"]
+    assert found["diagnostic"]["nearest"] == [{"name": "@acme/chat", "lacks": lacks}]
+    for refused in (gateway.http.post("/v1/quote", json={"model": "@acme/chat"}), gateway.chat(gateway.key(consumer))):
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "providers_down")
+
+
+def test_discovery_and_quotes_know_how_near_a_provider_is(gateway: Running) -> None:
+    subject = gateway.gateway.catalog.find("@acme/chat").id
+    gateway.gateway.loader.health(PROVIDER.address, subject).round_trip_ms = 40
+    for near_ms, names, status in ((40, ["@acme/chat"], 200), (39, [], 404)):
+        found = gateway.http.post("/v1/discover", json={"task": "text-generation", "near_ms": near_ms}).json()
+        assert [row["name"] for row in found["results"]] == names
+        quoted = gateway.http.post("/v1/quote", json={"model": "@acme/chat", "near_ms": near_ms})
+        assert quoted.status_code == status
+    assert quoted.json()["error"]["code"] == "no_provider_fits"
+    assert gateway.http.post("/v1/quote", json={"model": "@acme/chat", "near_ms": "near"}).status_code == 400
 
 
 def test_the_gateway_starts_without_a_compiler() -> None:

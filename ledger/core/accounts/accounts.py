@@ -1,4 +1,4 @@
-"""Accounts of the ledger: names made of words and addresses, each with the side that makes it grow."""
+"""Accounts of the ledger: their names, made of words and addresses, and the side on which each grows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.core.values.ids import Address, address, to_hex
 
 
 class Side(Enum):
-    """Which entries make a balance grow."""
+    """The entries that make a balance grow."""
 
     debit = "debit"
     credit = "credit"
@@ -31,7 +31,7 @@ SIDES = {
 
 
 class Account(NamedTuple):
-    """A parsed name: its kind, whose it is, and the gateway (leased) or role (accrued)."""
+    """A parsed name: its kind and party, and the gateway (leased) or role (accrued)."""
 
     kind: str
     party: Address | None = None
@@ -40,32 +40,32 @@ class Account(NamedTuple):
 
 
 def available(consumer: Address) -> str:
-    """Spendable deposit of a consumer."""
+    """A consumer's deposit that can be spent or withdrawn."""
     return f"available:{to_hex(consumer)}"
 
 
 def leased(consumer: Address, gateway: Address) -> str:
-    """Handed to a gateway to spend."""
+    """A consumer's money that a gateway may spend."""
     return f"leased:{to_hex(consumer)}:{to_hex(gateway)}"
 
 
 def withdrawing(consumer: Address) -> str:
-    """Leaving, not spendable."""
+    """A consumer's money on its way out, not spendable."""
     return f"withdrawing:{to_hex(consumer)}"
 
 
 def accrued(payee: Address, role: Role) -> str:
-    """Earned in a role, not yet in a batch."""
+    """What a payee earned in a role, not yet in a posted batch."""
     return f"accrued:{to_hex(payee)}:{role.name}"
 
 
 def claimable(payee: Address) -> str:
-    """In a posted batch, not yet claimed."""
+    """What a payee earned in posted batches, not yet claimed."""
     return f"claimable:{to_hex(payee)}"
 
 
 def side(name: str) -> Side:
-    """The side that makes this account grow. An unknown kind is Rejected."""
+    """The side on which an account grows. Rejected for an unknown kind."""
     kind = name.partition(":")[0]
     if kind not in SIDES:
         raise Rejected(f"there is no account {name!r}", account=name)
@@ -73,7 +73,7 @@ def side(name: str) -> Side:
 
 
 def parse(name: str) -> Account:
-    """An account's name, taken apart; Rejected unless it is spelled exactly as the functions above spell it."""
+    """An account from its name. Rejected unless it is spelled as the functions above spell it."""
     kind, *rest = name.split(":")
     try:
         if kind == "custody" and not rest:

@@ -1,8 +1,7 @@
-"""A statement as a Beancount file: accepted by `bean-check`, its balances equal to the ledger's to the atom.
+"""A statement as a Beancount file. `bean-check` accepts it; its balances equal the ledger's to the atom.
 
-What a consumer has in the lane (available, leased, withdrawing) is one asset; what a payee has earned is an asset that
-moves from accrued to claimable to its wallet. Pieces of one statement can be joined end to end: `auto_accounts` opens
-what they name.
+What a consumer has in the lane (available, leased, withdrawing) is one asset. What a payee has earned is an asset that
+moves from accrued to claimable to its wallet. Parts of a statement can be joined: `auto_accounts` opens the accounts.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _OTHER_SIDE = {
 
 
 def header(party: Address, title: str = "Tollway statement") -> str:
-    """How the file begins."""
+    """The first lines of the file."""
     return (
         f'option "title" "{title} of {to_hex(party)}"\n'
         f'option "operating_currency" "{CURRENCY}"\n'
@@ -51,7 +50,7 @@ def moves(movements: Iterable[Movement]) -> str:
 
 
 def amount(atoms: int) -> str:
-    """Atoms as a decimal with all its places, and the currency."""
+    """Atoms as a decimal with nine places, and the currency."""
     whole, part = divmod(abs(atoms), 10**DECIMALS)
     return f"{'-' if atoms < 0 else ''}{whole}.{part:0{DECIMALS}d} {CURRENCY}"
 
@@ -77,10 +76,9 @@ def _lines(side: Side, item: Item) -> list[str]:
     why = f'    why: "{item.why}"'
     if side is Side.spent:
         return [f"  Expenses:Tollway:{role}  {amount(item.amount)}", f'    payee: "{to_hex(item.payee)}"', why]
-    return [
-        *(f"  Assets:Tollway:Accrued:{role}  {amount(item.amount)}", why),
-        *(f"  Income:Tollway:{role}  {amount(-item.amount)}", f'    consumer: "{to_hex(item.receipt.consumer)}"'),
-    ]
+    asset, income = f"  Assets:Tollway:Accrued:{role}", f"  Income:Tollway:{role}"
+    consumer = f'    consumer: "{to_hex(item.receipt.consumer)}"'
+    return [f"{asset}  {amount(item.amount)}", why, f"{income}  {amount(-item.amount)}", consumer]
 
 
 def _move(group: Sequence[Movement]) -> str:

@@ -1,4 +1,4 @@
-"""The nine movements of the ledger. Each turns its cause into one balanced transaction; none decides, none saves.
+"""The nine movements of the ledger. Each makes one balanced transaction of its cause; it decides and saves nothing.
 
 deposit             custody -> available            a Deposited log
 lease               available -> leased             a lease's id
@@ -30,7 +30,7 @@ def deposit(cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transact
 
 
 def lease(cause: bytes, consumer: Address, gateway: Address, amount: Atoms, at: int) -> Transaction:
-    """A slice of a deposit is handed to a gateway to spend. Cause: the lease's id."""
+    """A gateway may spend a part of a deposit. Cause: the lease's id."""
     return Transaction(Kind.lease, cause, (Posting(available(consumer), leased(consumer, gateway), amount),), at)
 
 
@@ -45,9 +45,9 @@ def charge(
     earned: Mapping[tuple[Address, Role], Atoms],
     at: int,
 ) -> Transaction:
-    """A chunk of receipts, added up: who spent it (consumer, gateway) and who earned it (payee, role).
+    """A chunk of receipts: what was spent (by consumer and gateway) and earned (by payee and role). The sums are equal.
 
-    Both sides sum to the same. Cause: the gateway, first and last seq of the chunk.
+    Cause: the gateway, first and last seq of the chunk.
     """
     debits = {leased(consumer, gateway): amount for (consumer, gateway), amount in spent.items() if amount}
     credits = {accrued(payee, role): amount for (payee, role), amount in earned.items() if amount}
@@ -56,10 +56,8 @@ def charge(
 
 def settle(cause: bytes, earned: Mapping[tuple[Address, Role], Atoms], at: int) -> Transaction:
     """A batch was posted: what it pays leaves the accrued accounts. Cause: lane and batch number."""
-    rows = sorted(
-        (accrued(payee, role), claimable(payee), amount) for (payee, role), amount in earned.items() if amount
-    )
-    return Transaction(Kind.settle, cause, tuple(Posting(*row) for row in rows), at)
+    postings = (Posting(accrued(payee, role), claimable(payee), n) for (payee, role), n in earned.items() if n)
+    return Transaction(Kind.settle, cause, tuple(sorted(postings, key=lambda one: one.debit)), at)
 
 
 def claim(cause: bytes, payee: Address, amount: Atoms, at: int) -> Transaction:
@@ -68,21 +66,21 @@ def claim(cause: bytes, payee: Address, amount: Atoms, at: int) -> Transaction:
 
 
 def request_withdrawal(cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
-    """A consumer wants to leave: what is available now can no longer be spent. Cause: the log's id."""
+    """A consumer asked to withdraw: what is available now can no longer be spent. Cause: the log's id."""
     return Transaction(
         Kind.request_withdrawal, cause, (Posting(available(consumer), withdrawing(consumer), amount),), at
     )
 
 
 def withdraw(cause: bytes, consumer: Address, amount: Atoms, returned: Atoms, at: int) -> Transaction:
-    """A consumer's money left the contract; `returned` was set aside but not paid out. Cause: the log's id."""
+    """A consumer's money left the contract; `returned` was set aside, but not paid out. Cause: the log's id."""
     paid = [Posting(withdrawing(consumer), CUSTODY, amount)] if amount else []
     back = [Posting(withdrawing(consumer), available(consumer), returned)] if returned else []
     return Transaction(Kind.withdraw, cause, (*paid, *back), at)
 
 
 def correct(transaction: Transaction, at: int) -> Transaction:
-    """The reverse of a transaction, posting by posting, last first. Cause: the id of what it undoes."""
+    """The reverse of a transaction, posting by posting, last first. Cause: the id of that transaction."""
     if transaction.kind is Kind.correct:
         raise Rejected("a correction is not corrected: book the movement again", transaction=transaction.id.hex())
     undone = tuple(Posting(p.credit, p.debit, p.amount) for p in reversed(transaction.postings))
@@ -102,17 +100,17 @@ def parse_chunk_cause(cause: bytes) -> tuple[Address, int, int]:
 
 
 def batch_cause(lane: int, number: int, header: Digest) -> bytes:
-    """The cause of a settle: one batch of a lane, by its header, so that a re-issued batch is another cause."""
+    """The cause of a settle: one batch of a lane with its header, so that a batch built again is another cause."""
     return lane.to_bytes(4, "big") + number.to_bytes(8, "big") + header
 
 
 def log_cause(chain_id: int, transaction: bytes, index: int) -> bytes:
-    """The cause of whatever a confirmed chain log brought."""
+    """The cause of a transaction that a confirmed chain log brings."""
     return chain_id.to_bytes(8, "big") + transaction + index.to_bytes(4, "big")
 
 
 def _matched(debits: dict[str, Atoms], credits: dict[str, Atoms]) -> tuple[Posting, ...]:
-    """The fewest postings in order of name that carry both sides: at most one fewer than there are accounts."""
+    """Postings that carry both sides, in order of name: at most one fewer than there are accounts."""
     if sum(debits.values()) != sum(credits.values()):
         raise Rejected(f"a charge takes {sum(debits.values())} atoms and gives {sum(credits.values())}")
     postings: list[Posting] = []

@@ -1,4 +1,4 @@
-"""The journal: transactions of balanced postings, named by their cause.
+"""Double entry: transactions of balanced postings, named by their cause.
 
 A posting moves atoms from a debit account to a credit account, so every transaction balances by construction. The same
 cause gives the same id; the same id with another digest is a Conflict (law L6).
@@ -6,7 +6,7 @@ cause gives the same id; the same id with another digest is a Conflict (law L6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -15,12 +15,13 @@ from ledger.core.accounts.accounts import Side, side
 from ledger.core.values.atoms import MAX_ATOMS, Atoms, atoms
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import to_hex
 
 MIN_ATOMS = 1
 
 
 class Kind(Enum):
-    """The movements of the ledger. There are no others, and none is ever updated or deleted."""
+    """The movements of the ledger. A booked one is never updated or deleted."""
 
     deposit = "deposit"
     lease = "lease"
@@ -50,7 +51,7 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Postings that happen together, because of `cause`. `reverses` names the transaction a correction undoes."""
+    """Postings that are booked together, because of `cause`. `reverses` is the transaction that a correction undoes."""
 
     kind: Kind
     cause: bytes
@@ -60,31 +61,31 @@ class Transaction:
 
     @property
     def id(self) -> Digest:
-        """Derived from kind and cause only, so that the same event can never be booked twice."""
+        """Derived from kind and cause only, so that one event is never booked twice."""
         return transaction_id(self.kind, self.cause)
 
     @property
     def digest(self) -> Digest:
-        """What the transaction says, without when it was said: equal for a repetition, different for a Conflict."""
+        """A hash of everything but the time: equal for a repetition, different for a Conflict."""
         rows = (f"{p.debit}\t{p.credit}\t{p.amount}\n" for p in self.postings)
         undone = self.reverses.hex() if self.reverses else ""
         return keccak256(f"{self.kind.value}\n{undone}\n{''.join(rows)}".encode())
 
 
 class Balance(NamedTuple):
-    """All that was ever debited to and credited to an account."""
+    """The sums of all debits and of all credits of an account."""
 
     debits: Atoms = 0
     credits: Atoms = 0
 
 
 def transaction_id(kind: Kind, cause: bytes) -> Digest:
-    """The id of the one transaction a cause can make."""
+    """The id of the one transaction of this kind that a cause can make."""
     return keccak256(kind.value.encode(), b"\0", cause)
 
 
 def effect(postings: Iterable[Posting]) -> dict[str, Balance]:
-    """What the postings add to each account, in order of the account's name (the order to lock in)."""
+    """What the postings add to each account, in order of the accounts' names (the order of locking)."""
     debits: dict[str, int] = {}
     credits: dict[str, int] = {}
     for posting in postings:
@@ -94,31 +95,27 @@ def effect(postings: Iterable[Posting]) -> dict[str, Balance]:
 
 
 def balance(name: str, entries: Balance) -> int:
-    """An account's balance on its own side. Negative means overdrawn."""
+    """An account's balance on the side on which it grows. Negative means overdrawn."""
     grown = entries.debits - entries.credits
     return grown if side(name) is Side.debit else -grown
 
 
-def apply(balances: Mapping[str, Balance], transaction: Transaction) -> dict[str, Balance]:
-    """The new entries of every account the transaction touches. Changes nothing given.
-
-    Raises Rejected when an account would be overdrawn (law L1) or would pass 2^63-1.
-    """
-    after: dict[str, Balance] = {}
-    for name, added in effect(transaction.postings).items():
-        before = balances.get(name, Balance())
-        entries = Balance(before.debits + added.debits, before.credits + added.credits)
-        if max(entries) > MAX_ATOMS:
-            raise Rejected(f"{name} would pass 2^63-1 atoms", account=name)
-        left = balance(name, entries)
-        if left < 0:
-            raise Rejected(f"{name} is short by {-left} atoms", account=name, short_by=-left)
-        after[name] = entries
-    return after
+def check_balance(name: str, entries: Balance, transaction: Transaction) -> None:
+    """Law L1: Rejected if the transaction leaves this account overdrawn, or with more than 2^63-1 atoms on a side."""
+    left = balance(name, entries)
+    if left < 0:
+        raise Rejected(
+            f"{name} is short by {-left} atoms for {transaction.kind.value}",
+            account=name,
+            short_by=-left,
+            transaction=to_hex(transaction.id),
+        )
+    if max(entries) > MAX_ATOMS:
+        raise Rejected(f"{name} would pass 2^63-1 atoms", account=name)
 
 
 def repeated(known: Digest, transaction: Transaction) -> None:
-    """Check a repetition: the digest on record must be this transaction's, or it is a Conflict."""
+    """Check a repetition. Conflict unless `known`, the digest on record, is this transaction's."""
     if known != transaction.digest:
         raise Conflict(
             f"{transaction.kind.value} 0x{transaction.id.hex()} is on record with other content",

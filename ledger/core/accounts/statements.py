@@ -1,8 +1,7 @@
 """Statements: what a party spent and earned, call by call, and why. Recomputed from receipts and their terms.
 
-A receipt pays the lines of its terms. Each such line is an `Item`; a party's statement holds the items it paid for (it
-is the receipt's consumer) and the items that paid it. Nothing here is stored anywhere: whoever has the public batch
-file can write the same statement.
+A receipt pays the lines of its terms; each is an `Item`. A party's statement holds the items of the receipts whose
+consumer it is, and the items that pay it. No statement is stored: the public batch files are enough to make it again.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import NO_RATES, Rates, quoted
 
 DEDUCTIONS = ("curator", "surface", "treasury")
-"""Why each of the three amounts after the lines is paid, in the order of `pricing.payees`."""
+"""What the three amounts after the lines are, in the order of `price.payees`."""
 
 
 class Side(Enum):
-    """How an item concerns the party the statement is for."""
+    """Whether the party of the statement spent or earned an item."""
 
     spent = "spent"
     earned = "earned"
 
 
 class Stage(Enum):
-    """How far an item's money has come."""
+    """The state of an item's money."""
 
     logged = "journaled"
     posted = "posted"
@@ -45,10 +44,10 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What one line of one receipt pays, and the bid that says so.
+    """What one line of one receipt pays, and the bid it follows from.
 
-    `fixed` is what the bid's rates make of the receipt's units. `deduction` names the part of a sponsor's line this is;
-    it is empty for a line of its own.
+    `fixed` is what the bid's rates make of the receipt's units. `deduction` names a part of a sponsor's line; it is
+    empty for a line of the terms.
     """
 
     receipt: Receipt
@@ -63,7 +62,7 @@ class Item:
 
     @property
     def why(self) -> str:
-        """The reason in one line, as a person would say it."""
+        """The reason of the amount, in one line."""
         if self.deduction:
             return f"{self.deduction}'s part of the sponsor's line"
         share = ceil_div(self.ratio_ppm * self.receipt.price, 10**6)
@@ -80,7 +79,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An item on somebody's statement, how far its money has come, and the batch that carries it (0: none yet)."""
+    """An item on a statement, the state of its money, and its batch (0: none yet)."""
 
     item: Item
     side: Side
@@ -90,7 +89,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """What a booked transaction, other than calls, added to (or took from) one of the party's accounts."""
+    """What a transaction other than a charge added to one of the party's accounts, in atoms (negative: took)."""
 
     transaction: Transaction
     account: str
@@ -115,9 +114,9 @@ def items(receipt: Receipt, terms: Terms) -> list[Item]:
 
 
 def of_party(lines: Iterable[Item], party: Address, roles: frozenset[str]) -> list[tuple[Item, Side]]:
-    """The items that concern a party, once per side. `roles` empty means all; `consumer` is what it spent.
+    """The items that a party spent or earned. `roles` empty means all; `consumer` is what it spent.
 
-    Items of nothing are left out on the earning side only: a consumer sees who served it for free.
+    Items of 0 atoms are left out on the earning side only: a consumer sees which payees took nothing.
     """
     found = []
     for item in lines:
@@ -129,7 +128,7 @@ def of_party(lines: Iterable[Item], party: Address, roles: frozenset[str]) -> li
 
 
 def totals(rows: Iterable[Row]) -> dict[tuple[Side, Role, Digest], tuple[int, Atoms]]:
-    """Per side, role and subject: how many lines, and atoms in all."""
+    """The number of items and the sum of their atoms, by side, role and subject."""
     counts: Counter[tuple[Side, Role, Digest]] = Counter()
     sums: Counter[tuple[Side, Role, Digest]] = Counter()
     for row in rows:
@@ -140,7 +139,7 @@ def totals(rows: Iterable[Row]) -> dict[tuple[Side, Role, Digest], tuple[int, At
 
 
 def movements(transaction: Transaction, names: frozenset[str]) -> list[Movement]:
-    """What a transaction did to those of its accounts that are in `names`. All of them grow on the credit side."""
+    """What a transaction did to its accounts that are in `names`. All of them grow on the credit side."""
     touched = effect(transaction.postings)
     return [
         Movement(transaction, name, entries.credits - entries.debits)
@@ -150,7 +149,7 @@ def movements(transaction: Transaction, names: frozenset[str]) -> list[Movement]
 
 
 def roles_of(text: str) -> frozenset[str]:
-    """The roles a statement is asked for: names with commas between. Empty means all; an unknown one is Rejected."""
+    """Roles from their names with commas between. Empty means all; an unknown name is Rejected."""
     known = ["consumer", *Role.__members__]
     asked = frozenset(filter(None, text.split(",")))
     for name in asked:

@@ -1,11 +1,11 @@
-"""Bids and Terms: what each party claims of a call, and the bytes everybody prices it from.
+"""Bids and terms: what each party claims of a call, and the bytes a call is priced from.
 
-`Terms` is content-addressed and fixed binary, so that a contract can parse what an auditor reads. All integers are big
-endian:
+`Terms` have one fixed binary form and are named by its hash, so that a contract parses what an auditor reads. Integers
+are big endian:
 
-    header  version u8 = 1 | flags u8 (1 listed, 2 carve) | seller u8 | listPrice u64 | subject 32 | count u8
+    header  version u8 = 1 | flags u8 (1 listed, 2 deduction) | seller u8 | listPrice u64 | subject 32 | count u8
     line    party 20 | role u8 | ratioPpm u24 | asks 6 x u64                                       72 bytes, count times
-    carve   sponsor u8 | curator 20 | offerPpm u24 | keepPpm u24 | promotion u64 | surface 20 | treasury 20   if flag 2
+    deduction  sponsor u8 | curator 20 | offerPpm u24 | keepPpm u24 | promotion u64 | surface 20 | treasury 20
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import cast
 
 from ledger.core.values.atoms import PPM, Atoms, Ppm, atoms, ppm
 from ledger.core.values.errors import Rejected
@@ -22,7 +23,6 @@ from ledger.core.values.meters import NO_RATES, Rates, check_rates
 
 MAX_LINES = 64
 MAX_RATIOS_PPM = 900_000
-MAX_RATE = 2**63 - 1
 
 VERSION = 1
 LISTED = 1
@@ -52,7 +52,7 @@ BOOKED = (Role.compute, Role.delivery, Role.gateway)
 
 @dataclass(frozen=True, slots=True)
 class Bid:
-    """A standing offer: a ratio of the price, and rates per meter (asks of a resource, floors of a value role)."""
+    """A ratio of the price, and rates per meter: asks of a resource role, floors of a value role."""
 
     ratio_ppm: Ppm = 0
     asks: Rates = NO_RATES
@@ -80,10 +80,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Deduction:
-    """What one sponsor line gives away: a curator's commission, the consumer's rebate, a sponsored slot.
+    """What a sponsor's line gives away: a curator's commission, the consumer's rebate, the price of a sponsored slot.
 
-    `promotion` is the slot's second price for this call, in atoms (0: organic). A zero `curator` or `surface` means
-    that nobody referred, or showed, this call.
+    `promotion` is the slot's second price for this call, in atoms; 0 without a slot. A zero `curator` or `surface`
+    means that nobody referred, or showed, this call.
     """
 
     sponsor: int
@@ -102,10 +102,9 @@ class Deduction:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a call's price is a pure function of, beside its units. `seller` counts only when `list_price` is set.
+    """The lines of a call, from which its price follows with its units. `seller` counts only with a `list_price`.
 
-    Raises Rejected when there is no line or more than 64, when the ratios sum above 900,000 ppm, or when the seller or
-    sponsor is no line.
+    Rejected unless there are 1 to 64 lines, their ratios sum to at most 900,000 ppm, and seller and sponsor are lines.
     """
 
     subject: Digest
@@ -134,12 +133,12 @@ class Terms:
 
 
 def ordered(lines: list[Line]) -> tuple[Line, ...]:
-    """Lines in the one order terms are written in, so that equal claims have equal ids."""
+    """Lines in the order of terms: equal lines give equal ids."""
     return tuple(sorted(lines, key=lambda line: (line.role, line.party, line.ratio_ppm, line.asks)))
 
 
 def encode(terms: Terms) -> bytes:
-    """The one spelling of these terms."""
+    """Terms as bytes. Equal terms have equal bytes."""
     deduction = terms.deduction
     flags = (LISTED if terms.list_price is not None else 0) | (DEDUCTED if deduction else 0)
     parts = [HEADER.pack(VERSION, flags, terms.seller, terms.list_price or 0, terms.subject, len(terms.lines))]
@@ -165,7 +164,7 @@ def terms_id(body: bytes) -> Digest:
 
 
 def decode(body: bytes) -> Terms:
-    """Terms from their bytes. Anything `encode` would not write is Rejected: one meaning, one id."""
+    """Terms from their bytes. Bytes that `encode` would not write are Rejected."""
     try:
         version, flags, seller, list_price, subject, count = HEADER.unpack_from(body)
         at = HEADER.size
@@ -176,7 +175,7 @@ def decode(body: bytes) -> Terms:
         lines = []
         for _ in range(count):
             party, role_ratio, *asks = LINE.unpack_from(body, at)
-            lines.append(Line(Address(party), Role(role_ratio >> 24), role_ratio & 0xFFFFFF, _six(asks)))
+            lines.append(Line(Address(party), Role(role_ratio >> 24), role_ratio & 0xFFFFFF, cast(Rates, tuple(asks))))
             at += LINE.size
         deduction = _decode_deduction(body, at) if flags & DEDUCTED else None
         at += DEDUCTION.size if deduction else 0
@@ -189,10 +188,12 @@ def decode(body: bytes) -> Terms:
 
 def _decode_deduction(body: bytes, at: int) -> Deduction:
     sponsor, curator, offer, keep, promotion, surface, treasury = DEDUCTION.unpack_from(body, at)
-    offer_ppm, keep_ppm = int.from_bytes(offer, "big"), int.from_bytes(keep, "big")
-    return Deduction(sponsor, Address(curator), offer_ppm, keep_ppm, promotion, Address(surface), Address(treasury))
-
-
-def _six(asks: list[int]) -> Rates:
-    a, b, c, d, e, f = asks
-    return a, b, c, d, e, f
+    return Deduction(
+        sponsor=sponsor,
+        curator=Address(curator),
+        offer_ppm=int.from_bytes(offer, "big"),
+        keep_ppm=int.from_bytes(keep, "big"),
+        promotion=promotion,
+        surface=Address(surface),
+        treasury=Address(treasury),
+    )

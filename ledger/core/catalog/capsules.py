@@ -1,6 +1,6 @@
-"""Capsules: published workflows. A document becomes a checked graph of nodes, and the graph an order to run in.
+"""Capsules: published workflows. A document becomes a checked graph of steps, in levels that can run one after another.
 
-Sub-workflows are named by digest, so cycles between capsules cannot exist; cycles inside one are Rejected here.
+Capsules name sub-workflows by digest, so there are no cycles between capsules. A cycle inside one is Rejected here.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from graphlib import CycleError, TopologicalSorter
 
 from ledger.core.catalog.bids import Bid
 from ledger.core.catalog.conditions import Condition
@@ -28,14 +29,14 @@ DEFAULT_TIMEOUT_MS = 30_000
 
 
 class Policy(Enum):
-    """Who pays when a workflow fails: nobody but the weaver's bond, or the consumer for what finished."""
+    """Who pays for the finished steps when a workflow fails: the weaver's bond, or the consumer."""
 
     all_or_nothing = "all-or-nothing"
     partial_ok = "partial-ok"
 
 
 class OnError(Enum):
-    """What a node's failure does to its workflow."""
+    """What a step's failure does to its workflow."""
 
     fail = "fail"
     skip = "skip"
@@ -44,7 +45,7 @@ class OnError(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. Exactly one of `model`, `capability`, `capsule` and `glue` says what runs."""
+    """One step. Exactly one of `model`, `capability`, `capsule` and `glue` is set: it runs."""
 
     id: str
     input: Json
@@ -62,13 +63,13 @@ class Step:
 
     @property
     def paid(self) -> bool:
-        """Whether running it makes a sub-call: everything but glue, whose fuel is metered on the root call."""
+        """Whether it makes a sub-call. Glue does not: its fuel is metered on the root call."""
         return self.glue is None
 
 
 @dataclass(frozen=True, slots=True)
 class Glue:
-    """A WebAssembly module by digest, and the fuel it may burn in one run."""
+    """A WebAssembly module by digest, and the most fuel that one run may use."""
 
     digest: bytes
     size: int
@@ -77,7 +78,7 @@ class Glue:
 
 @dataclass(frozen=True, slots=True)
 class Capsule:
-    """A checked workflow. `levels` are its node ids in levels: nodes of one level may run in parallel."""
+    """A checked workflow. `levels` are ids of steps: the steps of one level may run in parallel."""
 
     id: Digest
     name: str
@@ -97,12 +98,12 @@ class Capsule:
 
 
 def capsule(document: Document) -> Capsule:
-    """A capsule from its document. Rejected, naming the node, when it is not a workflow that can run."""
+    """A capsule from its document. Rejected, with the step, when it is not a workflow that can run."""
     validate(document, "capsule")
     rows = [_step(row) for row in document["nodes"]]
     steps = {step.id: step for step in rows}
     if len(steps) != len(rows):
-        raise Rejected("two nodes have the same id", field="$.nodes")
+        raise Rejected("two steps have the same id", field="$.nodes")
     _known({path.step for path in named(document["output"]) if path.step}, steps, "$.output")
     split = document["distribution"]
     co_weavers = tuple((parse_did(row["party"])[1], row["ratio_ppm"]) for row in split.get("co_weavers", []))
@@ -136,10 +137,10 @@ def capsule(document: Document) -> Capsule:
 
 
 def needs(step: Step, steps: Mapping[str, Step]) -> set[str]:
-    """The nodes that must have finished, or been skipped, before this one: whom it reads, and whom it stands in for."""
+    """The steps that must be over before this one: those it reads, their fallbacks, and those it is the fallback of."""
     read = {path.step for path in named(step.input) if path.step}
     read |= {path.step for path in step.when.paths if path.step} if step.when else set()
-    _known(read, steps, f"node {step.id}")
+    _known(read, steps, f"step {step.id}")
     primaries = {other.id for other in steps.values() if other.fallback == step.id}
     stand_ins = {steps[name].fallback for name in read} - {step.id}
     return read | primaries | {name for name in stand_ins if name}
@@ -163,32 +164,34 @@ def _step(row: Json) -> Step:
         fallback=row.get("fallback"),
     )
     if (step.on_error is OnError.fallback) != (step.fallback is not None):
-        raise Rejected(f"node {step.id}: on_error 'fallback' and a fallback go together", step=step.id)
+        raise Rejected(f"step {step.id}: on_error 'fallback' and a fallback go together", step=step.id)
     return step
 
 
 def _known(names: set[str], steps: Mapping[str, Step], where: str) -> None:
     for name in sorted(names - steps.keys()):
-        raise Rejected(f"{where} reads {name!r}, which is no node", step=name)
+        raise Rejected(f"{where} reads {name!r}, which is not a step", step=name)
 
 
 def _known_glue(rows: list[Step], modules: Mapping[str, Glue]) -> None:
     for step in rows:
         if step.glue is not None and step.glue not in modules:
-            raise Rejected(f"node {step.id} uses glue {step.glue!r}, which is not in the bundle", step=step.id)
+            raise Rejected(f"step {step.id} uses glue {step.glue!r}, which is not in the bundle", step=step.id)
 
 
 def _levels(steps: Mapping[str, Step]) -> tuple[tuple[str, ...], ...]:
     for step in steps.values():
         if step.fallback is not None:
             _known({step.fallback}, steps, f"fallback of {step.id}")
-    waiting = {name: needs(step, steps) for name, step in steps.items()}
-    levels: list[tuple[str, ...]] = []
-    while waiting:
-        ready = tuple(name for name in steps if name in waiting and not waiting[name] & waiting.keys())
-        if not ready:
-            raise Rejected(f"the nodes {', '.join(sorted(waiting))} wait for each other", steps=sorted(waiting))
-        levels.append(ready)
-        for name in ready:
-            del waiting[name]
+    sorter = TopologicalSorter({name: needs(step, steps) for name, step in steps.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = sorted(set(error.args[1]))
+        raise Rejected(f"the steps {', '.join(circle)} wait for each other", steps=circle) from error
+    levels = []
+    while sorter.is_active():
+        level = tuple(sorted(sorter.get_ready(), key=list(steps).index))
+        levels.append(level)
+        sorter.done(*level)
     return tuple(levels)

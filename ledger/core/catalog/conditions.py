@@ -1,11 +1,11 @@
-"""Conditions of a capsule's nodes: `when` in a small language that can compare, and nothing else.
+"""Conditions of a capsule's steps: the language of `when`, which can only compare.
 
     nodes.reply.status == 'error'
     nodes.cheap.output.confidence < 0.7 && $.language != 'en'
 
-Operators, loosest first: `||`, `&&`, `!`, then one comparison of ==, !=, <, <=, >, >=. Operands: paths (`$` may be left
-out before `steps`), 'text', numbers, true, false, null, and ( ). A value alone is true unless it is null, false, 0 or
-empty. Ordering anything but two numbers or two texts is false.
+Operators, loosest first: `||`, `&&`, `!`, then one comparison of ==, !=, <, <=, >, >=. Operands: paths (with or without
+`$`), 'text', numbers, true, false, null, and ( ). A value alone is true unless it is null, false, 0 or empty. `<` and
+the like are false unless both sides are numbers or both are texts.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ Value: TypeAlias = Callable[[Scope], Json]
 
 @dataclass(frozen=True)
 class Condition:
-    """A parsed condition: what it reads, and whether it holds."""
+    """A parsed condition. `paths` are the values it reads."""
 
     text: str
     paths: tuple[Path, ...]
     value: Value
 
     def holds(self, request: Json, steps: Mapping[str, Json]) -> bool:
-        """Whether it is true of a request and the nodes that have finished."""
+        """Whether it is true of a request and the steps that have finished."""
         return bool(self.value((request, steps)))
 
 
 def parse(text: str) -> Condition:
-    """A condition from its text. Rejected, with the place, when it is none."""
+    """A condition from its text. Rejected, with the place of the error, when it is not one."""
     parser = _Parser(text)
     value = parser.either(0)
     if parser.at < len(parser.tokens):

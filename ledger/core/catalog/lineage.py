@@ -1,13 +1,14 @@
-"""Lineage: every distinct ancestor is paid on every descendant's price, once, at the maximum of each term.
+"""Lineage: every ancestor of a model is paid once of each call, at the maximum of each term it was granted.
 
-A child freezes its parents' signed terms when it is registered, so a parent cannot raise them later, and an inserted
-intermediate never lowers an ancestor's take.
+A child freezes its parents' terms when it is registered, so a parent cannot raise them later. A model inserted between
+an ancestor and its descendant never lowers what the ancestor gets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from ledger.core.values.atoms import Ppm, ppm
 from ledger.core.values.errors import Rejected
@@ -32,8 +33,8 @@ class Royalty:
 
     def __or__(self, other: Royalty) -> Royalty:
         """The maximum of each term."""
-        a, b, c, d, e, f = map(max, self.floor, other.floor)
-        return Royalty(max(self.ratio_ppm, other.ratio_ppm), (a, b, c, d, e, f))
+        floor = cast(Rates, tuple(map(max, self.floor, other.floor)))
+        return Royalty(max(self.ratio_ppm, other.ratio_ppm), floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class Parent:
 def ancestors(model: Digest, parents: Mapping[Digest, Sequence[Parent]]) -> dict[Digest, Royalty]:
     """Every ancestor of `model` with what it takes, in order of id.
 
-    `parents` knows the parents of the model and of each of its ancestors. Raises Rejected for a cycle, an unknown
-    ancestor, more than 4 parents, more than 16 ancestors, or ratios above 500,000 ppm together.
+    `parents` has the parents of the model and of each of its ancestors. Rejected for a cycle, an unknown ancestor, more
+    than 4 parents or 16 ancestors, or ratios above 500,000 ppm together.
     """
     best: dict[Digest, Royalty] = {}
     done: set[Digest] = set()

@@ -1,11 +1,11 @@
-"""JSON paths and templates of a capsule: how a node's input is made of what its author names, and of nothing else.
+"""JSON paths and templates of a capsule: how a step's input is made from the values that its author names.
 
     "$.messages[-1].content"          a value of the request, kept as it is
-    "$nodes.emotion.output.label"     a value another node answered
-    "The caller is {$nodes.emotion.output.label}."    interpolated; what is no string is written as compact JSON
+    "$nodes.emotion.output.label"     a value of another step's answer
+    "The caller is {$nodes.emotion.output.label}."    interpolated; what is not a string becomes compact JSON
     "$$5"                             the text "$5"
 
-What is put in is data: it is never read as a template again.
+Values that are filled in are not read as templates again.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _INTERPOLATED = re.compile(r"\{(\$[^{}]*)\}")
 
 
 class Path(NamedTuple):
-    """A parsed path: the node it reads (None: the request), and its steps."""
+    """A parsed path: the step it reads (None: the request), and the keys from there."""
 
     step: str | None
     keys: tuple[str | int, ...]
 
 
 def parse(text: str) -> Path:
-    """A path from its text. Rejected when it is none."""
+    """A path from its text. Rejected when it is not one."""
     match = _PATH.fullmatch(text)
     if match is None or text.startswith("$nodes[") or (match[1] is None and text.startswith("$nodes")):
         raise Rejected(f"{text!r} is not a path such as $.messages[-1].content or $nodes.name.output", path=text)
@@ -40,7 +40,7 @@ def parse(text: str) -> Path:
 
 
 def read(path: Path, request: Json, nodes: Mapping[str, Json]) -> Json:
-    """The value a path points to: None below a node that has no answer; Rejected where nothing else is."""
+    """The value at a path. None below a step without an answer; Rejected where a key is missing."""
     value: Json = request if path.step is None else nodes.get(path.step)
     for key in path.keys:
         if value is None and path.step is not None:
@@ -53,7 +53,7 @@ def read(path: Path, request: Json, nodes: Mapping[str, Json]) -> Json:
 
 
 def resolve(template: Json, request: Json, nodes: Mapping[str, Json]) -> Json:
-    """A template filled in. `nodes` gives each finished node as {"status": ..., "output": ...}."""
+    """A template filled in. `nodes` has each finished step as {"status": ..., "output": ...}."""
     if isinstance(template, dict):
         return {key: resolve(item, request, nodes) for key, item in template.items()}
     if isinstance(template, list):

@@ -49,6 +49,7 @@ from ledger.core.disputes.recomputation import (
     recompute,
     rows,
 )
+from ledger.core.pricing.caps import PROTOCOL_PPM
 from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.settlement.batch_file import BatchFile
@@ -58,8 +59,6 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import ZERO, Tree, Word, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import receipt_digest, signed_by
-
-PROTOCOL_PPM = 20_000
 
 
 def find_fraud_proof(

@@ -1,6 +1,6 @@
-"""Caps: the most each role may take, so that no chain of parties can eat a call.
+"""Caps: the most that each role may take of a call's price, alone and together.
 
-A bid above its role's cap, or a route whose ratios pass a sum's cap, is Rejected; nothing is cut down silently.
+A bid above its role's cap, or lines whose ratios sum above a cap, are Rejected. Nothing is lowered silently.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ledger.core.values.errors import Rejected
 OWNER_PPM = 300_000
 GATEWAY_PPM = 30_000
 PROTOCOL_PPM = 20_000
+"""The protocol's share of every root call: what its line takes, and the most it could."""
 
 ROLE_PPM: dict[Role, Ppm] = {
     Role.maker: OWNER_PPM,
@@ -25,11 +26,11 @@ ROLE_PPM: dict[Role, Ppm] = {
     Role.gateway: GATEWAY_PPM,
     Role.protocol: PROTOCOL_PPM,
 }
-"""The largest ratio one bid of each role may have. Resource roles bid asks; a sponsor's line pays the curators."""
+"""The largest ratio that one bid of each role may have. Resource roles bid asks; a sponsor's line pays curators."""
 
 
 def bid(role: Role, offered: Bid) -> None:
-    """Check one party's bid against its role's cap."""
+    """Check one party's bid."""
     if offered.ratio_ppm > ROLE_PPM[role]:
         raise Rejected(
             f"a {role.name} bids at most {ROLE_PPM[role]} ppm, not {offered.ratio_ppm}",
@@ -40,7 +41,7 @@ def bid(role: Role, offered: Bid) -> None:
 
 
 def route(owner: Line, ancestors: list[Line], others: list[Line]) -> None:
-    """Check the lines of one model's call: its owner, its ancestors, and everybody else."""
+    """Check the lines of one model's call: its owner, its ancestors, and all others."""
     bid(owner.role, Bid(owner.ratio_ppm, owner.asks))
     if len(ancestors) > MAX_ANCESTORS:
         raise Rejected(f"a model has at most {MAX_ANCESTORS} ancestors, not {len(ancestors)}", ancestors=len(ancestors))
@@ -52,7 +53,7 @@ def route(owner: Line, ancestors: list[Line], others: list[Line]) -> None:
 
 
 def workflow(lines: list[Line]) -> None:
-    """Check a workflow's own lines, one level of it."""
+    """Check a workflow's own lines."""
     for role, cap in ROLE_PPM.items():
         _together(f"{role.name} lines", [line for line in lines if line.role is role], cap)
 

@@ -1,13 +1,9 @@
-"""Carve-outs: what one sponsor's own line gives to a curator, the consumer, a surface and the treasury.
+"""Commissions: what a sponsor's line gives to a curator, the consumer, a surface and the treasury.
 
-The price never changes: the same call costs the same with or without a referral, so nobody has a reason to strip it.
-
-Referrals: a curator's signed word for a model or workflow, and what it makes a sponsor give away.
-
-The token is named in the consumer's request. It holds for the consumer's first `window_calls` paid calls of the
-subject, whoever referred them: a second curator, or a second face of the same one, does not open a second window. The
-price is the same with and without a token; the commission comes out of the sponsor's own line, and the part of it that
-the curator does not bid to keep is the consumer's rebate.
+A curator signs a referral token for a model or workflow, and the consumer sends it with a call. A call costs the same
+with and without a token. The commission comes out of the sponsor's line; the part that the curator does not keep is the
+consumer's rebate. A token holds for the consumer's first `window_calls` paid calls of the subject, whoever referred
+them: a second curator does not open a second window.
 """
 
 from __future__ import annotations
@@ -18,7 +14,9 @@ import struct
 from dataclasses import dataclass
 
 from ledger.core.catalog.bids import Deduction, Role, Terms
-from ledger.core.values.atoms import PPM, Atoms, Ppm, ppm
+from ledger.core.catalog.models import DEFAULT_WINDOW_CALLS
+from ledger.core.values.atoms import PPM, Atoms, Ppm, parse, ppm
+from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
@@ -32,7 +30,7 @@ SURFACE_PPM = 700_000
 
 @dataclass(frozen=True, slots=True)
 class DeductedLine:
-    """A sponsor's line, taken apart: `kept + curator + rebate + surface + treasury` is the line, exactly."""
+    """A sponsor's line in parts, which sum to the line exactly."""
 
     kept: Atoms
     curator: Atoms
@@ -42,9 +40,9 @@ class DeductedLine:
 
 
 def deduct(line: Atoms, deduction: Deduction, surface_ppm: Ppm = SURFACE_PPM) -> DeductedLine:
-    """Take a sponsor's line apart. Everything rounds down except what the sponsor, rebate and treasury keep.
+    """Divide a sponsor's line. What the curator and the surface get is rounded down.
 
-    A commission above 90 % of the line is cut to it; the promotion has what is left below that.
+    The commission is at most 90 % of the line, and so is the commission with the promotion.
     """
     cap = line * CAP_PPM // PPM
     referred, shown = deduction.curator != ZERO_ADDRESS, deduction.surface != ZERO_ADDRESS
@@ -64,7 +62,7 @@ _TOKEN = struct.Struct(">20s32sIIQQ65s")
 
 @dataclass(frozen=True, slots=True)
 class Referral:
-    """A curator's recommendation of one subject. `keep_ppm` is its bid: what it keeps of the commission.
+    """A curator's recommendation of one subject. `keep_ppm`: what the curator keeps of the commission.
 
     `valid_until` is in ms since the epoch, exclusive.
     """
@@ -86,7 +84,7 @@ class Referral:
 
 @dataclass(frozen=True, slots=True)
 class Sponsor:
-    """Who pays curators and slots of a subject: one line of its terms, with its standing offer."""
+    """The line of a subject's terms that pays curators and slots, and what it offers curators."""
 
     line: int
     offer_ppm: Ppm
@@ -95,7 +93,7 @@ class Sponsor:
 
 @dataclass(frozen=True, slots=True)
 class Sponsorship:
-    """A sponsor's standing offer for one subject: to curators, and for the first sale after a slot was shown."""
+    """A sponsor's offer for one subject: to curators, and for the first sale after a slot was shown."""
 
     party: Address
     role: Role
@@ -106,6 +104,25 @@ class Sponsorship:
     slot_tasks: frozenset[str] = frozenset()
 
 
+def sponsorship(
+    owner: Address, offer: Document | None, curation_ppm: Ppm = 0, window_calls: int = 0
+) -> Sponsorship | None:
+    """What a subject's owner offers to curators and for slots, or None.
+
+    Its signed offer counts, if it has one; without `curation` in it, what its capsule says (the other arguments).
+    """
+    role, slot = Role.weaver, {}
+    if offer is not None:
+        role, slot = Role[offer["role"]], offer.get("promotion", {})
+        if "curation" in offer:
+            curation = offer["curation"]
+            curation_ppm, window_calls = curation["offer_ppm"], curation.get("window_calls", DEFAULT_WINDOW_CALLS)
+    if not curation_ppm and not slot:
+        return None
+    bid, cap = (parse(slot[name], name) for name in ("bid", "daily_cap")) if slot else (0, 0)
+    return Sponsorship(owner, role, curation_ppm, window_calls, bid, cap, frozenset(slot.get("tasks", ())))
+
+
 def referral_hash(referral: Referral) -> Digest:
     """Struct hash of a referral."""
     r = referral
@@ -114,11 +131,10 @@ def referral_hash(referral: Referral) -> Digest:
 
 
 def token(referral: Referral, signer: Signer, domain: Domain) -> str:
-    """The signed token, as it stands in a link or a header: `tr_` and base64url."""
+    """The signed token for a link or a header: `tr_` and base64url."""
     signature = signer.sign(signing_digest(domain, referral_hash(referral)))
     r = referral
-    raw = _TOKEN.pack(r.curator, r.subject, r.keep_ppm, r.window_calls, r.valid_until, r.nonce, signature)
-    return PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return _spelled(_TOKEN.pack(r.curator, r.subject, r.keep_ppm, r.window_calls, r.valid_until, r.nonce, signature))
 
 
 def read(text: str, domain: Domain) -> Referral:
@@ -138,15 +154,15 @@ def read(text: str, domain: Domain) -> Referral:
 
 
 def idle(referral: Referral, subject: Digest, consumer: Address, sponsor: Sponsor | None, now: int) -> str:
-    """Why a true token earns nothing on this call, before its window is counted; "" when it may."""
+    """Why a valid token earns nothing on this call, leaving its window aside; "" when it may."""
     if referral.subject != subject:
-        return "it recommends something else"
+        return "it recommends another model"
     if referral.curator == consumer:
-        return "nobody refers itself"
+        return "a curator cannot refer itself"
     if now >= referral.valid_until:
         return "it has expired"
     if sponsor is None or not sponsor.offer_ppm:
-        return "nobody offers curators anything here"
+        return "no sponsor offers curators a commission"
     return ""
 
 
@@ -158,7 +174,7 @@ def window(referral: Referral, sponsor: Sponsor) -> int:
 def deduction(
     terms: Terms, sponsor: Sponsor, referral: Referral | None, promotion: int, surface: Address, treasury: Address
 ) -> Deduction | None:
-    """What this call's sponsor gives away: a commission if referred, the slot's price if shown; None if neither."""
+    """What the sponsor gives away on this call: a commission if referred, `promotion` atoms if a slot was shown."""
     if sponsor.line >= len(terms.lines) or (referral is None and not promotion):
         return None
     return Deduction(

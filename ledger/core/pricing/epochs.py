@@ -1,13 +1,14 @@
 """Epochs and the frozen book of bids.
 
-An epoch starts inclusive and ends exclusive. A lower bid enters at the next epoch, a raise at the one after it, so the
-others get an epoch's notice; a bid that is not renewed expires after 24 epochs: silence is exit.
+An epoch is [start, end). A bid enters at the next epoch; a raise enters one later, so that the others have an epoch's
+notice. A bid that is not renewed expires after 24 epochs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.errors import Rejected
@@ -41,13 +42,13 @@ class Standing:
 
     @property
     def key(self) -> tuple[Digest, Role, Address]:
-        """Whose bid for what: a later one replaces an earlier one."""
+        """Subject, role and party: a later bid with the same key replaces an earlier one."""
         return self.subject, self.role, self.party
 
 
 @dataclass(frozen=True)
 class Book:
-    """The bids in force in one epoch, frozen: sorted, with a Merkle root that is anchored on chain."""
+    """The bids in force in one epoch, sorted, with a Merkle root that is anchored on chain."""
 
     epoch: int
     rows: tuple[Standing, ...]
@@ -59,38 +60,45 @@ class Book:
         return Digest(self.tree.root)
 
     def bid(self, subject: Digest, role: Role, party: Address) -> Bid | None:
-        """A party's bid in this epoch, or None: no bid, no line."""
-        return next((row.bid for row in self.rows if row.key == (subject, role, party)), None)
+        """A party's bid in this epoch, or None."""
+        return next((row.bid for row in self.bidders(subject, role) if row.party == party), None)
 
-    def bidders(self, subject: Digest, role: Role) -> list[Standing]:
-        """All standing bids of one role for one subject."""
-        return [row for row in self.rows if row.subject == subject and row.role is role]
+    def bidders(self, subject: Digest, role: Role) -> Sequence[Standing]:
+        """All bids of one role for one subject, by party."""
+        return self._by_subject.get((subject, role), ())
+
+    @cached_property
+    def _by_subject(self) -> dict[tuple[Digest, Role], list[Standing]]:
+        found: dict[tuple[Digest, Role], list[Standing]] = {}
+        for row in self.rows:
+            found.setdefault((row.subject, row.role), []).append(row)
+        return found
 
 
 def epoch_at(timestamp: int, seconds: int = EPOCH_SECONDS, genesis: int = 0) -> int:
-    """The epoch a time (in seconds) falls into. Rejected before genesis."""
+    """The epoch of a time (in seconds). Rejected before genesis."""
     if timestamp < genesis:
         raise Rejected(f"{timestamp} is before genesis {genesis}", timestamp=timestamp)
     return (timestamp - genesis) // seconds
 
 
 def raises(old: Bid | None, new: Bid) -> bool:
-    """True when any term of the new bid is above the old one's. A first bid raises nothing."""
+    """Whether any term of the new bid is above the old one's. False for a first bid."""
     if old is None:
         return False
     return new.ratio_ppm > old.ratio_ppm or any(n > o for n, o in zip(new.asks, old.asks, strict=True))
 
 
 def place(old: Bid | None, new: Bid, epoch: int) -> tuple[int, int]:
-    """When a bid placed in `epoch` enters and expires: next epoch, or the one after it for a raise."""
+    """The epochs [first, until) of a bid placed in `epoch`."""
     first = epoch + (2 if raises(old, new) else 1)
     return first, first + MAX_EPOCHS
 
 
 def freeze(placed: Iterable[Standing], epoch: int) -> Book:
-    """The book of one epoch, from all bids placed, in the order they were placed.
+    """The book of one epoch, from all bids in the order in which they were placed.
 
-    Of one party's bids the last placed one that has entered counts; once that one has expired the party is out.
+    Of the bids with one key, the last one that has entered counts, and none once that one has expired.
     """
     latest: dict[tuple[Digest, Role, Address], Standing] = {}
     for standing in placed:

@@ -5,25 +5,30 @@
     P*       = least natural P with sum_i pay_i(P) <= P
 
 The sum of pay_i(P*) is P* exactly, so there is no dust and no rule for a remainder. `kernels.split` says the same for
-millions of receipts; a property test holds the two equal.
+millions of receipts; a property test holds the two equal. Terms are compiled once (`compile_terms`), so that pricing a
+call does not look at meters that a line does not ask for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
-from ledger.core.catalog.bids import MAX_RATIOS_PPM, Line, Role, Terms
+from ledger.core.catalog.bids import MAX_RATIOS_PPM, Role, Terms, encode, terms_id
 from ledger.core.pricing.commissions import deduct
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.atoms import MAX_ATOMS, PPM, Atoms, Ppm, ceil_div
 from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import Digest
 from ledger.core.values.ids import Address
 from ledger.core.values.meters import SCALES, Rates, Units
 
 _COMMON = max(SCALES)
-_WEIGHTS = tuple(_COMMON // scale for scale in SCALES)
+
+Weights: TypeAlias = tuple[tuple[int, int], ...]
+"""The meters a line asks for, each with its ask at the common scale of 10^9 units."""
 
 
 class Claim(NamedTuple):
@@ -44,8 +49,8 @@ class Quote(NamedTuple):
 class Charge:
     """A priced call. `amounts` pair with `payees(terms)` and sum to `charge`, what the consumer pays for this receipt.
 
-    `price` includes the sub-calls' prices (`passed`), which have receipts of their own; `rebate` is the part of a
-    curator's commission that the consumer does not pay.
+    `price` includes the prices of the sub-calls, which have receipts of their own; `rebate` is the part of a curator's
+    commission that the consumer does not pay.
     """
 
     price: Atoms
@@ -54,12 +59,106 @@ class Charge:
     amounts: tuple[Atoms, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """Terms compiled for pricing, with their id and bytes.
+
+    `asks` are in the order of the lines; `ratios` are those above 0; `metered` are the meters that any line asks for.
+    """
+
+    terms: Terms
+    id: Digest
+    body: bytes
+    asks: tuple[Weights, ...]
+    ratios: tuple[Ppm, ...]
+    metered: frozenset[int]
+    composed: bool
+
+    def price(self, units: Units, subcall_total: Atoms = 0) -> tuple[Atoms, Atoms]:
+        """Price and charge of these units, without the amounts of the lines. Rejected above 2^63-1 atoms."""
+        if not self.composed:
+            due = self.charge(units, subcall_total)
+            return due.price, due.charge
+        price = least_price(self.ratios, sum(fixed_parts(self.asks, units)) + subcall_total)
+        return price, price - subcall_total
+
+    def claims(self, units: Units) -> list[Claim]:
+        """What each line claims of a call with these units, in the order of the lines."""
+        ratios = [line.ratio_ppm for line in self.terms.lines]
+        return list(map(Claim, ratios, fixed_parts(self.asks, units)))
+
+    def charge(self, units: Units, subcall_total: Atoms = 0) -> Charge:
+        """The charge of these units, with what each payee gets. The sub-calls are one more claim of ratio 0."""
+        terms = self.terms
+        claims = [*self.claims(units), Claim(0, subcall_total)]
+        quote = compose(claims) if terms.list_price is None else list_at(claims, terms.list_price, terms.seller)
+        amounts = list(quote.amounts[:-1])
+        rebate = 0
+        if terms.deduction is not None:
+            part = deduct(amounts[terms.deduction.sponsor], terms.deduction)
+            amounts[terms.deduction.sponsor] = part.kept
+            amounts += [part.curator, part.surface, part.treasury]
+            rebate = part.rebate
+        charge = quote.price - subcall_total - rebate
+        assert sum(amounts) == charge, "amounts must sum to the charge"
+        return Charge(quote.price, charge, rebate, tuple(amounts))
+
+
+@lru_cache(4096)
+def compile_terms(terms: Terms) -> Tariff:
+    """Compile terms. The last 4,096 are kept: an auditor prices millions of receipts on a few terms."""
+    body = encode(terms)
+    asks = tuple(_weigh(line.asks) for line in terms.lines)
+    return Tariff(
+        terms=terms,
+        id=terms_id(body),
+        body=body,
+        asks=asks,
+        ratios=tuple(line.ratio_ppm for line in terms.lines if line.ratio_ppm),
+        metered=frozenset(meter for line in asks for meter, _ in line),
+        composed=terms.list_price is None and terms.deduction is None,
+    )
+
+
+def price(terms: Terms, units: Units, subcall_total: Atoms = 0) -> Charge:
+    """Price one call: these terms, these units, and what its sub-calls cost."""
+    return compile_terms(terms).charge(units, subcall_total)
+
+
 def fixed(asks: Rates, units: Units) -> Atoms:
-    """F: what these rates make of these units, exact, rounded up once. Rejected above 2^63-1."""
-    atoms = ceil_div(sum(a * u * w for a, u, w in zip(asks, units, _WEIGHTS, strict=True)), _COMMON)
-    if atoms > MAX_ATOMS:
-        raise Rejected(f"a line's fixed part of {atoms} atoms is above 2^63-1", fixed=atoms)
-    return atoms
+    """F: what these rates make of these units, exact, rounded up once."""
+    return fixed_parts((_weigh(asks),), units)[0]
+
+
+def fixed_parts(lines: Sequence[Weights], units: Units) -> list[Atoms]:
+    """F of each line."""
+    parts = []
+    for line in lines:
+        weighed = 0
+        for meter, weight in line:
+            weighed += weight * units[meter]
+        parts.append(-(-weighed // _COMMON))
+    return parts
+
+
+def least_price(ratios: Sequence[Ppm], asked: Atoms) -> Atoms:
+    """P*: the least price that covers `asked` and every ratio of itself, each rounded up. Rejected above 2^63-1.
+
+    The ratios sum to less than 10^6. Source: least fixed point of a monotone map (Knaster-Tarski), iterated from below;
+    MECHANISM, priced-ratio rule.
+    """
+    price = asked * PPM // (PPM - sum(ratios))  # the real-valued solution, floored: never above the least fixed point
+    while True:
+        total = asked
+        for ratio in ratios:
+            total -= -ratio * price // PPM
+        if total == price:
+            break
+        assert total > price, "the start was above the least fixed point"
+        price = total
+    if price > MAX_ATOMS:
+        raise Rejected(f"a price of {price} atoms is above 2^63-1", price=str(price))
+    return price
 
 
 def pay(claim: Claim, price: Atoms) -> Atoms:
@@ -71,19 +170,9 @@ def compose(claims: Sequence[Claim]) -> Quote:
     """The least price at which every claim gets what it bid, and what each gets.
 
     Raises Rejected if the ratios sum above 900,000 ppm or the price would pass 2^63-1.
-    Source: least fixed point of a monotone map (Knaster-Tarski), iterated from below; MECHANISM, priced-ratio rule.
     """
-    asked, ratios = sum(claim.fixed for claim in claims), _ratios(claims)
-    price = asked * PPM // (PPM - ratios)  # the real-valued solution, floored: never above the least fixed point
-    while True:
-        amounts = tuple(pay(claim, price) for claim in claims)
-        total = sum(amounts)
-        if total > MAX_ATOMS:
-            raise Rejected(f"a price of {total} atoms or more is above 2^63-1", price=total)
-        if total == price:
-            return Quote(price, amounts)
-        assert total > price, "the start was above the least fixed point"
-        price = total
+    price = least_price(_ratios(claims), sum(claim.fixed for claim in claims))
+    return Quote(price, tuple(pay(claim, price) for claim in claims))
 
 
 def list_at(claims: Sequence[Claim], price: Atoms, seller: int) -> Quote:
@@ -105,22 +194,6 @@ def list_at(claims: Sequence[Claim], price: Atoms, seller: int) -> Quote:
     return Quote(price, tuple(amounts))
 
 
-def price(terms: Terms, units: Units, passed: Atoms = 0) -> Charge:
-    """Price one call: these terms, these units, and `passed` atoms of sub-calls as one more line of ratio 0."""
-    claims = [*(Claim(line.ratio_ppm, fixed(line.asks, units)) for line in terms.lines), Claim(0, passed)]
-    quote = compose(claims) if terms.list_price is None else list_at(claims, terms.list_price, terms.seller)
-    amounts = list(quote.amounts[:-1])
-    rebate = 0
-    if terms.deduction is not None:
-        part = deduct(amounts[terms.deduction.sponsor], terms.deduction)
-        amounts[terms.deduction.sponsor] = part.kept
-        amounts += [part.curator, part.surface, part.treasury]
-        rebate = part.rebate
-    charge = quote.price - passed - rebate
-    assert sum(amounts) == charge, "amounts must sum to the charge"
-    return Charge(quote.price, charge, rebate, tuple(amounts))
-
-
 def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
     """What each payee of the terms gets of one receipt; Rejected if the receipt does not cost what they say."""
     due = price(terms, receipt.units, receipt.passed)
@@ -135,7 +208,7 @@ def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
 
 
 def payees(terms: Terms) -> tuple[tuple[Address, Role], ...]:
-    """Who gets each amount of a Charge, and why: the lines, then the carve's curator, surface and treasury."""
+    """Who gets each amount of a Charge, and in which role: the lines, then curator, surface and treasury."""
     lines = tuple((line.party, line.role) for line in terms.lines)
     deduction = terms.deduction
     if deduction is None:
@@ -148,13 +221,12 @@ def payees(terms: Terms) -> tuple[tuple[Address, Role], ...]:
     )
 
 
-def explain(line: Line, units: Units) -> Claim:
-    """The claim a line makes on these units, for statements and quotes."""
-    return Claim(line.ratio_ppm, fixed(line.asks, units))
+def _weigh(asks: Rates) -> Weights:
+    return tuple((meter, ask * (_COMMON // SCALES[meter])) for meter, ask in enumerate(asks) if ask)
 
 
-def _ratios(claims: Sequence[Claim]) -> Ppm:
-    ratios = sum(claim.ratio_ppm for claim in claims)
-    if ratios > MAX_RATIOS_PPM:
-        raise Rejected(f"ratio sum above cap: {ratios} > {MAX_RATIOS_PPM} ppm", ratios_ppm=ratios)
+def _ratios(claims: Sequence[Claim]) -> list[Ppm]:
+    ratios = [claim.ratio_ppm for claim in claims if claim.ratio_ppm]
+    if sum(ratios) > MAX_RATIOS_PPM:
+        raise Rejected(f"ratio sum above cap: {sum(ratios)} > {MAX_RATIOS_PPM} ppm", ratios_ppm=sum(ratios))
     return ratios

@@ -3,8 +3,8 @@
     rank by    bid * relevance * quality
     price_k  = ceil(rank_{k+1} / (relevance_k * quality_k)), never above the own bid; nobody below: the reserve
 
-A slot is charged to its sponsor's line on the consumer's first paid call of the subject within a day of being shown,
-and never for being shown or clicked. A consumer who already buys is not shown it: it has nothing to cause.
+A slot is charged to its sponsor's line on the consumer's first paid call of the subject within a day of being shown;
+being shown or clicked costs nothing. A consumer that already buys the subject is not shown the slot.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ DAY_MS = 24 * 3_600_000
 
 
 class Bidder(NamedTuple):
-    """A sponsor's bid for a slot. Relevance is the request's match, quality is measured; neither is its own word.
+    """A sponsor's bid for a slot. Relevance and quality are measured, not declared.
 
-    `left` is what its daily cap leaves; a bidder that could not pay its own bid is not shown.
+    `left` is what its daily cap leaves; a bidder that cannot pay its own bid is not shown.
     """
 
     subject: Digest
@@ -41,7 +41,7 @@ class Slot(NamedTuple):
 
 
 class Impression(NamedTuple):
-    """A slot as it was shown to one consumer: its price, where, and when (ms)."""
+    """A slot as it was shown to one consumer: its price, on which surface, and when (ms)."""
 
     price: Atoms
     surface: Address
@@ -49,9 +49,9 @@ class Impression(NamedTuple):
 
 
 def auction(bidders: Sequence[Bidder], reserve: Atoms = 0, slots: int = MAX_SLOTS) -> list[Slot]:
-    """The rows to show, best first, each at the least bid that would have kept its place. One row per subject.
+    """The rows to show, best first, each at the least bid that keeps its place. One row per subject.
 
-    Ties go to the lower id, so the answer is the same everywhere.
+    Of two equal ranks the lower id comes first.
     """
     best: dict[Digest, Bidder] = {}
     for bidder in bidders:
@@ -67,9 +67,9 @@ def auction(bidders: Sequence[Bidder], reserve: Atoms = 0, slots: int = MAX_SLOT
 
 
 def sells(impression: Impression | None, bought_since: bool, now: int) -> Atoms:
-    """What a slot charges on this call: its price on the first paid call within the window, otherwise nothing.
+    """What a slot charges on this call: its price on the first paid call within the window, otherwise 0.
 
-    `bought_since` is whether the consumer has already paid for the subject since the window began.
+    `bought_since`: whether the consumer has already paid for the subject since the window began.
     """
     if impression is None or bought_since or not impression.shown_at <= now < impression.shown_at + WINDOW_MS:
         return 0

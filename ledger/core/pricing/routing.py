@@ -1,10 +1,10 @@
-"""Routing: where greed is punished. Integers only, so that anybody can recompute who had to serve a call.
+"""Routing: which provider serves a call. Integers only, so that anybody can recompute the draw.
 
     e_j = ceil(P_j * 10^6 / q_j), times latency / slo (rounded up) when late
     H   = e_min * (10^6 + tau) / 10^6
     w_j = capacity_j * max(0, H - e_j)^2
 
-The weight is linear in capacity: one operator posing as two has the same chance.
+The weight is linear in capacity: an operator with two nodes has the same chance as with one of twice the capacity.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ TAU_PPM = 350_000
 
 
 class Candidate(NamedTuple):
-    """One provider, or one whole chain of them, as routing sees it.
-
-    `price` for the expected units; `quality_ppm` and `latency_ms` (p50) are measured, never declared; `capacity` is
-    `collateralised(...)`.
-    """
+    """A provider of a call. `price` is for the expected units; `quality_ppm` and `latency_ms` (p50) are measured."""
 
     price: Atoms
     quality_ppm: Ppm
@@ -34,9 +30,9 @@ class Candidate(NamedTuple):
     capacity: int
 
 
-def collateralised(stake: Atoms, kappa: Atoms, measured: int) -> int:
-    """Capacity that counts: what the stake covers at `kappa` atoms a unit, never above the measured concurrency."""
-    return min(stake // kappa, measured)
+def collateralised(stake: Atoms, kappa: Atoms, capacity: int) -> int:
+    """Capacity that counts: what the stake covers at `kappa` atoms a unit, at most the given capacity."""
+    return min(stake // kappa, capacity)
 
 
 def effective_price(candidate: Candidate) -> Atoms:
@@ -48,7 +44,7 @@ def effective_price(candidate: Candidate) -> Atoms:
 
 
 def weights(candidates: Sequence[Candidate], tau_ppm: Ppm = TAU_PPM) -> list[int]:
-    """One weight per candidate, in order. Exact: Python integers do not wrap."""
+    """One weight per candidate, in order."""
     if not candidates:
         return []
     effective = [effective_price(candidate) for candidate in candidates]
@@ -57,9 +53,9 @@ def weights(candidates: Sequence[Candidate], tau_ppm: Ppm = TAU_PPM) -> list[int
 
 
 def pick(weighted: Sequence[int], seed: bytes) -> int:
-    """The index drawn from the seed, with odds in proportion to the weights. Unavailable if all are 0.
+    """The index drawn by the seed, with odds in proportion to the weights. Unavailable if all are 0.
 
-    The draw is a SHA-256 stream of the seed with 128 bits to spare, so the modulo's bias is below 2^-128.
+    The draw takes 128 bits more of a SHA-256 stream than the weights need, so the bias of the modulo is below 2^-128.
     """
     total = sum(weighted)
     if total == 0:
@@ -75,9 +71,9 @@ def pick(weighted: Sequence[int], seed: bytes) -> int:
 
 
 def odds(candidates: Sequence[Candidate], tau_ppm: Ppm = TAU_PPM) -> list[int]:
-    """The weights a draw uses: where rounding leaves nobody any, the capacity of the cheapest.
+    """The weights of a draw. Where rounding leaves all of them at 0, the cheapest have their capacity.
 
-    At an effective price of 0, 1 or 2 atoms the horizon rounds down to that price itself.
+    At an effective price of 0, 1 or 2 atoms the horizon H rounds down to that price.
     """
     weighted = weights(candidates, tau_ppm)
     if any(weighted) or not candidates:
@@ -87,7 +83,7 @@ def odds(candidates: Sequence[Candidate], tau_ppm: Ppm = TAU_PPM) -> list[int]:
 
 
 def choose(candidates: Sequence[Candidate], seed: bytes, tau_ppm: Ppm = TAU_PPM) -> int:
-    """The candidate that serves this call. The seed is `call_seed(seed of the epoch, call id)`."""
+    """The index of the candidate that serves this call. The seed is `call_seed(root of the book, call id)`."""
     return pick(odds(candidates, tau_ppm), seed)
 
 

@@ -1,8 +1,8 @@
-"""Shares of many receipts: who spent, who earned, in which role. The page posting, closing and auditing read from.
+"""Shares of many receipts: who spent, who earned, and in which role. Posting, closing and audits use this page.
 
-A share is a pure function of a receipt and its terms. Receipts that do not cost what their terms say are refused here,
-before any account hears of them. `pricing.of_receipt` is the plain page; `split` says the same for a chunk by
-the kernels, which bring their compiler: who reads a receipt at a time does not come here.
+A share follows from a receipt and its terms. A receipt that does not cost what its terms say is Rejected. `split` says
+for a chunk what `price.of_receipt` says for one receipt. It uses the kernels and their compiler, so code that reads one
+receipt at a time must not import this page.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Shares:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """A chunk, split: row i of `amounts` is what receipt i pays the payees of its terms.
+    """A chunk's shares: row i of `amounts` is what receipt i pays the payees of its terms.
 
-    `terms` numbers each receipt's terms in `table` and in `names`; `slots` says who each of the table's slots is.
+    `terms` has each receipt's index in `table` and `names`; `slots` has payee and role of each slot of the table.
     """
 
     names: Sequence[Digest]
@@ -55,14 +55,14 @@ class Split:
     amounts: U64
 
     def earned(self) -> dict[tuple[Address, Role], Atoms]:
-        """All that each payee gets, in each role; nobody who gets nothing."""
+        """What each payee gets in each role, without zeros."""
         totals = np.zeros(len(self.slots), np.uint64)
         add_amounts(self.table, self.terms, self.amounts, totals)
         return {who: amount for who, amount in zip(self.slots, totals.tolist(), strict=True) if amount}
 
 
 def exact_total(amounts: U64) -> Atoms:
-    """The sum of a column of u64 without wrapping: high and low halves apart."""
+    """The sum of a column of u64. The high and low halves are summed apart, so that it does not wrap."""
     low = int((amounts & np.uint64(0xFFFFFFFF)).sum(dtype=np.uint64))
     return (int((amounts >> np.uint64(32)).sum(dtype=np.uint64)) << 32) + low
 
@@ -82,9 +82,8 @@ def add_up(records: Records, bodies: Mapping[Digest, bytes]) -> Shares:
 
 
 def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
-    """Split every receipt by its terms. Rejected at the first one that does not cost what they say.
-
-    Also Rejected: terms that are missing or are not what their id says, and a chunk whose charges pass 2^63-1.
+    """Split every receipt by its terms. Rejected at the first that does not cost what they say, when terms are missing
+    or do not have their id, and when the charges sum above 2^63-1.
     """
     numbers, firsts = group(records["terms"])
     names = [Digest(records["terms"][first].tobytes()) for first in firsts]
@@ -119,7 +118,7 @@ def _terms(name: Digest, bodies: Mapping[Digest, bytes]) -> Terms:
 
 @lru_cache(4096)
 def _decoded(name: Digest, body: bytes) -> Terms:
-    """Most terms of a chunk were in the chunk before."""
+    """Terms from their bytes. Cached: most terms of a chunk were in the chunk before."""
     if terms_id(body) != name:
         raise Rejected(f"the terms on record as 0x{name.hex()} have another id", terms=name.hex())
     return decode(body)

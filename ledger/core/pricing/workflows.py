@@ -1,28 +1,24 @@
-"""Workflows as they run and as they are paid: which node runs next, depth-first prices, and who pays for a failure.
+"""How a workflow runs and who pays for it: which step runs, what it reads, and who pays when the workflow fails.
 
-Every sub-call has a receipt of its own that charges its own price; the root's terms take the sub-calls' prices as one
-more line (`passed`), so the whole costs the root's price and the receipts' charges sum to it.
+Every sub-call has a receipt that charges its own price. The root's terms take the sum of those prices as one more line,
+so the workflow costs the root's price, and the charges of all its receipts sum to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from ledger.core.catalog.bids import Role, Terms
-from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Capsule, OnError, Policy, Step
+from ledger.core.catalog.capsules import Capsule, OnError, Step
 from ledger.core.catalog.templates import resolve
-from ledger.core.pricing.price import Charge, price
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
-from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address
-from ledger.core.values.meters import Units
 
 
 class Status(Enum):
-    """How a node ended."""
+    """How a step ended."""
 
     ok = "ok"
     error = "error"
@@ -31,16 +27,16 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a node ended, and what it answered when it did."""
+    """How a step ended, and its answer if it has one."""
 
     status: Status
     output: Json = None
 
 
 def runs(capsule: Capsule, step: Step, request: Json, outcomes: Mapping[str, Outcome]) -> bool:
-    """Whether a node runs, once everything it needs has an outcome.
+    """Whether a step runs, once every step it needs has an outcome.
 
-    A fallback runs only when its primary erred; `when` decides for the rest; a node that does not run is not priced.
+    A fallback runs only when its primary failed; `when` decides for the others. A step that does not run costs nothing.
     """
     primaries = [other.id for other in capsule.steps.values() if other.fallback == step.id]
     if primaries and not any(outcomes[name].status is Status.error for name in primaries):
@@ -49,7 +45,7 @@ def runs(capsule: Capsule, step: Step, request: Json, outcomes: Mapping[str, Out
 
 
 def scope(capsule: Capsule, outcomes: Mapping[str, Outcome]) -> dict[str, Json]:
-    """What templates and conditions see. A node that erred shows its own status, and its fallback's answer."""
+    """What templates and conditions read. A failed step has its own status, and the output of its fallback."""
     seen: dict[str, Json] = {}
     for name, outcome in outcomes.items():
         answer, stand_in = outcome, capsule.steps[name].fallback
@@ -60,17 +56,19 @@ def scope(capsule: Capsule, outcomes: Mapping[str, Outcome]) -> dict[str, Json]:
 
 
 def input_of(capsule: Capsule, step: Step, request: Json, outcomes: Mapping[str, Outcome]) -> Json:
-    """A node's input: only what its author names."""
+    """A step's input: its template, filled in."""
     return resolve(step.input, request, scope(capsule, outcomes))
 
 
 def output_of(capsule: Capsule, request: Json, outcomes: Mapping[str, Outcome]) -> Json:
-    """The workflow's answer."""
+    """The workflow's answer. Rejected when its template names a value that does not exist."""
     return resolve(capsule.output, request, scope(capsule, outcomes))
 
 
 def failed(capsule: Capsule, outcomes: Mapping[str, Outcome]) -> str | None:
-    """The first node whose error fails the workflow, or None: skipped errors and served fallbacks do not."""
+    """The first step whose failure fails the workflow, or None. With `on_error: skip`, or a fallback that served, or
+    one that has not run yet, a failed step does not.
+    """
     for name, outcome in outcomes.items():
         step = capsule.steps[name]
         if outcome.status is not Status.error or step.on_error is OnError.skip:
@@ -78,77 +76,29 @@ def failed(capsule: Capsule, outcomes: Mapping[str, Outcome]) -> str | None:
         if step.fallback is not None and outcomes.get(step.fallback, outcome).status is Status.ok:
             continue
         if step.fallback is not None and step.fallback not in outcomes:
-            continue  # it has not had its turn yet
+            continue
         return name
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call to price: its terms, its units, and the sub-calls that ran."""
+def covered(prices: Sequence[Atoms], bond_cap: Atoms) -> list[int]:
+    """Which sub-calls of a failed all-or-nothing workflow the weaver's bond pays: their places in `prices`.
 
-    name: str
-    terms: Terms
-    units: Units
-    subs: tuple[Call, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Priced:
-    """A call and its charge; `passed` is the sum of the direct sub-calls' prices."""
-
-    call: Call
-    charge: Charge
-    passed: Atoms
-    subs: tuple[Priced, ...]
-
-
-def price_tree(call: Call, depth: int = 0) -> Priced:
-    """Price a workflow depth first. Rejected below depth 6 or with more than 64 direct sub-calls."""
-    if depth > MAX_DEPTH:
-        raise Rejected(f"a workflow is at most {MAX_DEPTH} levels deep", depth=depth)
-    if len(call.subs) > MAX_STEPS:
-        raise Rejected(f"a workflow has at most {MAX_STEPS} nodes, not {len(call.subs)}", steps=len(call.subs))
-    subs = tuple(price_tree(sub, depth + 1) for sub in call.subs)
-    passed = sum(sub.charge.price for sub in subs)
-    return Priced(call, price(call.terms, call.units, passed), passed, subs)
-
-
-def receipt_order(priced: Priced) -> Iterator[Priced]:
-    """Sub-calls before the call that passes their prices on: the order receipts are appended in."""
-    for sub in priced.subs:
-        yield from receipt_order(sub)
-    yield priced
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a failed workflow costs: who pays the finished sub-calls, and which root terms, if any, are charged."""
-
-    payer: Address
-    paid: Atoms
-    unpaid: Atoms
-    root: Terms | None
-
-
-def fail(
-    policy: Policy, consumer: Address, weaver: Address, root: Terms, finished: Sequence[Atoms], bond_cap: Atoms
-) -> Failure:
-    """Settle a workflow that failed after some sub-calls (their prices in `finished`, in order) were served.
-
-    all-or-nothing: the consumer pays nothing; the weaver's bond pays sub-calls in order up to its cap per call, and
-    those above it go unpaid. partial-ok: the consumer pays them all, and a root without any weaver line.
+    It pays them in order, as long as the sum stays within the cap per call. The others go unpaid.
     """
-    if policy is Policy.partial_ok:
-        return Failure(consumer, sum(finished), 0, without(root, Role.weaver))
-    paid = 0
-    for amount in finished:
-        paid += amount if paid + amount <= bond_cap else 0
-    return Failure(weaver, paid, sum(finished) - paid, None)
+    places, spent = [], 0
+    for place, price in enumerate(prices):
+        if spent + price <= bond_cap:
+            spent += price
+            places.append(place)
+    return places
 
 
 def without(terms: Terms, role: Role) -> Terms | None:
-    """The terms without one role's lines, composed; None when no line is left. A carve of a dropped line goes too."""
+    """The terms without the lines of one role, composed. None when no line is left.
+
+    A deduction stays if its sponsor's line does.
+    """
     lines = tuple(line for line in terms.lines if line.role is not role)
     if not lines:
         return None

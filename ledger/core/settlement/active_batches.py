@@ -35,3 +35,11 @@ def on_chain(logs: Iterable[Log], lane: int) -> list[OnChain]:
             case _:
                 pass
     return standing
+
+
+def is_window_over(posted_at: int, window: int, now: int) -> bool:
+    """Whether a posted batch can be made final: its window for challenges is [posted_at, posted_at + window).
+
+    The arguments are all in seconds or all in ms. `Settlement` has the same rule on chain.
+    """
+    return now >= posted_at + window

@@ -1,43 +1,15 @@
 """API keys by their hash, and the parts of their budgets that gateways hold."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
+from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values.ids import Address
 from ledger.store.access.tables import ApiKeyRow, KeyAllowanceRow
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as it was made: whose money it spends, how much, how fast, on which models, and until when (ms).
-
-    `rate` is calls a minute. None means no limit. `spent` is exact for keys with a budget, and 0 for others.
-    """
-
-    hash: bytes
-    id: str
-    consumer: Address
-    label: str
-    created_at: int
-    expires_at: int | None = None
-    revoked_at: int | None = None
-    budget: int | None = None
-    rate: int | None = None
-    models: tuple[str, ...] | None = None
-    spent: int = 0
-
-    def refusal(self, now: int) -> str | None:
-        """Why this key opens nothing at `now` (ms), or None."""
-        if self.revoked_at is not None:
-            return "this key was revoked"
-        if self.expires_at is not None and now >= self.expires_at:
-            return "this key has expired"
-        return None
 
 
 def add(session: Session, key: ApiKey) -> None:

@@ -12,8 +12,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.accounts import postings as core_postings
 from ledger.core.accounts.postings import Balance, Kind, Posting, Transaction
-from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.ids import Digest
 from ledger.store.driver import column
 from ledger.store.money.tables import AccountRow, PostingRow, TransactionRow
 
@@ -47,10 +46,7 @@ def book(session: Session, transaction: Transaction) -> bool:
     added = core_postings.effect(transaction.postings)
     entries = {"debits": column(b.debits for b in added.values()), "credits": column(b.credits for b in added.values())}
     for name, debits, credits in session.execute(_ADD, {"names": column(added), **entries}):
-        left = core_postings.balance(name, Balance(debits, credits))
-        if left < 0:
-            facts = {"account": name, "short_by": -left, "transaction": to_hex(transaction.id)}
-            raise Rejected(f"{name} is short by {-left} atoms for {transaction.kind.value}", **facts)
+        core_postings.check_balance(name, Balance(debits, credits), transaction)
     columns = {name: column(getattr(p, name) for p in transaction.postings) for name in ("debit", "credit", "amount")}
     session.execute(_POSTINGS, {"id": transaction.id, **columns})
     return True

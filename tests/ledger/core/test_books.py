@@ -10,11 +10,12 @@ from ledger.core.accounts import movements, postings
 from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased, withdrawing
 from ledger.core.accounts.postings import Balance, Kind, Posting, Transaction
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.pricing import epochs, routing, stakes
+from ledger.core.pricing import epochs, routing
 from ledger.core.pricing.epochs import Standing
 from ledger.core.pricing.routing import Candidate
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, to_hex
+from tests.builders import applied
 
 ALICE, BOB, GATEWAY, MAKER = (Address(bytes((n,)) * 20) for n in (1, 2, 3, 4))
 quick = settings(max_examples=80, deadline=None, database=None, derandomize=True)
@@ -36,7 +37,7 @@ def test_a_life_of_money_from_deposit_to_withdrawal() -> None:
     ]
     balances: dict[str, Balance] = {}
     for transaction in life:
-        balances |= postings.apply(balances, transaction)
+        balances |= applied(balances, transaction)
     left = {name: postings.balance(name, entries) for name, entries in balances.items()}
     assert {name: amount for name, amount in left.items() if amount} == {
         CUSTODY: 100,
@@ -47,13 +48,14 @@ def test_a_life_of_money_from_deposit_to_withdrawal() -> None:
 
 
 def test_no_account_is_overdrawn() -> None:
-    balances = postings.apply({}, movements.deposit(b"log", ALICE, 10, 0))
+    balances = applied({}, movements.deposit(b"log", ALICE, 10, 0))
     with pytest.raises(Rejected, match="is short by 5 atoms") as refused:
-        postings.apply(balances, movements.lease(b"lease", ALICE, GATEWAY, 15, 0))
-    assert refused.value.facts == {"account": available(ALICE), "short_by": 5}
+        applied(balances, movements.lease(b"lease", ALICE, GATEWAY, 15, 0))
+    lease = movements.lease(b"lease", ALICE, GATEWAY, 15, 0)
+    assert refused.value.facts == {"account": available(ALICE), "short_by": 5, "transaction": to_hex(lease.id)}
     funded = {available(ALICE): Balance(0, 1)}
     with pytest.raises(Rejected, match="custody is short"):
-        postings.apply(funded, Transaction(Kind.claim, b"", (Posting(available(ALICE), CUSTODY, 1),), 0))
+        applied(funded, Transaction(Kind.claim, b"", (Posting(available(ALICE), CUSTODY, 1),), 0))
 
 
 def test_the_same_cause_is_the_same_transaction_and_other_content_a_conflict() -> None:
@@ -149,12 +151,6 @@ def test_a_price_too_small_to_round_still_finds_its_provider(price: int) -> None
     assert routing.weights([cheap, dear]) == [0, 0], "the horizon rounds down to the price itself"
     assert routing.odds([cheap, dear]) == [4, 0]
     assert routing.choose([dear, cheap], b"seed") == 1
-
-
-def test_bonds_cover_what_is_at_stake() -> None:
-    assert stakes.provider_bond(200, audit_ppm=100_000, calls_per_second=5, verdict_seconds=60) == 2 * 200 * (10 + 300)
-    assert stakes.gateway_bond(1_000) == 2_000
-    assert stakes.divide(101) == (50, 51)
 
 
 def _party(chance: Random) -> Address:

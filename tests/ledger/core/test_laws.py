@@ -88,9 +88,8 @@ def _diluted(model: Any, parents: Any) -> dict[Any, lineage.Royalty]:
     return found
 
 
-def _cheaper_in_bulk(asks: Any, units: Any) -> int:
-    used: int = sum(units)
-    return 1_000_000 // (1 + used)
+def _cheaper_in_bulk(lines: Any, units: Any) -> list[int]:
+    return [1_000_000 // (1 + sum(units))] * len(lines)
 
 
 BROKEN: list[tuple[int, Any, str, Any]] = [
@@ -104,7 +103,7 @@ BROKEN: list[tuple[int, Any, str, Any]] = [
     (8, pricing, "price", _rebates_everything),
     (9, commissions, "deduct", _uncapped),
     (10, lineage, "ancestors", _diluted),
-    (11, pricing, "fixed", _cheaper_in_bulk),
+    (11, pricing, "fixed_parts", _cheaper_in_bulk),
     (12, documents, "validate", lambda document, kind=None: "model"),
     (12, documents, "canonical", lambda document: b""),
 ]

@@ -7,9 +7,10 @@ import pytest
 
 from ledger.core.catalog import capsules, conditions, templates
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
-from ledger.core.catalog.capsules import Capsule, Policy
+from ledger.core.catalog.capsules import Capsule
 from ledger.core.pricing import workflows
-from ledger.core.pricing.workflows import Call, Outcome, Status
+from ledger.core.pricing.price import price
+from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.core.values.meters import Units
@@ -17,7 +18,6 @@ from tests.ledger.core.examples import a_capsule
 
 REQUEST = {"messages": [{"content": "first"}, {"content": "my parcel is lost"}], "n": 2}
 OK, ERROR, SKIPPED = Status.ok, Status.error, Status.skipped
-ALICE, WANDA = Address(b"\x01" * 20), Address(b"\x02" * 20)
 
 
 def changed(**fields: Any) -> Capsule:
@@ -36,11 +36,12 @@ def test_independent_nodes_share_a_level_and_a_fallback_comes_after_its_primary(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"kb": {"input": {"query": "$nodes.reply.output"}}}, "wait for each other"),
-        ({"kb": {"input": {"query": "$nodes.nobody.output"}}}, "reads 'nobody', which is no node"),
+        ({"kb": {"input": {"query": "$nodes.reply.output"}}}, "the steps kb, prompt, reply wait for each other"),
+        ({"kb": {"input": {"query": "$nodes.kb.output"}}}, "the steps kb wait for each other"),
+        ({"kb": {"input": {"query": "$nodes.nobody.output"}}}, "reads 'nobody', which is not a step"),
         ({"kb": {"id": "emotion"}}, "same id"),
         ({"prompt": {"uses": {"glue": "other"}}}, "not in the bundle"),
-        ({"reply": {"fallback": "nobody"}}, "'nobody', which is no node"),
+        ({"reply": {"fallback": "nobody"}}, "'nobody', which is not a step"),
         ({"kb": {"on_error": "fallback"}}, "go together"),
         ({"kb": {"when": "nodes.kb.status = 'ok'"}}, "not understood"),
         ({"output": {"choices": "$nodes.gone.output"}}, "reads 'gone'"),
@@ -164,20 +165,19 @@ def terms(*claims: tuple[Role, int, int]) -> Terms:
     return Terms(ZERO_DIGEST, ordered(lines))
 
 
-EMOTION = Call("emotion", terms((Role.maker, 120_000, 40), (Role.oem, 150_000, 0), (Role.compute, 0, 200)), Units(1))
-KB = Call("kb", terms((Role.maker, 200_000, 0), (Role.compute, 0, 300), (Role.delivery, 0, 120)), Units(1))
-REPLY = Call("reply", terms((Role.maker, 250_000, 800), (Role.oem, 100_000, 0), (Role.compute, 0, 3_000)), Units(1))
+EMOTION = terms((Role.maker, 120_000, 40), (Role.oem, 150_000, 0), (Role.compute, 0, 200))
+KB = terms((Role.maker, 200_000, 0), (Role.compute, 0, 300), (Role.delivery, 0, 120))
+REPLY = terms((Role.maker, 250_000, 800), (Role.oem, 100_000, 0), (Role.compute, 0, 3_000))
 ROOT = terms((Role.weaver, 100_000, 0), (Role.gateway, 10_000, 0), (Role.compute, 0, 50), (Role.protocol, 20_000, 0))
 
 
 def test_the_customer_service_workflow_costs_7763_depth_first() -> None:
-    whole = workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION, KB, REPLY)))
-    order = list(workflows.receipt_order(whole))
-    assert [row.call.name for row in order] == ["emotion", "kb", "reply", "root"]
-    assert [row.charge.price for row in order] == [330, 525, 5_847, 7_763]
-    assert whole.passed == 330 + 525 + 5_847
-    assert sum(row.charge.charge for row in order) == 7_763
-    assert dict(zip((line.role.name for line in ROOT.lines), whole.charge.amounts, strict=True)) == {
+    subs = [price(sub, Units(1)) for sub in (EMOTION, KB, REPLY)]
+    assert [sub.price for sub in subs] == [330, 525, 5_847]
+    whole = price(ROOT, Units(1), sum(sub.price for sub in subs))
+    assert whole.price == 7_763
+    assert sum(sub.charge for sub in subs) + whole.charge == 7_763
+    assert dict(zip((line.role.name for line in ROOT.lines), whole.amounts, strict=True)) == {
         "weaver": 777,
         "gateway": 78,
         "compute": 50,
@@ -186,32 +186,22 @@ def test_the_customer_service_workflow_costs_7763_depth_first() -> None:
 
 
 def test_a_node_that_did_not_run_is_not_priced() -> None:
-    whole = workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION, KB, REPLY)))
-    less = workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION, KB)))
-    assert less.charge.price < whole.charge.price
-    assert all(a <= b for a, b in zip(less.charge.amounts, whole.charge.amounts, strict=True))
+    whole, less = price(ROOT, Units(1), 330 + 525 + 5_847), price(ROOT, Units(1), 330 + 525)
+    assert less.price < whole.price
+    assert all(a <= b for a, b in zip(less.amounts, whole.amounts, strict=True))
 
 
-def test_workflows_are_at_most_six_levels_deep_and_64_wide() -> None:
-    deep = EMOTION
-    for _ in range(6):
-        deep = Call("level", ROOT, Units(1), (deep,))
-    assert workflows.price_tree(deep).charge.price > 0
-    with pytest.raises(Rejected, match="6 levels"):
-        workflows.price_tree(Call("level", ROOT, Units(1), (deep,)))
-    with pytest.raises(Rejected, match="64 nodes"):
-        workflows.price_tree(Call("root", ROOT, Units(1), (EMOTION,) * 65))
+def test_a_bond_pays_the_sub_calls_of_a_failed_workflow_up_to_its_cap() -> None:
+    prices = [330, 525, 100]
+    paid = workflows.covered(prices, bond_cap=500)
+    assert paid == [0, 2]
+    assert sum(prices[place] for place in paid) == 430
+    assert workflows.covered(prices, bond_cap=955) == [0, 1, 2]
 
 
-def test_all_or_nothing_costs_the_consumer_nothing_and_the_weaver_its_cap_at_most() -> None:
-    failure = workflows.fail(Policy.all_or_nothing, ALICE, WANDA, ROOT, [330, 525, 100], bond_cap=500)
-    assert (failure.payer, failure.paid, failure.unpaid, failure.root) == (WANDA, 430, 525, None)
-
-
-def test_partial_ok_costs_the_finished_sub_calls_and_no_weaver_line() -> None:
-    failure = workflows.fail(Policy.partial_ok, ALICE, WANDA, ROOT, [330, 525], bond_cap=0)
-    assert (failure.payer, failure.paid, failure.unpaid) == (ALICE, 855, 0)
-    assert failure.root is not None
-    assert Role.weaver not in {line.role for line in failure.root.lines}
-    assert len(failure.root.lines) == len(ROOT.lines) - 1
+def test_partial_ok_leaves_a_root_without_weaver_lines() -> None:
+    rest = workflows.without(ROOT, Role.weaver)
+    assert rest is not None
+    assert Role.weaver not in {line.role for line in rest.lines}
+    assert len(rest.lines) == len(ROOT.lines) - 1
     assert workflows.without(terms((Role.weaver, 1, 1)), Role.weaver) is None

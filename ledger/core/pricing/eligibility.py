@@ -1,0 +1,155 @@
+"""What a model lacks for a task, and which of its providers may serve a call.
+
+Discovery, quotes and routing all use this rule, so nothing is recommended or quoted that routing refuses:
+
+    1  the provider fits what the consumer asks of the route: realm, tiers, nearness, latency
+    2  its price for the most the call can use is within the consumer's limit
+    3  its circuit is closed: it did not fail several times in a row just now
+
+The conditions are checked in this order; the first that leaves no provider is the reason of the refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ledger.core.catalog.models import Model
+from ledger.core.values.atoms import Atoms
+from ledger.core.values.errors import Rejected, Unavailable
+
+EDGE = "edge"
+
+
+class Measured(Protocol):
+    """What a gateway has measured of a provider. Times in ms; `latency_ms` is 0 while nothing is measured.
+
+    `near` is the class of its round trip, None if it is too far to be called near.
+    """
+
+    latency_ms: int
+    round_trip_ms: int
+    paused_until: int
+
+    @property
+    def near(self) -> int | None:
+        """The class of its round trip."""
+
+    def usable(self, now: int) -> bool:
+        """Whether its circuit is closed, or open and due for a trial call."""
+
+
+class Provider(Protocol):
+    """A provider of one model: what it declares (realm, tier, latency target), and what is measured of it."""
+
+    @property
+    def realm(self) -> str:
+        """The realm it serves; "" is the public one."""
+
+    @property
+    def tier(self) -> str:
+        """The tier it declares."""
+
+    @property
+    def slo_ms(self) -> int:
+        """The latency it declares."""
+
+    @property
+    def health(self) -> Measured:
+        """What is measured of it."""
+
+
+P = TypeVar("P", bound=Provider)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePreferences:
+    """What a consumer asks of the route: the most it pays, its realm, tiers, latency and nearness. Empty: anything."""
+
+    max_price: Atoms | None = None
+    realm: str = ""
+    tiers: frozenset[str] = frozenset()
+    max_latency_ms: int | None = None
+    near_ms: int | None = None
+
+
+ANY = RoutePreferences()
+
+
+class NoneFits(Rejected):
+    """No provider is in the realm and tiers, or near and fast enough."""
+
+
+class AboveLimit(Rejected):
+    """Every provider that fits costs more than the limit. `least` is the lowest of their prices."""
+
+    def __init__(self, least: Atoms, limit: Atoms) -> None:
+        super().__init__(f"{least} atoms is above the {limit} allowed")
+        self.least, self.limit = least, limit
+
+
+class AllPaused(Unavailable):
+    """Every provider that fits failed lately. The first is tried again at `until` (ms)."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__("every provider failed lately")
+        self.until = until
+
+
+def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Callable[[P], Atoms], now: int) -> list[P]:
+    """The providers that may serve, in their order. Raises NoneFits, AboveLimit or AllPaused when there are none.
+
+    `price` gives a provider's price for the most the call can use; it is asked only if the consumer has a limit.
+    """
+    fitting = [one for one in providers if fits(one, preferences)]
+    if not fitting:
+        raise NoneFits("no provider is in the realm or tiers")
+    if preferences.max_price is not None:
+        limit, prices = preferences.max_price, [price(one) for one in fitting]
+        fitting = [one for one, asked in zip(fitting, prices, strict=True) if asked <= limit]
+        if not fitting:
+            raise AboveLimit(min(prices), limit)
+    alive = [one for one in fitting if one.health.usable(now)]
+    if not alive:
+        raise AllPaused(min(one.health.paused_until for one in fitting))
+    return alive
+
+
+def fits(provider: Provider, preferences: RoutePreferences) -> bool:
+    """Whether a provider fits what the consumer asks of the route.
+
+    Where tier `edge` is asked for, a provider that declares it must measure near.
+    """
+    health, asked = provider.health, preferences
+    if provider.realm != asked.realm or (asked.tiers and provider.tier not in asked.tiers):
+        return False
+    if provider.tier == EDGE and EDGE in asked.tiers and health.near is None:
+        return False
+    if asked.near_ms is not None and health.round_trip_ms > asked.near_ms:
+        return False
+    return asked.max_latency_ms is None or expected_latency(provider) <= asked.max_latency_ms
+
+
+def expected_latency(provider: Provider) -> int:
+    """The measured p50 latency in ms; what the provider declares while nothing is measured."""
+    return provider.health.latency_ms or provider.slo_ms
+
+
+def lacking(model: Model, wanted: Mapping[str, Any]) -> list[str]:
+    """What a model lacks of a wanted capability, in words; empty if it can do it."""
+    document = model.document
+    able = [one for one in document["capabilities"] if one["task"] == wanted.get("task", one["task"])]
+    if not able:
+        return [f"the task {wanted['task']}"]
+    lacks = []
+    for name in ("languages", "input_modes", "output_modes", "features"):
+        asked = set(wanted.get(name, ()))
+        if asked and not any(asked <= set(one.get(name, ())) for one in able):
+            lacks.append(f"{name} {', '.join(sorted(asked))}")
+    required = set(wanted.get("require", ()))
+    if "bitexact" in required and document["execution"]["determinism"] != "bitexact":
+        lacks.append("bitexact execution")
+    if "open-weights" in required and document["kind"] != "weights":
+        lacks.append("open weights")
+    return lacks + sorted(required & {"attested-evals", "tee"})

@@ -1,0 +1,147 @@
+"""Who stands in a call's terms: every line with its reason, and what keeps a model or a capsule from being sold."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ledger.core.catalog.bids import Bid, Line, Role
+from ledger.core.catalog.capsules import Capsule, capsule
+from ledger.core.catalog.models import Model, model
+from ledger.core.pricing import epochs, terms
+from ledger.core.pricing.commissions import Sponsorship, sponsorship
+from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.terms import CallTerms, Market, Operator
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Address, Digest
+from tests.ledger.core.examples import OWNER, WEAVER, a_base, a_capsule, a_model
+
+OPERATOR, TREASURY, PROVIDER, NEAR, FAR = (Address(bytes((n,)) * 20) for n in (1, 2, 3, 4, 5))
+LANE = Digest((7).to_bytes(32, "big"))
+BASE, CHILD, CAPSULE = model(a_base()), model(a_model()), capsule(a_capsule())
+RATE = (200, 0, 0, 0, 0, 0)
+OWNER_LINE = Line(WEAVER, Role.oem, 150_000)
+ANCESTOR = Line(OWNER, Role.maker, 120_000, (40, 0, 0, 0, 0, 0))
+COMPUTE = Line(PROVIDER, Role.compute, 0, RATE)
+GATEWAY = Line(OPERATOR, Role.gateway, 10_000)
+PROTOCOL = Line(TREASURY, Role.protocol, 20_000)
+BIDS = {
+    (CHILD.id, Role.oem, WEAVER): Bid(150_000),
+    (CHILD.id, Role.compute, PROVIDER): Bid(0, RATE),
+    (LANE, Role.gateway, OPERATOR): Bid(10_000),
+}
+
+
+def market(bids: Mapping[tuple[Digest, Role, Address], Bid] = BIDS, **changed: Any) -> Market:
+    """Everything published, registered by its owner and staked, with these bids in the book of epoch 1."""
+    book = epochs.freeze([Standing(*key, bid, 1, 2) for key, bid in bids.items()], 1)
+    published: dict[Digest, Model | Capsule] = {BASE.id: BASE, CHILD.id: CHILD, CAPSULE.id: CAPSULE}
+    owners = {BASE.id: OWNER, CHILD.id: WEAVER, CAPSULE.id: WEAVER}
+    made = Market(Operator(OPERATOR, 7, TREASURY, 100, False), book, published, owners, {PROVIDER: 250})
+    return replace(made, **changed)
+
+
+def private() -> Operator:
+    """The same operator without a chain."""
+    return replace(market().operator, private=True)
+
+
+def of_child(market: Market) -> CallTerms:
+    """The terms of the child's call, served by its first provider."""
+    provider = market.book.bidders(CHILD.id, Role.compute)[0]
+    return terms.of_provider(market, CHILD, terms.model_lines(market, CHILD), provider)
+
+
+def test_a_models_call_pays_owner_ancestors_provider_gateway_and_protocol() -> None:
+    made = of_child(market())
+    assert made.root.lines == (ANCESTOR, OWNER_LINE, COMPUTE, GATEWAY, PROTOCOL)
+    assert made.root.subject == CHILD.id
+
+
+def test_a_sub_call_pays_neither_gateway_nor_protocol() -> None:
+    assert of_child(market()).sub.lines == (ANCESTOR, OWNER_LINE, COMPUTE)
+
+
+def test_an_operator_without_a_bid_has_no_line() -> None:
+    bids = {key: bid for key, bid in BIDS.items() if key[1] is not Role.gateway}
+    assert of_child(market(bids)).root.lines == (ANCESTOR, OWNER_LINE, COMPUTE, PROTOCOL)
+
+
+def test_the_deliverer_that_is_cheapest_for_a_typical_call_stands_in_the_terms() -> None:
+    by_call, by_byte = Bid(0, (11, 0, 0, 0, 0, 0)), Bid(0, (0, 0, 0, 0, 10_000, 0))  # a megabyte of these is 10 atoms
+    offers = {(CHILD.id, Role.delivery, NEAR): by_call, (CHILD.id, Role.delivery, FAR): by_byte}
+    assert Line(FAR, Role.delivery, 0, by_byte.asks) in of_child(market(BIDS | offers)).root.lines
+    offers[CHILD.id, Role.delivery, FAR] = by_call
+    assert Line(NEAR, Role.delivery, 0, by_call.asks) in of_child(market(BIDS | offers)).root.lines, "the lower address"
+
+
+def test_an_owner_may_bid_as_maker_where_its_model_makes_it_an_oem() -> None:
+    bids = {key: bid for key, bid in BIDS.items() if key[1] is not Role.oem}
+    assert terms.model_lines(market(bids | {(CHILD.id, Role.maker, WEAVER): Bid(1)}), CHILD)[0].role is Role.maker
+    both = BIDS | {(CHILD.id, Role.maker, WEAVER): Bid(1)}
+    assert terms.model_lines(market(both), CHILD)[0] == OWNER_LINE
+
+
+def test_a_model_is_not_sold_without_owner_registration_bid_or_ancestor() -> None:
+    with pytest.raises(Rejected, match="not registered by its owner"):
+        terms.model_lines(market(owners={CHILD.id: OWNER}), CHILD)
+    assert terms.model_lines(market(owners={}, operator=private()), CHILD) == [OWNER_LINE, ANCESTOR]
+    with pytest.raises(Rejected, match="has no bid in this epoch"):
+        terms.model_lines(market({}), CHILD)
+    with pytest.raises(Rejected, match="unknown ancestor"):
+        terms.model_lines(market(published={CHILD.id: CHILD}), CHILD)
+    with pytest.raises(Rejected, match="at most 300000 ppm"):
+        terms.model_lines(market(BIDS | {(CHILD.id, Role.oem, WEAVER): Bid(300_001)}), CHILD)
+
+
+def test_lines_above_their_caps_are_refused() -> None:
+    with pytest.raises(Rejected, match="a compute bids at most 0 ppm"):
+        of_child(market(BIDS | {(CHILD.id, Role.compute, PROVIDER): Bid(1)}))
+    with pytest.raises(Rejected, match="a gateway bids at most 30000 ppm"):
+        of_child(market(BIDS | {(LANE, Role.gateway, OPERATOR): Bid(30_001)}))
+
+
+def test_a_provider_counts_for_what_its_stake_covers() -> None:
+    assert terms.capacity(market(), PROVIDER, declared=9) == 2, "250 atoms at 100 a call"
+    assert terms.capacity(market(), PROVIDER, declared=1) == 1
+    with pytest.raises(Rejected, match="no stake to cover a call"):
+        terms.capacity(market(), NEAR, declared=9)
+    assert terms.capacity(market(operator=private()), NEAR, declared=9) == 9
+
+
+def test_a_capsules_call_pays_weavers_ancestors_and_the_operator_that_runs_it() -> None:
+    assert terms.of_capsule(market(), CAPSULE).root.lines == (Line(WEAVER, Role.weaver, 100_000), GATEWAY, PROTOCOL)
+    helped = replace(CAPSULE, co_weavers=((NEAR, 5_000),), parents=CHILD.parents)
+    bids = {(CAPSULE.id, Role.weaver, WEAVER): Bid(90_000, RATE), (LANE, Role.compute, OPERATOR): Bid(0, RATE)}
+    made = terms.of_capsule(market(BIDS | bids, published={BASE.id: BASE, CAPSULE.id: helped}), helped)
+    lines = (ANCESTOR, Line(OPERATOR, Role.compute, 0, RATE), Line(NEAR, Role.weaver, 5_000))
+    assert made.sub.lines == (*lines, Line(WEAVER, Role.weaver, 90_000, RATE))
+    assert made.root.lines == (*made.sub.lines, GATEWAY, PROTOCOL)
+
+
+def test_a_weaver_with_a_list_price_is_the_seller_of_record() -> None:
+    listed = replace(CAPSULE, list_price=5_000, co_weavers=((NEAR, 5_000),))
+    made = terms.of_capsule(market(), listed)
+    assert made.root.list_price == 5_000
+    assert made.root.lines[made.root.seller].party == WEAVER
+    assert (made.sub.list_price, made.sub.seller) == (None, 0)
+
+
+def test_a_capsule_is_sold_when_its_weaver_registered_it_or_bids() -> None:
+    bid = {(CAPSULE.id, Role.weaver, WEAVER): Bid(1)}
+    assert terms.of_capsule(market(BIDS | bid, owners={}), CAPSULE).root.lines[0].ratio_ppm == 1
+    with pytest.raises(Rejected, match="not registered by its weaver"):
+        terms.of_capsule(market(owners={}), CAPSULE)
+    with pytest.raises(Rejected, match="weaver lines take 300001"):
+        terms.of_capsule(market(), replace(CAPSULE, co_weavers=((NEAR, 200_001),)))
+
+
+def test_a_signed_offer_counts_before_what_the_capsule_says() -> None:
+    assert sponsorship(WEAVER, None) is None
+    assert sponsorship(WEAVER, None, 300_000, 9) == Sponsorship(WEAVER, Role.weaver, 300_000, 9)
+    offer = {"role": "oem", "curation": {"offer_ppm": 200_000}}
+    assert sponsorship(WEAVER, offer, 300_000, 9) == Sponsorship(WEAVER, Role.oem, 200_000, 1_000)
+    slot = {"bid": "50", "daily_cap": "600", "tasks": ["chat"]}
+    made = sponsorship(WEAVER, {"role": "weaver", "promotion": slot}, 300_000, 9)
+    assert made == Sponsorship(WEAVER, Role.weaver, 300_000, 9, 50, 600, frozenset({"chat"}))
