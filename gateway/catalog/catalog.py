@@ -60,7 +60,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class CapsuleEntry:
-    """A workflow. `tariff` prices its calls, `inner` its calls inside another workflow. Without them, `why` says why."""
+    """A workflow. `tariff` prices its calls, `inner` its calls inside another workflow; `why` if it has none."""
 
     capsule: Capsule
     tariff: Tariff | None

@@ -24,12 +24,12 @@ DAY_MS = 24 * 3_600_000
 def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
     """What the bid would have earned on the last day's calls of a subject, and what that role earned on them."""
     party, calls, was, would, dearer = context.account, 0, 0, 0, 0
-    for units, terms, passed in recent(subject):
+    for units, terms, subcall_total in recent(subject):
         replayed = with_bid(terms, role, party, bid)
         if replayed is None:
             continue
         calls += 1
-        before, after = price(terms, units, passed), price(replayed, units, passed)
+        before, after = price(terms, units, subcall_total), price(replayed, units, subcall_total)
         was += sum(a for a, (_, r) in zip(before.amounts, payees(terms), strict=True) if r is role)
         would += sum(
             amount

@@ -63,13 +63,15 @@ class Charge:
 class Tariff:
     """Terms compiled for pricing, with their id and bytes.
 
-    `asks` are in the order of the lines; `ratios` are those above 0; `metered` are the meters that any line asks for.
+    `asks` are in the order of the lines; `nonzero_asks` and `ratios` leave out lines without asks, or without a ratio.
+    `metered` are the meters that any line asks for.
     """
 
     terms: Terms
     id: Digest
     body: bytes
     asks: tuple[Weights, ...]
+    nonzero_asks: tuple[Weights, ...]
     ratios: tuple[Ppm, ...]
     metered: frozenset[int]
     composed: bool
@@ -79,7 +81,7 @@ class Tariff:
         if not self.composed:
             due = self.charge(units, subcall_total)
             return due.price, due.charge
-        price = least_price(self.ratios, sum(fixed_parts(self.asks, units)) + subcall_total)
+        price = least_price(self.ratios, sum(fixed_parts(self.nonzero_asks, units)) + subcall_total)
         return price, price - subcall_total
 
     def claims(self, units: Units) -> list[Claim]:
@@ -114,6 +116,7 @@ def compile_terms(terms: Terms) -> Tariff:
         id=terms_id(body),
         body=body,
         asks=asks,
+        nonzero_asks=tuple(line for line in asks if line),
         ratios=tuple(line.ratio_ppm for line in terms.lines if line.ratio_ppm),
         metered=frozenset(meter for line in asks for meter, _ in line),
         composed=terms.list_price is None and terms.deduction is None,

@@ -92,8 +92,8 @@ def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
     width = max((len(payees(terms)) for terms in known), default=0)
     charges, prices = _u64(records["charge"]), _u64(records["price"])
     amounts, status = np.zeros((len(records), width), np.uint64), np.zeros(len(records), np.int64)
-    units, passed = _u64(records["units"]), _u64(records["passed"])
-    if split_amounts(table, numbers, units, passed, prices.copy(), charges.copy(), amounts, status):
+    units, subcall_totals = _u64(records["units"]), _u64(records["passed"])
+    if split_amounts(table, numbers, units, subcall_totals, prices.copy(), charges.copy(), amounts, status):
         for wrong in np.flatnonzero(status != OK).tolist():
             due = of_receipt(unpack(records[wrong].tobytes()), known[numbers[wrong]])
             amounts[wrong, : len(due)] = due

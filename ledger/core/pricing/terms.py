@@ -32,7 +32,7 @@ from ledger.core.values.ids import Address, Digest, cid
 from ledger.core.values.meters import Units
 
 TYPICAL_CALL = Units(call=1, input_token=1_000, output_token=1_000, ms=1_000, byte=1_000_000)
-"""The call by which offers are compared when nobody says which call is meant."""
+"""The call by which offers are compared when the request names no meters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class CallTerms:
 def model_lines(market: Market, model: Model) -> list[Line]:
     """The lines of a model that do not depend on its provider: owner, ancestors, delivery.
 
-    Rejected when its owner is not the registered one or has no bid, an ancestor is not published, or a cap is passed.
+    Rejected when its owner is not the registered one or has no bid, an ancestor is not published, or a ratio is above
+    its cap.
     """
     if not market.operator.private and market.owners.get(model.id) != model.owner:
         raise Rejected(f"{model.name} is not registered by its owner on the chain")
@@ -115,7 +116,7 @@ def capacity(market: Market, provider: Address, declared: int) -> int:
 def of_capsule(market: Market, capsule: Capsule) -> CallTerms:
     """The terms of a workflow's root call. With a list price the weaver is the seller of record.
 
-    Rejected when its weaver neither registered it nor bids, an ancestor is not published, or a cap is passed.
+    Rejected when its weaver neither registered it nor bids, an ancestor is not published, or a ratio is above its cap.
     """
     bid = market.book.bid(capsule.id, Role.weaver, capsule.weaver)
     if not market.operator.private and market.owners.get(capsule.id) != capsule.weaver and bid is None:

@@ -64,11 +64,11 @@ def test_one_token_has_one_spelling() -> None:
 
 def test_why_a_true_token_earns_nothing() -> None:
     assert idle(REFERRAL, SUBJECT, ALICE, SPONSOR, 9_999) == ""
-    assert "something else" in idle(REFERRAL, Digest(bytes(32)), ALICE, SPONSOR, 0)
-    assert "refers itself" in idle(REFERRAL, SUBJECT, CURATOR.address, SPONSOR, 0)
-    assert "expired" in idle(REFERRAL, SUBJECT, ALICE, SPONSOR, 10_000)
-    assert "nobody offers" in idle(REFERRAL, SUBJECT, ALICE, None, 0)
-    assert "nobody offers" in idle(REFERRAL, SUBJECT, ALICE, replace(SPONSOR, offer_ppm=0), 0)
+    assert idle(REFERRAL, Digest(bytes(32)), ALICE, SPONSOR, 0) == "it recommends another model"
+    assert idle(REFERRAL, SUBJECT, CURATOR.address, SPONSOR, 0) == "a curator cannot refer itself"
+    assert idle(REFERRAL, SUBJECT, ALICE, SPONSOR, 10_000) == "it has expired"
+    assert idle(REFERRAL, SUBJECT, ALICE, None, 0) == "no sponsor offers curators a commission"
+    assert idle(REFERRAL, SUBJECT, ALICE, replace(SPONSOR, offer_ppm=0), 0) == "no sponsor offers curators a commission"
 
 
 def test_the_shorter_window_counts() -> None:

@@ -1,0 +1,49 @@
+"""How deep and how wide a workflow may nest, seen from its plan alone: no server, no provider."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.catalog.catalog import CapsuleEntry
+from gateway.errors import Refusal
+from gateway.workflow.plan import plan
+from ledger.core.catalog.bids import Line, Role, Terms
+from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Capsule, Step, capsule
+from ledger.core.pricing.eligibility import ANY
+from ledger.core.pricing.price import compile_terms
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest
+from tests.ledger.core.examples import a_capsule
+
+TERMS = compile_terms(Terms(Digest(bytes(32)), (Line(Address(bytes(20)), Role.weaver),)))
+SETTINGS = SimpleNamespace(step_input_bytes=10, metered_answer_bytes=10)
+
+
+def nested(levels: int, width: int = 1) -> tuple[Any, CapsuleEntry]:
+    """A gateway with workflows that nest `levels` deep below the root, which names the first `width` times."""
+    entries: dict[Digest, CapsuleEntry] = {}
+    below: Digest | None = None
+    for level in range(levels + 1):
+        count = 0 if below is None else width if level == levels else 1
+        steps = {f"s{n}": Step(f"s{n}", {}, capsule=below) for n in range(count)}
+        made: Capsule = replace(capsule(a_capsule()), id=Digest(keccak256(b"level", bytes((level,)))), steps=steps)
+        entries[made.id] = CapsuleEntry(made, TERMS, TERMS)
+        below = made.id
+    assert below is not None
+    return SimpleNamespace(catalog=SimpleNamespace(by_id=entries), settings=SETTINGS), entries[below]
+
+
+def test_workflows_nest_six_levels_below_their_root() -> None:
+    assert plan(*nested(MAX_DEPTH), None, 0, ANY).price == 0
+    with pytest.raises(Refusal, match="nests more than 6 deep") as refused:
+        plan(*nested(MAX_DEPTH + 1), None, 0, ANY)
+    assert refused.value.code == "workflow_too_deep"
+
+
+def test_a_workflow_has_64_steps_with_those_of_its_sub_workflows() -> None:
+    assert len(plan(*nested(2, width=MAX_STEPS // 2), None, 0, ANY).steps) == MAX_STEPS // 2
+    with pytest.raises(Refusal, match="more than 64 nodes") as refused:
+        plan(*nested(2, width=MAX_STEPS // 2 + 1), None, 0, ANY)
+    assert refused.value.code == "workflow_too_large"
