@@ -92,7 +92,7 @@ class Client:
         await self._send({"type": "http.response.body", "body": response.body})
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """Send an answer's status and headers. uvloop sends them with what is written in the same turn of its loop."""
+        """Send a stream's status and headers."""
         self.answered = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 

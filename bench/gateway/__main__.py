@@ -50,7 +50,7 @@ class Target:
     path: str = PATH
     headers: str = ""
     foreign: bool = False
-    """A peer: when it breaks under the load, the others are still measured."""
+    """A peer. When it breaks under the load, the others are still measured."""
     runs: dict[tuple[str, int], list[dict[str, float]]] = field(default_factory=dict)
     failed: int = 0
     calls: int = 0
@@ -186,7 +186,7 @@ def row_of(target: Target) -> dict[str, object]:
     return figures | {"memory_mb": round(memory_mb(target.pid), 1)}
 
 
-def told(found: list[Target]) -> dict[str, object]:
+def figures(found: list[Target]) -> dict[str, object]:
     """The figures, and the ratios they were measured for."""
     by_name = {target.name: target for target in found}
     rows = {target.name: row_of(target) for target in found}
@@ -213,7 +213,7 @@ def told(found: list[Target]) -> dict[str, object]:
 
 
 def rounds(found: list[Target], missing: dict[str, str]) -> None:
-    """Every target in every round, one after the other, so that all of them see the same machine."""
+    """Every target in every round, one after the other, so that all are measured under the same load."""
     for number in range(ROUNDS):
         for kind in ("plain", "stream"):
             for connections in CONNECTIONS:
@@ -246,7 +246,7 @@ def tried(
 
 
 def main() -> None:
-    """Measure, check, tell."""
+    """Measure, check, write the results."""
     began, load = time.monotonic(), os.getloadavg()[0]
     with ExitStack() as stack:
         found, world, missing = targets(stack)
@@ -254,7 +254,7 @@ def main() -> None:
             if any(tried(target, kind, 8, 0.5, missing) is None for kind in ("plain", "stream")):
                 found.remove(target)
         rounds(found, missing)
-        facts = told(found) | check(world, next(target for target in found if target.name == OURS))
+        facts = figures(found) | check(world, next(target for target in found if target.name == OURS))
     if missing:
         facts["peers_missing"] = missing
     facts["seconds"] = round(time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""Bare proxies to hold the gateway against: no keys, no price, no receipt.
+"""Bare proxies to compare the gateway with: no keys, no price, no receipt.
 
 `python -m bench.gateway.floors {raw,fastapi,httpx} PORT UPSTREAM_PORT`
 """
@@ -19,7 +19,7 @@ from fastapi.responses import Response, StreamingResponse
 
 
 def upstream() -> str:
-    """Where the mock is."""
+    """The URL of the mock node."""
     return f"http://127.0.0.1:{os.environ['BENCH_UPSTREAM']}/v1/chat/completions"
 
 
@@ -55,7 +55,7 @@ class Raw:
 
 
 def fastapi_aiohttp() -> FastAPI:
-    """FastAPI over aiohttp, as most people would write it."""
+    """FastAPI over aiohttp, the usual way."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

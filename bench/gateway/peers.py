@@ -1,7 +1,7 @@
 """Other gateways, each installed into an environment of its own, over the same mock upstream.
 
 Environments are kept under `BENCH_PEERS` (default `~/.cache/tollway/peers`), so only the first run downloads anything.
-A peer that cannot be had is left out, and the results say why.
+A peer that cannot be installed or started is left out, and the results say why.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import psycopg
 from tests.conftest import free_port, wait_until_open
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACE = Path(os.environ.get("BENCH_PEERS") or Path.home() / ".cache/tollway/peers")
+FOLDER = Path(os.environ.get("BENCH_PEERS") or Path.home() / ".cache/tollway/peers")
 INSTALL_SECONDS = 900
 START_SECONDS = 180
 PATH = "/v1/chat/completions"
 PORTKEY = {"dependencies": {"@portkey-ai/gateway": "1"}, "overrides": {"@hono/node-server": "2"}}
-"""Version 1 of the server library it asks for hands a stream's headers on unchangeable, and every stream is a 500
+"""Version 1 of the server library it asks for makes a stream's headers immutable, so every stream is a 500
 (honojs/node-server #382, Portkey-AI/gateway #1550)."""
 
 
@@ -47,8 +47,8 @@ class Peer:
 
 
 def start(stack: ExitStack, upstream_port: int, database: str) -> tuple[list[Peer], dict[str, str]]:
-    """Every peer that can be had here and answers, and why the others are missing."""
-    PLACE.mkdir(parents=True, exist_ok=True)
+    """Every peer that starts here and answers, and why the others are missing."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
     found, missing = [], {}
     makers: dict[str, Callable[[], object]] = {
         "litellm": lambda: litellm(upstream_port, None),
@@ -65,7 +65,7 @@ def start(stack: ExitStack, upstream_port: int, database: str) -> tuple[list[Pee
                 found.append(peer)
         except (subprocess.SubprocessError, OSError, RuntimeError, AssertionError, httpx.HTTPError) as error:
             missing[name] = f"{type(error).__name__}: {error}"[:500]
-            print(f"  {name} cannot be had here: {missing[name]}", flush=True)
+            print(f"  {name} is missing: {missing[name]}", flush=True)
     return found, missing
 
 
@@ -90,7 +90,7 @@ def lines(headers: str) -> list[str]:
 
 def environment(name: str, *packages: str) -> Path:
     """A virtual environment with these packages, made once."""
-    place = PLACE / name
+    place = FOLDER / name
     if not (place / "done").exists():
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
         subprocess.run([str(place / "bin/pip"), "install", "-q", *packages], check=True, timeout=INSTALL_SECONDS)
@@ -100,9 +100,9 @@ def environment(name: str, *packages: str) -> Path:
 
 @contextmanager
 def server(name: str, command: list[str], port: int, **more: str) -> Iterator[int]:
-    """A peer's process. What it says goes to a file beside its environment."""
-    with (PLACE / f"{name}.log").open("wb") as log:
-        started = subprocess.Popen(command, env={**os.environ, **more}, stdout=log, stderr=log, cwd=PLACE)
+    """A peer's process. Its output goes to a file beside its environment."""
+    with (FOLDER / f"{name}.log").open("wb") as log:
+        started = subprocess.Popen(command, env={**os.environ, **more}, stdout=log, stderr=log, cwd=FOLDER)
     try:
         wait_until_open(port, started, START_SECONDS)
         yield started.pid
@@ -117,7 +117,7 @@ def server(name: str, command: list[str], port: int, **more: str) -> Iterator[in
 
 @contextmanager
 def litellm(upstream_port: int, database: str | None) -> Iterator[Peer]:
-    """LiteLLM's proxy; with `database`, its spend rows go to PostgreSQL as they do in earnest.
+    """LiteLLM's proxy; with `database`, its spend rows go to PostgreSQL, as in production.
 
     Its database client fetches an engine from binaries.prisma.sh: where that host is not reached, LiteLLM is measured
     without its database only.
@@ -125,7 +125,7 @@ def litellm(upstream_port: int, database: str | None) -> Iterator[Peer]:
     bin_ = environment("litellm", "litellm[proxy]", "prisma")
     name = "litellm_postgres" if database else "litellm"
     port = free_port()
-    config = PLACE / "litellm.json"
+    config = FOLDER / "litellm.json"
     parameters = {"model": "openai/mock", "api_base": f"http://127.0.0.1:{upstream_port}/v1", "api_key": "none"}
     config.write_text(json.dumps({"model_list": [{"model_name": "mock", "litellm_params": parameters}]}))
     command = [str(bin_ / "litellm"), "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
@@ -135,7 +135,7 @@ def litellm(upstream_port: int, database: str | None) -> Iterator[Peer]:
     if database is not None:
         schema = next(bin_.parent.glob("lib/python*/site-packages/litellm/proxy/schema.prisma"))
         generate = [str(bin_ / "prisma"), "generate", "--schema", str(schema)]
-        made = subprocess.run(generate, env={**os.environ, **more}, cwd=PLACE, capture_output=True, timeout=300)
+        made = subprocess.run(generate, env={**os.environ, **more}, cwd=FOLDER, capture_output=True, timeout=300)
         if made.returncode:
             raise RuntimeError(f"prisma generate: {made.stderr.decode(errors='replace').strip()[-300:]}")
         with psycopg.connect(database, autocommit=True) as connection:
@@ -149,7 +149,7 @@ def litellm(upstream_port: int, database: str | None) -> Iterator[Peer]:
 @contextmanager
 def portkey(upstream_port: int) -> Iterator[Peer]:
     """Portkey's gateway, which takes its upstream from headers."""
-    place = PLACE / "portkey"
+    place = FOLDER / "portkey"
     script = place / "node_modules/@portkey-ai/gateway/build/start-server.js"
     package, wanted = place / "package.json", json.dumps(PORTKEY)
     if not script.exists() or package.read_text() != wanted:

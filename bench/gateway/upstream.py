@@ -33,7 +33,7 @@ def plain_answer() -> bytes:
 
 
 def stream_answer() -> bytes:
-    """The same as a stream, in one write: what is measured is who passes it on."""
+    """The same as a stream, in one write: what is measured is the gateway."""
     usage = b'"usage":{"prompt_tokens":12,"completion_tokens":16,"total_tokens":28}'
     last = b'data: {"id":"chatcmpl-mock","object":"chat.completion.chunk","created":1,"model":"m","choices":[],%b}\n\n'
     events = [_piece(f"t{n} ") for n in range(TOKENS)] + [_piece(None, "stop"), last % usage, b"data: [DONE]\n\n"]

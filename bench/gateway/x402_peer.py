@@ -2,8 +2,8 @@
 
     python bench/gateway/x402_peer.py PORT UPSTREAM_PORT
 
-Its facilitator stands in the same process and says yes at once, so what is measured is the middleware, not a chain. It
-keeps nothing: neither the payment nor the answer is durable.
+Its facilitator is in the same process and accepts at once, so what is measured is the middleware, not a chain. Nothing
+is durable: neither the payment nor the answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAYER = "0x" + "22" * 20
 
 
 class Agreeable:
-    """A facilitator that believes and settles everything."""
+    """A facilitator that accepts and settles everything."""
 
     def get_supported(self) -> SupportedResponse:
         """What it settles."""

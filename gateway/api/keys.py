@@ -14,6 +14,7 @@ from sqlmodel import Session
 from gateway.api.dependencies import Asking, Here
 from gateway.api.schemas import KeyBody, KeyLimits
 from gateway.clock import now_ms
+from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import PREFIX, accept, read_voucher
 from ledger.core.accounts.permissions import ApiKey
@@ -104,11 +105,7 @@ async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking
             keys.change(session, key.hash, values)
         return keys.by_id(session, caller.consumer, key_id)
 
-    key = await gateway.db(change)
-    if key is None:
-        raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
-    gateway.authenticator.forget(key.hash)
-    return _shown_key(key)
+    return _shown_key(_changed(gateway, key_id, await gateway.db(change)))
 
 
 @router.delete("/keys/{key_id}")
@@ -121,11 +118,16 @@ async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, An
             keys.revoke(session, key.hash, now_ms())
         return key
 
-    key = await gateway.db(revoke)
+    key = _changed(gateway, key_id, await gateway.db(revoke))
+    return {"id": key.id, "object": "key", "deleted": True}
+
+
+def _changed(gateway: Gateway, key_id: str, key: ApiKey | None) -> ApiKey:
+    """A key that was changed, no longer cached; or 404."""
     if key is None:
         raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
     gateway.authenticator.forget(key.hash)
-    return {"id": key.id, "object": "key", "deleted": True}
+    return key
 
 
 def _new_secret() -> tuple[str, bytes]:

@@ -26,11 +26,11 @@ from gateway.context import Gateway
 from gateway.errors import Refusal, body_of, refusal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, Ask
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
 from gateway.payment import x402
 from gateway.payment.auth import check_model
 from gateway.payment.billing import Note
-from gateway.workflow import answer as workflows
+from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.atoms import Atoms
@@ -43,7 +43,7 @@ log = logging.getLogger("tollway.calls")
 router = APIRouter(tags=["calls"])
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
-INFER_HEAD, INFER_TAIL = "/v2/models/", "/infer"
+INFER_HEAD, INFER_TAIL = INFER.split("{model}")
 
 
 def is_paid_route(scope: Message) -> bool:
@@ -202,8 +202,9 @@ async def _check_not_charged(gateway: Gateway, request: Request) -> None:
     raise again
 
 
+TEXT, OBJECTS = {"type": "string"}, {"type": "array", "items": {"type": "object"}}
 MODEL = {"type": "string", "description": "`@org/name`, or a CID"}
-COUNT = {"type": "integer", "minimum": 0, "maximum": 2**31}
+OPTIONS = {"stream": {"type": "boolean"}, "max_tokens": {"type": "integer", "minimum": 0, "maximum": 2**31}}
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "title": "Name"}}
 
 
@@ -211,42 +212,17 @@ async def _starting() -> None:
     raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
 
 
-def _describe(path: str, name: str, description: str, required: list[str], properties: dict[str, Any]) -> None:
-    """Show a paid route in the OpenAPI document. It is answered by `serve`, or, before the gateway runs, refused."""
-    schema = {"type": "object", "required": required, "properties": properties}
+def _describe(path: str, name: str, description: str, required: dict[str, Any], **optional: Any) -> None:
+    """Show a paid route in the OpenAPI document. `serve` answers it; until the gateway runs, it is refused."""
+    schema = {"type": "object", "required": [*required], "properties": required | optional}
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     if "{name}" in path:
         extra["parameters"] = [NAME]
     router.add_api_route(path, _starting, methods=["POST"], name=name, description=description, openapi_extra=extra)
 
 
-_describe(
-    CHAT,
-    "chat",
-    "A chat completion, whole or streamed, of a model or a workflow.",
-    ["model", "messages"],
-    {
-        "model": MODEL,
-        "messages": {"type": "array", "items": {"type": "object"}},
-        "stream": {"type": "boolean"},
-        "max_tokens": COUNT,
-    },
-)
-_describe(
-    COMPLETIONS, "completions", "A completion.", ["model", "prompt"], {"model": MODEL, "prompt": {"type": "string"}}
-)
-_describe(EMBEDDINGS, "embeddings", "Embeddings.", ["model", "input"], {"model": MODEL, "input": {"type": "string"}})
-_describe(
-    invoke.PATH,
-    "invoke",
-    "Named values in, named values out, whatever the model speaks.",
-    ["model", "input"],
-    {"model": MODEL, "input": {"type": "object"}},
-)
-_describe(
-    "/v2/models/{name}/infer",
-    "infer",
-    "An Open Inference Protocol v2 inference, with JSON or binary tensors.",
-    ["inputs"],
-    {"inputs": {"type": "array"}},
-)
+_describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)
+_describe(COMPLETIONS, "completions", "A completion.", {"model": MODEL, "prompt": TEXT})
+_describe(EMBEDDINGS, "embeddings", "Embeddings.", {"model": MODEL, "input": TEXT})
+_describe(invoke.PATH, "invoke", "Named values in, named values out.", {"model": MODEL, "input": {"type": "object"}})
+_describe(INFER.format(model="{name}"), "infer", "An Open Inference Protocol v2 call.", {"inputs": {"type": "array"}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -12,7 +13,9 @@ from sqlmodel import Session
 
 from gateway.api.dependencies import Here, party
 from gateway.api.schemas import MAX_INT
+from gateway.context import Gateway
 from gateway.errors import Refusal
+from ledger.core.settlement.header import Header
 from ledger.core.values.ids import Address, to_hex
 from ledger.store.settlement import batches, proofs
 from ledger.store.settlement.batches import Batch, Status
@@ -20,6 +23,7 @@ from ledger.store.settlement.proofs import Proof
 
 router = APIRouter(prefix="/v1", tags=["proofs"])
 
+Find = Callable[[Session, Batch, Address], Proof | None]
 Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 
 
@@ -68,23 +72,33 @@ async def batch_file(number: Number, gateway: Here) -> Response:
 @router.get("/proofs/payout/{payee}")
 async def payout(payee: str, gateway: Here) -> dict[str, Any]:
     """A payee's cumulative payout in the newest final batch, and its proof."""
-    who = party(payee)
-
-    def read(session: Session) -> dict[str, Any]:
-        batch = _newest_final(session, gateway.lane)
-        return _proof_fields(batch, proofs.payout(session, batch, who), who, batch.header.payout_root)
-
-    return await gateway.db(read)
+    return await _proof(gateway, party(payee), proofs.payout, lambda header: header.payout_root)
 
 
 @router.get("/proofs/debit/{account}")
 async def debit(account: str, gateway: Here) -> dict[str, Any]:
     """A consumer's cumulative debit in the newest final batch, and its proof."""
-    who = party(account)
+    return await _proof(gateway, party(account), proofs.debit, lambda header: header.debit_root)
+
+
+async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[Header], bytes]) -> dict[str, Any]:
+    """A leaf's amount and siblings, leaf level first."""
 
     def read(session: Session) -> dict[str, Any]:
         batch = _newest_final(session, gateway.lane)
-        return _proof_fields(batch, proofs.debit(session, batch, who), who, batch.header.debit_root)
+        found = find(session, batch, who)
+        if found is None:
+            raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")
+        return {
+            "lane": batch.lane,
+            "batch": batch.number,
+            "chain_batch": batch.onchain_id,
+            "account": to_hex(who),
+            "index": found.index,
+            "cumulative": str(found.cumulative),
+            "proof": [to_hex(sibling) for sibling in found.siblings],
+            "root": to_hex(root_of(batch.header)),
+        }
 
     return await gateway.db(read)
 
@@ -95,22 +109,6 @@ def _newest_final(session: Session, lane: int) -> Batch:
     if not final:
         raise Refusal(404, "nothing_final", "no batch is final yet")
     return final[-1]
-
-
-def _proof_fields(batch: Batch, found: Proof | None, who: Address, root: bytes) -> dict[str, Any]:
-    """A leaf's amount and siblings, leaf level first."""
-    if found is None:
-        raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")
-    return {
-        "lane": batch.lane,
-        "batch": batch.number,
-        "chain_batch": batch.onchain_id,
-        "account": to_hex(who),
-        "index": found.index,
-        "cumulative": str(found.cumulative),
-        "proof": [to_hex(sibling) for sibling in found.siblings],
-        "root": to_hex(root),
-    }
 
 
 def _get(session: Session, lane: int, number: int) -> Batch:

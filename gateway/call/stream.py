@@ -90,14 +90,15 @@ class _Streaming:
         self.end = EndReason.normal
         self.failure: NodeFailed | None = None
         self.reply: Reply | None = None
+        self.chunks: AsyncIterator[bytes]
+        self.unsent = b""
 
     async def begin(self, number: int) -> None:
         """Ask the node, and read up to its first token. Raises NodeFailed, or PassedOn; nothing is sent yet."""
         reply = self.reply = await ask_node(self.gateway, self.call, self.candidate, number)
         if not 200 <= reply.status < 300:
             answers.check_status(reply, await reply.body(self.gateway.settings.max_answer_bytes))
-        self.chunks: AsyncIterator[bytes] = reply.chunks()
-        self.unsent = b""
+        self.chunks = reply.chunks()
         while self.accumulator.state is StreamState.silent:
             chunk = await anext(self.chunks, None)
             if chunk is None:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from functools import partial
 
 from sqlalchemy import Engine
 from sqlmodel import Session
@@ -26,10 +26,8 @@ AHEAD = 8
 """A wallet is filled in the background when it has less than so many calls like the last one would hold."""
 
 
-class Filler(Protocol):
-    """Fetches at least `need` and at best `target` for a wallet, or refuses, saying what is short."""
-
-    def __call__(self, need: int, target: int) -> Awaitable[int]: ...
+Fetch = Callable[[int, int], Awaitable[int]]
+"""Fetches at least so much and at best so much for a wallet, or refuses, saying what is short."""
 
 
 @dataclass(slots=True)
@@ -175,16 +173,13 @@ class BalanceLeases:
                 await self.give_back(consumer)
         for key, budget in list(self._budgets.items()):
             if budget.touched <= before and budget.held == 0:
-                await self._give_back_budget(key, budget)
+                await self._return(budget, partial(leases.give_back, key=key, gateway=self._gateway))
 
     async def give_back(self, consumer: Address) -> None:
         """Return a consumer's lease, unless a call of it is open."""
         wallet = self._wallets.get(consumer)
         if wallet is not None:
             await self._return(wallet, lambda session: leases.release(session, consumer, self._gateway, now_ms()))
-
-    async def _give_back_budget(self, key: bytes, budget: Wallet) -> None:
-        await self._return(budget, lambda session: leases.give_back(session, key, self._gateway))
 
     async def _return(self, wallet: Wallet, book: Callable[[Session], object]) -> None:
         """Return an idle wallet's balance to the ledger. On failure restore it, unless it was adopted meanwhile."""
@@ -199,31 +194,32 @@ class BalanceLeases:
                     wallet.free += free
                 raise
 
-    async def _fill(self, wallet: Wallet, amount: int, fill: Filler) -> None:
+    async def _fill(self, wallet: Wallet, amount: int, fetch: Fetch) -> None:
         """Hold `amount`, filling the wallet first unless an earlier turn has done so.
 
-        Other calls hold and settle while a filler works, so what it fetches is added to the balance of then, and if
-        that is still too little it fetches again.
+        Other calls hold and settle meanwhile, so what is fetched is added to the balance of then, and if that is still
+        too little more is fetched.
         """
         async with wallet.lock:
             while not wallet.take(amount):
-                adopted = wallet.adopted
-                granted = await fill(amount - wallet.free, max(self._target, amount))
-                assert granted > 0, "a filler fetches something or refuses"
-                if wallet.adopted == adopted:
-                    wallet.free += granted
+                await self._add(wallet, fetch(amount - wallet.free, max(self._target, amount)))
+
+    @staticmethod
+    async def _add(wallet: Wallet, fetching: Awaitable[int]) -> None:
+        adopted = wallet.adopted
+        granted = await fetching
+        if wallet.adopted == adopted:
+            wallet.free += granted
 
     def _fill_ahead(self, wallet: Wallet, consumer: Address) -> None:
         async def ahead() -> None:
             try:
                 async with wallet.lock:
                     if wallet.held or wallet.free:
-                        adopted = wallet.adopted
-                        granted = await transact(
+                        granted = transact(
                             self._engine, lambda session: self._granted(session, consumer, 1, self._target)[0]
                         )
-                        if wallet.adopted == adopted:
-                            wallet.free += granted
+                        await self._add(wallet, granted)
             finally:
                 asyncio.get_running_loop().call_later(1.0, setattr, wallet, "filling", False)
 

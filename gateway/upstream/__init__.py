@@ -1,1 +1,1 @@
-"""How a gateway calls nodes: pooled HTTP/1.1 connections, tunnels, and a guard over where they may lead."""
+"""How a gateway reaches nodes: pooled HTTP/1.1 connections, tunnels, and a guard over the addresses."""

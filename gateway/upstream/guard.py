@@ -1,7 +1,7 @@
-"""Where upstream calls may lead: never to private, link-local or otherwise special addresses unless allowed.
+"""Which addresses the gateway may call: no private, link-local or otherwise special ones unless the operator allows.
 
-Names are resolved here and the connection is made to the very address that was checked, so a name that changes its mind
-between check and use (DNS rebinding) gains nothing. Redirects are never followed.
+Names are resolved here, and the connection is made to the address that was checked, which prevents DNS rebinding.
+Redirects are never followed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Guard:
-    """Resolves hosts to addresses that may be called."""
+    """Resolves hosts to addresses that may be called, outside of special ranges and inside of `allowed` ones."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = tuple(allowed)
 
     def permits(self, text: str) -> bool:
-        """True for a public address, or one inside a range the operator allows."""
+        """Whether an address is public, or inside a range the operator allows."""
         address = ipaddress.ip_address(text.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
@@ -33,7 +33,7 @@ class Guard:
         return address.is_global and not address.is_multicast and not address.is_reserved
 
     async def resolve(self, host: str, port: int) -> str:
-        """An address of `host` that may be called. Rejected when it has only forbidden ones."""
+        """An address of `host` that may be called. Rejected when it has none."""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -49,7 +49,7 @@ class Guard:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Comma separated CIDR ranges."""
+    """The networks of comma-separated CIDR ranges."""
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:

@@ -191,9 +191,6 @@ class Connection(asyncio.Protocol):
                 message = f"the node sent more than {MAX_FRAMING_BYTES} bytes of headers or framing"
                 self.abort(NodeFailed(message, "nonsense"))
 
-    def eof_received(self) -> None:
-        return None
-
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         if exc is None and self._reply is not None and self._reply.status and self._is_until_close(self._reply):

@@ -1,4 +1,4 @@
-"""Where a node is: its address taken apart once, when the book is loaded, never on a call."""
+"""A node's address, parsed once when the catalog is loaded."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TUNNEL = "tunnel"
 class Target:
     """A node's root URL: `http(s)://host[:port][/prefix][#model]`, or `tunnel://<provider address>[#model]`.
 
-    The fragment is the name the node itself gives the model, when it is not the registered one. A path that ends in
-    `/v1` is the same root without it, so an OpenAI base URL can be pasted as it is.
+    The fragment is the node's own name of the model, if that is not the registered one. A final `/v1` of the path is
+    dropped, so that an OpenAI base URL can be used as it is.
     """
 
     scheme: str
@@ -26,10 +26,10 @@ class Target:
     head: bytes = field(default=b"", compare=False)
     """Extra header lines sent with every request, such as an upstream's credentials. Never shown."""
     ours: bool = False
-    """Another gateway of the lane: its address is the operator's word, and may be private."""
+    """Another gateway of the lane: its address comes from the operator and may be private."""
 
     host_header: bytes = field(init=False, repr=False, compare=False)
-    """What goes into `Host`."""
+    """The value of the `Host` header."""
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -47,7 +47,7 @@ class Target:
 
 
 def parse(url: str, head: bytes = b"") -> Target:
-    """A target from an offer's URL. Credentials inside a URL, other schemes and queries are Rejected."""
+    """The target of an offer's URL. Rejected: other schemes, queries, and credentials inside the URL."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -1,16 +1,16 @@
-"""What a workflow's node is asked, and what its answer is to the others: values on one side, protocols on the other.
+"""A step's request from its input values, and its output values from a node's answer, in the protocol of its model.
 
-An answer is data. Whatever a model writes ends up as a value that templates may copy; it is never read as a template, a
-path, a price or a node.
+An answer is data: templates may copy it, but it is never read as a template, a path, a price or a step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from gateway.catalog.catalog import ModelEntry
+from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, Ask
 from gateway.workflow import tensors
 from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
@@ -20,31 +20,30 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units
 
 OURS = frozenset(("model", "stream", "stream_options", "n", "best_of", "max_completion_tokens", "max_tokens", "user"))
-"""Fields of a chat request that decide what it costs and who is told: the gateway's to set, not a template's."""
+"""Fields of a request that decide its price and receiver: the gateway sets them, never a template."""
 
 
 def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:
-    """A node's request. Rejected when its input is not what the protocol takes."""
+    """A step's request. Rejected when its input does not fit the protocol."""
+    model = planned.models[0]
     if speaks(planned.step) == OPENAI_CHAT:
         if not isinstance(values.get("messages"), list) or not values["messages"]:
             raise Rejected("`messages` is not a list of messages")
         body = {key: value for key, value in values.items() if key not in OURS}
-        body |= {"model": planned.models[0].name, "max_tokens": most.output_token, "stream": stream}
+        body |= {"model": model.name, "max_tokens": most.output_token, "stream": stream}
         if stream:
             body["stream_options"] = {"include_usage": True}
-        made = orjson.dumps(body)
-        return Ask(CHAT, planned.models[0].name, made, stream, include_usage, most.output_token)
-    if embeds(planned.step, planned.models[0]):
-        wanted = {key: value for key, value in values.items() if key not in OURS}
-        wanted |= {"model": planned.models[0].name, "encoding_format": "float"}
-        return Ask(EMBEDDINGS, planned.models[0].name, orjson.dumps(wanted), outputs=0)
-    body = tensors.request(planned.models[0].model, values)
-    return Ask(INFER, planned.models[0].name, orjson.dumps(body), outputs=0)
+        return Ask(CHAT, model.name, orjson.dumps(body), stream, include_usage, most.output_token)
+    if embeds(planned.step, model):
+        body = {key: value for key, value in values.items() if key not in OURS}
+        body |= {"model": model.name, "encoding_format": "float"}
+        return Ask(EMBEDDINGS, model.name, orjson.dumps(body), outputs=0)
+    return Ask(INFER, model.name, orjson.dumps(tensors.request(model.model, values)), outputs=0)
 
 
 def output(path: str, body: bytes) -> Any:
-    """What the others see: an OIP answer's tensors by name; embeddings, and the first of them; a chat answer, with its
-    text as `content`.
+    """A step's output, as other steps see it: tensors by name; all `embeddings` and the first `embedding`; or a chat
+    answer with its text as `content`. Rejected when the answer is none of these.
     """
     try:
         answer = orjson.loads(body)
@@ -55,11 +54,11 @@ def output(path: str, body: bytes) -> Any:
             return {"embedding": rows[0], "embeddings": rows}
         return {**answer, "content": answer["choices"][0]["message"]["content"] or ""}
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise Rejected(f"its answer is not understood: {error!r}") from error
+        raise Rejected(f"its answer is not what its protocol says: {error!r}") from error
 
 
 def text_of(value: Any) -> str:
-    """A workflow's output as a message: a text, a `content`, a chat answer's first choice; anything else as JSON."""
+    """A workflow's output as text: a text, a `content`, or a chat answer's first choice; anything else as JSON."""
     while True:
         if isinstance(value, str):
             return value
@@ -73,9 +72,9 @@ def text_of(value: Any) -> str:
             return orjson.dumps(value).decode()
 
 
-def last_steps(capsule: Capsule, entries: dict[str, ModelEntry]) -> tuple[str, ...]:
-    """The node whose answer is the workflow's, and its fallbacks, if they can be streamed: they talk, and nobody waits
-    for them. Empty when the output is put together from several, or made by glue.
+def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[str, ...]:
+    """The step whose answer is the workflow's, and its fallbacks, if they can be streamed: they are chat models and no
+    step needs them. Empty when the output is made of several answers, or by glue.
     """
     paths = list(named(capsule.output))
     if len(paths) != 1 or paths[0].step is None or not _is_answer(paths[0]):
@@ -87,7 +86,7 @@ def last_steps(capsule: Capsule, entries: dict[str, ModelEntry]) -> tuple[str, .
         reads = {path.step for path in named(step.input)} | {
             path.step for path in (step.when.paths if step.when else ())
         }
-        if name in chain and (speaks(step) != OPENAI_CHAT or name not in entries):
+        if name in chain and (speaks(step) != OPENAI_CHAT or not planned[name].models):
             return ()
         if (name not in chain or name == chain[0]) and reads & {*chain}:
             return ()
@@ -104,6 +103,6 @@ def _is_answer(path: Path) -> bool:
     )
 
 
-def encoded(value: Any) -> bytes:
-    """A value as JSON bytes."""
-    return orjson.dumps(value)
+def refusal_of(refused: PassedOn) -> str:
+    """Why a step failed whose provider refused the request."""
+    return f"its provider refused the request: {refused.stored.body.decode(errors='replace')[:200]}"

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Node
-from tests.gateway.weaves import Loom
+from tests.gateway.workflows import Loom
 from tests.gateway.world import Running, World, a_signer
 
 _numbers = itertools.count()

@@ -1,4 +1,4 @@
-"""The clients people have: the stock OpenAI client, curl, an Open Inference Protocol client, a node behind a tunnel."""
+"""Stock clients: OpenAI's, curl, an Open Inference Protocol client; and a node behind a tunnel."""
 
 from __future__ import annotations
 
@@ -140,16 +140,16 @@ def test_open_inference_json_and_binary_tensors(world: World, node: Node, consum
     assert [s.receipt.calls for s in world.receipts_of(consumer.address)] == [1, 1]
     node.behaviour = answering({"model_name": "m", "outputs": [output]})
     native = {"model": "@acme/emotion", "input": {"text": "hi"}}
-    told = gateway.http.post("/v1/invoke", json=native, headers=headers).json()
-    assert (told["output"], told["charge"]) == ({"label": "joy"}, "115")
+    answer = gateway.http.post("/v1/invoke", json=native, headers=headers).json()
+    assert (answer["output"], answer["charge"]) == ({"label": "joy"}, "115")
     refused = gateway.http.post("/v1/invoke", json={**native, "surprise": 1}, headers=headers)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "surprise")
 
 
-def test_the_native_door_converses_too(gateway: Running, paid: str) -> None:
+def test_invoke_takes_messages_too(gateway: Running, paid: str) -> None:
     asked = {"model": "@acme/chat", "input": {"messages": MESSAGES}}
-    told = gateway.http.post("/v1/invoke", json=asked, headers={"Authorization": f"Bearer {paid}"}).json()
-    assert (told["output"]["content"], told["charge"]) == ("hello there", "115")
+    answer = gateway.http.post("/v1/invoke", json=asked, headers={"Authorization": f"Bearer {paid}"}).json()
+    assert (answer["output"]["content"], answer["charge"]) == ("hello there", "115")
 
 
 async def test_a_node_behind_a_tunnel_serves_plain_and_streamed(world: World, node: Node, consumer: Signer) -> None:

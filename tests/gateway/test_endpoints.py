@@ -1,4 +1,4 @@
-"""Doors: keys and their limits, vouchers, and where upstream calls may not lead."""
+"""Endpoints: keys and their limits, vouchers, discovery, quotes, and which upstream addresses are refused."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_a_price_above_the_consumers_is_refused(world: World, gateway: Running, 
     assert gateway.chat(key, header_tollway_max_price="1.5").status_code == 400
 
 
-def test_malformed_requests_are_told_what_is_wrong(gateway: Running, consumer: Signer) -> None:
+def test_malformed_requests_get_the_reason(gateway: Running, consumer: Signer) -> None:
     headers = authorized(gateway.key(consumer))
     for body, code in ((b"{", "invalid_json"), (b"[]", "invalid_request"), (b'{"messages": []}', "invalid_request")):
         response = gateway.http.post("/v1/chat/completions", content=body, headers=headers)
@@ -249,8 +249,8 @@ def test_discovery_and_quotes_know_how_near_a_provider_is(gateway: Running) -> N
 
 def test_the_gateway_starts_without_a_compiler() -> None:
     asked = "import gateway.app, sys; print(sys.modules.keys() & {'numba', 'llvmlite', 'web3', 'celery'})"
-    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=120)
-    assert told.stdout.strip() == "set()"
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("epoch", ["-1", "9223372036854775808", "soon"])

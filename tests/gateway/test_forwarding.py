@@ -1,4 +1,4 @@
-"""A node behind a tunnel is reached through every gateway of its lane, wherever it knocked."""
+"""A node behind a tunnel is reached through every gateway of its lane, whichever one it connected to."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def gateways(world: World) -> Iterator[tuple[Process, Process]]:
 
 @pytest.fixture
 async def subject(world: World, gateways: tuple[Process, Process], node: Node) -> AsyncIterator[Digest]:
-    """The model, its node knocking at the first gateway only."""
+    """The model, with its node connected to the first gateway only."""
     made = world.publish(a_model())
     world.serve(made, f"tunnel://{to_hex(PROVIDER.address)}", tier="edge")
     for process in gateways:
@@ -63,7 +63,7 @@ def hang_up(process: Process, key: str) -> None:
 
 
 @pytest.mark.slow
-async def test_a_tunnelled_node_is_reached_through_the_gateway_it_never_knocked_at(
+async def test_a_tunnelled_node_is_reached_through_a_gateway_it_is_not_connected_to(
     world: World, gateways: tuple[Process, Process], node: Node, consumer: Signer, subject: Digest
 ) -> None:
     one, two = gateways
@@ -93,7 +93,7 @@ async def test_a_tunnelled_node_is_reached_through_the_gateway_it_never_knocked_
 
 
 @pytest.mark.slow
-async def test_the_inner_door_opens_to_gateways_of_the_lane_only(
+async def test_only_gateways_of_the_lane_may_forward_calls(
     world: World, gateways: tuple[Process, Process], node: Node, subject: Digest
 ) -> None:
     one, _ = gateways
@@ -104,8 +104,8 @@ async def test_the_inner_door_opens_to_gateways_of_the_lane_only(
     def encrypted(key: bytes = entrance.key, of: bytes | None = None, late: int = 0, path: str = gateway) -> bytes:
         return authenticate(key, path + CHAT, body if of is None else of, now_ms() - late)
 
-    def sent(said: bytes | None, path: str = gateway) -> httpx.Response:
-        return one.http.post(path + CHAT, content=body, headers={} if said is None else {AUTHENTICATION: said})
+    def sent(value: bytes | None, path: str = gateway) -> httpx.Response:
+        return one.http.post(path + CHAT, content=body, headers={} if value is None else {AUTHENTICATION: value})
 
     forged = (
         None,
@@ -117,7 +117,7 @@ async def test_the_inner_door_opens_to_gateways_of_the_lane_only(
         encrypted(late=2 * SKEW_MS),
         encrypted(path="/a"),
     )
-    assert [(await asyncio.to_thread(sent, said)).status_code for said in forged] == [401] * len(forged)
+    assert [(await asyncio.to_thread(sent, value)).status_code for value in forged] == [401] * len(forged)
     assert node.asked == []
     assert (await asyncio.to_thread(sent, encrypted())).status_code == 200
     node.behaviour, body = streaming(9, die_after=7, pause=0.01), b'{"stream": true}'

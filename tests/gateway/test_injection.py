@@ -13,7 +13,7 @@ import pytest
 from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Asked, Wire, chat
 from tests.gateway.test_workflows import tree
-from tests.gateway.weaves import Loom, echoing, glued, inferring, pinned
+from tests.gateway.workflows import Loom, echoing, glued, inferring, pinned
 from tests.gateway.world import World, a_signer
 
 SECRET = "the consumer's other secret"
@@ -31,7 +31,7 @@ HOSTILE = [
 
 
 def flow(loom: Loom, first: Any, second: Any) -> None:
-    """A first model reads the last message; a second one reads what the first said, and nothing else."""
+    """A first model reads the last message; a second one reads only the first one's answer."""
     private = loom.classifier("private", inferring("a private label"))
     one = loom.talker("first", first, ask={"call": "50", "output_token": "1000000"})
     two = loom.talker("second", second, ask={"call": "50", "output_token": "1000000"})

@@ -10,7 +10,7 @@ from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.audit import verification
 from roles.client.gateway import GatewayClient
-from tests.gateway.weaves import LAST, Loom, echoing, inferring, pinned
+from tests.gateway.workflows import LAST, Loom, echoing, inferring, pinned
 from tests.gateway.world import DOMAIN, PROVIDER, a_signer
 
 
@@ -38,7 +38,7 @@ def test_the_lines_of_a_nested_workflow_add_up_to_what_was_paid(loom: Loom, cons
     assert any("rebate" in row["what"] for row in rows)
 
 
-def test_a_receipt_that_does_not_cost_what_its_terms_say_is_told(
+def test_a_receipt_that_does_not_cost_what_its_terms_say_is_reported(
     loom: Loom, consumer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = loom.classifier("m", inferring("a"))

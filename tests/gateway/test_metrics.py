@@ -1,4 +1,4 @@
-"""What Prometheus is told after known traffic: every call, token, atom and refusal, and nothing else."""
+"""Metrics after known traffic: every call, token, atom and refusal, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.gateway.world import Running, World
 Sample = tuple[str, str]
 
 
-def told(gateway: Running) -> dict[Sample, float]:
+def samples_of(gateway: Running) -> dict[Sample, float]:
     """The samples that are not zero, by name and labels' values."""
     families = text_string_to_metric_families(gateway.http.get("/metrics").text)
     samples = (sample for family in families for sample in family.samples)
@@ -23,7 +23,7 @@ def counters(gateway: Running) -> dict[Sample, float]:
     """The same without gauges and times, which depend on more than the traffic."""
     return {
         (name.removeprefix("tollway_").removesuffix("_total"), labels): value
-        for (name, labels), value in told(gateway).items()
+        for (name, labels), value in samples_of(gateway).items()
         if name.endswith("_total")
     }
 
@@ -66,7 +66,7 @@ def test_after_known_traffic_every_count_is_what_was_sent(
         ("node_failures", "cut"): 1,
     }
     assert found["charged_atoms", ""] == sum(one.charge for one in receipts)
-    gauges = told(gateway)
+    gauges = samples_of(gateway)
     assert gauges["tollway_receipt_log_bundles", ""] == 5
     assert gauges["tollway_receipt_log_up", ""] == 1
     assert gauges["tollway_call_seconds_count", ""] == 11

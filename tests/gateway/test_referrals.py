@@ -16,7 +16,7 @@ from ledger.flows import publications
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, dying
 from tests.gateway.test_workflows import earned
-from tests.gateway.weaves import LAST, Loom, inferring, pinned
+from tests.gateway.workflows import LAST, Loom, inferring, pinned
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, WEAVER, Running, World, a_signer, epoch_now
 
 CURATOR = a_signer("curator")
@@ -43,7 +43,7 @@ def sponsor(world: World, subject: Digest, by: Signer = MAKER, role: str = "make
 
 
 def a_token(subject: Digest, keep: int = 600_000, window: int = 1000, by: Signer = CURATOR) -> str:
-    """A curator's word."""
+    """A curator's signed referral."""
     return token(Referral(by.address, subject, keep, window, LATER), by, DOMAIN)
 
 

@@ -1,4 +1,4 @@
-"""Glue can compute and nothing else; and the example that ships does what it says."""
+"""Glue can compute and nothing else, and the example that ships works."""
 
 import json
 from collections import Counter
@@ -97,7 +97,7 @@ def test_fuel_is_a_trap(body: str) -> None:
     assert caught.value.facts["fuel"] == 5_000
 
 
-def test_nobody_gets_more_fuel_than_the_house_gives() -> None:
+def test_no_run_gets_more_than_the_largest_fuel() -> None:
     with pytest.raises(GlueError, match="out of fuel") as caught:
         run(glue("(loop $l (br $l)) (unreachable)"), "go", {}, 2**62)
     assert caught.value.facts["fuel"] == MAX_FUEL
@@ -139,7 +139,7 @@ def test_there_are_no_imports_but_ours(imported: str, named: str) -> None:
         ("(i64.load (i32.const 0xFFFFFFF0))", "out of bounds"),
     ],
 )
-def test_nonsense_is_an_error_of_the_node(body: str, why: str) -> None:
+def test_nonsense_is_an_error_of_the_step(body: str, why: str) -> None:
     with pytest.raises(GlueError, match=why):
         going(body)
 

@@ -1,4 +1,4 @@
-"""Workflows as the consumer meets them: what is answered, what it costs, who is paid, what a failure leaves behind."""
+"""Workflows as a consumer sees them: the answer, its price, who is paid, and what a failure costs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ledger.store.receipts import terms
 from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import answering, dying, hanging, streaming
-from tests.gateway.weaves import LAST, Loom, echoing, glued, inferring, meeting, pinned
+from tests.gateway.workflows import LAST, Loom, echoing, glued, inferring, meeting, pinned
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, WEAVER, World, a_signer, events_of
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def earned(world: World, signed: list[Signed]) -> dict[tuple[Address, Role], int
 
 
 def tree(signed: list[Signed]) -> tuple[Signed, list[Signed]]:
-    """The root and its direct sub-calls, checked to hang together and to stand in one run of the journal."""
+    """The root and its direct sub-calls, checked to belong together and to follow each other in the receipt log."""
     root = next(one for one in signed if one.receipt.parent == ZERO_DIGEST)
     subs = [one for one in signed if one.receipt.parent == root.receipt.call_id]
     assert root.receipt.passed == sum(one.receipt.price for one in subs)
@@ -51,7 +51,7 @@ def tree(signed: list[Signed]) -> tuple[Signed, list[Signed]]:
     return root, subs
 
 
-def test_parallel_nodes_overlap_and_every_line_is_paid(loom: Loom, world: World, consumer: Signer) -> None:
+def test_parallel_steps_overlap_and_every_line_is_paid(loom: Loom, world: World, consumer: Signer) -> None:
     asked: list[str] = []
     feeling = loom.classifier("feeling", meeting(asked, 2, "angry"), ask="300")
     topic = loom.classifier("topic", meeting(asked, 2, "parcel"), ask="200")
@@ -78,7 +78,7 @@ def test_parallel_nodes_overlap_and_every_line_is_paid(loom: Loom, world: World,
     assert [row["status"] for row in response.json()["tollway"]["nodes"]] == ["ok"] * 3
 
 
-def test_a_node_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signer) -> None:
+def test_a_step_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signer) -> None:
     row = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
     usage = {"prompt_tokens": 6, "total_tokens": 6}
     behave = answering({"object": "list", "model": "m", "data": [row], "usage": usage})
@@ -98,7 +98,7 @@ def test_a_node_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signe
     assert [(one.receipt.input_tokens, one.receipt.output_tokens) for one in subs] == [(6, 0)]
 
 
-def test_the_endpoint_streams_its_last_node(loom: Loom, world: World, consumer: Signer) -> None:
+def test_the_endpoint_streams_its_last_step(loom: Loom, world: World, consumer: Signer) -> None:
     feeling = loom.classifier("feeling", inferring("angry"))
     talk = loom.talker("talk", streaming(6, (9, 6), pause=0.1))
     loom.capsule(
@@ -170,7 +170,7 @@ def test_glue_that_runs_out_of_fuel_fails_and_nothing_is_charged(loom: Loom, wor
     assert world.receipts_of(consumer.address) == []
 
 
-def test_when_decides_and_a_node_that_did_not_run_is_not_priced(loom: Loom, world: World, consumer: Signer) -> None:
+def test_when_decides_and_a_step_that_did_not_run_is_not_priced(loom: Loom, world: World, consumer: Signer) -> None:
     cheap = loom.classifier("cheap", inferring("a", confidence=0.4), ask="10")
     large = loom.classifier("large", inferring("b"), ask="5000")
     for name, limit in (("@wanda/cascade", "0.7"), ("@wanda/content", "0.2")):
@@ -206,7 +206,7 @@ def test_a_fallback_stands_in(loom: Loom, world: World, consumer: Signer, behavi
     assert len(subs) == 1, "the one that failed costs nothing"
 
 
-def test_who_is_cut_off_by_its_nodes_time_is_remembered_as_slow(loom: Loom, consumer: Signer) -> None:
+def test_a_provider_that_exceeds_its_steps_time_is_remembered_as_slow(loom: Loom, consumer: Signer) -> None:
     weak = loom.classifier("weak", hanging)
     loom.capsule(pinned("weak", weak, {"text": LAST}, timeout_ms=200), output={"content": "$nodes.weak.output.label"})
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
@@ -217,7 +217,7 @@ def test_who_is_cut_off_by_its_nodes_time_is_remembered_as_slow(loom: Loom, cons
     assert (candidate.health.errors, candidate.health.failures_in_a_row, candidate.health.open_calls) == (1, 1, 0)
 
 
-def test_a_stream_that_outlasts_its_nodes_time_is_cut_and_the_weavers_loss(
+def test_a_stream_that_outlasts_its_steps_time_is_cut_and_the_weavers_loss(
     loom: Loom, world: World, consumer: Signer
 ) -> None:
     talk = loom.talker("talk", streaming(40, pause=0.05), ask={"output_token": "1000000"})
@@ -234,7 +234,7 @@ def test_a_stream_that_outlasts_its_nodes_time_is_cut_and_the_weavers_loss(
     assert signed.receipt.ms <= 700
 
 
-def test_a_stream_that_does_not_begin_in_its_nodes_time_fails_before_a_byte(loom: Loom, consumer: Signer) -> None:
+def test_a_stream_that_does_not_begin_in_its_steps_time_fails_before_a_byte(loom: Loom, consumer: Signer) -> None:
     talk = loom.talker("talk", hanging)
     reply = pinned("reply", talk, {"messages": "$.messages"}, timeout_ms=200)
     loom.capsule(reply, output={"content": "$nodes.reply.output.content"})
@@ -293,7 +293,7 @@ def test_a_skipped_error_leaves_null_behind(loom: Loom, consumer: Signer) -> Non
 
 
 def broken_flow(loom: Loom, policy: str) -> None:
-    """Two nodes serve, then one dies."""
+    """Two steps serve, then one fails."""
     first = loom.classifier("first", inferring("a"), ask="300")
     second = loom.classifier("second", inferring("b"), ask="200")
     broken = loom.talker("broken", dying)
@@ -372,7 +372,7 @@ def test_workflows_nest_and_so_do_their_receipts(loom: Loom, world: World, consu
     assert paid[OPERATOR.address, Role.protocol] == -(-root.receipt.price * 2 // 100)
 
 
-def test_a_failed_workflow_inside_is_its_own_weavers_burden(loom: Loom, world: World, consumer: Signer) -> None:
+def test_a_failed_workflow_inside_is_paid_by_its_own_weavers_bond(loom: Loom, world: World, consumer: Signer) -> None:
     other = a_signer("inner weaver")
     loom.bond(weaver=other)
     served = loom.classifier("served", inferring("a"), ask="900")
@@ -435,7 +435,7 @@ def test_a_url_pins_the_provider(loom: Loom, world: World, consumer: Signer) -> 
             assert loom.gateway.chat(key, name).json()["choices"][0]["message"]["content"] == word
 
 
-def test_max_price_cuts_what_a_node_may_generate(loom: Loom, world: World, consumer: Signer) -> None:
+def test_max_price_limits_what_a_step_may_generate(loom: Loom, world: World, consumer: Signer) -> None:
     talk = loom.talker("talk", echoing(), ask={"output_token": "9000000"})  # 9 atoms a token, 10 with the maker's
     loom.capsule(
         pinned("reply", talk, {"messages": "$.messages"}, max_price="200"),
@@ -531,7 +531,7 @@ def test_the_same_key_runs_a_workflow_once(loom: Loom, world: World, consumer: S
 
 
 def test_deposits_and_receipts_still_agree(loom: Loom, world: World, consumer: Signer) -> None:
-    """What left the consumer's deposit is what its receipts say, to the atom, failures included."""
+    """The consumer's deposit shrinks by what its receipts say, to the atom, also for failures."""
     broken_flow(loom, "all-or-nothing")
     key = loom.consumer(consumer, amount=10**8)
     for _ in range(3):

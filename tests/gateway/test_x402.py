@@ -50,7 +50,7 @@ def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iter
 
 
 def _relay(world: World, stop: threading.Event) -> None:
-    """What worker and chain do to a payment, in a moment instead of a few blocks."""
+    """Credit payments at once, as worker and chain do after a few blocks."""
     while not stop.wait(0.1):
         with unit_of_work(world.engine) as session:
             waiting = deposits.requested(session)
@@ -87,8 +87,8 @@ async def test_a_stock_client_pays_is_served_and_keeps_the_rest(chain: World) ->
     assert response.status_code == 200, response.text
     assert response.json()["choices"]
     assert response.headers["tollway-charge"] == str(PRICE)
-    told = json.loads(base64.b64decode(response.headers["payment-response"]))
-    assert (told["success"], told["payer"], told["network"]) == (True, to_hex(payer), f"eip155:{CHAIN}")
+    shown = json.loads(base64.b64decode(response.headers["payment-response"]))
+    assert (shown["success"], shown["payer"], shown["network"]) == (True, to_hex(payer), f"eip155:{CHAIN}")
     [signed] = chain.receipts_of(payer)
     assert signed.receipt.charge == PRICE
 
@@ -103,14 +103,14 @@ async def test_the_answer_to_a_paid_call_streams(chain: World, node: Node) -> No
     assert len(chain.receipts_of(payer)) == 1
 
 
-def test_an_unpaid_request_is_told_what_it_may_cost_and_how_to_find_it(chain: World) -> None:
+def test_an_unpaid_request_gets_its_price_and_how_to_find_the_route(chain: World) -> None:
     response = chain.gateway().http.post("/v1/chat/completions", json=BODY)
     assert response.status_code == 402
-    told = json.loads(base64.b64decode(response.headers["payment-required"]))
-    [accepted] = told["accepts"]
+    shown = json.loads(base64.b64decode(response.headers["payment-required"]))
+    [accepted] = shown["accepts"]
     assert (accepted["scheme"], accepted["network"], accepted["amount"]) == ("exact", f"eip155:{CHAIN}", str(PRICE))
     assert accepted["asset"] == to_hex(TOKEN)
-    assert set(told["extensions"]) == {"bazaar", "payment-identifier"}
+    assert set(shown["extensions"]) == {"bazaar", "payment-identifier"}
     assert response.json()["error"]["code"] == "payment_required"
 
 
@@ -130,9 +130,9 @@ async def test_a_payment_seen_by_others_pays_for_nothing_else(chain: World, node
     other = {**BODY, "messages": [{"role": "user", "content": "another"}]}
     stolen = gateway.http.post("/v1/chat/completions", json=other, headers=headers)
     assert stolen.status_code == 409
-    told = json.loads(base64.b64decode(headers["PAYMENT-SIGNATURE"]))
-    told["extensions"] = {"payment-identifier": {"info": {"required": False, "id": "a" * 20}}}
-    changed = {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(told).encode()).decode()}
+    shown = json.loads(base64.b64decode(headers["PAYMENT-SIGNATURE"]))
+    shown["extensions"] = {"payment-identifier": {"info": {"required": False, "id": "a" * 20}}}
+    changed = {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(shown).encode()).decode()}
     renamed = gateway.http.post("/v1/chat/completions", json=other, headers=changed)
     assert (renamed.status_code, renamed.json()["error"]["code"]) == (402, "payment_invalid")
     assert len(chain.receipts_of(payer)) == len(node.asked) == 1

@@ -1,4 +1,4 @@
-"""Workflows to test with: nodes that answer as told, and capsules over them."""
+"""Workflows to test with: nodes with chosen answers, and capsules over them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def inferring(*labels: str, delay: float = 0.0, confidence: float = 0.9) -> Any:
 
 
 def meeting(asked: list[str], together: int, label: str) -> Any:
-    """An OIP node that answers once so many have been asked: nodes that wait for each other never answer in a row."""
+    """An OIP node that answers once `together` nodes have been asked, so they must be asked in parallel."""
 
     async def behave(one: Asked, wire: Wire) -> None:
         asked.append(label)
@@ -132,10 +132,10 @@ class Loom:
 
 
 def pinned(name: str, model: Digest, given: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A node that runs one model."""
+    """A step that runs one model."""
     return {"id": name, "uses": {"model": cid(model)}, "input": given, **more}
 
 
 def glued(name: str, export: str, given: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A node that runs the example's glue."""
+    """A step that runs the example's glue."""
     return {"id": name, "uses": {"glue": "weave", "export": export}, "input": given, **more}

@@ -1,0 +1,220 @@
+"""A chat completion by a workflow: plan it, hold its price, run it, and make all of its receipts durable together.
+
+To the consumer a capsule is a model with one OpenAI-compatible endpoint, which streams its last step. The call has a
+root receipt and one for each sub-call, each on its own terms. All or nothing: when it fails the consumer pays nothing,
+and the weaver's bond pays what was served. Partial: the consumer pays what was served, and the weaver gets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from gateway.call.idempotency import StoredResponse, receipt_headers
+from gateway.call.referrals import ReferralContext
+from gateway.call.request import Request
+from gateway.call.stream import DONE, HEADERS, answer_stream
+from gateway.catalog.catalog import Candidate, CapsuleEntry
+from gateway.clock import now_ms
+from gateway.context import Gateway
+from gateway.errors import Refusal, body_of
+from gateway.metering.answers import PassedOn
+from gateway.metering.ask import CHAT, Ask
+from gateway.payment.billing import Served
+from gateway.workflow import plan as planning
+from gateway.workflow import steps
+from gateway.workflow.guarantees import Holds
+from gateway.workflow.plan import Plan, PlannedStep
+from gateway.workflow.run import Execution, ServedCall
+from ledger.core.catalog.bids import Role
+from ledger.core.catalog.capsules import Policy
+from ledger.core.pricing import workflows
+from ledger.core.pricing.eligibility import RoutePreferences
+from ledger.core.pricing.price import compile_terms
+from ledger.core.pricing.workflows import Outcome, Status
+from ledger.core.receipts.receipt import EndReason
+from ledger.core.values.documents import Json
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import to_hex
+from ledger.flows import receipt_log
+from ledger.store.receipts.receipts import Signed
+
+JSON = (b"content-type", b"application/json")
+
+
+async def plan(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: RoutePreferences) -> Plan:
+    """The plan of a chat request to a workflow. Refused above the consumer's largest price."""
+    if ask.path != CHAT:
+        raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use {CHAT}", param="model")
+    await planning.fetch_glue(gateway, entry)
+    plan = planning.plan(gateway, entry, ask.json, len(ask.body), preferences)
+    if preferences.max_price is not None and plan.price > preferences.max_price:
+        message = f"{entry.name} may cost {plan.price} atoms, above the {preferences.max_price} allowed"
+        raise Refusal(402, "above_max_price", message, facts={"required": str(plan.price)})
+    return plan
+
+
+async def serve(
+    gateway: Gateway, request: Request, plan: Plan, referral: ReferralContext | None
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Answer a chat request with a workflow. Raises a Refusal when it failed and the consumer pays nothing."""
+    if referral is not None:
+        plan = replace(plan, tariff=await referral.terms(plan.tariff))
+    holds = await Holds.take(gateway, request.caller, plan)
+    try:
+        billing = request.billing(gateway, plan.entry.name)
+        execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body)
+        return await _Completion(gateway, request, plan, execution, holds).answer()
+    finally:
+        holds.release()
+
+
+@dataclass(slots=True)
+class _Completion:
+    """One chat completion by a workflow."""
+
+    gateway: Gateway
+    request: Request
+    plan: Plan
+    execution: Execution
+    holds: Holds
+
+    async def answer(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
+        """Run, charge and answer: as a stream if the last step can be one."""
+        execution, ask = self.execution, self.request.ask
+        last = steps.last_steps(self.plan.entry.capsule, self.plan.steps) if ask.stream else ()
+        await execution.run(streamed=last)
+        for name in last:
+            streamed = await self._stream(self.plan.steps[name])
+            if streamed is not None:
+                return streamed
+        if execution.failed is not None:
+            return await self._fail(execution.failed, execution.reasons.get(execution.failed, "it failed"))
+        try:
+            output = execution.output()
+        except Rejected as rejected:
+            return await self._fail("output", rejected.message)
+        completion = self._completion(output)
+        body = orjson.dumps(completion)
+        digest = execution.billing.digest_of(body)
+        signed = await self._charge(execution.root(self.plan.tariff, EndReason.normal, digest, len(body)))
+        headers = [*receipt_headers(*signed), *self.request.extra_headers]
+        if ask.stream:
+            return StoredResponse(200, [*HEADERS, *headers], _events(completion, ask.include_usage)), signed
+        return StoredResponse(200, [JSON, *headers], body), signed
+
+    async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
+        return await self.holds.charge(self.gateway, self.execution.guaranteed, [root])
+
+    async def _stream(self, planned: PlannedStep) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
+        """Stream a last step. None when it did not run, or failed before its first byte."""
+        execution, name, started = self.execution, planned.step.id, now_ms()
+        if not execution.is_due(planned):
+            return None
+
+        async def charge(candidate: Candidate, served: Served) -> tuple[Signed, ...]:
+            execution.took_ms[name] = served.ended - started
+            execution.served.append(ServedCall(name, call.billing, candidate.inner, served))
+            if served.end in (EndReason.upstream_cut, EndReason.timeout):
+                execution.fail_step(name, "its provider stopped in the middle")
+                await self._charge_failure()
+                return ()
+            execution.outcomes[name] = Outcome(Status.ok)
+            return await self._charge(execution.root(self.plan.tariff, served.end, served.response, served.units.byte))
+
+        try:
+            values, include_usage = execution.input_of(planned), self.request.ask.include_usage
+            call = execution.call(planned, values, include_usage=include_usage, charge=charge)
+            return await answer_stream(self.gateway, call, self.request)
+        except PassedOn as refused:
+            execution.fail_step(name, steps.refusal_of(refused))
+        except (Rejected, Refusal) as error:
+            execution.fail_step(name, error.message)
+        return None
+
+    async def _fail(self, step: str, reason: str) -> tuple[StoredResponse, tuple[Signed, ...]]:
+        """Charge a workflow that failed before the first byte of its answer, and answer with the reason."""
+        execution, name = self.execution, self.plan.entry.name
+        signed = await self._charge_failure()
+        charged = sum(one.receipt.charge for one in signed)
+        cost = f"the steps that served cost {charged} atoms" if charged else "nothing was charged"
+        refused = Refusal(
+            502,
+            "workflow_failed",
+            f"{name} failed at step {step}: {reason}; {cost}",
+            facts={
+                "node": step,
+                "reason": reason,
+                "call": to_hex(execution.billing.call_id),
+                "charge": str(charged),
+                "nodes": self._step_rows(),
+            },
+        )
+        if not signed:
+            raise refused
+        refused.facts["partial"] = {
+            name: outcome.output for name, outcome in execution.outcomes.items() if outcome.status is Status.ok
+        }
+        headers = [JSON, *receipt_headers(*signed), *self.request.extra_headers]
+        return StoredResponse(refused.status, headers, body_of(refused)), signed
+
+    async def _charge_failure(self) -> tuple[Signed, ...]:
+        """Charge what a failed workflow served: to the weaver's bond, or to the consumer without any weaver's line."""
+        execution, gateway = self.execution, self.gateway
+        if self.plan.entry.capsule.policy is Policy.all_or_nothing:
+            return await self.holds.charge(gateway, execution.guaranteed_subcalls(), [])
+        rest = workflows.without(self.plan.tariff.terms, Role.weaver)
+        if rest is None or not execution.served:
+            return await self.holds.charge(gateway, execution.guaranteed, execution.served)
+        terms = compile_terms(rest)
+        await gateway.db(lambda session: receipt_log.store_terms(session, [terms.body]))
+        return await self._charge(execution.root(terms, EndReason.upstream_cut, execution.billing.digest_of(b""), 0))
+
+    def _completion(self, output: Json) -> dict[str, Any]:
+        """The answer as a chat completion, with the output as it is and how each step ended."""
+        billing, units = self.execution.billing, self.execution.units(0)
+        message = {"role": "assistant", "content": steps.text_of(output)}
+        return {
+            "id": "chatcmpl-" + billing.call_id.hex()[:32],
+            "object": "chat.completion",
+            "created": billing.started // 1000,
+            "model": self.plan.entry.name,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {
+                "prompt_tokens": units.input_token,
+                "completion_tokens": units.output_token,
+                "total_tokens": units.input_token + units.output_token,
+            },
+            "tollway": {"output": output, "nodes": self._step_rows()},
+        }
+
+    def _step_rows(self) -> list[dict[str, Any]]:
+        execution = self.execution
+        prices = {one.step: str(one.price) for one in execution.served}
+        rows = []
+        for name, outcome in execution.outcomes.items():
+            row = {"node": name, "status": outcome.status.value, "ms": execution.took_ms.get(name, 0)}
+            if name in prices:
+                row |= {"call": to_hex(execution.call_ids[name]), "price": prices[name]}
+            if name in execution.reasons:
+                row["reason"] = execution.reasons[name]
+            rows.append(row)
+        return rows
+
+
+def _events(completion: Mapping[str, Any], include_usage: bool) -> bytes:
+    """A whole completion as a stream of one piece."""
+    envelope = {name: completion[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+
+    def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
+        return b"data: " + orjson.dumps(envelope | {"choices": choices} | more) + b"\n\n"
+
+    message = completion["choices"][0]["message"]
+    events = event([{"index": 0, "delta": message, "finish_reason": None}])
+    events += event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    if include_usage:
+        events += event([], usage=completion["usage"], tollway=completion["tollway"])
+    return events + DONE
