@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from typer import Argument
 
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Meter, Rates, rates
+
+Amount = Annotated[str, Argument(help="12.5 (AIC) or 1500atoms.")]
 
 DECIMALS = 9
 METERS = ", ".join(Meter.__members__)

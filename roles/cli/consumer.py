@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ledger.core.values.ids import to_hex
-from roles.audit import verification
 from roles.cli import amounts, output
+from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import calls
-from roles.cli.shared.payees import Amount, add_statement
+from roles.cli.shared.payees import add_statement
 from roles.cli.shared.waiting import wait_until
 from roles.wallet import deposits
 from roles.wallet.exits import Leaving
@@ -147,6 +147,8 @@ def receipt(
 @app.command("verify")
 def verify(id: Annotated[str, Argument(help="A receipt's or a call's id.")]) -> None:
     """Check one charge: the signature, the price by the bids, the position in its batch, and the batch on chain."""
+    from roles.audit import verification  # slow to import
+
     output.show(verification.receipt(here(), id))
 
 

@@ -14,8 +14,9 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import credit_hash, signing_digest
 from roles.cli import amounts, output
+from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared.payees import Amount, Ratio, add_earnings, add_staking, parse_bid, place_bid
+from roles.cli.shared.payees import Ratio, add_earnings, add_staking, parse_bid, place_bid
 from roles.wallet import keystore, transactions
 
 app = Group("Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings.")

@@ -10,8 +10,8 @@ from typer import Argument, Option
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, to_hex
 from roles.cli import amounts, output
+from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared.payees import Amount
 from roles.wallet import keystore, transactions
 
 app = Group("Create keys, see what they hold, send it.")

@@ -13,11 +13,11 @@ from ledger.core.catalog.capsules import capsule as read_capsule
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import cid, did, to_hex
 from ledger.core.values.meters import quoted
-from roles.audit import verification
 from roles.cli import amounts, output
+from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import bundles, calls, drawing, publication
-from roles.cli.shared.payees import Amount, add_bidding, add_earnings, add_staking, add_statement
+from roles.cli.shared.payees import add_bidding, add_earnings, add_staking, add_statement
 from roles.cli.shared.sponsorship import add_sponsoring
 from roles.wallet import deposits, transactions
 
@@ -93,6 +93,8 @@ def run(
     if steps:
         output.show_table([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in steps])
     if "receipt" in answer:
+        from roles.audit import verification  # slow to import
+
         verification.show(context.gateway, str(answer["receipt"]))
 
 

@@ -12,8 +12,8 @@ from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, cid, to_hex
 from ledger.core.values.meters import NO_RATES, quoted
-from roles.audit import previews, statements
 from roles.cli import amounts, output
+from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import calls
 from roles.wallet import transactions
@@ -23,11 +23,10 @@ ASK = (
     "Atoms are per call, per million tokens or fuel, per second (ms), per gigabyte (byte)."
 )
 
-Amount = Annotated[str, Argument(help="12.5 (AIC) or 1500atoms.")]
 Subject = Annotated[str, Argument(help="A model or capsule: @org/name, or its id.")]
 Ask = Annotated[list[str] | None, Option("--ask", help=ASK)]
 Ratio = Annotated[str, Option("--ratio", help="Share of the price: 12.5% or 125000ppm.")]
-Form = Annotated[str, Option("--as", help=f"Format: {', '.join(statements.FORMS)}.")]
+Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount.")]
 
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
@@ -43,6 +42,8 @@ def add_bidding(app: Group, role: Role) -> None:
     @app.command("preview")
     def preview(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
         """Show what a bid would have earned on the last day's calls, and its share of calls now. Places nothing."""
+        from roles.audit import previews  # slow to import
+
         considered = parse_bid(ask, ratio)
         warn(role, considered)
         output.show(previews.preview(here(), here().resolve(subject), role, considered), "if this were your bid")
@@ -66,6 +67,8 @@ def add_statement(app: Group) -> None:
     @app.command("statement")
     def statement(form: Form = "table") -> None:
         """List every payment to or from you in this lane, recomputed from the public batch files."""
+        from roles.audit import statements  # slow to import
+
         statements.show(here(), form)
 
 
@@ -75,6 +78,8 @@ def parse_bid(ask: list[str] | None, ratio: str) -> Bid:
 
 def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
     """Confirm and place a bid. Warns about risks, and notes when the same bid is in force already."""
+    from roles.audit import previews  # slow to import
+
     warn(role, bid)
     with contextlib.suppress(Unavailable):  # a bid goes to the chain: the gateway need not be up
         current = previews.standing(here(), subject, role, here().account)
