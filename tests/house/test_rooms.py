@@ -28,9 +28,6 @@ ledger/chain/keys.py
 ledger/chain/proving.py
 ledger/chain/questions.py
 ledger/core/kernels/jit.py
-ledger/core/kernels/words.py
-ledger/core/pricing/stakes.py
-ledger/core/settlement/active_batches.py
 ledger/core/values/errors.py
 ledger/log.py
 ledger/migrations/env.py
@@ -44,7 +41,6 @@ ledger/store/session.py
 ledger/store/tables.py
 roles/cli/shared/names.py
 roles/local/health.py
-roles/node/metering.py
 """
 SHORT_AND_SILENT = frozenset(STILL_SILENT.split())
 """Files under 40 lines that do not say today why they are alone."""
