@@ -65,7 +65,7 @@ def weave(world: World, gateway: Running, models: Mapping[str, Digest]) -> list[
     known = {f"model:{name}": cid(subject) for name, subject in models.items()}
     names = []
     for path in sorted(CAPSULES.glob("*.json")):
-        bundle = bundles.read(path, did(0, WEAVER.address), lambda name: name, known)
+        bundle = bundles.read(path, bundles.Names(did(0, WEAVER.address), lambda name: name, known))
         for module in bundle.modules:
             headers = {"content-type": "application/wasm"}
             gateway.http.post("/v1/documents", content=module, headers=headers).raise_for_status()

@@ -39,7 +39,7 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as home:
         cpu_seconds(("wallet", "create", "alice", "--light"), home)
-        for words in (("--help",), *((group, "--help") for group, _ in GROUPS), *TYPED):
+        for words in (("--help",), *((group, "--help") for group in GROUPS), *TYPED):
             name = f"tollway {' '.join(words)}"
             found[name] = round(min(cpu_seconds(words, home) for _ in range(runs)), 3)
             print(f"  {name:<32} {found[name]:>6.3f} s of CPU{'' if found[name] < AIM else '   over the aim'}")

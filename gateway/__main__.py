@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 
 import uvicorn
 
 from gateway.app import create_app
-from gateway.lifespan import facts_of
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line: the event, its facts, and the error if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return facts_of(record)
+        row = {"event": record.getMessage(), "level": record.levelname, "at": int(record.created * 1000)}
+        row |= getattr(record, "facts", {})
+        if record.exc_info:
+            row["error"] = repr(record.exc_info[1])
+        return json.dumps(row, default=str)
 
 
 def main() -> None:
-    """Serve until told to stop; then drain."""
+    """Serve until the process is stopped, then drain."""
     parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)

@@ -1,4 +1,4 @@
-"""The application: paid calls by the hot handler, everything else by FastAPI."""
+"""The application: paid and forwarded calls by plain ASGI handlers, everything else by FastAPI."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from starlette.exceptions import HTTPException
 
 from gateway.api import (
     accounts,
-    calls,
-    credits,
     health,
     inference_v2,
     keys,
@@ -50,7 +48,7 @@ class App:
 
 
 def create_app(settings: Settings | None = None, ledger: LedgerSettings | None = None) -> App:
-    """The application, by default as the environment says."""
+    """The application, with the settings of the environment unless others are given."""
     return App(settings or Settings(), ledger or LedgerSettings.model_validate({}))
 
 
@@ -66,7 +64,7 @@ def api_routes(running: Running) -> FastAPI:
             await running.stop()
 
     app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan)
-    for module in (accounts, keys, calls, credits, models, network, inference_v2, proofs, statements, health, tunnel):
+    for module in (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel):
         app.include_router(module.router)
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

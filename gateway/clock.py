@@ -1,4 +1,4 @@
-"""The edge where time is read: once a call, then passed on."""
+"""Where the gateway reads the wall clock: once a call, then passed on. Alone, because every room imports it."""
 
 from __future__ import annotations
 

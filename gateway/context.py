@@ -1,4 +1,4 @@
-"""The gateway as one value: what every route and every call needs, made once at start."""
+"""The gateway as one value: what routes and calls need, made once at start."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from gateway.asgi import BodyTimeouts
 from gateway.call.idempotency import Answers
-from gateway.call.referral_state import ReferralState
+from gateway.call.referrals import Referrals
 from gateway.catalog.catalog import EMPTY, Catalog
 from gateway.catalog.loader import CatalogLoader
 from gateway.database import transact
@@ -53,20 +53,21 @@ class Gateway:
     loader: CatalogLoader
     tokenizers: Tokenizers
     answers: Answers
+    referrals: Referrals
     metrics: Metrics
     workshop: Workshop
     epoch_seconds: int
     genesis: int = 0
     catalog: Catalog = EMPTY
-    referral_state: ReferralState = field(default_factory=ReferralState)
     open_calls: int = 0
     tracing: Tracing = field(default_factory=lambda: Tracing(False))
+    body_timeouts: BodyTimeouts = field(default_factory=lambda: BodyTimeouts(20.0))
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def domain(self) -> Domain:
-        """Where signatures count."""
+        """The EIP-712 domain of the lane's signatures."""
         return self.deployment.domain
 
     @property
@@ -76,12 +77,12 @@ class Gateway:
 
     @property
     def forwarder(self) -> Forwarder:
-        """The same, between the gateways of the lane."""
+        """Reaches nodes that are connected to other gateways of the lane."""
         return self.upstream.forwarder
 
     @property
     def private(self) -> bool:
-        """No chain."""
+        """Whether this is a private grid, without a chain."""
         return self.deployment.chain_id == 0
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
@@ -91,16 +92,6 @@ class Gateway:
             root = signed[-1].receipt if signed else None
             facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}
             log.info("call_ended", extra={"facts": facts | {"charge": str(root.charge) if root else "0"}})
-
-    @staticmethod
-    def model_of(signed: Signed) -> str:
-        """The model's name, as noted beside a receipt."""
-        return str(orjson.loads(signed.extra or b"{}").get("model", ""))
-
-    @staticmethod
-    def salt_of(signed: Signed) -> bytes:
-        """The salt of a receipt's digests, as noted beside it."""
-        return bytes.fromhex(orjson.loads(signed.extra or b"{}").get("salt", ""))
 
     async def db(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction, in a thread."""

@@ -1,4 +1,7 @@
-"""How the event loop asks the database: in a thread, one transaction each. Only the journal has its own way."""
+"""How the event loop asks the database: in a thread, one transaction each; only the receipt log has a way of its own.
+
+Alone, because the rooms that the context is made of import it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a consumer is told when a call is refused: one shape, OpenAI's, with the facts beside the message."""
+"""How a call is refused: one shape, OpenAI's, with the facts beside the message; and how a node fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NodeFailed(Unavailable):
 
 
 class Refusal(TollwayError):
-    """A refusal with its HTTP status and code. `headers` go out with it."""
+    """A refusal with its HTTP status, its code, and headers of the answer."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Refusal(TollwayError):
 
 
 def refusal(error: TollwayError) -> Refusal:
-    """Any error of ours as a refusal."""
+    """The refusal that stands for an error of ours."""
     if isinstance(error, Refusal):
         return error
     facts = {name: value for name, value in error.facts.items() if name not in ("code", "param", "status", "message")}
@@ -79,7 +79,7 @@ def refusal(error: TollwayError) -> Refusal:
 
 
 def body_of(refused: Refusal) -> bytes:
-    """The error body. Amounts among the facts are decimal strings already."""
+    """The error body. Amounts among the facts are decimal strings."""
     error: dict[str, Any] = {
         "message": refused.message,
         "type": TYPES.get(refused.status, "server_error"),

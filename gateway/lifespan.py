@@ -1,17 +1,18 @@
-"""Starting, keeping up and stopping a gateway: the book, the leases and the measurements, each on its own beat."""
+"""Starting and stopping a gateway, and its periodic jobs: the book, the leases, the measurements, late bodies."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
 
+from gateway.asgi import BodyTimeouts
 from gateway.call.idempotency import Answers
+from gateway.call.referrals import Referrals
 from gateway.catalog import credentials
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.loader import CatalogLoader
@@ -41,17 +42,18 @@ from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
+BODY_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 RECLAIM_SECONDS = 5.0
 MEASURE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
-"""How long a thread that reads the database waits for Python's lock while calls run; 5 ms, the default, adds up."""
+"""How long a thread waits for Python's lock while calls run. The default, 5 ms, delays every read of the database."""
 YOUNG_OBJECTS = 5_000
-"""The collector looks after so many new objects: some dozen calls' worth, not the two that are 700, its default."""
+"""New objects between two runs of the garbage collector: some dozen calls' worth; the default, 700, is two calls'."""
 
 
 class Running:
-    """A gateway's life."""
+    """One gateway from start to stop. `gateway` is None before and until it has started."""
 
     def __init__(self, settings: Settings, ledger: LedgerSettings) -> None:
         self.settings = settings
@@ -59,10 +61,9 @@ class Running:
         self.gateway: Gateway | None = None
         self._periodic: list[asyncio.Task[None]] = []
         self._fingerprint: object = None
-        self._loaded: tuple[Catalog, object] | None = None
 
     async def start(self) -> Gateway:
-        """Take the journal, adopt what is leased, read the book. Nothing is served before all of it stands."""
+        """Take the receipt log, adopt the leases, read the book. Nothing is served before all of it is done."""
         gateway = await asyncio.to_thread(self._make)
         receipt_log = gateway.receipt_log
         await receipt_log.open()
@@ -72,6 +73,7 @@ class Running:
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
+            (BODY_CHECK_SECONDS, self._cancel_late_bodies),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (RECLAIM_SECONDS, self._reclaim),
             (MEASURE_SECONDS, self._measure),
@@ -82,13 +84,13 @@ class Running:
         self.gateway = gateway
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
-        gc.freeze()  # what was made until now stays: the collector need not look at it again on every call
+        gc.freeze()  # what exists now stays: the collector skips it from here on
         gc.set_threshold(YOUNG_OBJECTS, 20, 20)
         log.info("gateway_started", extra={"facts": {"signer": "0x" + gateway.signer.address.hex()}})
         return gateway
 
     async def stop(self) -> None:
-        """Refuse new calls, let the open ones end, write what waits, give every lease back."""
+        """Refuse new calls, let the open ones end, write what waits, return every lease."""
         gateway = self.gateway
         if gateway is None:
             return
@@ -119,6 +121,7 @@ class Running:
             known = lanes.get(session, ledger.lane)
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury) if settings.treasury else deployment.address("treasury")
+        treasury = operator if treasury == ZERO_ADDRESS else treasury
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
         lane = ledger.lane
         tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
@@ -128,7 +131,7 @@ class Running:
             deployment=deployment,
             lane=lane,
             operator=operator,
-            treasury=operator if treasury == ZERO_ADDRESS else treasury,
+            treasury=treasury,
             signer=signer,
             engine=engine,
             receipt_log=ReceiptLog(
@@ -143,10 +146,12 @@ class Running:
             loader=CatalogLoader(),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
+            referrals=Referrals(engine, deployment.domain, treasury),
             metrics=Metrics(),
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
             tracing=Tracing(settings.trace),
+            body_timeouts=BodyTimeouts(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )
 
@@ -156,7 +161,7 @@ class Running:
             return leases.unspent(session, gateway)
 
     async def _watch_book(self, gateway: Gateway) -> None:
-        """Read the book again when somebody published something here, and look for other changes now and then."""
+        """Read the book again when a document was published here, and every `book_seconds` for other changes."""
         while True:
             try:
                 async with asyncio.timeout(self.settings.book_seconds):
@@ -167,33 +172,35 @@ class Running:
             await _guarded("book", self._read_book(gateway))
 
     async def _read_book(self, gateway: Gateway) -> None:
-        def read(session: Session) -> None:
+        def read(session: Session) -> tuple[Catalog, object] | None:
             epoch = self._epoch(session, gateway)
             fingerprint = (epoch, publications.fingerprint(session))
             if fingerprint == self._fingerprint:
-                return
+                return None
             operator = Operator(
                 gateway.operator, gateway.lane, gateway.treasury, self.settings.kappa_atoms, gateway.private
             )
             secrets = credentials.decrypted(session, self.settings.secret)
-            catalog = gateway.loader.load(session, epoch, operator, secrets)
-            self._loaded = catalog, fingerprint
+            return gateway.loader.load(session, epoch, operator, secrets), fingerprint
 
-        self._loaded = None
-        await gateway.db(read)
-        if self._loaded is not None:
-            gateway.catalog, self._fingerprint = self._loaded
+        loaded = await gateway.db(read)
+        if loaded is not None:
+            gateway.catalog, self._fingerprint = loaded
             gateway.metrics.epoch.set(gateway.catalog.epoch)
 
     @staticmethod
     def _epoch(session: Session, gateway: Gateway) -> int:
-        """The epoch of the network's time: the last indexed block's; the wall clock on a private grid."""
+        """The epoch of the last indexed block; on a private grid, which has no chain, of the wall clock."""
         if gateway.private:
             return epochs.epoch_at(now_ms() // 1000, gateway.epoch_seconds)
         block = chain_time.get(session)
         if block is None:
             return 0
         return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
+
+    @staticmethod
+    async def _cancel_late_bodies(gateway: Gateway) -> None:
+        gateway.body_timeouts.cancel_late(asyncio.get_running_loop().time())
 
     async def _return_idle(self, gateway: Gateway) -> None:
         await gateway.leases.return_idle(self.settings.idle_seconds)
@@ -213,11 +220,11 @@ class Running:
     async def _repeat(self, gateway: Gateway, every: float, work: Callable[[Gateway], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(every)
-            await _guarded("beat", work(gateway))
+            await _guarded("job", work(gateway))
 
 
 async def _guarded(what: str, work: Awaitable[None]) -> None:
-    """A beat that fails is told of and tried again next time; it never ends the gateway."""
+    """Log a job's failure. It is tried again next time, and never ends the gateway."""
     try:
         await work
     except (TollwayError, OSError, Unavailable) as error:
@@ -226,12 +233,3 @@ async def _guarded(what: str, work: Awaitable[None]) -> None:
         raise
     except Exception:
         log.exception(f"{what}_failed")
-
-
-def facts_of(record: logging.LogRecord) -> str:
-    """A log record as one JSON line."""
-    row = {"event": record.getMessage(), "level": record.levelname, "at": int(record.created * 1000)}
-    row |= getattr(record, "facts", {})
-    if record.exc_info:
-        row["error"] = repr(record.exc_info[1])
-    return json.dumps(row, default=str)

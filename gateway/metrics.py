@@ -1,4 +1,4 @@
-"""What a gateway tells Prometheus. Nothing is ever billed from these."""
+"""Prometheus metrics of one gateway process. Nothing is billed from them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30
 
 
 class Tallies(Collector):
-    """What is counted on every call: plain numbers on the event loop, shown to Prometheus when it asks.
+    """Counts of every call, kept as plain numbers and shown to Prometheus on request.
 
-    The client library's own counters take a lock and check labels on each step: a twentieth of a call.
+    The client library's own counters take a lock and check labels each time: a twentieth of a call's CPU.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Tallies(Collector):
         self._took_ms = 0
 
     def ended(self, end: str, signed: Sequence[Signed], took_ms: int) -> None:
-        """Count a call that is over. Tokens are counted where they were used, not again at a workflow's root."""
+        """Count an ended call. A workflow's tokens are counted at its steps, not again at its root."""
         self._ends[end] += 1
         self._took[bisect_left(BUCKETS_MS, took_ms)] += 1
         self._took_ms += took_ms
@@ -41,7 +41,7 @@ class Tallies(Collector):
                 self._tokens[1] += receipt.output_tokens
 
     def collect(self) -> Iterator[Metric]:
-        """The tallies as they stand."""
+        """The counts until now."""
         calls = CounterMetricFamily("tollway_calls", "Calls by how they ended", labels=["end"])
         for end, count in self._ends.items():
             calls.add_metric([end], count)
@@ -58,7 +58,7 @@ class Tallies(Collector):
 
 
 class Metrics:
-    """Counters and gauges of one process."""
+    """Counters and gauges."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -69,12 +69,11 @@ class Metrics:
         self.node_failures = Counter(
             "tollway_node_failures", "Attempts that failed, by kind", ["kind"], registry=self.registry
         )
-        self.unpaid = Counter(
-            "tollway_unpaid_atoms", "Served nodes of failed workflows no bond paid", registry=self.registry
-        )
-        self.open_calls = Gauge("tollway_open_calls", "Calls under way", registry=self.registry)
+        self.open_calls = Gauge("tollway_open_calls", "Open calls", registry=self.registry)
         self.held = Gauge("tollway_held_atoms", "Atoms held by open calls", registry=self.registry)
         self.receipt_log_groups = Gauge("tollway_receipt_log_groups", "Group commits written", registry=self.registry)
-        self.receipt_log_receipts = Gauge("tollway_receipt_log_bundles", "Bundles written", registry=self.registry)
+        self.receipt_log_bundles = Gauge(
+            "tollway_receipt_log_bundles", "Calls whose receipts are written", registry=self.registry
+        )
         self.receipt_log_up = Gauge("tollway_receipt_log_up", "1 while it can be written", registry=self.registry)
-        self.epoch = Gauge("tollway_epoch", "The epoch of the book in force", registry=self.registry)
+        self.epoch = Gauge("tollway_epoch", "Epoch of the book in force", registry=self.registry)

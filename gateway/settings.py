@@ -1,4 +1,4 @@
-"""What a gateway is told about itself: read once at the edge, frozen, and passed in."""
+"""A gateway's settings: read once at start, frozen, and passed in."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ from ledger.core.values.typed_data import Domain, Signer
 
 
 class Settings(BaseSettings):
-    """Every value comes from an environment variable `GATEWAY_...`; there is no default for a key.
+    """Each value comes from an environment variable `GATEWAY_...`. There is no default for a key.
 
-    Each process needs a signing key of its own: the operator's, or a session key of it. Two processes with one key is
-    refused, because sequence numbers are dense.
+    Each process needs a signing key of its own: the operator's, or one of its session keys. A second process with the
+    same key is refused, because sequence numbers have no gaps.
     """
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     signing_key: SecretStr | None = Field(default=None, description="hex private key that signs receipts")
-    keystore: Path | None = Field(default=None, description="or its encrypted keystore file")
-    password: SecretStr | None = Field(default=None, description="and the keystore's password")
-    secret: SecretStr | None = Field(default=None, description="64 hex digits; seals upstream credentials")
+    keystore: Path | None = Field(default=None, description="encrypted keystore file, instead of the signing key")
+    password: SecretStr | None = Field(default=None, description="the keystore's password")
+    secret: SecretStr | None = Field(default=None, description="64 hex digits; encrypts upstream credentials")
     operator: str = Field(default="", description="the lane's operator; default: the lane's, or the signing key's")
     treasury: str = Field(default="", description="payee of the protocol fee; default: the deployment's")
-    rpc_hint: str = Field(default="", description="an RPC URL consumers may use, told at /v1/lane")
+    rpc_hint: str = Field(default="", description="an RPC URL for consumers, shown at /v1/lane")
     token_name: str = Field(default="AI Coin", description="the settlement token's EIP-712 name, for x402")
-    token_version: str = Field(default="1", description="and version")
-    payment_seconds: float = Field(default=30, gt=0, description="how long a call waits for its x402 payment to land")
-    public_url: str = Field(default="", description="where consumers reach this gateway")
-    internal_url: str = Field(default="", description="where other gateways of the lane do, to reach nodes by tunnels")
+    token_version: str = Field(default="1", description="the settlement token's EIP-712 version, for x402")
+    payment_seconds: float = Field(default=30, gt=0, description="how long a call waits for its x402 payment")
+    public_url: str = Field(default="", description="URL of this gateway for consumers")
+    internal_url: str = Field(default="", description="URL of this process for the lane's other gateways, for tunnels")
 
-    lease_atoms: int = Field(default=50_000_000, ge=1, description="what to lease ahead of a consumer's deposit")
+    lease_atoms: int = Field(default=50_000_000, ge=1, description="leased ahead of a consumer's deposit at a time")
     lease_seconds: int = Field(default=60, ge=2, description="how long a lease lasts unless renewed")
-    idle_seconds: float = Field(default=20, gt=0, description="a consumer silent for so long gets its lease back")
-    key_seconds: float = Field(default=1.0, gt=0, description="how long a key is believed without looking again")
-    book_seconds: float = Field(default=2.0, gt=0, description="how often to look for new bids, offers, documents")
+    idle_seconds: float = Field(default=20, gt=0, description="a lease is returned after so long without calls")
+    key_seconds: float = Field(default=1.0, gt=0, description="how long an API key is cached")
+    book_seconds: float = Field(default=2.0, gt=0, description="how often to look for new bids, offers and documents")
 
-    max_body_bytes: int = Field(default=8 * 2**20, ge=1, description="a longer request is refused")
-    max_answer_bytes: int = Field(default=64 * 2**20, ge=1, description="a longer answer of a node is refused")
-    metered_answer_bytes: int = Field(default=2**20, ge=1, description="the same where bytes are paid for")
-    max_open_calls: int = Field(default=1024, ge=1, description="more at once are told to come back")
-    default_output_tokens: int = Field(default=1024, ge=1, description="hold for requests that name no maximum")
-    body_seconds: float = Field(default=20, gt=0, description="a request must have arrived by then")
-    connect_seconds: float = Field(default=3, gt=0)
-    first_byte_seconds: float = Field(default=60, gt=0, description="a node must begin to answer by then")
-    idle_stream_seconds: float = Field(default=30, gt=0, description="a stream may be silent for so long")
-    drain_seconds: float = Field(default=20, gt=0, description="open calls may take so long at shutdown")
-    step_input_bytes: int = Field(default=16_384, ge=0, description="hold for what a workflow's nodes hear from others")
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1, description="longest request")
+    max_answer_bytes: int = Field(default=64 * 2**20, ge=1, description="longest answer of a node")
+    metered_answer_bytes: int = Field(default=2**20, ge=1, description="longest answer where bytes are paid for")
+    max_open_calls: int = Field(default=1024, ge=1, description="more calls at once are refused with 503")
+    default_output_tokens: int = Field(default=1024, ge=1, description="held for a request that names no maximum")
+    body_seconds: float = Field(default=20, gt=0, description="a request must have arrived within this time")
+    connect_seconds: float = Field(default=3, gt=0, description="a connection to a node must be open within this time")
+    first_byte_seconds: float = Field(default=60, gt=0, description="a node must begin to answer within this time")
+    idle_stream_seconds: float = Field(default=30, gt=0, description="longest silence in a node's answer")
+    drain_seconds: float = Field(default=20, gt=0, description="how long open calls may take at shutdown")
+    step_input_bytes: int = Field(default=16_384, ge=0, description="held for what a workflow's step reads from others")
     bond_cap_atoms: int = Field(default=10_000_000, ge=0, description="most a weaver's bond pays for one failed call")
-    attempts: int = Field(default=3, ge=1, description="candidates tried for a call before its first byte")
+    attempts: int = Field(default=3, ge=1, description="providers tried for a call before its first byte")
     hedge_ms: int = Field(default=0, ge=0, description="ask a second node after so long; 0: never")
 
-    allowed_networks: str = Field(default="", description="private ranges nodes may be in, as CIDRs")
-    tau_ppm: int = Field(default=350_000, ge=0, le=1_000_000, description="how far above the best a chain may be")
+    allowed_networks: str = Field(default="", description="private ranges that nodes may be in, as CIDRs")
+    tau_ppm: int = Field(default=350_000, ge=0, le=1_000_000, description="how far above the best price a route may be")
     kappa_atoms: int = Field(default=1_000_000, ge=1, description="stake that covers one call at a time")
     tokenizers: Path | None = Field(default=None, description="folder of <model CID>.json tokenizers")
-    log_calls: bool = Field(default=False, description="one log line a call")
-    trace: bool = Field(default=False, description="OpenTelemetry spans, to OTEL_EXPORTER_OTLP_ENDPOINT")
+    log_calls: bool = Field(default=False, description="write one log line a call")
+    trace: bool = Field(default=False, description="send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT")
 
     def signer(self) -> Signer:
         """The key that signs receipts. Rejected when there is none."""
@@ -78,26 +78,26 @@ class Settings(BaseSettings):
 
 
 class Deployment:
-    """The contracts of one chain as `ledger/chain/deploy.py` wrote them; for a private grid, nothing."""
+    """Facts of one chain's contracts, as `ledger/chain/deploy.py` wrote them; empty for a private grid."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
 
     @classmethod
     def load(cls, path: Path | None) -> Deployment:
-        """From a file, or the private grid's."""
+        """Read a deployment file; without one it is a private grid."""
         return cls(json.loads(path.read_text()) if path else {})
 
     @cached_property
     def chain_id(self) -> int:
-        """0 for a private grid."""
+        """The EIP-155 chain id; 0 for a private grid."""
         return int(self.facts.get("chain_id", 0))
 
     @cached_property
     def domain(self) -> Domain:
-        """Where receipts and vouchers count."""
+        """The EIP-712 domain of receipts and vouchers."""
         return Domain(self.chain_id, self.address("settlement"))
 
     def address(self, name: str) -> Address:
-        """An address of the deployment; zero when it has none."""
+        """A contract's address; zero when the deployment has none."""
         return address(self.facts[name]) if self.facts.get(name) else ZERO_ADDRESS

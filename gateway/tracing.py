@@ -1,7 +1,7 @@
-"""OpenTelemetry spans of calls, by the GenAI conventions. Never billed from, never with a prompt in them.
+"""OpenTelemetry spans of calls, by the GenAI conventions. They hold no prompts, and nothing is billed from them.
 
-They go to a collector as OTLP over HTTP, whose place, headers and batching OpenTelemetry's own variables name
-(OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, ...). A collector that is away costs spans, never a call.
+They go to a collector as OTLP over HTTP, configured by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT,
+OTEL_SERVICE_NAME, ...). Without the collector spans are lost, never calls.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completio
 
 
 class Tracing:
-    """Makes spans when it is on, and costs nothing when it is off."""
+    """Makes spans when it is on."""
 
     def __init__(self, on: bool) -> None:
         self.on = on
@@ -37,7 +37,7 @@ class Tracing:
 
     @staticmethod
     def finish(span: Any, model: str, receipt: Receipt | None) -> None:
-        """What a call was and used."""
+        """Add the model and the receipt's facts to a call's span."""
         span.update_name(f"{span.name.split(' ')[0]} {model}" if model else span.name)
         span.set_attribute("gen_ai.request.model", model)
         if receipt is not None:
@@ -47,13 +47,13 @@ class Tracing:
             span.set_attribute("tollway.end", receipt.end.name)
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send the spans that wait."""
         if self._provider is not None:
             self._provider.shutdown()
 
 
 def _provider() -> Any:
-    """OpenTelemetry's, imported only by who traces: it takes a while."""
+    """OpenTelemetry's provider. Imported only when tracing is on: the import is slow."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider

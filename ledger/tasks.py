@@ -181,7 +181,7 @@ def transmit() -> None:
     for one in under_way:
         with unit_of_work(context.engine) as session:
             step = transactions.review(session, wire, digest(one), now(), context.policy)
-        log.debug("transmission_reviewed", extra={"transmission": one, "step": step.value})
+        log.debug("transaction_reviewed", extra={"transaction": one, "step": step.value})
     _each(deposits.follow_deposits)
 
 
@@ -218,7 +218,7 @@ def _check(*, thorough: bool) -> None:
 def _sign(wire: SigningWire) -> None:
     """Give all that is intended nonces and signed bytes, in the order it was intended."""
     sign = transactions.sign_next
-    _while_due("transmissions_signed", lambda session: int(bool(sign(session, wire, wire.sender, now()))))
+    _while_due("transactions_signed", lambda session: int(bool(sign(session, wire, wire.sender, now()))))
 
 
 def _register_payees(context: Context) -> bool:

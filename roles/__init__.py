@@ -1,1 +1,1 @@
-"""The roles: strangers who speak HTTP to the gateway and RPC to the chain."""
+"""What people and programs outside the ledger run: command line, wallet, auditor, provider node, local network."""

@@ -13,11 +13,11 @@ from ledger.core.receipts.segments import Segment, link
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.values.meters import Rates, Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
-from ledger.store.driver import connection_of
 from ledger.store.money import postings
 from ledger.store.receipts import terms, watermarks
 from ledger.store.receipts.appender import COLUMNS
 from ledger.store.receipts.segments import latest
+from ledger.store.session import connection_of
 
 LANE = 1
 GATEWAY = Signer(b"\x01" * 32)

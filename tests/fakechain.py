@@ -1,6 +1,6 @@
 """A chain in memory, for tests that need it to misbehave: it forks, forgets, refuses and answers ambiguously.
 
-It satisfies `core.transmissions.Wire`. Blocks are mined by `mine`; what a transaction does is up to `contract`.
+It satisfies `settlement.transactions.Wire`. Blocks are mined by `mine`; what a transaction does is up to `contract`.
 """
 
 import json

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gateway.call import referrals
 from gateway.call.routing import as_seen
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.context import Gateway
@@ -58,7 +57,7 @@ async def discover(
         slots = await _slots(gateway, by_id, wanted["task"], caller, now)
         for slot in slots:
             if caller is not None:
-                gateway.referral_state.show(caller.consumer, slot, surface, now)
+                gateway.referrals.show(caller.consumer, slot, surface, now)
         rows = [_sponsored(by_id[slot.subject], slot) for slot in slots] + rows
     answer: dict[str, Any] = {"epoch": catalog.epoch, "book_root": to_hex(catalog.book_root), "results": rows}
     if not rows:
@@ -109,7 +108,7 @@ async def _slots(
         for subject, match in found.items()
         if match.entry.sponsorship and task in match.entry.sponsorship.slot_tasks
     }
-    return await referrals.loader(gateway, open_to, caller, now)
+    return await gateway.referrals.auction(open_to, caller.consumer if caller else None, now)
 
 
 def _row(match: Match) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Is it alive, can it charge, what has it counted."""
+"""GET /health and GET /metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api.requests import Here
+from gateway.api.dependencies import Here
 from ledger.core.values.ids import to_hex
 
 router = APIRouter(tags=["health"])
@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/health")
 async def health(gateway: Here) -> JSONResponse:
-    """200 while calls can be charged, with what to look at; 503 otherwise."""
+    """200 while calls can be charged, else 503; the body says more."""
     good = gateway.receipt_log.healthy and not gateway.draining
     body: dict[str, Any] = {
         "status": "ok" if good else "draining" if gateway.draining else "journal_down",
@@ -32,11 +32,11 @@ async def health(gateway: Here) -> JSONResponse:
 
 @router.get("/metrics")
 async def metrics(gateway: Here) -> Response:
-    """Prometheus' text format."""
-    m = gateway.metrics
-    m.open_calls.set(gateway.open_calls)
-    m.held.set(gateway.leases.outstanding())
-    m.receipt_log_groups.set(gateway.receipt_log.groups)
-    m.receipt_log_receipts.set(gateway.receipt_log.written)
-    m.receipt_log_up.set(int(gateway.receipt_log.healthy))
-    return Response(generate_latest(m.registry), media_type=CONTENT_TYPE_LATEST)
+    """Counters and gauges in Prometheus' text format."""
+    gauges = gateway.metrics
+    gauges.open_calls.set(gateway.open_calls)
+    gauges.held.set(gateway.leases.outstanding())
+    gauges.receipt_log_groups.set(gateway.receipt_log.groups)
+    gauges.receipt_log_bundles.set(gateway.receipt_log.written)
+    gauges.receipt_log_up.set(int(gateway.receipt_log.healthy))
+    return Response(generate_latest(gauges.registry), media_type=CONTENT_TYPE_LATEST)

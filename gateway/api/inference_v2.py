@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 beside `infer`: health and metadata."""
+"""The Open Inference Protocol v2: health and metadata. `infer` is in paid_routes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from gateway.api.requests import Here
+from gateway.api.dependencies import Here
 from gateway.catalog.catalog import CapsuleEntry
 from gateway.errors import Refusal
 
@@ -16,26 +16,26 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 @router.get("")
 async def server() -> dict[str, Any]:
-    """Who answers."""
+    """Name, version and extensions of this server."""
     return {"name": "tollway-gateway", "version": "1", "extensions": ["binary_tensor_data"]}
 
 
 @router.get("/health/live")
 async def live() -> dict[str, bool]:
-    """The process runs."""
+    """200 while the process runs."""
     return {"live": True}
 
 
 @router.get("/health/ready")
 async def ready(gateway: Here) -> JSONResponse:
-    """Calls can be charged."""
+    """200 while calls can be charged, else 503."""
     good = gateway.receipt_log.healthy and not gateway.draining
     return JSONResponse({"ready": good}, 200 if good else 503)
 
 
 @router.get("/models/{name:path}/ready")
 async def model_ready(name: str, gateway: Here) -> JSONResponse:
-    """Somebody serves the model."""
+    """200 while a provider serves the model, else 503."""
     entry = gateway.catalog.find(name)
     good = not isinstance(entry, CapsuleEntry) and bool(entry.candidates)
     return JSONResponse({"name": entry.name, "ready": good}, 200 if good else 503)
@@ -43,7 +43,7 @@ async def model_ready(name: str, gateway: Here) -> JSONResponse:
 
 @router.get("/models/{name:path}")
 async def metadata(name: str, gateway: Here) -> dict[str, Any]:
-    """A model's tensors, as its document declares them."""
+    """A model's input and output tensors, as its document declares them."""
     entry = gateway.catalog.find(name)
     interfaces = [] if isinstance(entry, CapsuleEntry) else entry.model.document["interfaces"]
     tensors = next((one for one in interfaces if one["protocol"] == "oip/2"), None)

@@ -1,4 +1,4 @@
-"""The native door: named values in, named values out, whatever protocol the model speaks.
+"""The native route: named values in, named values out, whatever protocol the model speaks.
 
 POST /v1/invoke {"model": "@org/name", "input": {...}}  ->  {"model", "output", "receipt", "charge", "units"}
 """
@@ -11,8 +11,8 @@ import orjson
 from gateway.call.idempotency import StoredResponse
 from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
-from gateway.metering import protocols
-from gateway.metering.protocols import CHAT, INFER, Ask
+from gateway.metering import openai
+from gateway.metering.ask import CHAT, INFER, Ask
 from gateway.workflow import steps, tensors
 from ledger.core.values.ids import to_hex
 from ledger.store.receipts.receipts import Signed
@@ -21,34 +21,30 @@ PATH = "/v1/invoke"
 
 
 def read(catalog: Catalog, body: bytes) -> Ask:
-    """The request a model's own protocol makes of named values."""
+    """Named values as a request in the model's own protocol."""
     try:
         whole = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
-    if (
-        not isinstance(whole, dict)
-        or not isinstance(whole.get("model"), str)
-        or not isinstance(whole.get("input"), dict)
-    ):
-        raise Refusal(
-            400, "invalid_request", "an invocation has `model`, a name, and `input`, an object", param="input"
-        )
+    name, values = (whole.get("model"), whole.get("input")) if isinstance(whole, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(values, dict):
+        message = "an invocation has `model`, a name, and `input`, an object"
+        raise Refusal(400, "invalid_request", message, param="input")
     unknown = sorted(whole.keys() - {"model", "input"})
     if unknown:
         raise Refusal(400, "rejected", f"unknown field {unknown[0]!r}", param=unknown[0])
-    entry, values = catalog.find(whole["model"]), whole["input"]
+    entry = catalog.find(name)
     if isinstance(entry, ModelEntry) and "openai.chat/1" not in entry.protocols:
-        made = orjson.dumps(tensors.request(entry.model, values))
-        return Ask(INFER, whole["model"], made, outputs=0, native=True)
+        body = orjson.dumps(tensors.request(entry.model, values))
+        return Ask(INFER, name, body, outputs=0, native=True)
     if not isinstance(values.get("messages"), list):
         raise Refusal(400, "invalid_request", f"{entry.name} converses: its input has `messages`", param="input")
-    asked = protocols.read(CHAT, orjson.dumps({**values, "model": whole["model"], "stream": False}))
+    asked = openai.read(CHAT, orjson.dumps({**values, "model": name, "stream": False}))
     return msgspec.structs.replace(asked, native=True)
 
 
 def shown(ask: Ask, stored: StoredResponse, signed: tuple[Signed, ...]) -> StoredResponse:
-    """The answer in the native shape. What a node or a workflow answered is under `output`."""
+    """An answer in the native shape: what the node or workflow answered is its `output`."""
     root = signed[-1].receipt
     body = {
         "model": ask.model,
@@ -58,4 +54,4 @@ def shown(ask: Ask, stored: StoredResponse, signed: tuple[Signed, ...]) -> Store
         "units": dict(zip(root.units._fields, root.units, strict=True)),
     }
     headers = [row for row in stored.headers if row[0] != b"inference-header-content-length"]
-    return StoredResponse(stored.status, headers, orjson.dumps(body), stored.sent)
+    return StoredResponse(stored.status, headers, orjson.dumps(body))

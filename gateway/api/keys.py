@@ -1,18 +1,18 @@
-"""API keys behind vouchers: made, listed, changed, rotated, revoked."""
+"""API keys: make one behind a voucher, list, change, rotate and revoke them."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import orjson
 from fastapi import APIRouter
-from pydantic import Field
 from sqlmodel import Session
 
-from gateway.api.accounts import Amount, HexAddress, Strict
-from gateway.api.requests import MAX_INT, Asking, Here
+from gateway.api.dependencies import Asking, Here
+from gateway.api.schemas import KeyBody, KeyLimits
 from gateway.clock import now_ms
 from gateway.errors import Refusal
 from gateway.payment.auth import PREFIX, accept, read_voucher
@@ -24,47 +24,32 @@ from ledger.store.access import keys
 router = APIRouter(prefix="/v1", tags=["keys"])
 
 
-class VoucherBody(Strict):
-    """A signed voucher: the most the lane may ever debit the account."""
-
-    lane: int = Field(ge=0, lt=2**32)
-    account: HexAddress
-    cum_max: Amount
-    signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
-
-
-class KeyLimits(Strict):
-    """What a key may be used for. `rate` is calls a minute."""
-
-    label: str = Field(default="", max_length=200)
-    budget: Amount | None = None
-    rate: int | None = Field(default=None, ge=1, le=10**6)
-    models: list[str] | None = Field(default=None, max_length=1000)
-    expires_at: int | None = Field(default=None, ge=0, le=MAX_INT, description="ms since the epoch")
-
-
-class KeyBody(KeyLimits):
-    """A new key, behind a voucher."""
-
-    voucher: VoucherBody
-
-
 @router.post("/keys", status_code=201)
 async def make_key(body: KeyBody, gateway: Here) -> dict[str, Any]:
     """Make an API key that spends what the voucher allows. The key is shown once; only its hash is kept."""
     voucher, signature = read_voucher(orjson.dumps(body.voucher.model_dump()))
-    secret = (PREFIX + secrets.token_urlsafe(32).encode()).decode()
-    hashed = hashlib.sha256(secret.encode()).digest()
-    key = _key(hashed, voucher.account, body, now_ms())
+    secret, hashed = _new_secret()
+    key = ApiKey(
+        hash=hashed,
+        id=_key_id(hashed),
+        consumer=voucher.account,
+        label=body.label,
+        created_at=now_ms(),
+        expires_at=body.expires_at,
+        budget=atoms.parse(body.budget, "budget") if body.budget is not None else None,
+        rate=body.rate,
+        models=tuple(body.models) if body.models is not None else None,
+    )
 
-    def make(session: Session) -> int:
+    def make(session: Session) -> tuple[int, bool]:
         known = accept(session, gateway.domain, gateway.lane, voucher, signature)
-        if voucher.cum_max >= known and (voucher.cum_max > known or not keys.of_consumer(session, voucher.account)):
-            keys.add(session, key)
-        return known
+        if voucher.cum_max < known or (voucher.cum_max == known and keys.of_consumer(session, voucher.account)):
+            return known, False
+        keys.add(session, key)
+        return known, True
 
-    known = await gateway.db(make)
-    if await gateway.db(lambda session: keys.by_hash(session, hashed)) is None:
+    known, made = await gateway.db(make)
+    if not made:
         raise Refusal(
             409,
             "voucher_not_larger",
@@ -77,18 +62,17 @@ async def make_key(body: KeyBody, gateway: Here) -> dict[str, Any]:
 
 @router.post("/keys/rotate", status_code=201)
 async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
-    """A new key with this key's limits and what is left of its budget; this one is revoked."""
+    """Replace the key of this request by a new one with the same limits and the rest of its budget."""
     old = caller.key
-    assert old is not None, "only a key gets here"
-    secret = (PREFIX + secrets.token_urlsafe(32).encode()).decode()
-    hashed, now = hashlib.sha256(secret.encode()).digest(), now_ms()
+    assert old is not None, "the route admits API keys only"
+    secret, hashed = _new_secret()
+    now = now_ms()
 
     def rotate(session: Session) -> ApiKey:
         stored = keys.by_hash(session, old.hash)
         assert stored is not None
-        budget = None if stored.budget is None else max(0, stored.budget - stored.spent)
-        limits = stored.expires_at, None, budget, stored.rate, stored.models
-        made = ApiKey(hashed, _key_id(hashed), stored.consumer, stored.label, now, *limits)
+        left = None if stored.budget is None else max(0, stored.budget - stored.spent)
+        made = replace(stored, hash=hashed, id=_key_id(hashed), created_at=now, revoked_at=None, budget=left, spent=0)
         keys.revoke(session, old.hash, now)
         keys.add(session, made)
         return made
@@ -107,7 +91,7 @@ async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
 
 @router.patch("/keys/{key_id}")
 async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking) -> dict[str, Any]:
-    """Change a key's label, budget, rate, models or expiry. What is left out stays."""
+    """Change a key's label, budget, rate, models or expiry. Fields left out stay as they are."""
 
     def change(session: Session) -> ApiKey | None:
         key = keys.by_id(session, caller.consumer, key_id)
@@ -129,7 +113,7 @@ async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking
 
 @router.delete("/keys/{key_id}")
 async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, Any]:
-    """Revoke a key. It opens nothing here at once, and nowhere within GATEWAY_KEY_SECONDS."""
+    """Revoke a key. This gateway refuses it at once, the others within GATEWAY_KEY_SECONDS."""
 
     def revoke(session: Session) -> ApiKey | None:
         key = keys.by_id(session, caller.consumer, key_id)
@@ -144,14 +128,14 @@ async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, An
     return {"id": key.id, "object": "key", "deleted": True}
 
 
+def _new_secret() -> tuple[str, bytes]:
+    """A key's secret, and the hash by which it is stored."""
+    secret = PREFIX + secrets.token_urlsafe(32).encode()
+    return secret.decode(), hashlib.sha256(secret).digest()
+
+
 def _key_id(hashed: bytes) -> str:
     return "key_" + hashed.hex()[:16]
-
-
-def _key(hashed: bytes, account: Any, body: KeyLimits, now: int) -> ApiKey:
-    budget = atoms.parse(body.budget, "budget") if body.budget is not None else None
-    models = tuple(body.models) if body.models is not None else None
-    return ApiKey(hashed, _key_id(hashed), account, body.label, now, body.expires_at, None, budget, body.rate, models)
 
 
 def _shown_key(key: ApiKey) -> dict[str, Any]:

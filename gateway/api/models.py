@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from gateway.api.dependencies import Here
 from gateway.api.representations import shown_terms
-from gateway.api.requests import Here
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.meters import SCALES, Meter, Units

@@ -1,4 +1,4 @@
-"""The network: documents, offers, discovery, quotes, the book and the lane."""
+"""The network: documents, offers, discovery, quotes, the lane and the book of bids."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from fastapi.responses import Response
 from sqlmodel import Session
 
 from gateway.api import quotes
+from gateway.api.dependencies import Here, the_caller
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
-from gateway.api.requests import MAX_INT, Here, the_caller
+from gateway.api.schemas import MAX_INT
 from gateway.call import referrals
 from gateway.catalog import credentials
 from gateway.clock import now_ms
@@ -23,6 +24,8 @@ from gateway.upstream import target
 from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.catalog.models import Offer
+from ledger.core.pricing import epochs
+from ledger.core.pricing.epochs import Book
 from ledger.core.values import documents as canon
 from ledger.core.values.documents import Document
 from ledger.core.values.ids import cid, cid_digest, parse_did, to_hex
@@ -37,13 +40,12 @@ router = APIRouter(prefix="/v1", tags=["network"])
 MAX_DOCUMENT_BYTES = 256 * 1024
 
 
-async def document_of(request: Request) -> Document:
-    """The request's body as a document: no floats, no duplicate keys, not too large."""
-    return canon.parse(await body_of(request, MAX_DOCUMENT_BYTES))
+async def _read_document(request: Request) -> Document:
+    """The request's body as a document. Rejected when it has floats or duplicate keys, or is too long."""
+    return canon.parse(await _read_body(request, MAX_DOCUMENT_BYTES))
 
 
-async def body_of(request: Request, most: int) -> bytes:
-    """The request's body, refused when it is longer than `most` bytes."""
+async def _read_body(request: Request, most: int) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -54,12 +56,12 @@ async def body_of(request: Request, most: int) -> bytes:
 
 @router.post("/documents", status_code=201)
 async def publish(request: Request, gateway: Here) -> dict[str, Any]:
-    """Publish a model document, a capsule, or a capsule's glue (application/wasm). Its id is its content; publishing
-    again changes nothing.
+    """Publish a model document, a capsule, or a capsule's glue (application/wasm). Its id is the hash of its content:
+    publishing again changes nothing.
     """
     if request.headers.get("content-type", "") == "application/wasm":
-        return await _publish_glue(await body_of(request, MAX_MODULE_BYTES), gateway)
-    document = await document_of(request)
+        return await _publish_glue(await _read_body(request, MAX_MODULE_BYTES), gateway)
+    document = await _read_document(request)
     chain_id = gateway.domain.chain_id
     made = await gateway.db(lambda session: publications.publish_document(session, document, chain_id, now_ms()))
     gateway.book_changed.set()
@@ -85,18 +87,16 @@ async def show_document(document_id: str, gateway: Here) -> Response:
 
 @router.post("/offers", status_code=201)
 async def offer(request: Request, gateway: Here) -> dict[str, Any]:
-    """Publish a provider's signed offer, or {"offer": ..., "credentials": {header: value}} if its server wants some."""
-    document = await document_of(request)
-    wrapped = document.get("offer")
-    given = document.get("credentials")
+    """Publish a provider's signed offer; {"offer": ..., "credentials": {header: value}} if its server wants them."""
+    document = await _read_document(request)
+    wrapped, given = document.get("offer"), document.get("credentials")
     if isinstance(wrapped, dict):
-        unknown = document.keys() - {"offer", "credentials"}
-        if unknown:
-            raise Refusal(400, "rejected", f"unknown field {sorted(unknown)[0]!r}", param=sorted(unknown)[0])
+        for unknown in sorted(document.keys() - {"offer", "credentials"}):
+            raise Refusal(400, "rejected", f"unknown field {unknown!r}", param=unknown)
         document = wrapped
     canon.validate(document, "offer")
     if "serve" in document:
-        await _reachable(gateway, document["serve"]["url"])
+        await _check_url(gateway, document["serve"]["url"])
     credential = None
     if isinstance(given, dict):
         headers = {str(name): str(value) for name, value in given.items()}
@@ -115,44 +115,40 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     return {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
 
 
-async def _reachable(gateway: Gateway, url: str) -> None:
-    """Refuse an offer whose URL could never be called."""
-    place = target.parse(url)
-    if place.scheme != target.TUNNEL:
-        await gateway.upstream.guard.resolve(place.host, place.port)
+async def _check_url(gateway: Gateway, url: str) -> None:
+    """Rejected when the gateway may never call this URL."""
+    served_at = target.parse(url)
+    if served_at.scheme != target.TUNNEL:
+        await gateway.upstream.guard.resolve(served_at.host, served_at.port)
 
 
 @router.post("/discover")
 async def find(request: Request, gateway: Here) -> dict[str, Any]:
-    """Models that can do a task, priced for the expected meters; a diagnostic when none can."""
-    wanted = await document_of(request)
-    definitions = canon.schema("discover")["$defs"]
-    canon.check(wanted, definitions["request"])
-    known = "authorization" in request.headers
-    caller = await the_caller(request, gateway) if known else None
-    surface = referrals.surface_of(request.headers, gateway)
+    """Models that can do a task, priced for the expected meters; what is missing when there are none."""
+    wanted = await _read_document(request)
+    canon.check(wanted, canon.schema("discover")["$defs"]["request"])
+    caller = await the_caller(request, gateway) if "authorization" in request.headers else None
+    surface = referrals.surface_of(request.headers, gateway.operator)
     return await discover(gateway, wanted, caller, surface, now_ms())
 
 
 @router.post("/quote")
 async def quote(request: Request, gateway: Here) -> dict[str, Any]:
     """A signed quote: what a call of a model with these meters costs now, line by line."""
-    wanted = await document_of(request)
-    return await quotes.quote(gateway, wanted, now_ms())
+    return await quotes.quote(gateway, await _read_document(request), now_ms())
 
 
 @router.get("/lane")
 async def lane(gateway: Here) -> dict[str, Any]:
-    """Where this gateway settles, who operates it, and what it signs with."""
+    """This gateway's lane: its chain and contracts, operator, signer, epoch, window and bond."""
     found = await gateway.db(lambda session: lanes.get(session, gateway.lane))
     held = await gateway.db(lambda session: postings.balances(session, [CUSTODY])[CUSTODY])
     facts = gateway.deployment.facts
-    named = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
-    settings = gateway.settings
+    addresses = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
     return {
         "chain_id": gateway.domain.chain_id,
         "lane": gateway.lane,
-        "addresses": named,
+        "addresses": addresses,
         "since_block": int(facts.get("block") or 0),
         "operator": to_hex(gateway.operator),
         "signer": to_hex(gateway.signer.address),
@@ -163,20 +159,18 @@ async def lane(gateway: Here) -> dict[str, Any]:
         "window": found.window if found else None,
         "bond": str(found.bond) if found else None,
         "custody": str(held),
-        "rpc": settings.rpc_hint or None,
-        "url": settings.public_url or None,
+        "rpc": gateway.settings.rpc_hint or None,
+        "url": gateway.settings.public_url or None,
         "time": datetime.now(UTC).isoformat(),
     }
 
 
 @router.get("/book")
 async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None) -> dict[str, Any]:
-    """The bids in force this epoch (or in a frozen earlier one), and their root."""
+    """The bids in force in this epoch, or in an earlier one, and their root."""
     wanted = gateway.catalog.epoch if epoch is None else epoch
 
-    def read(session: Any) -> Any:
-        from ledger.core.pricing import epochs
-
+    def read(session: Session) -> Book:
         return bids.book(session, wanted) or epochs.freeze(bids.placed_until(session, wanted), wanted)
 
     found = await gateway.db(read)

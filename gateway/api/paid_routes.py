@@ -1,6 +1,7 @@
-"""The hot routes: calls that are paid, as a plain ASGI handler. Everything else is FastAPI's.
+"""The paid routes, as a plain ASGI handler: one dictionary of headers, one decode of the body, and the work itself.
 
-A request passes here without a framework: one dictionary of headers, one decode of the body, and the work itself.
+A request passes auth, route, call, metering, billing, receipt log, answer, in this order: `_answer` and `_make` are the
+whole of it. The FastAPI router here only shows the same routes in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -8,28 +9,38 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
 
 from gateway.api import invoke
 from gateway.asgi import JSON, Client, Message, Receive, Send
 from gateway.call import call as calls
-from gateway.call import referrals, routing, stream
-from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_headers
-from gateway.catalog.catalog import CapsuleEntry
+from gateway.call.call import Route
+from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
+from gateway.call.request import Request, identify, preferences_of
+from gateway.call.stream import answer_stream
+from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal, body_of, refusal
-from gateway.metering import protocols
-from gateway.metering.protocols import CHAT, COMPLETIONS, EMBEDDINGS, Ask
+from gateway.metering import inference_v2, openai
+from gateway.metering.answers import PassedOn
+from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, Ask
 from gateway.payment import x402
-from gateway.payment.auth import Caller
-from gateway.payment.x402 import Payment
+from gateway.payment.auth import check_model
+from gateway.payment.billing import Note
 from gateway.workflow import answer as workflows
+from gateway.workflow.plan import Plan
+from ledger.core.pricing.eligibility import RoutePreferences
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.ids import Digest, call_id, to_hex
+from ledger.core.values.ids import call_id, to_hex
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed
 
 log = logging.getLogger("tollway.calls")
+router = APIRouter(tags=["calls"])
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 INFER_HEAD, INFER_TAIL = "/v2/models/", "/infer"
@@ -46,136 +57,125 @@ def is_paid_route(scope: Message) -> bool:
 async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
     """Answer one paid call, or say why not."""
     if not gateway.tracing.on:
-        await _serve(gateway, scope, receive, send)
+        await _serve(gateway, scope["path"], Client(scope, receive, send))
         return
     with gateway.tracing.call(scope["path"]) as span:
-        signed = await _serve(gateway, scope, receive, send)
-        model = gateway.model_of(signed[-1]) if signed else ""
+        signed = await _serve(gateway, scope["path"], Client(scope, receive, send))
+        model = Note.of(signed[-1]).model if signed else ""
         gateway.tracing.finish(span, model, signed[-1].receipt if signed else None)
 
 
-async def _serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> tuple[Signed, ...]:
-    """Answer a call; its receipts."""
-    client = Client(scope, receive, send)
+async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, ...]:
+    """Answer a call, whatever becomes of it. Returns its receipts."""
     started = now_ms()
     signed: tuple[Signed, ...] = ()
     gateway.open_calls += 1
     try:
-        stored, signed = await _served(gateway, scope, client, started)
+        response, signed = await _answer(gateway, path, client, started)
         end = signed[-1].receipt.end.name if signed else "released"
+    except PassedOn as passed_on:
+        response, end = passed_on.stored, "released"
     except TollwayError as error:
         refused = refusal(error)
         gateway.metrics.refusals.labels(refused.code).inc()
-        stored, end = StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused)), "refused"
+        response, end = StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused)), "refused"
     except Exception:
         log.exception("call_broke")
         broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
-        stored, end = StoredResponse(500, JSON, body_of(broken)), "refused"
+        response, end = StoredResponse(500, JSON, body_of(broken)), "refused"
     finally:
         gateway.open_calls -= 1
-    if not stored.sent:
-        await client.answer(stored)
+    if not client.answered:
+        await client.answer(response)
     gateway.note(end, signed, now_ms() - started)
     return signed
 
 
-async def _served(
-    gateway: Gateway, scope: Message, client: Client, now: int
-) -> tuple[StoredResponse, tuple[Signed, ...]]:
-    """The answer and its receipts: none when nothing was charged now."""
-    check_open(gateway)
-    headers = client.headers
-    body = await client.read_body(gateway.settings)
-    paying = not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers))
-    caller = None if paying else await gateway.authenticator.admit(headers, now)
-    path: str = scope["path"]
-    if path in OPENAI:
-        ask = protocols.read(path, body)
-    elif path == invoke.PATH:
-        ask = invoke.read(gateway.catalog, body)
-    else:
-        model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
-        ask = protocols.read_infer(model, body, headers.get(b"inference-header-content-length"))
-    payment: Payment | None = None
+async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """The answer, and its receipts: none when nothing was charged now. A stream is sent already."""
+    _check_open(gateway)
+    headers, body = client.headers, await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
+    by_x402 = not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers))
+    caller = None if by_x402 else await gateway.authenticator.admit(headers, now)
+    ask = _read(gateway, path, headers, body)
+    preferences = preferences_of(headers)
     if caller is not None:
-        identity, keyed = calls.identify(headers, caller)
+        identity, keyed = identify(headers, caller)
+        request = Request(client, ask, caller, identity, keyed, preferences, now)
     elif x402.HEADER in headers:
         payment = x402.read(gateway, headers[x402.HEADER], now)
-        caller, identity, keyed = payment.caller, call_id(payment.payer, payment.key), True
+        identity, settled = call_id(payment.payer, payment.key), [x402.settled(gateway, payment)]
+        request = Request(client, ask, payment.caller, identity, True, preferences, now, payment, settled)
     else:
-        raise await _payable(gateway, ask, headers, now)
-    if not keyed:
-        return await _make(gateway, caller, ask, headers, identity, None, client, now)
+        route = await _route(gateway, gateway.catalog.find(ask.model), ask, preferences, now)
+        raise _payment_required(gateway, ask, headers, route.price)
+    if not request.keyed:
+        return await _make(gateway, request)
     stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
     if stored is not None:
         return stored, ()
-    charged = False
-    try:
-        await _not_charged_before(gateway, identity, ask)
-        if payment is not None:
-            await x402.take(gateway, payment, identity, await _most_price(gateway, ask, headers, now))
-        extra_headers = [x402.settled(gateway, payment)] if payment is not None else []
-        made, signed = await _make(gateway, caller, ask, headers, identity, extra_headers, client, now)
-        charged = bool(signed)
-        if charged:
-            gateway.answers.finish(identity, made)
-        return made, signed
-    finally:
-        if not charged:
-            gateway.answers.abandon(identity)
-
-
-async def _make(
-    gateway: Gateway,
-    caller: Caller,
-    ask: Ask,
-    headers: Mapping[bytes, bytes],
-    identity: Digest,
-    extra_headers: Headers | None,
-    client: Client,
-    now: int,
-) -> tuple[StoredResponse, tuple[Signed, ...]]:
-    """Make the call. The answer carries `extra_headers` too; None means that it need not be stored."""
-    entry = gateway.catalog.find(ask.model)
-    preferences = calls.preferences_of(headers)
-    referral = await referrals.referral(gateway, caller, entry, headers, now)
     signed: tuple[Signed, ...] = ()
     try:
-        if isinstance(entry, CapsuleEntry):
-            woven = workflows.serve(
-                gateway, caller, ask, entry, identity, preferences, extra_headers, referral, client, now
-            )
-            stored, signed = await woven
+        await _check_not_charged(gateway, request)
+        response, signed = await _make(gateway, request)
+    finally:
+        if not signed:
+            gateway.answers.abandon(identity)
+    if signed:
+        gateway.answers.finish(identity, response)
+    return response, signed
+
+
+async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Make the call: routed, paid for, served, charged."""
+    ask, caller, now = request.ask, request.caller, request.started
+    entry = gateway.catalog.find(ask.model)
+    check_model(caller, entry.name, ask.model)
+    route = await _route(gateway, entry, ask, request.preferences, now)
+    if request.payment is not None:
+        await x402.take(gateway, request.payment, request.call_id, route.price)
+    referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
+    signed: tuple[Signed, ...] = ()
+    try:
+        if isinstance(route, Plan):
+            response, signed = await workflows.serve(gateway, request, route, referral)
         else:
-            call = calls.open_call(gateway, caller, ask, entry, identity, preferences, now)
-            call.keyed, call.extra_headers, call.referral = extra_headers is not None, extra_headers or [], referral
-            serving = stream.stream(gateway, call, client) if ask.stream else calls.plain(gateway, call)
-            stored, signed = await serving
-        return (invoke.shown(ask, stored, signed) if ask.native and signed else stored), signed
+            call = calls.open_call(gateway, request, route, referral)
+            serving = answer_stream if ask.stream else calls.answer_whole
+            response, signed = await serving(gateway, call, request)
+        return (invoke.shown(ask, response, signed) if ask.native and signed else response), signed
     finally:
         if referral is not None:
             referral.end(charged=bool(signed))
 
 
-async def _most_price(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> int:
-    """The most this request may cost, whoever serves it."""
-    entry = gateway.catalog.find(ask.model)
+def _read(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Ask:
+    """The request in a body, by its route's protocol."""
+    if path in OPENAI:
+        return openai.read(path, body)
+    if path == invoke.PATH:
+        return invoke.read(gateway.catalog, body)
+    model = path[len(INFER_HEAD) : -len(INFER_TAIL)]
+    return inference_v2.read(model, body, headers.get(b"inference-header-content-length"))
+
+
+async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePreferences, now: int) -> Route | Plan:
+    """Who may serve a request, or the plan of its workflow: both know the most it can cost."""
     if isinstance(entry, CapsuleEntry):
-        return await workflows.most_price(gateway, entry, ask, calls.preferences_of(headers))
-    most = calls.most_of(gateway, ask, entry)
-    return max(c.tariff.price(most)[0] for c in routing.eligible(entry, calls.preferences_of(headers), most, now))
+        return await workflows.plan(gateway, entry, ask, preferences)
+    return calls.find_route(gateway, entry, ask, preferences, now)
 
 
-async def _payable(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], now: int) -> Refusal:
-    """What an unpaid request is told."""
+def _payment_required(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], price: Atoms) -> Refusal:
+    """The 402 of an unpaid request."""
     host = headers.get(b"host", b"").decode("latin-1")
     url = (gateway.settings.public_url or f"http://{host}") + ask.upstream_path(ask.model)
     why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
-    return x402.required(gateway, url, await _most_price(gateway, ask, headers, now), why)
+    return x402.required(gateway, url, price, why)
 
 
-def check_open(gateway: Gateway) -> None:
-    """Refuse before any work when the gateway cannot charge, leaves, or is full."""
+def _check_open(gateway: Gateway) -> None:
+    """Refuse before any work when the gateway cannot charge, stops, or is full."""
     if gateway.draining:
         raise Refusal(503, "draining", "this gateway is leaving; ask again", retry_after=1)
     if not gateway.receipt_log.healthy:
@@ -184,18 +184,69 @@ def check_open(gateway: Gateway) -> None:
         raise Refusal(503, "overloaded", f"{gateway.settings.max_open_calls} calls are open", retry_after=1)
 
 
-async def _not_charged_before(gateway: Gateway, identity: Digest, ask: Ask) -> None:
-    """A call that was charged before, here or elsewhere, is not made again."""
-    found = await gateway.db(lambda session: receipts.by_call(session, identity))
+async def _check_not_charged(gateway: Gateway, request: Request) -> None:
+    """Refuse a call that was charged before, here or at another gateway."""
+    found = await gateway.db(lambda session: receipts.by_call(session, request.call_id))
     if found is None:
         return
-    if hashlib.sha256(gateway.salt_of(found) + ask.body).digest() != found.receipt.request_digest:
-        raise mismatch(identity)
+    salt = bytes.fromhex(Note.of(found).salt)
+    if hashlib.sha256(salt + request.ask.body).digest() != found.receipt.request_digest:
+        raise mismatch(request.call_id)
     again = Refusal(
         409,
         "answer_not_kept",
         "this call was made and charged; its answer is not kept any more, its receipt is",
-        facts={"call": to_hex(identity), "charge": str(found.receipt.charge)},
+        facts={"call": to_hex(request.call_id), "charge": str(found.receipt.charge)},
     )
     again.headers += [*receipt_headers(found), (b"x-should-retry", b"false")]
     raise again
+
+
+MODEL = {"type": "string", "description": "`@org/name`, or a CID"}
+COUNT = {"type": "integer", "minimum": 0, "maximum": 2**31}
+NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "title": "Name"}}
+
+
+async def _starting() -> None:
+    raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
+
+
+def _describe(path: str, name: str, description: str, required: list[str], properties: dict[str, Any]) -> None:
+    """Show a paid route in the OpenAPI document. It is answered by `serve`, or, before the gateway runs, refused."""
+    schema = {"type": "object", "required": required, "properties": properties}
+    extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    if "{name}" in path:
+        extra["parameters"] = [NAME]
+    router.add_api_route(path, _starting, methods=["POST"], name=name, description=description, openapi_extra=extra)
+
+
+_describe(
+    CHAT,
+    "chat",
+    "A chat completion, whole or streamed, of a model or a workflow.",
+    ["model", "messages"],
+    {
+        "model": MODEL,
+        "messages": {"type": "array", "items": {"type": "object"}},
+        "stream": {"type": "boolean"},
+        "max_tokens": COUNT,
+    },
+)
+_describe(
+    COMPLETIONS, "completions", "A completion.", ["model", "prompt"], {"model": MODEL, "prompt": {"type": "string"}}
+)
+_describe(EMBEDDINGS, "embeddings", "Embeddings.", ["model", "input"], {"model": MODEL, "input": {"type": "string"}})
+_describe(
+    invoke.PATH,
+    "invoke",
+    "Named values in, named values out, whatever the model speaks.",
+    ["model", "input"],
+    {"model": MODEL, "input": {"type": "object"}},
+)
+_describe(
+    "/v2/models/{name}/infer",
+    "infer",
+    "An Open Inference Protocol v2 inference, with JSON or binary tensors.",
+    ["inputs"],
+    {"inputs": {"type": "array"}},
+)

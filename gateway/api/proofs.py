@@ -1,4 +1,4 @@
-"""What anybody can check: batches, their files, and proofs of payouts and debits."""
+"""Batches, their files, and Merkle proofs of payouts and debits: what anybody can check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from fastapi import APIRouter, Path
 from fastapi.responses import Response
 from sqlmodel import Session
 
-from gateway.api.requests import MAX_INT, Here, party
+from gateway.api.dependencies import Here, party
+from gateway.api.schemas import MAX_INT
 from gateway.errors import Refusal
 from ledger.core.values.ids import Address, to_hex
 from ledger.store.settlement import batches, proofs
@@ -26,18 +27,18 @@ Number = Annotated[int, Path(ge=0, le=MAX_INT)]
 async def list_batches(gateway: Here) -> dict[str, Any]:
     """Every batch of the lane, newest first."""
     found = await gateway.db(lambda session: batches.with_status(session, gateway.lane, *Status))
-    return {"object": "list", "data": [shown(batch) for batch in reversed(found)]}
+    return {"object": "list", "data": [_batch_fields(batch) for batch in reversed(found)]}
 
 
 @router.get("/batches/{number}")
 async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
-    """One batch: its header, what it pays, which receipts it covers."""
+    """One batch: its header, the receipts it covers, and what it pays to whom."""
 
     def read(session: Session) -> dict[str, Any]:
-        batch = existing(session, gateway.lane, number)
+        batch = _get(session, gateway.lane, number)
         ranges = batches.ranges(session, gateway.lane, number)
         earned = batches.earned(session, gateway.lane, number)
-        return shown(batch) | {
+        return _batch_fields(batch) | {
             "ranges": [{"gateway": to_hex(r.gateway), "first": r.first, "count": r.count} for r in ranges],
             "earned": [
                 {"payee": to_hex(payee), "role": role.name, "amount": str(amount)}
@@ -50,14 +51,11 @@ async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
 
 @router.get("/batches/{number}/file")
 async def batch_file(number: Number, gateway: Here) -> Response:
-    """A batch's public file: with it anybody recomputes the batch. Its sha256 is the header's data_ref."""
-
-    from ledger.store.settlement import (
-        batch_files,  # with it comes a compiler, which a gateway that is asked for no file need not load
-    )
+    """A batch's public file, from which anybody can recompute the batch. Its sha256 is the header's data_ref."""
+    from ledger.store.settlement import batch_files  # imports numba, which the gateway loads only for this
 
     def write(session: Session) -> tuple[bytes, Batch]:
-        batch = existing(session, gateway.lane, number)
+        batch = _get(session, gateway.lane, number)
         sink = io.BytesIO()
         batch_files.write_again(session, sink, gateway.domain, batch)
         return sink.getvalue(), batch
@@ -73,8 +71,8 @@ async def payout(payee: str, gateway: Here) -> dict[str, Any]:
     who = party(payee)
 
     def read(session: Session) -> dict[str, Any]:
-        batch = newest(session, gateway.lane)
-        return shown_proof(batch, proofs.payout(session, batch, who), who, batch.header.payout_root)
+        batch = _newest_final(session, gateway.lane)
+        return _proof_fields(batch, proofs.payout(session, batch, who), who, batch.header.payout_root)
 
     return await gateway.db(read)
 
@@ -85,21 +83,21 @@ async def debit(account: str, gateway: Here) -> dict[str, Any]:
     who = party(account)
 
     def read(session: Session) -> dict[str, Any]:
-        batch = newest(session, gateway.lane)
-        return shown_proof(batch, proofs.debit(session, batch, who), who, batch.header.debit_root)
+        batch = _newest_final(session, gateway.lane)
+        return _proof_fields(batch, proofs.debit(session, batch, who), who, batch.header.debit_root)
 
     return await gateway.db(read)
 
 
-def newest(session: Session, lane: int) -> Batch:
-    """The newest final batch: what Settlement proves against. 404 before the first."""
+def _newest_final(session: Session, lane: int) -> Batch:
+    """The newest final batch, against which Settlement checks proofs. 404 before the first."""
     final = batches.with_status(session, lane, Status.final)
     if not final:
         raise Refusal(404, "nothing_final", "no batch is final yet")
     return final[-1]
 
 
-def shown_proof(batch: Batch, found: Proof | None, who: Address, root: bytes) -> dict[str, Any]:
+def _proof_fields(batch: Batch, found: Proof | None, who: Address, root: bytes) -> dict[str, Any]:
     """A leaf's amount and siblings, leaf level first."""
     if found is None:
         raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")
@@ -115,7 +113,7 @@ def shown_proof(batch: Batch, found: Proof | None, who: Address, root: bytes) ->
     }
 
 
-def existing(session: Session, lane: int, number: int) -> Batch:
+def _get(session: Session, lane: int, number: int) -> Batch:
     """A batch, or 404."""
     batch = batches.get(session, lane, number)
     if batch is None:
@@ -123,9 +121,10 @@ def existing(session: Session, lane: int, number: int) -> Batch:
     return batch
 
 
-def shown(batch: Batch) -> dict[str, Any]:
-    """A batch for people and programs."""
-    header = {k: to_hex(v) if isinstance(v, bytes) else v for k, v in asdict(batch.header).items()}
+def _batch_fields(batch: Batch) -> dict[str, Any]:
+    header = {
+        name: to_hex(value) if isinstance(value, bytes) else value for name, value in asdict(batch.header).items()
+    }
     return {
         "number": batch.number,
         "lane": batch.lane,

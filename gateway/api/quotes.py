@@ -46,7 +46,7 @@ async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[s
     preferences = RoutePreferences(limit, realm, frozenset(tiers), near_ms=near_ms)
     if isinstance(entry, CapsuleEntry):
         await planning.fetch_glue(gateway, entry)
-        plan = planning.plan(gateway, entry, None, 0, preferences, known=False)
+        plan = planning.plan(gateway, entry, None, 0, preferences)
         parts = _workflow(gateway, plan, units, now)
     else:
         parts = _model(gateway, entry, units, preferences, now)

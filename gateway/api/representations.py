@@ -1,12 +1,13 @@
-"""How receipts, terms and domains are shown: hex and decimal strings, for people and programs."""
+"""Receipts, terms and domains as JSON: bytes in hex, amounts as decimal strings."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import orjson
+import msgspec
 
 from gateway.context import Gateway
+from gateway.payment.billing import Note
 from ledger.core.catalog.bids import Terms
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import cid, to_hex
@@ -15,34 +16,39 @@ from ledger.store.receipts.receipts import Signed
 
 
 def shown_receipt(signed: Signed, gateway: Gateway) -> dict[str, Any]:
-    """A receipt for people and programs: hex and decimal strings."""
-    r = signed.receipt
+    """A receipt, its signature, and what the gateway noted beside it."""
+    receipt = signed.receipt
     return {
-        "id": f"{to_hex(r.gateway)}-{r.seq}",
-        "receipt": receipt_fields(r),
+        "id": receipt_id(receipt),
+        "receipt": receipt_fields(receipt),
         "digest": to_hex(signed.digest),
         "signature": to_hex(signed.signature),
-        "units": dict(zip(r.units._fields, r.units, strict=True)),
+        "units": receipt.units._asdict(),
         "noted": noted(signed),
         "domain": domain_fields(gateway),
     }
 
 
-def receipt_fields(r: Receipt) -> dict[str, Any]:
+def receipt_id(receipt: Receipt) -> str:
+    """The id of a receipt by its gateway and sequence number."""
+    return f"{to_hex(receipt.gateway)}-{receipt.seq}"
+
+
+HEXED = ("call_id", "parent", "gateway", "consumer", "terms", "request_digest", "response_digest")
+COUNTS = ("lane", "seq", "epoch", "calls", "input_tokens", "output_tokens", "ms", "byte_count", "fuel", "ended_at")
+AMOUNTS = ("passed", "price", "charge")
+
+
+def receipt_fields(receipt: Receipt) -> dict[str, Any]:
     """The 21 fields a gateway signs."""
-    hexed = {
-        name: to_hex(getattr(r, name))
-        for name in (*("call_id", "parent", "gateway", "consumer", "terms", "request_digest", "response_digest"),)
-    }
-    counts = ("lane", "seq", "epoch", "calls", "input_tokens", "output_tokens", "ms", "byte_count", "fuel", "ended_at")
-    amounts = {name: str(getattr(r, name)) for name in ("passed", "price", "charge")}
-    return {**hexed, **{name: getattr(r, name) for name in counts}, **amounts, "end": r.end.name}
+    fields = {name: to_hex(getattr(receipt, name)) for name in HEXED}
+    fields |= {name: getattr(receipt, name) for name in COUNTS}
+    return fields | {name: str(getattr(receipt, name)) for name in AMOUNTS} | {"end": receipt.end.name}
 
 
 def noted(signed: Signed) -> dict[str, Any]:
-    """What the gateway noted beside a receipt: model, salt, attempts."""
-    found = orjson.loads(signed.extra) if signed.extra else {}
-    return found if isinstance(found, dict) else {}
+    """What the gateway noted beside a receipt, unsigned: model, salt, attempts."""
+    return dict(msgspec.to_builtins(Note.of(signed)))
 
 
 def domain_fields(gateway: Gateway) -> dict[str, Any]:
@@ -57,20 +63,8 @@ def domain_fields(gateway: Gateway) -> dict[str, Any]:
 
 
 def shown_terms(terms: Terms) -> dict[str, Any]:
-    """Terms as JSON. `carve`, the deduction, is there for a referred or sponsored call; its sponsor counts from 0."""
-    deduction = terms.deduction
-    given: dict[str, Any] = {}
-    if deduction is not None:
-        given["carve"] = {
-            "sponsor": deduction.sponsor,
-            "curator": to_hex(deduction.curator) if any(deduction.curator) else None,
-            "offer_ppm": deduction.offer_ppm,
-            "keep_ppm": deduction.keep_ppm,
-            "promotion": str(deduction.promotion),
-            "surface": to_hex(deduction.surface) if any(deduction.surface) else None,
-            "treasury": to_hex(deduction.treasury),
-        }
-    return {
+    """Terms. `carve`, the deduction, is there for a referred or sponsored call; its `sponsor` is a line's index."""
+    shown: dict[str, Any] = {
         "subject": cid(terms.subject),
         "list_price": str(terms.list_price) if terms.list_price is not None else None,
         "lines": [
@@ -82,5 +76,16 @@ def shown_terms(terms: Terms) -> dict[str, Any]:
             }
             for line in terms.lines
         ],
-        **given,
     }
+    deduction = terms.deduction
+    if deduction is not None:
+        shown["carve"] = {
+            "sponsor": deduction.sponsor,
+            "curator": to_hex(deduction.curator) if any(deduction.curator) else None,
+            "offer_ppm": deduction.offer_ppm,
+            "keep_ppm": deduction.keep_ppm,
+            "promotion": str(deduction.promotion),
+            "surface": to_hex(deduction.surface) if any(deduction.surface) else None,
+            "treasury": to_hex(deduction.treasury),
+        }
+    return shown

@@ -1,4 +1,4 @@
-"""Statements: what a party spent and earned, call by call, and why; as JSON, CSV, or a Beancount file."""
+"""Statements: what a party spent and earned, call by call, as JSON, CSV or a Beancount file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import csv
 import io
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from gateway.api.requests import MAX_INT, Here, party
+from gateway.api.dependencies import Here, party
+from gateway.api.schemas import MAX_INT
 from gateway.errors import Refusal
 from ledger.core.accounts import beancount, statements
 from ledger.core.accounts.statements import Movement, Row
@@ -26,6 +28,15 @@ router = APIRouter(prefix="/v1", tags=["statements"])
 Moment = Annotated[int, Query(ge=0, le=MAX_INT, description="ms since the epoch")]
 
 
+# fmt: off
+COLUMNS = (
+    "at", "side", "role", "model", "amount", "why", "receipt", "consumer", "payee", "terms", "price", "units",
+    "ratio_ppm", "ask", "batch", "stage", "call_id",
+)
+# fmt: on
+"""Columns of the CSV form."""
+
+
 @router.get("/statements/{address}")
 async def statement(
     address: str,
@@ -38,7 +49,7 @@ async def statement(
     cursor: str = "",
     limit: Annotated[int, Query(ge=1, le=reports.MAX_PAGE)] = 200,
 ) -> Response:
-    """A page of a party's statement. `Tollway-Next` is the cursor of the next one; pages of a form can be joined."""
+    """A page of a party's statement. `Tollway-Next` is the cursor of the next page; pages can be joined as text."""
     who, roles = party(address), statements.roles_of(role)
     subject = await _subject(gateway, model) if model else None
     query = reports.Query(gateway.lane, who, Period(first, to), roles, subject)
@@ -66,37 +77,34 @@ async def _subject(gateway: Here, model: str) -> Digest:
 
 
 def _json(page: Page, who: Address) -> bytes:
-    import orjson
-
-    rows = [_fields(row, page) for row in page.rows]
+    rows = [_row_fields(row, page) for row in page.rows]
     totals = [
         {"side": side.value, "role": role.name, "subject": cid(subject), "lines": lines, "atoms": str(atoms)}
         for (side, role, subject), (lines, atoms) in statements.totals(page.rows).items()
     ]
-    moved = [_moved(movement) for movement in page.movements]
-    body = {"address": to_hex(who), "lines": rows, "totals": totals, "movements": moved, "next": page.next or None}
+    movements = [_movement_fields(movement) for movement in page.movements]
+    body = {"address": to_hex(who), "lines": rows, "totals": totals, "movements": movements, "next": page.next or None}
     return orjson.dumps(body)
 
 
 def _csv(page: Page, *, header: bool) -> str:
     """Calls and movements in one table: a movement has its kind as side and its account as subject."""
     sink = io.StringIO()
-    names = [*("at", "side", "role", "model", "amount", "why", "receipt", "consumer", "payee", "terms", "price")]
-    names += ["units", "ratio_ppm", "ask", "batch", "stage", "call_id"]
-    writer = csv.DictWriter(sink, names, extrasaction="ignore", restval="")
+    writer = csv.DictWriter(sink, COLUMNS, extrasaction="ignore", restval="")
     if header:
         writer.writeheader()
     for row in page.rows:
-        fields = _fields(row, page)
+        fields = _row_fields(row, page)
         flat = {name: ";".join(f"{k}={v}" for k, v in fields[name].items()) for name in ("units", "ask")}
         writer.writerow(fields | flat)
     for movement in page.movements:
-        said = _moved(movement)
-        writer.writerow({**said, "side": said["kind"], "model": said["account"], "receipt": said["transaction"]})
+        fields = _movement_fields(movement)
+        columns = {"side": fields["kind"], "model": fields["account"], "receipt": fields["transaction"]}
+        writer.writerow(fields | columns)
     return sink.getvalue()
 
 
-def _fields(row: Row, page: Page) -> dict[str, Any]:
+def _row_fields(row: Row, page: Page) -> dict[str, Any]:
     item, receipt = row.item, row.item.receipt
     return {
         "at": receipt.ended_at,
@@ -119,7 +127,12 @@ def _fields(row: Row, page: Page) -> dict[str, Any]:
     }
 
 
-def _moved(movement: Movement) -> dict[str, Any]:
+def _movement_fields(movement: Movement) -> dict[str, Any]:
     transaction = movement.transaction
-    facts = {"at": transaction.at, "kind": transaction.kind.value, "account": movement.account}
-    return facts | {"amount": str(movement.grown), "transaction": to_hex(transaction.id)}
+    return {
+        "at": transaction.at,
+        "kind": transaction.kind.value,
+        "account": movement.account,
+        "amount": str(movement.grown),
+        "transaction": to_hex(transaction.id),
+    }

@@ -101,7 +101,7 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
     headers, path = client.headers, scope["raw_path"].decode("ascii")
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full or shuts down", "busy")
-    body = await client.read_body(gateway.settings)
+    body = await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
     if not gateway.forwarder.admits(headers, path, body, now_ms()):
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
     party, slash, rest = path[len(PREFIX) :].partition("/")

@@ -1,4 +1,4 @@
-"""One call: admitted, held, sent to a node, metered, priced, made durable, answered. In that order and never another.
+"""One call of a model: held, sent to a node, metered, priced, made durable, answered. Always in that order.
 
 A call is OPEN until its hold is settled: with a charge that is durable, or with 0. The next candidate is tried only
 while the consumer has not seen a byte.
@@ -7,8 +7,7 @@ while the consumer has not seen a byte.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,177 +15,142 @@ from typing import Any
 import msgspec
 
 from gateway.call import routing
-from gateway.call.idempotency import Headers, StoredResponse, answer_headers
+from gateway.call.idempotency import StoredResponse, answer_headers
 from gateway.call.referrals import ReferralContext
+from gateway.call.request import Request
 from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering import answers, usage
-from gateway.metering.protocols import Ask
-from gateway.payment.auth import Caller, check_model
-from gateway.payment.billing import Billing, charge, most_units
+from gateway.metering.ask import Ask
+from gateway.payment import billing
+from gateway.payment.billing import Billing, Served, most_units
 from gateway.payment.leases import Hold
 from gateway.upstream.http import Reply
-from ledger.core.pricing.eligibility import ANY, RoutePreferences
-from ledger.core.pricing.price import Tariff
+from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.receipts.receipt import EndReason
-from ledger.core.values.atoms import parse
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.hashes import Digest, keccak256
-from ledger.core.values.ids import call_id, to_hex
-from ledger.core.values.meters import Units
-from ledger.flows.receipt_log import Draft
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import to_hex
+from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
-Settle = Callable[[Candidate, Units, EndReason, int, Digest], Awaitable[tuple[Signed, ...]]]
-"""Charges what a stream used: by whom, units, how and when it ended, and the digest of what was said."""
+Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
+"""Charges what a candidate served. Returns the receipts; none when nothing was charged."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Who may serve a request, and the most it can use."""
+
+    entry: ModelEntry
+    candidates: Sequence[Candidate]
+    most: Units
+
+    @property
+    def price(self) -> Atoms:
+        """The most the request can cost, whoever serves it."""
+        return max(candidate.tariff.price(self.most)[0] for candidate in self.candidates)
 
 
 @dataclass(slots=True)
 class Call:
-    """An admitted call of one model. A workflow's sub-call holds nothing itself: `settle` charges it with the rest."""
+    """A call of one model, ready to be made. `candidates` come in the order they are tried."""
 
     ask: Ask
-    entry: ModelEntry
     most: Units
     billing: Billing
-    route: Iterator[Candidate]
-    hold: Hold | None = None
-    keyed: bool = False
-    extra_headers: Headers = field(default_factory=list)
-    """Headers the answer is to carry beside its own."""
-    settle: Settle | None = None
+    candidates: Iterator[Candidate]
     referral: ReferralContext | None = None
-    clock: asyncio.Timeout | None = None
-    """How long a workflow gives its node. Who is asked when it runs out was too slow."""
+    part_of_workflow: bool = False
+    """The workflow holds the money: the call holds none."""
+    charge_workflow: Charge | None = None
+    """Charges the workflow of which this call is the last, streamed step."""
     late_at: float | None = None
-    """The same for a node that streams, on the event loop's clock: its stream is cut then."""
+    """When a workflow's step is too late, on the event loop's clock."""
+    hold: Hold | None = field(default=None, init=False)
 
-    async def terms(self, candidate: Candidate) -> Tariff:
-        """What this call is settled on: the candidate's terms, with a carve beside them if somebody brought it."""
-        return candidate.tariff if self.referral is None else await self.referral.terms(candidate.tariff)
-
-    async def hold_for(self, gateway: Gateway, candidate: Candidate) -> Hold:
-        """Hold what this candidate may cost at most. A dearer one than before needs a larger hold."""
+    async def hold_for(self, gateway: Gateway, candidate: Candidate) -> None:
+        """Hold what this candidate may cost at most. One dearer than the last needs a larger hold."""
+        if self.part_of_workflow:
+            return
         need, _ = candidate.tariff.price(self.most)
         hold = self.hold
-        if hold is None or hold.settled or hold.amount < need:
-            self.hold = None
-            larger = await gateway.leases.hold(self.billing.consumer, need, self.billing.budget)
-            if hold is not None and not hold.settled:
-                hold.settle(0)
-            self.hold = larger
-            return larger
-        return hold
+        if hold is not None and hold.amount >= need:
+            return
+        self.hold = None
+        larger = await gateway.leases.hold(self.billing.consumer, need, self.billing.budget)
+        if hold is not None:
+            hold.release()
+        self.hold = larger
+
+    async def charge(self, gateway: Gateway, candidate: Candidate, served: Served) -> tuple[Signed, ...]:
+        """Make the receipt of what a candidate served durable: on its terms, with a deduction if it was referred."""
+        if self.charge_workflow is not None:
+            return await self.charge_workflow(candidate, served)
+        assert self.hold is not None
+        tariff = candidate.tariff
+        if self.referral is not None:
+            tariff = await self.referral.terms(tariff)
+        draft = self.billing.draft(tariff, served)
+        return await billing.charge(gateway.receipt_log, (draft,), [(self.hold, draft.receipt.charge)])
+
+    def release(self) -> None:
+        """Give the hold back, unless a charge is under way or made."""
+        if self.hold is not None:
+            self.hold.release()
 
 
-def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bool]:
-    """The call's id, from its Idempotency-Key or from a nonce, and whether it named a key."""
-    key = headers.get(b"idempotency-key")
-    if key is not None and not 0 < len(key) <= 255:
-        raise Refusal(400, "invalid_request", "an Idempotency-Key has 1 to 255 bytes", param="Idempotency-Key")
-    return call_id(caller.consumer, key or os.urandom(16)), key is not None
-
-
-def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
-    """What the consumer asks of the route."""
-    price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
-    tiers, near = headers.get(b"tollway-tiers"), headers.get(b"tollway-near")
-    if price is None and realm is None and tiers is None and near is None:
-        return ANY
-    names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())
-    limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
-    if near is not None and not near.isdigit():
-        raise Refusal(400, "invalid_header", "Tollway-Near is a round trip in ms, such as 30", param="Tollway-Near")
-    return RoutePreferences(
-        limit, (realm or b"").decode("latin-1"), names, near_ms=int(near) if near is not None else None
-    )
-
-
-def open_call(
-    gateway: Gateway,
-    caller: Caller,
-    ask: Ask,
-    entry: ModelEntry,
-    identity: Digest,
-    preferences: RoutePreferences,
-    now: int,
-) -> Call:
-    """Everything about a call that can be known, and refused, before money is held."""
-    check_model(caller, entry.name, ask.model)
+def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: RoutePreferences, now: int) -> Route:
+    """Who may serve a request. Refused when nobody does, or the model does not speak its protocol."""
     if ask.protocol not in entry.protocols:
         spoken = ", ".join(sorted(entry.protocols))
         raise Refusal(400, "wrong_protocol", f"{entry.name} speaks {spoken}, not {ask.protocol}", param="model")
-    most = most_of(gateway, ask, entry)
-    candidates = routing.eligible(entry, preferences, most, now)
-    route = routing.order(gateway.catalog, candidates, most, identity, gateway.settings.tau_ppm)
-    key = caller.key
-    billing = Billing(
-        identity,
-        caller.consumer,
-        gateway.lane,
-        gateway.catalog.epoch,
-        entry.name,
-        os.urandom(16),
-        now,
-        key.id if key is not None else None,
-        caller.budget,
-    )
-    return Call(ask, entry, most, billing, route)
-
-
-def most_of(gateway: Gateway, ask: Ask, entry: ModelEntry) -> Units:
-    """The most units this request can use with this model."""
     settings = gateway.settings
     outputs = ask.outputs
     if outputs is None:
         outputs = min(settings.default_output_tokens, entry.context_tokens or 2**31) * ask.choices
     seconds = settings.first_byte_seconds + settings.idle_stream_seconds
-    return most_units(len(ask.body), outputs, settings.metered_answer_bytes, seconds)
+    most = most_units(len(ask.body), outputs, settings.metered_answer_bytes, seconds)
+    return Route(entry, routing.eligible(entry, preferences, most, now), most)
 
 
-class Served(msgspec.Struct, frozen=True):
-    """A node's whole answer, and what it used."""
+def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
+    """The call of a request whose route is known."""
+    candidates = routing.order(gateway.catalog, route.candidates, route.most, request.call_id, gateway.settings.tau_ppm)
+    return Call(request.ask, route.most, request.billing(gateway, route.entry.name), candidates, referral)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A node's whole answer, and what it served."""
 
     candidate: Candidate
     reply: Reply
     body: bytes
-    units: Units
-    ended: int
-
-    def draft(self, call: Call, tariff: Tariff) -> Draft:
-        """The receipt of it, on these terms."""
-        billing = call.billing
-        return billing.draft(
-            *(tariff, self.units, EndReason.normal, self.ended, call.ask.body),
-            *(billing.digest_of(self.body), self.candidate.provider),
-        )
+    served: Served
 
 
-async def plain(gateway: Gateway, call: Call) -> tuple[StoredResponse, tuple[Signed, ...]]:
-    """Serve a call whose answer comes in one piece. The receipts are durable when this returns; none: not charged."""
+async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Serve a call whose answer comes in one piece: the answer, and its receipts, which are durable. Raises PassedOn
+    when the node refused the request.
+    """
     try:
-        served = await attempt(gateway, call, holding=True)
-        hold = call.hold
-        assert hold is not None
-        signed = await charge(gateway.receipt_log, hold, (served.draft(call, await call.terms(served.candidate)),))
-        headers = answer_headers(served.reply, signed[-1]) + call.extra_headers
-        return StoredResponse(served.reply.status, headers, served.body), signed
-    except answers.PassedOn as refused:
-        return refused.stored, ()
+        answer = await attempt(gateway, call)
+        signed = await call.charge(gateway, answer.candidate, answer.served)
+        headers = answer_headers(answer.reply, signed[-1]) + request.extra_headers
+        return StoredResponse(answer.reply.status, headers, answer.body), signed
     finally:
-        release(call)
+        call.release()
 
 
-async def attempt(gateway: Gateway, call: Call, *, holding: bool) -> Served:
-    """Ask candidates in turn until one serves. With `holding`, what each may cost is held before it is asked."""
+async def attempt(gateway: Gateway, call: Call) -> Answer:
+    """Ask candidates in turn until one serves. What each may cost is held before it is asked."""
     last: NodeFailed | None = None
-    hedging = gateway.settings.hedge_ms / 1000 if holding else 0
-    route = enumerate(islice(call.route, gateway.settings.attempts))
+    hedging = 0 if call.part_of_workflow else gateway.settings.hedge_ms / 1000
+    route = enumerate(islice(call.candidates, gateway.settings.attempts))
     for number, candidate in route:
-        if holding:
-            await call.hold_for(gateway, candidate)
+        await call.hold_for(gateway, candidate)
         try:
             first = _once(gateway, call, candidate, number)
             return await (_hedged(gateway, call, first, route, hedging) if hedging else first)
@@ -195,8 +159,8 @@ async def attempt(gateway: Gateway, call: Call, *, holding: bool) -> Served:
     raise exhausted(call, last)
 
 
-async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Served:
-    """One attempt, told to the candidate's record. A failure is noted, and raised as NodeFailed."""
+async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Answer:
+    """One attempt, recorded in the candidate's health. A failure is noted, and raised as NodeFailed."""
     started = now_ms()
     candidate.health.begin()
     try:
@@ -207,7 +171,7 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
         note_failure(gateway, call, candidate, failed)
         raise
     except BaseException:
-        if call.clock is not None and call.clock.expired():
+        if call.late_at is not None and asyncio.get_running_loop().time() >= call.late_at:
             note_failure(gateway, call, candidate, NodeFailed("the node was too slow for its workflow", "timeout"))
         else:
             candidate.health.forgotten()
@@ -215,16 +179,19 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
     ended = now_ms()
     near = gateway.upstream.round_trip_ms(candidate.target)
     candidate.health.succeeded(ended - started, metered.overclaimed, near)
-    return Served(candidate, reply, body, usage.capped(metered.units, call.most), ended)
+    units = usage.capped(metered.units, call.most)
+    digest = call.billing.digest_of(body)
+    served = Served(units, EndReason.normal, ended, call.ask.body, digest, candidate.provider)
+    return Answer(candidate, reply, body, served)
 
 
 async def _hedged(
     gateway: Gateway,
     call: Call,
-    first: Coroutine[Any, Any, Served],
+    first: Coroutine[Any, Any, Answer],
     route: Iterator[tuple[int, Candidate]],
     wait: float,
-) -> Served:
+) -> Answer:
     """When the first node is silent for `wait` seconds, ask the next one too. The first answer serves and is billed."""
     asked = [asyncio.create_task(first)]
     try:
@@ -250,17 +217,11 @@ async def _hedged(
         await asyncio.gather(*asked, return_exceptions=True)
 
 
-def release(call: Call) -> None:
-    """Give a hold back that no charge is under way for."""
-    if call.hold is not None and not call.hold.settled and not call.hold.charging:
-        call.hold.settle(0)
-
-
 async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> tuple[Reply, bytes]:
-    """One attempt: the node's whole answer. Raises NodeFailed, or PassedOn for what the consumer must mend."""
+    """The node's whole answer. Raises NodeFailed, or PassedOn when the node refused the request itself."""
     reply = await ask_node(gateway, call, candidate, number)
     limit = gateway.settings.max_answer_bytes
-    if 4 in candidate.tariff.metered:
+    if Meter.byte in candidate.tariff.metered:
         limit = gateway.settings.metered_answer_bytes
     try:
         body = await reply.body(limit)
@@ -272,20 +233,22 @@ async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: in
 
 
 async def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Reply:
-    """Send the request to a node; its answer's head."""
+    """Send the request to a node. Returns its answer's head."""
     ask = call.ask
     attempt = keccak256(call.billing.call_id, number.to_bytes(4, "big"))
     headers = b"%bIdempotency-Key: %b\r\n" % (ask.headers, to_hex(attempt).encode())
     return await gateway.upstream.request(
-        candidate.target, ask.upstream_path(candidate.served_as), ask.to(candidate.served_as), headers
+        candidate.target, ask.upstream_path(candidate.served_as), ask.body_for(candidate.served_as), headers
     )
 
 
 def exhausted(call: Call, last: TollwayError | None) -> Refusal:
-    """No candidate served: what happened to each."""
+    """The refusal when no candidate served, with what happened to each."""
     facts: dict[str, object] = {"attempts": call.billing.attempts}
     if not isinstance(last, NodeFailed):
-        return Refusal(503, "no_capacity", f"no provider of {call.entry.name} has capacity", retry_after=1, facts=facts)
+        return Refusal(
+            503, "no_capacity", f"no provider of {call.billing.model} has capacity", retry_after=1, facts=facts
+        )
     status = {"timeout": 504, "busy": 503}.get(last.kind, 502)
     return Refusal(
         status,
@@ -297,7 +260,7 @@ def exhausted(call: Call, last: TollwayError | None) -> Refusal:
 
 
 def note_failure(gateway: Gateway, call: Call, candidate: Candidate, failed: NodeFailed) -> None:
-    """An attempt failed: remember it of the node, and for the receipt."""
+    """Record a failed attempt: in the node's health, beside the receipt, and in the metrics."""
     candidate.health.failed(now_ms())
-    call.billing.failed(candidate, failed.kind)
+    call.billing.note_failure(candidate, failed.kind)
     gateway.metrics.node_failures.labels(failed.kind).inc()

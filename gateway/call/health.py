@@ -1,7 +1,7 @@
-"""What this gateway has seen of each provider on each subject: latency, errors, over-claims, and a circuit breaker.
+"""What this gateway has measured of each provider on each subject, and a circuit breaker.
 
-These are measurements, never a node's own word. Quality falls with every failure and recovers with every success; after
-some failures in a row the circuit opens and the node is left alone for a while, then tried with a single call.
+Nothing a node claims counts here. Quality falls with every failure and rises with every success. After some failures in
+a row the circuit opens: the node gets no calls for a while, then a single one as a trial.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ TRIPS_AFTER = 3
 FIRST_PAUSE_MS = 500
 LONGEST_PAUSE_MS = 30_000
 NEAR_MS = (10, 30, 80)
-"""Classes of nearness: the round trip is within so many ms. What is further than the last is beyond."""
+"""Upper bounds of the classes of round trip, in ms. What is above the last one is beyond."""
 WEIGHT = 32
-"""A call moves the measured quality by one part in so many."""
+"""A call moves the quality by 1/WEIGHT of its distance to 0 or 1."""
 KEPT = 63
+"""Latencies kept for the median."""
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Health:
     _latencies: list[int] = field(default_factory=list)
 
     def usable(self, now: int) -> bool:
-        """False while the circuit is open; when its pause is over, true for one trial call at a time."""
+        """False while the circuit is open. After its pause, true for one trial call at a time."""
         if self.failures_in_a_row < TRIPS_AFTER:
             return True
         return now >= self.paused_until and not self.trial
@@ -50,12 +51,12 @@ class Health:
 
     @property
     def near(self) -> int | None:
-        """The class of its measured nearness; the nearest while nothing is measured, None when it is beyond."""
+        """The class of its round trip, in ms: the lowest while nothing is measured, None when it is beyond."""
         return next((bound for bound in NEAR_MS if self.round_trip_ms <= bound), None)
 
     def succeeded(self, took_ms: int, overclaimed: bool, round_trip_ms: int | None = None) -> None:
-        """A call was served; `took_ms` until its first byte. The shortest round trip counts, and where none can be
-        measured, as through a tunnel, the quickest answer: nobody is further than that.
+        """A call was served; `took_ms` until its first byte. The shortest round trip counts; where none can be
+        measured, as through a tunnel, the quickest answer is its upper bound.
         """
         seen = max(1, took_ms if round_trip_ms is None else round_trip_ms)
         self.round_trip_ms = min(self.round_trip_ms or seen, seen)
@@ -71,7 +72,7 @@ class Health:
             self._latencies = self._latencies[-KEPT // 2 :]
 
     def failed(self, now: int) -> None:
-        """A call failed: no answer, a broken one, or nonsense."""
+        """A call failed: no answer, or a bad one."""
         self.open_calls -= 1
         self.calls += 1
         self.errors += 1
@@ -83,7 +84,7 @@ class Health:
             self.paused_until = now + min(FIRST_PAUSE_MS << doublings, LONGEST_PAUSE_MS)
 
     def forgotten(self) -> None:
-        """A call ended without telling anything about the node: the consumer left, or sent nonsense."""
+        """A call ended that shows nothing about the node: the consumer left, or sent a bad request."""
         self.open_calls -= 1
         self.trial = False
 

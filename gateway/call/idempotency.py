@@ -1,7 +1,7 @@
-"""Idempotency: a call sent again is answered again and never charged again.
+"""Idempotency: a call that is sent again is answered again and never charged again.
 
-Answers are kept in memory only, and only for calls that named an Idempotency-Key: prompts and answers reach no disk.
-When an answer is gone, the receipt still is there, and the call still is not made twice.
+Answers are kept in memory only, and only for calls with an Idempotency-Key: prompts and answers reach no disk. When an
+answer is gone the receipt still exists, so the call is refused and not made twice.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
-    """An answer as it was sent."""
+    """A whole answer, or all that was sent of a stream."""
 
     status: int
     headers: Headers
     body: bytes
-    sent: bool = False
-    """It has gone out already."""
 
 
 @dataclass(slots=True)
@@ -36,7 +34,7 @@ class _Entry:
 
 
 class Answers:
-    """Keyed calls under way, and answers of those that ended, newest last, up to a number of bytes."""
+    """Keyed calls under way, and the answers of those that ended, oldest first, up to `keep_bytes` in all."""
 
     def __init__(self, keep_bytes: int = 64 * 2**20, one_bytes: int = 4 * 2**20) -> None:
         self._entries: OrderedDict[Digest, _Entry] = OrderedDict()
@@ -45,7 +43,7 @@ class Answers:
         self._bytes = 0
 
     def begin(self, call_id: Digest, fingerprint: bytes) -> StoredResponse | None:
-        """Start a keyed call; the kept answer if it ended already. Refused with 409 while it runs, or if it differs."""
+        """Start a keyed call. Returns the kept answer if it has ended; 409 while it runs, or for another request."""
         entry = self._entries.get(call_id)
         if entry is None:
             self._entries[call_id] = _Entry(fingerprint)
@@ -70,7 +68,7 @@ class Answers:
         if len(stored.body) > self._one_bytes:
             self.abandon(call_id)
             return
-        entry.stored = StoredResponse(stored.status, stored.headers, stored.body)
+        entry.stored = stored
         self._bytes += len(stored.body)
         while self._bytes > self._keep_bytes:
             oldest = next((key for key, one in self._entries.items() if one.stored is not None), None)
@@ -79,14 +77,14 @@ class Answers:
             self.abandon(oldest)
 
     def abandon(self, call_id: Digest) -> None:
-        """The call was not charged, or its answer is not kept: it may be sent again, and the ledger decides."""
+        """Forget a call that was not charged, or whose answer is not kept. It may be sent again; the ledger decides."""
         entry = self._entries.pop(call_id, None)
         if entry is not None and entry.stored is not None:
             self._bytes -= len(entry.stored.body)
 
 
 def mismatch(call_id: Digest) -> Refusal:
-    """The same key with another request."""
+    """The refusal of another request with a key that was used."""
     return Refusal(
         409,
         "idempotency_mismatch",
@@ -96,7 +94,7 @@ def mismatch(call_id: Digest) -> Refusal:
 
 
 def receipt_headers(*signed: Signed) -> Headers:
-    """What an answer says of its receipt: the last one, a workflow's root. The charge is all that the consumer pays."""
+    """Headers of the last receipt, a workflow's root. The charge is all that the consumer pays."""
     receipt = signed[-1].receipt
     charge = receipt.charge if len(signed) == 1 else sum(one.receipt.charge for one in signed)
     return [
@@ -108,7 +106,7 @@ def receipt_headers(*signed: Signed) -> Headers:
 
 
 def answer_headers(reply: Reply, signed: Signed) -> Headers:
-    """The headers of a node's whole answer: what it is, and its receipt."""
+    """The headers of a node's whole answer: its content type and its receipt."""
     headers = [(b"content-type", reply.headers.get(b"content-type", b"application/json"))]
     length = reply.headers.get(b"inference-header-content-length")
     if length is not None:

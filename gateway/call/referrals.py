@@ -1,95 +1,187 @@
-"""Referring and showing: whose word, or whose slot, brought a call, and what its sponsor gives away for it.
+"""Referrals and sponsored slots: who referred a call, or which slot led to it, and what its sponsor pays for that.
 
 Nothing here changes a price. A call with a curator's token, or the first one after a sponsored slot was shown, is
-settled on the same terms with a carve beside them. Windows are counted from the journal; a call that is not charged
-gives its place in the window back.
+settled on the same terms with a deduction beside them. A window counts a consumer's referred calls from the receipt
+log; a call that is not charged gives its place in the window back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from gateway.call.referral_state import KEPT, Place, ReferralState
-from gateway.catalog.catalog import Entry
-from gateway.context import Gateway
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from gateway.catalog.catalog import Entry, ModelEntry
+from gateway.database import transact
 from gateway.errors import Refusal
-from gateway.payment.auth import Caller
 from ledger.core.pricing import commissions
 from ledger.core.pricing import promotion as slots
 from ledger.core.pricing.commissions import Referral, Sponsor, Sponsorship
 from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.promotion import DAY_MS, WINDOW_MS, Bidder, Impression, Slot
-from ledger.core.values.atoms import Atoms
+from ledger.core.values.atoms import PPM, Atoms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, address
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address
+from ledger.core.values.typed_data import Domain
 from ledger.flows import receipt_log
 from ledger.store.receipts import referrals as counted
 
-HEADER, SURFACE = b"tollway-referral", b"tollway-surface"
+T = TypeVar("T")
+HEADER, SURFACE = b"tollway-referral", "tollway-surface"
+KEPT = 100_000
+"""How many windows and impressions are remembered. An impression that is forgotten is a slot that is not charged."""
+Pair = tuple[Address, Digest]
+"""A consumer and a subject."""
 
 
 @dataclass(slots=True)
 class ReferralContext:
-    """A call that somebody brought: the carve it is settled with, until it is known whether it was charged."""
+    """What led to a call: a referral, a shown slot, or both. Kept until it is known whether the call was charged."""
 
-    gateway: Gateway
-    place: Place
+    referrals: Referrals
+    pair: Pair
     sponsorship: Sponsorship
     referral: Referral | None
     impression: Impression | None
     now: int
 
     async def terms(self, plain: Tariff) -> Tariff:
-        """The same terms with the carve beside them, stored. The plain ones where the sponsor has no line."""
+        """The same terms with the deduction beside them, stored. The plain ones where the sponsor has no line."""
         line = sponsor_line(plain, self.sponsorship)
         if line is None:
             return plain
         sponsor = Sponsor(line, self.sponsorship.offer_ppm, self.sponsorship.window_calls)
-        promotion, surface = (self.impression.price, self.impression.surface) if self.impression else (0, bytes(20))
+        promotion, surface = (self.impression.price, self.impression.surface) if self.impression else (0, ZERO_ADDRESS)
         deduction = commissions.deduction(
-            plain.terms, sponsor, self.referral, promotion, Address(surface), self.gateway.treasury
+            plain.terms, sponsor, self.referral, promotion, surface, self.referrals.treasury
         )
-        made = compile_terms(replace(plain.terms, deduction=deduction))
-        referral_state = self.gateway.referral_state
-        if made.id not in referral_state.stored:
-            await self.gateway.db(lambda session: receipt_log.store_terms(session, [made.body]))
-            referral_state.stored.add(made.id)
-        return made
+        reduced = compile_terms(replace(plain.terms, deduction=deduction))
+        await self.referrals.store(reduced)
+        return reduced
 
     def end(self, charged: bool) -> None:
-        """The call is over: charged, it has used its place; otherwise the place, or the slot, is there again."""
-        referral_state = self.gateway.referral_state
+        """The call is over. Charged, it has used its place in the window and the slot; else both are given back."""
         if charged:
             if self.impression is not None:
-                day, spent = _today(referral_state, self.place[1], self.now)
-                referral_state.spent[self.place[1]] = (day, spent + self.impression.price)
+                self.referrals.count_spent(self.pair[1], self.impression.price, self.now)
             return
-        if self.referral is not None and self.place in referral_state.referred:
-            referral_state.referred[self.place] -= 1
+        if self.referral is not None and self.pair in self.referrals.referred:
+            self.referrals.referred[self.pair] -= 1
         if self.impression is not None:
-            referral_state.shown.setdefault(self.place, self.impression)
+            self.referrals.shown.setdefault(self.pair, self.impression)
 
 
-async def referral(
-    gateway: Gateway, caller: Caller, entry: Entry, headers: Mapping[bytes, bytes], now: int
-) -> ReferralContext | None:
-    """Who brought this call, or None. Refused when its token is forged; a true one may still earn nothing."""
-    token = headers.get(HEADER)
-    place = (caller.consumer, entry.id)
-    impression = gateway.referral_state.shown.pop(place, None)
-    if token is None and impression is None:
-        return None
-    sponsorship = entry.sponsorship
-    referral = await _referral(gateway, token, place, sponsorship, now) if token is not None else None
-    if impression is not None and sponsorship is not None:
+class Referrals:
+    """What a gateway remembers: calls counted in each window, slots shown, and what each sponsor's slots cost today.
+
+    All of it but the slots shown is in the ledger, so forgetting it costs no sponsor anything.
+    """
+
+    def __init__(self, engine: Engine, domain: Domain, treasury: Address) -> None:
+        self.treasury = treasury
+        self._engine = engine
+        self._domain = domain
+        self.referred: OrderedDict[Pair, int] = OrderedDict()
+        self.shown: OrderedDict[Pair, Impression] = OrderedDict()
+        self._spent: dict[Digest, tuple[int, Atoms]] = {}
+        self._stored: set[Digest] = set()
+
+    async def find(
+        self, consumer: Address, entry: Entry, headers: Mapping[bytes, bytes], now: int
+    ) -> ReferralContext | None:
+        """What led to this call, or None. Refused when its token is forged; a true token may still earn nothing."""
+        token = headers.get(HEADER)
+        pair = (consumer, entry.id)
+        impression = self.shown.pop(pair, None)
+        if token is None and impression is None:
+            return None
+        sponsorship = entry.sponsorship
+        referral = await self._referral(token, pair, sponsorship, now) if token is not None else None
+        if impression is not None and sponsorship is not None:
+            bought = await self._buys(pair, now)
+            if not slots.sells(impression, bought, now):
+                impression = None
+        if sponsorship is None or (referral is None and impression is None):
+            return None
+        return ReferralContext(self, pair, sponsorship, referral, impression, now)
+
+    async def auction(
+        self, entries: Mapping[Digest, tuple[Entry, int]], consumer: Address | None, now: int
+    ) -> list[Slot]:
+        """The slots to show above these entries (each with its effective price). A consumer who buys from a sponsor
+        already is not shown its slot.
+        """
+        best = min((score for _, score in entries.values()), default=0)
+        bidders = []
+        for subject, (entry, score) in entries.items():
+            sponsorship = entry.sponsorship
+            if sponsorship is None or not sponsorship.slot_bid:
+                continue
+            if consumer is not None and await self._buys((consumer, subject), now):
+                continue
+            left = max(0, sponsorship.slot_daily_cap - await self._spent_today(subject, now))
+            relevance = PPM * (best + 1) // (score + 1)
+            bidders.append(Bidder(subject, sponsorship.slot_bid, left, relevance, _quality(entry)))
+        return slots.auction(bidders)
+
+    def show(self, consumer: Address, slot: Slot, surface: Address, now: int) -> None:
+        """Remember that a consumer was shown a slot. Only the first showing in a window counts."""
+        pair = (consumer, slot.subject)
+        before = self.shown.get(pair)
+        if before is None or now >= before.shown_at + WINDOW_MS:
+            self.shown[pair] = Impression(slot.price, surface, now)
+            while len(self.shown) > KEPT:
+                self.shown.popitem(last=False)
+
+    async def store(self, reduced: Tariff) -> None:
+        """Store terms before a receipt names them."""
+        if reduced.id not in self._stored:
+            await self._db(lambda session: receipt_log.store_terms(session, [reduced.body]))
+            self._stored.add(reduced.id)
+
+    def count_spent(self, subject: Digest, price: Atoms, now: int) -> None:
+        """A slot was sold: count its price among the day's."""
+        day, spent = self._spent.get(subject, (0, 0))
+        today = now // DAY_MS
+        self._spent[subject] = (today, price + (spent if day == today else 0))
+
+    async def _referral(self, token: bytes, pair: Pair, sponsorship: Sponsorship | None, now: int) -> Referral | None:
+        try:
+            referral = commissions.read(token.decode("latin-1"), self._domain)
+        except Rejected as rejected:
+            raise Refusal(400, "invalid_referral", rejected.message, param="Tollway-Referral") from rejected
+        consumer, subject = pair
+        sponsor = Sponsor(0, sponsorship.offer_ppm, sponsorship.window_calls) if sponsorship else None
+        if sponsor is None or commissions.idle(referral, subject, consumer, sponsor, now):
+            return None
+        if pair not in self.referred:
+            before = await self._db(lambda session: counted.referred_calls(session, consumer, subject))
+            self.referred.setdefault(pair, before)
+            while len(self.referred) > KEPT:
+                self.referred.popitem(last=False)
+        if self.referred[pair] >= commissions.window(referral, sponsor):
+            return None
+        self.referred[pair] += 1
+        return referral
+
+    async def _buys(self, pair: Pair, now: int) -> bool:
         since = max(0, now - WINDOW_MS)
-        bought = await gateway.db(lambda session: counted.bought_since(session, *place, since))
-        if not slots.sells(impression, bought, now):
-            impression = None
-    if sponsorship is None or (referral is None and impression is None):
-        return None
-    return ReferralContext(gateway, place, sponsorship, referral, impression, now)
+        return await self._db(lambda session: counted.bought_since(session, *pair, since))
+
+    async def _spent_today(self, subject: Digest, now: int) -> Atoms:
+        today = now // DAY_MS
+        known = self._spent.get(subject)
+        if known is None or known[0] != today:
+            spent = await self._db(lambda session: counted.promoted_since(session, subject, today * DAY_MS))
+            self._spent[subject] = known = (today, spent)
+        return known[1]
+
+    async def _db(self, work: Callable[[Session], T]) -> T:
+        return await transact(self._engine, work)
 
 
 def sponsor_line(tariff: Tariff, sponsorship: Sponsorship) -> int | None:
@@ -100,72 +192,13 @@ def sponsor_line(tariff: Tariff, sponsorship: Sponsorship) -> int | None:
     return None
 
 
-def surface_of(headers: Mapping[str, str], gateway: Gateway) -> Address:
-    """Who shows a discovery answer: the `Tollway-Surface` the request names, else this gateway's operator."""
-    named = headers.get(SURFACE.decode())
-    return address(named) if named else gateway.operator
+def surface_of(headers: Mapping[str, str], operator: Address) -> Address:
+    """Who shows a discovery answer: the `Tollway-Surface` the request names, else the gateway's operator."""
+    named = headers.get(SURFACE)
+    return address(named) if named else operator
 
 
-async def loader(
-    gateway: Gateway, entries: Mapping[Digest, tuple[Entry, int]], caller: Caller | None, now: int
-) -> list[Slot]:
-    """The slots to show above these entries (each with its effective price). One who buys already is shown nothing."""
-    best = min((score for _, score in entries.values()), default=0)
-    bidders = []
-    for subject, (entry, score) in entries.items():
-        sponsorship = entry.sponsorship
-        if sponsorship is None or not sponsorship.slot_bid:
-            continue
-        if caller is not None and await _buys(gateway, caller.consumer, subject, now):
-            continue
-        left = max(0, sponsorship.slot_daily_cap - await _spent(gateway, subject, now))
-        relevance = 1_000_000 * (best + 1) // (score + 1)
-        bidders.append(Bidder(subject, sponsorship.slot_bid, left, relevance, quality(entry)))
-    return slots.auction(bidders)
-
-
-def quality(entry: Entry) -> int:
-    """The measured quality of the best of an entry's providers."""
-    return max((one.health.quality_ppm for one in getattr(entry, "candidates", ())), default=1_000_000)
-
-
-async def _referral(
-    gateway: Gateway, token: bytes, place: Place, sponsorship: Sponsorship | None, now: int
-) -> Referral | None:
-    try:
-        referral = commissions.read(token.decode("latin-1"), gateway.domain)
-    except Rejected as rejected:
-        raise Refusal(400, "invalid_referral", rejected.message, param="Tollway-Referral") from rejected
-    consumer, subject = place
-    sponsor = Sponsor(0, sponsorship.offer_ppm, sponsorship.window_calls) if sponsorship else None
-    if sponsor is None or commissions.idle(referral, subject, consumer, sponsor, now):
-        return None
-    referral_state = gateway.referral_state
-    if place not in referral_state.referred:
-        before = await gateway.db(lambda session: counted.referred_calls(session, consumer, subject))
-        referral_state.referred.setdefault(place, before)
-        while len(referral_state.referred) > KEPT:
-            referral_state.referred.popitem(last=False)
-    if referral_state.referred[place] >= commissions.window(referral, sponsor):
-        return None
-    referral_state.referred[place] += 1
-    return referral
-
-
-async def _buys(gateway: Gateway, consumer: Address, subject: Digest, now: int) -> bool:
-    since = max(0, now - WINDOW_MS)
-    return await gateway.db(lambda session: counted.bought_since(session, consumer, subject, since))
-
-
-async def _spent(gateway: Gateway, subject: Digest, now: int) -> Atoms:
-    day = now // DAY_MS
-    known = gateway.referral_state.spent.get(subject)
-    if known is None or known[0] != day:
-        spent = await gateway.db(lambda session: counted.promoted_since(session, subject, day * DAY_MS))
-        gateway.referral_state.spent[subject] = (day, spent)
-    return gateway.referral_state.spent[subject][1]
-
-
-def _today(referral_state: ReferralState, subject: Digest, now: int) -> tuple[int, Atoms]:
-    day, spent = referral_state.spent.get(subject, (now // DAY_MS, 0))
-    return (day, spent) if day == now // DAY_MS else (now // DAY_MS, 0)
+def _quality(entry: Entry) -> int:
+    """The measured quality of the best of an entry's providers, in ppm."""
+    candidates = entry.candidates if isinstance(entry, ModelEntry) else ()
+    return max((candidate.health.quality_ppm for candidate in candidates), default=PPM)

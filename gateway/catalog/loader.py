@@ -91,7 +91,7 @@ class _Loading:
         self.credentials = credentials
         self.published = documents.everything(session)
         self.measured = measurements.everything(session)
-        self.offers = {(o.subject, o.party): o for o in offers.standing(session, book.epoch)}
+        self.offers = {(o.subject, o.party): o for o in offers.unexpired(session, book.epoch)}
         parsed = {stored.id: loader.parse(stored) for stored in self.published}
         self.market = Market(
             operator=operator,

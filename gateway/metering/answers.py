@@ -8,14 +8,15 @@ import orjson
 
 from gateway.call.idempotency import StoredResponse
 from gateway.errors import NodeFailed
-from gateway.metering import protocols
-from gateway.metering.protocols import EMBEDDINGS, INFER, Ask
-from gateway.metering.usage import Metered, Usage, agreed, count, estimate, node_units
+from gateway.metering import inference_v2, openai, usage
+from gateway.metering.ask import EMBEDDINGS, INFER, Ask
+from gateway.metering.openai import StreamAccumulator
+from gateway.metering.usage import Metered, NodeUnits, Usage
 from gateway.upstream.http import Reply
 from ledger.core.values.meters import Units
 
 PASSED_ON = frozenset((400, 409, 413, 415, 422))
-"""Statuses of a node that are the consumer's to mend: its error is handed on, and nothing is charged."""
+"""Statuses of a node that say the request is wrong: its error goes to the consumer, and nothing is charged."""
 
 
 class PassedOn(Exception):
@@ -27,44 +28,57 @@ class PassedOn(Exception):
         self.stored = StoredResponse(reply.status, [(b"content-type", b"application/json")], error)
 
 
-def whole(tokenizer: Any | None, ask: Ask, reply: Reply, body: bytes, took: int) -> Metered:
+def whole(tokenizer: Any | None, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> Metered:
     """Units of a whole answer. Raises NodeFailed when it is not one."""
-    noted = node_units(reply.headers.get(b"tollway-usage"))
-    ms = took if noted is None or noted.ms is None else min(noted.ms, took)
-    size = len(ask.body) + len(body)
-    fuel = noted.fuel if noted is not None else 0
+    noted = usage.node_units(reply.headers.get(b"tollway-usage"))
     if ask.path == INFER:
-        if not protocols.inference(body, reply.headers.get(b"inference-header-content-length")):
+        if not inference_v2.is_answer(body, reply.headers.get(b"inference-header-content-length")):
             raise NodeFailed("the node's answer is not an inference response", "nonsense")
-        claimed = (noted.input_token, noted.output_token) if noted is not None else (0, 0)
-        return Metered(Units(1, min(claimed[0], len(ask.body)), min(claimed[1], len(body)), ms, size, fuel), False)
-    answer = protocols.answer(ask.path, body)
-    if answer is None:
-        raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
-    inputs, outputs, over = tokens(tokenizer, ask, answer.usage, answer.text, None, len(body))
-    return Metered(Units(1, inputs, outputs, ms, size, fuel), over)
+        claimed = noted or NodeUnits()
+        inputs, outputs, over = min(claimed.input_token, len(ask.body)), min(claimed.output_token, len(body)), False
+    else:
+        answer = openai.read_answer(ask.path, body)
+        if answer is None:
+            raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
+        inputs, outputs, over = tokens(tokenizer, ask, answer.usage, answer.text, None, len(body))
+    ms, fuel = _measured(noted, took_ms)
+    return Metered(Units(1, inputs, outputs, ms, len(ask.body) + len(body), fuel), over)
+
+
+def streamed(tokenizer: Any | None, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
+    """Units of a stream, as far as it came: by the node's usage if that came too, else what was delivered."""
+    inputs, outputs, over = tokens(tokenizer, ask, stream.usage, stream.text, stream.tokens, stream.size)
+    ms, fuel = _measured(stream.units or usage.node_units(reply.headers.get(b"tollway-usage")), took_ms)
+    return Metered(Units(1, inputs, outputs, ms, len(ask.body) + stream.size, fuel), over)
 
 
 def tokens(
-    tokenizer: Any | None, ask: Ask, usage: Usage | None, text: str, events: int | None, size: int
+    tokenizer: Any | None, ask: Ask, reported: Usage | None, text: str, events: int | None, size: int
 ) -> tuple[int, int, bool]:
     """Input and output tokens to bill, and whether the node claimed too many.
 
-    `events` is the least number of tokens a stream carried; `size` the bytes it came in.
+    `events` is the least number of tokens a stream carried; `size` the bytes the answer came in.
     """
-    ours = count(tokenizer, text) if text else None
-    claimed_in = usage.prompt_tokens if usage is not None else None
-    claimed_out = usage.completion_tokens if usage is not None else None
+    ours = usage.count(tokenizer, text) if text else None
+    claimed_in = reported.prompt_tokens if reported is not None else None
+    claimed_out = reported.completion_tokens if reported is not None else None
     if claimed_in is None:
-        claimed_in = estimate(len(ask.body))
+        claimed_in = usage.estimate(len(ask.body))
     if ask.path == EMBEDDINGS:
         return max(0, min(claimed_in, len(ask.body))), 0, claimed_in > len(ask.body)
     if claimed_out is None:
         known = ours if ours is not None else events
-        outputs, over = known if known is not None else estimate(len(text.encode())), False
+        outputs, over = known if known is not None else usage.estimate(len(text.encode())), False
     else:
-        outputs, over = agreed(max(0, claimed_out), ours, size)
+        outputs, over = usage.agreed(max(0, claimed_out), ours, size)
     return max(0, min(claimed_in, len(ask.body))), outputs, over
+
+
+def _measured(noted: NodeUnits | None, took_ms: int) -> tuple[int, int]:
+    """Milliseconds, never more than we saw, and fuel, as a node noted them."""
+    if noted is None:
+        return took_ms, 0
+    return took_ms if noted.ms is None else max(0, min(noted.ms, took_ms)), max(0, noted.fuel)
 
 
 def openai_error(status: int, body: bytes) -> bytes:
@@ -82,7 +96,7 @@ def openai_error(status: int, body: bytes) -> bytes:
 
 
 def check_status(reply: Reply, body: bytes) -> None:
-    """Raise unless the node served."""
+    """Raise NodeFailed unless the node served, or PassedOn when it refused the request as such."""
     status = reply.status
     if 200 <= status < 300:
         return

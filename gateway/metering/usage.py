@@ -1,7 +1,7 @@
-"""What a call used: our own count where we can make one, the node's claim otherwise, never more than was held.
+"""What a call used: our own count where we can make one, else the node's claim, never more than was held.
 
-A node that claims more tokens than were delivered is billed at our count, and `Metered.overclaimed` says so. A claim of
-zero is a value, not a gap. Without a tokenizer our count is exact about what cannot be: a token has at least one byte.
+A node that claims more tokens than were delivered is billed at our count, and `Metered.overclaimed` is true. A claim of
+zero is billed as zero. Without a tokenizer, our bound is the size of the answer: a token has at least one byte.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ledger.core.values.ids import Digest, cid
 from ledger.core.values.meters import Units
 
 SLACK_TOKENS = 4
-"""Begin and end marks a node may count and we do not see."""
+"""Begin and end marks that a node may count and we do not see."""
 BYTES_PER_TOKEN = 4
-"""What a token is taken to be when neither node nor tokenizer says."""
+"""The estimate when neither the node nor a tokenizer counted."""
 
 
 class Usage(msgspec.Struct):
-    """The `usage` object of an OpenAI answer. Completions and embeddings have parts of it."""
+    """The `usage` object of an OpenAI answer. Embeddings have no completion tokens."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -49,7 +49,7 @@ _NODE_UNITS = msgspec.json.Decoder(NodeUnits)
 
 
 class Tokenizers:
-    """Counts text with a model's own tokenizer, where the operator put one (`<CID>.json`) into a folder."""
+    """The models' own tokenizers, from a folder of `<CID>.json` files the operator filled."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -77,12 +77,12 @@ def count(tokenizer: Any | None, text: str) -> int | None:
 
 
 def estimate(size_bytes: int) -> int:
-    """Tokens when nobody counted: bytes / 4, rounded up."""
+    """Tokens where nothing counted them: bytes / 4, rounded up."""
     return -(-size_bytes // BYTES_PER_TOKEN)
 
 
 def node_units(header: bytes | None) -> NodeUnits | None:
-    """Units from a node's header; None when absent or nonsense."""
+    """Units from a node's header; None when it is absent, unreadable or negative."""
     if not header:
         return None
     try:
@@ -93,7 +93,7 @@ def node_units(header: bytes | None) -> NodeUnits | None:
 
 
 def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:
-    """Tokens to bill, and whether the claim was above our count. `most` is what the delivered bytes allow."""
+    """Tokens to bill, and whether the claim was above our count; without a count, above `most`, the bytes delivered."""
     if ours is None:
         return min(claimed, most), claimed > most
     if claimed > ours + SLACK_TOKENS:
@@ -103,5 +103,4 @@ def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:
 
 def capped(units: Units, most: Units) -> Units:
     """Units no higher than those the hold was made for."""
-    a, b, c, d, e, f = map(min, units, most)
-    return Units(a, b, c, d, e, f)
+    return Units(*map(min, units, most))

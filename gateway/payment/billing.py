@@ -1,27 +1,67 @@
-"""From what a call used to what it costs: the draft of its receipt, and the one place where a call is charged."""
+"""From what a call used to what it costs: the draft of its receipt, and the one place where calls are charged."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-import orjson
+import msgspec
 
 from gateway.catalog.catalog import Candidate
 from gateway.payment.leases import Hold
 from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.meters import Units
 from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
 
 
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the gateway stores beside a receipt, unsigned, as JSON: hex strings, and ms since the epoch."""
+
+    model: str = ""
+    salt: str = ""
+    started: int = 0
+    provider: str | None = None
+    key: str | None = None
+    attempts: list[dict[str, Any]] = []
+
+    def encode(self) -> bytes:
+        """The bytes that are stored."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def of(cls, signed: Signed) -> Note:
+        """The note beside a receipt; an empty one when there is none."""
+        return _NOTE.decode(signed.extra or b"{}")
+
+
+_NOTE = msgspec.json.Decoder(Note)
+
+
+class Served(NamedTuple):
+    """What was served: units, how and when (ms) it ended, what was asked, the digest of the answer, and by whom."""
+
+    units: Units
+    end: EndReason
+    ended: int
+    request: bytes
+    response: Digest
+    provider: Address | None = None
+
+
 @dataclass(slots=True)
 class Billing:
-    """What is known of a call before it is priced: who pays, in which lane and epoch, and what to note beside it."""
+    """What is known of a call before it is priced: who pays, in which lane and epoch, and what to note beside it.
+
+    `budget` is the hash of a key that has a budget. `attempts` are those that did not serve.
+    """
 
     call_id: Digest
     consumer: Address
@@ -33,9 +73,9 @@ class Billing:
     key_id: str | None = None
     budget: bytes | None = None
     parent: Digest = ZERO_DIGEST
-    attempts: list[dict[str, object]] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
 
-    def failed(self, candidate: Candidate, kind: str) -> None:
+    def note_failure(self, candidate: Candidate, kind: str) -> None:
         """Note an attempt that did not serve. It costs nothing."""
         self.attempts.append({"provider": to_hex(candidate.provider), "failed": kind})
 
@@ -43,19 +83,9 @@ class Billing:
         """The salted digest by which a receipt names what was asked or answered."""
         return Digest(hashlib.sha256(self.salt + content).digest())
 
-    def draft(
-        self,
-        tariff: Tariff,
-        units: Units,
-        end: EndReason,
-        ended: int,
-        request: bytes,
-        response: Digest,
-        provider: Address | None,
-        passed: int = 0,
-    ) -> Draft:
-        """The receipt of these units, but for its place in the journal."""
-        price, charge = tariff.price(units, passed)
+    def draft(self, tariff: Tariff, served: Served, subcall_total: Atoms = 0) -> Draft:
+        """The receipt of what was served, without its place in the receipt log."""
+        price, charge = tariff.price(served.units, subcall_total)
         receipt = Receipt(
             self.call_id,
             self.parent,
@@ -65,47 +95,43 @@ class Billing:
             self.consumer,
             tariff.id,
             self.epoch,
-            *units,
-            passed,
+            *served.units,
+            subcall_total,
             price,
             charge,
-            end,
-            ended,
-            self.digest_of(request),
-            response,
+            served.end,
+            served.ended,
+            self.digest_of(served.request),
+            served.response,
         )
-        return Draft(receipt, self._extra(provider), self.budget)
-
-    def _extra(self, provider: Address | None) -> bytes:
-        noted: dict[str, object] = {"model": self.model, "salt": self.salt.hex(), "started": self.started}
-        if provider is not None:
-            noted["provider"] = to_hex(provider)
-        if self.key_id is not None:
-            noted["key"] = self.key_id
-        if self.attempts:
-            noted["attempts"] = self.attempts
-        return orjson.dumps(noted)
+        provider = to_hex(served.provider) if served.provider is not None else None
+        note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts)
+        return Draft(receipt, note.encode(), self.budget)
 
 
-async def charge(receipt_log: ReceiptLog, hold: Hold, drafts: tuple[Draft, ...]) -> tuple[Signed, ...]:
-    """Make the receipts durable and take their charges from the hold. OPEN -> CHARGED, or -> RELEASED when it fails.
+async def charge(
+    receipt_log: ReceiptLog, drafts: tuple[Draft, ...], dues: Sequence[tuple[Hold, Atoms]]
+) -> tuple[Signed, ...]:
+    """Make the receipts durable, all or none, and take each hold's due from it; release the holds when that fails.
 
-    A caller that is cancelled meanwhile leaves the hold as it is: the receipt may be on its way.
+    When the caller is cancelled meanwhile the holds stay as they are: the receipts may be on their way.
     """
-    total = sum(draft.receipt.charge for draft in drafts)
-    assert total <= hold.amount, "the charge never exceeds the hold"
-    hold.charging = True
+    for hold, due in dues:
+        assert due <= hold.amount, "the charge never exceeds the hold"
+        hold.begin_charge()
     try:
         signed = await receipt_log.append(drafts)
     except asyncio.CancelledError:
         raise
     except BaseException:
-        hold.settle(0)
+        for hold, _ in dues:
+            hold.settle(0)
         raise
-    hold.settle(total)
+    for hold, due in dues:
+        hold.settle(due)
     return signed
 
 
-def most_units(request_bytes: int, outputs: int, answer_bytes: int, seconds: float, fuel: int = 0) -> Units:
+def most_units(request_bytes: int, outputs: int, answer_bytes: int, seconds: float) -> Units:
     """The most a request can use: a token of input has at least one byte."""
-    return Units(1, request_bytes, outputs, int(seconds * 1000), request_bytes + answer_bytes, fuel)
+    return Units(1, request_bytes, outputs, int(seconds * 1000), request_bytes + answer_bytes, 0)

@@ -1,9 +1,8 @@
-"""The purse: leases of consumers' deposits, and of keys' budgets, spent in memory.
+"""Leases of consumers' deposits and of keys' budgets, spent in memory.
 
-A call holds the most it can cost before anything is done for it, and keeps the rest when it is charged. What is free,
-held and charged of a wallet always sums to what was leased, so no race between calls can overspend: there is no check
-apart from the taking. Wallets are filled in the background before they are empty; a consumer that falls silent gets
-its lease back.
+A call holds the most it can cost before any work is done, and gets the rest back when it is charged. What is free, held
+and charged of a wallet always sums to what was leased, so calls that race cannot overspend. A wallet is filled in the
+background before it is empty; the lease of a consumer that has been silent for a while goes back to the ledger.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from sqlalchemy import Engine
@@ -23,11 +23,11 @@ from ledger.core.values.ids import Address
 from ledger.flows import leases
 
 AHEAD = 8
-"""A wallet is filled in the background when less than so many calls like the last one fit into it."""
+"""A wallet is filled in the background when it has less than so many calls like the last one would hold."""
 
 
 class Filler(Protocol):
-    """Where a wallet's money comes from: at least `need`, at best `target`, or a refusal that says what is short."""
+    """Fetches at least `need` and at best `target` for a wallet, or refuses, saying what is short."""
 
     def __call__(self, need: int, target: int) -> Awaitable[int]: ...
 
@@ -41,7 +41,7 @@ class Wallet:
     touched: float = 0.0
     filling: bool = False
     adopted: int = 0
-    """How often the ledger has said anew what is free: what was fetched before that is part of it, or stays leased."""
+    """Counts `adopt`. What was fetched under an older count is discarded: the adopted balance has it already."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def take(self, amount: int) -> bool:
@@ -59,6 +59,22 @@ class Wallet:
         self.free += held - charge
 
 
+class HoldState(Enum):
+    """Where a hold is in its life: open, perhaps charging, settled."""
+
+    open = "open"
+    charging = "charging"
+    """A receipt is on its way to the receipt log: only its outcome settles the hold."""
+    settled = "settled"
+
+
+_NEXT = {
+    HoldState.open: (HoldState.charging, HoldState.settled),
+    HoldState.charging: (HoldState.settled,),
+    HoldState.settled: (),
+}
+
+
 @dataclass(slots=True)
 class Hold:
     """Atoms set aside for one call, of the consumer's wallet and, if the key has a budget, of the key's."""
@@ -67,21 +83,31 @@ class Hold:
     amount: int
     wallet: Wallet
     budget: Wallet | None = None
-    settled: bool = False
-    charging: bool = False
-    """A receipt is on its way to the journal: only its outcome may settle this hold."""
+    state: HoldState = HoldState.open
+
+    def begin_charge(self) -> None:
+        """Keep the hold until the receipt's outcome is known."""
+        self._enter(HoldState.charging)
 
     def settle(self, charge: int) -> None:
-        """Charge at most the hold, once. 0 releases it."""
-        assert not self.settled
-        self.settled = True
+        """Charge at most the hold, once; the rest is free again."""
+        self._enter(HoldState.settled)
         self.wallet.settle(self.amount, charge)
         if self.budget is not None:
             self.budget.settle(self.amount, charge)
 
+    def release(self) -> None:
+        """Free everything, unless a charge is under way or the hold is settled."""
+        if self.state is HoldState.open:
+            self.settle(0)
+
+    def _enter(self, state: HoldState) -> None:
+        assert state in _NEXT[self.state], f"a hold that is {self.state.value} cannot be {state.value}"
+        self.state = state
+
 
 class BalanceLeases:
-    """All wallets of a gateway."""
+    """All wallets of a gateway. `target` is what to lease ahead, in atoms."""
 
     def __init__(self, engine: Engine, lane: int, gateway: Address, target: int, lasts_ms: int) -> None:
         self._engine = engine
@@ -94,9 +120,9 @@ class BalanceLeases:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def adopt(self, holdings: dict[Address, int]) -> None:
-        """Begin, or begin again after the journal was lost, with what the ledger says is ours.
+        """Set the wallets to what the ledger says is leased to us, at start and after the receipt log was lost.
 
-        Calls that are open keep their holds; what they hold is part of the holdings.
+        Open calls keep their holds, which are part of the holdings.
         """
         for consumer in {*self._wallets, *holdings}:
             wallet = self._wallets.setdefault(consumer, Wallet())
@@ -133,16 +159,16 @@ class BalanceLeases:
         return sum(wallet.held for wallet in self._wallets.values())
 
     def free(self, consumer: Address) -> int:
-        """What is leased here and not held."""
+        """Atoms of a consumer leased here and not held."""
         wallet = self._wallets.get(consumer)
         return wallet.free if wallet else 0
 
     async def renew(self) -> None:
-        """Keep our leases."""
+        """Extend our leases in the ledger."""
         await transact(self._engine, lambda session: leases.renew(session, self._gateway, now_ms(), self._lasts_ms))
 
     async def return_idle(self, idle_seconds: float) -> None:
-        """Give back the leases of consumers that have been silent for so long and have no call open."""
+        """Return the leases of consumers and keys without a call for `idle_seconds`, and without an open one."""
         before = asyncio.get_running_loop().time() - idle_seconds
         for consumer, wallet in list(self._wallets.items()):
             if wallet.touched <= before and wallet.held == 0:
@@ -161,7 +187,7 @@ class BalanceLeases:
         await self._return(budget, lambda session: leases.give_back(session, key, self._gateway))
 
     async def _return(self, wallet: Wallet, book: Callable[[Session], object]) -> None:
-        """Empty a wallet nothing is held of. What could not be booked is in it again, unless it was told anew."""
+        """Return an idle wallet's balance to the ledger. On failure restore it, unless it was adopted meanwhile."""
         async with wallet.lock:
             if wallet.held:
                 return
@@ -174,16 +200,16 @@ class BalanceLeases:
                 raise
 
     async def _fill(self, wallet: Wallet, amount: int, fill: Filler) -> None:
-        """Wait for our turn, look again, then fill. Waiters find what an earlier turn left.
+        """Hold `amount`, filling the wallet first unless an earlier turn has done so.
 
-        While a filler works, other calls take from the wallet and settle into it: what it brings is added to what is
-        there afterwards, and when that was taken meanwhile, it is asked again.
+        Other calls hold and settle while a filler works, so what it fetches is added to the balance of then, and if
+        that is still too little it fetches again.
         """
         async with wallet.lock:
             while not wallet.take(amount):
                 adopted = wallet.adopted
                 granted = await fill(amount - wallet.free, max(self._target, amount))
-                assert granted > 0, "a filler brings something or refuses"
+                assert granted > 0, "a filler fetches something or refuses"
                 if wallet.adopted == adopted:
                     wallet.free += granted
 
@@ -238,4 +264,5 @@ class BalanceLeases:
         return granted
 
     def _granted(self, session: Session, consumer: Address, need: int, target: int) -> tuple[int, leases.Means]:
-        return leases.lease(session, self._lane, consumer, self._gateway, need, target, now_ms(), self._lasts_ms)
+        asked = leases.LeaseRequest(self._lane, consumer, self._gateway, need, target, self._lasts_ms)
+        return leases.lease(session, asked, now_ms())

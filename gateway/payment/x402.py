@@ -1,8 +1,8 @@
-"""x402 v2, scheme `exact`, for stock clients: an unpaid request is told what it may cost, a paid one is served.
+"""x402 v2, scheme `exact`, for stock clients: an unpaid request gets a 402 with its price, a paid one is served.
 
-The payment is a plain ERC-3009 authorization to the lane's inbox. It is checked here, written down for the worker to
-relay, and becomes a deposit of its signer; the call is then charged like any other, and the unspent rest stays the
-signer's. Each authorization pays for one call, so a header that somebody else saw buys nothing.
+A payment is an ERC-3009 authorization to the lane's inbox. It is checked here, stored for the worker to relay, and
+becomes a deposit of its signer. The call is charged like any other, and the unspent rest stays the signer's deposit.
+Each authorization pays for one call, so a payment header cannot be reused by somebody who saw it.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ TRANSFER_TYPEHASH = keccak256(
 )
 LASTS_SECONDS = 300
 MARGIN_SECONDS = 20
-"""An authorization must last so much longer than now: it still has to be relayed."""
+"""An authorization must be valid for this much longer, because it has to be relayed first."""
 IDENTIFIER = "payment-identifier"
 POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A checked authorization: who pays how much, and the identifier the client gave its payment."""
+    """A checked authorization, and the identifier that the client gave its payment, if any."""
 
     payer: Address
     amount: int
@@ -62,16 +62,15 @@ class Payment:
 
     @property
     def caller(self) -> Caller:
-        """Who calls."""
+        """The payer as a caller."""
         return Caller(self.payer)
 
 
 def inbox_of(gateway: Gateway) -> Address:
-    """The lane's inbox: where Inboxes would put it with CREATE2."""
+    """The lane's inbox: the address at which Inboxes deploys it with CREATE2."""
     facts = gateway.deployment
     code = _inbox_code() + word(facts.address("token"))
-    made = keccak256(b"\xff", facts.address("inboxes"), word(gateway.lane), keccak256(code))
-    return Address(made[12:])
+    return Address(keccak256(b"\xff", facts.address("inboxes"), word(gateway.lane), keccak256(code))[12:])
 
 
 @cache
@@ -83,13 +82,12 @@ def _inbox_code() -> bytes:
 
 def token_domain(gateway: Gateway) -> Domain:
     """The EIP-712 domain of the settlement token."""
-    settings = gateway.settings
-    token = gateway.deployment.address("token")
+    settings, token = gateway.settings, gateway.deployment.address("token")
     return Domain(gateway.domain.chain_id, token, settings.token_name, settings.token_version)
 
 
 def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None) -> Refusal:
-    """A 402 that a stock client can pay: the most this request may cost, to the lane's inbox."""
+    """A 402 that a stock client can pay: `amount`, the most the request may cost, to the lane's inbox."""
     domain = token_domain(gateway)
     requirements = {
         "x402Version": 2,
@@ -121,15 +119,15 @@ def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None
 
 
 def read(gateway: Gateway, header: bytes, now: int) -> Payment:
-    """The payment in a header. Refused unless it is ours to take, still good for a while, and signed by its payer."""
+    """The payment in a header. Refused unless it is to our inbox, valid for a while, and signed by its payer."""
     try:
         sent = orjson.loads(base64.b64decode(header, validate=True))
         accepted, payload = sent["accepted"], sent["payload"]
-        stated = payload["authorization"]
-        payer, to = address(stated["from"].lower()), address(stated["to"].lower())
-        amount = parse(stated["value"], "value")
-        valid_after, valid_before = int(stated["validAfter"]), int(stated["validBefore"])
-        nonce, signature = digest(stated["nonce"]), bytes.fromhex(payload["signature"].removeprefix("0x"))
+        authorization = payload["authorization"]
+        payer, to = address(authorization["from"].lower()), address(authorization["to"].lower())
+        amount = parse(authorization["value"], "value")
+        valid_after, valid_before = int(authorization["validAfter"]), int(authorization["validBefore"])
+        nonce, signature = digest(authorization["nonce"]), bytes.fromhex(payload["signature"].removeprefix("0x"))
         scheme, network, asset = accepted["scheme"], accepted["network"], address(accepted["asset"].lower())
         named = (sent.get("extensions") or {}).get(IDENTIFIER) or {}
         identifier = (named.get("info") or {}).get("id")
@@ -141,7 +139,7 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
     if to != inbox_of(gateway):
         raise _unpaid("the payment is not to this lane's inbox")
     if not valid_after <= now // 1000 < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
-        raise _unpaid("the payment is not valid now, or not for long enough")
+        raise _unpaid(f"the payment is not valid now, or for less than {MARGIN_SECONDS} s more")
     words = (word(payer), word(to), word(amount), word(valid_after), word(valid_before), nonce)
     try:
         signer = recover(signing_digest(domain, keccak256(TRANSFER_TYPEHASH, *words)), signature)
@@ -155,26 +153,26 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
 
 
 async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> None:
-    """Have the payment relayed, and wait until the payer can spend `need`: at once if its deposit reaches already."""
+    """Have the payment relayed, and wait until the payer can spend `need` atoms. Its deposit may cover that already."""
     if payment.amount < need:
         raise _unpaid(f"this call may cost {need} atoms; the payment is of {payment.amount}")
-    asked = DepositRequest(
-        keccak256(b"x402", gateway.deployment.address("token"), payment.payer, payment.nonce),
-        gateway.lane,
-        payment.payer,
-        payment.amount,
-        payment.valid_after,
-        payment.valid_before,
-        payment.nonce,
-        payment.signature,
+    deposit = DepositRequest(
+        id=keccak256(b"x402", gateway.deployment.address("token"), payment.payer, payment.nonce),
+        lane=gateway.lane,
+        account=payment.payer,
+        amount=payment.amount,
+        valid_after=payment.valid_after,
+        valid_before=payment.valid_before,
+        salt=payment.nonce,
+        signature=payment.signature,
         kind="inbox",
     )
-    if not await gateway.db(lambda session: publications.pay(session, asked, call, now_ms())):
+    if not await gateway.db(lambda session: publications.pay(session, deposit, call, now_ms())):
         raise _unpaid("this payment was sent with another call before")
     deadline = asyncio.get_running_loop().time() + gateway.settings.payment_seconds
     while True:
         means, known = await gateway.db(
-            lambda session: (leases.means(session, gateway.lane, payment.payer), deposits.get(session, asked.id))
+            lambda session: (leases.means(session, gateway.lane, payment.payer), deposits.get(session, deposit.id))
         )
         if means.spendable + gateway.leases.free(payment.payer) >= need:
             return
@@ -191,7 +189,7 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
 
 
 def settled(gateway: Gateway, payment: Payment) -> tuple[bytes, bytes]:
-    """The response header a client reads: the payment is taken, and will be on chain without it."""
+    """The response header for the client: the payment is accepted; the worker brings it on chain."""
     response = {
         "success": True,
         "transaction": "",
@@ -203,7 +201,7 @@ def settled(gateway: Gateway, payment: Payment) -> tuple[bytes, bytes]:
 
 
 def is_unpaid(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a request brings neither key nor voucher nor payment."""
+    """Whether a request has neither an API key nor a voucher nor a payment."""
     return not (HEADER in headers or b"authorization" in headers or b"tollway-voucher" in headers)
 
 

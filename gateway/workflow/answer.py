@@ -7,26 +7,23 @@ pays nothing, and the weaver's bond pays what was served. Partial: the consumer 
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from gateway.asgi import Client
-from gateway.call import stream
-from gateway.call.idempotency import Headers, StoredResponse, receipt_headers
+from gateway.call.idempotency import StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
-from gateway.call.stream import DONE, HEADERS
+from gateway.call.request import Request
+from gateway.call.stream import DONE, HEADERS, answer_stream
 from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal, body_of
-from gateway.metering.protocols import CHAT, Ask
-from gateway.payment.auth import Caller, check_model
-from gateway.payment.billing import Billing
+from gateway.metering.answers import PassedOn
+from gateway.metering.ask import CHAT, Ask
+from gateway.payment.billing import Served
 from gateway.workflow import plan as planning
 from gateway.workflow import steps
 from gateway.workflow.guarantees import Holds
@@ -35,81 +32,61 @@ from gateway.workflow.run import Done, Weave
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.pricing import workflows
-from ledger.core.pricing.eligibility import ANY, RoutePreferences
+from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest, to_hex
-from ledger.core.values.meters import Units
+from ledger.core.values.ids import to_hex
 from ledger.flows import receipt_log
 from ledger.store.receipts.receipts import Signed
 
 JSON = (b"content-type", b"application/json")
 
 
-async def serve(
-    gateway: Gateway,
-    caller: Caller,
-    ask: Ask,
-    entry: CapsuleEntry,
-    identity: Digest,
-    preferences: RoutePreferences,
-    extra_headers: Headers | None,
-    referral: ReferralContext | None,
-    client: Client,
-    now: int,
-) -> tuple[StoredResponse, tuple[Signed, ...]]:
-    """Answer a chat request with a workflow. Raises a Refusal when it failed and the consumer pays nothing.
-
-    `extra_headers` are headers the answer is to carry beside its own; None: it need not be kept either.
-    """
-    check_model(caller, entry.name, ask.model)
+async def plan(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: RoutePreferences) -> Plan:
+    """The plan of a chat request to a workflow: it knows the most the request can cost."""
     if ask.path != CHAT:
         raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use {CHAT}", param="model")
     await planning.fetch_glue(gateway, entry)
-    request = orjson.loads(ask.body)
-    plan = planning.plan(gateway, entry, request, len(ask.body), preferences)
+    plan = planning.plan(gateway, entry, ask.json, len(ask.body), preferences)
     if preferences.max_price is not None and plan.price > preferences.max_price:
         message = f"{entry.name} may cost {plan.price} atoms, above the {preferences.max_price} allowed"
         raise Refusal(402, "above_max_price", message, facts={"required": str(plan.price)})
+    return plan
+
+
+async def serve(
+    gateway: Gateway, request: Request, plan: Plan, referral: ReferralContext | None
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Answer a chat request with a workflow. Raises a Refusal when it failed and the consumer pays nothing."""
     if referral is not None:
         plan = replace(plan, tariff=await referral.terms(plan.tariff))
-    head = identity, caller.consumer, gateway.lane, gateway.catalog.epoch, entry.name
-    billing = Billing(*head, os.urandom(16), now, caller.key.id if caller.key else None, caller.budget)
-    holds = await Holds.take(gateway, caller, plan)
+    billing = request.billing(gateway, plan.entry.name)
+    holds = await Holds.take(gateway, request.caller, plan)
     try:
-        return await Serving(
-            gateway, plan, Weave(gateway, plan, billing, request, ask.body), holds, ask, extra_headers
-        ).answer(client)
+        weave = Weave(gateway, plan, billing, request.ask.json, request.ask.body)
+        return await Serving(gateway, request, plan, weave, holds).answer()
     finally:
         holds.release()
-
-
-async def most_price(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: RoutePreferences = ANY) -> int:
-    """The most a request can cost."""
-    await planning.fetch_glue(gateway, entry)
-    return planning.plan(gateway, entry, orjson.loads(ask.body), len(ask.body), preferences).price
 
 
 class Serving:
     """One workflow being answered."""
 
-    def __init__(
-        self, gateway: Gateway, plan: Plan, weave: Weave, holds: Holds, ask: Ask, extra_headers: Headers | None
-    ) -> None:
-        self.gateway, self.plan, self.weave, self.holds = gateway, plan, weave, holds
-        self.ask, self.extra_headers, self.keyed = ask, extra_headers or [], extra_headers is not None
+    def __init__(self, gateway: Gateway, request: Request, plan: Plan, weave: Weave, holds: Holds) -> None:
+        self.gateway, self.request, self.plan, self.weave, self.holds = gateway, request, plan, weave, holds
+        self.ask, self.extra_headers = request.ask, request.extra_headers
         self.capsule = plan.entry.capsule
 
-    async def answer(self, client: Client) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    async def answer(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Run, settle, and answer: as a stream where the last node can be one."""
         weave = self.weave
         talking = {name: planned.models[0] for name, planned in self.plan.steps.items() if planned.models}
         last = steps.last_steps(self.capsule, talking) if self.ask.stream else ()
         await weave.run(but=last)
         for name in last:
-            streamed = await self._stream(name, client)
+            streamed = await self._stream(name)
             if streamed is not None:
                 return streamed
         if weave.failed is not None:
@@ -133,7 +110,7 @@ class Serving:
         guaranteed = [(weaver, list(done.drafts(weaver))) for weaver, done in self.weave.guaranteed]
         return await self.holds.charge(self.gateway, guaranteed, list(root.drafts()))
 
-    async def _stream(self, name: str, client: Client) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
+    async def _stream(self, name: str) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
         """Stream a last node. None when it did not run, or failed before its first byte."""
         weave, planned = self.weave, self.plan.steps[name]
         if weave.failed is not None or not workflows.runs(self.capsule, planned.step, weave.request, weave.outcomes):
@@ -142,38 +119,26 @@ class Serving:
         started = now_ms()
         try:
             values = workflows.input_of(self.capsule, planned.step, weave.request, weave.outcomes)
-            call = weave.call(planned, values, stream=True, include_usage=self.ask.include_usage)
-            call.keyed, call.extra_headers = self.keyed, self.extra_headers
-            call.late_at = asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000
 
-            async def settle(
-                candidate: Candidate, units: Units, end: EndReason, ended: int, response: Digest
-            ) -> tuple[Signed, ...]:
-                weave.took_ms[name] = ended - started
-                done = Done(
-                    *(name, call.billing, candidate.inner, units, end, ended),
-                    *(call.ask.body, response, candidate.provider),
-                )
-                weave.done.append(done)
-                if end in (EndReason.upstream_cut, EndReason.timeout):
+            async def charge(candidate: Candidate, served: Served) -> tuple[Signed, ...]:
+                weave.took_ms[name] = served.ended - started
+                weave.done.append(Done(name, call.billing, candidate.inner, *served))
+                if served.end in (EndReason.upstream_cut, EndReason.timeout):
                     weave.err(name, "its provider stopped in the middle")
                     await self._settle_failure()
                     return ()
                 weave.outcomes[name] = Outcome(Status.ok)
-                return await self._charge(weave.root(self.plan.tariff, end, response, units.byte))
+                return await self._charge(weave.root(self.plan.tariff, served.end, served.response, served.units.byte))
 
-            call.settle = settle
-            stored, signed = await stream.stream(self.gateway, call, client)
+            call = weave.call(planned, values, include_usage=self.ask.include_usage, charge=charge)
+            return await answer_stream(self.gateway, call, self.request)
+        except PassedOn as refused:
+            weave.err(name, f"its provider refused the request: {refused.stored.body.decode(errors='replace')[:200]}")
         except Rejected as rejected:
             weave.err(name, rejected.message)
-            return None
         except Refusal as refused:
             weave.err(name, refused.message)
-            return None
-        if not stored.sent:
-            weave.err(name, f"its provider refused the request: {stored.body.decode(errors='replace')[:200]}")
-            return None
-        return stored, signed
+        return None
 
     async def _failed(self, step: str, reason: str) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """A workflow failed before the consumer saw a byte: settle it, and say what happened."""

@@ -6,12 +6,12 @@ even when the workflow fails and the consumer is charged nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import Caller
+from gateway.payment.billing import charge
 from gateway.payment.leases import Hold
 from gateway.workflow.plan import Plan
 from ledger.core.values.ids import Address, to_hex
@@ -42,38 +42,21 @@ class Holds:
     def release(self) -> None:
         """Give back what no charge is under way for."""
         for hold in (self.consumer, *self.bonds.values()):
-            if not hold.settled and not hold.charging:
-                hold.settle(0)
+            hold.release()
 
     async def charge(
         self, gateway: Gateway, guaranteed: Sequence[tuple[Address, Sequence[Draft]]], drafts: Sequence[Draft]
     ) -> tuple[Signed, ...]:
-        """Make all receipts durable in one segment: what bonds pay, then what the consumer pays. The latter come back.
-
-        A caller that is cancelled meanwhile leaves the holds as they are: the receipts may be on their way.
-        """
+        """Make all receipts durable in one segment: what bonds pay, then what the consumer pays. Returns the latter."""
         bonded = [draft for _, paid in guaranteed for draft in paid]
         if not bonded and not drafts:
             return ()
         due = dict.fromkeys(self.bonds, 0)
         for weaver, paid in guaranteed:
             due[weaver] += sum(draft.receipt.charge for draft in paid)
-        total = sum(draft.receipt.charge for draft in drafts)
-        assert total <= self.consumer.amount, "the charge never exceeds the hold"
-        holds = (self.consumer, *self.bonds.values())
-        for hold in holds:
-            hold.charging = True
-        try:
-            signed = await gateway.receipt_log.append((*bonded, *drafts))
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
-            for hold in holds:
-                hold.settle(0)
-            raise
-        self.consumer.settle(total)
-        for weaver, hold in self.bonds.items():
-            hold.settle(due[weaver])
+        dues = [(self.consumer, sum(draft.receipt.charge for draft in drafts))]
+        dues += [(hold, due[weaver]) for weaver, hold in self.bonds.items()]
+        signed = await charge(gateway.receipt_log, (*bonded, *drafts), dues)
         return signed[len(bonded) :]
 
 

@@ -1,8 +1,7 @@
-"""Plans: before a workflow runs, what each of its nodes may use, and the most it can cost.
+"""Plans: before a workflow runs, the most each of its steps may use, and the most it can cost.
 
-The consumer's hold covers the plan, so a workflow that has begun can always be paid, whatever its models answer. A node
-whose author names no `max_price` is planned at the most it could use; one that does is planned at that, and what it may
-generate is cut to fit when it runs.
+The consumer's hold covers the plan, so a workflow that has begun can always be paid. A step without `max_price` is
+planned at the most it could use. A step with it is planned at that price, and its output is limited to fit later.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.catalog.catalog import Candidate, CapsuleEntry, ModelEntry
 from gateway.context import Gateway
@@ -25,20 +23,22 @@ from ledger.core.pricing import eligibility
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.pricing.price import Tariff
 from ledger.core.values.atoms import Atoms
+from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid
 from ledger.core.values.meters import Units
 from ledger.store.network import documents
 
 WRAPPING_BYTES = 512
-"""What a request has around its values: names, shapes, the model."""
-CHAT, OIP = "openai.chat/1", "oip/2"
+"""Allowed for what a request has around its values: names, shapes, the model."""
+OPENAI_CHAT, OPEN_INFERENCE = "openai.chat/1", "oip/2"
+"""Protocols by the names that model documents use."""
 NOTHING = Units()
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One node of a plan: what may run it, how large its request may be, and the most it may cost."""
+    """One step of a plan: what may run it, the most it may use, and the most it may cost."""
 
     step: Step
     price: Atoms = 0
@@ -51,7 +51,7 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A workflow about to run: its steps, its root call's terms and most units, and the most it costs in all."""
+    """A planned workflow: its steps, the terms and most units of its root call, and the most it costs in all."""
 
     entry: CapsuleEntry
     steps: Mapping[str, PlannedStep]
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def exposures(self) -> Counter[Address]:
-        """What each weaver stands for if its all-or-nothing workflow fails at its dearest."""
+        """The most each weaver's bond pays if its all-or-nothing workflow fails."""
         found: Counter[Address] = Counter()
         for planned in self.steps.values():
             if planned.plan is not None:
@@ -73,9 +73,8 @@ class Plan:
 
 
 async def fetch_glue(gateway: Gateway, entry: CapsuleEntry) -> None:
-    """Bring every module the workflow and its sub-workflows use into the workshop."""
-    wanted = {module.digest for one in _family(gateway, entry) for module in one.capsule.glue.values()}
-    for digest in wanted:
+    """Load every glue module of the workflow and its sub-workflows into the workshop."""
+    for digest in {module.digest for one in _nested(gateway, entry) for module in one.capsule.glue.values()}:
         if gateway.workshop.find(digest) is None:
             stored = await gateway.db(lambda session, key=digest: documents.get(session, Digest(key)))  # type: ignore[misc]
             if stored is None or stored.kind != "glue":
@@ -86,16 +85,14 @@ async def fetch_glue(gateway: Gateway, entry: CapsuleEntry) -> None:
 def plan(
     gateway: Gateway,
     entry: CapsuleEntry,
-    request: Any,
+    request: Json | None,
     request_bytes: int,
     preferences: RoutePreferences,
-    *,
-    known: bool = True,
     depth: int = 0,
 ) -> Plan:
-    """Plan a workflow. Refused, naming the node, when one could not be served, or nests too deep or too wide.
+    """Plan a workflow. Refused when it nests too deep or too wide, or, naming the step, when a step cannot be served.
 
-    `known` is whether `request` is the real one: a sub-workflow's is not known before it runs.
+    `request` is None while it is not known, as a sub-workflow's before it runs; `request_bytes` is its largest size.
     """
     if depth > MAX_DEPTH:
         raise Refusal(400, "workflow_too_deep", f"{entry.name} nests more than {MAX_DEPTH} deep")
@@ -105,12 +102,12 @@ def plan(
     steps = {}
     for step in entry.capsule.steps.values():
         try:
-            size = _size(gateway, step, request, request_bytes, known)
+            size = _request_bytes(gateway, step, request, request_bytes)
             steps[step.id] = _plan_step(gateway, entry, step, size, preferences, depth)
         except Rejected as rejected:
-            raise Refusal(400, "invalid_request", f"node {step.id}: {rejected.message}", param=step.id) from rejected
+            raise Refusal(400, "invalid_request", f"step {step.id}: {rejected.message}", param=step.id) from rejected
     if sum(map(_count, steps.values())) > MAX_STEPS:
-        raise Refusal(400, "workflow_too_large", f"{entry.name} has more than {MAX_STEPS} nodes with its sub-workflows")
+        raise Refusal(400, "workflow_too_large", f"{entry.name} has more than {MAX_STEPS} steps with its sub-workflows")
     subcall_total = sum(planned.price for planned in steps.values())
     most = _root_units(gateway, steps, request_bytes)
     try:
@@ -121,9 +118,9 @@ def plan(
 
 
 def affordable(candidates: Sequence[Candidate], most: Units, limit: Atoms) -> tuple[Units, list[Candidate]]:
-    """Those who serve within `limit`, and the units they get. Output is cut until somebody does; none: no candidates.
+    """The candidates that serve within `limit`, and the most output tokens at which one does; none: no candidates.
 
-    Prices rise with output, so the largest output that somebody gives for `limit` is found by halving.
+    Prices rise with output, so the largest output is found by bisection.
     """
 
     def fitting(outputs: int) -> list[Candidate]:
@@ -140,13 +137,14 @@ def affordable(candidates: Sequence[Candidate], most: Units, limit: Atoms) -> tu
 
 
 def speaks(step: Step) -> str:
-    """The protocol a node's input is written for."""
-    return CHAT if "messages" in step.input else OIP
+    """The protocol that a step's input is written for."""
+    return OPENAI_CHAT if "messages" in step.input else OPEN_INFERENCE
 
 
 def embeds(step: Step, entry: ModelEntry) -> bool:
-    """Whether a node asks an OpenAI server for embeddings: an `input`, and no tensor of that name to take it."""
-    return "input" in step.input and speaks(step) != CHAT and CHAT in entry.protocols and OIP not in entry.protocols
+    """Whether a step asks an OpenAI server for embeddings: it has an `input`, and the model takes no tensors."""
+    openai_only = OPENAI_CHAT in entry.protocols and OPEN_INFERENCE not in entry.protocols
+    return openai_only and "input" in step.input and speaks(step) != OPENAI_CHAT
 
 
 def _plan_step(
@@ -155,25 +153,25 @@ def _plan_step(
     if step.glue is not None:
         glue = gateway.workshop.find(entry.capsule.glue[step.glue].digest)
         if glue is None:
-            raise Refusal(503, "glue_missing", f"the glue {step.glue} is not at hand; ask again", retry_after=1)
+            raise Refusal(503, "glue_missing", f"the glue {step.glue} is not loaded; ask again", retry_after=1)
         return PlannedStep(step, most=Units(fuel=entry.capsule.glue[step.glue].fuel), glue=glue)
     if step.capsule is not None:
         inner = gateway.catalog.by_id.get(step.capsule)
         if not isinstance(inner, CapsuleEntry):
-            raise Refusal(503, "no_provider", f"node {step.id} needs {cid(step.capsule)}, which is not published")
-        below = plan(gateway, inner, None, size, preferences, known=False, depth=depth + 1)
+            raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.capsule)}, which is not published")
+        below = plan(gateway, inner, None, size, preferences, depth + 1)
         if step.max_price is not None and below.price > step.max_price:
             raise Refusal(
                 503,
                 "above_max_price",
-                f"node {step.id} may cost {below.price} atoms, its author allows {step.max_price}",
+                f"step {step.id} may cost {below.price} atoms, its author allows {step.max_price}",
             )
         return PlannedStep(step, below.price, below.most, plan=below)
     models = _models(gateway, step)
     candidates = tuple(one for model in models for one in _candidates(model, step, preferences))
     if not candidates:
         why = next((model.why for model in models if model.why), "nobody serves it in this realm, tier or at this URL")
-        raise Refusal(503, "no_provider", f"node {step.id} has no provider: {why}", retry_after=5)
+        raise Refusal(503, "no_provider", f"step {step.id} has no provider: {why}", retry_after=5)
     most = _model_units(gateway, step, size, models)
     limit = max(candidate.inner.price(most)[0] for candidate in candidates)
     price = limit if step.max_price is None else min(limit, step.max_price)
@@ -181,11 +179,11 @@ def _plan_step(
 
 
 def _models(gateway: Gateway, step: Step) -> tuple[ModelEntry, ...]:
-    """What may serve a node: the pinned model, or every model that can do what is asked, whoever's chain it is."""
+    """The models that may serve a step: the pinned one, or every one that has the capability asked for."""
     if step.model is not None:
         entry = gateway.catalog.by_id.get(step.model)
         if not isinstance(entry, ModelEntry):
-            raise Refusal(503, "no_provider", f"node {step.id} needs {cid(step.model)}, which is not published")
+            raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.model)}, which is not published")
         return (entry,)
     assert step.capability is not None
     able = [
@@ -196,12 +194,12 @@ def _models(gateway: Gateway, step: Step) -> tuple[ModelEntry, ...]:
     found = tuple(entry for entry in able if speaks(step) in entry.protocols)
     found = found or tuple(entry for entry in able if embeds(step, entry))
     if not found:
-        raise Refusal(503, "no_provider", f"node {step.id}: nothing here can do {json.dumps(step.capability)}")
+        raise Refusal(503, "no_provider", f"step {step.id}: nothing here can do {json.dumps(step.capability)}")
     return found
 
 
 def _candidates(entry: ModelEntry, step: Step, preferences: RoutePreferences) -> list[Candidate]:
-    """An entry's providers in the realm and tiers, and at the URL, the node names."""
+    """A model's providers in the realm and tiers asked for, and at the URL that the step names."""
     tiers = frozenset((step.capability or {}).get("tiers", ())) or preferences.tiers
     pinned = target.parse(step.url) if step.url is not None else None
     return [
@@ -214,35 +212,35 @@ def _candidates(entry: ModelEntry, step: Step, preferences: RoutePreferences) ->
 
 
 def _model_units(gateway: Gateway, step: Step, size: int, models: Sequence[ModelEntry]) -> Units:
-    """The most a node's call can use, whichever of its models serves."""
+    """The most a step's call can use, whichever of its models serves."""
     settings = gateway.settings
     outputs = 0
-    if speaks(step) == CHAT:
+    if speaks(step) == OPENAI_CHAT:
         asked = step.input.get("max_tokens")
         context = max((entry.context_tokens or 2**31 for entry in models), default=2**31)
         outputs = asked if isinstance(asked, int) and asked > 0 else min(settings.default_output_tokens, context)
     return most_units(size, outputs, settings.metered_answer_bytes, step.timeout_ms / 1000)
 
 
-def _size(gateway: Gateway, step: Step, request: Any, request_bytes: int, known: bool) -> int:
-    """The most bytes a node's request has. Exact when it reads the request alone, and certainly runs."""
+def _request_bytes(gateway: Gateway, step: Step, request: Json | None, request_bytes: int) -> int:
+    """The most bytes of a step's request. Exact when it reads only a known request and certainly runs."""
     reads = {path.step for path in named(step.input)} - {None}
-    if known and not reads and step.when is None:
+    if request is not None and not reads and step.when is None:
         values = resolve(step.input, request, {})
         return len(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")) + WRAPPING_BYTES
     return request_bytes + gateway.settings.step_input_bytes + WRAPPING_BYTES
 
 
 def _root_units(gateway: Gateway, steps: Mapping[str, PlannedStep], request_bytes: int) -> Units:
-    """The most the root call itself uses: its nodes' tokens and fuel are added up; time is all of theirs in a row."""
+    """The most the root call itself uses: the sum of its steps' tokens, fuel and time, and a second."""
     own = [planned for planned in steps.values() if planned.step.paid]
     return Units(
-        1,
-        sum(planned.most.input_token for planned in own),
-        sum(planned.most.output_token for planned in own),
-        sum(planned.step.timeout_ms for planned in steps.values()) + 1_000,
-        request_bytes + gateway.settings.metered_answer_bytes,
-        sum(planned.most.fuel for planned in steps.values() if planned.glue is not None),
+        call=1,
+        input_token=sum(planned.most.input_token for planned in own),
+        output_token=sum(planned.most.output_token for planned in own),
+        ms=sum(planned.step.timeout_ms for planned in steps.values()) + 1_000,
+        byte=request_bytes + gateway.settings.metered_answer_bytes,
+        fuel=sum(planned.most.fuel for planned in steps.values() if planned.glue is not None),
     )
 
 
@@ -250,10 +248,11 @@ def _count(planned: PlannedStep) -> int:
     return 1 + (sum(map(_count, planned.plan.steps.values())) if planned.plan is not None else 0)
 
 
-def _family(gateway: Gateway, entry: CapsuleEntry, depth: int = 0) -> list[CapsuleEntry]:
+def _nested(gateway: Gateway, entry: CapsuleEntry, depth: int = 0) -> list[CapsuleEntry]:
+    """A workflow and its sub-workflows."""
     found = [entry]
     for step in entry.capsule.steps.values():
         inner = gateway.catalog.by_id.get(step.capsule) if step.capsule is not None else None
         if isinstance(inner, CapsuleEntry) and depth < MAX_DEPTH:
-            found += _family(gateway, inner, depth + 1)
+            found += _nested(gateway, inner, depth + 1)
     return found

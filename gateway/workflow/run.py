@@ -14,12 +14,12 @@ from typing import Any
 
 from gateway.call import call as calls
 from gateway.call import routing
-from gateway.call.call import Call
+from gateway.call.call import Call, Charge
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
-from gateway.payment.billing import Billing
+from gateway.payment.billing import Billing, Served
 from gateway.workflow import steps
 from gateway.workflow.plan import Plan, PlannedStep, affordable
 from ledger.core.catalog.capsules import Policy, needs
@@ -67,18 +67,8 @@ class Done:
         billing = self.billing if payer is None else replace(self.billing, consumer=payer, key_id=None, budget=None)
         for sub in self.subs:
             yield from sub.drafts(payer)
-        yield billing.draft(
-            *(
-                self.tariff,
-                self.units,
-                self.end,
-                self.ended,
-                self.request,
-                self.response,
-                self.provider,
-                self.subcall_total,
-            )
-        )
+        served = Served(self.units, self.end, self.ended, self.request, self.response, self.provider)
+        yield billing.draft(self.tariff, served, self.subcall_total)
 
 
 @dataclass(slots=True)
@@ -171,8 +161,14 @@ class Weave:
         places = workflows.covered([one.price for one in self.done], cap)
         return [*self.guaranteed, *((weaver, self.done[place]) for place in places)]
 
-    def call(self, planned: PlannedStep, values: Any, *, stream: bool = False, include_usage: bool = False) -> Call:
-        """The sub-call of a model node, cut to what the node may cost. Refused when nobody serves it for that."""
+    def call(
+        self, planned: PlannedStep, values: Any, *, include_usage: bool = False, charge: Charge | None = None
+    ) -> Call:
+        """The sub-call of a model node, cut to what the node may cost. Refused when nobody serves it for that.
+
+        One that streams is charged by `charge`, with the workflow.
+        """
+        stream = charge is not None
         first = steps.ask(planned, values, planned.most, stream=stream)
         if len(first.body) > planned.most.input_token:
             raise Refusal(
@@ -187,7 +183,8 @@ class Weave:
         billing = self.below(planned, planned.models[0].name)
         gateway = self.gateway
         route = routing.order(gateway.catalog, alive, most, billing.call_id, gateway.settings.tau_ppm, inner=True)
-        return Call(ask, planned.models[0], most, billing, route)
+        late_at = asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000
+        return Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge, late_at=late_at)
 
     def below(self, planned: PlannedStep, model: str) -> Billing:
         """The billing of a sub-call. Its id is made of the root's salt, so a workflow run again has others."""
@@ -214,24 +211,11 @@ class Weave:
         if planned.plan is not None:
             return await self._nested(planned, planned.plan, values)
         call = self.call(planned, values)
-        async with asyncio.timeout(planned.step.timeout_ms / 1000) as call.clock:
-            served = await calls.attempt(self.gateway, call, holding=False)
-        output = steps.output(call.ask.path, served.body)
-        response = call.billing.digest_of(served.body)
-        billing = replace(call.billing, model=self._named(served.candidate.subject, planned))
-        self.done.append(
-            Done(
-                planned.step.id,
-                billing,
-                served.candidate.inner,
-                served.units,
-                EndReason.normal,
-                served.ended,
-                call.ask.body,
-                response,
-                served.candidate.provider,
-            )
-        )
+        async with asyncio.timeout_at(call.late_at):
+            answer = await calls.attempt(self.gateway, call)
+        output = steps.output(call.ask.path, answer.body)
+        billing = replace(call.billing, model=self._named(answer.candidate.subject, planned))
+        self.done.append(Done(planned.step.id, billing, answer.candidate.inner, *answer.served))
         return output
 
     async def _nested(self, planned: PlannedStep, plan: Plan, values: Any) -> Any:

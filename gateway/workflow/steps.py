@@ -11,10 +11,9 @@ from typing import Any
 import orjson
 
 from gateway.catalog.catalog import ModelEntry
-from gateway.metering.protocols import CHAT, EMBEDDINGS, INFER, Ask
+from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, Ask
 from gateway.workflow import tensors
-from gateway.workflow.plan import CHAT as SPEAKS_CHAT
-from gateway.workflow.plan import PlannedStep, embeds, speaks
+from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.templates import Path, named
 from ledger.core.values.errors import Rejected
@@ -26,7 +25,7 @@ OURS = frozenset(("model", "stream", "stream_options", "n", "best_of", "max_comp
 
 def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:
     """A node's request. Rejected when its input is not what the protocol takes."""
-    if speaks(planned.step) == SPEAKS_CHAT:
+    if speaks(planned.step) == OPENAI_CHAT:
         if not isinstance(values.get("messages"), list) or not values["messages"]:
             raise Rejected("`messages` is not a list of messages")
         body = {key: value for key, value in values.items() if key not in OURS}
@@ -88,7 +87,7 @@ def last_steps(capsule: Capsule, entries: dict[str, ModelEntry]) -> tuple[str, .
         reads = {path.step for path in named(step.input)} | {
             path.step for path in (step.when.paths if step.when else ())
         }
-        if name in chain and (speaks(step) != SPEAKS_CHAT or name not in entries):
+        if name in chain and (speaks(step) != OPENAI_CHAT or name not in entries):
             return ()
         if (name not in chain or name == chain[0]) and reads & {*chain}:
             return ()

@@ -1,9 +1,9 @@
-"""Glue: a weaver's own WebAssembly between the models of a workflow. JSON in, JSON out, and nothing else.
+"""Glue: a weaver's own WebAssembly between the models of a workflow. JSON in, JSON out.
 
 A module exports its `memory`, `alloc(size) -> pointer`, and functions `(pointer, length) -> pointer << 32 | length`. It
-may import one function, `tollway.fail(pointer, length)`, to end its run and say why: there is no clock, no network, no
-file and no chance in it, so the same module on the same input burns the same fuel and answers the same bytes all over.
-Every run has an instance and a memory of its own. Fuel is the meter and the trap, and counts bulk copies by the byte.
+may import one function, `tollway.fail(pointer, length)`, which ends the run with a reason. It has no clock, network,
+files or randomness: the same module with the same input uses the same fuel and returns the same bytes on every machine.
+Each run has its own instance and memory. Fuel is metered and limited; bulk copies count by the byte.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_MODULE_BYTES: Final = 256 * 1024
 MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 MAX_FUEL: Final = 50_000_000
-"""About a tenth of a second of one core: no workflow can hold the gateway longer than that with one node."""
+"""About a tenth of a second of one core, and the most that one step can take of the gateway."""
 MAX_REASON_BYTES: Final = 200
 KEPT_MODULES: Final = 256
 
@@ -48,12 +48,12 @@ _I32, _I64 = ValType.i32(), ValType.i64()
 
 
 class GlueError(Rejected):
-    """A glue run that ended without an answer. `fuel` is what it burnt all the same."""
+    """A glue run that ended without an answer. `fuel` is what it used until then."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What a run answered, and the fuel it burnt: the `fuel` meter of the root call."""
+class GlueResult:
+    """What a run returned, and the fuel it used: the `fuel` meter of the root call."""
 
     output: Json
     fuel: int
@@ -61,7 +61,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Glue:
-    """A compiled module, what it is called by, and the shapes of its exports."""
+    """A compiled module, its SHA-256, and its exports with their types."""
 
     digest: bytes
     module: Module
@@ -77,18 +77,18 @@ class Workshop:
         self._kept = kept
 
     def load(self, body: bytes) -> Glue:
-        """The compiled glue of these bytes. Rejected when it is none, is too large, or wants what there is not."""
-        found = self.find(hashlib.sha256(body).digest())
-        if found is not None:
-            return found
-        glue = self._compiled(body)
+        """Compile a module. Rejected when it is too large, not valid, or imports what is not provided."""
+        known = self.find(hashlib.sha256(body).digest())
+        if known is not None:
+            return known
+        glue = self._compile(body)
         self._modules[glue.digest] = glue
         while len(self._modules) > self._kept:
             self._modules.popitem(last=False)
         return glue
 
     def find(self, digest: bytes) -> Glue | None:
-        """Glue loaded before and still kept."""
+        """Glue compiled before, if it is still kept."""
         found = self._modules.get(digest)
         if found is not None:
             self._modules.move_to_end(digest)
@@ -96,40 +96,39 @@ class Workshop:
 
     @staticmethod
     def check(glue: Glue, exports: frozenset[str] = frozenset()) -> None:
-        """Rejected unless the module has these exports, and those every glue has, of the right shape."""
-        shapes = glue.shapes
+        """Rejected unless the module has these exports, `memory` and `alloc`, with the right types."""
         wanted = {"memory": "memory", "alloc": "(i32) -> (i32)"} | dict.fromkeys(exports, "(i32, i32) -> (i64)")
         for name, shape in wanted.items():
-            if shapes.get(name) != shape:
-                raise Rejected(f"glue must export {name!r} as {shape}, not {shapes.get(name)}", export=name)
+            if glue.shapes.get(name) != shape:
+                raise Rejected(f"glue must export {name!r} as {shape}, not {glue.shapes.get(name)}", export=name)
 
-    def run(self, glue: Glue, export: str, given: Json, fuel: int) -> Ran:
-        """Call one export with `given` and at most `fuel`. GlueError when it traps, fails, or answers no JSON."""
+    def run(self, glue: Glue, export: str, given: Json, fuel: int) -> GlueResult:
+        """Call one export with `given` and at most `fuel`. GlueError when it traps, fails, or does not return JSON."""
         self.check(glue, frozenset({export}))
         run = _Run(self._engine, min(fuel, MAX_FUEL))
         try:
-            return Ran(run.answer(glue.module, export, given), run.burnt)
+            return GlueResult(run.call(glue.module, export, given), run.used)
         except (Trap, WasmtimeError) as error:
-            raise GlueError(_told(error), export=export, fuel=run.burnt) from error
+            raise GlueError(_reason(error), export=export, fuel=run.used) from error
 
-    def _compiled(self, body: bytes) -> Glue:
+    def _compile(self, body: bytes) -> Glue:
         if len(body) > MAX_MODULE_BYTES:
             raise Rejected(f"glue has {len(body)} bytes, more than {MAX_MODULE_BYTES}", size=len(body))
         try:
             module = Module(self._engine, body)
         except WasmtimeError as error:
-            raise Rejected(f"glue is no module that can run here: {_told(error)}") from error
+            raise Rejected(f"glue is not a valid WebAssembly module: {_reason(error)}") from error
         for wanted in module.imports:
             if (wanted.module, wanted.name, _shape(wanted)) != ("tollway", "fail", "(i32, i32) -> ()"):
                 raise Rejected(
-                    f"glue imports {wanted.module}.{wanted.name}; only tollway.fail(i32, i32) is given to it",
+                    f"glue imports {wanted.module}.{wanted.name}; it may import only tollway.fail(i32, i32)",
                     imports=f"{wanted.module}.{wanted.name}",
                 )
         return Glue(hashlib.sha256(body).digest(), module, {export.name: _shape(export) for export in module.exports})
 
 
 class _Run:
-    """One run: a store with its limits, one instance, thrown away afterwards."""
+    """One run: a store with limits and one instance, discarded afterwards."""
 
     def __init__(self, engine: Engine, fuel: int) -> None:
         self._fuel = fuel
@@ -139,44 +138,45 @@ class _Run:
         self._memory: Memory | None = None
 
     @property
-    def burnt(self) -> int:
-        """Fuel gone so far."""
+    def used(self) -> int:
+        """Fuel used so far."""
         return self._fuel - self._store.get_fuel()
 
-    def answer(self, module: Module, export: str, given: Json) -> Json:
+    def call(self, module: Module, export: str, given: Json) -> Json:
         fail = Func(self._store, FuncType([_I32, _I32], []), self._fail)
         instance = Instance(self._store, module, [fail] * len(module.imports))
         exports = instance.exports(self._store)
         memory, alloc, function = exports["memory"], exports["alloc"], exports[export]
         assert isinstance(memory, Memory) and isinstance(alloc, Func) and isinstance(function, Func)  # noqa: PT018
         self._memory = memory
-        asked = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
-        at = int(alloc(self._store, len(asked))) & 0xFFFFFFFF
-        if at + len(asked) > memory.data_len(self._store):
-            raise GlueError("glue gave no room for its input", export=export, fuel=self.burnt)
-        memory.write(self._store, asked, at)
-        packed = int(function(self._store, at, len(asked))) & 0xFFFFFFFFFFFFFFFF
-        return self._parsed(self._text(packed >> 32, packed & 0xFFFFFFFF, MAX_OUTPUT_BYTES), export)
+        text = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        argument = text.encode("utf-8", "replace")
+        at = int(alloc(self._store, len(argument))) & 0xFFFFFFFF
+        if at + len(argument) > memory.data_len(self._store):
+            raise GlueError("glue allocated no room for its input", export=export, fuel=self.used)
+        memory.write(self._store, argument, at)
+        packed = int(function(self._store, at, len(argument))) & 0xFFFFFFFFFFFFFFFF
+        return self._parse(self._read(packed >> 32, packed & 0xFFFFFFFF, MAX_OUTPUT_BYTES), export)
 
-    def _parsed(self, answered: bytes, export: str) -> Json:
+    def _parse(self, answered: bytes, export: str) -> Json:
         try:
             return orjson.loads(answered)
         except ValueError as error:
-            raise GlueError(f"glue answered no JSON: {error}", export=export, fuel=self.burnt) from error
+            raise GlueError(f"glue did not return JSON: {error}", export=export, fuel=self.used) from error
 
-    def _text(self, at: int, size: int, most: int) -> bytes:
+    def _read(self, at: int, size: int, most: int) -> bytes:
         assert self._memory is not None
         if size > most or at + size > self._memory.data_len(self._store):
-            raise GlueError(f"glue answered {size} bytes at {at}, outside what it may", fuel=self.burnt)
+            raise GlueError(f"glue returned {size} bytes at {at}, outside its memory or its limit", fuel=self.used)
         return bytes(self._memory.read(self._store, at, at + size))
 
     def _fail(self, at: int, size: int) -> None:
-        reason = b"" if self._memory is None else self._text(at & 0xFFFFFFFF, size & 0xFFFFFFFF, MAX_REASON_BYTES)
-        raise GlueError(f"glue failed: {reason.decode('utf-8', 'replace')}", fuel=self.burnt)
+        reason = b"" if self._memory is None else self._read(at & 0xFFFFFFFF, size & 0xFFFFFFFF, MAX_REASON_BYTES)
+        raise GlueError(f"glue failed: {reason.decode('utf-8', 'replace')}", fuel=self.used)
 
 
 def _config() -> Config:
-    """Everything that is not the same on every machine, or not needed, is off."""
+    """Deterministic: what differs between machines, or is not needed, is off."""
     config = Config()
     config.consume_fuel = True
     config.cranelift_nan_canonicalization = True
@@ -196,8 +196,8 @@ def _shape(item: ImportType | ExportType) -> str:
     return "memory" if isinstance(kind, MemoryType) else type(kind).__name__
 
 
-def _told(error: Trap | WasmtimeError) -> str:
-    """The last line of wasmtime's account, which says what went wrong and nothing of our paths."""
+def _reason(error: Trap | WasmtimeError) -> str:
+    """The last line of wasmtime's message: the cause, without paths of this machine."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[-1].removeprefix("wasm trap: ") if lines else "it trapped"
     return "glue ran out of fuel" if "all fuel consumed" in reason else f"glue stopped: {reason}"

@@ -1,4 +1,4 @@
-"""The chain as flows use it (`core.transmissions.Wire`): one signer, one deployment."""
+"""The chain as flows use it (`core.settlement.transactions.Wire`): one signer, one deployment."""
 
 from __future__ import annotations
 

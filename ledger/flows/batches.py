@@ -1,12 +1,12 @@
-"""Settling: posted receipts become a batch, the batch a commit, the commit a fact of the chain.
+"""Batches: posted receipts become a batch, and the batch a commit on chain.
 
-close     fixes what a batch holds and what it comes to: BUILT
-commit    intends its transaction, once the batch before it is on chain: SIGNED
-          (the indexer sees it posted, final or void; transmitting carries the bytes)
-finalize  makes the oldest ripe batch final when no commit is there to carry that along
+close     fix which receipts a batch holds, and its header: BUILT
+commit    intend its transaction, once the batch before it is on chain: SIGNED
+          (`flows.transactions` sends it; the indexer then records that the batch is posted, final or void)
+finalize  make the oldest ripe batch final when there is no commit that does it along the way
 
-While an alarm stands nothing is closed or committed. Receipts that come late go into the next batch; a void batch's
-receipts wait like any others, and the next close takes them in again.
+While an alarm is active nothing is closed or committed. Receipts that come late go into the next batch, and so do the
+receipts of a void batch.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,8 @@ from ledger.core.accounts.postings import balance
 from ledger.core.settlement.active_batches import is_window_over
 from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
-from ledger.core.settlement.transactions import Commits, Transmission, finalize_purpose, may_try_again
+from ledger.core.settlement.transactions import Commits, finalize_purpose
 from ledger.core.settlement.transactions import Status as Sending
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import bids, chain_time, lanes, parties
@@ -33,9 +32,10 @@ from ledger.store.settlement.batches import Batch, Status
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The lane to settle, the domain its receipts are signed in, and who commits (None: a private grid).
+    """A lane, the domain its receipts are signed in, and the operator that commits (None: a private grid).
 
-    `exit_notice`: how many seconds after a consumer's request the batch must be posted that lets it leave.
+    A batch is due at `batch_calls` receipts or when the oldest is `batch_ms` old. A consumer can leave with a batch
+    posted `exit_notice` seconds after its request.
     """
 
     lane: int
@@ -47,38 +47,39 @@ class Lane:
 
 
 def is_due(session: Session, lane: Lane, now: int) -> bool:
-    """True when enough receipts wait, or the oldest has waited long enough, or a consumer waits to leave."""
+    """True when enough receipts wait, the oldest has waited long enough, or a consumer waits to leave."""
     waiting = 0
     for mark in watermarks.of_lane(session, lane.lane):
         if mark.posted_seq == mark.batched_seq:
             continue
         waiting += mark.posted_seq - mark.batched_seq
         oldest = receipts.by_seq(session, mark.gateway, mark.batched_seq + 1)
-        if oldest is None or abs(now - oldest.receipt.ended_at) >= lane.batch_ms:  # a clock that jumped makes none wait
+        if oldest is None or abs(now - oldest.receipt.ended_at) >= lane.batch_ms:  # also after a jump of the clock
             return True
     if waiting == 0:
-        return _exit_waits(session, lane)
+        return _is_exit_due(session, lane)
     return waiting >= lane.batch_calls or bool(lanes.leaving(session, lane.lane))
 
 
 def missing_payees(session: Session, lane: int) -> list[Address]:
-    """Payees that have earned and have no place in the payout tree yet, by address."""
+    """Payees that have earned and have no index in the payout tree yet, by address."""
     rows = postings.entries(session, "accrued:").items()
     earning = {parse(name).party for name, entries in rows if balance(name, entries)} - {None}
     return sorted(payee for payee in earning if payee is not None and parties.index_of(session, payee, lane) is None)
 
 
 def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
-    """Build the next batch from what is posted and in none. None when nothing is, an alarm stands, or another closes.
+    """Build the next batch from posted receipts that are in none.
 
-    A batch without receipts is built when only that lets a consumer leave: its exit needs a batch after its request.
+    None when there are none, an alarm is active, or another worker is at it. A batch without receipts is built when a
+    consumer waits to leave: its exit needs a batch after its request.
 
-    Raises Unavailable when a payee or a consumer has no place yet.
+    Raises Unavailable when a payee or a consumer has no index yet.
     """
-    if alarms.standing(session) or not batches.take(session, lane.lane):
+    if alarms.active(session) or not batches.take(session, lane.lane):
         return None
     ranges = _ranges(session, lane)
-    if not any(row.count for row in ranges) and not _exit_waits(session, lane):
+    if not any(row.count for row in ranges) and not _is_exit_due(session, lane):
         return None
     before = batches.latest(session, lane.lane)
     number = batches.newest_number(session, lane.lane) + 1
@@ -97,44 +98,38 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
 
 def commit(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | None:
     """Intend the commit of the oldest built batch, once all before it are posted. Returns the intention's id."""
-    if lane.operator is None or alarms.standing(session) or not batches.take(session, lane.lane):
+    if lane.operator is None or alarms.active(session) or not batches.take(session, lane.lane):
         return None
     waiting = batches.with_status(session, lane.lane, Status.built, Status.signed)
     if not waiting or waiting[0].status is Status.signed:
         _retry(session, waiting)
         return None
     batch, ripe = waiting[0], ripe_batch(session, lane.lane)
-    purpose = _next_try(session, f"commit {lane.lane} {batch.number}", now)
-    if purpose is None:
-        return None
     finalize_id = ripe.onchain_id if ripe is not None and ripe.onchain_id is not None else NO_BATCH
-    target, data = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
-    intention = _intention(purpose, lane.operator, target, data, now)
-    transactions.intend(session, intention)
-    batches.set_signed(session, batch, intention.id)
-    return intention.id
+    call = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
+    purpose = f"commit {lane.lane} {batch.number}"
+    intended = transactions.intend_again(session, purpose, lane.operator, call, now)
+    if intended is not None:
+        batches.set_signed(session, batch, intended)
+    return intended
 
 
 def finalize(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | None:
-    """Intend the finalizing of the oldest ripe batch, unless it is intended or a commit waits that will carry it."""
+    """Intend to finalize the oldest ripe batch, unless that is intended, or a commit that waits will do it."""
     if lane.operator is None or not batches.take(session, lane.lane):
         return None
     ripe = ripe_batch(session, lane.lane)
     if ripe is None or ripe.onchain_id is None:
         return None
-    if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.standing(session):
+    if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.active(session):
         return None
-    purpose = _next_try(session, finalize_purpose(lane.lane, ripe.number), now)
-    if purpose is None:
-        return None
-    target, data = calls.finalize(lane.lane, ripe.onchain_id, ripe.header)
-    intention = _intention(purpose, lane.operator, target, data, now)
-    transactions.intend(session, intention)
-    return intention.id
+    purpose = finalize_purpose(lane.lane, ripe.number)
+    call = calls.finalize(lane.lane, ripe.onchain_id, ripe.header)
+    return transactions.intend_again(session, purpose, lane.operator, call, now)
 
 
 def ripe_batch(session: Session, lane: int) -> Batch | None:
-    """The oldest posted batch, if its window has passed by the chain's time."""
+    """The oldest posted batch, if its challenge window is over by the chain's time."""
     posted, clock = batches.with_status(session, lane, Status.posted), chain_time.get(session)
     times = lanes.get(session, lane)
     if not posted or clock is None or times is None or posted[0].posted_at is None:
@@ -142,26 +137,20 @@ def ripe_batch(session: Session, lane: int) -> Batch | None:
     return posted[0] if is_window_over(posted[0].posted_at // 1_000, times.window, clock.timestamp) else None
 
 
-def _next_try(session: Session, purpose: str, now: int) -> str | None:
-    """What to call the next intention for a purpose; None while one is under way, or failed a moment ago."""
-    tries, last = transactions.latest(session, purpose)
-    return f"{purpose} {tries}" if may_try_again(last, tries, now) else None
-
-
 def _retry(session: Session, waiting: Sequence[Batch]) -> None:
-    """A commit that failed or lost its nonce leaves its batch built again; the next sweep intends another."""
+    """Make a batch built again when its commit failed or lost its nonce; the next sweep intends another."""
     for batch in waiting[:1]:
-        sent = transactions.get(session, batch.transmission) if batch.transmission else None
+        sent = transactions.get(session, batch.chain_transaction) if batch.chain_transaction else None
         if sent is None or sent.status in (Sending.failed, Sending.lost):
             batches.set_built(session, batch)
 
 
 def _ranges(session: Session, lane: Lane) -> list[Range]:
-    """What the next batch covers: per gateway all that is posted and in no batch, whole segments, up to the cap."""
+    """What the next batch covers: of each gateway the posted receipts in no batch, whole segments, up to the cap."""
     ranges, room = [], lane.batch_calls
     for mark in watermarks.of_lane(session, lane.lane):
         if mark.posted_seq == mark.batched_seq or room <= 0:
-            ranges.append(Range(mark.gateway, mark.batched_seq + 1, 0))  # idle, but never out of sight
+            ranges.append(Range(mark.gateway, mark.batched_seq + 1, 0))  # idle, but listed in the header
             continue
         until = min(mark.posted_seq, mark.batched_seq + room)
         last = min(segments.last_end(session, mark.gateway, mark.batched_seq, until), mark.posted_seq)
@@ -170,10 +159,10 @@ def _ranges(session: Session, lane: Lane) -> list[Range]:
     return ranges
 
 
-def _exit_waits(session: Session, lane: Lane) -> bool:
-    """True when a consumer asked to leave and no batch was, or is about to be, posted late enough for it.
+def _is_exit_due(session: Session, lane: Lane) -> bool:
+    """True when a consumer asked to leave and no batch is, or is about to be, posted late enough for it.
 
-    Two batches at most: one after the request, one after the notice.
+    There are two at most: one after the request, one after the notice.
     """
     clock, before = chain_time.get(session), batches.latest(session, lane.lane)
     if clock is None or (before is not None and before.posted_at is None):
@@ -201,11 +190,3 @@ def _opening(
         book_root=bids.root(session, epoch) or ZERO_DIGEST,
         ranges=tuple(ranges),
     )
-
-
-def _intention(purpose: str, sender: Address, target: Address, data: bytes, now: int) -> Transmission:
-    return Transmission(_named(purpose), purpose, sender, target, data, Sending.intended, now)
-
-
-def _named(purpose: str) -> Digest:
-    return keccak256(purpose.encode())

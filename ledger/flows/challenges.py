@@ -15,7 +15,7 @@ from ledger.core.receipts.receipt import Receipt
 from ledger.core.settlement.closing import Trees
 from ledger.core.settlement.events import DebitChallenged, NodeDemanded
 from ledger.core.settlement.header import Range
-from ledger.core.settlement.transactions import Answers, Call, Status, Transmission
+from ledger.core.settlement.transactions import Answers, Call, ChainTransaction, Status
 from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, to_hex
@@ -51,7 +51,9 @@ def answer_all(session: Session, answers: Answers, sender: Address, lane: int, n
             continue
         purpose = f"answer {to_hex(asked.key)}"
         digest = keccak256(purpose.encode())
-        made += transactions.intend(session, Transmission(digest, purpose, sender, target, data, Status.intended, now))
+        made += transactions.intend(
+            session, ChainTransaction(digest, purpose, sender, target, data, Status.intended, now)
+        )
     return made
 
 

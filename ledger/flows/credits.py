@@ -67,7 +67,7 @@ def give_places(session: Session, payees: Iterable[Address]) -> None:
 
 def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
     """Post what is built, and make final whose window has passed. Returns how many batches moved."""
-    if alarms.standing(session) or not batches.take(session, lane):
+    if alarms.active(session) or not batches.take(session, lane):
         return 0
     moved = 0
     for batch in batches.with_status(session, lane, Status.built):
@@ -123,7 +123,7 @@ def retire(session: Session, lane: int, now: int) -> Owed:
 
 def _under_way(session: Session, lane: int) -> Iterator[str]:
     """Why a private grid cannot be left now."""
-    if alarms.standing(session):
+    if alarms.active(session):
         yield "an alarm stands"
     if any(asked.kind == KIND and asked.lane == lane for asked in requests.requested(session)):
         yield "a credit is not booked"

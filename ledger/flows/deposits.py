@@ -42,8 +42,8 @@ def follow_deposits(session: Session) -> int:
 
 def _call(relays: Relays, asked: DepositRequest) -> Call:
     relay = relays.deposit_with_authorization if asked.kind == "authorization" else relays.deposit_from_inbox
-    terms = (asked.lane, asked.account, asked.amount, asked.valid_after, asked.valid_before)
-    return relay(*terms, asked.salt, asked.signature)
+    lane, account, amount = asked.lane, asked.account, asked.amount
+    return relay(lane, account, amount, asked.valid_after, asked.valid_before, asked.salt, asked.signature)
 
 
 def _purpose(asked: DepositRequest) -> str:

@@ -109,7 +109,7 @@ def _take_in(session: Session, network: Network, logs: list[Log], now: int) -> N
     for log, place in events.number_logs(logs):
         mirror.copy(session, log)
         known = indexed.get(session, log.transaction, place)
-        if known is not None and known.standing:
+        if known is not None and known.canonical:
             indexed.record(session, replace(known, block=log.block))
             continue
         generation = known.generation + 1 if known else 0
@@ -216,10 +216,10 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
     _hold(session, network)
     known = chain_time.hashes(session)
     common = next((number for number, hashed in known if _still_there(wire, number, hashed)), network.start_block - 1)
-    gone = indexed.standing_from(session, common + 1)
-    deposits = {(log.transaction, log.place): log for log in gone if log.kind == events.Deposited.__name__}
+    gone = indexed.canonical_from(session, common + 1)
+    deposits = {(log.transaction, log.ordinal): log for log in gone if log.kind == events.Deposited.__name__}
     for log in gone:
-        if (log.transaction, log.place) not in deposits:
+        if (log.transaction, log.ordinal) not in deposits:
             _undo(session, log, now)
     indexed.clear_mirrors(session)
     old = events.read_logs(wire, network.start_block, common, network.span)

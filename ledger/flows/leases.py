@@ -1,11 +1,11 @@
-"""Leases: how a gateway comes by money it may spend, and how what it did not spend goes back.
+"""Leases: money a gateway may spend, and its return when it was not spent.
 
-A lease moves a slice of `available` to `leased` for one gateway, which then spends it in memory and journals what it
-charged. The sum handed out, less what came back, never passes the consumer's mandate (its voucher), so neither voucher
-nor deposit can be overspent however many gateways ask at once: each takes its turn at the consumer's account.
+A lease moves a slice of `available` to `leased` for one gateway, which then spends it in memory and writes receipts for
+what it charged. What is leased, less what came back, never exceeds the consumer's mandate (its voucher) nor its
+deposit, however many gateways ask at once: each locks the consumer's account.
 
-A gateway closes its own leases. Somebody else may close them only when they were not renewed in time and nobody holds
-the lock on that gateway's journal: only then is it certain that no receipt will still come.
+A gateway closes its own leases. A worker may close them only when they have expired and no process holds the lock on
+that gateway's receipt log: only then can no receipt follow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ledger.store.receipts.appender import lock_number
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a consumer could still hand to a gateway: deposit left, and what its mandate leaves room for."""
+    """What can still be leased of a consumer's deposit: what is left of it, and what its mandate leaves room for."""
 
     available: int
     room: int
@@ -36,6 +36,18 @@ class Means:
         return min(self.available, self.room)
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """What a gateway asks for: at least `need` atoms of a consumer's deposit, at best `target`, for `lasts_ms`."""
+
+    lane: int
+    consumer: Address
+    gateway: Address
+    need: int
+    target: int
+    lasts_ms: int
+
+
 def means(session: Session, lane: int, consumer: Address) -> Means:
     """What is left of a consumer's deposit and mandate, not counting what gateways hold already."""
     available = postings.balance(session, accounts.available(consumer))
@@ -43,20 +55,19 @@ def means(session: Session, lane: int, consumer: Address) -> Means:
     return Means(available, max(0, room))
 
 
-def lease(
-    session: Session, lane: int, consumer: Address, gateway: Address, need: int, wish: int, now: int, lasts_ms: int
-) -> tuple[int, Means]:
-    """Hand a gateway up to `wish` atoms, at least `need` or nothing. Returns the amount and what was left before.
+def lease(session: Session, asked: LeaseRequest, now: int) -> tuple[int, Means]:
+    """Lease up to the target, and at least the need or nothing. Returns the amount, and what was left before.
 
-    A wish is cut to a quarter of what the consumer has left, so that other gateways find something too.
+    Above the need it is at most a quarter of what the consumer has left, so that other gateways can lease too.
     """
+    consumer, gateway = asked.consumer, asked.gateway
     postings.lock(session, [accounts.available(consumer)])
-    left = means(session, lane, consumer)
-    amount = min(left.spendable, max(need, min(wish, left.spendable // 4)))
-    if amount < need or amount == 0:
+    left = means(session, asked.lane, consumer)
+    amount = _granted(left.spendable, asked.need, asked.target)
+    if amount == 0:
         return 0, left
     made = keccak256(b"lease", gateway, consumer, leases.count(session, consumer).to_bytes(8, "big"))
-    leases.add(session, Lease(made, lane, consumer, gateway, amount, now + lasts_ms))
+    leases.add(session, Lease(made, asked.lane, consumer, gateway, amount, now + asked.lasts_ms))
     postings.book(session, movements.lease(made, consumer, gateway, amount, now))
     return amount, left
 
@@ -64,11 +75,11 @@ def lease(
 def release(session: Session, consumer: Address, gateway: Address, now: int) -> int:
     """Close a gateway's leases of one consumer; returns what went back. No charge may be under way."""
     postings.lock(session, [accounts.available(consumer), accounts.leased(consumer, gateway)])
-    return _close(session, consumer, leases.open_ones(session, gateway, consumer), gateway, now)
+    return _close(session, leases.open_ones(session, gateway, consumer), now)
 
 
 def unspent(session: Session, gateway: Address) -> dict[Address, int]:
-    """What a gateway still holds of each consumer: leased, less what its journal has charged and nobody posted yet."""
+    """What a gateway can still spend of each consumer: leased, less what it charged in receipts not yet posted."""
     holders = leases.consumers(leases.open_ones(session, gateway))
     held = postings.lock(session, [accounts.leased(consumer, gateway) for consumer in holders])
     logged = leases.unposted(session, gateway)
@@ -76,7 +87,7 @@ def unspent(session: Session, gateway: Address) -> dict[Address, int]:
 
 
 def held_by_gateways(session: Session, consumer: Address) -> int:
-    """What gateways hold of a consumer and have not charged: leased, less what is journaled and not yet posted."""
+    """What gateways hold of a consumer and have not charged: leased, less the charges of receipts not yet posted."""
     gateways = leases.holders(session, consumer)
     held = postings.lock(session, [accounts.leased(consumer, gateway) for gateway in gateways])
     logged = sum(leases.unposted(session, gateway).get(consumer, 0) for gateway in gateways)
@@ -84,7 +95,7 @@ def held_by_gateways(session: Session, consumer: Address) -> int:
 
 
 def renew(session: Session, gateway: Address, now: int, lasts_ms: int) -> None:
-    """Keep a live gateway's leases."""
+    """Extend a live gateway's leases to `now + lasts_ms`."""
     leases.renew(session, gateway, now + lasts_ms)
 
 
@@ -98,34 +109,38 @@ def reclaim(session: Session, lane: int, now: int) -> dict[Address, int]:
         holders = leases.consumers(found)
         names = [name for c in holders for name in (accounts.available(c), accounts.leased(c, gateway))]
         postings.lock(session, names)
-        returned[gateway] = sum(
-            _close(session, c, [one for one in found if one.consumer == c], gateway, now) for c in holders
-        )
+        returned[gateway] = sum(_close(session, [one for one in found if one.consumer == c], now) for c in holders)
         keys.give_back(session, gateway)
     return returned
 
 
-def allot(session: Session, key: bytes, gateway: Address, need: int, wish: int) -> int:
-    """Hand a gateway up to `wish` atoms of a key's budget, at least `need` or nothing."""
+def allot(session: Session, key: bytes, gateway: Address, need: int, target: int) -> int:
+    """Hand a gateway up to `target` atoms of a key's budget, at least `need` or nothing."""
     left = keys.budget_left(session, key)
     if left is None:
-        return wish
-    granted = min(left, max(need, min(wish, left // 4)))
-    if granted < need or granted == 0:
+        return target
+    granted = _granted(left, need, target)
+    if granted == 0:
         return 0
     keys.allot(session, key, gateway, granted)
     return granted
 
 
 def give_back(session: Session, key: bytes, gateway: Address) -> None:
-    """A gateway keeps only what it has spent of a key's budget. No charge to the key may be under way."""
+    """Take back what a gateway has not spent of a key's budget. No charge to the key may be under way."""
     keys.give_back(session, gateway, key)
 
 
-def _close(session: Session, consumer: Address, found: list[Lease], gateway: Address, now: int) -> int:
-    """Close these leases, all of one consumer's that are open, and book what was not spent back."""
+def _granted(left: int, need: int, target: int) -> int:
+    """The target, at most a quarter of what is left, but at least the need; 0 when less than the need is left."""
+    return max(need, min(target, left // 4)) if need <= left else 0
+
+
+def _close(session: Session, found: list[Lease], now: int) -> int:
+    """Close these leases, all that one gateway has of one consumer, and book what was not spent back."""
     if not found:
         return 0
+    consumer, gateway = found[0].consumer, found[0].gateway
     held = postings.balance(session, accounts.leased(consumer, gateway))
     rest = held - leases.unposted(session, gateway).get(consumer, 0)
     back = rest

@@ -1,7 +1,7 @@
-"""Reporting: a party's statement, a page at a time. Shares are recomputed; only places and sums are looked up.
+"""Statements of a party, a page at a time. Shares are computed again from receipts; only sums are looked up.
 
-A statement has two parts, in this order: the calls, then the other movements of the party's accounts. A page holds
-receipts of one, and says where the next page starts.
+A statement has two parts: first the calls, then the other movements of the party's accounts. A page is of one part, and
+says where the next page starts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ledger.store.chain import lanes, parties
 from ledger.store.money import postings
 from ledger.store.receipts import statements as store
 from ledger.store.receipts import terms, watermarks
-from ledger.store.receipts.statements import Held, Period
+from ledger.store.receipts.statements import Cursor, Filter, Held, Period
 from ledger.store.settlement import tree_nodes
 from ledger.store.settlement.batches import Status
 
@@ -49,7 +49,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of a statement. `next` is the cursor of the following piece; empty at the end."""
+    """A page of a statement. `next` is the cursor of the next page; empty at the end."""
 
     rows: tuple[Row, ...]
     movements: tuple[Movement, ...]
@@ -65,16 +65,16 @@ def statement(session: Session, query: Query, cursor: str, limit: int) -> Page:
     return _calls(session, query, after, limit) if part == CALLS else _moves(session, query, after, limit)
 
 
-def _calls(session: Session, query: Query, after: tuple[int, bytes, int], limit: int) -> Page:
-    found = store.receipts(
-        session,
-        *(query.lane, query.party, query.period),
+def _calls(session: Session, query: Query, after: Cursor, limit: int) -> Page:
+    wanted = Filter(
+        lane=query.lane,
+        party=query.party,
+        period=query.period,
         spent=not query.roles or "consumer" in query.roles,
         earned=not query.roles or query.roles != {"consumer"},
         subject=query.subject,
-        after=after,
-        limit=limit,
     )
+    found = store.receipts(session, wanted, after, limit)
     bodies = terms.get(session, {receipt.terms for receipt in found})
     read = {name: decode(body) for name, body in bodies.items()}
     stages = _Stages.of(session, query, found)
@@ -88,7 +88,7 @@ def _calls(session: Session, query: Query, after: tuple[int, bytes, int], limit:
 def _items(
     query: Query, found: Sequence[Receipt], read: Mapping[Digest, Terms], posted: Mapping[Address, int]
 ) -> list[tuple[Item, Side]]:
-    """The lines that concern the party. A receipt its terms do not give is never posted, moves no money: left out."""
+    """The lines that concern the party. A receipt with a wrong price is never posted, so it is left out."""
     pairs: list[tuple[Item, Side]] = []
     for receipt in found:
         try:
@@ -101,9 +101,9 @@ def _items(
     return pairs
 
 
-def _moves(session: Session, query: Query, after: tuple[int, bytes, int], limit: int) -> Page:
+def _moves(session: Session, query: Query, after: Cursor, limit: int) -> Page:
     names = store.accounts_of(session, query.party)
-    found = store.moved(session, names, query.period, after[:2], limit)
+    found = store.moved(session, names, query.period, (after.ended_at, after.gateway), limit)
     movements: list[Movement] = []
     for _, transaction_id in found:
         transaction = postings.get(session, transaction_id)
@@ -115,12 +115,12 @@ def _moves(session: Session, query: Query, after: tuple[int, bytes, int], limit:
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """How far the money of a page's receipts has come: what is posted, batched, and claimed by the party."""
+    """How far a page's receipts have come: posted, in batches, claimed by the party."""
 
     posted: Mapping[Address, int]
     held: Mapping[Address, Sequence[Held]]
     claimed: frozenset[int]
-    """Batches whose payout to the party is claimed to the end."""
+    """Batches of which the party has claimed its whole payout."""
 
     @classmethod
     def of(cls, session: Session, query: Query, found: Sequence[Receipt]) -> _Stages:
@@ -138,11 +138,11 @@ class _Stages:
     def row(self, item: Item, side: Side) -> Row:
         receipt = item.receipt
         parts = self.held.get(receipt.gateway, ())
-        place = bisect_right(parts, receipt.seq, key=lambda part: part.first) - 1
-        if place >= 0 and receipt.seq < parts[place].first + parts[place].count:
-            number = parts[place].number
+        index = bisect_right(parts, receipt.seq, key=lambda part: part.first) - 1
+        if index >= 0 and receipt.seq < parts[index].first + parts[index].count:
+            number = parts[index].number
             paid = side is Side.earned and number in self.claimed
-            return Row(item, side, Stage.claimed if paid else _STAGES[parts[place].status], number)
+            return Row(item, side, Stage.claimed if paid else _STAGES[parts[index].status], number)
         return Row(item, side, Stage.posted if receipt.seq <= self.posted.get(receipt.gateway, 0) else Stage.logged)
 
 
@@ -160,18 +160,19 @@ def _claimed(session: Session, query: Query, numbers: set[int]) -> frozenset[int
 
 
 def _first_move(query: Query) -> str:
-    """Movements belong to a whole statement, not to one of some roles or of one model."""
+    """Only a statement of all roles and models has movements."""
     return "" if query.roles or query.subject else f"{MOVES}:-1::0"
 
 
-def _parse(cursor: str) -> tuple[str, tuple[int, bytes, int]]:
+def _parse(cursor: str) -> tuple[str, Cursor]:
+    """The part of a statement, and after what to continue: a receipt, or a transaction's time and id."""
     if not cursor:
-        return CALLS, (-1, b"", -1)
+        return CALLS, Cursor()
     try:
         part, at, name, seq = cursor.split(":")
-        place = int(at), bytes.fromhex(name), int(seq)
+        after = Cursor(int(at), bytes.fromhex(name), int(seq))
     except ValueError as error:
         raise Rejected(f"{cursor!r} is no cursor of a statement", cursor=cursor) from error
     if part not in (CALLS, MOVES):
         raise Rejected(f"{cursor!r} is no cursor of a statement", cursor=cursor)
-    return part, place
+    return part, after

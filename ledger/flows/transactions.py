@@ -10,12 +10,12 @@ from sqlmodel import Session
 
 from ledger.core.settlement.transactions import (
     Attempt,
+    ChainTransaction,
     Mined,
     Policy,
     Seen,
     Status,
     Step,
-    Transmission,
     Wire,
     bump_fee,
     missing_nonce,
@@ -96,12 +96,12 @@ def _look(session: Session, wire: Wire, sender: Address, attempts: Sequence[Atte
     return Seen(tip.number, clock.number if clock else -1, mined, wire.nonces(sender), settled)
 
 
-def _filler(session: Session, sender: Address, missing: int | None, now: int) -> Transmission:
+def _filler(session: Session, sender: Address, missing: int | None, now: int) -> ChainTransaction:
     """A transaction that does nothing but use the nonce our later ones wait for."""
     purpose = f"fill nonce {missing} of {to_hex(sender)}"
     tried = transactions.count(session, purpose)
     name = keccak256(f"{purpose} {tried}".encode())
-    made = Transmission(name, f"{purpose} {tried}", sender, sender, b"", Status.intended, now)
+    made = ChainTransaction(name, f"{purpose} {tried}", sender, sender, b"", Status.intended, now)
     transactions.intend(session, made)
     return made
 
@@ -119,7 +119,7 @@ def _send(wire: Wire, attempts: Sequence[Attempt]) -> None:
 
 
 def _replace(
-    session: Session, wire: Wire, found: Transmission, attempts: Sequence[Attempt], now: int, policy: Policy
+    session: Session, wire: Wire, found: ChainTransaction, attempts: Sequence[Attempt], now: int, policy: Policy
 ) -> None:
     """Sign the same nonce at a higher fee; the next review sends it, after this has been committed."""
     assert found.nonce is not None, "it has been signed"
@@ -129,7 +129,7 @@ def _replace(
     transactions.add_attempt(session, Attempt(found.id, len(attempts), raw, hashed, fee, now))
 
 
-def _note(session: Session, found: Transmission, step: Step, mined: Mined | None) -> None:
+def _note(session: Session, found: ChainTransaction, step: Step, mined: Mined | None) -> None:
     hashed, block = (mined.hash, mined.block) if mined else (None, None)
     if step is Step.note_mined:
         transactions.set_status(session, found.id, Status.mined, hashed, block)

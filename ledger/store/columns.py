@@ -1,4 +1,7 @@
-"""The column types rows are made of. A plain `int` would be 32 bits on PostgreSQL, so every integer is a BIGINT."""
+"""Column types. A plain `int` would be 32 bits on PostgreSQL, so every integer is a BIGINT.
+
+Alone, because every folder's tables import it and it imports none.
+"""
 
 from typing import Any
 
@@ -27,6 +30,6 @@ def maybe_big() -> Any:
 
 
 def cut(start: int, size: int, *, key: bool = False, unique: bool = False) -> Any:
-    """Bytes of the row's `record`, from `start` (counted from 1), cut out by the database as the row is written."""
+    """`size` bytes of the row's `record` from `start` (counted from 1), which the database cuts out."""
     piece = Computed(f"substring(record FROM {start} FOR {size})", persisted=True)
     return Field(sa_column=Column(LargeBinary, piece, primary_key=key, unique=unique, nullable=False))

@@ -1,10 +1,16 @@
-"""Where a transaction begins and ends. Only an edge (a request, a task, a command) opens a unit of work."""
+"""Where a transaction begins and ends, and the statements that every table needs.
 
-from collections.abc import Iterator
+Only an edge (a request, a task, a command) opens a unit of work; nothing else commits.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, cast
 
-from sqlalchemy import Engine, create_engine
-from sqlmodel import Session
+import psycopg
+from sqlalchemy import CursorResult, Engine, UpdateBase, create_engine, func, inspect
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, SQLModel, select
 
 
 def connect(url: str, *, pool_size: int = 5) -> Engine:
@@ -14,7 +20,7 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
 
 @contextmanager
 def unit_of_work(engine: Engine) -> Iterator[Session]:
-    """One database transaction: committed when the block ends, rolled back when it raises. Nothing else commits."""
+    """One database transaction: committed when the block ends, rolled back when it raises."""
     with Session(engine, expire_on_commit=False) as session:
         try:
             yield session
@@ -22,3 +28,43 @@ def unit_of_work(engine: Engine) -> Iterator[Session]:
             session.rollback()
             raise
         session.commit()
+
+
+def connection_of(session: Session) -> psycopg.Connection[tuple[object, ...]]:
+    """The session's own psycopg connection, for COPY. What runs on it commits and rolls back with the session."""
+    return cast("psycopg.Connection[tuple[object, ...]]", session.connection().connection.driver_connection)
+
+
+def insert_once(session: Session, table: type[SQLModel], row: Mapping[str, Any]) -> bool:
+    """Insert a row unless one with the same key exists. True when it was inserted."""
+    return change(session, insert(table).values(row).on_conflict_do_nothing()) == 1
+
+
+def upsert(session: Session, table: type[SQLModel], row: Mapping[str, Any]) -> None:
+    """Insert a row, or update the columns given in the row with the same primary key."""
+    keys = inspect(table).primary_key
+    change(session, insert(table).values(row).on_conflict_do_update(index_elements=keys, set_=row))
+
+
+def change(session: Session, statement: UpdateBase) -> int:
+    """Execute an INSERT, UPDATE or DELETE; how many rows it changed. Rows read before keep their old values."""
+    options = {"synchronize_session": False, "preserve_rowcount": True}
+    return cast("CursorResult[Any]", session.execute(statement, execution_options=options)).rowcount
+
+
+def lock(session: Session, name: str) -> None:
+    """Wait for a named advisory lock, and hold it until the transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 7))))
+
+
+def try_lock(session: Session, name: str) -> bool:
+    """Take a named advisory lock until the transaction ends. False when another transaction holds it."""
+    return bool(session.execute(select(func.pg_try_advisory_xact_lock(func.hashtextextended(name, 7)))).scalar_one())
+
+
+def column(values: Iterable[int | str]) -> str:
+    """A column as one value, for `string_to_array(:column, ',')`: the driver looks at every element of a list.
+
+    Whole numbers and account names hold no comma; a comma would make columns of different length, with a NULL.
+    """
+    return ",".join(map(str, values))

@@ -1,7 +1,7 @@
-"""A party's statement, recomputed from the public batch files: nobody's word is needed for it.
+"""A party's statement, recomputed from the public batch files.
 
-Each row is a line of a receipt: what it pays, to whom, and why. A table sums them by role and subject; the other forms
-have every line.
+Each row is a line of a receipt: what it pays, to whom, and why. The table sums them by role and subject; the other
+formats have every line.
 """
 
 from __future__ import annotations
@@ -26,42 +26,47 @@ FORMS = ("table", "json", "csv", "beancount")
 
 
 def show(context: Context, form: str) -> None:
-    """Write the wallet's statement in a form."""
+    """Print the wallet's statement in one of `FORMS`."""
     if form not in FORMS:
-        raise Rejected(f"{form!r} is no form: one of {', '.join(FORMS)}", form=form)
-    rows = list(of(context.account))
-    names = named(context)
+        raise Rejected(f"{form!r} is not a format: say one of {', '.join(FORMS)}", form=form)
+    rows = list(read_rows(context.account))
+    names = read_names(context)
     if form == "beancount":
         sys.stdout.write(beancount.header(context.account) + beancount.calls(rows, names))
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, list(_fields(rows[0], names)) if rows else ["batch"])
         writer.writeheader()
         writer.writerows(_fields(row, names) for row in rows)
-    elif form == "json" or output.speech.json:
-        output.speech.json = True
-        output.tabulate([_fields(row, names) for row in rows])
+    elif form == "json" or output.mode.json:
+        output.mode.json = True
+        output.show_table([_fields(row, names) for row in rows])
     else:
-        output.tabulate(summed(rows, names), f"statement of {context.wallet}", "nothing is in a batch yet")
+        output.show_table(_sums(rows, names), f"statement of {context.wallet}", "no batch has a payment of yours yet")
 
 
-def of(party: Address, roles: frozenset[str] = frozenset()) -> Iterator[Row]:
-    """Every line that concerns a party, batch by batch."""
+def read_rows(party: Address) -> Iterator[Row]:
+    """Every line that pays or charges a party, batch by batch."""
     for number in batch.numbers():
         stage = Stage.final if batch.on_chain(number) == "final" else Stage.on_chain
         for item in items(batch.read(number)):
-            for one, side in statements.of_party([item], party, roles):
+            for one, side in statements.of_party([item], party, frozenset()):
                 yield Row(one, side, stage, number)
 
 
 def items(file: BatchFile) -> Iterator[Item]:
     """Every line of every receipt of a batch."""
-    read: dict[Digest, Terms] = {name: decode(body) for name, body in file.terms.items()}
+    terms: dict[Digest, Terms] = {id: decode(body) for id, body in file.terms.items()}
     for receipt in file.receipts:
-        yield from statements.items(receipt, read[receipt.terms])
+        yield from statements.items(receipt, terms[receipt.terms])
 
 
-def summed(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
-    """Sums by side, role and subject."""
+def read_names(context: Context) -> dict[Digest, str]:
+    """Names of published models and capsules, by id."""
+    rows = context.gateway.get("/v1/models")["data"]
+    return {cid_digest(str(row["cid"])): str(row["id"]) for row in rows if row.get("cid")}
+
+
+def _sums(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
     return [
         {
             "side": side.value,
@@ -72,12 +77,6 @@ def summed(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
         }
         for (side, role, subject), (lines, atoms) in statements.totals(rows).items()
     ]
-
-
-def named(context: Context) -> dict[Digest, str]:
-    """Names of published models and capsules, by id."""
-    rows = context.gateway.get("/v1/models")["data"]
-    return {cid_digest(str(row["cid"])): str(row["id"]) for row in rows if row.get("cid")}
 
 
 def _fields(row: Row, names: dict[Digest, str]) -> dict[str, Any]:

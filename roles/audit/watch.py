@@ -1,8 +1,8 @@
-"""What `tollway auditor watch` does: recompute every pending batch from its public file, and send the proof of a lie.
+"""`tollway auditor watch`: recompute every pending batch from its public file, and send the fraud proof of a false one.
 
-A file that is not what the chain has, or is not shown, is asked for on chain, node by node: each answer leads to the
-next question or to the lie, and a question unanswered past its deadline convicts. The auditor earns half the bond, and
-gets back the fee of a question that was not answered.
+Where the file is missing or differs from the chain, the auditor demands its tree nodes on chain, one by one. Each
+answer leads to the next question or to the bad leaf; a question unanswered at its deadline convicts the operator. The
+auditor earns half the bond, and the fee of an unanswered question comes back.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ledger.core.settlement.transactions import Call
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address
 
 QUESTIONS = 64
-"""Paid questions about one batch before a person must look: a dialogue over one tree takes its height and one."""
+"""Paid questions about one batch before a person must look. One tree takes its height plus one."""
 
 Files = Callable[[bytes], BatchFile | None]
-"""A public batch file by the first 24 bytes of its header's hash; None when nobody shows it."""
+"""A public batch file by the first 24 bytes of its header's hash; None if it is withheld."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What to do about a pending batch: `call` with `value` wei, or wait when there is none."""
+    """What a look at a pending batch gives: `said` in words, and the `call` to send with `value` wei, if any."""
 
     batch: int
     said: str
@@ -45,71 +45,72 @@ class Finding:
 def inspect(
     chain: Chain, lane: int, files: Files, *, book: bool = False, questions_at_most: int = QUESTIONS
 ) -> list[Finding]:
-    """One finding per pending batch, oldest first, up to the first that falls: all after it fall with it.
+    """One finding per pending batch, oldest first, up to the first that is void: later ones are void with it.
 
-    `book`: also hold lines against the bids in force. `questions_at_most` are paid for about one batch, by anybody.
+    `book`: also compare lines with the bids in force. `questions_at_most`: paid questions about one batch, by anybody.
     """
     head, facts = chain.head(lane), gather(chain, lane, book=book)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for batch in range(head.finalized + 1, head.next):
         header = chain.committed_header(lane, batch)
         file = files(header.hash[:24])
         previous = files(header.prev[:24]) if any(header.prev) else None
-        shown = file is not None and file.header == header
-        lie = find_fraud_proof(file, previous, header, facts)
-        if lie is None:
-            found.append(
-                Finding(batch, "honest" if shown else "a person must look: all of it is open on chain, no file")
-            )
+        proof = find_fraud_proof(file, previous, header, facts)
+        if proof is None:
+            shown = file is not None and file.header == header
+            said = "honest" if shown else "a person must look: there is no file, and every part was shown on chain"
+            findings.append(Finding(batch, said))
             continue
-        found.append(_act(chain, lane, batch, header, lie, questions_at_most))
-        if lie.voids:
+        findings.append(_act(chain, lane, batch, header, proof, questions_at_most))
+        if proof.voids:
             break
-    return found
+    return findings
 
 
 def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
-    """What the chain says that a batch could contradict."""
-    said = [log.event for log in chain.logs(chain.deployment.block, chain.tip())]
-    payees = {event.index: event.payee for event in said if isinstance(event, events.PayeeRegistered)}
-    depositors = {event.account for event in said if isinstance(event, events.Deposited) and event.lane == lane}
+    """The facts on chain that a batch could contradict."""
+    logged = [log.event for log in chain.logs(chain.deployment.block, chain.tip())]
+    payees = {event.index: event.payee for event in logged if isinstance(event, events.PayeeRegistered)}
+    depositors = {event.account for event in logged if isinstance(event, events.Deposited) and event.lane == lane}
     histories: dict[tuple[Digest, Role, Address], list[PlacedBid]] = {}
-    for event in said:
+    for event in logged:
         if isinstance(event, events.BidPlaced):
             placed = PlacedBid(event.bid, event.first, event.until)
             histories.setdefault((event.subject, event.role, event.party), []).append(placed)
-    deposits = {who: _most(chain, lane, who) for who in depositors}
+    deposits = {account: _index_and_limit(chain, lane, account) for account in depositors}
     return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None, answers(chain))
 
 
-def _most(chain: Chain, lane: int, who: Address) -> tuple[int, int]:
-    account = chain.account(lane, who)
+def _index_and_limit(chain: Chain, lane: int, party: Address) -> tuple[int, int]:
+    """A consumer's index on chain, and the most it can have spent, in atoms."""
+    account = chain.account(lane, party)
     return account.index, account.deposited - (0 if account.escaped else account.withdrawn)
 
 
-def _act(chain: Chain, lane: int, batch: int, header: Header, lie: FraudProof, most: int) -> Finding:
-    """Convict, ask, wait for the answer, or convict for want of one."""
-    call = call_of(chain.calls, lane, batch, header, lie)
-    if not lie.paid:
-        return Finding(batch, lie.why, call)
-    tree, node, index, proof = lie.arguments
+def _act(chain: Chain, lane: int, batch: int, header: Header, proof: FraudProof, questions_at_most: int) -> Finding:
+    """Send the proof; for a withheld part ask, wait for the answer, or convict after the deadline."""
+    call = call_of(chain.calls, lane, batch, header, proof)
+    if not proof.paid:
+        return Finding(batch, proof.why, call)
+    tree, node, index, siblings = proof.arguments
     assert isinstance(tree, int), "demands name a tree"
     assert isinstance(node, bytes), "demands name a node"
-    assert isinstance(index, int), "demands name a place"
-    assert isinstance(proof, list), "demands carry a proof"
-    key = questions.node(tree, node, index, len(proof))
+    assert isinstance(index, int), "demands name an index"
+    assert isinstance(siblings, list), "demands carry a proof"
+    key = questions.node(tree, node, index, len(siblings))
     challenger, deadline = chain.challenge(lane, batch, header.hash, key)
     if challenger == ZERO_ADDRESS:
-        if _asked(chain, lane, batch) >= most:
-            return Finding(batch, f"a person must look: {most} questions were asked already; next: {lie.why}")
-        return Finding(batch, f"asked: {lie.why}", call, int(chain.settlement("challengeFee")))
+        if _count_questions(chain, lane, batch) >= questions_at_most:
+            said = f"a person must look: {questions_at_most} questions were asked already; next: {proof.why}"
+            return Finding(batch, said)
+        return Finding(batch, f"asked: {proof.why}", call, int(chain.settlement("challengeFee")))
     tip = chain.block()
     if tip is None or tip.timestamp <= deadline:
-        return Finding(batch, f"waits for an answer: {lie.why}")
+        return Finding(batch, f"waits for an answer: {proof.why}")
     convict = chain.calls.to_settlement("timeout", lane, batch, words(header), key)
-    return Finding(batch, f"unanswered: {lie.why}", convict)
+    return Finding(batch, f"unanswered: {proof.why}", convict)
 
 
-def _asked(chain: Chain, lane: int, batch: int) -> int:
-    said = (log.event for log in chain.logs(chain.deployment.block, chain.tip()))
-    return sum(isinstance(one, events.NodeDemanded) and (one.lane, one.id) == (lane, batch) for one in said)
+def _count_questions(chain: Chain, lane: int, batch: int) -> int:
+    logged = (log.event for log in chain.logs(chain.deployment.block, chain.tip()))
+    return sum(isinstance(one, events.NodeDemanded) and (one.lane, one.id) == (lane, batch) for one in logged)

@@ -1,4 +1,4 @@
-"""`tollway auditor`: anybody who recomputes. Trust nobody, ask nobody's leave."""
+"""`tollway auditor`: recompute batches, balances and the rules; prove what is false. Needs no permission."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected, TollwayError
 from roles.cli import amounts, batch, output
@@ -17,54 +17,57 @@ if TYPE_CHECKING:
     from ledger.chain.client import Chain
     from ledger.core.settlement.batch_file import BatchFile
 
-PENDING = 129
-"""Batches that may be pending at once, and the one before them."""
+MAX_PENDING = 129
+"""Batches that can be pending at once, and the one before them."""
 
-app = Group("Recompute everything: batches, balances, the rules themselves.")
+app = Group("Recompute batches, balances and the rules, and prove what is false.")
 
 
-@app.verb("check-vectors")
-def check_vectors(files: Annotated[list[Path], typer.Argument(help="mechanism.json, sumtree.json, ...")]) -> None:
-    """Recompute the vectors of the mechanism and of the sum tree, and name each mismatch."""
-    from roles.audit import vectors  # and with it numpy and numba
+@app.command("check-vectors")
+def check_vectors(files: Annotated[list[Path], Argument(help="mechanism.json, sumtree.json, ...")]) -> None:
+    """Recompute test vectors of the mechanism and the sum tree. Name each mismatch."""
+    from roles.audit import vectors  # numpy and numba
 
     wrong: list[str] = []
     rows = []
     for path in files:
-        found = vectors.check(path)
+        mismatches = vectors.check(path)
         try:
             checked = vectors.size(vectors.load(path))
         except Rejected:
             checked = 0
-        rows.append({"file": path.name, "checked": checked, "mismatches": len(found)})
-        wrong += [f"{path.name}: {mismatch}" for mismatch in found]
-    output.tabulate(rows)
+        rows.append({"file": path.name, "checked": checked, "mismatches": len(mismatches)})
+        wrong += [f"{path.name}: {mismatch}" for mismatch in mismatches]
+    output.show_table(rows)
     for line in wrong:
         output.aside().print(f"[red]mismatch[/] {line}")
     if wrong:
         raise Rejected(f"{len(wrong)} vectors do not agree", mismatches=wrong)
 
 
-@app.verb("verify")
+@app.command("verify")
 def verify() -> None:
     """Recompute every batch of the lane from its public file, and compare it with the chain."""
     batch.verify(None)
 
 
-@app.verb("watch")
+@app.command("watch")
 def watch(
-    every: Annotated[float, typer.Option("--every", help="Seconds between looks.")] = 15,
-    once: Annotated[bool, typer.Option("--once", help="Look once, act, and end.")] = False,
-    book: Annotated[bool, typer.Option(help="Hold lines against the bids in force.")] = True,
-    questions: Annotated[int, typer.Option("--questions", help="Paid questions about one batch, at most.")] = 64,
+    every: Annotated[float, Option("--every", help="Seconds between two looks.")] = 15,
+    once: Annotated[bool, Option("--once", help="Look once, act, and end.")] = False,
+    book: Annotated[bool, Option(help="Also compare receipts with the bids in force.")] = True,
+    questions: Annotated[int, Option("--questions", help="The most paid questions about one batch.")] = 64,
 ) -> None:
-    """Recompute every posted batch from its public file, and send the proof of the first lie by itself."""
+    """Recompute every pending batch from its public file. Send the fraud proof of the first false one.
+
+    Where a file is withheld, it asks on chain for the missing parts; the fee comes back if there is no answer.
+    """
     chain, lane = transactions.indexed(), int(here().lane["lane"])
     files = _Files()
     while True:
         try:
             _look(chain, lane, files, book=book, questions=questions)
-        except TollwayError as error:  # the chain is away, or was reorganised while we looked
+        except TollwayError as error:  # the chain is unreachable, or was reorganised during the look
             if once:
                 raise
             output.aside().print(f"[yellow]tries again:[/] {error.message}")
@@ -74,41 +77,41 @@ def watch(
 
 
 def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int) -> None:
-    """Look at every pending batch once, and do what is to be done."""
-    from roles.audit import watch as watching
+    """Inspect every pending batch once, and send what has to be sent."""
+    from roles.audit.watch import inspect
 
-    for found in watching.inspect(chain, lane, files.by_header, book=book, questions_at_most=questions):
-        facts: dict[str, object] = {"batch": found.batch, "said": found.said}
-        if found.call is not None:
+    for finding in inspect(chain, lane, files.by_header, book=book, questions_at_most=questions):
+        facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
+        if finding.call is not None:
             try:
-                facts |= transactions.transact(transactions.rpc(), here().signer, *found.call, found.value).facts
-            except Rejected as error:  # somebody was first, or the chain sees it otherwise: the next look shows
+                facts |= transactions.transact(transactions.rpc(), here().signer, *finding.call, finding.value).facts
+            except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
                 facts["refused"] = error.message
-        output.tell(facts)
+        output.show(facts)
 
 
 class _Files:
-    """The gateway's public files by their headers' hashes. A file that does not come, or is none, is not shown."""
+    """The gateway's public files by their headers' hashes. A file that is missing or malformed counts as withheld."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, BatchFile] = {}
 
-    def by_header(self, hashed: bytes) -> BatchFile | None:
-        """The file of the header whose hash begins with these 24 bytes: one of the newest, if it is pending."""
-        if hashed not in self._known:
+    def by_header(self, hash_start: bytes) -> BatchFile | None:
+        """The file of the header whose hash begins with these 24 bytes, if it is one of the newest."""
+        if hash_start not in self._known:
             for number in _newest():
                 file = _read(number)
                 if file is not None:
                     self._known[file.header.hash[:24]] = file
-                    if hashed in self._known:
+                    if hash_start in self._known:
                         break
-        return self._known.get(hashed)
+        return self._known.get(hash_start)
 
 
 def _newest() -> list[int]:
     try:
-        return sorted(batch.numbers(), reverse=True)[:PENDING]
-    except (TollwayError, LookupError, TypeError, ValueError):  # whatever such a gateway says, it shows nothing
+        return sorted(batch.numbers(), reverse=True)[:MAX_PENDING]
+    except (TollwayError, LookupError, TypeError, ValueError):  # a gateway with malformed answers shows no file
         return []
 
 
@@ -120,16 +123,16 @@ def _read(number: int) -> BatchFile | None:
         return None
 
 
-@app.verb("solvency")
+@app.command("solvency")
 def solvency() -> None:
-    """Compare what the contract holds with what it owes, and the ledger's custody with both."""
-    output.tell(holdings())
+    """Compare what the contract holds with what it owes to this lane."""
+    output.show(holdings())
 
 
 def holdings() -> dict[str, object]:
-    """The lane's money on chain and in the ledger. Rejected when they differ."""
+    """The lane's money on chain, in atoms. Rejected when the contract holds less than it owes."""
     number = int(here().lane["lane"])
-    lane, head = transactions.read("settlement", "lanes", number), transactions.read("settlement", "head", number)
+    lane, head = (transactions.read("settlement", view, number) for view in ("lanes", "head"))
     count = int(transactions.read("registry", "payeeCount"))
     claimed = sum(int(transactions.read("settlement", "claimed", number, index)) for index in range(1, count + 1))
     held = transactions.token_balance(transactions.address_of("settlement"))
@@ -140,7 +143,7 @@ def holdings() -> dict[str, object]:
         "bond_and_insurance": str(int(lane["bond"]) + int(lane["insurance"])),
         "settled_ever": str(int(head["cumulative"])),
         "claimed_ever": str(claimed),
-        "said": amounts.said(held),
+        "said": amounts.format(held),
     }
     if held < owed:
         raise Rejected(f"the contract holds {held} atoms but owes this lane alone {owed}", **facts)

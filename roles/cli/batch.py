@@ -1,4 +1,4 @@
-"""`tollway batch`: what was settled, and whether it is true."""
+"""`tollway batch`: list, download and recompute what was settled."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
-from roles.cli import amounts, output
+from roles.cli import output
 from roles.cli.context import Group, here
 from roles.client.gateway import Json
 from roles.wallet import transactions
@@ -21,51 +21,50 @@ if TYPE_CHECKING:
     from ledger.core.pricing.epochs import Book, Standing
     from ledger.core.settlement.batch_file import BatchFile
 
-app = Group("What was settled, and whether it is true.")
+app = Group("List, download and recompute what was settled.")
 
-Number = Annotated[int, typer.Argument(help="A batch's number; the first is 1.")]
+Number = Annotated[int, Argument(help="A batch's number; the first is 1.")]
 
 
-@app.verb("list")
+@app.command("list")
 def list_() -> None:
-    """All batches of this gateway's lane."""
+    """List the batches of this gateway's lane."""
     shown = ("number", "status", "calls", "total", "cumulative", "epoch", "header_hash")
     rows = here().gateway.get("/v1/batches")["data"]
-    output.tabulate([{name: row[name] for name in shown} for row in rows], empty="no batch yet")
+    output.show_table([{name: row[name] for name in shown} for row in rows], empty="no batch yet")
 
 
-@app.verb("show")
+@app.command("show")
 def show(number: Number) -> None:
-    """One batch: its header, and where it stands on chain."""
-    said = here().gateway.get(f"/v1/batches/{number}")
-    output.tell({**said, "on_chain": on_chain(number)})
+    """Show one batch: its header, and its status on chain."""
+    output.show({**here().gateway.get(f"/v1/batches/{number}"), "on_chain": on_chain(number)})
 
 
-@app.verb("file")
-def file(
-    number: Number, to: Annotated[Path, typer.Option("--to", help="Where to write it.")] = Path("batch.bin")
-) -> None:
-    """Keep a batch's public file: everything needed to recompute it."""
+@app.command("file")
+def file(number: Number, to: Annotated[Path, Option("--to", help="File to write.")] = Path("batch.bin")) -> None:
+    """Download a batch's public file: everything needed to recompute it."""
     from ledger.core.settlement.batch_file import read as parse
 
     body = here().gateway.file(f"/v1/batches/{number}/file")
     to.write_bytes(body)
-    output.tell({"file": str(to), "bytes": len(body), "sha256": to_hex(parse(body).digest)})
+    output.show({"file": str(to), "bytes": len(body), "sha256": to_hex(parse(body).digest)})
 
 
-@app.verb("verify")
-def verify(number: Annotated[int | None, typer.Argument(help="Default: every batch.")] = None) -> None:
+@app.command("verify")
+def verify(
+    number: Annotated[int | None, Argument(help="A batch's number; default: every batch.")] = None,
+) -> None:
     """Recompute a batch from its public file and compare it with the chain: receipts, bids, lines, trees, header."""
     checked = check(numbers() if number is None else [number])
-    output.tabulate([one.row for one in checked], empty="no batch yet")
+    output.show_table([one.row for one in checked], empty="no batch yet")
     wrong = next((one for one in checked if not one.ok), None)
     if wrong is not None:
-        raise Rejected(f"batch {wrong.number} is not what it says: {wrong.said}", batch=wrong.number)
+        raise Rejected(f"batch {wrong.number} does not agree: {wrong.difference}", batch=wrong.number)
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A batch recomputed, and compared with the chain."""
+    """A batch recomputed and compared with the chain; `committed`: the chain has its header's hash."""
 
     number: int
     verdict: Verdict
@@ -74,67 +73,64 @@ class Checked:
 
     @property
     def ok(self) -> bool:
-        """The file proves itself, and the chain has its hash."""
+        """The file is consistent, and the chain has its hash."""
         return self.verdict.ok and self.committed
 
     @property
-    def said(self) -> str:
-        """The verdict in words."""
+    def difference(self) -> str:
         return str(self.verdict) if not self.verdict.ok else f"the chain has another header ({self.status})"
 
     @property
     def row(self) -> dict[str, object]:
-        """For a table."""
-        seen = self.verdict
         return {
             "batch": self.number,
             "ok": self.ok,
-            "calls": seen.receipts,
-            "signatures": seen.signatures,
-            "payees": seen.payees,
-            "consumers": seen.consumers,
-            "charged": str(seen.charged),
+            "calls": self.verdict.receipts,
+            "signatures": self.verdict.signatures,
+            "payees": self.verdict.payees,
+            "consumers": self.verdict.consumers,
+            "charged": str(self.verdict.charged),
             "on_chain": self.status,
-            "difference": "" if self.ok else self.said,
+            "difference": "" if self.ok else self.difference,
         }
 
 
 def check(wanted: Sequence[int]) -> list[Checked]:
-    """Recompute batches, one at a time. The bids on chain are read once for all of them, and no file twice in a row."""
+    """Recompute batches, one at a time. The bids on chain are read once, and no file twice in a row."""
     private = int(here().lane["chain_id"]) == 0
     bids = None if private or not wanted else placed()
-    standing = numbers() if wanted else []
-    done: list[Checked] = []
+    known = numbers() if wanted else []
+    checked: list[Checked] = []
     last: BatchFile | None = None
     for number in wanted:
-        before = max((one for one in standing if one < number), default=None)  # the last good one: not a void one
+        before = max((one for one in known if one < number), default=None)  # not number - 1: it may be void
         if last is None or last.opening.number != before:
             last = None if before is None else read(before)
-        now = read(number)
-        done.append(_checked(number, now, last, bids))
-        last = now
-    return done
+        file = read(number)
+        checked.append(_recompute(number, file, last, bids))
+        last = file
+    return checked
 
 
-def _checked(number: int, now: BatchFile, previous: BatchFile | None, bids: list[Standing] | None) -> Checked:
-    """Recompute one batch. Without bids it is a private grid's, and nothing is on chain."""
+def _recompute(number: int, file: BatchFile, previous: BatchFile | None, bids: list[Standing] | None) -> Checked:
+    """Recompute one batch. `bids` is None on a private grid, where nothing is on chain."""
     from ledger.core.disputes import audit
 
     with output.working(f"recomputing batch {number}"):
-        verdict = audit.verify(now, previous, books=() if bids is None else books(now, bids))
+        verdict = audit.verify(file, previous, books=() if bids is None else books(file, bids))
     if bids is None:
         return Checked(number, verdict, True, "private grid")
-    place = chain_number(number)
-    posted = transactions.read("settlement", "posted", now.opening.lane, place) if place else {"hash": b""}
-    return Checked(number, verdict, posted["hash"] == now.header.hash[:24], on_chain(number))
+    onchain_id = onchain_id_of(number)
+    posted = transactions.read("settlement", "posted", file.opening.lane, onchain_id) if onchain_id else {"hash": b""}
+    return Checked(number, verdict, posted["hash"] == file.header.hash[:24], on_chain(number))
 
 
 def books(file: BatchFile, bids: list[Standing]) -> list[Book]:
-    """The bids in force in the batch's epoch and in its receipts'."""
+    """The bids in force in the epochs of the batch and of its receipts."""
     from ledger.core.pricing.epochs import freeze
 
-    counted = {file.opening.epoch, *map(int, file.signed["receipt"]["epoch"])}
-    return [freeze(bids, epoch) for epoch in sorted(counted)]
+    epochs = {file.opening.epoch, *map(int, file.signed["receipt"]["epoch"])}
+    return [freeze(bids, epoch) for epoch in sorted(epochs)]
 
 
 def placed() -> list[Standing]:
@@ -144,19 +140,17 @@ def placed() -> list[Standing]:
 
     chain = transactions.indexed()
     with output.working("reading the bids on chain"):
-        said = [log.event for log in chain.logs(chain.deployment.block, chain.tip())]
-    bids = [one for one in said if isinstance(one, BidPlaced)]
+        bids = [
+            log.event for log in chain.logs(chain.deployment.block, chain.tip()) if isinstance(log.event, BidPlaced)
+        ]
     return [Standing(one.subject, one.role, one.party, one.bid, one.first, one.until) for one in bids]
 
 
 def read(number: int) -> BatchFile:
-    """A batch's public file."""
-    from ledger.core.settlement.batch_file import (
-        read as parse,  # and with it numba, which only who recomputes batches waits for
-    )
+    from ledger.core.settlement import batch_file  # numba, which only recomputing needs
 
     with output.working(f"reading batch {number}"):
-        return parse(here().gateway.file(f"/v1/batches/{number}/file"))
+        return batch_file.read(here().gateway.file(f"/v1/batches/{number}/file"))
 
 
 def numbers() -> list[int]:
@@ -165,23 +159,18 @@ def numbers() -> list[int]:
 
 
 def listed() -> list[Json]:
-    """Every batch that stands: void ones were undone."""
+    """Every batch that is not void."""
     return [row for row in here().gateway.get("/v1/batches")["data"] if row["status"] != "void"]
 
 
 def on_chain(number: int) -> str:
-    """Where a batch stands on chain, in a word."""
-    lane, place = int(here().lane["lane"]), chain_number(number)
-    if not place:
+    """A batch's status on chain: none, posted or final."""
+    lane, onchain_id = int(here().lane["lane"]), onchain_id_of(number)
+    if not onchain_id:
         return "none"
-    return "final" if place <= int(transactions.read("settlement", "head", lane)["finalized"]) else "posted"
+    return "final" if onchain_id <= int(transactions.read("settlement", "head", lane)["finalized"]) else "posted"
 
 
-def chain_number(number: int) -> int:
-    """A batch's id in Settlement; 0 while it has none. The two differ once a batch was void."""
+def onchain_id_of(number: int) -> int:
+    """A batch's id in Settlement; 0 while it has none. It differs from `number` once a batch was void."""
     return int(here().gateway.get(f"/v1/batches/{number}").get("chain_id") or 0)
-
-
-def settled() -> str:
-    """What the lane ever settled, in words."""
-    return amounts.said(int(transactions.read("settlement", "head", int(here().lane["lane"]))["cumulative"]))

@@ -1,7 +1,7 @@
-"""What every command shares: the options that mean the same everywhere, and the surroundings they name.
+"""The options that every command shares, and the context they set: wallet, gateway and chain.
 
-A command of Tollway is a plain function in a `Group`; it asks `here()` for the wallet, the gateway and
-the chain, which are found in this order: the option, the environment, what `tollway up` wrote.
+A command is a plain function in a `Group`. It asks `here()` for its context. Each value comes from the option, else
+from the environment, else from the file that `tollway up` wrote.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from functools import cached_property, lru_cache
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
+from typer import Option
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Digest, cid_digest, digest
 from ledger.core.values.typed_data import Domain, Signer
-from roles.cli.output import speech
+from roles.cli import output
 from roles.client.gateway import GatewayClient, Json
 from roles.wallet import home, keystore
 
 P = ParamSpec("P")
 R = TypeVar("R")
-EVERYWHERE = "Everywhere"
 
 
 @dataclass(frozen=True)
 class Context:
-    """Who acts, and through which gateway and chain."""
+    """The wallet a command acts for, and the gateway and chain it uses. None: not given as an option."""
 
     wallet_name: str | None = None
     gateway_url: str | None = None
@@ -38,75 +38,81 @@ class Context:
 
     @cached_property
     def wallet(self) -> str:
-        """The wallet's name. With one wallet in the home there is no need to say it."""
+        """The wallet's name. If the home has one wallet, it is the default."""
         if self.wallet_name:
             return self.wallet_name
         names = keystore.names()
         if len(names) == 1:
             return names[0]
-        hint = f"one of {', '.join(names)}" if names else "make one: tollway wallet create NAME"
-        raise Rejected(f"say who acts with --wallet NAME ({hint})")
+        hint = f"one of {', '.join(names)}" if names else "create one: tollway wallet create NAME"
+        raise Rejected(f"which wallet? Say --wallet NAME ({hint})")
 
     @property
     def signer(self) -> Signer:
-        """The wallet's key; its password is asked for now."""
+        """The wallet's key. Needs its password."""
         return keystore.unlock(self.wallet)
 
     @property
     def account(self) -> Address:
-        """The wallet's address; needs no password."""
+        """The wallet's address. Needs no password."""
         return keystore.address_of(self.wallet)
 
     @cached_property
     def gateway(self) -> GatewayClient:
-        """The gateway, with the API key of `TOLLWAY_API_KEY` or the one kept for this wallet, if any."""
+        """The gateway's client, with the API key if there is one."""
         return GatewayClient(self.url, self.api_key)
 
     @property
     def url(self) -> str:
-        """The gateway's URL."""
         known = home.network()
         url = self.gateway_url or os.environ.get("TOLLWAY_GATEWAY") or (known and known.gateway)
         if not url:
-            raise Rejected("which gateway? say --gateway URL, set TOLLWAY_GATEWAY, or start one with `tollway up`")
+            raise Rejected("which gateway? Say --gateway URL, set TOLLWAY_GATEWAY, or start one with `tollway up`")
         return url
 
     @property
     def api_key(self) -> str | None:
-        """An API key from the environment, or the one `consumer key` kept beside the wallet."""
-        if said := os.environ.get("TOLLWAY_API_KEY"):
-            return said
-        kept = home.home() / "keys" / self.wallet if self.wallet_name or len(keystore.names()) == 1 else None
-        return kept.read_text().strip() if kept and kept.exists() else None
+        """`TOLLWAY_API_KEY`, or the key that `consumer key` stored beside the wallet."""
+        if key := os.environ.get("TOLLWAY_API_KEY"):
+            return key
+        path = home.home() / "keys" / self.wallet if self.wallet_name or len(keystore.names()) == 1 else None
+        return path.read_text().strip() if path and path.exists() else None
 
     @property
     def lane(self) -> Json:
-        """What the gateway says of its lane: chain, addresses, lane id, epoch."""
+        """The gateway's description of its lane: chain, addresses, lane id, epoch."""
         return _lane(self.url)
 
     @property
     def rpc_url(self) -> str:
-        """The chain's JSON-RPC: the option, the environment, what `tollway up` wrote, or the gateway's hint."""
+        """The chain's JSON-RPC: the option, the environment, the file of `tollway up`, or the gateway's hint."""
         known = home.network()
-        ours = known.rpc if known and known.gateway == self.url else None
-        url = self.rpc or os.environ.get("TOLLWAY_RPC_URL") or ours or self.lane.get("rpc")
+        local = known.rpc if known and known.gateway == self.url else None
+        url = self.rpc or os.environ.get("TOLLWAY_RPC_URL") or local or self.lane.get("rpc")
         if not url:
-            raise Rejected("this gateway keeps a private grid: it has no chain to talk to")
+            raise Rejected("this gateway is a private grid: there is no chain to talk to")
         return str(url)
 
     @property
     def domain(self) -> Domain:
-        """The EIP-712 domain of this gateway's lane."""
-        said = self.lane["domain"]
-        contract = Address(bytes.fromhex(str(said["verifyingContract"])[2:]))
-        return Domain(int(said["chainId"]), contract, said["name"], said["version"])
+        fields = self.lane["domain"]
+        contract = Address(bytes.fromhex(str(fields["verifyingContract"])[2:]))
+        return Domain(int(fields["chainId"]), contract, fields["name"], fields["version"])
+
+    def resolve(self, text: str) -> Digest:
+        """The id of a published model or capsule, from `@org/name`, a CID or 0x hex.
+
+        An unknown name is Rejected by the gateway, with the nearest names.
+        """
+        if text.startswith("0x"):
+            return digest(text)
+        return cid_digest(text if text.startswith("bafkrei") else str(self.gateway.get(f"/v1/models/{text}")["cid"]))
 
 
 _here: ContextVar[Context | None] = ContextVar("here", default=None)
 
 
 def here() -> Context:
-    """The surroundings of the command that runs now."""
     return _here.get() or Context()
 
 
@@ -115,25 +121,19 @@ def _lane(url: str) -> Json:
     return GatewayClient(url).get("/v1/lane")
 
 
-Wallet = Annotated[
-    str | None, typer.Option("--wallet", "-w", envvar="TOLLWAY_WALLET", help="Who acts.", rich_help_panel=EVERYWHERE)
-]
-Gateway = Annotated[
-    str | None, typer.Option("--gateway", envvar="TOLLWAY_GATEWAY", help="Its URL.", rich_help_panel=EVERYWHERE)
-]
-Rpc = Annotated[
-    str | None, typer.Option("--rpc", envvar="TOLLWAY_RPC_URL", help="The chain's URL.", rich_help_panel=EVERYWHERE)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Facts for programs.", rich_help_panel=EVERYWHERE)]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Move money without asking.", rich_help_panel=EVERYWHERE)]
+def _shared(name: str, kind: Any, default: Any, *flags: str, **options: Any) -> inspect.Parameter:
+    annotation = Annotated[kind, Option(*flags, rich_help_panel="Options of every command", **options)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
-_SHARED: dict[str, tuple[Any, Any]] = {
-    "wallet_": (Wallet, None),
-    "gateway_": (Gateway, None),
-    "rpc_": (Rpc, None),
-    "json_": (AsJson, False),
-    "yes_": (Yes, False),
-}
+
+WALLET, GATEWAY, RPC = "The wallet that acts (see `wallet list`).", "URL of the gateway.", "JSON-RPC URL of the chain."
+SHARED = (
+    _shared("wallet_", str | None, None, "--wallet", "-w", envvar="TOLLWAY_WALLET", help=WALLET),
+    _shared("gateway_", str | None, None, "--gateway", envvar="TOLLWAY_GATEWAY", help=GATEWAY),
+    _shared("rpc_", str | None, None, "--rpc", envvar="TOLLWAY_RPC_URL", help=RPC),
+    _shared("json_", bool, False, "--json", help="Print the answer as JSON."),
+    _shared("yes_", bool, False, "--yes", "-y", help="Move money without asking first."),
+)
 
 
 class Group(typer.Typer):
@@ -142,22 +142,24 @@ class Group(typer.Typer):
     def __init__(self, help: str, **options: Any) -> None:
         super().__init__(help=help, no_args_is_help=True, rich_markup_mode="rich", **options)
 
-    def verb(self, name: str | None = None, **options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Register a function as a command, with its own parameters and the shared ones."""
-        register = self.command(name, **options)
+    def command(  # type: ignore[override]
+        self, name: str, **options: Any
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Register a function as a command: its own parameters become options, beside the shared ones."""
+        register = super().command(name, **options)
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            register(_shared(function))
+            register(_with_shared_options(function))
             return function
 
         return decorate
 
 
-def _shared(function: Callable[P, R]) -> Callable[..., R]:
-    """`function` with the shared options added, which set `here()` and `speech` while it runs."""
+def _with_shared_options(function: Callable[P, R]) -> Callable[..., R]:
+    """`function` with the shared options, which set `here()` and `output.mode` for the call."""
 
     def run(*args: Any, **kwargs: Any) -> R:
-        wallet, gateway, rpc, speech.json, speech.yes = (kwargs.pop(name) for name in _SHARED)
+        wallet, gateway, rpc, output.mode.json, output.mode.yes = (kwargs.pop(one.name) for one in SHARED)
         token = _here.set(Context(wallet, gateway, rpc))
         try:
             return function(*args, **kwargs)
@@ -165,11 +167,7 @@ def _shared(function: Callable[P, R]) -> Callable[..., R]:
             _here.reset(token)
 
     own = inspect.signature(function, eval_str=True)
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in _SHARED.items()
-    ]
-    parameters = [*own.parameters.values(), *added]
+    parameters = [*own.parameters.values(), *SHARED]
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     vars(run)["__signature__"] = own.replace(parameters=parameters)

@@ -1,69 +1,69 @@
-"""`tollway curator`: recommend models and workflows, and share in what you brought."""
+"""`tollway curator`: recommend models and workflows, and earn a commission on the calls you bring."""
 
 from __future__ import annotations
 
 import time
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.pricing import commissions
 from ledger.core.pricing.commissions import Referral
 from ledger.core.values.ids import cid, to_hex
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import names
-from roles.cli.shared.payees import payee_commands
+from roles.cli.shared.payees import add_earnings, add_statement
 
-app = Group("Recommend models and workflows, and share in what you brought.")
-payee_commands(app)
+app = Group("Recommend models and workflows, and earn a commission on the calls you bring.")
+add_earnings(app)
+add_statement(app)
 
 
-@app.verb("token")
+@app.command("token")
 def token(
-    subject: Annotated[str, typer.Argument(help="@org/name or an id.")],
-    keep: Annotated[str, typer.Option(help="Of the commission; the rest is the consumer's rebate.")] = "50%",
-    window: Annotated[int, typer.Option(help="For a consumer's first so many paid calls.")] = 1_000,
-    days: Annotated[int, typer.Option(help="How long it may be used.")] = 30,
+    subject: Annotated[str, Argument(help="The model or workflow you recommend: @org/name, or its id.")],
+    keep: Annotated[str, Option(help="Your part of the commission; the consumer gets the rest.")] = "50%",
+    window: Annotated[int, Option(help="It counts for a consumer's first WINDOW paid calls.")] = 1_000,
+    days: Annotated[int, Option(help="Days until it expires.")] = 30,
 ) -> None:
-    """Sign a referral token: whoever calls with it pays the same or less, and part of a sponsor's line is yours."""
+    """Sign a referral token. A consumer who calls with it pays the same or less, and you earn your commission."""
     until = (int(time.time()) + days * 86_400) * 1000
-    made = Referral(here().account, names.resolve(here().gateway, subject), amounts.ratio(keep), window, until)
-    text = commissions.token(made, here().signer, here().domain)
-    output.tell({"token": text, "subject": subject, "keeps": amounts.percent(made.keep_ppm), "days": days})
-    output.remark("a consumer sends it as the header Tollway-Referral, or with `consumer call --referral`")
+    referral = Referral(here().account, here().resolve(subject), amounts.parse_ratio(keep), window, until)
+    text = commissions.token(referral, here().signer, here().domain)
+    output.show({"token": text, "subject": subject, "keeps": amounts.format_ratio(referral.keep_ppm), "days": days})
+    output.note("a consumer sends it as the header Tollway-Referral, or with `consumer call --referral`")
 
 
-@app.verb("offers")
+@app.command("offers")
 def offers() -> None:
-    """Who offers curators anything, how much of its line, and for how many calls of a consumer."""
+    """List the commissions on offer: the sponsor, the part of its share, and on how many calls of a consumer."""
     rows = [row for row in here().gateway.get("/v1/models")["data"] if row.get("curation")]
     rows.sort(key=lambda row: -int(row["curation"]["offer_ppm"]))
-    output.tabulate(
+    output.show_table(
         [
             {
                 "subject": row["id"],
                 "sponsor": row["curation"]["sponsor"],
-                "of_its_line": amounts.percent(int(row["curation"]["offer_ppm"])),
+                "of_its_line": amounts.format_ratio(int(row["curation"]["offer_ppm"])),
                 "window_calls": row["curation"]["window_calls"],
             }
             for row in rows
         ],
         "commissions on offer",
-        "nobody offers curators anything now",
+        "there are no commissions on offer now",
     )
 
 
-@app.verb("read")
-def read(text: Annotated[str, typer.Argument(metavar="TOKEN", help="tr_...")]) -> None:
-    """What a token says, and that its curator signed it for this lane."""
-    said = commissions.read(text, here().domain)
-    output.tell(
+@app.command("read")
+def read(text: Annotated[str, Argument(metavar="TOKEN", help="A referral token, tr_...")]) -> None:
+    """Show what a token says, after checking that its curator signed it for this lane."""
+    referral = commissions.read(text, here().domain)
+    output.show(
         {
-            "curator": to_hex(said.curator),
-            "subject": cid(said.subject),
-            "keeps": amounts.percent(said.keep_ppm),
-            "window_calls": said.window_calls,
-            "valid_until_ms": said.valid_until,
+            "curator": to_hex(referral.curator),
+            "subject": cid(referral.subject),
+            "keeps": amounts.format_ratio(referral.keep_ppm),
+            "window_calls": referral.window_calls,
+            "valid_until_ms": referral.valid_until,
         }
     )

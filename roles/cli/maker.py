@@ -1,13 +1,14 @@
-"""`tollway maker`: publish a model, set what it takes, earn on every call and on every descendant."""
+"""`tollway maker`: publish a model, set its price, earn on every call of it and of its descendants."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import Document
@@ -17,31 +18,80 @@ from ledger.core.values.ids import did, to_hex
 from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import calls, names, publication
-from roles.cli.shared.payees import bidding_commands, payee_commands
-from roles.cli.shared.sponsorship import sponsor_command
+from roles.cli.shared import calls, publication
+from roles.cli.shared.payees import add_bidding, add_earnings, add_statement
+from roles.cli.shared.sponsorship import add_sponsoring
 from roles.wallet import keystore, transactions
 
-app = Group("Publish a model, set what it takes, earn on every call and on every descendant.")
+app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
-Card = Annotated[Path | None, typer.Option("--card", help="A model document, or a model folder's model.json.")]
-Onnx = Annotated[Path | None, typer.Option("--onnx", help="A model folder or an .onnx file.")]
-Url = Annotated[str | None, typer.Option("--url", help="An existing OpenAI or OIP v2 server.")]
-Task = Annotated[str, typer.Option("--task", help="text-generation, text-classification, retrieval, ...")]
-Protocol = Annotated[str, typer.Option("--protocol", help="openai.chat/1 or oip/2.")]
-Tensors = Annotated[list[str] | None, typer.Option("--tensor", help="in:NAME:BYTES:1 or out:NAME:FP32:-1,6 (oip/2).")]
-Meters = Annotated[list[str] | None, typer.Option("--meter", help="What is metered: call, output_token, ...")]
-Royalty = Annotated[
-    str | None, typer.Option("--royalty", help="What descendants owe you: a ratio of their price, say 10%.")
-]
-Floor = Annotated[list[str] | None, typer.Option("--floor", help="And at least METER=ATOMS.")]
-Version = Annotated[str, typer.Option("--version", help="Of the model.")]
+Onnx = Annotated[Path | None, Option("--onnx", help="The model: a folder or an .onnx file.")]
+Url = Annotated[str | None, Option("--url", help="Or a server that has it: OpenAI or OIP v2.")]
+Task = Annotated[str, Option("--task", help="text-generation, text-classification, retrieval, ...")]
+Protocol = Annotated[str, Option("--protocol", help="openai.chat/1 or oip/2.")]
+Tensors = Annotated[list[str] | None, Option("--tensor", help="oip/2: in:NAME:BYTES:1 or out:NAME:FP32:-1,6")]
+Meters = Annotated[list[str] | None, Option("--meter", help=f"{amounts.METERS}. Repeat it; default: call.")]
+Royalty = Annotated[str | None, Option("--royalty", help="Descendants owe you this share of their price: 10%.")]
+Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=ATOMS, such as call=1. Repeat it.")]
+Version = Annotated[str, Option("--version", help="Version of the model.")]
+License = Annotated[str, Option("--license", help="SPDX expression.")]
+Model = Annotated[str, Argument(help="@org/name or an id.")]
 
 
-@app.verb("register")
-def register(
-    name: Annotated[str, typer.Argument(help="@org/name")],
-    card: Card = None,
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A model as its options describe it: weights (`onnx`) or a server (`url`), and what descendants owe."""
+
+    name: str
+    version: str
+    license: str
+    onnx: Path | None
+    url: str | None
+    task: str
+    protocol: str
+    tensors: list[str]
+    meters: list[str]
+    royalty: str | None
+    floor: list[str]
+
+    def document(self, lineage: list[Document]) -> Document:
+        """The model document. Rejected unless it has either weights or a URL."""
+        if (self.onnx is None) == (self.url is None):
+            raise Rejected("which model? Say one of --onnx FOLDER, --url URL, --card FILE")
+        body: Document = {
+            "schema": "tollway/model/1",
+            "kind": "weights" if self.onnx else "endpoint",
+            "name": self.name,
+            "version": self.version,
+            "owner": did(transactions.chain_id(), here().account),
+            "license": self.license,
+            "capabilities": [
+                {
+                    "task": self.task,
+                    "skill": self.task,
+                    "input_modes": ["text/plain"],
+                    "output_modes": ["application/json"],
+                }
+            ],
+            "interfaces": [interface(self.protocol, self.tensors)],
+            "execution": {"runtime": "onnxruntime" if self.onnx else "unknown", "determinism": "none"},
+            "meters": self.meters,
+        }
+        if self.onnx is not None:
+            body |= read_card(self.onnx)
+            body["artifact"] = artifact(self.onnx)
+        else:
+            body["description"] = f"served at {self.url}"
+        body["lineage"] = lineage
+        if self.royalty is not None:
+            body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
+        return body
+
+
+@app.command("register")
+def register(  # noqa: PLR0913
+    name: Annotated[str, Argument(help="@org/name")],
+    card: Annotated[Path | None, Option("--card", help="Or a model document, which says everything below.")] = None,
     onnx: Onnx = None,
     url: Url = None,
     task: Task = "text-generation",
@@ -51,104 +101,68 @@ def register(
     royalty: Royalty = None,
     floor: Floor = None,
     version: Version = "1.0.0",
-    license: Annotated[str, typer.Option(help="SPDX expression.")] = "Apache-2.0",
+    license: License = "Apache-2.0",
 ) -> None:
-    """Register a model, from an ONNX file, an existing server, or a document. Registering it again changes nothing."""
+    """Register a model from an ONNX file, a server or a document. Registering it again changes nothing.
+
+    Example: tollway maker register @acme/chat --url http://127.0.0.1:11434/v1 --meter output_token
+    """
     if card is not None:
         document = parse_document(card.read_bytes())
     else:
-        document = describe(name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"])
-        document["lineage"] = []
-        if royalty is not None:
-            document["derivative_terms"] = terms(royalty, floor or [])
+        document = Description(
+            name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
+        ).document([])
     output.confirm(f"register {name} {version} as {here().wallet}?")
-    output.tell(publication.publish(document))
+    output.show(publication.publish(document))
 
 
-@app.verb("versions")
-def versions(name: Annotated[str, typer.Argument(help="@org/name, or the start of one.")]) -> None:
-    """Every version of a model that is published here."""
+@app.command("versions")
+def versions(name: Annotated[str, Argument(help="@org/name, or the start of one.")]) -> None:
+    """List every published version of a model."""
     rows = [row for row in here().gateway.get("/v1/models", all="1")["data"] if str(row["id"]).startswith(name)]
-    output.tabulate([{**calls.model_row(row), "callable": row["ready"]} for row in rows], empty="nothing of that name")
+    rows = [{**calls.model_row(row), "callable": row["ready"]} for row in rows]
+    output.show_table(rows, empty="no model has that name")
 
 
-@app.verb("transfer")
-def transfer(
-    model: Annotated[str, typer.Argument(help="@org/name or an id.")],
-    to: Annotated[str, typer.Argument(help="A wallet or 0x address.")],
-) -> None:
-    """Give a model away: its next calls are paid to the new owner once that one bids."""
+@app.command("transfer")
+def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x address.")]) -> None:
+    """Give a model to a new owner. Its calls pay the new owner as soon as that one has a bid in force."""
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
-    sent = transactions.send("registry", "transfer", names.resolve(here().gateway, model), party)
-    output.tell({"model": model, "owner": to_hex(party), **sent.facts})
+    sent = transactions.send("registry", "transfer", here().resolve(model), party)
+    output.show({"model": model, "owner": to_hex(party), **sent.facts})
 
 
-@app.verb("retire")
-def retire(model: Annotated[str, typer.Argument(help="@org/name or an id.")]) -> None:
-    """Stop offering terms to new descendants. Those there are keep what they froze; silence ends your bid."""
+@app.command("retire")
+def retire(model: Model) -> None:
+    """Stop offering terms to new descendants. Existing ones keep theirs. Your bid ends when you stop renewing it."""
     output.confirm(f"retire {model}?")
-    sent = transactions.send("registry", "update", names.resolve(here().gateway, model), bytes(32))
-    output.tell({"model": model, "terms": "none for new descendants", **sent.facts})
+    sent = transactions.send("registry", "update", here().resolve(model), bytes(32))
+    output.show({"model": model, "terms": "none for new descendants", **sent.facts})
 
 
-def describe(
-    name: str,
-    version: str,
-    license: str,
-    onnx: Path | None,
-    url: str | None,
-    task: str,
-    protocol: str,
-    tensors: list[str],
-    meters: list[str],
-) -> Document:
-    """A model document from what was said about it."""
-    if (onnx is None) == (url is None):
-        raise Rejected("say what the model is: --onnx FOLDER, --url URL, or --card FILE")
-    body: dict[str, Any] = {
-        "schema": "tollway/model/1",
-        "kind": "weights" if onnx else "endpoint",
-        "name": name,
-        "version": version,
-        "owner": did(transactions.chain_id(), here().account),
-        "license": license,
-        "capabilities": [
-            {"task": task, "skill": task, "input_modes": ["text/plain"], "output_modes": ["application/json"]}
-        ],
-        "interfaces": [interface(protocol, tensors)],
-        "execution": {"runtime": "onnxruntime" if onnx else "unknown", "determinism": "none"},
-        "meters": meters,
-    }
-    if onnx is not None:
-        body |= card_of(onnx)
-        body["artifact"] = artifact(onnx)
-    elif url is not None:
-        body["description"] = f"served at {url}"
-    return body
-
-
-def card_of(path: Path) -> Document:
-    """What a model folder's own model.json declares: capabilities, interfaces, execution, meters."""
+def read_card(path: Path) -> Document:
+    """The capabilities, interfaces, execution and meters that a model folder's own model.json declares."""
     described = path / "model.json"
     return dict(parse_document(described.read_bytes()).get("card", {})) if described.exists() else {}
 
 
 def interface(protocol: str, tensors: list[str]) -> Document:
-    """How it is spoken to."""
+    """The interface of a protocol, with its tensors if it is OIP v2."""
     if protocol != "oip/2":
         return {"protocol": protocol}
     sides: dict[str, list[Document]] = {"in": [], "out": []}
     for text in tensors:
         side, name, datatype, shape = (*text.split(":"), "", "", "")[:4]
         if side not in sides or not shape:
-            raise Rejected(f"{text!r} is no tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
+            raise Rejected(f"{text!r} is not a tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
         sides[side].append({"name": name, "datatype": datatype, "shape": [int(size) for size in shape.split(",")]})
     return {"protocol": "oip/2", "inputs": sides["in"], "outputs": sides["out"]}
 
 
 def artifact(path: Path) -> Document:
-    """What the weights are: an OCI manifest's digest over every file, so a byte changed is another model."""
+    """The digest of an OCI manifest over every file of the model: any changed byte makes another model."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     blobs = [file for file in files if file.is_file() and not file.name.startswith(".")]
     if not any(file.suffix == ".onnx" for file in blobs):
@@ -162,7 +176,7 @@ def artifact(path: Path) -> Document:
         }
         for file in blobs
     ]
-    manifest = {
+    manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "artifactType": "application/vnd.cncf.model.manifest.v1+json",
@@ -177,14 +191,15 @@ def artifact(path: Path) -> Document:
     }
 
 
-def terms(royalty: str, floor: list[str]) -> Document:
-    """Lineage terms offered to descendants, with a warning where they can be starved."""
-    rates = amounts.asks(floor)
+def derivative_terms(royalty: str, floor: list[str]) -> Document:
+    """The terms offered to descendants. Warns when a floor of 0 lets a descendant pay nothing."""
+    rates = amounts.parse_asks(floor)
     if not any(rates):
-        output.warn("a royalty with a floor of 0 can be starved inside a descendant's own workflow: add --floor call=1")
-    return {"open": True, "royalty_ppm": amounts.ratio(royalty), "floor": quoted(rates)}
+        output.warn("with a floor of 0 a descendant's own workflow may owe you nothing: add --floor call=1")
+    return {"open": True, "royalty_ppm": amounts.parse_ratio(royalty), "floor": quoted(rates)}
 
 
-bidding_commands(app, Role.maker)
-payee_commands(app)
-sponsor_command(app, Role.maker)
+add_bidding(app, Role.maker)
+add_earnings(app)
+add_statement(app)
+add_sponsoring(app, Role.maker)

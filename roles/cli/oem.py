@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import Document, canonical
@@ -13,9 +13,9 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
 from roles.cli import maker, output
 from roles.cli.context import Group, here
-from roles.cli.shared import names, publication
-from roles.cli.shared.payees import bidding_commands, payee_commands
-from roles.cli.shared.sponsorship import sponsor_command
+from roles.cli.shared import publication
+from roles.cli.shared.payees import add_bidding, add_earnings, add_statement
+from roles.cli.shared.sponsorship import add_sponsoring
 from roles.wallet import transactions
 
 app = Group("Derive a model from others on their frozen terms, and sell it as your own.")
@@ -23,11 +23,11 @@ app = Group("Derive a model from others on their frozen terms, and sell it as yo
 RELATIONS = ("finetune", "adapter", "quantize", "distill", "merge", "package")
 
 
-@app.verb("derive")
-def derive(
-    name: Annotated[str, typer.Argument(help="@org/name of the new model.")],
-    parent: Annotated[list[str], typer.Option("--parent", help="@org/name or id of what it descends from (up to 4).")],
-    relation: Annotated[str, typer.Option(help=", ".join(RELATIONS))] = "finetune",
+@app.command("derive")
+def derive(  # noqa: PLR0913
+    name: Annotated[str, Argument(help="@org/name of the new model.")],
+    parent: Annotated[list[str], Option("--parent", help="A model it descends from. Repeat it, up to 4.")],
+    relation: Annotated[str, Option(help=", ".join(RELATIONS))] = "finetune",
     onnx: maker.Onnx = None,
     url: maker.Url = None,
     task: maker.Task = "text-generation",
@@ -37,29 +37,31 @@ def derive(
     royalty: maker.Royalty = None,
     floor: maker.Floor = None,
     version: maker.Version = "1.0.0",
-    license: Annotated[str, typer.Option(help="SPDX expression.")] = "Apache-2.0",
+    license: maker.License = "Apache-2.0",
 ) -> None:
-    """Register a derived model. The parents' open terms are frozen in it: they can never be raised on you."""
+    """Register a derived model. It freezes the parents' terms: what you owe them can never be raised.
+
+    Example: tollway oem derive @south/emotion --parent @north/emotion-base --onnx ./emotion
+    """
     if relation not in RELATIONS:
-        raise Rejected(f"{relation!r} is no relation: one of {', '.join(RELATIONS)}", relation=relation)
-    parents = {names.resolve(here().gateway, text): text for text in parent}
-    document = maker.describe(name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"])
-    document["lineage"] = [frozen(subject, text, relation) for subject, text in parents.items()]
-    if royalty is not None:
-        document["derivative_terms"] = maker.terms(royalty, floor or [])
+        raise Rejected(f"{relation!r} is not a relation: say one of {', '.join(RELATIONS)}", relation=relation)
+    parents = {here().resolve(text): text for text in parent}
+    lineage = [frozen_terms(subject, text, relation) for subject, text in parents.items()]
+    document = maker.Description(
+        name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
+    ).document(lineage)
     owed = ", ".join(
-        f"{row['terms']['royalty_ppm']} ppm to {text}"
-        for row, text in zip(document["lineage"], parents.values(), strict=True)
+        f"{row['terms']['royalty_ppm']} ppm to {text}" for row, text in zip(lineage, parents.values(), strict=True)
     )
     output.confirm(f"register {name}, owing {owed} on every call?")
-    output.tell({**publication.publish(document, tuple(parents)), "owes": document["lineage"]})
+    output.show({**publication.publish(document, tuple(parents)), "owes": document["lineage"]})
 
 
-def frozen(subject: Digest, name: str, relation: str) -> Document:
-    """A lineage row: the parent's terms as they are offered now."""
+def frozen_terms(subject: Digest, name: str, relation: str) -> Document:
+    """A lineage row with the terms the parent offers now. Rejected when it offers none."""
     parent: dict[str, Any] = here().gateway.get(f"/v1/documents/{cid(subject)}")
     offered = parent.get("derivative_terms")
-    if not offered or not offered["open"] or retired(subject):
+    if not offered or not offered["open"] or is_retired(subject):
         raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)
     return {
         "id": cid(subject),
@@ -72,12 +74,13 @@ def frozen(subject: Digest, name: str, relation: str) -> Document:
     }
 
 
-def retired(subject: Digest) -> bool:
-    """Whether the model's owner last said on chain that it offers nothing to new descendants."""
-    said = transactions.logs("registry", "TermsUpdated", subject)
-    return bool(said) and not any(said[-1])
+def is_retired(subject: Digest) -> bool:
+    """Whether the owner's last terms on chain are empty: nothing for new descendants."""
+    updates = transactions.logs("registry", "TermsUpdated", subject)
+    return bool(updates) and not any(updates[-1])
 
 
-bidding_commands(app, Role.oem)
-payee_commands(app)
-sponsor_command(app, Role.oem)
+add_bidding(app, Role.oem)
+add_earnings(app)
+add_statement(app)
+add_sponsoring(app, Role.oem)

@@ -1,11 +1,11 @@
-"""`tollway operator`: run a gateway lane: bond, keys, batches, answers."""
+"""`tollway operator`: deploy the contracts, open a lane (a bonded account on chain), run a gateway for it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.chain import deployments
 from ledger.core.catalog.bids import Role
@@ -15,150 +15,142 @@ from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import credit_hash, signing_digest
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared.payees import Ratio, claim_earnings, place_bid, show_earnings, staking_commands
+from roles.cli.shared.payees import Amount, Ratio, add_earnings, add_staking, parse_bid, place_bid
 from roles.wallet import keystore, transactions
 
-app = Group("Run a gateway lane: bond, keys, batches, answers.")
+app = Group("Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings.")
 
-Lane = Annotated[int | None, typer.Option("--lane", help="Default: the lane this wallet opened.")]
-staking_commands(app, "it backs what your lane settles")
+Lane = Annotated[int | None, Option("--lane", help="Number of a lane; default: the one this wallet opened.")]
+add_staking(app, "it backs what your lane settles")
+add_earnings(app)
 
 
-@app.verb("deploy")
+@app.command("deploy")
 def deploy(
-    epoch_seconds: Annotated[int, typer.Option(help="How long bids are frozen.")] = 3_600,
-    token: Annotated[str | None, typer.Option(help="What settles, say USDC; default: a new AICoin.")] = None,
+    epoch_seconds: Annotated[int, Option(help="Seconds in an epoch, during which bids do not change.")] = 3_600,
+    token: Annotated[str | None, Option(help="Address of the settlement token; default: a new AICoin.")] = None,
 ) -> None:
-    """Put the contracts on a chain, or find them there. Addresses follow from the code: twice changes nothing."""
-    from ledger.chain.deploy import DeploymentFailed  # web3, which no other command needs
-    from ledger.chain.deploy import deploy as put
+    """Deploy the contracts, or find them. Their addresses follow from the code, so a second run changes nothing."""
+    from ledger.chain import deploy as deployment  # web3, which few commands need
 
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
     try:
         account = keystore.account(here().wallet)
         with output.working("deploying"):
-            made = put(here().rpc_url, account, epoch_seconds=epoch_seconds, token=token)
-    except DeploymentFailed as error:
+            deployed = deployment.deploy(here().rpc_url, account, epoch_seconds=epoch_seconds, token=token)
+    except deployment.DeploymentFailed as error:
         raise Rejected(str(error)) from error
-    output.tell({"written": str(deployments.path(made.chain_id)), **asdict(made)})
+    output.show({"written": str(deployments.path(deployed.chain_id)), **asdict(deployed)})
 
 
-@app.verb("open-lane")
+@app.command("open-lane")
 def open_lane(
-    bond: Annotated[str, typer.Option(help="12.5 (AIC) or 1500atoms.")] = "1000",
-    window: Annotated[int, typer.Option(help="Seconds in which a batch can be challenged.")] = 86_400,
-    answer_time: Annotated[int, typer.Option(help="Seconds you have to answer a challenge.")] = 3_600,
+    bond: Annotated[str, Option(help="The lane's bond: 12.5 (AIC) or 1500atoms.")] = "1000",
+    window: Annotated[int, Option(help="Seconds in which a batch can be challenged.")] = 86_400,
+    answer_time: Annotated[int, Option(help="Seconds you have to answer a challenge.")] = 3_600,
 ) -> None:
-    """Bond and open a lane. A wallet that has one gets that one: doing it twice changes nothing."""
-    from ledger.core.disputes import challenge_game  # slow to import, and only needed here
+    """Open a lane with a bond. If the wallet has a lane already, show it and change nothing."""
+    from ledger.core.disputes import challenge_game  # slow to import
 
-    mine = lane_of(here().account)
-    if mine:
-        output.tell({"lane": mine, "operator": to_hex(here().account), "note": "was open already"})
+    lane = lane_of(here().account)
+    if lane:
+        output.show({"lane": lane, "operator": to_hex(here().account), "note": "was open already"})
         return
     if why := challenge_game.too_short_to_challenge(window, answer_time):
         if transactions.chain_id() not in deployments.DEVELOPMENT_CHAINS:
-            raise Rejected(f"{why}. Take a longer --window or a shorter --answer-time", window=window)
-        output.aside().print(f"[yellow]good for a development chain only:[/] {why}")
-    atoms = amounts.typed(bond)
-    output.confirm(f"bond {amounts.said(atoms)} of {here().wallet} for a new lane?")
+            raise Rejected(f"{why}. Say a longer --window or a shorter --answer-time", window=window)
+        output.aside().print(f"[yellow]for a development chain only:[/] {why}")
+    atoms = amounts.parse(bond)
+    output.confirm(f"bond {amounts.format(atoms)} of {here().wallet} for a new lane?")
     transactions.allow("settlement", atoms)
     sent = transactions.send("settlement", "openLane", window, answer_time, atoms)
-    output.tell({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent.facts})
+    output.show({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent.facts})
 
 
-@app.verb("session-key")
+@app.command("session-key")
 def session_key(
-    key: Annotated[str, typer.Argument(help="A wallet or 0x address.")],
-    revoke: Annotated[bool, typer.Option("--revoke", help="Stop it instead.")] = False,
+    key: Annotated[str, Argument(help="The key that signs: a wallet or 0x address.")],
+    revoke: Annotated[bool, Option("--revoke", help="Take the permission back.")] = False,
 ) -> None:
-    """Let another key sign receipts (or, for a consumer, vouchers) for this wallet: keep the wallet itself offline."""
+    """Let another key sign receipts (a consumer: vouchers) for this wallet, so that the wallet can stay offline."""
     party = keystore.party(key)
     if bool(transactions.read("settlement", "sessionKey", here().account, party)) != revoke:
-        output.tell({"key": to_hex(party), "active": not revoke, "note": "was so already"})
+        output.show({"key": to_hex(party), "active": not revoke, "note": "was so already"})
         return
-    output.confirm(
-        f"{'stop' if revoke else 'let'} {key} ({to_hex(party)}) {'signing' if revoke else 'sign'} for {here().wallet}?"
-    )
+    question = "stop {} from signing for {}?" if revoke else "let {} sign for {}?"
+    output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))
     sent = transactions.send("settlement", "setSessionKey", party, not revoke)
-    output.tell({"key": to_hex(party), "active": not revoke, **sent.facts})
+    output.show({"key": to_hex(party), "active": not revoke, **sent.facts})
 
 
-@app.verb("bid")
+@app.command("bid")
 def bid(ratio: Ratio = "0ppm", lane: Lane = None) -> None:
-    """Set what your gateway takes of every price, at most 3%."""
+    """Set your gateway's share of every price, at most 3%.
+
+    Example: tollway operator bid --ratio 1%
+    """
     number = lane or lane_of(here().account)
-    place_bid(Digest(number.to_bytes(32, "big")), Role.gateway, f"lane {number}", [], ratio)
+    place_bid(Digest(number.to_bytes(32, "big")), Role.gateway, f"lane {number}", parse_bid(None, ratio))
 
 
-@app.verb("credit")
+@app.command("credit")
 def credit(
-    account: Annotated[str, typer.Argument(help="A wallet or 0x address.")],
-    amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")],
-    reference: Annotated[str, typer.Option(help="Your own words for it, such as an invoice: once each.")],
+    account: Annotated[str, Argument(help="The consumer: a wallet or 0x address.")],
+    amount: Amount,
+    reference: Annotated[str, Option(help="A text of your own, such as an invoice number; each counts once.")],
 ) -> None:
-    """On a private grid: say that you hold so much more for a consumer. The same reference again changes nothing."""
-    atoms, party, lane = amounts.typed(amount), keystore.party(account), int(here().lane["lane"])
-    output.confirm(f"credit {amounts.said(atoms)} to {account}?")
-    noted = keccak256(reference.encode())
-    hashed = credit_hash(lane, party, atoms, noted)
-    signature = here().signer.sign(signing_digest(here().domain, hashed))
-    body = {"account": to_hex(party), "amount": str(atoms), "reference": to_hex(noted), "signature": to_hex(signature)}
-    output.tell(here().gateway.post("/v1/credits", body))
+    """On a private grid: credit a consumer with an amount you hold. The same reference again changes nothing."""
+    atoms, party, lane = amounts.parse(amount), keystore.party(account), int(here().lane["lane"])
+    output.confirm(f"credit {amounts.format(atoms)} to {account}?")
+    cause = keccak256(reference.encode())
+    signature = here().signer.sign(signing_digest(here().domain, credit_hash(lane, party, atoms, cause)))
+    body = {"account": to_hex(party), "amount": str(atoms), "reference": to_hex(cause), "signature": to_hex(signature)}
+    output.show(here().gateway.post("/v1/credits", body))
 
 
-@app.verb("status")
+@app.command("status")
 def status(lane: Lane = None) -> None:
-    """Your lane on chain: bond, holdings, batches."""
+    """Show your lane on chain: its bond, holdings and batches."""
     number = lane or lane_of(here().account) or int(here().lane["lane"])
-    said, head = transactions.read("settlement", "lanes", number), transactions.read("settlement", "head", number)
-    output.tell(
+    lane_row, head = (transactions.read("settlement", view, number) for view in ("lanes", "head"))
+    output.show(
         {
             "lane": number,
-            "operator": said["operator"],
-            "active": said["active"],
-            "bond": amounts.said(int(said["bond"])),
-            "holds": amounts.said(int(said["net"])),
-            "settled_ever": amounts.said(int(head["cumulative"])),
+            "operator": lane_row["operator"],
+            "active": lane_row["active"],
+            "bond": amounts.format(int(lane_row["bond"])),
+            "holds": amounts.format(int(lane_row["net"])),
+            "settled_ever": amounts.format(int(head["cumulative"])),
             "last_batch": int(head["next"]) - 1,
             "last_final_batch": int(head["finalized"]),
             "calls": int(head["calls"]),
             "consumers": int(head["consumers"]),
-            "window_seconds": int(said["window"]),
+            "window_seconds": int(lane_row["window"]),
         }
     )
 
 
-@app.verb("pause")
+@app.command("pause")
 def pause(lane: Lane = None) -> None:
     """Stop commits and deposits. Claims and withdrawals go on: nobody can stop those."""
-    number = lane or lane_of(here().account)
-    output.confirm(f"pause lane {number}?")
-    output.tell({"lane": number, "active": False, **transactions.send("settlement", "setActive", number, False).facts})
+    set_active(lane, False)
 
 
-@app.verb("resume")
+@app.command("resume")
 def resume(lane: Lane = None) -> None:
     """Take commits and deposits again."""
+    set_active(lane, True)
+
+
+def set_active(lane: int | None, active: bool) -> None:
     number = lane or lane_of(here().account)
-    output.confirm(f"resume lane {number}?")
-    output.tell({"lane": number, "active": True, **transactions.send("settlement", "setActive", number, True).facts})
-
-
-@app.verb("earnings")
-def earnings(watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until Ctrl-C.")] = False) -> None:
-    """What your gateway has earned."""
-    show_earnings(watch)
-
-
-@app.verb("claim")
-def claim() -> None:
-    """Take what is final and not yet claimed."""
-    claim_earnings()
+    output.confirm(f"{'resume' if active else 'pause'} lane {number}?")
+    sent = transactions.send("settlement", "setActive", number, active)
+    output.show({"lane": number, "active": active, **sent.facts})
 
 
 def lane_of(operator: bytes) -> int:
-    """The first lane this operator opened; 0 if none."""
+    """The number of the first lane this operator opened; 0 if none."""
     for number in range(1, int(transactions.read("settlement", "laneCount")) + 1):
         if bytes.fromhex(transactions.read("settlement", "lanes", number)["operator"][2:]) == operator:
             return number

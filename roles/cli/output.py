@@ -1,4 +1,4 @@
-"""What a command says: a table for a person, JSON for a program. Facts go to stdout, everything else to stderr."""
+"""Output of a command: a table for a person, JSON for a program. The answer goes to stdout, the rest to stderr."""
 
 from __future__ import annotations
 
@@ -15,39 +15,37 @@ from rich.table import Table
 from ledger.core.values.errors import Rejected
 
 Fact = Any
-"""Anything JSON can say; amounts are decimal strings."""
+"""A JSON value; amounts are decimal strings."""
+PIPE_COLUMNS = 10_000
+"""Width where stdout is not a terminal: each row stays on one line."""
 
 
 @dataclass
-class Speech:
-    """How to speak: set once per command from its options."""
+class Mode:
+    """How to answer, set once per command from its options; `answers` collects what the command has shown."""
 
     json: bool = False
     yes: bool = False
-    said: list[Fact] = field(default_factory=list)
+    answers: list[Fact] = field(default_factory=list)
 
 
-speech = Speech()
-
-
-UNBROKEN = 10_000
-"""Columns where no terminal says how many: a pipe gets each row on one line."""
+mode = Mode()
 
 
 def console() -> Console:
-    """Where facts go. Made anew, so that a redirected stdout is honoured."""
+    """stdout. Created on each call, so that a redirected stdout is used."""
     return _console(sys.stdout)
 
 
 def aside() -> Console:
-    """Where progress and remarks go."""
+    """stderr, for progress and notes."""
     return _console(sys.stderr)
 
 
-def tell(facts: Mapping[str, Fact], title: str = "") -> None:
-    """One thing: its facts as a two-column table, or as a JSON object."""
-    speech.said.append(dict(facts))
-    if speech.json:
+def show(facts: Mapping[str, Fact], title: str = "") -> None:
+    """Show one thing: a table of names and values, or a JSON object."""
+    mode.answers.append(dict(facts))
+    if mode.json:
         _print_json(dict(facts))
         return
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -58,10 +56,10 @@ def tell(facts: Mapping[str, Fact], title: str = "") -> None:
     _print_table(title, table)
 
 
-def tabulate(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str = "nothing yet") -> None:
-    """Many things of one kind: a table, or a JSON array. Columns are the first row's keys; numbers go right."""
-    speech.said.append([dict(row) for row in rows])
-    if speech.json:
+def show_table(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str = "nothing yet") -> None:
+    """Show many things of one kind: a table, or a JSON array. The first row's keys are the columns."""
+    mode.answers.append([dict(row) for row in rows])
+    if mode.json:
         _print_json([dict(row) for row in rows])
         return
     if not rows:
@@ -76,23 +74,23 @@ def tabulate(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str = "
     _print_table(title, table)
 
 
-def remark(text: str) -> None:
-    """Something worth knowing that is no fact of the answer. Silent for programs."""
-    if not speech.json:
+def note(text: str) -> None:
+    """Print a hint that is not part of the answer. Silent with --json."""
+    if not mode.json:
         aside().print(f"[dim]{text}[/]")
 
 
 def warn(text: str) -> None:
-    """Something the person should weigh before going on."""
+    """Print a risk to consider before going on."""
     aside().print(f"[yellow]careful:[/] {text}")
 
 
 def confirm(question: str) -> None:
-    """Ask before money moves. `--yes` answers; without anybody to ask it is Rejected, and nothing has happened."""
-    if speech.yes:
+    """Ask before money moves, unless --yes. Rejected if the answer is no, or stdin is not a terminal."""
+    if mode.yes:
         return
     if not sys.stdin.isatty():
-        raise Rejected(f"{question} Nobody is there to answer: say --yes to do it without being asked")
+        raise Rejected(f"{question} Nobody can answer here: add --yes to do it without a question")
     aside().print(f"{question} [bold]y/N[/] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Rejected("nothing was done")
@@ -100,8 +98,8 @@ def confirm(question: str) -> None:
 
 @contextmanager
 def working(text: str) -> Iterator[None]:
-    """A spinner on a terminal while something takes long; nothing for programs."""
-    if speech.json or not sys.stderr.isatty():
+    """Show a spinner on a terminal while something takes long; nothing with --json."""
+    if mode.json or not sys.stderr.isatty():
         yield
         return
     with aside().status(text):
@@ -109,11 +107,11 @@ def working(text: str) -> Iterator[None]:
 
 
 def _console(file: TextIO) -> Console:
-    return Console(file=file, highlight=False, width=None if file.isatty() else UNBROKEN)
+    return Console(file=file, highlight=False, width=None if file.isatty() else PIPE_COLUMNS)
 
 
 def _print_table(title: str, table: Table) -> None:
-    """A title of its own, since a table's folds at the table's width."""
+    """The title is printed by itself: rich would wrap it at the table's width."""
     if title:
         console().print(f"[italic]{title}[/]")
     console().print(table)
@@ -135,4 +133,3 @@ def _is_number(value: Fact) -> bool:
 
 def _print_json(value: Fact) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-    sys.stdout.flush()

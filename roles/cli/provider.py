@@ -4,68 +4,71 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
 from roles.cli import output
 from roles.cli.context import Group, here
-from roles.cli.shared import names
-from roles.cli.shared.payees import Ask, Subject, bidding_commands, payee_commands, place_bid, staking_commands
+from roles.cli.shared import payees
+from roles.cli.shared.payees import Ask, Subject
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
-staking_commands(app, "calls are routed to you in proportion to it")
-bidding_commands(app, Role.compute)
-payee_commands(app)
+payees.add_staking(app, "calls are routed to you in proportion to it")
+payees.add_bidding(app, Role.compute)
+payees.add_earnings(app)
+payees.add_statement(app)
 
-Tier = Annotated[str, typer.Option(help="center, enterprise, or edge for a home.")]
-Capacity = Annotated[int, typer.Option(help="Calls it can serve at once.")]
-Realm = Annotated[str, typer.Option(help="A private grid's name; empty for everybody.")]
-Slo = Annotated[int, typer.Option("--slo-ms", help="Later than this costs you calls.")]
+Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
+Capacity = Annotated[int, Option(help="Calls it can serve at once.")]
+Realm = Annotated[str, Option(help="Name of a private grid; default: serve everybody.")]
+Slo = Annotated[int, Option("--slo-ms", help="Latency target in ms; slower nodes get fewer calls.")]
 
 
-@app.verb("offer")
+@app.command("offer")
 def offer(
-    subject: Annotated[str, typer.Argument(help="A model: @org/name, or its id.")],
-    url: Annotated[str, typer.Option(help="Where the gateway reaches your node.")],
+    subject: Annotated[str, Argument(help="A model: @org/name, or its id.")],
+    url: Annotated[str, Option(help="URL at which the gateway reaches your node.")],
     tier: Tier = "center",
     capacity: Capacity = 8,
     realm: Realm = "",
     slo_ms: Slo = 2_000,
 ) -> None:
-    """Say once where a model is served: signed, and good for two epochs. `serve` keeps it fresh by itself."""
+    """Sign one offer: where a model is served. It is valid for two epochs; `provider serve` renews its own."""
     from roles.node import serve as node_serve
 
     terms = node_serve.Terms(tier, capacity, realm, slo_ms)
-    signed = node_serve.offer(here(), names.resolve(here().gateway, subject), url, terms)
-    output.tell({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
+    signed = node_serve.offer(here(), here().resolve(subject), url, terms)
+    output.show({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
 
 
-@app.verb("deliver")
+@app.command("deliver")
 def deliver(subject: Subject, ask: Ask = None) -> None:
-    """Bid to deliver a model's data: bandwidth and storage, paid per byte."""
-    place_bid(names.resolve(here().gateway, subject), Role.delivery, subject, ask or [], "0ppm")
+    """Bid to deliver a model's data: bandwidth and storage, paid per byte.
+
+    Example: tollway provider deliver @kappa/kb --ask byte=2000000000 -w dora
+    """
+    payees.place_bid(here().resolve(subject), Role.delivery, subject, payees.parse_bid(ask, "0ppm"))
 
 
-@app.verb("serve")
-def serve(
-    models: Annotated[
-        list[str] | None, typer.Argument(help="FOLDER=@org/name: a folder, and what it is sold as.")
-    ] = None,
-    upstream: Annotated[
-        list[str] | None, typer.Option("--upstream", help="@org/name=URL#MODEL: sell a server you have.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="To listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one.")] = 0,
-    public_url: Annotated[str, typer.Option(help="Where the gateway reaches it; default: host and port.")] = "",
-    tunnel: Annotated[bool, typer.Option("--tunnel", help="Knock at the gateway: for homes behind NAT.")] = False,
+@app.command("serve")
+def serve(  # noqa: PLR0913
+    models: Annotated[list[str] | None, Argument(help="FOLDER=@org/name: a model folder, sold as.")] = None,
+    upstream: Annotated[list[str] | None, Option("--upstream", help="@org/name=URL#MODEL: a server to sell.")] = None,
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Option(help="Port to listen on; 0: any free one.")] = 0,
+    public_url: Annotated[str, Option(help="URL at which the gateway reaches it; default: host and port.")] = "",
+    tunnel: Annotated[bool, Option("--tunnel", help="Connect out to the gateway; no open port needed.")] = False,
     tier: Tier = "center",
     capacity: Capacity = 8,
     realm: Realm = "",
     slo_ms: Slo = 2_000,
 ) -> None:
-    """Run a node: load the models, listen, sign what is served, keep the offers fresh; Ctrl-C drains it."""
+    """Run a node: it serves the models, signs each answer and renews its offers. Ctrl-C finishes open calls and stops.
+
+    Example: tollway provider serve ./emotion=@south/emotion --tunnel --tier edge -w casa
+    """
     from roles.node import serve as node_serve  # aiohttp and onnxruntime, which only a node needs
 
     options = node_serve.options(models or [], upstream or [], host, port)
@@ -73,13 +76,13 @@ def serve(
     node_serve.run(here(), options, terms, public_url, tunnel=tunnel)
 
 
-@app.verb("audit")
+@app.command("audit")
 def audit() -> None:
-    """Ask where your money is: what your node signed, against the public batch files."""
+    """Compare what your node signed with the public batch files: what was paid, and what was not."""
     from roles.node import serve as node_serve
 
     rows = node_serve.audit(here().wallet)
-    output.tabulate(rows, empty="this wallet's node has served nothing through a gateway yet")
-    lost = next((row["calls"] for row in rows if row["outcome"] == "short"), 0)
-    if lost:
-        raise Rejected(f"{lost} receipts bill fewer tokens than were served", calls=lost)
+    output.show_table(rows, empty="this wallet's node has served nothing through a gateway yet")
+    short = next((row["calls"] for row in rows if row["outcome"] == "short"), 0)
+    if short:
+        raise Rejected(f"{short} receipts bill fewer tokens than were served", calls=short)

@@ -1,90 +1,96 @@
-"""`tollway wallet`: keys, what they hold, and moving it."""
+"""`tollway wallet`: create keys, see what they hold, send it."""
 
 from __future__ import annotations
 
 import sys
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import Address, to_hex
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
+from roles.cli.shared.payees import Amount
 from roles.wallet import keystore, transactions
 
-app = Group("Keys, what they hold, and moving it.")
+app = Group("Create keys, see what they hold, send it.")
 
-Name = Annotated[str, typer.Argument(help="A name you choose; it stays on this machine.")]
+Name = Annotated[str, Argument(help="A name you choose: lower-case letters, digits, dots, dashes.")]
+PARTY = "A wallet or 0x address; default: the wallet that acts."
 
 
-@app.verb("create")
+@app.command("create")
 def create(
     name: Name,
-    light: Annotated[bool, typer.Option("--light", help="Weaker sealing, unlocks at once: for play money.")] = False,
+    light: Annotated[bool, Option("--light", help="Fast, weak encryption: for test money only.")] = False,
 ) -> None:
-    """Make a wallet: a new random key, sealed with a password."""
-    made = keystore.create(name, strength=keystore.LIGHT if light else keystore.STRONG)
-    output.tell({"wallet": name, "address": to_hex(made)})
-    output.remark("keep its password: without it the key is gone. Money next: tollway wallet faucet (local network)")
+    """Create a wallet: a new random key, encrypted with a password.
+
+    Example: tollway wallet create alice
+    """
+    address = keystore.create(name, strength=keystore.LIGHT if light else keystore.STRONG)
+    output.show({"wallet": name, "address": to_hex(address)})
+    output.note("keep the password: without it the key is lost. Next, on a local network: tollway wallet faucet")
 
 
-@app.verb("import")
+@app.command("import")
 def import_(name: Name) -> None:
-    """Make a wallet from a private key, read from standard input: never from an argument."""
+    """Create a wallet from a private key on standard input.
+
+    Example: tollway wallet import alice < key.txt
+    """
     if sys.stdin.isatty():
         output.aside().print("the private key, 64 hex digits: ", end="")
-    typed = sys.stdin.readline().strip().removeprefix("0x")
+    text = sys.stdin.readline().strip().removeprefix("0x")
     try:
-        secret = bytes.fromhex(typed)
+        secret = bytes.fromhex(text)
     except ValueError as error:
         raise Rejected("a private key is 64 hex digits") from error
-    output.tell({"wallet": name, "address": to_hex(keystore.create(name, secret))})
+    output.show({"wallet": name, "address": to_hex(keystore.create(name, secret))})
 
 
-@app.verb("list")
+@app.command("list")
 def list_() -> None:
-    """All wallets of this home."""
+    """List the wallets on this machine."""
     rows = [{"wallet": name, "address": to_hex(keystore.address_of(name))} for name in keystore.names()]
-    output.tabulate(rows, empty="no wallets yet: tollway wallet create NAME")
+    output.show_table(rows, empty="no wallets yet: tollway wallet create NAME")
 
 
-@app.verb("show")
+@app.command("show")
 def show(name: Name) -> None:
-    """A wallet's address."""
-    output.tell({"wallet": name, "address": to_hex(keystore.address_of(name))})
+    """Show a wallet's address."""
+    output.show({"wallet": name, "address": to_hex(keystore.address_of(name))})
 
 
-@app.verb("balance")
-def balance(
-    name: Annotated[str | None, typer.Argument(help="A wallet or 0x address; default: who acts.")] = None,
-) -> None:
-    """What it holds on chain: AIC, and ETH for gas."""
-    party = keystore.party(name) if name else here().account
+@app.command("balance")
+def balance(name: Annotated[str | None, Argument(help=PARTY)] = None) -> None:
+    """Show what a wallet holds on chain: AIC, and ETH for gas."""
+    party = _party(name)
     held, wei = transactions.token_balance(party), transactions.ether(party)
     eth = f"{wei // 10**18}.{wei % 10**18 // 10**12:06d}"
-    output.tell({"address": to_hex(party), "aic": amounts.said(held), "atoms": str(held), "eth": eth})
+    output.show({"address": to_hex(party), "aic": amounts.format(held), "atoms": str(held), "eth": eth})
 
 
-@app.verb("send")
-def send(
-    to: Annotated[str, typer.Argument(help="A wallet or 0x address.")],
-    amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")],
-) -> None:
-    """Send AIC on chain."""
-    atoms, party = amounts.typed(amount), keystore.party(to)
-    output.confirm(f"send {amounts.said(atoms)} from {here().wallet} to {to} ({to_hex(party)})?")
+@app.command("send")
+def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: Amount) -> None:
+    """Send AIC on chain.
+
+    Example: tollway wallet send bob 12.5 -w alice
+    """
+    atoms, party = amounts.parse(amount), keystore.party(to)
+    output.confirm(f"send {amounts.format(atoms)} from {here().wallet} to {to} ({to_hex(party)})?")
     sent = transactions.send("token", "transfer", party, atoms)
-    output.tell({"sent": amounts.said(atoms), "to": to_hex(party), **sent.facts})
+    output.show({"sent": amounts.format(atoms), "to": to_hex(party), **sent.facts})
 
 
-@app.verb("faucet")
-def faucet(
-    amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")] = "1000",
-    to: Annotated[str | None, typer.Option(help="A wallet or 0x address; default: who acts.")] = None,
-) -> None:
-    """Test AIC, and ETH for gas, from the treasury of your local network."""
-    party = keystore.party(to) if to else here().account
-    atoms = amounts.typed(amount)
+@app.command("faucet")
+def faucet(amount: Amount = "1000", to: Annotated[str | None, Option(help=PARTY)] = None) -> None:
+    """Get test AIC, and ETH for gas, from the treasury of your local network."""
+    party, atoms = _party(to), amounts.parse(amount)
     sent = transactions.endow(party, atoms)
-    output.tell({"received": amounts.said(atoms), "by": to_hex(party), **sent.facts})
+    output.show({"received": amounts.format(atoms), "by": to_hex(party), **sent.facts})
+
+
+def _party(text: str | None) -> Address:
+    return keystore.party(text) if text else here().account

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Capsule, Policy
@@ -16,104 +16,99 @@ from ledger.core.values.meters import quoted
 from roles.audit import verification
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import bundles, calls, drawing, names, publication
-from roles.cli.shared.payees import bidding_commands, payee_commands, staking_commands
-from roles.cli.shared.sponsorship import sponsor_command
+from roles.cli.shared import bundles, calls, drawing, publication
+from roles.cli.shared.payees import Amount, add_bidding, add_earnings, add_staking, add_statement
+from roles.cli.shared.sponsorship import add_sponsoring
 from roles.wallet import deposits, transactions
 
 app = Group("Publish workflows of several models as one, and earn on each run.")
 
-staking_commands(app, "it pays finished sub-calls when an all-or-nothing run fails")
-bidding_commands(app, Role.weaver)
-payee_commands(app)
-sponsor_command(app, Role.weaver)
+add_staking(app, "it pays the finished sub-calls of a failed all-or-nothing run")
+add_bidding(app, Role.weaver)
+add_earnings(app)
+add_statement(app)
+add_sponsoring(app, Role.weaver)
 
 
-@app.verb("bond")
-def bond(amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]) -> None:
-    """Stand for your all-or-nothing workflows: a deposit that pays finished sub-calls when a run fails."""
-    atoms = amounts.typed(amount)
-    output.confirm(f"deposit {amounts.said(atoms)} of {here().wallet} to stand for its workflows?")
-    said = deposits.deposit(atoms, 60)
+@app.command("bond")
+def bond(amount: Amount) -> None:
+    """Deposit AIC that pays the finished sub-calls when a run of your all-or-nothing workflows fails."""
+    atoms = amounts.parse(amount)
+    output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} as the bond of its workflows?")
+    status = deposits.deposit(atoms, 60)
     _, _, ceiling = deposits.make_key(None, "bond")
-    output.tell({"bond": amounts.said(ceiling), "added": amounts.said(atoms), "status": said["status"]})
+    output.show({"bond": amounts.format(ceiling), "added": amounts.format(atoms), "status": status["status"]})
 
 
-@app.verb("publish")
+@app.command("publish")
 def publish(
-    path: Annotated[Path, typer.Argument(help="capsule.json; models may be written as @org/name.")],
-    use: Annotated[list[str] | None, typer.Option("--use", help="NAME=@org/name for a `model:NAME` in it.")] = None,
+    path: Annotated[Path, Argument(help="capsule.json; models may be written as @org/name.")],
+    use: Annotated[list[str] | None, Option("--use", help="NAME=@org/name for a `model:NAME` in it.")] = None,
 ) -> None:
-    """Publish a workflow and its glue under your name. Names of models are pinned to what they mean now."""
-    bundle = bundles.read(path, did(transactions.chain_id(), here().account), resolve, uses(use or []))
-    document = bundle.document
-    woven = read_capsule(document)
-    output.remark("\n".join(drawing.draw(woven)))
-    output.confirm(f"publish {woven.name}, taking {amounts.percent(woven.bid.ratio_ppm)} of each run?")
+    """Publish a workflow and its glue under your name. Names of models are fixed to the versions they have now."""
+    weaver = did(transactions.chain_id(), here().account)
+    names = bundles.Names(weaver, lambda name: cid(here().resolve(name)), parse_uses(use or []))
+    bundle = bundles.read(path, names)
+    capsule = read_capsule(bundle.document)
+    output.note("\n".join(drawing.draw(capsule)))
+    output.confirm(f"publish {capsule.name}, taking {amounts.format_ratio(capsule.bid.ratio_ppm)} of each run?")
     for module in bundle.modules:
         here().gateway.send("/v1/documents", module, "application/wasm")
-    output.tell(publication.publish(document))
-    if woven.policy is Policy.all_or_nothing:
-        output.remark("it promises all or nothing: your deposit must stand for it (tollway weaver bond AMOUNT)")
+    output.show(publication.publish(bundle.document))
+    if capsule.policy is Policy.all_or_nothing:
+        output.note("this workflow is all-or-nothing: it needs a bond (tollway weaver bond AMOUNT)")
 
 
-@app.verb("show")
-def show(capsule: Annotated[str, typer.Argument(help="@org/name, an id, or a capsule.json.")]) -> None:
-    """Draw a workflow: what runs after what, and what it may cost."""
-    woven = fetch(capsule)
-    if output.speech.json:
-        output.tell(woven.document)
+@app.command("show")
+def show(capsule: Annotated[str, Argument(help="@org/name, an id, or a capsule.json.")]) -> None:
+    """Draw a workflow: its steps in order, and what it takes."""
+    workflow = fetch(capsule)
+    if output.mode.json:
+        output.show(workflow.document)
         return
-    for line in drawing.draw(woven):
+    for line in drawing.draw(workflow):
         output.console().print(line, markup=False)
-    output.tell(
+    output.show(
         {
-            "id": cid(woven.id),
-            "weaver": to_hex(woven.weaver),
-            "takes": amounts.percent(woven.bid.ratio_ppm),
-            "and": quoted(woven.bid.asks) or None,
-            "when_it_fails": woven.policy.value,
+            "id": cid(workflow.id),
+            "weaver": to_hex(workflow.weaver),
+            "takes": amounts.format_ratio(workflow.bid.ratio_ppm),
+            "and": quoted(workflow.bid.asks) or None,
+            "when_it_fails": workflow.policy.value,
         }
     )
 
 
-@app.verb("run")
+@app.command("run")
 def run(
-    capsule: Annotated[str, typer.Argument(help="@org/name or an id.")],
-    text: Annotated[str, typer.Argument(help="What the consumer says.")],
-    stream: Annotated[bool, typer.Option("--stream", help="Print as it comes.")] = False,
+    capsule: Annotated[str, Argument(help="@org/name or an id.")],
+    text: Annotated[str, Argument(help="The user message.")],
+    stream: Annotated[bool, Option("--stream", help="Print the answer as it comes.")] = False,
 ) -> None:
-    """Run a workflow as a consumer would, pay for it, and see who got what of it."""
+    """Run a workflow as a consumer, pay for it, and show who earned what."""
     context = here()
-    said = calls.chat(context, capsule, text, stream=stream, max_tokens=256, headers={}, seconds=120)
-    steps = said.pop("nodes", [])
-    output.tell(said)
+    answer = calls.chat(context, calls.Chat(capsule, text, stream, timeout_seconds=120))
+    steps = answer.pop("nodes", [])
+    output.show(answer)
     if steps:
-        output.tabulate([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in steps])
-    if "receipt" in said:
-        verification.show(context.gateway, str(said["receipt"]))
+        output.show_table([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in steps])
+    if "receipt" in answer:
+        verification.show(context.gateway, str(answer["receipt"]))
 
 
-def uses(words: list[str]) -> dict[str, str]:
-    """What placeholders stand for, from NAME=@org/name words."""
-    found = {}
+def parse_uses(words: list[str]) -> dict[str, str]:
+    """The models that placeholders stand for, from NAME=@org/name words."""
+    models = {}
     for word in words:
         name, equals, model = word.partition("=")
         if not equals or not model:
-            raise Rejected(f"{word!r} says nothing: write NAME=@org/name", use=word)
-        found[f"model:{name}"] = model
-    return found
-
-
-def resolve(name: str) -> str:
-    """The id a name stands for now."""
-    return cid(names.resolve(here().gateway, name))
+            raise Rejected(f"{word!r} does not name a model: write NAME=@org/name", use=word)
+        models[f"model:{name}"] = model
+    return models
 
 
 def fetch(text: str) -> Capsule:
-    """A capsule from a file, or from the gateway."""
     path = Path(text)
     if path.suffix == ".json" and path.exists():
         return read_capsule(bundles.sketch(path))
-    subject = names.resolve(here().gateway, text)
-    return read_capsule(here().gateway.get(f"/v1/documents/{cid(subject)}"))
+    return read_capsule(here().gateway.get(f"/v1/documents/{cid(here().resolve(text))}"))

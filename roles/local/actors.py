@@ -1,7 +1,7 @@
-"""Who plays in the local network: one wallet each, and what each of them says on the command line.
+"""The actors of the local network, one wallet each, and the commands that put them on the market.
 
-The story is the customer service of a shop: an emotion classifier and a retriever, side by side, then a dialogue model.
-`stage()` is every command that brings it onto the market, in order; each may be run twice.
+The workflow is the customer service of a shop: an emotion classifier and a retriever in parallel, then a dialogue
+model. Commands are in order, without `tollway`; running one twice changes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAUPER = "penny"
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A compute provider: what it serves, where it stands, and what it asks per unit of each model's meter."""
+    """A compute provider: its tier, its capacity in calls, and its asks for each model it serves."""
 
     name: str
     tier: str
@@ -65,13 +65,11 @@ NEED_MONEY = {
 
 
 def wallets(known: set[str]) -> Iterator[str]:
-    """A wallet for everybody who has none."""
     for name in (name for name in PEOPLE if name not in known):
         yield f"wallet create {name} --light"
 
 
 def money() -> Iterator[str]:
-    """Test AIC, and gas, for everybody."""
     for name, aic in NEED_MONEY.items():
         yield f"wallet faucet {aic} --wallet {name}"
 
@@ -85,7 +83,7 @@ def lane(window_seconds: int) -> Iterator[str]:
 
 
 def market(upstream: str | None) -> Iterator[str]:
-    """Models, lineage, bids, stakes, the workflow. With an upstream, the dialogue model is somebody's server."""
+    """Models, lineage, bids, stakes, the workflow. With an upstream, that server is the dialogue model."""
     folder = f"--onnx {MODELS}"
     yield f"maker register {BASE} {folder}/emotion-base --royalty 12% --floor call=40 --wallet north"
     yield f"oem derive {EMOTION} --parent {BASE} --relation finetune {folder}/emotion --wallet south"

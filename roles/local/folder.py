@@ -1,8 +1,8 @@
-"""Where a local network lives: one folder with its data, logs, ports, keys and the list of what should run.
+"""The folder of a local network: its data, logs, ports, keys and the components that should run.
 
-components/NAME.json   what should run (a `Component`); `off/NAME` says: not now
-running/NAME           pid and start time of what runs
-logs/NAME.log          what it says
+components/NAME.json   a `Component` that should run, unless `off/NAME` exists
+running/NAME           pid and start time of a running component; `well/NAME`: it is healthy
+logs/NAME.log          its output
 ports.json             a port per name, chosen once among the free ones
 data/                  PostgreSQL, Redis, the chain
 """
@@ -24,20 +24,23 @@ from roles.wallet import home
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = Path(sys.prefix) / "bin"
 PORTS = range(20_000, 32_000)
-"""Where to look for ports: below those a kernel gives to outgoing connections. A component's port must still be free
-when it starts again, and no call of somebody else's may have borrowed it meanwhile."""
+"""Candidates, below those a kernel gives to outgoing connections: a port must still be free when its component
+restarts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A process that should run. `health` says when it does: `http://...`, `tcp:PORT`, `file:PATH` or `log:TEXT`."""
+    """A process that should run. `health` is its check: `http://...`, `tcp:PORT`, `file:PATH` or `log:TEXT`.
+
+    It starts when the components in `after` are well, has `start_seconds` to become well, `stop_seconds` to end.
+    """
 
     name: str
     command: tuple[str, ...]
     health: str
     after: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    patience_seconds: float = 180
+    start_seconds: float = 180
     stop_seconds: float = 20
 
 
@@ -53,17 +56,16 @@ class NetworkFolder:
         return cls(folder / "local")
 
     def data(self, name: str) -> Path:
-        """A data folder, made when asked for the first time."""
+        """A data folder, created on first use."""
         path = self.path / "data" / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def log(self, name: str) -> Path:
-        """A component's log."""
         return self.path / "logs" / f"{name}.log"
 
     def port(self, name: str) -> int:
-        """The port of `name`: the one it always had, or a free one from now on."""
+        """The port of `name`: a free one on first use, then always the same."""
         path = self.path / "ports.json"
         ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         if name not in ports:
@@ -72,14 +74,14 @@ class NetworkFolder:
         return ports[name]
 
     def secret(self, name: str) -> str:
-        """64 random hex digits, made once and kept in a file only its owner reads."""
+        """64 random hex digits, created once and stored in a file that only its owner can read."""
         path = self.path / "secrets" / name
         if not path.exists():
             home.write_private(path, secrets.token_hex(32))
         return path.read_text()
 
     def want(self, component: Component) -> None:
-        """Have it run from now on. Saying the same again changes nothing; saying something else restarts it."""
+        """Have a component run. The same again changes nothing; another definition restarts it."""
         path = self.path / "components" / f"{component.name}.json"
         text = json.dumps(asdict(component), indent=2)
         if not path.exists() or path.read_text() != text:
@@ -87,27 +89,25 @@ class NetworkFolder:
         (self.path / "off" / component.name).unlink(missing_ok=True)
 
     def refuse(self, name: str) -> None:
-        """Have it stopped until it is wanted again."""
+        """Have a component stopped until it is wanted again."""
         home.write_private(self.path / "off" / name, "")
 
     def wanted(self) -> dict[str, Component]:
-        """What should run, by name."""
-        found = {}
+        """The components that should run, by name."""
+        wanted = {}
         for path in sorted((self.path / "components").glob("*.json")):
             read = json.loads(path.read_text())
             if not (self.path / "off" / path.stem).exists():
-                found[path.stem] = Component(
-                    **{**read, "command": tuple(read["command"]), "after": tuple(read["after"])}
-                )
-        return found
+                lists = {name: tuple(read[name]) for name in ("command", "after")}
+                wanted[path.stem] = Component(**{**read, **lists})
+        return wanted
 
     def running(self) -> dict[str, int]:
-        """The pids of what runs, by name."""
         return {path.name: pid for path in sorted((self.path / "running").glob("*")) if (pid := alive(path))}
 
 
 def free_port(taken: Container[int] = ()) -> int:
-    """A port nobody listens on now, outside `taken`: any of them, so that networks which start together do not meet."""
+    """A free port outside `taken`, at random, so that networks which start together do not collide."""
     while True:
         port = secrets.choice(PORTS)
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -117,7 +117,7 @@ def free_port(taken: Container[int] = ()) -> int:
 
 
 def birth(pid: int) -> str | None:
-    """When a process started, as its kernel counts: a pid alone may be somebody else's by now. None when it is gone."""
+    """A process's start time in kernel ticks, since a pid may be reused. None when the process has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -133,12 +133,11 @@ def birth(pid: int) -> str | None:
 
 
 def record(path: Path, pid: int) -> None:
-    """Remember a process."""
     home.write_private(path, f"{pid} {birth(pid)}")
 
 
 def alive(path: Path) -> int | None:
-    """The pid a file remembers, if that very process still runs."""
+    """The pid in a file, if that same process still runs."""
     try:
         pid, born = path.read_text().split()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Bringing a local network up, step by step. Every step finds what is there already, so any of them may be repeated."""
+"""The steps that start a local network. Each one is idempotent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from roles.wallet import home, keystore, transactions
 from roles.wallet.home import Network
 
 TREASURY_KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
-"""The first account of every Anvil: known to the whole world, and rich on local chains only."""
+"""The first account of every Anvil: public, with money on local chains only."""
 EPOCH_SECONDS = 3_600
 SERVERS = ("postgres", "redis", "chain")
 LEDGER = ("worker", "beat", "gateway")
@@ -29,7 +29,7 @@ LEDGER = ("worker", "beat", "gateway")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a local ledger works: seconds until a batch closes, seconds it can be challenged."""
+    """Seconds until a batch closes, and seconds in which it can be challenged."""
 
     batch_seconds: int
     window_seconds: int
@@ -37,7 +37,7 @@ class Pace:
 
 @contextmanager
 def living_in(folder: Path) -> Iterator[NetworkFolder]:
-    """Make `folder` the home of every command run inside, and unlock its play wallets."""
+    """Make `folder` the home of every command that runs inside the block, with its own wallets and gateway."""
     before = {name: os.environ.get(name) for name in ("TOLLWAY_HOME", "TOLLWAY_PASSWORD", "TOLLWAY_GATEWAY")}
     os.environ["TOLLWAY_HOME"] = str(folder)
     for name in ("TOLLWAY_PASSWORD", "TOLLWAY_GATEWAY"):
@@ -53,7 +53,7 @@ def living_in(folder: Path) -> Iterator[NetworkFolder]:
 
 
 def servers(folder: NetworkFolder, genesis: int) -> None:
-    """PostgreSQL, Redis and the chain. A new chain's first block has the timestamp `genesis`."""
+    """Start PostgreSQL, Redis and the chain. A new chain's first block has the timestamp `genesis`."""
     control.start(folder)
     for component in (components.postgres(folder), components.redis(folder), components.chain(folder, genesis)):
         folder.want(component)
@@ -61,31 +61,26 @@ def servers(folder: NetworkFolder, genesis: int) -> None:
 
 
 def contracts(folder: NetworkFolder) -> deployments.Deployment:
-    """The contracts, deployed or found; the treasury's wallet; the files that say where everything is."""
+    """Deploy or find the contracts, create the treasury's wallet, write the deployment and the network file."""
     if not (home.keystores() / "password").exists():
         home.write_private(home.keystores() / "password", folder.secret("password"))
     if keystore.TREASURY not in keystore.names():
         keystore.create(keystore.TREASURY, bytes.fromhex(TREASURY_KEY), strength=keystore.LIGHT)
     account = Account.from_key(TREASURY_KEY)
     rpc = components.rpc_url(folder)
-    made = deploy(rpc, account, epoch_seconds=EPOCH_SECONDS, folder=deployments_folder(folder))
-    deployments.save(made)
+    deployment = deploy(rpc, account, epoch_seconds=EPOCH_SECONDS, folder=deployment_file(folder).parent)
+    deployments.save(deployment)
     home.remember(Network(f"http://{components.LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder))))
-    return made
-
-
-def deployments_folder(folder: NetworkFolder) -> Path:
-    """Where this network's deployment is written."""
-    return folder.path / "deployments"
+    return deployment
 
 
 def deployment_file(folder: NetworkFolder) -> Path:
-    """This network's contracts."""
-    return deployments.path(components.CHAIN_ID, deployments_folder(folder))
+    """The file with the addresses of this network's contracts."""
+    return deployments.path(components.CHAIN_ID, folder.path / "deployments")
 
 
 def ledger(folder: NetworkFolder, lane: int, pace: Pace) -> None:
-    """Worker, beat and gateway, over a migrated database."""
+    """Migrate the database, then start worker, beat and gateway."""
     password = (home.keystores() / "password").read_text()
     shared = {
         "LEDGER_DATABASE_URL": components.database_url(folder),
@@ -122,7 +117,7 @@ def ledger(folder: NetworkFolder, lane: int, pace: Pace) -> None:
 
 
 def node(folder: NetworkFolder, provider: actors.Provider, upstream: str | None) -> Component:
-    """A provider's node: the models it sells, from their folders, and the upstream as its dialogue model if given."""
+    """A provider's node: its models from their folders; with an upstream, that server as the dialogue model."""
     port = folder.port(provider.name)
     own = [model for model in provider.asks if not (upstream and model == actors.DIALOG)]
     served = [f"{actors.MODELS / actors.FOLDERS[model]}={model}" for model in own]
@@ -138,18 +133,17 @@ def node(folder: NetworkFolder, provider: actors.Provider, upstream: str | None)
 
 
 def nodes(folder: NetworkFolder, upstream: str | None) -> None:
-    """Every provider's node."""
     for provider in actors.PROVIDERS:
         folder.want(node(folder, provider, upstream))
     control.wait(folder, [provider.name for provider in actors.PROVIDERS])
 
 
 def advance(seconds: int) -> int:
-    """Move the local chain's clock. Its new time. Rejected on a chain that has no such clock."""
+    """Move the local chain's clock forward, and return its new time. Rejected on any other chain."""
     rpc = transactions.rpc()
     try:
         rpc.ask("evm_increaseTime", [seconds])
         rpc.ask("evm_mine", [])
     except Rejected as error:
-        raise Rejected("this chain's clock cannot be moved: it is no local chain") from error
+        raise Rejected("only a local chain's clock can be moved") from error
     return transactions.now()

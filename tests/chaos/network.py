@@ -270,7 +270,7 @@ def armed(network_folder: NetworkFolder, environment: dict[str, str]) -> list[Co
     for component in (components.worker(network_folder, environment), components.gateway(network_folder, environment)):
         python, _, *rest = component.command
         made.append(replace(component, command=(python, "-m", "tests.chaos.armed", *rest)))
-    return [replace(component, patience_seconds=300) for component in made]
+    return [replace(component, start_seconds=300) for component in made]
 
 
 def model() -> dict[str, Any]:

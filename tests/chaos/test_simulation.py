@@ -24,7 +24,7 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, transactions
 from ledger.store.settlement.batches import Status
 from tests.chaos import naive, weather
-from tests.chaos.memory import BATCHES, JOURNAL, STORE, TRANSMISSIONS, MemoryStore, in_memory
+from tests.chaos.memory import BATCHES, CHAIN_TRANSACTIONS, JOURNAL, STORE, MemoryStore, in_memory
 from tests.chaos.simulation import STORM_TICKS, Life, SqlStore, a_life
 from tests.chaos.weather import CLEAR, LANE, STORM, TRIALS, Weather
 
@@ -113,8 +113,8 @@ def _new_nonce_for_a_replacement() -> Iterator[None]:
         nonce = transmitting.transactions.next_nonce(s, found.sender, wire.nonces(found.sender))  # type: ignore[attr-defined]
         raw, hashed = wire.sign(found.target, found.data, nonce, found.gas, wire.fee())
         made = replace(attempts[-1], ordinal=len(attempts), raw=raw, hash=hashed, signed_at=now)
-        TRANSMISSIONS.add_attempt(s, made)
-        s.transmissions[found.id] = replace(found, nonce=nonce)
+        CHAIN_TRANSACTIONS.add_attempt(s, made)
+        s.chain_transactions[found.id] = replace(found, nonce=nonce)
 
     with mock.patch.object(transmitting, "_replace", replace_):
         yield
@@ -139,7 +139,7 @@ PLANTED: dict[str, Callable[[], Any]] = {
     ),
     "a gap in the nonces is not filled": lambda: mock.patch.object(transmitting, "missing_nonce", _never),
     "a failed purpose is not intended again": lambda: mock.patch.object(
-        settling, "may_try_again", lambda last, tries, now: last is None
+        core, "may_try_again", lambda last, tries, now: last is None
     ),
     "a batch settles once for all": lambda: _in_store("postings", "is_booked", lambda *args: False),
     "a failed commit is forgotten": lambda: mock.patch.object(settling, "_retry", _never),
@@ -170,7 +170,7 @@ def test_postgresql_lives_the_same_life_step_for_step(engine: Engine, seed: int)
         assert likeness.live(12) == []
         with likeness.store.read() as session:
             accounts = {name: tuple(entries) for name, entries in session.accounts.items()}  # type: ignore[attr-defined]
-            sent = {t.purpose: (t.status, t.nonce) for t in session.transmissions.values() if t.nonce is not None}  # type: ignore[attr-defined]
+            sent = {t.purpose: (t.status, t.nonce) for t in session.chain_transactions.values() if t.nonce is not None}  # type: ignore[attr-defined]
     real = a_life(seed, storm, SqlStore(engine))
     assert real.live(12) == []
     assert (real.steps, real.crashes) == (likeness.steps, likeness.crashes)

@@ -91,7 +91,7 @@ MAX_BEHIND = 3
 
 
 class SimChain:
-    """One sender, one settlement contract, in the weather of the moment. Satisfies `core.transmissions.Wire`."""
+    """One sender, one settlement contract, in the weather of the moment. Satisfies `settlement.transactions.Wire`."""
 
     def __init__(self, random: Random, weather: Weather) -> None:
         self.random, self.weather = random, weather

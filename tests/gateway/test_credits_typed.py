@@ -6,7 +6,7 @@ import pytest
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from roles.local.console import run
+from roles.cli.main import ask as run
 from roles.wallet import keystore
 from tests.gateway.test_private_grid import work
 from tests.gateway.world import OPERATOR, Running, World

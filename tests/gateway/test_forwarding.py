@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.clock import now_ms
-from gateway.metering.protocols import CHAT
+from gateway.metering.ask import CHAT
 from gateway.upstream.tunnel import AUTHENTICATION, SKEW_MS, authenticate
 from ledger.core.values.ids import Digest, cid, to_hex
 from ledger.core.values.typed_data import Signer

@@ -1,4 +1,4 @@
-"""The purse while it waits: other calls hold and settle, and what was leased is neither spent twice nor lost."""
+"""Leases while they are fetched: other calls hold and settle, and what was leased is neither spent twice nor lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from gateway.payment.leases import BalanceLeases
-from ledger.core.values.ids import Address
 from ledger.flows import leases
 from tests import builders as b
 
@@ -21,13 +20,11 @@ class SlowLedger:
     def __init__(self) -> None:
         self.granted, self.asked, self.go = 0, threading.Event(), threading.Event()
 
-    def lease(
-        self, session: Session, lane: int, consumer: Address, gateway: Address, need: int, *rest: int
-    ) -> tuple[int, leases.Means | None]:
+    def lease(self, session: Session, request: leases.LeaseRequest, now: int) -> tuple[int, leases.Means | None]:
         self.asked.set()
         assert self.go.wait(5)
-        self.granted += need
-        return need, None
+        self.granted += request.need
+        return request.need, None
 
 
 @pytest.fixture
@@ -37,15 +34,15 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> SlowLedger:
     return slow
 
 
-def a_purse(engine: Engine) -> BalanceLeases:
-    """A purse with 1,000 atoms of Alice's."""
+def alices_leases(engine: Engine) -> BalanceLeases:
+    """Leases with 1,000 atoms of Alice's."""
     leases = BalanceLeases(engine, b.LANE, b.GATEWAY.address, 0, 60_000)
     leases.adopt({b.ALICE: 1_000})
     return leases
 
 
 async def test_a_call_held_while_a_lease_is_fetched_stays_held(engine: Engine, ledger: SlowLedger) -> None:
-    leases = a_purse(engine)
+    leases = alices_leases(engine)
     large = asyncio.create_task(leases.hold(b.ALICE, 1_500))
     await asyncio.to_thread(ledger.asked.wait, 5)
     small = await leases.hold(b.ALICE, 600)
@@ -56,18 +53,18 @@ async def test_a_call_held_while_a_lease_is_fetched_stays_held(engine: Engine, l
     assert small.amount == 600
 
 
-async def test_a_lease_the_ledger_has_told_of_is_not_counted_twice(engine: Engine, ledger: SlowLedger) -> None:
-    leases = a_purse(engine)
+async def test_a_lease_that_was_adopted_meanwhile_is_not_counted_twice(engine: Engine, ledger: SlowLedger) -> None:
+    leases = alices_leases(engine)
     large = asyncio.create_task(leases.hold(b.ALICE, 1_500))
     await asyncio.to_thread(ledger.asked.wait, 5)
-    leases.adopt({b.ALICE: 1_000 + 500})  # the journal was lost, and the holdings read when the lease was there already
+    leases.adopt({b.ALICE: 1_000 + 500})  # the receipt log was lost; the holdings include the new lease already
     ledger.go.set()
     await large
     assert leases.free(b.ALICE) + leases.outstanding() == 1_500
 
 
 async def test_what_a_call_gives_back_while_a_lease_is_fetched_is_not_lost(engine: Engine, ledger: SlowLedger) -> None:
-    leases = a_purse(engine)
+    leases = alices_leases(engine)
     small = await leases.hold(b.ALICE, 600)
     large = asyncio.create_task(leases.hold(b.ALICE, 1_500))
     await asyncio.to_thread(ledger.asked.wait, 5)

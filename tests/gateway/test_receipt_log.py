@@ -1,4 +1,4 @@
-"""The journal: groups written whole, bad rows left out, one writer, no gaps."""
+"""The receipt log: groups written whole, bad rows left out, one writer, no gaps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONSUMER = Address(b"\x01" * 20)
 
 
 def a_draft(call: int, charge: int = 5) -> Draft:
-    """A charge that has no place yet."""
+    """A charge that has no number yet."""
     call_id = Digest(call.to_bytes(32, "big"))
     zero = ZERO_DIGEST
     numbers = (1, 2, 3, 4, 5, 6, 0, charge, charge, EndReason.normal, 9)

@@ -112,7 +112,7 @@ def test_a_call_that_fails_gives_its_place_back(world: World, model: Digest, nod
     node.behaviour = dying
     gateway.chat(key, header_tollway_referral=a_token(model))
     node.behaviour = good
-    assert gateway.gateway.referral_state.referred[consumer.address, model] == 0
+    assert gateway.gateway.referrals.referred[consumer.address, model] == 0
 
 
 @pytest.mark.parametrize("forged", ["tr_nonsense", "hello", ""])
@@ -243,5 +243,5 @@ def test_a_slot_that_was_shown_is_there_again_when_the_call_fails(
     find(gateway, key)
     node.behaviour = dying
     gateway.chat(key, "@acme/loud")
-    assert (consumer.address, promoted[0]) in gateway.gateway.referral_state.shown
+    assert (consumer.address, promoted[0]) in gateway.gateway.referrals.shown
     node.behaviour = good

@@ -1,4 +1,4 @@
-"""A watched socket: whoever waits is woken, and a socket that nobody reads costs nothing."""
+"""Waiting for a socket: each wait ends when there is something to read, and a socket without a wait costs nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import socket
 
 import uvloop
 
-from gateway.payment.receipt_log import Watch
+from gateway.payment.receipt_log import SocketWaiter
 
 
 def test_a_waiter_is_woken_each_time_there_is_something_to_read() -> None:
     async def main() -> list[bytes]:
         ours, theirs = socket.socketpair()
-        watch, heard = Watch(ours.fileno()), []
+        watch, heard = SocketWaiter(ours.fileno()), []
         for said in (b"one", b"two"):
             asyncio.get_running_loop().call_later(0.01, theirs.send, said)
             await watch.ready(unsent=False)
@@ -40,8 +40,8 @@ def test_a_hang_up_that_nobody_waits_for_is_told_once_and_found_by_the_next_who_
     assert uvloop.run(main()) == (2, b"")
 
 
-class Counted(Watch):
-    """A watch that counts how often it is told."""
+class Counted(SocketWaiter):
+    """A waiter that counts how often the loop calls it."""
 
     wakes = 0
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasmtime import wat2wasm
 
-from gateway.workflow.wasm import MAX_FUEL, MAX_MODULE_BYTES, GlueError, Ran, Workshop
+from gateway.workflow.wasm import MAX_FUEL, MAX_MODULE_BYTES, GlueError, GlueResult, Workshop
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 
@@ -23,7 +23,7 @@ JSON = st.recursive(
 )
 
 
-def run(body: bytes, export: str, asked: Json, fuel: int) -> Ran:
+def run(body: bytes, export: str, asked: Json, fuel: int) -> GlueResult:
     """Load and run."""
     return WORKSHOP.run(WORKSHOP.load(body), export, asked, fuel)
 
@@ -132,7 +132,7 @@ def test_there_are_no_imports_but_ours(imported: str, named: str) -> None:
     ("body", "why"),
     [
         ("(unreachable)", "unreachable"),
-        ("(i64.const 0)", "no JSON"),
+        ("(i64.const 0)", "did not return JSON"),
         ("(i64.const 0x000F000000000004)", "outside"),
         ("(i64.const 0xFFFFFFFFFFFFFFFF)", "outside"),
         ("(i64.div_u (i64.const 1) (i64.const 0))", "divide by zero"),

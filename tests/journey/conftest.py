@@ -1,4 +1,4 @@
-"""Running `tollway` as a person does: another process, a home of its own."""
+"""Running `tollway` as a person does: in another process, with its own home."""
 
 import json
 import os
@@ -16,16 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody at a terminal."""
+    """A person at a terminal."""
 
     home: Path
 
     def types(self, *words: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        keep = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
+        """Run a command and wait for its end."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
         return subprocess.run(
             [sys.executable, "-m", "roles.cli.main", *words],
-            env={**keep, "TOLLWAY_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
+            env={**inherited, "TOLLWAY_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -34,7 +34,7 @@ class Person:
         )
 
     def asks(self, *words: str) -> Any:
-        """Run a command that must succeed; its facts."""
+        """Run a command that must succeed, and return its answer."""
         ended = self.types(*words, "--json")
         assert ended.returncode == 0, f"{' '.join(words)}: {ended.stdout}{ended.stderr}"
         return json.loads(ended.stdout)
@@ -42,18 +42,18 @@ class Person:
 
 @pytest.fixture(scope="package")
 def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    """Somebody who typed `tollway up`: one network for every test that needs one standing."""
-    made = Person(tmp_path_factory.mktemp("journey") / "home")
+    """A person who typed `tollway up`: one running network for every test that needs one."""
+    person = Person(tmp_path_factory.mktemp("journey") / "home")
     try:
-        made.asks("up")
-        yield made
+        person.asks("up")
+        yield person
     finally:
-        made.types("down", "--forget")
+        person.types("down", "--forget")
 
 
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[Person]:
-    """Somebody with an empty home, whose network is taken down afterwards."""
-    made = Person(tmp_path / "home")
-    yield made
-    made.types("down", "--forget")
+    """A person with an empty home, whose network is stopped afterwards."""
+    person = Person(tmp_path / "home")
+    yield person
+    person.types("down", "--forget")

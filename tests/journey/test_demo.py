@@ -1,4 +1,4 @@
-"""The whole journey, as `tollway demo` tells it."""
+"""`tollway demo`: all checks hold, and the last line says so."""
 
 import json
 from pathlib import Path
@@ -26,4 +26,4 @@ def test_the_demo_holds_and_says_so_in_its_last_line(person: Person, tmp_path: P
     assert sum(int(row["atoms"]) for row in facts["earned"]) == int(facts["settled_atoms"])
     roles = {row["role"] for row in facts["earned"]}
     assert roles >= {"maker", "oem", "compute", "delivery", "weaver", "gateway", "protocol"}
-    assert not person.home.exists(), "a demo lives in a folder of its own"
+    assert not person.home.exists(), "a demo has its own folder, not the home"

@@ -1,14 +1,13 @@
-"""Every workflow that ships, published and run on a standing network: real nodes, real receipts, paid to the last line.
+"""Every shipped workflow, published and run on a running network: real nodes, real receipts, paid to the last line.
 
-The models are those of `bench.triage`, all made and served by one party, tess: what the lines say she got of the runs
-must be what her account says.
+The models are those of `bench.triage`, all registered and served by one wallet, tess: what the receipts' lines pay her
+must be what her account earned.
 """
 
 import os
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,9 @@ import pytest
 
 from bench.collaboration import ASKS, CAPSULES, MODELS
 from ledger.core.values.ids import to_hex
+from roles.cli.main import ask as run
+from roles.cli.shared.waiting import wait_until
 from roles.local import actors, network
-from roles.local.console import run
 from roles.local.folder import ROOT
 from roles.wallet import keystore
 from tests.journey.conftest import Person
@@ -30,7 +30,7 @@ TEXT = "hello there, my last bill shows the same charge twice, please help"
 
 @pytest.fixture(scope="module")
 def tess(settled: Person) -> Iterator[str]:
-    """A party whose node serves the fifteen models, with the bids in force; her address."""
+    """The address of a wallet whose node serves the fifteen models, with its bids in force."""
     with network.living_in(settled.home):
         run("wallet create tess --light")
         run("wallet faucet 500 --wallet tess")
@@ -58,28 +58,29 @@ def tess(settled: Person) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def at_home(settled: Person) -> Iterator[None]:
-    """Commands run in this process, in the home where the network stands."""
+    """Commands run in this process, in the network's home."""
     with network.living_in(settled.home):
         yield
 
 
 def until_callable(names: set[str]) -> None:
-    """Until the gateway has an offer for each of them."""
-    deadline = time.monotonic() + 120
-    while missing := names - {row["model"] for row in run("consumer models")}:
-        assert time.monotonic() < deadline, f"nobody serves {missing}"
-        time.sleep(0.5)
+    """Wait until the gateway has an offer for each of them."""
+
+    def missing() -> set[str]:
+        return names - {row["model"] for row in run("consumer models")}
+
+    assert wait_until(lambda: not missing(), 120, 0.5), f"no provider serves {missing()}"
 
 
 def published(path: Path) -> str:
-    """A workflow that ships, published with tess's models; its name."""
+    """Publish a shipped workflow with tess's models, and return its name."""
     wanted = sorted(set(re.findall(r"model:([a-z-]+)", path.read_text())))
     uses = " ".join(f"--use {name}=@triage/{name}" for name in wanted)
     return str(run(f"weaver publish {path} {uses} --wallet wanda")["name"])
 
 
 def paid(rows: list[dict[str, Any]]) -> Counter[str]:
-    """What each party got of a run, by the lines of its receipts."""
+    """What a run paid to each party, by the lines of its receipts."""
     got = Counter[str]()
     for row in rows:
         if "·" in row["what"]:
@@ -88,7 +89,7 @@ def paid(rows: list[dict[str, Any]]) -> Counter[str]:
 
 
 def earned(wallet: str) -> int:
-    """All that ever came in, in every role."""
+    """What a wallet has earned in all roles, in atoms."""
     return int(run(f"provider earnings --wallet {wallet}")["earned"])
 
 
@@ -104,7 +105,7 @@ def test_every_pattern_runs_and_pays_to_the_last_line(tess: str) -> None:
         assert calls[0]["what"] == name
         assert len(calls) > 1, rows
         got = paid(rows)
-        assert got.total() == int(calls[0]["atoms"]), f"{name}: what was paid is what it cost"
+        assert got.total() == int(calls[0]["atoms"]), f"{name}: the lines add up to the price"
         assert got[tess] > 0
         assert any(row["what"].endswith("weaver") for row in rows)
         lines += got
@@ -115,19 +116,16 @@ def test_every_pattern_runs_and_pays_to_the_last_line(tess: str) -> None:
 
 
 def until_earned(wallet: str, atoms: int) -> None:
-    """Until the ledger has posted it, and not an atom more."""
-    deadline = time.monotonic() + 60
-    while earned(wallet) < atoms and time.monotonic() < deadline:
-        time.sleep(0.5)
+    """Wait until the ledger has posted it, and not an atom more."""
+    wait_until(lambda: earned(wallet) >= atoms, 60, 0.5)
     assert earned(wallet) == atoms
 
 
 def until_audited(wallet: str) -> None:
-    """Until the public batch files show every call that the wallet's node signed, and paid."""
-    deadline = time.monotonic() + 120
-    rows = run(f"provider audit --wallet {wallet}")
-    while [row["outcome"] for row in rows] != ["paid"]:
-        assert time.monotonic() < deadline, rows
-        time.sleep(1)
-        rows = run(f"provider audit --wallet {wallet}")
-    assert rows[0]["calls"] > len(list(CAPSULES.glob("*.json")))
+    """Wait until the public batch files show every call that the wallet's node signed, and paid."""
+
+    def outcomes() -> list[str]:
+        return [row["outcome"] for row in run(f"provider audit --wallet {wallet}")]
+
+    assert wait_until(lambda: outcomes() == ["paid"], 120, 1), outcomes()
+    assert run(f"provider audit --wallet {wallet}")[0]["calls"] > len(list(CAPSULES.glob("*.json")))

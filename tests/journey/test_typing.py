@@ -1,4 +1,4 @@
-"""Commands typed on a standing network, with what they do to it: the ones the demo does not type."""
+"""Commands on a running network, with their effects: those that the demo does not use."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ledger.core.values.errors import Rejected
+from roles.cli.main import ask as run
 from roles.local import network
 from roles.local.actors import DIALOG, EMOTION, MODELS, SERVICE
-from roles.local.console import run
 from roles.local.folder import ROOT
 from tests.journey.conftest import Person
 
@@ -21,20 +21,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture(autouse=True)
 def at_home(settled: Person) -> Iterator[None]:
-    """Commands run in this process, in the home where the network stands: a program starts only where it matters."""
+    """Commands run in this process, in the network's home: a new process starts only where it matters."""
     with network.living_in(settled.home):
         yield
 
 
 def refused(command: str) -> str:
-    """What a command that must be refused says."""
+    """The error of a command that must be refused."""
     with pytest.raises(Rejected) as caught:
         run(command)
     return str(caught.value.message)
 
 
 def atoms(wallet: str) -> int:
-    """What a wallet holds."""
+    """The balance of a wallet, in atoms."""
     return int(run(f"wallet balance {wallet}")["atoms"])
 
 
@@ -55,21 +55,21 @@ def test_a_model_is_versioned_given_away_and_retired() -> None:
     assert "no terms to descendants now" in refused(f"{derive} --version 2.0.0")
 
 
-def test_stake_leaves_when_its_time_has_come_and_not_before() -> None:
+def test_stake_cannot_be_released_before_its_delay() -> None:
     before = atoms("casa")
     run("provider unbond 10 --wallet casa")
     assert "free from" in refused("provider release --wallet casa")
     assert atoms("casa") == before
 
 
-def test_a_preview_says_what_a_bid_would_do() -> None:
+def test_a_preview_shows_the_effect_of_a_bid() -> None:
     run(f"consumer infer {EMOTION} 'text=I am so happy' --wallet alice")
     low, same = (run(f"provider preview {EMOTION} --ask call={ask} --wallet casa") for ask in (1_000, 1_900))
     assert low["rivals"] == same["rivals"] == 2
     assert int(low["share_of_calls"][:-1]) > int(same["share_of_calls"][:-1]) > 0
 
 
-def test_a_recommendation_costs_nobody_more_and_pays_who_made_it() -> None:
+def test_a_recommendation_pays_its_curator() -> None:
     run(f"weaver sponsor {SERVICE} --curators 50% --slot 400atoms --task text-generation --wallet wanda")
     assert run("curator offers")[0]["subject"] == SERVICE
     token = run(f"curator token {SERVICE} --keep 60% --wallet curt")["token"]
@@ -97,7 +97,7 @@ def test_a_component_stops_and_starts_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ("consumer call @delta/dialgo hello --wallet alice", DIALOG),
         ("consumer cal", "'call'"),
@@ -111,11 +111,11 @@ def test_a_component_stops_and_starts_again() -> None:
         ("batch verify 0", "there is no batch 0"),
     ],
 )
-def test_a_mistake_names_the_near_miss(typed: str, said: str) -> None:
-    assert said in refused(typed)
+def test_an_error_names_the_nearest_right_word(typed: str, message: str) -> None:
+    assert message in refused(typed)
 
 
-def test_no_money_moves_without_a_yes(settled: Person) -> None:
+def test_no_money_moves_without_a_confirmation(settled: Person) -> None:
     before = atoms("alice")
     ended = settled.types("wallet", "send", "borea", "1", "--wallet", "alice")
     assert ended.returncode == 1
@@ -123,7 +123,7 @@ def test_no_money_moves_without_a_yes(settled: Person) -> None:
     assert atoms("alice") == before
 
 
-def test_earnings_are_watched_until_somebody_stops_it(settled: Person) -> None:
+def test_watched_earnings_end_on_an_interrupt(settled: Person) -> None:
     watching = subprocess.Popen(
         [sys.executable, "-m", "roles.cli.main", "provider", "earnings", "--watch", "--wallet", "atlas"],
         env={**os.environ, "TOLLWAY_HOME": str(settled.home), "PYTHONPATH": str(ROOT)},

@@ -1,12 +1,11 @@
 """L1 to L10, each seen to hold on a ledger that has lived, and seen to fail when what it guards is damaged."""
 
 import json
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger import alarms, retire
+from ledger import operate
 from ledger.core.accounts.accounts import available, claimable
 from ledger.core.settlement import events
 from ledger.store.session import unit_of_work
@@ -54,7 +53,11 @@ def test_all_laws_hold_on_a_ledger_that_has_lived(room: Room) -> None:
         ("L3", f"UPDATE accounts SET credits = credits + 1 WHERE name = '{MAKER}'", "are owed"),
         ("L4", "UPDATE accounts SET debits = debits + 1 WHERE name = 'custody'", "the contract holds"),
         ("L5", "UPDATE batch_shares SET amount = amount + 1 WHERE number = 1 AND role = 1", "in batches"),
-        ("L5", "UPDATE nodes SET word = decode(repeat('ff', 32), 'hex') WHERE level = 0 AND number = 1", "fell in"),
+        (
+            "L5",
+            "UPDATE tree_nodes SET word = decode(repeat('ff', 32), 'hex') WHERE level = 0 AND number = 1",
+            "fell in",
+        ),
         ("L6", f"DELETE FROM postings WHERE credit = '{MAKER}'", "its postings"),
         ("L6", "UPDATE postings SET amount = amount + 1 WHERE ordinal = 0", "its postings"),
         ("L7", "UPDATE consumers SET deposited = 1", "the lane holds 2"),
@@ -94,7 +97,7 @@ def test_L8_the_order_of_receipts_before_a_batch_does_not_change_what_it_pays(en
     assert first is not None
     with unit_of_work(engine) as session:
         session.execute(text("UPDATE watermarks SET batched_seq = 0"))
-        for table in ("batches", "batch_ranges", "batch_shares", "nodes"):
+        for table in ("batches", "batch_ranges", "batch_shares", "tree_nodes"):
             session.execute(text(f"DELETE FROM {table}"))
         made = [b.a_receipt(30 - i, consumer=(b.BOB, b.ALICE)[i % 2], ended_at=1_000) for i in range(30)]
         session.execute(text("DELETE FROM receipts"))
@@ -145,7 +148,7 @@ def test_an_alarm_is_shown_and_cleared_by_command_and_comes_back_while_its_cause
     room: Room, postgres_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def told(*arguments: str) -> tuple[int, list[str], bool]:
-        code = alarms.main(arguments)
+        code = operate.main(["alarms", *arguments])
         said = json.loads(capsys.readouterr().out)
         return code, [alarm["law"] for alarm in said["alarms"]], said["cleared"]
 
@@ -172,20 +175,19 @@ def test_an_alarm_is_shown_and_cleared_by_command_and_comes_back_while_its_cause
         ("postgresql://nobody@127.0.0.1:1/none", "the database of LEDGER_DATABASE_URL: connection failed"),
     ],
 )
-@pytest.mark.parametrize("command", [alarms.main, retire.main])
-def test_what_is_wrong_with_the_surroundings_is_said_in_a_line(
+@pytest.mark.parametrize("command", ["alarms", "retire"])
+def test_what_is_wrong_with_the_environment_is_said_in_a_line(
     url: str | None,
     said: str,
-    command: Callable[[], object],
+    command: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["ledger"])
     monkeypatch.delenv("LEDGER_DATABASE_URL", raising=False)
     if url is not None:
         monkeypatch.setenv("LEDGER_DATABASE_URL", url)
     with pytest.raises(SystemExit) as ended:
-        command()
+        operate.main([command])
     told = capsys.readouterr().err
     assert ended.value.code == 2
     assert told.startswith(f"error: {said}")

@@ -1,4 +1,4 @@
-"""Money and ratios as people type them."""
+"""Amounts and ratios as people type and read them."""
 
 import pytest
 from hypothesis import given
@@ -13,42 +13,41 @@ from roles.cli import amounts
     [("1", 10**9), ("12.5", 12_500_000_000), ("0.000000001", 1), ("3AIC", 3 * 10**9), ("1500atoms", 1500), ("7a", 7)],
 )
 def test_amounts_are_exact(text: str, atoms: int) -> None:
-    assert amounts.typed(text) == atoms
+    assert amounts.parse(text) == atoms
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1e9", "0.0000000001", "1.5atoms", "1,5", "ten", "99999999999999999999"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_a_text_that_is_not_an_amount_is_refused(text: str) -> None:
     with pytest.raises(Rejected):
-        amounts.typed(text)
+        amounts.parse(text)
 
 
 @given(st.integers(0, 10**18))
-def test_no_amount_is_said_as_nothing_unless_it_is(atoms: int) -> None:
-    said = amounts.said(atoms)
-    assert (said == "0 AIC") == (atoms == 0)
+def test_only_zero_is_shown_as_zero(atoms: int) -> None:
+    assert (amounts.format(atoms) == "0 AIC") == (atoms == 0)
 
 
 @given(st.integers(10**5, 10**18))
-def test_what_is_said_can_be_typed_again(atoms: int) -> None:
-    assert amounts.typed(amounts.said(atoms).replace(",", "").removesuffix(" AIC")) == atoms
+def test_a_shown_amount_can_be_typed_again(atoms: int) -> None:
+    assert amounts.parse(amounts.format(atoms).replace(",", "").removesuffix(" AIC")) == atoms
 
 
 @pytest.mark.parametrize(("text", "ppm"), [("12.5%", 125_000), ("0.0001%", 1), ("300000ppm", 300_000), ("7", 7)])
 def test_ratios_are_exact(text: str, ppm: int) -> None:
-    assert amounts.ratio(text) == ppm
+    assert amounts.parse_ratio(text) == ppm
 
 
 @pytest.mark.parametrize("text", ["101%", "1000001", "-1%", "0.00001%", "a third"])
-def test_what_is_no_ratio_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_ratio_is_refused(text: str) -> None:
     with pytest.raises(Rejected):
-        amounts.ratio(text)
+        amounts.parse_ratio(text)
 
 
-def test_asks_stand_in_meter_order() -> None:
-    assert amounts.asks(["output_token=4000", "call=200"]) == (200, 0, 4000, 0, 0, 0)
+def test_asks_are_in_meter_order() -> None:
+    assert amounts.parse_asks(["output_token=4000", "call=200"]) == (200, 0, 4000, 0, 0, 0)
 
 
 @pytest.mark.parametrize("word", ["calls=1", "call", "call=", "call=1.5", "call=-1"])
 def test_an_unknown_meter_or_a_fraction_is_refused(word: str) -> None:
     with pytest.raises(Rejected, match="METER=ATOMS"):
-        amounts.asks([word])
+        amounts.parse_asks([word])

@@ -1,4 +1,4 @@
-"""Bundles: what a weaver writes becomes what is published, and the patterns that ship are such bundles."""
+"""Bundles: a weaver's file becomes the document that is published. The shipped patterns are such files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def named(name: str) -> str:
 
 
 class Everything(dict[str, str]):
-    """Placeholders that all stand for something."""
+    """Every placeholder has a model."""
 
     def get(self, key: str, default: object = None) -> str:
         return named(key) if key.startswith("model:") else str(default)
@@ -32,12 +32,12 @@ class Everything(dict[str, str]):
 
 @pytest.mark.parametrize("path", PATTERNS, ids=lambda path: path.stem)
 def test_every_pattern_is_a_capsule_that_can_run(path: Path) -> None:
-    bundle = bundles.read(path, WEAVER, named, Everything())
-    woven = capsule(bundle.document)
-    assert woven.name == f"@wanda/{path.stem}"
-    assert {hashlib.sha256(module).digest() for module in bundle.modules} == {g.digest for g in woven.glue.values()}
+    bundle = bundles.read(path, bundles.Names(WEAVER, named, Everything()))
+    document = capsule(bundle.document)
+    assert document.name == f"@wanda/{path.stem}"
+    assert {hashlib.sha256(module).digest() for module in bundle.modules} == {g.digest for g in document.glue.values()}
     drawn = "\n".join(drawing.draw(capsule(bundles.sketch(path))))
-    assert all(name in drawn for name in woven.steps)
+    assert all(name in drawn for name in document.steps)
 
 
 def test_the_seven_patterns_ship() -> None:
@@ -49,16 +49,16 @@ def test_names_become_ids_and_the_weaver_signs_with_its_did(tmp_path: Path) -> N
     step = {"id": "a", "uses": {"model": "@acme/m"}, "input": {"text": "$.x"}}
     path = tmp_path / "capsule.json"
     path.write_text(json.dumps({"nodes": [step], "weaver": ""}))
-    made = bundles.read(path, WEAVER, named, {}).document
-    assert made["weaver"] == WEAVER
-    assert made["nodes"][0]["uses"]["model"] == named("@acme/m")
+    document = bundles.read(path, bundles.Names(WEAVER, named, {})).document
+    assert document["weaver"] == WEAVER
+    assert document["nodes"][0]["uses"]["model"] == named("@acme/m")
 
 
 @pytest.mark.parametrize(
     ("uses", "glue", "why"),
     [
         ({"model": "model:unknown"}, {}, "--use unknown=@org/name"),
-        ({"glue": "g"}, {"g": {"file": "missing.wat", "fuel": 1}}, "no glue at"),
+        ({"glue": "g"}, {"g": {"file": "missing.wat", "fuel": 1}}, "no glue file at"),
         ({"glue": "g"}, {"g": {"file": "bad.wat", "fuel": 1}}, "not WebAssembly"),
     ],
 )
@@ -67,4 +67,4 @@ def test_what_is_missing_is_said(tmp_path: Path, uses: dict[str, str], glue: dic
     path = tmp_path / "capsule.json"
     path.write_text(json.dumps({"nodes": [{"id": "a", "uses": uses, "input": {}}], "glue": glue}))
     with pytest.raises(Rejected, match=why):
-        bundles.read(path, WEAVER, named, {})
+        bundles.read(path, bundles.Names(WEAVER, named, {}))

@@ -13,9 +13,9 @@ WHOLE = b'{"block": {"number": "0x1"}}'
 def test_a_torn_state_gives_way_to_the_last_whole_one(tmp_path: Path, length: int) -> None:
     state = tmp_path / "state.json"
     state.write_bytes(WHOLE)
-    chain.keep(state)
+    chain.save_copy(state)
     state.write_bytes(WHOLE.replace(b"0x1", b"0x2")[:length])
-    chain.keep(state)
+    chain.save_copy(state)
     chain.restore(state)
     assert state.read_bytes() == WHOLE
 
@@ -23,7 +23,7 @@ def test_a_torn_state_gives_way_to_the_last_whole_one(tmp_path: Path, length: in
 def test_a_whole_state_is_left_alone(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     state.write_bytes(b"{}")
-    chain.keep(state)
+    chain.save_copy(state)
     state.write_bytes(WHOLE)
     chain.restore(state)
     assert state.read_bytes() == WHOLE

@@ -1,4 +1,4 @@
-"""The command line: it tours, it explains itself, it answers programs, and a mistake moves nothing."""
+"""The command line: help, JSON answers, errors with a remedy; a mistake moves no money."""
 
 import json
 import subprocess
@@ -9,24 +9,25 @@ from typing import Any
 import pytest
 import typer
 
+from ledger.core.values.meters import Meter
 from roles.cli import main
-from roles.cli.output import speech
+from roles.cli.output import mode
 from roles.wallet import keystore
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
-GROUPS = [name for name, _ in main.GROUPS]
+GROUPS = list(main.GROUPS)
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of one's own, and nothing from the environment."""
+    """A new home, and nothing from the environment."""
     for name in ("TOLLWAY_GATEWAY", "TOLLWAY_RPC_URL", "TOLLWAY_WALLET", "TOLLWAY_API_KEY", "TOLLWAY_DEPLOYMENT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
     monkeypatch.setenv("TOLLWAY_PASSWORD", "correct horse")
-    monkeypatch.setattr(speech, "json", False)
-    monkeypatch.setattr(speech, "yes", False)
+    monkeypatch.setattr(mode, "json", False)
+    monkeypatch.setattr(mode, "yes", False)
     return tmp_path
 
 
@@ -37,7 +38,7 @@ def test_help_names_every_group(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_group_explains_itself(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_group_has_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run([group, "--help"]) == 0
     assert "Commands" in capsys.readouterr().out
 
@@ -45,38 +46,40 @@ def test_every_group_explains_itself(group: str, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("typed", [*([group, "--help"] for group in GROUPS), ["wallet", "list"]], ids=" ".join)
 def test_what_is_slow_to_import_waits_until_it_is_needed(typed: list[str]) -> None:
     slow = ("numpy", "numba", "web3", "eth_abi", "httpx", "aiohttp", "onnxruntime", "wasmtime", "Crypto")
-    told = f"import sys; from roles.cli.main import run; run({typed}); print(sorted({{*{slow}}} & {{*sys.modules}}))"
-    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT)
+    program = f"import sys; from roles.cli.main import run; run({typed}); print(sorted({{*{slow}}} & {{*sys.modules}}))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
-def test_every_command_answers_programs_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_answer_is_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["wallet", "create", "alice", "--light", "--json"]) == 0
-    made = json.loads(capsys.readouterr().out)
+    created = json.loads(capsys.readouterr().out)
     assert main.run(["wallet", "show", "alice", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == made
+    assert json.loads(capsys.readouterr().out) == created
 
 
 def test_an_error_is_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["wallet", "show", "nobody", "--json"]) == 1
-    said = json.loads(capsys.readouterr().out)
-    assert said["kind"] == "rejected"
-    assert "nobody" in said["error"]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["kind"] == "rejected"
+    assert "nobody" in answer["error"]
 
 
-def test_without_a_gateway_it_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gateway_the_error_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     keystore.create("alice", strength=keystore.LIGHT)
     assert main.run(["consumer", "balance"]) == 1
     assert "tollway up" in capsys.readouterr().err
 
 
-def test_a_gateway_that_is_not_there_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_gateway_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     keystore.create("alice", strength=keystore.LIGHT)
     assert main.run(["consumer", "models", "--gateway", "http://127.0.0.1:9"]) == 4
     assert "no gateway answers" in capsys.readouterr().err
 
 
-def test_money_does_not_move_unasked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_money_does_not_move_without_a_confirmation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     keystore.create("alice", strength=keystore.LIGHT)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     to = "0x" + "11" * 20
@@ -88,7 +91,7 @@ def test_money_does_not_move_unasked(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_a_mistyped_amount_is_refused_before_anything_else(amount: str, capsys: pytest.CaptureFixture[str]) -> None:
     keystore.create("alice", strength=keystore.LIGHT)
     assert main.run(["wallet", "send", "0x" + "11" * 20, "--yes", "--", amount]) == 1
-    assert "is no amount" in capsys.readouterr().err
+    assert "is not an amount" in capsys.readouterr().err
 
 
 def test_the_vectors_agree(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,13 +109,13 @@ def test_a_false_vector_is_named(home: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"vectors": []}'])
-def test_a_file_that_is_no_vector_file_is_refused(content: str, home: Path) -> None:
+def test_a_file_without_vectors_is_refused(content: str, home: Path) -> None:
     (home / "odd.json").write_text(content)
     assert main.run(["auditor", "check-vectors", str(home / "odd.json")]) == 1
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         (["walet", "list"], "Did you mean 'wallet'"),
         (["wallet", "lst"], "Did you mean 'list'"),
@@ -120,18 +123,18 @@ def test_a_file_that_is_no_vector_file_is_refused(content: str, home: Path) -> N
         (["wallet", "list", "--jsn"], "o such option"),
     ],
 )
-def test_a_mistyped_command_is_told_with_what_is_near(
-    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_a_mistyped_command_is_an_error_with_the_nearest_name(
+    typed: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.run(typed) == 2
-    assert told in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
 def commands() -> list[tuple[str, Any]]:
     """Every command there is."""
     tree: Any = typer.main.get_command(main.build())
-    found = [(name, one) for name, one in tree.commands.items() if not hasattr(one, "commands")]
-    return found + [
+    top = [(name, one) for name, one in tree.commands.items() if not hasattr(one, "commands")]
+    return top + [
         (f"{group} {name}", one)
         for group, inside in tree.commands.items()
         for name, one in getattr(inside, "commands", {}).items()
@@ -139,7 +142,7 @@ def commands() -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
-def test_every_command_explains_itself_answers_programs_and_takes_no_secret(name: str, command: Any) -> None:
+def test_every_command_has_help_and_json_and_takes_no_secret(name: str, command: Any) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
     assert command.help, f"tollway {name} does not say what it does"
     assert "--json" in options
@@ -147,5 +150,32 @@ def test_every_command_explains_itself_answers_programs_and_takes_no_secret(name
     assert len(command.help.splitlines()[0]) < 160
 
 
-def test_the_commands_are_those_of_the_tour() -> None:
+def test_the_commands_are_those_of_the_help() -> None:
     assert {name.split()[0] for name, _ in commands()} == {*GROUPS, "up", "down", "demo"}
+
+
+@pytest.mark.parametrize("command", ["provider bid", "maker bid", "provider deliver", "weaver preview"])
+def test_the_help_of_an_ask_lists_every_meter_with_its_unit(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run([*command.split(), "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert ", ".join(Meter.__members__) in shown
+    assert "per million tokens or fuel" in shown
+
+
+def test_up_works_without_the_openai_client_and_the_demo_names_the_remedy() -> None:
+    program = """
+import sys
+
+class NoOpenAI:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "openai":
+            raise ModuleNotFoundError("No module named 'openai'", name="openai")
+
+sys.meta_path.insert(0, NoOpenAI())
+from roles.local import actors, components, control, demo, network, scenario, supervisor
+from roles.cli import main
+print(main.run(["demo", "--calls", "8"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ended.stdout.split() == ["4"]
+    assert "pip install 'tollway[local]'" in ended.stderr

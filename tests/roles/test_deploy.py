@@ -1,4 +1,4 @@
-"""What `deploy/` and the READMEs say to type, set, probe and mount is what the code has."""
+"""The commands, settings, probes and mounts in `deploy/` and the READMEs exist in the code."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def objects() -> Iterator[dict[str, Any]]:
 
 
 def pods() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every object that makes pods, and their template."""
+    """Every object that creates pods, with the pods' template."""
     for one in objects():
         if "template" in one.get("spec", {}):
             yield one, one["spec"]["template"]
@@ -66,20 +66,20 @@ def containers() -> Iterator[dict[str, Any]]:
 
 
 def schema(builtin: str) -> dict[str, Any]:
-    """A published schema, as check-jsonschema carries it."""
+    """A published schema, from check-jsonschema."""
     carried = resources.files("check_jsonschema.builtin_schemas.vendor") / f"{builtin}.json"
-    found: dict[str, Any] = json.loads(carried.read_text())
-    return found
+    loaded: dict[str, Any] = json.loads(carried.read_text())
+    return loaded
 
 
 def commands() -> Iterator[list[str]]:
-    """What is started of ours, as words."""
+    """The commands that start our programs, as words."""
     yield from (one["command"] for one in COMPOSE["services"].values() if "build" in one and "command" in one)
     yield from (one["command"] for one in containers() if one["image"] == "tollway")
     yield re.findall(r'"([^"]+)"', (DEPLOY / "Dockerfile").read_text().rpartition("CMD")[2])
 
 
-def test_compose_is_what_its_specification_says() -> None:
+def test_the_compose_file_fits_its_specification() -> None:
     specification = jsonschema.Draft202012Validator(schema("compose-spec"))
     assert [error.message for error in specification.iter_errors(COMPOSE)] == []
     misspelt = {"services": {name: {**one, "comand": []} for name, one in COMPOSE["services"].items()}}
@@ -95,12 +95,12 @@ def test_kubernetes_knows_every_field_of_every_object(one: dict[str, Any], versi
 
 
 @pytest.mark.parametrize("path", [*sorted(DEPLOY.rglob("*.yaml")), DEPLOY / "env.example", *READMES], ids=str)
-def test_every_setting_that_is_named_exists(path: Path) -> None:
+def test_every_named_setting_exists(path: Path) -> None:
     named = {name for name in OURS.findall(path.read_text()) if not name.endswith("_")}
     assert named <= SETTINGS
 
 
-def test_the_example_environment_has_what_compose_asks_for() -> None:
+def test_the_example_environment_has_every_variable_of_the_compose_file() -> None:
     given = {line.partition("=")[0] for line in (DEPLOY / "env.example").read_text().splitlines() if line[:1].isalpha()}
     asked = set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
     assert asked <= given
@@ -109,20 +109,20 @@ def test_the_example_environment_has_what_compose_asks_for() -> None:
     }
 
 
-def test_every_program_that_is_started_is_there() -> None:
+def test_every_started_program_exists() -> None:
     started = set()
     for words in commands():
         flat = shlex.split(" ".join(words[2:] if words[:2] == ["sh", "-c"] else words))
         words = flat[flat.index("python" if "python" in flat else "celery") :]
         assert words[1] in ("-m", "-A")
-        found = importlib.util.find_spec(words[2])
-        assert found is not None, words
-        assert words[1] == "-m" or "\napp" in Path(str(found.origin)).read_text()
+        module = importlib.util.find_spec(words[2])
+        assert module is not None, words
+        assert words[1] == "-m" or "\napp" in Path(str(module.origin)).read_text()
         started.add(words[2])
     assert started == {"gateway", "ledger.worker", "ledger.migrations"}
 
 
-def test_probes_ask_for_pages_that_are_there_on_ports_that_are_open() -> None:
+def test_probes_use_routes_that_exist_on_open_ports() -> None:
     pages = {getattr(route, "path", "") for router in (health.router, inference_v2.router) for route in router.routes}
     for one in containers():
         ports = {row["containerPort"] for row in one.get("ports", ())}
@@ -135,7 +135,7 @@ def test_probes_ask_for_pages_that_are_there_on_ports_that_are_open() -> None:
             assert 8080 in ports
 
 
-def test_what_is_mounted_is_a_volume_and_what_is_selected_is_labelled() -> None:
+def test_every_mount_has_a_volume_and_every_selector_a_label() -> None:
     labels = []
     for one, template in pods():
         spec = template["spec"]
@@ -157,16 +157,16 @@ def test_what_is_mounted_is_a_volume_and_what_is_selected_is_labelled() -> None:
 def test_the_kustomization_has_every_file_and_the_readme_every_secret() -> None:
     listed = yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == [path.name for path in KUBERNETES if path.name != "kustomization.yaml"]
-    said = (DEPLOY / "README.md").read_text()
+    readme = (DEPLOY / "README.md").read_text()
     text = "".join(path.read_text() for path in KUBERNETES)
     for name in re.findall(
         r"(?:secretName|secretRef: \{ name|configMap: \{ name|secretKeyRef: \{ name): ([a-z-]+)", text
     ):
-        assert f"`{name}`" in said
+        assert f"`{name}`" in readme
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_command_a_readme_says_to_type_is_there(path: Path) -> None:
+def test_every_command_in_a_readme_exists(path: Path) -> None:
     groups = typer.main.get_command(main.build())
     for typed in re.findall(r"(?:^|[`/])tollway ([a-z][^`#\n]*)", path.read_text(), re.MULTILINE):
         words, command = typed.split(), groups
@@ -204,7 +204,7 @@ def test_the_image_has_every_file_its_programs_import(tmp_path: Path) -> None:
 
 def test_the_demo_models_are_those_the_readme_describes() -> None:
     described = re.findall(r"^([0-9a-f]{16})  (models/\S+)$", (DEPLOY / "demo/README.md").read_text(), re.MULTILINE)
-    found = {str(path.relative_to(DEPLOY / "demo")) for path in (DEPLOY / "demo/models").rglob("model.onnx")}
-    assert {path for _, path in described} == found
+    models = {str(path.relative_to(DEPLOY / "demo")) for path in (DEPLOY / "demo/models").rglob("model.onnx")}
+    assert {path for _, path in described} == models
     for start, path in described:
         assert hashlib.sha256((DEPLOY / "demo" / path).read_bytes()).hexdigest().startswith(start)

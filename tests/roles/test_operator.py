@@ -1,4 +1,4 @@
-"""What `tollway operator` refuses to do."""
+"""A lane whose window is too short to challenge is refused, except on a development chain."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from roles.wallet import transactions
 from tests import builders as b
 
 
-def test_a_window_fits_a_question_a_level_and_one_for_the_leaf() -> None:
+def test_a_window_must_fit_a_question_for_each_level_and_one_for_the_leaf() -> None:
     assert too_short_to_challenge(23 * 600, 600) == ""
     assert (
         too_short_to_challenge(23 * 600 - 1, 600)
@@ -21,7 +21,7 @@ def test_a_window_fits_a_question_a_level_and_one_for_the_leaf() -> None:
 
 
 @pytest.mark.parametrize("chain", [1, *DEVELOPMENT_CHAINS])
-def test_a_lane_in_which_nobody_can_ask_to_the_end_is_for_development_only(
+def test_a_lane_with_too_short_a_window_is_for_development_only(
     chain: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def sent(*arguments: object) -> SimpleNamespace:

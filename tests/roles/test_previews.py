@@ -1,4 +1,4 @@
-"""A preview replays the last day's calls with another bid in the line's place, and says what hurts."""
+"""A preview replays the last day's calls with another bid in place of the line's own; risky bids are warned about."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def terms(ask: int = 1_000, subject: Digest = SUBJECT) -> Terms:
 
 @dataclass
 class File:
-    """As much of a batch file as a preview reads."""
+    """The part of a batch file that a preview reads."""
 
     terms: dict[Digest, bytes] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
 
-    def call(self, made: Terms, ended_at: int) -> None:
-        self.terms[terms_id(encode(made))] = encode(made)
+    def call(self, terms: Terms, ended_at: int) -> None:
+        self.terms[terms_id(encode(terms))] = encode(terms)
         seq = len(self.receipts) + 1
-        self.receipts.append(b.a_receipt(seq, made, units=Units(1, 0, 0, 0, 0, 0), ended_at=ended_at))
+        self.receipts.append(b.a_receipt(seq, terms, units=Units(1, 0, 0, 0, 0, 0), ended_at=ended_at))
 
 
 @dataclass(frozen=True)
 class Somebody(Context):
-    """A provider who thinks about a bid."""
+    """A provider that considers a bid."""
 
     @property
     def account(self) -> Address:
@@ -55,25 +55,25 @@ class Somebody(Context):
 @pytest.fixture
 def file(monkeypatch: pytest.MonkeyPatch) -> File:
     """One batch: two calls of the last day, one of the day before, one of another model."""
-    made = File()
-    made.call(terms(), 30 * HOURS)
-    made.call(terms(2_000), 40 * HOURS)
-    made.call(terms(), 1 * HOURS)
-    made.call(terms(subject=ANOTHER), 40 * HOURS)
+    file = File()
+    file.call(terms(), 30 * HOURS)
+    file.call(terms(2_000), 40 * HOURS)
+    file.call(terms(), 1 * HOURS)
+    file.call(terms(subject=ANOTHER), 40 * HOURS)
     rival = Standing(SUBJECT, Role.compute, b.COMPUTE, Bid(0, asks(1_000)), 0, 24)
     maker = Standing(SUBJECT, Role.maker, b.MAKER, Bid(100_000, asks(0)), 0, 24)
     monkeypatch.setattr(batch, "numbers", lambda: [1])
-    monkeypatch.setattr(batch, "read", lambda number: made)
+    monkeypatch.setattr(batch, "read", lambda number: file)
     monkeypatch.setattr(previews, "book", lambda context: [rival, maker])
-    return made
+    return file
 
 
 def test_a_bid_earns_its_ask_on_every_call_of_the_last_day(file: File) -> None:
-    said = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(1_500)))
-    assert said["calls_of_the_last_day"] == 2
-    assert said["that_role_earned"] == "3000"
-    assert said["this_bid_would_have_earned"] == "3000"
-    assert said["price_change_in_all"] == str(1_667 + 1_667 - 1_112 - 2_223)
+    shown = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(1_500)))
+    assert shown["calls_of_the_last_day"] == 2
+    assert shown["that_role_earned"] == "3000"
+    assert shown["this_bid_would_have_earned"] == "3000"
+    assert shown["price_change_in_all"] == str(1_667 + 1_667 - 1_112 - 2_223)
 
 
 def test_a_day_is_a_day_however_many_batches_it_took(monkeypatch: pytest.MonkeyPatch, file: File) -> None:
@@ -90,9 +90,9 @@ def test_a_day_is_a_day_however_many_batches_it_took(monkeypatch: pytest.MonkeyP
         return files[number]
 
     monkeypatch.setattr(batch, "read", reading)
-    said = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(1_000)))
-    assert said["calls_of_the_last_day"] == 48
-    assert min(read) == 12, "older files are not asked for, but for the one that shows that they are"
+    shown = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(1_000)))
+    assert shown["calls_of_the_last_day"] == 48
+    assert min(read) == 12, "no older file is read, except the one that shows its age"
 
 
 def test_a_cheaper_bid_wins_more_of_the_calls_and_a_dear_one_none(file: File) -> None:
@@ -106,20 +106,20 @@ def test_a_cheaper_bid_wins_more_of_the_calls_and_a_dear_one_none(file: File) ->
 
 
 def test_a_ratio_that_leaves_no_room_earns_nothing(file: File) -> None:
-    said = previews.preview(Somebody(), SUBJECT, Role.maker, Bid(950_000, asks(0)))
-    assert (said["calls_of_the_last_day"], said["this_bid_would_have_earned"]) == (0, "0")
+    shown = previews.preview(Somebody(), SUBJECT, Role.maker, Bid(950_000, asks(0)))
+    assert (shown["calls_of_the_last_day"], shown["this_bid_would_have_earned"]) == (0, "0")
 
 
 @pytest.mark.parametrize(
-    ("role", "bid", "told"),
+    ("role", "bid", "warning"),
     [
-        (Role.maker, Bid(100_000, asks(0)), "a floor of 0 can be starved"),
-        (Role.compute, Bid(0, asks(0)), "works for nothing"),
-        (Role.compute, Bid(10_000, asks(5)), "makes you dearer"),
+        (Role.maker, Bid(100_000, asks(0)), "a floor of 0 may earn nothing"),
+        (Role.compute, Bid(0, asks(0)), "an ask of 0 earns nothing"),
+        (Role.compute, Bid(10_000, asks(5)), "raises your price on every call"),
         (Role.maker, Bid(100_000, asks(5)), ""),
     ],
 )
-def test_what_may_hurt_the_bidder_is_said(role: Role, bid: Bid, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_risky_bid_is_warned_about(role: Role, bid: Bid, warning: str, capsys: pytest.CaptureFixture[str]) -> None:
     payees.warn(role, bid)
-    said = " ".join(capsys.readouterr().err.split())
-    assert told in said if told else said == ""
+    shown = " ".join(capsys.readouterr().err.split())
+    assert warning in shown if warning else shown == ""

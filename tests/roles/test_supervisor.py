@@ -1,4 +1,4 @@
-"""The supervisor: what is wanted runs, what dies comes back, what is told to stop stops; a killed one is survived."""
+"""The supervisor: wanted components run, crashed ones restart, all stop on a signal, even after it was killed."""
 
 import os
 import signal
@@ -6,12 +6,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from roles.cli.shared.waiting import wait_until
 from roles.local import control
-from roles.local import folder as places
+from roles.local import folder as folders
 from roles.local.folder import Component, NetworkFolder, alive, birth, free_port
 
 SLEEPER = "import time; print('here', flush=True); time.sleep(1000)"
@@ -19,26 +21,23 @@ SLEEPER = "import time; print('here', flush=True); time.sleep(1000)"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[NetworkFolder]:
-    """A folder of one's own, emptied of processes afterwards."""
-    made = NetworkFolder(tmp_path / "local")
-    yield made
-    control.stop(made)
+    """A new folder, without processes afterwards."""
+    network = NetworkFolder(tmp_path / "local")
+    yield network
+    control.stop(network)
 
 
 def a_component(name: str, script: str = SLEEPER, *after: str) -> Component:
-    """A Python process that is well once it says so."""
-    return Component(name, (sys.executable, "-c", script), "log:here", after, patience_seconds=30)
+    """A Python process that is well once it has printed `here`."""
+    return Component(name, (sys.executable, "-c", script), "log:here", after, start_seconds=30)
 
 
 def until(holds: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for something that should come true."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
+    """Wait until something holds."""
+    assert wait_until(holds, seconds, 0.02), "it did not come true"
 
 
-def test_what_is_wanted_runs_in_order_and_stops_when_told(folder: NetworkFolder) -> None:
+def test_wanted_components_start_in_order_and_stop_on_request(folder: NetworkFolder) -> None:
     folder.want(a_component("first"))
     folder.want(a_component("second", SLEEPER, "first"))
     control.start(folder)
@@ -65,7 +64,7 @@ def test_a_killed_component_comes_back_unless_it_is_refused(folder: NetworkFolde
     assert "node" not in folder.running()
 
 
-def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_one_goes_on(folder: NetworkFolder) -> None:
+def test_a_killed_supervisor_leaves_no_process_behind_and_the_next_one_continues(folder: NetworkFolder) -> None:
     folder.want(a_component("node"))
     control.start(folder)
     control.wait(folder, ["node"])
@@ -79,9 +78,9 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_one_goes_on(fold
     assert folder.running()["node"] != orphan
 
 
-def test_a_component_that_does_not_come_up_is_told_with_its_log(folder: NetworkFolder) -> None:
+def test_a_component_that_does_not_start_is_an_error_with_its_log(folder: NetworkFolder) -> None:
     broken = a_component("broken", "print('no such database'); raise SystemExit(1)")
-    folder.want(Component(**{**{n: getattr(broken, n) for n in broken.__slots__}, "patience_seconds": 3}))
+    folder.want(replace(broken, start_seconds=3))
     control.start(folder)
     with pytest.raises(Exception, match="no such database"):
         control.wait(folder, ["broken"])
@@ -103,16 +102,16 @@ def test_a_port_is_chosen_once(folder: NetworkFolder) -> None:
     assert folder.port("gateway") == folder.port("gateway") != folder.port("redis")
 
 
-def test_a_secret_is_made_once_and_is_private(folder: NetworkFolder) -> None:
+def test_a_secret_is_created_once_and_is_private(folder: NetworkFolder) -> None:
     assert folder.secret("gateway") == folder.secret("gateway")
     assert (folder.path / "secrets" / "gateway").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_port_is_one_that_nobody_has_and_no_outgoing_call_borrows(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert places.PORTS.stop <= 32_768, "where Linux begins to lend, if nobody told it otherwise"
+def test_a_port_is_free_and_outside_the_range_of_outgoing_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folders.PORTS.stop <= 32_768, "where the ephemeral ports of Linux begin by default"
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         free = free_port()
-        given = free_port({free})
-        monkeypatch.setattr(places, "PORTS", (listening.getsockname()[1], given, free))
-        assert {free_port({given}) for _ in range(20)} == {free}
+        other = free_port({free})
+        monkeypatch.setattr(folders, "PORTS", (listening.getsockname()[1], other, free))
+        assert {free_port({other}) for _ in range(20)} == {free}

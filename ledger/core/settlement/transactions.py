@@ -38,7 +38,7 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Transmission:
+class ChainTransaction:
     """One intended transaction. `id` derives from its purpose, so it exists once. Times are in ms."""
 
     id: Digest
@@ -58,9 +58,9 @@ class Transmission:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Signed bytes of a transmission at one fee (wei per gas)."""
+    """Signed bytes of a chain transaction at one fee (wei per gas)."""
 
-    transmission: Digest
+    chain_transaction: Digest
     ordinal: int
     raw: bytes
     hash: Digest
@@ -102,7 +102,7 @@ class Policy:
 
 
 class Step(Enum):
-    """The next action for a signed or mined transmission."""
+    """The next action for a signed or mined chain transaction."""
 
     wait = "wait"
     broadcast = "broadcast"
@@ -199,25 +199,25 @@ class Relays(Protocol):
         """Give a payee its place."""
 
 
-def next_step(transmission: Transmission, attempts: Sequence[Attempt], seen: Seen, now: int, policy: Policy) -> Step:
-    """The next action for a transmission that has signed bytes."""
-    assert transmission.nonce is not None, "it has been signed"
+def next_step(intended: ChainTransaction, attempts: Sequence[Attempt], seen: Seen, now: int, policy: Policy) -> Step:
+    """The next action for a chain transaction that has signed bytes."""
+    assert intended.nonce is not None, "it has been signed"
     if seen.mined is not None:
         if seen.mined.block > min(seen.tip - policy.confirmations, seen.indexed):
-            known = (transmission.status, transmission.mined_hash, transmission.block)
+            known = (intended.status, intended.mined_hash, intended.block)
             return Step.wait if known == (Status.mined, seen.mined.hash, seen.mined.block) else Step.note_mined
         return Step.note_confirmed if seen.mined.succeeded else Step.note_failed
-    if transmission.status is Status.mined:
+    if intended.status is Status.mined:
         return Step.note_gone
-    if seen.nonces_settled > transmission.nonce:
+    if seen.nonces_settled > intended.nonce:
         return Step.note_lost
-    if seen.nonces_used > transmission.nonce:
+    if seen.nonces_used > intended.nonce:
         return Step.wait
-    if transmission.sent_at is None or transmission.sent_at < attempts[-1].signed_at:
+    if intended.sent_at is None or intended.sent_at < attempts[-1].signed_at:
         return Step.broadcast
     if now - attempts[-1].signed_at >= policy.stuck_ms and bump_fee(attempts[-1].fee, 0) <= policy.max_fee:
         return Step.replace
-    return Step.broadcast if now - transmission.sent_at >= policy.stuck_ms // 4 else Step.wait
+    return Step.broadcast if now - intended.sent_at >= policy.stuck_ms // 4 else Step.wait
 
 
 def missing_nonce(used: int, ours: Mapping[int, Status]) -> int | None:
@@ -229,7 +229,7 @@ def missing_nonce(used: int, ours: Mapping[int, Status]) -> int | None:
     return used if waiting and ours.get(used, Status.lost) is Status.lost else None
 
 
-def may_try_again(last: Transmission | None, tries: int, now: int) -> bool:
+def may_try_again(last: ChainTransaction | None, tries: int, now: int) -> bool:
     """Whether to intend a purpose again: the last try failed and began min(2^tries, 600) s ago, or there was none."""
     if last is None:
         return True

@@ -3,17 +3,18 @@
 import json
 from typing import Any
 
-from sqlalchemy import text, update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values.ids import Address
 from ledger.store.access.tables import ApiKeyRow, KeyAllowanceRow
+from ledger.store.session import change as execute
 
 
 def add(session: Session, key: ApiKey) -> None:
-    """Record a new key. Its secret is not here: only its hash is kept."""
+    """Record a new key: its hash only, never its secret."""
     session.add(
         ApiKeyRow(
             hash=key.hash,
@@ -32,7 +33,7 @@ def add(session: Session, key: ApiKey) -> None:
 
 
 def by_hash(session: Session, hashed: bytes) -> ApiKey | None:
-    """The key with this hash, whether or not it is still good."""
+    """The key with this hash, also when it is revoked or expired."""
     row = session.get(ApiKeyRow, hashed)
     return _value(session, row) if row else None
 
@@ -51,33 +52,33 @@ def by_id(session: Session, consumer: Address, key_id: str) -> ApiKey | None:
 
 
 def revoke(session: Session, hashed: bytes, now: int) -> None:
-    """From now on this key opens nothing. Revoking again keeps the first time."""
+    """Refuse this key from now on. Revoking it again keeps the first time."""
     rows = update(ApiKeyRow).where(col(ApiKeyRow.hash) == hashed, col(ApiKeyRow.revoked_at).is_(None))
-    session.execute(rows.values(revoked_at=now))
+    execute(session, rows.values(revoked_at=now))
 
 
 def change(session: Session, hashed: bytes, values: dict[str, Any]) -> None:
     """Change a key's label, budget, rate, models or expiry."""
     if "models" in values and values["models"] is not None:
         values = {**values, "models": json.dumps(values["models"])}
-    session.execute(update(ApiKeyRow).where(col(ApiKeyRow.hash) == hashed).values(**values))
+    execute(session, update(ApiKeyRow).where(col(ApiKeyRow.hash) == hashed).values(**values))
 
 
 def budget_left(session: Session, hashed: bytes) -> int | None:
-    """What of a key's budget no gateway holds or has spent; None for a key without budget. Locks the key."""
+    """What no gateway holds or has spent of a key's budget; None for a key without budget. Locks the key."""
     query = select(ApiKeyRow).where(col(ApiKeyRow.hash) == hashed).with_for_update()
     row = session.exec(query.execution_options(populate_existing=True)).one()
     if row.budget is None:
         return None
-    handed = text("SELECT coalesce(sum(amount), 0)::bigint FROM key_allowances WHERE key = :key")
-    return max(0, row.budget - int(session.execute(handed, {"key": hashed}).scalar_one()))
+    handed_out = select(func.sum(KeyAllowanceRow.amount)).where(col(KeyAllowanceRow.key) == hashed)
+    return max(0, row.budget - int(session.exec(handed_out).one() or 0))
 
 
 def allot(session: Session, hashed: bytes, gateway: Address, granted: int) -> None:
-    """Hand a gateway so much more of a key's budget."""
+    """Hand a gateway `granted` more atoms of a key's budget."""
     statement = insert(KeyAllowanceRow).values(key=hashed, gateway=gateway, amount=granted, spent=0)
     raised = {"amount": KeyAllowanceRow.amount + statement.excluded.amount}
-    session.execute(statement.on_conflict_do_update(index_elements=["key", "gateway"], set_=raised))
+    execute(session, statement.on_conflict_do_update(index_elements=["key", "gateway"], set_=raised))
 
 
 def unspent(session: Session, gateway: Address) -> dict[bytes, int]:
@@ -87,18 +88,29 @@ def unspent(session: Session, gateway: Address) -> dict[bytes, int]:
 
 
 def give_back(session: Session, gateway: Address, hashed: bytes | None = None) -> None:
-    """A gateway keeps only what it has spent of a key's budget, or of all keys'."""
+    """Take back what a gateway has not spent of a key's budget, or of all keys'."""
     rows = update(KeyAllowanceRow).where(col(KeyAllowanceRow.gateway) == gateway)
     if hashed is not None:
         rows = rows.where(col(KeyAllowanceRow.key) == hashed)
-    session.execute(rows.values(amount=KeyAllowanceRow.spent))
+    execute(session, rows.values(amount=KeyAllowanceRow.spent))
 
 
 def _value(session: Session, row: ApiKeyRow) -> ApiKey:
     spent = 0
     if row.budget is not None:
-        query = text("SELECT coalesce(sum(spent), 0)::bigint FROM key_allowances WHERE key = :key")
-        spent = int(session.execute(query, {"key": row.hash}).scalar_one())
+        query = select(func.sum(KeyAllowanceRow.spent)).where(col(KeyAllowanceRow.key) == row.hash)
+        spent = int(session.exec(query).one() or 0)
     models = tuple(json.loads(row.models)) if row.models is not None else None
-    limits = row.expires_at, row.revoked_at, row.budget, row.rate, models, spent
-    return ApiKey(row.hash, row.id, Address(row.consumer), row.label, row.created_at, *limits)
+    return ApiKey(
+        hash=row.hash,
+        id=row.id,
+        consumer=Address(row.consumer),
+        label=row.label,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        budget=row.budget,
+        rate=row.rate,
+        models=models,
+        spent=spent,
+    )

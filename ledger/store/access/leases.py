@@ -1,13 +1,15 @@
-"""Leases: slices of a consumer's deposit handed to gateways. What was not spent returns when a lease closes."""
+"""Leases: slices of a consumer's deposit handed to gateways. What is not spent returns when a lease closes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text, update
+from sqlalchemy import case, func, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import LeaseRow
+from ledger.store.receipts.tables import ReceiptRow, WatermarkRow
+from ledger.store.session import change
 
 OPEN, CLOSED = "open", "closed"
 
@@ -44,21 +46,15 @@ def add(session: Session, lease: Lease) -> None:
 
 
 def committed(session: Session, lane: int, consumer: Address) -> int:
-    """All of a consumer's money that was ever handed to gateways of a lane and has not come back unspent."""
-    total = session.execute(
-        text(
-            "SELECT coalesce(sum(CASE state WHEN 'open' THEN amount ELSE spent END), 0)::bigint FROM leases"
-            " WHERE lane = :lane AND consumer = :consumer"
-        ),
-        {"lane": lane, "consumer": consumer},
-    )
-    return int(total.scalar_one())
+    """What was ever leased of a consumer's deposit to a lane's gateways, less what came back unspent."""
+    used = case((col(LeaseRow.state) == OPEN, LeaseRow.amount), else_=LeaseRow.spent)
+    query = select(func.sum(used)).where(col(LeaseRow.lane) == lane, col(LeaseRow.consumer) == consumer)
+    return int(session.exec(query).one() or 0)
 
 
 def count(session: Session, consumer: Address) -> int:
     """How many leases a consumer's deposit has ever had."""
-    total = session.execute(text("SELECT count(*) FROM leases WHERE consumer = :consumer"), {"consumer": consumer})
-    return int(total.scalar_one())
+    return session.exec(select(func.count()).select_from(LeaseRow).where(col(LeaseRow.consumer) == consumer)).one()
 
 
 def open_ones(session: Session, gateway: Address, consumer: Address | None = None) -> list[Lease]:
@@ -77,14 +73,14 @@ def holders(session: Session, consumer: Address) -> list[Address]:
 
 
 def close(session: Session, lease: Lease, spent: int) -> None:
-    """A lease is over; `spent` of it was charged."""
-    session.execute(update(LeaseRow).where(col(LeaseRow.id) == lease.id).values(state=CLOSED, spent=spent))
+    """Close a lease of which `spent` was charged."""
+    change(session, update(LeaseRow).where(col(LeaseRow.id) == lease.id).values(state=CLOSED, spent=spent))
 
 
 def renew(session: Session, gateway: Address, expires_at: int) -> None:
-    """A gateway that lives keeps its leases."""
+    """Move the expiry of a gateway's open leases."""
     rows = update(LeaseRow).where(col(LeaseRow.gateway) == gateway, col(LeaseRow.state) == OPEN)
-    session.execute(rows.values(expires_at=expires_at))
+    change(session, rows.values(expires_at=expires_at))
 
 
 def expired(session: Session, lane: int, now: int) -> list[Address]:
@@ -96,20 +92,18 @@ def expired(session: Session, lane: int, now: int) -> list[Address]:
 
 
 def unposted(session: Session, gateway: Address) -> dict[Address, int]:
-    """What each consumer was charged in receipts of this gateway that are journaled and not yet posted."""
-    rows = session.execute(
-        text(
-            "SELECT r.consumer, sum(r.charge)::bigint FROM receipts r JOIN watermarks w ON w.gateway = r.gateway"
-            " WHERE r.gateway = :gateway AND r.seq > w.posted_seq GROUP BY r.consumer"
-        ),
-        {"gateway": gateway},
+    """What each consumer was charged in receipts of this gateway that are logged and not yet posted."""
+    charged = select(ReceiptRow.consumer, func.sum(ReceiptRow.charge)).join(
+        WatermarkRow, col(WatermarkRow.gateway) == col(ReceiptRow.gateway)
     )
-    return {Address(bytes(consumer)): int(total) for consumer, total in rows}
+    waiting = charged.where(col(ReceiptRow.gateway) == gateway, col(ReceiptRow.seq) > col(WatermarkRow.posted_seq))
+    rows = session.exec(waiting.group_by(col(ReceiptRow.consumer)))
+    return {Address(consumer): int(total) for consumer, total in rows}
 
 
 def gateway_is_gone(session: Session, lock_number: int) -> bool:
-    """True, until this transaction ends, when no process writes this gateway's journal: then none can start either."""
-    return bool(session.execute(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": lock_number}).scalar_one())
+    """True when no process writes this gateway's receipt log; none can start until this transaction ends."""
+    return bool(session.exec(select(func.pg_try_advisory_xact_lock(lock_number))).one())
 
 
 def consumers(leases: Sequence[Lease]) -> list[Address]:
@@ -118,5 +112,13 @@ def consumers(leases: Sequence[Lease]) -> list[Address]:
 
 
 def _value(row: LeaseRow) -> Lease:
-    ids = Digest(row.id), row.lane, Address(row.consumer), Address(row.gateway)
-    return Lease(*ids, row.amount, row.expires_at, row.spent, row.state)
+    return Lease(
+        id=Digest(row.id),
+        lane=row.lane,
+        consumer=Address(row.consumer),
+        gateway=Address(row.gateway),
+        amount=row.amount,
+        expires_at=row.expires_at,
+        spent=row.spent,
+        state=row.state,
+    )

@@ -1,4 +1,4 @@
-"""How a consumer comes in: leases of its deposit, vouchers it signed, keys it was given, deposits to relay."""
+"""What a consumer may spend: leases of its deposit, vouchers it signed, its API keys, deposits to relay."""
 
 from sqlmodel import Field, SQLModel
 
@@ -57,7 +57,7 @@ class KeyAllowanceRow(SQLModel, table=True):
 
 
 class CredentialRow(SQLModel, table=True):
-    """What a provider's own server wants to see in a header, encrypted with a key only the gateways have."""
+    """A header that a provider's own server requires, encrypted with a key that only the gateways have."""
 
     __tablename__ = "credentials"
     provider: bytes = octets(key=True)
@@ -68,7 +68,7 @@ class CredentialRow(SQLModel, table=True):
 
 
 class DepositRow(SQLModel, table=True):
-    """A gasless deposit a consumer asked the gateway to relay: written before anyone is told."""
+    """A deposit that a consumer signed and the worker relays: stored before the consumer gets an answer."""
 
     __tablename__ = "deposits_requested"
     id: bytes = octets(key=True)

@@ -1,26 +1,24 @@
 """Vouchers: the most a lane may ever debit an account. The highest one signed counts."""
 
-from sqlalchemy import text
+from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
 from ledger.core.values.typed_data import Voucher
-from ledger.store.access.tables import VoucherRow
+from ledger.store.access.tables import DepositRow, VoucherRow
 from ledger.store.chain.tables import SessionKeyRow
+from ledger.store.session import change
 
 
 def raise_to(session: Session, voucher: Voucher, signature: bytes) -> None:
-    """Keep a voucher if it allows more than the one on record. A lower one changes nothing: it was signed earlier."""
+    """Store a voucher if it allows more than the one on record. A lower one changes nothing: it was signed earlier."""
     statement = insert(VoucherRow).values(
         lane=voucher.lane, account=voucher.account, cum_max=voucher.cum_max, signature=signature
     )
-    kept = {"cum_max": statement.excluded.cum_max, "signature": statement.excluded.signature}
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["lane", "account"], set_=kept, where=VoucherRow.cum_max < statement.excluded.cum_max
-        )
-    )
+    higher = {"cum_max": statement.excluded.cum_max, "signature": statement.excluded.signature}
+    rising = col(VoucherRow.cum_max) < statement.excluded.cum_max
+    change(session, statement.on_conflict_do_update(index_elements=["lane", "account"], set_=higher, where=rising))
 
 
 def highest(session: Session, lane: int, account: Address) -> int:
@@ -32,18 +30,17 @@ def highest(session: Session, lane: int, account: Address) -> int:
 def mandate(session: Session, lane: int, account: Address) -> int:
     """The most the lane may ever debit the account, in atoms.
 
-    It is the account's highest voucher, or what it signed over by x402 `exact` and was credited: each such
-    authorization pays for calls and says so.
+    It is the account's highest voucher or, if that is more, what it paid by x402 `exact` and was credited: such an
+    authorization says that it pays for calls.
     """
-    found = session.execute(
-        text(
-            "SELECT greatest((SELECT cum_max FROM vouchers WHERE lane = :lane AND account = :account),"
-            " (SELECT sum(amount) FROM deposits_requested WHERE lane = :lane AND account = :account"
-            "  AND kind = 'inbox' AND status = 'credited'), 0)::bigint"
-        ),
-        {"lane": lane, "account": account},
+    voucher = select(VoucherRow.cum_max).where(col(VoucherRow.lane) == lane, col(VoucherRow.account) == account)
+    paid = select(func.sum(DepositRow.amount)).where(
+        col(DepositRow.lane) == lane,
+        col(DepositRow.account) == account,
+        col(DepositRow.kind) == "inbox",
+        col(DepositRow.status) == "credited",
     )
-    return int(found.scalar_one())
+    return int(session.exec(select(func.greatest(voucher.scalar_subquery(), paid.scalar_subquery(), 0))).one())
 
 
 def is_session_key(session: Session, account: Address, key: Address) -> bool:

@@ -3,8 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import Bid, Role
@@ -14,6 +13,7 @@ from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest
 from ledger.store.chain.tables import BidRow
 from ledger.store.network.tables import BookRow
+from ledger.store.session import insert_once
 
 _ROW = struct.Struct(">32sB20sI6QQQ")
 """A bid in a book's body: subject, role, party, ratio in ppm, six asks, first epoch, until epoch."""
@@ -21,7 +21,7 @@ _ROW = struct.Struct(">32sB20sI6QQQ")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A standing bid and the log that placed it."""
+    """A bid and the log that placed it."""
 
     standing: Standing
     block: int
@@ -36,7 +36,7 @@ def place(session: Session, placed: Placed) -> None:
     row |= {"until_epoch": bid.until, "ratio_ppm": bid.bid.ratio_ppm, "call": call, "input_token": input_token}
     row |= {"output_token": output_token, "ms": ms, "byte": byte, "fuel": fuel}
     row |= {"block": placed.block, "log_index": placed.log_index}
-    session.execute(insert(BidRow).values(row).on_conflict_do_nothing())
+    insert_once(session, BidRow, row)
 
 
 def placed_until(session: Session, epoch: int) -> list[Standing]:
@@ -55,8 +55,7 @@ def of_party(session: Session, party: Address) -> list[Standing]:
 
 def freeze(session: Session, book: epochs.Book, now: int) -> None:
     """Store an epoch's book. Another root for the same epoch is a Conflict."""
-    row = {"epoch": book.epoch, "root": book.root, "body": encode(book), "frozen_at": now}
-    session.execute(insert(BookRow).values(row).on_conflict_do_nothing())
+    insert_once(session, BookRow, {"epoch": book.epoch, "root": book.root, "body": encode(book), "frozen_at": now})
     known = root(session, book.epoch)
     if known != book.root:
         raise Conflict(f"the book of epoch {book.epoch} was frozen with another root", epoch=book.epoch)
@@ -76,8 +75,7 @@ def book(session: Session, epoch: int) -> epochs.Book | None:
 
 def latest_epoch(session: Session) -> int | None:
     """The newest epoch with a frozen book."""
-    found = session.execute(text("SELECT max(epoch) FROM books")).scalar_one()
-    return None if found is None else int(found)
+    return session.exec(select(func.max(BookRow.epoch))).one()
 
 
 def encode(frozen: epochs.Book) -> bytes:

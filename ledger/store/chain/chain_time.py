@@ -1,12 +1,12 @@
 """The last indexed block. Its timestamp is the network's time: epochs and windows follow it, not the wall clock."""
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from ledger.core.settlement.events import Block
 from ledger.core.values.ids import Digest
 from ledger.store.chain.tables import BlockRow, CursorRow
+from ledger.store.session import change, try_lock, upsert
 
 KEPT_BLOCKS = 512
 _NAME = "chain"
@@ -19,24 +19,21 @@ def get(session: Session) -> Block | None:
 
 
 def take(session: Session) -> bool:
-    """Become the only indexer until the transaction ends; False when another is at it."""
-    return bool(session.execute(text("SELECT pg_try_advisory_xact_lock(hashtextextended('indexer', 7))")).scalar_one())
+    """Become the only indexer until the transaction ends. False when there is another."""
+    return try_lock(session, "indexer")
 
 
 def advance(session: Session, block: Block) -> None:
-    """`block` is indexed now; its hash is kept to notice a reorganisation."""
-    values = {"name": _NAME, "block": block.number, "hash": block.hash, "timestamp": block.timestamp}
-    session.execute(
-        insert(CursorRow).values(values).on_conflict_do_update(index_elements=[col(CursorRow.name)], set_=values)
-    )
-    row = {"number": block.number, "hash": block.hash}
-    session.execute(insert(BlockRow).values(row).on_conflict_do_update(index_elements=[col(BlockRow.number)], set_=row))
-    session.execute(text("DELETE FROM blocks WHERE number < :floor"), {"floor": block.number - KEPT_BLOCKS})
+    """Record that `block` is indexed now, and its hash, by which a reorganisation is noticed."""
+    cursor = {"name": _NAME, "block": block.number, "hash": block.hash, "timestamp": block.timestamp}
+    upsert(session, CursorRow, cursor)
+    upsert(session, BlockRow, {"number": block.number, "hash": block.hash})
+    change(session, delete(BlockRow).where(col(BlockRow.number) < block.number - KEPT_BLOCKS))
 
 
 def forget_after(session: Session, number: int) -> None:
-    """Blocks above `number` are gone."""
-    session.execute(text("DELETE FROM blocks WHERE number > :number"), {"number": number})
+    """Forget blocks above `number`: the chain no longer has them."""
+    change(session, delete(BlockRow).where(col(BlockRow.number) > number))
 
 
 def hashes(session: Session) -> list[tuple[int, Digest]]:

@@ -1,69 +1,85 @@
-"""Indexed logs: which ones stand, and what money they moved, so that a reorganisation can be undone."""
+"""Indexed logs: which of them the chain still has, and what each booked, so that a reorganisation can be undone."""
 
 from dataclasses import dataclass, fields
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Digest
-from ledger.store.chain.tables import EventRow
+from ledger.store.chain.tables import (
+    BidRow,
+    ClaimRow,
+    ConsumerRow,
+    EventRow,
+    LaneRow,
+    ModelRow,
+    PartyRow,
+    SessionKeyRow,
+    StakeRow,
+)
+from ledger.store.session import change, upsert
+from ledger.store.settlement.tables import ChallengeRow
 
-MIRRORS = ("parties", "stakes", "bids", "models", "consumers", "lanes", "session_keys", "claims", "challenges")
-"""Tables that hold nothing but what logs said."""
+MIRRORS = (PartyRow, StakeRow, BidRow, ModelRow, ConsumerRow, LaneRow, SessionKeyRow, ClaimRow, ChallengeRow)
+"""Tables that hold nothing but what logs say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """A log on record: its place among its transaction's logs, the kind of its event, what it booked, which batch of
-    our lane it is about. `generation` counts how often it came back after having been undone.
+    """The record of a log. `ordinal` is its position among its transaction's logs, `booked` the transaction it booked.
+
+    `generation` counts how often it came back after it was undone. `batch` is the id on chain of the batch of our lane
+    that the log is about. `canonical` is False once the chain no longer has the log.
     """
 
     transaction: Digest
-    place: int
+    ordinal: int
     block: int
     kind: str
     generation: int
-    standing: bool
+    canonical: bool
     booked: Digest | None
     batch: int | None = None
 
 
-def get(session: Session, transaction: Digest, place: int) -> Indexed | None:
+def get(session: Session, transaction: Digest, ordinal: int) -> Indexed | None:
     """The record of a log."""
-    row = session.get(EventRow, (transaction, place), populate_existing=True)
+    row = session.get(EventRow, (transaction, ordinal), populate_existing=True)
     return _value(row) if row else None
 
 
 def record(session: Session, log: Indexed) -> None:
     """Record a log, or what changed about it."""
-    row = {field.name: getattr(log, field.name) for field in fields(Indexed)}
-    keys = [col(EventRow.transaction), col(EventRow.place)]
-    session.execute(insert(EventRow).values(row).on_conflict_do_update(index_elements=keys, set_=row))
+    upsert(session, EventRow, {field.name: getattr(log, field.name) for field in fields(Indexed)})
 
 
-def standing_from(session: Session, block: int) -> list[Indexed]:
-    """Standing logs at or after a block, newest first."""
-    query = select(EventRow).where(col(EventRow.block) >= block, col(EventRow.standing))
-    rows = session.exec(query.order_by(col(EventRow.block).desc(), col(EventRow.place).desc()))
+def canonical_from(session: Session, block: int) -> list[Indexed]:
+    """Logs at or after a block that are not undone, newest first."""
+    query = select(EventRow).where(col(EventRow.block) >= block, col(EventRow.canonical))
+    rows = session.exec(query.order_by(col(EventRow.block).desc(), col(EventRow.ordinal).desc()))
     return [_value(row) for row in rows]
 
 
 def undo(session: Session, log: Indexed) -> None:
-    """The chain no longer has this log."""
-    session.execute(
-        text("UPDATE events SET standing = false WHERE transaction = :transaction AND place = :place"),
-        {"transaction": log.transaction, "place": log.place},
-    )
+    """Record that the chain no longer has this log."""
+    this = (col(EventRow.transaction) == log.transaction, col(EventRow.ordinal) == log.ordinal)
+    change(session, update(EventRow).where(*this).values(canonical=False))
 
 
 def clear_mirrors(session: Session) -> None:
-    """Forget all that only mirrors the chain; the indexer reads it again."""
+    """Delete all that only mirrors the chain; the indexer reads it again."""
     for table in MIRRORS:
-        session.execute(text(f"DELETE FROM {table}"))
+        change(session, delete(table))
 
 
 def _value(row: EventRow) -> Indexed:
-    booked = Digest(row.booked) if row.booked else None
-    place = (Digest(row.transaction), row.place, row.block, row.kind)
-    return Indexed(*place, row.generation, row.standing, booked, row.batch)
+    return Indexed(
+        transaction=Digest(row.transaction),
+        ordinal=row.ordinal,
+        block=row.block,
+        kind=row.kind,
+        generation=row.generation,
+        canonical=row.canonical,
+        booked=Digest(row.booked) if row.booked else None,
+        batch=row.batch,
+    )

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, and_, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
 from ledger.store.chain.tables import ClaimRow, ConsumerRow, LaneRow
+from ledger.store.session import change, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,17 @@ class Consumer:
 def put(session: Session, lane: Lane) -> None:
     """Mirror a lane."""
     row = {name: getattr(lane, name) for name in ("lane", "operator", "window", "answer_time", "bond", "active")}
-    session.execute(insert(LaneRow).values(row).on_conflict_do_update(index_elements=[col(LaneRow.lane)], set_=row))
+    upsert(session, LaneRow, row)
 
 
-def change(session: Session, lane: int, *, bond: int | None = None, active: bool | None = None) -> None:
-    """Mirror a lane's new bond, or that it was paused or resumed."""
-    statement = "UPDATE lanes SET bond = coalesce(:bond, bond), active = coalesce(:active, active) WHERE lane = :lane"
-    session.execute(text(statement), {"lane": lane, "bond": bond, "active": active})
+def set_bond(session: Session, lane: int, bond: int) -> None:
+    """Mirror a lane's new bond."""
+    change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(bond=bond))
+
+
+def set_active(session: Session, lane: int, active: bool) -> None:
+    """Mirror that a lane was paused or resumed."""
+    change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(active=active))
 
 
 def get(session: Session, lane: int) -> Lane | None:
@@ -60,30 +65,26 @@ def deposit(session: Session, lane: int, account: Address, index: int, amount: i
     row = {"lane": lane, "account": account, "account_index": index, "deposited": amount, "withdrawn": 0}
     grown = {"deposited": col(ConsumerRow.deposited) + amount}
     keys = [col(ConsumerRow.lane), col(ConsumerRow.account)]
-    session.execute(insert(ConsumerRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
+    change(session, insert(ConsumerRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
 
 
 def assign(session: Session, lane: int, accounts: Iterable[Address]) -> None:
-    """Give consumers without a place the next ones, in order of address: a private grid has no Settlement to do it."""
+    """Give consumers without an index the next ones, by address: a private grid has no Settlement to do it."""
     for account in sorted(set(accounts)):
         if get_consumer(session, lane, account) is None:
-            query = text("SELECT coalesce(max(account_index), 0) + 1 FROM consumers WHERE lane = :lane")
-            deposit(session, lane, account, int(session.execute(query, {"lane": lane}).scalar_one()), 0)
+            last = session.exec(select(func.max(ConsumerRow.account_index)).where(col(ConsumerRow.lane) == lane)).one()
+            deposit(session, lane, account, (last or 0) + 1, 0)
 
 
 def request_withdrawal(session: Session, lane: int, account: Address, at: int | None) -> None:
     """Mirror that an account wants to leave (or, with None, no longer does)."""
-    statement = "UPDATE consumers SET requested_at = :at WHERE lane = :lane AND account = :account"
-    session.execute(text(statement), {"lane": lane, "account": account, "at": at})
+    change(session, update(ConsumerRow).where(_is(lane, account)).values(requested_at=at))
 
 
 def withdraw(session: Session, lane: int, account: Address, amount: int) -> None:
     """Mirror a withdrawal."""
-    statement = (
-        "UPDATE consumers SET withdrawn = withdrawn + :amount, requested_at = NULL "
-        "WHERE lane = :lane AND account = :account"
-    )
-    session.execute(text(statement), {"lane": lane, "account": account, "amount": amount})
+    withdrawn = col(ConsumerRow.withdrawn) + amount
+    change(session, update(ConsumerRow).where(_is(lane, account)).values(withdrawn=withdrawn, requested_at=None))
 
 
 def get_consumer(session: Session, lane: int, account: Address) -> Consumer | None:
@@ -100,7 +101,7 @@ def consumers(session: Session, lane: int) -> dict[Address, Consumer]:
 
 
 def by_index(session: Session, lane: int) -> dict[int, Address]:
-    """Every consumer of a lane by its place in the debit tree."""
+    """Every consumer of a lane by its index in the debit tree."""
     query = select(ConsumerRow.account_index, ConsumerRow.account).where(col(ConsumerRow.lane) == lane)
     return {index: Address(account) for index, account in session.exec(query)}
 
@@ -116,15 +117,19 @@ def claim(session: Session, lane: int, index: int, payee: Address, amount: int) 
     row = {"lane": lane, "payee_index": index, "payee": payee, "claimed": amount}
     keys = [col(ClaimRow.lane), col(ClaimRow.payee_index)]
     grown = {"claimed": col(ClaimRow.claimed) + amount}
-    session.execute(insert(ClaimRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
+    change(session, insert(ClaimRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
 
 
 def claimed(session: Session, lane: int) -> dict[int, int]:
-    """What each payee has been paid, by its place."""
+    """What each payee has been paid, by its index."""
     query = select(ClaimRow).where(col(ClaimRow.lane) == lane).execution_options(populate_existing=True)
     return {row.payee_index: row.claimed for row in session.exec(query)}
 
 
+def _is(lane: int, account: Address) -> ColumnElement[bool]:
+    return and_(col(ConsumerRow.lane) == lane, col(ConsumerRow.account) == account)
+
+
 def _consumer(row: ConsumerRow) -> Consumer:
-    amounts = (row.deposited, row.withdrawn, row.requested_at)
-    return Consumer(row.lane, Address(row.account), row.account_index, *amounts)
+    account = Address(row.account)
+    return Consumer(row.lane, account, row.account_index, row.deposited, row.withdrawn, row.requested_at)

@@ -1,4 +1,4 @@
-"""Mirrors: what a log says, copied into the tables that hold nothing else; a reorganisation has it read again."""
+"""Mirrors: what logs say, copied into tables that hold nothing else. After a reorganisation they are read again."""
 
 from sqlmodel import Session
 
@@ -10,7 +10,7 @@ from ledger.store.settlement import challenges
 
 
 def copy(session: Session, log: Log) -> None:
-    """Copy what a log says. Logs that only move money or batches say nothing here."""
+    """Copy what a log says. Logs that only move money or batches are not mirrored."""
     match log.event:
         case events.Deposited(lane, account, index, amount):
             lanes.deposit(session, lane, account, index, amount)
@@ -38,8 +38,8 @@ def copy(session: Session, log: Log) -> None:
         case events.LaneOpened(lane, operator, window, answer_time, bond):
             lanes.put(session, lanes.Lane(lane, operator, window, answer_time, bond))
         case events.BondChanged(lane, bond):
-            lanes.change(session, lane, bond=bond)
+            lanes.set_bond(session, lane, bond)
         case events.LaneActive(lane, active):
-            lanes.change(session, lane, active=active)
+            lanes.set_active(session, lane, active)
         case _:
             pass

@@ -1,18 +1,18 @@
-"""Registered models, as the chain has them."""
+"""Registered models, as the chain has them. Alone, because a model is neither a bid, a party nor a lane."""
 
-from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from ledger.core.settlement.events import ModelRegistered
 from ledger.core.values.ids import Address, Digest
 from ledger.store.chain.tables import ModelRow
+from ledger.store.session import upsert
 
 
 def put(session: Session, model: ModelRegistered, block: int) -> None:
     """Mirror a registration, or a transfer to another owner."""
     row: dict[str, object] = {"id": model.id, "owner": model.owner, "terms": model.terms, "block": block}
     row |= {"parents": b"".join(model.parents)}
-    session.execute(insert(ModelRow).values(row).on_conflict_do_update(index_elements=[col(ModelRow.id)], set_=row))
+    upsert(session, ModelRow, row)
 
 
 def owners(session: Session) -> dict[Digest, Address]:

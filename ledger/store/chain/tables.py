@@ -1,4 +1,4 @@
-"""What the chain says, as of the last indexed block. Rebuilt from its logs at will."""
+"""What the chain says, as of the last indexed block. It can be rebuilt from the chain's logs."""
 
 from sqlmodel import Field, SQLModel
 
@@ -24,17 +24,17 @@ class BlockRow(SQLModel, table=True):
 
 
 class PartyRow(SQLModel, table=True):
-    """A payee and its place in every payout tree."""
+    """A payee and its index in every payout tree of a chain's lanes."""
 
     __tablename__ = "parties"
     address: bytes = octets(key=True)
     payee_index: int = big(index=True)
 
 
-class PrivatePlaceRow(SQLModel, table=True):
-    """A payee's place in the payout trees of lane 0, a private grid's: a Registry met later gives places of its own."""
+class PrivatePayeeRow(SQLModel, table=True):
+    """A payee's index in the payout trees of lane 0, a private grid's. The Registry of a chain gives other indices."""
 
-    __tablename__ = "private_places"
+    __tablename__ = "private_payees"
     address: bytes = octets(key=True)
     payee_index: int = big()
 
@@ -50,7 +50,7 @@ class StakeRow(SQLModel, table=True):
 
 
 class BidRow(SQLModel, table=True):
-    """A bid as placed; which one counts in an epoch is core.epochs' decision."""
+    """A bid as placed; which one counts in an epoch is decided by `core.pricing.epochs`."""
 
     __tablename__ = "bids"
     subject: bytes = octets(key=True)
@@ -81,7 +81,7 @@ class ModelRow(SQLModel, table=True):
 
 
 class ConsumerRow(SQLModel, table=True):
-    """A consumer's account in a lane and its place in the debit tree."""
+    """A consumer's account in a lane and its index in the debit tree."""
 
     __tablename__ = "consumers"
     lane: int = big(key=True)
@@ -126,16 +126,16 @@ class ClaimRow(SQLModel, table=True):
 class EventRow(SQLModel, table=True):
     """An indexed log and the transaction it booked, so that a reorganisation can be undone.
 
-    `place` is the log's place among its transaction's logs. `booked` is the last transaction booked for it;
-    `generation` counts how often the same log came back after it had been undone.
+    `ordinal` is the log's position among its transaction's logs. `booked` is the last transaction booked for it;
+    `generation` counts how often the same log came back after it was undone.
     """
 
     __tablename__ = "events"
     transaction: bytes = octets(key=True)
-    place: int = big(key=True)
+    ordinal: int = big(key=True)
     block: int = big(index=True)
     kind: str = Field()
     generation: int = big()
-    standing: bool = Field(default=True)
+    canonical: bool = Field(default=True)
     booked: bytes | None = maybe_octets()
     batch: int | None = maybe_big()

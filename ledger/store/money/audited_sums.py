@@ -1,7 +1,7 @@
-"""Accounts against their postings, from where the last audit stopped: the cost is that of what was booked since.
+"""Law L6, from where the last audit stopped: it costs as much as what was booked since. Plain SQL, like the laws.
 
-Transactions carry the number of the database transaction that booked them. All that are numbered below the oldest one
-still running are there to be seen, so sums up to that number are final; what is above it is added up again each time.
+A transaction carries the number of the database transaction that booked it. All below the oldest one still running are
+visible, so sums up to that number are final; what is above it is added up again each time.
 """
 
 from sqlalchemy import text
@@ -20,10 +20,10 @@ _DRIFT = text(
     "coalesce(a.debits, 0), coalesce(a.credits, 0), coalesce(s.debits, 0), coalesce(s.credits, 0) FROM accounts a "
     "FULL JOIN sums s ON a.name = s.name WHERE (a.debits, a.credits) IS DISTINCT FROM (s.debits, s.credits) ORDER BY 1"
 )
-_KEEP = text(
-    f"INSERT INTO audited_sums AS kept (name, debits, credits) {_SIDES}) SELECT name, sum(debits), sum(credits) "
-    "FROM sides GROUP BY name ON CONFLICT (name) DO UPDATE SET debits = kept.debits + excluded.debits, "
-    "credits = kept.credits + excluded.credits"
+_ADD_SUMS = text(
+    f"INSERT INTO audited_sums AS known (name, debits, credits) {_SIDES}) SELECT name, sum(debits), sum(credits) "
+    "FROM sides GROUP BY name ON CONFLICT (name) DO UPDATE SET debits = known.debits + excluded.debits, "
+    "credits = known.credits + excluded.credits"
 )
 _MARK = text(
     "INSERT INTO audited_until (id, booked_in) VALUES (1, :until) "
@@ -34,23 +34,23 @@ _NEVER = 2**63 - 1
 
 
 def since(session: Session) -> int:
-    """Where the last audit stopped, locked; 0 if there was none, or the database is a copy that numbers anew."""
+    """Where the last audit stopped, locked; 0 if there was none, or the database is a copy that counts from 0."""
     found = session.execute(text("SELECT booked_in FROM audited_until FOR UPDATE")).scalar()
     return int(found) if found is not None and int(found) <= _settled(session) else 0
 
 
 def drifted(session: Session, start: int) -> list[tuple[str, Balance, Balance]]:
-    """Accounts whose running sums are not the kept sums and all postings from `start` on: name, both."""
+    """Accounts whose running sums are not the audited sums and all postings from `start` on: name, both."""
     rows = session.execute(_DRIFT, {"since": start, "until": _NEVER})
     return [(str(name), Balance(int(a), int(b)), Balance(int(c), int(d))) for name, a, b, c, d in rows]
 
 
 def go_on(session: Session, start: int) -> None:
-    """Keep the sums of what was booked from `start` on and will not change; from 0, begin anew."""
+    """Add what was booked from `start` on and is final to the audited sums; from 0, begin again."""
     if start == 0:
         session.execute(text("DELETE FROM audited_sums"))
     until = _settled(session)
-    session.execute(_KEEP, {"since": start, "until": until})
+    session.execute(_ADD_SUMS, {"since": start, "until": until})
     session.execute(_MARK, {"until": until})
 
 

@@ -1,4 +1,7 @@
-"""What the laws are checked against: sums over tables that should say the same by different ways."""
+"""Sums that the laws compare: tables that must agree, added up in different ways.
+
+Plain SQL, so that a law can be read, and typed into psql, as it is checked.
+"""
 
 from sqlalchemy import text
 from sqlmodel import Session
@@ -55,21 +58,21 @@ def charged_by_transactions(session: Session, lane: int) -> int:
 
 
 def fallen_leaves(session: Session, lane: int) -> list[tuple[int, int, int]]:
-    """Leaves of the cumulative trees that fell from one batch to the next: tree, place, batch."""
+    """Leaves of the cumulative trees that fell from one batch to the next: tree, index, batch."""
     rows = session.execute(
         text(
-            "SELECT tree, place, number FROM (SELECT tree, place, number, substr(word, 25) AS now, "
-            "lag(substr(word, 25)) OVER (PARTITION BY tree, place ORDER BY number) AS before FROM nodes "
+            "SELECT tree, index, number FROM (SELECT tree, index, number, substr(word, 25) AS now, "
+            "lag(substr(word, 25)) OVER (PARTITION BY tree, index ORDER BY number) AS before FROM tree_nodes "
             "WHERE lane = :lane AND level = 0) v "
             "WHERE before > now ORDER BY 1, 2, 3"
         ),
         {"lane": lane},
     )
-    return [(int(tree), int(place), int(number)) for tree, place, number in rows]
+    return [(int(tree), int(index), int(number)) for tree, index, number in rows]
 
 
 def batched_shares(session: Session, lane: int) -> dict[Address, int]:
-    """What standing batches pay each payee, in all."""
+    """What batches that are not void pay each payee, in all."""
     rows = session.execute(
         text(
             "SELECT s.payee, sum(s.amount) FROM batch_shares s JOIN batches b USING (lane, number) "
@@ -99,7 +102,7 @@ def mandates(session: Session, lane: int) -> dict[Address, int]:
 
 
 def gaps(session: Session, lane: int) -> list[tuple[Address, int]]:
-    """Receipts up to the watermark that are missing from the journal: gateway and how many. Reads the whole index."""
+    """Receipts up to the watermark that are missing from the receipt log: gateway, how many. Reads the whole index."""
     rows = session.execute(
         text(
             "SELECT w.gateway, w.posted_seq - (SELECT count(*) FROM receipts r WHERE r.gateway = w.gateway "

@@ -1,4 +1,4 @@
-"""The double-entry journal: accounts, transactions and their postings. Rows are added, never updated or removed."""
+"""Double entry: accounts, transactions and their postings. Transactions and postings are never changed or removed."""
 
 from sqlalchemy import BigInteger, Column, text
 from sqlmodel import Field, SQLModel
@@ -18,7 +18,7 @@ class AccountRow(SQLModel, table=True):
 class TransactionRow(SQLModel, table=True):
     """Postings that stand or fall together. `id` is derived from the cause; `digest` covers the content.
 
-    `booked_in` is PostgreSQL's number of the transaction that booked it: what `store/audited.py` goes on from.
+    `booked_in` is PostgreSQL's number of the transaction that booked it: `audited_sums` continues from it.
     """
 
     __tablename__ = "transactions"
@@ -47,7 +47,7 @@ class PostingRow(SQLModel, table=True):
 
 
 class AuditedSumRow(SQLModel, table=True):
-    """What an account's postings came to when they were last audited."""
+    """The sums of an account's postings when they were last audited."""
 
     __tablename__ = "audited_sums"
     name: str = Field(primary_key=True)
@@ -56,7 +56,7 @@ class AuditedSumRow(SQLModel, table=True):
 
 
 class AuditedUntilRow(SQLModel, table=True):
-    """The one row that says which postings the audited sums hold: those of all transactions booked before it."""
+    """One row: the audited sums hold the postings of all transactions booked before this number."""
 
     __tablename__ = "audited_until"
     id: int = big(key=True)

@@ -1,17 +1,17 @@
 """Model documents, capsules and their glue, by the digest their CID carries."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Digest
 from ledger.store.network.tables import DocumentRow
+from ledger.store.session import insert_once
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document's canonical bytes, and what is looked up of it. Kind: model, capsule, glue."""
+    """A document's canonical bytes, and the fields it is searched by. Kind: model, capsule, glue."""
 
     id: Digest
     kind: str
@@ -22,10 +22,8 @@ class Stored:
 
 
 def put(session: Session, document: Stored) -> bool:
-    """Store a document; False if it was there. The id is its content, so it can never differ."""
-    row = {name: getattr(document, name) for name in ("id", "kind", "name", "party", "body", "at")}
-    made = session.execute(insert(DocumentRow).values(row).on_conflict_do_nothing().returning(col(DocumentRow.id)))
-    return made.first() is not None
+    """Store a document; False if it is stored already. Its id is the hash of its content."""
+    return insert_once(session, DocumentRow, asdict(document))
 
 
 def get(session: Session, document_id: Digest) -> Stored | None:
@@ -35,7 +33,7 @@ def get(session: Session, document_id: Digest) -> Stored | None:
 
 
 def everything(session: Session) -> list[Stored]:
-    """All models and capsules, oldest first: of two with one name, the later one has it."""
+    """All models and capsules, oldest first: of two with one name, the later one counts."""
     named = select(DocumentRow).where(col(DocumentRow.kind).in_(("model", "capsule")))
     rows = session.exec(named.order_by(col(DocumentRow.at), col(DocumentRow.id)))
     return [_value(row) for row in rows]

@@ -1,12 +1,15 @@
-"""What gateways measured of providers: latency, errors, quality. Never what providers say of themselves."""
+"""What gateways measured of providers: latency, errors, quality. Never what providers say of themselves.
 
-from dataclasses import dataclass
+Alone, because an offer is what a provider says and a measurement is not.
+"""
 
-from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col, select
+from dataclasses import asdict, dataclass
+
+from sqlmodel import Session, select
 
 from ledger.core.values.ids import Address, Digest
 from ledger.store.network.tables import MeasurementRow
+from ledger.store.session import upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +24,9 @@ class Measurement:
     quality_ppm: int
 
 
-_FIELDS = ("provider", "subject", "calls", "errors", "latency_p50_ms", "quality_ppm")
-
-
 def put(session: Session, measured: Measurement, now: int) -> None:
     """Record the newest measurement."""
-    row = {name: getattr(measured, name) for name in _FIELDS} | {"at": now}
-    keys = [col(MeasurementRow.provider), col(MeasurementRow.subject)]
-    session.execute(insert(MeasurementRow).values(row).on_conflict_do_update(index_elements=keys, set_=row))
+    upsert(session, MeasurementRow, asdict(measured) | {"at": now})
 
 
 def everything(session: Session) -> dict[tuple[Address, Digest], Measurement]:

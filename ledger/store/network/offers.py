@@ -1,18 +1,18 @@
-"""Offers: where a provider serves a subject, as it signed it; and what its server wants to see, sealed."""
+"""Offers: where a provider serves a subject, as it signed it; and the encrypted credentials of its server."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import CredentialRow
 from ledger.store.network.tables import OfferRow
+from ledger.store.session import upsert
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An offer's canonical bytes with its signature, and what is looked up of it. `expires_at` is an epoch."""
+    """An offer's canonical bytes with its signature, and the fields it is searched by. `expires_at` is an epoch."""
 
     subject: Digest
     party: Address
@@ -34,14 +34,9 @@ class Credential:
     encrypted: bytes
 
 
-_FIELDS = ("subject", "party", "body", "url", "tier", "capacity", "expires_at", "at")
-
-
 def put(session: Session, offer: Stored) -> None:
     """Store an offer in place of the party's earlier one for the subject."""
-    row = {name: getattr(offer, name) for name in _FIELDS}
-    keys = [col(OfferRow.subject), col(OfferRow.party)]
-    session.execute(insert(OfferRow).values(row).on_conflict_do_update(index_elements=keys, set_=row))
+    upsert(session, OfferRow, asdict(offer))
 
 
 def get(session: Session, subject: Digest, party: Address) -> Stored | None:
@@ -50,25 +45,31 @@ def get(session: Session, subject: Digest, party: Address) -> Stored | None:
     return _value(row) if row else None
 
 
-def standing(session: Session, epoch: int) -> list[Stored]:
+def unexpired(session: Session, epoch: int) -> list[Stored]:
     """All offers that have not expired by an epoch, by subject and party."""
     query = select(OfferRow).where(col(OfferRow.expires_at) > epoch)
     return [_value(row) for row in session.exec(query.order_by(col(OfferRow.subject), col(OfferRow.party)))]
 
 
 def put_credential(session: Session, credential: Credential, now: int) -> None:
-    """Keep a provider's credential for a subject, in place of an earlier one."""
-    row = {name: getattr(credential, name) for name in ("provider", "subject", "nonce", "encrypted")} | {"at": now}
-    keys = [col(CredentialRow.provider), col(CredentialRow.subject)]
-    session.execute(insert(CredentialRow).values(row).on_conflict_do_update(index_elements=keys, set_=row))
+    """Store a provider's credential for a subject, in place of an earlier one."""
+    upsert(session, CredentialRow, asdict(credential) | {"at": now})
 
 
 def credentials(session: Session) -> list[Credential]:
-    """All sealed credentials."""
+    """All credentials, encrypted."""
     rows = session.exec(select(CredentialRow).execution_options(populate_existing=True))
     return [Credential(Address(row.provider), Digest(row.subject), row.nonce, row.encrypted) for row in rows]
 
 
 def _value(row: OfferRow) -> Stored:
-    place = row.body, row.url, row.tier, row.capacity, row.expires_at, row.at
-    return Stored(Digest(row.subject), Address(row.party), *place)
+    return Stored(
+        subject=Digest(row.subject),
+        party=Address(row.party),
+        body=row.body,
+        url=row.url,
+        tier=row.tier,
+        capacity=row.capacity,
+        expires_at=row.expires_at,
+        at=row.at,
+    )

@@ -32,7 +32,7 @@ class OfferRow(SQLModel, table=True):
 
 
 class BookRow(SQLModel, table=True):
-    """All bids in force in an epoch, frozen, with the root batches anchor."""
+    """All bids in force in an epoch, frozen, with the root that batches carry."""
 
     __tablename__ = "books"
     epoch: int = big(key=True)
@@ -55,7 +55,7 @@ class MeasurementRow(SQLModel, table=True):
 
 
 class TunnelRow(SQLModel, table=True):
-    """A gateway that holds a tunnel of a party's node, how the others reach it, and until when to believe that."""
+    """A gateway that holds a tunnel of a party's node, how other gateways reach it, and until when (ms)."""
 
     __tablename__ = "tunnels"
     party: bytes = octets(key=True)

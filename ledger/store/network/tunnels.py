@@ -1,19 +1,19 @@
-"""At which gateway a node behind NAT has knocked: where the others of the lane hand its calls to."""
+"""Tunnels: at which gateway a node behind NAT is connected. The lane's other gateways forward its calls there."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete
-from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
 from ledger.store.network.tables import TunnelRow
+from ledger.store.session import change, upsert
 
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """A gateway that holds a tunnel of a party: where it is reached, and the key that opens it until `until` (ms)."""
+    """A gateway that holds tunnels: where it is reached, and the key that forwards calls to it until `until` (ms)."""
 
     gateway: Address
     url: str
@@ -22,23 +22,15 @@ class Entrance:
 
 
 def hold(session: Session, entrance: Entrance, parties: Collection[Address]) -> None:
-    """These parties, and no others, have a tunnel at this gateway."""
+    """Record that these parties, and no others, have a tunnel at this gateway."""
     for party in sorted(parties):
-        row = {
-            "party": party,
-            "gateway": entrance.gateway,
-            "url": entrance.url,
-            "key": entrance.key,
-            "until": entrance.until,
-        }
-        keys = [col(TunnelRow.party), col(TunnelRow.gateway)]
-        session.execute(insert(TunnelRow).values(row).on_conflict_do_update(index_elements=keys, set_=row))
+        upsert(session, TunnelRow, asdict(entrance) | {"party": party})
     gone = col(TunnelRow.party).not_in(parties)
-    session.execute(delete(TunnelRow).where(col(TunnelRow.gateway) == entrance.gateway, gone))
+    change(session, delete(TunnelRow).where(col(TunnelRow.gateway) == entrance.gateway, gone))
 
 
 def entrances(session: Session, party: Address, now: int) -> list[Entrance]:
-    """Where a party has tunnels now, the one told of last first."""
+    """Where a party has tunnels now, the latest first."""
     query = select(TunnelRow).where(col(TunnelRow.party) == party, col(TunnelRow.until) > now)
     rows = session.exec(query.order_by(col(TunnelRow.until).desc(), col(TunnelRow.gateway)))
     return [Entrance(Address(row.gateway), row.url, row.key, row.until) for row in rows]

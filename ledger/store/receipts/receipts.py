@@ -1,9 +1,9 @@
 """Receipts, read back as gateways wrote them: one at a time as values, or by the hundred thousand as records.
 
-The kernels are imported where they are used: a gateway reads receipts and never needs the compiler behind them.
-A row holds the 301 bytes that were hashed, the digest and the signature, all of fixed width: strung together by the
-server, they are two arrays, with no loop over rows and two values over the wire, and a batch file takes the first of
-them as it is: 1.1 us of CPU a receipt on both sides.
+The kernels are imported where they are used: a gateway reads receipts and does not need numba.
+A row holds the 301 bytes that were hashed, the digest and the signature, all of fixed width. The server joins the rows
+of a chunk, so that two values come over the wire and no loop runs over rows; a batch file takes the first of them
+unchanged. It costs 1.1 us of CPU a receipt, on both sides together.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from ledger.core.catalog.capsules import MAX_STEPS
 from ledger.core.receipts.receipt import Receipt, unpack
 from ledger.core.receipts.record import SIGNED_DTYPE
 from ledger.core.values.ids import Address, Digest
-from ledger.store.driver import connection_of
 from ledger.store.receipts.tables import ReceiptRow
+from ledger.store.session import connection_of
 
 Records = npt.NDArray[np.void]
 
@@ -29,8 +29,8 @@ _READ = (
 )
 _NEWEST = "SELECT coalesce(max(seq), 0) FROM receipts WHERE gateway = %s"
 AT_ONCE = 512
-"""Receipts strung together at once: 200 kB. For four times as many the server asks for fresh pages every time, and that
-costs it more than all else it does for them."""
+"""Receipts the server joins at once: 200 kB. For four times as many it maps new pages every time, which costs more than
+all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Chunk:
         return self.signed["receipt"]
 
     def part(self, start: int, stop: int) -> "Chunk":
-        """Receipts at places [start, stop) of the chunk."""
+        """Receipts [start, stop) of the chunk, counted from 0."""
         return Chunk(self.signed[start:stop], self.digests[start:stop])
 
     @property
@@ -97,7 +97,7 @@ class Chunk:
 
 
 def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
-    """Receipts first..last of a gateway, in order; fewer if the journal has gaps, which the caller must notice."""
+    """Receipts first..last of a gateway, in order; fewer if the log has gaps, which the caller must notice."""
     read = 0
     with connection_of(session).cursor(binary=True) as cursor:
         last = min(last, cast(tuple[int], cursor.execute(_NEWEST, (bytes(gateway),)).fetchone())[0])
@@ -122,15 +122,15 @@ def by_call(session: Session, call: Digest) -> Signed | None:
 
 
 def by_seq(session: Session, gateway: Address, seq: int) -> Signed | None:
-    """The receipt at a place in a gateway's journal."""
+    """The receipt with a sequence number of a gateway."""
     row = session.get(ReceiptRow, (gateway, seq))
     return _signed(row) if row else None
 
 
 def children(session: Session, parent: Digest) -> list[Signed]:
-    """The receipts of a workflow's direct sub-calls, found beside their root: they precede it in its journal.
+    """The receipts of a workflow's direct sub-calls. They precede their root in the gateway's receipt log.
 
-    Between them and the root stand at most the receipts of its other nodes, at any depth: `MAX_STEPS` counts them all.
+    Between them and the root are at most the receipts of its other steps, at any depth: `MAX_STEPS` counts them all.
     """
     root = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == parent)).first()
     if root is None:

@@ -1,45 +1,52 @@
-"""What the journal says of curators and sponsored slots: nothing is counted twice, nothing is kept beside it.
+"""What receipts say of curators and sponsored slots: nothing is counted twice, and no counter is stored beside them.
 
-A receipt's terms carry who referred or showed it (`core.bids`, the carve after the lines); a window is how many of
-those there are. They are asked once for a consumer and a subject, and remembered by the gateway that asked.
+A receipt's terms say who referred the call or showed the slot (`core.catalog.bids`: the deduction after the lines). A
+gateway asks once for a consumer and a subject, and remembers the answer.
 """
 
-from __future__ import annotations
+from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, literal
+from sqlalchemy.dialects.postgresql import BIT
+from sqlmodel import Session, col, select
 
-from sqlalchemy import text
-from sqlmodel import Session
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
+from ledger.store.receipts.tables import ReceiptRow, TermsRow
 
-from ledger.core.values.ids import Address, Digest
-
-_SUBJECT = "substring(t.body FROM 12 FOR 32) = :subject"
-_DEDUCTED = "(get_byte(t.body, 1) & 2) = 2"
-_DEDUCTION = "45 + 72 * get_byte(t.body, 43)"
-"""Where the carve begins, counted from 1 as SQL does: sponsor 1, curator 20, two ratios of 3, promotion 8, ..."""
-_CURATOR = f"substring(t.body FROM {_DEDUCTION} + 1 FOR 20)"
-_PROMOTION = f"('x' || encode(substring(t.body FROM {_DEDUCTION} + 27 FOR 8), 'hex'))::bit(64)::bigint"
-_ROOTS = "FROM receipts r JOIN terms t ON t.id = r.terms WHERE r.parent = :root"
+_BODY = col(TermsRow.body)
+_HAS_DEDUCTION = func.get_byte(_BODY, 1).op("&")(2) == 2
+_DEDUCTION = 45 + 72 * func.get_byte(_BODY, 43)
+"""Where the deduction begins, counted from 1 as SQL does: sponsor 1, curator 20, two ratios of 3, promotion 8, ..."""
+_CURATOR = func.substring(_BODY, _DEDUCTION + 1, 20)
+_PROMOTION = cast(
+    cast(literal("x").concat(func.encode(func.substring(_BODY, _DEDUCTION + 27, 8), "hex")), BIT(64)), BigInteger
+)
+_PRICED_BY = col(TermsRow.id) == col(ReceiptRow.terms)
+_IS_ROOT = col(ReceiptRow.parent) == ZERO_DIGEST
+_PRICE = func.substring(ReceiptRow.record, 213, 8)
 
 
 def referred_calls(session: Session, consumer: Address, subject: Digest) -> int:
-    """How many paid calls of a subject a consumer has made on anybody's referral."""
-    query = (
-        f"SELECT count(*) {_ROOTS} AND r.consumer = :consumer AND {_SUBJECT} AND {_DEDUCTED} AND {_CURATOR} <> :nobody"
-    )
-    values = {"consumer": consumer, "subject": subject, "root": bytes(32), "nobody": bytes(20)}
-    return int(session.execute(text(query), values).scalar_one())
+    """How many paid calls of a subject a consumer has made on referrals."""
+    referred = (_of(consumer, subject), _HAS_DEDUCTION, _CURATOR != ZERO_ADDRESS)
+    return session.exec(select(func.count()).select_from(ReceiptRow).join(TermsRow, _PRICED_BY).where(*referred)).one()
 
 
 def bought_since(session: Session, consumer: Address, subject: Digest, since: int) -> bool:
     """Whether a consumer has paid for a subject at or after a time (ms)."""
-    query = (
-        f"SELECT EXISTS (SELECT 1 {_ROOTS} AND r.consumer = :consumer AND {_SUBJECT} AND r.ended_at >= :since"
-        " AND substring(r.record FROM 213 FOR 8) > :free)"
-    )
-    values = {"consumer": consumer, "subject": subject, "root": bytes(32), "since": since, "free": bytes(8)}
-    return bool(session.execute(text(query), values).scalar_one())
+    paid = (_of(consumer, subject), col(ReceiptRow.ended_at) >= since, bytes(8) < _PRICE)
+    query = select(ReceiptRow.seq).join(TermsRow, _PRICED_BY).where(*paid)
+    return session.exec(query.limit(1)).first() is not None
 
 
 def promoted_since(session: Session, subject: Digest, since: int) -> int:
     """The slot prices of a subject's sales at or after a time (ms): never less than what they took of its line."""
-    query = f"SELECT coalesce(sum({_PROMOTION}), 0) {_ROOTS} AND {_SUBJECT} AND {_DEDUCTED} AND r.ended_at >= :since"
-    return int(session.execute(text(query), {"subject": subject, "root": bytes(32), "since": since}).scalar_one())
+    sold = (_IS_ROOT, _names(subject), _HAS_DEDUCTION, col(ReceiptRow.ended_at) >= since)
+    query = select(func.sum(_PROMOTION)).select_from(ReceiptRow).join(TermsRow, _PRICED_BY).where(*sold)
+    return int(session.exec(query).one() or 0)
+
+
+def _of(consumer: Address, subject: Digest) -> ColumnElement[bool]:
+    return and_(_IS_ROOT, col(ReceiptRow.consumer) == consumer, _names(subject))
+
+
+def _names(subject: Digest) -> ColumnElement[bool]:
+    return func.substring(_BODY, 12, 32) == subject

@@ -1,14 +1,14 @@
-"""Segments: the group commits of a gateway's journal, dense and chained."""
+"""Segments: the group commits of a gateway's receipt log, dense and chained."""
 
 from itertools import takewhile
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, func, true
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.ids import Address, Digest
-from ledger.store.receipts.tables import QuarantineRow, SegmentRow
+from ledger.store.receipts.tables import QuarantineRow, SegmentRow, WatermarkRow
+from ledger.store.session import change, insert_once
 
 
 def after(session: Session, gateway: Address, seq: int, limit: int) -> list[Segment]:
@@ -22,11 +22,12 @@ def after(session: Session, gateway: Address, seq: int, limit: int) -> list[Segm
 
 def last_end(session: Session, gateway: Address, after_seq: int, until_seq: int) -> int:
     """The last receipt of the last whole segment in (after_seq, until_seq]; of the first segment if none is whole."""
-    query = text(
-        "SELECT coalesce((SELECT max(last) FROM segments WHERE gateway = :gateway AND first > :low AND last <= :high), "
-        "(SELECT last FROM segments WHERE gateway = :gateway AND first > :low ORDER BY first LIMIT 1), :low)"
-    )
-    return int(session.execute(query, {"gateway": gateway, "low": after_seq, "high": until_seq}).scalar_one())
+    ahead = (col(SegmentRow.gateway) == gateway, col(SegmentRow.first) > after_seq)
+    whole = session.exec(select(func.max(SegmentRow.last)).where(*ahead, col(SegmentRow.last) <= until_seq)).one()
+    if whole is not None:
+        return int(whole)
+    first = session.exec(select(SegmentRow.last).where(*ahead).order_by(col(SegmentRow.first)).limit(1)).first()
+    return after_seq if first is None else first
 
 
 def latest(session: Session, gateway: Address) -> Segment | None:
@@ -45,37 +46,34 @@ def before(session: Session, gateway: Address, first: int) -> Segment | None:
 
 def pending(session: Session, lane: int) -> list[tuple[Address, int]]:
     """Gateways of a lane with unposted, unquarantined receipts, and how many, most first."""
-    rows = session.execute(
-        text(
-            "SELECT w.gateway, s.last - w.posted_seq FROM watermarks w CROSS JOIN LATERAL (SELECT last FROM segments "
-            "WHERE gateway = w.gateway ORDER BY first DESC LIMIT 1) s WHERE w.lane = :lane AND s.last > w.posted_seq "
-            "AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.gateway = w.gateway AND q.first = w.posted_seq + 1) "
-            "ORDER BY 2 DESC"
-        ),
-        {"lane": lane},
-    )
-    return [(Address(bytes(gateway)), int(count)) for gateway, count in rows]
+    gateway, posted = col(WatermarkRow.gateway), col(WatermarkRow.posted_seq)
+    newest = select(SegmentRow.last).where(col(SegmentRow.gateway) == gateway).order_by(col(SegmentRow.first).desc())
+    tail = newest.limit(1).correlate(WatermarkRow).lateral()
+    next_one = (col(QuarantineRow.gateway) == gateway, col(QuarantineRow.first) == posted + 1)
+    stopped = select(QuarantineRow.gateway).where(*next_one).correlate(WatermarkRow).exists()
+    waiting = (tail.c.last - posted).label("waiting")
+    query = select(gateway, waiting).select_from(WatermarkRow).join(tail, true())
+    query = query.where(col(WatermarkRow.lane) == lane, tail.c.last > posted, ~stopped)
+    return [(Address(name), int(count)) for name, count in session.exec(query.order_by(waiting.desc()))]
 
 
 def quarantine(session: Session, segment: Segment, reason: str, now: int) -> None:
-    """Set a segment aside; posting of its gateway stops before it."""
+    """Quarantine a segment: posting of its gateway stops before it."""
     row = {"gateway": segment.gateway, "first": segment.first, "last": segment.last, "reason": reason, "at": now}
-    session.execute(insert(QuarantineRow).values(row).on_conflict_do_nothing())
+    insert_once(session, QuarantineRow, row)
 
 
 def quarantined(session: Session) -> list[tuple[Address, int, str]]:
-    """Segments set aside: gateway, first receipt, reason."""
+    """Quarantined segments: gateway, first receipt, reason."""
     rows = session.exec(select(QuarantineRow).order_by(col(QuarantineRow.at)))
     return [(Address(row.gateway), row.first, row.reason) for row in rows]
 
 
 def release(session: Session, gateway: Address, first: int) -> None:
-    """A person looked: posting tries the segment again."""
-    session.execute(
-        text("DELETE FROM quarantine WHERE gateway = :gateway AND first = :first"), {"gateway": gateway, "first": first}
-    )
+    """Let posting try a segment again, after a person has looked at it."""
+    this = (col(QuarantineRow.gateway) == gateway, col(QuarantineRow.first) == first)
+    change(session, delete(QuarantineRow).where(*this))
 
 
 def _value(row: SegmentRow) -> Segment:
-    digests = Digest(row.digest), Digest(row.previous)
-    return Segment(Address(row.gateway), row.first, row.last, row.total, *digests)
+    return Segment(Address(row.gateway), row.first, row.last, row.total, Digest(row.digest), Digest(row.previous))

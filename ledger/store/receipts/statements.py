@@ -2,43 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import text
-from sqlmodel import Session
+from sqlalchemy import and_, false, func, literal, or_, tuple_
+from sqlmodel import Session, col, select
 
 from ledger.core.accounts.accounts import accrued, available, claimable, leased, withdrawing
 from ledger.core.accounts.postings import Kind
 from ledger.core.catalog.bids import HEADER, Role
 from ledger.core.receipts.receipt import Receipt, unpack
 from ledger.core.values.ids import Address, Digest
+from ledger.store.money.tables import PostingRow, TransactionRow
+from ledger.store.network.tables import DocumentRow
+from ledger.store.receipts.tables import ReceiptRow, TermsRow, WatermarkRow
 from ledger.store.settlement.batches import Status
+from ledger.store.settlement.tables import BatchRangeRow, BatchRow
 
 SUBJECT_AT = HEADER.size - 33 + 1
 """Where the subject starts in encoded terms; PostgreSQL counts from 1. It is followed by one byte, the count."""
 KINDS = (Kind.deposit, Kind.settle, Kind.claim, Kind.request_withdrawal, Kind.withdraw, Kind.correct)
 """Movements a statement shows beside the calls. Leases and releases stay within what a consumer has."""
-
-_RECEIPTS = text(
-    "SELECT record FROM receipts r WHERE r.gateway IN (SELECT gateway FROM watermarks WHERE lane = :lane) "
-    "AND r.ended_at >= :first AND r.ended_at < :until "
-    "AND (r.ended_at, r.gateway, r.seq) > (:after_at, :after_gateway, :after_seq) "
-    "AND (:spent AND r.consumer = :party OR :earned AND EXISTS "
-    "(SELECT FROM terms t WHERE t.id = r.terms AND position(:party IN t.body) > 0)) "
-    "AND (cast(:subject AS bytea) IS NULL OR EXISTS "
-    "(SELECT FROM terms t WHERE t.id = r.terms AND substring(t.body FROM :at FOR 32) = :subject)) "
-    "ORDER BY r.ended_at, r.gateway, r.seq LIMIT :limit"
-)
-_BATCHES = text(
-    "SELECT r.gateway, r.first, r.count, b.number, b.status FROM batch_ranges r JOIN batches b USING (lane, number) "
-    "JOIN unnest(cast(:gateways AS bytea[]), cast(:firsts AS bigint[]), cast(:lasts AS bigint[])) "
-    "AS w(gateway, first, last) ON r.gateway = w.gateway AND r.first <= w.last AND r.first + r.count > w.first "
-    "WHERE r.lane = :lane AND b.status <> 'void'"
-)
-_MOVED = text(
-    "SELECT t.at, t.id FROM transactions t WHERE t.kind = ANY(:kinds) AND t.at >= :first AND t.at < :until "
-    "AND (t.at, t.id) > (:after_at, :after_id) AND EXISTS (SELECT FROM postings p WHERE p.transaction = t.id "
-    "AND (p.debit = ANY(:names) OR p.credit = ANY(:names))) ORDER BY t.at, t.id LIMIT :limit"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +30,26 @@ class Period:
 
     first: int
     until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Receipts the party paid for (`spent`) and those whose terms name it (`earned`), of one subject or of all."""
+
+    lane: int
+    party: Address
+    period: Period
+    spent: bool
+    earned: bool
+    subject: Digest | None
+
+
+class Cursor(NamedTuple):
+    """After which receipt a page begins: its end (ms), gateway and sequence number."""
+
+    ended_at: int = -1
+    gateway: bytes = b""
+    seq: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,53 +63,65 @@ class Held:
     status: Status
 
 
-def receipts(
-    session: Session,
-    lane: int,
-    party: Address,
-    period: Period,
-    *,
-    spent: bool,
-    earned: bool,
-    subject: Digest | None,
-    after: tuple[int, bytes, int],
-    limit: int,
-) -> list[Receipt]:
-    """Receipts a party paid for (`spent`), or whose terms name it (`earned`), in order of their end, after a place."""
-    values = {"lane": lane, "party": party, "first": period.first, "until": period.until, "limit": limit}
-    values |= {"spent": spent, "earned": earned, "subject": subject, "at": SUBJECT_AT}
-    values |= dict(zip(("after_at", "after_gateway", "after_seq"), after, strict=True))
-    return [unpack(bytes(record)) for (record,) in session.execute(_RECEIPTS, values)]
+def receipts(session: Session, wanted: Filter, after: Cursor, limit: int) -> list[Receipt]:
+    """The next receipts after a cursor, in order of their end."""
+    receipt, its_terms = ReceiptRow, col(TermsRow.id) == col(ReceiptRow.terms)
+    of_lane = select(WatermarkRow.gateway).where(col(WatermarkRow.lane) == wanted.lane)
+    order = (col(receipt.ended_at), col(receipt.gateway), col(receipt.seq))
+    query = select(receipt.record).where(
+        col(receipt.gateway).in_(of_lane),
+        col(receipt.ended_at) >= wanted.period.first,
+        col(receipt.ended_at) < wanted.period.until,
+        tuple_(*order) > tuple_(*(literal(value) for value in after)),
+    )
+    named = func.position(literal(wanted.party).op("IN")(col(TermsRow.body))) > 0
+    sides = [col(receipt.consumer) == wanted.party] if wanted.spent else []
+    sides += [select(TermsRow.id).where(its_terms, named).correlate(receipt).exists()] if wanted.earned else []
+    query = query.where(or_(false(), *sides))
+    if wanted.subject is not None:
+        subject = func.substring(TermsRow.body, SUBJECT_AT, 32) == wanted.subject
+        query = query.where(select(TermsRow.id).where(its_terms, subject).correlate(receipt).exists())
+    return [unpack(record) for record in session.exec(query.order_by(*order).limit(limit))]
 
 
 def holding(session: Session, lane: int, spans: Mapping[Address, tuple[int, int]]) -> list[Held]:
-    """The standing batches that hold receipts first..last of these gateways."""
-    columns = {
-        "gateways": list(spans),
-        "firsts": [a for a, _ in spans.values()],
-        "lasts": [b for _, b in spans.values()],
-    }
-    rows = session.execute(_BATCHES, {"lane": lane, **columns})
-    return [Held(Address(bytes(g)), first, count, number, Status(status)) for g, first, count, number, status in rows]
+    """The batches, not void, that hold receipts first..last of these gateways."""
+    held = BatchRangeRow
+    same_batch = and_(col(held.lane) == col(BatchRow.lane), col(held.number) == col(BatchRow.number))
+    overlaps = [
+        and_(col(held.gateway) == gateway, col(held.first) <= last, col(held.first) + held.count > first)
+        for gateway, (first, last) in spans.items()
+    ]
+    query = select(held, BatchRow.status).join(BatchRow, same_batch).where(col(held.lane) == lane)
+    rows = session.exec(query.where(or_(false(), *overlaps), col(BatchRow.status) != Status.void.value))
+    return [Held(Address(r.gateway), r.first, r.count, r.number, Status(status)) for r, status in rows]
 
 
 def moved(
     session: Session, names: Iterable[str], period: Period, after: tuple[int, bytes], limit: int
 ) -> list[tuple[int, Digest]]:
     """When and which booked transactions touched these accounts, after a place; calls, leases and releases left out."""
-    values = {"names": list(names), "kinds": [kind.value for kind in KINDS], "limit": limit}
-    values |= {"first": period.first, "until": period.until, "after_at": after[0], "after_id": after[1]}
-    return [(at, Digest(bytes(found))) for at, found in session.execute(_MOVED, values)]
+    accounts, order = list(names), (col(TransactionRow.at), col(TransactionRow.id))
+    posted = or_(col(PostingRow.debit).in_(accounts), col(PostingRow.credit).in_(accounts))
+    touched = select(PostingRow.transaction).where(col(PostingRow.transaction) == col(TransactionRow.id), posted)
+    query = select(TransactionRow.at, TransactionRow.id).where(
+        col(TransactionRow.kind).in_([kind.value for kind in KINDS]),
+        col(TransactionRow.at) >= period.first,
+        col(TransactionRow.at) < period.until,
+        tuple_(*order) > tuple_(*(literal(value) for value in after)),
+        touched.correlate(TransactionRow).exists(),
+    )
+    return [(at, Digest(found)) for at, found in session.exec(query.order_by(*order).limit(limit))]
 
 
 def accounts_of(session: Session, party: Address) -> frozenset[str]:
     """Every account a party can have."""
-    gateways = [Address(bytes(row[0])) for row in session.execute(text("SELECT gateway FROM watermarks"))]
     own = [available(party), withdrawing(party), claimable(party)]
-    return frozenset([*own, *(leased(party, g) for g in gateways), *(accrued(party, role) for role in Role)])
+    gateways = [leased(party, Address(gateway)) for gateway in session.exec(select(WatermarkRow.gateway))]
+    return frozenset([*own, *gateways, *(accrued(party, role) for role in Role)])
 
 
 def names(session: Session, subjects: Iterable[Digest]) -> dict[Digest, str]:
     """What published documents call these subjects, where they do."""
-    query = text("SELECT id, name FROM documents WHERE id = ANY(:ids) AND name <> ''")
-    return {Digest(bytes(found)): name for found, name in session.execute(query, {"ids": list(set(subjects))})}
+    query = select(DocumentRow.id, DocumentRow.name).where(col(DocumentRow.id).in_(set(subjects)))
+    return {Digest(found): name for found, name in session.exec(query.where(col(DocumentRow.name) != ""))}

@@ -9,8 +9,8 @@ from ledger.store.columns import big, cut, maybe_octets, octets
 class ReceiptRow(SQLModel, table=True):
     """One charged call, signed. The shares it pays are a function of it and its terms, and are not stored.
 
-    `record` is the 301 bytes that are hashed, signed for and published (`core.receipts`); what calls are searched by
-    is cut from it by the database. Posting reads records by the hundred thousand and takes no column apart.
+    `record` is the 301 bytes that are hashed, signed for and published (`core.receipts`); the database cuts
+    the columns calls are searched by from it. Posting reads records by the hundred thousand and never takes them apart.
     """
 
     __tablename__ = "receipts"
@@ -54,7 +54,7 @@ class TermsRow(SQLModel, table=True):
 
 
 class WatermarkRow(SQLModel, table=True):
-    """How far a gateway's journal has been posted, and put into batches. Its row lock serialises workers."""
+    """How far a gateway's receipt log is posted, and put into batches. Its row lock serialises workers."""
 
     __tablename__ = "watermarks"
     gateway: bytes = octets(key=True)
@@ -64,7 +64,7 @@ class WatermarkRow(SQLModel, table=True):
 
 
 class QuarantineRow(SQLModel, table=True):
-    """A segment that is not what it says: posting stops before it, for that gateway only, until a person looks."""
+    """A segment that does not check out: posting of its gateway stops before it until a person looks."""
 
     __tablename__ = "quarantine"
     gateway: bytes = octets(key=True)

@@ -1,13 +1,13 @@
-"""How far each gateway's journal has been posted and batched. The row's lock is the worker's turn."""
+"""How far each gateway's receipt log is posted and batched. A worker holds the row's lock while it posts."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
 from ledger.store.receipts.tables import WatermarkRow
+from ledger.store.session import change, insert_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,8 @@ class Watermark:
 
 
 def ensure(session: Session, gateway: Address, lane: int) -> None:
-    """Make a gateway known to the lane's workers, starting before its first receipt."""
-    row = {"gateway": gateway, "lane": lane, "posted_seq": 0, "batched_seq": 0}
-    session.execute(insert(WatermarkRow).values(row).on_conflict_do_nothing())
+    """Start a gateway's watermark before its first receipt, unless it has one."""
+    insert_once(session, WatermarkRow, {"gateway": gateway, "lane": lane, "posted_seq": 0, "batched_seq": 0})
 
 
 def of_lane(session: Session, lane: int) -> list[Watermark]:
@@ -40,18 +39,14 @@ def take(session: Session, gateway: Address) -> Watermark | None:
 
 
 def advance_posted(session: Session, gateway: Address, seq: int) -> None:
-    """Receipts up to `seq` are posted now."""
-    session.execute(
-        text("UPDATE watermarks SET posted_seq = :seq WHERE gateway = :gateway AND posted_seq < :seq"),
-        {"gateway": gateway, "seq": seq},
-    )
+    """Record that receipts up to `seq` are posted. It never moves back."""
+    behind = (col(WatermarkRow.gateway) == gateway, col(WatermarkRow.posted_seq) < seq)
+    change(session, update(WatermarkRow).where(*behind).values(posted_seq=seq))
 
 
 def set_batched(session: Session, gateway: Address, seq: int) -> None:
-    """Receipts up to `seq` are in batches now; a void batch moves it back."""
-    session.execute(
-        text("UPDATE watermarks SET batched_seq = :seq WHERE gateway = :gateway"), {"gateway": gateway, "seq": seq}
-    )
+    """Record that receipts up to `seq` are in batches; a void batch moves it back."""
+    change(session, update(WatermarkRow).where(col(WatermarkRow.gateway) == gateway).values(batched_seq=seq))
 
 
 def _value(row: WatermarkRow) -> Watermark:

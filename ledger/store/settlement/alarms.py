@@ -1,4 +1,4 @@
-"""Alarms: laws found broken. While one stands, nothing new is settled."""
+"""Alarms: laws found broken. While one is not cleared, no batch is built, committed or published."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.values.hashes import Digest, keccak256
+from ledger.store.session import change
 from ledger.store.settlement.tables import AlarmRow
 
 
@@ -27,21 +28,20 @@ class Alarm:
 
 
 def sound(session: Session, alarm: Alarm, now: int) -> None:
-    """Record an alarm, or that a cleared one is back."""
+    """Record an alarm. One that was cleared is active again."""
     row: dict[str, object] = {"id": alarm.id, "law": alarm.law, "message": alarm.message, "account": alarm.account}
     row |= {"receipt": alarm.receipt, "at": now, "cleared_at": None}
     again = {"message": alarm.message, "cleared_at": None}
-    statement = insert(AlarmRow).values(row).on_conflict_do_update(index_elements=[col(AlarmRow.id)], set_=again)
-    session.execute(statement)
+    change(session, insert(AlarmRow).values(row).on_conflict_do_update(index_elements=[col(AlarmRow.id)], set_=again))
 
 
-def standing(session: Session) -> list[Alarm]:
-    """Alarms nobody has cleared, oldest first."""
+def active(session: Session) -> list[Alarm]:
+    """Alarms that are not cleared, oldest first."""
     rows = session.exec(select(AlarmRow).where(col(AlarmRow.cleared_at).is_(None)).order_by(col(AlarmRow.at)))
     return [Alarm(row.law, row.message, row.account, row.receipt) for row in rows]
 
 
 def clear(session: Session, looked_at: Sequence[Alarm], now: int) -> None:
-    """A person looked at these: settle again. The next audit sounds what is still wrong."""
+    """Clear alarms that a person has looked at. The next audit sounds what is still wrong."""
     these = col(AlarmRow.id).in_([alarm.id for alarm in looked_at])
-    session.execute(update(AlarmRow).where(these).values(cleared_at=now))
+    change(session, update(AlarmRow).where(these).values(cleared_at=now))

@@ -1,4 +1,4 @@
-"""Public batch files. A file is a function of the rows below it, so it is written when asked for, not kept."""
+"""Public batch files. A file is a function of stored rows, so it is written when asked for and not stored."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,17 +29,17 @@ Piece = tuple[Chunk, dict[Digest, bytes]]
 
 
 class Discard:
-    """A sink for who only wants to know what the file comes to."""
+    """A sink that drops all bytes, when only the header and the hash are wanted."""
 
     def write(self, data: bytes | memoryview, /) -> None:
-        """Drop it."""
+        """Drop the bytes."""
 
 
 def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_again: bool = False) -> Closed:
     """Write the file of a batch that follows batch `before` (0: none). Memory is bounded; the work is one pass.
 
     Posting checked every digest against its receipt; `hash_again` does so once more.
-    Raises Unavailable when a payee or a consumer has no place yet.
+    Raises Unavailable when a payee or a consumer has no index yet.
     """
     payees, consumers = parties.by_index(session, opening.lane), lanes.by_index(session, opening.lane)
     paid = tree_nodes.leaves(session, opening.lane, tree_nodes.PAYOUT, before)
@@ -79,7 +79,7 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> C
 
 
 def pieces(session: Session, ranges: Sequence[Range]) -> Iterator[Piece]:
-    """The batch's receipts in place order, a chunk at a time with its terms; all but the last are whole runs of 64."""
+    """The batch's receipts in order, a chunk at a time with its terms; all but the last are whole runs of 64."""
     for chunk in _whole_runs(session, ranges):
         yield chunk, terms.get(session, chunk.terms_ids())
 
@@ -100,9 +100,9 @@ def _whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
 
 @contextmanager
 def _ahead(some: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
-    """The pieces, each read in a thread while the one before is worked on: the database need not wait for us.
+    """The pieces; a thread reads each while the one before is worked on.
 
-    The session is the thread's alone until the block ends, and that waits for it.
+    Only the thread uses the session until the block ends.
     """
     with ThreadPoolExecutor(1, "ahead") as thread:
 

@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
+from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import and_, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement.header import Header, Range
 from ledger.core.values.ids import Address, Digest
+from ledger.store.session import change, try_lock
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
 
 _HEADER_FIELDS = tuple(field.name for field in fields(Header))
@@ -28,7 +29,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of a lane. `number` counts what was built; `onchain_id` is Settlement's id, which a void batch frees.
+    """A batch of a lane. `number` counts batches built; `onchain_id` is Settlement's id, which a void batch frees.
 
     `total` is what its receipts charge, `cumulative` the sum of all batches up to it. Times are ms.
     """
@@ -43,14 +44,13 @@ class Batch:
     onchain_id: int | None = None
     posted_at: int | None = None
     final_at: int | None = None
-    transmission: Digest | None = None
+    chain_transaction: Digest | None = None
     settled: Digest | None = None
 
 
 def take(session: Session, lane: int) -> bool:
-    """Become the only one that closes or commits a lane's batches until the transaction ends; False if another is."""
-    statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended('batches', :lane))")
-    return bool(session.execute(statement, {"lane": lane}).scalar_one())
+    """Become the only one that works on a lane's batches until the transaction ends. False when there is another."""
+    return try_lock(session, f"batches:{lane}")
 
 
 def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mapping[tuple[Address, Role], int]) -> None:
@@ -76,7 +76,7 @@ def get(session: Session, lane: int, number: int) -> Batch | None:
 
 def latest(session: Session, lane: int) -> Batch | None:
     """The last batch that is not void: the one the next follows."""
-    return next(iter(_standing(session, lane, limit=1)), None)
+    return next(iter(_active(session, lane, limit=1)), None)
 
 
 def with_status(session: Session, lane: int, *statuses: Status) -> list[Batch]:
@@ -95,19 +95,18 @@ def by_hash(session: Session, lane: int, header_hash: Digest) -> Batch | None:
 
 
 def by_onchain_id(session: Session, lane: int, onchain_id: int) -> Batch | None:
-    """The standing batch Settlement knows by this id."""
-    return next((b for b in _standing(session, lane) if b.onchain_id == onchain_id), None)
+    """The batch, not void, that Settlement knows by this id."""
+    return next((b for b in _active(session, lane) if b.onchain_id == onchain_id), None)
 
 
 def after(session: Session, lane: int, number: int) -> list[Batch]:
-    """Standing batches built after this one, newest first: what falls with the one that follows it."""
-    return [batch for batch in _standing(session, lane) if batch.number > number]
+    """Batches that are not void and were built after this one, newest first."""
+    return [batch for batch in _active(session, lane) if batch.number > number]
 
 
 def newest_number(session: Session, lane: int) -> int:
     """The highest number ever given, void ones included; 0 before the first."""
-    query = text("SELECT coalesce(max(number), 0) FROM batches WHERE lane = :lane")
-    return int(session.execute(query, {"lane": lane}).scalar_one())
+    return session.exec(select(func.max(BatchRow.number)).where(col(BatchRow.lane) == lane)).one() or 0
 
 
 def ranges(session: Session, lane: int, number: int) -> list[Range]:
@@ -125,59 +124,57 @@ def earned(session: Session, lane: int, number: int) -> dict[tuple[Address, Role
 
 
 def holding(session: Session, lane: int, gateway: Address, seq: int) -> Batch | None:
-    """The standing batch that holds a receipt, if one does yet."""
-    query = text(
-        "SELECT r.number FROM batch_ranges r JOIN batches b USING (lane, number) WHERE r.lane = :lane "
-        "AND r.gateway = :gateway AND r.first <= :seq AND r.first + r.count > :seq AND b.status <> 'void'"
-    )
-    number = session.execute(query, {"lane": lane, "gateway": gateway, "seq": seq}).scalar()
-    return get(session, lane, int(number)) if number is not None else None
+    """The batch, not void, that holds a receipt; None while none does."""
+    covers = (col(BatchRangeRow.lane) == lane, col(BatchRangeRow.number) == col(BatchRow.number))
+    holds = (col(BatchRangeRow.first) <= seq, col(BatchRangeRow.first) + BatchRangeRow.count > seq)
+    query = select(BatchRow).join(BatchRangeRow, and_(*covers, col(BatchRangeRow.gateway) == gateway, *holds))
+    query = query.where(col(BatchRow.lane) == lane, col(BatchRow.status) != Status.void.value)
+    row = session.exec(query.execution_options(populate_existing=True)).first()
+    return _value(row) if row else None
 
 
-def set_signed(session: Session, batch: Batch, transmission: Digest) -> None:
-    """A commit is intended for it."""
-    _set(session, batch, "status = 'signed', transmission = :transmission", transmission=transmission)
+def set_signed(session: Session, batch: Batch, chain_transaction: Digest) -> None:
+    """Record that its commit is intended."""
+    _set(session, batch, Status.signed, chain_transaction=chain_transaction)
 
 
 def set_built(session: Session, batch: Batch) -> None:
-    """Its commit came to nothing: it waits for another."""
-    _set(session, batch, "status = 'built', transmission = NULL")
+    """Record that its commit failed: it waits for another."""
+    _set(session, batch, Status.built, chain_transaction=None)
 
 
 def set_posted(session: Session, batch: Batch, onchain_id: int, at: int, settled: Digest) -> None:
-    """It is on chain under this id, since `at`; what it pays is booked by the transaction `settled`."""
-    what = "status = 'posted', onchain_id = :onchain_id, posted_at = :at, settled = :settled"
-    _set(session, batch, what, onchain_id=onchain_id, at=at, settled=settled)
+    """Record its id on chain and since when it has it; the transaction `settled` books what it pays."""
+    _set(session, batch, Status.posted, onchain_id=onchain_id, posted_at=at, settled=settled)
 
 
 def set_unposted(session: Session, batch: Batch) -> None:
-    """The chain lost it: its commit, if one was signed, is under way again."""
-    status = Status.signed if batch.transmission else Status.built
-    what = "status = :status, onchain_id = NULL, posted_at = NULL, final_at = NULL, settled = NULL"
-    _set(session, batch, what, status=status.value)
+    """Record that the chain lost it: its commit, if one was signed, is under way again."""
+    status = Status.signed if batch.chain_transaction else Status.built
+    _set(session, batch, status, onchain_id=None, posted_at=None, final_at=None, settled=None)
 
 
 def set_unfinal(session: Session, batch: Batch) -> None:
-    """The chain lost its finalizing."""
-    _set(session, batch, "status = 'posted', final_at = NULL")
+    """Record that the chain lost its finalizing."""
+    _set(session, batch, Status.posted, final_at=None)
 
 
 def set_final(session: Session, batch: Batch, at: int) -> None:
-    """Its window passed unchallenged."""
-    _set(session, batch, "status = 'final', final_at = :at", at=at)
+    """Record that it is final since `at`."""
+    _set(session, batch, Status.final, final_at=at)
 
 
 def set_void(session: Session, batch: Batch) -> None:
-    """It was proven wrong, or followed one that was."""
-    _set(session, batch, "status = 'void'")
+    """Record that it, or one before it, was proven wrong."""
+    _set(session, batch, Status.void)
 
 
-def _set(session: Session, batch: Batch, what: str, **values: object) -> None:
-    statement = text(f"UPDATE batches SET {what} WHERE lane = :lane AND number = :number")
-    session.execute(statement, {"lane": batch.lane, "number": batch.number, **values})
+def _set(session: Session, batch: Batch, status: Status, **values: Any) -> None:
+    this = update(BatchRow).where(col(BatchRow.lane) == batch.lane, col(BatchRow.number) == batch.number)
+    change(session, this.values(status=status.value, **values))
 
 
-def _standing(session: Session, lane: int, limit: int | None = None) -> list[Batch]:
+def _active(session: Session, lane: int, limit: int | None = None) -> list[Batch]:
     query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.status) != Status.void.value)
     newest = query.order_by(col(BatchRow.number).desc()).limit(limit)
     return [_value(row) for row in session.exec(newest.execution_options(populate_existing=True))]
@@ -196,6 +193,6 @@ def _value(row: BatchRow) -> Batch:
         onchain_id=row.onchain_id,
         posted_at=row.posted_at,
         final_at=row.final_at,
-        transmission=Digest(row.transmission) if row.transmission else None,
+        chain_transaction=Digest(row.chain_transaction) if row.chain_transaction else None,
         settled=Digest(row.settled) if row.settled else None,
     )

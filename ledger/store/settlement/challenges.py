@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from ledger.core.settlement.events import DebitChallenged, NodeDemanded
 from ledger.core.values.ids import Address, Digest
+from ledger.store.access.tables import VoucherRow
+from ledger.store.session import change, insert_once
 from ledger.store.settlement.tables import ChallengeRow
 
 
@@ -15,15 +16,15 @@ def put(session: Session, asked: DebitChallenged | NodeDemanded) -> None:
     """Mirror a challenge; the same log again changes nothing."""
     row: dict[str, object] = {"key": asked.key, "lane": asked.lane, "batch": asked.id, "deadline": asked.deadline}
     if isinstance(asked, DebitChallenged):
-        row |= {"account": asked.account, "cumulative": asked.cumulative, "tree": 2, "place": asked.index, "depth": 0}
+        row |= {"account": asked.account, "cumulative": asked.cumulative, "tree": 2, "index": asked.index, "depth": 0}
     else:
-        row |= {"node": asked.node, "tree": asked.tree, "place": asked.index, "depth": asked.depth, "cumulative": 0}
-    session.execute(insert(ChallengeRow).values(row).on_conflict_do_nothing())
+        row |= {"node": asked.node, "tree": asked.tree, "index": asked.index, "depth": asked.depth, "cumulative": 0}
+    insert_once(session, ChallengeRow, row)
 
 
 def close(session: Session, key: Digest) -> None:
-    """It was answered."""
-    session.execute(text("UPDATE challenges SET answered = true WHERE key = :key"), {"key": key})
+    """Record that a challenge was answered."""
+    change(session, update(ChallengeRow).where(col(ChallengeRow.key) == key).values(answered=True))
 
 
 def unanswered(session: Session, lane: int) -> list[DebitChallenged | NodeDemanded]:
@@ -34,11 +35,12 @@ def unanswered(session: Session, lane: int) -> list[DebitChallenged | NodeDemand
 
 
 def _value(row: ChallengeRow) -> DebitChallenged | NodeDemanded:
-    where = row.lane, row.batch, Digest(row.key)
     if row.node is None:
-        assert row.account is not None, "a debit is somebody's"
-        return DebitChallenged(*where, row.place, Address(row.account), row.cumulative, row.deadline)
-    return NodeDemanded(*where, row.tree, Digest(row.node), row.place, row.depth, row.deadline)
+        assert row.account is not None, "a challenged debit has an account"
+        account, key = Address(row.account), Digest(row.key)
+        return DebitChallenged(row.lane, row.batch, key, row.index, account, row.cumulative, row.deadline)
+    node = Digest(row.node)
+    return NodeDemanded(row.lane, row.batch, Digest(row.key), row.tree, node, row.index, row.depth, row.deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,6 @@ class Mandate:
 
 
 def mandate(session: Session, lane: int, account: Address) -> Mandate | None:
-    """What answers a challenged debit, if the account signed anything."""
-    query = text("SELECT cum_max, signature FROM vouchers WHERE lane = :lane AND account = :account")
-    found = session.execute(query, {"lane": lane, "account": account}).first()
-    return Mandate(int(found[0]), bytes(found[1])) if found else None
+    """The voucher that answers a challenged debit, if the account signed one."""
+    row = session.get(VoucherRow, (lane, account), populate_existing=True)
+    return Mandate(row.cum_max, row.signature) if row else None

@@ -1,4 +1,4 @@
-"""Proofs of payouts and debits, read from stored nodes: as many rows as the tree has levels."""
+"""Proofs of payouts and debits, read from stored tree nodes, one row a level."""
 
 from dataclasses import dataclass
 
@@ -23,16 +23,16 @@ class Proof:
 
 
 def payout(session: Session, batch: Batch, payee: Address) -> Proof | None:
-    """What a payee had earned in all by this batch; None for who has no place."""
+    """What a payee had earned in all by this batch; None for one without an index."""
     index = parties.index_of(session, payee, batch.lane)
     return _proof(session, batch, tree_nodes.PAYOUT, index, payee) if index is not None else None
 
 
 def debit(session: Session, batch: Batch, consumer: Address) -> Proof | None:
-    """What a consumer had been debited in all by this batch; None for who never deposited.
+    """What a consumer had been debited in all by this batch; None for one that never deposited.
 
-    Who stands beyond the tree's width was debited nothing: the proof is that of place 0, which nobody has, and shows
-    how wide the tree is.
+    A consumer beyond the tree's width was debited nothing: the proof is that of index 0, which no consumer has, and
+    shows how wide the tree is.
     """
     known = lanes.get_consumer(session, batch.lane, consumer)
     if known is None:
@@ -44,22 +44,22 @@ def debit(session: Session, batch: Batch, consumer: Address) -> Proof | None:
 def payout_range(session: Session, batch: Batch, start: int, count: int) -> tuple[int, list[Word]]:
     """The height of the payout tree, and the boundary siblings of [start, start + count), per level left then right."""
     height = tree_nodes.height(session, batch.lane, tree_nodes.PAYOUT, batch.number)
-    wanted: list[tree_nodes.Place] = []
+    wanted: list[tree_nodes.Position] = []
     end = start + count
     for level in range(height):
         wanted += [(level, start - 1)] if start & 1 else []
         wanted += [(level, end)] if end & 1 else []
         start, end = start >> 1, (end + 1) >> 1
     known = tree_nodes.at(session, batch.lane, tree_nodes.PAYOUT, batch.number, wanted)
-    return height, [known.get(place) or EMPTY[place[0]] for place in wanted]
+    return height, [known.get(position) or EMPTY[position[0]] for position in wanted]
 
 
 def _proof(session: Session, batch: Batch, tree: int, index: int, account: Address) -> Proof | None:
     height = tree_nodes.height(session, batch.lane, tree, batch.number)
     if index >> height:
         return None
-    places = [(0, index), *((level, (index >> level) ^ 1) for level in range(height))]
-    known = tree_nodes.at(session, batch.lane, tree, batch.number, places)
+    positions = [(0, index), *((level, (index >> level) ^ 1) for level in range(height))]
+    known = tree_nodes.at(session, batch.lane, tree, batch.number, positions)
     word = known.get((0, index)) or ZERO
-    siblings = tuple(known.get(place) or EMPTY[place[0]] for place in places[1:])
+    siblings = tuple(known.get(position) or EMPTY[position[0]] for position in positions[1:])
     return Proof(index, account, amount(word), word, siblings)

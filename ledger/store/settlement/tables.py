@@ -34,12 +34,12 @@ class BatchRow(SQLModel, table=True):
     built_at: int = big()
     posted_at: int | None = maybe_big()
     final_at: int | None = maybe_big()
-    transmission: bytes | None = maybe_octets()
+    chain_transaction: bytes | None = maybe_octets()
     settled: bytes | None = maybe_octets()
 
 
 class BatchRangeRow(SQLModel, table=True):
-    """Receipts first..first+count-1 of a gateway that a batch covers: a row of its journals table."""
+    """Receipts first..first+count-1 of a gateway, which a batch covers."""
 
     __tablename__ = "batch_ranges"
     lane: int = big(key=True)
@@ -60,26 +60,26 @@ class BatchShareRow(SQLModel, table=True):
     amount: int = big()
 
 
-class NodeRow(SQLModel, table=True):
-    """A node of a cumulative tree as of a batch; only nodes a batch changed are written.
+class TreeNodeRow(SQLModel, table=True):
+    """A node of a cumulative tree as of a batch; only nodes that a batch changed are written.
 
-    The node at (tree, level, place) of batch n is the row with the greatest number up to n. Level 0 are leaves.
-    Tree 1 is payouts (places are payee indices), tree 2 debits (places are consumers' lane indices).
+    The node at (tree, level, index) of batch n is the row with the greatest number up to n. Level 0 are the leaves.
+    Tree 1 is payouts (a leaf's index is its payee's), tree 2 debits (a leaf's index is its consumer's in the lane).
     """
 
-    __tablename__ = "nodes"
+    __tablename__ = "tree_nodes"
     lane: int = big(key=True)
     tree: int = big(key=True)
     level: int = big(key=True)
-    place: int = big(key=True)
+    index: int = big(key=True)
     number: int = big(key=True)
     word: bytes = octets()
 
 
-class TransmissionRow(SQLModel, table=True):
+class ChainTransactionRow(SQLModel, table=True):
     """A chain transaction the ledger intends: one nonce, one purpose, whatever happens to its broadcasts."""
 
-    __tablename__ = "transmissions"
+    __tablename__ = "chain_transactions"
     __table_args__ = (UniqueConstraint("sender", "nonce", name="one_use_of_a_nonce"),)
     id: bytes = octets(key=True)
     purpose: str = Field()
@@ -88,7 +88,7 @@ class TransmissionRow(SQLModel, table=True):
     target: bytes = octets()
     data: bytes = octets()
     gas: int | None = maybe_big()
-    status: str = Field(index=True, description="core.transmissions.Status")
+    status: str = Field(index=True, description="core.settlement.transactions.Status")
     created_at: int = big()
     sent_at: int | None = maybe_big()
     mined_hash: bytes | None = maybe_octets()
@@ -97,10 +97,10 @@ class TransmissionRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """Signed bytes of a transmission at one fee, stored before they are first broadcast; any attempt may be mined."""
+    """Signed bytes of a chain transaction at one fee, stored before they are first sent; any attempt may be mined."""
 
     __tablename__ = "attempts"
-    transmission: bytes = octets(key=True)
+    chain_transaction: bytes = octets(key=True)
     ordinal: int = big(key=True)
     raw: bytes = octets()
     hash: bytes = octets(unique=True)
@@ -109,7 +109,7 @@ class AttemptRow(SQLModel, table=True):
 
 
 class AlarmRow(SQLModel, table=True):
-    """Reconciliation found the laws broken. While one stands, nothing new is settled; withdrawals go on."""
+    """A law found broken. Until it is cleared no batch is built or committed; withdrawals go on."""
 
     __tablename__ = "alarms"
     id: bytes = octets(key=True)
@@ -122,9 +122,9 @@ class AlarmRow(SQLModel, table=True):
 
 
 class ChallengeRow(SQLModel, table=True):
-    """A question the chain put to the operator: a voucher for a debit (no node), or the opening of a tree's node.
+    """A challenge on chain: the operator must show a voucher for a debit (no node), or open a tree's node.
 
-    `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines. `place` and `depth` say where the node stands, from the root.
+    `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines. The node is the one at `index`, `depth` levels below the root.
     """
 
     __tablename__ = "challenges"
@@ -135,7 +135,7 @@ class ChallengeRow(SQLModel, table=True):
     cumulative: int = big()
     node: bytes | None = maybe_octets()
     tree: int = big()
-    place: int = big()
+    index: int = big()
     depth: int = big()
     deadline: int = big()
     answered: bool = Field(default=False)

@@ -1,58 +1,47 @@
 """Chain transactions the ledger intends: purpose, nonce and signed bytes are stored before anything is broadcast."""
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
+from typing import Any
+
+from sqlalchemy import func, or_, update
 from sqlmodel import Session, col, select
 
-from ledger.core.settlement.transactions import Attempt, Call, Status, Transmission, may_try_again
+from ledger.core.settlement.transactions import Attempt, Call, ChainTransaction, Status, may_try_again
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
-from ledger.store.settlement.tables import AttemptRow, TransmissionRow
+from ledger.store.session import change, insert_once, lock
+from ledger.store.settlement.tables import AttemptRow
+from ledger.store.settlement.tables import ChainTransactionRow as Row
 
 
 def lock_sender(session: Session, sender: Address) -> None:
-    """Nonces of a sender are given out one transaction at a time."""
-    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 7))"), {"key": f"sender:{sender.hex()}"})
+    """Wait until no other transaction gives out nonces of this sender."""
+    lock(session, f"sender:{sender.hex()}")
 
 
 def next_nonce(session: Session, sender: Address, chain_nonce: int) -> int:
-    """The first nonce neither the chain nor an intention of ours has used. Call with the sender locked."""
-    query = text("SELECT max(nonce) + 1 FROM transmissions WHERE sender = :sender")
-    ours = session.execute(query, {"sender": sender}).scalar_one()
-    return max(chain_nonce, int(ours or 0))
+    """The first nonce that neither the chain nor an intention of ours has used. Call with the sender locked."""
+    ours = session.exec(select(func.max(Row.nonce)).where(col(Row.sender) == sender)).one()
+    return max(chain_nonce, 0 if ours is None else int(ours) + 1)
 
 
-def get(session: Session, purpose_id: Digest) -> Transmission | None:
+def get(session: Session, purpose_id: Digest) -> ChainTransaction | None:
     """An intention by its id."""
-    row = session.get(TransmissionRow, purpose_id, populate_existing=True)
+    row = session.get(Row, purpose_id, populate_existing=True)
     return _value(row) if row else None
 
 
-def take(session: Session, purpose_id: Digest) -> Transmission | None:
-    """Lock an intention until the transaction ends; None when another worker holds it, or it is none."""
-    query = select(TransmissionRow).where(col(TransmissionRow.id) == purpose_id).with_for_update(skip_locked=True)
+def take(session: Session, purpose_id: Digest) -> ChainTransaction | None:
+    """Lock an intention until the transaction ends. None when there is none, or another worker holds it."""
+    query = select(Row).where(col(Row.id) == purpose_id).with_for_update(skip_locked=True)
     row = session.exec(query.execution_options(populate_existing=True)).first()
     return _value(row) if row else None
 
 
-def intend(session: Session, transmission: Transmission) -> bool:
+def intend(session: Session, intended: ChainTransaction) -> bool:
     """Store an intention. False when it was intended before."""
     names = ("id", "purpose", "sender", "target", "data", "created_at")
-    row = {name: getattr(transmission, name) for name in names} | {"status": Status.intended.value}
-    made = insert(TransmissionRow).values(row).on_conflict_do_nothing().returning(col(TransmissionRow.id))
-    return session.execute(made).first() is not None
-
-
-def count(session: Session, purpose: str) -> int:
-    """How many intentions there were whose purpose starts with these words."""
-    query = text("SELECT count(*) FROM transmissions WHERE purpose = :purpose OR starts_with(purpose, :purpose || ' ')")
-    return int(session.execute(query, {"purpose": purpose}).scalar_one())
-
-
-def latest(session: Session, purpose: str) -> tuple[int, Transmission | None]:
-    """How often a purpose was intended, and the last intention. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
-    tries = count(session, purpose)
-    return tries, get(session, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
+    row = {name: getattr(intended, name) for name in names} | {"status": Status.intended.value}
+    return insert_once(session, Row, row)
 
 
 def intend_again(session: Session, purpose: str, sender: Address, call: Call, now: int) -> Digest | None:
@@ -61,62 +50,70 @@ def intend_again(session: Session, purpose: str, sender: Address, call: Call, no
     if not may_try_again(last, tries, now):
         return None
     name = f"{purpose} {tries}"
-    transmission = Transmission(keccak256(name.encode()), name, sender, *call, Status.intended, now)
-    return transmission.id if intend(session, transmission) else None
+    made = ChainTransaction(keccak256(name.encode()), name, sender, *call, Status.intended, now)
+    return made.id if intend(session, made) else None
+
+
+def count(session: Session, purpose: str) -> int:
+    """How many intentions there were whose purpose starts with these words."""
+    named = or_(col(Row.purpose) == purpose, func.starts_with(Row.purpose, f"{purpose} "))
+    return session.exec(select(func.count()).select_from(Row).where(named)).one()
+
+
+def latest(session: Session, purpose: str) -> tuple[int, ChainTransaction | None]:
+    """How often a purpose was intended, and the last intention. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
+    tries = count(session, purpose)
+    return tries, get(session, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
 
 
 def set_signed(session: Session, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
     """Give an intention its nonce and its first signed bytes, together."""
-    what = "status = 'signed', nonce = :nonce, gas = :gas"
-    _update(session, purpose_id, what, nonce=nonce, gas=gas)
+    _update(session, purpose_id, status=Status.signed.value, nonce=nonce, gas=gas)
     add_attempt(session, attempt)
 
 
 def add_attempt(session: Session, attempt: Attempt) -> None:
     """Store signed bytes; the same bytes again change nothing."""
-    values = {name: getattr(attempt, name) for name in ("transmission", "ordinal", "raw", "hash", "fee", "signed_at")}
-    session.execute(insert(AttemptRow).values(values).on_conflict_do_nothing())
+    names = ("chain_transaction", "ordinal", "raw", "hash", "fee", "signed_at")
+    insert_once(session, AttemptRow, {name: getattr(attempt, name) for name in names})
 
 
 def attempts(session: Session, purpose_id: Digest) -> list[Attempt]:
     """All signed bytes of an intention, oldest first; any of them may have been mined."""
-    query = select(AttemptRow).where(col(AttemptRow.transmission) == purpose_id).order_by(col(AttemptRow.ordinal))
+    query = select(AttemptRow).where(col(AttemptRow.chain_transaction) == purpose_id).order_by(col(AttemptRow.ordinal))
     return [
-        Attempt(Digest(row.transmission), row.ordinal, row.raw, Digest(row.hash), row.fee, row.signed_at)
+        Attempt(Digest(row.chain_transaction), row.ordinal, row.raw, Digest(row.hash), row.fee, row.signed_at)
         for row in session.exec(query)
     ]
 
 
-def intended(session: Session) -> list[Transmission]:
+def intended(session: Session) -> list[ChainTransaction]:
     """Intentions without a nonce, in the order they were made."""
-    query = select(TransmissionRow).where(col(TransmissionRow.status) == Status.intended.value)
-    rows = session.exec(query.order_by(col(TransmissionRow.created_at), col(TransmissionRow.id)))
-    return [_value(row) for row in rows]
+    query = select(Row).where(col(Row.status) == Status.intended.value)
+    return [_value(row) for row in session.exec(query.order_by(col(Row.created_at), col(Row.id)))]
 
 
-def under_way(session: Session) -> list[Transmission]:
+def under_way(session: Session) -> list[ChainTransaction]:
     """Signed intentions the chain has not confirmed, in the order in which they can be mined."""
-    query = select(TransmissionRow).where(col(TransmissionRow.status).in_((Status.signed.value, Status.mined.value)))
-    rows = session.exec(query.order_by(col(TransmissionRow.sender), col(TransmissionRow.nonce)))
-    return [_value(row) for row in rows]
+    query = select(Row).where(col(Row.status).in_((Status.signed.value, Status.mined.value)))
+    return [_value(row) for row in session.exec(query.order_by(col(Row.sender), col(Row.nonce)))]
 
 
 def reopen(session: Session, block: int) -> None:
-    """Blocks above this one are gone: what was mined there is under way again."""
-    statement = "UPDATE transmissions SET status = 'signed', mined_hash = NULL, block = NULL WHERE block > :block"
-    session.execute(text(statement), {"block": block})
+    """Put what was mined above this block under way again: those blocks are gone."""
+    gone = update(Row).where(col(Row.block) > block)
+    change(session, gone.values(status=Status.signed.value, mined_hash=None, block=None))
 
 
 def nonces_from(session: Session, sender: Address, first: int) -> dict[int, tuple[Digest, Status]]:
     """Which of a sender's intentions have which nonces from `first` on."""
-    query = select(TransmissionRow.id, TransmissionRow.nonce, TransmissionRow.status)
-    rows = session.exec(query.where(col(TransmissionRow.sender) == sender, col(TransmissionRow.nonce) >= first))
-    return {nonce: (Digest(name), Status(status)) for name, nonce, status in rows if nonce is not None}
+    query = select(Row.id, Row.nonce, Row.status).where(col(Row.sender) == sender, col(Row.nonce) >= first)
+    return {nonce: (Digest(name), Status(status)) for name, nonce, status in session.exec(query) if nonce is not None}
 
 
 def set_sent(session: Session, purpose_id: Digest, now: int) -> None:
-    """It was broadcast (perhaps again)."""
-    _update(session, purpose_id, "sent_at = :sent_at", sent_at=now)
+    """Record when it was last broadcast."""
+    _update(session, purpose_id, sent_at=now)
 
 
 def set_status(
@@ -127,17 +124,16 @@ def set_status(
     block: int | None = None,
     error: str | None = None,
 ) -> None:
-    """What the chain says of it now."""
-    values = {"status": status.value, "mined_hash": mined_hash, "block": block, "error": error}
-    _update(session, purpose_id, "status = :status, mined_hash = :mined_hash, block = :block, error = :error", **values)
+    """Record what the chain says of it now."""
+    _update(session, purpose_id, status=status.value, mined_hash=mined_hash, block=block, error=error)
 
 
-def _update(session: Session, purpose_id: Digest, what: str, **values: object) -> None:
-    session.execute(text(f"UPDATE transmissions SET {what} WHERE id = :id"), {"id": purpose_id, **values})
+def _update(session: Session, purpose_id: Digest, **values: Any) -> None:
+    change(session, update(Row).where(col(Row.id) == purpose_id).values(**values))
 
 
-def _value(row: TransmissionRow) -> Transmission:
-    return Transmission(
+def _value(row: Row) -> ChainTransaction:
+    return ChainTransaction(
         id=Digest(row.id),
         purpose=row.purpose,
         sender=Address(row.sender),

@@ -1,6 +1,6 @@
-"""Nodes of the cumulative trees, version by version: a batch writes only what it changed.
+"""Nodes of the cumulative trees, version by version: a batch writes only the nodes it changed.
 
-The tree of batch n is, at each place, the newest node of a batch up to n; a place never written is the empty node.
+In the tree of batch n each node is the newest row of a batch up to n; a node never written is the empty node.
 """
 
 from __future__ import annotations
@@ -8,74 +8,64 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-from sqlmodel import Session
+from sqlalchemy import ColumnElement, delete, func, text
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Digest
 from ledger.core.values.sum_tree import Word, positions_to_read, rehash
-from ledger.store.driver import column, connection_of
+from ledger.store.session import change, column, connection_of
+from ledger.store.settlement.tables import TreeNodeRow as Row
 
-if TYPE_CHECKING:  # closing brings its compiler, and a gateway that reads proofs needs none
+if TYPE_CHECKING:  # closing imports numba, and a gateway that reads proofs does not need it
     from ledger.core.settlement.closing import Closed
 
 PAYOUT, DEBIT = 1, 2
-Place = tuple[int, int]
-"""Level (0 is the leaves) and place within it."""
+Position = tuple[int, int]
+"""Level (0 is the leaves), and index within it."""
+
+_AT = text(  # one index lookup for each of many positions: as Core statements, a lateral join of arrays is longer
+    "SELECT w.level, w.index, n.word FROM unnest(cast(string_to_array(:levels, ',') AS bigint[]), "
+    "cast(string_to_array(:indices, ',') AS bigint[])) AS w(level, index) CROSS JOIN LATERAL "
+    "(SELECT word FROM tree_nodes WHERE lane = :lane AND tree = :tree AND level = w.level AND index = w.index "
+    "AND number <= :number ORDER BY number DESC LIMIT 1) n"
+)
 
 
-def at(session: Session, lane: int, tree: int, number: int, places: Iterable[Place]) -> dict[Place, Digest]:
-    """The nodes at these places as of a batch; places never written are left out."""
-    wanted = sorted(set(places))
-    rows = session.execute(
-        text(
-            "SELECT w.level, w.place, n.word FROM unnest(cast(string_to_array(:levels, ',') AS bigint[]), "
-            "cast(string_to_array(:places, ',') AS bigint[])) AS w(level, place) CROSS JOIN LATERAL "
-            "(SELECT word FROM nodes WHERE lane = :lane AND tree = :tree AND level = w.level AND place = w.place "
-            "AND number <= :number ORDER BY number DESC LIMIT 1) n"
-        ),
-        {
-            "levels": column(level for level, _ in wanted),
-            "places": column(place for _, place in wanted),
-            "lane": lane,
-            "tree": tree,
-            "number": number,
-        },
-    )
-    return {(level, place): Digest(bytes(word)) for level, place, word in rows}
+def at(session: Session, lane: int, tree: int, number: int, positions: Iterable[Position]) -> dict[Position, Digest]:
+    """The nodes at these positions as of a batch; those never written are left out."""
+    wanted = sorted(set(positions))
+    levels, indices = column(level for level, _ in wanted), column(index for _, index in wanted)
+    values = {"levels": levels, "indices": indices, "lane": lane, "tree": tree, "number": number}
+    return {(level, index): Digest(bytes(word)) for level, index, word in session.execute(_AT, values)}
 
 
 def leaves(session: Session, lane: int, tree: int, number: int) -> list[tuple[int, int]]:
-    """Every leaf as of a batch: place and cumulative amount (the sum is the word's low 64 bits), by place."""
-    rows = session.execute(
-        text(
-            "SELECT DISTINCT ON (place) place, word FROM nodes WHERE lane = :lane AND tree = :tree AND level = 0 "
-            "AND number <= :number ORDER BY place, number DESC"
-        ),
-        {"lane": lane, "tree": tree, "number": number},
-    )
-    return [(place, int.from_bytes(bytes(word)[24:], "big")) for place, word in rows]
+    """Every leaf as of a batch: index and cumulative amount (the word's low 64 bits), by index."""
+    query = select(Row.index, Row.word).ext(distinct_on(col(Row.index)))
+    query = query.where(*_of(lane, tree), col(Row.level) == 0, col(Row.number) <= number)
+    rows = session.exec(query.order_by(col(Row.index), col(Row.number).desc()))
+    return [(index, int.from_bytes(word[24:], "big")) for index, word in rows]
 
 
 def written(session: Session, lane: int, tree: int, number: int) -> dict[int, int]:
-    """The leaves a batch changed: place and cumulative amount."""
-    query = "SELECT place, word FROM nodes WHERE lane = :lane AND tree = :tree AND level = 0 AND number = :number"
-    rows = session.execute(text(query), {"lane": lane, "tree": tree, "number": number})
-    return {place: int.from_bytes(bytes(word)[24:], "big") for place, word in rows}
+    """The leaves a batch changed: index and cumulative amount."""
+    query = select(Row.index, Row.word).where(*_of(lane, tree), col(Row.level) == 0, col(Row.number) == number)
+    return {index: int.from_bytes(word[24:], "big") for index, word in session.exec(query)}
 
 
 def height(session: Session, lane: int, tree: int, number: int) -> int:
     """How many levels above the leaves the tree has as of a batch."""
-    query = "SELECT coalesce(max(level), 0) FROM nodes WHERE lane = :lane AND tree = :tree AND number <= :number"
-    found = session.execute(text(query), {"lane": lane, "tree": tree, "number": number}).scalar_one()
-    return int(found)
+    query = select(func.max(Row.level)).where(*_of(lane, tree), col(Row.number) <= number)
+    return session.exec(query).one() or 0
 
 
-def write(session: Session, lane: int, tree: int, number: int, words: Mapping[Place, bytes]) -> None:
+def write(session: Session, lane: int, tree: int, number: int, words: Mapping[Position, bytes]) -> None:
     """Store what a batch changed."""
-    statement = "COPY nodes (lane, tree, level, place, number, word) FROM STDIN"
+    statement = "COPY tree_nodes (lane, tree, level, index, number, word) FROM STDIN"
     with connection_of(session).cursor() as cursor, cursor.copy(statement) as copy:
-        for (level, place), word in sorted(words.items()):
-            copy.write(f"{lane}\t{tree}\t{level}\t{place}\t{number}\t\\\\x{word.hex()}\n")
+        for (level, index), word in sorted(words.items()):
+            copy.write(f"{lane}\t{tree}\t{level}\t{index}\t{number}\t\\\\x{word.hex()}\n")
 
 
 def grow(session: Session, lane: int, before: int, number: int, closed: Closed) -> None:
@@ -87,15 +77,17 @@ def grow(session: Session, lane: int, before: int, number: int, closed: Closed) 
     for tree, changes, root in changed:
         if changes:
             old = height(session, lane, tree, before)
-            top, places = positions_to_read(changes, old)
-            known: dict[Place, Word] = dict(at(session, lane, tree, before, places))
+            top, positions = positions_to_read(changes, old)
+            known: dict[Position, Word] = dict(at(session, lane, tree, before, positions))
             words = rehash(changes, old, top, known)
             assert words[top, 0] == root, "the tree in the store is the tree in the header"
             write(session, lane, tree, number, words)
 
 
 def drop(session: Session, lane: int, number: int) -> None:
-    """Forget the nodes of this batch and of all after it: it was voided."""
-    session.execute(
-        text("DELETE FROM nodes WHERE lane = :lane AND number >= :number"), {"lane": lane, "number": number}
-    )
+    """Delete the nodes of this batch and of all after it: it is void."""
+    change(session, delete(Row).where(col(Row.lane) == lane, col(Row.number) >= number))
+
+
+def _of(lane: int, tree: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(Row.lane) == lane, col(Row.tree) == tree

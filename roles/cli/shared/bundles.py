@@ -1,15 +1,16 @@
-"""Bundles: a capsule as its weaver writes it, made into the document that is published.
+"""Bundles: the capsule file that a weaver writes, turned into the document that is published.
 
-In the file a model may be `@org/name` or a placeholder `model:NAME`, the weaver may be left empty, and glue is named by
-a file beside it, `{"file": "weave.wat", "fuel": 200000}`: text or binary WebAssembly. In the document all are ids.
+In the file a model may be `@org/name` or a placeholder `model:NAME`, `weaver` may be empty, and glue is a file beside
+it, `{"file": "weave.wat", "fuel": 200000}`: text or binary WebAssembly. In the document all of them are ids.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ledger.core.values.documents import Document, parse
 from ledger.core.values.errors import Rejected
@@ -25,61 +26,65 @@ class Bundle(NamedTuple):
     modules: tuple[bytes, ...]
 
 
-def read(path: Path, weaver: str, resolve: Callable[[str], str], known: Mapping[str, str]) -> Bundle:
-    """The bundle of a file. `resolve` gives a model's or capsule's CID by name; `known` what placeholders stand for."""
-    return pinned(parse(path.read_bytes()), path.parent, weaver, resolve, known)
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the names in a file stand for: the weaver's DID, placeholders by name, and `@org/name` by look-up."""
+
+    weaver: str
+    resolve: Callable[[str], str]
+    placeholders: Mapping[str, str]
+
+    def replace(self, step: Mapping[str, Any]) -> Document:
+        """A step with its model or capsule named by id. Rejected when a placeholder has no meaning."""
+        uses = dict(step.get("uses", {}))
+        for kind in ("model", "capsule"):
+            name = self.placeholders.get(str(uses.get(kind)), str(uses.get(kind, "")))
+            if name.startswith("model:"):
+                raise Rejected(
+                    f"step {step.get('id')}: which model is {name}? Say --use {name[6:]}=@org/name", step=step.get("id")
+                )
+            if name:
+                uses[kind] = self.resolve(name) if name.startswith("@") else name
+        return {**step, "uses": uses}
+
+
+def read(path: Path, names: Names) -> Bundle:
+    return _bundle(parse(path.read_bytes()), path.parent, names)
 
 
 def sketch(path: Path) -> Document:
-    """A document to draw from a file, without a network: whatever is not an id yet gets one made of its name."""
+    """A document to draw from a file, without a network: a name that is not an id yet is replaced by its hash."""
     document = parse(path.read_bytes())
     uses = [dict(step.get("uses", {})) for step in document.get("nodes", [])]
-    names = {str(does[kind]) for does in uses for kind in ("model", "capsule") if kind in does}
-    known = {name: cid(hashlib.sha256(name.encode()).digest()) for name in names if not name.startswith("bafkrei")}
-    nobody = did(0, ZERO_ADDRESS)
-    return pinned(document, path.parent, nobody, known.__getitem__, known).document
+    texts = {str(use[kind]) for use in uses for kind in ("model", "capsule") if kind in use}
+    ids = {text: cid(hashlib.sha256(text.encode()).digest()) for text in texts if not text.startswith("bafkrei")}
+    return _bundle(document, path.parent, Names(did(0, ZERO_ADDRESS), ids.__getitem__, ids)).document
 
 
-def pinned(
-    document: Document, folder: Path, weaver: str, resolve: Callable[[str], str], known: Mapping[str, str]
-) -> Bundle:
-    """The document with the weaver's did, with names replaced by ids and files by digests."""
-    steps = []
-    for step in document.get("nodes", []):
-        does = dict(step.get("uses", {}))
-        for kind in ("model", "capsule"):
-            named = known.get(str(does.get(kind)), str(does.get(kind, "")))
-            if named.startswith("model:"):
-                raise Rejected(
-                    f"node {step.get('id')}: say what {named} is: --use {named[6:]}=@org/name", step=step.get("id")
-                )
-            if named.startswith("@"):
-                does[kind] = resolve(named)
-            elif named:
-                does[kind] = named
-        steps.append({**step, "uses": does})
-    modules, glue = [], {}
-    for name, row in document.get("glue", {}).items():
-        if "file" in row:
-            body = module(folder / str(row["file"]))
-            modules.append(body)
-            digest = "sha256:" + hashlib.sha256(body).hexdigest()
-            row = {**{key: value for key, value in row.items() if key != "file"}, "digest": digest, "size": len(body)}
-        glue[name] = row
-    made = {**document, "weaver": document.get("weaver") or weaver, "nodes": steps}
-    return Bundle(made | {"glue": glue} if glue else made, tuple(modules))
-
-
-def module(path: Path) -> bytes:
+def assemble(path: Path) -> bytes:
     """A WebAssembly module from its file: binary as it is, text assembled."""
     if not path.is_file():
-        raise Rejected(f"there is no glue at {path}", path=str(path))
+        raise Rejected(f"there is no glue file at {path}", path=str(path))
     body = path.read_bytes()
     if body.startswith(MAGIC):
         return body
-    from wasmtime import WasmtimeError, wat2wasm  # only who publishes glue waits for it
+    from wasmtime import WasmtimeError, wat2wasm  # slow to import, and only glue needs it
 
     try:
         return bytes(wat2wasm(body.decode()))
     except (WasmtimeError, UnicodeDecodeError) as error:
         raise Rejected(f"{path} is not WebAssembly: {error}", path=str(path)) from error
+
+
+def _bundle(document: Document, folder: Path, names: Names) -> Bundle:
+    steps = [names.replace(step) for step in document.get("nodes", [])]
+    modules, glue = [], {}
+    for name, row in document.get("glue", {}).items():
+        if "file" in row:
+            body = assemble(folder / str(row["file"]))
+            modules.append(body)
+            digest = "sha256:" + hashlib.sha256(body).hexdigest()
+            row = {**{key: value for key, value in row.items() if key != "file"}, "digest": digest, "size": len(body)}
+        glue[name] = row
+    complete = {**document, "weaver": document.get("weaver") or names.weaver, "nodes": steps}
+    return Bundle(complete | {"glue": glue} if glue else complete, tuple(modules))

@@ -1,10 +1,11 @@
-"""Calling models from the command line, and showing what came back and what it cost."""
+"""Calls of models from the command line, and the rows that show quotes, receipts, keys and search results."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,140 +19,139 @@ if TYPE_CHECKING:
     import httpx
 
 
-def headers(*, max_price: str | None, referral: str | None) -> dict[str, str]:
-    """The headers that say how much at most, and who referred."""
-    said = {}
-    if max_price:
-        said["Tollway-Max-Price"] = str(amounts.typed(max_price))
-    if referral:
-        said["Tollway-Referral"] = referral
-    return said
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One chat request. `max_price` is an amount as typed; above it the gateway refuses the call."""
+
+    model: str
+    text: str
+    stream: bool = False
+    max_tokens: int = 256
+    max_price: str | None = None
+    referral: str | None = None
+    timeout_seconds: float = 60
 
 
-def chat(
-    context: Context,
-    model: str,
-    text: str,
-    *,
-    stream: bool,
-    max_tokens: int,
-    headers: Mapping[str, str],
-    seconds: float,
-) -> dict[str, Any]:
-    """One chat call. Streams to stdout when asked (to stderr for programs); answers text, usage, charge, receipt."""
+def chat(context: Context, asked: Chat) -> dict[str, Any]:
+    """Make one chat call; its answer, usage, charge and receipt. A stream is printed as it comes (--json: stderr)."""
     body = {
-        "model": model,
-        "messages": [{"role": "user", "content": text}],
-        "max_tokens": max_tokens,
-        "stream": stream,
-        **({"stream_options": {"include_usage": True}} if stream else {}),
+        "model": asked.model,
+        "messages": [{"role": "user", "content": asked.text}],
+        "max_tokens": asked.max_tokens,
+        "stream": asked.stream,
+        **({"stream_options": {"include_usage": True}} if asked.stream else {}),
     }
-    sent = {"Authorization": f"Bearer {context.api_key}", **headers} if context.api_key else dict(headers)
+    headers = {
+        **({"Authorization": f"Bearer {context.api_key}"} if context.api_key else {}),
+        **({"Tollway-Max-Price": str(amounts.parse(asked.max_price))} if asked.max_price else {}),
+        **({"Tollway-Referral": asked.referral} if asked.referral else {}),
+    }
     url = f"{context.url}/v1/chat/completions"
-    import httpx  # as in `gateway`
+    import httpx  # only commands that reach the gateway pay for this import
 
     try:
-        with httpx.stream("POST", url, json=body, headers=sent, timeout=seconds) as response:
+        with httpx.stream("POST", url, json=body, headers=headers, timeout=asked.timeout_seconds) as response:
             if response.is_error:
                 response.read()
                 raise refusal(response.status_code, _json(response))
-            return _streamed(response) if stream else _whole(response)
+            return _streamed(response) if asked.stream else _whole(response)
     except httpx.TransportError as error:
-        raise Unavailable(f"the gateway at {context.url} broke off: {error}") from error
+        raise Unavailable(f"the connection to the gateway at {context.url} broke: {error}") from error
 
 
 def infer(context: Context, model: str, inputs: list[str]) -> dict[str, Any]:
-    """One Open Inference Protocol call with text tensors."""
+    """Make one Open Inference Protocol call with text tensors, from NAME=TEXT words."""
     tensors = []
     for text in inputs:
         name, equals, value = text.partition("=")
         if not equals:
-            raise Rejected(f"{text!r} is no input: write NAME=TEXT", input=text)
+            raise Rejected(f"{text!r} is not an input: write NAME=TEXT", input=text)
         tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
-    said, told = context.gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
-    return {**{row["name"]: row["data"] for row in said.get("outputs", [])}, **_cost(told, None)}
+    answer, headers = context.gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
+    return {**{row["name"]: row["data"] for row in answer.get("outputs", [])}, **_cost(headers, None)}
 
 
-def units(words: list[str]) -> dict[str, int]:
+def parse_units(words: list[str]) -> dict[str, int]:
     """Expected use from METER=UNITS words."""
-    found = {}
+    units = {}
     for word in words:
         name, equals, number = word.partition("=")
         if name not in Meter.__members__ or not equals or not number.isdecimal():
-            raise Rejected(f"{word!r} is no use: write METER=UNITS, with a meter of {', '.join(Meter.__members__)}")
-        found[name] = int(number)
-    return found
+            raise Rejected(f"{word!r} is not a use: write METER=UNITS, with a meter of {amounts.METERS}")
+        units[name] = int(number)
+    return units
 
 
 def show_quote(quote: Json) -> None:
-    """A quote's lines, sub-calls indented."""
-    if output.speech.json:
-        output.tell(quote)
+    if output.mode.json:
+        output.show(quote)
         return
-    output.tabulate(list(_lines(quote, 0)), f"price {quote['price']} atoms, hold {quote.get('hold', quote['price'])}")
+    title = f"price {quote['price']} atoms, reserved {quote.get('hold', quote['price'])} atoms"
+    output.show_table(list(_quote_rows(quote, 0)), title)
 
 
 def model_row(row: Json) -> dict[str, Any]:
-    """A row of the list of models, without what only programs need."""
     return {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
 
 
 def key_row(row: Json) -> dict[str, Any]:
     """An API key's row, without its secret and what is not set."""
-    ended = "revoked" if row["revoked_at"] else "expires " + moment(row["expires_at"]) if row["expires_at"] else ""
-    made = {"label": row["label"], "made": moment(row["created_at"]), "ended": ended}
-    return {"id": row["id"], **made, "spent": row["spent"] or "0", "budget": row["budget"] or "all of the deposit"}
+    ended = "revoked" if row["revoked_at"] else "expires " + utc(row["expires_at"]) if row["expires_at"] else ""
+    shown = {"label": row["label"], "made": utc(row["created_at"]), "ended": ended}
+    return {"id": row["id"], **shown, "spent": row["spent"] or "0", "budget": row["budget"] or "all of the deposit"}
 
 
-def moment(ms: int) -> str:
+def utc(milliseconds: int) -> str:
     """A time in UTC, to the second."""
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def why_nothing(said: Json) -> str:
-    """A diagnostic in words: what was asked for, what there is, what comes nearest and what it lacks."""
-    lines = [str(said.get("message", "nothing fits"))]
-    if here := said.get("tasks_here"):
-        lines.append(f"tasks here: {', '.join(here)}")
-    lines += [f"{row['name']} lacks {', '.join(row['lacks'])}" for row in said.get("nearest", [])]
+def why_nothing(diagnostic: Json) -> str:
+    """Why a search found nothing: the tasks that exist, and what the nearest models lack."""
+    lines = [str(diagnostic.get("message", "no model fits"))]
+    if tasks := diagnostic.get("tasks_here"):
+        lines.append(f"tasks here: {', '.join(tasks)}")
+    lines += [f"{row['name']} lacks {', '.join(row['lacks'])}" for row in diagnostic.get("nearest", [])]
     return "\n".join(lines)
 
 
-def found_row(row: Json) -> dict[str, Any]:
-    """A row of what discovery found, as a person reads it."""
+def search_row(row: Json) -> dict[str, Any]:
     shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "sponsored")
     return {name: row[name] for name in shown if name in row}
 
 
 def receipt_row(row: Json) -> dict[str, Any]:
-    """A receipt's row."""
-    said = row.get("receipt", row)
-    return {"ended": moment(said["ended_at"]), **{name: said[name] for name in ("price", "charge", "end", "call_id")}}
+    receipt = row.get("receipt", row)
+    return {
+        "ended": utc(receipt["ended_at"]),
+        **{name: receipt[name] for name in ("price", "charge", "end", "call_id")},
+    }
 
 
-def _lines(part: Json, depth: int) -> Any:
+def _quote_rows(part: Json, depth: int) -> Iterator[dict[str, Any]]:
     for line in part["lines"]:
         yield {
             "line": "  " * depth + str(line["role"]),
             "party": str(line["party"]).rpartition(":")[2],
-            "ratio": amounts.percent(int(line["ratio_ppm"])),
+            "ratio": amounts.format_ratio(int(line["ratio_ppm"])),
             "fixed": line["fixed"],
             "amount": line["amount"],
         }
     for sub in part.get("subs", []):
         yield {"line": "  " * depth + f"> {sub['node']}", "party": "", "ratio": "", "fixed": "", "amount": sub["price"]}
-        yield from _lines(sub, depth + 1)
+        yield from _quote_rows(sub, depth + 1)
 
 
 def _whole(response: httpx.Response) -> dict[str, Any]:
     response.read()
-    said = _json(response)
-    ended = {"nodes": said["tollway"]["nodes"]} if "tollway" in said else {}
-    return {"answer": said["choices"][0]["message"]["content"], **_cost(response.headers, said.get("usage")), **ended}
+    answer = _json(response)
+    steps = {"nodes": answer["tollway"]["nodes"]} if "tollway" in answer else {}
+    text = answer["choices"][0]["message"]["content"]
+    return {"answer": text, **_cost(response.headers, answer.get("usage")), **steps}
 
 
 def _streamed(response: httpx.Response) -> dict[str, Any]:
-    out = sys.stderr if output.speech.json else sys.stdout
+    out = sys.stderr if output.mode.json else sys.stdout
     parts: list[str] = []
     usage: Json = None
     last: Json = {}
@@ -160,7 +160,7 @@ def _streamed(response: httpx.Response) -> dict[str, Any]:
             continue
         last = json.loads(line[6:])
         if "error" in last:
-            raise Unavailable(f"cut off: {last['error'].get('message', last['error'])}")
+            raise Unavailable(f"the stream ended early: {last['error'].get('message', last['error'])}")
         usage = last.get("usage") or usage
         for choice in last.get("choices", []):
             parts.append(choice.get("delta", {}).get("content") or "")
@@ -168,15 +168,15 @@ def _streamed(response: httpx.Response) -> dict[str, Any]:
             out.flush()
     out.write("\n")
     charge = {name: last["tollway"][name] for name in ("charge", "receipt") if name in last.get("tollway", {})}
-    return {**({"answer": "".join(parts)} if output.speech.json else {}), **_cost(response.headers, usage), **charge}
+    return {**({"answer": "".join(parts)} if output.mode.json else {}), **_cost(response.headers, usage), **charge}
 
 
 def _cost(headers: Mapping[str, str], usage: Json) -> dict[str, Any]:
-    said: dict[str, Any] = {"usage": usage} if usage else {}
-    for name, header in (("charge", "Tollway-Charge"), ("receipt", "Tollway-Receipt")):
-        if header.lower() in headers:
-            said[name] = headers[header.lower()]
-    return said
+    cost: dict[str, Any] = {"usage": usage} if usage else {}
+    for name, header in (("charge", "tollway-charge"), ("receipt", "tollway-receipt")):
+        if header in headers:
+            cost[name] = headers[header]
+    return cost
 
 
 def _json(response: httpx.Response) -> Json:

@@ -1,13 +1,12 @@
-"""What everybody who is paid does, whatever the role: bid, watch what comes in, claim it."""
+"""Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.errors import Rejected, Unavailable
@@ -16,131 +15,131 @@ from ledger.core.values.meters import NO_RATES, quoted
 from roles.audit import previews, statements
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import calls, names
+from roles.cli.shared import calls
 from roles.wallet import transactions
 
-Subject = Annotated[str, typer.Argument(help="A model or capsule: @org/name, or its id.")]
-Ask = Annotated[
-    list[str] | None,
-    typer.Option("--ask", help="METER=ATOMS; tokens, fuel per million, ms per second, bytes per GB. Repeat it."),
-]
-Ratio = Annotated[str, typer.Option("--ratio", help="Of the price: 12.5% or 125000ppm.")]
+ASK = (
+    f"METER=ATOMS, such as call=200. Repeat it for more meters: {amounts.METERS}. "
+    "Atoms are per call, per million tokens or fuel, per second (ms), per gigabyte (byte)."
+)
+
+Amount = Annotated[str, Argument(help="12.5 (AIC) or 1500atoms.")]
+Subject = Annotated[str, Argument(help="A model or capsule: @org/name, or its id.")]
+Ask = Annotated[list[str] | None, Option("--ask", help=ASK)]
+Ratio = Annotated[str, Option("--ratio", help="Share of the price: 12.5% or 125000ppm.")]
+Form = Annotated[str, Option("--as", help=f"Format: {', '.join(statements.FORMS)}.")]
 
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 
-def bidding_commands(app: Group, role: Role) -> None:
-    """Add `bid` and `preview` to the group of a role whose bids stand on chain."""
+def add_bidding(app: Group, role: Role) -> None:
+    """Add `bid` and `preview` to the group of a role that bids on chain."""
 
-    @app.verb("bid")
+    @app.command("bid")
     def bid(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
-        """Place a standing bid on chain: in force from the next epoch, a raise from the one after it."""
-        place_bid(names.resolve(here().gateway, subject), role, subject, ask or [], ratio)
+        """Place a bid on chain. A lower bid is in force from the next epoch, a higher one from the epoch after it."""
+        place_bid(here().resolve(subject), role, subject, parse_bid(ask, ratio))
 
-    @app.verb("preview")
+    @app.command("preview")
     def preview(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
-        """What a bid would have earned lately, and the share of calls it would win now. Nothing is placed."""
-        placed = Bid(amounts.ratio(ratio), amounts.asks(ask or []))
-        warn(role, placed)
-        output.tell(
-            previews.preview(here(), names.resolve(here().gateway, subject), role, placed), "if this were your bid"
-        )
+        """Show what a bid would have earned on the last day's calls, and its share of calls now. Places nothing."""
+        considered = parse_bid(ask, ratio)
+        warn(role, considered)
+        output.show(previews.preview(here(), here().resolve(subject), role, considered), "if this were your bid")
 
 
-def payee_commands(app: Group) -> None:
-    """Add the commands of a payee to a role's group."""
-
-    @app.verb("earnings")
+def add_earnings(app: Group) -> None:
+    @app.command("earnings")
     def earnings(
-        watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until Ctrl-C.")] = False,
+        watch: Annotated[bool, Option("--watch", help="Print every change, until Ctrl-C.")] = False,
     ) -> None:
-        """What has come in, by role: accrued, claimable, claimed."""
+        """Show your earnings by role, in atoms: accrued, claimable, claimed."""
         show_earnings(watch)
 
-    @app.verb("claim")
+    @app.command("claim")
     def claim() -> None:
-        """Take what is final and not yet claimed. Claiming twice changes nothing."""
+        """Claim your final earnings on chain. Claiming twice changes nothing."""
         claim_earnings()
 
-    @app.verb("statement")
-    def statement(
-        form: Annotated[str, typer.Option("--as", help="table, json, csv or beancount.")] = "table",
-    ) -> None:
-        """Every movement of your money in this lane."""
+
+def add_statement(app: Group) -> None:
+    @app.command("statement")
+    def statement(form: Form = "table") -> None:
+        """List every payment to or from you in this lane, recomputed from the public batch files."""
         statements.show(here(), form)
 
 
-def place_bid(subject: Digest, role: Role, name: str, ask: list[str], ratio: str) -> None:
-    """Place a bid after saying what it is, unless the same bid stands already."""
-    placed = Bid(amounts.ratio(ratio), amounts.asks(ask))
-    warn(role, placed)
-    with contextlib.suppress(Unavailable):  # a bid goes to the chain: no gateway needs to be there
-        standing = previews.standing(here(), subject, role, here().account)
-        if standing is not None and standing.bid == placed:
-            output.remark(f"this bid stands already, until epoch {standing.until}; renewing it")
-    output.confirm(f"bid {described(placed)} as {role.name} of {name}?")
-    sent = transactions.send("bid_book", "placeBid", subject, int(role), placed.ratio_ppm, list(placed.asks))
-    output.tell(
+def parse_bid(ask: list[str] | None, ratio: str) -> Bid:
+    return Bid(amounts.parse_ratio(ratio), amounts.parse_asks(ask or []))
+
+
+def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
+    """Confirm and place a bid. Warns about risks, and notes when the same bid is in force already."""
+    warn(role, bid)
+    with contextlib.suppress(Unavailable):  # a bid goes to the chain: the gateway need not be up
+        current = previews.standing(here(), subject, role, here().account)
+        if current is not None and current.bid == bid:
+            output.note(f"the same bid is in force until epoch {current.until}; this renews it")
+    output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
+    sent = transactions.send("bid_book", "placeBid", subject, int(role), bid.ratio_ppm, list(bid.asks))
+    output.show(
         {
             "subject": name,
             "id": cid(subject),
             "role": role.name,
             "party": to_hex(here().account),
-            "ratio_ppm": placed.ratio_ppm,
-            "ask": quoted(placed.asks),
+            "ratio_ppm": bid.ratio_ppm,
+            "ask": quoted(bid.asks),
             **sent.facts,
         }
     )
 
 
 def warn(role: Role, bid: Bid) -> None:
-    """Say what may hurt the bidder."""
+    """Warn about bids that may earn nothing or win few calls."""
     if role in VALUE_ROLES and bid.ratio_ppm and bid.asks == NO_RATES:
-        output.warn("a ratio with a floor of 0 can be starved: where nobody else asks for atoms, the price is 0")
+        output.warn("a ratio with a floor of 0 may earn nothing: where nobody else asks for atoms, the price is 0")
     if role in (Role.compute, Role.delivery) and bid.asks == NO_RATES:
-        output.warn("an ask of 0 works for nothing")
+        output.warn("an ask of 0 earns nothing")
     if role in (Role.compute, Role.delivery) and bid.ratio_ppm:
-        output.warn("resources are paid by asks; a ratio on top makes you dearer on every call")
+        output.warn("resources are paid by asks: a ratio on top raises your price on every call")
 
 
-def described(bid: Bid) -> str:
-    """A bid in words."""
+def describe(bid: Bid) -> str:
     asks = ", ".join(f"{rate} atoms per {meter}" for meter, rate in quoted(bid.asks).items())
-    ratio = f"{amounts.percent(bid.ratio_ppm)} of the price" if bid.ratio_ppm else ""
+    ratio = f"{amounts.format_ratio(bid.ratio_ppm)} of the price" if bid.ratio_ppm else ""
     return " + ".join(part for part in (ratio, asks) if part) or "nothing"
 
 
 def show_earnings(watch: bool) -> None:
-    """The wallet's earnings by role and how far they are from its pocket, once or at every change."""
     whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
-    seen: object = None
+    last: object = None
     while True:
-        said = here().gateway.get(f"/v1/earnings/{to_hex(here().account)}")
-        if said != seen and output.speech.json:
-            output.tell(said)
-        elif said != seen:
-            title = f"{whose}: {said['claimable']} atoms to claim, {said['claimed']} claimed"
-            output.tabulate(said["roles"], title, f"{whose}: nothing yet")
-        seen = said
+        earnings = here().gateway.get(f"/v1/earnings/{to_hex(here().account)}")
+        if earnings != last and output.mode.json:
+            output.show(earnings)
+        elif earnings != last:
+            title = f"{whose}: {earnings['claimable']} atoms claimable, {earnings['claimed']} atoms claimed"
+            output.show_table(earnings["roles"], title, f"{whose}: nothing yet")
+        last = earnings
         if not watch:
             return
         time.sleep(1)
 
 
 def claim_earnings() -> None:
-    """Claim the wallet's final earnings on chain."""
-    said = claimable(here().account)
-    if said is None:
-        output.tell({"claimed": "0", "note": "nothing final is waiting to be claimed"})
+    claim = claimable(here().account)
+    if claim is None:
+        output.show({"claimed": "0", "note": "nothing final is waiting to be claimed"})
         return
-    due, arguments = said
-    output.confirm(f"claim {amounts.said(due)} to {to_hex(here().account)}?")
+    due, arguments = claim
+    output.confirm(f"claim {amounts.format(due)} to {to_hex(here().account)}?")
     sent = transactions.send("settlement", "claim", *arguments)
-    output.tell({"claimed": str(due), "said": amounts.said(due), "payee": to_hex(here().account), **sent.facts})
+    output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent.facts})
 
 
 def claimable(party: Address) -> tuple[int, tuple[Any, ...]] | None:
-    """What a payee can claim now, and the arguments that claim it; None when that is nothing."""
+    """The atoms a payee can claim now, and the arguments of `claim`; None when there is nothing."""
     try:
         proof = here().gateway.get(f"/v1/proofs/payout/{to_hex(party)}")
     except Rejected as error:
@@ -153,37 +152,32 @@ def claimable(party: Address) -> tuple[int, tuple[Any, ...]] | None:
     return (due, (lane, index, party, cumulative, siblings)) if due > 0 else None
 
 
-def staking_commands(app: Group, why: str) -> None:
-    """Add `stake`, `unbond` and `release` to a role's group."""
+def add_staking(app: Group, why: str) -> None:
+    """Add `stake`, `unbond` and `release` to a role's group. `why` says what the stake does for this role."""
 
-    def stake(amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]) -> None:
-        atoms = amounts.typed(amount)
-        output.confirm(f"stake {amounts.said(atoms)} of {here().wallet}?")
+    @app.command("stake", help=f"Stake AIC: {why}.")
+    def stake(amount: Amount) -> None:
+        atoms = amounts.parse(amount)
+        output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")
         transactions.allow("stake_vault", atoms)
         sent = transactions.send("stake_vault", "stake", atoms)
-        output.tell({"staked": amounts.said(atoms), "party": to_hex(here().account), **sent.facts})
+        output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent.facts})
 
-    def unbond(amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]) -> None:
-        atoms = amounts.typed(amount)
-        output.confirm(f"start to take {amounts.said(atoms)} out of stake?")
+    @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
+    def unbond(amount: Amount) -> None:
+        atoms = amounts.parse(amount)
+        output.confirm(f"start to take {amounts.format(atoms)} out of stake?")
         sent = transactions.send("stake_vault", "unbond", atoms)
         delay = int(transactions.read("stake_vault", "unbondDelay"))
-        output.tell({"unbonding": amounts.said(atoms), "free_in_seconds": delay, **sent.facts})
+        output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent.facts})
 
+    @app.command("release", help="Take out stake whose delay is over.")
     def release() -> None:
         free = int(transactions.read("stake_vault", "stakes", here().account)["releaseAt"])
         if free > transactions.now():
             raise Rejected(
-                f"that stake is free from {calls.moment(free * 1000)} UTC: run this again then", free_at=free
+                f"this stake is free from {calls.utc(free * 1000)} UTC: run `release` again then", free_at=free
             )
-        output.confirm(f"take what has finished unbonding out to {here().wallet}?")
+        output.confirm(f"take the unbonded stake out to {here().wallet}?")
         sent = transactions.send("stake_vault", "release", here().account)
-        output.tell({"released_to": to_hex(here().account), **sent.facts})
-
-    verbs: tuple[tuple[str, Callable[..., None], str], ...] = (
-        ("stake", stake, f"Put AIC at stake: {why}."),
-        ("unbond", unbond, "Start to take stake out; it is free after the dispute window."),
-        ("release", release, "Take out stake that has finished unbonding."),
-    )
-    for name, function, help in verbs:
-        app.verb(name, help=help)(function)
+        output.show({"released_to": to_hex(here().account), **sent.facts})

@@ -1,9 +1,8 @@
-"""Publishing: a document to the gateway, its id to the Registry, by commit and reveal."""
+"""Publishing: a document goes to the gateway, its id to the Registry contract, by commit and reveal."""
 
 from __future__ import annotations
 
 import hashlib
-import time
 
 from ledger.core.values.documents import Document, canonical, document_id, validate
 from ledger.core.values.documents import digest as digest_of
@@ -13,19 +12,17 @@ from ledger.core.values.ids import Digest, cid, to_hex
 from ledger.core.values.typed_data import word
 from roles.cli import output
 from roles.cli.context import here
+from roles.cli.shared.waiting import wait_until
 from roles.wallet import transactions
 
-PATIENCE_SECONDS = 30
-UNSEEN = "is not registered"
-"""What the gateway says of a document whose registration its ledger has not read from the chain."""
+WAIT_SECONDS = 30
+NOT_INDEXED = "is not registered"
+"""The gateway's reason while its ledger has not read the registration from the chain."""
 ZERO = Digest(bytes(32))
 
 
 def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, object]:
-    """Register a document on chain as one's own, and give it to the gateway. Publishing it twice changes nothing.
-
-    The commitment hides the id until it is registered, so nobody can take a document out of a pending transaction.
-    """
+    """Register a document on chain for this wallet and store it at the gateway. Publishing it twice changes nothing."""
     kind = validate(document)
     subject, account = digest_of(document), here().account
     facts: dict[str, object] = {"id": document_id(document), "name": document["name"], "owner": to_hex(account)}
@@ -36,39 +33,31 @@ def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, o
         output.warn(f"{document['name']} is registered to {known['owner']}, not to {to_hex(account)}")
     else:
         facts["note"] = "was registered already"
-    said = here().gateway.post("/v1/documents", document)
-    assert said["id"] == cid(subject), "the gateway must name a document by its bytes"
-    _await_listing(said["id"])
+    stored = here().gateway.post("/v1/documents", document)
+    assert stored["id"] == cid(subject), "the gateway computes the same id from the document's bytes"
+    if not wait_until(lambda: _is_listed(stored["id"]), WAIT_SECONDS, 0.1):
+        here().gateway.get(f"/v1/models/{stored['id']}")
+        output.warn("the gateway has not seen the registration on chain yet: calls are refused until it has")
     return {**facts, "kind": kind}
 
 
-def _await_listing(id: str) -> None:
-    """Until the gateway's catalog has it, and has seen its registration, so that the next command can use it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            if UNSEEN not in str(here().gateway.get(f"/v1/models/{id}").get("why", "")):
-                return
-        except Rejected:
-            if time.monotonic() > deadline:
-                raise
-        if time.monotonic() > deadline:
-            output.warn("the gateway has not seen the registration on chain yet: it cannot be called until it has")
-            return
-        time.sleep(0.1)
+def _is_listed(id: str) -> bool:
+    """Whether the gateway's catalog has the document and its registration, so that the next command can use it."""
+    try:
+        return NOT_INDEXED not in str(here().gateway.get(f"/v1/models/{id}").get("why", ""))
+    except Rejected:
+        return False
 
 
 def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) -> dict[str, object]:
+    """Commit, wait for a later block, reveal. The commitment hides the id, so nobody can register it first."""
     account = here().account
     salt = keccak256(here().signer.sign(keccak256(b"tollway salt", subject)))
     commitment = keccak256(word(subject), word(account), word(salt))
     if int(transactions.read("registry", "commitments", commitment)) == 0:
         transactions.send("registry", "commitModel", commitment)
     committed = int(transactions.read("registry", "commitments", commitment))
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while transactions.now() <= committed and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: transactions.now() > committed, WAIT_SECONDS)
     terms = document.get("derivative_terms")
     offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO
-    sent = transactions.send("registry", "register", subject, list(parents), offered, salt)
-    return sent.facts
+    return transactions.send("registry", "register", subject, list(parents), offered, salt).facts

@@ -106,7 +106,7 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
         settling.commit(session, operator.lane, calls, 1)
     with unit_of_work(operator.engine) as session:
         (commit,) = transactions.intended(session)
-        session.execute(text("UPDATE transmissions SET status = 'confirmed'"))
+        session.execute(text("UPDATE chain_transactions SET status = 'confirmed'"))
     life.twice(boss, (commit.target, commit.data))
     question = withheld(batch.header, NO_ANSWERS)
     assert question is not None

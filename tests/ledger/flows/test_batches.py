@@ -227,7 +227,7 @@ def test_an_alarm_stops_closing_and_committing(room: Room) -> None:
         alarms.sound(session, Alarm("L3", "custody is not what is owed"), 1)
     assert room.close() is None
     with unit_of_work(room.engine) as session:
-        alarms.clear(session, alarms.standing(session), 2)
+        alarms.clear(session, alarms.active(session), 2)
     assert room.close() is not None
 
 

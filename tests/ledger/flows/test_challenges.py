@@ -91,7 +91,7 @@ def test_a_debit_without_a_voucher_wakes_a_person(room: Room) -> None:
     room.index()
     with unit_of_work(room.engine) as session:
         assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 1) == 0
-        assert [alarm.law for alarm in alarms.standing(session)] == ["dispute"]
+        assert [alarm.law for alarm in alarms.active(session)] == ["dispute"]
 
 
 def test_what_is_not_there_cannot_be_opened(room: Room) -> None:

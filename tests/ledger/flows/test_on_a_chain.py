@@ -84,7 +84,9 @@ class Operator:
             waiting = transactions.intended(session)
             for one in waiting:
                 self.chain.transact(self.stage.key(self.stage.operator), (one.target, one.data))
-                session.execute(text("UPDATE transmissions SET status = 'confirmed' WHERE id = :id"), {"id": one.id})
+                session.execute(
+                    text("UPDATE chain_transactions SET status = 'confirmed' WHERE id = :id"), {"id": one.id}
+                )
         self.index()
         return len(waiting)
 

@@ -112,7 +112,7 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
 ) -> None:
     charged = a_private_grid(engine)
     release(engine, CREDIT - charged)
-    command = [sys.executable, "-m", "ledger.retire"]
+    command = [sys.executable, "-m", "ledger.operate", "retire"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LEDGER_")}
     said = subprocess.run(command, env=kept | {"LEDGER_DATABASE_URL": postgres_url}, check=True, stdout=subprocess.PIPE)
     owed = json.loads(said.stdout)
@@ -144,7 +144,7 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
 
     with unit_of_work(engine) as session:
         final = batches.with_status(session, LANE, batches.Status.final)
-        rows = session.execute(text("SELECT purpose, status FROM transmissions"))
+        rows = session.execute(text("SELECT purpose, status FROM chain_transactions"))
         sent = {str(purpose): str(status) for purpose, status in rows}
         leased = postings.entries(session, "leased:")
         old = batches.latest(session, PRIVATE.lane)

@@ -61,7 +61,7 @@ class Network:
 
     def alarms(self) -> list[alarms.Alarm]:
         with unit_of_work(self.engine) as session:
-            return alarms.standing(session)
+            return alarms.active(session)
 
     def serve(self, count: int, first: int) -> None:
         """Charge calls of Alice, as a gateway would."""

@@ -1,4 +1,4 @@
-"""What routes know of a request: the gateway it reached, who asks, and the party it names."""
+"""What routes depend on: this gateway, the caller, and a party named in a path."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from ledger.core.catalog.models import party_of
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address
 
-MAX_INT = 2**63 - 1
-
 
 def the_gateway(request: Request) -> Gateway:
-    """The gateway this process is."""
+    """The gateway of this process. Refused with 503 until it has started."""
     found = getattr(request.app.state, "gateway", None)
     if found is None:
         raise Refusal(503, "starting", "this gateway is starting", retry_after=1)
@@ -30,7 +28,7 @@ Here = Annotated[Gateway, Depends(the_gateway)]
 
 
 async def the_caller(request: Request, gateway: Here) -> Caller:
-    """Who asks, by API key."""
+    """The caller, by its API key."""
     headers = {name.lower(): value for name, value in request.headers.raw}
     headers.pop(b"tollway-voucher", None)
     return await gateway.authenticator.admit(headers, now_ms())
@@ -40,7 +38,7 @@ Asking = Annotated[Caller, Depends(the_caller)]
 
 
 def party(text: str) -> Address:
-    """A party from an address or a did in a path."""
+    """A party from an address or a DID."""
     try:
         return party_of(text)
     except Rejected as rejected:

@@ -1,0 +1,66 @@
+"""Request bodies as pydantic models. Pure: nothing here needs a gateway, so a client may import it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_INT = 2**63 - 1
+"""The largest integer a column of the database holds."""
+
+Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,18})$", description="whole atoms, as a decimal string")]
+Hex32 = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{64}$")]
+HexAddress = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
+HexSignature = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{130}$")]
+
+
+class Strict(BaseModel):
+    """A body in which an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DepositBody(Strict):
+    """An ERC-3009 receive authorization to relay: its nonce is keccak256(lane, account, salt)."""
+
+    account: HexAddress
+    amount: Amount
+    valid_after: int = Field(ge=0, le=MAX_INT)
+    valid_before: int = Field(ge=0, le=MAX_INT)
+    salt: Hex32
+    signature: HexSignature
+
+
+class CreditBody(Strict):
+    """`Credit(lane, account, amount, reference)`, signed by the operator."""
+
+    account: HexAddress
+    amount: Amount
+    reference: Hex32
+    signature: HexSignature
+
+
+class VoucherBody(Strict):
+    """A signed voucher: the most the lane may ever debit the account."""
+
+    lane: int = Field(ge=0, lt=2**32)
+    account: HexAddress
+    cum_max: Amount
+    signature: HexSignature
+
+
+class KeyLimits(Strict):
+    """What a key may be used for. `rate` is calls a minute."""
+
+    label: str = Field(default="", max_length=200)
+    budget: Amount | None = None
+    rate: int | None = Field(default=None, ge=1, le=10**6)
+    models: list[str] | None = Field(default=None, max_length=1000)
+    expires_at: int | None = Field(default=None, ge=0, le=MAX_INT, description="ms since the epoch")
+
+
+class KeyBody(KeyLimits):
+    """A new key, behind a voucher."""
+
+    voucher: VoucherBody

@@ -1,0 +1,64 @@
+"""A request to a model as the gateway understands it, whichever protocol it came in."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import orjson
+
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+INFER = "/v2/models/{model}/infer"
+
+
+class Ask(msgspec.Struct, frozen=True, dict=True):
+    """A request: what its price and route depend on, and its body as it came.
+
+    `outputs` is the most output tokens it may bring, None when it does not say. `header_bytes` is the length of the
+    JSON part of an Open Inference request with binary tensors. `native` requests came through /v1/invoke and are
+    answered in its shape.
+    """
+
+    path: str
+    model: str
+    body: bytes
+    stream: bool = False
+    include_usage: bool = False
+    outputs: int | None = None
+    choices: int = 1
+    header_bytes: int | None = None
+    native: bool = False
+
+    @cached_property
+    def json(self) -> Any:
+        """The body, decoded when somebody first needs all of it."""
+        return orjson.loads(self.body)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol a model must speak to serve this."""
+        return "oip/2" if self.path == INFER else "openai.chat/1"
+
+    def upstream_path(self, served_as: str) -> str:
+        """The path of the request at a node that calls the model `served_as`."""
+        return self.path.format(model=quote(served_as, safe="@/")) if self.path == INFER else self.path
+
+    @property
+    def headers(self) -> bytes:
+        """Header lines that tell a node what the body is."""
+        if self.header_bytes is None:
+            return b"Content-Type: application/json\r\n"
+        length = b"Inference-Header-Content-Length: %d\r\n" % self.header_bytes
+        return b"Content-Type: application/octet-stream\r\n" + length
+
+    def body_for(self, served_as: str) -> bytes:
+        """The body for a node that calls the model `served_as`: the same bytes where nothing has to change."""
+        adds_usage = self.stream and not self.include_usage
+        if self.path == INFER or (served_as == self.model and not adds_usage):
+            return self.body
+        changed = {**self.json, "model": served_as}
+        if adds_usage:
+            changed["stream_options"] = {**(changed.get("stream_options") or {}), "include_usage": True}
+        return orjson.dumps(changed)

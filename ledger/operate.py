@@ -1,0 +1,89 @@
+"""The operator's commands on the ledger's database: `python -m ledger.operate alarms [--clear]`, `... retire`.
+
+alarms  print, as JSON, each active alarm's law, message, and the first account or receipt where it shows; exit code 1
+        while any is active. With --clear, clear exactly those: batches go on, and the next audit sounds what is still
+        wrong.
+retire  leave a private grid for a chain: once, after the gateway has stopped and all batches are final. Print, as JSON,
+        what the operator owes on the chain: a deposit for each consumer, a payment to each payee.
+
+Each is one unit of work. Errors are printed without a traceback, with exit code 2.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from ledger.core.values.errors import TollwayError
+from ledger.core.values.ids import Address, to_hex
+from ledger.flows import credits
+from ledger.settings import Settings
+from ledger.store.session import connect, unit_of_work
+from ledger.store.settlement import alarms
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ledger.operate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    show = commands.add_parser("alarms", help="print the active alarms")
+    show.add_argument("--clear", action="store_true", help="a person has looked at them: batches go on")
+    commands.add_parser("retire", help="take every balance out of a private grid's ledger")
+    options = parser.parse_args(arguments)
+    return show_alarms(clear=options.clear) if options.command == "alarms" else retire()
+
+
+def show_alarms(*, clear: bool) -> int:
+    """Print the active alarms and, if asked, clear exactly these."""
+    with _ledger() as (_, session):
+        active = alarms.active(session)
+        if clear:
+            alarms.clear(session, active, time.time_ns() // 1_000_000)
+    print(json.dumps({"alarms": [asdict(alarm) for alarm in active], "cleared": clear and bool(active)}, indent=1))
+    return int(bool(active) and not clear)
+
+
+def retire() -> int:
+    """Take every balance out of a private grid's ledger, and print what the operator owes for it."""
+    with _ledger() as (settings, session):
+        owed = credits.retire(session, settings.lane, time.time_ns() // 1_000_000)
+    print(json.dumps({"deposits": _shown(owed.deposits), "payments": _shown(owed.payments)}, indent=1))
+    return 0
+
+
+@contextmanager
+def _ledger() -> Iterator[tuple[Settings, Session]]:
+    """The settings, and a session on the database that `LEDGER_DATABASE_URL` names."""
+    try:
+        settings = Settings()  # type: ignore[call-arg]
+        with unit_of_work(connect(settings.sqlalchemy_url)) as session:
+            yield settings, session
+    except ValidationError as error:
+        wrong = (f"LEDGER_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        _end("; ".join(wrong))
+    except DBAPIError as error:
+        _end(f"the database of LEDGER_DATABASE_URL: {str(error.orig).strip().splitlines()[0]}")
+    except TollwayError as error:
+        _end(error.message)
+
+
+def _end(why: str) -> None:
+    print(f"error: {why}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _shown(amounts: Mapping[Address, int]) -> dict[str, str]:
+    return {to_hex(account): str(amount) for account, amount in amounts.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
