@@ -90,20 +90,13 @@ def columns() -> Iterator[str]:
 
 
 STILL_OPEN = {
-    "roles/cli/auditor.py": {"watching"},
-    "roles/cli/shared/publication.py": {"PATIENCE_SECONDS"},
-    "roles/local/control.py": {"patience_seconds"},
-    "roles/local/folder.py": {"patience_seconds"},
     "roles/wallet/transactions.py": {"PATIENCE_SECONDS"},
     "tests/chaos/memory.py": {"JOURNAL"},
-    "tests/chaos/network.py": {"patience_seconds"},
     "tests/chaos/test_simulation.py": {"JOURNAL"},
     "tests/gateway/test_clients.py": {"test_the_native_door_converses_too"},
     "tests/gateway/test_forwarding.py": {"test_the_inner_door_opens_to_gateways_of_the_lane_only"},
-    "tests/gateway/test_leases.py": {"a_purse"},
     "tests/gateway/test_workflows.py": {"test_a_failed_workflow_inside_is_its_own_weavers_burden"},
     "tests/journey/test_typing.py": {"watching"},
-    "tests/laws/test_laws.py": {"test_what_is_wrong_with_the_surroundings_is_said_in_a_line"},
     "tests/ledger/chain/test_live.py": {"PATIENCE_SECONDS"},
     "tests/ledger/core/laws.py": {"m1_amounts_sum_to_the_price_and_through_carves"},
     "tests/ledger/core/test_commissions.py": {"test_what_is_carved_names_who_did_what"},
@@ -112,7 +105,6 @@ STILL_OPEN = {
         "test_a_file_sealed_in_another_way_is_refused",
         "test_a_sealed_key_opens_with_its_password_only",
     },
-    "tests/roles/test_supervisor.py": {"patience_seconds"},
 }
 """Names that are not renamed yet."""
 
