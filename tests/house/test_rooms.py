@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
+import shutil
+import subprocess
 import sys
+import tomllib
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -148,3 +153,34 @@ def test_a_circle_through_a_function_is_found(tmp_path: Path) -> None:
 def test_an_import_for_type_checkers_is_no_arrow() -> None:
     tree = ast.parse("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a\nfrom b import c, d\n")
     assert imported(tree, {"a", "b", "b.c"}) == {"typing", "b", "b.c"}
+
+
+PLANTED = {
+    "ledger/core/values/ids.py": "import os, jsonschema, ledger.core.pricing.price",
+    "ledger/store/session.py": "import ledger.flows.leases",
+    "ledger/chain/abi.py": "import ledger.store.session",
+    "ledger/flows/leases.py": "import celery, web3, ledger.flows.batches",
+    "gateway/errors.py": "import ledger.chain.abi",
+    "roles/cli/output.py": "import gateway.errors",
+    "contracts/build.py": "import ledger.core.values.atoms",
+}
+"""An import that is not allowed, for each contract of import-linter."""
+
+
+def test_every_import_contract_is_broken_by_an_import_it_forbids(tmp_path: Path) -> None:
+    for page in pages(*PRODUCT):
+        copy = tmp_path / page.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(page, copy)
+    for name, line in PLANTED.items():
+        with (tmp_path / name).open("a") as file:
+            file.write(f"\n{line}\n")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    program = Path(sys.executable).parent / "lint-imports"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "300"}
+    ended = subprocess.run(
+        [program, "--no-cache"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    broken = set(re.findall(r"^(.*) BROKEN", ended.stdout, re.MULTILINE))
+    assert broken == {contract["name"] for contract in contracts}, ended.stdout[-3000:]
