@@ -126,7 +126,7 @@ async def _check_url(gateway: Gateway, url: str) -> None:
 async def find(request: Request, gateway: Here) -> dict[str, Any]:
     """Models that can do a task, priced for the expected meters; what is missing when there are none."""
     wanted = await _read_document(request)
-    canon.check(wanted, canon.schema("discover")["$defs"]["request"])
+    canon.check(wanted, "discover", "request")
     caller = await the_caller(request, gateway) if "authorization" in request.headers else None
     surface = referrals.surface_of(request.headers, gateway.operator)
     return await discover(gateway, wanted, caller, surface, now_ms())

@@ -107,22 +107,26 @@ def schema(kind: str) -> Document:
     return loaded
 
 
-def check(value: Json, kind: str) -> None:
-    """Check any JSON value against the schema of a kind. Rejected with the first field that does not fit."""
+def check(value: Json, kind: str, definition: str = "") -> None:
+    """Check any JSON value against the schema of a kind, or against one definition (`$defs`) of that schema.
+
+    Rejected with the first field that does not fit.
+    """
     from jsonschema_rs import ValidationError  # not at the top: most commands validate nothing
 
     try:
-        _validator(kind).validate(value)
+        _validator(kind, definition).validate(value)
     except ValidationError as error:
         path, reason = _explain(error)
         raise Rejected(f"{path}: {reason}", field=path) from None
 
 
 @cache
-def _validator(kind: str) -> Validator:
+def _validator(kind: str, definition: str) -> Validator:
     from jsonschema_rs import Draft202012Validator
 
-    return Draft202012Validator(schema(kind))
+    whole = schema(kind)
+    return Draft202012Validator(whole["$defs"][definition] | {"$defs": whole["$defs"]} if definition else whole)
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
