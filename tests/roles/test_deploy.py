@@ -36,6 +36,8 @@ READMES = [
     *sorted(ROOT.glob("*/README.md")),
     ROOT / "roles/node/README.md",
     DEPLOY / "demo/README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
 OURS = re.compile(r"\b(?:LEDGER|GATEWAY)_[A-Z_]+\b")
 SETTINGS = {
