@@ -1,14 +1,16 @@
-"""Relaying: what consumers and payees are owed by anybody with gas. Deposits they signed, places, and claims.
+"""Transactions sent for others, at the operator's gas: deposits that consumers signed, payees' places, claims.
 
-Nothing here can move money elsewhere than its owner said: an authorization names its lane and account, a claim pays the
-payee in the leaf.
+None can move money elsewhere than its owner said: an authorization names its lane and account, a claim pays the payee
+in the leaf.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from sqlmodel import Session
 
-from ledger.core.settlement.transactions import Call, Relays, Status, Transmission, finalize_purpose, may_try_again
+from ledger.chain.calls import Authorization, Calls
+from ledger.chain.rpc import MAX_GAS
+from ledger.core.settlement.transactions import Call, Status, Transmission, finalize_purpose, may_try_again
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, to_hex
 from ledger.store.access import deposits
@@ -17,25 +19,23 @@ from ledger.store.chain import chain_time, lanes, parties
 from ledger.store.settlement import batches, proofs, transactions, tree_nodes
 from ledger.store.settlement import batches as batch_store
 
-GAS_CAP = 16_777_216
-"""The most one transaction may use (EIP-7825)."""
 GAS_PER_ROW = 32_000
-"""What a claim of one neighbour costs at most: its slot, its first token balance, its log."""
-CLAIM_ROWS = GAS_CAP * 9 // 10 // GAS_PER_ROW
+"""What one row of a range claim costs at most: its slot, its first token balance, its log."""
+CLAIM_ROWS = MAX_GAS * 9 // 10 // GAS_PER_ROW
 
 
-def send_deposits(session: Session, relays: Relays, sender: Address, now: int) -> int:
+def send_deposits(session: Session, calls: Calls, sender: Address, now: int) -> int:
     """Intend the deposits consumers asked for. Returns how many."""
     made = 0
     for asked in deposits.requested(session):
-        if _intend(session, _purpose(asked), sender, _call(relays, asked), now):
+        if _intend(session, _purpose(asked), sender, _call(calls, asked), now):
             deposits.set_status(session, asked.id, "sent")
             made += 1
     return made
 
 
 def follow_deposits(session: Session) -> int:
-    """Note what became of sent deposits: credited once their block is indexed, failed in the contract's words."""
+    """Note the outcome of sent deposits: credited once their block is indexed, failed in the contract's words."""
     clock, done = chain_time.get(session), 0
     for asked in deposits.sent(session):
         _, sent = transactions.latest(session, _purpose(asked))
@@ -51,21 +51,22 @@ def follow_deposits(session: Session) -> int:
     return done
 
 
-def register_payees(session: Session, relays: Relays, sender: Address, payees: Iterable[Address], now: int) -> int:
+def register_payees(session: Session, calls: Calls, sender: Address, payees: Iterable[Address], now: int) -> int:
     """Intend a place for payees that have earned and have none. Returns how many were not intended before."""
     made = 0
     for payee in payees:
         if parties.index_of(session, payee) is None:
-            call = relays.register_payee(payee)
+            call = calls.register_payee(payee)
             made += _intend(session, f"register {to_hex(payee)}", sender, call, now)
     return made
 
 
-def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int) -> int:
+def claim(session: Session, calls: Calls, sender: Address, lane: int, now: int) -> int:
     """Intend claims for every payee of the last final batch with something to claim, in transactions below the cap.
 
-    None while another batch is about to be the last: a proof counts against that one only, and who comes too late pays
-    gas for nothing. The sweep after it claims before it finalizes anything else: a payee waits for one batch at most.
+    None while another batch is about to become the last: a proof counts against the last one only, and a late claim
+    costs gas for nothing. The sweep after it claims before it finalizes anything else: a payee waits for one batch at
+    most.
     """
     final = batches.with_status(session, lane, batch_store.Status.final)
     if not final or _finalizes(session, lane):
@@ -81,7 +82,7 @@ def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int
             (names[index], cumulative[index]) if index in cumulative else (ZERO_ADDRESS, 0)
             for index in range(start, start + count)
         ]
-        call = relays.claim_range(lane, start, height, rows, siblings)
+        call = calls.claim_range(lane, start, height, rows, siblings)
         made += _intend(session, f"claim {lane} {batch.number} {start}", sender, call, now)
     return made
 
@@ -106,10 +107,12 @@ def _neighbours(due: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, last - start + 1
 
 
-def _call(relays: Relays, asked: DepositRequest) -> Call:
-    relay = relays.deposit_with_authorization if asked.kind == "authorization" else relays.deposit_from_inbox
-    terms = (asked.lane, asked.account, asked.amount, asked.valid_after, asked.valid_before)
-    return relay(*terms, asked.salt, asked.signature)
+def _call(calls: Calls, asked: DepositRequest) -> Call:
+    relay = calls.deposit_with_authorization if asked.kind == "authorization" else calls.deposit_from_inbox
+    signed = Authorization(
+        asked.lane, asked.account, asked.amount, asked.valid_after, asked.valid_before, bytes(asked.salt)
+    )
+    return relay(signed, asked.signature)
 
 
 def _purpose(asked: DepositRequest) -> str:

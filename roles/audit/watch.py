@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ledger.chain import questions
-from ledger.chain.answers import answers
 from ledger.chain.calls import words
-from ledger.chain.client import Chain
-from ledger.chain.proving import call_of
+from ledger.chain.logs import demand_key
+from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Role
 from ledger.core.disputes.faults import find_fraud_proof
 from ledger.core.disputes.proofs import FraudProof
@@ -79,7 +77,7 @@ def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
             placed = PlacedBid(event.bid, event.first, event.until)
             histories.setdefault((event.subject, event.role, event.party), []).append(placed)
     deposits = {who: _most(chain, lane, who) for who in depositors}
-    return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None, answers(chain))
+    return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None, chain.answers())
 
 
 def _most(chain: Chain, lane: int, who: Address) -> tuple[int, int]:
@@ -89,7 +87,7 @@ def _most(chain: Chain, lane: int, who: Address) -> tuple[int, int]:
 
 def _act(chain: Chain, lane: int, batch: int, header: Header, lie: FraudProof, most: int) -> Finding:
     """Convict, ask, wait for the answer, or convict for want of one."""
-    call = call_of(chain.calls, lane, batch, header, lie)
+    call = chain.calls.prove(lane, batch, header, lie)
     if not lie.paid:
         return Finding(batch, lie.why, call)
     tree, node, index, proof = lie.arguments
@@ -97,7 +95,7 @@ def _act(chain: Chain, lane: int, batch: int, header: Header, lie: FraudProof, m
     assert isinstance(node, bytes), "demands name a node"
     assert isinstance(index, int), "demands name a place"
     assert isinstance(proof, list), "demands carry a proof"
-    key = questions.node(tree, node, index, len(proof))
+    key = demand_key(tree, node, index, len(proof))
     challenger, deadline = chain.challenge(lane, batch, header.hash, key)
     if challenger == ZERO_ADDRESS:
         if _asked(chain, lane, batch) >= most:

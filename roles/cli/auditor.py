@@ -14,7 +14,7 @@ from roles.cli.context import Group, here
 from roles.wallet import transactions
 
 if TYPE_CHECKING:
-    from ledger.chain.client import Chain
+    from ledger.chain.reads import Chain
     from ledger.core.settlement.batch_file import BatchFile
 
 PENDING = 129
@@ -59,7 +59,7 @@ def watch(
     questions: Annotated[int, typer.Option("--questions", help="Paid questions about one batch, at most.")] = 64,
 ) -> None:
     """Recompute every posted batch from its public file, and send the proof of the first lie by itself."""
-    chain, lane = transactions.indexed(), int(here().lane["lane"])
+    chain, lane = transactions.chain(), int(here().lane["lane"])
     files = _Files()
     while True:
         try:
@@ -81,7 +81,7 @@ def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int)
         facts: dict[str, object] = {"batch": found.batch, "said": found.said}
         if found.call is not None:
             try:
-                facts |= transactions.transact(transactions.rpc(), here().signer, *found.call, found.value).facts
+                facts |= transactions.send(found.call, wei=found.value).facts
             except Rejected as error:  # somebody was first, or the chain sees it otherwise: the next look shows
                 facts["refused"] = error.message
         output.tell(facts)
@@ -129,16 +129,15 @@ def solvency() -> None:
 def holdings() -> dict[str, object]:
     """The lane's money on chain and in the ledger. Rejected when they differ."""
     number = int(here().lane["lane"])
-    lane, head = transactions.read("settlement", "lanes", number), transactions.read("settlement", "head", number)
-    count = int(transactions.read("registry", "payeeCount"))
-    claimed = sum(int(transactions.read("settlement", "claimed", number, index)) for index in range(1, count + 1))
-    held = transactions.token_balance(transactions.address_of("settlement"))
-    owed = int(lane["net"]) - claimed + int(lane["bond"]) + int(lane["insurance"])
+    chain = transactions.chain()
+    lane, head, claimed = chain.lane(number), chain.head(number), chain.claimed_by_all(number)
+    held = chain.balance(chain.calls.settlement)
+    owed = lane.net - claimed + lane.bond + lane.insurance
     facts: dict[str, object] = {
         "contract_holds": str(held),
-        "of_this_lane": str(int(lane["net"]) - claimed),
-        "bond_and_insurance": str(int(lane["bond"]) + int(lane["insurance"])),
-        "settled_ever": str(int(head["cumulative"])),
+        "of_this_lane": str(lane.net - claimed),
+        "bond_and_insurance": str(lane.bond + lane.insurance),
+        "settled_ever": str(head.cumulative),
         "claimed_ever": str(claimed),
         "said": amounts.said(held),
     }

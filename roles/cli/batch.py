@@ -125,8 +125,8 @@ def _checked(number: int, now: BatchFile, previous: BatchFile | None, bids: list
     if bids is None:
         return Checked(number, verdict, True, "private grid")
     place = chain_number(number)
-    posted = transactions.read("settlement", "posted", now.opening.lane, place) if place else {"hash": b""}
-    return Checked(number, verdict, posted["hash"] == now.header.hash[:24], on_chain(number))
+    posted = transactions.chain().posted(now.opening.lane, place).hash if place else b""
+    return Checked(number, verdict, posted == now.header.hash[:24], on_chain(number))
 
 
 def books(file: BatchFile, bids: list[Standing]) -> list[Book]:
@@ -142,7 +142,7 @@ def placed() -> list[Standing]:
     from ledger.core.pricing.epochs import Standing
     from ledger.core.settlement.events import BidPlaced
 
-    chain = transactions.indexed()
+    chain = transactions.chain()
     with output.working("reading the bids on chain"):
         said = [log.event for log in chain.logs(chain.deployment.block, chain.tip())]
     bids = [one for one in said if isinstance(one, BidPlaced)]
@@ -174,7 +174,7 @@ def on_chain(number: int) -> str:
     lane, place = int(here().lane["lane"]), chain_number(number)
     if not place:
         return "none"
-    return "final" if place <= int(transactions.read("settlement", "head", lane)["finalized"]) else "posted"
+    return "final" if place <= transactions.chain().head(lane).finalized else "posted"
 
 
 def chain_number(number: int) -> int:
@@ -184,4 +184,4 @@ def chain_number(number: int) -> int:
 
 def settled() -> str:
     """What the lane ever settled, in words."""
-    return amounts.said(int(transactions.read("settlement", "head", int(here().lane["lane"]))["cumulative"]))
+    return amounts.said(transactions.chain().head(int(here().lane["lane"])).cumulative)

@@ -13,7 +13,6 @@ from roles.cli import amounts, output
 from roles.cli.context import Group, here
 from roles.cli.shared import calls
 from roles.wallet import deposits
-from roles.wallet.exits import Leaving
 
 app = Group("Deposit once, call any model, check every charge, take the rest back.")
 
@@ -157,9 +156,9 @@ def withdraw(
     wait: Annotated[float, typer.Option(help="Seconds to wait for the final batch.")] = 0,
 ) -> None:
     """Leave the lane with what you have not spent: ask, wait for a final batch, receive. Run it again to go on."""
-    leaving = Leaving(relayer)
-    if not leaving.asked:
-        leaving.must_be_here()
+    leaving = deposits.Exit(relayer)
+    if not leaving.is_asked:
+        leaving.check_depositor()
         output.confirm(f"ask lane {leaving.lane} to end, and to pay {here().wallet} what it has not spent?")
         output.remark(f"asked to leave: transaction {leaving.ask().hash}")
     deadline = time.monotonic() + wait

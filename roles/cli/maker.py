@@ -80,7 +80,9 @@ def transfer(
     """Give a model away: its next calls are paid to the new owner once that one bids."""
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
-    sent = transactions.send("registry", "transfer", names.resolve(here().gateway, model), party)
+    sent = transactions.send(
+        transactions.chain().calls.to_registry("transfer", names.resolve(here().gateway, model), party)
+    )
     output.tell({"model": model, "owner": to_hex(party), **sent.facts})
 
 
@@ -88,7 +90,9 @@ def transfer(
 def retire(model: Annotated[str, typer.Argument(help="@org/name or an id.")]) -> None:
     """Stop offering terms to new descendants. Those there are keep what they froze; silence ends your bid."""
     output.confirm(f"retire {model}?")
-    sent = transactions.send("registry", "update", names.resolve(here().gateway, model), bytes(32))
+    sent = transactions.send(
+        transactions.chain().calls.to_registry("update", names.resolve(here().gateway, model), bytes(32))
+    )
     output.tell({"model": model, "terms": "none for new descendants", **sent.facts})
 
 

@@ -74,8 +74,8 @@ def frozen(subject: Digest, name: str, relation: str) -> Document:
 
 def retired(subject: Digest) -> bool:
     """Whether the model's owner last said on chain that it offers nothing to new descendants."""
-    said = transactions.logs("registry", "TermsUpdated", subject)
-    return bool(said) and not any(said[-1])
+    said = transactions.chain().raw_logs("Registry", "TermsUpdated", subject)
+    return bool(said) and not any(bytes.fromhex(said[-1]["data"][2:]))
 
 
 bidding_commands(app, Role.oem)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from ledger.chain import deployments
+from ledger.chain.deploy import Parameters
+from ledger.chain.deploy import deploy as put
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -30,16 +32,10 @@ def deploy(
     token: Annotated[str | None, typer.Option(help="What settles, say USDC; default: a new AICoin.")] = None,
 ) -> None:
     """Put the contracts on a chain, or find them there. Addresses follow from the code: twice changes nothing."""
-    from ledger.chain.deploy import DeploymentFailed  # web3, which no other command needs
-    from ledger.chain.deploy import deploy as put
-
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
-    try:
-        account = keystore.account(here().wallet)
-        with output.working("deploying"):
-            made = put(here().rpc_url, account, epoch_seconds=epoch_seconds, token=token)
-    except DeploymentFailed as error:
-        raise Rejected(str(error)) from error
+    signer = here().signer
+    with output.working("deploying"), transactions.outbox(signer) as stored:
+        made = put(here().rpc_url, signer, Parameters(epoch_seconds, token), outbox=stored)
     output.tell({"written": str(deployments.path(made.chain_id)), **asdict(made)})
 
 
@@ -62,8 +58,9 @@ def open_lane(
         output.aside().print(f"[yellow]good for a development chain only:[/] {why}")
     atoms = amounts.typed(bond)
     output.confirm(f"bond {amounts.said(atoms)} of {here().wallet} for a new lane?")
-    transactions.allow("settlement", atoms)
-    sent = transactions.send("settlement", "openLane", window, answer_time, atoms)
+    calls = transactions.chain().calls
+    transactions.allow(calls.settlement, atoms)
+    sent = transactions.send(calls.open_lane(window, answer_time, atoms))
     output.tell({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent.facts})
 
 
@@ -74,13 +71,13 @@ def session_key(
 ) -> None:
     """Let another key sign receipts (or, for a consumer, vouchers) for this wallet: keep the wallet itself offline."""
     party = keystore.party(key)
-    if bool(transactions.read("settlement", "sessionKey", here().account, party)) != revoke:
+    if bool(transactions.chain().settlement("sessionKey", here().account, party)) != revoke:
         output.tell({"key": to_hex(party), "active": not revoke, "note": "was so already"})
         return
     output.confirm(
         f"{'stop' if revoke else 'let'} {key} ({to_hex(party)}) {'signing' if revoke else 'sign'} for {here().wallet}?"
     )
-    sent = transactions.send("settlement", "setSessionKey", party, not revoke)
+    sent = transactions.send(transactions.chain().calls.set_session_key(party, not revoke))
     output.tell({"key": to_hex(party), "active": not revoke, **sent.facts})
 
 
@@ -111,20 +108,20 @@ def credit(
 def status(lane: Lane = None) -> None:
     """Your lane on chain: bond, holdings, batches."""
     number = lane or lane_of(here().account) or int(here().lane["lane"])
-    said, head = transactions.read("settlement", "lanes", number), transactions.read("settlement", "head", number)
+    said, head = transactions.chain().lane(number), transactions.chain().head(number)
     output.tell(
         {
             "lane": number,
-            "operator": said["operator"],
-            "active": said["active"],
-            "bond": amounts.said(int(said["bond"])),
-            "holds": amounts.said(int(said["net"])),
-            "settled_ever": amounts.said(int(head["cumulative"])),
-            "last_batch": int(head["next"]) - 1,
-            "last_final_batch": int(head["finalized"]),
-            "calls": int(head["calls"]),
-            "consumers": int(head["consumers"]),
-            "window_seconds": int(said["window"]),
+            "operator": to_hex(said.operator),
+            "active": said.active,
+            "bond": amounts.said(said.bond),
+            "holds": amounts.said(said.net),
+            "settled_ever": amounts.said(head.cumulative),
+            "last_batch": head.next - 1,
+            "last_final_batch": head.finalized,
+            "calls": head.calls,
+            "consumers": head.consumers,
+            "window_seconds": said.window,
         }
     )
 
@@ -134,7 +131,8 @@ def pause(lane: Lane = None) -> None:
     """Stop commits and deposits. Claims and withdrawals go on: nobody can stop those."""
     number = lane or lane_of(here().account)
     output.confirm(f"pause lane {number}?")
-    output.tell({"lane": number, "active": False, **transactions.send("settlement", "setActive", number, False).facts})
+    call = transactions.chain().calls.to_settlement("setActive", number, False)
+    output.tell({"lane": number, "active": False, **transactions.send(call).facts})
 
 
 @app.verb("resume")
@@ -142,7 +140,8 @@ def resume(lane: Lane = None) -> None:
     """Take commits and deposits again."""
     number = lane or lane_of(here().account)
     output.confirm(f"resume lane {number}?")
-    output.tell({"lane": number, "active": True, **transactions.send("settlement", "setActive", number, True).facts})
+    call = transactions.chain().calls.to_settlement("setActive", number, True)
+    output.tell({"lane": number, "active": True, **transactions.send(call).facts})
 
 
 @app.verb("earnings")
@@ -159,7 +158,8 @@ def claim() -> None:
 
 def lane_of(operator: bytes) -> int:
     """The first lane this operator opened; 0 if none."""
-    for number in range(1, int(transactions.read("settlement", "laneCount")) + 1):
-        if bytes.fromhex(transactions.read("settlement", "lanes", number)["operator"][2:]) == operator:
+    chain = transactions.chain()
+    for number in range(1, int(chain.settlement("laneCount")) + 1):
+        if chain.lane(number).operator == operator:
             return number
     return 0

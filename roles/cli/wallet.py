@@ -61,7 +61,7 @@ def balance(
 ) -> None:
     """What it holds on chain: AIC, and ETH for gas."""
     party = keystore.party(name) if name else here().account
-    held, wei = transactions.token_balance(party), transactions.ether(party)
+    held, wei = transactions.chain().balance(party), transactions.chain().ether(party)
     eth = f"{wei // 10**18}.{wei % 10**18 // 10**12:06d}"
     output.tell({"address": to_hex(party), "aic": amounts.said(held), "atoms": str(held), "eth": eth})
 
@@ -74,7 +74,7 @@ def send(
     """Send AIC on chain."""
     atoms, party = amounts.typed(amount), keystore.party(to)
     output.confirm(f"send {amounts.said(atoms)} from {here().wallet} to {to} ({to_hex(party)})?")
-    sent = transactions.send("token", "transfer", party, atoms)
+    sent = transactions.send(transactions.chain().calls.transfer(party, atoms))
     output.tell({"sent": amounts.said(atoms), "to": to_hex(party), **sent.facts})
 
 

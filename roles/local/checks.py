@@ -66,18 +66,18 @@ def _compare(
     console: DemoConsole, earned: Earned, settled: int, made: Sequence[Called], deposit: str, facts: dict[str, Any]
 ) -> None:
     lane = int(context.here().lane["lane"])
-    head = transactions.read("settlement", "head", lane)
+    head = transactions.chain().head(lane)
     console.check(
         "sum of all lines = payout tree on chain",
-        settled == int(head["cumulative"]),
-        f"{settled:,} = {int(head['cumulative']):,} atoms",
+        settled == head.cumulative,
+        f"{settled:,} = {head.cumulative:,} atoms",
     )
     by_party: Counter[Address] = Counter()
     for (party, _), atoms in earned.items():
         by_party[party] += atoms
     for party, atoms in by_party.items():
-        index = int(transactions.read("registry", "payeeIndex", party))
-        claimed = int(transactions.read("settlement", "claimed", lane, index))
+        index = transactions.chain().payee_index(party)
+        claimed = transactions.chain().claimed(lane, index)
         ledger = int(context.here().gateway.get(f"/v1/earnings/{to_hex(party)}")["earned"])
         agree = atoms == claimed == ledger
         if not agree:
@@ -148,10 +148,6 @@ def _gas(console: DemoConsole, receipts: int) -> None:
 
 def commit_gas() -> list[int]:
     """Gas of every transaction of the operator's worker that posted a batch."""
-    topic = transactions.topic("settlement", "Committed")
-    logs = transactions.rpc().ask(
-        "eth_getLogs",
-        [{"fromBlock": "0x0", "address": to_hex(transactions.address_of("settlement")), "topics": [topic]}],
-    )
-    hashes = sorted({str(log["transactionHash"]) for log in logs})
-    return [int(transactions.rpc().ask("eth_getTransactionReceipt", [one])["gasUsed"], 16) for one in hashes]
+    chain = transactions.chain()
+    hashes = sorted({str(log["transactionHash"]) for log in chain.raw_logs("Settlement", "Committed")})
+    return [int(chain.rpc("eth_getTransactionReceipt", one)["gasUsed"], 16) for one in hashes]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.ids import Address, Digest, cid, to_hex
+from ledger.core.values.ids import Address, Digest, address, cid, to_hex
 from ledger.core.values.meters import NO_RATES, quoted
 from roles.audit import previews, statements
 from roles.cli import amounts, output
@@ -79,7 +80,7 @@ def place_bid(subject: Digest, role: Role, name: str, ask: list[str], ratio: str
         if standing is not None and standing.bid == placed:
             output.remark(f"this bid stands already, until epoch {standing.until}; renewing it")
     output.confirm(f"bid {described(placed)} as {role.name} of {name}?")
-    sent = transactions.send("bid_book", "placeBid", subject, int(role), placed.ratio_ppm, list(placed.asks))
+    sent = transactions.send(transactions.chain().calls.place_bid(subject, role, placed))
     output.tell(
         {
             "subject": name,
@@ -133,14 +134,14 @@ def claim_earnings() -> None:
     if said is None:
         output.tell({"claimed": "0", "note": "nothing final is waiting to be claimed"})
         return
-    due, arguments = said
+    due, call = said
     output.confirm(f"claim {amounts.said(due)} to {to_hex(here().account)}?")
-    sent = transactions.send("settlement", "claim", *arguments)
+    sent = transactions.send(call)
     output.tell({"claimed": str(due), "said": amounts.said(due), "payee": to_hex(here().account), **sent.facts})
 
 
-def claimable(party: Address) -> tuple[int, tuple[Any, ...]] | None:
-    """What a payee can claim now, and the arguments that claim it; None when that is nothing."""
+def claimable(party: Address) -> tuple[int, Call] | None:
+    """What a payee can claim now, in atoms, and the call that claims it; None when that is nothing."""
     try:
         proof = here().gateway.get(f"/v1/proofs/payout/{to_hex(party)}")
     except Rejected as error:
@@ -148,9 +149,10 @@ def claimable(party: Address) -> tuple[int, tuple[Any, ...]] | None:
             return None
         raise
     lane, index, cumulative = int(proof["lane"]), int(proof["index"]), int(proof["cumulative"])
-    due = cumulative - int(transactions.read("settlement", "claimed", lane, index))
+    chain = transactions.chain()
+    due = cumulative - chain.claimed(lane, index)
     siblings = [bytes.fromhex(word[2:]) for word in proof["proof"]]
-    return (due, (lane, index, party, cumulative, siblings)) if due > 0 else None
+    return (due, chain.calls.claim(lane, index, party, cumulative, siblings)) if due > 0 else None
 
 
 def staking_commands(app: Group, why: str) -> None:
@@ -159,25 +161,28 @@ def staking_commands(app: Group, why: str) -> None:
     def stake(amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]) -> None:
         atoms = amounts.typed(amount)
         output.confirm(f"stake {amounts.said(atoms)} of {here().wallet}?")
-        transactions.allow("stake_vault", atoms)
-        sent = transactions.send("stake_vault", "stake", atoms)
+        chain = transactions.chain()
+        transactions.allow(address(chain.deployment.stake_vault), atoms)
+        sent = transactions.send(chain.calls.stake(atoms))
         output.tell({"staked": amounts.said(atoms), "party": to_hex(here().account), **sent.facts})
 
     def unbond(amount: Annotated[str, typer.Argument(help="12.5 (AIC) or 1500atoms.")]) -> None:
         atoms = amounts.typed(amount)
         output.confirm(f"start to take {amounts.said(atoms)} out of stake?")
-        sent = transactions.send("stake_vault", "unbond", atoms)
-        delay = int(transactions.read("stake_vault", "unbondDelay"))
+        chain = transactions.chain()
+        sent = transactions.send(chain.calls.to_vault("unbond", atoms))
+        delay = int(chain.vault("unbondDelay"))
         output.tell({"unbonding": amounts.said(atoms), "free_in_seconds": delay, **sent.facts})
 
     def release() -> None:
-        free = int(transactions.read("stake_vault", "stakes", here().account)["releaseAt"])
+        chain = transactions.chain()
+        _, _, free = chain.stake(here().account)
         if free > transactions.now():
             raise Rejected(
                 f"that stake is free from {calls.moment(free * 1000)} UTC: run this again then", free_at=free
             )
         output.confirm(f"take what has finished unbonding out to {here().wallet}?")
-        sent = transactions.send("stake_vault", "release", here().account)
+        sent = transactions.send(chain.calls.to_vault("release", here().account))
         output.tell({"released_to": to_hex(here().account), **sent.facts})
 
     verbs: tuple[tuple[str, Callable[..., None], str], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import astuple, replace
 
-from ledger.chain.client import Chain
+from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Line, Role, encode
 from ledger.core.disputes.recomputation import PAYOUTS
 from ledger.core.receipts.receipt import Receipt, struct_hash

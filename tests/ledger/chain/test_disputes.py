@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ledger.chain import questions
 from ledger.chain.calls import words
 from ledger.chain.errors import Reverted
+from ledger.chain.logs import demand_key
 from ledger.core.catalog.bids import Bid, Line, Role
 from ledger.core.disputes import faults, proofs
 from ledger.core.disputes.challenge_game import withheld
@@ -178,7 +178,7 @@ def test_withheld_data(play: Play) -> None:
     fraud_proof = withheld(file.header, NO_ANSWERS)
     play.send(file, fraud_proof)
     play.stage.wait(ANSWER + 1)
-    key = questions.node(RECEIPTS, file.header.receipts_root, 0, 0)
+    key = demand_key(RECEIPTS, file.header.receipts_root, 0, 0)
     call = play.chain.calls.to_settlement("timeout", 1, 1, words(file.header), key)
     play.chain.transact(FUNDS, call)
     assert play.chain.head(1).next == 1

@@ -1,0 +1,256 @@
+"""Sending transactions so that a crash or a low fee loses none: the one implementation, for worker and people.
+
+Signed bytes are stored before they are sent, and a nonce never changes: what is stuck is replaced at the same nonce by
+a higher fee. What to do next is decided by `core.settlement.transactions.next_step`. The worker stores in PostgreSQL
+and takes one step a sweep (`flows.transactions`); a person's command stores in an `Outbox` and waits (`Sender`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ledger.core.settlement.events import Block
+from ledger.core.settlement.transactions import (
+    Attempt,
+    Call,
+    Mined,
+    Policy,
+    Seen,
+    Status,
+    Step,
+    Transmission,
+    next_step,
+    raised,
+)
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, address, to_hex
+
+if TYPE_CHECKING:
+    from ledger.chain.rpc import Endpoint
+
+GWEI = 10**9
+PEOPLES = Policy(confirmations=0, stuck_ms=15_000, max_fee=500 * GWEI)
+"""How patient a person's command is: one block is enough, and after 15 s without one the fee is raised."""
+TIMEOUT_SECONDS = 120
+POLL_SECONDS = 0.05
+
+
+class Wire(Protocol):
+    """The chain as the worker sends to it: `rpc.Endpoint` with a key, or a simulation. Every method may raise
+    Unavailable, and `send_raw` may have worked all the same."""
+
+    def block(self, number: int | None = None) -> Block | None:
+        """A block by number, or the tip; None if there is none."""
+
+    def nonces(self, sender: Address, at: int | None = None) -> int:
+        """How many transactions of the sender are in blocks up to `at`, or up to the tip."""
+
+    def fee(self) -> int:
+        """What a unit of gas should offer now, in wei."""
+
+    def gas(self, sender: Address, target: Address, data: bytes) -> int:
+        """The gas a transaction needs, with a margin. Raises Rejected, in the contract's words, if it would revert."""
+
+    def sign(self, call: Call, nonce: int, gas: int, fee: int, value: int = 0) -> tuple[bytes, Digest]:
+        """Signed bytes and their hash. Sends nothing."""
+
+    def send_raw(self, raw: bytes) -> object:
+        """Broadcast signed bytes; sending what is known already is not an error."""
+
+    def mined(self, transaction: Digest) -> Mined | None:
+        """Where a transaction is, if it is in a block of the current chain."""
+
+
+def look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int, indexed: int) -> Seen:
+    """What the chain says of a transaction. The tip is read first: what is read afterwards is at least as new."""
+    tip = wire.block()
+    if tip is None:
+        raise Unavailable("the chain has no block")
+    mined = next(filter(None, (wire.mined(attempt.hash) for attempt in reversed(attempts))), None)
+    settled = wire.nonces(sender, max(tip.number - confirmations, 0))
+    return Seen(tip.number, indexed, mined, wire.nonces(sender), settled)
+
+
+def sign(wire: Wire, found: Transmission, ordinal: int, fee: int, now: int) -> Attempt:
+    """Sign a transaction that has its nonce and gas, at a fee in wei. `now` is in ms."""
+    assert found.nonce is not None, "it has its nonce"
+    assert found.gas is not None, "it has its gas"
+    raw, hashed = wire.sign((found.target, found.data), found.nonce, found.gas, fee, found.value)
+    return Attempt(found.id, ordinal, raw, hashed, fee, now)
+
+
+def bump_fee(wire: Wire, found: Transmission, attempts: Sequence[Attempt], now: int, policy: Policy) -> Attempt:
+    """Sign the same nonce at a higher fee."""
+    return sign(wire, found, len(attempts), min(raised(attempts[-1].fee, wire.fee()), policy.max_fee), now)
+
+
+def broadcast(wire: Wire, attempts: Sequence[Attempt]) -> None:
+    """Send the newest bytes, or any older ones that the endpoint prefers to keep."""
+    refused: Rejected | None = None
+    for attempt in reversed(attempts):
+        try:
+            wire.send_raw(attempt.raw)
+            return
+        except Rejected as error:
+            refused = error
+    assert refused is not None, "there is at least one attempt"
+    raise Unavailable(f"the chain takes none of {len(attempts)} attempts: {refused.message}") from refused
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A signed transaction that a command has not seen in a block yet, with all attempts, oldest first."""
+
+    transmission: Transmission
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def call(self) -> tuple[Address, bytes, int]:
+        """Target, data and value in wei."""
+        return self.transmission.target, self.transmission.data, self.transmission.value
+
+    def to_json(self) -> dict[str, Any]:
+        """What an outbox stores."""
+        one = self.transmission
+        return {
+            "sender": to_hex(one.sender),
+            "target": to_hex(one.target),
+            "data": to_hex(one.data),
+            "value": one.value,
+            "nonce": one.nonce,
+            "gas": one.gas,
+            "attempts": [{"raw": to_hex(a.raw), "fee": a.fee, "signed_at": a.signed_at} for a in self.attempts],
+        }
+
+    @classmethod
+    def of_json(cls, stored: dict[str, Any]) -> Pending:
+        """What an outbox stored. Nothing is assumed to have been sent."""
+        raws = [bytes.fromhex(row["raw"][2:]) for row in stored["attempts"]]
+        rows = zip(raws, stored["attempts"], strict=True)
+        name = keccak256(raws[0])
+        made = [
+            Attempt(name, n, raw, keccak256(raw), row["fee"], row["signed_at"]) for n, (raw, row) in enumerate(rows)
+        ]
+        one = Transmission(
+            id=name,
+            purpose="command",
+            sender=address(stored["sender"]),
+            target=address(stored["target"]),
+            data=bytes.fromhex(stored["data"][2:]),
+            status=Status.signed,
+            created_at=made[0].signed_at,
+            nonce=stored["nonce"],
+            gas=stored["gas"],
+            value=stored["value"],
+        )
+        return cls(one, tuple(made))
+
+
+class Outbox(Protocol):
+    """Where a command stores its signed transaction until it is in a block. One command at a time uses it."""
+
+    def load(self) -> Pending | None:
+        """What was stored last and not cleared."""
+
+    def store(self, pending: Pending | None) -> None:
+        """Store durably before returning; None clears."""
+
+
+class Memory:
+    """An outbox for a process whose loss costs nothing: tests, benches."""
+
+    def load(self) -> Pending | None:
+        """Nothing."""
+        return None
+
+    def store(self, pending: Pending | None) -> None:
+        """Forget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A person's sender: an endpoint with a key, and where signed bytes are stored."""
+
+    endpoint: Endpoint
+    outbox: Outbox
+    policy: Policy = PEOPLES
+    timeout_seconds: float = TIMEOUT_SECONDS
+
+    def transact(self, call: Call, value: int = 0) -> Mined:
+        """Sign, store, send and wait for a block. `value` is in wei.
+
+        A transaction that an interrupted command left in the outbox is finished first. When it is this same call, that
+        was it: nothing else is sent. Raises Reverted (before anything is signed, when it would fail), Rejected when it
+        failed in its block, Unavailable when it is in no block in time: it stays in the outbox.
+        """
+        left = self.outbox.load()
+        if left is not None:
+            done = self._finish(left)
+            if done is not None and left.call == (*call, value):
+                return self._succeeded(done, call, value)
+        pending = self._sign(call, value)
+        self.outbox.store(pending)
+        try:
+            self.endpoint.send_raw(pending.attempts[0].raw)
+        except Rejected:  # refused at first sight: nobody has these bytes
+            self.outbox.store(None)
+            raise
+        done = self._finish(pending)
+        if done is None:
+            raise Rejected(f"nonce {pending.transmission.nonce} was used by another transaction: this one is void")
+        return self._succeeded(done, call, value)
+
+    def _sign(self, call: Call, value: int) -> Pending:
+        sender, now = self.endpoint.sender, _now()
+        gas, nonce = self.endpoint.gas(sender, *call, value), self.endpoint.nonces(sender, "pending")
+        raw, hashed = self.endpoint.sign(call, nonce, gas, fee := self.endpoint.fee(), value)
+        one = Transmission(hashed, "command", sender, *call, Status.signed, now, nonce, gas, sent_at=now, value=value)
+        return Pending(one, (Attempt(hashed, 0, raw, hashed, fee, now),))
+
+    def _finish(self, pending: Pending) -> Mined | None:
+        """Send, replace and wait until the nonce is used; by what is None when it is none of the attempts."""
+        found, attempts = pending.transmission, pending.attempts
+        deadline, refusals = time.monotonic() + self.timeout_seconds, 0
+        while time.monotonic() < deadline:
+            seen, now = look(self.endpoint, found.sender, attempts, 0, _EVERY_BLOCK), _now()
+            step = next_step(found, attempts, seen, now, self.policy)
+            if step in (Step.note_confirmed, Step.note_failed, Step.note_lost):
+                self.outbox.store(None)
+                return seen.mined
+            if step is Step.broadcast:
+                try:
+                    broadcast(self.endpoint, attempts)
+                except Unavailable:  # once: it may have been mined since we looked
+                    refusals += 1
+                    if refusals > 1:
+                        raise
+                found = replace(found, sent_at=now if not refusals else None)
+            elif step is Step.replace:
+                attempts = (*attempts, bump_fee(self.endpoint, found, attempts, now, self.policy))
+                self.outbox.store(Pending(found, attempts))
+            else:
+                time.sleep(POLL_SECONDS)
+        raise Unavailable(
+            f"transaction {to_hex(attempts[-1].hash)} (nonce {found.nonce}) is in no block after "
+            f"{self.timeout_seconds} s; it may still be mined",
+            transaction=to_hex(attempts[-1].hash),
+        )
+
+    def _succeeded(self, done: Mined, call: Call, value: int) -> Mined:
+        if not done.succeeded:
+            self.endpoint.gas(self.endpoint.sender, *call, value)  # raises in the contract's words, if it still refuses
+            hashed = to_hex(done.hash)
+            raise Rejected(f"transaction {hashed} failed in block {done.block}", transaction=hashed, gas=done.gas_used)
+        return done
+
+
+_EVERY_BLOCK = 2**63
+"""A command has no indexer to wait for."""
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
