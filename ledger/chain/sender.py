@@ -199,6 +199,8 @@ class Sender:
         except Rejected:  # refused at first sight: nobody has these bytes
             self.outbox.store(None)
             raise
+        except Unavailable:  # it may have arrived all the same, or it needs a higher fee
+            pass
         done = self._finish(pending)
         if done is None:
             raise Rejected(f"nonce {pending.transmission.nonce} was used by another transaction: this one is void")
@@ -214,7 +216,7 @@ class Sender:
     def _finish(self, pending: Pending) -> Mined | None:
         """Send, replace and wait until the nonce is used; by what is None when it is none of the attempts."""
         found, attempts = pending.transmission, pending.attempts
-        deadline, refusals = time.monotonic() + self.timeout_seconds, 0
+        deadline, refusal = time.monotonic() + self.timeout_seconds, ""
         while time.monotonic() < deadline:
             seen, now = look(self.endpoint, found.sender, attempts, 0, _EVERY_BLOCK), _now()
             step = next_step(found, attempts, seen, now, self.policy)
@@ -224,11 +226,9 @@ class Sender:
             if step is Step.broadcast:
                 try:
                     broadcast(self.endpoint, attempts)
-                except Unavailable:  # once: it may have been mined since we looked
-                    refusals += 1
-                    if refusals > 1:
-                        raise
-                found = replace(found, sent_at=now if not refusals else None)
+                except Unavailable as error:  # mined since we looked, or it needs a higher fee
+                    refusal = f" ({error.message})"
+                found = replace(found, sent_at=now)
             elif step is Step.replace:
                 attempts = (*attempts, bump_fee(self.endpoint, found, attempts, now, self.policy))
                 self.outbox.store(Pending(found, attempts))
@@ -236,7 +236,7 @@ class Sender:
                 time.sleep(POLL_SECONDS)
         raise Unavailable(
             f"transaction {to_hex(attempts[-1].hash)} (nonce {found.nonce}) is in no block after "
-            f"{self.timeout_seconds} s; it may still be mined",
+            f"{self.timeout_seconds} s; it may still be mined{refusal}",
             transaction=to_hex(attempts[-1].hash),
         )
 
