@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from ledger.chain import deployments
-from ledger.chain.deploy import Parameters
-from ledger.chain.deploy import deploy as put
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -32,6 +30,9 @@ def deploy(
     token: Annotated[str | None, typer.Option(help="What settles, say USDC; default: a new AICoin.")] = None,
 ) -> None:
     """Put the contracts on a chain, or find them there. Addresses follow from the code: twice changes nothing."""
+    from ledger.chain.deploy import Parameters  # not imported by commands that ask only the gateway
+    from ledger.chain.deploy import deploy as put
+
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
     signer = here().signer
     with output.working("deploying"), transactions.outbox(signer) as stored:

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ledger.chain.calls import Authorization
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex
@@ -25,6 +24,8 @@ VALID_SECONDS = 3_600
 
 def deposit(atoms: Atoms, wait_seconds: float) -> Json:
     """Sign an authorization, have the gateway relay it, wait until it is credited. Its last status."""
+    from ledger.chain.calls import Authorization  # not imported by commands that ask only the gateway
+
     lane, signer, gateway, chain = int(here().lane["lane"]), here().signer, here().gateway, transactions.chain()
     signed = Authorization(lane, signer.address, atoms, 0, good_until(), Digest(os.urandom(32)))
     signature = signing.deposit_authorization(signer, chain.token_domain(), chain.calls.settlement, signed)

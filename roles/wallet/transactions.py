@@ -2,7 +2,7 @@
 
 Every transaction is simulated before it is signed, so a mistake is reported in the contract's own words and costs
 nothing. Signed bytes are stored in the home before they are sent: the next command goes on with what an interrupted one
-left (`ledger.chain.sender`).
+left (`ledger.chain.sender`). The chain's client is imported when a command first needs the chain.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.chain import deployments
 from ledger.chain.deployments import Deployment
-from ledger.chain.reads import Chain
-from ledger.chain.rpc import Endpoint
-from ledger.chain.sender import Pending
-from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.cli import output
 from roles.cli.context import here
 from roles.wallet import home, keystore
+
+if TYPE_CHECKING:
+    from ledger.chain.reads import Chain
+    from ledger.chain.rpc import Endpoint
+    from ledger.chain.sender import Pending
+    from ledger.core.settlement.transactions import Call
 
 TIMEOUT_SECONDS = 30
 GAS_MONEY_WEI = 10**18
@@ -56,6 +58,8 @@ class Outbox:
 
     def load(self) -> Pending | None:
         """What an interrupted command left."""
+        from ledger.chain.sender import Pending
+
         if not self.path.exists():
             return None
         left = Pending.of_json(json.loads(self.path.read_text()))
@@ -118,7 +122,7 @@ def now() -> int:
 
 def chain_id() -> int:
     """The chain's EIP-155 id."""
-    return _chain_id(here().rpc_url)
+    return _endpoint(here().rpc_url).chain_id
 
 
 def chain() -> Chain:
@@ -127,7 +131,8 @@ def chain() -> Chain:
     if "block" not in known:
         known |= {"chain_id": chain_id(), "block": here().lane["since_block"]}
         known |= {"epoch_seconds": here().lane["epoch_seconds"]}
-        known |= {"exit_notice_seconds": _exit_notice(here().rpc_url, str(known["settlement"]))}
+        notice = _endpoint(here().rpc_url).read("Settlement", str(known["settlement"]), "exitNotice")
+        known |= {"exit_notice_seconds": int(notice)}
     missing = [one.name for one in fields(Deployment) if one.name not in known]
     if missing:
         raise Rejected(f"this deployment has no {', '.join(missing).replace('_', ' ')}")
@@ -148,14 +153,13 @@ def deployment() -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def _chain(url: str, deployed: Deployment) -> Chain:
+    from ledger.chain.reads import Chain
+
     return Chain(url, deployed, timeout_seconds=TIMEOUT_SECONDS)
 
 
 @lru_cache(maxsize=4)
-def _chain_id(url: str) -> int:
-    return Endpoint(url, timeout_seconds=TIMEOUT_SECONDS).chain_id
+def _endpoint(url: str) -> Endpoint:
+    from ledger.chain.rpc import Endpoint
 
-
-@lru_cache(maxsize=4)
-def _exit_notice(url: str, settlement: str) -> int:
-    return int(Endpoint(url, timeout_seconds=TIMEOUT_SECONDS).read("Settlement", settlement, "exitNotice"))
+    return Endpoint(url, timeout_seconds=TIMEOUT_SECONDS)
