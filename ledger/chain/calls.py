@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ledger.chain.abi import decode, encode, interface
+from ledger.chain.abi import decode, interface
 from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.settlement.events import BidPlaced
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, address
 
 if TYPE_CHECKING:
@@ -42,20 +40,6 @@ def header_of(data: bytes) -> Header:
             roots = (Digest(receipts), Digest(payout), Digest(debit), Digest(lines), Digest(book))
             return Header(Digest(prev), *roots, Digest(receipt_logs), Digest(ref), *numbers)
     raise Rejected("this is not a commit's calldata")
-
-
-def bid_words(placed: BidPlaced) -> tuple[int, list[int], int]:
-    """A bid in a history as the ABI's tuple."""
-    return placed.bid.ratio_ppm, list(placed.bid.asks), placed.first
-
-
-def history_hash(history: Sequence[BidPlaced]) -> bytes:
-    """The 24 bytes BidBook keeps after these bids, oldest first; zeros before the first. It proves a past bid, or that
-    a new bid raises nothing."""
-    hashed = bytes(24)
-    for placed in history:
-        hashed = keccak256(encode(["bytes24", "(uint24,uint64[6],uint32)"], [hashed, bid_words(placed)]))[:24]
-    return hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +168,7 @@ class Calls:
         return self.to_vault("stake", amount)
 
     def place_bid(self, subject: Digest, role: Role, bid: Bid) -> Call:
-        """Bid. See `Chain.bid` for the call by which a lower bid enters an epoch earlier."""
+        """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
         return self.to_book("placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
 
     def commit_model(self, commitment: Digest) -> Call:

@@ -11,14 +11,12 @@ from ledger.chain.abi import interface
 from ledger.chain.calls import Calls
 from ledger.chain.deployments import Deployment
 from ledger.chain.rpc import At, Endpoint
-from ledger.core.catalog.bids import Bid, Role
 from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
-from ledger.core.settlement.events import BidPlaced, Log
+from ledger.core.settlement.events import Log
 from ledger.core.settlement.header import Header
-from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, Address, address, to_hex
 from ledger.core.values.sum_tree import Word, node, parent, receipt_leaf
 from ledger.core.values.typed_data import Domain, Signer
 
@@ -125,12 +123,6 @@ class Chain(Endpoint):
             raise Rejected(f"the header of batch {batch} is not in its transaction's calldata", batch=batch)
         return header
 
-    def bids(self, subject: Digest, role: Role, party: Address) -> list[BidPlaced]:
-        """A bidder's whole history for a role on a subject, oldest first."""
-        raw = self.raw_logs("BidBook", "BidPlaced", subject, party.rjust(32, b"\0"))
-        said = (log.event for one in raw for log in logs.decode(self.deployment, one, 0))
-        return [event for event in said if isinstance(event, BidPlaced) and event.role is role]
-
     def answers(self) -> Answers:
         """Every tree node and leaf that operators ever opened on chain, under the word that was demanded. The contract
         checked each against its word."""
@@ -236,24 +228,6 @@ class Chain(Endpoint):
         """A party's stake: staked atoms, unbonding atoms, release time."""
         staked, unbonding, release_at = self.vault("stakes", party)
         return staked, unbonding, release_at
-
-    def epoch(self) -> int:
-        """The epoch of the latest block."""
-        return int(self.read("BidBook", self.deployment.bid_book, "epoch"))
-
-    def bid(self, party: Address, subject: Digest, role: Role, bid: Bid) -> Call:
-        """The call that places `party`'s bid: as a lower bid, which enters an epoch earlier, when it raises nothing."""
-        history = self.bids(subject, role, party)
-        if not history or self.epoch() >= history[-1].until:
-            return self.calls.place_bid(subject, role, bid)
-        last = history[-1]
-        asks = zip(bid.asks, last.bid.asks, strict=True)
-        if bid.ratio_ppm > last.bid.ratio_ppm or any(new > old for new, old in asks):
-            return self.calls.place_bid(subject, role, bid)
-        before = calls.history_hash(history[:-1])
-        return self.calls.to_book(
-            "lowerBid", subject, role, bid.ratio_ppm, list(bid.asks), calls.bid_words(last), before
-        )
 
 
 def _leaf(preimage: bytes) -> Word:

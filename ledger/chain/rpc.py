@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 
 from ledger.chain import errors, keys
 from ledger.chain.abi import interface
-from ledger.chain.sender import Memory, Outbox, Sender
+from ledger.chain.sender import Nowhere, Outbox, Sender
 from ledger.core.settlement.events import Block
 from ledger.core.settlement.transactions import Call, Mined
 from ledger.core.values.errors import Rejected, Unavailable
@@ -147,4 +147,4 @@ class Endpoint:
 
     def transact(self, key: Signer, call: Call, value: int = 0, outbox: Outbox | None = None) -> Mined:
         """Sign, store in the outbox, send and wait; see `Sender.transact`. Without an outbox a crash may lose track."""
-        return Sender(self.with_key(key), outbox or Memory()).transact(call, value)
+        return Sender(self.with_key(key), outbox or Nowhere()).transact(call, value)

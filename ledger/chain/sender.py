@@ -40,29 +40,16 @@ POLL_SECONDS = 0.05
 
 
 class Wire(Protocol):
-    """The chain as the worker sends to it: `rpc.Endpoint` with a key, or a simulation. Every method may raise
-    Unavailable, and `send_raw` may have worked all the same."""
+    """The chain as the worker sends to it: `rpc.Endpoint` with a key (which documents the methods), or a simulation.
+    Every method may raise Unavailable, and `send_raw` may have worked all the same."""
 
-    def block(self, number: int | None = None) -> Block | None:
-        """A block by number, or the tip; None if there is none."""
-
-    def nonces(self, sender: Address, at: int | None = None) -> int:
-        """How many transactions of the sender are in blocks up to `at`, or up to the tip."""
-
-    def fee(self) -> int:
-        """What a unit of gas should offer now, in wei."""
-
-    def gas(self, sender: Address, target: Address, data: bytes) -> int:
-        """The gas a transaction needs, with a margin. Raises Rejected, in the contract's words, if it would revert."""
-
-    def sign(self, call: Call, nonce: int, gas: int, fee: int, value: int = 0) -> tuple[bytes, Digest]:
-        """Signed bytes and their hash. Sends nothing."""
-
-    def send_raw(self, raw: bytes) -> object:
-        """Broadcast signed bytes; sending what is known already is not an error."""
-
-    def mined(self, transaction: Digest) -> Mined | None:
-        """Where a transaction is, if it is in a block of the current chain."""
+    def block(self, number: int | None = None) -> Block | None: ...
+    def nonces(self, sender: Address, at: int | None = None) -> int: ...
+    def fee(self) -> int: ...
+    def gas(self, sender: Address, target: Address, data: bytes) -> int: ...
+    def sign(self, call: Call, nonce: int, gas: int, fee: int, value: int = 0) -> tuple[bytes, Digest]: ...
+    def send_raw(self, raw: bytes) -> object: ...
+    def mined(self, transaction: Digest) -> Mined | None: ...
 
 
 def look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int, indexed: int) -> Seen:
@@ -160,15 +147,14 @@ class Outbox(Protocol):
         """Store durably before returning; None clears."""
 
 
-class Memory:
-    """An outbox for a process whose loss costs nothing: tests, benches."""
+class Nowhere:
+    """An outbox that stores nothing, for a process whose loss costs nothing: tests, benches, a local network."""
 
-    def load(self) -> Pending | None:
+    def load(self) -> None:
         """Nothing."""
-        return None
 
     def store(self, pending: Pending | None) -> None:
-        """Forget."""
+        """Nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from sqlmodel import Session
 
-from ledger.chain import sender as sending
-from ledger.chain.sender import Wire
+from ledger.chain.sender import Wire, broadcast, bump_fee, look, sign
 from ledger.core.settlement.transactions import (
     Mined,
     Policy,
@@ -48,7 +47,7 @@ def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest
         transactions.set_status(session, first.id, Status.failed, error=refused.message)
         return first.id
     nonce = missing if missing is not None else transactions.next_nonce(session, sender, used)
-    attempt = sending.sign(wire, replace(first, nonce=nonce, gas=gas), 0, wire.fee(), now)
+    attempt = sign(wire, replace(first, nonce=nonce, gas=gas), 0, wire.fee(), now)
     transactions.set_signed(session, first.id, nonce, gas, attempt)
     return first.id
 
@@ -59,20 +58,20 @@ def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: P
     if found is None or found.status not in (Status.signed, Status.mined):
         return Step.wait
     attempts = transactions.attempts(session, purpose_id)
-    seen = sending.look(wire, found.sender, attempts, policy.confirmations, _indexed(session))
+    seen = look(wire, found.sender, attempts, policy.confirmations, _indexed(session))
     step = next_step(found, attempts, seen, now, policy)
     if step in (Step.note_confirmed, Step.note_failed):
         # The indexer notes when a block is gone. It must not do so between this look and this note.
         if not chain_time.take(session):
             return Step.wait
-        seen = sending.look(wire, found.sender, attempts, policy.confirmations, _indexed(session))
+        seen = look(wire, found.sender, attempts, policy.confirmations, _indexed(session))
         step = next_step(found, attempts, seen, now, policy)
     if step is Step.broadcast:
-        sending.broadcast(wire, attempts)
+        broadcast(wire, attempts)
         transactions.set_sent(session, purpose_id, now)
     elif step is Step.replace:
         # The next review sends it, after this has been committed.
-        transactions.add_attempt(session, sending.bump_fee(wire, found, attempts, now, policy))
+        transactions.add_attempt(session, bump_fee(wire, found, attempts, now, policy))
     elif step is not Step.wait:
         _note(session, found, step, seen.mined)
     return step

@@ -226,8 +226,8 @@ def settle_in(chain: Chain) -> Digest:
     chain.transact(keys["maker"], calls.commit_model(commitment))
     chain.rpc("evm_mine")
     chain.transact(keys["maker"], calls.register_model(subject, [], Digest(bytes(32)), salt))
-    chain.transact(keys["maker"], chain.bid(MAKER.address, subject, Role.maker, Bid(100_000)))
-    chain.transact(keys["provider"], chain.bid(PROVIDER.address, subject, Role.compute, Bid(0, rates(ASK))))
+    chain.transact(keys["maker"], chain.calls.place_bid(subject, Role.maker, Bid(100_000)))
+    chain.transact(keys["provider"], chain.calls.place_bid(subject, Role.compute, Bid(0, rates(ASK))))
     for number, consumer in enumerate(CONSUMERS):
         key = Signer(a_key(f"consumer {number}"))
         chain.transact(key, calls.approve(calls.settlement, DEPOSIT))
@@ -279,7 +279,7 @@ def model() -> dict[str, Any]:
 def publish(network: Network, subject: Digest) -> None:
     """The model's document, and its provider's offer."""
     post(network, "/v1/documents", canonical(model()))
-    epoch = network.chain.epoch()
+    epoch = network.chain.read("BidBook", network.chain.deployment.bid_book, "epoch")
     body = {
         "schema": "tollway/offer/1",
         "subject": cid(subject),

@@ -10,6 +10,7 @@ import pytest
 
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
+from ledger.core.settlement.events import BidPlaced
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from tests.conftest import an_anvil
@@ -74,6 +75,17 @@ def register(chain: Chain, *parties: Address) -> dict[Address, int]:
     for party in parties:
         chain.transact(FUNDS, chain.calls.register_payee(party))
     return {party: chain.payee_index(party) for party in parties}
+
+
+def epoch_of(chain: Chain) -> int:
+    """The epoch of the latest block."""
+    return int(chain.read("BidBook", chain.deployment.bid_book, "epoch"))
+
+
+def bids_of(chain: Chain, party: Address) -> list[BidPlaced]:
+    """All bids of a party, oldest first."""
+    said = (log.event for log in chain.logs(0, chain.tip()))
+    return [event for event in said if isinstance(event, BidPlaced) and event.party == party]
 
 
 def _account(number: int) -> Signer:
