@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from ledger.core.settlement.events import Block
 from ledger.core.settlement.transactions import (
@@ -26,8 +28,7 @@ from ledger.core.settlement.transactions import (
     raised,
 )
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, address, to_hex
+from ledger.core.values.ids import Address, Digest, to_hex
 
 if TYPE_CHECKING:
     from ledger.chain.rpc import Endpoint
@@ -100,41 +101,14 @@ class Pending:
         """Target, data and value in wei."""
         return self.transmission.target, self.transmission.data, self.transmission.value
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> str:
         """What an outbox stores."""
-        one = self.transmission
-        return {
-            "sender": to_hex(one.sender),
-            "target": to_hex(one.target),
-            "data": to_hex(one.data),
-            "value": one.value,
-            "nonce": one.nonce,
-            "gas": one.gas,
-            "attempts": [{"raw": to_hex(a.raw), "fee": a.fee, "signed_at": a.signed_at} for a in self.attempts],
-        }
+        return msgspec.json.encode(self).decode()
 
     @classmethod
-    def of_json(cls, stored: dict[str, Any]) -> Pending:
-        """What an outbox stored. Nothing is assumed to have been sent."""
-        raws = [bytes.fromhex(row["raw"][2:]) for row in stored["attempts"]]
-        rows = zip(raws, stored["attempts"], strict=True)
-        name = keccak256(raws[0])
-        made = [
-            Attempt(name, n, raw, keccak256(raw), row["fee"], row["signed_at"]) for n, (raw, row) in enumerate(rows)
-        ]
-        one = Transmission(
-            id=name,
-            purpose="command",
-            sender=address(stored["sender"]),
-            target=address(stored["target"]),
-            data=bytes.fromhex(stored["data"][2:]),
-            status=Status.signed,
-            created_at=made[0].signed_at,
-            nonce=stored["nonce"],
-            gas=stored["gas"],
-            value=stored["value"],
-        )
-        return cls(one, tuple(made))
+    def of_json(cls, stored: str) -> Pending:
+        """What an outbox stored."""
+        return msgspec.json.decode(stored, type=cls)
 
 
 class Outbox(Protocol):
@@ -187,7 +161,7 @@ class Sender:
             raise
         except Unavailable:  # it may have arrived all the same, or it needs a higher fee
             pass
-        done = self._finish(pending)
+        done = self._finish(replace(pending, transmission=replace(pending.transmission, sent_at=_now())))
         if done is None:
             raise Rejected(f"nonce {pending.transmission.nonce} was used by another transaction: this one is void")
         return self._succeeded(done, call, value)
@@ -196,7 +170,7 @@ class Sender:
         sender, now = self.endpoint.sender, _now()
         gas, nonce = self.endpoint.gas(sender, *call, value), self.endpoint.nonces(sender, "pending")
         raw, hashed = self.endpoint.sign(call, nonce, gas, fee := self.endpoint.fee(), value)
-        one = Transmission(hashed, "command", sender, *call, Status.signed, now, nonce, gas, sent_at=now, value=value)
+        one = Transmission(hashed, "command", sender, *call, Status.signed, now, nonce, gas, value=value)
         return Pending(one, (Attempt(hashed, 0, raw, hashed, fee, now),))
 
     def _finish(self, pending: Pending) -> Mined | None:

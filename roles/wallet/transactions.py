@@ -62,7 +62,7 @@ class Outbox:
 
         if not self.path.exists():
             return None
-        left = Pending.of_json(json.loads(self.path.read_text()))
+        left = Pending.of_json(self.path.read_text())
         output.remark(f"going on with transaction {to_hex(left.attempts[-1].hash)}, which an earlier command left")
         return left
 
@@ -71,7 +71,7 @@ class Outbox:
         if pending is None:
             self.path.unlink(missing_ok=True)
         else:
-            home.write_private(self.path, json.dumps(pending.to_json()))
+            home.write_private(self.path, pending.to_json())
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Kept:
         return self.pending
 
     def store(self, pending: Pending | None) -> None:
-        self.pending = Pending.of_json(json.loads(json.dumps(pending.to_json()))) if pending else None
+        self.pending = Pending.of_json(pending.to_json()) if pending else None
         self.stored += [pending] if pending else []
 
 
