@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ledger.chain.rpc import Endpoint
 
 GWEI = 10**9
-PEOPLES = Policy(confirmations=0, stuck_ms=15_000, max_fee=500 * GWEI)
-"""How patient a person's command is: one block is enough, and after 15 s without one the fee is raised."""
+COMMAND_POLICY = Policy(confirmations=0, stuck_ms=15_000, max_fee=500 * GWEI)
+"""A person's command waits for one block, and raises the fee after 15 s without it."""
 TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.05
 
@@ -137,7 +137,7 @@ class Sender:
 
     endpoint: Endpoint
     outbox: Outbox
-    policy: Policy = PEOPLES
+    policy: Policy = COMMAND_POLICY
     timeout_seconds: float = TIMEOUT_SECONDS
 
     def transact(self, call: Call, value: int = 0) -> Mined:
@@ -176,27 +176,29 @@ class Sender:
     def _finish(self, pending: Pending) -> Mined | None:
         """Send, replace and wait until the nonce is used; by what is None when it is none of the attempts."""
         found, attempts = pending.transmission, pending.attempts
-        deadline, refusal = time.monotonic() + self.timeout_seconds, ""
+        deadline, trouble = time.monotonic() + self.timeout_seconds, ""
         while time.monotonic() < deadline:
-            seen, now = look(self.endpoint, found.sender, attempts, 0, _EVERY_BLOCK), _now()
-            step = next_step(found, attempts, seen, now, self.policy)
-            if step in (Step.note_confirmed, Step.note_failed, Step.note_lost):
-                self.outbox.store(None)
-                return seen.mined
-            if step is Step.broadcast:
-                try:
+            now = _now()
+            try:
+                seen = look(self.endpoint, found.sender, attempts, 0, _EVERY_BLOCK)
+                step = next_step(found, attempts, seen, now, self.policy)
+                if step in (Step.note_confirmed, Step.note_failed, Step.note_lost):
+                    self.outbox.store(None)
+                    return seen.mined
+                if step is Step.broadcast:
+                    found = replace(found, sent_at=now)
                     broadcast(self.endpoint, attempts)
-                except Unavailable as error:  # mined since we looked, or it needs a higher fee
-                    refusal = f" ({error.message})"
-                found = replace(found, sent_at=now)
-            elif step is Step.replace:
-                attempts = (*attempts, bump_fee(self.endpoint, found, attempts, now, self.policy))
-                self.outbox.store(Pending(found, attempts))
-            else:
+                elif step is Step.replace:
+                    attempts = (*attempts, bump_fee(self.endpoint, found, attempts, now, self.policy))
+                    self.outbox.store(Pending(found, attempts))
+                else:
+                    time.sleep(POLL_SECONDS)
+            except Unavailable as error:  # no answer, mined since we looked, or too low a fee for the pool
+                trouble = f" ({error.message})"
                 time.sleep(POLL_SECONDS)
         raise Unavailable(
             f"transaction {to_hex(attempts[-1].hash)} (nonce {found.nonce}) is in no block after "
-            f"{self.timeout_seconds} s; it may still be mined{refusal}",
+            f"{self.timeout_seconds} s; it may still be mined{trouble}",
             transaction=to_hex(attempts[-1].hash),
         )
 
