@@ -15,17 +15,14 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
-
 from bench.chain import a_chain
-from ledger.chain.calls import words
-from ledger.chain.client import Chain
-from ledger.chain.deploy import deploy
+from ledger.chain.calls import Authorization, words
+from ledger.chain.deploy import Parameters, deploy
+from ledger.chain.reads import Chain
 from ledger.core.settlement.header import EMPTY_HEADER, Header
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, address
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, address, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, Tree, Word, leaf
 from ledger.core.values.typed_data import Domain, Signer, Voucher, signing_digest, voucher_hash, word
 
@@ -33,7 +30,7 @@ Figures = dict[str, int | float]
 
 SNAPSHOT = Path(__file__).resolve().parent.parent / "contracts" / "snapshots" / "gas.json"
 TOLERANCE_PERCENT = 1
-FUNDS: LocalAccount = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 WINDOW = 86_400
 ANSWER = 3_600
 FEE = 10**15
@@ -43,10 +40,9 @@ RECEIVE = keccak256(
 )
 
 
-def key(number: int) -> LocalAccount:
+def key(number: int) -> Signer:
     """The account of a small private key."""
-    signer: LocalAccount = Account.from_key(number.to_bytes(32, "big"))
-    return signer
+    return Signer(number.to_bytes(32, "big"))
 
 
 def party(number: int) -> Address:
@@ -60,7 +56,7 @@ class Lane:
 
     chain: Chain
     number: int
-    operator: LocalAccount
+    operator: Signer
     payees: list[Address]
     consumers: list[Address]
     last: Header = EMPTY_HEADER
@@ -108,7 +104,7 @@ class Lane:
 
 def measure(url: str, folder: Path) -> Figures:
     """Every figure of the snapshot."""
-    chain = Chain(url, deploy(url, FUNDS, epoch_seconds=3_600, folder=folder))
+    chain = Chain(url, deploy(url, FUNDS, Parameters(3_600), folder))
     gas: Figures = {}
     _batches(chain, gas)
     _claims(chain, gas)
@@ -127,8 +123,8 @@ def a_lane(chain: Chain, operator: int, window: int, payees: int, consumers: int
     _fund(chain, signer)
     chain.transact(signer, chain.calls.open_lane(window, ANSWER, 10**12))
     number = int(chain.settlement("laneCount"))
-    chain.transact(signer, chain.calls.deposit(number, address(signer.address), 9 * 10**15))
-    who = [address(signer.address), *(party(10_000 + n) for n in range(1, consumers))]
+    chain.transact(signer, chain.calls.deposit(number, signer.address, 9 * 10**15))
+    who = [signer.address, *(party(10_000 + n) for n in range(1, consumers))]
     return Lane(chain, number, signer, [party(n) for n in range(payees)], who)
 
 
@@ -227,7 +223,7 @@ def _markets(chain: Chain, gas: Figures) -> None:
     models = [keccak256(b"parent"), keccak256(b"child")]
     for number, model in enumerate(models):
         salt = keccak256(b"salt", bytes([number]))
-        chain.transact(maker, calls.commit_model(keccak256(model, word(address(maker.address)), salt)))
+        chain.transact(maker, calls.commit_model(keccak256(model, word(maker.address), salt)))
         reveal = calls.register_model(model, models[:number], keccak256(b"terms"), salt)
         gas["register_model"] = chain.transact(maker, reveal).gas_used
     asks = [(0, 150_000, 600_000, 0, 0, 0), (0, 140_000, 600_000, 0, 0, 0), (0, 160_000, 610_000, 0, 0, 0)]
@@ -245,12 +241,13 @@ def _authorized(chain: Chain, lane: int, signer: Signer, name: str) -> Call:
     fields = (word(signer.address), word(chain.calls.settlement), word(10**9), word(0), word(before), nonce)
     domain = Domain(chain.deployment.chain_id, chain.calls.token, "AI Coin", "1")
     signature = signer.sign(signing_digest(domain, keccak256(RECEIVE, *fields)))
-    return chain.calls.deposit_with_authorization(lane, signer.address, 10**9, 0, before, salt, signature)
+    asked = Authorization(lane, signer.address, 10**9, 0, before, salt)
+    return chain.calls.deposit_with_authorization(asked, signature)
 
 
-def _fund(chain: Chain, who: LocalAccount) -> None:
-    chain.rpc("anvil_setBalance", who.address, hex(10**21))
-    chain.transact(FUNDS, chain.calls.transfer(address(who.address), 10**16))
+def _fund(chain: Chain, who: Signer) -> None:
+    chain.rpc("anvil_setBalance", to_hex(who.address), hex(10**21))
+    chain.transact(FUNDS, chain.calls.transfer(who.address, 10**16))
     chain.transact(who, chain.calls.approve(chain.calls.settlement, 2**256 - 1))
 
 

@@ -1,17 +1,13 @@
 """What a worker process works with: its database, its lane, and the chain if there is one. One a process."""
 
-import json
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 
 from sqlalchemy import Engine
 
-from ledger.chain import holdings
-from ledger.chain.client import Chain
-from ledger.chain.deployments import Deployment
+from ledger.chain.deployments import Deployment, load
 from ledger.chain.keys import operator
-from ledger.chain.wire import SigningWire
+from ledger.chain.reads import Chain
 from ledger.core.settlement.transactions import Policy
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain
@@ -48,10 +44,10 @@ class Context:
         return Chain(self.settings.rpc_url, self.deployment) if self.deployment is not None else None
 
     @cached_property
-    def wire(self) -> SigningWire | None:
+    def wire(self) -> Chain | None:
         """The chain to read and sign for; None on a private grid, or without the operator's key."""
         key = operator(self.settings)
-        return SigningWire(self.chain, key) if self.chain is not None and key is not None else None
+        return self.chain.with_key(key) if self.chain is not None and key is not None else None
 
     @cached_property
     def network(self) -> indexer.Network:
@@ -90,10 +86,5 @@ class Context:
     @cached_property
     def scope(self) -> audits.Scope:
         """What to audit."""
-        held = partial(holdings.held, self.chain) if self.chain is not None else None
+        held = self.chain.held if self.chain is not None else None
         return audits.Scope(self.settings.lane, self.domain, held)
-
-
-def load(path: Path) -> Deployment:
-    """A deployment's file."""
-    return Deployment(**json.loads(path.read_text()))

@@ -16,7 +16,7 @@ from celery import Task, shared_task
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from ledger.chain.wire import SigningWire
+from ledger.chain.reads import Chain
 from ledger.context import Context
 from ledger.core.pricing import epochs
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
@@ -165,7 +165,7 @@ def transmit() -> None:
     context = here()
     if context.wire is None:
         return
-    wire, calls, sender, lane = context.wire, context.wire.chain.calls, context.wire.sender, context.lane
+    wire, calls, sender, lane = context.wire, context.wire.calls, context.wire.sender, context.lane
     _each(lambda session: challenges.answer_all(session, calls, sender, lane.lane, now()))
     if context.settings.relay_claims:
         _each(lambda session: claims.claim(session, calls, sender, lane.lane, now()))
@@ -215,7 +215,7 @@ def _check(*, thorough: bool) -> None:
         log.error("law_broken", extra={"law": alarm.law, "reason": alarm.message, "account": alarm.account})
 
 
-def _sign(wire: SigningWire) -> None:
+def _sign(wire: Chain) -> None:
     """Give intentions their nonces and signed bytes, in the order they were intended."""
     sign = transactions.sign_next
     _while_due("transactions_signed", lambda session: int(bool(sign(session, wire, wire.sender, now()))))
@@ -224,7 +224,7 @@ def _sign(wire: SigningWire) -> None:
 def _register_payees(context: Context) -> bool:
     """Intend to register payees without an index; True while there are any."""
     assert context.wire is not None, "called only with a key"
-    calls, sender = context.wire.chain.calls, context.wire.sender
+    calls, sender = context.wire.calls, context.wire.sender
     with unit_of_work(context.engine) as session:
         missing = batches.missing_payees(session, context.settings.lane)
         claims.register_payees(session, calls, sender, missing, now())

@@ -1,6 +1,6 @@
 """A chain in memory, for tests that need it to misbehave: it forks, forgets, refuses and answers ambiguously.
 
-It satisfies `settlement.transactions.Wire`. Blocks are mined by `mine`; what a transaction does is up to `contract`.
+It satisfies `ledger.chain.sender.Wire`. Blocks are mined by `mine`; what a transaction does is up to `contract`.
 """
 
 import json
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ledger.core.settlement.events import Block, Event, Log
-from ledger.core.settlement.transactions import Mined
+from ledger.core.settlement.transactions import Call, Mined
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
@@ -112,8 +112,9 @@ class FakeChain:
         self._reach()
         return 100_000
 
-    def sign(self, target: Address, data: bytes, nonce: int, gas: int, fee: int) -> tuple[bytes, Digest]:
+    def sign(self, call: Call, nonce: int, gas: int, fee: int, value: int = 0) -> tuple[bytes, Digest]:
         """Bytes that say all there is to say."""
+        target, data = call
         raw = json.dumps([target.hex(), data.hex(), nonce, fee]).encode()
         return raw, keccak256(raw)
 
@@ -141,4 +142,4 @@ class FakeChain:
 
     def _reach(self) -> None:
         if self.down:
-            raise Unavailable("the node does not answer")
+            raise Unavailable("the RPC endpoint does not answer")

@@ -2,8 +2,9 @@
 
 from sqlalchemy import Engine, text
 
+from ledger.chain.calls import Calls as RealCalls
 from ledger.core.settlement import events
-from ledger.core.settlement.header import NO_BATCH, Header
+from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call, Policy, Step
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.flows import audits, indexer, postings, transactions
@@ -23,10 +24,15 @@ SETTLEMENT = Address(b"\x5c" * 20)
 PAYEES = (b.MAKER, b.COMPUTE, b.OPERATOR, b.TREASURY)
 
 
-class Calls:
+class Calls(RealCalls):
     """Calldata a fake contract understands: words joined by blanks."""
 
-    def commit(self, lane: int, header: Header, finalize_id: int, finalize_header: Header) -> Call:
+    def __init__(self) -> None:
+        pass
+
+    def commit(
+        self, lane: int, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
+    ) -> Call:
         return SETTLEMENT, f"commit {header.hash.hex()} {header.prev.hex()} {finalize_id}".encode()
 
     def finalize(self, lane: int, batch_id: int, header: Header) -> Call:

@@ -1,1 +1,1 @@
-"""The chain: the only room that speaks web3."""
+"""The chain: the only package that speaks to it, through web3."""

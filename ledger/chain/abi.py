@@ -1,4 +1,7 @@
-"""Our contracts' ABIs as encoders and decoders: names and core values in, bytes out, and back. No network here."""
+"""Our contracts' ABIs as encoders and decoders: names and core values in, bytes out, and back. No network here.
+
+eth_abi is imported when something is first encoded or decoded: most commands never ask the chain.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from eth_abi.abi import decode, encode
-
 from contracts import load
+from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-
-TOPIC_TYPES_HASHED = ("string", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,13 @@ class Entry:
 
 
 class Interface:
-    """What one contract understands."""
+    """The functions, events and errors of one contract."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, items: Sequence[dict[str, Any]]) -> None:
         self.functions: dict[str, list[Entry]] = {}
         self.events: dict[bytes, Entry] = {}
         self.errors: dict[bytes, Entry] = {}
-        for item in load(name).abi:
+        for item in items:
             if item["type"] not in ("function", "event", "error"):
                 continue
             entry = _entry(item)
@@ -56,12 +55,12 @@ class Interface:
         return next(entry for entry in self.functions[name] if len(entry.types) == arguments)
 
     def call_data(self, name: str, *arguments: Any) -> bytes:
-        """Calldata of a function call."""
+        """Calldata of a function call. Addresses are 20 bytes, structs tuples."""
         entry = self.function(name, len(arguments))
         return entry.selector + encode(entry.types, arguments)
 
     def result(self, name: str, arguments: int, data: bytes) -> Any:
-        """What a function returned: one value, or a tuple. Addresses come as text."""
+        """What a function returned: one value, or a tuple. Addresses come as text, structs as tuples."""
         values = decode(self.function(name, arguments).outputs, data)
         return values[0] if len(values) == 1 else values
 
@@ -70,7 +69,7 @@ class Interface:
         return next(entry.hash for entry in self.events.values() if entry.name == event)
 
     def decode_log(self, topics: Sequence[bytes], data: bytes) -> tuple[str, dict[str, Any]] | None:
-        """Event name and arguments by name, or None when it is no event of ours."""
+        """Event name and arguments by name, or None for an event of another contract."""
         entry = self.events.get(topics[0]) if topics else None
         if entry is None:
             return None
@@ -86,7 +85,51 @@ class Interface:
 @lru_cache
 def interface(name: str) -> Interface:
     """The interface of a contract of ours."""
-    return Interface(name)
+    return Interface(load(name).abi)
+
+
+def encode(types: Sequence[str], values: Sequence[Any]) -> bytes:
+    """ABI-encoded values. Rejected when one does not fit its type; a `bytes32` of any other length does not fit."""
+    from eth_abi.exceptions import EncodingError
+
+    try:
+        packed: bytes = _encoder().encode(types, values)
+        return packed
+    except (EncodingError, OverflowError, TypeError, ValueError) as error:
+        raise Rejected(f"a value does not fit the contract: {error}") from error
+
+
+def decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    """Values from ABI-encoded bytes; addresses as 0x text. Rejected when the bytes are not of these types."""
+    from eth_abi.abi import decode as read
+    from eth_abi.exceptions import DecodingError
+
+    try:
+        return read(types, data)
+    except (DecodingError, OverflowError, ValueError) as error:
+        raise Rejected("the chain's answer does not fit this contract: is this the right address?") from error
+
+
+@lru_cache
+def _encoder() -> Any:
+    """eth_abi's encoder, except that eth_abi would pad a short `bytes32` with zeros."""
+    from eth_abi.codec import ABIEncoder
+    from eth_abi.decoding import BytesDecoder
+    from eth_abi.encoding import BytesEncoder
+    from eth_abi.registry import BaseEquals, registry
+
+    class Exact(BytesEncoder):
+        def validate_value(self, value: Any) -> None:
+            super().validate_value(value)  # type: ignore[no-untyped-call]
+            size = (self.value_bit_size or 0) // 8
+            if len(value) != size:
+                self.invalidate_value(value, msg=f"it must have {size} bytes")
+
+    exact: Any = registry.copy()  # type: ignore[no-untyped-call]
+    sized: Any = BaseEquals("bytes", with_sub=True)  # type: ignore[no-untyped-call]
+    exact.unregister("bytes<M>")
+    exact.register(sized, Exact, BytesDecoder, label="bytes<M>")
+    return ABIEncoder(exact)
 
 
 def _entry(item: dict[str, Any]) -> Entry:
@@ -105,4 +148,4 @@ def _type(argument: dict[str, Any]) -> str:
     kind: str = argument["type"]
     if not kind.startswith("tuple"):
         return kind
-    return "(" + ",".join(_type(part) for part in argument["components"]) + ")" + kind[len("tuple") :]
+    return "(" + ",".join(_type(part) for part in argument["components"]) + ")" + kind.removeprefix("tuple")

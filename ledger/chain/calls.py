@@ -1,18 +1,24 @@
-"""Every call a room makes, as bytes to sign: typed arguments, no network, nothing sent."""
+"""Every call of our contracts as bytes to sign: typed arguments, no network, nothing sent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from eth_abi.abi import decode
-
-from ledger.chain.abi import interface
+from ledger.chain.abi import decode, interface
 from ledger.chain.deployments import Deployment
+from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address
 
+if TYPE_CHECKING:
+    from ledger.core.disputes.proofs import FraudProof
+
+NO_BATCH_BEFORE = ("proveBrokenJournal", "provePayout")
+"""Fraud proofs that take the header before, and for the first batch none."""
 Words = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int, int, int]
 
 
@@ -33,7 +39,27 @@ def header_of(data: bytes) -> Header:
             prev, receipts, payout, debit, lines, book, receipt_logs, ref, *numbers = decode(entry.types, data[4:])[1]
             roots = (Digest(receipts), Digest(payout), Digest(debit), Digest(lines), Digest(book))
             return Header(Digest(prev), *roots, Digest(receipt_logs), Digest(ref), *numbers)
-    raise Rejected("this is no commit's calldata")
+    raise Rejected("this is not a commit's calldata")
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """A deposit as its owner signs it (ERC-3009): `amount` in atoms, valid in (valid_after, valid_before), in seconds.
+
+    `salt` is the free part of the nonce of a receive authorization, and the whole nonce of an inbox's transfer.
+    """
+
+    lane: int
+    account: Address
+    amount: int
+    valid_after: int
+    valid_before: int
+    salt: bytes
+
+    def call_with(self, function: str, signature: bytes) -> bytes:
+        """Calldata of a function of Settlement that takes an authorization and its signature."""
+        fields = (self.lane, self.account, self.amount, self.valid_after, self.valid_before, self.salt)
+        return interface("Settlement").call_data(function, *fields, signature)
 
 
 class Calls:
@@ -104,33 +130,13 @@ class Calls:
         """Deposit the sender's tokens, approved to Settlement."""
         return self.to_settlement("deposit", lane, account, amount)
 
-    def deposit_with_authorization(
-        self,
-        lane: int,
-        account: Address,
-        amount: int,
-        valid_after: int,
-        valid_before: int,
-        salt: bytes,
-        signature: bytes,
-    ) -> Call:
+    def deposit_with_authorization(self, signed: Authorization, signature: bytes) -> Call:
         """Relay an ERC-3009 receive authorization whose nonce is keccak256(abi.encode(lane, account, salt))."""
-        what = (lane, account, amount, valid_after, valid_before, salt, signature)
-        return self.to_settlement("depositWithAuthorization", *what)
+        return self.settlement, signed.call_with("depositWithAuthorization", signature)
 
-    def deposit_from_inbox(
-        self,
-        lane: int,
-        account: Address,
-        amount: int,
-        valid_after: int,
-        valid_before: int,
-        nonce: bytes,
-        signature: bytes,
-    ) -> Call:
+    def deposit_from_inbox(self, signed: Authorization, signature: bytes) -> Call:
         """Relay a plain x402 transfer authorization to the lane's inbox."""
-        what = (lane, account, amount, valid_after, valid_before, nonce, signature)
-        return self.to_settlement("depositFromInbox", *what)
+        return self.settlement, signed.call_with("depositFromInbox", signature)
 
     def request_withdraw(self, lane: int) -> Call:
         """The sender asks to leave."""
@@ -153,7 +159,7 @@ class Calls:
     def claim_range(
         self, lane: int, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
     ) -> Call:
-        """Pay neighbours in the payout tree: (payee, cumulative) per index; the zero address where nobody stands."""
+        """Pay neighbours in the payout tree: (payee, cumulative) per index; the zero address for an empty place."""
         packed = [payee.rjust(24, b"\0") + cumulative.to_bytes(8, "big") for payee, cumulative in rows]
         return self.to_settlement("claimRange", lane, start, height, packed, list(proof))
 
@@ -161,9 +167,9 @@ class Calls:
         """Add to the sender's stake; approved to StakeVault."""
         return self.to_vault("stake", amount)
 
-    def place_bid(self, subject: Digest, role: int, ratio_ppm: int, asks: Sequence[int]) -> Call:
-        """Bid. See `Chain.bid` for the call that lets a lower bid in an epoch earlier."""
-        return self.to_book("placeBid", subject, role, ratio_ppm, list(asks))
+    def place_bid(self, subject: Digest, role: Role, bid: Bid) -> Call:
+        """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
+        return self.to_book("placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
 
     def commit_model(self, commitment: Digest) -> Call:
         """First step of registering a model."""
@@ -172,3 +178,21 @@ class Calls:
     def register_model(self, model: Digest, parents: Sequence[Digest], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""
         return self.to_registry("register", model, list(parents), terms, salt)
+
+    # ---- an auditor's proofs
+
+    def prove(self, lane: int, batch: int, header: Header, proof: FraudProof) -> Call:
+        """The call that proves a batch wrong."""
+        arguments = [_spell(one, proof.function) for one in proof.arguments]
+        if not proof.voids:  # not about one batch
+            return self.to_referee(proof.function, lane, *arguments)
+        target = self.to_settlement if proof.contract == "Settlement" else self.to_referee
+        return target(proof.function, lane, batch, words(header), *arguments)
+
+
+def _spell(argument: object, function: str) -> object:
+    if isinstance(argument, Header):
+        return words(argument)
+    if argument is None and function in NO_BATCH_BEFORE:
+        return words(EMPTY_HEADER)
+    return argument

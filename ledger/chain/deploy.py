@@ -6,17 +6,20 @@ chains, Anvil among them, have at the same address). Deploying again finds the c
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from eth_abi.abi import encode
-from eth_account.signers.local import LocalAccount
-from eth_utils.crypto import keccak
-from web3 import HTTPProvider, Web3
-from web3.exceptions import Web3Exception
-
-from contracts import Artifact, load
+from contracts import load
+from ledger.chain.abi import encode
 from ledger.chain.deployments import DEVELOPMENT_CHAINS, FOLDER, Deployment, read, save
+from ledger.chain.rpc import Endpoint
+from ledger.chain.sender import Outbox
+from ledger.core.values.errors import Rejected, TollwayError, Unavailable
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import address, to_hex
+from ledger.core.values.typed_data import Signer
 
 DEPLOYER: Final = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 DEPLOYER_SENDER: Final = "0x3fAB184622Dc19b6109349B94811493BF2a45362"
@@ -25,72 +28,70 @@ DEPLOYER_TRANSACTION: Final = (
     "ffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf31ba0222222222222222222222222"
     "2222222222222222222222222222222222222222a02222222222222222222222222222222222222222222222222222222222222222"
 )
-"""Signed by nobody: its sender is whatever address the made-up signature recovers to, the same on every chain."""
+"""Nobody holds its sender's key: the sender is the address that the made-up signature recovers to, on every chain."""
 
 SUPPLY_ATOMS: Final = 10**18
 SALT: Final = bytes(32)
 
 
-class DeploymentFailed(Exception):
+class DeploymentFailed(Rejected):
     """The chain cannot carry the contracts, or does not carry the ones expected; says why and what to do."""
 
 
-def deploy(
-    rpc_url: str,
-    account: LocalAccount,
-    *,
-    epoch_seconds: int = 3600,
-    token: str | None = None,
-    treasury: str | None = None,
-    challenge_fee_wei: int = 10**15,
-    min_bond_atoms: int = 10**9,
-    exit_notice_seconds: int | None = None,
-    folder: Path = FOLDER,
-) -> Deployment:
-    """Deploy what is missing, check what is there, write the chain's file.
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a deployment's addresses follow from, besides the code and the deploying account.
 
-    `token` settles; without one, an AICoin is deployed whose whole supply `account` holds. `treasury` (the account by
-    default) earns the protocol fee. `exit_notice_seconds`: 300, but 0 on development chains, whose clock is ours.
+    `token` settles; without one, an AICoin is deployed whose whole supply the account holds. `treasury` (the account by
+    default) earns the protocol fee. `exit_notice_seconds`: 300, but 0 on development chains, whose clocks can be moved.
     """
-    web3 = Web3(HTTPProvider(rpc_url))
-    chain = _Chain(web3, account)
-    chain.check_opcodes()
-    if exit_notice_seconds is None:
-        exit_notice_seconds = 0 if chain.id in DEVELOPMENT_CHAINS else 300
-    block = int(web3.eth.block_number)
-    owner = treasury or account.address
-    coin = token or chain.ensure("AICoin", ["address", "uint256"], [account.address, SUPPLY_ATOMS])
-    chain.check_token(coin)
-    registry = chain.ensure("Registry")
-    bid_book = chain.ensure("BidBook", ["uint32"], [epoch_seconds])
-    settlement = chain.ensure(
+
+    epoch_seconds: int = 3600
+    token: str | None = None
+    treasury: str | None = None
+    challenge_fee_wei: int = 10**15
+    min_bond_atoms: int = 10**9
+    exit_notice_seconds: int | None = None
+
+
+def deploy(
+    rpc_url: str, key: Signer, parameters: Parameters, folder: Path = FOLDER, outbox: Outbox | None = None
+) -> Deployment:
+    """Deploy what is missing, check what is there, write the chain's file."""
+    target = _Target(Endpoint(rpc_url), key, outbox)
+    target.check_opcodes()
+    chain, account, wanted = target.endpoint, to_hex(key.address), parameters
+    notice = wanted.exit_notice_seconds
+    if notice is None:
+        notice = 0 if chain.chain_id in DEVELOPMENT_CHAINS else 300
+    block = chain.tip()
+    owner = wanted.treasury or account
+    coin = wanted.token or target.ensure("AICoin", ["address", "uint256"], [account, SUPPLY_ATOMS])
+    target.check_token(coin)
+    registry = target.ensure("Registry")
+    bid_book = target.ensure("BidBook", ["uint32"], [wanted.epoch_seconds])
+    parts = [coin, target.ensure("RefereeMaker"), registry, bid_book, owner]
+    settlement = target.ensure(
         "Settlement",
-        ["address", "address", "address", "address", "address", "uint256", "uint64", "uint32"],
-        [
-            coin,
-            chain.ensure("RefereeMaker"),
-            registry,
-            bid_book,
-            owner,
-            challenge_fee_wei,
-            min_bond_atoms,
-            exit_notice_seconds,
-        ],
+        [*["address"] * len(parts), "uint256", "uint64", "uint32"],
+        [*parts, wanted.challenge_fee_wei, wanted.min_bond_atoms, notice],
     )
-    made = web3.eth.contract(address=Web3.to_checksum_address(settlement), abi=load("Settlement").abi)
+    referee, inboxes, vault = (
+        chain.read("Settlement", settlement, view).lower() for view in ("referee", "inboxes", "stakeVault")
+    )
     deployment = Deployment(
-        chain_id=chain.id,
+        chain_id=chain.chain_id,
         token=coin.lower(),
         settlement=settlement,
-        referee=str(made.functions.referee().call()).lower(),
-        inboxes=str(made.functions.inboxes().call()).lower(),
-        stake_vault=str(made.functions.stakeVault().call()).lower(),
+        referee=referee,
+        inboxes=inboxes,
+        stake_vault=vault,
         bid_book=bid_book,
         registry=registry,
         treasury=owner.lower(),
-        epoch_seconds=epoch_seconds,
-        exit_notice_seconds=exit_notice_seconds,
-        block=_first_block(chain.id, settlement, block, folder),
+        epoch_seconds=wanted.epoch_seconds,
+        exit_notice_seconds=notice,
+        block=_first_block(chain.chain_id, settlement, block, folder),
     )
     check(rpc_url, deployment)
     save(deployment, folder)
@@ -99,100 +100,75 @@ def deploy(
 
 def check(rpc_url: str, deployment: Deployment) -> None:
     """Raise DeploymentFailed unless every contract is at its address with our code, on the right chain."""
-    web3 = Web3(HTTPProvider(rpc_url))
-    chain_id = int(web3.eth.chain_id)
-    if chain_id != deployment.chain_id:
-        raise DeploymentFailed(f"{rpc_url} is chain {chain_id}, the deployment is on chain {deployment.chain_id}")
-    for name, address in deployment.contracts.items():
-        code = bytes(web3.eth.get_code(Web3.to_checksum_address(address)))
+    chain = Endpoint(rpc_url)
+    if chain.chain_id != deployment.chain_id:
+        raise DeploymentFailed(f"{rpc_url} is chain {chain.chain_id}, the deployment is on chain {deployment.chain_id}")
+    for name, where in deployment.contracts.items():
+        code = chain.code(where)
         if not code:
-            raise DeploymentFailed(f"no code at {name}'s address {address} on chain {chain_id}: deploy again")
+            raise DeploymentFailed(f"no code at {name}'s address {where} on chain {chain.chain_id}: deploy again")
         if not load(name).matches(code):
-            raise DeploymentFailed(f"the code at {address} on chain {chain_id} is not this version's {name}")
+            raise DeploymentFailed(f"the code at {where} on chain {chain.chain_id} is not this version's {name}")
 
 
-class _Chain:
-    """One account's way to a chain: send, wait, find."""
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The chain to deploy to, and the account that pays."""
 
-    def __init__(self, web3: Web3, account: LocalAccount) -> None:
-        self.web3 = web3
-        self.account = account
-        self.id = int(web3.eth.chain_id)
+    endpoint: Endpoint
+    key: Signer
+    outbox: Outbox | None
 
     def check_opcodes(self) -> None:
-        """Our code uses PUSH0: say so before a deployment fails without a word."""
+        """Our code uses PUSH0: say so before a deployment fails without a reason."""
         try:
-            self.web3.eth.call({"data": Web3.to_hex(bytes.fromhex("5f5ff3"))})  # PUSH0 PUSH0 RETURN
-        except (Web3Exception, ValueError) as error:
+            self.endpoint.rpc("eth_call", {"data": "0x5f5ff3"}, "latest")  # PUSH0 PUSH0 RETURN
+        except TollwayError as error:
+            if "reason" not in error.facts and not isinstance(error, Rejected):
+                raise  # no answer at all
             raise DeploymentFailed(
-                f"chain {self.id} does not know PUSH0 (EIP-3855): Tollway's contracts need the Shanghai fork or later"
+                f"chain {self.endpoint.chain_id} does not know PUSH0 (EIP-3855): Tollway's contracts need the Shanghai "
+                "fork or later"
             ) from error
 
-    def check_token(self, address: str) -> None:
+    def check_token(self, token: str) -> None:
         """Settlement counts in 64 bits: a token with more than 9 decimals would not fit."""
-        token = self.web3.eth.contract(address=Web3.to_checksum_address(address), abi=load("AICoin").abi)
         try:
-            decimals = int(token.functions.decimals().call())
-        except (Web3Exception, ValueError) as error:
-            raise DeploymentFailed(f"{address} on chain {self.id} is no ERC-20 with decimals()") from error
+            decimals = int(self.endpoint.read("AICoin", token, "decimals"))
+        except Rejected as error:
+            raise DeploymentFailed(f"{token} on chain {self.endpoint.chain_id} is no ERC-20 with decimals()") from error
         if decimals > 9:
-            raise DeploymentFailed(f"token {address} has {decimals} decimals; at most 9 can settle")
+            raise DeploymentFailed(f"token {token} has {decimals} decimals; at most 9 can settle")
 
     def ensure(self, name: str, types: list[str] | None = None, values: list[Any] | None = None) -> str:
         """The contract's address, lowercase, deployed if it is not there yet."""
-        artifact = load(name)
-        code = artifact.bytecode + encode(types or [], values or [])
-        address = create2(code)
-        if not self.web3.eth.get_code(Web3.to_checksum_address(address)):
+        code = load(name).bytecode + encode(types or [], values or [])
+        where = create2(code)
+        if not self.endpoint.code(where):
             self._ensure_deployer()
-            self.send(DEPLOYER, SALT + code)
-            self._check_code(artifact, address)
-        return address
+            self._send(DEPLOYER, SALT + code)
+        return where
 
-    def send(self, to: str, data: bytes, value: int = 0) -> None:
-        """Send and wait for success."""
-        call: Any = {
-            "from": self.account.address,
-            "to": Web3.to_checksum_address(to),
-            "data": Web3.to_hex(data),
-            "value": value,
-        }
-        base = int(self.web3.eth.get_block("latest").get("baseFeePerGas", 0))
-        tip = int(self.web3.eth.max_priority_fee)
-        transaction = {
-            "chainId": self.id,
-            "nonce": self.web3.eth.get_transaction_count(self.account.address, "pending"),
-            "to": call["to"],
-            "data": call["data"],
-            "value": value,
-            "gas": self.web3.eth.estimate_gas(call) * 12 // 10,
-            "maxFeePerGas": 2 * base + tip,
-            "maxPriorityFeePerGas": tip,
-            "type": 2,
-        }
-        signed = self.account.sign_transaction(transaction)
-        receipt = self.web3.eth.wait_for_transaction_receipt(self.web3.eth.send_raw_transaction(signed.raw_transaction))
-        if receipt["status"] != 1:
-            raise DeploymentFailed(
-                f"transaction {Web3.to_hex(receipt['transactionHash'])} to {to} failed on chain {self.id}"
-            )
+    def _send(self, to: str, data: bytes, value: int = 0) -> None:
+        try:
+            self.endpoint.transact(self.key, (address(to.lower()), data), value, self.outbox)
+        except Rejected as error:
+            raise DeploymentFailed(f"chain {self.endpoint.chain_id}: {error.message}") from error
 
     def _ensure_deployer(self) -> None:
-        if self.web3.eth.get_code(Web3.to_checksum_address(DEPLOYER)):
+        if self.endpoint.code(DEPLOYER):
             return
-        self.send(DEPLOYER_SENDER, b"", 10**16)
-        sent = self.web3.eth.send_raw_transaction(Web3.to_bytes(hexstr=DEPLOYER_TRANSACTION))  # type: ignore[arg-type]
-        self.web3.eth.wait_for_transaction_receipt(sent)
-
-    def _check_code(self, artifact: Artifact, address: str) -> None:
-        if not artifact.matches(bytes(self.web3.eth.get_code(Web3.to_checksum_address(address)))):
-            raise DeploymentFailed(f"{artifact.name} did not arrive at {address} on chain {self.id}")
+        self._send(DEPLOYER_SENDER, b"", 10**16)
+        sent, deadline = self.endpoint.send_raw(bytes.fromhex(DEPLOYER_TRANSACTION[2:])), time.monotonic() + 120
+        while self.endpoint.mined(sent) is None:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"transaction {to_hex(sent)} is in no block yet")
+            time.sleep(0.05)
 
 
 def create2(code: bytes) -> str:
     """Where the deterministic deployer puts this creation code."""
-    hashed = keccak(b"\xff" + bytes.fromhex(DEPLOYER[2:]) + SALT + keccak(code))
-    return "0x" + hashed[12:].hex()
+    return to_hex(keccak256(b"\xff", bytes.fromhex(DEPLOYER[2:]), SALT, keccak256(code))[12:])
 
 
 def _first_block(chain_id: int, settlement: str, block: int, folder: Path) -> int:

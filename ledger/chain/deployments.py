@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 DEVELOPMENT_CHAINS = (31337, 1337)
-"""Anvil's and Ganache's: their clock is ours."""
+"""Anvil's and Ganache's: their clocks can be moved."""
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "deployments"
 
 
@@ -33,7 +33,7 @@ class Deployment:
 
     @property
     def contracts(self) -> dict[str, str]:
-        """Address by contract name, without the token, which may be anybody's."""
+        """Address by contract name, without the token, which may be a third party's."""
         return {
             "Settlement": self.settlement,
             "Referee": self.referee,
@@ -50,7 +50,7 @@ def path(chain_id: int, folder: Path = FOLDER) -> Path:
 
 
 def save(deployment: Deployment, folder: Path = FOLDER) -> Path:
-    """Write the chain's file, or leave it alone when nothing changed."""
+    """Write the chain's file, unless it is unchanged."""
     file = path(deployment.chain_id, folder)
     text = json.dumps(asdict(deployment), indent=2) + "\n"
     if not file.exists() or file.read_text() != text:
@@ -61,4 +61,9 @@ def save(deployment: Deployment, folder: Path = FOLDER) -> Path:
 
 def read(chain_id: int, folder: Path = FOLDER) -> Deployment:
     """The chain's deployment. Raises FileNotFoundError when there is none."""
-    return Deployment(**json.loads(path(chain_id, folder).read_text()))
+    return load(path(chain_id, folder))
+
+
+def load(file: Path) -> Deployment:
+    """The deployment in a file. Raises FileNotFoundError when there is none."""
+    return Deployment(**json.loads(file.read_text()))

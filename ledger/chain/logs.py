@@ -1,17 +1,17 @@
-"""Logs of our contracts as core events, in the order of the chain."""
+"""Logs of our contracts as core events, in the order of the chain; the keys of challenges as Settlement makes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ledger.chain import questions
-from ledger.chain.abi import interface
+from ledger.chain.abi import encode, interface
 from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, address
 from ledger.core.values.meters import Rates
 
 Arguments = dict[str, Any]
@@ -19,12 +19,22 @@ Arguments = dict[str, Any]
 BID_EPOCHS = 24
 """A bid holds this long; BidBook's LIFE."""
 
-_SPOKEN = ("Settlement", "StakeVault", "BidBook", "Registry")
+_WATCHED = ("Settlement", "StakeVault", "BidBook", "Registry")
+
+
+def demand_key(tree: int, node: bytes, index: int, depth: int) -> Digest:
+    """The key of a demand for a tree node."""
+    return keccak256(encode(["uint8", "bytes32", "uint256", "uint256"], [tree, node, index, depth]))
+
+
+def debit_key(index: int, account: Address, cumulative: int) -> Digest:
+    """The key of a challenge of a debit."""
+    return keccak256(encode(["uint32", "address", "uint64"], [index, account, cumulative]))
 
 
 def watched(deployment: Deployment) -> list[str]:
-    """Addresses whose logs matter."""
-    return [deployment.contracts[name] for name in _SPOKEN]
+    """Addresses whose logs are read."""
+    return [deployment.contracts[name] for name in _WATCHED]
 
 
 def decode(
@@ -34,7 +44,7 @@ def decode(
 
     `answer_time` gives a lane's answer time, for the deadline of a challenge.
     """
-    by_address = {deployment.contracts[name]: name for name in _SPOKEN}
+    by_address = {deployment.contracts[name]: name for name in _WATCHED}
     name = by_address.get(log["address"].lower())
     if name is None:
         return []
@@ -59,48 +69,44 @@ def _rates(values: Any) -> Rates:
     return a, b, c, d, e, f
 
 
-def _address(text: str) -> Address:
-    return Address(bytes.fromhex(text[2:]))
-
-
 def _deposited(a: Arguments) -> Event:
-    return events.Deposited(a["lane"], _address(a["account"]), a["index"], a["amount"])
+    return events.Deposited(a["lane"], address(a["account"]), a["index"], a["amount"])
 
 
 def _lane_opened(a: Arguments) -> Event:
-    return events.LaneOpened(a["lane"], _address(a["operator"]), a["window"], a["answerTime"], a["bond"])
+    return events.LaneOpened(a["lane"], address(a["operator"]), a["window"], a["answerTime"], a["bond"])
 
 
 def _debit_challenged(a: Arguments) -> Event:
-    account = _address(a["account"])
-    key = questions.debit(a["index"], account, a["cumulative"])
+    account = address(a["account"])
+    key = debit_key(a["index"], account, a["cumulative"])
     return events.DebitChallenged(a["lane"], a["id"], key, a["index"], account, a["cumulative"], a["deadline"])
 
 
 def _node_demanded(a: Arguments) -> Event:
     node = Digest(a["node"])
-    key = questions.node(a["tree"], node, a["index"], a["depth"])
+    key = demand_key(a["tree"], node, a["index"], a["depth"])
     return events.NodeDemanded(a["lane"], a["id"], key, a["tree"], node, a["index"], a["depth"], a["deadline"])
 
 
 def _bid_placed(a: Arguments) -> Event:
     bid = Bid(a["ratioPpm"], _rates(a["asks"]))
-    who = (Digest(a["subject"]), Role(a["role"]), _address(a["party"]))
+    who = (Digest(a["subject"]), Role(a["role"]), address(a["party"]))
     return events.BidPlaced(*who, bid, a["fromEpoch"], a["fromEpoch"] + BID_EPOCHS)
 
 
 def _model_registered(a: Arguments) -> Event:
     parents = tuple(Digest(parent) for parent in a["parents"])
-    return events.ModelRegistered(Digest(a["id"]), _address(a["owner"]), parents, Digest(a["terms"]))
+    return events.ModelRegistered(Digest(a["id"]), address(a["owner"]), parents, Digest(a["terms"]))
 
 
 def _voided(a: Arguments) -> list[Event]:
-    return [events.Voided(a["lane"], a["id"], _address(a["accuser"])), *_punished(a)]
+    return [events.Voided(a["lane"], a["id"], address(a["accuser"])), *_punished(a)]
 
 
 def _punished(a: Arguments) -> list[Event]:
     """A conviction takes all the bond and pauses the lane."""
-    slashed = events.LaneSlashed(a["lane"], a["bond"], _address(a["accuser"]), a["bond"] // 2)
+    slashed = events.LaneSlashed(a["lane"], a["bond"], address(a["accuser"]), a["bond"] // 2)
     return [slashed, events.BondChanged(a["lane"], 0), events.LaneActive(a["lane"], False)]
 
 
@@ -116,7 +122,7 @@ _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     ("Settlement", "BondChanged"): lambda a: events.BondChanged(a["lane"], a["bond"]),
     ("Settlement", "LaneActive"): lambda a: events.LaneActive(a["lane"], a["active"]),
     ("Settlement", "SessionKeySet"): lambda a: events.SessionKeySet(
-        _address(a["account"]), _address(a["key"]), a["active"]
+        address(a["account"]), address(a["key"]), a["active"]
     ),
     ("Settlement", "Deposited"): _deposited,
     ("Settlement", "Committed"): lambda a: events.Committed(a["lane"], a["id"], Digest(a["headerHash"])),
@@ -124,20 +130,20 @@ _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     ("Settlement", "Voided"): _voided,
     ("Settlement", "Punished"): _punished,
     ("Settlement", "ClaimedRange"): _claimed_range,
-    ("Settlement", "Claimed"): lambda a: events.Claimed(a["lane"], a["index"], _address(a["payee"]), a["amount"]),
-    ("Settlement", "WithdrawRequested"): lambda a: events.WithdrawRequested(a["lane"], _address(a["account"])),
-    ("Settlement", "Withdrawn"): lambda a: events.Withdrawn(a["lane"], _address(a["account"]), a["amount"]),
-    ("Settlement", "Escaped"): lambda a: events.Withdrawn(a["lane"], _address(a["account"]), a["amount"], True),
+    ("Settlement", "Claimed"): lambda a: events.Claimed(a["lane"], a["index"], address(a["payee"]), a["amount"]),
+    ("Settlement", "WithdrawRequested"): lambda a: events.WithdrawRequested(a["lane"], address(a["account"])),
+    ("Settlement", "Withdrawn"): lambda a: events.Withdrawn(a["lane"], address(a["account"]), a["amount"]),
+    ("Settlement", "Escaped"): lambda a: events.Withdrawn(a["lane"], address(a["account"]), a["amount"], True),
     ("Settlement", "DebitChallenged"): _debit_challenged,
     ("Settlement", "NodeDemanded"): _node_demanded,
     ("Settlement", "Answered"): lambda a: events.Answered(a["lane"], a["id"], Digest(a["key"])),
     ("StakeVault", "StakeChanged"): lambda a: events.StakeChanged(
-        _address(a["party"]), a["staked"], a["unbonding"], a["releaseAt"]
+        address(a["party"]), a["staked"], a["unbonding"], a["releaseAt"]
     ),
     ("StakeVault", "Slashed"): lambda a: events.StakeSlashed(
-        _address(a["party"]), a["amount"], _address(a["accuser"]), a["reward"]
+        address(a["party"]), a["amount"], address(a["accuser"]), a["reward"]
     ),
     ("BidBook", "BidPlaced"): _bid_placed,
-    ("Registry", "PayeeRegistered"): lambda a: events.PayeeRegistered(a["index"], _address(a["party"])),
+    ("Registry", "PayeeRegistered"): lambda a: events.PayeeRegistered(a["index"], address(a["party"])),
     ("Registry", "ModelRegistered"): _model_registered,
 }

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
+from ledger.chain.calls import Calls
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
 from ledger.core.settlement.active_batches import is_window_over
 from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
-from ledger.core.settlement.transactions import Commits, finalize_purpose
 from ledger.core.settlement.transactions import Status as Sending
+from ledger.core.settlement.transactions import finalize_purpose
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import bids, chain_time, lanes, parties
@@ -96,7 +97,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     return batch
 
 
-def commit(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | None:
+def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
     """Intend the commit of the oldest built batch, once all before it are posted. Returns the intention's id."""
     if lane.operator is None or alarms.active(session) or not batches.take(session, lane.lane):
         return None
@@ -114,7 +115,7 @@ def commit(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | N
     return intended
 
 
-def finalize(session: Session, lane: Lane, calls: Commits, now: int) -> Digest | None:
+def finalize(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
     """Intend to finalize the oldest ripe batch, unless that is intended, or a commit that waits will do it."""
     if lane.operator is None or not batches.take(session, lane.lane):
         return None

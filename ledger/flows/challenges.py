@@ -1,7 +1,7 @@
-"""Disputing: what the chain asks of the operator is answered from the rows, before the deadline.
+"""Challenges on chain are answered from the database, before their deadline.
 
-A challenged debit is answered with the account's voucher; a demanded node with its two children, or, at the bottom,
-with what the leaf hashes. An honest batch has an answer to every question; where there is none, a person is woken.
+A challenged debit is answered with the account's voucher; a demanded tree node with its two children, or, at the
+bottom, with what the leaf hashes. An honest batch has an answer to every challenge; a missing one is an alarm.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from sqlmodel import Session
 
+from ledger.chain.calls import Calls
 from ledger.core.kernels.sum_tree import Levels, line_leaves, receipt_leaves
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.settlement.closing import Trees
 from ledger.core.settlement.events import DebitChallenged, NodeDemanded
 from ledger.core.settlement.header import Range
-from ledger.core.settlement.transactions import Answers, Call, ChainTransaction, Status
+from ledger.core.settlement.transactions import Call, ChainTransaction, Status
 from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, to_hex
@@ -33,19 +34,19 @@ _STORED = {PAYOUTS: (tree_nodes.PAYOUT, PAYOUT_TAG), DEBITS: (tree_nodes.DEBIT, 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a node hides: its children, or (a leaf) the bytes it hashes and, for a receipt, its terms."""
+    """What a tree node hashes: its children, or (a leaf) its bytes and, for a receipt, its terms."""
 
     children: tuple[Word, Word] | None = None
     preimage: bytes = b""
     terms: bytes = b""
 
 
-def answer_all(session: Session, answers: Answers, sender: Address, lane: int, now: int) -> int:
+def answer_all(session: Session, calls: Calls, sender: Address, lane: int, now: int) -> int:
     """Intend an answer to every open challenge. What cannot be answered becomes an alarm. Returns how many were new."""
     made = 0
     for asked in challenges.unanswered(session, lane):
         try:
-            target, data = _answer(session, answers, asked)
+            target, data = _answer(session, calls, asked)
         except Conflict as error:
             alarms.sound(session, alarms.Alarm("dispute", error.message, receipt=to_hex(asked.key)), now)
             continue
@@ -72,22 +73,22 @@ def open_node(session: Session, batch: Batch, tree: int, depth: int, place: int)
     return leaf(place)
 
 
-def _answer(session: Session, answers: Answers, asked: DebitChallenged | NodeDemanded) -> Call:
+def _answer(session: Session, calls: Calls, asked: DebitChallenged | NodeDemanded) -> Call:
     where = (asked.lane, asked.id)
     if isinstance(asked, DebitChallenged):
         signed = challenges.mandate(session, asked.lane, asked.account)
         if signed is None or signed.cum_max < asked.cumulative:
             raise Conflict(f"no voucher of {to_hex(asked.account)} covers a debit of {asked.cumulative} atoms")
         debit = (asked.index, asked.account, asked.cumulative)
-        return answers.to_settlement("answerDebit", *where, *debit, signed.cum_max, signed.signature)
+        return calls.to_settlement("answerDebit", *where, *debit, signed.cum_max, signed.signature)
     batch = batches.by_onchain_id(session, asked.lane, asked.id)
     if batch is None:
         raise Conflict(f"batch {asked.id} of lane {asked.lane} is challenged, and this ledger has no such batch")
     opened = open_node(session, batch, asked.tree, asked.depth, asked.index)
     node = (asked.tree, asked.node, asked.index, asked.depth)
     if opened.children is not None:
-        return answers.to_settlement("answerNode", *where, *node, *opened.children)
-    return answers.to_settlement("answerLeaf", *where, *node, opened.preimage, opened.terms)
+        return calls.to_settlement("answerNode", *where, *node, *opened.children)
+    return calls.to_settlement("answerLeaf", *where, *node, opened.preimage, opened.terms)
 
 
 def _open_stored(session: Session, batch: Batch, tree: int, depth: int, place: int) -> Opening:
@@ -135,7 +136,7 @@ class _Leaf:
 
 
 def _rebuilt(session: Session, batch: Batch, tree: int) -> tuple[Levels, _Leaf]:
-    """The receipts or the lines tree of a batch, whole: nobody asks often, so nobody keeps them."""
+    """The receipts or the lines tree of a batch, whole. It is not stored: challenges are rare."""
     ranges = batches.ranges(session, batch.lane, batch.number)
     payees = {payee: index for index, payee in parties.by_index(session).items()}
     consumers = {account: index for index, account in lanes.by_index(session, batch.lane).items()}

@@ -7,34 +7,35 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sqlmodel import Session
 
-from ledger.core.settlement.transactions import Relays, Status, finalize_purpose
+from ledger.chain.calls import Calls
+from ledger.chain.rpc import MAX_GAS
+from ledger.core.settlement.transactions import Status, finalize_purpose
 from ledger.core.values.ids import ZERO_ADDRESS, Address, to_hex
 from ledger.store.chain import lanes, parties
 from ledger.store.settlement import batches, proofs, transactions, tree_nodes
 from ledger.store.settlement import batches as batch_store
 
-GAS_CAP = 16_777_216
-"""The most one transaction may use (EIP-7825)."""
 GAS_PER_ROW = 32_000
-"""What a claim of one neighbour costs at most: its slot, its first token balance, its log."""
-CLAIM_ROWS = GAS_CAP * 9 // 10 // GAS_PER_ROW
+"""What one row of a range claim costs at most: its slot, its first token balance, its log."""
+CLAIM_ROWS = MAX_GAS * 9 // 10 // GAS_PER_ROW
 
 
-def register_payees(session: Session, relays: Relays, sender: Address, payees: Iterable[Address], now: int) -> int:
+def register_payees(session: Session, calls: Calls, sender: Address, payees: Iterable[Address], now: int) -> int:
     """Intend a place for payees that have earned and have none. Returns how many were not intended before."""
     made = 0
     for payee in payees:
         if parties.index_of(session, payee) is None:
-            call = relays.register_payee(payee)
+            call = calls.register_payee(payee)
             made += bool(transactions.intend_again(session, f"register {to_hex(payee)}", sender, call, now))
     return made
 
 
-def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int) -> int:
+def claim(session: Session, calls: Calls, sender: Address, lane: int, now: int) -> int:
     """Intend claims for every payee of the last final batch with something to claim, in transactions below the cap.
 
-    None while another batch is about to be the last: a proof counts against that one only, and who comes too late pays
-    gas for nothing. The sweep after it claims before it finalizes anything else: a payee waits for one batch at most.
+    None while another batch is about to become the last: a proof counts against the last one only, and a late claim
+    costs gas for nothing. The sweep after it claims before it finalizes anything else: a payee waits for one batch at
+    most.
     """
     final = batches.with_status(session, lane, batch_store.Status.final)
     if not final or _finalizes(session, lane):
@@ -50,7 +51,7 @@ def claim(session: Session, relays: Relays, sender: Address, lane: int, now: int
             (names[index], cumulative[index]) if index in cumulative else (ZERO_ADDRESS, 0)
             for index in range(start, start + count)
         ]
-        call = relays.claim_range(lane, start, height, rows, siblings)
+        call = calls.claim_range(lane, start, height, rows, siblings)
         made += bool(transactions.intend_again(session, f"claim {lane} {batch.number} {start}", sender, call, now))
     return made
 

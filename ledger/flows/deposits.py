@@ -5,7 +5,8 @@ An authorization names its lane and its account, so a relayed deposit cannot cre
 
 from sqlmodel import Session
 
-from ledger.core.settlement.transactions import Call, Relays, Status
+from ledger.chain.calls import Authorization, Calls
+from ledger.core.settlement.transactions import Call, Status
 from ledger.core.values.ids import Address, to_hex
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
@@ -13,11 +14,11 @@ from ledger.store.chain import chain_time
 from ledger.store.settlement import transactions
 
 
-def send_deposits(session: Session, relays: Relays, sender: Address, now: int) -> int:
+def send_deposits(session: Session, calls: Calls, sender: Address, now: int) -> int:
     """Intend the deposits consumers asked for. Returns how many."""
     made = 0
     for asked in deposits.requested(session):
-        if transactions.intend_again(session, _purpose(asked), sender, _call(relays, asked), now):
+        if transactions.intend_again(session, _purpose(asked), sender, _call(calls, asked), now):
             deposits.set_status(session, asked.id, "sent")
             made += 1
     return made
@@ -40,10 +41,12 @@ def follow_deposits(session: Session) -> int:
     return done
 
 
-def _call(relays: Relays, asked: DepositRequest) -> Call:
-    relay = relays.deposit_with_authorization if asked.kind == "authorization" else relays.deposit_from_inbox
-    lane, account, amount = asked.lane, asked.account, asked.amount
-    return relay(lane, account, amount, asked.valid_after, asked.valid_before, asked.salt, asked.signature)
+def _call(calls: Calls, asked: DepositRequest) -> Call:
+    relay = calls.deposit_with_authorization if asked.kind == "authorization" else calls.deposit_from_inbox
+    signed = Authorization(
+        asked.lane, asked.account, asked.amount, asked.valid_after, asked.valid_before, bytes(asked.salt)
+    )
+    return relay(signed, asked.signature)
 
 
 def _purpose(asked: DepositRequest) -> str:

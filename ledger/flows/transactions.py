@@ -1,27 +1,26 @@
-"""Transmitting: intentions become chain transactions. Signed bytes are stored and committed before they are sent.
+"""Intended transactions become chain transactions. Signed bytes are stored and committed before they are sent.
 
-Whatever the node answers, the chain decides: each review looks at what is in blocks, and sends, replaces or notes
-accordingly. Sending twice is harmless, because the bytes and their nonce never change.
+Whatever the RPC endpoint answers, the blocks decide: each review looks at what is in blocks, and sends, replaces or
+notes accordingly. Sending twice is harmless, because the bytes and their nonce never change.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlmodel import Session
 
+from ledger.chain.sender import Wire, broadcast, look, replace_by_fee, sign
 from ledger.core.settlement.transactions import (
     Attempt,
     ChainTransaction,
     Mined,
     Policy,
-    Seen,
     Status,
     Step,
-    Wire,
-    bump_fee,
     missing_nonce,
     next_step,
 )
-from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.store.chain import chain_time
@@ -50,9 +49,8 @@ def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest
         transactions.set_status(session, first.id, Status.failed, error=refused.message)
         return first.id
     nonce = missing if missing is not None else transactions.next_nonce(session, sender, used)
-    fee = wire.fee()
-    raw, hashed = wire.sign(first.target, first.data, nonce, gas, fee)
-    transactions.set_signed(session, first.id, nonce, gas, Attempt(first.id, 0, raw, hashed, fee, now))
+    attempt = sign(wire, replace(first, nonce=nonce, gas=gas), 0, wire.fee(), now)
+    transactions.set_signed(session, first.id, nonce, gas, attempt)
     return first.id
 
 
@@ -62,16 +60,16 @@ def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: P
     if found is None or found.status not in (Status.signed, Status.mined):
         return Step.wait
     attempts = transactions.attempts(session, purpose_id)
-    seen = _look(session, wire, found.sender, attempts, policy.confirmations)
+    seen = look(wire, found.sender, attempts, policy.confirmations, _indexed(session))
     step = next_step(found, attempts, seen, now, policy)
     if step in (Step.note_confirmed, Step.note_failed):
-        # The indexer finds out when a block is gone. It must not do so between this look and this note.
+        # The indexer notes when a block is gone. It must not do so between this look and this note.
         if not chain_time.take(session):
             return Step.wait
-        seen = _look(session, wire, found.sender, attempts, policy.confirmations)
+        seen = look(wire, found.sender, attempts, policy.confirmations, _indexed(session))
         step = next_step(found, attempts, seen, now, policy)
     if step is Step.broadcast:
-        _send(wire, attempts)
+        broadcast(wire, attempts)
         transactions.set_sent(session, purpose_id, now)
     elif step is Step.replace:
         _replace(session, wire, found, attempts, now, policy)
@@ -85,15 +83,10 @@ def under_way(session: Session) -> list[Digest]:
     return [found.id for found in transactions.under_way(session)]
 
 
-def _look(session: Session, wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int) -> Seen:
-    """One look at the chain. The tip is read first: what is found afterwards is at least as new."""
-    tip = wire.block()
-    if tip is None:
-        raise Unavailable("the chain has no block")
-    mined = next(filter(None, (wire.mined(attempt.hash) for attempt in reversed(attempts))), None)
-    settled = wire.nonces(sender, max(tip.number - confirmations, 0))
+def _indexed(session: Session) -> int:
+    """The last block the indexer has seen; -1 before the first."""
     clock = chain_time.get(session)
-    return Seen(tip.number, clock.number if clock else -1, mined, wire.nonces(sender), settled)
+    return clock.number if clock else -1
 
 
 def _filler(session: Session, sender: Address, missing: int | None, now: int) -> ChainTransaction:
@@ -106,27 +99,11 @@ def _filler(session: Session, sender: Address, missing: int | None, now: int) ->
     return made
 
 
-def _send(wire: Wire, attempts: Sequence[Attempt]) -> None:
-    """Hand over the newest bytes, or any older ones the node prefers to keep."""
-    refused: Rejected | None = None
-    for attempt in reversed(attempts):
-        try:
-            return wire.send_raw(attempt.raw)
-        except Rejected as error:
-            refused = error
-    assert refused is not None, "there is at least one attempt"
-    raise Unavailable(f"the node takes none of {len(attempts)} attempts: {refused.message}") from refused
-
-
 def _replace(
     session: Session, wire: Wire, found: ChainTransaction, attempts: Sequence[Attempt], now: int, policy: Policy
 ) -> None:
     """Sign the same nonce at a higher fee; the next review sends it, after this has been committed."""
-    assert found.nonce is not None, "it has been signed"
-    assert found.gas is not None, "it has been signed"
-    fee = min(bump_fee(attempts[-1].fee, wire.fee()), policy.max_fee)
-    raw, hashed = wire.sign(found.target, found.data, found.nonce, found.gas, fee)
-    transactions.add_attempt(session, Attempt(found.id, len(attempts), raw, hashed, fee, now))
+    transactions.add_attempt(session, replace_by_fee(wire, found, attempts, now, policy))
 
 
 def _note(session: Session, found: ChainTransaction, step: Step, mined: Mined | None) -> None:

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ledger.chain import questions
-from ledger.chain.answers import answers
 from ledger.chain.calls import words
-from ledger.chain.client import Chain
-from ledger.chain.proving import call_of
+from ledger.chain.logs import demand_key
+from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Role
 from ledger.core.disputes.faults import find_fraud_proof
 from ledger.core.disputes.proofs import FraudProof
@@ -78,7 +76,7 @@ def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
             placed = PlacedBid(event.bid, event.first, event.until)
             histories.setdefault((event.subject, event.role, event.party), []).append(placed)
     deposits = {account: _index_and_limit(chain, lane, account) for account in depositors}
-    return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None, answers(chain))
+    return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None, chain.answers())
 
 
 def _index_and_limit(chain: Chain, lane: int, party: Address) -> tuple[int, int]:
@@ -89,7 +87,7 @@ def _index_and_limit(chain: Chain, lane: int, party: Address) -> tuple[int, int]
 
 def _act(chain: Chain, lane: int, batch: int, header: Header, proof: FraudProof, questions_at_most: int) -> Finding:
     """Send the proof; for a withheld part ask, wait for the answer, or convict after the deadline."""
-    call = call_of(chain.calls, lane, batch, header, proof)
+    call = chain.calls.prove(lane, batch, header, proof)
     if not proof.paid:
         return Finding(batch, proof.why, call)
     tree, node, index, siblings = proof.arguments
@@ -97,7 +95,7 @@ def _act(chain: Chain, lane: int, batch: int, header: Header, proof: FraudProof,
     assert isinstance(node, bytes), "demands name a node"
     assert isinstance(index, int), "demands name an index"
     assert isinstance(siblings, list), "demands carry a proof"
-    key = questions.node(tree, node, index, len(siblings))
+    key = demand_key(tree, node, index, len(siblings))
     challenger, deadline = chain.challenge(lane, batch, header.hash, key)
     if challenger == ZERO_ADDRESS:
         if _count_questions(chain, lane, batch) >= questions_at_most:

@@ -14,7 +14,7 @@ from roles.cli.context import Group, here
 from roles.wallet import transactions
 
 if TYPE_CHECKING:
-    from ledger.chain.client import Chain
+    from ledger.chain.reads import Chain
     from ledger.core.settlement.batch_file import BatchFile
 
 MAX_PENDING = 129
@@ -62,7 +62,7 @@ def watch(
 
     Where a file is withheld, it asks on chain for the missing parts; the fee comes back if there is no answer.
     """
-    chain, lane = transactions.indexed(), int(here().lane["lane"])
+    chain, lane = transactions.chain(), int(here().lane["lane"])
     files = _Files()
     while True:
         try:
@@ -84,7 +84,7 @@ def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int)
         facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
         if finding.call is not None:
             try:
-                facts |= transactions.transact(transactions.rpc(), here().signer, *finding.call, finding.value).facts
+                facts |= transactions.send(finding.call, wei=finding.value).facts
             except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
                 facts["refused"] = error.message
         output.show(facts)
@@ -132,16 +132,15 @@ def solvency() -> None:
 def holdings() -> dict[str, object]:
     """The lane's money on chain, in atoms. Rejected when the contract holds less than it owes."""
     number = int(here().lane["lane"])
-    lane, head = (transactions.read("settlement", view, number) for view in ("lanes", "head"))
-    count = int(transactions.read("registry", "payeeCount"))
-    claimed = sum(int(transactions.read("settlement", "claimed", number, index)) for index in range(1, count + 1))
-    held = transactions.token_balance(transactions.address_of("settlement"))
-    owed = int(lane["net"]) - claimed + int(lane["bond"]) + int(lane["insurance"])
+    chain = transactions.chain()
+    lane, head, claimed = chain.lane(number), chain.head(number), chain.claimed_by_all(number)
+    held = chain.balance(chain.calls.settlement)
+    owed = lane.net - claimed + lane.bond + lane.insurance
     facts: dict[str, object] = {
         "contract_holds": str(held),
-        "of_this_lane": str(int(lane["net"]) - claimed),
-        "bond_and_insurance": str(int(lane["bond"]) + int(lane["insurance"])),
-        "settled_ever": str(int(head["cumulative"])),
+        "of_this_lane": str(lane.net - claimed),
+        "bond_and_insurance": str(lane.bond + lane.insurance),
+        "settled_ever": str(head.cumulative),
         "claimed_ever": str(claimed),
         "said": amounts.format(held),
     }

@@ -121,8 +121,8 @@ def _recompute(number: int, file: BatchFile, previous: BatchFile | None, bids: l
     if bids is None:
         return Checked(number, verdict, True, "private grid")
     onchain_id = onchain_id_of(number)
-    posted = transactions.read("settlement", "posted", file.opening.lane, onchain_id) if onchain_id else {"hash": b""}
-    return Checked(number, verdict, posted["hash"] == file.header.hash[:24], on_chain(number))
+    posted = transactions.chain().posted(file.opening.lane, onchain_id).hash if onchain_id else b""
+    return Checked(number, verdict, posted == file.header.hash[:24], on_chain(number))
 
 
 def books(file: BatchFile, bids: list[Standing]) -> list[Book]:
@@ -138,7 +138,7 @@ def placed() -> list[Standing]:
     from ledger.core.pricing.epochs import Standing
     from ledger.core.settlement.events import BidPlaced
 
-    chain = transactions.indexed()
+    chain = transactions.chain()
     with output.working("reading the bids on chain"):
         bids = [
             log.event for log in chain.logs(chain.deployment.block, chain.tip()) if isinstance(log.event, BidPlaced)
@@ -168,7 +168,7 @@ def on_chain(number: int) -> str:
     lane, onchain_id = int(here().lane["lane"]), onchain_id_of(number)
     if not onchain_id:
         return "none"
-    return "final" if onchain_id <= int(transactions.read("settlement", "head", lane)["finalized"]) else "posted"
+    return "final" if onchain_id <= transactions.chain().head(lane).finalized else "posted"
 
 
 def onchain_id_of(number: int) -> int:

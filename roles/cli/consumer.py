@@ -14,7 +14,6 @@ from roles.cli.shared import calls
 from roles.cli.shared.payees import add_statement
 from roles.cli.shared.waiting import wait_until
 from roles.wallet import deposits
-from roles.wallet.exits import Leaving
 
 app = Group("Deposit once, call any model, check every charge, withdraw the rest.")
 
@@ -161,9 +160,9 @@ def withdraw(
     wait: Annotated[float, Option(help="Seconds to wait for the final batch.")] = 0,
 ) -> None:
     """Withdraw what you have not spent: ask, wait until a later batch is final, receive. Run it again to continue."""
-    leaving = Leaving(relayer)
-    if not leaving.asked:
-        leaving.must_be_here()
+    leaving = deposits.Exit(relayer)
+    if not leaving.is_asked:
+        leaving.check_depositor()
         output.confirm(f"ask lane {leaving.lane} to end, and to pay {here().wallet} what it has not spent?")
         output.note(f"asked to leave: transaction {leaving.ask().hash}")
     with output.working("waiting for a final batch"):

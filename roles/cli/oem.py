@@ -76,8 +76,8 @@ def frozen_terms(subject: Digest, name: str, relation: str) -> Document:
 
 def is_retired(subject: Digest) -> bool:
     """Whether the owner's last terms on chain are empty: nothing for new descendants."""
-    updates = transactions.logs("registry", "TermsUpdated", subject)
-    return bool(updates) and not any(updates[-1])
+    updates = transactions.chain().raw_logs("Registry", "TermsUpdated", subject)
+    return bool(updates) and not any(bytes.fromhex(updates[-1]["data"][2:]))
 
 
 add_bidding(app, Role.oem)

@@ -32,15 +32,12 @@ def deploy(
     token: Annotated[str | None, Option(help="Address of the settlement token; default: a new AICoin.")] = None,
 ) -> None:
     """Deploy the contracts, or find them. Their addresses follow from the code, so a second run changes nothing."""
-    from ledger.chain import deploy as deployment  # web3, which few commands need
+    from ledger.chain import deploy as deployment  # slow to import
 
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
-    try:
-        account = keystore.account(here().wallet)
-        with output.working("deploying"):
-            deployed = deployment.deploy(here().rpc_url, account, epoch_seconds=epoch_seconds, token=token)
-    except deployment.DeploymentFailed as error:
-        raise Rejected(str(error)) from error
+    signer, parameters = here().signer, deployment.Parameters(epoch_seconds, token)
+    with output.working("deploying"), transactions.outbox(signer) as stored:
+        deployed = deployment.deploy(here().rpc_url, signer, parameters, outbox=stored)
     output.show({"written": str(deployments.path(deployed.chain_id)), **asdict(deployed)})
 
 
@@ -63,8 +60,9 @@ def open_lane(
         output.aside().print(f"[yellow]for a development chain only:[/] {why}")
     atoms = amounts.parse(bond)
     output.confirm(f"bond {amounts.format(atoms)} of {here().wallet} for a new lane?")
-    transactions.allow("settlement", atoms)
-    sent = transactions.send("settlement", "openLane", window, answer_time, atoms)
+    calls = transactions.chain().calls
+    transactions.allow(calls.settlement, atoms)
+    sent = transactions.send(calls.open_lane(window, answer_time, atoms))
     output.show({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent.facts})
 
 
@@ -75,12 +73,12 @@ def session_key(
 ) -> None:
     """Let another key sign receipts (a consumer: vouchers) for this wallet, so that the wallet can stay offline."""
     party = keystore.party(key)
-    if bool(transactions.read("settlement", "sessionKey", here().account, party)) != revoke:
+    if bool(transactions.chain().settlement("sessionKey", here().account, party)) != revoke:
         output.show({"key": to_hex(party), "active": not revoke, "note": "was so already"})
         return
     question = "stop {} from signing for {}?" if revoke else "let {} sign for {}?"
     output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))
-    sent = transactions.send("settlement", "setSessionKey", party, not revoke)
+    sent = transactions.send(transactions.chain().calls.set_session_key(party, not revoke))
     output.show({"key": to_hex(party), "active": not revoke, **sent.facts})
 
 
@@ -113,20 +111,20 @@ def credit(
 def status(lane: Lane = None) -> None:
     """Show your lane on chain: its bond, holdings and batches."""
     number = lane or lane_of(here().account) or int(here().lane["lane"])
-    lane_row, head = (transactions.read("settlement", view, number) for view in ("lanes", "head"))
+    lane_row, head = transactions.chain().lane(number), transactions.chain().head(number)
     output.show(
         {
             "lane": number,
-            "operator": lane_row["operator"],
-            "active": lane_row["active"],
-            "bond": amounts.format(int(lane_row["bond"])),
-            "holds": amounts.format(int(lane_row["net"])),
-            "settled_ever": amounts.format(int(head["cumulative"])),
-            "last_batch": int(head["next"]) - 1,
-            "last_final_batch": int(head["finalized"]),
-            "calls": int(head["calls"]),
-            "consumers": int(head["consumers"]),
-            "window_seconds": int(lane_row["window"]),
+            "operator": to_hex(lane_row.operator),
+            "active": lane_row.active,
+            "bond": amounts.format(lane_row.bond),
+            "holds": amounts.format(lane_row.net),
+            "settled_ever": amounts.format(head.cumulative),
+            "last_batch": head.next - 1,
+            "last_final_batch": head.finalized,
+            "calls": head.calls,
+            "consumers": head.consumers,
+            "window_seconds": lane_row.window,
         }
     )
 
@@ -146,13 +144,14 @@ def resume(lane: Lane = None) -> None:
 def set_active(lane: int | None, active: bool) -> None:
     number = lane or lane_of(here().account)
     output.confirm(f"{'resume' if active else 'pause'} lane {number}?")
-    sent = transactions.send("settlement", "setActive", number, active)
+    sent = transactions.send(transactions.chain().calls.to_settlement("setActive", number, active))
     output.show({"lane": number, "active": active, **sent.facts})
 
 
 def lane_of(operator: bytes) -> int:
     """The number of the first lane this operator opened; 0 if none."""
-    for number in range(1, int(transactions.read("settlement", "laneCount")) + 1):
-        if bytes.fromhex(transactions.read("settlement", "lanes", number)["operator"][2:]) == operator:
+    chain = transactions.chain()
+    for number in range(1, int(chain.settlement("laneCount")) + 1):
+        if chain.lane(number).operator == operator:
             return number
     return 0

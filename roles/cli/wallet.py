@@ -67,7 +67,7 @@ def show(name: Name) -> None:
 def balance(name: Annotated[str | None, Argument(help=PARTY)] = None) -> None:
     """Show what a wallet holds on chain: AIC, and ETH for gas."""
     party = _party(name)
-    held, wei = transactions.token_balance(party), transactions.ether(party)
+    held, wei = transactions.chain().balance(party), transactions.chain().ether(party)
     eth = f"{wei // 10**18}.{wei % 10**18 // 10**12:06d}"
     output.show({"address": to_hex(party), "aic": amounts.format(held), "atoms": str(held), "eth": eth})
 
@@ -80,7 +80,7 @@ def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: A
     """
     atoms, party = amounts.parse(amount), keystore.party(to)
     output.confirm(f"send {amounts.format(atoms)} from {here().wallet} to {to} ({to_hex(party)})?")
-    sent = transactions.send("token", "transfer", party, atoms)
+    sent = transactions.send(transactions.chain().calls.transfer(party, atoms))
     output.show({"sent": amounts.format(atoms), "to": to_hex(party), **sent.facts})
 
 

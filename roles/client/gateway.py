@@ -1,6 +1,7 @@
-"""The gateway's door as the roles see it: HTTP and JSON, and errors in the gateway's own words.
+"""The gateway's client: HTTP and JSON, and errors in the gateway's own words. The only page of its folder: answers are
+shown as JSON, so there are no models of them.
 
-httpx is imported when something is first asked: help, and whatever stays at home, does not wait for it.
+httpx is imported with the first request: help, and commands that only read the home, do not wait for it.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ class GatewayClient:
         self._seconds = seconds
 
     def get(self, path: str, **query: object) -> Json:
-        """What is at `path`."""
+        """GET a path."""
         return self._ask("GET", path, params={name: str(value) for name, value in query.items() if value is not None})
 
     def post(self, path: str, body: Json, **headers: str) -> Json:
-        """What the gateway answers to `body`."""
+        """POST a JSON body. Underscores in names of headers become dashes."""
         return self._ask("POST", path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
     def call(self, path: str, body: Json) -> tuple[Json, Mapping[str, str]]:
-        """What a model behind the gateway answers to `body`, and the headers that say what it cost."""
+        """POST a call to a model: its answer, and the headers that say what it cost."""
         response = self._send("POST", path, json=body)
         return _body(response), response.headers
 
     def send(self, path: str, body: bytes, kind: str) -> Json:
-        """What the gateway answers to raw bytes of a media type."""
+        """POST raw bytes of a media type."""
         return self._ask("POST", path, content=body, headers={"content-type": kind})
 
     def delete(self, path: str) -> Json:
-        """Take back what is at `path`."""
+        """DELETE a path."""
         return self._ask("DELETE", path)
 
     def file(self, path: str) -> bytes:
-        """Raw bytes."""
+        """GET raw bytes."""
         return self._send("GET", path).content
 
     @cached_property
@@ -80,7 +81,7 @@ class GatewayClient:
 
 
 def refusal(status: int, body: Mapping[str, Json]) -> Rejected | Unavailable:
-    """The error a gateway's answer tells, as a value."""
+    """The error in a gateway's answer: Unavailable from status 500 on, Rejected below."""
     said = body.get("error") or body.get("detail") or body or f"the gateway answered {status}"
     facts = {name: value for name, value in said.items() if name != "message"} if isinstance(said, dict) else {}
     message = said.get("message", f"the gateway answered {status}") if isinstance(said, dict) else str(said)

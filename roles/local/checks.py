@@ -62,15 +62,15 @@ def name_of(party: Address) -> str:
 def _compare(console: DemoConsole, earned: Earned, charged: int, deposited: int, withdrawn: int) -> None:
     """Compare the sum of all lines with the chain, the ledger, the client's charges and the consumer's payments."""
     lane, settled = int(context.here().lane["lane"]), earned.total()
-    on_chain = int(transactions.read("settlement", "head", lane)["cumulative"])
+    on_chain = transactions.chain().head(lane).cumulative
     console.check("sum of all lines = payout tree on chain", settled == on_chain, f"{settled:,} = {on_chain:,} atoms")
     by_party: Counter[Address] = Counter()
     for (party, _), atoms in earned.items():
         by_party[party] += atoms
     all_agree = True
     for party, atoms in by_party.items():
-        index = int(transactions.read("registry", "payeeIndex", party))
-        claimed = int(transactions.read("settlement", "claimed", lane, index))
+        index = transactions.chain().payee_index(party)
+        claimed = transactions.chain().claimed(lane, index)
         ledger = int(context.here().gateway.get(f"/v1/earnings/{to_hex(party)}")["earned"])
         if not atoms == claimed == ledger:
             all_agree = False
@@ -125,10 +125,6 @@ def _show_gas(console: DemoConsole, receipts: int) -> None:
 
 
 def commit_gas() -> list[int]:
-    topic = transactions.topic("settlement", "Committed")
-    logs = transactions.rpc().ask(
-        "eth_getLogs",
-        [{"fromBlock": "0x0", "address": to_hex(transactions.address_of("settlement")), "topics": [topic]}],
-    )
-    hashes = sorted({str(log["transactionHash"]) for log in logs})
-    return [int(transactions.rpc().ask("eth_getTransactionReceipt", [one])["gasUsed"], 16) for one in hashes]
+    chain = transactions.chain()
+    hashes = sorted({str(log["transactionHash"]) for log in chain.raw_logs("Settlement", "Committed")})
+    return [int(chain.rpc("eth_getTransactionReceipt", one)["gasUsed"], 16) for one in hashes]

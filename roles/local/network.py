@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eth_account import Account
-
 from ledger.chain import deployments
-from ledger.chain.deploy import deploy
+from ledger.chain.deploy import Parameters, deploy
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
+from ledger.core.values.typed_data import Signer
 from roles.local import actors, components, control
 from roles.local.folder import Component, NetworkFolder
 from roles.wallet import home, keystore, transactions
@@ -66,9 +65,9 @@ def contracts(folder: NetworkFolder) -> deployments.Deployment:
         home.write_private(home.keystores() / "password", folder.secret("password"))
     if keystore.TREASURY not in keystore.names():
         keystore.create(keystore.TREASURY, bytes.fromhex(TREASURY_KEY), strength=keystore.LIGHT)
-    account = Account.from_key(TREASURY_KEY)
+    treasury = Signer(bytes.fromhex(TREASURY_KEY))
     rpc = components.rpc_url(folder)
-    deployment = deploy(rpc, account, epoch_seconds=EPOCH_SECONDS, folder=deployment_file(folder).parent)
+    deployment = deploy(rpc, treasury, Parameters(EPOCH_SECONDS), deployment_file(folder).parent)
     deployments.save(deployment)
     home.remember(Network(f"http://{components.LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder))))
     return deployment
@@ -140,10 +139,10 @@ def nodes(folder: NetworkFolder, upstream: str | None) -> None:
 
 def advance(seconds: int) -> int:
     """Move the local chain's clock forward, and return its new time. Rejected on any other chain."""
-    rpc = transactions.rpc()
+    chain = transactions.chain()
     try:
-        rpc.ask("evm_increaseTime", [seconds])
-        rpc.ask("evm_mine", [])
+        chain.rpc("evm_increaseTime", seconds)
+        chain.rpc("evm_mine")
     except Rejected as error:
         raise Rejected("only a local chain's clock can be moved") from error
     return transactions.now()

@@ -1,6 +1,6 @@
-"""Money into a lane, and leave to spend it: a gasless deposit, and a voucher behind an API key.
+"""Money into a lane and out of it: a gasless deposit, a voucher behind an API key, an exit.
 
-A consumer does both to call; a weaver does both to stand for its all-or-nothing workflows.
+A consumer does all of it to call; a weaver deposits as the bond of its all-or-nothing workflows.
 """
 
 from __future__ import annotations
@@ -17,27 +17,26 @@ from ledger.core.values.typed_data import Voucher
 from roles.cli import output
 from roles.cli.context import here
 from roles.client.gateway import Json
-from roles.wallet import home, signing, transactions
+from roles.wallet import home, keystore, signing, transactions
 
 VALID_SECONDS = 3_600
 
 
 def deposit(atoms: Atoms, wait_seconds: float) -> Json:
     """Sign an authorization, have the gateway relay it, wait until it is credited. Its last status."""
-    lane, signer, gateway = int(here().lane["lane"]), here().signer, here().gateway
-    after, before, salt = 0, good_until(), Digest(os.urandom(32))
-    settlement = transactions.address_of("settlement")
-    signature = signing.deposit_authorization(
-        signer, transactions.token_domain(), settlement, lane, atoms, after, before, salt
-    )
+    from ledger.chain.calls import Authorization  # not imported by commands that ask only the gateway
+
+    lane, signer, gateway, chain = int(here().lane["lane"]), here().signer, here().gateway, transactions.chain()
+    signed = Authorization(lane, signer.address, atoms, 0, good_until(), Digest(os.urandom(32)))
+    signature = signing.deposit_authorization(signer, chain.token_domain(), chain.calls.settlement, signed)
     said = gateway.post(
         "/v1/deposits",
         {
-            "account": to_hex(signer.address),
-            "amount": str(atoms),
-            "valid_after": after,
-            "valid_before": before,
-            "salt": to_hex(salt),
+            "account": to_hex(signed.account),
+            "amount": str(signed.amount),
+            "valid_after": signed.valid_after,
+            "valid_before": signed.valid_before,
+            "salt": to_hex(signed.salt),
             "signature": to_hex(signature),
         },
     )
@@ -52,7 +51,7 @@ def deposit(atoms: Atoms, wait_seconds: float) -> Json:
 def make_key(budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
     """An API key behind a voucher for the whole deposit, kept beside the wallet; and the most it may spend."""
     context, lane = here(), int(here().lane["lane"])
-    ceiling = int(transactions.read("settlement", "accounts", lane, context.account)["deposited"])
+    ceiling = transactions.chain().account(lane, context.account).deposited
     signer, domain = context.signer, context.domain
 
     def vouched(most: Atoms) -> dict[str, object]:
@@ -66,11 +65,53 @@ def make_key(budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
     except Rejected as refused:
         if "cum_max" not in refused.facts:
             raise
-        larger = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is news
+        larger = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is accepted
         made = context.gateway.post("/v1/keys", {**body, "voucher": larger})
     path = home.home() / "keys" / context.wallet
     home.write_private(path, made["key"])
     return made, path, ceiling if budget is None else budget
+
+
+class Exit:
+    """A consumer's way out of a lane: ask, wait for a final batch, receive. Each step is found on chain, so that any
+    command can go on with it."""
+
+    def __init__(self, relayer: str | None) -> None:
+        self.lane = int(here().lane["lane"])
+        self.account = here().account
+        self.payer = keystore.unlock(relayer) if relayer else None
+        self.chain = transactions.chain()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the request is on chain."""
+        return self.chain.account(self.lane, self.account).requested_at > 0
+
+    def check_depositor(self) -> None:
+        """Rejected when the wallet never deposited."""
+        if not self.chain.account(self.lane, self.account).index:
+            raise Rejected(f"{here().wallet} never deposited into lane {self.lane}", lane=self.lane)
+
+    def ask(self) -> transactions.Sent:
+        """Ask to leave: by the wallet's own transaction, or signed for the relayer to send."""
+        if self.payer is None:
+            return transactions.send(self.chain.calls.request_withdraw(self.lane))
+        nonce, until = int(self.chain.settlement("nonces", self.account)), good_until()
+        signature = signing.leave(here().signer, here().domain, self.lane, nonce, until)
+        call = self.chain.calls.to_settlement("requestWithdrawFor", self.lane, self.account, until, signature)
+        return transactions.send(call, signer=self.payer)
+
+    def take(self) -> tuple[int, transactions.Sent] | None:
+        """Withdraw with the final debit, if a final batch settles it by now. Atoms received, and the transaction."""
+        notice = int(self.chain.settlement("exitNotice"))
+        requested_at = self.chain.account(self.lane, self.account).requested_at
+        if self.chain.head(self.lane).final_posted_at <= requested_at + notice:
+            return None
+        proof = here().gateway.get(f"/v1/proofs/debit/{to_hex(self.account)}")
+        debit, siblings = int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]
+        before = self.chain.balance(self.account)
+        sent = transactions.send(self.chain.calls.withdraw(self.lane, self.account, debit, siblings), signer=self.payer)
+        return self.chain.balance(self.account) - before, sent
 
 
 def good_until() -> int:

@@ -1,4 +1,7 @@
-"""Keystores: one encrypted key a file, in the format every Ethereum wallet reads (Web3 Secret Storage, version 3)."""
+"""Keystores: one encrypted key a file, in the format every Ethereum wallet reads (Web3 Secret Storage, version 3).
+
+eth_keyfile is imported when a key is encrypted or decrypted: most commands read an address only.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +11,31 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Signer
-from roles.wallet import encryption, home
-
-if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
+from roles.wallet import home
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}")
 TREASURY = "treasury"
 LIGHT = 1 << 12
 STRONG = 1 << 18
+"""scrypt's N: STRONG takes about a second to decrypt, LIGHT no noticeable time."""
 
 
 def create(name: str, secret: bytes | None = None, *, strength: int = STRONG) -> Address:
     """Make a wallet, from a given key or from a new random one. A name that is taken is Rejected: no key is lost."""
     if not NAME.fullmatch(name):
-        raise Rejected(f"{name!r} is no wallet name: lower-case letters, digits, dots, dashes", name=name)
+        raise Rejected(f"{name!r} is not a wallet name: lower-case letters, digits, dots, dashes", name=name)
     path = _path(name)
     if path.exists():
         raise Rejected(f"a wallet {name!r} is there already: {path}", name=name)
     key = os.urandom(32) if secret is None else secret
     made = Signer(key).address
     said = home.password(f"a password for the new wallet {name}", new=True)
-    home.write_private(path, json.dumps(encryption.encrypt(key, made, said, strength)))
+    home.write_private(path, json.dumps(encrypt(key, said, strength)))
     return made
 
 
@@ -59,18 +60,31 @@ def unlock(name: str) -> Signer:
     return _unlocked(json.dumps(encrypted, sort_keys=True), home.password(f"password of wallet {name}"), name)
 
 
-def account(name: str) -> LocalAccount:
-    """The wallet as eth-account knows it, for tools that sign by themselves."""
-    from eth_account import Account  # seconds of imports that no other command needs
+def encrypt(secret: bytes, password: str, strength: int) -> dict[str, Any]:
+    """A key file. `strength` is scrypt's N."""
+    from eth_keyfile.keyfile import create_keyfile_json
 
-    made: LocalAccount = Account.from_key(encryption.decrypt(_read(name), home.password(f"password of wallet {name}")))
-    return made
+    return dict(create_keyfile_json(secret, password.encode(), kdf="scrypt", iterations=strength))
+
+
+def decrypt(encrypted: dict[str, Any], password: str) -> bytes:
+    """The key. Rejected when the password is wrong, or the file is encrypted in a way that is not supported."""
+    crypto = encrypted.get("crypto") or encrypted.get("Crypto") or {}
+    known = crypto.get("kdf") in ("scrypt", "pbkdf2") and crypto.get("cipher") == "aes-128-ctr"
+    if encrypted.get("version") != 3 or not known:
+        raise Rejected("this key file is not Web3 Secret Storage 3 with scrypt or pbkdf2 and aes-128-ctr")
+    from eth_keyfile.keyfile import decode_keyfile_json
+
+    try:
+        return bytes(decode_keyfile_json(encrypted, password.encode()))
+    except ValueError as error:
+        raise Rejected("that is not the password") from error
 
 
 @lru_cache(maxsize=64)
 def _unlocked(encrypted: str, said: str, name: str) -> Signer:
     try:
-        return Signer(encryption.decrypt(json.loads(encrypted), said))
+        return Signer(decrypt(json.loads(encrypted), said))
     except Rejected as error:
         raise Rejected(f"wallet {name!r}: {error.message}", name=name) from error
 

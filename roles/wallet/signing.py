@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ledger.core.values.documents import Document, canonical, digest, unsigned, validate
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash, word
+
+if TYPE_CHECKING:
+    from ledger.chain.calls import Authorization
 
 RECEIVE_TYPEHASH = keccak256(
     b"ReceiveWithAuthorization(address from,address to,uint256 value,"
@@ -25,12 +30,11 @@ def voucher(signer: Signer, domain: Domain, signed: Voucher) -> dict[str, object
     }
 
 
-def deposit_authorization(
-    signer: Signer, token: Domain, settlement: Address, lane: int, atoms: int, after: int, before: int, salt: Digest
-) -> bytes:
-    """An ERC-3009 receive authorization whose nonce binds lane and account: whoever relays it, it lands only there."""
-    nonce = keccak256(word(lane), word(signer.address), salt)
-    words = (word(signer.address), word(settlement), word(atoms), word(after), word(before), nonce)
+def deposit_authorization(signer: Signer, token: Domain, settlement: Address, asked: Authorization) -> bytes:
+    """An ERC-3009 receive authorization. Its nonce binds lane and account, whoever relays it."""
+    nonce = keccak256(word(asked.lane), word(asked.account), asked.salt)
+    window = (word(asked.valid_after), word(asked.valid_before))
+    words = (word(asked.account), word(settlement), word(asked.amount), *window, nonce)
     return signer.sign(signing_digest(token, keccak256(RECEIVE_TYPEHASH, *words)))
 
 

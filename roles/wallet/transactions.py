@@ -1,42 +1,39 @@
-"""Reading and writing the chain as one wallet: find the contracts, ask first, sign, send, wait, say what it cost.
+"""The chain as one wallet uses it: find the contracts, send a call, wait for a block, say what it cost.
 
-Every transaction is simulated before it is signed, so a mistake is told in the contract's own words and costs nothing.
+Every transaction is simulated before it is signed, so a mistake is reported in the contract's own words and costs
+nothing. Signed bytes are stored in the home before they are sent: the next command goes on with what an interrupted one
+left (`ledger.chain.sender`). The chain's client is imported when a command first needs the chain.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ledger.chain import deployments
+from ledger.chain.deployments import Deployment
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, to_hex
-from ledger.core.values.typed_data import Domain, Signer
+from ledger.core.values.typed_data import Signer
 from roles.cli import output
 from roles.cli.context import here
 from roles.wallet import home, keystore
-from roles.wallet.abi import Contract, Rpc
 
 if TYPE_CHECKING:
-    from ledger.chain.client import Chain
+    from ledger.chain.reads import Chain
+    from ledger.chain.rpc import Endpoint
+    from ledger.chain.sender import Pending
+    from ledger.core.settlement.transactions import Call
 
-DEPLOYMENTS = Path(__file__).resolve().parent.parent / "deploy" / "deployments"
-PATIENCE_SECONDS = 120
-MAX_GAS = 16_777_216
-"""EIP-7825: no transaction may ask for more."""
-EIP_1559 = b"\x02"
-CONTRACTS = {
-    "token": "AICoin",
-    "settlement": "Settlement",
-    "stake_vault": "StakeVault",
-    "bid_book": "BidBook",
-    "registry": "Registry",
-}
+TIMEOUT_SECONDS = 30
+GAS_MONEY_WEI = 10**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,86 +50,93 @@ class Sent:
         return {"transaction": self.hash, "gas": self.gas}
 
 
-def send(contract: str, function: str, *arguments: Any, signer: Signer | None = None) -> Sent:
-    """Call a contract's function as the wallet, and wait until a block has it."""
-    by, target = signer or here().signer, _contract(contract)
-    return transact(rpc(), by, target.address, target.encode(function, arguments), 0, target)
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """A file for the one transaction of a wallet that is not in a block yet."""
+
+    path: Path
+
+    def load(self) -> Pending | None:
+        """What an interrupted command left."""
+        from ledger.chain.sender import Pending
+
+        if not self.path.exists():
+            return None
+        left = Pending.of_json(self.path.read_text())
+        output.note(f"going on with transaction {to_hex(left.attempts[-1].hash)}, which an earlier command left")
+        return left
+
+    def store(self, pending: Pending | None) -> None:
+        """Write the file, or remove it."""
+        if pending is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            home.write_private(self.path, pending.to_json())
 
 
-def read(contract: str, function: str, *arguments: Any) -> Any:
-    """What a view function answers: one value, or a tuple of them."""
-    target = _contract(contract)
-    return target.decode(function, rpc().call(target.address, target.encode(function, arguments), target))
+@contextmanager
+def outbox(signer: Signer) -> Iterator[Outbox]:
+    """The wallet's outbox on this chain, locked: two commands of one wallet send one after the other."""
+    path = home.home() / "outbox" / f"{chain_id()}-{to_hex(signer.address)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield Outbox(path)
+        except Unavailable as error:
+            if path.exists():
+                raise Unavailable(
+                    f"{error.message}. It is stored in {path}: the wallet's next command goes on with it", **error.facts
+                ) from error
+            raise
 
 
-def transact(
-    chain: Rpc, signer: Signer, to: Address, data: bytes, wei: int = 0, contract: Contract | None = None
-) -> Sent:
-    """Simulate, sign, send, wait."""
-    call = {"from": to_hex(signer.address), "to": to_hex(to), "data": to_hex(data), "value": hex(wei)}
-    gas = int(chain.ask("eth_estimateGas", [call], contract), 16)
-    base = int(chain.ask("eth_getBlockByNumber", ["latest", False])["baseFeePerGas"], 16)
-    tip = 10**9
-    nonce = int(chain.ask("eth_getTransactionCount", [to_hex(signer.address), "pending"]), 16)
-    limit = min(gas * 6 // 5, MAX_GAS)
-    raw = signed(signer, [chain.chain_id, nonce, tip, 2 * base + tip, limit, to, wei, data, []])
-    return wait(chain, str(chain.ask("eth_sendRawTransaction", [to_hex(raw)], contract)))
+def send(call: Call, *, wei: int = 0, signer: Signer | None = None) -> Sent:
+    """Send a call as the wallet, and wait until it is in a block."""
+    by = signer or here().signer
+    with outbox(by) as stored, output.working("waiting for a block"):
+        done = chain().transact(by, call, wei, stored)
+    return Sent(to_hex(done.hash), done.gas_used, done.block)
 
 
-def signed(signer: Signer, fields: list[Any]) -> bytes:
-    """An EIP-1559 transaction's raw bytes with the wallet's signature. The key itself never leaves the signer."""
-    import rlp  # only who sends waits for it
-
-    signature = signer.sign(keccak256(EIP_1559, rlp.encode(fields)))
-    r, s = (int.from_bytes(signature[i : i + 32], "big") for i in (0, 32))
-    packed: bytes = rlp.encode([*fields, signature[64] - 27, r, s])
-    return EIP_1559 + packed
-
-
-def wait(chain: Rpc, hashed: str) -> Sent:
-    """Until a block has the transaction. Rejected when it failed there; Unavailable when it does not come."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    with output.working("waiting for a block"):
-        while time.monotonic() < deadline:
-            found = chain.ask("eth_getTransactionReceipt", [hashed])
-            if found:
-                sent = Sent(hashed, int(found["gasUsed"], 16), int(found["blockNumber"], 16))
-                if int(found["status"], 16) != 1:
-                    raise Rejected(f"transaction {hashed} failed in block {sent.block}", **sent.facts)
-                return sent
-            time.sleep(0.05)
-    raise Unavailable(f"transaction {hashed} is in no block after {PATIENCE_SECONDS} s; it may still come", hash=hashed)
-
-
-def allow(spender: str, atoms: int) -> None:
+def allow(spender: Address, atoms: int) -> None:
     """Let a contract take this much of the wallet's AIC."""
-    send("token", "approve", address_of(spender), atoms)
+    send(chain().calls.approve(spender, atoms))
 
 
-def address_of(contract: str) -> Address:
-    """Where a contract of this deployment is."""
-    return _contract(contract).address
-
-
-def token_balance(party: Address) -> int:
-    """AIC of a party on chain, in atoms."""
-    return int(read("token", "balanceOf", party))
-
-
-def ether(party: Address) -> int:
-    """ETH of a party, in wei."""
-    return int(rpc().ask("eth_getBalance", [to_hex(party), "latest"]), 16)
+def endow(party: Address, atoms: int) -> Sent:
+    """AIC, and ETH for gas where it has little, from the treasury wallet of a local network."""
+    signer = keystore.unlock(keystore.TREASURY)
+    if chain().ether(party) < GAS_MONEY_WEI // 2:
+        send((party, b""), wei=GAS_MONEY_WEI, signer=signer)
+    return send(chain().calls.transfer(party, atoms), signer=signer)
 
 
 def now() -> int:
     """The chain's time: its latest block's timestamp, in seconds."""
-    return int(rpc().ask("eth_getBlockByNumber", ["latest", False])["timestamp"], 16)
+    tip = chain().block()
+    if tip is None:
+        raise Unavailable("the chain has no block")
+    return tip.timestamp
 
 
-def token_domain() -> Domain:
-    """The EIP-712 domain the settlement token signs under."""
-    version = str(read("token", "version"))
-    return Domain(rpc().chain_id, address_of("token"), str(read("token", "name")), version)
+def chain_id() -> int:
+    """The chain's EIP-155 id."""
+    return _endpoint(here().rpc_url).chain_id
+
+
+def chain() -> Chain:
+    """The chain the command talks to, with this deployment's contracts. Without a file the gateway says where."""
+    known = deployment()
+    if "block" not in known:
+        known |= {"chain_id": chain_id(), "block": here().lane["since_block"]}
+        known |= {"epoch_seconds": here().lane["epoch_seconds"]}
+        notice = _endpoint(here().rpc_url).read("Settlement", str(known["settlement"]), "exitNotice")
+        known |= {"exit_notice_seconds": int(notice)}
+    missing = [one.name for one in fields(Deployment) if one.name not in known]
+    if missing:
+        raise Rejected(f"this deployment has no {', '.join(missing).replace('_', ' ')}")
+    return _chain(here().rpc_url, Deployment(**{one.name: known[one.name] for one in fields(Deployment)}))
 
 
 def deployment() -> dict[str, Any]:
@@ -141,66 +145,21 @@ def deployment() -> dict[str, Any]:
     ours = known.deployment if known and known.rpc == here().rpc_url else None
     if said := os.environ.get("TOLLWAY_DEPLOYMENT") or ours:
         return dict(json.loads(Path(said).read_text()))
-    kept = DEPLOYMENTS / f"{rpc().chain_id}.json"
+    kept = deployments.path(chain_id())
     if kept.exists():
         return dict(json.loads(kept.read_text()))
     return dict(here().lane["addresses"])
 
 
-def indexed() -> Chain:
-    """The chain with this deployment's contracts, for who reads their events. Without a file the gateway says where."""
-    from ledger.chain.client import Chain
-    from ledger.chain.deployments import Deployment  # web3 takes a second to import: only who reads events waits for it
+@lru_cache(maxsize=4)
+def _chain(url: str, deployed: Deployment) -> Chain:
+    from ledger.chain.reads import Chain
 
-    known = deployment()
-    if "block" not in known:
-        said = {"chain_id": rpc().chain_id, "block": here().lane["since_block"]}
-        known |= {**said, "epoch_seconds": here().lane["epoch_seconds"]}
-        known |= {"exit_notice_seconds": int(read("settlement", "exitNotice"))}
-    return Chain(rpc().url, Deployment(**{one.name: known[one.name] for one in fields(Deployment)}))
-
-
-def rpc() -> Rpc:
-    """The chain the command talks to."""
-    return _rpc_at(here().rpc_url)
+    return Chain(url, deployed, timeout_seconds=TIMEOUT_SECONDS)
 
 
 @lru_cache(maxsize=4)
-def _rpc_at(url: str) -> Rpc:
-    return Rpc(url)
+def _endpoint(url: str) -> Endpoint:
+    from ledger.chain.rpc import Endpoint
 
-
-def _contract(name: str) -> Contract:
-    known = deployment()
-    if name not in known:
-        raise Rejected(f"this deployment has no {name.replace('_', ' ')}", contract=name)
-    return Contract.load(CONTRACTS[name], str(known[name]))
-
-
-def topic(contract: str, event: str) -> str:
-    """An event's first topic."""
-    return _contract(contract).topic(event)
-
-
-def logs(contract: str, event: str, about: bytes) -> list[bytes]:
-    """The data of a contract's events about one subject (their first indexed field), oldest first."""
-    target = _contract(contract)
-    said = {"fromBlock": hex(int(deployment().get("block", 0))), "address": to_hex(target.address)}
-    rows = rpc().ask("eth_getLogs", [{**said, "topics": [target.topic(event), to_hex(about)]}])
-    return [bytes.fromhex(str(row["data"])[2:]) for row in rows]
-
-
-def chain_id() -> int:
-    """Which chain; 0 for a private grid."""
-    return rpc().chain_id
-
-
-GAS_MONEY_WEI = 10**18
-
-
-def endow(party: Address, atoms: int) -> Sent:
-    """AIC, and ETH for gas where it has little, from the treasury wallet of a local network."""
-    signer = keystore.unlock(keystore.TREASURY)
-    if ether(party) < GAS_MONEY_WEI // 2:
-        transact(rpc(), signer, party, b"", GAS_MONEY_WEI)
-    return send("token", "transfer", party, atoms, signer=signer)
+    return Endpoint(url, timeout_seconds=TIMEOUT_SECONDS)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from ledger.chain import holdings
 from ledger.core.accounts import statements
 from ledger.core.accounts.accounts import CUSTODY, available, claimable, leased
 from ledger.core.catalog.bids import decode
@@ -62,7 +61,7 @@ def recompute(network: Network, load: Load, before: dict[Address, int]) -> Total
             differences.append(f"{what}: {is_} instead of {ought}")
 
     with unit_of_work(network.engine) as session:
-        held = lambda lane, block: holdings.held(network.chain, lane, block)  # noqa: E731
+        held = network.chain.held
         found = audits.reconcile(session, Scope(LANE, network.domain, held), 1, thorough=True)
         same("laws", [f"{alarm.law} {alarm.message}" for alarm in found], [])
         same("alarms", [alarm.message for alarm in alarms.active(session)], [])

@@ -23,7 +23,7 @@ def commit(s: Session, chain: SimChain, now: int) -> None:
         return
     batch = waiting[0]
     target, data = SimCalls().commit(LANE, batch.header, NO_BATCH, EMPTY_HEADER)
-    raw, _ = chain.sign(target, data, chain.nonces(SENDER), 100_000, chain.fee())
+    raw, _ = chain.sign((target, data), chain.nonces(SENDER), 100_000, chain.fee())
     chain.send_raw(raw)
     cause = movements.batch_cause(LANE, batch.number, batch.header.hash)
     settled = movements.settle(cause, batches.earned(s, LANE, batch.number), now)

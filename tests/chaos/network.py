@@ -21,13 +21,11 @@ import httpx
 import psycopg
 import redis
 from eth_abi.abi import encode
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine
 
-from ledger.chain.client import Chain
-from ledger.chain.deploy import deploy
+from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.deployments import Deployment, path
+from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
@@ -42,7 +40,7 @@ from tests.conftest import settings_for
 from tests.gateway.nodes import Node
 from tests.gateway.world import a_model
 
-TREASURY: LocalAccount = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+TREASURY = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 LANE = 1
 EPOCH_SECONDS = 3_600
 WINDOW_SECONDS = 20
@@ -195,7 +193,7 @@ def _start(folder: Path, network_folder: NetworkFolder) -> Network:
         network_folder.want(component)
     control.wait(network_folder, [component.name for component in servers])
     rpc = components.rpc_url(network_folder)
-    deployment = deploy(rpc, TREASURY, epoch_seconds=EPOCH_SECONDS, folder=folder)
+    deployment = deploy(rpc, TREASURY, Parameters(EPOCH_SECONDS), folder)
     chain, proxy, node = Chain(rpc, deployment), Proxy(network_folder.port("chain")), Node().start()
     subject = settle_in(chain)
     environment = settings_of(network_folder, deployment, folder, proxy)
@@ -217,7 +215,7 @@ def settle_in(chain: Chain) -> Digest:
     for who in (OPERATOR, MAKER, PROVIDER, *CONSUMERS):
         chain.rpc("anvil_setBalance", to_hex(who.address), hex(10**20))
         chain.transact(TREASURY, calls.transfer(who.address, 10**12))
-    keys = {name: a_key(name) for name in ("operator", "maker", "provider")}
+    keys = {name: Signer(a_key(name)) for name in ("operator", "maker", "provider")}
     chain.transact(keys["operator"], calls.approve(calls.settlement, BOND))
     chain.transact(keys["operator"], calls.open_lane(WINDOW_SECONDS, 60, BOND))
     chain.transact(keys["operator"], calls.set_session_key(GATEWAY.address, True))
@@ -228,10 +226,10 @@ def settle_in(chain: Chain) -> Digest:
     chain.transact(keys["maker"], calls.commit_model(commitment))
     chain.rpc("evm_mine")
     chain.transact(keys["maker"], calls.register_model(subject, [], Digest(bytes(32)), salt))
-    chain.transact(keys["maker"], chain.bid(MAKER.address, subject, Role.maker, Bid(100_000)))
-    chain.transact(keys["provider"], chain.bid(PROVIDER.address, subject, Role.compute, Bid(0, rates(ASK))))
+    chain.transact(keys["maker"], chain.calls.place_bid(subject, Role.maker, Bid(100_000)))
+    chain.transact(keys["provider"], chain.calls.place_bid(subject, Role.compute, Bid(0, rates(ASK))))
     for number, consumer in enumerate(CONSUMERS):
-        key = a_key(f"consumer {number}")
+        key = Signer(a_key(f"consumer {number}"))
         chain.transact(key, calls.approve(calls.settlement, DEPOSIT))
         chain.transact(key, calls.deposit(LANE, consumer.address, DEPOSIT))
     chain.rpc("evm_increaseTime", EPOCH_SECONDS)
@@ -281,7 +279,7 @@ def model() -> dict[str, Any]:
 def publish(network: Network, subject: Digest) -> None:
     """The model's document, and its provider's offer."""
     post(network, "/v1/documents", canonical(model()))
-    epoch = network.chain.epoch()
+    epoch = network.chain.read("BidBook", network.chain.deployment.bid_book, "epoch")
     body = {
         "schema": "tollway/offer/1",
         "subject": cid(subject),

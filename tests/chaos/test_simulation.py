@@ -111,7 +111,7 @@ def _new_nonce_for_a_replacement() -> Iterator[None]:
 
     def replace_(s: Any, wire: Any, found: Any, attempts: Any, now: int, policy: Any) -> None:
         nonce = transmitting.transactions.next_nonce(s, found.sender, wire.nonces(found.sender))  # type: ignore[attr-defined]
-        raw, hashed = wire.sign(found.target, found.data, nonce, found.gas, wire.fee())
+        raw, hashed = wire.sign((found.target, found.data), nonce, found.gas, wire.fee())
         made = replace(attempts[-1], ordinal=len(attempts), raw=raw, hash=hashed, signed_at=now)
         CHAIN_TRANSACTIONS.add_attempt(s, made)
         s.chain_transactions[found.id] = replace(found, nonce=nonce)

@@ -10,9 +10,10 @@ import struct
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from ledger.chain.calls import Calls
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Block, Event, Log
-from ledger.core.settlement.header import Header
+from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call, Mined
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
@@ -91,7 +92,7 @@ MAX_BEHIND = 3
 
 
 class SimChain:
-    """One sender, one settlement contract, in the weather of the moment. Satisfies `settlement.transactions.Wire`."""
+    """One sender, one settlement contract, in the weather of the moment. Satisfies `ledger.chain.sender.Wire`."""
 
     def __init__(self, random: Random, weather: Weather) -> None:
         self.random, self.weather = random, weather
@@ -229,9 +230,9 @@ class SimChain:
             raise Rejected("the contract refuses")
         return 100_000
 
-    def sign(self, target: Address, data: bytes, nonce: int, gas: int, fee: int) -> tuple[bytes, Digest]:
+    def sign(self, call: Call, nonce: int, gas: int, fee: int, value: int = 0) -> tuple[bytes, Digest]:
         """Bytes that say all there is to say."""
-        raw = _raw(nonce, fee, data)
+        raw = _raw(nonce, fee, call[1])
         return raw, keccak256(raw)
 
     def send_raw(self, raw: bytes) -> None:
@@ -264,10 +265,15 @@ class SimChain:
         return self.blocks
 
 
-class SimCalls:
+class SimCalls(Calls):
     """Calldata for the contract of this page. A header's `data_ref` says what the batch adds to each payee."""
 
-    def commit(self, lane: int, header: Header, finalize_id: int, finalize_header: Header) -> Call:
+    def __init__(self) -> None:
+        pass
+
+    def commit(
+        self, lane: int, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
+    ) -> Call:
         """A commit, and an older batch to finalize on the way."""
         return TARGET, b"c" + header.prev + header.hash + header.data_ref[:16] + finalize_id.to_bytes(8, "big")
 

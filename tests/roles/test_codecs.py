@@ -1,4 +1,4 @@
-"""The commands' way to the contracts: what does not fit is refused, and a stranger's answer never breaks a command."""
+"""The one ABI coder and the one signer: what does not fit is refused, and no answer of a stranger breaks a command."""
 
 import contextlib
 from typing import Any
@@ -10,26 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import contracts
+from ledger.chain.abi import Interface, interface
+from ledger.chain.keys import sign_transaction
 from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Signer
-from roles.wallet import transactions
-from roles.wallet.abi import Contract, Entry
 
 SECRET = bytes(range(1, 33))
 
 
-def a_contract(*entries: Entry) -> Contract:
-    """A contract with these functions."""
-    return Contract("Any", Address(bytes(20)), entries)
-
-
-def taking(kind: str, *outputs: str) -> Contract:
+def taking(kind: str, *outputs: str) -> Interface:
     """A contract whose function `take` takes one value and answers with these."""
-    told = [{"name": str(place), "type": one} for place, one in enumerate(outputs)]
-    return a_contract(
-        {"type": "function", "name": "take", "inputs": [{"name": "value", "type": kind}], "outputs": told}
-    )
+    answers = [{"name": str(place), "type": one} for place, one in enumerate(outputs)]
+    inputs = [{"name": "value", "type": kind}]
+    return Interface([{"type": "function", "name": "take", "inputs": inputs, "outputs": answers}])
 
 
 @pytest.mark.parametrize(
@@ -45,19 +40,22 @@ def taking(kind: str, *outputs: str) -> Contract:
 )
 def test_what_does_not_fit_is_refused(type: str, value: object) -> None:
     with pytest.raises(Rejected):
-        taking(type).encode("take", [value])
+        taking(type).call_data("take", value)
 
 
 @given(st.binary(max_size=200))
 def test_an_answer_of_another_contract_is_refused_or_read_but_never_breaks(data: bytes) -> None:
     with contextlib.suppress(Rejected):
-        taking("bool", "address", "uint64[]", "string", "bytes").decode("take", data)
+        taking("bool", "address", "uint64[]", "string", "bytes").result("take", 1, data)
 
 
 @given(st.integers(0, 2**63), st.integers(0, 2**40), st.binary(max_size=100))
 def test_a_transaction_is_signed_as_everybody_signs_it(wei: int, gas: int, data: bytes) -> None:
-    fields: list[Any] = [31337, 7, 10**9, 2 * 10**9, gas, Address(b"\x11" * 20), wei, data, []]
-    raw = transactions.signed(Signer(SECRET), fields)
+    fields: dict[str, Any] = {"chainId": 31337, "nonce": 7, "to": Address(b"\x11" * 20), "value": wei, "data": data}
+    fees = {"maxPriorityFeePerGas": 10**9, "maxFeePerGas": 2 * 10**9, "gas": gas}
+    raw, hashed = sign_transaction(Signer(SECRET), fields | fees)
+    assert hashed == keccak256(raw)
+    assert raw == bytes(Account.sign_transaction({**fields, **fees, "type": 2}, SECRET).raw_transaction)
     assert Account.recover_transaction(raw).lower() == to_hex(Signer(SECRET).address)
     chain, nonce, tip, most, limit, to, value, body, access, *_ = rlp.decode(raw[1:])
     assert (to, body, list(access)) == (b"\x11" * 20, data, [])
@@ -69,8 +67,12 @@ def test_a_transaction_is_signed_as_everybody_signs_it(wei: int, gas: int, data:
 def test_every_type_of_our_contracts_is_known(name: str) -> None:
     from eth_abi.abi import is_encodable_type
 
-    from roles.wallet.abi import _type
-
-    for entry in contracts.load(name).abi:
-        for row in (*entry.get("inputs", ()), *entry.get("outputs", ())):
-            assert is_encodable_type(_type(row))
+    known = interface(name)
+    entries = [
+        *known.events.values(),
+        *known.errors.values(),
+        *(one for row in known.functions.values() for one in row),
+    ]
+    assert len(entries) == sum(entry["type"] in ("function", "event", "error") for entry in contracts.load(name).abi)
+    for entry in entries:
+        assert all(is_encodable_type(kind) for kind in (*entry.types, *entry.outputs))

@@ -11,8 +11,8 @@ import roles
 ROOM = Path(roles.__file__).parent
 ASKED_FOR = {
     "auditor._look",  # `watch` says that it sends proofs by itself
-    "exits.ask",  # `consumer withdraw` asks
-    "exits.take",
+    "deposits.ask",  # `consumer withdraw` asks
+    "deposits.take",
     "publication._register",  # `register`, `derive` and `publish` ask
 }
 """What is only reached after a question."""

@@ -191,7 +191,7 @@ def test_the_image_has_every_file_its_programs_import(tmp_path: Path) -> None:
                 shutil.copytree(ROOT / source, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / source, to)
-    wanted = "gateway.app, gateway.__main__, ledger.tasks, ledger.migrations, ledger.core.kernels, ledger.chain.client"
+    wanted = "gateway.app, gateway.__main__, ledger.tasks, ledger.migrations, ledger.core.kernels, ledger.chain.reads"
     program = f"import {wanted}, contracts, roles.cli.main; contracts.load('Settlement'); print(contracts.__file__)"
     ended = subprocess.run(
         [sys.executable, "-c", program],

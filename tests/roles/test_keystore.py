@@ -7,8 +7,7 @@ import pytest
 from eth_account import Account
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.typed_data import Signer
-from roles.wallet import encryption, home, keystore
+from roles.wallet import home, keystore
 
 SECRET = bytes(range(1, 33))
 
@@ -21,27 +20,47 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_sealed_key_opens_with_its_password_only() -> None:
-    encrypted = encryption.encrypt(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
-    assert encryption.decrypt(encrypted, "right") == SECRET
+def test_an_encrypted_key_is_decrypted_with_its_password_only() -> None:
+    encrypted = keystore.encrypt(SECRET, "right", keystore.LIGHT)
+    assert keystore.decrypt(encrypted, "right") == SECRET
     with pytest.raises(Rejected, match="not the password"):
-        encryption.decrypt(encrypted, "wrong")
+        keystore.decrypt(encrypted, "wrong")
 
 
 def test_eth_account_reads_our_key_files() -> None:
-    encrypted = encryption.encrypt(SECRET, Signer(SECRET).address, "right", keystore.LIGHT)
+    encrypted = keystore.encrypt(SECRET, "right", keystore.LIGHT)
     assert bytes(Account.decrypt(encrypted, "right")) == SECRET
 
 
 @pytest.mark.parametrize("kdf", ["scrypt", "pbkdf2"])
 def test_we_read_the_key_files_of_eth_account(kdf: str) -> None:
     encrypted = Account.encrypt(SECRET, "right", kdf=kdf, iterations=4096)  # type: ignore[arg-type]
-    assert encryption.decrypt(dict(json.loads(json.dumps(encrypted))), "right") == SECRET
+    assert keystore.decrypt(dict(json.loads(json.dumps(encrypted))), "right") == SECRET
 
 
-def test_a_file_sealed_in_another_way_is_refused() -> None:
+def test_the_example_of_the_format_is_read() -> None:
+    crypto = {
+        "cipher": "aes-128-ctr",
+        "cipherparams": {"iv": "83dbcc02d8ccb40e466191a123791e0e"},
+        "ciphertext": "d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
+        "kdf": "scrypt",
+        "kdfparams": {
+            "dklen": 32,
+            "n": 262144,
+            "r": 1,
+            "p": 8,
+            "salt": "ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19",
+        },
+        "mac": "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097",
+    }
+    secret = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
+    for name in ("crypto", "Crypto"):
+        assert keystore.decrypt({"version": 3, name: crypto}, "testpassword").hex() == secret
+
+
+def test_a_file_encrypted_in_another_way_is_refused() -> None:
     with pytest.raises(Rejected, match="Web3 Secret Storage"):
-        encryption.decrypt({"version": 4, "crypto": {}}, "right")
+        keystore.decrypt({"version": 4, "crypto": {}}, "right")
 
 
 def test_a_wallet_is_made_once_and_its_file_is_private(folder: Path) -> None:
@@ -62,7 +81,7 @@ def test_a_near_miss_of_a_wallets_name_is_told(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "Alice", "../x", "a b"])
 def test_a_name_that_is_no_file_name_is_refused(folder: Path, name: str) -> None:
-    with pytest.raises(Rejected, match="no wallet name"):
+    with pytest.raises(Rejected, match="not a wallet name"):
         keystore.create(name)
     assert not home.keystores().exists()
 

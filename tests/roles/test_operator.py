@@ -30,7 +30,9 @@ def test_a_lane_with_too_short_a_window_is_for_development_only(
     monkeypatch.setattr(operator, "here", lambda: SimpleNamespace(account=b.OPERATOR, wallet="wallet"))
     monkeypatch.setattr(operator, "lane_of", lambda account: 0)
     monkeypatch.setattr(output, "confirm", lambda question: None)
-    for name, stub in {"chain_id": lambda: chain, "allow": sent, "send": sent}.items():
+    contracts = SimpleNamespace(calls=SimpleNamespace(settlement=b.OPERATOR, open_lane=sent))
+    stubs = {"chain": lambda: contracts, "chain_id": lambda: chain, "allow": sent, "send": sent}
+    for name, stub in stubs.items():
         monkeypatch.setattr(transactions, name, stub)
     if chain == 1:
         with pytest.raises(Rejected, match="23 answers of 600 s take 13800 s"):

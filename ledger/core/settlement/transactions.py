@@ -19,10 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
-from ledger.core.settlement.events import Block, Log
-from ledger.core.settlement.header import Header
 from ledger.core.values.ids import Address, Digest
 
 
@@ -39,7 +37,10 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ChainTransaction:
-    """One intended transaction. `id` derives from its purpose, so it exists once. Times are in ms."""
+    """One intended transaction. `id` derives from its purpose, so it exists once. Times are in ms.
+
+    `value` is in wei: 0 for all that the ledger intends, so its database has no column for it.
+    """
 
     id: Digest
     purpose: str
@@ -54,6 +55,7 @@ class ChainTransaction:
     mined_hash: Digest | None = None
     block: int | None = None
     error: str | None = None
+    value: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,89 +116,8 @@ class Step(Enum):
     note_lost = "note_lost"
 
 
-class Wire(Protocol):
-    """The chain as flows use it. Every method may raise Unavailable, and `send_raw` may have worked all the same."""
-
-    def block(self, number: int | None = None) -> Block | None:
-        """A block by number, or the tip; None if there is none."""
-
-    def logs(self, first: int, last: int) -> list[Log]:
-        """The network's events in blocks first..last, in order."""
-
-    def nonces(self, sender: Address, at: int | None = None) -> int:
-        """How many transactions of the sender are in blocks up to `at`, or up to the tip."""
-
-    def fee(self) -> int:
-        """What a unit of gas should offer now, in wei."""
-
-    def gas(self, sender: Address, target: Address, data: bytes) -> int:
-        """The gas a transaction needs, with a margin. Raises Rejected, in the contract's words, if it would revert."""
-
-    def sign(self, target: Address, data: bytes, nonce: int, gas: int, fee: int) -> tuple[bytes, Digest]:
-        """Signed bytes and their hash. Sends nothing."""
-
-    def send_raw(self, raw: bytes) -> None:
-        """Hand signed bytes to the node; handing over what it already knows is no error."""
-
-    def mined(self, transaction: Digest) -> Mined | None:
-        """Where a transaction is, if it is in a block of the current chain."""
-
-
 Call: TypeAlias = tuple[Address, bytes]
 """A contract and what to call it with."""
-
-
-class Commits(Protocol):
-    """How an operator calls Settlement. Nothing here reads or sends."""
-
-    def commit(self, lane: int, header: Header, finalize_id: int, finalize_header: Header) -> Call:
-        """Post a batch, and finalize an older one that is ripe (headers.NO_BATCH for none)."""
-
-    def finalize(self, lane: int, batch_id: int, header: Header) -> Call:
-        """Make a ripe batch final."""
-
-
-class Answers(Protocol):
-    """How an operator answers a challenge. Nothing here reads or sends."""
-
-    def to_settlement(self, name: str, *arguments: object) -> Call:
-        """Any function of Settlement by its ABI name."""
-
-
-class Relays(Protocol):
-    """How anybody's money is moved for them. Nothing here reads or sends."""
-
-    def claim_range(
-        self, lane: int, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
-    ) -> Call:
-        """Claim for neighbours in the payout tree: (payee, cumulative) per index; the zero address where nobody is."""
-
-    def deposit_with_authorization(
-        self,
-        lane: int,
-        account: Address,
-        amount: int,
-        valid_after: int,
-        valid_before: int,
-        salt: bytes,
-        signature: bytes,
-    ) -> Call:
-        """Relay an ERC-3009 receive authorization."""
-
-    def deposit_from_inbox(
-        self,
-        lane: int,
-        account: Address,
-        amount: int,
-        valid_after: int,
-        valid_before: int,
-        nonce: bytes,
-        signature: bytes,
-    ) -> Call:
-        """Relay a plain ERC-3009 transfer authorization to the lane's inbox."""
-
-    def register_payee(self, party: Address) -> Call:
-        """Give a payee its place."""
 
 
 def next_step(intended: ChainTransaction, attempts: Sequence[Attempt], seen: Seen, now: int, policy: Policy) -> Step:

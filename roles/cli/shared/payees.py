@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.ids import Address, Digest, cid, to_hex
+from ledger.core.values.ids import Address, Digest, address, cid, to_hex
 from ledger.core.values.meters import NO_RATES, quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
@@ -86,7 +87,7 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
-    sent = transactions.send("bid_book", "placeBid", subject, int(role), bid.ratio_ppm, list(bid.asks))
+    sent = transactions.send(transactions.chain().calls.place_bid(subject, role, bid))
     output.show(
         {
             "subject": name,
@@ -137,14 +138,14 @@ def claim_earnings() -> None:
     if claim is None:
         output.show({"claimed": "0", "note": "nothing final is waiting to be claimed"})
         return
-    due, arguments = claim
+    due, call = claim
     output.confirm(f"claim {amounts.format(due)} to {to_hex(here().account)}?")
-    sent = transactions.send("settlement", "claim", *arguments)
+    sent = transactions.send(call)
     output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent.facts})
 
 
-def claimable(party: Address) -> tuple[int, tuple[Any, ...]] | None:
-    """The atoms a payee can claim now, and the arguments of `claim`; None when there is nothing."""
+def claimable(party: Address) -> tuple[int, Call] | None:
+    """The atoms a payee can claim now, and the call that claims them; None when there is nothing."""
     try:
         proof = here().gateway.get(f"/v1/proofs/payout/{to_hex(party)}")
     except Rejected as error:
@@ -152,9 +153,10 @@ def claimable(party: Address) -> tuple[int, tuple[Any, ...]] | None:
             return None
         raise
     lane, index, cumulative = int(proof["lane"]), int(proof["index"]), int(proof["cumulative"])
-    due = cumulative - int(transactions.read("settlement", "claimed", lane, index))
+    chain = transactions.chain()
+    due = cumulative - chain.claimed(lane, index)
     siblings = [bytes.fromhex(word[2:]) for word in proof["proof"]]
-    return (due, (lane, index, party, cumulative, siblings)) if due > 0 else None
+    return (due, chain.calls.claim(lane, index, party, cumulative, siblings)) if due > 0 else None
 
 
 def add_staking(app: Group, why: str) -> None:
@@ -164,25 +166,28 @@ def add_staking(app: Group, why: str) -> None:
     def stake(amount: Amount) -> None:
         atoms = amounts.parse(amount)
         output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")
-        transactions.allow("stake_vault", atoms)
-        sent = transactions.send("stake_vault", "stake", atoms)
+        chain = transactions.chain()
+        transactions.allow(address(chain.deployment.stake_vault), atoms)
+        sent = transactions.send(chain.calls.stake(atoms))
         output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent.facts})
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
     def unbond(amount: Amount) -> None:
         atoms = amounts.parse(amount)
         output.confirm(f"start to take {amounts.format(atoms)} out of stake?")
-        sent = transactions.send("stake_vault", "unbond", atoms)
-        delay = int(transactions.read("stake_vault", "unbondDelay"))
+        chain = transactions.chain()
+        sent = transactions.send(chain.calls.to_vault("unbond", atoms))
+        delay = int(chain.vault("unbondDelay"))
         output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent.facts})
 
     @app.command("release", help="Take out stake whose delay is over.")
     def release() -> None:
-        free = int(transactions.read("stake_vault", "stakes", here().account)["releaseAt"])
+        chain = transactions.chain()
+        _, _, free = chain.stake(here().account)
         if free > transactions.now():
             raise Rejected(
                 f"this stake is free from {calls.utc(free * 1000)} UTC: run `release` again then", free_at=free
             )
         output.confirm(f"take the unbonded stake out to {here().wallet}?")
-        sent = transactions.send("stake_vault", "release", here().account)
+        sent = transactions.send(chain.calls.to_vault("release", here().account))
         output.show({"released_to": to_hex(here().account), **sent.facts})

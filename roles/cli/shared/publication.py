@@ -8,7 +8,7 @@ from ledger.core.values.documents import Document, canonical, document_id, valid
 from ledger.core.values.documents import digest as digest_of
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Digest, cid, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, Digest, address, cid, to_hex
 from ledger.core.values.typed_data import word
 from roles.cli import output
 from roles.cli.context import here
@@ -26,11 +26,11 @@ def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, o
     kind = validate(document)
     subject, account = digest_of(document), here().account
     facts: dict[str, object] = {"id": document_id(document), "name": document["name"], "owner": to_hex(account)}
-    known = transactions.read("registry", "models", subject)
-    if int(known["owner"], 16) == 0:
+    owner = address(transactions.chain().registry("models", subject)[0])
+    if owner == ZERO_ADDRESS:
         facts |= _register(document, subject, parents)
-    elif bytes.fromhex(known["owner"][2:]) != account:
-        output.warn(f"{document['name']} is registered to {known['owner']}, not to {to_hex(account)}")
+    elif owner != account:
+        output.warn(f"{document['name']} is registered to {to_hex(owner)}, not to {to_hex(account)}")
     else:
         facts["note"] = "was registered already"
     stored = here().gateway.post("/v1/documents", document)
@@ -54,10 +54,11 @@ def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) 
     account = here().account
     salt = keccak256(here().signer.sign(keccak256(b"tollway salt", subject)))
     commitment = keccak256(word(subject), word(account), word(salt))
-    if int(transactions.read("registry", "commitments", commitment)) == 0:
-        transactions.send("registry", "commitModel", commitment)
-    committed = int(transactions.read("registry", "commitments", commitment))
+    chain = transactions.chain()
+    if int(chain.registry("commitments", commitment)) == 0:
+        transactions.send(chain.calls.commit_model(commitment))
+    committed = int(chain.registry("commitments", commitment))
     wait_until(lambda: transactions.now() > committed, WAIT_SECONDS)
     terms = document.get("derivative_terms")
     offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO
-    return transactions.send("registry", "register", subject, list(parents), offered, salt).facts
+    return transactions.send(chain.calls.register_model(subject, parents, offered, salt)).facts

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 
-from ledger.chain.client import Chain
-from ledger.chain.deploy import deploy
-from ledger.core.values.ids import Address, address
+from ledger.chain.deploy import Parameters, deploy
+from ledger.chain.reads import Chain
+from ledger.core.settlement.events import BidPlaced
+from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from tests.conftest import an_anvil
 
-FUNDS: LocalAccount = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 BOND = 10**9
 WINDOW = 86_400
 ANSWER = 3_600
@@ -38,9 +37,9 @@ class Stage:
         """Where the lane's signatures count."""
         return Domain(self.chain.deployment.chain_id, self.chain.calls.settlement)
 
-    def key(self, signer: Signer) -> LocalAccount:
+    def key(self, signer: Signer) -> Signer:
         """The same key for transactions."""
-        return next(key for key in map(_account, range(1, 9)) if address(key.address) == signer.address)
+        return next(key for key in map(_account, range(1, 9)) if key.address == signer.address)
 
     def wait(self, seconds: int) -> None:
         """Let the chain's time pass."""
@@ -51,7 +50,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     with an_anvil() as url:
-        chain = Chain(url, deploy(url, FUNDS, epoch_seconds=3_600, folder=tmp_path))
+        chain = Chain(url, deploy(url, FUNDS, Parameters(3_600), tmp_path))
         yield a_stage(chain)
 
 
@@ -61,8 +60,8 @@ def a_stage(chain: Chain) -> Stage:
     calls = chain.calls
     for number in range(1, 5):
         key = _account(number)
-        chain.rpc("anvil_setBalance", key.address, hex(10**20))
-        chain.transact(FUNDS, calls.transfer(address(key.address), 10**12))
+        chain.rpc("anvil_setBalance", to_hex(key.address), hex(10**20))
+        chain.transact(FUNDS, calls.transfer(key.address, 10**12))
         chain.transact(key, calls.approve(calls.settlement, 2**256 - 1))
     chain.transact(_account(1), calls.open_lane(WINDOW, ANSWER, BOND))
     for consumer in signers[1:3]:
@@ -78,6 +77,16 @@ def register(chain: Chain, *parties: Address) -> dict[Address, int]:
     return {party: chain.payee_index(party) for party in parties}
 
 
-def _account(number: int) -> LocalAccount:
-    signer: LocalAccount = Account.from_key(bytes(31) + bytes((number,)))
-    return signer
+def epoch_of(chain: Chain) -> int:
+    """The epoch of the latest block."""
+    return int(chain.read("BidBook", chain.deployment.bid_book, "epoch"))
+
+
+def bids_of(chain: Chain, party: Address) -> list[BidPlaced]:
+    """All bids of a party, oldest first."""
+    said = (log.event for log in chain.logs(0, chain.tip()))
+    return [event for event in said if isinstance(event, BidPlaced) and event.party == party]
+
+
+def _account(number: int) -> Signer:
+    return Signer(bytes(31) + bytes((number,)))

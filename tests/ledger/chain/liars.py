@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import astuple, replace
 
-from ledger.chain.client import Chain
+from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Line, Role, encode
 from ledger.core.disputes.recomputation import PAYOUTS
 from ledger.core.receipts.receipt import Receipt, struct_hash
@@ -13,7 +13,7 @@ from ledger.core.settlement.batch_file import Roots
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import EMPTY, Tree, amount, line_leaf, receipt_leaf
 from tests.builders import MAKER, a_receipt, an_address, some_terms
-from tests.ledger.chain.conftest import FUNDS, a_stage, register
+from tests.ledger.chain.conftest import FUNDS, a_stage, epoch_of, register
 from tests.ledger.chain.lies import Amounts
 from tests.ledger.chain.play import Play
 from tests.ledger.chain.secrets import Secrets
@@ -29,7 +29,7 @@ class Live(Play):
         self.url = url
         self.node = self.stage.consumers[1].address
         bidder = self.stage.key(self.stage.consumers[1])
-        chain.transact(bidder, chain.bid(self.node, self.terms.subject, Role.compute, Bid(0, ASKS)))
+        chain.transact(bidder, chain.calls.place_bid(self.terms.subject, Role.compute, Bid(0, ASKS)))
         self.stage.wait(3_600)
         self.payees |= register(chain, self.node)
         self.book.payees = self.payees
@@ -44,7 +44,7 @@ class Live(Play):
         self.book.terms = [self.terms]
 
     def receipts(self, count: int = 3) -> list[Receipt]:
-        epoch = self.chain.epoch()
+        epoch = epoch_of(self.chain)
         return [receipt._replace(epoch=epoch) for receipt in super().receipts(count)]
 
     def begin(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ledger.chain.proving import call_of
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.disputes.faults import find_fraud_proof
 from ledger.core.disputes.proofs import FraudProof
@@ -73,5 +72,5 @@ class Play:
     def send(self, file: BatchFile, proof: FraudProof | None) -> None:
         assert proof is not None
         fee = int(self.chain.settlement("challengeFee")) if proof.paid else 0
-        call = call_of(self.chain.calls, self.stage.lane, file.opening.number, file.header, proof)
+        call = self.chain.calls.prove(self.stage.lane, file.opening.number, file.header, proof)
         self.chain.transact(self.stage.key(self.stage.auditor), call, fee)

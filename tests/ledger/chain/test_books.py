@@ -12,7 +12,7 @@ from ledger.core.settlement.batch_file import BatchFile
 from roles.cli import batch
 from roles.wallet import transactions
 from tests import builders as b
-from tests.ledger.chain.conftest import Stage, register, stage
+from tests.ledger.chain.conftest import Stage, bids_of, register, stage
 from tests.ledger.flows import test_on_a_chain as on_a_chain
 
 __all__ = ["stage"]
@@ -28,9 +28,9 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
     register(chain, miner.address)
     previous: BatchFile | None = None
     monkeypatch.setattr(on_a_chain, "TERMS", terms)
-    monkeypatch.setattr(transactions, "indexed", lambda: chain)
-    chain.transact(stage.key(miner), chain.bid(miner.address, terms.subject, Role.compute, Bid(0, ASKS)))
-    (placed,) = chain.bids(terms.subject, Role.compute, miner.address)
+    monkeypatch.setattr(transactions, "chain", lambda: chain)
+    chain.transact(stage.key(miner), chain.calls.place_bid(terms.subject, Role.compute, Bid(0, ASKS)))
+    (placed,) = bids_of(chain, miner.address)
     operator = on_a_chain.Operator(engine, stage)
     for epoch, difference in ((placed.first, ""), (placed.first - 1, "bid")):
         monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: _a_receipt(*seq, **more)._replace(epoch=at))
@@ -53,4 +53,4 @@ def test_who_has_no_file_of_the_deployment_finds_the_chain_by_the_gateway(
     lane = {"epoch_seconds": known["epoch_seconds"], "since_block": known["block"]}
     monkeypatch.setattr(transactions, "deployment", lambda: told)
     monkeypatch.setattr(transactions, "here", lambda: SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
-    assert transactions.indexed().deployment == stage.chain.deployment
+    assert transactions.chain().deployment == stage.chain.deployment

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ledger.chain import questions
 from ledger.chain.calls import words
 from ledger.chain.errors import Reverted
+from ledger.chain.logs import demand_key
 from ledger.core.catalog.bids import Bid, Line, Role
 from ledger.core.disputes import proofs
 from ledger.core.disputes.challenge_game import withheld
@@ -20,7 +20,17 @@ from ledger.core.settlement.header import place_of
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import Tree, amount, receipt_leaf
 from tests.builders import COMPUTE, MAKER, TREASURY, a_receipt, an_address, some_terms
-from tests.ledger.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, register
+from tests.ledger.chain.conftest import (
+    ANSWER,
+    BOND,
+    DEPOSIT,
+    FUNDS,
+    WINDOW,
+    Stage,
+    bids_of,
+    epoch_of,
+    register,
+)
 from tests.ledger.chain.play import Play
 
 STRANGER = an_address(99)
@@ -179,7 +189,7 @@ def test_withheld_data(play: Play) -> None:
     fraud_proof = withheld(file.header, NO_ANSWERS)
     play.send(file, fraud_proof)
     play.stage.wait(ANSWER + 1)
-    key = questions.node(RECEIPTS, file.header.receipts_root, 0, 0)
+    key = demand_key(RECEIPTS, file.header.receipts_root, 0, 0)
     call = play.chain.calls.to_settlement("timeout", 1, 1, words(file.header), key)
     play.chain.transact(FUNDS, call)
     assert play.chain.head(1).next == 1
@@ -215,16 +225,16 @@ def test_a_line_that_is_not_the_bid_in_force(play: Play, honest: bool) -> None:
     bidder = play.stage.key(play.stage.consumers[0])
     party = play.stage.consumers[0].address
     bid = Bid(0, ask if honest else (0, 1, 1, 0, 0, 0))
-    chain.transact(bidder, chain.bid(party, subject, Role.compute, bid))
+    chain.transact(bidder, chain.calls.place_bid(subject, Role.compute, bid))
     play.stage.wait(HOUR)
     lines = [*play.terms.lines[:1], Line(party, Role.compute, 0, ask), play.terms.lines[2]]
     play.terms = some_terms(lines=lines)
     play.book.terms = [play.terms]
     play.payees |= register(chain, party)
     play.book.payees = play.payees
-    receipts = [receipt._replace(epoch=chain.epoch()) for receipt in play.receipts()]
+    receipts = [receipt._replace(epoch=epoch_of(chain)) for receipt in play.receipts()]
     file = play.post(play.book.honest(receipts))
-    history = [PlacedBid(one.bid, one.first, one.until) for one in chain.bids(subject, Role.compute, party)]
+    history = [PlacedBid(one.bid, one.first, one.until) for one in bids_of(chain, party)]
     fraud_proof = play.find_fraud_proof(file, play.facts({(subject, Role.compute, party): history}))
     if honest:
         assert fraud_proof is None

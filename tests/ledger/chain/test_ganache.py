@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.chain.client import Chain
-from ledger.chain.deploy import deploy
-from ledger.core.values.ids import address
+from ledger.chain.deploy import Parameters, deploy
+from ledger.chain.reads import Chain
 from tests.conftest import free_port, stop, wait_until_open
 from tests.ledger.chain import test_life as life
 
@@ -27,6 +26,7 @@ pytestmark = [
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
     port, people = free_port(), (life.FUNDS, life.OPERATOR, life.CONSUMER, life.PAYEE)
+    secrets = (life.FUNDS_KEY, *(bytes(31) + bytes((n,)) for n in (1, 2, 3)))
     command = [
         str(Path(sys.prefix) / "bin" / "node"),
         str(GANACHE),
@@ -35,15 +35,15 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
         "--chain.chainId",
         "1337",
     ]
-    for one in people:
-        command += ["--wallet.accounts", f"0x{bytes(one.key).hex()},{WEI}"]
+    for secret in secrets:
+        command += ["--wallet.accounts", f"0x{secret.hex()},{WEI}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until_open(port, process)
         url = f"http://127.0.0.1:{port}"
-        made = Chain(url, deploy(url, life.FUNDS, epoch_seconds=60, folder=tmp_path))
+        made = Chain(url, deploy(url, life.FUNDS, Parameters(60), tmp_path))
         for who in people[1:]:
-            made.transact(life.FUNDS, made.calls.transfer(address(who.address), 10**12))
+            made.transact(life.FUNDS, made.calls.transfer(who.address, 10**12))
             made.transact(who, made.calls.approve(made.calls.settlement, 10**18))
         yield made
     finally:

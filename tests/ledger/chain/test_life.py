@@ -7,20 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 
-from ledger.chain.client import Chain
-from ledger.chain.deploy import deploy
+from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.errors import Reverted
+from ledger.chain.reads import Chain
 from ledger.core.settlement import events
 from ledger.core.settlement.header import EMPTY_HEADER, Header
-from ledger.core.values.ids import ZERO_DIGEST, Digest, address
+from ledger.core.values.ids import ZERO_DIGEST, Digest, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, leaf, parent
+from ledger.core.values.typed_data import Signer
 from tests.conftest import an_anvil
 
-OPERATOR, CONSUMER, PAYEE = (Account.from_key(bytes(31) + bytes((n,))) for n in (1, 2, 3))
-FUNDS: LocalAccount = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+OPERATOR, CONSUMER, PAYEE = (Signer(bytes(31) + bytes((n,))) for n in (1, 2, 3))
+FUNDS_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+FUNDS = Signer(FUNDS_KEY)
 EMPTY = bytes(32)
 WINDOW = 60
 
@@ -28,10 +28,10 @@ WINDOW = 60
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
     with an_anvil() as url:
-        chain = Chain(url, deploy(url, FUNDS, epoch_seconds=60, folder=tmp_path))
+        chain = Chain(url, deploy(url, FUNDS, Parameters(60), tmp_path))
         for who in (OPERATOR, CONSUMER, PAYEE):
-            chain.rpc("anvil_setBalance", who.address, hex(10**20))
-            chain.transact(FUNDS, chain.calls.transfer(address(who.address), 10**12))
+            chain.rpc("anvil_setBalance", to_hex(who.address), hex(10**20))
+            chain.transact(FUNDS, chain.calls.transfer(who.address, 10**12))
             chain.transact(who, chain.calls.approve(chain.calls.settlement, 10**18))
         yield chain
 
@@ -43,15 +43,15 @@ def wait(chain: Chain, seconds: int) -> None:
 
 def a_header(charge: int, payee_index: int = 1, consumer_index: int = 1) -> Header:
     """One receipt that charges the only consumer for the only payee."""
-    payout = parent(EMPTY, leaf(PAYOUT_TAG, payee_index, address(PAYEE.address), charge))
-    debit = parent(EMPTY, leaf(DEBIT_TAG, consumer_index, address(CONSUMER.address), charge))
+    payout = parent(EMPTY, leaf(PAYOUT_TAG, payee_index, PAYEE.address, charge))
+    debit = parent(EMPTY, leaf(DEBIT_TAG, consumer_index, CONSUMER.address, charge))
     receipts, lines = (Digest(bytes(24) + total.to_bytes(8, "big")) for total in (charge, 2 * charge))
     header = replace(EMPTY_HEADER, receipts_root=receipts, lines_root=lines, calls=1)
     return replace(header, payout_root=Digest(payout), debit_root=Digest(debit))
 
 
 def test_a_lane_lives_from_bond_to_withdrawal(chain: Chain) -> None:
-    calls, consumer, payee = chain.calls, address(CONSUMER.address), address(PAYEE.address)
+    calls, consumer, payee = chain.calls, CONSUMER.address, PAYEE.address
     chain.transact(FUNDS, calls.register_payee(payee))
     chain.transact(OPERATOR, calls.open_lane(WINDOW, 60, 10**9))
     chain.transact(CONSUMER, calls.deposit(1, consumer, 1_000))
@@ -75,7 +75,7 @@ def test_a_lane_lives_from_bond_to_withdrawal(chain: Chain) -> None:
     assert (chain.claimed(1, 1), chain.lane(1).net, chain.payee_index(payee)) == (300, 300, 1)
     said = [log.event for log in chain.logs(0, chain.tip())]
     assert said[-7:] == [
-        events.LaneOpened(1, address(OPERATOR.address), WINDOW, 60, 10**9),
+        events.LaneOpened(1, OPERATOR.address, WINDOW, 60, 10**9),
         events.Deposited(1, consumer, 1, 1_000),
         events.WithdrawRequested(1, consumer),
         events.Committed(1, 1, header.hash),
@@ -87,7 +87,7 @@ def test_a_lane_lives_from_bond_to_withdrawal(chain: Chain) -> None:
 
 def test_a_batch_that_does_not_add_up_is_refused_in_the_contracts_words(chain: Chain) -> None:
     chain.transact(OPERATOR, chain.calls.open_lane(WINDOW, 60, 10**9))
-    chain.transact(CONSUMER, chain.calls.deposit(1, address(CONSUMER.address), 1_000))
+    chain.transact(CONSUMER, chain.calls.deposit(1, CONSUMER.address, 1_000))
     honest = a_header(300)
     lines = replace(honest, lines_root=honest.receipts_root)
     with pytest.raises(Reverted, match=r"LinesDiffer\(lines=300, expected=600\)"):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.chain.client import Chain
-from ledger.chain.deploy import deploy
+from ledger.chain.deploy import Parameters, deploy
+from ledger.chain.reads import Chain
 from roles.wallet import keystore
 from tests.conftest import an_anvil, free_port
 from tests.ledger.chain.conftest import ANSWER, BOND, FUNDS
@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 60
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("live")
     with an_anvil() as url:
-        yield Live(url, Chain(url, deploy(url, FUNDS, epoch_seconds=3_600, folder=folder)))
+        yield Live(url, Chain(url, deploy(url, FUNDS, Parameters(3_600), folder)))
 
 
 @pytest.fixture(scope="module")

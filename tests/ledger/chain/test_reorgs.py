@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger.chain import questions
 from ledger.chain.calls import words
 from ledger.chain.errors import Reverted
-from ledger.chain.holdings import held
-from ledger.chain.proving import call_of
+from ledger.chain.logs import demand_key
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.postings import balance
 from ledger.core.disputes.challenge_game import withheld
@@ -85,8 +81,8 @@ class Life:
         """The ledger's custody is what the contract holds for the lane, and no law is broken."""
         self.operator.index()
         with unit_of_work(self.operator.engine) as session:
-            assert postings.balance(session, CUSTODY) == held(self.chain, self.stage.lane, self.chain.tip())
-            scope = audits.Scope(self.stage.lane, self.stage.domain, partial(held, self.chain))
+            assert postings.balance(session, CUSTODY) == self.chain.held(self.stage.lane, self.chain.tip())
+            scope = audits.Scope(self.stage.lane, self.stage.domain, self.chain.held)
             assert [alarm for alarm in audits.reconcile(session, scope, 1, thorough=True) if alarm.law in LAWS] == []
 
 
@@ -111,7 +107,7 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
     question = withheld(batch.header, NO_ANSWERS)
     assert question is not None
     fee = int(chain.settlement("challengeFee"))
-    life.twice(operator.stage.auditor, call_of(calls, lane, 1, batch.header, question), fee)
+    life.twice(operator.stage.auditor, calls.prove(lane, 1, batch.header, question), fee)
     with unit_of_work(operator.engine) as session:
         opened = challenges.open_node(session, batch, RECEIPTS, 0, 0)
         earned = proofs.payout(session, batch, b.MAKER)
@@ -136,10 +132,10 @@ def test_a_conviction_that_is_taken_back_is_sent_again(operator: Operator) -> No
     question = withheld(made[1].header, NO_ANSWERS)
     assert question is not None
     fee = int(chain.settlement("challengeFee"))
-    chain.transact(operator.stage.key(auditor), call_of(calls, lane, 2, made[1].header, question), fee)
+    chain.transact(operator.stage.key(auditor), calls.prove(lane, 2, made[1].header, question), fee)
     operator.stage.wait(ANSWER + 1)
     before = chain.balance(auditor.address)
-    key = questions.node(RECEIPTS, made[1].header.receipts_root, 0, 0)
+    key = demand_key(RECEIPTS, made[1].header.receipts_root, 0, 0)
     life.twice(None, calls.to_settlement("timeout", lane, 2, words(made[1].header), key))
     assert chain.balance(auditor.address) == before + BOND // 2
     assert [status.value for _, status in life.standing()] == ["posted", "void", "void"]
@@ -163,11 +159,11 @@ def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operato
     question = withheld(first.header, NO_ANSWERS)
     assert question is not None
     fee = int(chain.settlement("challengeFee"))
-    chain.transact(operator.stage.key(operator.stage.auditor), call_of(calls, lane, 1, first.header, question), fee)
+    chain.transact(operator.stage.key(operator.stage.auditor), calls.prove(lane, 1, first.header, question), fee)
     operator.stage.wait(ANSWER - 60)
     tip, stood = chain.tip(), life.booked()
     chain.rpc("evm_increaseTime", 120)
-    key = questions.node(RECEIPTS, first.header.receipts_root, 0, 0)
+    key = demand_key(RECEIPTS, first.header.receipts_root, 0, 0)
     chain.transact(FUNDS, calls.to_settlement("timeout", lane, 1, words(first.header), key))
     chain.transact(boss, calls.to_settlement("addBond", lane, BOND))
     chain.transact(boss, calls.to_settlement("setActive", lane, True))
@@ -248,4 +244,4 @@ def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     assert chain.balance(caller.address) == before + DEPOSIT
     operator.index()
     with unit_of_work(operator.engine) as session:
-        assert postings.balance(session, CUSTODY) == held(chain, 1, chain.tip()) == DEPOSIT
+        assert postings.balance(session, CUSTODY) == chain.held(1, chain.tip()) == DEPOSIT

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import Engine, text
 
+from ledger.chain.calls import Calls
 from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
 from ledger.core.settlement import events
 from ledger.core.settlement.transactions import Call
@@ -20,8 +21,11 @@ from tests.fakechain import SENDER
 from tests.room import Room
 
 
-class Answers:
+class Answers(Calls):
     """Calldata in words."""
+
+    def __init__(self) -> None:
+        pass
 
     def to_settlement(self, name: str, *arguments: object) -> Call:
         return Address(b"\x5c" * 20), " ".join((name, *map(str, arguments))).encode()

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Engine
 
+from ledger.chain.calls import Authorization, Calls
+from ledger.chain.rpc import MAX_GAS
 from ledger.core.settlement import events
 from ledger.core.settlement.transactions import Call, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import leaf, range_root
 from ledger.flows import claims, deposits
-from ledger.flows.claims import CLAIM_ROWS, GAS_CAP
+from ledger.flows.claims import CLAIM_ROWS
 from ledger.store.access import deposits as requests
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.session import unit_of_work
@@ -24,7 +26,7 @@ from tests.room import Room
 TARGET = Address(b"\x5c" * 20)
 
 
-class Relays:
+class Relays(Calls):
     """Remembers what it was asked to encode."""
 
     def __init__(self) -> None:
@@ -36,15 +38,11 @@ class Relays:
         self.claims.append((start, height, list(rows), list(proof)))
         return TARGET, b"claim %d" % start
 
-    def deposit_with_authorization(
-        self, lane: int, account: Address, amount: int, after: int, before: int, salt: bytes, signature: bytes
-    ) -> Call:
-        return TARGET, b"authorization " + account
+    def deposit_with_authorization(self, signed: Authorization, signature: bytes) -> Call:
+        return TARGET, b"authorization " + signed.account
 
-    def deposit_from_inbox(
-        self, lane: int, account: Address, amount: int, after: int, before: int, nonce: bytes, signature: bytes
-    ) -> Call:
-        return TARGET, b"inbox " + account
+    def deposit_from_inbox(self, signed: Authorization, signature: bytes) -> Call:
+        return TARGET, b"inbox " + signed.account
 
     def register_payee(self, party: Address) -> Call:
         return TARGET, b"register " + party
@@ -142,7 +140,7 @@ def test_claims_wait_while_another_batch_becomes_the_last_and_come_before_the_on
 
 
 def test_a_claim_stays_below_what_a_transaction_may_use() -> None:
-    assert CLAIM_ROWS * claims.GAS_PER_ROW < GAS_CAP
+    assert CLAIM_ROWS * claims.GAS_PER_ROW < MAX_GAS
     due = [1, 2, CLAIM_ROWS, CLAIM_ROWS + 1, 5 * CLAIM_ROWS]
     assert list(claims._neighbours(due)) == [(1, CLAIM_ROWS), (CLAIM_ROWS + 1, 1), (5 * CLAIM_ROWS, 1)]
 

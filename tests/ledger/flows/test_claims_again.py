@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from ledger.core.settlement.transactions import Call, Relays, Status
+from ledger.chain.calls import Authorization, Calls
+from ledger.core.settlement.transactions import Call, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from ledger.flows import claims, deposits
@@ -18,17 +19,20 @@ from tests.fakechain import SENDER
 ASKED = DepositRequest(Digest(bytes(31) + b"\7"), b.LANE, b.ALICE, 500, 0, 10**9, Digest(bytes(32)), bytes(65))
 
 
-class SomeRelays:
+class SomeRelays(Calls):
     """Calldata that says its name."""
 
-    def deposit_with_authorization(self, lane: int, account: Address, *terms: object) -> Call:
-        return SENDER, b"deposit" + account
+    def __init__(self) -> None:
+        pass
+
+    def deposit_with_authorization(self, signed: Authorization, signature: bytes) -> Call:
+        return SENDER, b"deposit" + signed.account
 
     def register_payee(self, party: Address) -> Call:
         return SENDER, b"register" + party
 
 
-RELAYS: Relays = SomeRelays()  # type: ignore[assignment]
+RELAYS = SomeRelays()
 
 
 def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> None:

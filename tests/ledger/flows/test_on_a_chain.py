@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from ledger.chain.calls import words
-from ledger.chain.client import Chain
+from ledger.chain.reads import Chain
 from ledger.core.accounts import movements
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.settlement import events

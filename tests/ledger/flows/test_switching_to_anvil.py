@@ -8,20 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from eth_account import Account as Keys
-from eth_account.signers.local import LocalAccount
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from ledger import tasks
-from ledger.chain.client import Chain
-from ledger.chain.deploy import deploy
+from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.deployments import path
+from ledger.chain.reads import Chain
 from ledger.context import Context
 from ledger.core.accounts.accounts import available, claimable
 from ledger.core.settlement.transactions import Status
 from ledger.core.values.ids import Address, address, to_hex
-from ledger.core.values.typed_data import Domain
+from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows import audits
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
@@ -31,8 +29,9 @@ from tests.conftest import an_anvil, settings_for
 from tests.ledger.flows.test_switching import CREDIT, PRIVATE, a_private_grid, release
 from tests.room import PAYEES
 
-FUNDS: LocalAccount = Keys.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
-OPERATOR: LocalAccount = Keys.from_key("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d")
+FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
+OPERATOR_KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
+OPERATOR = Signer(bytes.fromhex(OPERATOR_KEY))
 LANE, WINDOW, BOND = 1, 3, 10**9
 ROUNDS, CALLS, MORE = 8, 20, 10**8
 
@@ -46,8 +45,8 @@ def rpc_url() -> Iterator[str]:
 @pytest.fixture
 def chain(rpc_url: str, tmp_path: Path) -> Chain:
     """A chain with a lane whose windows are seconds long: in almost every sweep a batch is about to be final."""
-    chain = Chain(rpc_url, deploy(rpc_url, FUNDS, epoch_seconds=60, folder=tmp_path))
-    chain.transact(FUNDS, chain.calls.transfer(address(OPERATOR.address), 10**12))
+    chain = Chain(rpc_url, deploy(rpc_url, FUNDS, Parameters(60), tmp_path))
+    chain.transact(FUNDS, chain.calls.transfer(OPERATOR.address, 10**12))
     chain.transact(OPERATOR, chain.calls.approve(chain.calls.settlement, 10**12))
     chain.transact(OPERATOR, chain.calls.open_lane(WINDOW, 60, BOND))
     return chain
@@ -125,7 +124,7 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
 
     values = {"redis_url": redis_url, "rpc_url": rpc_url, "lane": LANE, "confirmations": 1, "batch_seconds": 0}
     values |= {"deployment": path(chain.deployment.chain_id, tmp_path), "relay_claims": True}
-    settings = settings_for(postgres_url, operator_key=SecretStr(OPERATOR.key.hex()), **values)
+    settings = settings_for(postgres_url, operator_key=SecretStr(OPERATOR_KEY), **values)
     place = Context(settings)
     monkeypatch.setattr(tasks, "here", lambda: place)
     worker = Worker(place, chain)

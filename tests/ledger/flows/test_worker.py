@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from eth_account import Account as Keys
-from eth_account.signers.local import LocalAccount
 from sqlalchemy import Engine
 
-from ledger.chain.client import Chain
-from ledger.chain.deploy import deploy
+from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.deployments import Deployment, path
+from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import CUSTODY, available, claimable
-from ledger.core.values.ids import address
+from ledger.core.values.typed_data import Signer
 from ledger.store.chain import parties
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
@@ -27,8 +25,9 @@ from tests import builders as b
 from tests.conftest import an_anvil, stop
 
 ROOT = Path(__file__).resolve().parents[3]
-DEPLOYER: LocalAccount = Keys.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
-OPERATOR: LocalAccount = Keys.from_key("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d")
+DEPLOYER = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
+OPERATOR_KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
+OPERATOR = Signer(bytes.fromhex(OPERATOR_KEY))
 
 
 @dataclass
@@ -74,8 +73,8 @@ class Network:
 class Consumer:
     """A consumer with a key of its own."""
 
-    account: LocalAccount = Keys.from_key("0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a")
-    address_bytes = address(account.address.lower())
+    account = Signer(bytes.fromhex("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"))
+    address_bytes = account.address
 
 
 ALICE = Consumer
@@ -84,9 +83,9 @@ ALICE = Consumer
 @pytest.fixture
 def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Network]:
     with an_anvil() as rpc_url:
-        deployment: Deployment = deploy(rpc_url, DEPLOYER, epoch_seconds=60, folder=tmp_path)
+        deployment: Deployment = deploy(rpc_url, DEPLOYER, Parameters(60), tmp_path)
         chain = Chain(rpc_url, deployment)
-        operator = address(OPERATOR.address.lower())
+        operator = OPERATOR.address
         chain.transact(DEPLOYER, chain.calls.transfer(operator, 10**12))
         chain.transact(DEPLOYER, chain.calls.transfer(ALICE.address_bytes, 10**12))
         chain.transact(OPERATOR, chain.calls.approve(chain.calls.settlement, 10**11))
@@ -106,7 +105,7 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
             "LEDGER_SWEEP_SECONDS": "0.5",
             "LEDGER_AUDIT_SECONDS": "2",
             "LEDGER_RELAY_CLAIMS": "true",
-            "LEDGER_OPERATOR_KEY": OPERATOR.key.hex(),
+            "LEDGER_OPERATOR_KEY": OPERATOR_KEY,
         }
         celery = (sys.executable, "-m", "celery", "-A", "ledger.worker")
         log = (tmp_path / "worker.log").open("wb")
