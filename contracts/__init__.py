@@ -1,7 +1,5 @@
 """Compiled contracts by name, and their deployment. Running Tollway needs no compiler: artifacts are committed."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import lru_cache

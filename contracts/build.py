@@ -4,8 +4,6 @@ The compiler is npm's solc run by Node (`contracts/solc`), so nothing native is 
 names and metadata is left out: the same sources give the same bytes on any machine.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

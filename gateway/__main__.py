@@ -1,7 +1,5 @@
 """`python -m gateway --host --port`: one gateway process, configured by GATEWAY_... and LEDGER_... variables."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

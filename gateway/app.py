@@ -1,7 +1,5 @@
 """The application: paid and forwarded calls by plain ASGI handlers, everything else by FastAPI."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 

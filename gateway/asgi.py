@@ -1,7 +1,5 @@
 """ASGI without a framework: what paid calls and forwarded calls need of it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Where the gateway reads the wall clock: once a call, then passed on. Alone, because every room imports it."""
 
-from __future__ import annotations
-
 import time
 
 

@@ -1,7 +1,5 @@
 """The gateway as one value: what routes and calls need, made once at start."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 Alone, because the rooms that the context is made of import it.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """How a call is refused: one shape, OpenAI's, with the facts beside the message; and how a node fails."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

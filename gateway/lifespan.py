@@ -1,7 +1,5 @@
 """Starting and stopping a gateway, and its periodic jobs: the book, the leases, the measurements, late bodies."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

@@ -1,7 +1,5 @@
 """Prometheus metrics of one gateway process. Nothing is billed from them."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate

@@ -4,8 +4,6 @@ They go to a collector as OTLP over HTTP, configured by OpenTelemetry's own vari
 OTEL_SERVICE_NAME, ...). Without the collector spans are lost, never calls.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

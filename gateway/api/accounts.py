@@ -1,7 +1,5 @@
 """Accounts: a consumer's balance, deposits, credits and receipts; a payee's earnings."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query

@@ -1,7 +1,5 @@
 """What routes depend on: this gateway, the caller, and a party named in a path."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from fastapi import Depends, Request

@@ -4,8 +4,6 @@ Models are priced for the meters the consumer expects, and ranked by effective p
 raised when late. What a document declares of itself moves no rank.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """GET /health and GET /metrics."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastapi import APIRouter

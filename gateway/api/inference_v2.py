@@ -1,7 +1,5 @@
 """The Open Inference Protocol v2: health and metadata. `infer` is in paid_routes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastapi import APIRouter

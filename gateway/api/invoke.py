@@ -3,8 +3,6 @@
 POST /v1/invoke {"model": "@org/name", "input": {...}}  ->  {"model", "output", "receipt", "charge", "units"}
 """
 
-from __future__ import annotations
-
 import msgspec
 import orjson
 

@@ -1,7 +1,5 @@
 """API keys: make one behind a voucher, list, change, rotate and revoke them."""
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The list of models in OpenAI's format, with Tollway's facts added."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastapi import APIRouter

@@ -1,7 +1,5 @@
 """The network: documents, offers, discovery, quotes, the lane and the book of bids."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any

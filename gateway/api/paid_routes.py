@@ -4,8 +4,6 @@ A request passes auth, route, call, metering, billing, receipt log, answer, in t
 whole of it. The FastAPI router here only shows the same routes in the OpenAPI document.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Batches, their files, and Merkle proofs of payouts and debits: what anybody can check."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import asdict

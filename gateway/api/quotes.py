@@ -1,7 +1,5 @@
 """Quotes: what a call costs now, line by line, signed by the gateway."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any

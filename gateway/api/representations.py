@@ -1,7 +1,5 @@
 """Receipts, terms and domains as JSON: bytes in hex, amounts as decimal strings."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """Request bodies as pydantic models. Pure: nothing here needs a gateway, so a client may import it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field

@@ -1,7 +1,5 @@
 """Statements: what a party spent and earned, call by call, as JSON, CSV or a Beancount file."""
 
-from __future__ import annotations
-
 import csv
 import io
 from typing import Annotated, Any, Literal

@@ -4,8 +4,6 @@ By the latter another gateway of the lane sends a call for a node whose tunnel i
 answer that the node cut must look cut to the other gateway too.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 

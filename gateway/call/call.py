@@ -4,8 +4,6 @@ A call is OPEN until its hold is settled: with a charge that is durable, or with
 while the consumer has not seen a byte.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field

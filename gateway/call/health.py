@@ -4,8 +4,6 @@ Nothing a node claims counts here. Quality falls with every failure and rises wi
 a row the circuit opens: the node gets no calls for a while, then a single one as a trial.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from ledger.core.values.atoms import PPM

@@ -4,8 +4,6 @@ Answers are kept in memory only, and only for calls with an Idempotency-Key: pro
 answer is gone the receipt still exists, so the call is refused and not made twice.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A paid request, read and admitted: what is asked, by whom, and what its headers ask of the route and the answer."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Which provider serves a call: `core.pricing` decides, over this epoch's candidates and what was measured of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry

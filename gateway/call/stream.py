@@ -5,8 +5,6 @@ Nothing is sent before the node's first token, so until then the next candidate 
 was cut, by either side, is billed for what was delivered and ends without `[DONE]`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import AsyncIterator

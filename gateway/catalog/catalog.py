@@ -3,8 +3,6 @@
 If a bid, an offer or a stake is missing, the model cannot be called, and its entry says why. No price has a default.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field

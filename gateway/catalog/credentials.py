@@ -1,7 +1,5 @@
 """Credentials for providers' servers, encrypted (AES-256-GCM) with the operator's secret."""
 
-from __future__ import annotations
-
 import os
 import re
 

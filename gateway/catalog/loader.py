@@ -1,7 +1,5 @@
 """Loads the catalog of an epoch: documents, bids, offers, stakes. `core.pricing.terms` says who stands in the terms."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import orjson

@@ -1,7 +1,5 @@
 """Reading what a node answered: is it an answer at all, and what units does it stand for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import orjson

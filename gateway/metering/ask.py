@@ -1,7 +1,5 @@
 """A request to a model as the gateway understands it, whichever protocol it came in."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote

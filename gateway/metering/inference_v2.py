@@ -1,7 +1,5 @@
 """What is read of a request and an answer of the Open Inference Protocol v2. Tensors pass through unread."""
 
-from __future__ import annotations
-
 import msgspec
 import orjson
 

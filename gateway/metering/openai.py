@@ -3,8 +3,6 @@
 Only what money depends on is decoded: which model, whether to stream, how much output at most, the text and the usage.
 """
 
-from __future__ import annotations
-
 import hashlib
 from enum import IntEnum
 from typing import Any

@@ -4,8 +4,6 @@ A node that claims more tokens than were delivered is billed at our count, and `
 zero is billed as zero. Without a tokenizer, our bound is the size of the answer: a token has at least one byte.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Authenticates callers: by an API key behind a voucher, or by a voucher sent with the call."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from collections.abc import Mapping

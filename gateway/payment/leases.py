@@ -5,8 +5,6 @@ and charged of a wallet always sums to what was leased, so calls that race canno
 background before it is empty; the lease of a consumer that has been silent for a while goes back to the ledger.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ becomes a deposit of its signer. The call is charged like any other, and the uns
 Each authorization pays for one call, so a payment header cannot be reused by somebody who saw it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii

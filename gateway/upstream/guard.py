@@ -4,8 +4,6 @@ Names are resolved here, and the connection is made to the address that was chec
 Redirects are never followed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import socket

@@ -1,7 +1,5 @@
 """Connections to nodes, kept open between calls. One is used again only after a whole exchange."""
 
-from __future__ import annotations
-
 import asyncio
 import ssl
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """A node's address, parsed once when the catalog is loaded."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 

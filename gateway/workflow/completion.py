@@ -5,8 +5,6 @@ root receipt and one for each sub-call, each on its own terms. All or nothing: w
 and the weaver's bond pays what was served. Partial: the consumer pays what was served, and the weaver gets nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any

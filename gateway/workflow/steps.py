@@ -3,8 +3,6 @@
 An answer is data: templates may copy it, but it is never read as a template, a path, a price or a step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plain values to and from the Open Inference Protocol's tensors, as a model's document declares them."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -6,8 +6,6 @@ files or randomness: the same module with the same input uses the same fuel and 
 Each run has its own instance and memory. Fuel is metered and limited; bulk copies count by the byte.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import OrderedDict

@@ -3,8 +3,6 @@
 eth_abi is imported when something is first encoded or decoded: most commands never ask the chain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

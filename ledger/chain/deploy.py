@@ -4,8 +4,6 @@ Every address follows from the code and its constructor arguments (CREATE2 throu
 chains, Anvil among them, have at the same address). Deploying again finds the code in place and sends nothing.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

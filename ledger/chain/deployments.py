@@ -1,7 +1,5 @@
 """Where the contracts are on each chain: one JSON file per chain id under `deploy/deployments/`."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path

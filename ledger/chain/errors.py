@@ -1,7 +1,5 @@
 """JSON-RPC errors as ours. The only place where a revert's bytes become the ABI's name and values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ledger.chain.abi import decode, interface

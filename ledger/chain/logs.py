@@ -1,7 +1,5 @@
 """Logs of our contracts as core events, in the order of the chain; the keys of challenges as Settlement makes them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

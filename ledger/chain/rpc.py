@@ -4,8 +4,6 @@ web3 is imported with the first request: most commands never ask the chain. Netw
 contract refuses is `errors.Reverted`.
 """
 
-from __future__ import annotations
-
 from copy import copy
 from functools import cached_property
 from typing import Any, Self, cast

@@ -8,8 +8,6 @@ retire            move to a chain: every balance leaves the ledger, and the oper
 Everything else is as with a chain: receipts, shares, trees, batch files and proofs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 

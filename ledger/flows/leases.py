@@ -8,8 +8,6 @@ A gateway closes its own leases. A worker may close them only when they have exp
 that gateway's receipt log: only then can no receipt follow.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from sqlmodel import Session

@@ -4,8 +4,6 @@ Nothing here moves money. A document is stored if it fits its schema and its own
 party signed it. A deposit is a request: the worker relays it and the chain decides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from hashlib import sha256
 

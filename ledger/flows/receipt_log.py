@@ -4,8 +4,6 @@ Charges arrive as drafts: receipts without a sequence number. A workflow's draft
 are given when a group is written, so a draft that is left out leaves no gap.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Calls come from the public batch files, bids from the gateway's book.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode

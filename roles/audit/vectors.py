@@ -4,8 +4,6 @@ A file holds the mechanism's written cases (`vectors`), its random ones (`compos
 (`trees`). An unknown kind or section is a mismatch too: an unchecked vector proves nothing.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ answer leads to the next question or to the bad leaf; a question unanswered at i
 auditor earns half the bond, and the fee of an unanswered question comes back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Amounts and ratios on the command line: AIC with up to nine decimals, atoms, percent, ppm. Never a float."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

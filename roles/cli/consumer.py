@@ -1,7 +1,5 @@
 """`tollway consumer`: deposit, call models, check charges, withdraw."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from typer import Argument, Option

@@ -4,8 +4,6 @@ A command is a plain function in a `Group`. It asks `here()` for its context. Ea
 from the environment, else from the file that `tollway up` wrote.
 """
 
-from __future__ import annotations
-
 import inspect
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`tollway curator`: recommend models and workflows, and earn a commission on the calls you bring."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`tollway up`, `down`, `demo`, and `tollway local`: a whole network on this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

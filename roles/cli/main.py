@@ -1,7 +1,5 @@
 """`tollway`: every role's commands, in one program."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """`tollway maker`: publish a model, set its price, earn on every call of it and of its descendants."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`tollway oem`: derive a model from others on their frozen terms, and sell it as your own."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Annotated, Any
 

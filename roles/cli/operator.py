@@ -1,7 +1,5 @@
 """`tollway operator`: deploy the contracts, open a lane (a bonded account on chain), run a gateway for it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Annotated
 

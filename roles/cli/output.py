@@ -1,7 +1,5 @@
 """Output of a command: a table for a person, JSON for a program. The answer goes to stdout, the rest to stderr."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which extra brings a library that is missing. It stands alone: the program needs it only when an import fails."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from traceback import walk_tb
 

@@ -1,7 +1,5 @@
 """`tollway provider`: serve models, at home or in a data centre, and be paid per call."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from typer import Argument, Option

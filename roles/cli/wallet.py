@@ -1,7 +1,5 @@
 """`tollway wallet`: create keys, see what they hold, send it."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated
 

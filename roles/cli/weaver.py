@@ -1,7 +1,5 @@
 """`tollway weaver`: publish workflows of several models as one, and earn on each run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

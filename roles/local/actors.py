@@ -4,8 +4,6 @@ The workflow is the customer service of a shop: an emotion classifier and a retr
 model. Commands are in order, without `tollway`; running one twice changes nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ the past, so that its clock can be moved forward without passing the wall clock.
 kill during a write leaves a torn file: a child process keeps a copy of the last whole one for the next start.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

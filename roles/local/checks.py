@@ -1,7 +1,5 @@
 """The demo's checks: earnings by payee and role, recomputed from the public files, compared with ledger and chain."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

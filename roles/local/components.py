@@ -1,7 +1,5 @@
 """The components of a local network: the same programs a deployment runs, each from a package, on free ports."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

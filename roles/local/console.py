@@ -1,7 +1,5 @@
 """The demo's console: chapters, the commands a person would type, their answers, and checks."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterable

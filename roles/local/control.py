@@ -1,7 +1,5 @@
 """Control of a local network: start its supervisor, wait until components are well, stop or kill them."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -4,8 +4,6 @@ Everything happens through the commands a person would type and through the stoc
 the local chain's clock, where a person would have to wait.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The steps that start a local network. Each one is idempotent."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

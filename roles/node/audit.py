@@ -1,7 +1,5 @@
 """Compare a node's own log with the public batch files: which served calls were paid."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum

@@ -1,7 +1,5 @@
 """The units a call used, as this node counts them. Alone because endpoints, artifacts and the witness all use it."""
 
-from __future__ import annotations
-
 import orjson
 
 from ledger.core.values.meters import Units

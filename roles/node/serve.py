@@ -1,7 +1,5 @@
 """Run a provider's node for a wallet: keep its offers fresh, sign and log what it serves, audit the log later."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """The node process: loads and warms models, serves HTTP, and drains on SIGTERM."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os

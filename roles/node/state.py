@@ -1,7 +1,5 @@
 """What all endpoints of a node share: its models, its limits, and whether it drains."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from aiohttp import web

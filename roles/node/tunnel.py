@@ -4,8 +4,6 @@ Each call is passed to the node's own HTTP server, so a tunnelled call has the s
 direct one. A lost socket ends its open calls; the node reconnects after a pause that doubles up to 30 seconds.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

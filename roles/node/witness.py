@@ -1,7 +1,5 @@
 """Signatures over what the node served, and a local log of them, from which payment is audited later."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 import time

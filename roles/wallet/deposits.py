@@ -3,8 +3,6 @@
 A consumer does all of it to call; a weaver deposits as the bond of its all-or-nothing workflows.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

@@ -5,8 +5,6 @@
 plays with), or from a prompt.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 eth_keyfile is imported when a key is encrypted or decrypted: most commands read an address only.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import os

@@ -1,7 +1,5 @@
 """Accounts of the ledger: their names, made of words and addresses, and the side on which each grows."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import NamedTuple
 

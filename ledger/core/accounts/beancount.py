@@ -4,8 +4,6 @@ What a consumer has in the lane (available, leased, withdrawing) is one asset. W
 moves from accrued to claimable to its wallet. Parts of a statement can be joined: `auto_accounts` opens the accounts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby

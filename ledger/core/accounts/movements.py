@@ -11,8 +11,6 @@ withdraw            withdrawing -> custody          a Withdrawn log; what was no
 correct             the reverse of a named transaction
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased, withdrawing

@@ -1,7 +1,5 @@
 """API keys: whose money a key may spend, how much, how fast, on which models, and until when."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ledger.core.values.atoms import Atoms

@@ -4,8 +4,6 @@ A posting moves atoms from a debit account to a credit account, so every transac
 cause gives the same id; the same id with another digest is a Conflict (law L6).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum

@@ -4,8 +4,6 @@ A receipt pays the lines of its terms; each is an `Item`. A party's statement ho
 consumer it is, and the items that pay it. No statement is stored: the public batch files are enough to make it again.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass

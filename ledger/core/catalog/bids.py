@@ -8,8 +8,6 @@ are big endian:
     deduction  sponsor u8 | curator 20 | offerPpm u24 | keepPpm u24 | promotion u64 | surface 20 | treasury 20
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from enum import IntEnum

@@ -3,8 +3,6 @@
 Capsules name sub-workflows by digest, so there are no cycles between capsules. A cycle inside one is Rejected here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum

@@ -8,8 +8,6 @@ Operators, loosest first: `||`, `&&`, `!`, then one comparison of ==, !=, <, <=,
 the like are false unless both sides are numbers or both are texts.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Models and offers as values, from documents that fit their schemas."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ledger.core.catalog.bids import Bid, Role

@@ -8,8 +8,6 @@
 Values that are filled in are not read as templates again.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

@@ -4,8 +4,6 @@ Prices follow from terms, shares from prices, sums from shares, trees from sums,
 are enough: an audit needs no database, no gateway and no operator.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial

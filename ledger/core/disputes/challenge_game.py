@@ -5,8 +5,6 @@ two children, and the leftmost one that differs is requested next, down to a lea
 Everything left of the divergent leaf is as expected, so the leaf before it can be proven without a request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ Checks run in order of dependence: receipt logs, receipts tree, receipts, lines,
 only on trees that were compared before.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

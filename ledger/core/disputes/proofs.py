@@ -1,7 +1,5 @@
 """Fraud proofs as contract calls: contract, function and arguments, named as in the ABI."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

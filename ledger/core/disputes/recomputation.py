@@ -4,8 +4,6 @@ The plain module beside `closing`, which computes the same in chunks. An auditor
 takes its proofs from it.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """How kernels are compiled, and what all of them import: array types and one load. Apart for that reason."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar, cast
 

@@ -7,8 +7,6 @@ block is 17 lanes (136 bytes); bytes fill lanes in little-endian order, so a byt
 lanes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ledger.core.kernels.jit import U64, kernel

@@ -1,7 +1,5 @@
 """Twin of `receipt.struct_hash`: the EIP-712 digests of many records at once."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

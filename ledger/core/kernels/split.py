@@ -6,8 +6,6 @@ in advance, in `Table`, and looked up in place; slicing it out per receipt took 
 supply.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 Groups are numbered in order of first appearance. A run is a fixed number of consecutive receipts.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ledger.core.kernels.jit import I64, U8, U64, WORD, kernel, word

@@ -3,8 +3,6 @@
 Without it, the first batch of a new installation waits for the compiler.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id

@@ -3,8 +3,6 @@
 A bid above its role's cap, or lines whose ratios sum above a cap, are Rejected. Nothing is lowered silently.
 """
 
-from __future__ import annotations
-
 from ledger.core.catalog.bids import MAX_RATIOS_PPM, Bid, Line, Role
 from ledger.core.catalog.capsules import MAX_WEAVER_PPM
 from ledger.core.catalog.lineage import MAX_ANCESTORS, MAX_ANCESTORS_PPM

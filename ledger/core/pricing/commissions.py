@@ -6,8 +6,6 @@ consumer's rebate. A token holds for the consumer's first `window_calls` paid ca
 them: a second curator does not open a second window.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import struct

@@ -9,8 +9,6 @@ Discovery, quotes and routing all use this rule, so nothing is recommended or qu
 The conditions are checked in this order; the first that leaves no provider is the reason of the refusal.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar

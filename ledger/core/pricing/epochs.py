@@ -4,8 +4,6 @@ An epoch is [start, end). A bid enters at the next epoch; a raise enters one lat
 notice. A bid that is not renewed expires after 24 epochs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

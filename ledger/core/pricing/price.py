@@ -9,8 +9,6 @@ millions of receipts; a property test holds the two equal. Terms are compiled on
 call does not look at meters that a line does not ask for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

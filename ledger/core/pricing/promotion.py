@@ -7,8 +7,6 @@ A slot is charged to its sponsor's line on the consumer's first paid call of the
 being shown or clicked costs nothing. A consumer that already buys the subject is not shown the slot.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

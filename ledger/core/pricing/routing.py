@@ -7,8 +7,6 @@
 The weight is linear in capacity: an operator with two nodes has the same chance as with one of twice the capacity.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -5,8 +5,6 @@ for a chunk what `price.of_receipt` says for one receipt. It uses the kernels an
 receipt at a time must not import this page.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -11,8 +11,6 @@
 A workflow's sub-call has the same terms without the gateway's and the protocol's line: its root call pays those.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

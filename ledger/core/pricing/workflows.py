@@ -4,8 +4,6 @@ Every sub-call has a receipt that charges its own price. The root's terms take t
 so the workflow costs the root's price, and the charges of all its receipts sum to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum

@@ -4,8 +4,6 @@ A record has 301 bytes, big endian, in the order of the fields. `record.RECEIPT_
 files, the network and kernels read the same bytes. A receipt's digest is its EIP-712 struct hash, without a domain.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator, Sequence
 from enum import IntEnum

@@ -3,8 +3,6 @@
 Apart from `receipt` because numpy takes longer to import than most commands take to run.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

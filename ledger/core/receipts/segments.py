@@ -1,7 +1,5 @@
 """Segments: the receipts of one group commit to a receipt log, hash-linked so that none can be added or removed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ledger.core.values.errors import Rejected

@@ -4,8 +4,6 @@ A gateway's receipt states what the consumer pays; a service proof states what t
 from the call's id and the attempt's number, so anyone can match a node's log against the public batch file.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

@@ -15,8 +15,6 @@ Integers are big endian. The file is written in one pass and read without a copy
 `disputes.audit.verify` checks a batch by its file and the file before it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import struct
 from collections.abc import Mapping

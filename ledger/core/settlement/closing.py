@@ -4,8 +4,6 @@ Memory grows with runs of 64 receipts: 32 bytes of tree per run, and 16 bytes pe
 they are sorted).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

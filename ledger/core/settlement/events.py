@@ -3,8 +3,6 @@
 Amounts are in atoms, times in seconds; indexes start at 1. Field names follow the ABI.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -6,8 +6,6 @@
 A receipt's place in its batch follows from the table: the sum of the counts of earlier gateways, plus seq - first.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields

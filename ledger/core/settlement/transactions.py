@@ -14,8 +14,6 @@ Every intended transaction is harmless when it runs twice (a commit names its pr
 a stale claim does nothing), so a failed or lost one may be intended again under another id.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum

@@ -1,7 +1,5 @@
 """Money in whole atoms, ratios in whole ppm. 1 AIC = 10^9 atoms; every sum fits a signed 64-bit integer."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import TypeAlias

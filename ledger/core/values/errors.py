@@ -1,7 +1,5 @@
 """The tree of errors: tell the caller, alert a person, or try again. Apart because every module raises them."""
 
-from __future__ import annotations
-
 
 class TollwayError(Exception):
     """An error with its facts. `facts` are safe to show to the caller and to log: no secrets, no prompts."""

@@ -1,7 +1,5 @@
 """Keccak-256, the hash of the chain, and SHA-256 of long streams."""
 
-from __future__ import annotations
-
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NewType

@@ -1,7 +1,5 @@
 """Ids: derived from their cause, never random. Bytes inside, hex and CIDs at the edges."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

@@ -1,7 +1,5 @@
 """The six meters of a call's use, in a fixed order, and the scale of each one's rates."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias

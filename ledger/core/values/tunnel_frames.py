@@ -3,8 +3,6 @@
 A frame is `kind u8 | stream u32, big endian | payload`. Stream 0 is the connection itself; the gateway numbers calls.
 """
 
-from __future__ import annotations
-
 import struct
 from enum import IntEnum
 from typing import Final, NamedTuple

@@ -4,8 +4,6 @@ A signature is 65 bytes r | s | v, with v 27 or 28 and s in the low half of the 
 same signature is Rejected, and no id depends on the bytes of a signature.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Final
 

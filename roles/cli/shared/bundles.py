@@ -4,8 +4,6 @@ In the file a model may be `@org/name` or a placeholder `model:NAME`, `weaver` m
 it, `{"file": "weave.wat", "fuel": 200000}`: text or binary WebAssembly. In the document all of them are ids.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

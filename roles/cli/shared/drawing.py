@@ -1,7 +1,5 @@
 """Drawing a workflow in a terminal: levels from top to bottom, steps that run in parallel side by side."""
 
-from __future__ import annotations
-
 from ledger.core.catalog.capsules import Capsule, Step
 from ledger.core.catalog.templates import named
 from ledger.core.values.ids import cid

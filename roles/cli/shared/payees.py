@@ -1,7 +1,5 @@
 """Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Publishing: a document goes to the gateway, its id to the Registry contract, by commit and reveal."""
 
-from __future__ import annotations
-
 import hashlib
 
 from ledger.core.values.documents import Document, canonical, document_id, validate

@@ -1,7 +1,5 @@
 """Sponsorship: an owner's commission for curators and its bids for slots in discovery, both paid from its own share."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Polling with a deadline. Alone, because the commands, the wallet and the local network all wait this way."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """`python -m roles.node.artifacts pack FOLDER LAYOUT` and `pull DIGEST LAYOUT --peer URL ... [--unpack FOLDER]`"""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -5,8 +5,6 @@ A chunk ends where the top 16 bits of a rolling gear hash over the last 32 bytes
 copies with a doubling window.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path

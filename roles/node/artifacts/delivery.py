@@ -4,8 +4,6 @@ In: `blob` or `chunk` BYTES [1], a digest. Out: `content` BYTES [1], base64. The
 a byte of an artifact costs four thirds of the ask. The call is priced, signed and settled like any other.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import time

@@ -4,8 +4,6 @@ A model folder becomes one manifest of the ModelPack kind: a config, a raw layer
 every other layer's chunks. Nothing depends on time or location, so the same folder has the same digest everywhere.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

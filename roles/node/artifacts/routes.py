@@ -1,7 +1,5 @@
 """Endpoints that serve artifacts: blobs and chunks by digest, with the bytes metered in a header."""
 
-from __future__ import annotations
-
 from aiohttp import web
 
 from ledger.core.values.meters import Units

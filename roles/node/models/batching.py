@@ -1,7 +1,5 @@
 """Dynamic batching without a timer: the next batch forms while the previous one computes."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """Text classifier: hashed n-grams in, label and scores out."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 

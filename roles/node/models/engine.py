@@ -5,8 +5,6 @@ model's declared profile, not a setting of the host. Over batch sizes, scores di
 model whose calls are batched declares only its label or passages as exact, not its scores.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

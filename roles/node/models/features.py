@@ -4,8 +4,6 @@ Each word, each pair of neighbouring words and each run of four letters within a
 The model needs no vocabulary, and an unknown word shares letter runs with known words.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Text generator: decodes several conversations at once, token by token; stops one as soon as its caller is gone."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """Load model folders, and find loaded models by name."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 from concurrent.futures import Executor

@@ -1,7 +1,5 @@
 """Retriever: compares a query's unit vector with an index of passages and returns the best few."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor

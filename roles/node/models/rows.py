@@ -4,8 +4,6 @@ The key-value caches of all rows lie in one array, shorter ones padded on the le
 padding. A row joins after its prompt is processed and leaves when it is done, between any two steps.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Any other ONNX graph, served with its own input and output tensors."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 

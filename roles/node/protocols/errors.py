@@ -1,7 +1,5 @@
 """Error answers in OpenAI's shape: one status for each reason, never a stack trace."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """Endpoints of the Open Inference Protocol v2: health, metadata, infer."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

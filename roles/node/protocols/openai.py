@@ -1,7 +1,5 @@
 """Endpoints of the OpenAI API: chat completions, plain and streamed, and the list of models."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 import uuid

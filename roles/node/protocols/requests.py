@@ -1,7 +1,5 @@
 """Requests to the node, decoded and checked. Unknown fields of the OpenAI format are ignored, as its clients expect."""
 
-from __future__ import annotations
-
 import math
 from typing import TypeVar
 
