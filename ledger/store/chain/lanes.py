@@ -1,7 +1,7 @@
 """Lanes and their consumers, as the chain has them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, and_, func, update
 from sqlalchemy.dialects.postgresql import insert
@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
 from ledger.store.chain.tables import ClaimRow, ConsumerRow, LaneRow
-from ledger.store.session import change, upsert
+from ledger.store.session import change, upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,7 @@ class Consumer:
 
 def put(session: Session, lane: Lane) -> None:
     """Mirror a lane."""
-    row = {name: getattr(lane, name) for name in ("lane", "operator", "window", "answer_time", "bond", "active")}
-    upsert(session, LaneRow, row)
+    upsert(session, LaneRow, asdict(lane))
 
 
 def set_bond(session: Session, lane: int, bond: int) -> None:
@@ -55,9 +54,7 @@ def set_active(session: Session, lane: int, active: bool) -> None:
 def get(session: Session, lane: int) -> Lane | None:
     """A lane, if it was opened."""
     row = session.get(LaneRow, lane, populate_existing=True)
-    if row is None:
-        return None
-    return Lane(row.lane, Address(row.operator), row.window, row.answer_time, row.bond, row.active)
+    return value_of(Lane, row) if row else None
 
 
 def deposit(session: Session, lane: int, account: Address, index: int, amount: int) -> None:
@@ -131,5 +128,4 @@ def _is(lane: int, account: Address) -> ColumnElement[bool]:
 
 
 def _consumer(row: ConsumerRow) -> Consumer:
-    account = Address(row.account)
-    return Consumer(row.lane, account, row.account_index, row.deposited, row.withdrawn, row.requested_at)
+    return value_of(Consumer, row, index=row.account_index)

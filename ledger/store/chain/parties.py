@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, to_hex
 from ledger.store.chain.tables import PartyRow, PrivatePayeeRow, SessionKeyRow, StakeRow
-from ledger.store.session import insert_once, lock, upsert
+from ledger.store.session import insert_once, lock, upsert, value_of
 
 PRIVATE = 0
 """The lane of a private grid. Lanes of a chain count from 1, and all have the Registry's indices."""
@@ -61,7 +61,7 @@ def put_stake(session: Session, stake: Stake) -> None:
 def stakes(session: Session) -> dict[Address, Stake]:
     """Every stake by party."""
     rows = session.exec(select(StakeRow).execution_options(populate_existing=True))
-    return {Address(r.party): Stake(Address(r.party), r.active, r.unbonding, r.release_at) for r in rows}
+    return {Address(row.party): value_of(Stake, row) for row in rows}
 
 
 def put_session_key(session: Session, account: Address, key: Address, active: bool) -> None:
