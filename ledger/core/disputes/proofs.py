@@ -111,6 +111,5 @@ def opened_receipt(preimage: bytes, terms: bytes, place: int, proof: Sequence[Wo
 
 
 def signed(file: BatchFile, place: int) -> Arguments:
-    """A receipt of the file with its signature."""
     row = file.signed[place]
     return tuple(unpack(row["receipt"].tobytes())), row["signature"].tobytes()
