@@ -58,7 +58,7 @@ def change(session: Session, statement: UpdateBase) -> int:
     return cast("CursorResult[Any]", session.execute(statement, execution_options=options)).rowcount
 
 
-def value_of(kind: type[Value], row: SQLModel, **given: Any) -> Value:
+def value_of(kind: type[Value], row: object, **given: Any) -> Value:
     """A dataclass made of the row's columns of the same names, except for the fields that are given."""
     names = {field.name for field in fields(kind)} - given.keys()
     return kind(**{name: getattr(row, name) for name in names}, **given)

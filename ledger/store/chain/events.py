@@ -43,7 +43,6 @@ class Indexed:
 
 
 def get(session: Session, transaction: Digest, ordinal: int) -> Indexed | None:
-    """The record of a log."""
     row = session.get(EventRow, (transaction, ordinal), populate_existing=True)
     return value_of(Indexed, row) if row else None
 

@@ -37,22 +37,18 @@ class Consumer:
 
 
 def put(session: Session, lane: Lane) -> None:
-    """Mirror a lane."""
     upsert(session, LaneRow, asdict(lane))
 
 
 def set_bond(session: Session, lane: int, bond: int) -> None:
-    """Mirror a lane's new bond."""
     change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(bond=bond))
 
 
 def set_active(session: Session, lane: int, active: bool) -> None:
-    """Mirror that a lane was paused or resumed."""
     change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(active=active))
 
 
 def get(session: Session, lane: int) -> Lane | None:
-    """A lane, if it was opened."""
     row = session.get(LaneRow, lane, populate_existing=True)
     return value_of(Lane, row) if row else None
 
@@ -79,19 +75,16 @@ def request_withdrawal(session: Session, lane: int, account: Address, at: int | 
 
 
 def withdraw(session: Session, lane: int, account: Address, amount: int) -> None:
-    """Mirror a withdrawal."""
     withdrawn = col(ConsumerRow.withdrawn) + amount
     change(session, update(ConsumerRow).where(_is(lane, account)).values(withdrawn=withdrawn, requested_at=None))
 
 
 def get_consumer(session: Session, lane: int, account: Address) -> Consumer | None:
-    """A consumer's account in a lane."""
     row = session.get(ConsumerRow, (lane, account), populate_existing=True)
     return _consumer(row) if row else None
 
 
 def consumers(session: Session, lane: int) -> dict[Address, Consumer]:
-    """Every consumer of a lane."""
     query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane)
     rows = session.exec(query.execution_options(populate_existing=True))
     return {Address(row.account): _consumer(row) for row in rows}
