@@ -45,7 +45,6 @@ def bind(session: Session, deposit_id: Digest, call: Digest) -> bool:
 
 
 def get(session: Session, deposit_id: Digest) -> DepositRequest | None:
-    """A request by its id."""
     row = session.get(DepositRow, deposit_id, populate_existing=True)
     return value_of(DepositRequest, row) if row else None
 

@@ -35,7 +35,6 @@ def of_consumer(session: Session, consumer: Address) -> list[ApiKey]:
 
 
 def by_id(session: Session, consumer: Address, key_id: str) -> ApiKey | None:
-    """A consumer's key by its public id."""
     query = select(ApiKeyRow).where(col(ApiKeyRow.consumer) == consumer, col(ApiKeyRow.id) == key_id)
     row = session.exec(query).first()
     return _value(session, row) if row else None
@@ -69,12 +68,6 @@ def allot(session: Session, hashed: bytes, gateway: Address, granted: int) -> No
     statement = insert(KeyAllowanceRow).values(key=hashed, gateway=gateway, amount=granted, spent=0)
     raised = {"amount": KeyAllowanceRow.amount + statement.excluded.amount}
     execute(session, statement.on_conflict_do_update(index_elements=["key", "gateway"], set_=raised))
-
-
-def unspent(session: Session, gateway: Address) -> dict[bytes, int]:
-    """What a gateway may still spend of each key's budget."""
-    rows = session.exec(select(KeyAllowanceRow).where(col(KeyAllowanceRow.gateway) == gateway))
-    return {row.key: row.amount - row.spent for row in rows}
 
 
 def give_back(session: Session, gateway: Address, hashed: bytes | None = None) -> None:

@@ -29,7 +29,6 @@ class Lease:
 
 
 def add(session: Session, lease: Lease) -> None:
-    """Record a new lease."""
     change(session, insert(LeaseRow).values(asdict(lease)))
 
 

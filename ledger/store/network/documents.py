@@ -31,7 +31,6 @@ def put(session: Session, document: Stored) -> bool:
 
 
 def get(session: Session, document_id: Digest) -> Stored | None:
-    """One document."""
     row = session.get(DocumentRow, document_id)
     return value_of(Stored, row) if row else None
 

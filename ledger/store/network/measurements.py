@@ -25,11 +25,9 @@ class Measurement:
 
 
 def put(session: Session, measured: Measurement, now: int) -> None:
-    """Record the newest measurement."""
     upsert(session, MeasurementRow, asdict(measured) | {"at": now})
 
 
 def everything(session: Session) -> dict[tuple[Address, Digest], Measurement]:
-    """All measurements, by provider and subject."""
     rows = session.exec(select(MeasurementRow).execution_options(populate_existing=True))
     return {(Address(row.provider), Digest(row.subject)): value_of(Measurement, row) for row in rows}

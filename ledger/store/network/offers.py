@@ -40,7 +40,6 @@ def put(session: Session, offer: Stored) -> None:
 
 
 def get(session: Session, subject: Digest, party: Address) -> Stored | None:
-    """A party's offer for a subject."""
     row = session.get(OfferRow, (subject, party), populate_existing=True)
     return value_of(Stored, row) if row else None
 
@@ -57,6 +56,5 @@ def put_credential(session: Session, credential: Credential, now: int) -> None:
 
 
 def credentials(session: Session) -> list[Credential]:
-    """All credentials, encrypted."""
     rows = session.exec(select(CredentialRow).execution_options(populate_existing=True))
     return [value_of(Credential, row) for row in rows]

@@ -67,7 +67,6 @@ def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mappi
 
 
 def get(session: Session, lane: int, number: int) -> Batch | None:
-    """A batch by its number."""
     row = session.get(BatchRow, (lane, number), populate_existing=True)
     return _value(row) if row else None
 
@@ -158,7 +157,6 @@ def set_unfinal(session: Session, batch: Batch) -> None:
 
 
 def set_final(session: Session, batch: Batch, at: int) -> None:
-    """Record that it is final since `at`."""
     _set(session, batch, Status.final, final_at=at)
 
 

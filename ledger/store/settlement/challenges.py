@@ -1,13 +1,12 @@
 """Challenges of our batches, as the chain put them, and whether they were answered."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from ledger.core.settlement.events import DebitChallenged, NodeDemanded
-from ledger.core.values.ids import Address, Digest
-from ledger.store.access.tables import VoucherRow
+from ledger.core.values.ids import Digest
 from ledger.store.session import change, insert_once, value_of
 from ledger.store.settlement.tables import ChallengeRow
 
@@ -21,7 +20,6 @@ def put(session: Session, asked: DebitChallenged | NodeDemanded) -> None:
 
 
 def close(session: Session, key: Digest) -> None:
-    """Record that a challenge was answered."""
     change(session, update(ChallengeRow).where(col(ChallengeRow.key) == key).values(answered=True))
 
 
@@ -36,17 +34,3 @@ def _value(row: ChallengeRow) -> DebitChallenged | NodeDemanded:
     if row.node is None:
         return value_of(DebitChallenged, row, id=row.batch)
     return value_of(NodeDemanded, row, id=row.batch)
-
-
-@dataclass(frozen=True, slots=True)
-class Mandate:
-    """The highest voucher an account signed."""
-
-    cum_max: int
-    signature: bytes
-
-
-def mandate(session: Session, lane: int, account: Address) -> Mandate | None:
-    """The voucher that answers a challenged debit, if the account signed one."""
-    row = session.get(VoucherRow, (lane, account), populate_existing=True)
-    return value_of(Mandate, row) if row else None

@@ -26,7 +26,6 @@ def next_nonce(session: Session, sender: Address, chain_nonce: int) -> int:
 
 
 def get(session: Session, purpose_id: Digest) -> ChainTransaction | None:
-    """An intention by its id."""
     row = session.get(Row, purpose_id, populate_existing=True)
     return _value(row) if row else None
 
@@ -109,7 +108,6 @@ def nonces_from(session: Session, sender: Address, first: int) -> dict[int, tupl
 
 
 def set_sent(session: Session, purpose_id: Digest, now: int) -> None:
-    """Record when it was last broadcast."""
     _update(session, purpose_id, sent_at=now)
 
 
