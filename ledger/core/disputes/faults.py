@@ -98,9 +98,7 @@ def _of_receipts_root(
         receipt, signature = receipts[found.index], file.signed["signature"][found.index].tobytes()
         if signed_by(receipt_digest(file.opening.domain, receipt), signature, receipt.gateway):
             yield proofs.omitted(file, receipt, signature, found.word, found.proof)
-        elif (
-            asked := withheld(committed, facts.answers)
-        ) is not None:  # a receipt without its signature counts as withheld
+        elif asked := withheld(committed, facts.answers):  # a receipt without its signature counts as withheld
             yield asked
     elif isinstance(found, Divergence) and found.word in facts.answers.leaves:
         body = proofs.opened_receipt(*facts.answers.leaves[found.word], found.index, found.proof)
@@ -120,12 +118,8 @@ def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> 
             yield proofs.misplaced(file, proofs.opening(file, receipt, place, tree), why)
         if not _priced_right(file, receipt):
             shown = (proofs.opening(file, receipt, place, tree),)
-            yield FraudProof(
-                "Referee",
-                "proveBadLine",
-                shown,
-                f"the price or charge of receipt {receipt.seq} does not follow from its terms",
-            )
+            why = f"the price or charge of receipt {receipt.seq} does not follow from its terms"
+            yield FraudProof("Referee", "proveBadLine", shown, why)
         twin = seen.setdefault(receipt.call_id, place)
         if twin != place:
             pair = (proofs.signed(file, twin), proofs.signed(file, place))
