@@ -4,12 +4,14 @@ Whatever the RPC endpoint answers, the blocks decide: each review looks at what 
 notes accordingly. Sending twice is harmless, because the bytes and their nonce never change.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlmodel import Session
 
 from ledger.chain.sender import Wire, broadcast, look, replace_by_fee, sign
 from ledger.core.settlement.transactions import (
+    Attempt,
     ChainTransaction,
     Mined,
     Policy,
@@ -70,8 +72,7 @@ def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: P
         broadcast(wire, attempts)
         transactions.set_sent(session, purpose_id, now)
     elif step is Step.replace:
-        # the next review sends it, after this has been committed
-        transactions.add_attempt(session, replace_by_fee(wire, found, attempts, now, policy))
+        _replace(session, wire, found, attempts, now, policy)
     elif step is not Step.wait:
         _note(session, found, step, seen.mined)
     return step
@@ -96,6 +97,13 @@ def _filler(session: Session, sender: Address, missing: int | None, now: int) ->
     made = ChainTransaction(name, f"{purpose} {tried}", sender, sender, b"", Status.intended, now)
     transactions.intend(session, made)
     return made
+
+
+def _replace(
+    session: Session, wire: Wire, found: ChainTransaction, attempts: Sequence[Attempt], now: int, policy: Policy
+) -> None:
+    """Sign the same nonce at a higher fee; the next review sends it, after this has been committed."""
+    transactions.add_attempt(session, replace_by_fee(wire, found, attempts, now, policy))
 
 
 def _note(session: Session, found: ChainTransaction, step: Step, mined: Mined | None) -> None:

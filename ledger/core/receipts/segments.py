@@ -1,4 +1,7 @@
-"""Segments: the receipts of one group commit to a receipt log, hash-linked so that none can be added or removed."""
+"""Segments: the receipts of one group commit to a receipt log, hash-linked so that none can be added or removed.
+
+Alone, because a receipt does not depend on how receipts are grouped.
+"""
 
 from dataclasses import dataclass
 

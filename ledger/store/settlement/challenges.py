@@ -1,4 +1,7 @@
-"""Challenges of our batches, as the chain put them, and whether they were answered."""
+"""Challenges of our batches, as the chain put them, and whether they were answered.
+
+Alone, because the other tables here hold what the ledger decides.
+"""
 
 from dataclasses import asdict
 
