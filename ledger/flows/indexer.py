@@ -28,6 +28,7 @@ from ledger.store.settlement import batch_files, batches, transactions, tree_nod
 from ledger.store.settlement.batches import Batch, Status
 
 BOOKS_KEPT = 48
+_OF_A_BATCH = (events.Committed, events.Finalized, events.Voided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _index_logs(session: Session, network: Network, logs: list[Log], now: int) -
             generation=generation,
             canonical=True,
             booked=_book(session, network, log, cause, now),
-            batch=getattr(log.event, "id", None) if _is_batch(log) else None,
+            batch=log.event.id if isinstance(log.event, _OF_A_BATCH) else None,
         )
         indexed.record(session, row)
 
@@ -298,7 +299,3 @@ def _correct(session: Session, booked: Digest | None, now: int) -> None:
     except Rejected as short:
         what = f"the chain took back a {done.kind.value} of which something was spent: {short.message}"
         raise Conflict(f"{what}. It waits for the transaction to come back, or for a person") from short
-
-
-def _is_batch(log: Log) -> bool:
-    return isinstance(log.event, events.Committed | events.Finalized | events.Voided)

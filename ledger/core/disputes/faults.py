@@ -31,7 +31,6 @@ from ledger.core.disputes.recomputation import (
     account_leaves,
     edge,
     in_force,
-    receipts_of,
     recompute,
     rows,
 )
@@ -70,7 +69,7 @@ def _faults(file: BatchFile, previous: BatchFile | None, committed: Header, fact
         tables = [receipt_logs_table(one.opening.ranges) if one else b"" for one in (previous, file)]
         before = previous.header if previous else None
         yield FraudProof("Referee", "proveBrokenJournal", (before, *tables), "the receipt logs skip or repeat receipts")
-    receipts = receipts_of(file)
+    receipts = file.receipts
     yield from _of_receipts_root(file, receipts, committed, facts)
     yield from _of_receipts(file, receipts, facts)
     honest = recompute(file, facts)

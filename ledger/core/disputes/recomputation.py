@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from ledger.core.catalog.bids import Bid, Role, decode
 from ledger.core.pricing.price import payees, price
-from ledger.core.receipts.receipt import Receipt, struct_hash, unpack
+from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
 from ledger.core.values.ids import Address, Digest
@@ -73,7 +73,7 @@ class Recomputation:
     """The honest batch of the file's receipts. Its rows of payouts and debits are the file's own."""
 
     file: BatchFile
-    receipts: tuple[Receipt, ...]
+    receipts: Sequence[Receipt]
     trees: tuple[Tree, Tree, Tree, Tree]
     lines: tuple[tuple[int, int, int], ...]
     """(party, run, amount), sorted."""
@@ -81,7 +81,7 @@ class Recomputation:
 
 def recompute(file: BatchFile, facts: Facts) -> Recomputation:
     """Recompute a file's trees and lines. Its prices must have been checked before."""
-    receipts = receipts_of(file)
+    receipts = file.receipts
     lines = tuple(_lines(file, receipts, facts))
     trees = (
         Tree.build([receipt_leaf(struct_hash(receipt), receipt.charge) for receipt in receipts]),
@@ -90,11 +90,6 @@ def recompute(file: BatchFile, facts: Facts) -> Recomputation:
         Tree.build([line_leaf(*line) for line in lines]),
     )
     return Recomputation(file, receipts, trees, lines)
-
-
-def receipts_of(file: BatchFile) -> tuple[Receipt, ...]:
-    """The receipts of a file, by place."""
-    return tuple(unpack(row.tobytes()) for row in file.signed["receipt"])
 
 
 def rows(file: BatchFile | None, tree: int) -> dict[int, Row]:

@@ -31,31 +31,24 @@ class Measured(Protocol):
     paused_until: int
 
     @property
-    def near(self) -> int | None:
-        """The class of its round trip."""
+    def near(self) -> int | None: ...
 
     def usable(self, now: int) -> bool:
         """Whether its circuit is closed, or open and due for a trial call."""
 
 
 class Provider(Protocol):
-    """A provider of one model: what it declares (realm, tier, latency target), and what is measured of it."""
+    """A provider of one model: the realm it serves ("" is the public one), the tier and latency that it declares, and
+    what is measured of it."""
 
     @property
-    def realm(self) -> str:
-        """The realm it serves; "" is the public one."""
-
+    def realm(self) -> str: ...
     @property
-    def tier(self) -> str:
-        """The tier it declares."""
-
+    def tier(self) -> str: ...
     @property
-    def slo_ms(self) -> int:
-        """The latency it declares."""
-
+    def slo_ms(self) -> int: ...
     @property
-    def health(self) -> Measured:
-        """What is measured of it."""
+    def health(self) -> Measured: ...
 
 
 P = TypeVar("P", bound=Provider)
