@@ -19,6 +19,7 @@ from bench.chain import a_chain
 from ledger.chain.calls import Authorization, words
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
+from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.header import EMPTY_HEADER, Header
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.hashes import keccak256
@@ -228,7 +229,7 @@ def _markets(chain: Chain, gas: Figures) -> None:
         gas["register_model"] = chain.transact(maker, reveal).gas_used
     asks = [(0, 150_000, 600_000, 0, 0, 0), (0, 140_000, 600_000, 0, 0, 0), (0, 160_000, 610_000, 0, 0, 0)]
     for ask in asks:
-        gas["place_bid"] = chain.transact(maker, calls.place_bid(models[0], 3, 0, ask)).gas_used
+        gas["place_bid"] = chain.transact(maker, calls.place_bid(models[0], Role.compute, Bid(0, ask))).gas_used
     for _ in range(2):
         gas["stake_more"] = chain.transact(maker, calls.stake(5_000_000)).gas_used
     for _ in range(2):

@@ -19,8 +19,8 @@ JSON: Headers = [(b"content-type", b"application/json")]
 class BodyTimeouts:
     """A context around the reading of a body: refused with 408 when it lasts longer than `seconds`.
 
-    `cancel_late` is called once a second for all of them. An asyncio.timeout for each request costs 7 % of a call,
-    because uvloop turns once more for each timer that is dropped.
+    `cancel_late` is called once a second for all of them: an asyncio.timeout for each request, whose timer uvloop makes
+    and closes, costs 6 % of a plain call's CPU.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -37,7 +37,7 @@ class BodyTimeouts:
             raise Refusal(408, "body_too_slow", "the request did not arrive in time")
 
     def cancel_late(self, now: float) -> None:
-        """Interrupt whoever reads a body that is late at `now`, on the event loop's clock."""
+        """Stop the reading of bodies that are late at `now`, on the event loop's clock."""
         for task, late_at in list(self._late_at.items()):
             if late_at <= now and task is not None:
                 del self._late_at[task]
@@ -45,7 +45,7 @@ class BodyTimeouts:
 
 
 class Client:
-    """Who sent one request: its headers and body come in, one answer goes out, whole or as a stream.
+    """The client of one request: its headers and body come in, one answer goes out, whole or as a stream.
 
     A stream that must look cut is left without its last write: uvicorn then closes the connection without the last
     chunk.

@@ -38,6 +38,8 @@ COMMAND_POLICY = Policy(confirmations=0, stuck_ms=15_000, max_fee=500 * GWEI)
 """A person's command waits for one block, and raises the fee after 15 s without it."""
 TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.05
+LATE_RECEIPT_MS = 5_000
+"""An endpoint may know a block some time before the receipts in it."""
 
 
 class Wire(Protocol):
@@ -178,13 +180,14 @@ class Sender:
     def _finish(self, pending: Pending) -> Mined | None:
         """Send, replace and wait until the nonce is used; by what is None when it is none of the attempts."""
         found, attempts = pending.transmission, pending.attempts
-        deadline, trouble = time.monotonic() + self.timeout_seconds, ""
+        deadline, trouble, lost_at = time.monotonic() + self.timeout_seconds, "", None
         while time.monotonic() < deadline:
             now = _now()
             try:
                 seen = look(self.endpoint, found.sender, attempts, 0, _EVERY_BLOCK)
                 step = next_step(found, attempts, seen, now, self.policy)
-                if step in (Step.note_confirmed, Step.note_failed, Step.note_lost):
+                lost_at = None if step is not Step.note_lost else lost_at or now
+                if step in (Step.note_confirmed, Step.note_failed) or (lost_at and now - lost_at > LATE_RECEIPT_MS):
                     self.outbox.store(None)
                     return seen.mined
                 if step is Step.broadcast:

@@ -41,6 +41,11 @@ def alices_leases(engine: Engine) -> BalanceLeases:
     return leases
 
 
+async def filled(leases: BalanceLeases) -> None:
+    """Wait until no wallet is being filled ahead."""
+    await asyncio.gather(*leases._tasks)
+
+
 async def test_a_call_held_while_a_lease_is_fetched_stays_held(engine: Engine, ledger: SlowLedger) -> None:
     leases = alices_leases(engine)
     large = asyncio.create_task(leases.hold(b.ALICE, 1_500))
@@ -48,6 +53,7 @@ async def test_a_call_held_while_a_lease_is_fetched_stays_held(engine: Engine, l
     small = await leases.hold(b.ALICE, 600)
     ledger.go.set()
     await large
+    await filled(leases)
     assert leases.free(b.ALICE) + leases.outstanding() == 1_000 + ledger.granted
     assert leases.outstanding() == 2_100
     assert small.amount == 600
@@ -60,6 +66,7 @@ async def test_a_lease_that_was_adopted_meanwhile_is_not_counted_twice(engine: E
     leases.adopt({b.ALICE: 1_000 + 500})  # the receipt log was lost; the holdings include the new lease already
     ledger.go.set()
     await large
+    await filled(leases)
     assert leases.free(b.ALICE) + leases.outstanding() == 1_500
 
 
@@ -71,4 +78,5 @@ async def test_what_a_call_gives_back_while_a_lease_is_fetched_is_not_lost(engin
     small.settle(100)
     ledger.go.set()
     await large
+    await filled(leases)
     assert leases.free(b.ALICE) + leases.outstanding() == 1_000 + ledger.granted - 100

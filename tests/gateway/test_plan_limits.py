@@ -44,6 +44,6 @@ def test_workflows_nest_six_levels_below_their_root() -> None:
 
 def test_a_workflow_has_64_steps_with_those_of_its_sub_workflows() -> None:
     assert len(plan(*nested(2, width=MAX_STEPS // 2), None, 0, ANY).steps) == MAX_STEPS // 2
-    with pytest.raises(Refusal, match="more than 64 nodes") as refused:
+    with pytest.raises(Refusal, match="more than 64 steps") as refused:
         plan(*nested(2, width=MAX_STEPS // 2 + 1), None, 0, ANY)
     assert refused.value.code == "workflow_too_large"

@@ -21,7 +21,7 @@ from ledger.core.pricing.shares import exact_total
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN, ReceiptOrder, Trees
 from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
-from ledger.core.settlement.header import Header, Range
+from ledger.core.settlement.header import Header, Range, gaps
 from ledger.core.values.atoms import Atoms, ceil_div
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
@@ -126,11 +126,8 @@ def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
 
 
 def _check_receipt_logs(before: Sequence[Range], now: Sequence[Range]) -> None:
-    """Every gateway continues where it stopped, and none is dropped: no receipt is skipped."""
-    expected = {row.gateway: row.last + 1 for row in before}
-    found = {row.gateway: row.first for row in now}
-    for gateway in sorted({*expected, *found}):
-        _same("chain", f"first receipt of {to_hex(gateway)}", expected.get(gateway, 1), found.get(gateway, "no row"))
+    for gateway, expected, found in gaps(before, now):
+        raise _Difference("chain", f"first receipt of {to_hex(gateway)}", expected, found or "no row")
 
 
 def _check_receipts(file: BatchFile, step: int) -> None:

@@ -52,7 +52,7 @@ from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import Receipt, receipt_digest, struct_hash
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
-from ledger.core.settlement.header import Header, receipt_logs_table
+from ledger.core.settlement.header import Header, gaps, receipt_logs_table
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.sum_tree import CONSUMER_BIT, ZERO, Tree, Word, line_leaf, receipt_leaf
@@ -78,7 +78,7 @@ def find_fraud_proof(
 
 
 def _faults(file: BatchFile, previous: BatchFile | None, committed: Header, facts: Facts) -> Iterator[FraudProof]:
-    if _receipt_logs_broken(file, previous):
+    if gaps(previous.opening.ranges if previous else (), file.opening.ranges):
         tables = [receipt_logs_table(one.opening.ranges) if one else b"" for one in (previous, file)]
         before = previous.header if previous else None
         yield FraudProof("Referee", "proveBrokenJournal", (before, *tables), "the receipt logs skip or repeat receipts")
@@ -271,12 +271,6 @@ class _AccountFaults:
                 yield FraudProof("Referee", "proveOverdraft", (index, leaf), why)
         if cumulative - was[2] != self.grown[index]:
             yield bad_payout(self.honest, self.header, self.tree, index, old, leaf)
-
-
-def _receipt_logs_broken(file: BatchFile, previous: BatchFile | None) -> bool:
-    next_ = {row.gateway: row.last + 1 for row in previous.opening.ranges} if previous else {}
-    found = {row.gateway: row.first for row in file.opening.ranges}
-    return any(found.get(gateway) != next_.get(gateway, 1) for gateway in {*next_, *found})
 
 
 def _priced_right(file: BatchFile, receipt: Receipt) -> bool:

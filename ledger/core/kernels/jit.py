@@ -1,4 +1,4 @@
-"""How kernels are compiled, the types of their arrays, and the one load they share."""
+"""How kernels are compiled, and what all of them import: array types and one load. Apart for that reason."""
 
 from __future__ import annotations
 

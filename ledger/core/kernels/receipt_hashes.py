@@ -25,9 +25,9 @@ def _layout() -> tuple[U64, U64, U64]:
         end += width
         for back in range((width + WORD - 1) // WORD):
             lane = 4 * field + 3 - back
-            kept = min(WORD, width - WORD * back)
+            width_left = min(WORD, width - WORD * back)
             begins[lane] = end - WORD * (back + 1)
-            masks[lane] = (1 << 64) - (1 << 8 * (WORD - kept))
+            masks[lane] = (1 << 64) - (1 << 8 * (WORD - width_left))
     always = np.zeros(_BLOCKS * 136, np.uint8)
     always[:32] = np.frombuffer(RECEIPT_TYPEHASH, np.uint8)
     always[_SIZE], always[-1] = 1, 0x80

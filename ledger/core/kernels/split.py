@@ -141,18 +141,7 @@ def split_amounts(
         one = np.uint64(terms[i])
         count = table.line_start[one + _ONE] - table.line_start[one]
         _scale(units[i], meters)
-        sound = passed[i] <= _REACH
-        for k in range(count):
-            amounts[i, k] = parts[k] = _ZERO
-        for k in range(table.ask_start[one], table.ask_start[one + _ONE]):
-            meter, line = table.meter[k], table.ask_line[k]
-            sound = sound and meters[2, meter] <= table.reach[k]
-            amounts[i, line] += table.ask[k] * meters[0, meter] + table.whole[k] * meters[1, meter]
-            parts[line] += table.part[k] * meters[1, meter]
-        asked = passed[i]
-        for k in range(count):
-            amounts[i, k] += (parts[k] + _BILLION - _ONE) // _BILLION
-            asked += amounts[i, k]
+        asked, sound = _add_asks(table, one, i, count, passed[i], meters, parts, amounts)
         if not sound:
             status[i] = TOO_LARGE
             faults += 1
@@ -185,6 +174,26 @@ def split_amounts(
         price[i], charge[i], status[i] = due, owed, verdict
         faults += verdict != OK
     return faults
+
+
+@kernel
+def _add_asks(
+    table: Table, terms: np.uint64, i: int, count: np.uint64, passed: np.uint64, meters: U64, parts: U64, amounts: U64
+) -> tuple[np.uint64, np.bool_]:
+    """Fill row i with what each line asks, rounded up. Returns the sum with `passed`, and whether all fit REACH."""
+    sound = passed <= _REACH
+    for k in range(count):
+        amounts[i, k] = parts[k] = _ZERO
+    for k in range(table.ask_start[terms], table.ask_start[terms + _ONE]):
+        meter, line = table.meter[k], table.ask_line[k]
+        sound = sound and meters[2, meter] <= table.reach[k]
+        amounts[i, line] += table.ask[k] * meters[0, meter] + table.whole[k] * meters[1, meter]
+        parts[line] += table.part[k] * meters[1, meter]
+    asked = passed
+    for k in range(count):
+        amounts[i, k] += (parts[k] + _BILLION - _ONE) // _BILLION
+        asked += amounts[i, k]
+    return asked, sound
 
 
 @kernel

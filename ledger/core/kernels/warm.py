@@ -26,11 +26,11 @@ def warm() -> None:
     records["units"][:, 0] = records["price"] = records["charge"] = 1
     bodies = {terms_id(body): body}
     shares.add_up(records, bodies)
-    kept, word = np.frombuffer(records.tobytes(), RECEIPT_DTYPE), np.frombuffer(bytes(32), np.uint8).reshape(1, 32)
+    stored, word = np.frombuffer(records.tobytes(), RECEIPT_DTYPE), np.frombuffer(bytes(32), np.uint8).reshape(1, 32)
     for rows, digests in (
         (records, None),
-        (kept, None),
-        (kept, word),
+        (stored, None),
+        (stored, word),
     ):  # in memory, of a file, of the log
         trees = Trees({payee: 1}, {payee: 1})
         trees.add(rows, bodies, digests)

@@ -72,11 +72,11 @@ class Trees:
         self.terms.update(parts.names)
         self.earned.update(parts.earned())
         consumers, firsts = group_rows(records["consumer"])
-        who = [Address(records["consumer"][first].tobytes()) for first in firsts]
+        accounts = [Address(records["consumer"][first].tobytes()) for first in firsts]
         hashes = struct_hashes(records) if digests is None else digests
         leaves = receipt_leaves(hashes, parts.charges.astype(np.int64))
         self._add_lines(parts.terms, self._payees_of(parts), parts.amounts, 0)
-        debited = self._debit(who, consumers, parts.charges)
+        debited = self._debit(accounts, consumers, parts.charges)
         self._add_lines(consumers, debited, parts.charges.reshape(-1, 1), CONSUMER_BIT)
         self._receipts.add(leaves)
         return parts
@@ -114,7 +114,10 @@ class Trees:
 
     def debited(self) -> dict[int, tuple[Address, Atoms]]:
         """What the batch adds to each consumer's debit, by index. Raises Unavailable as `payouts` does."""
-        return {_index(self._consumer_index, who, "consumer"): (who, total) for who, total in self._debited.items()}
+        return {
+            _index(self._consumer_index, account, "consumer"): (account, total)
+            for account, total in self._debited.items()
+        }
 
     @property
     def charged(self) -> Atoms:
@@ -138,11 +141,11 @@ class Trees:
         owners[np.arange(owners.shape[1]) < np.diff(starts)[:, None]] = index[parts.table.slot]
         return owners
 
-    def _debit(self, who: list[Address], consumers: I64, charges: U64) -> I64:
+    def _debit(self, accounts: list[Address], consumers: I64, charges: U64) -> I64:
         """Add the charges to the debits; returns the index of each consumer."""
-        totals, owners = np.zeros(len(who), np.uint64), np.zeros((len(who), 1), np.int64)
+        totals, owners = np.zeros(len(accounts), np.uint64), np.zeros((len(accounts), 1), np.int64)
         add_by_group(consumers, charges, totals)
-        for at, (consumer, total) in enumerate(zip(who, totals.tolist(), strict=True)):
+        for at, (consumer, total) in enumerate(zip(accounts, totals.tolist(), strict=True)):
             if total:
                 self._debited[consumer] += total
                 owners[at] = _index(self._consumer_index, consumer, "consumer")
@@ -255,7 +258,7 @@ class ReceiptOrder:
             raise Rejected(f"{count} receipts from {first} of gateway {to_hex(gateway)} are missing", seq=first)
 
 
-def _index(indexes: Indexes, who: Address, what: str) -> int:
-    if not 0 < indexes.get(who, 0) < CONSUMER_BIT:
-        raise Unavailable(f"{what} {to_hex(who)} has no index yet", **{what: to_hex(who)})
-    return indexes[who]
+def _index(indexes: Indexes, account: Address, what: str) -> int:
+    if not 0 < indexes.get(account, 0) < CONSUMER_BIT:
+        raise Unavailable(f"{what} {to_hex(account)} has no index yet", **{what: to_hex(account)})
+    return indexes[account]

@@ -35,11 +35,11 @@ class Cumulatives:
     @classmethod
     def of(cls, rows: Iterable[tuple[int, Address, Atoms]]) -> Cumulatives:
         """Build from (index, account, amount) in any order. Rejected when an index occurs twice."""
-        kept = sorted(row for row in rows if row[2])
-        if len({index for index, _, _ in kept}) != len(kept):
+        present = sorted(row for row in rows if row[2])
+        if len({index for index, _, _ in present}) != len(present):
             raise Rejected("an index occurs twice")
-        accounts = np.frombuffer(b"".join(account for _, account, _ in kept), np.uint8).reshape(-1, 20)
-        return cls(as_i64(row[0] for row in kept), accounts, np.array([row[2] for row in kept], np.uint64))
+        accounts = np.frombuffer(b"".join(account for _, account, _ in present), np.uint8).reshape(-1, 20)
+        return cls(as_i64(row[0] for row in present), accounts, np.array([row[2] for row in present], np.uint64))
 
     def __len__(self) -> int:
         return len(self.indexes)

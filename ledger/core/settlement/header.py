@@ -83,6 +83,14 @@ def parse_receipt_logs(table: bytes) -> list[Range]:
     return ranges
 
 
+def gaps(before: Iterable[Range], now: Iterable[Range]) -> list[tuple[Address, int, int | None]]:
+    """Gateways whose receipts do not continue from batch to batch: (gateway, expected first, found first, if any)."""
+    expected = {row.gateway: row.last + 1 for row in before}
+    found = {row.gateway: row.first for row in now}
+    rows = ((gateway, expected.get(gateway, 1), found.get(gateway)) for gateway in sorted({*expected, *found}))
+    return [row for row in rows if row[1] != row[2]]
+
+
 def place_of(ranges: Sequence[Range], gateway: Address, seq: int) -> int:
     """A receipt's place in the batch, from 0. Rejected when the batch does not contain it."""
     before = 0

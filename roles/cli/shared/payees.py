@@ -12,7 +12,7 @@ from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, address, cid, to_hex
-from ledger.core.values.meters import NO_RATES, quoted
+from ledger.core.values.meters import NO_RATES, SCALES, Meter, quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
@@ -56,12 +56,31 @@ def add_earnings(app: Group) -> None:
         watch: Annotated[bool, Option("--watch", help="Print every change, until Ctrl-C.")] = False,
     ) -> None:
         """Show your earnings by role, in atoms: accrued, claimable, claimed."""
-        show_earnings(watch)
+        whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
+        last: object = None
+        while True:
+            earned = here().gateway.get(f"/v1/earnings/{to_hex(here().account)}")
+            if earned != last and output.mode.json:
+                output.show(earned)
+            elif earned != last:
+                title = f"{whose}: {earned['claimable']} atoms claimable, {earned['claimed']} atoms claimed"
+                output.show_table(earned["roles"], title, f"{whose}: nothing yet")
+            last = earned
+            if not watch:
+                return
+            time.sleep(1)
 
     @app.command("claim")
     def claim() -> None:
         """Claim your final earnings on chain. Claiming twice changes nothing."""
-        claim_earnings()
+        ready = claimable(here().account)
+        if ready is None:
+            output.show({"claimed": "0", "note": "nothing final is waiting to be claimed"})
+            return
+        due, call = ready
+        output.confirm(f"claim {amounts.format(due)} to {to_hex(here().account)}?")
+        sent = transactions.send(call)
+        output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent.facts})
 
 
 def add_statement(app: Group) -> None:
@@ -112,36 +131,11 @@ def warn(role: Role, bid: Bid) -> None:
 
 
 def describe(bid: Bid) -> str:
-    asks = ", ".join(f"{rate} atoms per {meter}" for meter, rate in quoted(bid.asks).items())
+    asks = ", ".join(
+        f"{bid.asks[meter]} atoms per {SCALES[meter]:,} {meter.name}" for meter in Meter if bid.asks[meter]
+    )
     ratio = f"{amounts.format_ratio(bid.ratio_ppm)} of the price" if bid.ratio_ppm else ""
     return " + ".join(part for part in (ratio, asks) if part) or "nothing"
-
-
-def show_earnings(watch: bool) -> None:
-    whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
-    last: object = None
-    while True:
-        earnings = here().gateway.get(f"/v1/earnings/{to_hex(here().account)}")
-        if earnings != last and output.mode.json:
-            output.show(earnings)
-        elif earnings != last:
-            title = f"{whose}: {earnings['claimable']} atoms claimable, {earnings['claimed']} atoms claimed"
-            output.show_table(earnings["roles"], title, f"{whose}: nothing yet")
-        last = earnings
-        if not watch:
-            return
-        time.sleep(1)
-
-
-def claim_earnings() -> None:
-    claim = claimable(here().account)
-    if claim is None:
-        output.show({"claimed": "0", "note": "nothing final is waiting to be claimed"})
-        return
-    due, call = claim
-    output.confirm(f"claim {amounts.format(due)} to {to_hex(here().account)}?")
-    sent = transactions.send(call)
-    output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent.facts})
 
 
 def claimable(party: Address) -> tuple[int, Call] | None:
