@@ -214,7 +214,7 @@ def _overdraft(chain: Chain) -> Call:
     lane = a_lane(chain, 16, WINDOW, 20, 100)
     lane.commit(lane.next(10))  # 99 of the consumers never deposited
     accused = (lane.consumers[30], 10 * 20, lane.trees(10)[1].proof(31))
-    return chain.calls.to_referee("proveOverdraft", lane.number, 1, words(lane.last), 31, accused)
+    return chain.calls.to("Referee", "proveOverdraft", lane.number, 1, words(lane.last), 31, accused)
 
 
 def _markets(chain: Chain, gas: Figures) -> None:
@@ -224,16 +224,16 @@ def _markets(chain: Chain, gas: Figures) -> None:
     models = [keccak256(b"parent"), keccak256(b"child")]
     for number, model in enumerate(models):
         salt = keccak256(b"salt", bytes([number]))
-        chain.transact(maker, calls.commit_model(keccak256(model, word(maker.address), salt)))
+        chain.transact(maker, calls.to("Registry", "commitModel", keccak256(model, word(maker.address), salt)))
         reveal = calls.register_model(model, models[:number], keccak256(b"terms"), salt)
         gas["register_model"] = chain.transact(maker, reveal).gas_used
     asks = [(0, 150_000, 600_000, 0, 0, 0), (0, 140_000, 600_000, 0, 0, 0), (0, 160_000, 610_000, 0, 0, 0)]
     for ask in asks:
         gas["place_bid"] = chain.transact(maker, calls.place_bid(models[0], Role.compute, Bid(0, ask))).gas_used
     for _ in range(2):
-        gas["stake_more"] = chain.transact(maker, calls.stake(5_000_000)).gas_used
+        gas["stake_more"] = chain.transact(maker, calls.to("StakeVault", "stake", 5_000_000)).gas_used
     for _ in range(2):
-        gas["unbond"] = chain.transact(maker, calls.to_vault("unbond", 1_000)).gas_used
+        gas["unbond"] = chain.transact(maker, calls.to("StakeVault", "unbond", 1_000)).gas_used
 
 
 def _authorized(chain: Chain, lane: int, signer: Signer, name: str) -> Call:

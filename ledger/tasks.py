@@ -23,7 +23,7 @@ from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavaila
 from ledger.core.values.ids import address, digest, to_hex
 from ledger.flows import audits, batches, challenges, claims, credits, deposits, indexer, leases, postings, transactions
 from ledger.settings import Settings
-from ledger.store.chain import chain_time
+from ledger.store.chain import chain_time, parties
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms
 
@@ -66,14 +66,11 @@ class CountedTask(Task):  # type: ignore[misc]  # celery has no types
             log.warning("task_unavailable", extra={"task": self.name, "reason": str(error)})
         except TollwayError as error:
             log.error("task_stopped", extra={"task": self.name, "reason": error.message})
-            self._alarm(error)
+            with unit_of_work(here().engine) as session:
+                alarms.sound(session, alarms.Alarm(str(self.name), error.message), now())
         with _counter() as counter:
             if counter is not None:
                 counter.delete(name)
-
-    def _alarm(self, error: TollwayError) -> None:
-        with unit_of_work(here().engine) as session:
-            alarms.sound(session, alarms.Alarm(str(self.name), error.message), now())
 
 
 @contextmanager
@@ -139,7 +136,7 @@ def close() -> None:
         return
     with unit_of_work(context.engine) as session:
         if context.chain is None:
-            credits.register_payees(session, batches.missing_payees(session, context.settings.lane))
+            parties.assign(session, batches.missing_payees(session, context.settings.lane))
         batch = batches.close(session, context.lane, _epoch(session, context), now())
     if batch is not None:
         log.info("batch_closed", extra={"lane": batch.lane, "number": batch.number, "calls": batch.header.calls})

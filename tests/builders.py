@@ -14,9 +14,9 @@ from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.values.meters import Rates, Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store.money import postings
+from ledger.store.receipts import segments as segment_store
 from ledger.store.receipts import terms, watermarks
 from ledger.store.receipts.appender import COLUMNS
-from ledger.store.receipts.segments import latest
 from ledger.store.session import connection_of
 
 LANE = 1
@@ -91,7 +91,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
     for body in map(encode, of or [some_terms()]):
         terms.put(session, body)
     watermarks.ensure(session, signer.address, receipts[0].lane)
-    before = latest(session, signer.address)
+    before = segment_store.before(session, signer.address, 2**63 - 1)
     first, previous = (before.last + 1, before.digest) if before else (1, ZERO_DIGEST)
     placed = [r._replace(gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
     digests = [struct_hash(receipt) for receipt in placed]

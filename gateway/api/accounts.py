@@ -76,7 +76,7 @@ async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
         raise Refusal(400, "invalid_deposit", "the authorization's value is 0")
     if body.valid_before <= now // 1000:
         raise Refusal(400, "invalid_deposit", f"the authorization has expired (validBefore {body.valid_before})")
-    await gateway.db(lambda session: publications.request_deposit(session, deposit, now))
+    await gateway.db(lambda session: deposits.request(session, deposit, now))
     return _requested(deposit)
 
 

@@ -22,7 +22,6 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid
 from ledger.flows import receipt_log
 from ledger.store.chain import bids, parties
-from ledger.store.chain import models as registry
 from ledger.store.network import documents, measurements, offers
 from ledger.store.network.documents import Stored
 
@@ -95,7 +94,7 @@ class _Loading:
             operator=operator,
             book=book,
             published={key: one for key, one in parsed.items() if not isinstance(one, Rejected)},
-            owners=registry.owners(session),
+            owners=parties.model_owners(session),
             stakes={party: stake.active for party, stake in parties.stakes(session).items()},
         )
 

@@ -18,6 +18,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain, Voucher, recover, signing_digest, voucher_hash
 from ledger.store.access import keys, vouchers
+from ledger.store.chain import parties
 
 PREFIX = b"tw_"
 MINUTE_MS = 60_000
@@ -162,9 +163,9 @@ def accept(session: Session, domain: Domain, lane: int, voucher: Voucher, signat
         signer = recover(signing_digest(domain, voucher_hash(voucher)), signature)
     except Rejected as rejected:
         raise Refusal(401, "invalid_voucher", rejected.message) from rejected
-    if signer != voucher.account and not vouchers.is_session_key(session, voucher.account, signer):
+    if signer not in parties.signers_of(session, voucher.account):
         raise Refusal(401, "invalid_voucher", "the voucher is signed by neither the account nor a session key of it")
-    known = vouchers.highest(session, lane, voucher.account)
+    known, _ = vouchers.highest(session, lane, voucher.account)
     if voucher.cum_max > known:
         vouchers.raise_to(session, voucher, signature)
     return known

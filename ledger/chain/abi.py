@@ -82,7 +82,6 @@ class Interface:
 
 @lru_cache
 def interface(name: str) -> Interface:
-    """The interface of a contract of ours."""
     return Interface(load(name).abi)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from ledger.chain.abi import decode, interface
@@ -56,11 +56,6 @@ class Authorization:
     valid_before: int
     salt: bytes
 
-    def call_with(self, function: str, signature: bytes) -> bytes:
-        """Calldata of a function of Settlement that takes an authorization and its signature."""
-        fields = (self.lane, self.account, self.amount, self.valid_after, self.valid_before, self.salt)
-        return interface("Settlement").call_data(function, *fields, signature)
-
 
 class Calls:
     """Call builders for one deployment."""
@@ -70,49 +65,29 @@ class Calls:
         self.token = address(deployment.token)
         self.settlement = address(deployment.settlement)
 
+    def to(self, contract: str, name: str, *arguments: object) -> Call:
+        """Any function of one of our contracts, by their ABI names."""
+        return address(self.deployment.address_of(contract)), interface(contract).call_data(name, *arguments)
+
     def to_settlement(self, name: str, *arguments: object) -> Call:
         """Any function of Settlement by its ABI name."""
-        return self.settlement, interface("Settlement").call_data(name, *arguments)
-
-    def to_token(self, name: str, *arguments: object) -> Call:
-        """Any function of the token by its ABI name."""
-        return self.token, interface("AICoin").call_data(name, *arguments)
-
-    def to_registry(self, name: str, *arguments: object) -> Call:
-        """Any function of Registry by its ABI name."""
-        return address(self.deployment.registry), interface("Registry").call_data(name, *arguments)
-
-    def to_vault(self, name: str, *arguments: object) -> Call:
-        """Any function of StakeVault by its ABI name."""
-        return address(self.deployment.stake_vault), interface("StakeVault").call_data(name, *arguments)
-
-    def to_book(self, name: str, *arguments: object) -> Call:
-        """Any function of BidBook by its ABI name."""
-        return address(self.deployment.bid_book), interface("BidBook").call_data(name, *arguments)
-
-    def to_referee(self, name: str, *arguments: object) -> Call:
-        """Any function of Referee by its ABI name."""
-        return address(self.deployment.referee), interface("Referee").call_data(name, *arguments)
+        return self.to("Settlement", name, *arguments)
 
     # ---- money in a wallet
 
     def transfer(self, to: Address, amount: int) -> Call:
         """Move tokens."""
-        return self.to_token("transfer", to, amount)
+        return self.to("AICoin", "transfer", to, amount)
 
     def approve(self, spender: Address, amount: int) -> Call:
         """Let a contract take tokens."""
-        return self.to_token("approve", spender, amount)
+        return self.to("AICoin", "approve", spender, amount)
 
     # ---- an operator's life
 
     def open_lane(self, window: int, answer_time: int, bond: int) -> Call:
         """Open a lane; the bond must be approved to Settlement."""
         return self.to_settlement("openLane", window, answer_time, bond)
-
-    def set_session_key(self, key: Address, active: bool) -> Call:
-        """Let a key sign vouchers or receipts as the sender."""
-        return self.to_settlement("setSessionKey", key, active)
 
     def commit(
         self, lane: int, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
@@ -132,11 +107,11 @@ class Calls:
 
     def deposit_with_authorization(self, signed: Authorization, signature: bytes) -> Call:
         """Relay an ERC-3009 receive authorization whose nonce is keccak256(abi.encode(lane, account, salt))."""
-        return self.settlement, signed.call_with("depositWithAuthorization", signature)
+        return self.to_settlement("depositWithAuthorization", *astuple(signed), signature)
 
     def deposit_from_inbox(self, signed: Authorization, signature: bytes) -> Call:
         """Relay a plain x402 transfer authorization to the lane's inbox."""
-        return self.settlement, signed.call_with("depositFromInbox", signature)
+        return self.to_settlement("depositFromInbox", *astuple(signed), signature)
 
     def request_withdraw(self, lane: int) -> Call:
         """The sender asks to leave."""
@@ -150,7 +125,7 @@ class Calls:
 
     def register_payee(self, party: Address) -> Call:
         """Give a party its payee index."""
-        return self.to_registry("registerPayee", party)
+        return self.to("Registry", "registerPayee", party)
 
     def claim(self, lane: int, index: int, payee: Address, cumulative: int, proof: Sequence[bytes]) -> Call:
         """Pay a payee what is final and unclaimed."""
@@ -163,21 +138,13 @@ class Calls:
         packed = [payee.rjust(24, b"\0") + cumulative.to_bytes(8, "big") for payee, cumulative in rows]
         return self.to_settlement("claimRange", lane, start, height, packed, list(proof))
 
-    def stake(self, amount: int) -> Call:
-        """Add to the sender's stake; approved to StakeVault."""
-        return self.to_vault("stake", amount)
-
     def place_bid(self, subject: Digest, role: Role, bid: Bid) -> Call:
         """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
-        return self.to_book("placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
-
-    def commit_model(self, commitment: Digest) -> Call:
-        """First step of registering a model."""
-        return self.to_registry("commitModel", commitment)
+        return self.to("BidBook", "placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
 
     def register_model(self, model: Digest, parents: Sequence[Digest], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""
-        return self.to_registry("register", model, list(parents), terms, salt)
+        return self.to("Registry", "register", model, list(parents), terms, salt)
 
     # ---- an auditor's proofs
 
@@ -185,9 +152,8 @@ class Calls:
         """The call that proves a batch wrong."""
         arguments = [_spell(one, proof.function) for one in proof.arguments]
         if not proof.voids:  # not about one batch
-            return self.to_referee(proof.function, lane, *arguments)
-        target = self.to_settlement if proof.contract == "Settlement" else self.to_referee
-        return target(proof.function, lane, batch, words(header), *arguments)
+            return self.to(proof.contract, proof.function, lane, *arguments)
+        return self.to(proof.contract, proof.function, lane, batch, words(header), *arguments)
 
 
 def _spell(argument: object, function: str) -> object:

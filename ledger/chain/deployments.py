@@ -41,9 +41,12 @@ class Deployment:
             "Registry": self.registry,
         }
 
+    def address_of(self, contract: str) -> str:
+        """The address of one of `contracts`, or of the token, whose ABI is AICoin's."""
+        return self.token if contract == "AICoin" else self.contracts[contract]
+
 
 def path(chain_id: int, folder: Path = FOLDER) -> Path:
-    """The file of a chain."""
     return folder / f"{chain_id}.json"
 
 

@@ -31,7 +31,6 @@ class Reverted(Rejected):
 
 
 def of_revert(data: bytes) -> Reverted:
-    """The revert with this return data."""
     selector, rest = data[:4], data[4:]
     try:
         if selector in BUILT_IN:

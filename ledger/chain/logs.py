@@ -1,7 +1,9 @@
 """Logs of our contracts as core events, in the order of the chain; the keys of challenges as Settlement makes them."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from functools import partial
+from typing import Any, cast
 
 from ledger.chain.abi import encode, interface
 from ledger.chain.deployments import Deployment
@@ -21,17 +23,14 @@ _WATCHED = ("Settlement", "StakeVault", "BidBook", "Registry")
 
 
 def demand_key(tree: int, node: bytes, index: int, depth: int) -> Digest:
-    """The key of a demand for a tree node."""
     return keccak256(encode(["uint8", "bytes32", "uint256", "uint256"], [tree, node, index, depth]))
 
 
 def debit_key(index: int, account: Address, cumulative: int) -> Digest:
-    """The key of a challenge of a debit."""
     return keccak256(encode(["uint32", "address", "uint64"], [index, account, cumulative]))
 
 
 def watched(deployment: Deployment) -> list[str]:
-    """Addresses whose logs are read."""
     return [deployment.contracts[name] for name in _WATCHED]
 
 
@@ -62,50 +61,42 @@ def decode(
     return [Log(one, *where) for one in (made if isinstance(made, list) else [made])]
 
 
-def _rates(values: Any) -> Rates:
-    a, b, c, d, e, f = values
-    return a, b, c, d, e, f
+_VALUES: dict[Any, Callable[[Any], Any]] = {
+    Address: address,
+    Digest: Digest,
+    tuple[Digest, ...]: lambda values: tuple(map(Digest, values)),
+}
+"""How the ABI's value becomes an event's field of this type; numbers and booleans are as they are."""
 
 
-def _deposited(a: Arguments) -> Event:
-    return events.Deposited(a["lane"], address(a["account"]), a["index"], a["amount"])
-
-
-def _lane_opened(a: Arguments) -> Event:
-    return events.LaneOpened(a["lane"], address(a["operator"]), a["window"], a["answerTime"], a["bond"])
+def _event(kind: Any, arguments: Arguments) -> Event:
+    """An event whose fields have the names of the log's arguments, with underscores for camel case."""
+    made = {}
+    for field in fields(kind):
+        first, *rest = field.name.split("_")
+        value = arguments[first + "".join(map(str.capitalize, rest))]
+        made[field.name] = _VALUES[field.type](value) if field.type in _VALUES else value
+    return cast(Event, kind(**made))
 
 
 def _debit_challenged(a: Arguments) -> Event:
-    account = address(a["account"])
-    key = debit_key(a["index"], account, a["cumulative"])
-    return events.DebitChallenged(a["lane"], a["id"], key, a["index"], account, a["cumulative"], a["deadline"])
+    key = debit_key(a["index"], address(a["account"]), a["cumulative"])
+    return _event(events.DebitChallenged, {**a, "key": key})
 
 
 def _node_demanded(a: Arguments) -> Event:
-    node = Digest(a["node"])
-    key = demand_key(a["tree"], node, a["index"], a["depth"])
-    return events.NodeDemanded(a["lane"], a["id"], key, a["tree"], node, a["index"], a["depth"], a["deadline"])
+    return _event(events.NodeDemanded, {**a, "key": demand_key(a["tree"], a["node"], a["index"], a["depth"])})
 
 
 def _bid_placed(a: Arguments) -> Event:
-    bid = Bid(a["ratioPpm"], _rates(a["asks"]))
+    bid = Bid(a["ratioPpm"], cast(Rates, tuple(a["asks"])))
     who = (Digest(a["subject"]), Role(a["role"]), address(a["party"]))
     return events.BidPlaced(*who, bid, a["fromEpoch"], a["fromEpoch"] + BID_EPOCHS)
 
 
-def _model_registered(a: Arguments) -> Event:
-    parents = tuple(Digest(parent) for parent in a["parents"])
-    return events.ModelRegistered(Digest(a["id"]), address(a["owner"]), parents, Digest(a["terms"]))
-
-
-def _voided(a: Arguments) -> list[Event]:
-    return [events.Voided(a["lane"], a["id"], address(a["accuser"])), *_punished(a)]
-
-
 def _punished(a: Arguments) -> list[Event]:
     """A conviction takes all the bond and pauses the lane."""
-    slashed = events.LaneSlashed(a["lane"], a["bond"], address(a["accuser"]), a["bond"] // 2)
-    return [slashed, events.BondChanged(a["lane"], 0), events.LaneActive(a["lane"], False)]
+    return [events.BondChanged(a["lane"], 0), events.LaneActive(a["lane"], False)]
 
 
 def _claimed_range(a: Arguments) -> list[Event]:
@@ -115,33 +106,21 @@ def _claimed_range(a: Arguments) -> list[Event]:
     ]
 
 
+_NAMED_ALIKE = (
+    *(events.LaneOpened, events.BondChanged, events.LaneActive, events.SessionKeySet, events.Deposited),
+    *(events.Committed, events.Finalized, events.Claimed, events.WithdrawRequested, events.Answered),
+)
 _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
-    ("Settlement", "LaneOpened"): _lane_opened,
-    ("Settlement", "BondChanged"): lambda a: events.BondChanged(a["lane"], a["bond"]),
-    ("Settlement", "LaneActive"): lambda a: events.LaneActive(a["lane"], a["active"]),
-    ("Settlement", "SessionKeySet"): lambda a: events.SessionKeySet(
-        address(a["account"]), address(a["key"]), a["active"]
-    ),
-    ("Settlement", "Deposited"): _deposited,
-    ("Settlement", "Committed"): lambda a: events.Committed(a["lane"], a["id"], Digest(a["headerHash"])),
-    ("Settlement", "Finalized"): lambda a: events.Finalized(a["lane"], a["id"]),
-    ("Settlement", "Voided"): _voided,
+    **{("Settlement", kind.__name__): partial(_event, kind) for kind in _NAMED_ALIKE},
+    ("Settlement", "Voided"): lambda a: [_event(events.Voided, a), *_punished(a)],
     ("Settlement", "Punished"): _punished,
     ("Settlement", "ClaimedRange"): _claimed_range,
-    ("Settlement", "Claimed"): lambda a: events.Claimed(a["lane"], a["index"], address(a["payee"]), a["amount"]),
-    ("Settlement", "WithdrawRequested"): lambda a: events.WithdrawRequested(a["lane"], address(a["account"])),
-    ("Settlement", "Withdrawn"): lambda a: events.Withdrawn(a["lane"], address(a["account"]), a["amount"]),
-    ("Settlement", "Escaped"): lambda a: events.Withdrawn(a["lane"], address(a["account"]), a["amount"], True),
+    ("Settlement", "Withdrawn"): partial(_event, events.Withdrawn),
+    ("Settlement", "Escaped"): partial(_event, events.Withdrawn),
     ("Settlement", "DebitChallenged"): _debit_challenged,
     ("Settlement", "NodeDemanded"): _node_demanded,
-    ("Settlement", "Answered"): lambda a: events.Answered(a["lane"], a["id"], Digest(a["key"])),
-    ("StakeVault", "StakeChanged"): lambda a: events.StakeChanged(
-        address(a["party"]), a["staked"], a["unbonding"], a["releaseAt"]
-    ),
-    ("StakeVault", "Slashed"): lambda a: events.StakeSlashed(
-        address(a["party"]), a["amount"], address(a["accuser"]), a["reward"]
-    ),
+    ("StakeVault", "StakeChanged"): lambda a: _event(events.StakeChanged, {**a, "active": a["staked"]}),
     ("BidBook", "BidPlaced"): _bid_placed,
-    ("Registry", "PayeeRegistered"): lambda a: events.PayeeRegistered(a["index"], address(a["party"])),
-    ("Registry", "ModelRegistered"): _model_registered,
+    ("Registry", "PayeeRegistered"): lambda a: _event(events.PayeeRegistered, {**a, "payee": a["party"]}),
+    ("Registry", "ModelRegistered"): partial(_event, events.ModelRegistered),
 }

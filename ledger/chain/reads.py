@@ -145,30 +145,22 @@ class Chain(Endpoint):
 
     # ---- views
 
+    def view(self, contract: str, function: str, *arguments: object, block: At = "latest") -> Any:
+        """A view function of one of our contracts, by their ABI names."""
+        return self.read(contract, self.deployment.address_of(contract), function, *arguments, block=block)
+
     def settlement(self, function: str, *arguments: object, block: At = "latest") -> Any:
         """A view function of Settlement."""
-        return self.read("Settlement", self.deployment.settlement, function, *arguments, block=block)
-
-    def registry(self, function: str, *arguments: object, block: At = "latest") -> Any:
-        """A view function of Registry."""
-        return self.read("Registry", self.deployment.registry, function, *arguments, block=block)
-
-    def vault(self, function: str, *arguments: object) -> Any:
-        """A view function of StakeVault."""
-        return self.read("StakeVault", self.deployment.stake_vault, function, *arguments)
-
-    def token(self, function: str, *arguments: object, block: At = "latest") -> Any:
-        """A view function of the token."""
-        return self.read("AICoin", self.deployment.token, function, *arguments, block=block)
+        return self.view("Settlement", function, *arguments, block=block)
 
     def token_domain(self) -> Domain:
         """The EIP-712 domain the token's authorizations are signed in."""
         token = address(self.deployment.token)
-        return Domain(self.chain_id, token, str(self.token("name")), str(self.token("version")))
+        return Domain(self.chain_id, token, str(self.view("AICoin", "name")), str(self.view("AICoin", "version")))
 
     def balance(self, holder: Address, block: At = "latest") -> int:
         """Tokens of a holder, in atoms."""
-        return int(self.token("balanceOf", holder, block=block))
+        return int(self.view("AICoin", "balanceOf", holder, block=block))
 
     def lane(self, lane: int, block: At = "latest") -> Lane:
         """A lane's state. Raises Rejected when there is no such lane."""
@@ -184,7 +176,6 @@ class Chain(Endpoint):
         return self._answer_times[lane]
 
     def head(self, lane: int, block: At = "latest") -> Head:
-        """Where a lane's batches stand."""
         return Head(*self.settlement("head", lane, block=block))
 
     def account(self, lane: int, account: Address, block: At = "latest") -> LaneAccount:
@@ -197,7 +188,7 @@ class Chain(Endpoint):
 
     def claimed_by_all(self, lane: int, block: At = "latest") -> int:
         """What all payees have claimed in a lane, in atoms; read payee by payee."""
-        payees = int(self.registry("payeeCount", block=block))
+        payees = int(self.view("Registry", "payeeCount", block=block))
         return sum(self.claimed(lane, index, block) for index in range(1, payees + 1))
 
     def held(self, lane: int, block: int) -> int:
@@ -212,7 +203,6 @@ class Chain(Endpoint):
         return state.net - self.claimed_by_all(lane, block)
 
     def posted(self, lane: int, batch: int) -> Posted:
-        """A batch in the ring."""
         return Posted(*self.settlement("posted", lane, batch))
 
     def challenge(self, lane: int, batch: int, header_hash: bytes, key: bytes) -> tuple[Address, int]:
@@ -222,11 +212,11 @@ class Chain(Endpoint):
 
     def payee_index(self, party: Address) -> int:
         """A party's payee index; 0 if it has none."""
-        return int(self.registry("payeeIndex", party))
+        return int(self.view("Registry", "payeeIndex", party))
 
     def stake(self, party: Address) -> tuple[int, int, int]:
         """A party's stake: staked atoms, unbonding atoms, release time."""
-        staked, unbonding, release_at = self.vault("stakes", party)
+        staked, unbonding, release_at = self.view("StakeVault", "stakes", party)
         return staked, unbonding, release_at
 
 

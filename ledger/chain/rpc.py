@@ -40,7 +40,6 @@ class Endpoint:
 
     @property
     def sender(self) -> Address:
-        """The address of the key."""
         assert self.key is not None, "made with a key"
         return self.key.address
 
@@ -56,7 +55,6 @@ class Endpoint:
         )
 
     def rpc(self, method: str, *parameters: Any) -> Any:
-        """One JSON-RPC call's result."""
         provider = self._provider
         try:
             answer = cast(dict[str, Any], provider.make_request(method, list(parameters)))
@@ -70,7 +68,6 @@ class Endpoint:
 
     @cached_property
     def chain_id(self) -> int:
-        """The chain's EIP-155 id."""
         return int(self.rpc("eth_chainId"), 16)
 
     def block(self, number: int | None = None) -> Block | None:
@@ -79,7 +76,6 @@ class Endpoint:
         return found and Block(int(found["number"], 16), digest(found["hash"]), int(found["timestamp"], 16))
 
     def tip(self) -> int:
-        """The latest block's number."""
         return int(self.rpc("eth_blockNumber"), 16)
 
     def ether(self, party: Address) -> int:

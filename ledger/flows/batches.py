@@ -84,7 +84,16 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         return None
     before = batches.latest(session, lane.lane)
     number = batches.newest_number(session, lane.lane) + 1
-    opening = _opening(session, lane, before, number, epoch, ranges)
+    opening = Opening(
+        domain=lane.domain,
+        lane=lane.lane,
+        number=number,
+        epoch=epoch,
+        first_call=before.header.first_call + before.header.calls if before else 0,
+        prev=before.header.hash if before else ZERO_DIGEST,
+        book_root=bids.root(session, epoch) or ZERO_DIGEST,
+        ranges=tuple(ranges),
+    )
     closed = batch_files.write(session, batch_files.Discard(), opening, before.number if before else 0)
     tree_nodes.grow(session, lane.lane, before.number if before else 0, number, closed)
     total = closed.charged
@@ -176,18 +185,3 @@ def _is_exit_due(session: Session, lane: Lane) -> bool:
         if clock.timestamp > since and posted <= since:
             return True
     return False
-
-
-def _opening(
-    session: Session, lane: Lane, before: Batch | None, number: int, epoch: int, ranges: Sequence[Range]
-) -> Opening:
-    return Opening(
-        domain=lane.domain,
-        lane=lane.lane,
-        number=number,
-        epoch=epoch,
-        first_call=before.header.first_call + before.header.calls if before else 0,
-        prev=before.header.hash if before else ZERO_DIGEST,
-        book_root=bids.root(session, epoch) or ZERO_DIGEST,
-        ranges=tuple(ranges),
-    )

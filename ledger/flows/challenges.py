@@ -11,6 +11,7 @@ import numpy as np
 from sqlmodel import Session
 
 from ledger.chain.calls import Calls
+from ledger.core.disputes.recomputation import DEBITS, PAYOUTS, RECEIPTS
 from ledger.core.kernels.sum_tree import Levels, line_leaves, receipt_leaves
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.settlement.closing import Trees
@@ -22,13 +23,12 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
 from ledger.core.values.typed_data import word
+from ledger.store.access import vouchers
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts, terms
 from ledger.store.settlement import alarms, batch_files, batches, challenges, transactions, tree_nodes
 from ledger.store.settlement.batches import Batch
 
-RECEIPTS, PAYOUTS, DEBITS, LINES = range(4)
-"""Settlement's numbers of a header's trees."""
 _STORED = {PAYOUTS: (tree_nodes.PAYOUT, PAYOUT_TAG), DEBITS: (tree_nodes.DEBIT, DEBIT_TAG)}
 
 
@@ -76,11 +76,11 @@ def open_node(session: Session, batch: Batch, tree: int, depth: int, place: int)
 def _answer(session: Session, calls: Calls, asked: DebitChallenged | NodeDemanded) -> Call:
     where = (asked.lane, asked.id)
     if isinstance(asked, DebitChallenged):
-        signed = challenges.mandate(session, asked.lane, asked.account)
-        if signed is None or signed.cum_max < asked.cumulative:
+        most, signature = vouchers.highest(session, asked.lane, asked.account)
+        if not signature or most < asked.cumulative:
             raise Conflict(f"no voucher of {to_hex(asked.account)} covers a debit of {asked.cumulative} atoms")
         debit = (asked.index, asked.account, asked.cumulative)
-        return calls.to_settlement("answerDebit", *where, *debit, signed.cum_max, signed.signature)
+        return calls.to_settlement("answerDebit", *where, *debit, most, signature)
     batch = batches.by_onchain_id(session, asked.lane, asked.id)
     if batch is None:
         raise Conflict(f"batch {asked.id} of lane {asked.lane} is challenged, and this ledger has no such batch")

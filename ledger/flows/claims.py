@@ -13,7 +13,6 @@ from ledger.core.settlement.transactions import Status, finalize_purpose
 from ledger.core.values.ids import ZERO_ADDRESS, Address, to_hex
 from ledger.store.chain import lanes, parties
 from ledger.store.settlement import batches, proofs, transactions, tree_nodes
-from ledger.store.settlement import batches as batch_store
 
 GAS_PER_ROW = 32_000
 """What one row of a range claim costs at most: its slot, its first token balance, its log."""
@@ -37,7 +36,7 @@ def claim(session: Session, calls: Calls, sender: Address, lane: int, now: int) 
     costs gas for nothing. The sweep after it claims before it finalizes anything else: a payee waits for one batch at
     most.
     """
-    final = batches.with_status(session, lane, batch_store.Status.final)
+    final = batches.with_status(session, lane, batches.Status.final)
     if not final or _finalizes(session, lane):
         return 0
     batch, paid = final[-1], lanes.claimed(session, lane)
@@ -58,9 +57,9 @@ def claim(session: Session, calls: Calls, sender: Address, lane: int, now: int) 
 
 def _finalizes(session: Session, lane: int) -> bool:
     """True while a transaction of ours that may make a batch final is under way, and not indexed."""
-    if batches.with_status(session, lane, batch_store.Status.signed):  # its commit may finalize an older one
+    if batches.with_status(session, lane, batches.Status.signed):  # its commit may finalize an older one
         return True
-    posted = batches.with_status(session, lane, batch_store.Status.posted)
+    posted = batches.with_status(session, lane, batches.Status.posted)
     _, sent = transactions.latest(session, finalize_purpose(lane, posted[0].number)) if posted else (0, None)
     return sent is not None and sent.status not in (Status.failed, Status.lost)
 

@@ -1,14 +1,14 @@
 """A private grid: without a chain, the operator's signature decides.
 
 credit            a deposit that the operator signed: custody -> available, and an index in the debit tree
-register_payees   payees that have earned get the next indices in the payout tree
+payees            those that have earned get the next indices in the payout tree
 publish           post built batches, which makes their payees' earnings claimable; after the window they are final
 retire            move to a chain: every balance leaves the ledger, and the operator owes it on the chain
 
 Everything else is as with a chain: receipts, shares, trees, batch files and proofs.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -27,7 +27,6 @@ from ledger.core.values.typed_data import Domain, credit_hash, recover, signing_
 from ledger.store.access import deposits as requests
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import bids, lanes, parties
-from ledger.store.chain.bids import Placed
 from ledger.store.money import postings
 from ledger.store.receipts import segments, watermarks
 from ledger.store.settlement import alarms, batches
@@ -56,11 +55,6 @@ def credit(session: Session, lane: int, now: int) -> int:
         postings.book(session, movements.deposit(KIND.encode() + asked.id, asked.account, asked.amount, now))
         requests.set_status(session, asked.id, "credited")
     return len(waiting)
-
-
-def register_payees(session: Session, payees: Iterable[Address]) -> None:
-    """Give payees without an index in the payout tree one: there is no Registry to do it."""
-    parties.assign(session, payees)
 
 
 def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
@@ -142,5 +136,5 @@ def place_bid(session: Session, offer: Offer, epoch: int, now: int) -> Standing:
     old = mine[-1].bid if mine and mine[-1].until > epoch else None
     first, until = epochs.place(old, offer.bid, epoch)
     standing = Standing(offer.subject, offer.role, offer.party, offer.bid, first, until)
-    bids.place(session, Placed(standing, epoch, now))
+    bids.place(session, standing, epoch, now)
     return standing

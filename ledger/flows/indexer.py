@@ -45,7 +45,6 @@ class Network:
 
     @property
     def domain(self) -> Domain:
-        """The domain of the lane's signatures."""
         return Domain(self.chain_id, self.settlement)
 
 
@@ -105,7 +104,6 @@ def _freeze_books(session: Session, network: Network, block: Block, now: int) ->
 
 
 def _index_logs(session: Session, network: Network, logs: list[Log], now: int) -> None:
-    """Mirror and book logs, in order."""
     for log, ordinal in events.number_logs(logs):
         mirror.copy(session, log)
         known = indexed.get(session, log.transaction, ordinal)
@@ -131,18 +129,34 @@ def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) 
     """Book the money a log of our lane moved. Returns the transaction's id, if there is one."""
     if getattr(log.event, "lane", None) != network.lane:
         return None
-    made: Transaction | None = None
+    _follow_batch(session, network, log, now)
+    made = _movement(session, log, cause, now)
+    if made is None or not made.postings:
+        return None
+    postings.book(session, made)
+    return made.id
+
+
+def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction | None:
+    """What a log moved from one account to another. First what leaving consumers still have is set aside."""
     match log.event:
         case events.Deposited(_, account, _, amount):
-            made = movements.deposit(cause, account, amount, now)
+            return movements.deposit(cause, account, amount, now)
         case events.Claimed(_, _, payee, amount):
-            made = movements.claim(cause, payee, amount, now)
-        case events.WithdrawRequested():
-            set_aside(session, network.lane, now)
-        case events.Withdrawn(_, account, amount, _):
-            set_aside(session, network.lane, now)
+            return movements.claim(cause, payee, amount, now)
+        case events.WithdrawRequested(lane, _):
+            set_aside(session, lane, now)
+        case events.Withdrawn(lane, account, amount):
+            set_aside(session, lane, now)
             held = postings.lock(session, [withdrawing(account)])[withdrawing(account)]
-            made = movements.withdraw(cause, account, amount, max(held - amount, 0), now) if amount or held else None
+            if amount or held:
+                return movements.withdraw(cause, account, amount, max(held - amount, 0), now)
+    return None
+
+
+def _follow_batch(session: Session, network: Network, log: Log, now: int) -> None:
+    """Record what the chain did with a batch, if the log is about one."""
+    match log.event:
         case events.Committed(_, onchain_id, header_hash):
             _post(session, network, ActiveBatch(onchain_id, header_hash, log.timestamp), now)
         case events.Finalized(lane, onchain_id):
@@ -151,12 +165,6 @@ def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) 
                 batches.set_final(session, batch, log.timestamp * 1_000)
         case events.Voided(_, onchain_id, _):
             _void(session, network, onchain_id, now)
-        case _:
-            pass
-    if made is None or not made.postings:
-        return None
-    postings.book(session, made)
-    return made.id
 
 
 def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> None:

@@ -30,7 +30,6 @@ class Means:
 
     @property
     def spendable(self) -> int:
-        """The lesser of the two."""
         return min(self.available, self.room)
 
 

@@ -68,28 +68,13 @@ def publish_offer(
     nonce = int(parse(known.body)["nonce"]) if known is not None else 0
     if nonce > offer.nonce:
         raise Rejected(f"an offer with the higher nonce {nonce} is known", field="$.nonce")
-    serving = offer.serving
-    offers.put(
-        session,
-        offers.Stored(
-            offer.subject,
-            offer.party,
-            canonical(document),
-            serving.url if serving else "",
-            serving.tier if serving else "",
-            serving.capacity if serving else 0,
-            offer.until,
-            now,
-        ),
-    )
+    at = offer.serving
+    url, tier, capacity = (at.url, at.tier, at.capacity) if at else ("", "", 0)
+    stored = offers.Stored(offer.subject, offer.party, canonical(document), url, tier, capacity, offer.until, now)
+    offers.put(session, stored)
     if credential is not None:
         offers.put_credential(session, credential, now)
     return offer
-
-
-def request_deposit(session: Session, deposit: DepositRequest, now: int) -> bool:
-    """Store a deposit to relay. False when it was requested before."""
-    return deposits.request(session, deposit, now)
 
 
 def pay(session: Session, deposit: DepositRequest, call: Digest, now: int) -> bool:

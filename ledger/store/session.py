@@ -5,12 +5,18 @@ Only an edge (a request, a task, a command) opens a unit of work; nothing else c
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 from sqlalchemy import CursorResult, Engine, UpdateBase, create_engine, func, inspect
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, SQLModel, select
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = TypeVar("Value", bound="DataclassInstance")
 
 
 def connect(url: str, *, pool_size: int = 5) -> Engine:
@@ -50,6 +56,12 @@ def change(session: Session, statement: UpdateBase) -> int:
     """Execute an INSERT, UPDATE or DELETE; how many rows it changed. Rows read before keep their old values."""
     options = {"synchronize_session": False, "preserve_rowcount": True}
     return cast("CursorResult[Any]", session.execute(statement, execution_options=options)).rowcount
+
+
+def value_of(kind: type[Value], row: object, **given: Any) -> Value:
+    """A dataclass made of the row's columns of the same names, except for the fields that are given."""
+    names = {field.name for field in fields(kind)} - given.keys()
+    return kind(**{name: getattr(row, name) for name in names}, **given)
 
 
 def lock(session: Session, name: str) -> None:

@@ -128,7 +128,7 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
     """Give a model to a new owner. Its calls pay the new owner as soon as that one has a bid in force."""
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
-    sent = transactions.send(transactions.chain().calls.to_registry("transfer", here().resolve(model), party))
+    sent = transactions.send(transactions.chain().calls.to("Registry", "transfer", here().resolve(model), party))
     output.show({"model": model, "owner": to_hex(party), **sent.facts})
 
 
@@ -136,7 +136,7 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
 def retire(model: Model) -> None:
     """Stop offering terms to new descendants. Existing ones keep theirs. Your bid ends when you stop renewing it."""
     output.confirm(f"retire {model}?")
-    sent = transactions.send(transactions.chain().calls.to_registry("update", here().resolve(model), bytes(32)))
+    sent = transactions.send(transactions.chain().calls.to("Registry", "update", here().resolve(model), bytes(32)))
     output.show({"model": model, "terms": "none for new descendants", **sent.facts})
 
 

@@ -76,7 +76,7 @@ def session_key(
         return
     question = "stop {} from signing for {}?" if revoke else "let {} sign for {}?"
     output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))
-    sent = transactions.send(transactions.chain().calls.set_session_key(party, not revoke))
+    sent = transactions.send(transactions.chain().calls.to_settlement("setSessionKey", party, not revoke))
     output.show({"key": to_hex(party), "active": not revoke, **sent.facts})
 
 

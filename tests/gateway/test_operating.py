@@ -20,7 +20,6 @@ from ledger.core.values.ids import Digest, cid
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Signer
 from ledger.store.chain import bids
-from ledger.store.chain.bids import Placed
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, answering, chat, hanging, streaming
 from tests.gateway.test_who_pays import eventually
@@ -174,4 +173,4 @@ def _bid_from(world: World, subject: Digest, epoch: int, ask: str) -> None:
     world.placed += 1
     standing = Standing(subject, Role.compute, PROVIDER.address, Bid(0, rates({"call": ask})), epoch, epoch + 20)
     with unit_of_work(world.engine) as session:
-        bids.place(session, Placed(standing, 0, world.placed))
+        bids.place(session, standing, 0, world.placed)

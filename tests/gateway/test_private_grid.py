@@ -20,7 +20,7 @@ from ledger.core.values.typed_data import Signer, credit_hash, signing_digest
 from ledger.flows import audits, batches, credits
 from ledger.flows import postings as posting
 from ledger.flows.audits import Scope
-from ledger.store.chain import lanes
+from ledger.store.chain import lanes, parties
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from roles.cli import main
@@ -46,7 +46,7 @@ def work(world: World, *, window_ms: int = 0, now: int = 10**13) -> None:
         for gateway in posting.due(session, 0):
             posting.post_chunk(session, gateway, 10_000, now)
     with unit_of_work(world.engine) as session:
-        credits.register_payees(session, batches.missing_payees(session, 0))
+        parties.assign(session, batches.missing_payees(session, 0))
         batches.close(session, LANE, 1, now)
     with unit_of_work(world.engine) as session:
         credits.publish(session, 0, window_ms, now)

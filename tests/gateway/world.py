@@ -29,8 +29,6 @@ from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, s
 from ledger.flows import publications
 from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import bids, parties
-from ledger.store.chain import models as registry
-from ledger.store.chain.bids import Placed
 from ledger.store.chain.parties import Stake
 from ledger.store.money import postings
 from ledger.store.receipts import receipts
@@ -111,7 +109,7 @@ class World:
         with unit_of_work(self.engine) as session:
             made = publications.publish_document(session, document, self.chain_id, int(time.time() * 1000))
             if self.deployment:
-                registry.put(session, ModelRegistered(made, MAKER.address, (), made), 1)
+                parties.put_model(session, ModelRegistered(made, MAKER.address, (), made), 1)
             return made
 
     def bid(self, subject: Digest, role: Role, party: Address, ratio: int = 0, asks: Rates = NO_RATES) -> None:
@@ -120,7 +118,7 @@ class World:
         self.placed += 1
         standing = Standing(subject, role, party, Bid(ratio, asks), epoch - 1, epoch + 20)
         with unit_of_work(self.engine) as session:
-            bids.place(session, Placed(standing, 0, self.placed))
+            bids.place(session, standing, 0, self.placed)
 
     def offer(self, subject: Digest, url: str, provider: Signer = PROVIDER, **serve: Any) -> dict[str, Any]:
         """A signed offer document."""

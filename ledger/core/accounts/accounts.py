@@ -18,14 +18,7 @@ class Side(Enum):
 CUSTODY = "custody"
 """Tokens the contract holds for the lane: the one debit account."""
 
-SIDES = {
-    "custody": Side.debit,
-    "available": Side.credit,
-    "leased": Side.credit,
-    "withdrawing": Side.credit,
-    "accrued": Side.credit,
-    "claimable": Side.credit,
-}
+KINDS = (CUSTODY, "available", "leased", "withdrawing", "accrued", "claimable")
 
 
 class Account(NamedTuple):
@@ -65,9 +58,9 @@ def claimable(payee: Address) -> str:
 def side(name: str) -> Side:
     """The side on which an account grows. Rejected for an unknown kind."""
     kind = name.partition(":")[0]
-    if kind not in SIDES:
+    if kind not in KINDS:
         raise Rejected(f"there is no account {name!r}", account=name)
-    return SIDES[kind]
+    return Side.debit if kind == CUSTODY else Side.credit
 
 
 def parse(name: str) -> Account:

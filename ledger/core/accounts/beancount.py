@@ -15,11 +15,7 @@ from ledger.core.values.ids import Address, Digest, to_hex
 
 DECIMALS = 9
 CURRENCY = "AIC"
-_OTHER_SIDE = {
-    Kind.deposit: "Assets:Wallet",
-    Kind.withdraw: "Assets:Wallet",
-    Kind.claim: "Assets:Wallet",
-}
+_OF_THE_WALLET = (Kind.deposit, Kind.withdraw, Kind.claim)
 
 
 def header(party: Address, title: str = "Tollway statement") -> str:
@@ -86,7 +82,7 @@ def _move(group: Sequence[Movement]) -> str:
         lines.append(f"  {_account(movement.account)}  {amount(movement.grown)}")
     rest = sum(movement.grown for movement in group)
     if rest:
-        other = _OTHER_SIDE.get(transaction.kind, "Equity:Tollway:Corrections")
+        other = "Assets:Wallet" if transaction.kind in _OF_THE_WALLET else "Equity:Tollway:Corrections"
         lines.append(f"  {other}  {amount(-rest)}")
     return "\n".join(lines) + "\n\n"
 

@@ -114,7 +114,9 @@ def capsule(document: Document) -> Capsule:
         name: Glue(bytes.fromhex(row["digest"].removeprefix("sha256:")), row["size"], row["fuel"])
         for name, row in document.get("glue", {}).items()
     }
-    _known_glue(rows, modules)
+    for step in rows:
+        if step.glue is not None and step.glue not in modules:
+            raise Rejected(f"step {step.id} uses glue {step.glue!r}, which is not in the bundle", step=step.id)
     return Capsule(
         id=digest(document),
         name=document["name"],
@@ -169,12 +171,6 @@ def _step(row: Json) -> Step:
 def _known(names: set[str], steps: Mapping[str, Step], where: str) -> None:
     for name in sorted(names - steps.keys()):
         raise Rejected(f"{where} reads {name!r}, which is not a step", step=name)
-
-
-def _known_glue(rows: list[Step], modules: Mapping[str, Glue]) -> None:
-    for step in rows:
-        if step.glue is not None and step.glue not in modules:
-            raise Rejected(f"step {step.id} uses glue {step.glue!r}, which is not in the bundle", step=step.id)
 
 
 def _levels(steps: Mapping[str, Step]) -> tuple[tuple[str, ...], ...]:

@@ -25,7 +25,6 @@ class Model:
 
     @property
     def tasks(self) -> frozenset[str]:
-        """The tasks its owner declares."""
         return frozenset(capability["task"] for capability in self.document["capabilities"])
 
     @property

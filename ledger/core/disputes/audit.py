@@ -77,7 +77,7 @@ def verify(
     signatures, passed prices, books, prices, receipts root, payouts, debits, lines root, totals. One linear pass.
     """
     charged = sum(exact_total(part["charge"].astype(np.uint64)) for part in _parts(file))
-    signatures = ceil_div(len(file.signed), signature_step) if signature_step else 0
+    counts = (len(file.signed), len(file.payouts), len(file.debits), charged)
     try:
         _check_header(file, header)
         _check_chain(file, previous)
@@ -86,18 +86,9 @@ def verify(
             _check_book(file, book)
         _check_sums(file, previous)
     except _Difference as difference:
-        return Verdict(
-            ok=False,
-            receipts=len(file.signed),
-            payees=len(file.payouts),
-            consumers=len(file.debits),
-            charged=charged,
-            difference=difference.what,
-            where=difference.where,
-            expected=_text(difference.expected),
-            found=_text(difference.found),
-        )
-    return Verdict(True, len(file.signed), len(file.payouts), len(file.debits), charged, signatures=signatures)
+        expected, found = _text(difference.expected), _text(difference.found)
+        return Verdict(False, *counts, difference.what, difference.where, expected, found)
+    return Verdict(True, *counts, signatures=ceil_div(len(file.signed), signature_step) if signature_step else 0)
 
 
 def _check_header(file: BatchFile, header: Header | None) -> None:

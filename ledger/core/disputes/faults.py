@@ -12,19 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ledger.core.catalog.bids import BOOKED, Role, decode
+from ledger.core.disputes import proofs
 from ledger.core.disputes.challenge_game import Divergence, compare, withheld
-from ledger.core.disputes.proofs import (
-    FraudProof,
-    bad_payout,
-    bad_run,
-    demand,
-    misplaced,
-    omitted,
-    opened_receipt,
-    opening,
-    signed,
-    unsorted,
-)
+from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.recomputation import (
     DEBITS,
     LINES,
@@ -107,16 +97,14 @@ def _of_receipts_root(
     elif isinstance(found, Divergence) and found.index < len(receipts):
         receipt, signature = receipts[found.index], file.signed["signature"][found.index].tobytes()
         if signed_by(receipt_digest(file.opening.domain, receipt), signature, receipt.gateway):
-            yield omitted(file, receipt, signature, found.word, found.proof)
-        elif (
-            asked := withheld(committed, facts.answers)
-        ) is not None:  # a receipt without its signature counts as withheld
+            yield proofs.omitted(file, receipt, signature, found.word, found.proof)
+        elif asked := withheld(committed, facts.answers):  # a receipt without its signature counts as withheld
             yield asked
     elif isinstance(found, Divergence) and found.word in facts.answers.leaves:
-        body = opened_receipt(*facts.answers.leaves[found.word], found.index, found.proof)
-        yield misplaced(file, body, f"a receipt is at place {found.index}, after the last")
+        body = proofs.opened_receipt(*facts.answers.leaves[found.word], found.index, found.proof)
+        yield proofs.misplaced(file, body, f"a receipt is at place {found.index}, after the last")
     elif isinstance(found, Divergence):
-        yield demand(RECEIPTS, found.word, found.index, found.proof, "a leaf after the last receipt")
+        yield proofs.demand(RECEIPTS, found.word, found.index, found.proof, "a leaf after the last receipt")
 
 
 def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> Iterator[FraudProof]:
@@ -127,22 +115,18 @@ def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> 
     for place, receipt in enumerate(receipts):
         if (receipt.gateway, receipt.seq) != expected[place] or receipt.lane != file.opening.lane:
             why = f"receipt {receipt.seq} is at place {place}, which belongs to another"
-            yield misplaced(file, opening(file, receipt, place, tree), why)
+            yield proofs.misplaced(file, proofs.opening(file, receipt, place, tree), why)
         if not _priced_right(file, receipt):
-            shown = (opening(file, receipt, place, tree),)
-            yield FraudProof(
-                "Referee",
-                "proveBadLine",
-                shown,
-                f"the price or charge of receipt {receipt.seq} does not follow from its terms",
-            )
+            shown = (proofs.opening(file, receipt, place, tree),)
+            why = f"the price or charge of receipt {receipt.seq} does not follow from its terms"
+            yield FraudProof("Referee", "proveBadLine", shown, why)
         twin = seen.setdefault(receipt.call_id, place)
         if twin != place:
-            pair = (signed(file, twin), signed(file, place))
+            pair = (proofs.signed(file, twin), proofs.signed(file, place))
             yield FraudProof("Referee", "proveDoubleReceipt", pair, f"one call is charged at {twin} and {place}")
         for number, bids in _not_in_force(file, receipt, facts):
             why = f"line {number} of receipt {receipt.seq} is not the bid in force"
-            history = (opening(file, receipt, place, tree), number, bytes(24), bids)
+            history = (proofs.opening(file, receipt, place, tree), number, bytes(24), bids)
             yield FraudProof("Referee", "proveBadBid", history, why)
 
 
@@ -173,19 +157,19 @@ def _of_line(honest: Recomputation, found: Divergence, facts: Facts) -> FraudPro
     if found.word == ZERO or (due and posted[:2] > due[:2]):
         return _missing(honest, rank, (rank, left, posted), facts)
     if rank and posted[:2] <= left[:2]:
-        return unsorted(rank - 1, left, posted)
+        return proofs.unsorted(rank - 1, left, posted)
     party, run, paid, _ = posted
     account = _account_of(party, facts)
     if account is not None and paid and run * RUN < len(honest.receipts):
-        return bad_run(honest, party, run, account, (rank, left, posted))
+        return proofs.bad_run(honest, party, run, account, (rank, left, posted))
     if rank:
-        return unsorted(rank - 1, left, posted)
+        return proofs.unsorted(rank - 1, left, posted)
     if not found.proof:  # a tree of one leaf that is not a line: all lines are missing
         return _missing(honest, 0, (1, posted, NO_LINE), facts)
     word, proof = found.proof[0], [found.word, *found.proof[1:]]
     if word == ZERO or word in facts.answers.leaves:
-        return unsorted(0, posted, _opened_line(word, proof, facts))
-    return demand(LINES, word, 1, proof, "the leaf after a first leaf that is not a line")
+        return proofs.unsorted(0, posted, _opened_line(word, proof, facts))
+    return proofs.demand(LINES, word, 1, proof, "the leaf after a first leaf that is not a line")
 
 
 def _opened_line(word: Word, proof: list[Word], facts: Facts) -> LineLeaf:
@@ -201,7 +185,7 @@ def _missing(honest: Recomputation, rank: int, line: Arguments, facts: Facts) ->
     party, run, _ = honest.lines[rank]
     account = _account_of(party, facts)
     assert account is not None, "recomputed lines have known parties only"
-    return bad_run(honest, party, run, account, line)
+    return proofs.bad_run(honest, party, run, account, line)
 
 
 def _account_of(party: int, facts: Facts) -> Address | None:
@@ -268,7 +252,7 @@ class _AccountFaults:
                 why = f"consumer {index} is debited {cumulative} of {most}"
                 yield FraudProof("Referee", "proveOverdraft", (index, leaf), why)
         if cumulative - was[2] != self.grown[index]:
-            yield bad_payout(self.honest, self.header, self.tree, index, old, leaf)
+            yield proofs.bad_payout(self.honest, self.header, self.tree, index, old, leaf)
 
 
 def _priced_right(file: BatchFile, receipt: Receipt) -> bool:

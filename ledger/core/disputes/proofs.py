@@ -64,24 +64,21 @@ def misplaced(file: BatchFile, opening: Arguments, why: str) -> FraudProof:
 
 def bad_run(honest: Recomputation, party: int, run: int, account: Address, line: Arguments) -> FraudProof:
     """A posted line differs from what the 64 receipts of its run give. `line` is the boundary that shows it."""
-    start = run * RUN
-    receipts = honest.receipts[start : start + RUN]
+    receipts = honest.receipts[run * RUN : (run + 1) * RUN]
     names = sorted({receipt.terms for receipt in receipts})
     bodies = [honest.file.terms[name] for name in names]
     which = [names.index(receipt.terms) for receipt in receipts]
     tree = honest.trees[RECEIPTS]
-    proof = tree.range_proof(start, len(receipts))
+    proof = tree.range_proof(run * RUN, len(receipts))
     arguments = (run, party, account, [tuple(one) for one in receipts], bodies, which, tree.height, proof, line)
-    return FraudProof(
-        "Referee", "proveBadRun", arguments, f"run {run} does not give party {party} the amount of its line"
-    )
+    why = f"run {run} does not give party {party} the amount of its line"
+    return FraudProof("Referee", "proveBadRun", arguments, why)
 
 
 def unsorted(rank: int, left: LineLeaf, right: LineLeaf) -> FraudProof:
     """Two neighbouring lines are out of order, or one of them has no receipts."""
-    return FraudProof(
-        "Referee", "proveUnsortedLines", (rank, left, right), f"line {rank} or the next one is out of order"
-    )
+    why = f"line {rank} or the next one is out of order"
+    return FraudProof("Referee", "proveUnsortedLines", (rank, left, right), why)
 
 
 def bad_payout(
@@ -111,6 +108,5 @@ def opened_receipt(preimage: bytes, terms: bytes, place: int, proof: Sequence[Wo
 
 
 def signed(file: BatchFile, place: int) -> Arguments:
-    """A receipt of the file with its signature."""
     row = file.signed[place]
     return tuple(unpack(row["receipt"].tobytes())), row["signature"].tobytes()

@@ -30,5 +30,4 @@ def word(rows: U8, row: int, at: np.uint64) -> np.uint64:
 
 
 def as_i64(values: Iterable[int]) -> I64:
-    """A column of signed numbers."""
     return np.array(list(values), np.int64)

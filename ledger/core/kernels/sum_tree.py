@@ -33,16 +33,6 @@ class Levels(SumTree):
             levels.append(parents(levels[-1], len(levels) - 1))
         return cls(tuple(levels))
 
-    @property
-    def height(self) -> int:
-        """Levels above the leaves."""
-        return len(self.levels) - 1
-
-    def at(self, level: int, index: int) -> Word:
-        """The tree node at a level (0 is the leaves) and an index within it."""
-        nodes = self.levels[level]
-        return bytes(nodes[index]) if index < len(nodes) else EMPTY[level]
-
 
 class RootBuilder:
     """Computes the root over leaves that arrive in chunks: half a byte stays in memory for each leaf."""
@@ -92,7 +82,6 @@ def account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64) -> U8
 
 
 def receipt_leaves(digests: U8, charges: I64) -> U8:
-    """Receipt leaves of receipt digests (n, 32)."""
     leaves = np.empty((len(digests), 4), np.uint64)
     _receipt_leaves(np.ascontiguousarray(digests), charges, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)

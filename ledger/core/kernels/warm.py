@@ -25,11 +25,7 @@ def warm() -> None:
     bodies = {terms_id(body): body}
     shares.add_up(records, bodies)
     stored, word = np.frombuffer(records.tobytes(), RECEIPT_DTYPE), np.frombuffer(bytes(32), np.uint8).reshape(1, 32)
-    for rows, digests in (
-        (records, None),
-        (stored, None),
-        (stored, word),
-    ):  # in memory, of a file, of the log
+    for rows, digests in ((records, None), (stored, None), (stored, word)):  # in memory, of a file, of the log
         trees = Trees({payee: 1}, {payee: 1})
         trees.add(rows, bodies, digests)
         roots = trees.receipts_root(), trees.lines_root()

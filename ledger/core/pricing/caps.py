@@ -28,7 +28,6 @@ ROLE_PPM: dict[Role, Ppm] = {
 
 
 def bid(role: Role, offered: Bid) -> None:
-    """Check one party's bid."""
     if offered.ratio_ppm > ROLE_PPM[role]:
         raise Rejected(
             f"a {role.name} bids at most {ROLE_PPM[role]} ppm, not {offered.ratio_ppm}",
@@ -51,7 +50,6 @@ def route(owner: Line, ancestors: list[Line], others: list[Line]) -> None:
 
 
 def workflow(lines: list[Line]) -> None:
-    """Check a workflow's own lines."""
     for role, cap in ROLE_PPM.items():
         _together(f"{role.name} lines", [line for line in lines if line.role is role], cap)
 

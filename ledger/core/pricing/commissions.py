@@ -9,7 +9,7 @@ them: a second curator does not open a second window.
 import base64
 import binascii
 import struct
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from ledger.core.catalog.bids import Deduction, Role, Terms
 from ledger.core.catalog.models import DEFAULT_WINDOW_CALLS
@@ -122,17 +122,13 @@ def sponsorship(
 
 
 def referral_hash(referral: Referral) -> Digest:
-    """Struct hash of a referral."""
-    r = referral
-    words: tuple[int | bytes, ...] = (r.curator, r.subject, r.keep_ppm, r.window_calls, r.valid_until, r.nonce)
-    return keccak256(TYPEHASH, *(word(value) for value in words))
+    return keccak256(TYPEHASH, *map(word, astuple(referral)))
 
 
 def token(referral: Referral, signer: Signer, domain: Domain) -> str:
     """The signed token for a link or a header: `tr_` and base64url."""
     signature = signer.sign(signing_digest(domain, referral_hash(referral)))
-    r = referral
-    return _spelled(_TOKEN.pack(r.curator, r.subject, r.keep_ppm, r.window_calls, r.valid_until, r.nonce, signature))
+    return _spelled(_TOKEN.pack(*astuple(referral), signature))
 
 
 def read(text: str, domain: Domain) -> Referral:

@@ -86,5 +86,4 @@ def choose(candidates: Sequence[Candidate], seed: bytes, tau_ppm: Ppm = TAU_PPM)
 
 
 def call_seed(epoch_seed: bytes, call_id: Digest) -> bytes:
-    """The seed of one call's draw."""
     return epoch_seed + call_id

@@ -1,6 +1,6 @@
 """Segments: the receipts of one group commit to a receipt log, hash-linked so that none can be added or removed.
 
-Alone because gateway and worker both link them, and a segment holds receipts of any shape.
+Alone, because a receipt does not depend on how receipts are grouped.
 """
 
 from dataclasses import dataclass

@@ -43,7 +43,6 @@ def content_digest(attempt: bytes, content: bytes) -> Digest:
 
 
 def served_hash(served: Served) -> Digest:
-    """The EIP-712 struct hash."""
     if served.served_at < 0 or not all(0 <= used < 2**64 for used in served.units):
         raise Rejected("a number in the service proof is out of range", units=list(served.units))
     return keccak256(

@@ -65,7 +65,6 @@ class Opening:
 
     @property
     def calls(self) -> int:
-        """The number of receipts."""
         return sum(row.count for row in self.ranges)
 
 
@@ -120,7 +119,6 @@ def header_of(opening: Opening, roots: Roots, data_ref: Digest) -> Header:
 
 
 def write_head(sink: Sink, opening: Opening) -> None:
-    """Write the head and the table of receipt logs."""
     head = HEAD.pack(
         MAGIC,
         opening.domain.chain_id,

@@ -46,7 +46,6 @@ class Cumulatives:
 
     @property
     def total(self) -> Atoms:
-        """The sum of all amounts."""
         return exact_total(self.amounts)
 
     def rows(self) -> list[tuple[int, Address, Atoms]]:

@@ -119,12 +119,11 @@ class WithdrawRequested(Event):
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn(Event):
-    """`account` withdrew `amount`. `escaped`: by the escape exit."""
+    """`account` withdrew `amount`, in the usual way or by the escape exit."""
 
     lane: int
     account: Address
     amount: int
-    escaped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,26 +164,6 @@ class StakeChanged(Event):
     active: int
     unbonding: int
     release_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSlashed(Event):
-    """A lane lost its bond of `bond`: `reward` went to `accuser`, the rest to the lane's insurance."""
-
-    lane: int
-    bond: int
-    accuser: Address
-    reward: int
-
-
-@dataclass(frozen=True, slots=True)
-class StakeSlashed(Event):
-    """A party lost all its stake; `reward` of it went to `accuser`."""
-
-    party: Address
-    amount: int
-    accuser: Address
-    reward: int
 
 
 @dataclass(frozen=True, slots=True)

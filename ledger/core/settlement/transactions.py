@@ -156,7 +156,6 @@ def may_try_again(last: ChainTransaction | None, tries: int, now: int) -> bool:
 
 
 def finalize_purpose(lane: int, number: int) -> str:
-    """The purpose of finalizing a batch."""
     return f"finalize {lane} {number}"
 
 

@@ -1,7 +1,6 @@
 """Money in whole atoms, ratios in whole ppm. 1 AIC = 10^9 atoms; every sum fits a signed 64-bit integer."""
 
 import re
-from collections.abc import Iterable
 from typing import TypeAlias
 
 from ledger.core.values.errors import Rejected
@@ -39,8 +38,3 @@ def ppm(value: object, what: str = "ratio_ppm") -> Ppm:
 def ceil_div(numerator: int, denominator: int) -> int:
     """ceil(numerator / denominator)."""
     return -(-numerator // denominator)
-
-
-def total(amounts: Iterable[Atoms]) -> Atoms:
-    """The sum. Rejected above 2^63-1."""
-    return atoms(sum(amounts), "sum")

@@ -75,7 +75,6 @@ def digest(document: Json) -> Digest:
 
 
 def document_id(document: Json) -> str:
-    """The document's CID."""
     return cid(digest(document))
 
 
@@ -102,7 +101,6 @@ def validate(document: Json, kind: str | None = None) -> str:
 
 @cache
 def schema(kind: str) -> Document:
-    """The JSON Schema of a kind of document."""
     loaded: Document = json.loads(files("ledger.core").joinpath("schemas", f"{kind}.json").read_text("utf-8"))
     return loaded
 

@@ -10,10 +10,9 @@ This module is plain; `kernels.sum_tree` builds the same levels at a million lea
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -80,19 +79,21 @@ EMPTY = _zeros()
 """The root of an empty subtree of each height."""
 
 
-class SumTree(ABC):
+class SumTree:
     """Levels of tree nodes, leaves first; everything right of a level's end is empty. Subclasses store the levels."""
 
     __slots__ = ()
+    levels: tuple[Any, ...]
 
     @property
-    @abstractmethod
     def height(self) -> int:
         """Levels above the leaves."""
+        return len(self.levels) - 1
 
-    @abstractmethod
     def at(self, level: int, index: int) -> Word:
         """The tree node at a level (0 is the leaves) and an index within it."""
+        nodes = self.levels[level]
+        return bytes(nodes[index]) if index < len(nodes) else EMPTY[level]
 
     @property
     def root(self) -> Word:
@@ -142,16 +143,6 @@ class Tree(SumTree):
         while len(levels[-1]) > 1:
             levels.append(_above(levels[-1], len(levels) - 1))
         return cls(tuple(levels))
-
-    @property
-    def height(self) -> int:
-        """Levels above the leaves."""
-        return len(self.levels) - 1
-
-    def at(self, level: int, index: int) -> Word:
-        """The tree node at a level (0 is the leaves) and an index within it."""
-        nodes = self.levels[level]
-        return nodes[index] if index < len(nodes) else EMPTY[level]
 
 
 def verify(root: Word, word: Word, index: int, proof: Sequence[Word]) -> bool:

@@ -52,7 +52,6 @@ def word(value: int | bytes) -> bytes:
 
 
 def voucher_hash(voucher: Voucher) -> Digest:
-    """Struct hash of a voucher."""
     if not (0 <= voucher.lane < 2**32 and 0 <= voucher.cum_max < 2**64):
         raise Rejected(f"voucher out of range: lane {voucher.lane}, cum_max {voucher.cum_max}")
     return keccak256(VOUCHER_TYPEHASH, word(voucher.lane), word(voucher.account), word(voucher.cum_max))

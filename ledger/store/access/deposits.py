@@ -1,6 +1,6 @@
 """Deposits that consumers asked to have relayed: stored when asked for, sent by the worker, booked by the indexer."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.store.access.tables import DepositRow
-from ledger.store.session import change, insert_once
+from ledger.store.session import change, insert_once, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,7 @@ class DepositRequest:
 
 def request(session: Session, deposit: DepositRequest, now: int) -> bool:
     """Store a request. False if it was stored before; the same id with other content is a Conflict."""
-    names = ("id", "lane", "account", "amount", "valid_after", "valid_before", "salt", "signature", "kind", "status")
-    if insert_once(session, DepositRow, {name: getattr(deposit, name) for name in names} | {"requested_at": now}):
+    if insert_once(session, DepositRow, asdict(deposit) | {"requested_at": now}):
         return True
     known = get(session, deposit.id)
     if known is None or (known.account, known.amount, known.salt) != (deposit.account, deposit.amount, deposit.salt):
@@ -46,9 +45,8 @@ def bind(session: Session, deposit_id: Digest, call: Digest) -> bool:
 
 
 def get(session: Session, deposit_id: Digest) -> DepositRequest | None:
-    """A request by its id."""
     row = session.get(DepositRow, deposit_id, populate_existing=True)
-    return _value(row) if row else None
+    return value_of(DepositRequest, row) if row else None
 
 
 def requested(session: Session, limit: int = 100) -> list[DepositRequest]:
@@ -68,20 +66,4 @@ def set_status(session: Session, deposit_id: Digest, status: str, error: str | N
 
 def _with_status(session: Session, status: str, limit: int | None = None) -> list[DepositRequest]:
     query = select(DepositRow).where(col(DepositRow.status) == status).order_by(col(DepositRow.requested_at))
-    return [_value(row) for row in session.exec(query.limit(limit))]
-
-
-def _value(row: DepositRow) -> DepositRequest:
-    return DepositRequest(
-        id=Digest(row.id),
-        lane=row.lane,
-        account=Address(row.account),
-        amount=row.amount,
-        valid_after=row.valid_after,
-        valid_before=row.valid_before,
-        salt=Digest(row.salt),
-        signature=row.signature,
-        kind=row.kind,
-        status=row.status,
-        error=row.error,
-    )
+    return [value_of(DepositRequest, row) for row in session.exec(query.limit(limit))]

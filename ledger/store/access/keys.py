@@ -1,6 +1,7 @@
 """API keys by their hash, and the parts of their budgets that gateways hold."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import func, update
@@ -11,24 +12,14 @@ from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values.ids import Address
 from ledger.store.access.tables import ApiKeyRow, KeyAllowanceRow
 from ledger.store.session import change as execute
+from ledger.store.session import value_of
 
 
 def add(session: Session, key: ApiKey) -> None:
     """Record a new key: its hash only, never its secret."""
-    session.add(
-        ApiKeyRow(
-            hash=key.hash,
-            id=key.id,
-            consumer=key.consumer,
-            label=key.label,
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            budget=key.budget,
-            rate=key.rate,
-            models=json.dumps(key.models) if key.models is not None else None,
-        )
-    )
-    session.flush()
+    row = asdict(key) | {"models": json.dumps(key.models) if key.models is not None else None}
+    del row["spent"]  # its gateways' allowances say that
+    execute(session, insert(ApiKeyRow).values(row))
 
 
 def by_hash(session: Session, hashed: bytes) -> ApiKey | None:
@@ -44,7 +35,6 @@ def of_consumer(session: Session, consumer: Address) -> list[ApiKey]:
 
 
 def by_id(session: Session, consumer: Address, key_id: str) -> ApiKey | None:
-    """A consumer's key by its public id."""
     query = select(ApiKeyRow).where(col(ApiKeyRow.consumer) == consumer, col(ApiKeyRow.id) == key_id)
     row = session.exec(query).first()
     return _value(session, row) if row else None
@@ -80,12 +70,6 @@ def allot(session: Session, hashed: bytes, gateway: Address, granted: int) -> No
     execute(session, statement.on_conflict_do_update(index_elements=["key", "gateway"], set_=raised))
 
 
-def unspent(session: Session, gateway: Address) -> dict[bytes, int]:
-    """What a gateway may still spend of each key's budget."""
-    rows = session.exec(select(KeyAllowanceRow).where(col(KeyAllowanceRow.gateway) == gateway))
-    return {row.key: row.amount - row.spent for row in rows}
-
-
 def give_back(session: Session, gateway: Address, hashed: bytes | None = None) -> None:
     """Take back what a gateway has not spent of a key's budget, or of all keys'."""
     rows = update(KeyAllowanceRow).where(col(KeyAllowanceRow.gateway) == gateway)
@@ -100,16 +84,4 @@ def _value(session: Session, row: ApiKeyRow) -> ApiKey:
         query = select(func.sum(KeyAllowanceRow.spent)).where(col(KeyAllowanceRow.key) == row.hash)
         spent = int(session.exec(query).one() or 0)
     models = tuple(json.loads(row.models)) if row.models is not None else None
-    return ApiKey(
-        hash=row.hash,
-        id=row.id,
-        consumer=Address(row.consumer),
-        label=row.label,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        revoked_at=row.revoked_at,
-        budget=row.budget,
-        rate=row.rate,
-        models=models,
-        spent=spent,
-    )
+    return value_of(ApiKey, row, models=models, spent=spent)

@@ -1,15 +1,15 @@
 """Leases: slices of a consumer's deposit handed to gateways. What is not spent returns when a lease closes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import case, func, update
+from sqlalchemy import case, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import LeaseRow
 from ledger.store.receipts.tables import ReceiptRow, WatermarkRow
-from ledger.store.session import change
+from ledger.store.session import change, value_of
 
 OPEN, CLOSED = "open", "closed"
 
@@ -29,20 +29,7 @@ class Lease:
 
 
 def add(session: Session, lease: Lease) -> None:
-    """Record a new lease."""
-    session.add(
-        LeaseRow(
-            id=lease.id,
-            lane=lease.lane,
-            consumer=lease.consumer,
-            gateway=lease.gateway,
-            amount=lease.amount,
-            spent=0,
-            expires_at=lease.expires_at,
-            state=OPEN,
-        )
-    )
-    session.flush()
+    change(session, insert(LeaseRow).values(asdict(lease)))
 
 
 def committed(session: Session, lane: int, consumer: Address) -> int:
@@ -63,7 +50,7 @@ def open_ones(session: Session, gateway: Address, consumer: Address | None = Non
     if consumer is not None:
         query = query.where(col(LeaseRow.consumer) == consumer)
     rows = session.exec(query.order_by(col(LeaseRow.expires_at), col(LeaseRow.id)).with_for_update())
-    return [_value(row) for row in rows]
+    return [value_of(Lease, row) for row in rows]
 
 
 def holders(session: Session, consumer: Address) -> list[Address]:
@@ -109,16 +96,3 @@ def gateway_is_gone(session: Session, lock_number: int) -> bool:
 def consumers(leases: Sequence[Lease]) -> list[Address]:
     """Whose leases these are, in order of address."""
     return sorted({lease.consumer for lease in leases})
-
-
-def _value(row: LeaseRow) -> Lease:
-    return Lease(
-        id=Digest(row.id),
-        lane=row.lane,
-        consumer=Address(row.consumer),
-        gateway=Address(row.gateway),
-        amount=row.amount,
-        expires_at=row.expires_at,
-        spent=row.spent,
-        state=row.state,
-    )

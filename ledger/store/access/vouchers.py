@@ -7,7 +7,6 @@ from sqlmodel import Session, col, select
 from ledger.core.values.ids import Address
 from ledger.core.values.typed_data import Voucher
 from ledger.store.access.tables import DepositRow, VoucherRow
-from ledger.store.chain.tables import SessionKeyRow
 from ledger.store.session import change
 
 
@@ -21,10 +20,10 @@ def raise_to(session: Session, voucher: Voucher, signature: bytes) -> None:
     change(session, statement.on_conflict_do_update(index_elements=["lane", "account"], set_=higher, where=rising))
 
 
-def highest(session: Session, lane: int, account: Address) -> int:
-    """The highest voucher on record: 0 when there is none."""
+def highest(session: Session, lane: int, account: Address) -> tuple[int, bytes]:
+    """The highest voucher on record, locked: its amount and signature; 0 and no bytes when there is none."""
     row = session.get(VoucherRow, (lane, account), populate_existing=True, with_for_update=True)
-    return row.cum_max if row else 0
+    return (row.cum_max, row.signature) if row else (0, b"")
 
 
 def mandate(session: Session, lane: int, account: Address) -> int:
@@ -41,9 +40,3 @@ def mandate(session: Session, lane: int, account: Address) -> int:
         col(DepositRow.status) == "credited",
     )
     return int(session.exec(select(func.greatest(voucher.scalar_subquery(), paid.scalar_subquery(), 0))).one())
-
-
-def is_session_key(session: Session, account: Address, key: Address) -> bool:
-    """True when the account lets this key sign for it."""
-    row = session.get(SessionKeyRow, (account, key))
-    return row is not None and row.active

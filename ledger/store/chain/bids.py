@@ -1,7 +1,6 @@
 """Bids as the chain placed them, and the books frozen from them."""
 
 import struct
-from dataclasses import dataclass
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -19,23 +18,13 @@ _ROW = struct.Struct(">32sB20sI6QQQ")
 """A bid in a book's body: subject, role, party, ratio in ppm, six asks, first epoch, until epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A bid and the log that placed it."""
-
-    standing: Standing
-    block: int
-    log_index: int
-
-
-def place(session: Session, placed: Placed) -> None:
-    """Mirror a bid; the same log again changes nothing."""
-    bid = placed.standing
+def place(session: Session, bid: Standing, block: int, log_index: int) -> None:
+    """Mirror a bid, and the log that placed it; the same log again changes nothing."""
     call, input_token, output_token, ms, byte, fuel = bid.bid.asks
     row = {"subject": bid.subject, "role": int(bid.role), "party": bid.party, "from_epoch": bid.first}
     row |= {"until_epoch": bid.until, "ratio_ppm": bid.bid.ratio_ppm, "call": call, "input_token": input_token}
     row |= {"output_token": output_token, "ms": ms, "byte": byte, "fuel": fuel}
-    row |= {"block": placed.block, "log_index": placed.log_index}
+    row |= {"block": block, "log_index": log_index}
     insert_once(session, BidRow, row)
 
 

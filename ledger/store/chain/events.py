@@ -1,6 +1,6 @@
 """Indexed logs: which of them the chain still has, and what each booked, so that a reorganisation can be undone."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
@@ -17,7 +17,7 @@ from ledger.store.chain.tables import (
     SessionKeyRow,
     StakeRow,
 )
-from ledger.store.session import change, upsert
+from ledger.store.session import change, upsert, value_of
 from ledger.store.settlement.tables import ChallengeRow
 
 MIRRORS = (PartyRow, StakeRow, BidRow, ModelRow, ConsumerRow, LaneRow, SessionKeyRow, ClaimRow, ChallengeRow)
@@ -43,21 +43,20 @@ class Indexed:
 
 
 def get(session: Session, transaction: Digest, ordinal: int) -> Indexed | None:
-    """The record of a log."""
     row = session.get(EventRow, (transaction, ordinal), populate_existing=True)
-    return _value(row) if row else None
+    return value_of(Indexed, row) if row else None
 
 
 def record(session: Session, log: Indexed) -> None:
     """Record a log, or what changed about it."""
-    upsert(session, EventRow, {field.name: getattr(log, field.name) for field in fields(Indexed)})
+    upsert(session, EventRow, asdict(log))
 
 
 def canonical_from(session: Session, block: int) -> list[Indexed]:
     """Logs at or after a block that are not undone, newest first."""
     query = select(EventRow).where(col(EventRow.block) >= block, col(EventRow.canonical))
     rows = session.exec(query.order_by(col(EventRow.block).desc(), col(EventRow.ordinal).desc()))
-    return [_value(row) for row in rows]
+    return [value_of(Indexed, row) for row in rows]
 
 
 def undo(session: Session, log: Indexed) -> None:
@@ -70,16 +69,3 @@ def clear_mirrors(session: Session) -> None:
     """Delete all that only mirrors the chain; the indexer reads it again."""
     for table in MIRRORS:
         change(session, delete(table))
-
-
-def _value(row: EventRow) -> Indexed:
-    return Indexed(
-        transaction=Digest(row.transaction),
-        ordinal=row.ordinal,
-        block=row.block,
-        kind=row.kind,
-        generation=row.generation,
-        canonical=row.canonical,
-        booked=Digest(row.booked) if row.booked else None,
-        batch=row.batch,
-    )

@@ -1,7 +1,7 @@
 """Lanes and their consumers, as the chain has them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, and_, func, update
 from sqlalchemy.dialects.postgresql import insert
@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
 from ledger.store.chain.tables import ClaimRow, ConsumerRow, LaneRow
-from ledger.store.session import change, upsert
+from ledger.store.session import change, upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +37,20 @@ class Consumer:
 
 
 def put(session: Session, lane: Lane) -> None:
-    """Mirror a lane."""
-    row = {name: getattr(lane, name) for name in ("lane", "operator", "window", "answer_time", "bond", "active")}
-    upsert(session, LaneRow, row)
+    upsert(session, LaneRow, asdict(lane))
 
 
 def set_bond(session: Session, lane: int, bond: int) -> None:
-    """Mirror a lane's new bond."""
     change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(bond=bond))
 
 
 def set_active(session: Session, lane: int, active: bool) -> None:
-    """Mirror that a lane was paused or resumed."""
     change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(active=active))
 
 
 def get(session: Session, lane: int) -> Lane | None:
-    """A lane, if it was opened."""
     row = session.get(LaneRow, lane, populate_existing=True)
-    if row is None:
-        return None
-    return Lane(row.lane, Address(row.operator), row.window, row.answer_time, row.bond, row.active)
+    return value_of(Lane, row) if row else None
 
 
 def deposit(session: Session, lane: int, account: Address, index: int, amount: int) -> None:
@@ -82,19 +75,16 @@ def request_withdrawal(session: Session, lane: int, account: Address, at: int | 
 
 
 def withdraw(session: Session, lane: int, account: Address, amount: int) -> None:
-    """Mirror a withdrawal."""
     withdrawn = col(ConsumerRow.withdrawn) + amount
     change(session, update(ConsumerRow).where(_is(lane, account)).values(withdrawn=withdrawn, requested_at=None))
 
 
 def get_consumer(session: Session, lane: int, account: Address) -> Consumer | None:
-    """A consumer's account in a lane."""
     row = session.get(ConsumerRow, (lane, account), populate_existing=True)
     return _consumer(row) if row else None
 
 
 def consumers(session: Session, lane: int) -> dict[Address, Consumer]:
-    """Every consumer of a lane."""
     query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane)
     rows = session.exec(query.execution_options(populate_existing=True))
     return {Address(row.account): _consumer(row) for row in rows}
@@ -131,5 +121,4 @@ def _is(lane: int, account: Address) -> ColumnElement[bool]:
 
 
 def _consumer(row: ConsumerRow) -> Consumer:
-    account = Address(row.account)
-    return Consumer(row.lane, account, row.account_index, row.deposited, row.withdrawn, row.requested_at)
+    return value_of(Consumer, row, index=row.account_index)

@@ -1,45 +1,41 @@
 """Mirrors: what logs say, copied into tables that hold nothing else. After a reorganisation they are read again."""
 
+from collections.abc import Callable
+from typing import Any
+
 from sqlmodel import Session
 
 from ledger.core.pricing.epochs import Standing
 from ledger.core.settlement import events
-from ledger.core.settlement.events import Log
-from ledger.store.chain import bids, lanes, models, parties
+from ledger.core.settlement.events import Event, Log
+from ledger.store.chain import bids, lanes, parties
+from ledger.store.session import value_of
 from ledger.store.settlement import challenges
 
 
 def copy(session: Session, log: Log) -> None:
     """Copy what a log says. Logs that only move money or batches are not mirrored."""
-    match log.event:
-        case events.Deposited(lane, account, index, amount):
-            lanes.deposit(session, lane, account, index, amount)
-        case events.Claimed(lane, index, payee, amount):
-            lanes.claim(session, lane, index, payee, amount)
-        case events.WithdrawRequested(lane, account):
-            lanes.request_withdrawal(session, lane, account, log.timestamp)
-        case events.Withdrawn(lane, account, amount, _):
-            lanes.withdraw(session, lane, account, amount)
-        case events.PayeeRegistered(index, payee):
-            parties.put(session, payee, index)
-        case events.BidPlaced(subject, role, party, bid, first, until):
-            standing = Standing(subject, role, party, bid, first, until)
-            bids.place(session, bids.Placed(standing, log.block, log.index))
-        case events.StakeChanged(party, active, unbonding, release_at):
-            parties.put_stake(session, parties.Stake(party, active, unbonding, release_at))
-        case events.SessionKeySet(account, key, active):
-            parties.put_session_key(session, account, key, active)
-        case events.ModelRegistered():
-            models.put(session, log.event, log.block)
-        case events.DebitChallenged() | events.NodeDemanded():
-            challenges.put(session, log.event)
-        case events.Answered(_, _, key):
-            challenges.close(session, key)
-        case events.LaneOpened(lane, operator, window, answer_time, bond):
-            lanes.put(session, lanes.Lane(lane, operator, window, answer_time, bond))
-        case events.BondChanged(lane, bond):
-            lanes.set_bond(session, lane, bond)
-        case events.LaneActive(lane, active):
-            lanes.set_active(session, lane, active)
-        case _:
-            pass
+    if type(log.event) in _COPIES:
+        _COPIES[type(log.event)](session, log.event, log)
+
+
+_COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
+    events.Deposited: lambda session, e, _: lanes.deposit(session, e.lane, e.account, e.index, e.amount),
+    events.Claimed: lambda session, e, _: lanes.claim(session, e.lane, e.index, e.payee, e.amount),
+    events.WithdrawRequested: lambda session, e, log: lanes.request_withdrawal(
+        session, e.lane, e.account, log.timestamp
+    ),
+    events.Withdrawn: lambda session, e, _: lanes.withdraw(session, e.lane, e.account, e.amount),
+    events.PayeeRegistered: lambda session, e, _: parties.put(session, e.payee, e.index),
+    events.BidPlaced: lambda session, e, log: bids.place(session, value_of(Standing, e), log.block, log.index),
+    events.StakeChanged: lambda session, e, _: parties.put_stake(session, value_of(parties.Stake, e)),
+    events.SessionKeySet: lambda session, e, _: parties.put_session_key(session, e.account, e.key, e.active),
+    events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
+    events.DebitChallenged: lambda session, e, _: challenges.put(session, e),
+    events.NodeDemanded: lambda session, e, _: challenges.put(session, e),
+    events.Answered: lambda session, e, _: challenges.close(session, e.key),
+    events.LaneOpened: lambda session, e, _: lanes.put(session, value_of(lanes.Lane, e, active=True)),
+    events.BondChanged: lambda session, e, _: lanes.set_bond(session, e.lane, e.bond),
+    events.LaneActive: lambda session, e, _: lanes.set_active(session, e.lane, e.active),
+}
+"""How each event is copied, by its type."""

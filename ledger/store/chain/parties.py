@@ -1,14 +1,15 @@
-"""Payees and their indices in payout trees; stakes; session keys."""
+"""What parties have on the chain: payees with their indices in payout trees, models, stakes, session keys."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from sqlmodel import Session, col, select
 
+from ledger.core.settlement.events import ModelRegistered
 from ledger.core.values.errors import Conflict
-from ledger.core.values.ids import Address, to_hex
-from ledger.store.chain.tables import PartyRow, PrivatePayeeRow, SessionKeyRow, StakeRow
-from ledger.store.session import insert_once, lock, upsert
+from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.store.chain.tables import ModelRow, PartyRow, PrivatePayeeRow, SessionKeyRow, StakeRow
+from ledger.store.session import insert_once, lock, upsert, value_of
 
 PRIVATE = 0
 """The lane of a private grid. Lanes of a chain count from 1, and all have the Registry's indices."""
@@ -53,15 +54,24 @@ def assign(session: Session, addresses: Iterable[Address]) -> None:
         insert_once(session, PrivatePayeeRow, {"address": address, "payee_index": index})
 
 
+def put_model(session: Session, model: ModelRegistered, block: int) -> None:
+    """Mirror a model's registration, or its transfer to another owner."""
+    upsert(session, ModelRow, asdict(model) | {"parents": b"".join(model.parents), "block": block})
+
+
+def model_owners(session: Session) -> dict[Digest, Address]:
+    """The owner of every registered id."""
+    rows = session.exec(select(ModelRow.id, ModelRow.owner))
+    return {Digest(model): Address(owner) for model, owner in rows}
+
+
 def put_stake(session: Session, stake: Stake) -> None:
-    """Mirror a party's stake."""
     upsert(session, StakeRow, asdict(stake))
 
 
 def stakes(session: Session) -> dict[Address, Stake]:
-    """Every stake by party."""
     rows = session.exec(select(StakeRow).execution_options(populate_existing=True))
-    return {Address(r.party): Stake(Address(r.party), r.active, r.unbonding, r.release_at) for r in rows}
+    return {Address(row.party): value_of(Stake, row) for row in rows}
 
 
 def put_session_key(session: Session, account: Address, key: Address, active: bool) -> None:

@@ -3,6 +3,9 @@
 Plain SQL, so that a law can be read, and typed into psql, as it is checked.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import text
 from sqlmodel import Session
 
@@ -11,24 +14,22 @@ from ledger.core.values.ids import Address
 
 def leases_handed_out(session: Session, lane: int) -> dict[tuple[Address, Address], tuple[int, int]]:
     """By consumer and gateway: what was ever leased, and what came back when leases were closed."""
-    rows = session.execute(
-        text(
-            "SELECT consumer, gateway, sum(amount), sum(CASE WHEN state = 'open' THEN 0 ELSE amount - spent END) "
-            "FROM leases WHERE lane = :lane GROUP BY 1, 2"
-        ),
-        {"lane": lane},
+    rows = _rows(
+        session,
+        lane,
+        "SELECT consumer, gateway, sum(amount), sum(CASE WHEN state = 'open' THEN 0 ELSE amount - spent END) "
+        "FROM leases WHERE lane = :lane GROUP BY 1, 2",
     )
     return {(Address(bytes(c)), Address(bytes(g))): (int(out), int(back)) for c, g, out, back in rows}
 
 
 def posted_charges(session: Session, lane: int) -> dict[tuple[Address, Address], int]:
     """By consumer and gateway: what posted receipts charge. Reads every receipt."""
-    rows = session.execute(
-        text(
-            "SELECT r.consumer, r.gateway, sum(r.charge) FROM receipts r JOIN watermarks w ON w.gateway = r.gateway "
-            "WHERE w.lane = :lane AND r.seq <= w.posted_seq GROUP BY 1, 2"
-        ),
-        {"lane": lane},
+    rows = _rows(
+        session,
+        lane,
+        "SELECT r.consumer, r.gateway, sum(r.charge) FROM receipts r JOIN watermarks w ON w.gateway = r.gateway "
+        "WHERE w.lane = :lane AND r.seq <= w.posted_seq GROUP BY 1, 2",
     )
     return {(Address(bytes(c)), Address(bytes(g))): int(amount) for c, g, amount in rows}
 
@@ -39,13 +40,12 @@ def segment_totals(session: Session, lane: int, *, unbatched: bool = False) -> l
     `unbatched` counts only what is in no batch yet.
     """
     low = "w.batched_seq" if unbatched else "0"
-    rows = session.execute(
-        text(
-            f"SELECT w.gateway, w.posted_seq - {low}, coalesce(sum(s.count), 0), coalesce(sum(s.total), 0) "
-            f"FROM watermarks w LEFT JOIN segments s ON s.gateway = w.gateway AND s.first > {low} "
-            "AND s.last <= w.posted_seq WHERE w.lane = :lane GROUP BY w.gateway"
-        ),
-        {"lane": lane},
+    rows = _rows(
+        session,
+        lane,
+        f"SELECT w.gateway, w.posted_seq - {low}, coalesce(sum(s.count), 0), coalesce(sum(s.total), 0) "
+        f"FROM watermarks w LEFT JOIN segments s ON s.gateway = w.gateway AND s.first > {low} "
+        "AND s.last <= w.posted_seq WHERE w.lane = :lane GROUP BY w.gateway",
     )
     return [(Address(bytes(g)), int(posted), int(count), int(total)) for g, posted, count, total in rows]
 
@@ -59,26 +59,24 @@ def charged_by_transactions(session: Session, lane: int) -> int:
 
 def fallen_leaves(session: Session, lane: int) -> list[tuple[int, int, int]]:
     """Leaves of the cumulative trees that fell from one batch to the next: tree, index, batch."""
-    rows = session.execute(
-        text(
-            "SELECT tree, index, number FROM (SELECT tree, index, number, substr(word, 25) AS now, "
-            "lag(substr(word, 25)) OVER (PARTITION BY tree, index ORDER BY number) AS before FROM tree_nodes "
-            "WHERE lane = :lane AND level = 0) v "
-            "WHERE before > now ORDER BY 1, 2, 3"
-        ),
-        {"lane": lane},
+    rows = _rows(
+        session,
+        lane,
+        "SELECT tree, index, number FROM (SELECT tree, index, number, substr(word, 25) AS now, "
+        "lag(substr(word, 25)) OVER (PARTITION BY tree, index ORDER BY number) AS before FROM tree_nodes "
+        "WHERE lane = :lane AND level = 0) v "
+        "WHERE before > now ORDER BY 1, 2, 3",
     )
     return [(int(tree), int(index), int(number)) for tree, index, number in rows]
 
 
 def batched_shares(session: Session, lane: int) -> dict[Address, int]:
     """What batches that are not void pay each payee, in all."""
-    rows = session.execute(
-        text(
-            "SELECT s.payee, sum(s.amount) FROM batch_shares s JOIN batches b USING (lane, number) "
-            "WHERE s.lane = :lane AND b.status <> 'void' GROUP BY 1"
-        ),
-        {"lane": lane},
+    rows = _rows(
+        session,
+        lane,
+        "SELECT s.payee, sum(s.amount) FROM batch_shares s JOIN batches b USING (lane, number) "
+        "WHERE s.lane = :lane AND b.status <> 'void' GROUP BY 1",
     )
     return {Address(bytes(payee)): int(amount) for payee, amount in rows}
 
@@ -97,17 +95,20 @@ def posted_batches_total(session: Session, lane: int) -> int:
 
 def mandates(session: Session, lane: int) -> dict[Address, int]:
     """The most each consumer has allowed the lane to debit."""
-    rows = session.execute(text("SELECT account, cum_max FROM vouchers WHERE lane = :lane"), {"lane": lane})
+    rows = _rows(session, lane, "SELECT account, cum_max FROM vouchers WHERE lane = :lane")
     return {Address(bytes(account)): int(most) for account, most in rows}
 
 
 def gaps(session: Session, lane: int) -> list[tuple[Address, int]]:
     """Receipts up to the watermark that are missing from the receipt log: gateway, how many. Reads the whole index."""
-    rows = session.execute(
-        text(
-            "SELECT w.gateway, w.posted_seq - (SELECT count(*) FROM receipts r WHERE r.gateway = w.gateway "
-            "AND r.seq <= w.posted_seq) AS missing FROM watermarks w WHERE w.lane = :lane"
-        ),
-        {"lane": lane},
+    rows = _rows(
+        session,
+        lane,
+        "SELECT w.gateway, w.posted_seq - (SELECT count(*) FROM receipts r WHERE r.gateway = w.gateway "
+        "AND r.seq <= w.posted_seq) AS missing FROM watermarks w WHERE w.lane = :lane",
     )
     return [(Address(bytes(gateway)), int(missing)) for gateway, missing in rows if missing]
+
+
+def _rows(session: Session, lane: int, query: str) -> Sequence[Any]:
+    return session.execute(text(query), {"lane": lane}).all()

@@ -54,7 +54,6 @@ def balance(session: Session, name: str) -> int:
 
 
 def balances(session: Session, names: Iterable[str]) -> dict[str, int]:
-    """The balances of these accounts."""
     found = {name: Balance() for name in names}
     query = select(AccountRow).where(col(AccountRow.name).in_(found)).execution_options(populate_existing=True)
     found |= {row.name: Balance(row.debits, row.credits) for row in session.exec(query)}
@@ -78,7 +77,6 @@ def entries(session: Session, prefix: str = "") -> dict[str, Balance]:
 
 
 def get(session: Session, transaction_id: Digest) -> Transaction | None:
-    """A booked transaction."""
     row = session.get(TransactionRow, transaction_id)
     if row is None:
         return None
@@ -99,7 +97,6 @@ def all_transactions(session: Session, kind: Kind | None = None) -> Iterator[Tra
 
 
 def is_booked(session: Session, kind: Kind, cause: bytes) -> bool:
-    """True once a cause has been booked."""
     return session.get(TransactionRow, core_postings.transaction_id(kind, cause)) is not None
 
 

@@ -10,7 +10,7 @@ from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import CredentialRow
 from ledger.store.chain.tables import BidRow, ModelRow, StakeRow
 from ledger.store.network.tables import BookRow, DocumentRow, OfferRow
-from ledger.store.session import insert_once
+from ledger.store.session import insert_once, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,15 @@ def put(session: Session, document: Stored) -> bool:
 
 
 def get(session: Session, document_id: Digest) -> Stored | None:
-    """One document."""
     row = session.get(DocumentRow, document_id)
-    return _value(row) if row else None
+    return value_of(Stored, row) if row else None
 
 
 def everything(session: Session) -> list[Stored]:
     """All models and capsules, oldest first: of two with one name, the later one counts."""
     named = select(DocumentRow).where(col(DocumentRow.kind).in_(("model", "capsule")))
     rows = session.exec(named.order_by(col(DocumentRow.at), col(DocumentRow.id)))
-    return [_value(row) for row in rows]
+    return [value_of(Stored, row) for row in rows]
 
 
 def fingerprint(session: Session) -> tuple[int | None, ...]:
@@ -58,7 +57,3 @@ def fingerprint(session: Session) -> tuple[int | None, ...]:
             )
         ).one()
     )
-
-
-def _value(row: DocumentRow) -> Stored:
-    return Stored(Digest(row.id), row.kind, row.name, Address(row.party), row.body, row.at)

@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 
 from ledger.core.values.ids import Address, Digest
 from ledger.store.network.tables import MeasurementRow
-from ledger.store.session import upsert
+from ledger.store.session import upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,9 @@ class Measurement:
 
 
 def put(session: Session, measured: Measurement, now: int) -> None:
-    """Record the newest measurement."""
     upsert(session, MeasurementRow, asdict(measured) | {"at": now})
 
 
 def everything(session: Session) -> dict[tuple[Address, Digest], Measurement]:
-    """All measurements, by provider and subject."""
     rows = session.exec(select(MeasurementRow).execution_options(populate_existing=True))
-    found = (
-        Measurement(Address(r.provider), Digest(r.subject), r.calls, r.errors, r.latency_p50_ms, r.quality_ppm)
-        for r in rows
-    )
-    return {(one.provider, one.subject): one for one in found}
+    return {(Address(row.provider), Digest(row.subject)): value_of(Measurement, row) for row in rows}

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import CredentialRow
 from ledger.store.network.tables import OfferRow
-from ledger.store.session import upsert
+from ledger.store.session import upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,14 @@ def put(session: Session, offer: Stored) -> None:
 
 
 def get(session: Session, subject: Digest, party: Address) -> Stored | None:
-    """A party's offer for a subject."""
     row = session.get(OfferRow, (subject, party), populate_existing=True)
-    return _value(row) if row else None
+    return value_of(Stored, row) if row else None
 
 
 def unexpired(session: Session, epoch: int) -> list[Stored]:
     """All offers that have not expired by an epoch, by subject and party."""
     query = select(OfferRow).where(col(OfferRow.expires_at) > epoch)
-    return [_value(row) for row in session.exec(query.order_by(col(OfferRow.subject), col(OfferRow.party)))]
+    return [value_of(Stored, row) for row in session.exec(query.order_by(col(OfferRow.subject), col(OfferRow.party)))]
 
 
 def put_credential(session: Session, credential: Credential, now: int) -> None:
@@ -57,19 +56,5 @@ def put_credential(session: Session, credential: Credential, now: int) -> None:
 
 
 def credentials(session: Session) -> list[Credential]:
-    """All credentials, encrypted."""
     rows = session.exec(select(CredentialRow).execution_options(populate_existing=True))
-    return [Credential(Address(row.provider), Digest(row.subject), row.nonce, row.encrypted) for row in rows]
-
-
-def _value(row: OfferRow) -> Stored:
-    return Stored(
-        subject=Digest(row.subject),
-        party=Address(row.party),
-        body=row.body,
-        url=row.url,
-        tier=row.tier,
-        capacity=row.capacity,
-        expires_at=row.expires_at,
-        at=row.at,
-    )
+    return [value_of(Credential, row) for row in rows]

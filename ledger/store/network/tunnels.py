@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
 from ledger.store.network.tables import TunnelRow
-from ledger.store.session import change, upsert
+from ledger.store.session import change, upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +36,4 @@ def entrances(session: Session, party: Address, now: int) -> list[Entrance]:
     """Where a party has tunnels now, the latest first."""
     query = select(TunnelRow).where(col(TunnelRow.party) == party, col(TunnelRow.until) > now)
     rows = session.exec(query.order_by(col(TunnelRow.until).desc(), col(TunnelRow.gateway)))
-    return [Entrance(Address(row.gateway), row.url, row.key, row.until) for row in rows]
+    return [value_of(Entrance, row) for row in rows]

@@ -166,14 +166,6 @@ class Appender:
                 raise Taken(f"a call of this group has a receipt already: {message}")
             raise RowRefused(f"the receipt log refused a group: {message}", sqlstate=state.decode())
 
-    def alive(self) -> bool:
-        """Whether the connection, and with it the lock, still exists: one round trip."""
-        try:
-            self._connection.execute("SELECT 1")
-        except psycopg.Error:
-            return False
-        return True
-
     def close(self) -> None:
         """Give up the lock."""
         self._connection.close()

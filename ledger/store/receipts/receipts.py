@@ -69,7 +69,6 @@ class Chunk:
 
     @property
     def last(self) -> int:
-        """Sequence number of the last receipt."""
         return int(self.records["seq"][-1])
 
     @property
@@ -80,7 +79,6 @@ class Chunk:
         return exact_total(self.records["charge"].astype(np.uint64))
 
     def terms_ids(self) -> set[Digest]:
-        """The terms these receipts name."""
         from ledger.core.kernels.totals import group_rows
 
         named = self.records["terms"]

@@ -2,13 +2,13 @@
 
 from itertools import takewhile
 
-from sqlalchemy import delete, func, true
+from sqlalchemy import func, true
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.ids import Address, Digest
 from ledger.store.receipts.tables import QuarantineRow, SegmentRow, WatermarkRow
-from ledger.store.session import change, insert_once
+from ledger.store.session import insert_once
 
 
 def after(session: Session, gateway: Address, seq: int, limit: int) -> list[Segment]:
@@ -28,13 +28,6 @@ def last_end(session: Session, gateway: Address, after_seq: int, until_seq: int)
         return int(whole)
     first = session.exec(select(SegmentRow.last).where(*ahead).order_by(col(SegmentRow.first)).limit(1)).first()
     return after_seq if first is None else first
-
-
-def latest(session: Session, gateway: Address) -> Segment | None:
-    """The last segment a gateway wrote."""
-    query = select(SegmentRow).where(col(SegmentRow.gateway) == gateway).order_by(col(SegmentRow.first).desc())
-    row = session.exec(query.limit(1)).first()
-    return _value(row) if row else None
 
 
 def before(session: Session, gateway: Address, first: int) -> Segment | None:
@@ -67,12 +60,6 @@ def quarantined(session: Session) -> list[tuple[Address, int, str]]:
     """Quarantined segments: gateway, first receipt, reason."""
     rows = session.exec(select(QuarantineRow).order_by(col(QuarantineRow.at)))
     return [(Address(row.gateway), row.first, row.reason) for row in rows]
-
-
-def release(session: Session, gateway: Address, first: int) -> None:
-    """Let posting try a segment again, after a person has looked at it."""
-    this = (col(QuarantineRow.gateway) == gateway, col(QuarantineRow.first) == first)
-    change(session, delete(QuarantineRow).where(*this))
 
 
 def _value(row: SegmentRow) -> Segment:

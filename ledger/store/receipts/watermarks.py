@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
 from ledger.store.receipts.tables import WatermarkRow
-from ledger.store.session import change, insert_once
+from ledger.store.session import change, insert_once, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ def ensure(session: Session, gateway: Address, lane: int) -> None:
 def of_lane(session: Session, lane: int) -> list[Watermark]:
     """Every gateway of a lane, by address."""
     rows = session.exec(select(WatermarkRow).where(col(WatermarkRow.lane) == lane).order_by(col(WatermarkRow.gateway)))
-    return [_value(row) for row in rows]
+    return [value_of(Watermark, row) for row in rows]
 
 
 def take(session: Session, gateway: Address) -> Watermark | None:
     """Lock a gateway's watermark until the transaction ends; None when another worker holds it."""
     query = select(WatermarkRow).where(col(WatermarkRow.gateway) == gateway).with_for_update(skip_locked=True)
     row = session.exec(query.execution_options(populate_existing=True)).first()
-    return _value(row) if row else None
+    return value_of(Watermark, row) if row else None
 
 
 def advance_posted(session: Session, gateway: Address, seq: int) -> None:
@@ -47,7 +47,3 @@ def advance_posted(session: Session, gateway: Address, seq: int) -> None:
 def set_batched(session: Session, gateway: Address, seq: int) -> None:
     """Record that receipts up to `seq` are in batches; a void batch moves it back."""
     change(session, update(WatermarkRow).where(col(WatermarkRow.gateway) == gateway).values(batched_seq=seq))
-
-
-def _value(row: WatermarkRow) -> Watermark:
-    return Watermark(Address(row.gateway), row.lane, row.posted_seq, row.batched_seq)

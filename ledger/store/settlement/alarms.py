@@ -1,14 +1,14 @@
 """Alarms: laws found broken. While one is not cleared, no batch is built, committed or published."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.values.hashes import Digest, keccak256
-from ledger.store.session import change
+from ledger.store.session import change, value_of
 from ledger.store.settlement.tables import AlarmRow
 
 
@@ -29,8 +29,7 @@ class Alarm:
 
 def sound(session: Session, alarm: Alarm, now: int) -> None:
     """Record an alarm. One that was cleared is active again."""
-    row: dict[str, object] = {"id": alarm.id, "law": alarm.law, "message": alarm.message, "account": alarm.account}
-    row |= {"receipt": alarm.receipt, "at": now, "cleared_at": None}
+    row = asdict(alarm) | {"id": alarm.id, "at": now, "cleared_at": None}
     again = {"message": alarm.message, "cleared_at": None}
     change(session, insert(AlarmRow).values(row).on_conflict_do_update(index_elements=[col(AlarmRow.id)], set_=again))
 
@@ -38,7 +37,7 @@ def sound(session: Session, alarm: Alarm, now: int) -> None:
 def active(session: Session) -> list[Alarm]:
     """Alarms that are not cleared, oldest first."""
     rows = session.exec(select(AlarmRow).where(col(AlarmRow.cleared_at).is_(None)).order_by(col(AlarmRow.at)))
-    return [Alarm(row.law, row.message, row.account, row.receipt) for row in rows]
+    return [value_of(Alarm, row) for row in rows]
 
 
 def clear(session: Session, looked_at: Sequence[Alarm], now: int) -> None:

@@ -1,7 +1,7 @@
 """Batches: built, signed, posted, final, or void; what each pays, covers and is made of."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
@@ -11,10 +11,8 @@ from sqlmodel import Session, col, select
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement.header import Header, Range
 from ledger.core.values.ids import Address, Digest
-from ledger.store.session import change, try_lock
+from ledger.store.session import change, try_lock, value_of
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
-
-_HEADER_FIELDS = tuple(field.name for field in fields(Header))
 
 
 class Status(Enum):
@@ -55,7 +53,7 @@ def take(session: Session, lane: int) -> bool:
 
 def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mapping[tuple[Address, Role], int]) -> None:
     """Store a new batch with the receipts it covers and what it pays."""
-    row = {name: getattr(batch.header, name) for name in _HEADER_FIELDS}
+    row = asdict(batch.header)
     row |= {"lane": batch.lane, "number": batch.number, "status": batch.status.value, "total": batch.total}
     row |= {"header_hash": batch.header.hash, "cumulative": batch.cumulative, "built_at": batch.built_at}
     session.execute(insert(BatchRow).values(row))
@@ -69,7 +67,6 @@ def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mappi
 
 
 def get(session: Session, lane: int, number: int) -> Batch | None:
-    """A batch by its number."""
     row = session.get(BatchRow, (lane, number), populate_existing=True)
     return _value(row) if row else None
 
@@ -160,7 +157,6 @@ def set_unfinal(session: Session, batch: Batch) -> None:
 
 
 def set_final(session: Session, batch: Batch, at: int) -> None:
-    """Record that it is final since `at`."""
     _set(session, batch, Status.final, final_at=at)
 
 
@@ -181,18 +177,4 @@ def _active(session: Session, lane: int, limit: int | None = None) -> list[Batch
 
 
 def _value(row: BatchRow) -> Batch:
-    header = Header(**{name: getattr(row, name) for name in _HEADER_FIELDS})
-    return Batch(
-        lane=row.lane,
-        number=row.number,
-        status=Status(row.status),
-        header=header,
-        total=row.total,
-        cumulative=row.cumulative,
-        built_at=row.built_at,
-        onchain_id=row.onchain_id,
-        posted_at=row.posted_at,
-        final_at=row.final_at,
-        chain_transaction=Digest(row.chain_transaction) if row.chain_transaction else None,
-        settled=Digest(row.settled) if row.settled else None,
-    )
+    return value_of(Batch, row, status=Status(row.status), header=value_of(Header, row))

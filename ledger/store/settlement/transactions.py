@@ -1,5 +1,6 @@
 """Chain transactions the ledger intends: purpose, nonce and signed bytes are stored before anything is broadcast."""
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import func, or_, update
@@ -8,7 +9,7 @@ from sqlmodel import Session, col, select
 from ledger.core.settlement.transactions import Attempt, Call, ChainTransaction, Status, may_try_again
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
-from ledger.store.session import change, insert_once, lock
+from ledger.store.session import change, insert_once, lock, value_of
 from ledger.store.settlement.tables import AttemptRow
 from ledger.store.settlement.tables import ChainTransactionRow as Row
 
@@ -25,7 +26,6 @@ def next_nonce(session: Session, sender: Address, chain_nonce: int) -> int:
 
 
 def get(session: Session, purpose_id: Digest) -> ChainTransaction | None:
-    """An intention by its id."""
     row = session.get(Row, purpose_id, populate_existing=True)
     return _value(row) if row else None
 
@@ -74,17 +74,13 @@ def set_signed(session: Session, purpose_id: Digest, nonce: int, gas: int, attem
 
 def add_attempt(session: Session, attempt: Attempt) -> None:
     """Store signed bytes; the same bytes again change nothing."""
-    names = ("chain_transaction", "ordinal", "raw", "hash", "fee", "signed_at")
-    insert_once(session, AttemptRow, {name: getattr(attempt, name) for name in names})
+    insert_once(session, AttemptRow, asdict(attempt))
 
 
 def attempts(session: Session, purpose_id: Digest) -> list[Attempt]:
     """All signed bytes of an intention, oldest first; any of them may have been mined."""
     query = select(AttemptRow).where(col(AttemptRow.chain_transaction) == purpose_id).order_by(col(AttemptRow.ordinal))
-    return [
-        Attempt(Digest(row.chain_transaction), row.ordinal, row.raw, Digest(row.hash), row.fee, row.signed_at)
-        for row in session.exec(query)
-    ]
+    return [value_of(Attempt, row) for row in session.exec(query)]
 
 
 def intended(session: Session) -> list[ChainTransaction]:
@@ -112,7 +108,6 @@ def nonces_from(session: Session, sender: Address, first: int) -> dict[int, tupl
 
 
 def set_sent(session: Session, purpose_id: Digest, now: int) -> None:
-    """Record when it was last broadcast."""
     _update(session, purpose_id, sent_at=now)
 
 
@@ -133,18 +128,4 @@ def _update(session: Session, purpose_id: Digest, **values: Any) -> None:
 
 
 def _value(row: Row) -> ChainTransaction:
-    return ChainTransaction(
-        id=Digest(row.id),
-        purpose=row.purpose,
-        sender=Address(row.sender),
-        target=Address(row.target),
-        data=row.data,
-        status=Status(row.status),
-        created_at=row.created_at,
-        nonce=row.nonce,
-        gas=row.gas,
-        sent_at=row.sent_at,
-        mined_hash=Digest(row.mined_hash) if row.mined_hash else None,
-        block=row.block,
-        error=row.error,
-    )
+    return value_of(ChainTransaction, row, status=Status(row.status), value=0)

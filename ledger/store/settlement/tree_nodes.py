@@ -61,7 +61,6 @@ def height(session: Session, lane: int, tree: int, number: int) -> int:
 
 
 def write(session: Session, lane: int, tree: int, number: int, words: Mapping[Position, bytes]) -> None:
-    """Store what a batch changed."""
     statement = "COPY tree_nodes (lane, tree, level, index, number, word) FROM STDIN"
     with connection_of(session).cursor() as cursor, cursor.copy(statement) as copy:
         for (level, index), word in sorted(words.items()):

@@ -160,7 +160,7 @@ def add_staking(app: Group, why: str) -> None:
         output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")
         chain = transactions.chain()
         transactions.allow(address(chain.deployment.stake_vault), atoms)
-        sent = transactions.send(chain.calls.stake(atoms))
+        sent = transactions.send(chain.calls.to("StakeVault", "stake", atoms))
         output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent.facts})
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
@@ -168,8 +168,8 @@ def add_staking(app: Group, why: str) -> None:
         atoms = amounts.parse(amount)
         output.confirm(f"start to take {amounts.format(atoms)} out of stake?")
         chain = transactions.chain()
-        sent = transactions.send(chain.calls.to_vault("unbond", atoms))
-        delay = int(chain.vault("unbondDelay"))
+        sent = transactions.send(chain.calls.to("StakeVault", "unbond", atoms))
+        delay = int(chain.view("StakeVault", "unbondDelay"))
         output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent.facts})
 
     @app.command("release", help="Take out stake whose delay is over.")
@@ -181,5 +181,5 @@ def add_staking(app: Group, why: str) -> None:
                 f"this stake is free from {calls.utc(free * 1000)} UTC: run `release` again then", free_at=free
             )
         output.confirm(f"take the unbonded stake out to {here().wallet}?")
-        sent = transactions.send(chain.calls.to_vault("release", here().account))
+        sent = transactions.send(chain.calls.to("StakeVault", "release", here().account))
         output.show({"released_to": to_hex(here().account), **sent.facts})

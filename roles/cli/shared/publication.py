@@ -24,7 +24,7 @@ def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, o
     kind = validate(document)
     subject, account = digest_of(document), here().account
     facts: dict[str, object] = {"id": document_id(document), "name": document["name"], "owner": to_hex(account)}
-    owner = address(transactions.chain().registry("models", subject)[0])
+    owner = address(transactions.chain().view("Registry", "models", subject)[0])
     if owner == ZERO_ADDRESS:
         facts |= _register(document, subject, parents)
     elif owner != account:
@@ -53,9 +53,9 @@ def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) 
     salt = keccak256(here().signer.sign(keccak256(b"tollway salt", subject)))
     commitment = keccak256(word(subject), word(account), word(salt))
     chain = transactions.chain()
-    if int(chain.registry("commitments", commitment)) == 0:
-        transactions.send(chain.calls.commit_model(commitment))
-    committed = int(chain.registry("commitments", commitment))
+    if int(chain.view("Registry", "commitments", commitment)) == 0:
+        transactions.send(chain.calls.to("Registry", "commitModel", commitment))
+    committed = int(chain.view("Registry", "commitments", commitment))
     wait_until(lambda: transactions.now() > committed, WAIT_SECONDS)
     terms = document.get("derivative_terms")
     offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO

@@ -110,7 +110,7 @@ def test_a_receipt_repeated_under_another_number(play: Play) -> None:
     vault = play.chain.deployment.stake_vault
     key = play.stage.key(play.stage.operator)
     play.chain.transact(key, play.chain.calls.approve(Address(bytes.fromhex(vault[2:])), 1_000))
-    play.chain.transact(key, play.chain.calls.stake(1_000))
+    play.chain.transact(key, play.chain.calls.to("StakeVault", "stake", 1_000))
     play.send(file, fraud_proof)
     assert play.chain.lane(1).bond == 0
     assert play.chain.stake(play.stage.operator.address) == (0, 0, 0)

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from ledger.chain.calls import Calls
+from ledger.core.disputes.recomputation import DEBITS, LINES, PAYOUTS, RECEIPTS
 from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
 from ledger.core.settlement import events
 from ledger.core.settlement.transactions import Call
@@ -12,7 +13,6 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import Word, amount, parent, receipt_leaf, tree_node
 from ledger.flows import challenges as disputing
-from ledger.flows.challenges import DEBITS, LINES, PAYOUTS, RECEIPTS
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches, challenges, transactions
 from ledger.store.settlement.batches import Status

@@ -31,7 +31,7 @@ def a_private_grid(engine: Engine) -> int:
         b.fund(session, b.ALICE, CREDIT, GATEWAY.address)
         b.write(session, [b.a_receipt(1_000 + n, gateway=GATEWAY.address, lane=0) for n in range(10)], signer=GATEWAY)
         posting.post_chunk(session, GATEWAY.address, 100, 5)
-        credits.register_payees(session, settling.missing_payees(session, PRIVATE.lane))
+        parties.assign(session, settling.missing_payees(session, PRIVATE.lane))
         batch = settling.close(session, PRIVATE, 1, 6)
         credits.publish(session, PRIVATE.lane, 0, 7)
     assert batch is not None
