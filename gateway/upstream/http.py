@@ -187,7 +187,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self.abort(NodeFailed("the node changed the protocol without being asked", "nonsense"))
         else:
-            if self._framing_bytes > MAX_FRAMING_BYTES and self._reply is not None:
+            if self._reply is None and not self.closed:
+                self._release(self)  # not before all of the segment is read: part of a next answer may be in it
+            elif self._framing_bytes > MAX_FRAMING_BYTES and self._reply is not None:
                 message = f"the node sent more than {MAX_FRAMING_BYTES} bytes of headers or framing"
                 self.abort(NodeFailed(message, "nonsense"))
 
@@ -199,6 +201,10 @@ class Connection(asyncio.Protocol):
             self._end(NodeFailed("the node closed the connection before its answer was complete", "cut"))
 
     # httptools callbacks
+    def on_message_begin(self) -> None:
+        if self._reply is None:
+            self.abort(NodeFailed("the node sent bytes after its answer", "nonsense"))
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reply is not None and not self._reply.status:  # after the head these are trailers, which are ignored
             self._reply.headers[name.lower()] = value
@@ -262,5 +268,3 @@ class Connection(asyncio.Protocol):
         reply.finish(failure)
         if head is not None and not head.done():
             head.set_exception(failure or NodeFailed("the node did not answer", "cut"))
-        if failure is None and not self.closed:
-            self._release(self)
