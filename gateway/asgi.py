@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from gateway.call.idempotency import Headers, StoredResponse
-from gateway.errors import Refusal
+from gateway.call.idempotency import JSON, Headers, StoredResponse
+from gateway.errors import Refusal, body_of
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
-
-JSON: Headers = [(b"content-type", b"application/json")]
 
 
 class BodyTimeouts:
@@ -97,6 +95,11 @@ class Client:
     async def write(self, body: bytes, *, more: bool = True) -> None:
         """Send a piece of the answer's body; without `more` it is the last one."""
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def refused_response(refused: Refusal) -> StoredResponse:
+    """A refusal as an answer."""
+    return StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused))
 
 
 def _too_large(most: int) -> Refusal:

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.api import invoke
-from gateway.asgi import JSON, Client, Message, Receive, Send
+from gateway.asgi import Client, Message, Receive, Send, refused_response
 from gateway.call import call as calls
 from gateway.call.call import Route
 from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
@@ -21,12 +21,12 @@ from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal, body_of, refusal
+from gateway.errors import Refusal, refusal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
 from gateway.payment import x402
-from gateway.payment.auth import check_model
+from gateway.payment.auth import Caller, check_model
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
@@ -76,11 +76,11 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
     except TollwayError as error:
         refused = refusal(error)
         gateway.metrics.refusals.labels(refused.code).inc()
-        response, end = StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused)), "refused"
+        response, end = refused_response(refused), "refused"
     except Exception:
         log.exception("call_broke")
         broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
-        response, end = StoredResponse(500, JSON, body_of(broken)), "refused"
+        response, end = refused_response(broken), "refused"
     finally:
         gateway.open_calls -= 1
     if not client.answered:
@@ -103,7 +103,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     elif x402.HEADER in headers:
         payment = x402.read(gateway, headers[x402.HEADER], now)
         identity, settled = call_id(payment.payer, payment.key), [x402.settled(gateway, payment)]
-        request = Request(client, ask, payment.caller, identity, True, preferences, now, payment, settled)
+        request = Request(client, ask, Caller(payment.payer), identity, True, preferences, now, payment, settled)
     else:
         route = await _route(gateway, gateway.catalog.find(ask.model), ask, preferences, now)
         raise _payment_required(gateway, ask, headers, route.price)

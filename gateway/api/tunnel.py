@@ -10,11 +10,10 @@ import os
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.asgi import JSON, Client, Message, Receive, Send
-from gateway.call.idempotency import StoredResponse
+from gateway.asgi import Client, Message, Receive, Send, refused_response
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import NodeFailed, Refusal, body_of, refusal
+from gateway.errors import NodeFailed, Refusal, refusal
 from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TunnelNode
@@ -87,8 +86,9 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
         reply = await _forward(gateway, scope, client)
     except TollwayError as error:
         refused = refusal(error)
-        kind = [(FAILED, error.kind.encode())] if isinstance(error, NodeFailed) else []
-        await client.answer(StoredResponse(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
+        if isinstance(error, NodeFailed):
+            refused.headers.append((FAILED, error.kind.encode()))
+        await client.answer(refused_response(refused))
     else:
         await _pass_back(reply, client)
     finally:

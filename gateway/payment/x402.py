@@ -19,7 +19,6 @@ import orjson
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment.auth import Caller
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -58,11 +57,6 @@ class Payment:
         """The idempotency key of the call it pays for."""
         return b"x402:" + (self.identifier.encode() if self.identifier is not None else self.nonce)
 
-    @property
-    def caller(self) -> Caller:
-        """The payer as a caller."""
-        return Caller(self.payer)
-
 
 def inbox_of(gateway: Gateway) -> Address:
     """The lane's inbox: the address at which Inboxes deploys it with CREATE2."""
@@ -84,7 +78,7 @@ def token_domain(gateway: Gateway) -> Domain:
     return Domain(gateway.domain.chain_id, token, settings.token_name, settings.token_version)
 
 
-def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None) -> Refusal:
+def required(gateway: Gateway, url: str, amount: int, why: str) -> Refusal:
     """A 402 that a stock client can pay: `amount`, the most the request may cost, to the lane's inbox."""
     domain = token_domain(gateway)
     requirements = {
@@ -108,7 +102,7 @@ def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None
                 "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
             }
         ],
-        "extensions": {IDENTIFIER: _identifier(), "bazaar": _bazaar(body)},
+        "extensions": {IDENTIFIER: _identifier(), "bazaar": _bazaar()},
     }
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **requirements})
     refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(requirements))))
@@ -222,8 +216,8 @@ def _identifier() -> dict[str, Any]:
     }
 
 
-def _bazaar(body: Any) -> dict[str, Any]:
-    example = body if isinstance(body, dict) else {"model": "@org/name", "messages": []}
+def _bazaar() -> dict[str, Any]:
+    example = {"model": "@org/name", "messages": []}
     return {
         "info": {
             "input": {"type": "http", "method": "POST", "bodyType": "json", "body": example},

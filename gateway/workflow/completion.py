@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.call.idempotency import StoredResponse, receipt_headers
+from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
 from gateway.call.request import Request
 from gateway.call.stream import DONE, HEADERS, answer_stream
@@ -39,8 +39,6 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from ledger.flows import receipt_log
 from ledger.store.receipts.receipts import Signed
-
-JSON = (b"content-type", b"application/json")
 
 
 async def plan(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: RoutePreferences) -> Plan:
@@ -102,7 +100,7 @@ class _Completion:
         headers = [*receipt_headers(*signed), *self.request.extra_headers]
         if ask.stream:
             return StoredResponse(200, [*HEADERS, *headers], _events(completion, ask.include_usage)), signed
-        return StoredResponse(200, [JSON, *headers], body), signed
+        return StoredResponse(200, [*JSON, *headers], body), signed
 
     async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
         return await self.holds.charge(self.gateway, self.execution.guaranteed, [root])
@@ -156,7 +154,7 @@ class _Completion:
         refused.facts["partial"] = {
             name: outcome.output for name, outcome in execution.outcomes.items() if outcome.status is Status.ok
         }
-        headers = [JSON, *receipt_headers(*signed), *self.request.extra_headers]
+        headers = [*JSON, *receipt_headers(*signed), *self.request.extra_headers]
         return StoredResponse(refused.status, headers, body_of(refused)), signed
 
     async def _charge_failure(self) -> tuple[Signed, ...]:
