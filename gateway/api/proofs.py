@@ -83,7 +83,10 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
     """A leaf's amount and siblings, leaf level first."""
 
     def read(session: Session) -> dict[str, Any]:
-        batch = _newest_final(session, gateway.lane)
+        final = batches.with_status(session, gateway.lane, Status.final)  # Settlement checks against the newest
+        if not final:
+            raise Refusal(404, "nothing_final", "no batch is final yet")
+        batch = final[-1]
         found = find(session, batch, who)
         if found is None:
             raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")
@@ -101,16 +104,7 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
     return await gateway.db(read)
 
 
-def _newest_final(session: Session, lane: int) -> Batch:
-    """The newest final batch, against which Settlement checks proofs. 404 before the first."""
-    final = batches.with_status(session, lane, Status.final)
-    if not final:
-        raise Refusal(404, "nothing_final", "no batch is final yet")
-    return final[-1]
-
-
 def _get(session: Session, lane: int, number: int) -> Batch:
-    """A batch, or 404."""
     batch = batches.get(session, lane, number)
     if batch is None:
         raise Refusal(404, "no_such_batch", f"there is no batch {number}")
