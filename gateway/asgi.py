@@ -32,8 +32,9 @@ class BodyTimeouts:
             task.uncancel()
             raise Refusal(408, "body_too_slow", "the request did not arrive in time")
 
-    def cancel_late(self, now: float) -> None:
-        """Stop the reading of bodies that are late at `now`, on the event loop's clock."""
+    async def cancel_late(self) -> None:
+        """Stop the reading of bodies that are late."""
+        now = asyncio.get_running_loop().time()
         for task, late_at in list(self._late_at.items()):
             if late_at <= now and task is not None:
                 del self._late_at[task]

@@ -23,7 +23,6 @@ from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
-from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
@@ -67,16 +66,6 @@ class Gateway:
     def domain(self) -> Domain:
         """The EIP-712 domain of the lane's signatures."""
         return self.deployment.domain
-
-    @property
-    def tunnels(self) -> Tunnels:
-        """Nodes behind NAT that are connected here."""
-        return self.upstream.tunnels
-
-    @property
-    def forwarder(self) -> Forwarder:
-        """Reaches nodes that are connected to other gateways of the lane."""
-        return self.upstream.forwarder
 
     @property
     def private(self) -> bool:

@@ -1,7 +1,5 @@
 """A gateway's settings: read once at start, frozen, and passed in."""
 
-from __future__ import annotations
-
 import json
 from functools import cached_property
 from pathlib import Path
@@ -82,11 +80,6 @@ class Deployment:
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
-
-    @classmethod
-    def load(cls, path: Path | None) -> Deployment:
-        """Read a deployment file; without one it is a private grid."""
-        return cls(json.loads(path.read_text()) if path else {})
 
     @cached_property
     def chain_id(self) -> int:

@@ -43,17 +43,17 @@ async def tunnel(socket: WebSocket) -> None:
         return
     writer = asyncio.create_task(node.write())
     try:
-        await gateway.forwarder.announce(node.party)  # before the node is told that it can be reached
-        await gateway.tunnels.join(node)
+        await gateway.upstream.forwarder.announce(node.party)  # before the node is told that it can be reached
+        await gateway.upstream.tunnels.join(node)
         while True:
-            gateway.tunnels.take(node, await socket.receive_bytes())
+            gateway.upstream.tunnels.take(node, await socket.receive_bytes())
     except (WebSocketDisconnect, Rejected, KeyError, RuntimeError):
         pass
     finally:
         writer.cancel()
-        gateway.tunnels.leave(node)
+        gateway.upstream.tunnels.leave(node)
         if not gateway.draining:
-            await gateway.forwarder.announce()
+            await gateway.upstream.forwarder.announce()
 
 
 async def _challenge(gateway: Gateway, socket: WebSocket) -> TunnelNode:
@@ -62,7 +62,7 @@ async def _challenge(gateway: Gateway, socket: WebSocket) -> TunnelNode:
     await socket.send_bytes(encode(Kind.challenge, 0, nonce))
     async with asyncio.timeout(HELLO_SECONDS):
         message = await socket.receive_bytes()
-    party, name = gateway.tunnels.challenge(decode(message), nonce)
+    party, name = gateway.upstream.tunnels.challenge(decode(message), nonce)
 
     async def close(code: int, reason: str) -> None:
         await socket.close(code, reason)
@@ -100,14 +100,14 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full or shuts down", "busy")
     body = await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
-    if not gateway.forwarder.admits(headers, path, body, now_ms()):
+    if not gateway.upstream.forwarder.admits(headers, path, body, now_ms()):
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
     party, slash, rest = path[len(PREFIX) :].partition("/")
     sent = {
         name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP_BY_HOP
     }
     target, seconds = Target(TUNNEL, party, 0), gateway.settings.first_byte_seconds
-    return await gateway.tunnels.request(target, slash + rest, body, sent, seconds)
+    return await gateway.upstream.tunnels.request(target, slash + rest, body, sent, seconds)
 
 
 async def _pass_back(reply: Reply, client: Client) -> None:
