@@ -13,7 +13,6 @@ from gateway.api.dependencies import Here, the_caller
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
-from gateway.call import referrals
 from gateway.catalog import credentials
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -26,7 +25,7 @@ from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import Book
 from ledger.core.values import documents as canon
 from ledger.core.values.documents import Document
-from ledger.core.values.ids import cid, cid_digest, parse_did, to_hex
+from ledger.core.values.ids import address, cid, cid_digest, parse_did, to_hex
 from ledger.core.values.meters import quoted
 from ledger.flows import credits, publications
 from ledger.store.chain import bids, lanes
@@ -126,8 +125,8 @@ async def find(request: Request, gateway: Here) -> dict[str, Any]:
     wanted = await _read_document(request)
     canon.check(wanted, "discover", "request")
     caller = await the_caller(request, gateway) if "authorization" in request.headers else None
-    surface = referrals.surface_of(request.headers, gateway.operator)
-    return await discover(gateway, wanted, caller, surface, now_ms())
+    surface = request.headers.get("tollway-surface")
+    return await discover(gateway, wanted, caller, address(surface) if surface else gateway.operator, now_ms())
 
 
 @router.post("/quote")
