@@ -82,14 +82,12 @@ class Client:
             pass
 
     async def answer(self, response: StoredResponse) -> None:
-        """Send a whole answer."""
         headers = [*response.headers, (b"content-length", b"%d" % len(response.body))]
         self.answered = True
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": response.body})
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """Send a stream's status and headers."""
         self.answered = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -99,7 +97,6 @@ class Client:
 
 
 def refused_response(refused: Refusal) -> StoredResponse:
-    """A refusal as an answer."""
     return StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused))
 
 

@@ -73,7 +73,6 @@ class Gateway:
         return self.deployment.chain_id == 0
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
-        """Count a call that is over."""
         self.metrics.ended(end, signed, took_ms)
         if self.settings.log_calls:
             root = signed[-1].receipt if signed else None

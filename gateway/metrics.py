@@ -52,7 +52,6 @@ class Metrics(Collector):
                 self._tokens[1] += receipt.output_tokens
 
     def collect(self) -> Iterator[Metric]:
-        """The counts until now."""
         calls = CounterMetricFamily("tollway_calls", "Calls by how they ended", labels=["end"])
         for end, count in self._ends.items():
             calls.add_metric([end], count)

@@ -88,7 +88,6 @@ class Deployment:
 
     @cached_property
     def domain(self) -> Domain:
-        """The EIP-712 domain of receipts and vouchers."""
         return Domain(self.chain_id, self.address("settlement"))
 
     def address(self, name: str) -> Address:

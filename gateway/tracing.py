@@ -25,7 +25,6 @@ class Tracing:
 
     @contextmanager
     def call(self, path: str) -> Iterator[Any]:
-        """A span around one call."""
         assert self._tracer is not None, "on"
         operation = OPERATIONS.get(path, "inference")
         with self._tracer.start_as_current_span(operation) as span:

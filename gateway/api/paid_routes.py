@@ -45,7 +45,6 @@ INFER_HEAD, INFER_TAIL = INFER.split("{model}")
 
 
 def is_paid_route(scope: Message) -> bool:
-    """Whether this request is a paid call."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path: str = scope["path"]
@@ -165,7 +164,6 @@ async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePre
 
 
 def _payment_required(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], price: Atoms) -> Refusal:
-    """The 402 of an unpaid request."""
     host = headers.get(b"host", b"").decode("latin-1")
     url = (gateway.settings.public_url or f"http://{host}") + ask.upstream_path(ask.model)
     why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"

@@ -71,7 +71,6 @@ async def _challenge(gateway: Gateway, socket: WebSocket) -> TunnelNode:
 
 
 def is_forwarded(scope: Message) -> bool:
-    """Whether this is a request that another gateway forwards."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path: str = scope["path"]

@@ -115,7 +115,6 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
 
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
-    """The call of a request whose route is known."""
     candidates = routing.order(gateway.catalog, route.candidates, route.most, request.call_id, gateway.settings.tau_ppm)
     return Call(request.ask, route.most, request.billing(gateway, route.entry.name), candidates, referral)
 
@@ -260,5 +259,5 @@ def exhausted(call: Call, last: TollwayError | None) -> Refusal:
 def note_failure(gateway: Gateway, call: Call, candidate: Candidate, failed: NodeFailed) -> None:
     """Record a failed attempt: in the node's health, beside the receipt, and in the metrics."""
     candidate.health.failed(now_ms())
-    call.billing.note_failure(candidate, failed.kind)
+    call.billing.attempts.append({"provider": to_hex(candidate.provider), "failed": failed.kind})
     gateway.metrics.node_failures.labels(failed.kind).inc()

@@ -105,7 +105,6 @@ def receipt_facts(signed: Sequence[Signed]) -> dict[str, str]:
 
 
 def receipt_headers(*signed: Signed) -> Headers:
-    """The facts of the receipts as headers."""
     return [(f"tollway-{name}".encode(), value.encode()) for name, value in receipt_facts(signed).items()]
 
 

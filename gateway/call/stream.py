@@ -45,11 +45,8 @@ async def answer_stream(gateway: Gateway, call: Call, request: Request) -> tuple
             candidate.health.begin()
             streaming = _Streaming(gateway, call, candidate, request)
             try:
-                if call.late_at is None:
+                async with asyncio.timeout_at(call.late_at):
                     await streaming.begin(number)
-                else:
-                    async with asyncio.timeout_at(call.late_at):
-                        await streaming.begin(number)
             except TimeoutError:
                 last = NodeFailed("the node was too slow for its workflow", "timeout")
                 note_failure(gateway, call, candidate, last)

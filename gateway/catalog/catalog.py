@@ -47,12 +47,10 @@ class ModelEntry:
 
     @property
     def id(self) -> Digest:
-        """The model's id."""
         return self.model.id
 
     @property
     def name(self) -> str:
-        """`@org/name`."""
         return self.model.name
 
 
@@ -68,12 +66,10 @@ class CapsuleEntry:
 
     @property
     def id(self) -> Digest:
-        """The capsule's id."""
         return self.capsule.id
 
     @property
     def name(self) -> str:
-        """`@org/name`."""
         return self.capsule.name
 
 

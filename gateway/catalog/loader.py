@@ -48,11 +48,9 @@ class CatalogLoader:
         return Catalog(epoch, book.root, entries, {**by_cid, **_names(loading.published, entries)})
 
     def health(self, provider: Address, subject: Digest) -> Health:
-        """The health of a provider on a subject."""
         return self._health.setdefault((provider, subject), Health())
 
     def records(self) -> dict[tuple[Address, Digest], Health]:
-        """The health of every provider on every subject."""
         return dict(self._health)
 
     def parse(self, stored: Stored) -> Model | Capsule | Rejected:

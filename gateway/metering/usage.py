@@ -54,7 +54,6 @@ class Tokenizers:
         self._known: dict[Digest, Any] = {}
 
     def of(self, model: Digest) -> Any | None:
-        """The model's tokenizer, or None."""
         if self._folder is None:
             return None
         if model not in self._known:

@@ -36,7 +36,7 @@ class Reply:
 
     __slots__ = ("_buffered", "_chunks", "_connection", "_waiter", "complete", "failure", "headers", "status")
 
-    def __init__(self, connection: Source | None) -> None:
+    def __init__(self, connection: Source) -> None:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.complete = False
@@ -66,8 +66,7 @@ class Reply:
                 piece = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
                 self._chunks.clear()
                 self._buffered = 0
-                if self._connection is not None:
-                    self._connection.flow(True)
+                self._connection.flow(True)
                 yield piece
                 continue
             if self.complete:
@@ -78,19 +77,17 @@ class Reply:
 
     def cancel(self) -> None:
         """Stop reading and close the connection, so that the node stops too."""
-        if not self.complete and self._connection is not None:
+        if not self.complete:
             self._connection.abort(NodeFailed("cancelled", "cancelled"))
 
     def feed(self, chunk: bytes) -> None:
-        """Add a piece of the body."""
         self._chunks.append(chunk)
         self._buffered += len(chunk)
-        if self._connection is not None and self._buffered > HIGH_WATER:
+        if self._buffered > HIGH_WATER:
             self._connection.flow(self._waiter is not None)
         self._wake()
 
     def finish(self, failure: NodeFailed | None = None) -> None:
-        """End the body."""
         if failure is None:
             self.complete = True
         else:
@@ -99,8 +96,7 @@ class Reply:
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
-        if self._connection is not None:
-            self._connection.flow(True)
+        self._connection.flow(True)
         try:
             await self._waiter
         finally:
