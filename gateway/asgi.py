@@ -82,10 +82,8 @@ class Client:
             pass
 
     async def answer(self, response: StoredResponse) -> None:
-        headers = [*response.headers, (b"content-length", b"%d" % len(response.body))]
-        self.answered = True
-        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": response.body})
+        await self.begin(response.status, [*response.headers, (b"content-length", b"%d" % len(response.body))])
+        await self.write(response.body, more=False)
 
     async def begin(self, status: int, headers: Headers) -> None:
         self.answered = True

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from sqlmodel import Session
 
 from gateway.api.dependencies import Here, party
+from gateway.api.representations import hexed
 from gateway.api.schemas import MAX_INT
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -112,9 +113,6 @@ def _get(session: Session, lane: int, number: int) -> Batch:
 
 
 def _batch_fields(batch: Batch) -> dict[str, Any]:
-    header = {
-        name: to_hex(value) if isinstance(value, bytes) else value for name, value in asdict(batch.header).items()
-    }
     return {
         "number": batch.number,
         "lane": batch.lane,
@@ -125,7 +123,7 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
         "cumulative": str(batch.cumulative),
         "epoch": batch.header.epoch,
         "header_hash": to_hex(batch.header.hash),
-        "header": header,
+        "header": hexed(asdict(batch.header)),
         "file": f"/v1/batches/{batch.number}/file",
         "built_at": batch.built_at,
         "posted_at": batch.posted_at,

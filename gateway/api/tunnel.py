@@ -63,11 +63,7 @@ async def _challenge(gateway: Gateway, socket: WebSocket) -> TunnelNode:
     async with asyncio.timeout(HELLO_SECONDS):
         message = await socket.receive_bytes()
     party, name = gateway.upstream.tunnels.challenge(decode(message), nonce)
-
-    async def close(code: int, reason: str) -> None:
-        await socket.close(code, reason)
-
-    return TunnelNode(party, name, socket.send_bytes, close)
+    return TunnelNode(party, name, socket.send_bytes, socket.close)
 
 
 def is_forwarded(scope: Message) -> bool:

@@ -42,7 +42,10 @@ class CatalogLoader:
         """The catalog of an epoch. Its terms are stored before it is returned, so that receipts may name them."""
         book = bids.book(session, epoch) or epochs.freeze(bids.placed_until(session, epoch), epoch)
         loading = _Loading(self, session, book, operator, credentials)
-        entries = loading.entries()
+        entries: dict[Digest, Entry] = {
+            key: loading.model(one) if isinstance(one, Model) else loading.capsule(one)
+            for key, one in loading.market.published.items()
+        }
         self._store_terms(session, entries.values())
         by_cid = {cid(key): entry for key, entry in entries.items()}
         return Catalog(epoch, book.root, entries, {**by_cid, **_names(loading.published, entries)})
@@ -96,12 +99,6 @@ class _Loading:
             owners=registry.owners(session),
             stakes={party: stake.active for party, stake in parties.stakes(session).items()},
         )
-
-    def entries(self) -> dict[Digest, Entry]:
-        return {
-            key: self.model(one) if isinstance(one, Model) else self.capsule(one)
-            for key, one in self.market.published.items()
-        }
 
     def model(self, model: Model) -> ModelEntry:
         capabilities = model.document["capabilities"]

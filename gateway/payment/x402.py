@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import orjson
 
@@ -38,6 +37,49 @@ MARGIN_SECONDS = 20
 """An authorization must be valid for this much longer, because it has to be relayed first."""
 IDENTIFIER = "payment-identifier"
 POLL_SECONDS = 0.2
+SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
+EXTENSIONS = {
+    IDENTIFIER: {
+        "info": {"required": False},
+        "schema": SCHEMA
+        | {
+            "properties": {
+                "required": {"type": "boolean"},
+                "id": {"type": "string", "minLength": 16, "maxLength": 128, "pattern": "^[a-zA-Z0-9_-]+$"},
+            },
+            "required": ["required"],
+        },
+    },
+    "bazaar": {
+        "info": {
+            "input": {
+                "type": "http",
+                "method": "POST",
+                "bodyType": "json",
+                "body": {"model": "@org/name", "messages": []},
+            },
+            "output": {"type": "json", "format": "openai.chat.completion"},
+        },
+        "schema": SCHEMA
+        | {
+            "properties": {
+                "input": {
+                    "type": "object",
+                    "properties": {
+                        "type": {"type": "string", "const": "http"},
+                        "method": {"type": "string", "enum": ["POST"]},
+                        "bodyType": {"type": "string", "enum": ["json"]},
+                        "body": {"type": "object"},
+                    },
+                    "required": ["type", "bodyType", "body"],
+                },
+                "output": {"type": "object"},
+            },
+            "required": ["input"],
+        },
+    },
+}
+"""What a 402 tells clients beside the price: that payments may have an identifier, and how the resource is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +144,7 @@ def required(gateway: Gateway, url: str, amount: int, why: str) -> Refusal:
                 "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
             }
         ],
-        "extensions": {IDENTIFIER: _identifier(), "bazaar": _bazaar()},
+        "extensions": EXTENSIONS,
     }
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **requirements})
     refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(requirements))))
@@ -199,46 +241,3 @@ def is_unpaid(headers: Mapping[bytes, bytes]) -> bool:
 
 def _unpaid(why: str) -> Refusal:
     return Refusal(402, "payment_invalid", why)
-
-
-def _identifier() -> dict[str, Any]:
-    return {
-        "info": {"required": False},
-        "schema": {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {
-                "required": {"type": "boolean"},
-                "id": {"type": "string", "minLength": 16, "maxLength": 128, "pattern": "^[a-zA-Z0-9_-]+$"},
-            },
-            "required": ["required"],
-        },
-    }
-
-
-def _bazaar() -> dict[str, Any]:
-    example = {"model": "@org/name", "messages": []}
-    return {
-        "info": {
-            "input": {"type": "http", "method": "POST", "bodyType": "json", "body": example},
-            "output": {"type": "json", "format": "openai.chat.completion"},
-        },
-        "schema": {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {
-                "input": {
-                    "type": "object",
-                    "properties": {
-                        "type": {"type": "string", "const": "http"},
-                        "method": {"type": "string", "enum": ["POST"]},
-                        "bodyType": {"type": "string", "enum": ["json"]},
-                        "body": {"type": "object"},
-                    },
-                    "required": ["type", "bodyType", "body"],
-                },
-                "output": {"type": "object"},
-            },
-            "required": ["input"],
-        },
-    }
