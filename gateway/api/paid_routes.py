@@ -14,9 +14,8 @@ from fastapi import APIRouter
 from gateway.api import invoke
 from gateway.asgi import Client, Message, Receive, Send, refused_response
 from gateway.call import call as calls
-from gateway.call.call import Route
+from gateway.call.call import Request, Route, identify, preferences_of
 from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
-from gateway.call.request import Request, identify, preferences_of
 from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms

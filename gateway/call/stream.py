@@ -13,9 +13,8 @@ from itertools import islice
 import orjson
 
 from gateway.asgi import Client
-from gateway.call.call import Call, ask_node, exhausted, note_failure
+from gateway.call.call import Call, Request, ask_node, exhausted, note_failure
 from gateway.call.idempotency import StoredResponse, receipt_facts
-from gateway.call.request import Request
 from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway

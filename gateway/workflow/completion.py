@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
+from gateway.call.call import Request
 from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
-from gateway.call.request import Request
 from gateway.call.stream import DONE, HEADERS, answer_stream
 from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import now_ms
