@@ -57,7 +57,7 @@ class Gateway:
     genesis: int = 0
     catalog: Catalog = EMPTY
     open_calls: int = 0
-    tracing: Tracing = field(default_factory=lambda: Tracing(False))
+    tracing: Tracing | None = None
     body_timeouts: BodyTimeouts = field(default_factory=lambda: BodyTimeouts(20.0))
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -108,7 +108,8 @@ class Running:
             await self._measure(gateway)
         finally:
             await gateway.receipt_log.close()
-            await asyncio.to_thread(gateway.tracing.close)
+            if gateway.tracing is not None:
+                await asyncio.to_thread(gateway.tracing.close)
             gateway.engine.dispose()
             log.info("gateway_stopped", extra={"facts": {"open_calls": gateway.open_calls}})
 
@@ -151,7 +152,7 @@ class Running:
             metrics=Metrics(),
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
-            tracing=Tracing(settings.trace),
+            tracing=Tracing() if settings.trace else None,
             body_timeouts=BodyTimeouts(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )
@@ -221,7 +222,5 @@ async def _guarded(what: str, work: Awaitable[None]) -> None:
         await work
     except (TollwayError, OSError) as error:
         log.warning(f"{what}_failed", extra={"facts": {"reason": str(error)}})
-    except asyncio.CancelledError:
-        raise
     except Exception:
         log.exception(f"{what}_failed")

@@ -143,10 +143,10 @@ async def show_receipt(receipt: Annotated[str, Path(alias="receipt_id")], gatewa
     Anybody who knows a call id may see its receipt: it has digests and amounts, never prompts.
     """
 
-    def read(session: Session) -> dict[str, Any] | None:
+    def read(session: Session) -> dict[str, Any]:
         found = _find(session, receipt)
         if found is None:
-            return None
+            raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
         shown = shown_receipt(found, gateway)
         body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
         subs = receipts.children(session, found.receipt.call_id)
@@ -156,10 +156,7 @@ async def show_receipt(receipt: Annotated[str, Path(alias="receipt_id")], gatewa
             "batch": _batch_of(session, gateway.lane, found),
         }
 
-    shown = await gateway.db(read)
-    if shown is None:
-        raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
-    return shown
+    return await gateway.db(read)
 
 
 @router.get("/earnings/{payee}")

@@ -93,7 +93,9 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
         document = wrapped
     canon.validate(document, "offer")
     if "serve" in document:
-        await _check_url(gateway, document["serve"]["url"])
+        server = target.parse(document["serve"]["url"])
+        if server.scheme != target.TUNNEL:
+            await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
     credential = None
     if isinstance(given, dict):
         headers = {str(name): str(value) for name, value in given.items()}
@@ -110,13 +112,6 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     made = await gateway.db(take)
     gateway.book_changed.set()
     return {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
-
-
-async def _check_url(gateway: Gateway, url: str) -> None:
-    """Rejected when the gateway may never call this URL."""
-    served_at = target.parse(url)
-    if served_at.scheme != target.TUNNEL:
-        await gateway.upstream.guard.resolve(served_at.host, served_at.port)
 
 
 @router.post("/discover")

@@ -30,7 +30,6 @@ from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
 from ledger.core.pricing.eligibility import RoutePreferences
-from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import call_id, to_hex
 from ledger.store.receipts import receipts
@@ -52,7 +51,7 @@ def is_paid_route(scope: Message) -> bool:
 
 async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
     """Answer one paid call, or say why not."""
-    if not gateway.tracing.on:
+    if gateway.tracing is None:
         await _serve(gateway, scope["path"], Client(scope, receive, send))
         return
     with gateway.tracing.call(scope["path"]) as span:
@@ -104,7 +103,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         request = Request(client, ask, Caller(payment.payer), identity, True, preferences, now, payment, settled)
     else:
         route = await _route(gateway, gateway.catalog.find(ask.model), ask, preferences, now)
-        raise _payment_required(gateway, ask, headers, route.price)
+        raise x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
     if not request.keyed:
         return await _make(gateway, request)
     stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
@@ -160,13 +159,6 @@ async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePre
     if isinstance(entry, CapsuleEntry):
         return await workflows.plan(gateway, entry, ask, preferences)
     return calls.find_route(gateway, entry, ask, preferences, now)
-
-
-def _payment_required(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], price: Atoms) -> Refusal:
-    host = headers.get(b"host", b"").decode("latin-1")
-    url = (gateway.settings.public_url or f"http://{host}") + ask.upstream_path(ask.model)
-    why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
-    return x402.required(gateway, url, price, why)
 
 
 def _check_open(gateway: Gateway) -> None:

@@ -108,9 +108,5 @@ class Catalog:
         """Every model, callable or not."""
         return [entry for entry in self.by_id.values() if isinstance(entry, ModelEntry)]
 
-    def capsules(self) -> list[CapsuleEntry]:
-        """Every workflow, callable or not."""
-        return [entry for entry in self.by_id.values() if isinstance(entry, CapsuleEntry)]
-
 
 EMPTY = Catalog(0, Digest(bytes(32)), {}, {})

@@ -9,7 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import IntEnum
 from functools import partial
 
 from sqlalchemy import Engine
@@ -55,20 +55,13 @@ class Wallet:
         self.free += held - charge
 
 
-class HoldState(Enum):
-    """Where a hold is in its life: open, perhaps charging, settled."""
+class HoldState(IntEnum):
+    """Where a hold is in its life: open, perhaps charging, settled. It only goes forward."""
 
-    open = "open"
-    charging = "charging"
+    open = 0
+    charging = 1
     """A receipt is on its way to the receipt log: only its outcome settles the hold."""
-    settled = "settled"
-
-
-_NEXT = {
-    HoldState.open: (HoldState.charging, HoldState.settled),
-    HoldState.charging: (HoldState.settled,),
-    HoldState.settled: (),
-}
+    settled = 2
 
 
 @dataclass(slots=True)
@@ -98,7 +91,7 @@ class Hold:
             self.settle(0)
 
     def _enter(self, state: HoldState) -> None:
-        assert state in _NEXT[self.state], f"a hold that is {self.state.value} cannot be {state.value}"
+        assert state > self.state, f"a hold that is {self.state.name} cannot be {state.name}"
         self.state = state
 
 

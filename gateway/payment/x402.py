@@ -120,14 +120,15 @@ def token_domain(gateway: Gateway) -> Domain:
     return Domain(gateway.domain.chain_id, token, settings.token_name, settings.token_version)
 
 
-def required(gateway: Gateway, url: str, amount: int, why: str) -> Refusal:
+def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
     """A 402 that a stock client can pay: `amount`, the most the request may cost, to the lane's inbox."""
     domain = token_domain(gateway)
+    why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
     requirements = {
         "x402Version": 2,
         "error": why,
         "resource": {
-            "url": url,
+            "url": (gateway.settings.public_url or f"http://{host.decode('latin-1')}") + path,
             "description": "One model call. You are charged what it used; the rest stays your deposit.",
             "mimeType": "application/json",
             "serviceName": "Tollway",

@@ -3,6 +3,7 @@
 An answer is data: templates may copy it, but it is never read as a template, a path, a price or a step.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,9 @@ import orjson
 
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, Ask
-from gateway.workflow import tensors
 from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
+from ledger.core.catalog.models import Model
 from ledger.core.catalog.templates import Path, named
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units
@@ -36,7 +37,7 @@ def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False,
         body = {key: value for key, value in values.items() if key not in OURS}
         body |= {"model": model.name, "encoding_format": "float"}
         return Ask(EMBEDDINGS, model.name, orjson.dumps(body), outputs=0)
-    return Ask(INFER, model.name, orjson.dumps(tensors.request(model.model, values)), outputs=0)
+    return Ask(INFER, model.name, orjson.dumps(tensor_request(model.model, values)), outputs=0)
 
 
 def output(path: str, body: bytes) -> Any:
@@ -46,7 +47,7 @@ def output(path: str, body: bytes) -> Any:
     try:
         answer = orjson.loads(body)
         if path == INFER:
-            return tensors.values(answer)
+            return tensor_values(answer)
         if path == EMBEDDINGS:
             rows = [row["embedding"] for row in answer["data"]]
             return {"embedding": rows[0], "embeddings": rows}
@@ -104,3 +105,47 @@ def _is_answer(path: Path) -> bool:
 def refusal_of(refused: PassedOn) -> str:
     """Why a step failed whose provider refused the request."""
     return f"its provider refused the request: {refused.stored.body.decode(errors='replace')[:200]}"
+
+
+def tensor_request(model: Model, values: Any) -> dict[str, Any]:
+    """An inference request from named values. Rejected when an input is missing or does not fit its shape."""
+    interface = next(one for one in model.document["interfaces"] if one["protocol"] == "oip/2")
+    if not isinstance(values, dict):
+        raise Rejected(f"the input of {model.name} is an object of named values")
+    inputs = []
+    for declared in interface["inputs"]:
+        name = declared["name"]
+        if name not in values:
+            raise Rejected(f"{model.name} needs the input {name!r}", input=name)
+        data = _flat(values[name])
+        if declared["datatype"] == "BYTES":
+            data = [item if isinstance(item, str) else str(item) for item in data]
+        inputs.append(
+            {"name": name, "datatype": declared["datatype"], "shape": _shape(declared["shape"], data), "data": data}
+        )
+    return {"inputs": inputs}
+
+
+def tensor_values(answer: Any) -> dict[str, Any]:
+    """Named values from an inference response: the element of a tensor that has one, a flat list of others."""
+    named: dict[str, Any] = {}
+    for tensor in answer["outputs"]:
+        data = _flat(tensor.get("data", []))
+        named[tensor["name"]] = data[0] if len(data) == 1 and math.prod(tensor["shape"]) == 1 else data
+    return named
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return [item for part in value for item in _flat(part)]
+    return [value]
+
+
+def _shape(declared: list[int], data: list[Any]) -> list[int]:
+    """The declared shape, with its free dimension (if any) computed. Rejected when the data do not fit."""
+    known = math.prod(size for size in declared if size > 0)
+    free = len(data) // known if known else len(data)
+    shape = [size if size > 0 else free for size in declared]
+    if math.prod(shape) != len(data):
+        raise Rejected(f"{len(data)} values do not fit the shape {declared}")
+    return shape
