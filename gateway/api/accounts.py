@@ -149,11 +149,12 @@ async def show_receipt(receipt: Annotated[str, Path(alias="receipt_id")], gatewa
             raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
         shown = shown_receipt(found, gateway)
         body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
+        batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
         subs = receipts.children(session, found.receipt.call_id)
         return shown | {
             "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
             "subs": [shown_receipt(sub, gateway) for sub in subs],
-            "batch": _batch_of(session, gateway.lane, found),
+            "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
         }
 
     return await gateway.db(read)
@@ -196,8 +197,3 @@ def _find(session: Session, text: str) -> Signed | None:
         except ValueError:
             return None
     return None
-
-
-def _batch_of(session: Session, lane: int, found: Signed) -> dict[str, Any] | None:
-    held = batches.holding(session, lane, found.receipt.gateway, found.receipt.seq)
-    return {"number": held.number, "status": held.status.value} if held else None

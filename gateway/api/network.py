@@ -15,7 +15,6 @@ from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
 from gateway.catalog import credentials
 from gateway.clock import now_ms
-from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.upstream import target
 from gateway.workflow.wasm import MAX_MODULE_BYTES
@@ -57,19 +56,16 @@ async def publish(request: Request, gateway: Here) -> dict[str, Any]:
     publishing again changes nothing.
     """
     if request.headers.get("content-type", "") == "application/wasm":
-        return await _publish_glue(await _read_body(request, MAX_MODULE_BYTES), gateway)
+        module = await _read_body(request, MAX_MODULE_BYTES)
+        glue = await asyncio.to_thread(gateway.workshop.load, module)
+        gateway.workshop.check(glue)
+        made = await gateway.db(lambda session: publications.publish_glue(session, module, now_ms()))
+        return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
     document = await _read_document(request)
     chain_id = gateway.domain.chain_id
     made = await gateway.db(lambda session: publications.publish_document(session, document, chain_id, now_ms()))
     gateway.book_changed.set()
     return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
-
-
-async def _publish_glue(module: bytes, gateway: Gateway) -> dict[str, Any]:
-    glue = await asyncio.to_thread(gateway.workshop.load, module)
-    gateway.workshop.check(glue)
-    made = await gateway.db(lambda session: publications.publish_glue(session, module, now_ms()))
-    return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
 
 
 @router.get("/documents/{document_id}")

@@ -25,10 +25,11 @@ from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
 from gateway.payment import x402
-from gateway.payment.auth import Caller, check_model
+from gateway.payment.auth import Caller
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
+from ledger.core.accounts import permissions
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import call_id, to_hex
@@ -90,7 +91,8 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     """The answer, and its receipts: none when nothing was charged now. A stream is sent already."""
     _check_open(gateway)
     headers, body = client.headers, await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
-    by_x402 = not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers))
+    has_key = b"authorization" in headers or b"tollway-voucher" in headers
+    by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
     caller = None if by_x402 else await gateway.authenticator.admit(headers, now)
     ask = _read(gateway, path, headers, body)
     preferences = preferences_of(headers)
@@ -125,7 +127,8 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
     """Make the call: routed, paid for, served, charged."""
     ask, caller, now = request.ask, request.caller, request.started
     entry = gateway.catalog.find(ask.model)
-    check_model(caller, entry.name, ask.model)
+    if caller.key is not None and not permissions.may_call(caller.key, entry.name, ask.model):
+        raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
         await x402.take(gateway, request.payment, request.call_id, route.price)

@@ -120,7 +120,6 @@ class _Streaming:
         return StoredResponse(200, self.headers, b"".join(self.stored or ())), signed
 
     def cancel(self) -> None:
-        """Stop the node."""
         if self.reply is not None:
             self.reply.cancel()
 

@@ -105,7 +105,6 @@ class Catalog:
         return (whole + [known for known in named if last[known] in short and known not in whole])[:3]
 
     def models(self) -> list[ModelEntry]:
-        """Every model, callable or not."""
         return [entry for entry in self.by_id.values() if isinstance(entry, ModelEntry)]
 
 

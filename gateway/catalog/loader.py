@@ -71,10 +71,8 @@ class CatalogLoader:
     def _store_terms(self, session: Session, entries: Iterable[Entry]) -> None:
         made: list[Tariff] = []
         for entry in entries:
-            if isinstance(entry, ModelEntry):
-                made += [t for c in entry.candidates for t in (c.tariff, c.inner)]
-            else:
-                made += [t for t in (entry.tariff, entry.inner) if t is not None]
+            for one in entry.candidates if isinstance(entry, ModelEntry) else (entry,):
+                made += [tariff for tariff in (one.tariff, one.inner) if tariff is not None]
         new = [one for one in made if one.id not in self._stored_terms]
         receipt_log.store_terms(session, [one.body for one in new])
         self._stored_terms.update(one.id for one in new)

@@ -8,7 +8,6 @@ Each authorization pays for one call, so a payment header cannot be reused by so
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -233,11 +232,6 @@ def settled(gateway: Gateway, payment: Payment) -> tuple[bytes, bytes]:
         "amount": str(payment.amount),
     }
     return RESPONSE, base64.b64encode(orjson.dumps(response))
-
-
-def is_unpaid(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a request has neither an API key nor a voucher nor a payment."""
-    return not (HEADER in headers or b"authorization" in headers or b"tollway-voucher" in headers)
 
 
 def _unpaid(why: str) -> Refusal:

@@ -170,7 +170,7 @@ def _plan_step(
     models = _models(gateway, step)
     candidates = tuple(one for model in models for one in _candidates(model, step, preferences))
     if not candidates:
-        why = next((model.why for model in models if model.why), "nobody serves it in this realm, tier or at this URL")
+        why = next((model.why for model in models if model.why), "none fits its realm, tier, nearness and URL")
         raise Refusal(503, "no_provider", f"step {step.id} has no provider: {why}", retry_after=5)
     most = _model_units(gateway, step, size, models)
     limit = max(candidate.inner.price(most)[0] for candidate in candidates)

@@ -14,12 +14,20 @@ from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, Ask
 from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
-from ledger.core.catalog.templates import Path, named
+from ledger.core.catalog.templates import named
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units
 
 OURS = frozenset(("model", "stream", "stream_options", "n", "best_of", "max_completion_tokens", "max_tokens", "user"))
 """Fields of a request that decide its price and receiver: the gateway sets them, never a template."""
+ANSWERS = (
+    ("output",),
+    ("output", "content"),
+    ("output", "choices"),
+    ("output", "choices", 0, "message"),
+    ("output", "choices", 0, "message", "content"),
+)
+"""What of a step's answer may be the workflow's, so that the step can be streamed."""
 
 
 def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:
@@ -76,7 +84,7 @@ def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[st
     step needs them. Empty when the output is made of several answers, or by glue.
     """
     paths = list(named(capsule.output))
-    if len(paths) != 1 or paths[0].step is None or not _is_answer(paths[0]):
+    if len(paths) != 1 or paths[0].step is None or paths[0].keys not in ANSWERS:
         return ()
     chain = [paths[0].step]
     while (stand_in := capsule.steps[chain[-1]].fallback) is not None and stand_in not in chain:
@@ -90,16 +98,6 @@ def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[st
         if (name not in chain or name == chain[0]) and reads & {*chain}:
             return ()
     return tuple(chain)
-
-
-def _is_answer(path: Path) -> bool:
-    return path.keys in (
-        ("output",),
-        ("output", "content"),
-        ("output", "choices"),
-        ("output", "choices", 0, "message"),
-        ("output", "choices", 0, "message", "content"),
-    )
 
 
 def refusal_of(refused: PassedOn) -> str:
