@@ -84,7 +84,7 @@ def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int)
         facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
         if finding.call is not None:
             try:
-                facts |= transactions.send(finding.call, wei=finding.value).facts
+                facts |= transactions.send(finding.call, wei=finding.value)
             except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
                 facts["refused"] = error.message
         output.show(facts)

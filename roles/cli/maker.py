@@ -129,7 +129,7 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
     sent = transactions.send(transactions.chain().calls.to_registry("transfer", here().resolve(model), party))
-    output.show({"model": model, "owner": to_hex(party), **sent.facts})
+    output.show({"model": model, "owner": to_hex(party), **sent})
 
 
 @app.command("retire")
@@ -137,7 +137,7 @@ def retire(model: Model) -> None:
     """Stop offering terms to new descendants. Existing ones keep theirs. Your bid ends when you stop renewing it."""
     output.confirm(f"retire {model}?")
     sent = transactions.send(transactions.chain().calls.to_registry("update", here().resolve(model), bytes(32)))
-    output.show({"model": model, "terms": "none for new descendants", **sent.facts})
+    output.show({"model": model, "terms": "none for new descendants", **sent})
 
 
 def read_card(path: Path) -> Document:

@@ -10,7 +10,7 @@ from ledger.core.catalog.bids import Role
 from ledger.core.values.ids import Address, to_hex
 from roles.audit import statements
 from roles.cli import amounts, auditor, batch, context
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local.console import DemoConsole
 from roles.local.consumer import Answer
 from roles.wallet import keystore, transactions

@@ -14,7 +14,7 @@ from typing import Any
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import to_hex
 from roles.cli import batch, context
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local import actors, checks, control, network
 from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, SERVICE
 from roles.local.console import DemoConsole

@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import context
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local import actors, control, network
 from roles.local.actors import CONSUMER, OPERATOR, PROVIDERS, SERVICE
 from roles.local.console import DemoConsole

@@ -90,7 +90,7 @@ class Exit:
         if not self.chain.account(self.lane, self.account).index:
             raise Rejected(f"{here().wallet} never deposited into lane {self.lane}", lane=self.lane)
 
-    def ask(self) -> transactions.Sent:
+    def ask(self) -> dict[str, object]:
         """Ask to leave: by the wallet's own transaction, or signed for the relayer to send."""
         if self.payer is None:
             return transactions.send(self.chain.calls.request_withdraw(self.lane))
@@ -99,7 +99,7 @@ class Exit:
         call = self.chain.calls.to_settlement("requestWithdrawFor", self.lane, self.account, until, signature)
         return transactions.send(call, signer=self.payer)
 
-    def take(self) -> tuple[int, transactions.Sent] | None:
+    def take(self) -> tuple[int, dict[str, object]] | None:
         """Withdraw with the final debit, if a final batch settles it by now. Atoms received, and the transaction."""
         notice = int(self.chain.settlement("exitNotice"))
         requested_at = self.chain.account(self.lane, self.account).requested_at

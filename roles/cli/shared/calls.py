@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.meters import Meter
 from roles.cli import amounts, output
 from roles.cli.context import Context
 from roles.client.gateway import Json, refusal
@@ -69,17 +68,6 @@ def infer(context: Context, model: str, inputs: list[str]) -> dict[str, Any]:
         tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
     answer, headers = context.gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
     return {**{row["name"]: row["data"] for row in answer.get("outputs", [])}, **_cost(headers, None)}
-
-
-def parse_units(words: list[str]) -> dict[str, int]:
-    """Expected use from METER=UNITS words."""
-    units = {}
-    for word in words:
-        name, equals, number = word.partition("=")
-        if name not in Meter.__members__ or not equals or not number.isdecimal():
-            raise Rejected(f"{word!r} is not a use: write METER=UNITS, with a meter of {amounts.METERS}")
-        units[name] = int(number)
-    return units
 
 
 def show_quote(quote: Json) -> None:

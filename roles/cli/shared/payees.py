@@ -78,7 +78,7 @@ def add_earnings(app: Group) -> None:
         due, call = ready
         output.confirm(f"claim {amounts.format(due)} to {to_hex(here().account)}?")
         sent = transactions.send(call)
-        output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent.facts})
+        output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent})
 
 
 def add_statement(app: Group) -> None:
@@ -113,7 +113,7 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
             "party": to_hex(here().account),
             "ratio_ppm": bid.ratio_ppm,
             "ask": quoted(bid.asks),
-            **sent.facts,
+            **sent,
         }
     )
 
@@ -161,7 +161,7 @@ def add_staking(app: Group, why: str) -> None:
         chain = transactions.chain()
         transactions.allow(address(chain.deployment.stake_vault), atoms)
         sent = transactions.send(chain.calls.stake(atoms))
-        output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent.facts})
+        output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent})
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
     def unbond(amount: Amount) -> None:
@@ -170,7 +170,7 @@ def add_staking(app: Group, why: str) -> None:
         chain = transactions.chain()
         sent = transactions.send(chain.calls.to_vault("unbond", atoms))
         delay = int(chain.vault("unbondDelay"))
-        output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent.facts})
+        output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent})
 
     @app.command("release", help="Take out stake whose delay is over.")
     def release() -> None:
@@ -182,4 +182,4 @@ def add_staking(app: Group, why: str) -> None:
             )
         output.confirm(f"take the unbonded stake out to {here().wallet}?")
         sent = transactions.send(chain.calls.to_vault("release", here().account))
-        output.show({"released_to": to_hex(here().account), **sent.facts})
+        output.show({"released_to": to_hex(here().account), **sent})
