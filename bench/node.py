@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 
 from bench import report
-from roles.node.models.classifier import Classifier
 from roles.node.models.model import Folder, Sampling
 from roles.node.models.rows import Row, Rows
+from roles.node.models.text_models import Classifier
 from tests.roles.node.conftest import MODELS, RunningNode, serving
 
 TEXT = "i have been waiting for weeks for my parcel, this is unacceptable"

@@ -16,14 +16,9 @@ def of_inference(compute_us: int, bytes_out: int) -> Units:
     return Units(1, 0, 0, _ms(compute_us), bytes_out, 0)
 
 
-def as_json(units: Units) -> dict[str, int]:
-    """Meter names to whole numbers, in meter order."""
-    return units._asdict()
-
-
 def headers(units: Units) -> dict[str, str]:
     """The `Tollway-Usage` header of an answer."""
-    return {"Tollway-Usage": orjson.dumps(as_json(units)).decode()}
+    return {"Tollway-Usage": orjson.dumps(units._asdict()).decode()}
 
 
 def usage(talk: Talk) -> dict[str, int]:

@@ -10,7 +10,7 @@ from roles.node import metering
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold
 from roles.node.protocols.errors import json_answer
-from roles.node.protocols.requests import datatype_of, infer_request
+from roles.node.protocols.requests import InferRequest, datatype_of, decode
 from roles.node.state import STATE
 
 
@@ -67,7 +67,7 @@ async def infer(request: web.Request) -> web.Response:
 
 
 async def _inferred(name: str, model: Model, sent: bytes) -> tuple[bytes, int]:
-    asked = infer_request(sent)
+    asked = decode(sent, InferRequest)
     inferred = await model.infer(asked.tensors())
     body: dict[str, object] = {
         "model_name": name,
