@@ -13,9 +13,8 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from roles.node.artifacts.delivery import NAME, Delivery
+from roles.node.artifacts.delivery import NAME, ArtifactRoutes, Delivery
 from roles.node.artifacts.layout import Layout
-from roles.node.artifacts.routes import ArtifactRoutes
 from roles.node.models.loader import LoadedModels, load
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold, Upstream

@@ -169,6 +169,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_chunk(path: Path, chunk: Chunk) -> bytes:
+    """A chunk's bytes from a file that has them at `chunk.offset`."""
+    with path.open("rb") as file:
+        return os.pread(file.fileno(), chunk.size, chunk.offset)
+
+
 def wanted(manifest: bytes) -> Iterator[Descriptor]:
     """The small blobs needed before the layers of a manifest: config and chunk list."""
     said = _manifest(manifest)

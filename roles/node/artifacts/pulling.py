@@ -8,6 +8,8 @@ reached through a gateway and paid by the byte.
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hashlib
 import os
 from collections import Counter, deque
@@ -19,8 +21,7 @@ import aiohttp
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, Chunk
-from roles.node.artifacts.delivery import Seller
-from roles.node.artifacts.layout import MANIFEST, Descriptor, Layer, Layout, file_digest, wanted
+from roles.node.artifacts.layout import MANIFEST, Descriptor, Layer, Layout, file_digest, read_chunk, wanted
 
 PER_PEER = 4
 STRIKES = 3
@@ -97,9 +98,7 @@ class Pull:
     def _copied(self, source: tuple[Path, Chunk] | None, target: int, chunk: Chunk) -> bool:
         if source is None:
             return False
-        path, there = source
-        with path.open("rb") as file:
-            body = os.pread(file.fileno(), there.size, there.offset)
+        body = read_chunk(*source)
         if not _is(body, chunk):
             return False
         os.pwrite(target, body, chunk.offset)
@@ -154,6 +153,32 @@ class Pull:
 
     def _part(self, layer: Layer) -> Path:
         return self._layout.partial / layer.descriptor.digest.removeprefix("sha256:")
+
+
+class Seller:
+    """A gateway that sells artifacts: its URL, the name of the delivery model there, and the API key that pays."""
+
+    def __init__(self, gateway: str, model: str, key: str) -> None:
+        self._url = f"{gateway.rstrip('/')}/v2/models/{model}/infer"
+        self._headers = {"Authorization": f"Bearer {key}"}
+        self.spent_atoms = 0
+
+    def __str__(self) -> str:
+        return self._url
+
+    async def ask(self, http: aiohttp.ClientSession, kind: str, digest: str, most: int) -> bytes | None:
+        """Up to `most` + 1 bytes. None when the gateway does not have them or refuses the payment."""
+        tensor = {"name": kind, "datatype": "BYTES", "shape": [1], "data": [digest]}
+        async with http.post(self._url, json={"inputs": [tensor]}, headers=self._headers) as answer:
+            if answer.status != 200:
+                return None
+            self.spent_atoms += int(answer.headers.get("Tollway-Charge", "0"))
+            said = await answer.json()
+        try:
+            content = next(row["data"][0] for row in said["outputs"] if row["name"] == "content")
+            return base64.b64decode(content, validate=True)[: most + 1]
+        except (KeyError, IndexError, StopIteration, TypeError, binascii.Error):
+            return b""
 
 
 class _Peer:
