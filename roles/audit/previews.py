@@ -101,7 +101,6 @@ def standing(context: Context, subject: Digest, role: Role, party: Address) -> S
 
 
 def book(context: Context) -> list[Standing]:
-    """The bids in force, from the gateway."""
     return [
         Standing(
             cid_digest(row["subject"])

@@ -43,7 +43,6 @@ def parse_asks(texts: list[str]) -> Rates:
 
 
 def parse_units(texts: list[str]) -> dict[str, int]:
-    """Expected use from METER=UNITS words."""
     return _by_meter(texts, "use", "UNITS")
 
 

@@ -141,7 +141,6 @@ class Demo(Scenario):
         self.facts["withdrawn"] = left.get("atoms", "0")
 
     def progress(self) -> Callable[[int], None]:
-        """A callback that prints every hundredth call."""
         base = len(self.answers)
 
         def report(done: int) -> None:

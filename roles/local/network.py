@@ -76,7 +76,6 @@ def contracts(folder: NetworkFolder) -> deployments.Deployment:
 
 
 def deployment_file(folder: NetworkFolder) -> Path:
-    """The file with the addresses of this network's contracts."""
     return deployments.path(CHAIN_ID, folder.path / "deployments")
 
 

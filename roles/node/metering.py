@@ -12,7 +12,6 @@ def of_talk(talk: Talk, bytes_out: int) -> Units:
 
 
 def of_inference(compute_us: int, bytes_out: int) -> Units:
-    """Units of a tensor call."""
     return Units(1, 0, 0, _ms(compute_us), bytes_out, 0)
 
 
@@ -22,7 +21,6 @@ def headers(units: Units) -> dict[str, str]:
 
 
 def usage(talk: Talk) -> dict[str, int]:
-    """The `usage` object of the OpenAI API."""
     total = talk.prompt_tokens + talk.completion_tokens
     return {"prompt_tokens": talk.prompt_tokens, "completion_tokens": talk.completion_tokens, "total_tokens": total}
 

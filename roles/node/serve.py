@@ -114,12 +114,10 @@ def audit(wallet: str) -> list[dict[str, object]]:
 
 
 def log_of(wallet: str) -> Path:
-    """The log of what a wallet's node served."""
     return home.home() / "served" / f"{wallet}.sqlite"
 
 
 def _until_reachable(ask: Callable[[], Digest]) -> Digest:
-    """Retry until the gateway answers."""
     while True:
         try:
             return ask()

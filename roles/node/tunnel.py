@@ -53,7 +53,6 @@ class Identity:
     models: Sequence[str] = ()
 
     def hello(self, nonce: bytes) -> bytes:
-        """The signed answer to the gateway's challenge."""
         digest = signing_digest(self.domain, tunnel_hash(self.lane, self.signer.address, nonce))
         said = {
             "version": 1,

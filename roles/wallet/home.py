@@ -29,7 +29,6 @@ def home() -> Path:
 
 
 def keystores() -> Path:
-    """The folder of encrypted keys."""
     return home() / "keystores"
 
 
@@ -65,7 +64,6 @@ def password(prompt: str, *, new: bool = False) -> str:
 
 
 def upstream_key() -> str | None:
-    """A key for a server that is sold on."""
     return os.environ.get("TOLLWAY_UPSTREAM_KEY") or None
 
 

@@ -53,7 +53,6 @@ class Outbox:
         return left
 
     def store(self, pending: Pending | None) -> None:
-        """Write the file, or remove it."""
         if pending is None:
             self.path.unlink(missing_ok=True)
         else:
@@ -107,7 +106,6 @@ def now() -> int:
 
 
 def chain_id() -> int:
-    """The chain's EIP-155 id."""
     return _endpoint(here().rpc_url).chain_id
 
 

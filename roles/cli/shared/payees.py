@@ -33,8 +33,8 @@ OFFER_EPOCHS = 24
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 
-def add_bidding(app: Group, role: Role) -> None:
-    """Add `bid` and `preview` to the group of a role that bids on chain."""
+def add_payee(app: Group, role: Role) -> None:
+    """Add the commands of a role that is paid by bids. Owners can also sponsor what is theirs."""
 
     @app.command("bid")
     def bid(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
@@ -50,10 +50,6 @@ def add_bidding(app: Group, role: Role) -> None:
         warn(role, considered)
         output.show(previews.preview(here(), here().resolve(subject), role, considered), "if this were your bid")
 
-
-def add_payee(app: Group, role: Role) -> None:
-    """Add the commands of a role that is paid by bids. Owners can also sponsor what is theirs."""
-    add_bidding(app, role)
     add_earnings(app)
     add_statement(app)
     if role in VALUE_ROLES:

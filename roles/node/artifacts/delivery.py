@@ -39,7 +39,6 @@ class ArtifactRoutes:
         return self._give(self.read_blob(request.match_info["digest"]))
 
     async def chunk(self, request: web.Request) -> web.Response:
-        """Serve one chunk of any complete artifact."""
         return self._give(self.read_chunk(request.match_info["digest"]))
 
     def read_blob(self, digest: str) -> bytes:

@@ -38,7 +38,6 @@ class Pulled:
 
     @property
     def fetched_bytes(self) -> int:
-        """All bytes received."""
         return sum(self.fetched.values())
 
 
@@ -59,7 +58,7 @@ class Pull:
         self._strikes: Counter[str] = Counter()
         self.pulled = Pulled()
 
-    async def run(self, digest: str, name: str = "") -> Pulled:
+    async def run(self, digest: str) -> Pulled:
         """Download the whole artifact. Raises Unavailable when no peer is left; received chunks are kept."""
         if not self._peers:
             raise Rejected("no peer to download from: give --peer URL")
@@ -67,14 +66,18 @@ class Pull:
             return self.pulled
         manifest = await self._blob(digest, MANIFEST_BYTES)
         for small in wanted(manifest):
-            if not self._layout.has(small.digest):
+            if not self._layout.path(small.digest).exists():
                 self._layout.add(await self._blob(small.digest, small.size), small.media_type)
-        layers = [layer for layer in self._layout.layers(manifest) if not self._layout.has(layer.descriptor.digest)]
+        layers = [layer for layer in self._layout.layers(manifest) if not self._blob_path(layer).exists()]
         await self._fill(self._holes(layers))
         for layer in layers:
-            self._finish(layer)
+            part = self._part(layer)
+            if f"sha256:{file_digest(part)}" != layer.descriptor.digest:
+                part.unlink()
+                raise Rejected(f"{layer.filepath}: its chunks do not make the layer the manifest names")
+            part.replace(self._blob_path(layer))
         self._layout.add(manifest, MANIFEST)
-        self._layout.publish(Descriptor(MANIFEST, digest, len(manifest)), name or digest)
+        self._layout.publish(Descriptor(MANIFEST, digest, len(manifest)), digest)
         return self.pulled
 
     def _holes(self, layers: Sequence[Layer]) -> list[Hole]:
@@ -144,15 +147,11 @@ class Pull:
         self.pulled.fetched[str(peer)] += len(body or b"")
         return body
 
-    def _finish(self, layer: Layer) -> None:
-        part = self._part(layer)
-        if f"sha256:{file_digest(part)}" != layer.descriptor.digest:
-            part.unlink()
-            raise Rejected(f"{layer.filepath}: its chunks do not make the layer the manifest names")
-        part.replace(self._layout.path(layer.descriptor.digest))
-
     def _part(self, layer: Layer) -> Path:
-        return self._layout.partial / layer.descriptor.digest.removeprefix("sha256:")
+        return self._layout.partial / self._blob_path(layer).name
+
+    def _blob_path(self, layer: Layer) -> Path:
+        return self._layout.path(layer.descriptor.digest)
 
 
 class Seller:
@@ -201,11 +200,11 @@ class _Peer:
             return body
 
 
-async def pull(digest: str, into: Layout, peers: Sequence[str | Seller], name: str = "") -> Pulled:
+async def pull(digest: str, into: Layout, peers: Sequence[str | Seller]) -> Pulled:
     """Download an artifact from peers. See Pull."""
     timeout = aiohttp.ClientTimeout(sock_connect=5, sock_read=20)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as http:
-        return await Pull(into, peers, http).run(digest, name)
+        return await Pull(into, peers, http).run(digest)
 
 
 def _is(body: bytes, chunk: Chunk) -> bool:

@@ -24,12 +24,13 @@ FORBIDDEN = np.float32(-1e9)
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """One sequence: its prompt, its sampling, and the tokens produced so far."""
+    """One sequence: its prompt, its sampling, and the tokens produced so far, at most `limit`."""
 
     prompt: list[int]
     sampling: Sampling
     tokens: list[int] = field(default_factory=list)
     compute_us: int = 0
+    limit: int = 0
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -169,7 +170,7 @@ class Generator:
         row = Row(self.prompt(messages), sampling)
         talk.prompt_tokens = len(row.prompt)
         room = self._context - len(row.prompt)
-        limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        row.limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         if len(self._waiting) >= self._limit:
             raise Busy(f"{self._limit} conversations are waiting already", waiting=self._limit)
         queue = self._queues[row] = Queue()
@@ -192,7 +193,7 @@ class Generator:
                 if cut := _stop_at(said, len(said) - len(piece), sampling.stop):
                     yield piece[: max(0, cut - 1 - (len(said) - len(piece)))]
                     return
-                if talk.completion_tokens >= limit:
+                if talk.completion_tokens >= row.limit:
                     talk.finish_reason = "length"
                     yield piece
                     return
@@ -221,7 +222,9 @@ class Generator:
     def _step(self) -> list[tuple[Row, int]]:
         """One step, in a thread: drop finished and abandoned rows, advance the others, let one row join."""
         rows, end = self._rows, self._marks["end"]
-        gone = [row for row in rows.rows if row not in self._queues or row.tokens[-1] == end or self._full(row)]
+        gone = [
+            row for row in rows.rows if row not in self._queues or row.tokens[-1] == end or len(row.tokens) >= row.limit
+        ]
         if gone:
             rows.leave(gone)
         began = time.perf_counter_ns()
@@ -237,12 +240,6 @@ class Generator:
                 row.compute_us += _microseconds(began)
                 break
         return made
-
-    def _full(self, row: Row) -> bool:
-        most = self._context - len(row.prompt)
-        if row.sampling.max_tokens is not None:
-            most = min(most, row.sampling.max_tokens)
-        return len(row.tokens) >= most
 
 
 def _stop_at(said: str, fresh: int, stops: Sequence[str]) -> int:

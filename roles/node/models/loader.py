@@ -44,7 +44,6 @@ class LoadedModels:
             self._models[name] = model
 
     def names(self) -> list[str]:
-        """The names of all models."""
         return list(self._models)
 
     def find(self, name: str) -> Model | Resold:

@@ -44,7 +44,6 @@ class Upstream:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of every request to the server."""
         said = {"Content-Type": "application/json"}
         return said | {"Authorization": f"Bearer {self.key}"} if self.key else said
 
@@ -94,7 +93,6 @@ class Resold:
         raise Unavailable("the upstream's stream broke off before its end")
 
     async def infer(self, body: bytes) -> bytes:
-        """A tensor call."""
         async with self._call(f"/v2/models/{self.upstream.model}/infer", _object(body)) as answer:
             return await _whole(answer)
 

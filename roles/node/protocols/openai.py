@@ -18,14 +18,12 @@ from roles.node.state import STATE
 
 
 async def models(request: web.Request) -> web.Response:
-    """GET /v1/models."""
     names = request.app[STATE].models.names()
     listed = [{"id": name, "object": "model", "created": 0, "owned_by": "tollway"} for name in names]
     return json_answer({"object": "list", "data": listed})
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
-    """POST /v1/chat/completions."""
     state, body, talk = request.app[STATE], await request.read(), Talk()
     asked = decode(body, ChatRequest)
     model = state.models.find(asked.model)

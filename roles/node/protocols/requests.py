@@ -45,7 +45,6 @@ class ChatRequest(msgspec.Struct):
     n: int | None = None
 
     def conversation(self) -> list[Message]:
-        """The messages, as plain text."""
         if not self.messages:
             raise Rejected("messages must hold at least one message")
         return [Message(message.role, _text(message)) for message in self.messages]
