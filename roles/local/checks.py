@@ -114,15 +114,11 @@ def _show_gas(console: DemoConsole, receipts: int) -> None:
     for name, values in sorted(console.gas.items()):
         table.add_row(f"tollway {name}", str(len(values)), f"{sorted(values)[len(values) // 2]:,}")
     console.console.print(table)
-    commits = commit_gas()
+    chain = transactions.chain()
+    hashes = sorted({str(log["transactionHash"]) for log in chain.raw_logs("Settlement", "Committed")})
+    commits = [int(chain.rpc("eth_getTransactionReceipt", one)["gasUsed"], 16) for one in hashes]
     if commits and receipts:
         total = sum(commits)
         each = f"{total / receipts:.1f} per receipt"
         console.say(f"{len(commits)} commits for {receipts} receipts: {total:,} gas, {each}")
     console.gas["commit"] = commits
-
-
-def commit_gas() -> list[int]:
-    chain = transactions.chain()
-    hashes = sorted({str(log["transactionHash"]) for log in chain.raw_logs("Settlement", "Committed")})
-    return [int(chain.rpc("eth_getTransactionReceipt", one)["gasUsed"], 16) for one in hashes]

@@ -134,8 +134,9 @@ class Demo(Scenario):
         console.say("the dispute window passes on the chain's clock")
         self.await_batches("final", {"final"})
         for name in (*actors.PEOPLE, keystore.TREASURY):
-            claimed = console.run(f"{group_of(name)} claim --wallet {name}", "claimed") if is_due(name) else None
-            self.facts.setdefault("claimed", {})[name] = claimed["claimed"] if claimed else "0"
+            earned = context.here().gateway.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
+            command, due = f"{group_of(name)} claim --wallet {name}", int(earned["claimable"]) > 0
+            self.facts.setdefault("claimed", {})[name] = console.run(command, "claimed")["claimed"] if due else "0"
         left = console.run(f"consumer withdraw --relayer {OPERATOR} --wallet {CONSUMER} --wait 60", "amount")
         console.check("the consumer has the rest back", left["status"] == "withdrawn", left.get("amount", "nothing"))
         self.facts["withdrawn"] = left.get("atoms", "0")
@@ -178,16 +179,6 @@ def consumer_of(wallet: str, referral: str = "") -> Consumer:
 
 def group_of(name: str) -> str:
     """The command group whose `claim` a person of this role would type."""
-    groups = {
-        OPERATOR: "operator",
-        actors.WEAVER: "weaver",
-        actors.OEM: "oem",
-        actors.CURATOR: "curator",
-        keystore.TREASURY: "operator",
-    }
+    groups = {OPERATOR: "operator", keystore.TREASURY: "operator"}
+    groups |= {actors.WEAVER: "weaver", actors.OEM: "oem", actors.CURATOR: "curator"}
     return groups.get(name, "maker" if name in actors.MAKERS else "provider")
-
-
-def is_due(name: str) -> bool:
-    earnings = context.here().gateway.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
-    return int(earnings["claimable"]) > 0

@@ -1,12 +1,13 @@
 """A local network: its components, the same programs a deployment runs, and the idempotent steps that start it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ledger.chain import deployments
@@ -71,7 +72,8 @@ def contracts(folder: NetworkFolder) -> deployments.Deployment:
     rpc = rpc_url(folder)
     deployment = deploy(rpc, treasury, Parameters(EPOCH_SECONDS), deployment_file(folder).parent)
     deployments.save(deployment)
-    home.remember(Network(f"http://{LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder))))
+    known = Network(f"http://{LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder)))
+    home.write_private(home.home() / "network.json", json.dumps(asdict(known)))
     return deployment
 
 

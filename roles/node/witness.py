@@ -101,8 +101,9 @@ class Witness:
         self, key: str | None, model: str, units: Units, request: bytes, response: bytes
     ) -> dict[str, str]:
         """The `Tollway-Served` header of an answer; empty when there is nothing to sign."""
-        attempt = _attempt(key)
-        if attempt is None:
+        try:
+            attempt = digest(key or "")
+        except Rejected:
             return {}
         served = Served(
             attempt,
@@ -116,13 +117,6 @@ class Witness:
         entry = Entry(served, self._signer.sign(signing_digest(self._domain, served_hash(served))))
         await self._log.append(entry)
         return {"Tollway-Served": entry.header()}
-
-
-def _attempt(key: str | None) -> Digest | None:
-    try:
-        return digest(key) if key else None
-    except Rejected:
-        return None
 
 
 def _row(entry: Entry) -> tuple[object, ...]:

@@ -27,17 +27,9 @@ def deposit(atoms: Atoms, wait_seconds: float) -> Json:
     lane, signer, gateway, chain = int(here().lane["lane"]), here().signer, here().gateway, transactions.chain()
     signed = Authorization(lane, signer.address, atoms, 0, good_until(), Digest(os.urandom(32)))
     signature = signing.deposit_authorization(signer, chain.token_domain(), chain.calls.settlement, signed)
-    said = gateway.post(
-        "/v1/deposits",
-        {
-            "account": to_hex(signed.account),
-            "amount": str(signed.amount),
-            "valid_after": signed.valid_after,
-            "valid_before": signed.valid_before,
-            "salt": to_hex(signed.salt),
-            "signature": to_hex(signature),
-        },
-    )
+    window = {"valid_after": signed.valid_after, "valid_before": signed.valid_before}
+    whose = {"account": to_hex(signed.account), "amount": str(signed.amount), "salt": to_hex(signed.salt)}
+    said = gateway.post("/v1/deposits", {**whose, **window, "signature": to_hex(signature)})
     deadline = time.monotonic() + wait_seconds
     with output.working("waiting for the chain and the ledger"):
         while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:

@@ -7,7 +7,7 @@ plays with), or from a prompt.
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
 
@@ -38,11 +38,6 @@ def network() -> Network | None:
         return Network(**json.loads((home() / "network.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def remember(known: Network) -> None:
-    """Make `known` the network that commands talk to by default."""
-    write_private(home() / "network.json", json.dumps(asdict(known)))
 
 
 def password(prompt: str, *, new: bool = False) -> str:

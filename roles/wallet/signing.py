@@ -24,13 +24,9 @@ LEAVE_TYPEHASH = keccak256(b"RequestWithdraw(uint32 lane,address account,uint256
 
 def voucher(signer: Signer, domain: Domain, signed: Voucher) -> dict[str, object]:
     """A voucher as the gateway takes it."""
-    signature = signer.sign(signing_digest(domain, voucher_hash(signed)))
-    return {
-        "lane": signed.lane,
-        "account": to_hex(signed.account),
-        "cum_max": str(signed.cum_max),
-        "signature": to_hex(signature),
-    }
+    signature = to_hex(signer.sign(signing_digest(domain, voucher_hash(signed))))
+    shown = {"lane": signed.lane, "account": to_hex(signed.account), "cum_max": str(signed.cum_max)}
+    return {**shown, "signature": signature}
 
 
 def deposit_authorization(signer: Signer, token: Domain, settlement: Address, asked: Authorization) -> bytes:

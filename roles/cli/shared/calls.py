@@ -110,10 +110,8 @@ def search_row(row: Json) -> dict[str, Any]:
 
 def receipt_row(row: Json) -> dict[str, Any]:
     receipt = row.get("receipt", row)
-    return {
-        "ended": utc(receipt["ended_at"]),
-        **{name: receipt[name] for name in ("price", "charge", "end", "call_id")},
-    }
+    shown = ("price", "charge", "end", "call_id")
+    return {"ended": utc(receipt["ended_at"]), **{name: receipt[name] for name in shown}}
 
 
 def _quote_rows(part: Json, depth: int) -> Iterator[dict[str, Any]]:

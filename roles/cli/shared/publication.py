@@ -6,7 +6,7 @@ from ledger.core.values.documents import Document, canonical, document_id, valid
 from ledger.core.values.documents import digest as digest_of
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, Digest, address, cid, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, to_hex
 from ledger.core.values.typed_data import word
 from roles.cli import output
 from roles.cli.context import here
@@ -15,7 +15,6 @@ from roles.wallet import transactions
 WAIT_SECONDS = 30
 NOT_INDEXED = "is not registered"
 """The gateway's reason while its ledger has not read the registration from the chain."""
-ZERO = Digest(bytes(32))
 
 
 def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, object]:
@@ -57,5 +56,5 @@ def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) 
     committed = int(chain.registry("commitments", commitment))
     output.wait_until(lambda: transactions.now() > committed, WAIT_SECONDS)
     terms = document.get("derivative_terms")
-    offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO
+    offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO_DIGEST
     return transactions.send(chain.calls.register_model(subject, parents, offered, salt))
