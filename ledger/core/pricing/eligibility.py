@@ -23,7 +23,8 @@ EDGE = "edge"
 class Measured(Protocol):
     """What a gateway has measured of a provider. Times in ms; `latency_ms` is 0 while nothing is measured.
 
-    `near` is the class of its round trip, None if it is too far to be called near.
+    `near` is the class of its round trip, None if that is too long. It is `usable` while its circuit is closed, and for
+    one trial call after a pause.
     """
 
     latency_ms: int
@@ -31,31 +32,21 @@ class Measured(Protocol):
     paused_until: int
 
     @property
-    def near(self) -> int | None:
-        """The class of its round trip."""
-
-    def usable(self, now: int) -> bool:
-        """Whether its circuit is closed, or open and due for a trial call."""
+    def near(self) -> int | None: ...
+    def usable(self, now: int) -> bool: ...
 
 
 class Provider(Protocol):
-    """A provider of one model: what it declares (realm, tier, latency target), and what is measured of it."""
+    """A provider of one model: the realm, tier and latency that it declares, and what is measured of it."""
 
     @property
-    def realm(self) -> str:
-        """The realm it serves; "" is the public one."""
-
+    def realm(self) -> str: ...
     @property
-    def tier(self) -> str:
-        """The tier it declares."""
-
+    def tier(self) -> str: ...
     @property
-    def slo_ms(self) -> int:
-        """The latency it declares."""
-
+    def slo_ms(self) -> int: ...
     @property
-    def health(self) -> Measured:
-        """What is measured of it."""
+    def health(self) -> Measured: ...
 
 
 P = TypeVar("P", bound=Provider)

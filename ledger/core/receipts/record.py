@@ -1,6 +1,6 @@
 """The numpy layout of receipt records, for batch files, COPY and kernels.
 
-Apart from `receipt` because numpy takes longer to import than most commands take to run.
+Alone, apart from `receipt`, because numpy takes longer to import than most commands take to run.
 """
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""Segments: the receipts of one group commit to a receipt log, hash-linked so that none can be added or removed."""
+"""Segments: the receipts of one group commit to a receipt log, hash-linked so that none can be added or removed.
+
+Alone because gateway and worker both link them, and a segment holds receipts of any shape.
+"""
 
 from dataclasses import dataclass
 
