@@ -35,5 +35,6 @@ class Engine:
         self.outputs = [(value.name, value.type, tuple(value.shape)) for value in self._session.get_outputs()]
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[np.generic]]:
+        """All outputs by name."""
         names = [name for name, _, _ in self.outputs]
         return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
