@@ -22,7 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from roles.cli import parts
+from roles.cli import main as parts
 from tests.house.source import PRODUCT, ROOT, imported, pages, parsed
 
 BIN = Path(sys.executable).parent
