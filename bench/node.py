@@ -17,9 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 
 from bench import report
-from roles.node.models.classifier import Classifier
 from roles.node.models.model import Folder, Sampling
-from roles.node.models.rows import Row, Rows
+from roles.node.models.text_models import Classifier
 from tests.roles.node.conftest import MODELS, RunningNode, serving
 
 TEXT = "i have been waiting for weeks for my parcel, this is unacceptable"
@@ -48,7 +47,7 @@ def floor_classifier(seconds: float) -> float:
 
 def floor_decoder(seconds: float, together: int) -> float:
     """Tokens a second of the bare decoding loop with so many rows."""
-    from roles.node.models.generator import Generator
+    from roles.node.models.generator import Generator, Row, Rows
 
     folder = Folder.read(MODELS / "dialog")
     generator = Generator(folder, ThreadPoolExecutor(1), most=together, queue=together)

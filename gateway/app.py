@@ -8,18 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway.api import (
-    accounts,
-    health,
-    inference_v2,
-    keys,
-    models,
-    network,
-    paid_routes,
-    proofs,
-    statements,
-    tunnel,
-)
+from gateway.api import accounts, health, inference_v2, keys, models, network, paid_routes, proofs, statements, tunnel
 from gateway.asgi import Message, Receive, Send
 from gateway.errors import Refusal, body_of, refusal
 from gateway.lifespan import Running

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from gateway.call.idempotency import Headers, StoredResponse
-from gateway.errors import Refusal
+from gateway.call.idempotency import JSON, Headers, StoredResponse
+from gateway.errors import Refusal, body_of
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
-
-JSON: Headers = [(b"content-type", b"application/json")]
 
 
 class BodyTimeouts:
@@ -34,8 +32,9 @@ class BodyTimeouts:
             task.uncancel()
             raise Refusal(408, "body_too_slow", "the request did not arrive in time")
 
-    def cancel_late(self, now: float) -> None:
-        """Stop the reading of bodies that are late at `now`, on the event loop's clock."""
+    async def cancel_late(self) -> None:
+        """Stop the reading of bodies that are late."""
+        now = asyncio.get_running_loop().time()
         for task, late_at in list(self._late_at.items()):
             if late_at <= now and task is not None:
                 del self._late_at[task]
@@ -83,20 +82,20 @@ class Client:
             pass
 
     async def answer(self, response: StoredResponse) -> None:
-        """Send a whole answer."""
-        headers = [*response.headers, (b"content-length", b"%d" % len(response.body))]
-        self.answered = True
-        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": response.body})
+        await self.begin(response.status, [*response.headers, (b"content-length", b"%d" % len(response.body))])
+        await self.write(response.body, more=False)
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """Send a stream's status and headers."""
         self.answered = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, body: bytes, *, more: bool = True) -> None:
         """Send a piece of the answer's body; without `more` it is the last one."""
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def refused_response(refused: Refusal) -> StoredResponse:
+    return StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused))
 
 
 def _too_large(most: int) -> Refusal:

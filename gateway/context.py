@@ -23,7 +23,6 @@ from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
-from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
@@ -58,7 +57,7 @@ class Gateway:
     genesis: int = 0
     catalog: Catalog = EMPTY
     open_calls: int = 0
-    tracing: Tracing = field(default_factory=lambda: Tracing(False))
+    tracing: Tracing | None = None
     body_timeouts: BodyTimeouts = field(default_factory=lambda: BodyTimeouts(20.0))
     draining: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,22 +68,11 @@ class Gateway:
         return self.deployment.domain
 
     @property
-    def tunnels(self) -> Tunnels:
-        """Nodes behind NAT that are connected here."""
-        return self.upstream.tunnels
-
-    @property
-    def forwarder(self) -> Forwarder:
-        """Reaches nodes that are connected to other gateways of the lane."""
-        return self.upstream.forwarder
-
-    @property
     def private(self) -> bool:
         """Whether this is a private grid, without a chain."""
         return self.deployment.chain_id == 0
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
-        """Count a call that is over."""
         self.metrics.ended(end, signed, took_ms)
         if self.settings.log_calls:
             root = signed[-1].receipt if signed else None

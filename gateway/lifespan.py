@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -30,7 +31,7 @@ from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing import epochs
 from ledger.core.pricing.terms import Operator
-from ledger.core.values.errors import TollwayError, Unavailable
+from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
@@ -72,11 +73,11 @@ class Running:
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
-            (BODY_CHECK_SECONDS, self._cancel_late_bodies),
+            (BODY_CHECK_SECONDS, lambda g: g.body_timeouts.cancel_late()),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (RECLAIM_SECONDS, self._reclaim),
             (MEASURE_SECONDS, self._measure),
-            (tunnel.ANNOUNCE_SECONDS, lambda g: g.forwarder.announce()),
+            (tunnel.ANNOUNCE_SECONDS, lambda g: g.upstream.forwarder.announce()),
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
         self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
@@ -102,29 +103,34 @@ class Running:
         await asyncio.gather(*self._periodic, return_exceptions=True)
         await gateway.upstream.close()
         try:
-            await gateway.forwarder.close()
+            await gateway.upstream.forwarder.close()
             await gateway.leases.return_idle(-1.0)
             await self._measure(gateway)
         finally:
             await gateway.receipt_log.close()
-            await asyncio.to_thread(gateway.tracing.close)
+            if gateway.tracing is not None:
+                await asyncio.to_thread(gateway.tracing.close)
             gateway.engine.dispose()
             log.info("gateway_stopped", extra={"facts": {"open_calls": gateway.open_calls}})
 
     def _make(self) -> Gateway:
-        settings, ledger = self.settings, self.ledger
-        deployment = Deployment.load(ledger.deployment)
+        settings, ledger, lane = self.settings, self.ledger, self.ledger.lane
+        deployment = Deployment(json.loads(ledger.deployment.read_text()) if ledger.deployment else {})
         signer = settings.signer()
         engine = connect(ledger.sqlalchemy_url, pool_size=8)
         with unit_of_work(engine) as session:
-            known = lanes.get(session, ledger.lane)
+            known = lanes.get(session, lane)
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury) if settings.treasury else deployment.address("treasury")
         treasury = operator if treasury == ZERO_ADDRESS else treasury
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
-        lane = ledger.lane
         tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
         shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
+
+        def holdings() -> dict[Address, int]:
+            with unit_of_work(engine) as session:
+                return leases.unspent(session, signer.address)
+
         return Gateway(
             settings=settings,
             deployment=deployment,
@@ -134,10 +140,7 @@ class Running:
             signer=signer,
             engine=engine,
             receipt_log=ReceiptLog(
-                lambda: Appender(ledger.libpq_url, signer.address, lane),
-                lambda: self._holdings(signer.address),
-                signer,
-                deployment.domain,
+                lambda: Appender(ledger.libpq_url, signer.address, lane), holdings, signer, deployment.domain
             ),
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             authenticator=Authenticator(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
@@ -149,15 +152,10 @@ class Running:
             metrics=Metrics(),
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),
-            tracing=Tracing(settings.trace),
+            tracing=Tracing() if settings.trace else None,
             body_timeouts=BodyTimeouts(settings.body_seconds),
             genesis=int(deployment.facts.get("genesis", 0)),
         )
-
-    def _holdings(self, gateway: Address) -> dict[Address, int]:
-        assert self.gateway is not None
-        with unit_of_work(self.gateway.engine) as session:
-            return leases.unspent(session, gateway)
 
     async def _watch_book(self, gateway: Gateway) -> None:
         """Read the book again when a document was published here, and every `book_seconds` for other changes."""
@@ -197,10 +195,6 @@ class Running:
             return 0
         return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
 
-    @staticmethod
-    async def _cancel_late_bodies(gateway: Gateway) -> None:
-        gateway.body_timeouts.cancel_late(asyncio.get_running_loop().time())
-
     async def _return_idle(self, gateway: Gateway) -> None:
         await gateway.leases.return_idle(self.settings.idle_seconds)
         for leaver in await gateway.db(lambda session: lanes.leaving(session, gateway.lane)):
@@ -226,9 +220,7 @@ async def _guarded(what: str, work: Awaitable[None]) -> None:
     """Log a job's failure. It is tried again next time, and never ends the gateway."""
     try:
         await work
-    except (TollwayError, OSError, Unavailable) as error:
+    except (TollwayError, OSError) as error:
         log.warning(f"{what}_failed", extra={"facts": {"reason": str(error)}})
-    except asyncio.CancelledError:
-        raise
     except Exception:
         log.exception(f"{what}_failed")

@@ -14,10 +14,9 @@ from ledger.store.receipts.receipts import Signed
 BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
 
 
-class Tallies(Collector):
-    """Counts of every call, kept as plain numbers and shown to Prometheus on request.
-
-    The client library's own counters take a lock and check labels each time: a twentieth of a call's CPU.
+class Metrics(Collector):
+    """Counters and gauges. What every call counts is kept as plain numbers and shown to Prometheus on request: the
+    client library's own counters take a lock and check labels each time, a twentieth of a call's CPU.
     """
 
     def __init__(self) -> None:
@@ -26,6 +25,20 @@ class Tallies(Collector):
         self._tokens = [0, 0]
         self._took = [0] * (len(BUCKETS_MS) + 1)
         self._took_ms = 0
+        self.registry = registry = CollectorRegistry()
+        registry.register(self)
+        self.refusals = Counter("tollway_refusals", "Refused calls by code", ["code"], registry=registry)
+        self.node_failures = Counter(
+            "tollway_node_failures", "Attempts that failed, by kind", ["kind"], registry=registry
+        )
+        self.open_calls = Gauge("tollway_open_calls", "Open calls", registry=registry)
+        self.held = Gauge("tollway_held_atoms", "Atoms held by open calls", registry=registry)
+        self.receipt_log_groups = Gauge("tollway_receipt_log_groups", "Group commits written", registry=registry)
+        self.receipt_log_bundles = Gauge(
+            "tollway_receipt_log_bundles", "Calls whose receipts are written", registry=registry
+        )
+        self.receipt_log_up = Gauge("tollway_receipt_log_up", "1 while it can be written", registry=registry)
+        self.epoch = Gauge("tollway_epoch", "Epoch of the book in force", registry=registry)
 
     def ended(self, end: str, signed: Sequence[Signed], took_ms: int) -> None:
         """Count an ended call. A workflow's tokens are counted at its steps, not again at its root."""
@@ -39,7 +52,6 @@ class Tallies(Collector):
                 self._tokens[1] += receipt.output_tokens
 
     def collect(self) -> Iterator[Metric]:
-        """The counts until now."""
         calls = CounterMetricFamily("tollway_calls", "Calls by how they ended", labels=["end"])
         for end, count in self._ends.items():
             calls.add_metric([end], count)
@@ -53,25 +65,3 @@ class Tallies(Collector):
         yield HistogramMetricFamily(
             "tollway_call_seconds", description, buckets=buckets, sum_value=self._took_ms / 1000
         )
-
-
-class Metrics:
-    """Counters and gauges."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.tallies = Tallies()
-        self.registry.register(self.tallies)
-        self.ended = self.tallies.ended
-        self.refusals = Counter("tollway_refusals", "Refused calls by code", ["code"], registry=self.registry)
-        self.node_failures = Counter(
-            "tollway_node_failures", "Attempts that failed, by kind", ["kind"], registry=self.registry
-        )
-        self.open_calls = Gauge("tollway_open_calls", "Open calls", registry=self.registry)
-        self.held = Gauge("tollway_held_atoms", "Atoms held by open calls", registry=self.registry)
-        self.receipt_log_groups = Gauge("tollway_receipt_log_groups", "Group commits written", registry=self.registry)
-        self.receipt_log_bundles = Gauge(
-            "tollway_receipt_log_bundles", "Calls whose receipts are written", registry=self.registry
-        )
-        self.receipt_log_up = Gauge("tollway_receipt_log_up", "1 while it can be written", registry=self.registry)
-        self.epoch = Gauge("tollway_epoch", "Epoch of the book in force", registry=self.registry)

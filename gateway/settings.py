@@ -1,7 +1,5 @@
 """A gateway's settings: read once at start, frozen, and passed in."""
 
-from __future__ import annotations
-
 import json
 from functools import cached_property
 from pathlib import Path
@@ -83,11 +81,6 @@ class Deployment:
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
 
-    @classmethod
-    def load(cls, path: Path | None) -> Deployment:
-        """Read a deployment file; without one it is a private grid."""
-        return cls(json.loads(path.read_text()) if path else {})
-
     @cached_property
     def chain_id(self) -> int:
         """The EIP-155 chain id; 0 for a private grid."""
@@ -95,7 +88,6 @@ class Deployment:
 
     @cached_property
     def domain(self) -> Domain:
-        """The EIP-712 domain of receipts and vouchers."""
         return Domain(self.chain_id, self.address("settlement"))
 
     def address(self, name: str) -> Address:

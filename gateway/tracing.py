@@ -16,17 +16,21 @@ OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completio
 
 
 class Tracing:
-    """Makes spans when it is on."""
+    """Makes spans. Made only when tracing is on: importing OpenTelemetry is slow."""
 
-    def __init__(self, on: bool) -> None:
-        self.on = on
-        self._provider = _provider() if on else None
-        self._tracer = self._provider.get_tracer("tollway.gateway") if self._provider is not None else None
+    def __init__(self) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        service = {SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "tollway-gateway")}
+        self._provider = TracerProvider(resource=Resource(service))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("tollway.gateway")
 
     @contextmanager
     def call(self, path: str) -> Iterator[Any]:
-        """A span around one call."""
-        assert self._tracer is not None, "on"
         operation = OPERATIONS.get(path, "inference")
         with self._tracer.start_as_current_span(operation) as span:
             span.set_attribute("gen_ai.operation.name", operation)
@@ -46,17 +50,4 @@ class Tracing:
 
     def close(self) -> None:
         """Send the spans that wait."""
-        if self._provider is not None:
-            self._provider.shutdown()
-
-
-def _provider() -> Any:
-    """OpenTelemetry's provider. Imported only when tracing is on: the import is slow."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider(resource=Resource({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "tollway-gateway")}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return provider
+        self._provider.shutdown()

@@ -1,5 +1,6 @@
 """Accounts: a consumer's balance, deposits, credits and receipts; a payee's earnings."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -9,12 +10,13 @@ from gateway.api.dependencies import Asking, Here, party
 from gateway.api.representations import noted, receipt_fields, receipt_id, shown_receipt, shown_terms
 from gateway.api.schemas import MAX_INT, CreditBody, DepositBody
 from gateway.clock import now_ms
+from gateway.context import Gateway
 from gateway.errors import Refusal
 from ledger.core.accounts import accounts
 from ledger.core.accounts.postings import Balance
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.values import atoms
-from ledger.core.values.ids import address, digest, to_hex
+from ledger.core.values.ids import Digest, address, digest, to_hex
 from ledger.flows import credits, publications
 from ledger.flows import leases as leasing
 from ledger.store.access import deposits, leases, vouchers
@@ -58,17 +60,7 @@ async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
 @router.post("/deposits", status_code=202)
 async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
     """Have a signed authorization relayed into the lane. Asking again changes nothing."""
-    account, salt = address(body.account), digest(body.salt)
-    deposit = DepositRequest(
-        id=publications.deposit_id(gateway.lane, account, salt),
-        lane=gateway.lane,
-        account=account,
-        amount=atoms.parse(body.amount),
-        valid_after=body.valid_after,
-        valid_before=body.valid_before,
-        salt=salt,
-        signature=bytes.fromhex(body.signature[2:]),
-    )
+    deposit = _deposit_request(gateway, body, digest(body.salt), body.valid_after, body.valid_before)
     now = now_ms()
     if gateway.private:
         raise Refusal(400, "private_grid", "this is a private grid: its operator credits deposits")
@@ -85,22 +77,27 @@ async def credit(body: CreditBody, gateway: Here) -> dict[str, Any]:
     """Credit a consumer of a private grid. The same reference again changes nothing; GET /v1/deposits/{id} shows it."""
     if not gateway.private:
         raise Refusal(400, "not_private", "this lane has a chain: deposits are made there")
-    account, reference = address(body.account), digest(body.reference)
-    deposit = DepositRequest(
-        id=publications.deposit_id(gateway.lane, account, reference),
-        lane=gateway.lane,
-        account=account,
-        amount=atoms.parse(body.amount),
-        valid_after=0,
-        valid_before=0,
-        salt=reference,
-        signature=bytes.fromhex(body.signature[2:]),
-        kind=credits.KIND,
-    )
+    deposit = replace(_deposit_request(gateway, body, digest(body.reference)), kind=credits.KIND)
     if deposit.amount == 0:
         raise Refusal(400, "invalid_credit", "a credit is of at least one atom", param="amount")
     await gateway.db(lambda session: credits.request(session, deposit, gateway.domain, gateway.operator, now_ms()))
     return _requested(deposit)
+
+
+def _deposit_request(
+    gateway: Gateway, body: DepositBody | CreditBody, salt: Digest, valid_after: int = 0, valid_before: int = 0
+) -> DepositRequest:
+    account = address(body.account)
+    return DepositRequest(
+        id=publications.deposit_id(gateway.lane, account, salt),
+        lane=gateway.lane,
+        account=account,
+        amount=atoms.parse(body.amount),
+        valid_after=valid_after,
+        valid_before=valid_before,
+        salt=salt,
+        signature=bytes.fromhex(body.signature[2:]),
+    )
 
 
 def _requested(deposit: DepositRequest) -> dict[str, Any]:
@@ -146,23 +143,21 @@ async def show_receipt(receipt: Annotated[str, Path(alias="receipt_id")], gatewa
     Anybody who knows a call id may see its receipt: it has digests and amounts, never prompts.
     """
 
-    def read(session: Session) -> dict[str, Any] | None:
+    def read(session: Session) -> dict[str, Any]:
         found = _find(session, receipt)
         if found is None:
-            return None
+            raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
         shown = shown_receipt(found, gateway)
         body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
+        batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
         subs = receipts.children(session, found.receipt.call_id)
         return shown | {
             "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
             "subs": [shown_receipt(sub, gateway) for sub in subs],
-            "batch": _batch_of(session, gateway.lane, found),
+            "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
         }
 
-    shown = await gateway.db(read)
-    if shown is None:
-        raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
-    return shown
+    return await gateway.db(read)
 
 
 @router.get("/earnings/{payee}")
@@ -202,8 +197,3 @@ def _find(session: Session, text: str) -> Signed | None:
         except ValueError:
             return None
     return None
-
-
-def _batch_of(session: Session, lane: int, found: Signed) -> dict[str, Any] | None:
-    held = batches.holding(session, lane, found.receipt.gateway, found.receipt.seq)
-    return {"number": held.number, "status": held.status.value} if held else None

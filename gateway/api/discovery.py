@@ -8,16 +8,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gateway.call.routing import as_seen
-from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
+from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.context import Gateway
 from gateway.payment.auth import Caller
 from ledger.core.pricing import eligibility, routing
 from ledger.core.pricing.eligibility import AboveLimit, AllPaused, NoneFits, RoutePreferences
-from ledger.core.pricing.promotion import Slot
 from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values import meters
 from ledger.core.values.atoms import Atoms, parse
-from ledger.core.values.ids import Address, Digest, cid, to_hex
+from ledger.core.values.ids import Address, cid, to_hex
 from ledger.core.values.meters import Units
 
 
@@ -39,7 +38,13 @@ async def discover(
     """
     catalog = gateway.catalog
     units = meters.units(wanted["meters"]) if wanted.get("meters") else TYPICAL_CALL
-    preferences = _preferences(wanted)
+    preferences = RoutePreferences(
+        max_price=parse(wanted["max_price"], "max_price") if "max_price" in wanted else None,
+        realm=wanted.get("realm", ""),
+        tiers=frozenset(wanted.get("tiers", ())),
+        max_latency_ms=wanted.get("max_latency_ms"),
+        near_ms=wanted.get("near_ms"),
+    )
     found: list[Match] = []
     missed: list[tuple[int, str, list[str]]] = []
     for entry in catalog.models():
@@ -52,14 +57,21 @@ async def discover(
     rows = [_row(match) for match in found[: wanted.get("limit", 10)]]
     if wanted.get("sponsored", True):
         by_id = {match.entry.id: match for match in found}
-        slots = await _slots(gateway, by_id, wanted["task"], caller, now)
+        scored = [(match.entry, match.score) for match in found]
+        slots = await gateway.referrals.auction(scored, wanted["task"], caller.consumer if caller else None, now)
         for slot in slots:
             if caller is not None:
                 gateway.referrals.show(caller.consumer, slot, surface, now)
-        rows = [_sponsored(by_id[slot.subject], slot) for slot in slots] + rows
+        sold = [(by_id[slot.subject], {"sponsored": True, "promo_second_price": str(slot.price)}) for slot in slots]
+        rows = [_row(match) | label for match, label in sold] + rows
     answer: dict[str, Any] = {"epoch": catalog.epoch, "book_root": to_hex(catalog.book_root), "results": rows}
     if not rows:
-        answer["diagnostic"] = _diagnostic(catalog, wanted, sorted(missed)[:3])
+        answer["diagnostic"] = {
+            "message": "nothing here can do this",
+            "required": dict(wanted),
+            "tasks_here": sorted({task for entry in catalog.models() for task in entry.model.tasks}),
+            "nearest": [{"name": name, "lacks": lacking} for _, name, lacking in sorted(missed)[:3]],
+        }
     return answer
 
 
@@ -88,27 +100,6 @@ def find(
     return min(matches, key=lambda match: (match.score, match.candidate.provider))
 
 
-def _preferences(wanted: Mapping[str, Any]) -> RoutePreferences:
-    return RoutePreferences(
-        max_price=parse(wanted["max_price"], "max_price") if "max_price" in wanted else None,
-        realm=wanted.get("realm", ""),
-        tiers=frozenset(wanted.get("tiers", ())),
-        max_latency_ms=wanted.get("max_latency_ms"),
-        near_ms=wanted.get("near_ms"),
-    )
-
-
-async def _slots(
-    gateway: Gateway, found: Mapping[Digest, Match], task: str, caller: Caller | None, now: int
-) -> list[Slot]:
-    open_to = {
-        subject: (match.entry, match.score)
-        for subject, match in found.items()
-        if match.entry.sponsorship and task in match.entry.sponsorship.slot_tasks
-    }
-    return await gateway.referrals.auction(open_to, caller.consumer if caller else None, now)
-
-
 def _row(match: Match) -> dict[str, Any]:
     entry, candidate = match.entry, match.candidate
     return {
@@ -122,21 +113,4 @@ def _row(match: Match) -> dict[str, Any]:
         "quality_ppm": candidate.health.quality_ppm,
         "declared": {"capabilities": entry.model.document["capabilities"]},
         "sponsored": False,
-    }
-
-
-def _sponsored(match: Match, slot: Slot) -> dict[str, Any]:
-    """The row of a model with a label, and what its sponsor pays if it sells."""
-    return _row(match) | {"sponsored": True, "promo_second_price": str(slot.price)}
-
-
-def _diagnostic(
-    catalog: Catalog, wanted: Mapping[str, Any], nearest: list[tuple[int, str, list[str]]]
-) -> dict[str, Any]:
-    tasks = sorted({task for entry in catalog.models() for task in entry.model.tasks})
-    return {
-        "message": "nothing here can do this",
-        "required": dict(wanted),
-        "tasks_here": tasks,
-        "nearest": [{"name": name, "lacks": lacking} for _, name, lacking in nearest],
     }

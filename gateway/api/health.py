@@ -16,13 +16,14 @@ router = APIRouter(tags=["health"])
 async def health(gateway: Here) -> JSONResponse:
     """200 while calls can be charged, else 503; the body says more."""
     good = gateway.receipt_log.healthy and not gateway.draining
+    models = len(gateway.catalog.models())
     body: dict[str, Any] = {
         "status": "ok" if good else "draining" if gateway.draining else "journal_down",
         "lane": gateway.lane,
         "signer": to_hex(gateway.signer.address),
         "epoch": gateway.catalog.epoch,
-        "models": len(gateway.catalog.models()),
-        "workflows": len(gateway.catalog.capsules()),
+        "models": models,
+        "workflows": len(gateway.catalog.by_id) - models,
         "open_calls": gateway.open_calls,
     }
     return JSONResponse(body, 200 if good else 503)

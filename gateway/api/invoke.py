@@ -11,7 +11,7 @@ from gateway.catalog.catalog import Catalog, ModelEntry
 from gateway.errors import Refusal
 from gateway.metering import openai
 from gateway.metering.ask import CHAT, INFER, Ask
-from gateway.workflow import steps, tensors
+from gateway.workflow import steps
 from ledger.core.values.ids import to_hex
 from ledger.store.receipts.receipts import Signed
 
@@ -33,7 +33,7 @@ def read(catalog: Catalog, body: bytes) -> Ask:
         raise Refusal(400, "rejected", f"unknown field {unknown[0]!r}", param=unknown[0])
     entry = catalog.find(name)
     if isinstance(entry, ModelEntry) and "openai.chat/1" not in entry.protocols:
-        body = orjson.dumps(tensors.request(entry.model, values))
+        body = orjson.dumps(steps.tensor_request(entry.model, values))
         return Ask(INFER, name, body, outputs=0, native=True)
     if not isinstance(values.get("messages"), list):
         raise Refusal(400, "invalid_request", f"{entry.name} converses: its input has `messages`", param="input")

@@ -12,9 +12,8 @@ from sqlmodel import Session
 from gateway.api.dependencies import Asking, Here
 from gateway.api.schemas import KeyBody, KeyLimits
 from gateway.clock import now_ms
-from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment.auth import PREFIX, accept, read_voucher
+from gateway.payment.auth import PREFIX, Caller, accept, read_voucher
 from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values import atoms
 from ledger.core.values.ids import to_hex
@@ -40,22 +39,19 @@ async def make_key(body: KeyBody, gateway: Here) -> dict[str, Any]:
         models=tuple(body.models) if body.models is not None else None,
     )
 
-    def make(session: Session) -> tuple[int, bool]:
+    def make(session: Session) -> None:
         known = accept(session, gateway.domain, gateway.lane, voucher, signature)
         if voucher.cum_max < known or (voucher.cum_max == known and keys.of_consumer(session, voucher.account)):
-            return known, False
+            raise Refusal(
+                409,
+                "voucher_not_larger",
+                f"a voucher of {known} atoms is on record and may have been seen by others: sign one above it,"
+                " or make the key with POST /v1/keys/rotate and a key you have",
+                facts={"cum_max": str(known)},
+            )
         keys.add(session, key)
-        return known, True
 
-    known, made = await gateway.db(make)
-    if not made:
-        raise Refusal(
-            409,
-            "voucher_not_larger",
-            f"a voucher of {known} atoms is on record and may have been seen by others: sign one above it,"
-            " or make the key with POST /v1/keys/rotate and a key you have",
-            facts={"cum_max": str(known)},
-        )
+    await gateway.db(make)
     return {"key": secret, **_shown_key(key)}
 
 
@@ -92,39 +88,38 @@ async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
 async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking) -> dict[str, Any]:
     """Change a key's label, budget, rate, models or expiry. Fields left out stay as they are."""
 
-    def change(session: Session) -> ApiKey | None:
-        key = keys.by_id(session, caller.consumer, key_id)
-        if key is None:
-            return None
+    def change(session: Session) -> ApiKey:
+        key = _find(session, caller, key_id)
         values: dict[str, Any] = body.model_dump(exclude_unset=True)
         if values.get("budget") is not None:
             values["budget"] = atoms.parse(values["budget"], "budget")
         if values:
             keys.change(session, key.hash, values)
-        return keys.by_id(session, caller.consumer, key_id)
+        return _find(session, caller, key_id)
 
-    return _shown_key(_changed(gateway, key_id, await gateway.db(change)))
+    key = await gateway.db(change)
+    gateway.authenticator.forget(key.hash)
+    return _shown_key(key)
 
 
 @router.delete("/keys/{key_id}")
 async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, Any]:
     """Revoke a key. This gateway refuses it at once, the others within GATEWAY_KEY_SECONDS."""
 
-    def revoke(session: Session) -> ApiKey | None:
-        key = keys.by_id(session, caller.consumer, key_id)
-        if key is not None:
-            keys.revoke(session, key.hash, now_ms())
+    def revoke(session: Session) -> ApiKey:
+        key = _find(session, caller, key_id)
+        keys.revoke(session, key.hash, now_ms())
         return key
 
-    key = _changed(gateway, key_id, await gateway.db(revoke))
+    key = await gateway.db(revoke)
+    gateway.authenticator.forget(key.hash)
     return {"id": key.id, "object": "key", "deleted": True}
 
 
-def _changed(gateway: Gateway, key_id: str, key: ApiKey | None) -> ApiKey:
-    """A key that was changed, no longer cached; or 404."""
+def _find(session: Session, caller: Caller, key_id: str) -> ApiKey:
+    key = keys.by_id(session, caller.consumer, key_id)
     if key is None:
         raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
-    gateway.authenticator.forget(key.hash)
     return key
 
 

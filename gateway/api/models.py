@@ -28,7 +28,6 @@ async def show_model(name: str, gateway: Here) -> dict[str, Any]:
 
 
 def ready(entry: Entry) -> bool:
-    """Whether an entry can be called."""
     return entry.tariff is not None if isinstance(entry, CapsuleEntry) else bool(entry.candidates)
 
 

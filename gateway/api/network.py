@@ -13,10 +13,8 @@ from gateway.api.dependencies import Here, the_caller
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
-from gateway.call import referrals
 from gateway.catalog import credentials
 from gateway.clock import now_ms
-from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.upstream import target
 from gateway.workflow.wasm import MAX_MODULE_BYTES
@@ -26,7 +24,7 @@ from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import Book
 from ledger.core.values import documents as canon
 from ledger.core.values.documents import Document
-from ledger.core.values.ids import cid, cid_digest, parse_did, to_hex
+from ledger.core.values.ids import address, cid, cid_digest, parse_did, to_hex
 from ledger.core.values.meters import quoted
 from ledger.flows import credits, publications
 from ledger.store.chain import bids, lanes
@@ -58,19 +56,16 @@ async def publish(request: Request, gateway: Here) -> dict[str, Any]:
     publishing again changes nothing.
     """
     if request.headers.get("content-type", "") == "application/wasm":
-        return await _publish_glue(await _read_body(request, MAX_MODULE_BYTES), gateway)
+        module = await _read_body(request, MAX_MODULE_BYTES)
+        glue = await asyncio.to_thread(gateway.workshop.load, module)
+        gateway.workshop.check(glue)
+        made = await gateway.db(lambda session: publications.publish_glue(session, module, now_ms()))
+        return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
     document = await _read_document(request)
     chain_id = gateway.domain.chain_id
     made = await gateway.db(lambda session: publications.publish_document(session, document, chain_id, now_ms()))
     gateway.book_changed.set()
     return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
-
-
-async def _publish_glue(module: bytes, gateway: Gateway) -> dict[str, Any]:
-    glue = await asyncio.to_thread(gateway.workshop.load, module)
-    gateway.workshop.check(glue)
-    made = await gateway.db(lambda session: publications.publish_glue(session, module, now_ms()))
-    return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
 
 
 @router.get("/documents/{document_id}")
@@ -94,7 +89,9 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
         document = wrapped
     canon.validate(document, "offer")
     if "serve" in document:
-        await _check_url(gateway, document["serve"]["url"])
+        server = target.parse(document["serve"]["url"])
+        if server.scheme != target.TUNNEL:
+            await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
     credential = None
     if isinstance(given, dict):
         headers = {str(name): str(value) for name, value in given.items()}
@@ -113,21 +110,14 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     return {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
 
 
-async def _check_url(gateway: Gateway, url: str) -> None:
-    """Rejected when the gateway may never call this URL."""
-    served_at = target.parse(url)
-    if served_at.scheme != target.TUNNEL:
-        await gateway.upstream.guard.resolve(served_at.host, served_at.port)
-
-
 @router.post("/discover")
 async def find(request: Request, gateway: Here) -> dict[str, Any]:
     """Models that can do a task, priced for the expected meters; what is missing when there are none."""
     wanted = await _read_document(request)
     canon.check(wanted, "discover", "request")
     caller = await the_caller(request, gateway) if "authorization" in request.headers else None
-    surface = referrals.surface_of(request.headers, gateway.operator)
-    return await discover(gateway, wanted, caller, surface, now_ms())
+    surface = request.headers.get("tollway-surface")
+    return await discover(gateway, wanted, caller, address(surface) if surface else gateway.operator, now_ms())
 
 
 @router.post("/quote")

@@ -12,26 +12,25 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.api import invoke
-from gateway.asgi import JSON, Client, Message, Receive, Send
+from gateway.asgi import Client, Message, Receive, Send, refused_response
 from gateway.call import call as calls
-from gateway.call.call import Route
+from gateway.call.call import Request, Route, identify, preferences_of
 from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
-from gateway.call.request import Request, identify, preferences_of
 from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal, body_of, refusal
+from gateway.errors import Refusal, refusal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
 from gateway.payment import x402
-from gateway.payment.auth import check_model
+from gateway.payment.auth import Caller
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
+from ledger.core.accounts import permissions
 from ledger.core.pricing.eligibility import RoutePreferences
-from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import call_id, to_hex
 from ledger.store.receipts import receipts
@@ -45,7 +44,6 @@ INFER_HEAD, INFER_TAIL = INFER.split("{model}")
 
 
 def is_paid_route(scope: Message) -> bool:
-    """Whether this request is a paid call."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path: str = scope["path"]
@@ -54,7 +52,7 @@ def is_paid_route(scope: Message) -> bool:
 
 async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
     """Answer one paid call, or say why not."""
-    if not gateway.tracing.on:
+    if gateway.tracing is None:
         await _serve(gateway, scope["path"], Client(scope, receive, send))
         return
     with gateway.tracing.call(scope["path"]) as span:
@@ -76,11 +74,11 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
     except TollwayError as error:
         refused = refusal(error)
         gateway.metrics.refusals.labels(refused.code).inc()
-        response, end = StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused)), "refused"
+        response, end = refused_response(refused), "refused"
     except Exception:
         log.exception("call_broke")
         broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
-        response, end = StoredResponse(500, JSON, body_of(broken)), "refused"
+        response, end = refused_response(broken), "refused"
     finally:
         gateway.open_calls -= 1
     if not client.answered:
@@ -93,7 +91,8 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     """The answer, and its receipts: none when nothing was charged now. A stream is sent already."""
     _check_open(gateway)
     headers, body = client.headers, await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
-    by_x402 = not gateway.private and (x402.HEADER in headers or x402.is_unpaid(headers))
+    has_key = b"authorization" in headers or b"tollway-voucher" in headers
+    by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
     caller = None if by_x402 else await gateway.authenticator.admit(headers, now)
     ask = _read(gateway, path, headers, body)
     preferences = preferences_of(headers)
@@ -103,10 +102,10 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     elif x402.HEADER in headers:
         payment = x402.read(gateway, headers[x402.HEADER], now)
         identity, settled = call_id(payment.payer, payment.key), [x402.settled(gateway, payment)]
-        request = Request(client, ask, payment.caller, identity, True, preferences, now, payment, settled)
+        request = Request(client, ask, Caller(payment.payer), identity, True, preferences, now, payment, settled)
     else:
         route = await _route(gateway, gateway.catalog.find(ask.model), ask, preferences, now)
-        raise _payment_required(gateway, ask, headers, route.price)
+        raise x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
     if not request.keyed:
         return await _make(gateway, request)
     stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
@@ -128,7 +127,8 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
     """Make the call: routed, paid for, served, charged."""
     ask, caller, now = request.ask, request.caller, request.started
     entry = gateway.catalog.find(ask.model)
-    check_model(caller, entry.name, ask.model)
+    if caller.key is not None and not permissions.may_call(caller.key, entry.name, ask.model):
+        raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
         await x402.take(gateway, request.payment, request.call_id, route.price)
@@ -162,14 +162,6 @@ async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePre
     if isinstance(entry, CapsuleEntry):
         return await workflows.plan(gateway, entry, ask, preferences)
     return calls.find_route(gateway, entry, ask, preferences, now)
-
-
-def _payment_required(gateway: Gateway, ask: Ask, headers: Mapping[bytes, bytes], price: Atoms) -> Refusal:
-    """The 402 of an unpaid request."""
-    host = headers.get(b"host", b"").decode("latin-1")
-    url = (gateway.settings.public_url or f"http://{host}") + ask.upstream_path(ask.model)
-    why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
-    return x402.required(gateway, url, price, why)
 
 
 def _check_open(gateway: Gateway) -> None:

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from sqlmodel import Session
 
 from gateway.api.dependencies import Here, party
+from gateway.api.representations import hexed
 from gateway.api.schemas import MAX_INT
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -83,7 +84,10 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
     """A leaf's amount and siblings, leaf level first."""
 
     def read(session: Session) -> dict[str, Any]:
-        batch = _newest_final(session, gateway.lane)
+        final = batches.with_status(session, gateway.lane, Status.final)  # Settlement checks against the newest
+        if not final:
+            raise Refusal(404, "nothing_final", "no batch is final yet")
+        batch = final[-1]
         found = find(session, batch, who)
         if found is None:
             raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")
@@ -101,16 +105,7 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
     return await gateway.db(read)
 
 
-def _newest_final(session: Session, lane: int) -> Batch:
-    """The newest final batch, against which Settlement checks proofs. 404 before the first."""
-    final = batches.with_status(session, lane, Status.final)
-    if not final:
-        raise Refusal(404, "nothing_final", "no batch is final yet")
-    return final[-1]
-
-
 def _get(session: Session, lane: int, number: int) -> Batch:
-    """A batch, or 404."""
     batch = batches.get(session, lane, number)
     if batch is None:
         raise Refusal(404, "no_such_batch", f"there is no batch {number}")
@@ -118,9 +113,6 @@ def _get(session: Session, lane: int, number: int) -> Batch:
 
 
 def _batch_fields(batch: Batch) -> dict[str, Any]:
-    header = {
-        name: to_hex(value) if isinstance(value, bytes) else value for name, value in asdict(batch.header).items()
-    }
     return {
         "number": batch.number,
         "lane": batch.lane,
@@ -131,7 +123,7 @@ def _batch_fields(batch: Batch) -> dict[str, Any]:
         "cumulative": str(batch.cumulative),
         "epoch": batch.header.epoch,
         "header_hash": to_hex(batch.header.hash),
-        "header": header,
+        "header": hexed(asdict(batch.header)),
         "file": f"/v1/batches/{batch.number}/file",
         "built_at": batch.built_at,
         "posted_at": batch.posted_at,

@@ -1,5 +1,6 @@
 """Receipts, terms and domains as JSON: bytes in hex, amounts as decimal strings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -32,16 +33,18 @@ def receipt_id(receipt: Receipt) -> str:
     return f"{to_hex(receipt.gateway)}-{receipt.seq}"
 
 
-HEXED = ("call_id", "parent", "gateway", "consumer", "terms", "request_digest", "response_digest")
-COUNTS = ("lane", "seq", "epoch", "calls", "input_tokens", "output_tokens", "ms", "byte_count", "fuel", "ended_at")
 AMOUNTS = ("passed", "price", "charge")
+
+
+def hexed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields, bytes in hex."""
+    return {name: to_hex(value) if isinstance(value, bytes) else value for name, value in fields.items()}
 
 
 def receipt_fields(receipt: Receipt) -> dict[str, Any]:
     """The 21 fields a gateway signs."""
-    fields = {name: to_hex(getattr(receipt, name)) for name in HEXED}
-    fields |= {name: getattr(receipt, name) for name in COUNTS}
-    return fields | {name: str(getattr(receipt, name)) for name in AMOUNTS} | {"end": receipt.end.name}
+    amounts = {name: str(getattr(receipt, name)) for name in AMOUNTS}
+    return hexed(receipt._asdict()) | amounts | {"end": receipt.end.name}
 
 
 def noted(signed: Signed) -> dict[str, Any]:

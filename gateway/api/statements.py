@@ -36,7 +36,7 @@ COLUMNS = (
 
 
 @router.get("/statements/{address}")
-async def statement(
+async def statement(  # noqa: PLR0913
     address: str,
     gateway: Here,
     role: str = "",

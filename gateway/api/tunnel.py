@@ -10,11 +10,10 @@ import os
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.asgi import JSON, Client, Message, Receive, Send
-from gateway.call.idempotency import StoredResponse
+from gateway.asgi import Client, Message, Receive, Send, refused_response
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import NodeFailed, Refusal, body_of, refusal
+from gateway.errors import NodeFailed, Refusal, refusal
 from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TunnelNode
@@ -44,17 +43,17 @@ async def tunnel(socket: WebSocket) -> None:
         return
     writer = asyncio.create_task(node.write())
     try:
-        await gateway.forwarder.announce(node.party)  # before the node is told that it can be reached
-        await gateway.tunnels.join(node)
+        await gateway.upstream.forwarder.announce(node.party)  # before the node is told that it can be reached
+        await gateway.upstream.tunnels.join(node)
         while True:
-            gateway.tunnels.take(node, await socket.receive_bytes())
+            gateway.upstream.tunnels.take(node, await socket.receive_bytes())
     except (WebSocketDisconnect, Rejected, KeyError, RuntimeError):
         pass
     finally:
         writer.cancel()
-        gateway.tunnels.leave(node)
+        gateway.upstream.tunnels.leave(node)
         if not gateway.draining:
-            await gateway.forwarder.announce()
+            await gateway.upstream.forwarder.announce()
 
 
 async def _challenge(gateway: Gateway, socket: WebSocket) -> TunnelNode:
@@ -63,16 +62,11 @@ async def _challenge(gateway: Gateway, socket: WebSocket) -> TunnelNode:
     await socket.send_bytes(encode(Kind.challenge, 0, nonce))
     async with asyncio.timeout(HELLO_SECONDS):
         message = await socket.receive_bytes()
-    party, name = gateway.tunnels.challenge(decode(message), nonce)
-
-    async def close(code: int, reason: str) -> None:
-        await socket.close(code, reason)
-
-    return TunnelNode(party, name, socket.send_bytes, close)
+    party, name = gateway.upstream.tunnels.challenge(decode(message), nonce)
+    return TunnelNode(party, name, socket.send_bytes, socket.close)
 
 
 def is_forwarded(scope: Message) -> bool:
-    """Whether this is a request that another gateway forwards."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path: str = scope["path"]
@@ -87,8 +81,9 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
         reply = await _forward(gateway, scope, client)
     except TollwayError as error:
         refused = refusal(error)
-        kind = [(FAILED, error.kind.encode())] if isinstance(error, NodeFailed) else []
-        await client.answer(StoredResponse(refused.status, [*JSON, *refused.headers, *kind], body_of(refused)))
+        if isinstance(error, NodeFailed):
+            refused.headers.append((FAILED, error.kind.encode()))
+        await client.answer(refused_response(refused))
     else:
         await _pass_back(reply, client)
     finally:
@@ -100,14 +95,14 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full or shuts down", "busy")
     body = await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
-    if not gateway.forwarder.admits(headers, path, body, now_ms()):
+    if not gateway.upstream.forwarder.admits(headers, path, body, now_ms()):
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
     party, slash, rest = path[len(PREFIX) :].partition("/")
     sent = {
         name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP_BY_HOP
     }
     target, seconds = Target(TUNNEL, party, 0), gateway.settings.first_byte_seconds
-    return await gateway.tunnels.request(target, slash + rest, body, sent, seconds)
+    return await gateway.upstream.tunnels.request(target, slash + rest, body, sent, seconds)
 
 
 async def _pass_back(reply: Reply, client: Client) -> None:

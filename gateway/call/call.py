@@ -1,21 +1,22 @@
-"""One call of a model: held, sent to a node, metered, priced, made durable, answered. Always in that order.
+"""A paid request, and one call of a model: held, sent to a node, metered, priced, made durable, answered, in order.
 
 A call is OPEN until its hold is settled: with a charge that is durable, or with 0. The next candidate is tried only
 while the consumer has not seen a byte.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import msgspec
 
+from gateway.asgi import Client
 from gateway.call import routing
-from gateway.call.idempotency import StoredResponse, answer_headers
+from gateway.call.idempotency import Headers, StoredResponse, answer_headers
 from gateway.call.referrals import ReferralContext
-from gateway.call.request import Request
 from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -23,20 +24,74 @@ from gateway.errors import NodeFailed, Refusal
 from gateway.metering import answers, usage
 from gateway.metering.ask import Ask
 from gateway.payment import billing
+from gateway.payment.auth import Caller
 from gateway.payment.billing import Billing, Served, most_units
 from gateway.payment.leases import Hold
+from gateway.payment.x402 import Payment
 from gateway.upstream.http import Reply
-from ledger.core.pricing.eligibility import RoutePreferences
+from ledger.core.pricing.eligibility import ANY, RoutePreferences
 from ledger.core.receipts.receipt import EndReason
-from ledger.core.values.atoms import Atoms
+from ledger.core.values.atoms import Atoms, parse
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import Digest, call_id, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
 Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 """Charges what a candidate served. Returns the receipts; none when nothing was charged."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A paid request. `keyed`: it names an idempotency key or a payment, and its answer is kept."""
+
+    client: Client
+    ask: Ask
+    caller: Caller
+    call_id: Digest
+    keyed: bool
+    preferences: RoutePreferences
+    started: int
+    payment: Payment | None = None
+    extra_headers: Headers = []
+    """Headers the answer carries beside its own."""
+
+    def billing(self, gateway: Gateway, model: str) -> Billing:
+        """The billing of this request as one call of a model or workflow."""
+        key = self.caller.key
+        return Billing(
+            call_id=self.call_id,
+            consumer=self.caller.consumer,
+            lane=gateway.lane,
+            epoch=gateway.catalog.epoch,
+            model=model,
+            salt=os.urandom(16),
+            started=self.started,
+            key_id=key.id if key is not None else None,
+            budget=self.caller.budget,
+        )
+
+
+def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bool]:
+    """The call's id, from its Idempotency-Key or from a nonce, and whether it named a key."""
+    key = headers.get(b"idempotency-key")
+    if key is not None and not 0 < len(key) <= 255:
+        raise Refusal(400, "invalid_request", "an Idempotency-Key has 1 to 255 bytes", param="Idempotency-Key")
+    return call_id(caller.consumer, key or os.urandom(16)), key is not None
+
+
+def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
+    """What the consumer asks of the route."""
+    price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
+    tiers, near = headers.get(b"tollway-tiers"), headers.get(b"tollway-near")
+    if price is None and realm is None and tiers is None and near is None:
+        return ANY
+    names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())
+    limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
+    if near is not None and not near.isdigit():
+        raise Refusal(400, "invalid_header", "Tollway-Near is a round trip in ms, such as 30", param="Tollway-Near")
+    near_ms = int(near) if near is not None else None
+    return RoutePreferences(limit, (realm or b"").decode("latin-1"), names, near_ms=near_ms)
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -115,7 +170,6 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
 
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
-    """The call of a request whose route is known."""
     candidates = routing.order(gateway.catalog, route.candidates, route.most, request.call_id, gateway.settings.tau_ppm)
     return Call(request.ask, route.most, request.billing(gateway, route.entry.name), candidates, referral)
 
@@ -260,5 +314,5 @@ def exhausted(call: Call, last: TollwayError | None) -> Refusal:
 def note_failure(gateway: Gateway, call: Call, candidate: Candidate, failed: NodeFailed) -> None:
     """Record a failed attempt: in the node's health, beside the receipt, and in the metrics."""
     candidate.health.failed(now_ms())
-    call.billing.note_failure(candidate, failed.kind)
+    call.billing.attempts.append({"provider": to_hex(candidate.provider), "failed": failed.kind})
     gateway.metrics.node_failures.labels(failed.kind).inc()

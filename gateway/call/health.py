@@ -42,7 +42,6 @@ class Health:
         return now >= self.paused_until and not self.trial
 
     def begin(self) -> None:
-        """A call goes out."""
         self.open_calls += 1
         if self.failures_in_a_row >= TRIPS_AFTER:
             self.trial = True

@@ -5,6 +5,7 @@ answer is gone the receipt still exists, so the call is refused and not made twi
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +16,7 @@ from ledger.core.values.ids import Digest, to_hex
 from ledger.store.receipts.receipts import Signed
 
 Headers = list[tuple[bytes, bytes]]
+JSON: Headers = [(b"content-type", b"application/json")]
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
@@ -91,16 +93,19 @@ def mismatch(call_id: Digest) -> Refusal:
     )
 
 
-def receipt_headers(*signed: Signed) -> Headers:
-    """Headers of the last receipt, a workflow's root. The charge is all that the consumer pays."""
+def receipt_facts(signed: Sequence[Signed]) -> dict[str, str]:
+    """What an answer says of its receipts: the last one is the root, the charge is all that the consumer pays."""
     receipt = signed[-1].receipt
-    charge = receipt.charge if len(signed) == 1 else sum(one.receipt.charge for one in signed)
-    return [
-        (b"tollway-receipt", to_hex(receipt.call_id).encode()),
-        (b"tollway-charge", str(charge).encode()),
-        (b"tollway-seq", b"%b-%d" % (to_hex(receipt.gateway).encode(), receipt.seq)),
-        (b"tollway-signature", to_hex(signed[-1].signature).encode()),
-    ]
+    return {
+        "receipt": to_hex(receipt.call_id),
+        "charge": str(sum(one.receipt.charge for one in signed)),
+        "seq": f"{to_hex(receipt.gateway)}-{receipt.seq}",
+        "signature": to_hex(signed[-1].signature),
+    }
+
+
+def receipt_headers(*signed: Signed) -> Headers:
+    return [(f"tollway-{name}".encode(), value.encode()) for name, value in receipt_facts(signed).items()]
 
 
 def answer_headers(reply: Reply, signed: Signed) -> Headers:

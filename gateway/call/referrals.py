@@ -8,12 +8,10 @@ log; a call that is not charged gives its place in the window back.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlmodel import Session
 
 from gateway.catalog.catalog import Entry, ModelEntry
 from gateway.database import transact
@@ -25,13 +23,12 @@ from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.promotion import DAY_MS, WINDOW_MS, Bidder, Impression, Slot
 from ledger.core.values.atoms import PPM, Atoms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.core.values.typed_data import Domain
 from ledger.flows import receipt_log
 from ledger.store.receipts import referrals as counted
 
-T = TypeVar("T")
-HEADER, SURFACE = b"tollway-referral", "tollway-surface"
+HEADER = b"tollway-referral"
 KEPT = 100_000
 """How many windows and impressions are remembered. An impression that is forgotten is a slot that is not charged."""
 Pair = tuple[Address, Digest]
@@ -51,10 +48,9 @@ class ReferralContext:
 
     async def terms(self, plain: Tariff) -> Tariff:
         """The same terms with the deduction beside them, stored. The plain ones where the sponsor has no line."""
-        line = sponsor_line(plain, self.sponsorship)
-        if line is None:
+        sponsor = commissions.sponsor_of(plain.terms, self.sponsorship)
+        if sponsor is None:
             return plain
-        sponsor = Sponsor(line, self.sponsorship.offer_ppm, self.sponsorship.window_calls)
         promotion, surface = (self.impression.price, self.impression.surface) if self.impression else (0, ZERO_ADDRESS)
         deduction = commissions.deduction(
             plain.terms, sponsor, self.referral, promotion, surface, self.referrals.treasury
@@ -110,22 +106,25 @@ class Referrals:
         return ReferralContext(self, pair, sponsorship, referral, impression, now)
 
     async def auction(
-        self, entries: Mapping[Digest, tuple[Entry, int]], consumer: Address | None, now: int
+        self, scored: Sequence[tuple[ModelEntry, Atoms]], task: str, consumer: Address | None, now: int
     ) -> list[Slot]:
-        """The slots to show above these entries (each with its effective price). A consumer who buys from a sponsor
-        already is not shown its slot.
+        """The slots to show for a task above these entries, each with its effective price. A consumer who buys from a
+        sponsor already is not shown its slot.
         """
-        best = min((score for _, score in entries.values()), default=0)
+        sponsored = [
+            (entry, entry.sponsorship, score)
+            for entry, score in scored
+            if entry.sponsorship is not None and task in entry.sponsorship.slot_tasks
+        ]
+        best = min((score for *_, score in sponsored), default=0)
         bidders = []
-        for subject, (entry, score) in entries.items():
-            sponsorship = entry.sponsorship
-            if sponsorship is None or not sponsorship.slot_bid:
+        for entry, sponsorship, score in sponsored:
+            if not sponsorship.slot_bid or (consumer is not None and await self._buys((consumer, entry.id), now)):
                 continue
-            if consumer is not None and await self._buys((consumer, subject), now):
-                continue
-            left = max(0, sponsorship.slot_daily_cap - await self._spent_today(subject, now))
+            left = max(0, sponsorship.slot_daily_cap - await self._spent_today(entry.id, now))
             relevance = PPM * (best + 1) // (score + 1)
-            bidders.append(Bidder(subject, sponsorship.slot_bid, left, relevance, _quality(entry)))
+            quality = max(candidate.health.quality_ppm for candidate in entry.candidates)
+            bidders.append(Bidder(entry.id, sponsorship.slot_bid, left, relevance, quality))
         return slots.auction(bidders)
 
     def show(self, consumer: Address, slot: Slot, surface: Address, now: int) -> None:
@@ -140,7 +139,7 @@ class Referrals:
     async def store(self, reduced: Tariff) -> None:
         """Store terms before a receipt names them."""
         if reduced.id not in self._stored:
-            await self._db(lambda session: receipt_log.store_terms(session, [reduced.body]))
+            await transact(self._engine, lambda session: receipt_log.store_terms(session, [reduced.body]))
             self._stored.add(reduced.id)
 
     def count_spent(self, subject: Digest, price: Atoms, now: int) -> None:
@@ -159,7 +158,7 @@ class Referrals:
         if sponsor is None or commissions.idle(referral, subject, consumer, sponsor, now):
             return None
         if pair not in self.referred:
-            before = await self._db(lambda session: counted.referred_calls(session, consumer, subject))
+            before = await transact(self._engine, lambda session: counted.referred_calls(session, consumer, subject))
             self.referred.setdefault(pair, before)
             while len(self.referred) > KEPT:
                 self.referred.popitem(last=False)
@@ -170,35 +169,14 @@ class Referrals:
 
     async def _buys(self, pair: Pair, now: int) -> bool:
         since = max(0, now - WINDOW_MS)
-        return await self._db(lambda session: counted.bought_since(session, *pair, since))
+        return await transact(self._engine, lambda session: counted.bought_since(session, *pair, since))
 
     async def _spent_today(self, subject: Digest, now: int) -> Atoms:
         today = now // DAY_MS
         known = self._spent.get(subject)
         if known is None or known[0] != today:
-            spent = await self._db(lambda session: counted.promoted_since(session, subject, today * DAY_MS))
+            spent = await transact(
+                self._engine, lambda session: counted.promoted_since(session, subject, today * DAY_MS)
+            )
             self._spent[subject] = known = (today, spent)
         return known[1]
-
-    async def _db(self, work: Callable[[Session], T]) -> T:
-        return await transact(self._engine, work)
-
-
-def sponsor_line(tariff: Tariff, sponsorship: Sponsorship) -> int | None:
-    """Which line of the terms pays: the sponsor's own, in its role."""
-    for index, line in enumerate(tariff.terms.lines):
-        if (line.party, line.role) == (sponsorship.party, sponsorship.role):
-            return index
-    return None
-
-
-def surface_of(headers: Mapping[str, str], operator: Address) -> Address:
-    """Who shows a discovery answer: the `Tollway-Surface` the request names, else the gateway's operator."""
-    named = headers.get(SURFACE)
-    return address(named) if named else operator
-
-
-def _quality(entry: Entry) -> int:
-    """The measured quality of the best of an entry's providers, in ppm."""
-    candidates = entry.candidates if isinstance(entry, ModelEntry) else ()
-    return max((candidate.health.quality_ppm for candidate in candidates), default=PPM)

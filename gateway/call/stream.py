@@ -13,9 +13,8 @@ from itertools import islice
 import orjson
 
 from gateway.asgi import Client
-from gateway.call.call import Call, ask_node, exhausted, note_failure
-from gateway.call.idempotency import StoredResponse
-from gateway.call.request import Request
+from gateway.call.call import Call, Request, ask_node, exhausted, note_failure
+from gateway.call.idempotency import StoredResponse, receipt_facts
 from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway
@@ -45,11 +44,8 @@ async def answer_stream(gateway: Gateway, call: Call, request: Request) -> tuple
             candidate.health.begin()
             streaming = _Streaming(gateway, call, candidate, request)
             try:
-                if call.late_at is None:
+                async with asyncio.timeout_at(call.late_at):
                     await streaming.begin(number)
-                else:
-                    async with asyncio.timeout_at(call.late_at):
-                        await streaming.begin(number)
             except TimeoutError:
                 last = NodeFailed("the node was too slow for its workflow", "timeout")
                 note_failure(gateway, call, candidate, last)
@@ -124,7 +120,6 @@ class _Streaming:
         return StoredResponse(200, self.headers, b"".join(self.stored or ())), signed
 
     def cancel(self) -> None:
-        """Stop the node."""
         if self.reply is not None:
             self.reply.cancel()
 
@@ -187,7 +182,7 @@ class _Streaming:
 
     def _ending(self, signed: tuple[Signed, ...], failure: TollwayError | None) -> bytes:
         """The last bytes: usage and receipt, then `[DONE]`, or an error and no `[DONE]`."""
-        note = _receipt_note(signed) if signed else None
+        note = receipt_facts(signed) if signed else None
         comment = b": tollway-receipt " + orjson.dumps(note) + b"\n\n" if note else b""
         if failure is not None:
             return self.unsent + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
@@ -199,14 +194,3 @@ class _Streaming:
         if not self.client.answered:
             await self.client.begin(200, self.headers)
         await self.client.write(body, more=more)
-
-
-def _receipt_note(signed: tuple[Signed, ...]) -> dict[str, str]:
-    """What a stream's end says of its receipts: the last one is the root, the charge is all of theirs."""
-    receipt = signed[-1].receipt
-    return {
-        "receipt": to_hex(receipt.call_id),
-        "charge": str(sum(one.receipt.charge for one in signed)),
-        "seq": f"{to_hex(receipt.gateway)}-{receipt.seq}",
-        "signature": to_hex(signed[-1].signature),
-    }

@@ -47,12 +47,10 @@ class ModelEntry:
 
     @property
     def id(self) -> Digest:
-        """The model's id."""
         return self.model.id
 
     @property
     def name(self) -> str:
-        """`@org/name`."""
         return self.model.name
 
 
@@ -68,12 +66,10 @@ class CapsuleEntry:
 
     @property
     def id(self) -> Digest:
-        """The capsule's id."""
         return self.capsule.id
 
     @property
     def name(self) -> str:
-        """`@org/name`."""
         return self.capsule.name
 
 
@@ -109,12 +105,7 @@ class Catalog:
         return (whole + [known for known in named if last[known] in short and known not in whole])[:3]
 
     def models(self) -> list[ModelEntry]:
-        """Every model, callable or not."""
         return [entry for entry in self.by_id.values() if isinstance(entry, ModelEntry)]
-
-    def capsules(self) -> list[CapsuleEntry]:
-        """Every workflow, callable or not."""
-        return [entry for entry in self.by_id.values() if isinstance(entry, CapsuleEntry)]
 
 
 EMPTY = Catalog(0, Digest(bytes(32)), {}, {})

@@ -41,17 +41,18 @@ class CatalogLoader:
         """The catalog of an epoch. Its terms are stored before it is returned, so that receipts may name them."""
         book = bids.book(session, epoch) or epochs.freeze(bids.placed_until(session, epoch), epoch)
         loading = _Loading(self, session, book, operator, credentials)
-        entries = loading.entries()
+        entries: dict[Digest, Entry] = {
+            key: loading.model(one) if isinstance(one, Model) else loading.capsule(one)
+            for key, one in loading.market.published.items()
+        }
         self._store_terms(session, entries.values())
         by_cid = {cid(key): entry for key, entry in entries.items()}
         return Catalog(epoch, book.root, entries, {**by_cid, **_names(loading.published, entries)})
 
     def health(self, provider: Address, subject: Digest) -> Health:
-        """The health of a provider on a subject."""
         return self._health.setdefault((provider, subject), Health())
 
     def records(self) -> dict[tuple[Address, Digest], Health]:
-        """The health of every provider on every subject."""
         return dict(self._health)
 
     def parse(self, stored: Stored) -> Model | Capsule | Rejected:
@@ -69,10 +70,8 @@ class CatalogLoader:
     def _store_terms(self, session: Session, entries: Iterable[Entry]) -> None:
         made: list[Tariff] = []
         for entry in entries:
-            if isinstance(entry, ModelEntry):
-                made += [t for c in entry.candidates for t in (c.tariff, c.inner)]
-            else:
-                made += [t for t in (entry.tariff, entry.inner) if t is not None]
+            for one in entry.candidates if isinstance(entry, ModelEntry) else (entry,):
+                made += [tariff for tariff in (one.tariff, one.inner) if tariff is not None]
         new = [one for one in made if one.id not in self._stored_terms]
         receipt_log.store_terms(session, [one.body for one in new])
         self._stored_terms.update(one.id for one in new)
@@ -97,12 +96,6 @@ class _Loading:
             owners=parties.model_owners(session),
             stakes={party: stake.active for party, stake in parties.stakes(session).items()},
         )
-
-    def entries(self) -> dict[Digest, Entry]:
-        return {
-            key: self.model(one) if isinstance(one, Model) else self.capsule(one)
-            for key, one in self.market.published.items()
-        }
 
     def model(self, model: Model) -> ModelEntry:
         capabilities = model.document["capabilities"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from gateway.call.idempotency import StoredResponse
+from gateway.call.idempotency import JSON, StoredResponse
 from gateway.errors import NodeFailed
 from gateway.metering import inference_v2, openai, usage
 from gateway.metering.ask import EMBEDDINGS, INFER, Ask
@@ -22,8 +22,7 @@ class PassedOn(Exception):
 
     def __init__(self, reply: Reply, body: bytes) -> None:
         super().__init__(reply.status)
-        error = openai_error(reply.status, body)
-        self.stored = StoredResponse(reply.status, [(b"content-type", b"application/json")], error)
+        self.stored = StoredResponse(reply.status, JSON, openai_error(reply.status, body))
 
 
 def whole(tokenizer: Any | None, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> Metered:

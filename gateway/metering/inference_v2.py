@@ -1,4 +1,7 @@
-"""What is read of a request and an answer of the Open Inference Protocol v2. Tensors pass through unread."""
+"""What is read of a request and an answer of the Open Inference Protocol v2. Tensors pass through unread.
+
+Alone because each protocol has its own reader.
+"""
 
 import msgspec
 import orjson

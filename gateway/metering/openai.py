@@ -85,7 +85,6 @@ class Answer(msgspec.Struct):
 
     @property
     def text(self) -> str:
-        """All generated text."""
         texts = (c.message.content if c.message else c.text for c in self.choices or ())
         return "".join(text for text in texts if isinstance(text, str))
 
@@ -133,7 +132,6 @@ class _Event(msgspec.Struct):
 
     @property
     def text(self) -> str:
-        """The text this event adds."""
         parts = (part.text if part.delta is None else part.delta.content for part in self.choices)
         return "".join(text for text in parts if text)
 
@@ -186,7 +184,6 @@ class StreamAccumulator:
 
     @property
     def text(self) -> str:
-        """The text so far, where it is kept."""
         return "".join(self._texts or ())
 
     @property

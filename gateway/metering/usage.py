@@ -54,19 +54,14 @@ class Tokenizers:
         self._known: dict[Digest, Any] = {}
 
     def of(self, model: Digest) -> Any | None:
-        """The model's tokenizer, or None."""
         if self._folder is None:
             return None
         if model not in self._known:
+            from tokenizers import Tokenizer  # slow to import
+
             path = self._folder / f"{cid(model)}.json"
-            self._known[model] = _load(path) if path.is_file() else None
+            self._known[model] = Tokenizer.from_file(str(path)) if path.is_file() else None
         return self._known[model]
-
-
-def _load(path: Path) -> Any:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(path))
 
 
 def count(tokenizer: Any | None, text: str) -> int | None:

@@ -169,9 +169,3 @@ def accept(session: Session, domain: Domain, lane: int, voucher: Voucher, signat
     if voucher.cum_max > known:
         vouchers.raise_to(session, voucher, signature)
     return known
-
-
-def check_model(caller: Caller, name: str, asked: str) -> None:
-    """Refuse a model that the caller's key may not call. `asked` is the model as the request names it."""
-    if caller.key is not None and not permissions.may_call(caller.key, name, asked):
-        raise Refusal(403, "model_not_allowed", f"this key may not call {name}", param="model")

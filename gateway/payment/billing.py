@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.catalog.catalog import Candidate
 from gateway.payment.leases import Hold
 from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.pricing.price import Tariff
@@ -31,10 +30,6 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     provider: str | None = None
     key: str | None = None
     attempts: list[dict[str, Any]] = []
-
-    def encode(self) -> bytes:
-        """The bytes that are stored."""
-        return msgspec.json.encode(self)
 
     @classmethod
     def of(cls, signed: Signed) -> Note:
@@ -75,10 +70,6 @@ class Billing:
     parent: Digest = ZERO_DIGEST
     attempts: list[dict[str, Any]] = field(default_factory=list)
 
-    def note_failure(self, candidate: Candidate, kind: str) -> None:
-        """Note an attempt that did not serve. It costs nothing."""
-        self.attempts.append({"provider": to_hex(candidate.provider), "failed": kind})
-
     def digest_of(self, content: bytes) -> Digest:
         """The salted digest by which a receipt names what was asked or answered."""
         return Digest(hashlib.sha256(self.salt + content).digest())
@@ -106,7 +97,7 @@ class Billing:
         )
         provider = to_hex(served.provider) if served.provider is not None else None
         note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts)
-        return Draft(receipt, note.encode(), self.budget)
+        return Draft(receipt, msgspec.json.encode(note), self.budget)
 
 
 async def charge(

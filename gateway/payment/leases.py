@@ -6,9 +6,10 @@ background before it is empty; the lease of a consumer that has been silent for 
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import IntEnum
 from functools import partial
 
 from sqlalchemy import Engine
@@ -41,7 +42,6 @@ class Wallet:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def take(self, amount: int) -> bool:
-        """Hold `amount` if it is there."""
         if self.free < amount:
             return False
         self.free -= amount
@@ -55,20 +55,13 @@ class Wallet:
         self.free += held - charge
 
 
-class HoldState(Enum):
-    """Where a hold is in its life: open, perhaps charging, settled."""
+class HoldState(IntEnum):
+    """Where a hold is in its life: open, perhaps charging, settled. It only goes forward."""
 
-    open = "open"
-    charging = "charging"
+    open = 0
+    charging = 1
     """A receipt is on its way to the receipt log: only its outcome settles the hold."""
-    settled = "settled"
-
-
-_NEXT = {
-    HoldState.open: (HoldState.charging, HoldState.settled),
-    HoldState.charging: (HoldState.settled,),
-    HoldState.settled: (),
-}
+    settled = 2
 
 
 @dataclass(slots=True)
@@ -98,7 +91,7 @@ class Hold:
             self.settle(0)
 
     def _enter(self, state: HoldState) -> None:
-        assert state in _NEXT[self.state], f"a hold that is {self.state.value} cannot be {state.value}"
+        assert state > self.state, f"a hold that is {self.state.name} cannot be {state.name}"
         self.state = state
 
 
@@ -111,8 +104,8 @@ class BalanceLeases:
         self._gateway = gateway
         self._target = target
         self._lasts_ms = lasts_ms
-        self._wallets: dict[Address, Wallet] = {}
-        self._budgets: dict[bytes, Wallet] = {}
+        self._wallets: defaultdict[Address, Wallet] = defaultdict(Wallet)
+        self._budgets: defaultdict[bytes, Wallet] = defaultdict(Wallet)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def adopt(self, holdings: dict[Address, int]) -> None:
@@ -121,7 +114,7 @@ class BalanceLeases:
         Open calls keep their holds, which are part of the holdings.
         """
         for consumer in {*self._wallets, *holdings}:
-            wallet = self._wallets.setdefault(consumer, Wallet())
+            wallet = self._wallets[consumer]
             wallet.free = holdings.get(consumer, 0) - wallet.held
             wallet.adopted += 1
 
@@ -130,17 +123,15 @@ class BalanceLeases:
 
         `key` is the hash of a key with a budget.
         """
-        wallet = self._wallets.get(consumer)
-        if wallet is None:
-            wallet = self._wallets.setdefault(consumer, Wallet())
+        wallet = self._wallets[consumer]
         wallet.touched = asyncio.get_running_loop().time()
         if not wallet.take(amount):
-            await self._fill(wallet, amount, lambda need, target: self._lease(consumer, need, target, amount, wallet))
+            await self._fill(wallet, amount, lambda need, target: self._lease(consumer, wallet, need, target, amount))
         elif wallet.free < AHEAD * amount and not wallet.filling:
             self._fill_ahead(wallet, consumer)
         if key is None:
             return Hold(consumer, amount, wallet)
-        budget = self._budgets.setdefault(key, Wallet())
+        budget = self._budgets[key]
         budget.touched = wallet.touched
         try:
             if not budget.take(amount):
@@ -160,7 +151,6 @@ class BalanceLeases:
         return wallet.free if wallet else 0
 
     async def renew(self) -> None:
-        """Extend our leases in the ledger."""
         await transact(self._engine, lambda session: leases.renew(session, self._gateway, now_ms(), self._lasts_ms))
 
     async def return_idle(self, idle_seconds: float) -> None:
@@ -214,10 +204,9 @@ class BalanceLeases:
             try:
                 async with wallet.lock:
                     if wallet.held or wallet.free:
-                        granted = transact(
-                            self._engine, lambda session: self._granted(session, consumer, 1, self._target)[0]
-                        )
-                        await self._add(wallet, granted)
+                        await self._add(wallet, self._lease(consumer, wallet, 1, self._target, 1))
+            except Refusal:
+                pass  # a call that needs more says what is short
             finally:
                 asyncio.get_running_loop().call_later(1.0, setattr, wallet, "filling", False)
 
@@ -226,8 +215,9 @@ class BalanceLeases:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _lease(self, consumer: Address, need: int, target: int, amount: int, wallet: Wallet) -> int:
-        granted, left = await transact(self._engine, lambda session: self._granted(session, consumer, need, target))
+    async def _lease(self, consumer: Address, wallet: Wallet, need: int, target: int, amount: int) -> int:
+        request = leases.LeaseRequest(self._lane, consumer, self._gateway, need, target, self._lasts_ms)
+        granted, left = await transact(self._engine, lambda session: leases.lease(session, request, now_ms()))
         if granted:
             return granted
         here = wallet.free
@@ -256,7 +246,3 @@ class BalanceLeases:
                 facts={"required": str(need), "short_of": "budget"},
             )
         return granted
-
-    def _granted(self, session: Session, consumer: Address, need: int, target: int) -> tuple[int, leases.Means]:
-        asked = leases.LeaseRequest(self._lane, consumer, self._gateway, need, target, self._lasts_ms)
-        return leases.lease(session, asked, now_ms())

@@ -44,7 +44,6 @@ class ReceiptLog:
         self._waiting: list[Waiting] = []
         self._wake_up: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: _Connection | None = None
         self._closing = False
         self.on_reopen: Callable[[dict[Address, int]], None] = lambda holdings: None
@@ -54,15 +53,13 @@ class ReceiptLog:
 
     async def open(self) -> None:
         """Take the gateway's lock, find the tail, begin. Conflict when another process has the lock."""
-        self._loop = asyncio.get_running_loop()
         await self._attach()
         self.healthy = True
-        self._task = self._loop.create_task(self._run(), name="receipt_log")
+        self._task = asyncio.create_task(self._run(), name="receipt_log")
 
     def append(self, bundle: Bundle) -> asyncio.Future[tuple[Signed, ...]]:
         """The durable receipts of these drafts, or why there are none."""
-        assert self._loop is not None
-        future: asyncio.Future[tuple[Signed, ...]] = self._loop.create_future()
+        future: asyncio.Future[tuple[Signed, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append((bundle, future))
         self._wake()
         return future
@@ -80,12 +77,11 @@ class ReceiptLog:
             self._wake_up.set_result(None)
 
     async def _run(self) -> None:
-        assert self._loop is not None
         while True:
             while not self._waiting:
                 if self._closing:
                     return
-                self._wake_up = self._loop.create_future()
+                self._wake_up = asyncio.get_running_loop().create_future()
                 await self._wake_up
             for _ in range(TURNS):
                 await asyncio.sleep(0)
@@ -232,7 +228,6 @@ class SocketWaiter:
                 self._loop.remove_writer(self._socket)
 
     def end(self) -> None:
-        """Unregister the socket."""
         if self._registered:
             self._loop.remove_reader(self._socket)
             self._registered = False

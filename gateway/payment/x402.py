@@ -8,18 +8,15 @@ Each authorization pays for one call, so a payment header cannot be reused by so
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import orjson
 
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment.auth import Caller
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -39,6 +36,49 @@ MARGIN_SECONDS = 20
 """An authorization must be valid for this much longer, because it has to be relayed first."""
 IDENTIFIER = "payment-identifier"
 POLL_SECONDS = 0.2
+SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
+EXTENSIONS = {
+    IDENTIFIER: {
+        "info": {"required": False},
+        "schema": SCHEMA
+        | {
+            "properties": {
+                "required": {"type": "boolean"},
+                "id": {"type": "string", "minLength": 16, "maxLength": 128, "pattern": "^[a-zA-Z0-9_-]+$"},
+            },
+            "required": ["required"],
+        },
+    },
+    "bazaar": {
+        "info": {
+            "input": {
+                "type": "http",
+                "method": "POST",
+                "bodyType": "json",
+                "body": {"model": "@org/name", "messages": []},
+            },
+            "output": {"type": "json", "format": "openai.chat.completion"},
+        },
+        "schema": SCHEMA
+        | {
+            "properties": {
+                "input": {
+                    "type": "object",
+                    "properties": {
+                        "type": {"type": "string", "const": "http"},
+                        "method": {"type": "string", "enum": ["POST"]},
+                        "bodyType": {"type": "string", "enum": ["json"]},
+                        "body": {"type": "object"},
+                    },
+                    "required": ["type", "bodyType", "body"],
+                },
+                "output": {"type": "object"},
+            },
+            "required": ["input"],
+        },
+    },
+}
+"""What a 402 tells clients beside the price: that payments may have an identifier, and how the resource is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +97,6 @@ class Payment:
     def key(self) -> bytes:
         """The idempotency key of the call it pays for."""
         return b"x402:" + (self.identifier.encode() if self.identifier is not None else self.nonce)
-
-    @property
-    def caller(self) -> Caller:
-        """The payer as a caller."""
-        return Caller(self.payer)
 
 
 def inbox_of(gateway: Gateway) -> Address:
@@ -84,14 +119,15 @@ def token_domain(gateway: Gateway) -> Domain:
     return Domain(gateway.domain.chain_id, token, settings.token_name, settings.token_version)
 
 
-def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None) -> Refusal:
+def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
     """A 402 that a stock client can pay: `amount`, the most the request may cost, to the lane's inbox."""
     domain = token_domain(gateway)
+    why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
     requirements = {
         "x402Version": 2,
         "error": why,
         "resource": {
-            "url": url,
+            "url": (gateway.settings.public_url or f"http://{host.decode('latin-1')}") + path,
             "description": "One model call. You are charged what it used; the rest stays your deposit.",
             "mimeType": "application/json",
             "serviceName": "Tollway",
@@ -108,7 +144,7 @@ def required(gateway: Gateway, url: str, amount: int, why: str, body: Any = None
                 "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
             }
         ],
-        "extensions": {IDENTIFIER: _identifier(), "bazaar": _bazaar(body)},
+        "extensions": EXTENSIONS,
     }
     refused = Refusal(402, "payment_required", why, facts={"required": str(amount), **requirements})
     refused.headers.append((REQUIRED, base64.b64encode(orjson.dumps(requirements))))
@@ -198,53 +234,5 @@ def settled(gateway: Gateway, payment: Payment) -> tuple[bytes, bytes]:
     return RESPONSE, base64.b64encode(orjson.dumps(response))
 
 
-def is_unpaid(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a request has neither an API key nor a voucher nor a payment."""
-    return not (HEADER in headers or b"authorization" in headers or b"tollway-voucher" in headers)
-
-
 def _unpaid(why: str) -> Refusal:
     return Refusal(402, "payment_invalid", why)
-
-
-def _identifier() -> dict[str, Any]:
-    return {
-        "info": {"required": False},
-        "schema": {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {
-                "required": {"type": "boolean"},
-                "id": {"type": "string", "minLength": 16, "maxLength": 128, "pattern": "^[a-zA-Z0-9_-]+$"},
-            },
-            "required": ["required"],
-        },
-    }
-
-
-def _bazaar(body: Any) -> dict[str, Any]:
-    example = body if isinstance(body, dict) else {"model": "@org/name", "messages": []}
-    return {
-        "info": {
-            "input": {"type": "http", "method": "POST", "bodyType": "json", "body": example},
-            "output": {"type": "json", "format": "openai.chat.completion"},
-        },
-        "schema": {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {
-                "input": {
-                    "type": "object",
-                    "properties": {
-                        "type": {"type": "string", "const": "http"},
-                        "method": {"type": "string", "enum": ["POST"]},
-                        "bodyType": {"type": "string", "enum": ["json"]},
-                        "body": {"type": "object"},
-                    },
-                    "required": ["type", "bodyType", "body"],
-                },
-                "output": {"type": "object"},
-            },
-            "required": ["input"],
-        },
-    }

@@ -36,8 +36,7 @@ class Guard:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise NodeFailed(f"the node's host {host!r} cannot be resolved", "unreachable", host=host) from error
-        addresses = [str(entry[4][0]) for entry in found]
-        for address in addresses:
+        for address in (str(entry[4][0]) for entry in found):
             if self.permits(address):
                 return address
         raise Rejected(

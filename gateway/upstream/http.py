@@ -36,7 +36,7 @@ class Reply:
 
     __slots__ = ("_buffered", "_chunks", "_connection", "_waiter", "complete", "failure", "headers", "status")
 
-    def __init__(self, connection: Source | None) -> None:
+    def __init__(self, connection: Source) -> None:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.complete = False
@@ -66,8 +66,7 @@ class Reply:
                 piece = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
                 self._chunks.clear()
                 self._buffered = 0
-                if self._connection is not None:
-                    self._connection.flow(True)
+                self._connection.flow(True)
                 yield piece
                 continue
             if self.complete:
@@ -78,19 +77,17 @@ class Reply:
 
     def cancel(self) -> None:
         """Stop reading and close the connection, so that the node stops too."""
-        if not self.complete and self._connection is not None:
+        if not self.complete:
             self._connection.abort(NodeFailed("cancelled", "cancelled"))
 
     def feed(self, chunk: bytes) -> None:
-        """Add a piece of the body."""
         self._chunks.append(chunk)
         self._buffered += len(chunk)
-        if self._connection is not None and self._buffered > HIGH_WATER:
+        if self._buffered > HIGH_WATER:
             self._connection.flow(self._waiter is not None)
         self._wake()
 
     def finish(self, failure: NodeFailed | None = None) -> None:
-        """End the body."""
         if failure is None:
             self.complete = True
         else:
@@ -99,8 +96,7 @@ class Reply:
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
-        if self._connection is not None:
-            self._connection.flow(True)
+        self._connection.flow(True)
         try:
             await self._waiter
         finally:
@@ -187,7 +183,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self.abort(NodeFailed("the node changed the protocol without being asked", "nonsense"))
         else:
-            if self._framing_bytes > MAX_FRAMING_BYTES and self._reply is not None:
+            if self._reply is None and not self.closed:
+                self._release(self)  # not before all of the segment is read: part of a next answer may be in it
+            elif self._framing_bytes > MAX_FRAMING_BYTES and self._reply is not None:
                 message = f"the node sent more than {MAX_FRAMING_BYTES} bytes of headers or framing"
                 self.abort(NodeFailed(message, "nonsense"))
 
@@ -199,6 +197,10 @@ class Connection(asyncio.Protocol):
             self._end(NodeFailed("the node closed the connection before its answer was complete", "cut"))
 
     # httptools callbacks
+    def on_message_begin(self) -> None:
+        if self._reply is None:
+            self.abort(NodeFailed("the node sent bytes after its answer", "nonsense"))
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reply is not None and not self._reply.status:  # after the head these are trailers, which are ignored
             self._reply.headers[name.lower()] = value
@@ -262,5 +264,3 @@ class Connection(asyncio.Protocol):
         reply.finish(failure)
         if head is not None and not head.done():
             head.set_exception(failure or NodeFailed("the node did not answer", "cut"))
-        if failure is None and not self.closed:
-            self._release(self)

@@ -56,7 +56,6 @@ class Pool:
         return self._round_trips.get((target.scheme, target.host, target.port))
 
     async def close(self) -> None:
-        """Close every idle connection."""
         for connections in self._idle.values():
             for connection in connections:
                 connection.abort(NodeFailed("the gateway is closing", "cancelled"))

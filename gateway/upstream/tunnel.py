@@ -78,7 +78,6 @@ class Stream:
         self.end(failure)
 
     def take(self, frame: Frame) -> None:
-        """Handle a frame of this call."""
         self.heard_at = asyncio.get_running_loop().time()
         if frame.kind is Kind.response:
             self._begin(frame.payload)
@@ -128,7 +127,6 @@ class TunnelNode:
     next_number: int = 1
 
     def post(self, frame: bytes) -> None:
-        """Queue a frame."""
         self.outbox.put_nowait(frame)
 
     async def write(self) -> None:
@@ -138,8 +136,8 @@ class TunnelNode:
 
     def drop(self) -> None:
         """End every open call: the socket is closed."""
-        for stream in list(self.streams.values()):
-            self.streams.pop(stream.number, None)
+        while self.streams:
+            _, stream = self.streams.popitem()
             stream.end(NodeFailed("the node's tunnel closed before its answer was complete", "cut"))
 
 
@@ -176,14 +174,12 @@ class Tunnels:
             await older.close(REPLACED, "this node opened another tunnel")
 
     def leave(self, node: TunnelNode) -> None:
-        """Remove a node."""
         nodes = self._nodes.get(node.party, {})
         if nodes.get(node.name) is node:
             del nodes[node.name]
         node.drop()
 
     def parties(self) -> list[Address]:
-        """The parties with a node here."""
         return [party for party, nodes in self._nodes.items() if nodes]
 
     def connected(self, target: Target) -> bool:

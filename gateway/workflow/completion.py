@@ -5,26 +5,28 @@ root receipt and one for each sub-call, each on its own terms. All or nothing: w
 and the weaver's bond pays what was served. Partial: the consumer pays what was served, and the weaver gets nothing.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import orjson
 
-from gateway.call.idempotency import StoredResponse, receipt_headers
+from gateway.asgi import refused_response
+from gateway.call.call import Request
+from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
-from gateway.call.request import Request
 from gateway.call.stream import DONE, HEADERS, answer_stream
 from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal, body_of
+from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, Ask
-from gateway.payment.billing import Served
+from gateway.payment.auth import Caller
+from gateway.payment.billing import Served, charge
+from gateway.payment.leases import Hold
 from gateway.workflow import plan as planning
 from gateway.workflow import steps
-from gateway.workflow.guarantees import Holds
 from gateway.workflow.plan import Plan, PlannedStep
 from gateway.workflow.run import Execution, ServedCall
 from ledger.core.catalog.bids import Role
@@ -36,11 +38,72 @@ from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import Address, to_hex
 from ledger.flows import receipt_log
 from ledger.store.receipts.receipts import Signed
 
-JSON = (b"content-type", b"application/json")
+
+@dataclass(slots=True)
+class Holds:
+    """The money held for a workflow, settled once, together: the consumer's, and the bond of each weaver that promises
+    all or nothing.
+
+    A weaver's bond is its own deposit in the lane. It is held before anything runs, so that a provider that served is
+    paid even when the workflow fails and the consumer is charged nothing.
+    """
+
+    consumer: Hold
+    bonds: dict[Address, Hold] = field(default_factory=dict)
+
+    @classmethod
+    async def take(cls, gateway: Gateway, caller: Caller, plan: Plan) -> Self:
+        """Hold the plan's price for the consumer and its exposure for each weaver. Refused when one is short."""
+        holds = cls(await gateway.leases.hold(caller.consumer, plan.price, caller.budget))
+        try:
+            for weaver, exposure in plan.exposures.items():
+                amount = min(exposure, gateway.settings.bond_cap_atoms)
+                holds.bonds[weaver] = await _bond(gateway, plan, weaver, amount)
+        except BaseException:
+            holds.release()
+            raise
+        return holds
+
+    def release(self) -> None:
+        """Give every hold back, unless a charge is under way."""
+        for hold in (self.consumer, *self.bonds.values()):
+            hold.release()
+
+    async def charge(
+        self, gateway: Gateway, guaranteed: Sequence[tuple[Address, ServedCall]], charged: Sequence[ServedCall]
+    ) -> tuple[Signed, ...]:
+        """Make all receipts durable together: of `guaranteed` calls, which bonds pay, and of those `charged` to the
+        consumer. Returns the latter.
+        """
+        bonded = [(weaver, draft) for weaver, call in guaranteed for draft in call.drafts(weaver)]
+        drafts = [draft for call in charged for draft in call.drafts()]
+        if not bonded and not drafts:
+            return ()
+        due = dict.fromkeys(self.bonds, 0)
+        for weaver, draft in bonded:
+            due[weaver] += draft.receipt.charge
+        dues = [(self.consumer, sum(draft.receipt.charge for draft in drafts))]
+        dues += [(hold, due[weaver]) for weaver, hold in self.bonds.items()]
+        signed = await charge(gateway.receipt_log, (*(draft for _, draft in bonded), *drafts), dues)
+        return signed[len(bonded) :]
+
+
+async def _bond(gateway: Gateway, plan: Plan, weaver: Address, amount: int) -> Hold:
+    try:
+        return await gateway.leases.hold(weaver, amount)
+    except Refusal as refused:
+        raise Refusal(
+            503,
+            "weaver_bond",
+            f"{plan.entry.name} promises all or nothing, and its weaver's deposit does not cover {amount} atoms of "
+            "sub-calls now (the weaver adds to it with `tollway weaver bond`)",
+            facts={"weaver": to_hex(weaver), "required": str(amount), **refused.facts},
+            retry_after=30,
+        ) from refused
 
 
 async def plan(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: RoutePreferences) -> Plan:
@@ -102,7 +165,7 @@ class _Completion:
         headers = [*receipt_headers(*signed), *self.request.extra_headers]
         if ask.stream:
             return StoredResponse(200, [*HEADERS, *headers], _events(completion, ask.include_usage)), signed
-        return StoredResponse(200, [JSON, *headers], body), signed
+        return StoredResponse(200, [*JSON, *headers], body), signed
 
     async def _charge(self, root: ServedCall) -> tuple[Signed, ...]:
         return await self.holds.charge(self.gateway, self.execution.guaranteed, [root])
@@ -156,8 +219,8 @@ class _Completion:
         refused.facts["partial"] = {
             name: outcome.output for name, outcome in execution.outcomes.items() if outcome.status is Status.ok
         }
-        headers = [JSON, *receipt_headers(*signed), *self.request.extra_headers]
-        return StoredResponse(refused.status, headers, body_of(refused)), signed
+        refused.headers += [*receipt_headers(*signed), *self.request.extra_headers]
+        return refused_response(refused), signed
 
     async def _charge_failure(self) -> tuple[Signed, ...]:
         """Charge what a failed workflow served: to the weaver's bond, or to the consumer without any weaver's line."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.catalog.catalog import Candidate, CapsuleEntry, ModelEntry
 from gateway.context import Gateway
@@ -170,7 +170,7 @@ def _plan_step(
     models = _models(gateway, step)
     candidates = tuple(one for model in models for one in _candidates(model, step, preferences))
     if not candidates:
-        why = next((model.why for model in models if model.why), "nobody serves it in this realm, tier or at this URL")
+        why = next((model.why for model in models if model.why), "none fits its realm, tier, nearness and URL")
         raise Refusal(503, "no_provider", f"step {step.id} has no provider: {why}", retry_after=5)
     most = _model_units(gateway, step, size, models)
     limit = max(candidate.inner.price(most)[0] for candidate in candidates)
@@ -199,16 +199,13 @@ def _models(gateway: Gateway, step: Step) -> tuple[ModelEntry, ...]:
 
 
 def _candidates(entry: ModelEntry, step: Step, preferences: RoutePreferences) -> list[Candidate]:
-    """A model's providers in the realm and tiers asked for, and at the URL that the step names."""
+    """A model's providers that fit what the route asks (the step's own tiers come first), at the step's URL, if any."""
     tiers = frozenset((step.capability or {}).get("tiers", ())) or preferences.tiers
-    pinned = target.parse(step.url) if step.url is not None else None
-    return [
-        candidate
-        for candidate in entry.candidates
-        if candidate.realm == preferences.realm
-        and (not tiers or candidate.tier in tiers)
-        and (pinned is None or (candidate.target.url, candidate.target.scheme) == (pinned.url, pinned.scheme))
-    ]
+    fitting = [one for one in entry.candidates if eligibility.fits(one, replace(preferences, tiers=tiers))]
+    if step.url is None:
+        return fitting
+    pinned = target.parse(step.url)
+    return [one for one in fitting if (one.target.url, one.target.scheme) == (pinned.url, pinned.scheme)]
 
 
 def _model_units(gateway: Gateway, step: Step, size: int, models: Sequence[ModelEntry]) -> Units:

@@ -118,11 +118,9 @@ class Execution:
         return False
 
     def input_of(self, planned: PlannedStep) -> Json:
-        """A step's input, from its template."""
         return workflows.input_of(self.plan.entry.capsule, planned.step, self.request, self.outcomes)
 
     def fail_step(self, name: str, reason: str) -> None:
-        """Record that a step failed."""
         self.outcomes[name], self.reasons[name] = Outcome(Status.error), reason
 
     def output(self) -> Json:
@@ -142,7 +140,6 @@ class Execution:
         return capped(used, self.plan.most)
 
     def root(self, tariff: Tariff, end: EndReason, response: Digest, response_bytes: int) -> ServedCall:
-        """The workflow as one call."""
         served = Served(self.units(response_bytes), end, now_ms(), self.request_body, response)
         return ServedCall("", self.billing, tariff, served, tuple(self.served))
 

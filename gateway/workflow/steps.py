@@ -3,6 +3,7 @@
 An answer is data: templates may copy it, but it is never read as a template, a path, a price or a step.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,15 +11,23 @@ import orjson
 
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, Ask
-from gateway.workflow import tensors
 from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
-from ledger.core.catalog.templates import Path, named
+from ledger.core.catalog.models import Model
+from ledger.core.catalog.templates import named
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units
 
 OURS = frozenset(("model", "stream", "stream_options", "n", "best_of", "max_completion_tokens", "max_tokens", "user"))
 """Fields of a request that decide its price and receiver: the gateway sets them, never a template."""
+ANSWERS = (
+    ("output",),
+    ("output", "content"),
+    ("output", "choices"),
+    ("output", "choices", 0, "message"),
+    ("output", "choices", 0, "message", "content"),
+)
+"""What of a step's answer may be the workflow's, so that the step can be streamed."""
 
 
 def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:
@@ -36,7 +45,7 @@ def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False,
         body = {key: value for key, value in values.items() if key not in OURS}
         body |= {"model": model.name, "encoding_format": "float"}
         return Ask(EMBEDDINGS, model.name, orjson.dumps(body), outputs=0)
-    return Ask(INFER, model.name, orjson.dumps(tensors.request(model.model, values)), outputs=0)
+    return Ask(INFER, model.name, orjson.dumps(tensor_request(model.model, values)), outputs=0)
 
 
 def output(path: str, body: bytes) -> Any:
@@ -46,7 +55,7 @@ def output(path: str, body: bytes) -> Any:
     try:
         answer = orjson.loads(body)
         if path == INFER:
-            return tensors.values(answer)
+            return tensor_values(answer)
         if path == EMBEDDINGS:
             rows = [row["embedding"] for row in answer["data"]]
             return {"embedding": rows[0], "embeddings": rows}
@@ -75,7 +84,7 @@ def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[st
     step needs them. Empty when the output is made of several answers, or by glue.
     """
     paths = list(named(capsule.output))
-    if len(paths) != 1 or paths[0].step is None or not _is_answer(paths[0]):
+    if len(paths) != 1 or paths[0].step is None or paths[0].keys not in ANSWERS:
         return ()
     chain = [paths[0].step]
     while (stand_in := capsule.steps[chain[-1]].fallback) is not None and stand_in not in chain:
@@ -91,16 +100,50 @@ def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[st
     return tuple(chain)
 
 
-def _is_answer(path: Path) -> bool:
-    return path.keys in (
-        ("output",),
-        ("output", "content"),
-        ("output", "choices"),
-        ("output", "choices", 0, "message"),
-        ("output", "choices", 0, "message", "content"),
-    )
-
-
 def refusal_of(refused: PassedOn) -> str:
     """Why a step failed whose provider refused the request."""
     return f"its provider refused the request: {refused.stored.body.decode(errors='replace')[:200]}"
+
+
+def tensor_request(model: Model, values: Any) -> dict[str, Any]:
+    """An inference request from named values. Rejected when an input is missing or does not fit its shape."""
+    interface = next(one for one in model.document["interfaces"] if one["protocol"] == "oip/2")
+    if not isinstance(values, dict):
+        raise Rejected(f"the input of {model.name} is an object of named values")
+    inputs = []
+    for declared in interface["inputs"]:
+        name = declared["name"]
+        if name not in values:
+            raise Rejected(f"{model.name} needs the input {name!r}", input=name)
+        data = _flat(values[name])
+        if declared["datatype"] == "BYTES":
+            data = [item if isinstance(item, str) else str(item) for item in data]
+        inputs.append(
+            {"name": name, "datatype": declared["datatype"], "shape": _shape(declared["shape"], data), "data": data}
+        )
+    return {"inputs": inputs}
+
+
+def tensor_values(answer: Any) -> dict[str, Any]:
+    """Named values from an inference response: the element of a tensor that has one, a flat list of others."""
+    named: dict[str, Any] = {}
+    for tensor in answer["outputs"]:
+        data = _flat(tensor.get("data", []))
+        named[tensor["name"]] = data[0] if len(data) == 1 and math.prod(tensor["shape"]) == 1 else data
+    return named
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return [item for part in value for item in _flat(part)]
+    return [value]
+
+
+def _shape(declared: list[int], data: list[Any]) -> list[int]:
+    """The declared shape, with its free dimension (if any) computed. Rejected when the data do not fit."""
+    known = math.prod(size for size in declared if size > 0)
+    free = len(data) // known if known else len(data)
+    shape = [size if size > 0 else free for size in declared]
+    if math.prod(shape) != len(data):
+        raise Rejected(f"{len(data)} values do not fit the shape {declared}")
+    return shape

@@ -137,7 +137,6 @@ class _Run:
 
     @property
     def used(self) -> int:
-        """Fuel used so far."""
         return self._fuel - self._store.get_fuel()
 
     def call(self, module: Module, export: str, given: Json) -> Json:
@@ -154,9 +153,7 @@ class _Run:
             raise GlueError("glue allocated no room for its input", export=export, fuel=self.used)
         memory.write(self._store, argument, at)
         packed = int(function(self._store, at, len(argument))) & 0xFFFFFFFFFFFFFFFF
-        return self._parse(self._read(packed >> 32, packed & 0xFFFFFFFF, MAX_OUTPUT_BYTES), export)
-
-    def _parse(self, answered: bytes, export: str) -> Json:
+        answered = self._read(packed >> 32, packed & 0xFFFFFFFF, MAX_OUTPUT_BYTES)
         try:
             return orjson.loads(answered)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection or URL it is given."""
+"""Alembic's entry: runs the migrations on the given connection or URL. Alone because Alembic wants it."""
 
 from typing import Any, Literal
 

@@ -11,7 +11,7 @@ from ledger.core.pricing.epochs import Standing
 from ledger.core.pricing.price import payees, price
 from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, address, cid_digest
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, address, cid_digest
 from ledger.core.values.meters import Units, rates
 from roles.cli import batch
 from roles.cli.context import Context
@@ -89,7 +89,8 @@ def wins(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, o
     placed = [row for row in book(context) if row.subject == subject]
     rivals = [row.bid for row in placed if row.role is role and row.party != context.account]
     beside = tuple(Line(row.party, row.role, row.bid.ratio_ppm, row.bid.asks) for row in placed if row.role is not role)
-    prices = [_priced(one, beside) for one in [bid, *rivals]]
+    offers = [Line(ZERO_ADDRESS, role, one.ratio_ppm, one.asks) for one in [bid, *rivals]]
+    prices = [price(Terms(ZERO_DIGEST, (line, *beside)), TYPICAL_CALL).price for line in offers]
     odds = routing.odds([routing.Candidate(one, 1_000_000, 1, 1, 1) for one in prices])
     return {"rivals": len(rivals), "share_of_calls": f"{100 * odds[0] // max(1, sum(odds))}%"}
 
@@ -100,7 +101,6 @@ def standing(context: Context, subject: Digest, role: Role, party: Address) -> S
 
 
 def book(context: Context) -> list[Standing]:
-    """The bids in force, from the gateway."""
     return [
         Standing(
             cid_digest(row["subject"])
@@ -114,8 +114,3 @@ def book(context: Context) -> list[Standing]:
         )
         for row in context.gateway.get("/v1/book")["bids"]
     ]
-
-
-def _priced(bid: Bid, beside: tuple[Line, ...]) -> int:
-    line = Line(Address(bytes(20)), Role.compute, bid.ratio_ppm, bid.asks)
-    return price(Terms(Digest(bytes(32)), (line, *beside)), TYPICAL_CALL).price

@@ -54,14 +54,12 @@ def read_rows(party: Address) -> Iterator[Row]:
 
 
 def items(file: BatchFile) -> Iterator[Item]:
-    """Every line of every receipt of a batch."""
     terms: dict[Digest, Terms] = {id: decode(body) for id, body in file.terms.items()}
     for receipt in file.receipts:
         yield from statements.items(receipt, terms[receipt.terms])
 
 
 def read_names(context: Context) -> dict[Digest, str]:
-    """Names of published models and capsules, by id."""
     rows = context.gateway.get("/v1/models")["data"]
     return {cid_digest(str(row["cid"])): str(row["id"]) for row in rows if row.get("cid")}
 

@@ -53,9 +53,12 @@ def check(source: str | Path | Document) -> list[Mismatch]:
     return mismatches
 
 
-def size(document: Document) -> int:
-    """The number of vectors in a document."""
-    return sum(1 for _ in named(document))
+def size(source: str | Path | Document) -> int:
+    """The number of vectors in a file or a loaded document; 0 if it cannot be loaded."""
+    try:
+        return sum(1 for _ in named(load(source)))
+    except Rejected:
+        return 0
 
 
 def load(source: str | Path | Document) -> Document:

@@ -7,12 +7,11 @@ terms; prices and amounts are recomputed here from the terms, and a difference i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ledger.core.catalog.bids import Terms, decode, terms_id
 from ledger.core.pricing.price import payees, price
-from ledger.core.receipts.receipt import Receipt, struct_hash
+from ledger.core.receipts.receipt import struct_hash
 from ledger.core.settlement.header import place_of
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.ids import Address, Digest, digest, to_hex
@@ -26,17 +25,6 @@ if TYPE_CHECKING:
     from ledger.core.settlement.batch_file import BatchFile
 
 
-@dataclass(frozen=True, slots=True)
-class BatchedReceipt:
-    """A receipt in a public batch file. `position` counts the batch's receipts from 0."""
-
-    receipt: Receipt
-    signature: bytes
-    batch: int
-    position: int
-    file: BatchFile
-
-
 def receipt(context: Context, id: str) -> dict[str, object]:
     """Check everything about a charge. Rejected with the first thing that does not agree."""
     answer = context.gateway.get(f"/v1/receipts/{id}")
@@ -44,38 +32,40 @@ def receipt(context: Context, id: str) -> dict[str, object]:
     batched = find(call)
     if batched is None:
         return {"call": to_hex(call), "signed": "by the gateway", "batch": "none yet: it is in the next one"}
-    one, terms = batched.receipt, decode(batched.file.terms[batched.receipt.terms])
+    file, position = batched
+    number, one = file.opening.number, file.receipts[position]
+    terms = decode(file.terms[one.terms])
     due = price(terms, one.units, one.passed)
     if (due.price, due.charge) != (one.price, one.charge):
         raise Rejected(f"the bids make {due.charge} atoms, the receipt says {one.charge}")
-    signer = recover(signing_digest(context.domain, struct_hash(one)), batched.signature)
+    signer = recover(signing_digest(context.domain, struct_hash(one)), file.signed[position]["signature"].tobytes())
     if signer != one.gateway:
         raise Rejected(f"the receipt names gateway {to_hex(one.gateway)} but {to_hex(signer)} signed it")
-    if place_of(batched.file.opening.ranges, one.gateway, one.seq) != batched.position:
+    if place_of(file.opening.ranges, one.gateway, one.seq) != position:
         raise Rejected("the receipt is not at its position in the batch")
-    [checked] = batch.check([batched.batch])
+    [checked] = batch.check([number])
     if not checked.ok:
-        raise Rejected(f"batch {batched.batch} does not agree: {checked.difference}")
+        raise Rejected(f"batch {number} does not agree: {checked.difference}")
     lines = zip(payees(terms), due.amounts, strict=True)
     return {
         "call": to_hex(call),
         "signed_by": to_hex(signer),
         "charge": str(due.charge),
         "lines": [f"{role.name} {to_hex(Address(party))}: {amount}" for (party, role), amount in lines if amount],
-        "batch": batched.batch,
-        "place": batched.position,
+        "batch": number,
+        "place": position,
         "on_chain": checked.status,
         "verified": True,
     }
 
 
-def find(call: Digest) -> BatchedReceipt | None:
-    """A call's receipt in the public batch files, newest first."""
+def find(call: Digest) -> tuple[BatchFile, int] | None:
+    """The batch file with a call's receipt, and the receipt's position in it from 0. The newest batch is read first."""
     for number in reversed(batch.numbers()):
         file = batch.read(number)
         for position, one in enumerate(file.receipts):
             if one.call_id == call:
-                return BatchedReceipt(one, file.signed[position]["signature"].tobytes(), number, position, file)
+                return file, position
     return None
 
 

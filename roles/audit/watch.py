@@ -65,7 +65,7 @@ def inspect(
 
 def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
     """The facts on chain that a batch could contradict."""
-    logged = [log.event for log in chain.logs(chain.deployment.block, chain.tip())]
+    logged = _events(chain)
     payees = {event.index: event.payee for event in logged if isinstance(event, events.PayeeRegistered)}
     depositors = {event.account for event in logged if isinstance(event, events.Deposited) and event.lane == lane}
     histories: dict[tuple[Digest, Role, Address], list[PlacedBid]] = {}
@@ -73,14 +73,11 @@ def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
         if isinstance(event, events.BidPlaced):
             placed = PlacedBid(event.bid, event.first, event.until)
             histories.setdefault((event.subject, event.role, event.party), []).append(placed)
-    deposits = {account: _index_and_limit(chain, lane, account) for account in depositors}
+    deposits = {}  # a consumer's index on chain, and the most it can have spent, in atoms
+    for party in depositors:
+        account = chain.account(lane, party)
+        deposits[party] = account.index, account.deposited - (0 if account.escaped else account.withdrawn)
     return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None, chain.answers())
-
-
-def _index_and_limit(chain: Chain, lane: int, party: Address) -> tuple[int, int]:
-    """A consumer's index on chain, and the most it can have spent, in atoms."""
-    account = chain.account(lane, party)
-    return account.index, account.deposited - (0 if account.escaped else account.withdrawn)
 
 
 def _act(chain: Chain, lane: int, batch: int, header: Header, proof: FraudProof, questions_at_most: int) -> Finding:
@@ -96,7 +93,8 @@ def _act(chain: Chain, lane: int, batch: int, header: Header, proof: FraudProof,
     key = demand_key(tree, node, index, len(siblings))
     challenger, deadline = chain.challenge(lane, batch, header.hash, key)
     if challenger == ZERO_ADDRESS:
-        if _count_questions(chain, lane, batch) >= questions_at_most:
+        asked = [one for one in _events(chain) if isinstance(one, events.NodeDemanded)]
+        if sum((one.lane, one.id) == (lane, batch) for one in asked) >= questions_at_most:
             said = f"a person must look: {questions_at_most} questions were asked already; next: {proof.why}"
             return Finding(batch, said)
         return Finding(batch, f"asked: {proof.why}", call, int(chain.settlement("challengeFee")))
@@ -107,6 +105,5 @@ def _act(chain: Chain, lane: int, batch: int, header: Header, proof: FraudProof,
     return Finding(batch, f"unanswered: {proof.why}", convict)
 
 
-def _count_questions(chain: Chain, lane: int, batch: int) -> int:
-    logged = (log.event for log in chain.logs(chain.deployment.block, chain.tip()))
-    return sum(isinstance(one, events.NodeDemanded) and (one.lane, one.id) == (lane, batch) for one in logged)
+def _events(chain: Chain) -> list[events.Event]:
+    return [log.event for log in chain.logs(chain.deployment.block, chain.tip())]

@@ -39,13 +39,23 @@ def format(atoms: Atoms) -> str:
 
 def parse_asks(texts: list[str]) -> Rates:
     """Rates from METER=ATOMS words, such as `call=200 output_token=4000`. Units: see `meters.SCALES`."""
-    asks: dict[str, str] = {}
+    return rates({name: str(rate) for name, rate in _by_meter(texts, "ask", "ATOMS").items()})
+
+
+def parse_units(texts: list[str]) -> dict[str, int]:
+    return _by_meter(texts, "use", "UNITS")
+
+
+def _by_meter(texts: list[str], what: str, unit: str) -> dict[str, int]:
+    numbers = {}
     for text in texts:
-        name, equals, rate = text.partition("=")
-        if name not in Meter.__members__ or not equals or not rate.isdecimal():
-            raise Rejected(f"{text!r} is not an ask: write METER=ATOMS, with a meter of {METERS}", ask=text)
-        asks[name] = str(int(rate))
-    return rates(asks)
+        name, equals, number = text.partition("=")
+        if name not in Meter.__members__ or not equals or not number.isdecimal():
+            raise Rejected(
+                f"{text!r} is not a valid {what}: write METER={unit}, with a meter of {METERS}", **{what: text}
+            )
+        numbers[name] = int(number)
+    return numbers
 
 
 def parse_ratio(text: str) -> int:

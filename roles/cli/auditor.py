@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,11 +33,7 @@ def check_vectors(files: Annotated[list[Path], Argument(help="mechanism.json, su
     rows = []
     for path in files:
         mismatches = vectors.check(path)
-        try:
-            checked = vectors.size(vectors.load(path))
-        except Rejected:
-            checked = 0
-        rows.append({"file": path.name, "checked": checked, "mismatches": len(mismatches)})
+        rows.append({"file": path.name, "checked": vectors.size(path), "mismatches": len(mismatches)})
         wrong += [f"{path.name}: {mismatch}" for mismatch in mismatches]
     output.show_table(rows)
     for line in wrong:
@@ -84,7 +81,7 @@ def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int)
         facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
         if finding.call is not None:
             try:
-                facts |= transactions.send(finding.call, wei=finding.value).facts
+                facts |= transactions.send(finding.call, wei=finding.value)
             except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
                 facts["refused"] = error.message
         output.show(facts)
@@ -99,28 +96,23 @@ class _Files:
     def by_header(self, hash_start: bytes) -> BatchFile | None:
         """The file of the header whose hash begins with these 24 bytes, if it is one of the newest."""
         if hash_start not in self._known:
-            for number in _newest():
-                file = _read(number)
-                if file is not None:
-                    self._known[file.header.hash[:24]] = file
-                    if hash_start in self._known:
-                        break
+            for file in _newest():
+                self._known[file.header.hash[:24]] = file
+                if hash_start in self._known:
+                    break
         return self._known.get(hash_start)
 
 
-def _newest() -> list[int]:
+def _newest() -> Iterator[BatchFile]:
     try:
-        return sorted(batch.numbers(), reverse=True)[:MAX_PENDING]
+        numbers = sorted(batch.numbers(), reverse=True)[:MAX_PENDING]
     except (TollwayError, LookupError, TypeError, ValueError):  # a gateway with malformed answers shows no file
-        return []
-
-
-def _read(number: int) -> BatchFile | None:
-    try:
-        return batch.read(number)
-    except TollwayError as error:
-        output.aside().print(f"[yellow]no file of batch {number}:[/] {error.message}")
-        return None
+        return
+    for number in numbers:
+        try:
+            yield batch.read(number)
+        except TollwayError as error:
+            output.aside().print(f"[yellow]no file of batch {number}:[/] {error.message}")
 
 
 @app.command("solvency")

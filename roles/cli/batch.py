@@ -154,7 +154,6 @@ def read(number: int) -> BatchFile:
 
 
 def numbers() -> list[int]:
-    """The numbers of all batches, ascending."""
     return sorted(int(row["number"]) for row in listed())
 
 

@@ -10,7 +10,6 @@ from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import calls
 from roles.cli.shared.payees import add_statement
-from roles.cli.shared.waiting import wait_until
 from roles.wallet import deposits
 
 app = Group("Deposit once, call any model, check every charge, withdraw the rest.")
@@ -97,7 +96,7 @@ def quote(
     meters: Annotated[list[str] | None, Argument(help=f"{METERS} Default: call=1.")] = None,
 ) -> None:
     """Show what a call would cost, line by line."""
-    units = calls.parse_units(meters or ["call=1"])
+    units = amounts.parse_units(meters or ["call=1"])
     calls.show_quote(here().gateway.post("/v1/quote", {"model": model, "meters": units}))
 
 
@@ -111,7 +110,7 @@ def discover(
 
     Example: tollway consumer discover text-generation
     """
-    units = calls.parse_units(meters or ["call=1", "input_token=100", "output_token=100"])
+    units = amounts.parse_units(meters or ["call=1", "input_token=100", "output_token=100"])
     body: dict[str, Any] = {"task": task, "meters": units}
     if max_price:
         body["max_price"] = str(amounts.parse(max_price))
@@ -162,11 +161,11 @@ def withdraw(
     if not leaving.is_asked:
         leaving.check_depositor()
         output.confirm(f"ask lane {leaving.lane} to end, and to pay {here().wallet} what it has not spent?")
-        output.note(f"asked to leave: transaction {leaving.ask().hash}")
+        output.note(f"asked to leave: transaction {leaving.ask()['transaction']}")
     with output.working("waiting for a final batch"):
-        paid = wait_until(leaving.take, wait, 0.5)
+        paid = output.wait_until(leaving.take, wait, 0.5)
     if paid is None:
         output.show({"status": "asked", "next": "run this again when a batch closed after the request is final"})
         return
     amount, sent = paid
-    output.show({"status": "withdrawn", "amount": amounts.format(amount), "atoms": str(amount), **sent.facts})
+    output.show({"status": "withdrawn", "amount": amounts.format(amount), "atoms": str(amount), **sent})

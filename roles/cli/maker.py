@@ -17,8 +17,7 @@ from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
 from roles.cli.shared import calls, publication
-from roles.cli.shared.payees import add_bidding, add_earnings, add_statement
-from roles.cli.shared.sponsorship import add_sponsoring
+from roles.cli.shared.payees import add_payee
 from roles.wallet import keystore, transactions
 
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
@@ -34,6 +33,7 @@ Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=A
 Version = Annotated[str, Option("--version", help="Version of the model.")]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
+MODES = {"input_modes": ["text/plain"], "output_modes": ["application/json"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,7 @@ class Description:
             "version": self.version,
             "owner": did(transactions.chain_id(), here().account),
             "license": self.license,
-            "capabilities": [
-                {
-                    "task": self.task,
-                    "skill": self.task,
-                    "input_modes": ["text/plain"],
-                    "output_modes": ["application/json"],
-                }
-            ],
+            "capabilities": [{"task": self.task, "skill": self.task, **MODES}],
             "interfaces": [interface(self.protocol, self.tensors)],
             "execution": {"runtime": "onnxruntime" if self.onnx else "unknown", "determinism": "none"},
             "meters": self.meters,
@@ -129,7 +122,7 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
     sent = transactions.send(transactions.chain().calls.to("Registry", "transfer", here().resolve(model), party))
-    output.show({"model": model, "owner": to_hex(party), **sent.facts})
+    output.show({"model": model, "owner": to_hex(party), **sent})
 
 
 @app.command("retire")
@@ -137,7 +130,7 @@ def retire(model: Model) -> None:
     """Stop offering terms to new descendants. Existing ones keep theirs. Your bid ends when you stop renewing it."""
     output.confirm(f"retire {model}?")
     sent = transactions.send(transactions.chain().calls.to("Registry", "update", here().resolve(model), bytes(32)))
-    output.show({"model": model, "terms": "none for new descendants", **sent.facts})
+    output.show({"model": model, "terms": "none for new descendants", **sent})
 
 
 def read_card(path: Path) -> Document:
@@ -197,7 +190,4 @@ def derivative_terms(royalty: str, floor: list[str]) -> Document:
     return {"open": True, "royalty_ppm": amounts.parse_ratio(royalty), "floor": quoted(rates)}
 
 
-add_bidding(app, Role.maker)
-add_earnings(app)
-add_statement(app)
-add_sponsoring(app, Role.maker)
+add_payee(app, Role.maker)

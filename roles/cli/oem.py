@@ -12,8 +12,7 @@ from ledger.core.values.ids import Digest, cid
 from roles.cli import maker, output
 from roles.cli.context import Group, here
 from roles.cli.shared import publication
-from roles.cli.shared.payees import add_bidding, add_earnings, add_statement
-from roles.cli.shared.sponsorship import add_sponsoring
+from roles.cli.shared.payees import add_payee
 from roles.wallet import transactions
 
 app = Group("Derive a model from others on their frozen terms, and sell it as your own.")
@@ -59,7 +58,9 @@ def frozen_terms(subject: Digest, name: str, relation: str) -> Document:
     """A lineage row with the terms the parent offers now. Rejected when it offers none."""
     parent: dict[str, Any] = here().gateway.get(f"/v1/documents/{cid(subject)}")
     offered = parent.get("derivative_terms")
-    if not offered or not offered["open"] or is_retired(subject):
+    updates = transactions.chain().raw_logs("Registry", "TermsUpdated", subject)
+    retired = bool(updates) and not any(bytes.fromhex(updates[-1]["data"][2:]))  # its last terms on chain are empty
+    if not offered or not offered["open"] or retired:
         raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)
     return {
         "id": cid(subject),
@@ -72,13 +73,4 @@ def frozen_terms(subject: Digest, name: str, relation: str) -> Document:
     }
 
 
-def is_retired(subject: Digest) -> bool:
-    """Whether the owner's last terms on chain are empty: nothing for new descendants."""
-    updates = transactions.chain().raw_logs("Registry", "TermsUpdated", subject)
-    return bool(updates) and not any(bytes.fromhex(updates[-1]["data"][2:]))
-
-
-add_bidding(app, Role.oem)
-add_earnings(app)
-add_statement(app)
-add_sponsoring(app, Role.oem)
+add_payee(app, Role.oem)

@@ -61,7 +61,7 @@ def open_lane(
     calls = transactions.chain().calls
     transactions.allow(calls.settlement, atoms)
     sent = transactions.send(calls.open_lane(window, answer_time, atoms))
-    output.show({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent.facts})
+    output.show({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent})
 
 
 @app.command("session-key")
@@ -77,7 +77,7 @@ def session_key(
     question = "stop {} from signing for {}?" if revoke else "let {} sign for {}?"
     output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))
     sent = transactions.send(transactions.chain().calls.to_settlement("setSessionKey", party, not revoke))
-    output.show({"key": to_hex(party), "active": not revoke, **sent.facts})
+    output.show({"key": to_hex(party), "active": not revoke, **sent})
 
 
 @app.command("bid")
@@ -143,7 +143,7 @@ def set_active(lane: int | None, active: bool) -> None:
     number = lane or lane_of(here().account)
     output.confirm(f"{'resume' if active else 'pause'} lane {number}?")
     sent = transactions.send(transactions.chain().calls.to_settlement("setActive", number, active))
-    output.show({"lane": number, "active": active, **sent.facts})
+    output.show({"lane": number, "active": active, **sent})
 
 
 def lane_of(operator: bytes) -> int:

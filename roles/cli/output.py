@@ -1,17 +1,22 @@
-"""Output of a command: a table for a person, JSON for a program. The answer goes to stdout, the rest to stderr."""
+"""Output of a command, and waiting for it: a table for a person, JSON for a program.
+
+The answer goes to stdout, the rest to stderr.
+"""
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from ledger.core.values.errors import Rejected
 
+T = TypeVar("T")
 Fact = Any
 """A JSON value; amounts are decimal strings."""
 PIPE_COLUMNS = 10_000
@@ -102,6 +107,14 @@ def working(text: str) -> Iterator[None]:
         return
     with aside().status(text):
         yield
+
+
+def wait_until(check: Callable[[], T], seconds: float, pause_seconds: float = 0.2) -> T:
+    """Call `check` until its answer is true, for at most `seconds`. Returns the last answer: false after a timeout."""
+    deadline = time.monotonic() + seconds
+    while not (answer := check()) and time.monotonic() < deadline:
+        time.sleep(pause_seconds)
+    return answer
 
 
 def _console(file: TextIO) -> Console:

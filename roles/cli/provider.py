@@ -14,9 +14,7 @@ from roles.cli.shared.payees import Ask, Subject
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
 payees.add_staking(app, "calls are routed to you in proportion to it")
-payees.add_bidding(app, Role.compute)
-payees.add_earnings(app)
-payees.add_statement(app)
+payees.add_payee(app, Role.compute)
 
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
 Capacity = Annotated[int, Option(help="Calls it can serve at once.")]

@@ -79,7 +79,7 @@ def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: A
     atoms, party = amounts.parse(amount), keystore.party(to)
     output.confirm(f"send {amounts.format(atoms)} from {here().wallet} to {to} ({to_hex(party)})?")
     sent = transactions.send(transactions.chain().calls.transfer(party, atoms))
-    output.show({"sent": amounts.format(atoms), "to": to_hex(party), **sent.facts})
+    output.show({"sent": amounts.format(atoms), "to": to_hex(party), **sent})
 
 
 @app.command("faucet")
@@ -87,7 +87,7 @@ def faucet(amount: Amount = "1000", to: Annotated[str | None, Option(help=PARTY)
     """Get test AIC, and ETH for gas, from the treasury of your local network."""
     party, atoms = _party(to), amounts.parse(amount)
     sent = transactions.endow(party, atoms)
-    output.show({"received": amounts.format(atoms), "by": to_hex(party), **sent.facts})
+    output.show({"received": amounts.format(atoms), "by": to_hex(party), **sent})
 
 
 def _party(text: str | None) -> Address:

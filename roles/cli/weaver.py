@@ -15,17 +15,13 @@ from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import bundles, calls, drawing, publication
-from roles.cli.shared.payees import add_bidding, add_earnings, add_staking, add_statement
-from roles.cli.shared.sponsorship import add_sponsoring
+from roles.cli.shared.payees import add_payee, add_staking
 from roles.wallet import deposits, transactions
 
 app = Group("Publish workflows of several models as one, and earn on each run.")
 
 add_staking(app, "it pays the finished sub-calls of a failed all-or-nothing run")
-add_bidding(app, Role.weaver)
-add_earnings(app)
-add_statement(app)
-add_sponsoring(app, Role.weaver)
+add_payee(app, Role.weaver)
 
 
 @app.command("bond")

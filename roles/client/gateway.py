@@ -27,7 +27,6 @@ class GatewayClient:
         self._seconds = seconds
 
     def get(self, path: str, **query: object) -> Json:
-        """GET a path."""
         return self._ask("GET", path, params={name: str(value) for name, value in query.items() if value is not None})
 
     def post(self, path: str, body: Json, **headers: str) -> Json:
@@ -44,11 +43,9 @@ class GatewayClient:
         return self._ask("POST", path, content=body, headers={"content-type": kind})
 
     def delete(self, path: str) -> Json:
-        """DELETE a path."""
         return self._ask("DELETE", path)
 
     def file(self, path: str) -> bytes:
-        """GET raw bytes."""
         return self._send("GET", path).content
 
     @cached_property

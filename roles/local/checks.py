@@ -10,7 +10,7 @@ from ledger.core.catalog.bids import Role
 from ledger.core.values.ids import Address, to_hex
 from roles.audit import statements
 from roles.cli import amounts, auditor, batch, context
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local.console import DemoConsole
 from roles.local.consumer import Answer
 from roles.wallet import keystore, transactions
@@ -114,15 +114,11 @@ def _show_gas(console: DemoConsole, receipts: int) -> None:
     for name, values in sorted(console.gas.items()):
         table.add_row(f"tollway {name}", str(len(values)), f"{sorted(values)[len(values) // 2]:,}")
     console.console.print(table)
-    commits = commit_gas()
+    chain = transactions.chain()
+    hashes = sorted({str(log["transactionHash"]) for log in chain.raw_logs("Settlement", "Committed")})
+    commits = [int(chain.rpc("eth_getTransactionReceipt", one)["gasUsed"], 16) for one in hashes]
     if commits and receipts:
         total = sum(commits)
         each = f"{total / receipts:.1f} per receipt"
         console.say(f"{len(commits)} commits for {receipts} receipts: {total:,} gas, {each}")
     console.gas["commit"] = commits
-
-
-def commit_gas() -> list[int]:
-    chain = transactions.chain()
-    hashes = sorted({str(log["transactionHash"]) for log in chain.raw_logs("Settlement", "Committed")})
-    return [int(chain.rpc("eth_getTransactionReceipt", one)["gasUsed"], 16) for one in hashes]

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from ledger.core.values.errors import Unavailable
 from roles.cli import output
-from roles.cli.shared.waiting import wait_until
 from roles.local.folder import ROOT, NetworkFolder, alive
 
 PAUSE_SECONDS = 0.05
@@ -36,7 +35,7 @@ def wait(folder: NetworkFolder, names: Iterable[str]) -> None:
     wanted = folder.wanted()
     for name in names:
         with output.working(f"starting {name}"):
-            well = wait_until((folder.path / "well" / name).exists, wanted[name].start_seconds, PAUSE_SECONDS)
+            well = output.wait_until((folder.path / "well" / name).exists, wanted[name].start_seconds, PAUSE_SECONDS)
         if not well:
             raise Unavailable(f"{name} did not start. Its log ends:\n{tail(folder, name)}", log=str(folder.log(name)))
 
@@ -49,7 +48,7 @@ def stop(folder: NetworkFolder, seconds: float = 90) -> bool:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    if not wait_until(lambda: not alive(path), seconds, PAUSE_SECONDS):
+    if not output.wait_until(lambda: not alive(path), seconds, PAUSE_SECONDS):
         raise Unavailable(f"the supervisor, process {pid}, does not stop", log=str(folder.log("supervisor")))
     return True
 
@@ -57,7 +56,7 @@ def stop(folder: NetworkFolder, seconds: float = 90) -> bool:
 def stop_one(folder: NetworkFolder, name: str, seconds: float = 90) -> None:
     """Stop a component until it is wanted again. Unavailable when it does not end."""
     folder.refuse(name)
-    if not wait_until(lambda: name not in folder.running(), seconds, PAUSE_SECONDS):
+    if not output.wait_until(lambda: name not in folder.running(), seconds, PAUSE_SECONDS):
         raise Unavailable(f"{name} does not stop", log=str(folder.log(name)))
     (folder.path / "well" / name).unlink(missing_ok=True)  # now: `wait` would take it for the next start's
 

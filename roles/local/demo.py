@@ -14,7 +14,7 @@ from typing import Any
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import to_hex
 from roles.cli import batch, context
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local import actors, checks, control, network
 from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, SERVICE
 from roles.local.console import DemoConsole
@@ -134,14 +134,14 @@ class Demo(Scenario):
         console.say("the dispute window passes on the chain's clock")
         self.await_batches("final", {"final"})
         for name in (*actors.PEOPLE, keystore.TREASURY):
-            claimed = console.run(f"{group_of(name)} claim --wallet {name}", "claimed") if is_due(name) else None
-            self.facts.setdefault("claimed", {})[name] = claimed["claimed"] if claimed else "0"
+            earned = context.here().gateway.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
+            command, due = f"{group_of(name)} claim --wallet {name}", int(earned["claimable"]) > 0
+            self.facts.setdefault("claimed", {})[name] = console.run(command, "claimed")["claimed"] if due else "0"
         left = console.run(f"consumer withdraw --relayer {OPERATOR} --wallet {CONSUMER} --wait 60", "amount")
         console.check("the consumer has the rest back", left["status"] == "withdrawn", left.get("amount", "nothing"))
         self.facts["withdrawn"] = left.get("atoms", "0")
 
     def progress(self) -> Callable[[int], None]:
-        """A callback that prints every hundredth call."""
         base = len(self.answers)
 
         def report(done: int) -> None:
@@ -179,16 +179,6 @@ def consumer_of(wallet: str, referral: str = "") -> Consumer:
 
 def group_of(name: str) -> str:
     """The command group whose `claim` a person of this role would type."""
-    groups = {
-        OPERATOR: "operator",
-        actors.WEAVER: "weaver",
-        actors.OEM: "oem",
-        actors.CURATOR: "curator",
-        keystore.TREASURY: "operator",
-    }
+    groups = {OPERATOR: "operator", keystore.TREASURY: "operator"}
+    groups |= {actors.WEAVER: "weaver", actors.OEM: "oem", actors.CURATOR: "curator"}
     return groups.get(name, "maker" if name in actors.MAKERS else "provider")
-
-
-def is_due(name: str) -> bool:
-    earnings = context.here().gateway.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
-    return int(earnings["claimable"]) > 0

@@ -1,22 +1,27 @@
-"""The steps that start a local network. Each one is idempotent."""
+"""A local network: its components, the same programs a deployment runs, and the idempotent steps that start it."""
 
+import json
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ledger.chain import deployments
 from ledger.chain.deploy import Parameters, deploy
-from ledger.core.values.errors import Rejected
+from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
-from roles.local import actors, components, control
-from roles.local.folder import Component, NetworkFolder
+from roles.local import actors, control
+from roles.local.folder import TOOLS, Component, NetworkFolder
 from roles.wallet import home, keystore, transactions
 from roles.wallet.home import Network
 
+LOCALHOST = "127.0.0.1"
+CHAIN_ID = 31337
 TREASURY_KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 """The first account of every Anvil: public, with money on local chains only."""
 EPOCH_SECONDS = 3_600
@@ -52,7 +57,7 @@ def living_in(folder: Path) -> Iterator[NetworkFolder]:
 def servers(folder: NetworkFolder, genesis: int) -> None:
     """Start PostgreSQL, Redis and the chain. A new chain's first block has the timestamp `genesis`."""
     control.start(folder)
-    for component in (components.postgres(folder), components.redis(folder), components.chain(folder, genesis)):
+    for component in (postgres(folder), redis(folder), chain(folder, genesis)):
         folder.want(component)
     control.wait(folder, SERVERS)
 
@@ -64,25 +69,25 @@ def contracts(folder: NetworkFolder) -> deployments.Deployment:
     if keystore.TREASURY not in keystore.names():
         keystore.create(keystore.TREASURY, bytes.fromhex(TREASURY_KEY), strength=keystore.LIGHT)
     treasury = Signer(bytes.fromhex(TREASURY_KEY))
-    rpc = components.rpc_url(folder)
+    rpc = rpc_url(folder)
     deployment = deploy(rpc, treasury, Parameters(EPOCH_SECONDS), deployment_file(folder).parent)
     deployments.save(deployment)
-    home.remember(Network(f"http://{components.LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder))))
+    known = Network(f"http://{LOCALHOST}:{folder.port('gateway')}", rpc, str(deployment_file(folder)))
+    home.write_private(home.home() / "network.json", json.dumps(asdict(known)))
     return deployment
 
 
 def deployment_file(folder: NetworkFolder) -> Path:
-    """The file with the addresses of this network's contracts."""
-    return deployments.path(components.CHAIN_ID, folder.path / "deployments")
+    return deployments.path(CHAIN_ID, folder.path / "deployments")
 
 
 def ledger(folder: NetworkFolder, lane: int, pace: Pace) -> None:
     """Migrate the database, then start worker, beat and gateway."""
     password = (home.keystores() / "password").read_text()
     shared = {
-        "LEDGER_DATABASE_URL": components.database_url(folder),
-        "LEDGER_REDIS_URL": components.redis_url(folder),
-        "LEDGER_RPC_URL": components.rpc_url(folder),
+        "LEDGER_DATABASE_URL": database_url(folder),
+        "LEDGER_REDIS_URL": redis_url(folder),
+        "LEDGER_RPC_URL": rpc_url(folder),
         "LEDGER_DEPLOYMENT": str(deployment_file(folder)),
         "LEDGER_LANE": str(lane),
         "LEDGER_CONFIRMATIONS": "1",
@@ -91,23 +96,23 @@ def ledger(folder: NetworkFolder, lane: int, pace: Pace) -> None:
         "LEDGER_OPERATOR_KEYSTORE": str(home.keystores() / f"{actors.OPERATOR}.json"),
         "LEDGER_OPERATOR_PASSWORD": password,
     }
-    gateway = {
+    gateway_only = {
         "GATEWAY_KEYSTORE": str(home.keystores() / f"{actors.GATEWAY}.json"),
         "GATEWAY_PASSWORD": password,
         "GATEWAY_SECRET": folder.secret("gateway"),
         "GATEWAY_OPERATOR": to_hex(keystore.address_of(actors.OPERATOR)),
-        "GATEWAY_RPC_HINT": components.rpc_url(folder),
-        "GATEWAY_PUBLIC_URL": f"http://{components.LOCALHOST}:{folder.port('gateway')}",
+        "GATEWAY_RPC_HINT": rpc_url(folder),
+        "GATEWAY_PUBLIC_URL": f"http://{LOCALHOST}:{folder.port('gateway')}",
         "GATEWAY_ALLOWED_NETWORKS": "127.0.0.0/8",
         "GATEWAY_LEASE_ATOMS": "200000000",
         "GATEWAY_BOOK_SECONDS": "0.5",
         "GATEWAY_METERED_ANSWER_BYTES": "65536",
     }
-    components.migrate(shared)
+    migrate(shared)
     for component in (
-        components.worker(folder, shared),
-        components.beat(folder, shared),
-        components.gateway(folder, {**shared, **gateway}),
+        worker(folder, shared),
+        beat(folder, shared),
+        gateway(folder, {**shared, **gateway_only}),
     ):
         folder.want(component)
     control.wait(folder, LEDGER)
@@ -124,7 +129,7 @@ def node(folder: NetworkFolder, provider: actors.Provider, upstream: str | None)
     return Component(
         provider.name,
         (*command, *options),
-        f"http://{components.LOCALHOST}:{port}/v2/health/ready",
+        f"http://{LOCALHOST}:{port}/v2/health/ready",
         environment={"TOLLWAY_HOME": str(home.home()), "OMP_NUM_THREADS": "1"},
     )
 
@@ -144,3 +149,75 @@ def advance(seconds: int) -> int:
     except Rejected as error:
         raise Rejected("only a local chain's clock can be moved") from error
     return transactions.now()
+
+
+def postgres(folder: NetworkFolder) -> Component:
+    """The ledger's database. `database_url` can be read once it is well."""
+    data, url = folder.data("postgres") / "18", folder.path / "data" / "postgres.url"
+    command = (sys.executable, "-m", "roles.local.postgres", str(data), str(url))
+    return Component("postgres", command, f"file:{url}", stop_seconds=60)
+
+
+def database_url(folder: NetworkFolder) -> str:
+    return (folder.path / "data" / "postgres.url").read_text()
+
+
+def redis(folder: NetworkFolder) -> Component:
+    """The Celery broker. It stores nothing on disk: losing it loses nothing."""
+    port = folder.port("redis")
+    options = ("--port", str(port), "--bind", LOCALHOST, "--save", "", "--appendonly", "no")
+    command = (tool("redis-server"), *options, "--dir", str(folder.data("redis")))
+    return Component("redis", command, f"tcp:{port}")
+
+
+def redis_url(folder: NetworkFolder) -> str:
+    return f"redis://{LOCALHOST}:{folder.port('redis')}/0"
+
+
+def chain(folder: NetworkFolder, genesis: int) -> Component:
+    """A local chain, with a block for each transaction and each second, and its state on disk.
+
+    `genesis` is the time of its first block; a chain that exists keeps its own.
+    """
+    known = folder.wanted().get("chain")
+    port, state = folder.port("chain"), folder.data("chain") / "state.json"
+    where = (tool("anvil"), str(state), str(port), str(CHAIN_ID), str(genesis))
+    return known or Component("chain", (sys.executable, "-m", "roles.local.chain", *where), f"tcp:{port}")
+
+
+def rpc_url(folder: NetworkFolder) -> str:
+    return f"http://{LOCALHOST}:{folder.port('chain')}"
+
+
+def tool(name: str) -> str:
+    """A program beside Python, where `make install` links it, or on the PATH. Unavailable if there is none."""
+    for path in (TOOLS / name, Path(shutil.which(name) or "/nowhere")):
+        if path.exists():
+            return str(path)
+    raise Unavailable(f"{name} is not installed: run `make install`, or put it on the PATH")
+
+
+def migrate(environment: Mapping[str, str]) -> None:
+    """Migrate the database to this version. Unavailable, with the migration's error, when it fails."""
+    command = (sys.executable, "-m", "ledger.migrations")
+    ended = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise Unavailable(f"the database cannot be migrated:\n{ended.stderr[-2000:]}")
+
+
+def worker(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
+    """The Celery worker: posts, closes, commits, indexes."""
+    command = (sys.executable, "-m", "celery", "-A", "ledger.worker", "worker", "--loglevel", "INFO", "-c", "1")
+    return Component("worker", command, "log: ready.", ("postgres", "redis", "chain"), environment)
+
+
+def beat(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
+    schedule = str(folder.data("beat") / "schedule")
+    command = (sys.executable, "-m", "celery", "-A", "ledger.worker", "beat", "--schedule", schedule, "--pidfile=")
+    return Component("beat", command, "log:maxinterval", ("postgres", "redis"), environment)
+
+
+def gateway(folder: NetworkFolder, environment: Mapping[str, str]) -> Component:
+    port = folder.port("gateway")
+    command = (sys.executable, "-m", "gateway", "--host", LOCALHOST, "--port", str(port))
+    return Component("gateway", command, f"http://{LOCALHOST}:{port}/health", ("postgres", "chain"), environment)

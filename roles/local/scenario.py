@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import context
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local import actors, control, network
 from roles.local.actors import CONSUMER, OPERATOR, PROVIDERS, SERVICE
 from roles.local.console import DemoConsole
@@ -63,7 +63,10 @@ class Scenario:
 
 
 def bring_up(ask: Callable[[str], Any], upstream: str | None, *, quiet: bool) -> None:
-    """Start the network of this home. The first time, also run the scenario and give the consumer money and a key."""
+    """Start the network of this home. The first time, also run the scenario and give the consumer money and a key.
+
+    After an interruption the scenario starts again from its first step.
+    """
     with network.living_in(home.home()) as folder:
         if (folder.path / "settled_in").exists():
             control.start(folder)
@@ -71,20 +74,16 @@ def bring_up(ask: Callable[[str], Any], upstream: str | None, *, quiet: bool) ->
             network.contracts(folder)  # deploys again what a lost chain state has lost
             control.wait(folder, folder.wanted())
         else:
-            _set_up(Scenario(folder, DemoConsole(ask, quiet), upstream, UP_PACE))
-
-
-def _set_up(scenario: Scenario) -> None:
-    """First-time setup. Idempotent: after an interruption it starts again from the first step."""
-    scenario.start_components()
-    scenario.open_market()
-    behind = int(time.time()) - transactions.now()
-    if behind > 0:
-        network.advance(behind)
-    scenario.start_nodes()
-    scenario.console.run(f"consumer deposit 20 --wallet {CONSUMER}", "deposit status")
-    scenario.console.run(f"consumer key --label playing --wallet {CONSUMER}", "id spends_at_most")
-    home.write_private(scenario.folder.path / "settled_in", "")
+            scenario = Scenario(folder, DemoConsole(ask, quiet), upstream, UP_PACE)
+            scenario.start_components()
+            scenario.open_market()
+            behind = int(time.time()) - transactions.now()
+            if behind > 0:
+                network.advance(behind)
+            scenario.start_nodes()
+            scenario.console.run(f"consumer deposit 20 --wallet {CONSUMER}", "deposit status")
+            scenario.console.run(f"consumer key --label playing --wallet {CONSUMER}", "id spends_at_most")
+            home.write_private(folder.path / "settled_in", "")
 
 
 def missing_models() -> list[str]:

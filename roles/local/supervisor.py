@@ -55,7 +55,8 @@ class Supervisor:
         while not self.stopping:
             self.step()
             time.sleep(PAUSE_SECONDS)
-        self.stop_all()
+        for name in reversed(list(self.children)):  # the last started first
+            self._stop(name)
 
     def step(self) -> None:
         """Stop what is not wanted, note who is well, start what is missing."""
@@ -70,16 +71,8 @@ class Supervisor:
                 (self.folder.path / "well" / name).touch()
         for name, component in wanted.items():
             due = name not in self.children and time.monotonic() >= self.not_before.get(name, 0)
-            if due and self._ready(component):
+            if due and all(other in self.children and self.children[other].well for other in component.after):
                 self._start(component)
-
-    def stop_all(self) -> None:
-        """Stop every child, the last started first."""
-        for name in reversed(list(self.children)):
-            self._stop(name)
-
-    def _ready(self, component: Component) -> bool:
-        return all(name in self.children and self.children[name].well for name in component.after)
 
     def _start(self, component: Component) -> None:
         log = self.folder.log(component.name)

@@ -42,30 +42,22 @@ def main() -> int:
     given = parser.parse_args()
     if not given.model and not given.upstream and not given.artifacts:
         parser.error("nothing to serve: give --model DIR, --upstream NAME=URL or --artifacts LAYOUT")
+
+    def ready(port: int) -> None:
+        names = [name or str(folder) for folder, name in given.model]
+        names += [name for name, _ in upstreams]
+        names += [str(given.artifacts)] if given.artifacts else []
+        print(f"serving {', '.join(names)} on http://{given.host}:{port}", flush=True)
+
+    limits = Limits(call_seconds=given.call_seconds, batch=given.batch, queue=given.queue)
     try:
-        start(given)
+        upstreams = [Upstream.typed(text, home.upstream_key()) for text in given.upstream]
+        artifacts = Layout(given.artifacts) if given.artifacts else None
+        serve(NodeOptions(given.model, upstreams, given.host, given.port, artifacts, limits=limits), ready)
     except TollwayError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1
     return 0
-
-
-def start(given: argparse.Namespace) -> None:
-    """Serve what the arguments name, and print the URL."""
-    artifacts = Layout(given.artifacts) if given.artifacts else None
-    upstreams = [Upstream.typed(text, home.upstream_key()) for text in given.upstream]
-    limits = Limits(call_seconds=given.call_seconds, batch=given.batch, queue=given.queue)
-
-    def ready(port: int) -> None:
-        names = ", ".join(
-            [name or str(folder) for folder, name in given.model]
-            + [name for name, _ in upstreams]
-            + [str(layout.root) for layout in [artifacts] if layout]
-        )
-        print(f"serving {names} on http://{given.host}:{port}", flush=True)
-
-    options = NodeOptions(given.model, upstreams, given.host, given.port, artifacts, limits=limits)
-    serve(options, ready)
 
 
 if __name__ == "__main__":

@@ -12,22 +12,15 @@ def of_talk(talk: Talk, bytes_out: int) -> Units:
 
 
 def of_inference(compute_us: int, bytes_out: int) -> Units:
-    """Units of a tensor call."""
     return Units(1, 0, 0, _ms(compute_us), bytes_out, 0)
-
-
-def as_json(units: Units) -> dict[str, int]:
-    """Meter names to whole numbers, in meter order."""
-    return units._asdict()
 
 
 def headers(units: Units) -> dict[str, str]:
     """The `Tollway-Usage` header of an answer."""
-    return {"Tollway-Usage": orjson.dumps(as_json(units)).decode()}
+    return {"Tollway-Usage": orjson.dumps(units._asdict()).decode()}
 
 
 def usage(talk: Talk) -> dict[str, int]:
-    """The `usage` object of the OpenAI API."""
     total = talk.prompt_tokens + talk.completion_tokens
     return {"prompt_tokens": talk.prompt_tokens, "completion_tokens": talk.completion_tokens, "total_tokens": total}
 

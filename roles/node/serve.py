@@ -11,7 +11,7 @@ from pathlib import Path
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
-from ledger.core.values.ids import Digest, cid, did
+from ledger.core.values.ids import Digest
 from ledger.core.values.meters import quoted
 from roles.audit import previews
 from roles.cli import batch, output
@@ -90,24 +90,14 @@ def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: T
 
 def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document:
     """A signed offer of this wallet, with its bid on chain."""
-    lane = context.gateway.get("/v1/lane")
-    epoch, chain = int(lane["epoch"]), int(lane["chain_id"])
     standing = previews.standing(context, subject, Role.compute, context.account)
     bid = standing.bid if standing else Bid()
     serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
-    document: Document = {
-        "schema": "tollway/offer/1",
-        "subject": cid(subject),
-        "party": did(chain, context.account),
-        "role": Role.compute.name,
+    parts: Document = {
         "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},
         "serve": {**serve, "realm": terms.realm} if terms.realm else serve,
-        "valid_from_epoch": epoch,
-        "expires_epoch": epoch + OFFER_EPOCHS,
-        "nonce": time.time_ns() // 1_000_000,
-        "chain_id": chain,
     }
-    return signing.offer(context.signer, context.domain, document)
+    return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
 
 
 def audit(wallet: str) -> list[dict[str, object]]:
@@ -124,12 +114,10 @@ def audit(wallet: str) -> list[dict[str, object]]:
 
 
 def log_of(wallet: str) -> Path:
-    """The log of what a wallet's node served."""
     return home.home() / "served" / f"{wallet}.sqlite"
 
 
 def _until_reachable(ask: Callable[[], Digest]) -> Digest:
-    """Retry until the gateway answers."""
     while True:
         try:
             return ask()

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,8 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from roles.node.artifacts.delivery import NAME, Delivery
+from roles.node.artifacts.delivery import NAME, ArtifactRoutes, Delivery
 from roles.node.artifacts.layout import Layout
-from roles.node.artifacts.routes import ArtifactRoutes
 from roles.node.models.loader import LoadedModels, load
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold, Upstream
@@ -59,7 +58,6 @@ async def count_calls(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Application:
-    """The HTTP application over a state."""
     app = web.Application(middlewares=[errors_in_shape, count_calls], client_max_size=state.limits.body_bytes)
     app[STATE] = state
     app.add_routes(
@@ -106,12 +104,17 @@ async def run(options: NodeOptions, ready: Ready | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain: no new calls; open calls get `drain_seconds` to end."""
     limits = options.limits
     executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="model")
-    loaded = await _load_models(options, executor)
+    loaded: list[tuple[str, Model | Resold]] = []
+    for path, name in options.models:
+        model = load(path, executor, most=limits.batch, queue=limits.queue)
+        await model.warm()
+        loaded.append((name or model.name, model))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limits.call_seconds)) as http:
-        resold = [(name, Resold(upstream, http)) for name, upstream in options.upstreams]
+        loaded += [(name, Resold(upstream, http)) for name, upstream in options.upstreams]
         artifact_routes = ArtifactRoutes(options.artifacts) if options.artifacts else None
-        delivery: list[tuple[str, Model]] = [(NAME, Delivery(artifact_routes))] if artifact_routes else []
-        state = State(LoadedModels([*loaded, *resold, *delivery]), options.witness, limits)
+        if artifact_routes:
+            loaded.append((NAME, Delivery(artifact_routes)))
+        state = State(LoadedModels(loaded), options.witness, limits)
         runner = web.AppRunner(
             application(state, artifact_routes), handler_cancellation=True, access_log=None, shutdown_timeout=1
         )
@@ -140,15 +143,6 @@ async def _until_stopped(state: State, gateway: TunnelGateway | None, port: int)
         return None
     tunnel.cancel()
     return tunnel.exception() if tunnel.done() and not tunnel.cancelled() else None
-
-
-async def _load_models(options: NodeOptions, executor: Executor) -> list[tuple[str, Model]]:
-    limits, loaded = options.limits, []
-    for path, name in options.models:
-        model = load(path, executor, most=limits.batch, queue=limits.queue)
-        await model.warm()
-        loaded.append((name or model.name, model))
-    return loaded
 
 
 async def _keep_tunnel(gateway: TunnelGateway, port: int) -> None:

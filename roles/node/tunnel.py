@@ -53,7 +53,6 @@ class Identity:
     models: Sequence[str] = ()
 
     def hello(self, nonce: bytes) -> bytes:
-        """The signed answer to the gateway's challenge."""
         digest = signing_digest(self.domain, tunnel_hash(self.lane, self.signer.address, nonce))
         said = {
             "version": 1,
@@ -88,7 +87,10 @@ class Tunnel:
                 except (aiohttp.ClientError, TimeoutError, OSError) as error:
                     log.info("tunnel_lost", extra={"kind": type(error).__name__})
                 finally:
-                    self._drop()
+                    for stream in self._streams.values():
+                        if stream.task:
+                            stream.task.cancel()
+                    self._streams.clear()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_SECONDS)
 
@@ -155,12 +157,6 @@ class Tunnel:
             parts.append(part)
             await socket.send_bytes(credit(stream.number, len(part)))
         return b"".join(parts)
-
-    def _drop(self) -> None:
-        for stream in list(self._streams.values()):
-            if stream.task:
-                stream.task.cancel()
-        self._streams.clear()
 
 
 def _forwarded(headers: object) -> dict[str, str]:

@@ -3,19 +3,20 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from ledger.core.receipts.service_proofs import Served, content_digest, served_hash
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, digest, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
-from roles.node import metering
+from roles.node.models.batching import Batcher
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS served (
@@ -24,6 +25,9 @@ CREATE TABLE IF NOT EXISTS served (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS served_in_order ON served (served_at);
 """
+
+MOST_TOGETHER, MOST_WAITING = 1_000, 1 << 20
+"""Entries written in one transaction, and entries that may wait; a node has far fewer open calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Entry:
             "attempt": to_hex(served.attempt),
             "subject": to_hex(served.subject),
             "provider": to_hex(served.provider),
-            "units": metering.as_json(served.units),
+            "units": served.units._asdict(),
             "request": to_hex(served.request_digest),
             "response": to_hex(served.response_digest),
             "served_at": served.served_at,
@@ -59,16 +63,11 @@ class ServedLog:
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(SCHEMA)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="served-log")
-        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._batcher = Batcher[Entry, None](self._insert, self._writer, most=MOST_TOGETHER, queue=MOST_WAITING)
 
     async def append(self, entry: Entry) -> None:
         """Return once the entry is written; it then survives kill -9. A repeated attempt replaces its entry."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, future))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write())
-        await future
+        await asyncio.shield(self._batcher.submit(entry))  # an entry is written even if its call is cancelled now
 
     def entries(self, since: int = 0) -> list[Entry]:
         """The entries served at or after `since` (ms since the epoch), in order."""
@@ -84,26 +83,12 @@ class ServedLog:
         self._writer.shutdown()
         self._database.close()
 
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                await loop.run_in_executor(self._writer, self._insert, [entry for entry, _ in batch])
-            except sqlite3.Error as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for _, future in batch:
-                if not future.done():
-                    future.set_result(None)
-
-    def _insert(self, entries: list[Entry]) -> None:
+    def _insert(self, entries: Sequence[Entry]) -> list[None]:
         with self._database:
             self._database.executemany(
                 "INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_row(entry) for entry in entries]
             )
+        return [None] * len(entries)
 
 
 class Witness:
@@ -116,8 +101,9 @@ class Witness:
         self, key: str | None, model: str, units: Units, request: bytes, response: bytes
     ) -> dict[str, str]:
         """The `Tollway-Served` header of an answer; empty when there is nothing to sign."""
-        attempt = _attempt(key)
-        if attempt is None:
+        try:
+            attempt = digest(key or "")
+        except Rejected:
             return {}
         served = Served(
             attempt,
@@ -133,13 +119,6 @@ class Witness:
         return {"Tollway-Served": entry.header()}
 
 
-def _attempt(key: str | None) -> Digest | None:
-    try:
-        return digest(key) if key else None
-    except Rejected:
-        return None
-
-
 def _row(entry: Entry) -> tuple[object, ...]:
     served = entry.served
     units = orjson.dumps(list(served.units)).decode()
@@ -147,15 +126,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
     return (served.attempt, served.subject, served.provider, units, *digests, served.served_at, entry.signature)
 
 
-def _entry(row: tuple[bytes, bytes, bytes, str, bytes, bytes, int, bytes]) -> Entry:
+def _entry(row: tuple[Any, ...]) -> Entry:
     attempt, subject, provider, units, request, response, served_at, signature = row
-    served = Served(
-        Digest(attempt),
-        Digest(subject),
-        Address(provider),
-        Units(*orjson.loads(units)),
-        Digest(request),
-        Digest(response),
-        served_at,
-    )
-    return Entry(served, signature)
+    used = Units(*orjson.loads(units))
+    return Entry(Served(attempt, subject, provider, used, request, response, served_at), signature)

@@ -27,17 +27,9 @@ def deposit(atoms: Atoms, wait_seconds: float) -> Json:
     lane, signer, gateway, chain = int(here().lane["lane"]), here().signer, here().gateway, transactions.chain()
     signed = Authorization(lane, signer.address, atoms, 0, good_until(), Digest(os.urandom(32)))
     signature = signing.deposit_authorization(signer, chain.token_domain(), chain.calls.settlement, signed)
-    said = gateway.post(
-        "/v1/deposits",
-        {
-            "account": to_hex(signed.account),
-            "amount": str(signed.amount),
-            "valid_after": signed.valid_after,
-            "valid_before": signed.valid_before,
-            "salt": to_hex(signed.salt),
-            "signature": to_hex(signature),
-        },
-    )
+    window = {"valid_after": signed.valid_after, "valid_before": signed.valid_before}
+    whose = {"account": to_hex(signed.account), "amount": str(signed.amount), "salt": to_hex(signed.salt)}
+    said = gateway.post("/v1/deposits", {**whose, **window, "signature": to_hex(signature)})
     deadline = time.monotonic() + wait_seconds
     with output.working("waiting for the chain and the ledger"):
         while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:
@@ -90,7 +82,7 @@ class Exit:
         if not self.chain.account(self.lane, self.account).index:
             raise Rejected(f"{here().wallet} never deposited into lane {self.lane}", lane=self.lane)
 
-    def ask(self) -> transactions.Sent:
+    def ask(self) -> dict[str, object]:
         """Ask to leave: by the wallet's own transaction, or signed for the relayer to send."""
         if self.payer is None:
             return transactions.send(self.chain.calls.request_withdraw(self.lane))
@@ -99,7 +91,7 @@ class Exit:
         call = self.chain.calls.to_settlement("requestWithdrawFor", self.lane, self.account, until, signature)
         return transactions.send(call, signer=self.payer)
 
-    def take(self) -> tuple[int, transactions.Sent] | None:
+    def take(self) -> tuple[int, dict[str, object]] | None:
         """Withdraw with the final debit, if a final batch settles it by now. Atoms received, and the transaction."""
         notice = int(self.chain.settlement("exitNotice"))
         requested_at = self.chain.account(self.lane, self.account).requested_at

@@ -7,7 +7,7 @@ plays with), or from a prompt.
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
 
@@ -29,7 +29,6 @@ def home() -> Path:
 
 
 def keystores() -> Path:
-    """The folder of encrypted keys."""
     return home() / "keystores"
 
 
@@ -39,11 +38,6 @@ def network() -> Network | None:
         return Network(**json.loads((home() / "network.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def remember(known: Network) -> None:
-    """Make `known` the network that commands talk to by default."""
-    write_private(home() / "network.json", json.dumps(asdict(known)))
 
 
 def password(prompt: str, *, new: bool = False) -> str:
@@ -65,7 +59,6 @@ def password(prompt: str, *, new: bool = False) -> str:
 
 
 def upstream_key() -> str | None:
-    """A key for a server that is sold on."""
     return os.environ.get("TOLLWAY_UPSTREAM_KEY") or None
 
 

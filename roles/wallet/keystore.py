@@ -38,7 +38,6 @@ def create(name: str, secret: bytes | None = None, *, strength: int = STRONG) ->
 
 
 def names() -> list[str]:
-    """All wallets of this home, by name."""
     return sorted(path.stem for path in home.keystores().glob("*.json"))
 
 

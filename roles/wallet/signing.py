@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from ledger.core.values.documents import Document, canonical, digest, unsigned, validate
+from ledger.core.values.documents import Document, digest, validate
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash, word
 
 if TYPE_CHECKING:
     from ledger.chain.calls import Authorization
+    from ledger.core.catalog.bids import Role
+    from roles.cli.context import Context
 
 RECEIVE_TYPEHASH = keccak256(
     b"ReceiveWithAuthorization(address from,address to,uint256 value,"
@@ -21,13 +24,9 @@ LEAVE_TYPEHASH = keccak256(b"RequestWithdraw(uint32 lane,address account,uint256
 
 def voucher(signer: Signer, domain: Domain, signed: Voucher) -> dict[str, object]:
     """A voucher as the gateway takes it."""
-    signature = signer.sign(signing_digest(domain, voucher_hash(signed)))
-    return {
-        "lane": signed.lane,
-        "account": to_hex(signed.account),
-        "cum_max": str(signed.cum_max),
-        "signature": to_hex(signature),
-    }
+    signature = to_hex(signer.sign(signing_digest(domain, voucher_hash(signed))))
+    shown = {"lane": signed.lane, "account": to_hex(signed.account), "cum_max": str(signed.cum_max)}
+    return {**shown, "signature": signature}
 
 
 def deposit_authorization(signer: Signer, token: Domain, settlement: Address, asked: Authorization) -> bytes:
@@ -38,17 +37,31 @@ def deposit_authorization(signer: Signer, token: Domain, settlement: Address, as
     return signer.sign(signing_digest(token, keccak256(RECEIVE_TYPEHASH, *words)))
 
 
+def offer(context: Context, subject: Digest, role: Role, epochs: int, parts: Document) -> Document:
+    """An offer of this wallet from now on, signed over the sha256 of its canonical bytes. Rejected unless it fits.
+
+    `parts` are the fields that depend on the kind of offer, such as `bid`, `serve` or `curation`.
+    """
+    lane = context.gateway.get("/v1/lane")  # not `context.lane`: a node makes offers for longer than an epoch
+    epoch, chain = int(lane["epoch"]), int(lane["chain_id"])
+    document: Document = {
+        "schema": "tollway/offer/1",
+        "subject": cid(subject),
+        "party": did(chain, context.account),
+        "role": role.name,
+        "valid_from_epoch": epoch,
+        "expires_epoch": epoch + epochs,
+        "nonce": time.time_ns() // 1_000_000,
+        "chain_id": chain,
+        **parts,
+    }
+    signature = context.signer.sign(signing_digest(context.domain, offer_hash(digest(document))))
+    signed = {**document, "signature": to_hex(signature)}
+    validate(signed, "offer")
+    return signed
+
+
 def leave(signer: Signer, domain: Domain, lane: int, nonce: int, deadline: int) -> bytes:
     """A consumer's request to leave a lane, for anybody to relay."""
     hashed = keccak256(LEAVE_TYPEHASH, word(lane), word(signer.address), word(nonce), word(deadline))
     return signer.sign(signing_digest(domain, hashed))
-
-
-def offer(signer: Signer, domain: Domain, document: Document) -> Document:
-    """An offer with its party's signature over the sha256 of its canonical bytes. Rejected unless it fits."""
-    body = unsigned(document)
-    signature = to_hex(signer.sign(signing_digest(domain, offer_hash(digest(body)))))
-    signed = {**body, "signature": signature}
-    validate(signed, "offer")
-    assert canonical(unsigned(signed)) == canonical(body)
-    return signed

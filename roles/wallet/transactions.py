@@ -37,20 +37,6 @@ GAS_MONEY_WEI = 10**18
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A transaction that is in a block."""
-
-    hash: str
-    gas: int
-    block: int
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """For the command's answer."""
-        return {"transaction": self.hash, "gas": self.gas}
-
-
-@dataclass(frozen=True, slots=True)
 class Outbox:
     """A file for the one transaction of a wallet that is not in a block yet."""
 
@@ -67,7 +53,6 @@ class Outbox:
         return left
 
     def store(self, pending: Pending | None) -> None:
-        """Write the file, or remove it."""
         if pending is None:
             self.path.unlink(missing_ok=True)
         else:
@@ -91,12 +76,12 @@ def outbox(signer: Signer) -> Iterator[Outbox]:
             raise
 
 
-def send(call: Call, *, wei: int = 0, signer: Signer | None = None) -> Sent:
-    """Send a call as the wallet, and wait until it is in a block."""
+def send(call: Call, *, wei: int = 0, signer: Signer | None = None) -> dict[str, object]:
+    """Send a call as the wallet, and wait until it is in a block. Its hash and gas, for the command's answer."""
     by = signer or here().signer
     with outbox(by) as stored, output.working("waiting for a block"):
         done = chain().transact(by, call, wei, stored)
-    return Sent(to_hex(done.hash), done.gas_used, done.block)
+    return {"transaction": to_hex(done.hash), "gas": done.gas_used}
 
 
 def allow(spender: Address, atoms: int) -> None:
@@ -104,7 +89,7 @@ def allow(spender: Address, atoms: int) -> None:
     send(chain().calls.approve(spender, atoms))
 
 
-def endow(party: Address, atoms: int) -> Sent:
+def endow(party: Address, atoms: int) -> dict[str, object]:
     """AIC, and ETH for gas where it has little, from the treasury wallet of a local network."""
     signer = keystore.unlock(keystore.TREASURY)
     if chain().ether(party) < GAS_MONEY_WEI // 2:
@@ -121,7 +106,6 @@ def now() -> int:
 
 
 def chain_id() -> int:
-    """The chain's EIP-155 id."""
     return _endpoint(here().rpc_url).chain_id
 
 

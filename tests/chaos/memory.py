@@ -314,7 +314,7 @@ def _forget_after(s: Tables, number: int) -> None:
     s.blocks = {at: hashed for at, hashed in s.blocks.items() if at <= number}
 
 
-JOURNAL = _module(
+POSTINGS = _module(
     book,
     get=lambda s, name: s.transactions.get(name),
     is_booked=lambda s, kind, cause: postings.transaction_id(kind, cause) in s.transactions,
@@ -326,7 +326,7 @@ JOURNAL = _module(
 STORE = {
     "transactions": CHAIN_TRANSACTIONS,
     "batches": BATCHES,
-    "postings": JOURNAL,
+    "postings": POSTINGS,
     "watermarks": _module(
         *(_ensure, _set_batched, _advance_posted),
         of_lane=lambda s, lane: list(s.watermarks.values()),

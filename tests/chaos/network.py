@@ -33,7 +33,8 @@ from ledger.core.values.ids import Address, Digest, address, cid, did, to_hex
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.store.session import connect
-from roles.local import components, control
+from roles.local import control
+from roles.local import network as components
 from roles.local.folder import Component, NetworkFolder
 from tests.chaos.proxy import Proxy
 from tests.conftest import settings_for

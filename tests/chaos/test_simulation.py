@@ -24,7 +24,7 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, transactions
 from ledger.store.settlement.batches import Status
 from tests.chaos import naive, weather
-from tests.chaos.memory import BATCHES, CHAIN_TRANSACTIONS, JOURNAL, STORE, MemoryStore, in_memory
+from tests.chaos.memory import BATCHES, CHAIN_TRANSACTIONS, POSTINGS, STORE, MemoryStore, in_memory
 from tests.chaos.simulation import STORM_TICKS, Life, SqlStore, a_life
 from tests.chaos.weather import CLEAR, LANE, STORM, TRIALS, Weather
 
@@ -85,7 +85,7 @@ def test_naive_settlement_fails_nearly_every_seed() -> None:
     _chain_of: list[Any] = []
     faults = 0
     for seed in range(100):
-        with in_memory(), mock.patch.object(naive, "batches", BATCHES), mock.patch.object(naive, "postings", JOURNAL):
+        with in_memory(), mock.patch.object(naive, "batches", BATCHES), mock.patch.object(naive, "postings", POSTINGS):
             life = a_life(seed, STORM, MemoryStore())
             _chain_of[:] = [life.chain]
             with mock.patch.object(settling, "commit", commit):

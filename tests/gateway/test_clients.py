@@ -172,5 +172,5 @@ async def test_a_node_behind_a_tunnel_serves_plain_and_streamed(world: World, no
     finally:
         task.cancel()
     target = parse(f"tunnel://0x{PROVIDER.address.hex()}")
-    await asyncio.to_thread(eventually, lambda: not gateway.gateway.tunnels.connected(target))
+    await asyncio.to_thread(eventually, lambda: not gateway.gateway.upstream.tunnels.connected(target))
     assert [s.receipt.output_tokens for s in world.receipts_of(consumer.address)] == [30, 2]

@@ -370,7 +370,6 @@ async def test_bytes_that_come_between_two_exchanges_close_the_connection(
     assert not await is_reused(pool, raw)
 
 
-@pytest.mark.xfail(strict=True, reason="part of a head in the answer's own segment is kept, and begins the next answer")
 @pytest.mark.parametrize("surplus", PART_OF_A_HEAD)
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_part_of_a_head_after_an_answer_closes_the_connection(

@@ -435,6 +435,18 @@ def test_a_url_pins_the_provider(loom: Loom, world: World, consumer: Signer) -> 
             assert loom.gateway.chat(key, name).json()["choices"][0]["message"]["content"] == word
 
 
+def test_a_workflows_steps_are_served_as_near_as_the_call_asks(loom: Loom) -> None:
+    talk = loom.talker("talk", echoing(""))
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$nodes.reply.output.content"})
+    entry = loom.gateway.gateway.catalog.by_id[talk]
+    assert isinstance(entry, ModelEntry)
+    entry.candidates[0].health.round_trip_ms = 40
+    for near_ms, status in ((40, 200), (39, 503)):
+        quoted = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow", "near_ms": near_ms})
+        assert quoted.status_code == status, quoted.text
+    assert quoted.json()["error"]["code"] == "no_provider"
+
+
 def test_max_price_limits_what_a_step_may_generate(loom: Loom, world: World, consumer: Signer) -> None:
     talk = loom.talker("talk", echoing(), ask={"output_token": "9000000"})  # 9 atoms a token, 10 with the maker's
     loom.capsule(

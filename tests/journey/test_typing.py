@@ -124,19 +124,19 @@ def test_no_money_moves_without_a_confirmation(settled: Person) -> None:
 
 
 def test_watched_earnings_end_on_an_interrupt(settled: Person) -> None:
-    watching = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "roles.cli.main", "provider", "earnings", "--watch", "--wallet", "atlas"],
         env={**os.environ, "TOLLWAY_HOME": str(settled.home), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     try:
-        assert watching.stdout is not None
-        assert "earnings of atlas" in watching.stdout.readline()
+        assert process.stdout is not None
+        assert "earnings of atlas" in process.stdout.readline()
     finally:
-        watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=60)
-    assert watching.returncode == 130
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
 
 
 def test_the_shell_completes_commands(settled: Person) -> None:

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local.folder import NetworkFolder, alive
 from tests.journey.conftest import Person
 

@@ -172,7 +172,7 @@ class NoOpenAI:
             raise ModuleNotFoundError("No module named 'openai'", name="openai")
 
 sys.meta_path.insert(0, NoOpenAI())
-from roles.local import actors, components, control, demo, network, scenario, supervisor
+from roles.local import actors, control, demo, network, scenario, supervisor
 from roles.cli import main
 print(main.run(["demo", "--calls", "8"]))
 """

@@ -24,8 +24,8 @@ def test_a_window_must_fit_a_question_for_each_level_and_one_for_the_leaf() -> N
 def test_a_lane_with_too_short_a_window_is_for_development_only(
     chain: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def sent(*arguments: object) -> SimpleNamespace:
-        return SimpleNamespace(facts={"sent": arguments})
+    def sent(*arguments: object) -> dict[str, object]:
+        return {"sent": arguments}
 
     monkeypatch.setattr(operator, "here", lambda: SimpleNamespace(account=b.OPERATOR, wallet="wallet"))
     monkeypatch.setattr(operator, "lane_of", lambda account: 0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.cli.shared.waiting import wait_until
+from roles.cli.output import wait_until
 from roles.local import control
 from roles.local import folder as folders
 from roles.local.folder import Component, NetworkFolder, alive, birth, free_port

@@ -1,4 +1,4 @@
-"""How kernels are compiled, and what all of them import: array types and one load. Apart for that reason."""
+"""How kernels are compiled, and what all of them import: array types and one load. Alone because all of them do."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar, cast

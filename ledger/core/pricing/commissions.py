@@ -121,6 +121,14 @@ def sponsorship(
     return Sponsorship(owner, role, curation_ppm, window_calls, bid, cap, frozenset(slot.get("tasks", ())))
 
 
+def sponsor_of(terms: Terms, sponsorship: Sponsorship) -> Sponsor | None:
+    """The line of the terms that pays: the sponsor's own, in its role. None when it has none."""
+    for index, line in enumerate(terms.lines):
+        if (line.party, line.role) == (sponsorship.party, sponsorship.role):
+            return Sponsor(index, sponsorship.offer_ppm, sponsorship.window_calls)
+    return None
+
+
 def referral_hash(referral: Referral) -> Digest:
     return keccak256(TYPEHASH, *map(word, astuple(referral)))
 

@@ -23,7 +23,8 @@ EDGE = "edge"
 class Measured(Protocol):
     """What a gateway has measured of a provider. Times in ms; `latency_ms` is 0 while nothing is measured.
 
-    `near` is the class of its round trip, None if it is too far to be called near.
+    `near` is the class of its round trip, None if that is too long. It is `usable` while its circuit is closed, and for
+    one trial call after a pause.
     """
 
     latency_ms: int
@@ -32,14 +33,11 @@ class Measured(Protocol):
 
     @property
     def near(self) -> int | None: ...
-
-    def usable(self, now: int) -> bool:
-        """Whether its circuit is closed, or open and due for a trial call."""
+    def usable(self, now: int) -> bool: ...
 
 
 class Provider(Protocol):
-    """A provider of one model: the realm it serves ("" is the public one), the tier and latency that it declares, and
-    what is measured of it."""
+    """A provider of one model: the realm, tier and latency that it declares, and what is measured of it."""
 
     @property
     def realm(self) -> str: ...

@@ -1,4 +1,4 @@
-"""The tree of errors: tell the caller, alert a person, or try again. Apart because every module raises them."""
+"""The tree of errors: tell the caller, alert a person, or try again. Alone because every module raises them."""
 
 
 class TollwayError(Exception):

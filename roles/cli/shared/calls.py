@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.meters import Meter
 from roles.cli import amounts, output
 from roles.cli.context import Context
 from roles.client.gateway import Json, refusal
@@ -71,17 +70,6 @@ def infer(context: Context, model: str, inputs: list[str]) -> dict[str, Any]:
     return {**{row["name"]: row["data"] for row in answer.get("outputs", [])}, **_cost(headers, None)}
 
 
-def parse_units(words: list[str]) -> dict[str, int]:
-    """Expected use from METER=UNITS words."""
-    units = {}
-    for word in words:
-        name, equals, number = word.partition("=")
-        if name not in Meter.__members__ or not equals or not number.isdecimal():
-            raise Rejected(f"{word!r} is not a use: write METER=UNITS, with a meter of {amounts.METERS}")
-        units[name] = int(number)
-    return units
-
-
 def show_quote(quote: Json) -> None:
     if output.mode.json:
         output.show(quote)
@@ -122,10 +110,8 @@ def search_row(row: Json) -> dict[str, Any]:
 
 def receipt_row(row: Json) -> dict[str, Any]:
     receipt = row.get("receipt", row)
-    return {
-        "ended": utc(receipt["ended_at"]),
-        **{name: receipt[name] for name in ("price", "charge", "end", "call_id")},
-    }
+    shown = ("price", "charge", "end", "call_id")
+    return {"ended": utc(receipt["ended_at"]), **{name: receipt[name] for name in shown}}
 
 
 def _quote_rows(part: Json, depth: int) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement."""
+"""Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement, sponsor."""
 
 import contextlib
 import time
@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.transactions import Call
+from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, address, cid, to_hex
 from ledger.core.values.meters import NO_RATES, SCALES, Meter, quoted
@@ -15,7 +16,7 @@ from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import calls
-from roles.wallet import transactions
+from roles.wallet import signing, transactions
 
 ASK = (
     f"METER=ATOMS, such as call=200. Repeat it for more meters: {amounts.METERS}. "
@@ -27,11 +28,13 @@ Ask = Annotated[list[str] | None, Option("--ask", help=ASK)]
 Ratio = Annotated[str, Option("--ratio", help="Share of the price: 12.5% or 125000ppm.")]
 Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount.")]
 
+OFFER_EPOCHS = 24
+"""How long an offer of a commission or for a slot is in force."""
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 
-def add_bidding(app: Group, role: Role) -> None:
-    """Add `bid` and `preview` to the group of a role that bids on chain."""
+def add_payee(app: Group, role: Role) -> None:
+    """Add the commands of a role that is paid by bids. Owners can also sponsor what is theirs."""
 
     @app.command("bid")
     def bid(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
@@ -46,6 +49,33 @@ def add_bidding(app: Group, role: Role) -> None:
         considered = parse_bid(ask, ratio)
         warn(role, considered)
         output.show(previews.preview(here(), here().resolve(subject), role, considered), "if this were your bid")
+
+    add_earnings(app)
+    add_statement(app)
+    if role in VALUE_ROLES:
+        add_sponsoring(app, role)
+
+
+def add_sponsoring(app: Group, role: Role) -> None:
+    @app.command("sponsor")
+    def sponsor(
+        subject: Annotated[str, Argument(help="Your model or capsule: @org/name, or its id.")],
+        curators: Annotated[str, Option(help="Commission for curators, in % of your own share; at most 90%.")] = "0%",
+        window: Annotated[int, Option(help="Commission is paid on a consumer's first WINDOW paid calls.")] = 1_000,
+        slot: Annotated[str | None, Option(help="The most to pay per sale from a slot: 400atoms.")] = None,
+        daily: Annotated[str | None, Option(help="Daily budget for slots; default: 100 x --slot.")] = None,
+        task: Annotated[list[str] | None, Option(help="Show the slot for this task. Repeat it for more.")] = None,
+    ) -> None:
+        """Pay curators a commission, and bid for sponsored slots in discovery. You pay only for calls they bring."""
+        curation = {"offer_ppm": amounts.parse_ratio(curators), "window_calls": window}
+        parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "curation": curation}
+        if slot is not None:
+            bid = amounts.parse(slot)
+            cap = amounts.parse(daily) if daily else 100 * bid
+            parts["promotion"] = {"bid": str(bid), "daily_cap": str(cap), "tasks": task or []}
+        signed = signing.offer(here(), here().resolve(subject), role, OFFER_EPOCHS, parts)
+        output.confirm(f"offer this as {role.name} of {subject} for {OFFER_EPOCHS} epochs?")
+        output.show(here().gateway.post("/v1/offers", signed))
 
 
 def add_earnings(app: Group) -> None:
@@ -78,7 +108,7 @@ def add_earnings(app: Group) -> None:
         due, call = ready
         output.confirm(f"claim {amounts.format(due)} to {to_hex(here().account)}?")
         sent = transactions.send(call)
-        output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent.facts})
+        output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent})
 
 
 def add_statement(app: Group) -> None:
@@ -105,17 +135,8 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
     sent = transactions.send(transactions.chain().calls.place_bid(subject, role, bid))
-    output.show(
-        {
-            "subject": name,
-            "id": cid(subject),
-            "role": role.name,
-            "party": to_hex(here().account),
-            "ratio_ppm": bid.ratio_ppm,
-            "ask": quoted(bid.asks),
-            **sent.facts,
-        }
-    )
+    whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
+    output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent})
 
 
 def warn(role: Role, bid: Bid) -> None:
@@ -161,7 +182,7 @@ def add_staking(app: Group, why: str) -> None:
         chain = transactions.chain()
         transactions.allow(address(chain.deployment.stake_vault), atoms)
         sent = transactions.send(chain.calls.to("StakeVault", "stake", atoms))
-        output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent.facts})
+        output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent})
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
     def unbond(amount: Amount) -> None:
@@ -170,7 +191,7 @@ def add_staking(app: Group, why: str) -> None:
         chain = transactions.chain()
         sent = transactions.send(chain.calls.to("StakeVault", "unbond", atoms))
         delay = int(chain.view("StakeVault", "unbondDelay"))
-        output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent.facts})
+        output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent})
 
     @app.command("release", help="Take out stake whose delay is over.")
     def release() -> None:
@@ -182,4 +203,4 @@ def add_staking(app: Group, why: str) -> None:
             )
         output.confirm(f"take the unbonded stake out to {here().wallet}?")
         sent = transactions.send(chain.calls.to("StakeVault", "release", here().account))
-        output.show({"released_to": to_hex(here().account), **sent.facts})
+        output.show({"released_to": to_hex(here().account), **sent})

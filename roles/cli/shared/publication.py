@@ -6,17 +6,15 @@ from ledger.core.values.documents import Document, canonical, document_id, valid
 from ledger.core.values.documents import digest as digest_of
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, Digest, address, cid, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, to_hex
 from ledger.core.values.typed_data import word
 from roles.cli import output
 from roles.cli.context import here
-from roles.cli.shared.waiting import wait_until
 from roles.wallet import transactions
 
 WAIT_SECONDS = 30
 NOT_INDEXED = "is not registered"
 """The gateway's reason while its ledger has not read the registration from the chain."""
-ZERO = Digest(bytes(32))
 
 
 def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, object]:
@@ -33,7 +31,7 @@ def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, o
         facts["note"] = "was registered already"
     stored = here().gateway.post("/v1/documents", document)
     assert stored["id"] == cid(subject), "the gateway computes the same id from the document's bytes"
-    if not wait_until(lambda: _is_listed(stored["id"]), WAIT_SECONDS, 0.1):
+    if not output.wait_until(lambda: _is_listed(stored["id"]), WAIT_SECONDS, 0.1):
         here().gateway.get(f"/v1/models/{stored['id']}")
         output.warn("the gateway has not seen the registration on chain yet: calls are refused until it has")
     return {**facts, "kind": kind}
@@ -56,7 +54,7 @@ def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) 
     if int(chain.view("Registry", "commitments", commitment)) == 0:
         transactions.send(chain.calls.to("Registry", "commitModel", commitment))
     committed = int(chain.view("Registry", "commitments", commitment))
-    wait_until(lambda: transactions.now() > committed, WAIT_SECONDS)
+    output.wait_until(lambda: transactions.now() > committed, WAIT_SECONDS)
     terms = document.get("derivative_terms")
-    offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO
-    return transactions.send(chain.calls.register_model(subject, parents, offered, salt)).facts
+    offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO_DIGEST
+    return transactions.send(chain.calls.register_model(subject, parents, offered, salt))

@@ -26,16 +26,12 @@ def main() -> int:
     pulling.add_argument("--unpack", type=Path, metavar="FOLDER", help="write the model folder there")
     given = parser.parse_args()
     try:
-        said = _pack(given) if given.verb == "pack" else _pull(given)
+        said = Layout(given.layout).pack(given.folder).as_json() if given.verb == "pack" else _pull(given)
     except TollwayError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1
     print(json.dumps(said))
     return 0
-
-
-def _pack(given: argparse.Namespace) -> dict[str, object]:
-    return dict(Layout(given.layout).pack(given.folder).as_json())
 
 
 def _pull(given: argparse.Namespace) -> dict[str, object]:

@@ -1,23 +1,65 @@
-"""Delivery as a paid call: artifacts are sold through the Open Inference Protocol, like the answers of a model.
+"""How a node serves artifacts: over two routes without payment, and as a paid call like the answers of a model.
 
-In: `blob` or `chunk` BYTES [1], a digest. Out: `content` BYTES [1], base64. The bytes of the answer are metered, so
-a byte of an artifact costs four thirds of the ask. The call is priced, signed and settled like any other.
+The paid call, by the Open Inference Protocol: in, `blob` or `chunk` BYTES [1], a digest; out, `content` BYTES [1],
+base64. The bytes of the answer are metered, so a byte of an artifact costs four thirds of the ask.
 """
 
 import base64
-import binascii
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import aiohttp
+from aiohttp import web
 
 from ledger.core.values.errors import Rejected
-from roles.node.artifacts.routes import ArtifactRoutes
+from ledger.core.values.meters import Units
+from roles.node import metering
+from roles.node.artifacts.layout import Layout, read_chunk
 from roles.node.models.model import Inferred, Message, Sampling, Talk, Tensor
+from roles.node.protocols.errors import NotFound
 
 NAME = "artifacts"
 """The name of this model at a node."""
+
+
+class ArtifactRoutes:
+    """The two routes over a layout. `delivered_bytes` counts all bytes served since the node started."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._held = layout.held_chunks()
+        self._seen = layout.changed_at()
+        self.delivered_bytes = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/artifacts/blobs/{digest}", self.blob), web.get("/artifacts/chunks/{digest}", self.chunk)]
+
+    async def blob(self, request: web.Request) -> web.Response:
+        """Serve a small blob: a manifest, a config or a chunk list."""
+        return self._give(self.read_blob(request.match_info["digest"]))
+
+    async def chunk(self, request: web.Request) -> web.Response:
+        return self._give(self.read_chunk(request.match_info["digest"]))
+
+    def read_blob(self, digest: str) -> bytes:
+        path = self._layout.path(digest)
+        if not path.exists():
+            raise NotFound(f"this node does not have {digest}", digest=digest)
+        return path.read_bytes()
+
+    def read_chunk(self, digest: str) -> bytes:
+        digest = digest.removeprefix("sha256:")
+        if digest not in self._held and self._seen != self._layout.changed_at():
+            self._seen, self._held = self._layout.changed_at(), self._layout.held_chunks()
+        found = self._held.get(digest)
+        if found is None:
+            raise NotFound(f"this node does not have chunk {digest}", digest=digest)
+        return read_chunk(*found)
+
+    def _give(self, body: bytes) -> web.Response:
+        self.delivered_bytes += len(body)
+        headers = metering.headers(Units(call=1, byte=len(body)))
+        return web.Response(body=body, headers=headers, content_type="application/octet-stream")
 
 
 class Delivery:
@@ -46,29 +88,3 @@ class Delivery:
 
     async def warm(self) -> None:
         """Does nothing."""
-
-
-class Seller:
-    """The buyer's side: a gateway's URL, the name of the delivery model there, and the API key that pays."""
-
-    def __init__(self, gateway: str, model: str, key: str) -> None:
-        self._url = f"{gateway.rstrip('/')}/v2/models/{model}/infer"
-        self._headers = {"Authorization": f"Bearer {key}"}
-        self.spent_atoms = 0
-
-    def __str__(self) -> str:
-        return self._url
-
-    async def ask(self, http: aiohttp.ClientSession, kind: str, digest: str, most: int) -> bytes | None:
-        """Up to `most` + 1 bytes. None when the gateway does not have them or refuses the payment."""
-        tensor = {"name": kind, "datatype": "BYTES", "shape": [1], "data": [digest]}
-        async with http.post(self._url, json={"inputs": [tensor]}, headers=self._headers) as answer:
-            if answer.status != 200:
-                return None
-            self.spent_atoms += int(answer.headers.get("Tollway-Charge", "0"))
-            said = await answer.json()
-        try:
-            content = next(row["data"][0] for row in said["outputs"] if row["name"] == "content")
-            return base64.b64decode(content, validate=True)[: most + 1]
-        except (KeyError, IndexError, StopIteration, TypeError, binascii.Error):
-            return b""

@@ -35,7 +35,6 @@ class Descriptor:
     size: int
 
     def as_json(self) -> Json:
-        """The descriptor as OCI JSON."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 
 
@@ -55,12 +54,13 @@ class Layout:
         self.root = root
         self.blobs = root / "blobs" / "sha256"
         self.partial = root / "partial"
+        self.index = root / "index.json"
         self.blobs.mkdir(parents=True, exist_ok=True)
         marker = root / "oci-layout"
         if not marker.exists():
             marker.write_text('{"imageLayoutVersion":"1.0.0"}')
 
-    def pack(self, folder: Path, name: str = "") -> Descriptor:
+    def pack(self, folder: Path) -> Descriptor:
         """Add a model folder. The returned descriptor is the artifact that a model document names."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files:
@@ -73,7 +73,7 @@ class Layout:
             listed.append({"layer": descriptor.digest, "chunks": [[one.digest, one.size] for one in chunks(path)]})
         layers.append(self.add(_canonical({"layers": listed}), CHUNKS).as_json())
         config = {
-            "descriptor": {"name": name or folder.name},
+            "descriptor": {"name": folder.name},
             "config": {"format": "onnx"},
             "modelfs": {"type": "layers", "diffIds": [layer["digest"] for layer in layers]},
         }
@@ -85,32 +85,26 @@ class Layout:
             "layers": layers,
         }
         packed = self.add(_canonical(manifest), MANIFEST)
-        self.publish(packed, name or folder.name)
+        self.publish(packed, folder.name)
         return packed
 
     def publish(self, manifest: Descriptor, name: str) -> None:
         """Add a complete artifact to the index under a name. The newest artifact of a name comes last."""
         found = [row for row in self.manifests() if row["digest"] != manifest.digest]
-        row = manifest.as_json() | {
-            "artifactType": ARTIFACT,
-            "annotations": {"org.opencontainers.image.ref.name": name},
-        }
+        annotations = {"org.opencontainers.image.ref.name": name}
+        row = manifest.as_json() | {"artifactType": ARTIFACT, "annotations": annotations}
         index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [*found, row]}
-        _replace(self.root / "index.json", _canonical(index))
+        _replace(self.index, _canonical(index))
 
     def manifests(self) -> list[Json]:
-        """The rows of the index."""
-        path = self.root / "index.json"
-        rows: list[Json] = json.loads(path.read_bytes())["manifests"] if path.exists() else []
+        rows: list[Json] = json.loads(self.index.read_bytes())["manifests"] if self.index.exists() else []
         return rows
 
     def changed_at(self) -> int:
         """When the index last changed, in ns since the epoch; 0 without an index."""
-        path = self.root / "index.json"
-        return path.stat().st_mtime_ns if path.exists() else 0
+        return self.index.stat().st_mtime_ns if self.index.exists() else 0
 
     def add(self, body: bytes, media_type: str) -> Descriptor:
-        """Store a blob."""
         digest = hashlib.sha256(body).hexdigest()
         if not (self.blobs / digest).exists():
             _replace(self.blobs / digest, body)
@@ -122,10 +116,6 @@ class Layout:
         if kind != "sha256" or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
             raise Rejected(f"{digest!r} is not sha256: and 64 hex digits", digest=digest)
         return self.blobs / name
-
-    def has(self, digest: str) -> bool:
-        """True when the layout has the blob."""
-        return self.path(digest).exists()
 
     def layers(self, manifest: bytes) -> list[Layer]:
         """The files of an artifact whose manifest and chunk list the layout has."""
@@ -167,6 +157,12 @@ def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_chunk(path: Path, chunk: Chunk) -> bytes:
+    """A chunk's bytes from a file that has them at `chunk.offset`."""
+    with path.open("rb") as file:
+        return os.pread(file.fileno(), chunk.size, chunk.offset)
 
 
 def wanted(manifest: bytes) -> Iterator[Descriptor]:

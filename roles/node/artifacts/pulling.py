@@ -8,6 +8,8 @@ reached through a gateway and paid by the byte.
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hashlib
 import os
 from collections import Counter, deque
@@ -19,8 +21,7 @@ import aiohttp
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, Chunk
-from roles.node.artifacts.delivery import Seller
-from roles.node.artifacts.layout import MANIFEST, Descriptor, Layer, Layout, file_digest, wanted
+from roles.node.artifacts.layout import MANIFEST, Descriptor, Layer, Layout, file_digest, read_chunk, wanted
 
 PER_PEER = 4
 STRIKES = 3
@@ -37,7 +38,6 @@ class Pulled:
 
     @property
     def fetched_bytes(self) -> int:
-        """All bytes received."""
         return sum(self.fetched.values())
 
 
@@ -58,7 +58,7 @@ class Pull:
         self._strikes: Counter[str] = Counter()
         self.pulled = Pulled()
 
-    async def run(self, digest: str, name: str = "") -> Pulled:
+    async def run(self, digest: str) -> Pulled:
         """Download the whole artifact. Raises Unavailable when no peer is left; received chunks are kept."""
         if not self._peers:
             raise Rejected("no peer to download from: give --peer URL")
@@ -66,14 +66,18 @@ class Pull:
             return self.pulled
         manifest = await self._blob(digest, MANIFEST_BYTES)
         for small in wanted(manifest):
-            if not self._layout.has(small.digest):
+            if not self._layout.path(small.digest).exists():
                 self._layout.add(await self._blob(small.digest, small.size), small.media_type)
-        layers = [layer for layer in self._layout.layers(manifest) if not self._layout.has(layer.descriptor.digest)]
+        layers = [layer for layer in self._layout.layers(manifest) if not self._blob_path(layer).exists()]
         await self._fill(self._holes(layers))
         for layer in layers:
-            self._finish(layer)
+            part = self._part(layer)
+            if f"sha256:{file_digest(part)}" != layer.descriptor.digest:
+                part.unlink()
+                raise Rejected(f"{layer.filepath}: its chunks do not make the layer the manifest names")
+            part.replace(self._blob_path(layer))
         self._layout.add(manifest, MANIFEST)
-        self._layout.publish(Descriptor(MANIFEST, digest, len(manifest)), name or digest)
+        self._layout.publish(Descriptor(MANIFEST, digest, len(manifest)), digest)
         return self.pulled
 
     def _holes(self, layers: Sequence[Layer]) -> list[Hole]:
@@ -97,9 +101,7 @@ class Pull:
     def _copied(self, source: tuple[Path, Chunk] | None, target: int, chunk: Chunk) -> bool:
         if source is None:
             return False
-        path, there = source
-        with path.open("rb") as file:
-            body = os.pread(file.fileno(), there.size, there.offset)
+        body = read_chunk(*source)
         if not _is(body, chunk):
             return False
         os.pwrite(target, body, chunk.offset)
@@ -145,15 +147,37 @@ class Pull:
         self.pulled.fetched[str(peer)] += len(body or b"")
         return body
 
-    def _finish(self, layer: Layer) -> None:
-        part = self._part(layer)
-        if f"sha256:{file_digest(part)}" != layer.descriptor.digest:
-            part.unlink()
-            raise Rejected(f"{layer.filepath}: its chunks do not make the layer the manifest names")
-        part.replace(self._layout.path(layer.descriptor.digest))
-
     def _part(self, layer: Layer) -> Path:
-        return self._layout.partial / layer.descriptor.digest.removeprefix("sha256:")
+        return self._layout.partial / self._blob_path(layer).name
+
+    def _blob_path(self, layer: Layer) -> Path:
+        return self._layout.path(layer.descriptor.digest)
+
+
+class Seller:
+    """A gateway that sells artifacts: its URL, the name of the delivery model there, and the API key that pays."""
+
+    def __init__(self, gateway: str, model: str, key: str) -> None:
+        self._url = f"{gateway.rstrip('/')}/v2/models/{model}/infer"
+        self._headers = {"Authorization": f"Bearer {key}"}
+        self.spent_atoms = 0
+
+    def __str__(self) -> str:
+        return self._url
+
+    async def ask(self, http: aiohttp.ClientSession, kind: str, digest: str, most: int) -> bytes | None:
+        """Up to `most` + 1 bytes. None when the gateway does not have them or refuses the payment."""
+        tensor = {"name": kind, "datatype": "BYTES", "shape": [1], "data": [digest]}
+        async with http.post(self._url, json={"inputs": [tensor]}, headers=self._headers) as answer:
+            if answer.status != 200:
+                return None
+            self.spent_atoms += int(answer.headers.get("Tollway-Charge", "0"))
+            said = await answer.json()
+        try:
+            content = next(row["data"][0] for row in said["outputs"] if row["name"] == "content")
+            return base64.b64decode(content, validate=True)[: most + 1]
+        except (KeyError, IndexError, StopIteration, TypeError, binascii.Error):
+            return b""
 
 
 class _Peer:
@@ -176,11 +200,11 @@ class _Peer:
             return body
 
 
-async def pull(digest: str, into: Layout, peers: Sequence[str | Seller], name: str = "") -> Pulled:
+async def pull(digest: str, into: Layout, peers: Sequence[str | Seller]) -> Pulled:
     """Download an artifact from peers. See Pull."""
     timeout = aiohttp.ClientTimeout(sock_connect=5, sock_read=20)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as http:
-        return await Pull(into, peers, http).run(digest, name)
+        return await Pull(into, peers, http).run(digest)
 
 
 def _is(body: bytes, chunk: Chunk) -> bool:

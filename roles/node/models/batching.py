@@ -8,9 +8,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ledger.core.values.errors import Unavailable
 
 Item = TypeVar("Item")
@@ -27,19 +24,6 @@ class Measured(Generic[Result]):
 
     value: Result
     compute_us: int
-
-
-def merged(
-    run: Callable[[list[str]], NDArray[np.float32]],
-) -> Callable[[Sequence[list[str]]], list[NDArray[np.float32]]]:
-    """Make `run`, which takes one list of texts, take a batch of calls with several texts each."""
-
-    def together(calls: Sequence[list[str]]) -> list[NDArray[np.float32]]:
-        rows = run([text for call in calls for text in call])
-        ends = np.cumsum([len(call) for call in calls])
-        return np.split(rows, ends[:-1])
-
-    return together
 
 
 class Batcher(Generic[Item, Result]):

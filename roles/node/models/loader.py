@@ -1,20 +1,19 @@
 """Load model folders, and find loaded models by name."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
 from ledger.core.values.errors import Rejected
-from roles.node.models.classifier import Classifier
 from roles.node.models.generator import Generator
 from roles.node.models.model import Folder, Model
 from roles.node.models.resale import Resold
-from roles.node.models.retriever import Retriever
 from roles.node.models.tensors import Tensors
+from roles.node.models.text_models import Classifier, Retriever
 from roles.node.protocols.errors import NotFound
 
-KINDS: dict[str, type[Classifier] | type[Retriever] | type[Generator] | type[Tensors]] = {
+KINDS: dict[str, Callable[..., Model]] = {
     "classifier": Classifier,
     "retriever": Retriever,
     "generator": Generator,
@@ -29,10 +28,9 @@ def load(path: Path, executor: Executor, *, most: int, queue: int) -> Model:
     if kind is None:
         raise Rejected(f"{path}: kind {folder.about['kind']!r} is not one of {', '.join(KINDS)}", path=str(path))
     try:
-        model: Model = kind(folder, executor, most=most, queue=queue)
+        return kind(folder, executor, most=most, queue=queue)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise Rejected(f"{path}: the model folder is not complete: {error!r}", path=str(path)) from error
-    return model
 
 
 class LoadedModels:
@@ -46,7 +44,6 @@ class LoadedModels:
             self._models[name] = model
 
     def names(self) -> list[str]:
-        """The names of all models."""
         return list(self._models)
 
     def find(self, name: str) -> Model | Resold:

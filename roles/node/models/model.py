@@ -114,7 +114,6 @@ def one_text(tensors: Sequence[Tensor], name: str) -> list[str]:
 
 
 def last_user_text(messages: Sequence[Message]) -> str:
-    """The text of the last user message."""
     for message in reversed(messages):
         if message.role == "user":
             return message.content

@@ -7,6 +7,7 @@ metered; an answer without them is refused, because it could not be priced.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -44,7 +45,6 @@ class Upstream:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of every request to the server."""
         said = {"Content-Type": "application/json"}
         return said | {"Authorization": f"Bearer {self.key}"} if self.key else said
 
@@ -94,7 +94,6 @@ class Resold:
         raise Unavailable("the upstream's stream broke off before its end")
 
     async def infer(self, body: bytes) -> bytes:
-        """A tensor call."""
         async with self._call(f"/v2/models/{self.upstream.model}/infer", _object(body)) as answer:
             return await _whole(answer)
 
@@ -107,40 +106,32 @@ class Resold:
     def _named(self, body: bytes) -> dict[str, object]:
         return _object(body) | {"model": self.upstream.model}
 
-    def _call(self, path: str, body: Mapping[str, object]) -> _Checked:
-        request = self._http.post(self.upstream.root + path, data=orjson.dumps(body), headers=self.upstream.headers)
-        return _Checked(request)
+    @asynccontextmanager
+    async def _call(self, path: str, body: Mapping[str, object]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to a POST, if its status is good. Refused if the request is at fault, else Unavailable."""
+        url, reached = self.upstream.root + path, False
+        try:
+            async with self._http.post(url, data=orjson.dumps(body), headers=self.upstream.headers) as answer:
+                reached = True
+                if answer.status < 400:
+                    yield answer
+                    return
+                words = (await answer.content.read(2_000)).decode(errors="replace")
+                answer.close()
+        except (aiohttp.ClientError, OSError) as error:
+            if reached and isinstance(error, TimeoutError):
+                raise
+            what = "broke off" if reached else "cannot be reached"
+            raise Unavailable(f"the upstream {what}: {type(error).__name__}") from error
+        if answer.status in (400, 404, 413, 422):
+            raise Refused(answer.status, f"the upstream refused the request: {words}")
+        raise Unavailable(f"the upstream answered {answer.status}")
 
     def _count(self, usage: object, talk: Talk) -> None:
         tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
         if len(tokens) != 2 or not all(type(count) is int and count >= 0 for count in tokens):
             raise Unavailable("the upstream does not report its usage, so it cannot be sold by the token")
         talk.prompt_tokens, talk.completion_tokens = int(tokens[0] or 0), int(tokens[1] or 0)
-
-
-class _Checked:
-    """A response with a good status. Any other status raises: Refused if the request is at fault, else Unavailable."""
-
-    def __init__(self, request: aiohttp.client._RequestContextManager) -> None:
-        self._request = request
-
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        try:
-            answer = await self._request.__aenter__()
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"the upstream cannot be reached: {type(error).__name__}") from error
-        if answer.status < 400:
-            return answer
-        words = (await answer.content.read(2_000)).decode(errors="replace")
-        answer.close()
-        if answer.status in (400, 404, 413, 422):
-            raise Refused(answer.status, f"the upstream refused the request: {words}")
-        raise Unavailable(f"the upstream answered {answer.status}")
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        await self._request.__aexit__(None, None, None)
-        if isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, TimeoutError):
-            raise Unavailable(f"the upstream broke off: {type(error).__name__}") from error
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:

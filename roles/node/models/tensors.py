@@ -25,21 +25,8 @@ DATATYPES = {
     "FP32": np.float32,
     "FP64": np.float64,
 }
-_OF_ONNX = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
+_OF_ONNX = {f"tensor({np.dtype(kind).name})": name for name, kind in DATATYPES.items()}
+_OF_ONNX |= {"tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(string)": "BYTES"}
 Feeds = dict[str, NDArray[np.generic]]
 
 
@@ -59,22 +46,11 @@ class Tensors:
             raise Rejected(f"this model takes {', '.join(declared)}", expected=list(declared))
         for tensor in tensors:
             _check(tensor, declared[tensor.name])
-        feeds = {
-            tensor.name: np.asarray(tensor.data, dtype=object if tensor.datatype == "BYTES" else None)
-            for tensor in tensors
-        }
-        measured = await self._batcher.submit(
-            {name: value.reshape(_shape(tensors, name)) for name, value in feeds.items()}
-        )
-        outputs = [
-            Tensor(
-                str(value["name"]),
-                str(value["datatype"]),
-                measured.value[str(value["name"])].shape,
-                _data(measured.value[str(value["name"])]),
-            )
-            for value in self.outputs
-        ]
+        measured = await self._batcher.submit({tensor.name: _array(tensor) for tensor in tensors})
+        outputs = []
+        for name, datatype in ((str(value["name"]), str(value["datatype"])) for value in self.outputs):
+            given = measured.value[name]
+            outputs.append(Tensor(name, datatype, given.shape, _data(given)))
         return Inferred(outputs, measured.compute_us)
 
     async def converse(self, messages: Sequence[Message], sampling: Sampling, talk: Talk) -> AsyncIterator[str]:
@@ -91,8 +67,8 @@ class Tensors:
             raise Rejected(f"the graph refused these tensors: {error}") from error
 
 
-def _shape(tensors: Sequence[Tensor], name: str) -> tuple[int, ...]:
-    return next(tensor.shape for tensor in tensors if tensor.name == name)
+def _array(tensor: Tensor) -> NDArray[np.generic]:
+    return np.asarray(tensor.data, dtype=object if tensor.datatype == "BYTES" else None).reshape(tensor.shape)
 
 
 def _data(value: NDArray[np.generic]) -> list[str] | NDArray[np.generic]:

@@ -1,6 +1,5 @@
 """Error answers in OpenAI's shape: one status for each reason, never a stack trace."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -33,10 +32,13 @@ def json_answer(body: object, *, status: int = 200, headers: dict[str, str] | No
     )
 
 
-def error_body(error: TollwayError | TimeoutError) -> tuple[int, dict[str, object]]:
-    """Status and body for a Tollway error or a time-out."""
+def failure(error: Exception) -> tuple[int, dict[str, object]]:
+    """Status and body for any error. Other exceptions are logged and answered as `internal_error`, without details."""
     if isinstance(error, TimeoutError):
         return 504, _body("the model took longer than the node allows", "timeout_error", "timeout", {})
+    if not isinstance(error, TollwayError):
+        log.error("call_failed", extra={"kind": type(error).__name__}, exc_info=error)
+        return 500, _body("the node failed during this call", "server_error", "internal_error", {})
     if isinstance(error, NotFound):
         return 404, _body(error.message, "invalid_request_error", "model_not_found", error.facts)
     if isinstance(error, Refused):
@@ -44,18 +46,9 @@ def error_body(error: TollwayError | TimeoutError) -> tuple[int, dict[str, objec
     if isinstance(error, Busy):
         return 429, _body(error.message, "rate_limit_error", "queue_full", error.facts)
     if isinstance(error, Unavailable):
-        return 503, _body(
-            error.message, "server_error", "draining" if isinstance(error, Draining) else "unavailable", error.facts
-        )
+        code = "draining" if isinstance(error, Draining) else "unavailable"
+        return 503, _body(error.message, "server_error", code, error.facts)
     return 400, _body(error.message, "invalid_request_error", str(error.facts.get("code", "bad_request")), error.facts)
-
-
-def failure(error: Exception) -> tuple[int, dict[str, object]]:
-    """Status and body for any error. Other exceptions are logged and answered as `internal_error`, without details."""
-    if isinstance(error, TollwayError | TimeoutError):
-        return error_body(error)
-    log.error("call_failed", extra={"kind": type(error).__name__}, exc_info=error)
-    return 500, _body("the node failed during this call", "server_error", "internal_error", {})
 
 
 @web.middleware
@@ -68,8 +61,6 @@ async def errors_in_shape(request: web.Request, handler: Handler) -> web.StreamR
             raise
         body = _body(error.reason, "invalid_request_error", error.reason.lower().replace(" ", "_"), {})
         return json_answer(body, status=error.status)
-    except asyncio.CancelledError:
-        raise
     except Exception as error:  # the edge: the caller always gets an error body
         status, body = failure(error)
         return json_answer(body, status=status, headers={"Retry-After": "1"} if status in (429, 503) else None)

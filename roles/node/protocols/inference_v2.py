@@ -10,12 +10,11 @@ from roles.node import metering
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold
 from roles.node.protocols.errors import json_answer
-from roles.node.protocols.requests import datatype_of, infer_request
+from roles.node.protocols.requests import InferRequest, datatype_of, decode
 from roles.node.state import STATE
 
 
 async def live(request: web.Request) -> web.Response:
-    """GET /v2/health/live."""
     return json_answer({"live": True})
 
 
@@ -26,12 +25,10 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def server(request: web.Request) -> web.Response:
-    """GET /v2."""
     return json_answer({"name": "tollway-node", "version": "1", "extensions": []})
 
 
 async def metadata(request: web.Request) -> web.Response:
-    """GET /v2/models/{model}."""
     name, model = _found(request)
     if isinstance(model, Resold):
         return json_answer(await model.metadata() | {"name": name})
@@ -46,14 +43,12 @@ async def metadata(request: web.Request) -> web.Response:
 
 
 async def model_ready(request: web.Request) -> web.Response:
-    """GET /v2/models/{model}/ready."""
     name, _ = _found(request)
     draining = request.app[STATE].draining
     return json_answer({"name": name, "ready": not draining}, status=503 if draining else 200)
 
 
 async def infer(request: web.Request) -> web.Response:
-    """POST /v2/models/{model}/infer."""
     state, sent = request.app[STATE], await request.read()
     name, model = _found(request)
     began = time.perf_counter_ns()
@@ -67,7 +62,7 @@ async def infer(request: web.Request) -> web.Response:
 
 
 async def _inferred(name: str, model: Model, sent: bytes) -> tuple[bytes, int]:
-    asked = infer_request(sent)
+    asked = decode(sent, InferRequest)
     inferred = await model.infer(asked.tensors())
     body: dict[str, object] = {
         "model_name": name,

@@ -13,21 +13,19 @@ from roles.node import metering
 from roles.node.models.model import Model, Talk
 from roles.node.models.resale import Resold
 from roles.node.protocols.errors import failure, json_answer
-from roles.node.protocols.requests import ChatRequest, chat_request
+from roles.node.protocols.requests import ChatRequest, decode
 from roles.node.state import STATE
 
 
 async def models(request: web.Request) -> web.Response:
-    """GET /v1/models."""
     names = request.app[STATE].models.names()
     listed = [{"id": name, "object": "model", "created": 0, "owned_by": "tollway"} for name in names]
     return json_answer({"object": "list", "data": listed})
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
-    """POST /v1/chat/completions."""
     state, body, talk = request.app[STATE], await request.read(), Talk()
-    asked = chat_request(body)
+    asked = decode(body, ChatRequest)
     model = state.models.find(asked.model)
     began = time.perf_counter_ns()
     if asked.stream:
@@ -97,7 +95,7 @@ async def _stream(
 def _last(asked: ChatRequest, talk: Talk, units: Units, served: str | None) -> bytes:
     """The last event: OpenAI's usage object, the units by meter, and the node's signature."""
     event = _envelope(asked, "chat.completion.chunk") | {"choices": [], "usage": metering.usage(talk)}
-    event["tollway_units"] = metering.as_json(units)
+    event["tollway_units"] = units._asdict()
     if served:
         event["tollway_served"] = orjson.loads(served)
     return orjson.dumps(event)

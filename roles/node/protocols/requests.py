@@ -10,6 +10,8 @@ from ledger.core.values.errors import Rejected
 from roles.node.models.model import Message, Sampling, Tensor
 from roles.node.models.tensors import DATATYPES
 
+Request = TypeVar("Request")
+
 
 class Part(msgspec.Struct):
     """One part of a message's content. Only text is supported."""
@@ -43,7 +45,6 @@ class ChatRequest(msgspec.Struct):
     n: int | None = None
 
     def conversation(self) -> list[Message]:
-        """The messages, as plain text."""
         if not self.messages:
             raise Rejected("messages must hold at least one message")
         return [Message(message.role, _text(message)) for message in self.messages]
@@ -85,14 +86,12 @@ class InferRequest(msgspec.Struct):
         return [_tensor(given) for given in self.inputs]
 
 
-def chat_request(body: bytes) -> ChatRequest:
-    """Decode a chat request. Rejected, naming the wrong field, when it is not valid."""
-    return _decoded(_CHAT, body)
-
-
-def infer_request(body: bytes) -> InferRequest:
-    """Decode an inference request. Rejected, naming the wrong field, when it is not valid."""
-    return _decoded(_INFER, body)
+def decode(body: bytes, kind: type[Request]) -> Request:
+    """Decode a request. Rejected, naming the wrong field, when it is not valid."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Rejected(f"the body is not a valid request: {error}", code="invalid_body") from error
 
 
 def datatype_of(tensor: Tensor) -> dict[str, object]:
@@ -101,18 +100,6 @@ def datatype_of(tensor: Tensor) -> dict[str, object]:
     if not isinstance(data, list) and data.dtype == np.float16:
         data = data.astype(np.float32)
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "data": data}
-
-
-_CHAT = msgspec.json.Decoder(ChatRequest)
-_INFER = msgspec.json.Decoder(InferRequest)
-_Request = TypeVar("_Request", ChatRequest, InferRequest)
-
-
-def _decoded(decoder: msgspec.json.Decoder[_Request], body: bytes) -> _Request:
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Rejected(f"the body is not a valid request: {error}", code="invalid_body") from error
 
 
 def _text(message: ChatMessage) -> str:

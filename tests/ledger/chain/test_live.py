@@ -24,7 +24,7 @@ from tests.ledger.chain.liars import LIES, Live
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE_SECONDS = 60
+WAIT_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_an_honest_operator_is_left_alone(live: Live, watch: Path) -> None:
 
 def convicted(live: Live, watch: Path) -> None:
     """Answer what there is an answer for, let an hour pass when there is none, until the bond is gone."""
-    deadline, waited = time.monotonic() + PATIENCE_SECONDS, False
+    deadline, waited = time.monotonic() + WAIT_SECONDS, False
     while live.chain.lane(1).bond:
         assert time.monotonic() < deadline, watch.read_text()[-3000:]
         if not live.secrets.answer(live) and not waited:
@@ -112,7 +112,7 @@ def convicted(live: Live, watch: Path) -> None:
 
 def looked_again(watch: Path) -> None:
     """Two more looks at the honest batch, so that no transaction is on its way when time is turned back."""
-    before, deadline = watch.read_text().count("honest"), time.monotonic() + PATIENCE_SECONDS
+    before, deadline = watch.read_text().count("honest"), time.monotonic() + WAIT_SECONDS
     while watch.read_text().count("honest") < before + 2:
         assert time.monotonic() < deadline, watch.read_text()[-3000:]
         time.sleep(0.05)

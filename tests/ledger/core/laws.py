@@ -35,7 +35,7 @@ law = settings(
 
 @law
 @given(some.terms, some.units, some.atoms)
-def m1_amounts_sum_to_the_price_and_through_carves(terms: Terms, units: Units, passed: int) -> None:
+def m1_amounts_sum_to_the_price_and_through_deductions(terms: Terms, units: Units, passed: int) -> None:
     """Amounts sum to the charge, the charge and what is passed on and rebated to the price."""
     try:
         charge = pricing.price(terms, units, passed)
@@ -227,7 +227,7 @@ def _model(name: str) -> Digest:
 
 
 LAWS = [
-    m1_amounts_sum_to_the_price_and_through_carves,
+    m1_amounts_sum_to_the_price_and_through_deductions,
     m2_the_order_of_lines_is_irrelevant,
     m3_raising_a_bid_never_lowers_anybodys_amount,
     m4_removing_a_line_raises_nothing,

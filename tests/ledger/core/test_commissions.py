@@ -76,7 +76,7 @@ def test_the_shorter_window_counts() -> None:
     assert window(replace(REFERRAL, window_calls=3), SPONSOR) == 3
 
 
-def test_what_is_carved_names_who_did_what() -> None:
+def test_what_is_deducted_names_who_did_what() -> None:
     terms = some_terms()
     referred = Deduction(0, CURATOR.address, 300_000, 600_000, 0, ZERO_ADDRESS, TREASURY)
     assert deduction(terms, SPONSOR, REFERRAL, 0, OPERATOR, TREASURY) == referred

@@ -28,8 +28,8 @@ def _answers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
              "leaf_credits", "root_lines", "ancestors", "composed_price", "infeasible_error"}  # fmt: skip
     inputs = {"candidates", "carve"}
     is_answer = named & set(path) and not inputs & set(path) and not isinstance(value, dict | list)
-    amounts_of_carve = "amounts" in path and path[0] == "carve"
-    return [*found, path] if is_answer and not amounts_of_carve else found
+    amounts_of_deduction = "amounts" in path and path[0] == "carve"
+    return [*found, path] if is_answer and not amounts_of_deduction else found
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
