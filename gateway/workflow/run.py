@@ -50,12 +50,10 @@ class ServedCall:
 
     @property
     def subcall_total(self) -> Atoms:
-        """The sum of its direct sub-calls' prices."""
         return sum(one.price for one in self.subcalls)
 
     @property
     def price(self) -> Atoms:
-        """Its price, including its sub-calls'."""
         return self.tariff.price(self.served.units, self.subcall_total)[0]
 
     def drafts(self, payer: Address | None = None) -> Iterator[Draft]:
