@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -29,9 +29,6 @@ from ledger.core.settlement.transactions import (
 )
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, to_hex
-
-if TYPE_CHECKING:
-    from ledger.chain.rpc import Endpoint
 
 GWEI = 10**9
 COMMAND_POLICY = Policy(confirmations=0, stuck_ms=15_000, max_fee=500 * GWEI)
@@ -53,6 +50,15 @@ class Wire(Protocol):
     def sign(self, call: Call, nonce: int, gas: int, fee: int, value: int = 0) -> tuple[bytes, Digest]: ...
     def send_raw(self, raw: bytes) -> object: ...
     def mined(self, transaction: Digest) -> Mined | None: ...
+
+
+class OwnWire(Wire, Protocol):
+    """A wire that knows whose key it has; `rpc.Endpoint` with a key."""
+
+    @property
+    def sender(self) -> Address: ...
+    def nonces(self, sender: Address, at: int | str | None = None) -> int: ...
+    def gas(self, sender: Address, target: Address, data: bytes, value: int = 0) -> int: ...
 
 
 def look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int, indexed: int) -> Seen:
@@ -139,7 +145,7 @@ class Nowhere:
 class Sender:
     """A person's sender: an endpoint with a key, and where signed bytes are stored."""
 
-    endpoint: Endpoint
+    endpoint: OwnWire
     outbox: Outbox
     policy: Policy = COMMAND_POLICY
     timeout_seconds: float = TIMEOUT_SECONDS
