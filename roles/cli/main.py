@@ -106,9 +106,9 @@ def explained(error: ModuleNotFoundError) -> Rejected:
     """What to install. The error itself is raised again when no part brings what is missing: that is a bug."""
     part = LIBRARIES.get(str(error.name))
     importing = [f"{frame.f_globals.get('__name__')}." for frame, _ in walk_tb(error.__traceback__)]
-    for room, brought_by in ROOMS.items():
+    for room, extra in ROOMS.items():
         if part is None and any(name.startswith(f"{room}.") for name in importing):
-            part = brought_by
+            part = extra
     if part is None:
         raise error
     return Rejected(f"this command needs more than the command line: pip install 'tollway[{part}]'", part=part)
