@@ -7,7 +7,7 @@ raised when late. What a document declares of itself moves no rank.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gateway.call.routing import as_seen
+from gateway.call.routing import as_seen, preferences_in
 from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.context import Gateway
 from gateway.payment.auth import Caller
@@ -15,7 +15,7 @@ from ledger.core.pricing import eligibility, routing
 from ledger.core.pricing.eligibility import AboveLimit, AllPaused, NoneFits, RoutePreferences
 from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values import meters
-from ledger.core.values.atoms import Atoms, parse
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address, cid, to_hex
 from ledger.core.values.meters import Units
 
@@ -38,13 +38,7 @@ async def discover(
     """
     catalog = gateway.catalog
     units = meters.units(wanted["meters"]) if wanted.get("meters") else TYPICAL_CALL
-    preferences = RoutePreferences(
-        max_price=parse(wanted["max_price"], "max_price") if "max_price" in wanted else None,
-        realm=wanted.get("realm", ""),
-        tiers=frozenset(wanted.get("tiers", ())),
-        max_latency_ms=wanted.get("max_latency_ms"),
-        near_ms=wanted.get("near_ms"),
-    )
+    preferences = preferences_in(wanted)
     found: list[Match] = []
     missed: list[tuple[int, str, list[str]]] = []
     for entry in catalog.models():

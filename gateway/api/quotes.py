@@ -1,6 +1,7 @@
 """Quotes: what a call costs now, line by line, signed by the gateway."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,11 +10,12 @@ from gateway.catalog.catalog import CapsuleEntry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.workflow import plan as planning
-from gateway.workflow.plan import Plan
+from gateway.workflow.plan import Plan, PlannedStep
+from ledger.core.pricing import workflows
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.pricing.price import Tariff
+from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.values import documents, meters
-from ledger.core.values.atoms import parse
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import cid, did, to_hex
 from ledger.core.values.meters import Units
@@ -34,18 +36,13 @@ async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[s
     if not isinstance(name, str) or not isinstance(expected, dict):
         raise Refusal(400, "invalid_request", "a quote wants `model`, and `meters` by name", param="model")
     units = meters.units(expected)
-    limit = parse(wanted["max_price"], "max_price") if "max_price" in wanted else None
-    tiers, realm, near_ms = wanted.get("tiers", []), wanted.get("realm", ""), wanted.get("near_ms")
-    if near_ms is not None and type(near_ms) is not int:
-        raise Refusal(400, "invalid_request", "near_ms is a round trip in whole ms", param="near_ms")
-    if not isinstance(realm, str) or not isinstance(tiers, list) or not all(isinstance(one, str) for one in tiers):
-        raise Refusal(400, "invalid_request", "tiers is a list of texts, realm a text", param="tiers")
+    preferences = routing.preferences_in(wanted)
     entry = gateway.catalog.find(name)
-    preferences = RoutePreferences(limit, realm, frozenset(tiers), near_ms=near_ms)
     if isinstance(entry, CapsuleEntry):
         await planning.fetch_glue(gateway, entry)
         plan = planning.plan(gateway, entry, None, 0, preferences)
         parts = _workflow(gateway, plan, units, now)
+        planning.check_price(entry, int(parts["hold"]), preferences)
     else:
         parts = _model(gateway, entry, units, preferences, now)
     return _signed(gateway, entry, parts, now)
@@ -64,26 +61,26 @@ def _model(
 
 
 def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str, Any]:
-    """Every step that runs when nothing fails, at these meters, each by its cheapest provider that did not fail lately.
-
-    If all of them did, the cheapest counts: a workflow is not refused for what may be over when the step runs.
+    """Every step that runs, at these meters. A step that nobody can serve now fails, and what follows from it is as in
+    a run: its fallback is quoted, it is skipped, or the workflow is refused.
     """
-    stand_ins = {step.fallback for step in plan.entry.capsule.steps.values()}
-    subs = []
-    for planned in plan.steps.values():
-        step = planned.step
-        if not step.paid or step.id in stand_ins:
+    capsule, rows = plan.entry.capsule, {}
+    outcomes: dict[str, Outcome] = {}
+    for name in (name for level in capsule.levels for name in level):
+        planned = plan.steps[name]
+        if not workflows.runs(capsule, replace(planned.step, when=None), None, outcomes):
+            outcomes[name] = Outcome(Status.skipped)
             continue
-        if planned.plan is not None:
-            part = _workflow(gateway, planned.plan, units, now)
-            found = {"node": step.id, "subject": cid(planned.plan.entry.id)}
-            subs.append({**found, **{name: part[name] for name in ("price", "lines", "subs")}})
+        outcomes[name] = Outcome(Status.ok)
+        if not planned.step.paid:
             continue
-        usable = [one for one in planned.candidates if one.health.usable(now)] or planned.candidates
-        best = min(usable, key=lambda one: (one.inner.price(units)[0], one.provider))
-        price, _ = best.inner.price(units)
-        row = {"node": step.id, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}
-        subs.append({**row, "lines": lines(gateway, best.inner, units, 0), "subs": []})
+        try:
+            rows[name] = _step(gateway, planned, units, now)
+        except Refusal:
+            outcomes[name] = Outcome(Status.error)
+            if workflows.failed(capsule, outcomes) is not None:
+                raise
+    subs = [rows[name] for name in plan.steps if name in rows]
     subcall_total = sum(int(sub["price"]) for sub in subs)
     price, _ = plan.tariff.price(units, subcall_total)
     own = lines(gateway, plan.tariff, units, subcall_total)
@@ -93,6 +90,20 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str,
         for n, s in enumerate(subs)
     ]  # fmt: skip
     return {"price": str(price), "hold": str(max(plan.price, price)), "lines": own, "subs": subs}
+
+
+def _step(gateway: Gateway, planned: PlannedStep, units: Units, now: int) -> dict[str, Any]:
+    """One step, by the cheapest provider that serves it now. Its output is shortened to its author's largest price."""
+    name = planned.step.id
+    if planned.plan is not None:
+        part = _workflow(gateway, planned.plan, units, now)
+        found = {"node": name, "subject": cid(planned.plan.entry.id)}
+        return {**found, **{key: part[key] for key in ("price", "lines", "subs")}}
+    most, candidates = planning.serving(planned, units, planned.step.max_price, now)
+    best = min(candidates, key=lambda one: (one.inner.price(most)[0], one.provider))
+    price, _ = best.inner.price(most)
+    row = {"node": name, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}
+    return {**row, "lines": lines(gateway, best.inner, most, 0), "subs": []}
 
 
 def lines(gateway: Gateway, tariff: Tariff, units: Units, subcall_total: int) -> list[dict[str, Any]]:

@@ -1,14 +1,27 @@
 """Which provider serves a call: `core.pricing` decides, over this epoch's candidates and what was measured of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.errors import Refusal
 from ledger.core.pricing import eligibility, routing
 from ledger.core.pricing.eligibility import AboveLimit, AllPaused, NoneFits, RoutePreferences
+from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import Digest
 from ledger.core.values.meters import Units
+
+
+def preferences_in(wanted: Mapping[str, Any]) -> RoutePreferences:
+    """What a discovery or quote request asks of the route, in JSON."""
+    limit = parse(wanted["max_price"], "max_price") if "max_price" in wanted else None
+    tiers, realm, near_ms = wanted.get("tiers", []), wanted.get("realm", ""), wanted.get("near_ms")
+    if near_ms is not None and type(near_ms) is not int:
+        raise Refusal(400, "invalid_request", "near_ms is a round trip in whole ms", param="near_ms")
+    if not isinstance(realm, str) or not isinstance(tiers, list) or not all(isinstance(one, str) for one in tiers):
+        raise Refusal(400, "invalid_request", "tiers is a list of texts, realm a text", param="tiers")
+    return RoutePreferences(limit, realm, frozenset(tiers), wanted.get("max_latency_ms"), near_ms)
 
 
 def eligible(entry: ModelEntry, preferences: RoutePreferences, most: Units, now: int) -> list[Candidate]:
@@ -21,17 +34,18 @@ def eligible(entry: ModelEntry, preferences: RoutePreferences, most: Units, now:
         facts = {"tiers": sorted({c.tier for c in entry.candidates}), "candidates": len(entry.candidates)}
         message = f"no provider of {entry.name} is in the realm or tiers"
         raise Refusal(404, "no_provider_fits", message, facts=facts) from none
-    except AboveLimit as above:
-        raise Refusal(
-            402,
-            "above_max_price",
-            f"{entry.name} may cost {above.least} atoms, above the {above.limit} allowed",
-            facts={"required": str(above.least), "max_price": str(above.limit)},
-        ) from above
-    except AllPaused as paused:
-        wait = max(1, (paused.until - now + 999) // 1000)
-        message = f"every provider of {entry.name} failed lately"
-        raise Refusal(503, "providers_down", message, retry_after=wait) from paused
+    except (AboveLimit, AllPaused) as none:
+        raise refusal_of(entry.name, none, now) from none
+
+
+def refusal_of(name: str, error: AboveLimit | AllPaused, now: int) -> Refusal:
+    """The refusal when a model, a workflow or one of its steps costs too much or has only paused providers."""
+    if isinstance(error, AboveLimit):
+        message = f"{name} may cost {error.least} atoms, above the {error.limit} allowed"
+        facts = {"required": str(error.least), "max_price": str(error.limit)}
+        return Refusal(402, "above_max_price", message, facts=facts)
+    wait = max(1, (error.until - now + 999) // 1000)
+    return Refusal(503, "providers_down", f"every provider of {name} failed lately", retry_after=wait)
 
 
 def order(

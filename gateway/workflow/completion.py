@@ -112,9 +112,7 @@ async def plan(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: Rou
         raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use {CHAT}", param="model")
     await planning.fetch_glue(gateway, entry)
     plan = planning.plan(gateway, entry, ask.json, len(ask.body), preferences)
-    if preferences.max_price is not None and plan.price > preferences.max_price:
-        message = f"{entry.name} may cost {plan.price} atoms, above the {preferences.max_price} allowed"
-        raise Refusal(402, "above_max_price", message, facts={"required": str(plan.price)})
+    planning.check_price(entry, plan.price, preferences)
     return plan
 
 

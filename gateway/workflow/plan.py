@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.call import routing
 from gateway.catalog.catalog import Candidate, CapsuleEntry, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -20,7 +21,7 @@ from gateway.workflow.wasm import Glue
 from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Policy, Step
 from ledger.core.catalog.templates import named, resolve
 from ledger.core.pricing import eligibility
-from ledger.core.pricing.eligibility import RoutePreferences
+from ledger.core.pricing.eligibility import AboveLimit, AllPaused, RoutePreferences
 from ledger.core.pricing.price import Tariff
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
@@ -117,23 +118,25 @@ def plan(
     return Plan(entry, steps, tariff, most, subcall_total, price)
 
 
-def affordable(candidates: Sequence[Candidate], most: Units, limit: Atoms) -> tuple[Units, list[Candidate]]:
-    """The candidates that serve within `limit`, and the most output tokens at which one does; none: no candidates.
+def check_price(entry: CapsuleEntry, price: Atoms, preferences: RoutePreferences) -> None:
+    """Refused when a workflow may cost more than the consumer's largest price."""
+    try:
+        eligibility.check_limit(price, preferences.max_price)
+    except AboveLimit as above:
+        raise routing.refusal_of(entry.name, above, 0) from above
 
-    Prices rise with output, so the largest output is found by bisection.
-    """
 
-    def fitting(outputs: int) -> list[Candidate]:
-        units = most._replace(output_token=outputs)
-        return [candidate for candidate in candidates if candidate.inner.price(units)[0] <= limit]
+def serving(planned: PlannedStep, most: Units, limit: Atoms | None, now: int) -> tuple[Units, list[Candidate]]:
+    """The providers that serve a step now within `limit`, and the most it can use then. Refused when there are none."""
 
-    low, high = min(1, most.output_token), most.output_token
-    if not fitting(low):
-        return most, []
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fitting(middle) else (low, middle - 1)
-    return most._replace(output_token=low), fitting(low)
+    def price(candidate: Candidate, units: Units) -> Atoms:
+        return candidate.inner.price(units)[0]
+
+    most = eligibility.most_within(planned.candidates, limit, price, most)
+    try:
+        return most, eligibility.serving(planned.candidates, limit, lambda one: price(one, most), now)
+    except (AboveLimit, AllPaused) as none:
+        raise routing.refusal_of(f"step {planned.step.id}", none, now) from none
 
 
 def speaks(step: Step) -> str:

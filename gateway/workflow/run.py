@@ -23,7 +23,7 @@ from gateway.metering.answers import PassedOn
 from gateway.metering.usage import capped
 from gateway.payment.billing import Billing, Served
 from gateway.workflow import steps
-from gateway.workflow.plan import Plan, PlannedStep, affordable
+from gateway.workflow.plan import Plan, PlannedStep, serving
 from ledger.core.catalog.capsules import Policy, needs
 from ledger.core.pricing import workflows
 from ledger.core.pricing.price import Tariff
@@ -159,14 +159,12 @@ class Execution:
         if size > planned.most.input_token:
             message = f"its input has {size} bytes, planned were {planned.most.input_token}"
             raise Refusal(413, "input_too_large", message)
-        most, fitting = affordable(planned.candidates, planned.most._replace(input_token=size, fuel=0), planned.price)
-        if not fitting:
-            raise Refusal(402, "above_max_price", f"nobody serves it for {planned.price} atoms")
+        most = planned.most._replace(input_token=size, fuel=0)
+        most, candidates = serving(planned, most, planned.price, now_ms())
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
-        alive = [candidate for candidate in fitting if candidate.health.usable(now_ms())]
         billing = self._subcall_billing(planned, planned.models[0].name)
         catalog, tau_ppm = self.gateway.catalog, self.gateway.settings.tau_ppm
-        route = routing.order(catalog, alive, most, billing.call_id, tau_ppm, inner=True)
+        route = routing.order(catalog, candidates, most, billing.call_id, tau_ppm, inner=True)
         late_at = asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000
         return Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge, late_at=late_at)
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.catalog.catalog import ModelEntry
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.pricing.price import payees, price
-from ledger.core.values.ids import ZERO_DIGEST, Address, cid, did
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, cid, did
 from ledger.core.values.typed_data import Signer
 from ledger.store.receipts import terms
 from ledger.store.receipts.receipts import Signed
@@ -445,6 +445,66 @@ def test_a_workflows_steps_are_served_as_near_as_the_call_asks(loom: Loom) -> No
         quoted = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow", "near_ms": near_ms})
         assert quoted.status_code == status, quoted.text
     assert quoted.json()["error"]["code"] == "no_provider"
+
+
+def pause(loom: Loom, subject: Digest) -> None:
+    """The model's only provider failed lately."""
+    entry = loom.gateway.gateway.catalog.by_id[subject]
+    assert isinstance(entry, ModelEntry)
+    for _ in range(3):
+        entry.candidates[0].health.begin()
+        entry.candidates[0].health.failed(int(time.time() * 1000) + 60_000)
+
+
+def test_a_workflow_whose_providers_are_all_paused_is_neither_quoted_nor_run(loom: Loom, consumer: Signer) -> None:
+    talk = loom.talker("talk", echoing(""))
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$nodes.reply.output.content"})
+    pause(loom, talk)
+    quoted = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"})
+    assert (quoted.status_code, quoted.json()["error"]["code"]) == (503, "providers_down"), quoted.text
+    refused = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert refused.status_code == 502
+    assert "every provider of step reply failed lately; nothing was charged" in refused.json()["error"]["message"]
+
+
+def test_a_quote_counts_the_fallback_of_a_paused_step_and_leaves_out_one_to_skip(
+    loom: Loom, world: World, consumer: Signer
+) -> None:
+    weak, spare = loom.talker("weak", echoing("weak")), loom.talker("spare", echoing("spare"), ask={"call": "70"})
+    feeling = loom.classifier("feeling", inferring("a"), ask="300")
+    loom.capsule(
+        pinned("feeling", feeling, {"text": LAST}, on_error="skip"),
+        pinned("reply", weak, {"messages": "$.messages"}, on_error="fallback", fallback="spare"),
+        pinned("spare", spare, {"messages": "$.messages"}),
+        output={"content": "$nodes.reply.output.content"},
+    )
+    pause(loom, weak)
+    pause(loom, feeling)
+    quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"}).json()
+    assert [sub["node"] for sub in quote["subs"]] == ["spare"]
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.status_code == 200, response.text
+    root, _ = tree(world.receipts_of(consumer.address))
+    assert int(quote["price"]) == root.receipt.price
+
+
+def test_a_workflow_above_the_consumers_largest_price_is_neither_quoted_nor_run(loom: Loom, consumer: Signer) -> None:
+    talk = loom.talker("talk", echoing(), ask={"call": "500"})
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$nodes.reply.output.content"})
+    quoted = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow", "max_price": "100"})
+    refused = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", header_tollway_max_price=100)
+    for answer in (quoted, refused):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (402, "above_max_price"), answer.text
+
+
+def test_a_quote_shortens_a_steps_output_to_its_authors_largest_price(loom: Loom) -> None:
+    talk = loom.talker("talk", echoing(), ask={"output_token": "9000000"})  # 9 atoms a token, 10 with the maker's
+    loom.capsule(
+        pinned("reply", talk, {"messages": "$.messages"}, max_price="200"),
+        output={"content": "$nodes.reply.output.content"},
+    )
+    quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow", "meters": {"output_token": 500}}).json()
+    assert [sub["price"] for sub in quote["subs"]] == ["200"]
 
 
 def test_max_price_limits_what_a_step_may_generate(loom: Loom, world: World, consumer: Signer) -> None:

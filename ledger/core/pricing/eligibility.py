@@ -1,12 +1,13 @@
 """What a model lacks for a task, and which of its providers may serve a call.
 
-Discovery, quotes and routing all use this rule, so nothing is recommended or quoted that routing refuses:
+Discovery, quotes, routing and workflows all use this rule, so nothing is recommended or quoted that a call refuses:
 
     1  the provider fits what the consumer asks of the route: realm, tiers, nearness, latency
     2  its price for the most the call can use is within the consumer's limit
     3  its circuit is closed: it did not fail several times in a row just now
 
-The conditions are checked in this order; the first that leaves no provider is the reason of the refusal.
+The conditions are checked in this order; the first that leaves no provider is the reason of the refusal. A workflow's
+plan checks the first for each step, its quote and its run the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from ledger.core.catalog.models import Model
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.meters import Units
 
 EDGE = "edge"
 
@@ -94,15 +96,41 @@ def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Calla
     fitting = [one for one in providers if fits(one, preferences)]
     if not fitting:
         raise NoneFits("no provider is in the realm or tiers")
-    if preferences.max_price is not None:
-        limit, prices = preferences.max_price, [price(one) for one in fitting]
+    return serving(fitting, preferences.max_price, price, now)
+
+
+def serving(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P], Atoms], now: int) -> list[P]:
+    """Those of the providers that fit whose price is within the limit and whose circuit is closed. Raises AboveLimit or
+    AllPaused when there are none.
+    """
+    if limit is not None:
+        prices = [price(one) for one in fitting]
+        check_limit(min(prices), limit)
         fitting = [one for one, asked in zip(fitting, prices, strict=True) if asked <= limit]
-        if not fitting:
-            raise AboveLimit(min(prices), limit)
     alive = [one for one in fitting if one.health.usable(now)]
     if not alive:
         raise AllPaused(min(one.health.paused_until for one in fitting))
     return alive
+
+
+def check_limit(least: Atoms, limit: Atoms | None) -> None:
+    """Raises AboveLimit when the lowest price is above the limit."""
+    if limit is not None and least > limit:
+        raise AboveLimit(least, limit)
+
+
+def most_within(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P, Units], Atoms], most: Units) -> Units:
+    """The most a call may use if its output is shortened, to one token at least, until a provider is within the limit.
+
+    Prices rise with output, so the largest output is found by bisection.
+    """
+    low, high = min(1, most.output_token), most.output_token
+    while limit is not None and low < high:
+        middle = (low + high + 1) // 2
+        units = most._replace(output_token=middle)
+        within = any(price(one, units) <= limit for one in fitting)
+        low, high = (middle, high) if within else (low, middle - 1)
+    return most._replace(output_token=high)
 
 
 def fits(provider: Provider, preferences: RoutePreferences) -> bool:
