@@ -154,7 +154,6 @@ class Running:
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
             body_timeouts=BodyTimeouts(settings.body_seconds),
-            genesis=int(deployment.facts.get("genesis", 0)),
         )
 
     async def _watch_book(self, gateway: Gateway) -> None:
@@ -193,7 +192,7 @@ class Running:
         block = chain_time.get(session)
         if block is None:
             return 0
-        return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
+        return epochs.epoch_at(block.timestamp, gateway.epoch_seconds)
 
     async def _return_idle(self, gateway: Gateway) -> None:
         await gateway.leases.return_idle(self.settings.idle_seconds)

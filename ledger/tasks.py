@@ -233,7 +233,7 @@ def _epoch(session: Session, context: Context) -> int:
     clock = chain_time.get(session)
     if context.chain is None or clock is None:
         return epochs.epoch_at(now() // 1_000, context.settings.epoch_seconds)
-    return epochs.epoch_at(clock.timestamp, context.network.epoch_seconds, context.network.genesis)
+    return epochs.epoch_at(clock.timestamp, context.network.epoch_seconds)
 
 
 def _while_due(event: str, step: Callable[[Session], int], **facts: object) -> None:

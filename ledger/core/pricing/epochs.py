@@ -73,11 +73,9 @@ class Book:
         return found
 
 
-def epoch_at(timestamp: int, seconds: int = EPOCH_SECONDS, genesis: int = 0) -> int:
-    """The epoch of a time (in seconds). Rejected before genesis."""
-    if timestamp < genesis:
-        raise Rejected(f"{timestamp} is before genesis {genesis}", timestamp=timestamp)
-    return (timestamp - genesis) // seconds
+def epoch_at(timestamp: int, epoch_seconds: int) -> int:
+    """The epoch of a time in seconds: epoch 0 starts at timestamp 0."""
+    return timestamp // epoch_seconds
 
 
 def raises(old: Bid | None, new: Bid) -> bool:
