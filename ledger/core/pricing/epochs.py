@@ -78,6 +78,16 @@ def epoch_at(timestamp: int, epoch_seconds: int) -> int:
     return timestamp // epoch_seconds
 
 
+def current_epoch(block_seconds: int | None, *, private: bool, wall_seconds: int, epoch_seconds: int) -> int:
+    """The network's epoch: by the last indexed block's timestamp, on a private grid, without a chain, by the clock.
+
+    0 while no block is indexed.
+    """
+    if private:
+        return epoch_at(wall_seconds, epoch_seconds)
+    return 0 if block_seconds is None else epoch_at(block_seconds, epoch_seconds)
+
+
 def raises(old: Bid | None, new: Bid) -> bool:
     """Whether any term of the new bid is above the old one's. False for a first bid."""
     if old is None:

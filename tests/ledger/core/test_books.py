@@ -130,6 +130,13 @@ def test_epochs_start_inclusive_and_end_exclusive() -> None:
     assert [epochs.epoch_at(at, 3_600) for at in (0, 3_599, 3_600)] == [0, 0, 1]
 
 
+@pytest.mark.parametrize(("block", "private", "epoch"), [(7_200, False, 2), (None, False, 0), (7_200, True, 5)])
+def test_the_epoch_follows_the_chain_and_without_a_chain_the_clock(
+    block: int | None, private: bool, epoch: int
+) -> None:
+    assert epochs.current_epoch(block, private=private, wall_seconds=18_000, epoch_seconds=3_600) == epoch
+
+
 def test_greed_gets_no_traffic_and_a_free_call_goes_by_capacity() -> None:
     fair, greedy = Candidate(1_000, 10**6, 80, 100, 10), Candidate(2_500, 10**6, 20, 100, 500)
     assert routing.weights([fair, greedy])[1] == 0
