@@ -11,7 +11,7 @@ from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable
 from ledger.core.accounts.postings import Balance, Kind, Posting, Transaction
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing import epochs, routing
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.pricing.routing import Candidate
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, to_hex
@@ -110,9 +110,9 @@ def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -
     assert epochs.place(low, Bid(101, (0, 0, 0, 0, 0, 0)), 7) == (9, 33)
     subject = Digest(b"\x05" * 32)
     placed = [
-        Standing(subject, Role.compute, ALICE, low, 8, 32),
-        Standing(subject, Role.compute, ALICE, high, 10, 34),
-        Standing(subject, Role.compute, BOB, high, 9, 33),
+        BidInForce(subject, Role.compute, ALICE, low, 8, 32),
+        BidInForce(subject, Role.compute, ALICE, high, 10, 34),
+        BidInForce(subject, Role.compute, BOB, high, 9, 33),
     ]
     bids = [
         [row.bid for row in epochs.freeze(placed, epoch).bidders(subject, Role.compute)] for epoch in (7, 8, 9, 10, 33)
@@ -123,7 +123,7 @@ def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -
     assert epochs.freeze(placed, 9).root != epochs.freeze(placed, 10).root
     assert epochs.freeze(placed, 9).bid(subject, Role.compute, BOB) == high
     with pytest.raises(Rejected):
-        Standing(subject, Role.compute, BOB, low, 5, 30)
+        BidInForce(subject, Role.compute, BOB, low, 5, 30)
 
 
 def test_epochs_start_inclusive_and_end_exclusive() -> None:
