@@ -1,4 +1,4 @@
-"""The journal and the movements: balanced, once by cause, never overdrawn; the frozen book, routing and bonds."""
+"""Movements and their postings: balanced, once by cause, never overdrawn; the frozen book, routing and bonds."""
 
 from random import Random
 
