@@ -1,4 +1,4 @@
-"""The ledger end to end: receipts in the journal are posted and closed into batches, beside a COPY of the same rows.
+"""The ledger end to end: receipts of the receipt log are posted and batched, beside a COPY of the same rows.
 
 Two workers on one database, as in production: one posts (reads chunks, checks every digest, chain and price, splits,
 books one balanced transaction a chunk), the other closes what is posted into batches of 250,000 (reads again, hashes
@@ -206,7 +206,7 @@ def main() -> None:
                 break
             runs = [bench.run(size) for _ in range(RUNS if size <= SMALL else 1)]
             copied, ended, cpu, peak = (median(column) for column in zip(*runs, strict=True))
-            rates = {"COPY into the journal": size / copied, "posted and closed": size / ended}
+            rates = {"COPY into the receipt log": size / copied, "posted and closed": size / ended}
             table(f"{size:,} receipts, two workers", "receipts/s", rates, "posted and closed")
             linear.append({"receipts": size, "seconds": round(ended, 3), "copy_seconds": round(copied, 3)})
             linear[-1] |= {"receipts_per_s": round(size / ended), "ratio_to_copy": round(copied / ended, 2)}

@@ -4,7 +4,7 @@
 
 First the most is measured, plain and streamed. Then three quarters of the work is plain calls and a quarter streams, by
 the clock, at 80 % of both. At the end every answered call must have exactly one receipt, numbered without a gap; what
-the answers said was charged, the receipts and the journal's segments must be one sum; and memory must not have grown.
+the answers said was charged, the receipts and the segments of the receipt log must be one sum; memory must not grow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A journal to measure with: any number of priced, digested receipts, made by the million and copied in as rows.
+"""A receipt log to measure with: any number of priced, digested receipts, made by the million and copied in as rows.
 
 Twenty payees and a thousand consumers over a hundred terms of seven lines, in segments of 512, as group commits make
 them. Signatures are noise: nothing measured here reads them.

@@ -54,7 +54,6 @@ class Gateway:
     metrics: Metrics
     workshop: Workshop
     epoch_seconds: int
-    genesis: int = 0
     catalog: Catalog = EMPTY
     open_calls: int = 0
     tracing: Tracing | None = None

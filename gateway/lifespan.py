@@ -154,7 +154,6 @@ class Running:
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
             body_timeouts=BodyTimeouts(settings.body_seconds),
-            genesis=int(deployment.facts.get("genesis", 0)),
         )
 
     async def _watch_book(self, gateway: Gateway) -> None:
@@ -170,7 +169,13 @@ class Running:
 
     async def _read_book(self, gateway: Gateway) -> None:
         def read(session: Session) -> tuple[Catalog, object] | None:
-            epoch = self._epoch(session, gateway)
+            block = chain_time.get(session)
+            epoch = epochs.current_epoch(
+                block.timestamp if block else None,
+                private=gateway.private,
+                wall_seconds=now_ms() // 1_000,
+                epoch_seconds=gateway.epoch_seconds,
+            )
             fingerprint = (epoch, documents.fingerprint(session))
             if fingerprint == self._fingerprint:
                 return None
@@ -184,16 +189,6 @@ class Running:
         if loaded is not None:
             gateway.catalog, self._fingerprint = loaded
             gateway.metrics.epoch.set(gateway.catalog.epoch)
-
-    @staticmethod
-    def _epoch(session: Session, gateway: Gateway) -> int:
-        """The epoch of the last indexed block; on a private grid, which has no chain, of the wall clock."""
-        if gateway.private:
-            return epochs.epoch_at(now_ms() // 1000, gateway.epoch_seconds)
-        block = chain_time.get(session)
-        if block is None:
-            return 0
-        return epochs.epoch_at(block.timestamp, gateway.epoch_seconds, gateway.genesis)
 
     async def _return_idle(self, gateway: Gateway) -> None:
         await gateway.leases.return_idle(self.settings.idle_seconds)

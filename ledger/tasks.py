@@ -229,11 +229,13 @@ def _register_payees(context: Context) -> bool:
 
 
 def _epoch(session: Session, context: Context) -> int:
-    """The epoch at the network's time: the chain's, or on a private grid the clock's."""
-    clock = chain_time.get(session)
-    if context.chain is None or clock is None:
-        return epochs.epoch_at(now() // 1_000, context.settings.epoch_seconds)
-    return epochs.epoch_at(clock.timestamp, context.network.epoch_seconds, context.network.genesis)
+    block, private = chain_time.get(session), context.deployment is None
+    return epochs.current_epoch(
+        block.timestamp if block else None,
+        private=private,
+        wall_seconds=now() // 1_000,
+        epoch_seconds=context.settings.epoch_seconds if private else context.network.epoch_seconds,
+    )
 
 
 def _while_due(event: str, step: Callable[[Session], int], **facts: object) -> None:

@@ -14,7 +14,7 @@ from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
 from ledger.core.pricing import commissions, epochs, terms
 from ledger.core.pricing.commissions import Sponsorship
-from ledger.core.pricing.epochs import Book, Standing
+from ledger.core.pricing.epochs import BidInForce, Book
 from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.terms import Market, Operator
 from ledger.core.values.atoms import Ppm
@@ -128,7 +128,7 @@ class _Loading:
             raise Rejected(f"no provider of {model.name} can be called: {'; '.join(problems)}")
         return tuple(found)
 
-    def candidate(self, model: Model, row: Standing, lines: Sequence[Line]) -> Candidate:
+    def candidate(self, model: Model, row: BidInForce, lines: Sequence[Line]) -> Candidate:
         offer = self.offers.get((model.id, row.party))
         if offer is None or not offer.url:
             raise Rejected(f"0x{row.party.hex()} has no standing offer")

@@ -39,14 +39,16 @@ def whole(tokenizer: Any | None, ask: Ask, reply: Reply, body: bytes, took_ms: i
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
         inputs, outputs, over = tokens(tokenizer, ask, answer.usage, answer.text, None, len(body))
     ms, fuel = _measured(noted, took_ms)
-    return Metered(Units(1, inputs, outputs, ms, len(ask.body) + len(body), fuel), over)
+    size = len(ask.body) + len(body)
+    return Metered(Units(call=1, input_token=inputs, output_token=outputs, ms=ms, byte=size, fuel=fuel), over)
 
 
 def streamed(tokenizer: Any | None, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
     """Units of a stream, as far as it came: by the node's usage if that came too, else what was delivered."""
     inputs, outputs, over = tokens(tokenizer, ask, stream.usage, stream.text, stream.tokens, stream.size)
     ms, fuel = _measured(stream.units or usage.node_units(reply.headers.get(b"tollway-usage")), took_ms)
-    return Metered(Units(1, inputs, outputs, ms, len(ask.body) + stream.size, fuel), over)
+    size = len(ask.body) + stream.size
+    return Metered(Units(call=1, input_token=inputs, output_token=outputs, ms=ms, byte=size, fuel=fuel), over)
 
 
 def tokens(

@@ -19,16 +19,11 @@ if TYPE_CHECKING:
 
 NO_BATCH_BEFORE = ("proveBrokenJournal", "provePayout")
 """Fraud proofs that take the header before, and for the first batch none."""
-Words = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, int, int, int]
 
 
-def words(header: Header) -> Words:
-    """A header as the ABI's tuple."""
-    h = header
-    return (
-        *(h.prev, h.receipts_root, h.payout_root, h.debit_root, h.lines_root, h.book_root, h.receipt_logs, h.data_ref),
-        *(h.first_call, h.calls, h.epoch),
-    )
+def words(header: Header) -> tuple[bytes | int, ...]:
+    """A header as the ABI's tuple: its fields have the ABI's order."""
+    return astuple(header)
 
 
 def header_of(data: bytes) -> Header:

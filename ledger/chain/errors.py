@@ -13,8 +13,14 @@ BUILT_IN = {
 """Solidity's own errors by selector: name, argument, type."""
 METHOD_NOT_FOUND = -32601
 FINAL = (
-    *("nonce too low", "insufficient funds", "already known", "already imported", "underpriced"),
-    *("intrinsic gas", "exceeds", "invalid opcode"),
+    "nonce too low",
+    "insufficient funds",
+    "already known",
+    "already imported",
+    "underpriced",
+    "intrinsic gas",
+    "exceeds",
+    "invalid opcode",
 )
 """Words of answers that stay the same when the request is repeated."""
 

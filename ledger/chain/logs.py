@@ -89,9 +89,14 @@ def _node_demanded(a: Arguments) -> Event:
 
 
 def _bid_placed(a: Arguments) -> Event:
-    bid = Bid(a["ratioPpm"], cast(Rates, tuple(a["asks"])))
-    who = (Digest(a["subject"]), Role(a["role"]), address(a["party"]))
-    return events.BidPlaced(*who, bid, a["fromEpoch"], a["fromEpoch"] + BID_EPOCHS)
+    return events.BidPlaced(
+        subject=Digest(a["subject"]),
+        role=Role(a["role"]),
+        party=address(a["party"]),
+        bid=Bid(a["ratioPpm"], cast(Rates, tuple(a["asks"]))),
+        first=a["fromEpoch"],
+        until=a["fromEpoch"] + BID_EPOCHS,
+    )
 
 
 def _punished(a: Arguments) -> list[Event]:
@@ -107,8 +112,16 @@ def _claimed_range(a: Arguments) -> list[Event]:
 
 
 _NAMED_ALIKE = (
-    *(events.LaneOpened, events.BondChanged, events.LaneActive, events.SessionKeySet, events.Deposited),
-    *(events.Committed, events.Finalized, events.Claimed, events.WithdrawRequested, events.Answered),
+    events.LaneOpened,
+    events.BondChanged,
+    events.LaneActive,
+    events.SessionKeySet,
+    events.Deposited,
+    events.Committed,
+    events.Finalized,
+    events.Claimed,
+    events.WithdrawRequested,
+    events.Answered,
 )
 _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     **{("Settlement", kind.__name__): partial(_event, kind) for kind in _NAMED_ALIKE},

@@ -103,13 +103,13 @@ def broadcast(wire: Wire, attempts: Sequence[Attempt]) -> None:
 class Pending:
     """A signed transaction that a command has not seen in a block yet, with all attempts, oldest first."""
 
-    transmission: ChainTransaction
+    transaction: ChainTransaction
     attempts: tuple[Attempt, ...]
 
     @property
     def call(self) -> tuple[Address, bytes, int]:
         """Target, data and value in wei."""
-        return self.transmission.target, self.transmission.data, self.transmission.value
+        return self.transaction.target, self.transaction.data, self.transaction.value
 
     def to_json(self) -> str:
         """What an outbox stores."""
@@ -171,9 +171,9 @@ class Sender:
             raise
         except Unavailable:  # it may have arrived all the same, or it needs a higher fee
             pass
-        done = self._finish(replace(pending, transmission=replace(pending.transmission, sent_at=_now())))
+        done = self._finish(replace(pending, transaction=replace(pending.transaction, sent_at=_now())))
         if done is None:
-            raise Rejected(f"nonce {pending.transmission.nonce} was used by another transaction: this one is void")
+            raise Rejected(f"nonce {pending.transaction.nonce} was used by another transaction: this one is void")
         return self._succeeded(done, call, value)
 
     def _sign(self, call: Call, value: int) -> Pending:
@@ -185,7 +185,7 @@ class Sender:
 
     def _finish(self, pending: Pending) -> Mined | None:
         """Send, replace and wait until the nonce is used; by what is None when it is none of the attempts."""
-        found, attempts = pending.transmission, pending.attempts
+        found, attempts = pending.transaction, pending.attempts
         deadline, trouble, lost_at = time.monotonic() + self.timeout_seconds, "", None
         while time.monotonic() < deadline:
             now = _now()

@@ -18,7 +18,7 @@ from ledger.core.accounts.accounts import CUSTODY, parse
 from ledger.core.accounts.postings import balance
 from ledger.core.catalog.models import Offer
 from ledger.core.pricing import epochs
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.active_batches import is_window_over
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected, Unavailable
@@ -130,11 +130,11 @@ def _under_way(session: Session, lane: int) -> Iterator[str]:
             yield f"{name} is leased: stop the gateway first"
 
 
-def place_bid(session: Session, offer: Offer, epoch: int, now: int) -> Standing:
+def place_bid(session: Session, offer: Offer, epoch: int, now: int) -> BidInForce:
     """Place a signed offer's bid, in force as on a chain: from the next epoch, or the one after it for a raise."""
     mine = [s for s in bids.of_party(session, offer.party) if (s.subject, s.role) == (offer.subject, offer.role)]
     old = mine[-1].bid if mine and mine[-1].until > epoch else None
     first, until = epochs.place(old, offer.bid, epoch)
-    standing = Standing(offer.subject, offer.role, offer.party, offer.bid, first, until)
-    bids.place(session, standing, epoch, now)
-    return standing
+    bid = BidInForce(offer.subject, offer.role, offer.party, offer.bid, first, until)
+    bids.place(session, bid, epoch, now)
+    return bid

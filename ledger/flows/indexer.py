@@ -40,7 +40,6 @@ class Network:
     start_block: int
     confirmations: int
     epoch_seconds: int = epochs.EPOCH_SECONDS
-    genesis: int = 0
     span: int = 2_000
     settlement: Address = ZERO_ADDRESS
 
@@ -98,7 +97,7 @@ def _advance(session: Session, wire: Blocks, network: Network, number: int, now:
 
 def _freeze_books(session: Session, network: Network, block: Block, now: int) -> None:
     """Freeze the book of every epoch that the chain's time has entered: later bids count in later epochs only."""
-    epoch = epochs.epoch_at(block.timestamp, network.epoch_seconds, network.genesis)
+    epoch = epochs.epoch_at(block.timestamp, network.epoch_seconds)
     newest = bids.latest_epoch(session)
     for entered in range(max(epoch - BOOKS_KEPT, epoch if newest is None else newest + 1), epoch + 1):
         bids.freeze(session, epochs.freeze(bids.placed_until(session, entered), entered), now)

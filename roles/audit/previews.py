@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode
 from ledger.core.pricing import routing
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.pricing.price import payees, price
 from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values.errors import Rejected
@@ -95,14 +95,14 @@ def wins(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, o
     return {"rivals": len(rivals), "share_of_calls": f"{100 * odds[0] // max(1, sum(odds))}%"}
 
 
-def standing(context: Context, subject: Digest, role: Role, party: Address) -> Standing | None:
+def bid_in_force(context: Context, subject: Digest, role: Role, party: Address) -> BidInForce | None:
     """A party's bid in the gateway's book, if it has one."""
     return next((row for row in book(context) if row.key == (subject, role, party)), None)
 
 
-def book(context: Context) -> list[Standing]:
+def book(context: Context) -> list[BidInForce]:
     return [
-        Standing(
+        BidInForce(
             cid_digest(row["subject"])
             if str(row["subject"]).startswith("b")
             else Digest(bytes.fromhex(row["subject"][2:])),

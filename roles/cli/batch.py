@@ -18,7 +18,7 @@ from roles.wallet import transactions
 
 if TYPE_CHECKING:
     from ledger.core.disputes.audit import Verdict
-    from ledger.core.pricing.epochs import Book, Standing
+    from ledger.core.pricing.epochs import BidInForce, Book
     from ledger.core.settlement.batch_file import BatchFile
 
 app = Group("List, download and recompute what was settled.")
@@ -112,7 +112,7 @@ def check(wanted: Sequence[int]) -> list[Checked]:
     return checked
 
 
-def _recompute(number: int, file: BatchFile, previous: BatchFile | None, bids: list[Standing] | None) -> Checked:
+def _recompute(number: int, file: BatchFile, previous: BatchFile | None, bids: list[BidInForce] | None) -> Checked:
     """Recompute one batch. `bids` is None on a private grid, where nothing is on chain."""
     from ledger.core.disputes import audit
 
@@ -125,7 +125,7 @@ def _recompute(number: int, file: BatchFile, previous: BatchFile | None, bids: l
     return Checked(number, verdict, posted == file.header.hash[:24], on_chain(number))
 
 
-def books(file: BatchFile, bids: list[Standing]) -> list[Book]:
+def books(file: BatchFile, bids: list[BidInForce]) -> list[Book]:
     """The bids in force in the epochs of the batch and of its receipts."""
     from ledger.core.pricing.epochs import freeze
 
@@ -133,9 +133,9 @@ def books(file: BatchFile, bids: list[Standing]) -> list[Book]:
     return [freeze(bids, epoch) for epoch in sorted(epochs)]
 
 
-def placed() -> list[Standing]:
+def placed() -> list[BidInForce]:
     """Every bid placed so far, in order, from BidBook's events."""
-    from ledger.core.pricing.epochs import Standing
+    from ledger.core.pricing.epochs import BidInForce
     from ledger.core.settlement.events import BidPlaced
 
     chain = transactions.chain()
@@ -143,7 +143,7 @@ def placed() -> list[Standing]:
         bids = [
             log.event for log in chain.logs(chain.deployment.block, chain.tip()) if isinstance(log.event, BidPlaced)
         ]
-    return [Standing(one.subject, one.role, one.party, one.bid, one.first, one.until) for one in bids]
+    return [BidInForce(one.subject, one.role, one.party, one.bid, one.first, one.until) for one in bids]
 
 
 def read(number: int) -> BatchFile:

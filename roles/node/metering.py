@@ -8,11 +8,17 @@ from roles.node.models.model import Talk
 
 def of_talk(talk: Talk, bytes_out: int) -> Units:
     """Units of a conversation: tokens as counted, compute time rounded up to whole ms, bytes of the answer's body."""
-    return Units(1, talk.prompt_tokens, talk.completion_tokens, _ms(talk.compute_us), bytes_out, 0)
+    return Units(
+        call=1,
+        input_token=talk.prompt_tokens,
+        output_token=talk.completion_tokens,
+        ms=_ms(talk.compute_us),
+        byte=bytes_out,
+    )
 
 
 def of_inference(compute_us: int, bytes_out: int) -> Units:
-    return Units(1, 0, 0, _ms(compute_us), bytes_out, 0)
+    return Units(call=1, ms=_ms(compute_us), byte=bytes_out)
 
 
 def headers(units: Units) -> dict[str, str]:

@@ -90,8 +90,8 @@ def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: T
 
 def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document:
     """A signed offer of this wallet, with its bid on chain."""
-    standing = previews.standing(context, subject, Role.compute, context.account)
-    bid = standing.bid if standing else Bid()
+    current = previews.bid_in_force(context, subject, Role.compute, context.account)
+    bid = current.bid if current else Bid()
     serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
     parts: Document = {
         "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from gateway.catalog.catalog import ModelEntry
 from gateway.clock import now_ms
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.values.ids import Digest, cid
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Signer
@@ -171,6 +171,6 @@ def words_of(subject: Digest, folder: Path) -> None:
 
 def _bid_from(world: World, subject: Digest, epoch: int, ask: str) -> None:
     world.placed += 1
-    standing = Standing(subject, Role.compute, PROVIDER.address, Bid(0, rates({"call": ask})), epoch, epoch + 20)
+    bid = BidInForce(subject, Role.compute, PROVIDER.address, Bid(0, rates({"call": ask})), epoch, epoch + 20)
     with unit_of_work(world.engine) as session:
-        bids.place(session, standing, 0, world.placed)
+        bids.place(session, bid, 0, world.placed)

@@ -19,7 +19,7 @@ from gateway.context import Gateway
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.events import ModelRegistered
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
@@ -113,12 +113,12 @@ class World:
             return made
 
     def bid(self, subject: Digest, role: Role, party: Address, ratio: int = 0, asks: Rates = NO_RATES) -> None:
-        """A standing bid."""
+        """A bid in force."""
         epoch = epoch_now()
         self.placed += 1
-        standing = Standing(subject, role, party, Bid(ratio, asks), epoch - 1, epoch + 20)
+        placed = BidInForce(subject, role, party, Bid(ratio, asks), epoch - 1, epoch + 20)
         with unit_of_work(self.engine) as session:
-            bids.place(session, standing, 0, self.placed)
+            bids.place(session, placed, 0, self.placed)
 
     def offer(self, subject: Digest, url: str, provider: Signer = PROVIDER, **serve: Any) -> dict[str, Any]:
         """A signed offer document."""

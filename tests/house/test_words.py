@@ -28,7 +28,7 @@ dialogue dialogues recount recounts surroundings teller telling staging steering
 knock knocks knocking doorbell beat
 """
 RETIRED = frozenset(GLOSSARY.split())
-FORWARDED = ("gateway/upstream", "gateway/api/forwarding.py", "gateway/api/tunnel.py", "roles/node")
+FORWARDED = ("gateway/upstream", "gateway/api/tunnel.py", "roles/node")
 """Where a tunnel is forwarded. Elsewhere to relay is to pay the gas of somebody's transaction."""
 
 CELERY = {"beat", "beat_schedule"}

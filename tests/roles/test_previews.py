@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, encode, terms_id
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Rates, Units, rates
@@ -60,8 +60,8 @@ def file(monkeypatch: pytest.MonkeyPatch) -> File:
     file.call(terms(2_000), 40 * HOURS)
     file.call(terms(), 1 * HOURS)
     file.call(terms(subject=ANOTHER), 40 * HOURS)
-    rival = Standing(SUBJECT, Role.compute, b.COMPUTE, Bid(0, asks(1_000)), 0, 24)
-    maker = Standing(SUBJECT, Role.maker, b.MAKER, Bid(100_000, asks(0)), 0, 24)
+    rival = BidInForce(SUBJECT, Role.compute, b.COMPUTE, Bid(0, asks(1_000)), 0, 24)
+    maker = BidInForce(SUBJECT, Role.maker, b.MAKER, Bid(100_000, asks(0)), 0, 24)
     monkeypatch.setattr(batch, "numbers", lambda: [1])
     monkeypatch.setattr(batch, "read", lambda number: file)
     monkeypatch.setattr(previews, "book", lambda context: [rival, maker])

@@ -42,6 +42,7 @@ from ledger.core.settlement.closing import RUN
 from ledger.core.settlement.header import Header, gaps, receipt_logs_table
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.values.meters import NO_RATES
 from ledger.core.values.sum_tree import CONSUMER_BIT, ZERO, Tree, Word, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import signed_by
 
@@ -134,7 +135,7 @@ def _not_in_force(file: BatchFile, receipt: Receipt, facts: Facts) -> Iterator[t
     terms = decode(file.terms[receipt.terms])
     for number, line in enumerate(terms.lines):
         if line.role is Role.protocol:
-            right = (line.party, line.ratio_ppm, line.asks) == (facts.treasury, PROTOCOL_PPM, (0,) * 6)
+            right = (line.party, line.ratio_ppm, line.asks) == (facts.treasury, PROTOCOL_PPM, NO_RATES)
             history: list[PlacedBid] = []
         elif line.role in BOOKED and facts.bids is not None:
             subject = Digest(file.opening.lane.to_bytes(32, "big")) if line.role is Role.gateway else terms.subject

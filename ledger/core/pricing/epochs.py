@@ -20,7 +20,7 @@ BOOK_TAG = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BidInForce:
     """A bid as placed: in force from epoch `first` until (not in) epoch `until`."""
 
     subject: Digest
@@ -49,7 +49,7 @@ class Book:
     """The bids in force in one epoch, sorted, with a Merkle root that is anchored on chain."""
 
     epoch: int
-    rows: tuple[Standing, ...]
+    rows: tuple[BidInForce, ...]
     tree: Tree = field(repr=False, compare=False)
 
     @property
@@ -61,23 +61,31 @@ class Book:
         """A party's bid in this epoch, or None."""
         return next((row.bid for row in self.bidders(subject, role) if row.party == party), None)
 
-    def bidders(self, subject: Digest, role: Role) -> Sequence[Standing]:
+    def bidders(self, subject: Digest, role: Role) -> Sequence[BidInForce]:
         """All bids of one role for one subject, by party."""
         return self._by_subject.get((subject, role), ())
 
     @cached_property
-    def _by_subject(self) -> dict[tuple[Digest, Role], list[Standing]]:
-        found: dict[tuple[Digest, Role], list[Standing]] = {}
+    def _by_subject(self) -> dict[tuple[Digest, Role], list[BidInForce]]:
+        found: dict[tuple[Digest, Role], list[BidInForce]] = {}
         for row in self.rows:
             found.setdefault((row.subject, row.role), []).append(row)
         return found
 
 
-def epoch_at(timestamp: int, seconds: int = EPOCH_SECONDS, genesis: int = 0) -> int:
-    """The epoch of a time (in seconds). Rejected before genesis."""
-    if timestamp < genesis:
-        raise Rejected(f"{timestamp} is before genesis {genesis}", timestamp=timestamp)
-    return (timestamp - genesis) // seconds
+def epoch_at(timestamp: int, epoch_seconds: int) -> int:
+    """The epoch of a time in seconds: epoch 0 starts at timestamp 0."""
+    return timestamp // epoch_seconds
+
+
+def current_epoch(block_seconds: int | None, *, private: bool, wall_seconds: int, epoch_seconds: int) -> int:
+    """The network's epoch: by the last indexed block's timestamp, on a private grid, without a chain, by the clock.
+
+    0 while no block is indexed.
+    """
+    if private:
+        return epoch_at(wall_seconds, epoch_seconds)
+    return 0 if block_seconds is None else epoch_at(block_seconds, epoch_seconds)
 
 
 def raises(old: Bid | None, new: Bid) -> bool:
@@ -93,22 +101,22 @@ def place(old: Bid | None, new: Bid, epoch: int) -> tuple[int, int]:
     return first, first + MAX_EPOCHS
 
 
-def freeze(placed: Iterable[Standing], epoch: int) -> Book:
+def freeze(placed: Iterable[BidInForce], epoch: int) -> Book:
     """The book of one epoch, from all bids in the order in which they were placed.
 
     Of the bids with one key, the last one that has entered counts, and none once that one has expired.
     """
-    latest: dict[tuple[Digest, Role, Address], Standing] = {}
-    for standing in placed:
-        if standing.first <= epoch:
-            latest[standing.key] = standing
+    latest: dict[tuple[Digest, Role, Address], BidInForce] = {}
+    for row in placed:
+        if row.first <= epoch:
+            latest[row.key] = row
     rows = tuple(sorted((s for s in latest.values() if epoch < s.until), key=lambda s: s.key))
     return Book(epoch, rows, Tree.build([leaf(row) for row in rows]))
 
 
-def leaf(standing: Standing) -> bytes:
+def leaf(row: BidInForce) -> bytes:
     """A book's leaf: keccak256(5 | subject | role | party | ratio u24 | 6 asks u64 | first u64 | until u64), sum 0."""
-    asks = b"".join(ask.to_bytes(8, "big") for ask in standing.bid.asks)
-    term = standing.first.to_bytes(8, "big") + standing.until.to_bytes(8, "big")
-    key = standing.subject + bytes((standing.role,)) + standing.party
-    return tree_node(keccak256(bytes((BOOK_TAG,)), key, standing.bid.ratio_ppm.to_bytes(3, "big"), asks, term), 0)
+    asks = b"".join(ask.to_bytes(8, "big") for ask in row.bid.asks)
+    term = row.first.to_bytes(8, "big") + row.until.to_bytes(8, "big")
+    key = row.subject + bytes((row.role,)) + row.party
+    return tree_node(keccak256(bytes((BOOK_TAG,)), key, row.bid.ratio_ppm.to_bytes(3, "big"), asks, term), 0)

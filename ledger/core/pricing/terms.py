@@ -21,7 +21,7 @@ from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.lineage import Parent
 from ledger.core.catalog.models import Model
 from ledger.core.pricing import caps
-from ledger.core.pricing.epochs import Book, Standing
+from ledger.core.pricing.epochs import BidInForce, Book
 from ledger.core.pricing.price import fixed
 from ledger.core.pricing.routing import collateralised
 from ledger.core.values.atoms import Atoms
@@ -93,7 +93,7 @@ def model_lines(market: Market, model: Model) -> list[Line]:
     return [owner, *ancestors, *_delivery(market, model.id)]
 
 
-def of_provider(market: Market, model: Model, lines: Sequence[Line], provider: Standing) -> CallTerms:
+def of_provider(market: Market, model: Model, lines: Sequence[Line], provider: BidInForce) -> CallTerms:
     """The terms of a model's call that this provider serves. `lines` are `model_lines`."""
     caps.bid(Role.compute, provider.bid)
     return _call_terms(market, model.id, [*lines, _line(provider.party, Role.compute, provider.bid)])

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing import epochs
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest
 from ledger.store.chain.tables import BidRow
@@ -18,7 +18,7 @@ _ROW = struct.Struct(">32sB20sI6QQQ")
 """A bid in a book's body: subject, role, party, ratio in ppm, six asks, first epoch, until epoch."""
 
 
-def place(session: Session, bid: Standing, block: int, log_index: int) -> None:
+def place(session: Session, bid: BidInForce, block: int, log_index: int) -> None:
     """Mirror a bid, and the log that placed it; the same log again changes nothing."""
     call, input_token, output_token, ms, byte, fuel = bid.bid.asks
     row = {"subject": bid.subject, "role": int(bid.role), "party": bid.party, "from_epoch": bid.first}
@@ -28,18 +28,18 @@ def place(session: Session, bid: Standing, block: int, log_index: int) -> None:
     insert_once(session, BidRow, row)
 
 
-def placed_until(session: Session, epoch: int) -> list[Standing]:
+def placed_until(session: Session, epoch: int) -> list[BidInForce]:
     """All bids that may count in an epoch, in the order they were placed."""
     query = select(BidRow).where(
         col(BidRow.from_epoch) <= epoch, col(BidRow.from_epoch) > epoch - 2 * epochs.MAX_EPOCHS
     )
-    return [_standing(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
+    return [_bid_in_force(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
 
 
-def of_party(session: Session, party: Address) -> list[Standing]:
+def of_party(session: Session, party: Address) -> list[BidInForce]:
     """Every bid a party placed, oldest first."""
     query = select(BidRow).where(col(BidRow.party) == party)
-    return [_standing(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
+    return [_bid_in_force(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
 
 
 def freeze(session: Session, book: epochs.Book, now: int) -> None:
@@ -80,10 +80,10 @@ def decode(epoch: int, body: bytes) -> epochs.Book:
     rows = []
     for subject, role, party, ratio, a, b, c, d, e, f, first, until in _ROW.iter_unpack(body):
         bid = Bid(ratio, (a, b, c, d, e, f))
-        rows.append(Standing(Digest(subject), Role(role), Address(party), bid, first, until))
+        rows.append(BidInForce(Digest(subject), Role(role), Address(party), bid, first, until))
     return epochs.freeze(rows, epoch)
 
 
-def _standing(row: BidRow) -> Standing:
+def _bid_in_force(row: BidRow) -> BidInForce:
     bid = Bid(row.ratio_ppm, (row.call, row.input_token, row.output_token, row.ms, row.byte, row.fuel))
-    return Standing(Digest(row.subject), Role(row.role), Address(row.party), bid, row.from_epoch, row.until_epoch)
+    return BidInForce(Digest(row.subject), Role(row.role), Address(row.party), bid, row.from_epoch, row.until_epoch)

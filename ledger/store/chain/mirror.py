@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
 from ledger.store.chain import bids, lanes, parties
@@ -27,7 +27,7 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     ),
     events.Withdrawn: lambda session, e, _: lanes.withdraw(session, e.lane, e.account, e.amount),
     events.PayeeRegistered: lambda session, e, _: parties.put(session, e.payee, e.index),
-    events.BidPlaced: lambda session, e, log: bids.place(session, value_of(Standing, e), log.block, log.index),
+    events.BidPlaced: lambda session, e, log: bids.place(session, value_of(BidInForce, e), log.block, log.index),
     events.StakeChanged: lambda session, e, _: parties.put_stake(session, value_of(parties.Stake, e)),
     events.SessionKeySet: lambda session, e, _: parties.put_session_key(session, e.account, e.key, e.active),
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),

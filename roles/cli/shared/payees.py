@@ -130,7 +130,7 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
 
     warn(role, bid)
     with contextlib.suppress(Unavailable):  # a bid goes to the chain: the gateway need not be up
-        current = previews.standing(here(), subject, role, here().account)
+        current = previews.bid_in_force(here(), subject, role, here().account)
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from ledger.core.values.errors import TollwayError
+from roles.node.artifacts.download import pull
 from roles.node.artifacts.layout import Layout
-from roles.node.artifacts.pulling import pull
 
 
 def main() -> int:

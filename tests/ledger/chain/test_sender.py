@@ -82,7 +82,7 @@ def test_a_transaction_with_too_low_a_fee_is_replaced_at_the_same_nonce(
     assert len(attempts) >= 2
     assert attempts[0].fee < 60 * GWEI <= attempts[-1].fee
     assert done.hash in [attempt.hash for attempt in attempts[1:]]
-    assert {pending.transmission.nonce for pending in outbox.stored} == {before}
+    assert {pending.transaction.nonce for pending in outbox.stored} == {before}
     assert outbox.pending is None
 
 

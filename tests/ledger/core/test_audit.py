@@ -5,7 +5,7 @@ from __future__ import annotations
 from ledger.core.catalog.bids import Bid, Line, Role
 from ledger.core.disputes import audit
 from ledger.core.pricing import epochs
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.batch_file import BatchFile, read
 from ledger.core.values.ids import Digest
 from tests.builders import ALICE, BOB, COMPUTE, DOMAIN, GATEWAY, MAKER, TREASURY, a_receipt, some_terms
@@ -30,8 +30,8 @@ def a_batch(book: Book, first: int, root: Digest | None = None) -> bytes:
 
 def the_bids(output: int = 400_000_000) -> epochs.Book:
     bid = Bid(0, (0, 100_000_000, output, 0, 0, 0))
-    standing = Standing(TERMS.subject, Role.compute, COMPUTE, bid, EPOCH - 1, EPOCH + 23)
-    return epochs.freeze([standing], EPOCH)
+    placed = BidInForce(TERMS.subject, Role.compute, COMPUTE, bid, EPOCH - 1, EPOCH + 23)
+    return epochs.freeze([placed], EPOCH)
 
 
 def test_the_batch_after_a_void_one_goes_on_from_the_last_good_one() -> None:

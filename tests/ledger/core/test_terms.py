@@ -11,7 +11,7 @@ from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model, model
 from ledger.core.pricing import epochs, terms
 from ledger.core.pricing.commissions import Sponsorship, sponsorship
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.pricing.terms import CallTerms, Market, Operator
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
@@ -35,7 +35,7 @@ BIDS = {
 
 def market(bids: Mapping[tuple[Digest, Role, Address], Bid] = BIDS, **changed: Any) -> Market:
     """Everything published, registered by its owner and staked, with these bids in the book of epoch 1."""
-    book = epochs.freeze([Standing(*key, bid, 1, 2) for key, bid in bids.items()], 1)
+    book = epochs.freeze([BidInForce(*key, bid, 1, 2) for key, bid in bids.items()], 1)
     published: dict[Digest, Model | Capsule] = {BASE.id: BASE, CHILD.id: CHILD, CAPSULE.id: CAPSULE}
     owners = {BASE.id: OWNER, CHILD.id: WEAVER, CAPSULE.id: WEAVER}
     made = Market(Operator(OPERATOR, 7, TREASURY, 100, False), book, published, owners, {PROVIDER: 250})

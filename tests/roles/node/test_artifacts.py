@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.node.artifacts.chunking import MAX_BYTES, MIN_BYTES, chunks, cuts
 from roles.node.artifacts.delivery import ArtifactRoutes
+from roles.node.artifacts.download import pull
 from roles.node.artifacts.layout import ARTIFACT, FILEPATH, Layout
-from roles.node.artifacts.pulling import pull
 from tests.roles.node.conftest import MODELS
 
 

@@ -15,8 +15,8 @@ from ledger.core.values.errors import Unavailable
 from ledger.core.values.typed_data import Signer
 from ledger.store.receipts import terms
 from ledger.store.session import unit_of_work
+from roles.node.artifacts.download import Seller, pull
 from roles.node.artifacts.layout import Layout
-from roles.node.artifacts.pulling import Seller, pull
 from tests.gateway.conftest import consumer, world
 from tests.gateway.world import MAKER, World, a_model, a_signer
 from tests.roles.node.conftest import ROOT, RunningNode

@@ -1,4 +1,4 @@
-"""The journal and the movements: balanced, once by cause, never overdrawn; the frozen book, routing and bonds."""
+"""Movements and their postings: balanced, once by cause, never overdrawn; the frozen book, routing and bonds."""
 
 from random import Random
 
@@ -11,7 +11,7 @@ from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable
 from ledger.core.accounts.postings import Balance, Kind, Posting, Transaction
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing import epochs, routing
-from ledger.core.pricing.epochs import Standing
+from ledger.core.pricing.epochs import BidInForce
 from ledger.core.pricing.routing import Candidate
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, to_hex
@@ -110,9 +110,9 @@ def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -
     assert epochs.place(low, Bid(101, (0, 0, 0, 0, 0, 0)), 7) == (9, 33)
     subject = Digest(b"\x05" * 32)
     placed = [
-        Standing(subject, Role.compute, ALICE, low, 8, 32),
-        Standing(subject, Role.compute, ALICE, high, 10, 34),
-        Standing(subject, Role.compute, BOB, high, 9, 33),
+        BidInForce(subject, Role.compute, ALICE, low, 8, 32),
+        BidInForce(subject, Role.compute, ALICE, high, 10, 34),
+        BidInForce(subject, Role.compute, BOB, high, 9, 33),
     ]
     bids = [
         [row.bid for row in epochs.freeze(placed, epoch).bidders(subject, Role.compute)] for epoch in (7, 8, 9, 10, 33)
@@ -123,13 +123,18 @@ def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -
     assert epochs.freeze(placed, 9).root != epochs.freeze(placed, 10).root
     assert epochs.freeze(placed, 9).bid(subject, Role.compute, BOB) == high
     with pytest.raises(Rejected):
-        Standing(subject, Role.compute, BOB, low, 5, 30)
+        BidInForce(subject, Role.compute, BOB, low, 5, 30)
 
 
 def test_epochs_start_inclusive_and_end_exclusive() -> None:
-    assert [epochs.epoch_at(at, 3_600, 1_000) for at in (1_000, 4_599, 4_600)] == [0, 0, 1]
-    with pytest.raises(Rejected):
-        epochs.epoch_at(999, 3_600, 1_000)
+    assert [epochs.epoch_at(at, 3_600) for at in (0, 3_599, 3_600)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("block", "private", "epoch"), [(7_200, False, 2), (None, False, 0), (7_200, True, 5)])
+def test_the_epoch_follows_the_chain_and_without_a_chain_the_clock(
+    block: int | None, private: bool, epoch: int
+) -> None:
+    assert epochs.current_epoch(block, private=private, wall_seconds=18_000, epoch_seconds=3_600) == epoch
 
 
 def test_greed_gets_no_traffic_and_a_free_call_goes_by_capacity() -> None:
