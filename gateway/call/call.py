@@ -17,7 +17,7 @@ from gateway.asgi import Client
 from gateway.call import routing
 from gateway.call.idempotency import Headers, StoredResponse, answer_headers
 from gateway.call.referrals import ReferralContext
-from gateway.catalog.catalog import Candidate, ModelEntry
+from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal
@@ -56,14 +56,14 @@ class Request(msgspec.Struct, frozen=True):
     extra_headers: Headers = []
     """Headers the answer carries beside its own."""
 
-    def billing(self, gateway: Gateway, model: str) -> Billing:
-        """The billing of this request as one call of a model or workflow."""
+    def billing(self, gateway: Gateway, catalog: Catalog, model: str) -> Billing:
+        """The billing of this request as one call of a model or workflow, in the epoch of its catalog."""
         key = self.caller.key
         return Billing(
             call_id=self.call_id,
             consumer=self.caller.consumer,
             lane=gateway.lane,
-            epoch=gateway.catalog.epoch,
+            epoch=catalog.epoch,
             model=model,
             salt=os.urandom(16),
             started=self.started,
@@ -95,8 +95,9 @@ def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Who may serve a request, and the most it can use."""
+    """Who may serve a request, by the catalog of which epoch, and the most it can use."""
 
+    catalog: Catalog
     entry: ModelEntry
     candidates: Sequence[Candidate]
     most: Units
@@ -166,12 +167,13 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
         outputs = min(settings.default_output_tokens, entry.context_tokens or 2**31) * ask.choices
     seconds = settings.first_byte_seconds + settings.idle_stream_seconds
     most = most_units(len(ask.body), outputs, settings.metered_answer_bytes, seconds)
-    return Route(entry, routing.eligible(entry, preferences, most, now), most)
+    return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most, now), most)
 
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
-    candidates = routing.order(gateway.catalog, route.candidates, route.most, request.call_id, gateway.settings.tau_ppm)
-    return Call(request.ask, route.most, request.billing(gateway, route.entry.name), candidates, referral)
+    candidates = routing.order(route.catalog, route.candidates, route.most, request.call_id, gateway.settings.tau_ppm)
+    billing = request.billing(gateway, route.catalog, route.entry.name)
+    return Call(request.ask, route.most, billing, candidates, referral)
 
 
 class Answer(msgspec.Struct, frozen=True):

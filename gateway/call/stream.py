@@ -151,7 +151,8 @@ class _Streaming:
                 self.failure = NodeFailed("the node ended its stream in the middle", "cut")
 
     def _too_late(self) -> None:
-        self.end = EndReason.timeout
+        if self.end is EndReason.normal:  # a consumer that left pays, however late the node is then
+            self.end = EndReason.timeout
         self.cancel()
 
     async def _watch(self) -> None:

@@ -107,8 +107,8 @@ async def charge(
 
     When the caller is cancelled meanwhile the holds stay as they are: the receipts may be on their way.
     """
-    for hold, due in dues:
-        assert due <= hold.amount, "the charge never exceeds the hold"
+    assert all(due <= hold.amount for hold, due in dues), "the charge never exceeds the hold"
+    for hold, _ in dues:
         hold.begin_charge()
     try:
         signed = await receipt_log.append(drafts)

@@ -40,6 +40,7 @@ from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, to_hex
 from ledger.flows import receipt_log
+from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
 
 
@@ -79,16 +80,20 @@ class Holds:
         """Make all receipts durable together: of `guaranteed` calls, which bonds pay, and of those `charged` to the
         consumer. Returns the latter.
         """
-        bonded = [(weaver, draft) for weaver, call in guaranteed for draft in call.drafts(weaver)]
+        due = dict.fromkeys(self.bonds, 0)
+        bonded: list[Draft] = []
+        for weaver, call in guaranteed:
+            made = list(call.drafts(weaver))
+            total = due[weaver] + sum(draft.receipt.charge for draft in made)
+            if total <= self.bonds[weaver].amount:  # the cap holds for all failed workflows of a weaver together
+                due[weaver] = total
+                bonded += made
         drafts = [draft for call in charged for draft in call.drafts()]
         if not bonded and not drafts:
             return ()
-        due = dict.fromkeys(self.bonds, 0)
-        for weaver, draft in bonded:
-            due[weaver] += draft.receipt.charge
         dues = [(self.consumer, sum(draft.receipt.charge for draft in drafts))]
         dues += [(hold, due[weaver]) for weaver, hold in self.bonds.items()]
-        signed = await charge(gateway.receipt_log, (*(draft for _, draft in bonded), *drafts), dues)
+        signed = await charge(gateway.receipt_log, (*bonded, *drafts), dues)
         return signed[len(bonded) :]
 
 
@@ -111,6 +116,8 @@ async def plan(gateway: Gateway, entry: CapsuleEntry, ask: Ask, preferences: Rou
     if ask.path != CHAT:
         raise Refusal(400, "wrong_protocol", f"{entry.name} is a workflow: use {CHAT}", param="model")
     await planning.fetch_glue(gateway, entry)
+    fresh = gateway.catalog.by_id.get(entry.id)  # an epoch may have begun meanwhile: plan by one catalog
+    entry = fresh if isinstance(fresh, CapsuleEntry) else entry
     plan = planning.plan(gateway, entry, ask.json, len(ask.body), preferences)
     planning.check_price(entry, plan.price, preferences)
     return plan
@@ -124,7 +131,7 @@ async def serve(
         plan = replace(plan, tariff=await referral.terms(plan.tariff))
     holds = await Holds.take(gateway, request.caller, plan)
     try:
-        billing = request.billing(gateway, plan.entry.name)
+        billing = request.billing(gateway, plan.catalog, plan.entry.name)
         execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body)
         return await _Completion(gateway, request, plan, execution, holds).answer()
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.call import routing
-from gateway.catalog.catalog import Candidate, CapsuleEntry, ModelEntry
+from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, ModelEntry
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.billing import most_units
@@ -54,6 +54,7 @@ class PlannedStep:
 class Plan:
     """A planned workflow: its steps, the terms and most units of its root call, and the most it costs in all."""
 
+    catalog: Catalog
     entry: CapsuleEntry
     steps: Mapping[str, PlannedStep]
     tariff: Tariff
@@ -115,7 +116,7 @@ def plan(
         price, _ = tariff.price(most, subcall_total)
     except Rejected as rejected:
         raise Refusal(503, "price_infeasible", f"{entry.name} cannot be sold: {rejected.message}") from rejected
-    return Plan(entry, steps, tariff, most, subcall_total, price)
+    return Plan(gateway.catalog, entry, steps, tariff, most, subcall_total, price)
 
 
 def check_price(entry: CapsuleEntry, price: Atoms, preferences: RoutePreferences) -> None:

@@ -163,7 +163,7 @@ class Execution:
         most, candidates = serving(planned, most, planned.price, now_ms())
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         billing = self._subcall_billing(planned, planned.models[0].name)
-        catalog, tau_ppm = self.gateway.catalog, self.gateway.settings.tau_ppm
+        catalog, tau_ppm = self.plan.catalog, self.gateway.settings.tau_ppm
         route = routing.order(catalog, candidates, most, billing.call_id, tau_ppm, inner=True)
         late_at = asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000
         return Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge, late_at=late_at)

@@ -15,7 +15,7 @@ from ledger.core.settlement.events import Block
 from ledger.core.settlement.transactions import Call, Mined
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, digest, to_hex
+from ledger.core.values.ids import Address, Digest, address, digest, to_hex
 from ledger.core.values.typed_data import Signer
 
 GAS_MARGIN_PERCENT = 20
@@ -138,6 +138,22 @@ class Endpoint:
             return None
         ok, used = found["status"] == "0x1", int(found["gasUsed"], 16)
         return Mined(transaction, int(found["blockNumber"], 16), ok, used)
+
+    def find_sent(self, sender: Address, nonce: int) -> Digest:
+        """The transaction in a block that used a nonce, found by bisection over the sender's nonces block by block.
+
+        Raises Unavailable when no block has it, or when the endpoint does not know so old a state.
+        """
+        tip = self.block()
+        low, high = -1, tip.number if tip is not None else -1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.nonces(sender, middle) > nonce else (middle, high)
+        block = self.rpc("eth_getBlockByNumber", hex(max(high, 0)), True) or {"transactions": []}
+        for sent in block["transactions"]:
+            if address(sent["from"]) == sender and int(sent["nonce"], 16) == nonce:
+                return digest(sent["hash"])
+        raise Unavailable(f"no block shows which transaction used nonce {nonce} of {to_hex(sender)}")
 
     def transact(self, key: Signer, call: Call, value: int = 0, outbox: Outbox | None = None) -> Mined:
         """Sign, store in the outbox, send and wait; see `Sender.transact`. Without an outbox a crash may lose track."""

@@ -59,6 +59,7 @@ class OwnWire(Wire, Protocol):
     def sender(self) -> Address: ...
     def nonces(self, sender: Address, at: int | str | None = None) -> int: ...
     def gas(self, sender: Address, target: Address, data: bytes, value: int = 0) -> int: ...
+    def find_sent(self, sender: Address, nonce: int) -> Digest: ...
 
 
 def look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int, indexed: int) -> Seen:
@@ -193,7 +194,9 @@ class Sender:
                 seen = look(self.endpoint, found.sender, attempts, 0, _EVERY_BLOCK)
                 step = next_step(found, attempts, seen, now, self.policy)
                 lost_at = None if step is not Step.note_lost else lost_at or now
-                if step in (Step.note_confirmed, Step.note_failed) or (lost_at and now - lost_at > LATE_RECEIPT_MS):
+                if step in (Step.note_confirmed, Step.note_failed) or (
+                    lost_at and now - lost_at > LATE_RECEIPT_MS and self._is_overtaken(found, attempts)
+                ):
                     self.outbox.store(None)
                     return seen.mined
                 if step is Step.broadcast:
@@ -212,6 +215,11 @@ class Sender:
             f"{self.timeout_seconds} s; it may still be mined{trouble}",
             transaction=to_hex(attempts[-1].hash),
         )
+
+    def _is_overtaken(self, found: ChainTransaction, attempts: Sequence[Attempt]) -> bool:
+        """Whether another transaction is seen to have used the nonce: a missing receipt alone proves nothing."""
+        assert found.nonce is not None, "it has been signed"
+        return self.endpoint.find_sent(found.sender, found.nonce) not in {attempt.hash for attempt in attempts}
 
     def _succeeded(self, done: Mined, call: Call, value: int) -> Mined:
         if not done.succeeded:

@@ -114,6 +114,8 @@ def check(value: Json, kind: str, definition: str = "") -> None:
 
     try:
         _validator(kind, definition).validate(value)
+    except UnicodeEncodeError as error:
+        raise Rejected(f"$: a text is not Unicode: {error.reason}", field="$") from None
     except ValidationError as error:
         path, reason = _explain(error)
         raise Rejected(f"{path}: {reason}", field=path) from None
