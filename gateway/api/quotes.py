@@ -68,11 +68,9 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str,
     outcomes: dict[str, Outcome] = {}
     for name in (name for level in capsule.levels for name in level):
         planned = plan.steps[name]
-        if not workflows.runs(capsule, replace(planned.step, when=None), None, outcomes):
-            outcomes[name] = Outcome(Status.skipped)
-            continue
-        outcomes[name] = Outcome(Status.ok)
-        if not planned.step.paid:
+        runs = workflows.runs(capsule, replace(planned.step, when=None), None, outcomes)
+        outcomes[name] = Outcome(Status.ok if runs else Status.skipped)
+        if not runs or not planned.step.paid:
             continue
         try:
             rows[name] = _step(gateway, planned, units, now)

@@ -129,13 +129,10 @@ def check_price(entry: CapsuleEntry, price: Atoms, preferences: RoutePreferences
 
 def serving(planned: PlannedStep, most: Units, limit: Atoms | None, now: int) -> tuple[Units, list[Candidate]]:
     """The providers that serve a step now within `limit`, and the most it can use then. Refused when there are none."""
-
-    def price(candidate: Candidate, units: Units) -> Atoms:
-        return candidate.inner.price(units)[0]
-
-    most = eligibility.most_within(planned.candidates, limit, price, most)
     try:
-        return most, eligibility.serving(planned.candidates, limit, lambda one: price(one, most), now)
+        return eligibility.serving_shortened(
+            planned.candidates, limit, lambda one, units: one.inner.price(units)[0], most, now
+        )
     except (AboveLimit, AllPaused) as none:
         raise routing.refusal_of(f"step {planned.step.id}", none, now) from none
 

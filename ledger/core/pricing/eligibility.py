@@ -119,10 +119,11 @@ def check_limit(least: Atoms, limit: Atoms | None) -> None:
         raise AboveLimit(least, limit)
 
 
-def most_within(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P, Units], Atoms], most: Units) -> Units:
-    """The most a call may use if its output is shortened, to one token at least, until a provider is within the limit.
-
-    Prices rise with output, so the largest output is found by bisection.
+def serving_shortened(
+    fitting: Sequence[P], limit: Atoms | None, price: Callable[[P, Units], Atoms], most: Units, now: int
+) -> tuple[Units, list[P]]:
+    """As `serving`, for a call whose output is shortened until a provider is within the limit, to one token at least.
+    Returns also the most it can use then. Prices rise with output, so the largest output is found by bisection.
     """
     low, high = min(1, most.output_token), most.output_token
     while limit is not None and low < high:
@@ -130,7 +131,8 @@ def most_within(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P, U
         units = most._replace(output_token=middle)
         within = any(price(one, units) <= limit for one in fitting)
         low, high = (middle, high) if within else (low, middle - 1)
-    return most._replace(output_token=high)
+    shortened = most._replace(output_token=high)
+    return shortened, serving(fitting, limit, lambda one: price(one, shortened), now)
 
 
 def fits(provider: Provider, preferences: RoutePreferences) -> bool:

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from ledger.core.catalog.models import model
-from ledger.core.pricing.eligibility import ANY, AboveLimit, AllPaused, NoneFits, RoutePreferences, eligible, lacking
+from ledger.core.pricing.eligibility import (
+    ANY,
+    AboveLimit,
+    AllPaused,
+    NoneFits,
+    RoutePreferences,
+    eligible,
+    lacking,
+    serving_shortened,
+)
+from ledger.core.values.meters import Units
 from tests.ledger.core.examples import a_model
 
 NOW = 1_000
@@ -115,6 +125,21 @@ def test_the_price_is_not_computed_without_a_limit() -> None:
         raise AssertionError("a call without a limit prices nobody here")
 
     assert len(eligible([Provider()], ANY, price, NOW)) == 1
+
+
+def test_output_is_shortened_until_a_provider_is_within_the_limit() -> None:
+    cheap, dear, most = Provider(price=3), Provider(price=5), Units(output_token=100)
+
+    def shortened(limit: int | None, *providers: Provider) -> tuple[Units, list[Provider]]:
+        return serving_shortened(providers, limit, lambda one, units: one.price * units.output_token, most, NOW)
+
+    assert shortened(None, cheap, dear) == (most, [cheap, dear])
+    assert shortened(500, cheap, dear) == (most, [cheap, dear])
+    assert shortened(59, cheap, dear) == (Units(output_token=19), [cheap])
+    with pytest.raises(AboveLimit):
+        shortened(2, cheap, dear)
+    with pytest.raises(AllPaused):
+        shortened(59, Provider(price=3, health=Measured(paused_until=NOW + 5)))
 
 
 def test_what_a_model_lacks_is_said_in_words() -> None:
