@@ -125,10 +125,5 @@ async def charge(
 
 def most_units(request_bytes: int, outputs: int, answer_bytes: int, seconds: float) -> Units:
     """The most a request can use: a token of input has at least one byte."""
-    return Units(
-        call=1,
-        input_token=request_bytes,
-        output_token=outputs,
-        ms=int(seconds * 1000),
-        byte=request_bytes + answer_bytes,
-    )
+    ms, size = int(seconds * 1000), request_bytes + answer_bytes
+    return Units(call=1, input_token=request_bytes, output_token=outputs, ms=ms, byte=size)

@@ -8,6 +8,7 @@ from typing import Any, cast
 from ledger.chain.abi import encode, interface
 from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
 from ledger.core.values.hashes import keccak256
@@ -15,9 +16,6 @@ from ledger.core.values.ids import Address, Digest, address
 from ledger.core.values.meters import Rates
 
 Arguments = dict[str, Any]
-
-BID_EPOCHS = 24
-"""A bid holds this long; BidBook's LIFE."""
 
 _WATCHED = ("Settlement", "StakeVault", "BidBook", "Registry")
 
@@ -95,7 +93,7 @@ def _bid_placed(a: Arguments) -> Event:
         party=address(a["party"]),
         bid=Bid(a["ratioPpm"], cast(Rates, tuple(a["asks"]))),
         first=a["fromEpoch"],
-        until=a["fromEpoch"] + BID_EPOCHS,
+        until=a["fromEpoch"] + MAX_EPOCHS,
     )
 
 

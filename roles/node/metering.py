@@ -8,13 +8,8 @@ from roles.node.models.model import Talk
 
 def of_talk(talk: Talk, bytes_out: int) -> Units:
     """Units of a conversation: tokens as counted, compute time rounded up to whole ms, bytes of the answer's body."""
-    return Units(
-        call=1,
-        input_token=talk.prompt_tokens,
-        output_token=talk.completion_tokens,
-        ms=_ms(talk.compute_us),
-        byte=bytes_out,
-    )
+    ms = _ms(talk.compute_us)
+    return Units(call=1, input_token=talk.prompt_tokens, output_token=talk.completion_tokens, ms=ms, byte=bytes_out)
 
 
 def of_inference(compute_us: int, bytes_out: int) -> Units:

@@ -16,6 +16,7 @@ from ledger.core.values.sum_tree import Tree, tree_node
 
 EPOCH_SECONDS = 3_600
 MAX_EPOCHS = 24
+"""A bid holds this long: BidBook's LIFE."""
 BOOK_TAG = 5
 
 
