@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_encrypted_key_is_decrypted_with_its_password_only() -> None:
     encrypted = keystore.encrypt(SECRET, "right", keystore.LIGHT)
     assert keystore.decrypt(encrypted, "right") == SECRET
-    with pytest.raises(Rejected, match="not the password"):
+    with pytest.raises(Rejected, match="wrong password"):
         keystore.decrypt(encrypted, "wrong")
 
 
