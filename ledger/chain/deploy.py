@@ -134,7 +134,7 @@ class _Target:
         try:
             decimals = int(self.endpoint.read("AICoin", token, "decimals"))
         except Rejected as error:
-            raise DeploymentFailed(f"{token} on chain {self.endpoint.chain_id} is not an ERC-20 with decimals") from error
+            raise DeploymentFailed(f"{token} on chain {self.endpoint.chain_id} is not an ERC-20 token") from error
         if decimals > 9:
             raise DeploymentFailed(f"token {token} has {decimals} decimals; at most 9 can settle")
 

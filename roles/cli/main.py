@@ -35,7 +35,7 @@ behind it, and settled on chain.
 
 [bold]First time?[/]  [cyan]tollway demo[/] runs a whole network on this machine for a few minutes and checks every
 payment. [cyan]tollway up[/] leaves one running; then [cyan]tollway consumer call
-@wanda/customer-service "Where is my order?" -w alice[/] pays for a call.
+@wanda/customer-service "My lamp arrived broken!" -w alice[/] pays for a call.
 
 Amounts are AIC, such as 12.5, or atoms, such as 1500atoms (1 AIC = 1,000,000,000 atoms). Every command has
 [cyan]--help[/] and [cyan]--json[/]; commands that move money ask first, unless [cyan]--yes[/].
