@@ -28,7 +28,7 @@ UNITS = (
     ("Registry",),
     ("Inboxes", "LaneInbox"),
 )
-"""What is compiled together: a contract, and the one it makes, which the compiler has to compile for it anyway."""
+"""Contracts compiled together: one, and the one it makes, which the compiler has to compile for it anyway."""
 CONTRACTS = tuple(name for unit in UNITS for name in unit)
 MAX_RUNTIME_BYTES = 24_576
 """EIP-170: no chain takes a larger contract."""
@@ -82,7 +82,7 @@ def compile_unit(unit: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 
 def fingerprint(contract: str) -> str:
-    """What an artifact depends on: sources, settings and compiler. Equal fingerprints, equal artifacts."""
+    """The inputs of an artifact: sources, settings and compiler. Equal fingerprints, equal artifacts."""
     compiler = json.loads((MODULES / "solc" / "package.json").read_text())["version"]
     given = json.dumps([compiler, settings(contract), sources(contract)], sort_keys=True)
     return hashlib.sha256(given.encode()).hexdigest()

@@ -27,7 +27,7 @@ def environment() -> dict[str, str]:
 
 
 def readable(lines: Iterable[str]) -> Iterator[str]:
-    """What halmos says, without the code of contracts that are there as bytes alone."""
+    """halmos's output, without the code of contracts that are there as bytes alone."""
     quiet = False
     for line in lines:
         plain = _COLOUR.sub("", line).rstrip()

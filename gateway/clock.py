@@ -1,4 +1,4 @@
-"""Where the gateway reads the wall clock: once a call, then passed on. Alone, because every room imports it."""
+"""The gateway's wall clock, read once a call, then passed on. Alone, because every room imports it."""
 
 import time
 

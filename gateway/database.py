@@ -1,4 +1,4 @@
-"""How the event loop asks the database: in a thread, one transaction each; only the receipt log has a way of its own.
+"""The event loop's way to the database: in a thread, a transaction each; only the receipt log has its own way.
 
 Alone, because the rooms that the context is made of import it.
 """

@@ -1,4 +1,4 @@
-"""How a call is refused: one shape, OpenAI's, with the facts beside the message; and how a node fails."""
+"""Refusals of calls: one shape, OpenAI's, with the facts beside the message; and failures of nodes."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -47,7 +47,7 @@ IDLE_CHECK_SECONDS = 2.0
 RECLAIM_SECONDS = 5.0
 MEASURE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
-"""How long a thread waits for Python's lock while calls run. The default, 5 ms, delays every read of the database."""
+"""The longest wait of a thread for Python's lock while calls run. The default, 5 ms, delays every database read."""
 YOUNG_OBJECTS = 5_000
 """New objects between two runs of the garbage collector: some dozen calls' worth; the default, 700, is two calls'."""
 
@@ -216,6 +216,6 @@ async def _guarded(what: str, work: Awaitable[None]) -> None:
     try:
         await work
     except (TollwayError, OSError) as error:
-        log.warning(f"{what}_failed", extra={"facts": {"reason": str(error)}})
+        log.warning("job_failed", extra={"facts": {"job": what, "reason": str(error)}})
     except Exception:
-        log.exception(f"{what}_failed")
+        log.exception("job_failed", extra={"facts": {"job": what}})

@@ -1,4 +1,4 @@
-"""What a worker process works with: its database, its lane, and the chain if there is one. One a process."""
+"""A worker process's means: its database, its lane, and the chain if there is one. One a process."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,7 @@ class Context:
 
     @cached_property
     def deployment(self) -> Deployment | None:
-        """Where the contracts are; None on a private grid."""
+        """The contracts' addresses; None on a private grid."""
         if self.settings.private:
             return None
         if self.settings.deployment is None:
@@ -51,7 +51,7 @@ class Context:
 
     @cached_property
     def network(self) -> indexer.Network:
-        """What to index, and how long epochs are."""
+        """The contracts to index, and the length of epochs."""
         assert self.deployment is not None, "there is a chain"
         return indexer.Network(
             chain_id=self.deployment.chain_id,
@@ -85,6 +85,6 @@ class Context:
 
     @cached_property
     def scope(self) -> audits.Scope:
-        """What to audit."""
+        """The scope of the audit."""
         held = self.chain.held if self.chain is not None else None
         return audits.Scope(self.settings.lane, self.domain, held)

@@ -32,7 +32,7 @@ log = logging.getLogger("ledger")
 BUSY_SECONDS = 20
 """A task works on what is due for about this long, then leaves the rest to the next task."""
 MAX_UNFINISHED = 5
-"""How often a task may begin and not end, in the last FORGET_SECONDS, before it is given up."""
+"""The most a task may begin and not end, in the last FORGET_SECONDS, before it is given up."""
 FORGET_SECONDS = 600
 
 

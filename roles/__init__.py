@@ -1,1 +1,1 @@
-"""What people and programs outside the ledger run: command line, wallet, auditor, provider node, local network."""
+"""Programs outside the ledger: command line, wallet, auditor, provider node, local network."""

@@ -130,7 +130,7 @@ async def list_receipts(
 ) -> dict[str, Any]:
     """The caller's receipts, newest first. `before` (ms) pages back."""
     if consumer is not None and party(consumer) != caller.consumer:
-        raise Refusal(403, "not_yours", "a key shows its own account's receipts")
+        raise Refusal(403, "not_yours", "an API key can only read its own account's receipts")
     found = await gateway.db(lambda session: receipts.of_consumer(session, caller.consumer, before, limit))
     rows = [{**receipt_fields(one.receipt), "id": receipt_id(one.receipt), "noted": noted(one)} for one in found]
     return {"object": "list", "data": rows, "has_more": len(found) == limit}

@@ -1,4 +1,4 @@
-"""What routes depend on: this gateway, the caller, and a party named in a path."""
+"""Dependencies of routes: this gateway, the caller, and a party named in a path."""
 
 from typing import Annotated
 

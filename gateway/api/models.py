@@ -74,5 +74,5 @@ def shown(entry: Entry) -> dict[str, Any]:
 
 
 def pricing(tariff: Tariff) -> dict[str, str]:
-    """What one scale of each meter costs by itself, in atoms: a million tokens, a second, a gigabyte."""
+    """The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte."""
     return {meter.name: str(tariff.price(Units(**{meter.name: SCALES[meter]}))[0]) for meter in Meter}

@@ -158,7 +158,7 @@ def _read(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], body: byt
 
 
 async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePreferences, now: int) -> Route | Plan:
-    """Who may serve a request, or the plan of its workflow: both know the most it can cost."""
+    """A request's possible providers, or its workflow's plan: both know the most it can cost."""
     if isinstance(entry, CapsuleEntry):
         return await workflows.plan(gateway, entry, ask, preferences)
     return calls.find_route(gateway, entry, ask, preferences, now)
@@ -167,7 +167,7 @@ async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePre
 def _check_open(gateway: Gateway) -> None:
     """Refuse before any work when the gateway cannot charge, stops, or is full."""
     if gateway.draining:
-        raise Refusal(503, "draining", "this gateway is leaving; ask again", retry_after=1)
+        raise Refusal(503, "draining", "this gateway is shutting down; try again", retry_after=1)
     if not gateway.receipt_log.healthy:
         raise Refusal(503, "journal_down", "receipts cannot be written now, so no call is made", retry_after=2)
     if gateway.open_calls > gateway.settings.max_open_calls:

@@ -34,7 +34,7 @@ async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[s
         raise Refusal(400, "rejected", f"unknown field {unknown[0]!r}", param=unknown[0])
     name, expected = wanted.get("model"), wanted.get("meters", {"call": 1})
     if not isinstance(name, str) or not isinstance(expected, dict):
-        raise Refusal(400, "invalid_request", "a quote wants `model`, and `meters` by name", param="model")
+        raise Refusal(400, "invalid_request", "a quote needs `model`, and `meters` by name", param="model")
     units = meters.units(expected)
     preferences = routing.preferences_in(wanted)
     entry = gateway.catalog.find(name)

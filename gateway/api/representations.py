@@ -48,7 +48,7 @@ def receipt_fields(receipt: Receipt) -> dict[str, Any]:
 
 
 def noted(signed: Signed) -> dict[str, Any]:
-    """What the gateway noted beside a receipt, unsigned: model, salt, attempts."""
+    """The gateway's unsigned notes beside a receipt: model, salt, attempts."""
     return dict(msgspec.to_builtins(Note.of(signed)))
 
 

@@ -49,7 +49,7 @@ class VoucherBody(Strict):
 
 
 class KeyLimits(Strict):
-    """What a key may be used for. `rate` is calls a minute."""
+    """The limits of a key. `rate` is calls a minute."""
 
     label: str = Field(default="", max_length=200)
     budget: Amount | None = None

@@ -81,7 +81,7 @@ def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bo
 
 
 def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
-    """What the consumer asks of the route."""
+    """The consumer's limits for the route."""
     price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
     tiers, near = headers.get(b"tollway-tiers"), headers.get(b"tollway-near")
     if price is None and realm is None and tiers is None and near is None:
@@ -95,7 +95,7 @@ def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Who may serve a request, by the catalog of which epoch, and the most it can use."""
+    """A request's possible providers, the catalog they are of, and the most it can use."""
 
     catalog: Catalog
     entry: ModelEntry
@@ -157,7 +157,7 @@ class Call:
 
 
 def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: RoutePreferences, now: int) -> Route:
-    """Who may serve a request. Refused when nobody does, or the model does not speak its protocol."""
+    """A request's possible providers. Refused when there are none, or the model does not speak its protocol."""
     if ask.protocol not in entry.protocols:
         spoken = ", ".join(sorted(entry.protocols))
         raise Refusal(400, "wrong_protocol", f"{entry.name} speaks {spoken}, not {ask.protocol}", param="model")

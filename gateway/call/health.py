@@ -1,4 +1,4 @@
-"""What this gateway has measured of each provider on each subject, and a circuit breaker.
+"""This gateway's measurements of each provider on each subject, and a circuit breaker.
 
 Nothing a node claims counts here. Quality falls with every failure and rises with every success. After some failures in
 a row the circuit opens: the node gets no calls for a while, then a single one as a trial.
@@ -12,7 +12,7 @@ TRIPS_AFTER = 3
 FIRST_PAUSE_MS = 500
 LONGEST_PAUSE_MS = 30_000
 NEAR_MS = (10, 30, 80)
-"""Upper bounds of the classes of round trip, in ms. What is above the last one is beyond."""
+"""Upper bounds of the classes of round trip, in ms. A longer one has no class."""
 WEIGHT = 32
 """A call moves the quality by 1/WEIGHT of its distance to 0 or 1."""
 KEPT = 63
@@ -48,7 +48,7 @@ class Health:
 
     @property
     def near(self) -> int | None:
-        """The class of its round trip, in ms: the lowest while nothing is measured, None when it is beyond."""
+        """The class of its round trip, in ms: the lowest while nothing is measured, None above the last class."""
         return next((bound for bound in NEAR_MS if self.round_trip_ms <= bound), None)
 
     def succeeded(self, took_ms: int, overclaimed: bool, round_trip_ms: int | None = None) -> None:

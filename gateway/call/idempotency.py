@@ -94,7 +94,7 @@ def mismatch(call_id: Digest) -> Refusal:
 
 
 def receipt_facts(signed: Sequence[Signed]) -> dict[str, str]:
-    """What an answer says of its receipts: the last one is the root, the charge is all that the consumer pays."""
+    """An answer's receipts: the last one is the root, the charge is all that the consumer pays."""
     receipt = signed[-1].receipt
     return {
         "receipt": to_hex(receipt.call_id),

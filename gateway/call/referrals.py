@@ -30,14 +30,14 @@ from ledger.store.receipts import referrals as counted
 
 HEADER = b"tollway-referral"
 KEPT = 100_000
-"""How many windows and impressions are remembered. An impression that is forgotten is a slot that is not charged."""
+"""The most windows and impressions remembered. An impression that is forgotten is a slot that is not charged."""
 Pair = tuple[Address, Digest]
 """A consumer and a subject."""
 
 
 @dataclass(slots=True)
 class ReferralContext:
-    """What led to a call: a referral, a shown slot, or both. Kept until it is known whether the call was charged."""
+    """The cause of a call: a referral, a shown slot, or both. Kept until it is known whether the call was charged."""
 
     referrals: Referrals
     pair: Pair
@@ -72,7 +72,7 @@ class ReferralContext:
 
 
 class Referrals:
-    """What a gateway remembers: calls counted in each window, slots shown, and what each sponsor's slots cost today.
+    """A gateway's memory: calls counted in each window, slots shown, and the cost of each sponsor's slots today.
 
     All of it but the slots shown is in the ledger, so forgetting it costs no sponsor anything.
     """
@@ -89,7 +89,7 @@ class Referrals:
     async def find(
         self, consumer: Address, entry: Entry, headers: Mapping[bytes, bytes], now: int
     ) -> ReferralContext | None:
-        """What led to this call, or None. Refused when its token is forged; a true token may still earn nothing."""
+        """The cause of this call, or None. Refused when its token is forged; a true token may still earn nothing."""
         token = headers.get(HEADER)
         pair = (consumer, entry.id)
         impression = self.shown.pop(pair, None)

@@ -1,4 +1,4 @@
-"""Loads the catalog of an epoch: documents, bids, offers, stakes. `core.pricing.terms` says who stands in the terms."""
+"""Loads the catalog of an epoch: documents, bids, offers, stakes. `core.pricing.terms` says who is paid."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

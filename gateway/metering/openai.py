@@ -45,7 +45,7 @@ def read(path: str, body: bytes) -> Ask:
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$.")
         param = where.rstrip("`") or ("model" if "`model`" in message else None)
-        raise Refusal(400, "invalid_request", f"the request is not understood: {error}", param=param) from error
+        raise Refusal(400, "invalid_request", f"the request is not valid: {error}", param=param) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
     choices = max(1, wanted.n or 1, wanted.best_of or 1)

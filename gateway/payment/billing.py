@@ -22,7 +22,7 @@ from ledger.store.receipts.receipts import Signed
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the gateway stores beside a receipt, unsigned, as JSON: hex strings, and ms since the epoch."""
+    """The gateway's unsigned notes beside a receipt, as JSON: hex strings, and ms since the epoch."""
 
     model: str = ""
     salt: str = ""
@@ -41,7 +41,7 @@ _NOTE = msgspec.json.Decoder(Note)
 
 
 class Served(NamedTuple):
-    """What was served: units, how and when (ms) it ended, what was asked, the digest of the answer, and by whom."""
+    """A served call: units, how and when (ms) it ended, the request, the digest of the answer, and the provider."""
 
     units: Units
     end: EndReason
@@ -53,7 +53,7 @@ class Served(NamedTuple):
 
 @dataclass(slots=True)
 class Billing:
-    """What is known of a call before it is priced: who pays, in which lane and epoch, and what to note beside it.
+    """The facts of a call before it is priced: payer, lane and epoch, and the notes beside its receipt.
 
     `budget` is the hash of a key that has a budget. `attempts` are those that did not serve.
     """

@@ -22,16 +22,16 @@ from ledger.core.values.ids import Address
 from ledger.flows import leases
 
 AHEAD = 8
-"""A wallet is filled in the background when it has less than so many calls like the last one would hold."""
+"""A wallet with less than AHEAD times the last call's hold is filled in the background."""
 
 
 Fetch = Callable[[int, int], Awaitable[int]]
-"""Fetches at least so much and at best so much for a wallet, or refuses, saying what is short."""
+"""Lease (least, best) atoms for a wallet; returns how many. Refused when fewer than the least are available."""
 
 
 @dataclass(slots=True)
 class Wallet:
-    """What a gateway may spend of one consumer's deposit, or of one key's budget."""
+    """A gateway's money of one consumer's deposit, or of one key's budget, in atoms."""
 
     free: int = 0
     held: int = 0
@@ -56,7 +56,7 @@ class Wallet:
 
 
 class HoldState(IntEnum):
-    """Where a hold is in its life: open, perhaps charging, settled. It only goes forward."""
+    """The state of a hold: open, perhaps charging, settled. It only goes forward."""
 
     open = 0
     charging = 1

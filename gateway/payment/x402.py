@@ -78,7 +78,7 @@ EXTENSIONS = {
         },
     },
 }
-"""What a 402 tells clients beside the price: that payments may have an identifier, and how the resource is called."""
+"""Extensions of a 402's price: payments may have an identifier, and the schema of the resource's call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ MAX_FRAMING_BYTES = 64 * 1024
 
 
 class Source(Protocol):
-    """Where a reply's bytes come from."""
+    """The source of a reply's bytes."""
 
     def flow(self, on: bool) -> None:
         """Resume or pause reading."""

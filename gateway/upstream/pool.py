@@ -20,7 +20,7 @@ TLS_ROUND_TRIPS = 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long each step may take, and how many idle connections are kept for a node."""
+    """Time limits of each step, and the number of idle connections kept for a node."""
 
     connect_seconds: float = 3.0
     first_byte_seconds: float = 60.0

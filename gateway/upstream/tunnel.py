@@ -45,9 +45,9 @@ PREFIX = "/v1/tunnel/"
 AUTHENTICATION, FAILED = b"tollway-relay", b"tollway-relay-failed"
 ANNOUNCE_SECONDS = 5.0
 ENTRY_MS = 15_000
-"""How long an announced entry lasts."""
+"""The lifetime of an announced entry."""
 LOOKUP_MS = 1_000
-"""How long the result of a look into the table is used, found or not."""
+"""The time a result of a look into the table is used, found or not."""
 SKEW_MS = 60_000
 """Largest difference between the clocks of two gateways."""
 
@@ -157,7 +157,7 @@ class Tunnels:
             party, name = address(said["party"]), str(said["node"])[:100]
             signature = bytes.fromhex(str(said["signature"]).removeprefix("0x"))
         except (ValueError, KeyError, TypeError) as error:
-            raise Rejected("a hello has party, node and signature") from error
+            raise Rejected("a hello needs party, node and signature") from error
         digest = signing_digest(self._domain, tunnel_hash(self._lane, party, nonce))
         if hello.kind is not Kind.hello or not signed_by(digest, signature, party):
             raise Rejected(f"the hello is not signed by {to_hex(party)}")
@@ -273,7 +273,7 @@ class Forwarder:
             await transact(self._engine, lambda session: store.hold(session, entrance, ()))
 
     async def route(self, target: Target, path: str, body: bytes) -> tuple[Target, str, bytes]:
-        """Where to send a request for a node connected elsewhere: target, path, and the header line that proves us."""
+        """The route to a node connected elsewhere: target, path, and the header line that proves us."""
         party = address(target.host)
         entrance = await self._entrance(party, now_ms())
         if entrance is None:

@@ -154,7 +154,7 @@ def _plan_step(
     if step.glue is not None:
         glue = gateway.workshop.find(entry.capsule.glue[step.glue].digest)
         if glue is None:
-            raise Refusal(503, "glue_missing", f"the glue {step.glue} is not loaded; ask again", retry_after=1)
+            raise Refusal(503, "glue_missing", f"the glue {step.glue} is not loaded; try again", retry_after=1)
         return PlannedStep(step, most=Units(fuel=entry.capsule.glue[step.glue].fuel), glue=glue)
     if step.capsule is not None:
         inner = gateway.catalog.by_id.get(step.capsule)

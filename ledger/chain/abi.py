@@ -58,7 +58,7 @@ class Interface:
         return entry.selector + encode(entry.types, arguments)
 
     def result(self, name: str, arguments: int, data: bytes) -> Any:
-        """What a function returned: one value, or a tuple. Addresses come as text, structs as tuples."""
+        """A function's result: one value, or a tuple. Addresses come as text, structs as tuples."""
         values = decode(self.function(name, arguments).outputs, data)
         return values[0] if len(values) == 1 else values
 

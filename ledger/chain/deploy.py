@@ -26,7 +26,7 @@ DEPLOYER_TRANSACTION: Final = (
     "ffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf31ba0222222222222222222222222"
     "2222222222222222222222222222222222222222a02222222222222222222222222222222222222222222222222222222222222222"
 )
-"""Nobody holds its sender's key: the sender is the address that the made-up signature recovers to, on every chain."""
+"""Keyless deployment (Nick's method): the signature is fixed, so nobody has the sender's key. Same on every chain."""
 
 SUPPLY_ATOMS: Final = 10**18
 SALT: Final = bytes(32)
@@ -38,7 +38,7 @@ class DeploymentFailed(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a deployment's addresses follow from, besides the code and the deploying account.
+    """The inputs of a deployment's addresses, besides the code and the deploying account.
 
     `token` settles; without one, an AICoin is deployed whose whole supply the account holds. `treasury` (the account by
     default) earns the protocol fee. `exit_notice_seconds`: 300, but 0 on development chains, whose clocks can be moved.
@@ -134,7 +134,7 @@ class _Target:
         try:
             decimals = int(self.endpoint.read("AICoin", token, "decimals"))
         except Rejected as error:
-            raise DeploymentFailed(f"{token} on chain {self.endpoint.chain_id} is no ERC-20 with decimals()") from error
+            raise DeploymentFailed(f"{token} on chain {self.endpoint.chain_id} is not an ERC-20 token") from error
         if decimals > 9:
             raise DeploymentFailed(f"token {token} has {decimals} decimals; at most 9 can settle")
 
@@ -165,7 +165,7 @@ class _Target:
 
 
 def create2(code: bytes) -> str:
-    """Where the deterministic deployer puts this creation code."""
+    """The deterministic deployer's address for this creation code."""
     return to_hex(keccak256(b"\xff", bytes.fromhex(DEPLOYER[2:]), SALT, keccak256(code))[12:])
 
 

@@ -1,4 +1,4 @@
-"""Where the contracts are on each chain: one JSON file per chain id under `deploy/deployments/`."""
+"""The contracts' addresses on each chain: one JSON file per chain id under `deploy/deployments/`."""
 
 import json
 from dataclasses import asdict, dataclass

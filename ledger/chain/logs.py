@@ -35,7 +35,7 @@ def watched(deployment: Deployment) -> list[str]:
 def decode(
     deployment: Deployment, log: dict[str, Any], timestamp: int, answer_time: Callable[[int], int] = lambda lane: 0
 ) -> list[Log]:
-    """What a JSON-RPC log of a block of this time says: one event, several (a range claim, a conviction), or none.
+    """The events in a JSON-RPC log of a block of this time: one, several (a range claim, a conviction), or none.
 
     `answer_time` gives a lane's answer time, for the deadline of a challenge.
     """
@@ -64,7 +64,7 @@ _VALUES: dict[Any, Callable[[Any], Any]] = {
     Digest: Digest,
     tuple[Digest, ...]: lambda values: tuple(map(Digest, values)),
 }
-"""How the ABI's value becomes an event's field of this type; numbers and booleans are as they are."""
+"""Conversions of ABI values to event fields of these types; numbers and booleans are as they are."""
 
 
 def _event(kind: Any, arguments: Arguments) -> Event:

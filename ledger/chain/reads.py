@@ -46,7 +46,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a lane's chain of batches stands."""
+    """The head of a lane's chain of batches."""
 
     cumulative: int
     next: int
@@ -183,11 +183,11 @@ class Chain(Endpoint):
         return LaneAccount(*self.settlement("accounts", lane, account, block=block))
 
     def claimed(self, lane: int, index: int, block: At = "latest") -> int:
-        """What a payee index has claimed in all, in atoms."""
+        """The total a payee index has claimed, in atoms."""
         return int(self.settlement("claimed", lane, index, block=block))
 
     def claimed_by_all(self, lane: int, block: At = "latest") -> int:
-        """What all payees have claimed in a lane, in atoms; read payee by payee."""
+        """The total all payees have claimed in a lane, in atoms; read payee by payee."""
         payees = int(self.view("Registry", "payeeCount", block=block))
         return sum(self.claimed(lane, index, block) for index in range(1, payees + 1))
 

@@ -96,13 +96,13 @@ class Endpoint:
     # ---- transactions
 
     def nonces(self, sender: Address, at: int | str | None = None) -> int:
-        """How many transactions of the sender are in blocks up to `at`, or up to the tip; "pending" counts waiting
+        """The number of the sender's transactions in blocks up to `at`, or up to the tip; "pending" counts waiting
         ones too."""
         place = hex(at) if isinstance(at, int) else at or "latest"
         return int(self.rpc("eth_getTransactionCount", to_hex(sender), place), 16)
 
     def fee(self) -> int:
-        """What a unit of gas should offer at most, in wei: the base fee may double before the transaction is mined."""
+        """The most to offer for a unit of gas, in wei: the base fee may double before the transaction is mined."""
         base = int(self.rpc("eth_getBlockByNumber", "latest", False).get("baseFeePerGas", "0x0"), 16)
         return 2 * base + int(self.rpc("eth_maxPriorityFeePerGas"), 16)
 
@@ -132,7 +132,7 @@ class Endpoint:
             raise
 
     def mined(self, transaction: Digest) -> Mined | None:
-        """Where a transaction is, or None while it is in no block."""
+        """The place of a transaction, or None while it is in no block."""
         found = self.rpc("eth_getTransactionReceipt", to_hex(transaction))
         if found is None:
             return None

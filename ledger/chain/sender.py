@@ -185,7 +185,7 @@ class Sender:
         return Pending(one, (Attempt(hashed, 0, raw, hashed, fee, now),))
 
     def _finish(self, pending: Pending) -> Mined | None:
-        """Send, replace and wait until the nonce is used; by what is None when it is none of the attempts."""
+        """Send, replace and wait until the nonce is used. None if another transaction used it."""
         found, attempts = pending.transaction, pending.attempts
         deadline, trouble, lost_at = time.monotonic() + self.timeout_seconds, "", None
         while time.monotonic() < deadline:

@@ -28,7 +28,7 @@ from ledger.store.settlement.alarms import Alarm
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to audit: a lane, and the domain its receipts are signed in (None skips rewriting the newest batch).
+    """The scope of an audit: a lane, and its receipts' signing domain (None skips rewriting the newest batch).
 
     `held` reads what the contract holds for the lane at a block (None on a private grid).
     """
@@ -244,7 +244,7 @@ def _drift(session: Session, start: int) -> list[Alarm]:
 
 
 def _segments(session: Session, lane: int, *, unbatched: bool) -> tuple[int, list[Alarm]]:
-    """What segments charge, and an alarm if they do not hold as many receipts as are posted."""
+    """The charges of segments, and an alarm if they do not hold as many receipts as are posted."""
     total = 0
     for gateway, posted, count, amount in laws.segment_totals(session, lane, unbatched=unbatched):
         total += amount

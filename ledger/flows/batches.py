@@ -156,7 +156,7 @@ def _retry(session: Session, waiting: Sequence[Batch]) -> None:
 
 
 def _ranges(session: Session, lane: Lane) -> list[Range]:
-    """What the next batch covers: of each gateway the posted receipts in no batch, whole segments, up to the cap."""
+    """The next batch's cover: of each gateway the posted receipts in no batch, whole segments, up to the cap."""
     ranges, room = [], lane.batch_calls
     for mark in watermarks.of_lane(session, lane.lane):
         if mark.posted_seq == mark.batched_seq or room <= 0:

@@ -34,7 +34,7 @@ _STORED = {PAYOUTS: (tree_nodes.PAYOUT, PAYOUT_TAG), DEBITS: (tree_nodes.DEBIT, 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a tree node hashes: its children, or (a leaf) its bytes and, for a receipt, its terms."""
+    """The preimage of a tree node: its children, or (a leaf) its bytes and, for a receipt, its terms."""
 
     children: tuple[Word, Word] | None = None
     preimage: bytes = b""

@@ -15,7 +15,7 @@ from ledger.store.chain import lanes, parties
 from ledger.store.settlement import batches, proofs, transactions, tree_nodes
 
 GAS_PER_ROW = 32_000
-"""What one row of a range claim costs at most: its slot, its first token balance, its log."""
+"""The most that one row of a range claim costs: its slot, its first token balance, its log."""
 CLAIM_ROWS = MAX_GAS * 9 // 10 // GAS_PER_ROW
 
 

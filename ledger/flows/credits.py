@@ -78,7 +78,7 @@ def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What an operator that moves to a chain owes there: deposits to consumers, payments to payees. In atoms."""
+    """An operator's debts when it moves to a chain: deposits to consumers, payments to payees. In atoms."""
 
     deposits: Mapping[Address, Atoms]
     payments: Mapping[Address, Atoms]

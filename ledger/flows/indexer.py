@@ -138,7 +138,7 @@ def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) 
 
 
 def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction | None:
-    """What a log moved from one account to another. First what leaving consumers still have is set aside."""
+    """The movements of a log between accounts. First what leaving consumers still have is set aside."""
     match log.event:
         case events.Deposited(_, account, _, amount):
             return movements.deposit(cause, account, amount, now)

@@ -23,7 +23,7 @@ from ledger.store.receipts.appender import lock_number
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What can still be leased of a consumer's deposit: what is left of it, and what its mandate leaves room for."""
+    """The rest of a consumer's deposit that can still be leased, and the rest that its mandate allows."""
 
     available: int
     room: int
@@ -35,7 +35,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
-    """What a gateway asks for: at least `need` atoms of a consumer's deposit, at best `target`, for `lasts_ms`."""
+    """A gateway's request: at least `need` atoms of a consumer's deposit, at best `target`, for `lasts_ms`."""
 
     lane: int
     consumer: Address
@@ -46,7 +46,7 @@ class LeaseRequest:
 
 
 def means(session: Session, lane: int, consumer: Address) -> Means:
-    """What is left of a consumer's deposit and mandate, not counting what gateways hold already."""
+    """The rest of a consumer's deposit and mandate, without what gateways hold already."""
     available = postings.balance(session, accounts.available(consumer))
     room = vouchers.mandate(session, lane, consumer) - leases.committed(session, lane, consumer)
     return Means(available, max(0, room))
@@ -76,7 +76,7 @@ def release(session: Session, consumer: Address, gateway: Address, now: int) -> 
 
 
 def unspent(session: Session, gateway: Address) -> dict[Address, int]:
-    """What a gateway can still spend of each consumer: leased, less what it charged in receipts not yet posted."""
+    """The rest a gateway can spend of each consumer: leased, less what it charged in receipts not yet posted."""
     holders = leases.consumers(leases.open_ones(session, gateway))
     held = postings.lock(session, [accounts.leased(consumer, gateway) for consumer in holders])
     logged = leases.unposted(session, gateway)
@@ -84,7 +84,7 @@ def unspent(session: Session, gateway: Address) -> dict[Address, int]:
 
 
 def held_by_gateways(session: Session, consumer: Address) -> int:
-    """What gateways hold of a consumer and have not charged: leased, less the charges of receipts not yet posted."""
+    """A consumer's uncharged money at gateways: leased, less the charges of receipts not yet posted."""
     gateways = leases.holders(session, consumer)
     held = postings.lock(session, [accounts.leased(consumer, gateway) for gateway in gateways])
     logged = sum(leases.unposted(session, gateway).get(consumer, 0) for gateway in gateways)

@@ -71,7 +71,7 @@ def _sound(session: Session, posted: int, queue: Sequence[Segment], chunk: Chunk
 
 
 def _fault(segment: Segment, at: int, previous: Digest, part: Chunk, altered: int | None) -> str:
-    """What is wrong with a segment that should follow receipt `at`; empty when nothing is.
+    """The fault of a segment that should follow receipt `at`; empty when it has none.
 
     `altered` is which receipt of `part`, counted from 0, is the first that does not hash to its digest, if any.
     """

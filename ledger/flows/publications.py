@@ -60,7 +60,7 @@ def publish_offer(
         return offer
     if not sponsors and (offer.role is not Role.compute or offer.serving is None):
         raise Rejected(
-            "what is published are compute offers with `serve` and owners' offers with `curation` or `promotion`; "
+            "only compute offers with `serve`, or owners' offers with `curation` or `promotion`, can be published; "
             "bids are placed on the chain",
             field="role",
         )

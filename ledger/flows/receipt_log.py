@@ -36,7 +36,7 @@ Bundle = tuple[Draft, ...]
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Where a receipt log ends: the last sequence number and the last segment's digest."""
+    """The end of a receipt log: the last sequence number and the last segment's digest."""
 
     seq: int
     digest: Digest
@@ -53,7 +53,7 @@ class Group:
 
     @property
     def tail(self) -> Tail:
-        """Where the receipt log ends once this group is written."""
+        """The end of the receipt log once this group is written."""
         return Tail(self.segment.last, self.segment.digest)
 
 
@@ -62,7 +62,7 @@ Outcome = tuple[Signed, ...] | TollwayError
 
 
 def tail_of(appender: Appender) -> Tail:
-    """Where the receipt log ends in the database."""
+    """The end of the receipt log in the database."""
     return Tail(*appender.tail())
 
 

@@ -38,7 +38,7 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Whose statement, of which period. No roles means all; no subject means every model."""
+    """A statement's party and period. No roles means all; no subject means every model."""
 
     lane: int
     party: Address
@@ -115,7 +115,7 @@ def _moves(session: Session, query: Query, after: Cursor, limit: int) -> Page:
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """How far a page's receipts have come: posted, in batches, claimed by the party."""
+    """The progress of a page's receipts: posted, in batches, claimed by the party."""
 
     posted: Mapping[Address, int]
     held: Mapping[Address, Sequence[Held]]
@@ -172,7 +172,7 @@ def _parse(cursor: str) -> tuple[str, Cursor]:
         part, at, name, seq = cursor.split(":")
         after = Cursor(int(at), bytes.fromhex(name), int(seq))
     except ValueError as error:
-        raise Rejected(f"{cursor!r} is no cursor of a statement", cursor=cursor) from error
+        raise Rejected(f"{cursor!r} is not a valid cursor of a statement", cursor=cursor) from error
     if part not in (CALLS, MOVES):
-        raise Rejected(f"{cursor!r} is no cursor of a statement", cursor=cursor)
+        raise Rejected(f"{cursor!r} is not a valid cursor of a statement", cursor=cursor)
     return part, after

@@ -1,4 +1,4 @@
-"""Where a transaction begins and ends, and the statements that every table needs.
+"""Begin and end of a transaction, and the statements that every table needs.
 
 Only an edge (a request, a task, a command) opens a unit of work; nothing else commits.
 """

@@ -20,7 +20,7 @@ DAY_MS = 24 * 3_600_000
 
 
 def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
-    """What the bid would have earned on the last day's calls of a subject, and what that role earned on them."""
+    """The bid's earnings on the last day's calls of a subject, and what that role earned on them."""
     party, calls, was, would, dearer = context.account, 0, 0, 0, 0
     for units, terms, subcall_total in recent(subject):
         replayed = with_bid(terms, role, party, bid)

@@ -28,7 +28,7 @@ FORMS = ("table", "json", "csv", "beancount")
 def show(context: Context, form: str) -> None:
     """Print the wallet's statement in one of `FORMS`."""
     if form not in FORMS:
-        raise Rejected(f"{form!r} is not a format: say one of {', '.join(FORMS)}", form=form)
+        raise Rejected(f"{form!r} is not a valid format: use one of {', '.join(FORMS)}", form=form)
     rows = list(read_rows(context.account))
     names = read_names(context)
     if form == "beancount":

@@ -30,7 +30,7 @@ Files = Callable[[bytes], BatchFile | None]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look at a pending batch gives: `said` in words, and the `call` to send with `value` wei, if any."""
+    """The result for a pending batch: `said` in words, and the `call` to send with `value` wei, if any."""
 
     batch: int
     said: str

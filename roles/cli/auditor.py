@@ -50,8 +50,8 @@ def verify() -> None:
 
 @app.command("watch")
 def watch(
-    every: Annotated[float, Option("--every", help="Seconds between two looks.")] = 15,
-    once: Annotated[bool, Option("--once", help="Look once, act, and end.")] = False,
+    every: Annotated[float, Option("--every", help="Polling interval in seconds.")] = 15,
+    once: Annotated[bool, Option("--once", help="Check once and exit.")] = False,
     book: Annotated[bool, Option(help="Also compare receipts with the bids in force.")] = True,
     questions: Annotated[int, Option("--questions", help="The most paid questions about one batch.")] = 64,
 ) -> None:

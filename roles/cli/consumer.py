@@ -79,7 +79,7 @@ def call(  # noqa: PLR0913
 ) -> None:
     """Call a chat model or a workflow, and pay for it.
 
-    Example: tollway consumer call @delta/dialog "hello" -w alice
+    Example: tollway consumer call @wanda/customer-service "My lamp arrived broken!" -w alice
     """
     output.show(calls.chat(here(), calls.Chat(model, text, stream, max_tokens, max_price, referral, timeout)))
 

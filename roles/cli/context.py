@@ -43,7 +43,7 @@ class Context:
         if len(names) == 1:
             return names[0]
         hint = f"one of {', '.join(names)}" if names else "create one: tollway wallet create NAME"
-        raise Rejected(f"which wallet? Say --wallet NAME ({hint})")
+        raise Rejected(f"no wallet given: use --wallet NAME ({hint})")
 
     @property
     def signer(self) -> Signer:
@@ -65,7 +65,7 @@ class Context:
         known = home.network()
         url = self.gateway_url or os.environ.get("TOLLWAY_GATEWAY") or (known and known.gateway)
         if not url:
-            raise Rejected("which gateway? Say --gateway URL, set TOLLWAY_GATEWAY, or start one with `tollway up`")
+            raise Rejected("no gateway given: use --gateway URL, set TOLLWAY_GATEWAY, or start one with `tollway up`")
         return url
 
     @property

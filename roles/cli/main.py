@@ -34,8 +34,8 @@ INTRODUCTION = """The money layer for networks of AI models: each call is metere
 behind it, and settled on chain.
 
 [bold]First time?[/]  [cyan]tollway demo[/] runs a whole network on this machine for a few minutes and checks every
-payment. [cyan]tollway up[/] leaves one running; then [cyan]tollway consumer call @delta/dialog "hello"
--w alice[/] pays for a call.
+payment. [cyan]tollway up[/] leaves one running; then [cyan]tollway consumer call
+@wanda/customer-service "My lamp arrived broken!" -w alice[/] pays for a call.
 
 Amounts are AIC, such as 12.5, or atoms, such as 1500atoms (1 AIC = 1,000,000,000 atoms). Every command has
 [cyan]--help[/] and [cyan]--json[/]; commands that move money ask first, unless [cyan]--yes[/].
@@ -103,7 +103,7 @@ def explain(error: TollwayError) -> None:
 
 
 def explained(error: ModuleNotFoundError) -> Rejected:
-    """What to install. The error itself is raised again when no part brings what is missing: that is a bug."""
+    """The package to install. The error itself is raised again when no part brings what is missing: that is a bug."""
     part = LIBRARIES.get(str(error.name))
     importing = [f"{frame.f_globals.get('__name__')}." for frame, _ in walk_tb(error.__traceback__)]
     for room, extra in ROOMS.items():

@@ -23,7 +23,7 @@ from roles.wallet import keystore, transactions
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
 Onnx = Annotated[Path | None, Option("--onnx", help="The model: a folder or an .onnx file.")]
-Url = Annotated[str | None, Option("--url", help="Or a server that has it: OpenAI or OIP v2.")]
+Url = Annotated[str | None, Option("--url", help="URL of an OpenAI or OIP v2 server.")]
 Task = Annotated[str, Option("--task", help="text-generation, text-classification, retrieval, ...")]
 Protocol = Annotated[str, Option("--protocol", help="openai.chat/1 or oip/2.")]
 Tensors = Annotated[list[str] | None, Option("--tensor", help="oip/2: in:NAME:BYTES:1 or out:NAME:FP32:-1,6")]
@@ -55,7 +55,7 @@ class Description:
     def document(self, lineage: list[Document]) -> Document:
         """The model document. Rejected unless it has either weights or a URL."""
         if (self.onnx is None) == (self.url is None):
-            raise Rejected("which model? Say one of --onnx FOLDER, --url URL, --card FILE")
+            raise Rejected("no model given: use one of --onnx FOLDER, --url URL, --card FILE")
         body: Document = {
             "schema": "tollway/model/1",
             "kind": "weights" if self.onnx else "endpoint",
@@ -82,7 +82,7 @@ class Description:
 @app.command("register")
 def register(  # noqa: PLR0913
     name: Annotated[str, Argument(help="@org/name")],
-    card: Annotated[Path | None, Option("--card", help="Or a model document, which says everything below.")] = None,
+    card: Annotated[Path | None, Option("--card", help="Model document (JSON); replaces the options below.")] = None,
     onnx: Onnx = None,
     url: Url = None,
     task: Task = "text-generation",

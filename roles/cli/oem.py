@@ -41,7 +41,7 @@ def derive(  # noqa: PLR0913
     Example: tollway oem derive @south/emotion --parent @north/emotion-base --onnx ./emotion
     """
     if relation not in RELATIONS:
-        raise Rejected(f"{relation!r} is not a relation: say one of {', '.join(RELATIONS)}", relation=relation)
+        raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)
     parents = {here().resolve(text): text for text in parent}
     lineage = [frozen_terms(subject, text, relation) for subject, text in parents.items()]
     document = maker.Description(

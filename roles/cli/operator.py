@@ -50,11 +50,11 @@ def open_lane(
 
     lane = lane_of(here().account)
     if lane:
-        output.show({"lane": lane, "operator": to_hex(here().account), "note": "was open already"})
+        output.show({"lane": lane, "operator": to_hex(here().account), "note": "the lane is already open"})
         return
     if why := challenge_game.too_short_to_challenge(window, answer_time):
         if transactions.chain_id() not in deployments.DEVELOPMENT_CHAINS:
-            raise Rejected(f"{why}. Say a longer --window or a shorter --answer-time", window=window)
+            raise Rejected(f"{why}. Use a longer --window or a shorter --answer-time", window=window)
         output.aside().print(f"[yellow]for a development chain only:[/] {why}")
     atoms = amounts.parse(bond)
     output.confirm(f"bond {amounts.format(atoms)} of {here().wallet} for a new lane?")
@@ -72,7 +72,7 @@ def session_key(
     """Let another key sign receipts (a consumer: vouchers) for this wallet, so that the wallet can stay offline."""
     party = keystore.party(key)
     if bool(transactions.chain().settlement("sessionKey", here().account, party)) != revoke:
-        output.show({"key": to_hex(party), "active": not revoke, "note": "was so already"})
+        output.show({"key": to_hex(party), "active": not revoke, "note": "no change"})
         return
     question = "stop {} from signing for {}?" if revoke else "let {} sign for {}?"
     output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))

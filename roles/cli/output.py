@@ -25,7 +25,7 @@ PIPE_COLUMNS = 10_000
 
 @dataclass
 class Mode:
-    """How to answer, set once per command from its options; `answers` collects what the command has shown."""
+    """A command's output options, set once; `answers` collects what the command has shown."""
 
     json: bool = False
     yes: bool = False

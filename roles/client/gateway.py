@@ -70,7 +70,7 @@ class GatewayClient:
             raise Unavailable(f"the gateway at {self.url} did not answer in time") from error
         except httpx.TransportError as error:
             raise Unavailable(
-                f"no gateway answers at {self.url}: start one with `tollway up`, or say --gateway URL"
+                f"no gateway answers at {self.url}: start one with `tollway up`, or use --gateway URL"
             ) from error
         if response.is_error:
             raise refusal(response.status_code, _body(response))

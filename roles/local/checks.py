@@ -44,7 +44,7 @@ def recompute(console: DemoConsole, answers: Sequence[Answer], deposit: str, fac
 
 
 def earnings() -> Earned:
-    """What every payee earned in every role, from each receipt's lines in the public batch files."""
+    """Each payee's earnings in each role, from each receipt's lines in the public batch files."""
     earned: Earned = Counter()
     for number in batch.numbers():
         for item in statements.items(batch.read(number)):

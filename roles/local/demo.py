@@ -168,7 +168,7 @@ class Demo(Scenario):
 
     @property
     def receipts(self) -> int:
-        """How many receipts the calls made: a run of the workflow makes one, and one for each of its three models."""
+        """The number of the calls' receipts: a run of the workflow makes one, and one for each of its three models."""
         return sum(4 if answer.model == SERVICE else 1 for answer in self.answers)
 
 

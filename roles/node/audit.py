@@ -13,13 +13,13 @@ from ledger.core.values.meters import Meter
 from roles.node.witness import Entry
 
 ATTEMPTS = 8
-"""How many attempts of a call are looked for; a gateway stops earlier."""
+"""The most attempts of a call that are looked for; a gateway stops earlier."""
 METERED = (Meter.input_token, Meter.output_token)
 """The meters that are compared. Time and bytes are measured at both ends and may differ."""
 
 
 class Outcome(Enum):
-    """What became of a served attempt; `Finding` says what each means."""
+    """The result of a served attempt; `Finding` says what each means."""
 
     paid = "paid"
     short = "short"

@@ -79,7 +79,7 @@ def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Ap
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What a node serves and how.
+    """A node's models and settings.
 
     With a `witness` the node signs and logs the calls of gateways. With a `tunnel` it opens one to that gateway. With
     `artifacts` it serves those too, by digest. Port 0 takes a free port.

@@ -1,4 +1,4 @@
-"""What all endpoints of a node share: its models, its limits, and whether it drains."""
+"""State shared by all endpoints of a node: its models, its limits, and whether it drains."""
 
 from dataclasses import dataclass, field
 

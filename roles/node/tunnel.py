@@ -44,7 +44,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the node proves to the gateway: its provider's key, the lane and its domain, the node's name and models."""
+    """A node's proof to the gateway: its provider's key, the lane and its domain, the node's name and models."""
 
     signer: Signer
     domain: Domain

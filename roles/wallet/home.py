@@ -1,4 +1,4 @@
-"""Where a person's things are: one folder for keys and for what the last `tollway up` said of its network.
+"""A person's files: one folder for keys and for what the last `tollway up` said of its network.
 
 `TOLLWAY_HOME`, or `~/.tollway`. Nothing secret is ever an argument: a keystore's password comes from
 `TOLLWAY_PASSWORD`, from the file `password` beside the keystores (mode 600; `tollway up` makes one for the wallets it
@@ -33,7 +33,7 @@ def keystores() -> Path:
 
 
 def network() -> Network | None:
-    """What the last `tollway up` with this home wrote, if it did."""
+    """The network of this home's last `tollway up`, if any."""
     try:
         return Network(**json.loads((home() / "network.json").read_text()))
     except (OSError, ValueError, TypeError):
@@ -54,7 +54,7 @@ def password(prompt: str, *, new: bool = False) -> str:
     except (EOFError, KeyboardInterrupt) as error:
         raise Rejected(f"{prompt}: set TOLLWAY_PASSWORD, or run this where somebody can type") from error
     if not typed:
-        raise Rejected("an empty password protects nothing")
+        raise Rejected("the password is empty")
     return typed
 
 

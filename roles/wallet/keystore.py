@@ -29,7 +29,7 @@ def create(name: str, secret: bytes | None = None, *, strength: int = STRONG) ->
         raise Rejected(f"{name!r} is not a wallet name: lower-case letters, digits, dots, dashes", name=name)
     path = _path(name)
     if path.exists():
-        raise Rejected(f"a wallet {name!r} is there already: {path}", name=name)
+        raise Rejected(f"wallet {name!r} already exists: {path}", name=name)
     key = os.urandom(32) if secret is None else secret
     made = Signer(key).address
     said = home.password(f"a password for the new wallet {name}", new=True)
@@ -75,7 +75,7 @@ def decrypt(encrypted: dict[str, Any], password: str) -> bytes:
     try:
         return bytes(decode_keyfile_json(encrypted, password.encode()))
     except ValueError as error:
-        raise Rejected("that is not the password") from error
+        raise Rejected("wrong password") from error
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""What people sign besides transactions: vouchers, token authorizations, offers, requests to leave."""
+"""Signatures besides transactions: vouchers, token authorizations, offers, requests to leave."""
 
 from __future__ import annotations
 

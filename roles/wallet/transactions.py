@@ -43,13 +43,13 @@ class Outbox:
     path: Path
 
     def load(self) -> Pending | None:
-        """What an interrupted command left."""
+        """The transaction of an interrupted command."""
         from ledger.chain.sender import Pending
 
         if not self.path.exists():
             return None
         left = Pending.of_json(self.path.read_text())
-        output.note(f"going on with transaction {to_hex(left.attempts[-1].hash)}, which an earlier command left")
+        output.note(f"resuming transaction {to_hex(left.attempts[-1].hash)} of an interrupted command")
         return left
 
     def store(self, pending: Pending | None) -> None:
@@ -71,7 +71,7 @@ def outbox(signer: Signer) -> Iterator[Outbox]:
         except Unavailable as error:
             if path.exists():
                 raise Unavailable(
-                    f"{error.message}. It is stored in {path}: the wallet's next command goes on with it", **error.facts
+                    f"{error.message}. It is stored in {path}: the wallet's next command resumes it", **error.facts
                 ) from error
             raise
 

@@ -46,12 +46,12 @@ def withdrawing(consumer: Address) -> str:
 
 
 def accrued(payee: Address, role: Role) -> str:
-    """What a payee earned in a role, not yet in a posted batch."""
+    """A payee's earnings in a role that are not yet in a posted batch."""
     return f"accrued:{to_hex(payee)}:{role.name}"
 
 
 def claimable(payee: Address) -> str:
-    """What a payee earned in posted batches, not yet claimed."""
+    """A payee's earnings in posted batches that are not yet claimed."""
     return f"claimable:{to_hex(payee)}"
 
 

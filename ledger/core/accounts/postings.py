@@ -83,7 +83,7 @@ def transaction_id(kind: Kind, cause: bytes) -> Digest:
 
 
 def effect(postings: Iterable[Posting]) -> dict[str, Balance]:
-    """What the postings add to each account, in order of the accounts' names (the order of locking)."""
+    """Each account's change by the postings, in order of the accounts' names (the order of locking)."""
     debits: dict[str, int] = {}
     credits: dict[str, int] = {}
     for posting in postings:

@@ -19,7 +19,7 @@ from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import NO_RATES, Rates, quoted
 
 DEDUCTIONS = ("curator", "surface", "treasury")
-"""What the three amounts after the lines are, in the order of `price.payees`."""
+"""The three amounts after the lines, in the order of `price.payees`."""
 
 
 class Side(Enum):
@@ -42,7 +42,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What one line of one receipt pays, and the bid it follows from.
+    """The payment of one line of one receipt, and the bid it follows from.
 
     `fixed` is what the bid's rates make of the receipt's units. `deduction` names a part of a sponsor's line; it is
     empty for a line of the terms.
@@ -87,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """What a transaction other than a charge added to one of the party's accounts, in atoms (negative: took)."""
+    """The change of one of the party's accounts by a transaction that is not a charge, in atoms (negative: took)."""
 
     transaction: Transaction
     account: str
@@ -137,7 +137,7 @@ def totals(rows: Iterable[Row]) -> dict[tuple[Side, Role, Digest], tuple[int, At
 
 
 def movements(transaction: Transaction, names: frozenset[str]) -> list[Movement]:
-    """What a transaction did to its accounts that are in `names`. All of them grow on the credit side."""
+    """The changes of a transaction's accounts that are in `names`. All of them grow on the credit side."""
     touched = effect(transaction.postings)
     return [
         Movement(transaction, name, entries.credits - entries.debits)

@@ -78,7 +78,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Deduction:
-    """What a sponsor's line gives away: a curator's commission, the consumer's rebate, the price of a sponsored slot.
+    """The part a sponsor's line gives away: commission of a curator, consumer's rebate, price of a sponsored slot.
 
     `promotion` is the slot's second price for this call, in atoms; 0 without a slot. A zero `curator` or `surface`
     means that nobody referred, or showed, this call.
@@ -125,7 +125,7 @@ class Terms:
             if not 0 <= index < len(self.lines):
                 raise Rejected(f"{what} {index} is none of the {len(self.lines)} lines", field=what)
         if self.deduction is not None and self.lines[self.deduction.sponsor].role in (Role.gateway, Role.protocol):
-            raise Rejected("the gateway's and the protocol's line sponsor nothing", field="sponsor")
+            raise Rejected("the gateway's and the protocol's lines cannot be sponsors", field="sponsor")
         if self.list_price is None and self.seller:
             raise Rejected("composed terms name no seller", field="seller")
 

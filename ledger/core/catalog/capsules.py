@@ -27,14 +27,14 @@ DEFAULT_TIMEOUT_MS = 30_000
 
 
 class Policy(Enum):
-    """Who pays for the finished steps when a workflow fails: the weaver's bond, or the consumer."""
+    """The payer of the finished steps when a workflow fails: the weaver's bond, or the consumer."""
 
     all_or_nothing = "all-or-nothing"
     partial_ok = "partial-ok"
 
 
 class OnError(Enum):
-    """What a step's failure does to its workflow."""
+    """The effect of a step's failure on its workflow."""
 
     fail = "fail"
     skip = "skip"

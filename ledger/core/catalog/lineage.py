@@ -22,7 +22,7 @@ MAX_ANCESTORS_PPM = 500_000
 
 @dataclass(frozen=True, slots=True)
 class Royalty:
-    """What an ancestor takes of every descendant's call: a ratio of the price, and a floor per meter."""
+    """An ancestor's royalty on every descendant's call: a ratio of the price, and a floor per meter."""
 
     ratio_ppm: Ppm = 0
     floor: Rates = NO_RATES

@@ -35,7 +35,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Where and how a provider serves."""
+    """A provider's URL, tier and limits."""
 
     url: str
     tier: str

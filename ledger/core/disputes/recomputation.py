@@ -43,7 +43,7 @@ def in_force(history: Sequence[PlacedBid], epoch: int) -> Bid | None:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What operators opened on chain, by the requested word. It holds in every tree that contains the word."""
+    """Tree nodes opened on chain, by the requested word. Each holds in every tree that contains the word."""
 
     children: Mapping[Word, tuple[Word, Word]] = field(default_factory=dict)
     """Tree node -> its two children."""
@@ -65,7 +65,7 @@ class Facts:
     bids: Mapping[tuple[Digest, Role, Address], Sequence[PlacedBid]] | None = None
     """Whole histories, oldest first. None: do not compare lines with bids."""
     answers: Answers = NO_ANSWERS
-    """What operators opened on chain so far."""
+    """Tree nodes opened on chain so far."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How kernels are compiled, and what all of them import: array types and one load. Alone because all of them do."""
+"""The kernels' compiler settings, array types and one load. Alone because all kernels import them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar, cast

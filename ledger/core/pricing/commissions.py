@@ -75,7 +75,7 @@ class Referral:
     def __post_init__(self) -> None:
         ppm(self.keep_ppm, "keep_ppm")
         if not 1 <= self.window_calls < 2**32:
-            raise Rejected(f"a referral holds for 1 call or more, not {self.window_calls}", field="window_calls")
+            raise Rejected(f"a referral is valid for 1 call or more, not {self.window_calls}", field="window_calls")
         if not (0 <= self.valid_until < 2**63 and 0 <= self.nonce < 2**63):
             raise Rejected("valid_until and nonce are whole numbers below 2^63", field="valid_until")
 
@@ -105,7 +105,7 @@ class Sponsorship:
 def sponsorship(
     owner: Address, offer: Document | None, curation_ppm: Ppm = 0, window_calls: int = 0
 ) -> Sponsorship | None:
-    """What a subject's owner offers to curators and for slots, or None.
+    """A subject owner's offer to curators and for slots, or None.
 
     Its signed offer counts, if it has one; without `curation` in it, what its capsule says (the other arguments).
     """
@@ -146,9 +146,9 @@ def read(text: str, domain: Domain) -> Referral:
         raw = base64.b64decode(body + b"=" * (-len(body) % 4), altchars=b"-_", validate=True)
         curator, subject, keep, window, until, nonce, signature = _TOKEN.unpack(raw)
     except (binascii.Error, ValueError, struct.error) as error:
-        raise Rejected("the referral is no token of a curator", field="Tollway-Referral") from error
+        raise Rejected("the referral is not a valid curator's token", field="Tollway-Referral") from error
     if not text.startswith(PREFIX) or _spelled(raw) != text:
-        raise Rejected("the referral is no token of a curator", field="Tollway-Referral")
+        raise Rejected("the referral is not a valid curator's token", field="Tollway-Referral")
     referral = Referral(Address(curator), Digest(subject), keep, window, until, nonce)
     if recover(signing_digest(domain, referral_hash(referral)), signature) != referral.curator:
         raise Rejected("the referral is not signed by its curator", field="Tollway-Referral")
@@ -169,14 +169,14 @@ def idle(referral: Referral, subject: Digest, consumer: Address, sponsor: Sponso
 
 
 def window(referral: Referral, sponsor: Sponsor) -> int:
-    """How many paid calls of one consumer earn a commission: the shorter of the token's and the sponsor's."""
+    """The number of one consumer's paid calls that earn a commission: the least of the token's and the sponsor's."""
     return min(referral.window_calls, sponsor.window_calls)
 
 
 def deduction(
     terms: Terms, sponsor: Sponsor, referral: Referral | None, promotion: int, surface: Address, treasury: Address
 ) -> Deduction | None:
-    """What the sponsor gives away on this call: a commission if referred, `promotion` atoms if a slot was shown."""
+    """The sponsor's deduction on this call: a commission if referred, `promotion` atoms if a slot was shown."""
     if sponsor.line >= len(terms.lines) or (referral is None and not promotion):
         return None
     return Deduction(

@@ -1,4 +1,4 @@
-"""What a model lacks for a task, and which of its providers may serve a call.
+"""The capabilities a model lacks for a task, and the providers that may serve a call.
 
 Discovery, quotes, routing and workflows all use this rule, so nothing is recommended or quoted that a call refuses:
 
@@ -23,7 +23,7 @@ EDGE = "edge"
 
 
 class Measured(Protocol):
-    """What a gateway has measured of a provider. Times in ms; `latency_ms` is 0 while nothing is measured.
+    """A gateway's measurements of a provider. Times in ms; `latency_ms` is 0 while nothing is measured.
 
     `near` is the class of its round trip, None if that is too long. It is `usable` while its circuit is closed, and for
     one trial call after a pause.
@@ -56,7 +56,7 @@ P = TypeVar("P", bound=Provider)
 
 @dataclass(frozen=True, slots=True)
 class RoutePreferences:
-    """What a consumer asks of the route: the most it pays, its realm, tiers, latency and nearness. Empty: anything."""
+    """A consumer's limits for the route: the most it pays, realm, tiers, latency and nearness. Empty: anything."""
 
     max_price: Atoms | None = None
     realm: str = ""
@@ -156,7 +156,7 @@ def expected_latency(provider: Provider) -> int:
 
 
 def lacking(model: Model, wanted: Mapping[str, Any]) -> list[str]:
-    """What a model lacks of a wanted capability, in words; empty if it can do it."""
+    """The part of a wanted capability that a model lacks, in words; empty if it can do it."""
     document = model.document
     able = [one for one in document["capabilities"] if one["task"] == wanted.get("task", one["task"])]
     if not able:

@@ -34,7 +34,7 @@ class BidInForce:
     def __post_init__(self) -> None:
         if not self.first < self.until <= self.first + MAX_EPOCHS:
             raise Rejected(
-                f"a bid stands for 1 to {MAX_EPOCHS} epochs, not {self.until - self.first}",
+                f"a bid is valid for 1 to {MAX_EPOCHS} epochs, not {self.until - self.first}",
                 first=self.first,
                 until=self.until,
             )

@@ -83,7 +83,7 @@ class Tariff:
         return price, price - subcall_total
 
     def claims(self, units: Units) -> list[Claim]:
-        """What each line claims of a call with these units, in the order of the lines."""
+        """Each line's claim on a call with these units, in the order of the lines."""
         ratios = [line.ratio_ppm for line in self.terms.lines]
         return list(map(Claim, ratios, fixed_parts(self.asks, units)))
 
@@ -163,7 +163,7 @@ def least_price(ratios: Sequence[Ppm], asked: Atoms) -> Atoms:
 
 
 def pay(claim: Claim, price: Atoms) -> Atoms:
-    """What a claim gets of a price. Rounds up."""
+    """A claim's amount at a price. Rounds up."""
     return ceil_div(claim.ratio_ppm * price, PPM) + claim.fixed
 
 
@@ -196,7 +196,7 @@ def list_at(claims: Sequence[Claim], price: Atoms, seller: int) -> Quote:
 
 
 def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
-    """What each payee of the terms gets of one receipt; Rejected if the receipt does not cost what they say."""
+    """Each payee's amount of one receipt; Rejected if the receipt does not cost what its terms say."""
     due = price(terms, receipt.units, receipt.passed)
     if (due.price, due.charge) != (receipt.price, receipt.charge):
         raise Rejected(
@@ -209,7 +209,7 @@ def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
 
 
 def payees(terms: Terms) -> tuple[tuple[Address, Role], ...]:
-    """Who gets each amount of a Charge, and in which role: the lines, then curator, surface and treasury."""
+    """The payee and role of each amount of a Charge: the lines, then curator, surface and treasury."""
     lines = tuple((line.party, line.role) for line in terms.lines)
     deduction = terms.deduction
     if deduction is None:

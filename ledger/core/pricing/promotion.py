@@ -65,7 +65,7 @@ def auction(bidders: Sequence[Bidder], reserve: Atoms = 0, slots: int = MAX_SLOT
 
 
 def sells(impression: Impression | None, bought_since: bool, now: int) -> Atoms:
-    """What a slot charges on this call: its price on the first paid call within the window, otherwise 0.
+    """The charge of a slot on this call: its price on the first paid call within the window, otherwise 0.
 
     `bought_since`: whether the consumer has already paid for the subject since the window began.
     """

@@ -29,7 +29,7 @@ Records = npt.NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What a set of receipts takes and gives. Both sides sum to `charged`."""
+    """The debits and credits of a set of receipts. Both sides sum to `charged`."""
 
     spent: Mapping[tuple[Address, Address], Atoms]
     earned: Mapping[tuple[Address, Role], Atoms]
@@ -51,7 +51,7 @@ class Split:
     amounts: U64
 
     def earned(self) -> dict[tuple[Address, Role], Atoms]:
-        """What each payee gets in each role, without zeros."""
+        """Each payee's earnings in each role, without zeros."""
         totals = np.zeros(len(self.slots), np.uint64)
         add_amounts(self.table, self.terms, self.amounts, totals)
         return {who: amount for who, amount in zip(self.slots, totals.tolist(), strict=True) if amount}

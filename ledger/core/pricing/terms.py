@@ -1,4 +1,4 @@
-"""Who stands in a call's terms, and on which line. One rule for every gateway; an auditor can repeat it.
+"""The payees of a call's terms, line by line. One rule for every gateway; an auditor can repeat it.
 
     owner       the model's owner, on its bid of this epoch                        Rejected without one
     ancestors   the owner of each ancestor, on the royalty frozen at registration
@@ -35,7 +35,7 @@ TYPICAL_CALL = Units(call=1, input_token=1_000, output_token=1_000, ms=1_000, by
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Whose lane the calls are in, and where the protocol's share goes. `kappa`: stake per unit of capacity, in atoms.
+    """The calls' lane, and the payee of the protocol's share. `kappa`: stake per unit of capacity, in atoms.
 
     On a private grid there is no chain: every model counts as registered and every provider as staked.
     """
@@ -49,7 +49,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Market:
-    """What terms are made of in one epoch: the book, published documents, registered owners and active stakes."""
+    """The inputs of terms in one epoch: the book, published documents, registered owners and active stakes."""
 
     operator: Operator
     book: Book
@@ -100,7 +100,7 @@ def of_provider(market: Market, model: Model, lines: Sequence[Line], provider: B
 
 
 def capacity(market: Market, provider: Address, declared: int) -> int:
-    """How many calls at once a provider counts for: what it declares, but no more than its stake covers.
+    """The calls at once that a provider counts for: what it declares, but no more than its stake covers.
 
     Rejected if that is none.
     """

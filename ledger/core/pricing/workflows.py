@@ -1,4 +1,4 @@
-"""How a workflow runs and who pays for it: which step runs, what it reads, and who pays when the workflow fails.
+"""The run of a workflow: which step runs, what it reads, and who pays when the workflow fails.
 
 Every sub-call has a receipt that charges its own price. The root's terms take the sum of those prices as one more line,
 so the workflow costs the root's price, and the charges of all its receipts sum to it.
@@ -16,7 +16,7 @@ from ledger.core.values.documents import Json
 
 
 class Status(Enum):
-    """How a step ended."""
+    """The end of a step."""
 
     ok = "ok"
     error = "error"
@@ -25,7 +25,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a step ended, and its answer if it has one."""
+    """The end of a step, and its answer if it has one."""
 
     status: Status
     output: Json = None
@@ -43,7 +43,7 @@ def runs(capsule: Capsule, step: Step, request: Json, outcomes: Mapping[str, Out
 
 
 def scope(capsule: Capsule, outcomes: Mapping[str, Outcome]) -> dict[str, Json]:
-    """What templates and conditions read. A failed step has its own status, and the output of its fallback."""
+    """The values that templates and conditions read. A failed step has its status, and its fallback's output."""
     seen: dict[str, Json] = {}
     for name, outcome in outcomes.items():
         answer, stand_in = outcome, capsule.steps[name].fallback

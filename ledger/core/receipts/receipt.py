@@ -17,7 +17,7 @@ from ledger.core.values.typed_data import Domain, signing_digest
 
 
 class EndReason(IntEnum):
-    """How a charged call ended. A call that delivers nothing has no receipt."""
+    """The end of a charged call. A call that delivers nothing has no receipt."""
 
     normal = 0
     client_abort = 1

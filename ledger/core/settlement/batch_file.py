@@ -44,7 +44,7 @@ _RECEIPT_LOG_ROW = 32
 
 
 class Sink(Protocol):
-    """Where a file is written to: a file object, a socket, a hash."""
+    """The target a file is written to: a file object, a socket, a hash."""
 
     def write(self, data: bytes | memoryview, /) -> object:
         """Write the next bytes."""
@@ -52,7 +52,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What is known of a batch before its first receipt."""
+    """The facts of a batch known before its first receipt."""
 
     domain: Domain
     lane: int

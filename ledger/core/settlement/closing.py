@@ -103,7 +103,7 @@ class Trees:
         return sorted((key >> 32, key & 0xFFFFFFFF, amount) for key, amount in zip(keys, amounts, strict=True))
 
     def payouts(self) -> dict[int, tuple[Address, Atoms]]:
-        """What the batch adds to each payee, by index. Raises Unavailable when a payee has no index yet."""
+        """The batch's additions to each payee, by index. Raises Unavailable when a payee has no index yet."""
         added: dict[int, tuple[Address, Atoms]] = {}
         for (payee, _), amount in self.earned.items():
             index = _index(self._payee_index, payee, "payee")
@@ -111,7 +111,7 @@ class Trees:
         return added
 
     def debited(self) -> dict[int, tuple[Address, Atoms]]:
-        """What the batch adds to each consumer's debit, by index. Raises Unavailable as `payouts` does."""
+        """The batch's additions to each consumer's debit, by index. Raises Unavailable as `payouts` does."""
         return {
             _index(self._consumer_index, account, "consumer"): (account, total)
             for account, total in self._debited.items()

@@ -22,7 +22,7 @@ _ROW = struct.Struct(">20sQI")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an operator commits to for a batch. Roots are words of sum trees; their low 64 bits are totals."""
+    """An operator's commitment to a batch. Roots are words of sum trees; their low 64 bits are totals."""
 
     prev: Digest
     receipts_root: Digest

@@ -94,7 +94,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long to wait and what to pay. Fees are in wei per gas."""
+    """Times to wait and fees to pay. Fees are in wei per gas."""
 
     confirmations: int
     stuck_ms: int

@@ -145,7 +145,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
 
 
 def _unlikeness(errors: list[ValidationError]) -> int:
-    """How far a value is from a branch of `oneOf`: only the nearest branch is reported."""
+    """The distance of a value from a branch of `oneOf`: only the nearest branch is reported."""
     return sum(9 if error.kind.name in ("required", "additionalProperties", "const", "enum") else 1 for error in errors)
 
 

@@ -54,7 +54,7 @@ def change(session: Session, hashed: bytes, values: dict[str, Any]) -> None:
 
 
 def budget_left(session: Session, hashed: bytes) -> int | None:
-    """What no gateway holds or has spent of a key's budget; None for a key without budget. Locks the key."""
+    """The free part of a key's budget: not held or spent by a gateway. None without budget. Locks the key."""
     query = select(ApiKeyRow).where(col(ApiKeyRow.hash) == hashed).with_for_update()
     row = session.exec(query.execution_options(populate_existing=True)).one()
     if row.budget is None:

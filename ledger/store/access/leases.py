@@ -33,14 +33,14 @@ def add(session: Session, lease: Lease) -> None:
 
 
 def committed(session: Session, lane: int, consumer: Address) -> int:
-    """What was ever leased of a consumer's deposit to a lane's gateways, less what came back unspent."""
+    """The total ever leased of a consumer's deposit to a lane's gateways, less what came back unspent."""
     used = case((col(LeaseRow.state) == OPEN, LeaseRow.amount), else_=LeaseRow.spent)
     query = select(func.sum(used)).where(col(LeaseRow.lane) == lane, col(LeaseRow.consumer) == consumer)
     return int(session.exec(query).one() or 0)
 
 
 def count(session: Session, consumer: Address) -> int:
-    """How many leases a consumer's deposit has ever had."""
+    """The number of leases a consumer's deposit has ever had."""
     return session.exec(select(func.count()).select_from(LeaseRow).where(col(LeaseRow.consumer) == consumer)).one()
 
 
@@ -79,7 +79,7 @@ def expired(session: Session, lane: int, now: int) -> list[Address]:
 
 
 def unposted(session: Session, gateway: Address) -> dict[Address, int]:
-    """What each consumer was charged in receipts of this gateway that are logged and not yet posted."""
+    """Each consumer's charges in receipts of this gateway that are logged and not yet posted."""
     charged = select(ReceiptRow.consumer, func.sum(ReceiptRow.charge)).join(
         WatermarkRow, col(WatermarkRow.gateway) == col(ReceiptRow.gateway)
     )
@@ -94,5 +94,5 @@ def gateway_is_gone(session: Session, lock_number: int) -> bool:
 
 
 def consumers(leases: Sequence[Lease]) -> list[Address]:
-    """Whose leases these are, in order of address."""
+    """The consumers of these leases, in order of address."""
     return sorted({lease.consumer for lease in leases})

@@ -1,4 +1,4 @@
-"""What a consumer may spend: leases of its deposit, vouchers it signed, its API keys, deposits to relay."""
+"""Tables of a consumer's means: leases of its deposit, vouchers it signed, API keys, deposits to relay."""
 
 from sqlmodel import Field, SQLModel
 

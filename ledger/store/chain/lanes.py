@@ -14,7 +14,7 @@ from ledger.store.session import change, upsert, value_of
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Who operates a lane, how long its batches can be challenged and answered (seconds), its bond in atoms."""
+    """A lane's operator, its times to challenge and to answer (seconds), and its bond in atoms."""
 
     lane: int
     operator: Address
@@ -111,7 +111,7 @@ def claim(session: Session, lane: int, index: int, payee: Address, amount: int) 
 
 
 def claimed(session: Session, lane: int) -> dict[int, int]:
-    """What each payee has been paid, by its index."""
+    """Each payee's total payments, by its index."""
     query = select(ClaimRow).where(col(ClaimRow.lane) == lane).execution_options(populate_existing=True)
     return {row.payee_index: row.claimed for row in session.exec(query)}
 

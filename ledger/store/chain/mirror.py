@@ -38,4 +38,4 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.BondChanged: lambda session, e, _: lanes.set_bond(session, e.lane, e.bond),
     events.LaneActive: lambda session, e, _: lanes.set_active(session, e.lane, e.active),
 }
-"""How each event is copied, by its type."""
+"""The function that copies each event, by its type."""

@@ -1,4 +1,4 @@
-"""What parties have on the chain: payees with their indices in payout trees, models, stakes, session keys."""
+"""Parties on the chain: payees with their indices in payout trees, models, stakes, session keys."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ PRIVATE = 0
 
 @dataclass(frozen=True, slots=True)
 class Stake:
-    """What a party has at stake, what is leaving, and from when it may leave (seconds)."""
+    """A party's stake, the part that is leaving, and from when it may leave (seconds)."""
 
     party: Address
     active: int

@@ -1,4 +1,4 @@
-"""What the chain says, as of the last indexed block. It can be rebuilt from the chain's logs."""
+"""The chain's state as of the last indexed block. It can be rebuilt from the chain's logs."""
 
 from sqlmodel import Field, SQLModel
 
@@ -114,7 +114,7 @@ class SessionKeyRow(SQLModel, table=True):
 
 
 class ClaimRow(SQLModel, table=True):
-    """What a payee has been paid of a lane, in total."""
+    """A payee's total payments of a lane."""
 
     __tablename__ = "claims"
     lane: int = big(key=True)

@@ -34,7 +34,7 @@ _NEVER = 2**63 - 1
 
 
 def since(session: Session) -> int:
-    """Where the last audit stopped, locked; 0 if there was none, or the database is a copy that counts from 0."""
+    """The end of the last audit, locked; 0 if there was none, or the database is a copy that counts from 0."""
     found = session.execute(text("SELECT booked_in FROM audited_until FOR UPDATE")).scalar()
     return int(found) if found is not None and int(found) <= _settled(session) else 0
 

@@ -51,7 +51,7 @@ def segment_totals(session: Session, lane: int, *, unbatched: bool = False) -> l
 
 
 def charged_by_transactions(session: Session, lane: int) -> int:
-    """What all charges of a lane's gateways moved; a charge's cause begins with its gateway."""
+    """The sum of all charges of a lane's gateways; a charge's cause begins with its gateway."""
     query = "SELECT coalesce(sum(p.amount), 0) FROM postings p JOIN transactions t ON t.id = p.transaction"
     ours = "substring(t.cause FROM 1 FOR 20) IN (SELECT gateway FROM watermarks WHERE lane = :lane)"
     return int(session.execute(text(f"{query} WHERE t.kind = 'charge' AND {ours}"), {"lane": lane}).scalar_one())
@@ -71,7 +71,7 @@ def fallen_leaves(session: Session, lane: int) -> list[tuple[int, int, int]]:
 
 
 def batched_shares(session: Session, lane: int) -> dict[Address, int]:
-    """What batches that are not void pay each payee, in all."""
+    """Each payee's total in batches that are not void."""
     rows = _rows(
         session,
         lane,
@@ -82,13 +82,13 @@ def batched_shares(session: Session, lane: int) -> dict[Address, int]:
 
 
 def built_batches_total(session: Session, lane: int) -> int:
-    """What the batches charge that are not on chain yet, in all."""
+    """The total charge of the batches that are not on chain yet."""
     query = "SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ('built', 'signed')"
     return int(session.execute(text(query), {"lane": lane}).scalar_one())
 
 
 def posted_batches_total(session: Session, lane: int) -> int:
-    """What the batches on chain charge, in all."""
+    """The total charge of the batches on chain."""
     query = "SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ('posted', 'final')"
     return int(session.execute(text(query), {"lane": lane}).scalar_one())
 

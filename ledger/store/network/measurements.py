@@ -1,4 +1,4 @@
-"""What gateways measured of providers: latency, errors, quality. Never what providers say of themselves.
+"""Gateways' measurements of providers: latency, errors, quality. Never what providers say of themselves.
 
 Alone, because an offer is what a provider says and a measurement is not.
 """

@@ -1,4 +1,4 @@
-"""What parties publish: documents, offers, the frozen book of bids, and what gateways measured."""
+"""Tables of the network: documents, offers, the frozen book of bids, and gateways' measurements."""
 
 from sqlmodel import Field, SQLModel
 
@@ -18,7 +18,7 @@ class DocumentRow(SQLModel, table=True):
 
 
 class OfferRow(SQLModel, table=True):
-    """Where a provider serves a subject, signed by it."""
+    """A provider's URL for a subject, signed by it."""
 
     __tablename__ = "offers"
     subject: bytes = octets(key=True)
@@ -42,7 +42,7 @@ class BookRow(SQLModel, table=True):
 
 
 class MeasurementRow(SQLModel, table=True):
-    """What gateways measured of a provider on a subject: latency, errors, quality."""
+    """Gateways' measurements of a provider on a subject: latency, errors, quality."""
 
     __tablename__ = "measurements"
     provider: bytes = octets(key=True)

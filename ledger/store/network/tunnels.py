@@ -33,7 +33,7 @@ def hold(session: Session, entrance: Entrance, parties: Collection[Address]) -> 
 
 
 def entrances(session: Session, party: Address, now: int) -> list[Entrance]:
-    """Where a party has tunnels now, the latest first."""
+    """The gateways of a party's tunnels, the latest first."""
     query = select(TunnelRow).where(col(TunnelRow.party) == party, col(TunnelRow.until) > now)
     rows = session.exec(query.order_by(col(TunnelRow.until).desc(), col(TunnelRow.gateway)))
     return [value_of(Entrance, row) for row in rows]

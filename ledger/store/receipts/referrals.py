@@ -1,4 +1,4 @@
-"""What receipts say of curators and sponsored slots: nothing is counted twice, and no counter is stored beside them.
+"""Queries of curators and sponsored slots in receipts: nothing is counted twice, no counter is stored beside them.
 
 A receipt's terms say who referred the call or showed the slot (`core.catalog.bids`: the deduction after the lines). A
 gateway asks once for a consumer and a subject, and remembers the answer.
@@ -14,7 +14,7 @@ from ledger.store.receipts.tables import ReceiptRow, TermsRow
 _BODY = col(TermsRow.body)
 _HAS_DEDUCTION = func.get_byte(_BODY, 1).op("&")(2) == 2
 _DEDUCTION = 45 + 72 * func.get_byte(_BODY, 43)
-"""Where the deduction begins, counted from 1 as SQL does: sponsor 1, curator 20, two ratios of 3, promotion 8, ..."""
+"""The deduction's offset, counted from 1 as SQL does: sponsor 1, curator 20, two ratios of 3, promotion 8, ..."""
 _CURATOR = func.substring(_BODY, _DEDUCTION + 1, 20)
 _PROMOTION = cast(
     cast(literal("x").concat(func.encode(func.substring(_BODY, _DEDUCTION + 27, 8), "hex")), BIT(64)), BigInteger
@@ -25,7 +25,7 @@ _PRICE = func.substring(ReceiptRow.record, 213, 8)
 
 
 def referred_calls(session: Session, consumer: Address, subject: Digest) -> int:
-    """How many paid calls of a subject a consumer has made on referrals."""
+    """The number of a consumer's paid calls of a subject on referrals."""
     referred = (_of(consumer, subject), _HAS_DEDUCTION, _CURATOR != ZERO_ADDRESS)
     return session.exec(select(func.count()).select_from(ReceiptRow).join(TermsRow, _PRICED_BY).where(*referred)).one()
 

@@ -1,4 +1,4 @@
-"""What statements are made of, page by page: a party's receipts, the batches that hold them, its booked movements."""
+"""The parts of statements, page by page: a party's receipts, the batches that hold them, its booked movements."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ledger.store.settlement.batches import Status
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow
 
 SUBJECT_AT = HEADER.size - 33 + 1
-"""Where the subject starts in encoded terms; PostgreSQL counts from 1. It is followed by one byte, the count."""
+"""The subject's offset in encoded terms; PostgreSQL counts from 1. It is followed by one byte, the count."""
 KINDS = (Kind.deposit, Kind.settle, Kind.claim, Kind.request_withdrawal, Kind.withdraw, Kind.correct)
 """Movements a statement shows beside the calls. Leases and releases stay within what a consumer has."""
 
@@ -122,6 +122,6 @@ def accounts_of(session: Session, party: Address) -> frozenset[str]:
 
 
 def names(session: Session, subjects: Iterable[Digest]) -> dict[Digest, str]:
-    """What published documents call these subjects, where they do."""
+    """The names that published documents give these subjects, where they do."""
     query = select(DocumentRow.id, DocumentRow.name).where(col(DocumentRow.id).in_(set(subjects)))
     return {Digest(found): name for found, name in session.exec(query.where(col(DocumentRow.name) != ""))}

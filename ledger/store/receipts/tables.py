@@ -1,4 +1,4 @@
-"""What gateways write: receipts, in dense segments, priced by content-addressed terms."""
+"""Tables that gateways write: receipts, in dense segments, priced by content-addressed terms."""
 
 from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
@@ -54,7 +54,7 @@ class TermsRow(SQLModel, table=True):
 
 
 class WatermarkRow(SQLModel, table=True):
-    """How far a gateway's receipt log is posted, and put into batches. Its row lock serialises workers."""
+    """The posted and batched end of a gateway's receipt log. Its row lock serialises workers."""
 
     __tablename__ = "watermarks"
     gateway: bytes = octets(key=True)

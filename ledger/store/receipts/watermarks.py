@@ -1,4 +1,4 @@
-"""How far each gateway's receipt log is posted and batched. A worker holds the row's lock while it posts."""
+"""The posted and batched end of each gateway's receipt log. A worker holds the row's lock while it posts."""
 
 from dataclasses import dataclass
 

@@ -114,7 +114,7 @@ def ranges(session: Session, lane: int, number: int) -> list[Range]:
 
 
 def earned(session: Session, lane: int, number: int) -> dict[tuple[Address, Role], int]:
-    """What a batch pays, by payee and role."""
+    """A batch's payments, by payee and role."""
     query = select(BatchShareRow).where(col(BatchShareRow.lane) == lane, col(BatchShareRow.number) == number)
     rows = session.exec(query.order_by(col(BatchShareRow.payee), col(BatchShareRow.role)))
     return {(Address(row.payee), Role(row.role)): row.amount for row in rows}

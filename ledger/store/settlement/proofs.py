@@ -23,13 +23,13 @@ class Proof:
 
 
 def payout(session: Session, batch: Batch, payee: Address) -> Proof | None:
-    """What a payee had earned in all by this batch; None for one without an index."""
+    """A payee's total earnings up to this batch; None for one without an index."""
     index = parties.index_of(session, payee, batch.lane)
     return _proof(session, batch, tree_nodes.PAYOUT, index, payee) if index is not None else None
 
 
 def debit(session: Session, batch: Batch, consumer: Address) -> Proof | None:
-    """What a consumer had been debited in all by this batch; None for one that never deposited.
+    """A consumer's total debits up to this batch; None for one that never deposited.
 
     A consumer beyond the tree's width was debited nothing: the proof is that of index 0, which no consumer has, and
     shows how wide the tree is.

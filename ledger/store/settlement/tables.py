@@ -50,7 +50,7 @@ class BatchRangeRow(SQLModel, table=True):
 
 
 class BatchShareRow(SQLModel, table=True):
-    """What a batch pays a payee in a role."""
+    """The amount a batch pays a payee in a role."""
 
     __tablename__ = "batch_shares"
     lane: int = big(key=True)

@@ -55,13 +55,13 @@ def intend_again(session: Session, purpose: str, sender: Address, call: Call, no
 
 
 def count(session: Session, purpose: str) -> int:
-    """How many intentions there were whose purpose starts with these words."""
+    """The number of intentions with a purpose that starts with these words."""
     named = or_(col(Row.purpose) == purpose, func.starts_with(Row.purpose, f"{purpose} "))
     return session.exec(select(func.count()).select_from(Row).where(named)).one()
 
 
 def latest(session: Session, purpose: str) -> tuple[int, ChainTransaction | None]:
-    """How often a purpose was intended, and the last intention. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
+    """The count of a purpose's intentions, and the last one. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
     tries = count(session, purpose)
     return tries, get(session, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
 

@@ -55,7 +55,7 @@ def written(session: Session, lane: int, tree: int, number: int) -> dict[int, in
 
 
 def height(session: Session, lane: int, tree: int, number: int) -> int:
-    """How many levels above the leaves the tree has as of a batch."""
+    """The tree's number of levels above the leaves as of a batch."""
     query = select(func.max(Row.level)).where(*_of(lane, tree), col(Row.number) <= number)
     return session.exec(query).one() or 0
 

@@ -26,7 +26,7 @@ class Bundle(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the names in a file stand for: the weaver's DID, placeholders by name, and `@org/name` by look-up."""
+    """The values of the names in a file: the weaver's DID, placeholders by name, and `@org/name` by look-up."""
 
     weaver: str
     resolve: Callable[[str], str]
@@ -39,7 +39,7 @@ class Names:
             name = self.placeholders.get(str(uses.get(kind)), str(uses.get(kind, "")))
             if name.startswith("model:"):
                 raise Rejected(
-                    f"step {step.get('id')}: which model is {name}? Say --use {name[6:]}=@org/name", step=step.get("id")
+                    f"step {step.get('id')}: no {name} given: use --use {name[6:]}=@org/name", step=step.get("id")
                 )
             if name:
                 uses[kind] = self.resolve(name) if name.startswith("@") else name

@@ -29,7 +29,7 @@ Ratio = Annotated[str, Option("--ratio", help="Share of the price: 12.5% or 1250
 Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount.")]
 
 OFFER_EPOCHS = 24
-"""How long an offer of a commission or for a slot is in force."""
+"""The time an offer of a commission or for a slot is in force."""
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
 
 

@@ -1,4 +1,4 @@
-"""How a node serves artifacts: over two routes without payment, and as a paid call like the answers of a model.
+"""A node's service of artifacts: over two routes without payment, and as a paid call like a model's answers.
 
 The paid call, by the Open Inference Protocol: in, `blob` or `chunk` BYTES [1], a digest; out, `content` BYTES [1],
 base64. The bytes of the answer are metered, so a byte of an artifact costs four thirds of the ask.
@@ -83,7 +83,7 @@ class Delivery:
         return Inferred([Tensor("content", "BYTES", (1,), [content])], (time.perf_counter_ns() - began) // 1000)
 
     async def converse(self, messages: Sequence[Message], sampling: Sampling, talk: Talk) -> AsyncIterator[str]:
-        raise Rejected("artifacts do not converse: request a blob or a chunk by digest")
+        raise Rejected("artifacts do not support chat: request a blob or a chunk by digest")
         yield ""
 
     async def warm(self) -> None:

@@ -30,7 +30,7 @@ MANIFEST_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class Pulled:
-    """What a download cost: bytes by peer, bytes that were present already, and the peers that sent wrong bytes."""
+    """The cost of a download: bytes by peer, bytes that were present already, and the peers that sent wrong bytes."""
 
     fetched: Counter[str] = field(default_factory=Counter)
     reused_bytes: int = 0

@@ -41,7 +41,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. Temperature 0 takes the most likely one; with a seed, sampling is repeatable."""
+    """The choice of tokens. Temperature 0 takes the most likely one; with a seed, sampling is repeatable."""
 
     max_tokens: int | None = None
     temperature: float = 0.0

@@ -54,7 +54,7 @@ class Tensors:
         return Inferred(outputs, measured.compute_us)
 
     async def converse(self, messages: Sequence[Message], sampling: Sampling, talk: Talk) -> AsyncIterator[str]:
-        raise Rejected(f"model {self.name!r} takes tensors and does not converse", model=self.name)
+        raise Rejected(f"model {self.name!r} takes tensors and does not support chat", model=self.name)
         yield ""
 
     async def warm(self) -> None:
@@ -77,7 +77,7 @@ def _data(value: NDArray[np.generic]) -> list[str] | NDArray[np.generic]:
 
 def _described(name: str, kind: str, shape: tuple[object, ...]) -> dict[str, object]:
     if kind not in _OF_ONNX:
-        raise Rejected(f"{name} is a {kind}, which the Open Inference Protocol cannot carry", tensor=name)
+        raise Rejected(f"{name}: unsupported datatype {kind}", tensor=name)
     return {
         "name": name,
         "datatype": _OF_ONNX[kind],

@@ -105,7 +105,7 @@ def test_terms_refuse_what_cannot_be_priced() -> None:
         Terms(ZERO_DIGEST, (line, line))
     with pytest.raises(Rejected, match="seller 1 is none"):
         Terms(ZERO_DIGEST, (line,), list_price=5, seller=1)
-    with pytest.raises(Rejected, match="sponsor nothing"):
+    with pytest.raises(Rejected, match="cannot be sponsors"):
         Terms(ZERO_DIGEST, (replace(line, role=Role.protocol),), deduction=Deduction(0))
     with pytest.raises(Rejected):
         Bid(1_000_001)

@@ -117,7 +117,7 @@ def test_a_statement_is_the_same_however_it_is_paged(engine: Engine) -> None:
         assert pages[0] == pages[1] == pages[2]
         with pytest.raises(Rejected, match="a page holds"):
             reports.statement(session, Query(b.LANE, b.MAKER, ALWAYS), "", 1_001)
-        with pytest.raises(Rejected, match="no cursor"):
+        with pytest.raises(Rejected, match="not a valid cursor"):
             reports.statement(session, Query(b.LANE, b.MAKER, ALWAYS), "calls:x", 10)
 
 
