@@ -2,7 +2,7 @@
 
     python -m contracts.symbolic HALMOS
 
-Tells what halmos tells, less the bytecode it prints of every contract it has no source of. Fails when a law fails, and
+Prints the output of halmos, without the bytecode of contracts that have no source. Fails when a law fails, and
 when halmos left a path out.
 """
 

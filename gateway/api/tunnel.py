@@ -43,7 +43,7 @@ async def tunnel(socket: WebSocket) -> None:
         return
     writer = asyncio.create_task(node.write())
     try:
-        await gateway.upstream.forwarder.announce(node.party)  # before the node is told that it can be reached
+        await gateway.upstream.forwarder.announce(node.party)  # before the node gets its welcome
         await gateway.upstream.tunnels.join(node)
         while True:
             gateway.upstream.tunnels.take(node, await socket.receive_bytes())
@@ -106,7 +106,7 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
 
 
 async def _pass_back(reply: Reply, client: Client) -> None:
-    """Send the answer as it comes. If the other gateway closes the connection, the node is told to stop."""
+    """Send the answer as it comes. If the other gateway closes the connection, cancel the call at the node."""
 
     async def watch() -> None:
         await client.wait_until_gone()
