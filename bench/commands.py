@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
-    helped = (("--help",), *((group, "--help") for group, _ in GROUPS))
+    helped = (("--help",), *((group, "--help") for group in GROUPS))
     found = {}
     with tempfile.TemporaryDirectory() as home, a_chain() as rpc_url, a_gateway() as gateway:
         environment = {**os.environ, "TOLLWAY_HOME": home, "TOLLWAY_PASSWORD": "bench", "PYTHONPATH": str(ROOT)}
