@@ -36,6 +36,7 @@ from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.pricing.price import compile_terms
 from ledger.core.pricing.workflows import Outcome, Status
 from ledger.core.receipts.receipt import EndReason
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, to_hex
@@ -80,21 +81,21 @@ class Holds:
         """Make all receipts durable together: of `guaranteed` calls, which bonds pay, and of those `charged` to the
         consumer. Returns the latter.
         """
-        due = dict.fromkeys(self.bonds, 0)
-        bonded: list[Draft] = []
-        for weaver, call in guaranteed:
-            made = list(call.drafts(weaver))
-            total = due[weaver] + sum(draft.receipt.charge for draft in made)
-            if total <= self.bonds[weaver].amount:  # the cap holds for all failed workflows of a weaver together
-                due[weaver] = total
-                bonded += made
         drafts = [draft for call in charged for draft in call.drafts()]
+        dues, bonded = [(self.consumer, _charge_of(drafts))], list[Draft]()
+        for weaver, hold in self.bonds.items():  # its cap holds for all its failed workflows of this call together
+            calls = [list(call.drafts(weaver)) for who, call in guaranteed if who == weaver]
+            paid = [calls[place] for place in workflows.covered([_charge_of(one) for one in calls], hold.amount)]
+            dues.append((hold, sum(map(_charge_of, paid))))
+            bonded += [draft for one in paid for draft in one]
         if not bonded and not drafts:
             return ()
-        dues = [(self.consumer, sum(draft.receipt.charge for draft in drafts))]
-        dues += [(hold, due[weaver]) for weaver, hold in self.bonds.items()]
         signed = await charge(gateway.receipt_log, (*bonded, *drafts), dues)
         return signed[len(bonded) :]
+
+
+def _charge_of(drafts: Sequence[Draft]) -> Atoms:
+    return sum(draft.receipt.charge for draft in drafts)
 
 
 async def _bond(gateway: Gateway, plan: Plan, weaver: Address, amount: int) -> Hold:

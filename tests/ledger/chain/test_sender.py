@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.chain import sender
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.errors import Reverted
 from ledger.chain.reads import Chain
@@ -137,6 +138,21 @@ def test_what_another_tool_overtook_is_void_and_the_command_is_sent_anew(
     Sender(chain, outbox).transact((ALICE, b""), 5)
     assert (chain.ether(ALICE), chain.ether(BOB), chain.nonces(FUNDS.address)) == (5, 7, before + 2)
     assert outbox.pending is None
+
+
+def test_a_transaction_whose_receipt_does_not_come_is_never_void_nor_sent_again(
+    chain: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, before = Kept(), chain.nonces(FUNDS.address)
+    monkeypatch.setattr(sender, "LATE_RECEIPT_MS", 0)
+    monkeypatch.setattr(chain, "mined", lambda transaction: None)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="it may still be mined"):
+            Sender(chain, outbox, timeout_seconds=1).transact((ALICE, b""), 5)
+        assert outbox.pending is not None
+    monkeypatch.undo()
+    Sender(chain, outbox).transact((ALICE, b""), 5)
+    assert (chain.ether(ALICE), chain.nonces(FUNDS.address), outbox.pending) == (5, before + 1, None)
 
 
 def test_what_the_chain_refuses_at_once_is_not_stored(chain: Endpoint) -> None:
