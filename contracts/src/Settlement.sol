@@ -40,11 +40,11 @@ contract Settlement is ISettlement, Eip712, Nonces {
     uint8 private constant ACTIVE = 1;
     uint8 private constant REVOKED = 2;
 
-    bytes32 private constant VOUCHER_TYPEHASH = keccak256("Voucher(uint32 lane,address account,uint64 cumMax)");
+    bytes32 private constant VOUCHER_TYPEHASH = keccak256("Voucher(address lane,address account,uint64 cumMax)");
     bytes32 private constant SESSION_KEY_TYPEHASH =
         keccak256("SetSessionKey(address account,address key,bool active,uint256 nonce,uint256 deadline)");
     bytes32 private constant REQUEST_TYPEHASH =
-        keccak256("RequestWithdraw(uint32 lane,address account,uint256 nonce,uint256 deadline)");
+        keccak256("RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)");
 
     /// @dev What commits, finalizations and deposits touch, in one slot.
     struct LaneBooks {

@@ -196,7 +196,7 @@ abstract contract Base {
     }
 
     function voucher(uint256 key, uint32 lane_, address account, uint64 cumMax) internal view returns (bytes memory) {
-        bytes32 typehash = keccak256("Voucher(uint32 lane,address account,uint64 cumMax)");
+        bytes32 typehash = keccak256("Voucher(address lane,address account,uint64 cumMax)");
         return signed(key, tollwayDigest(keccak256(abi.encode(typehash, lane_, account, cumMax))));
     }
 

@@ -295,7 +295,7 @@ interface ISettlement {
     /// @notice The caller asks to leave the lane with what it has not spent. Serving must stop.
     function requestWithdraw(uint32 lane) external;
 
-    /// @notice The same by the account's signature `RequestWithdraw(uint32 lane,address account,uint256 nonce,uint256 deadline)`.
+    /// @notice The same by the account's signature `RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)`.
     function requestWithdrawFor(uint32 lane, address account, uint256 deadline, bytes calldata signature) external;
 
     /// @notice Pays an account its deposits minus withdrawals minus final debit. Needs a final batch posted more than
@@ -320,7 +320,7 @@ interface ISettlement {
         bytes32[] calldata proof
     ) external payable;
 
-    /// @notice Answers with a voucher `Voucher(uint32 lane,address account,uint64 cumMax)` for at least the debit, signed by
+    /// @notice Answers with a voucher `Voucher(address lane,address account,uint64 cumMax)` for at least the debit, signed by
     /// the account or a key it ever authorised.
     function answerDebit(
         uint32 lane,

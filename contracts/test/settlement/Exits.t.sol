@@ -55,7 +55,7 @@ contract ExitsTest is Base {
     }
 
     function test_RequestWithdrawFor_IsRelayedOnceAndInTime() external {
-        bytes32 typehash = keccak256("RequestWithdraw(uint32 lane,address account,uint256 nonce,uint256 deadline)");
+        bytes32 typehash = keccak256("RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)");
         uint256 deadline = block.timestamp + 1;
         bytes32 digest = tollwayDigest(keccak256(abi.encode(typehash, lane, consumer(1), 0, deadline)));
         bytes memory signature = signed(consumerKey(1), digest);
