@@ -2,9 +2,23 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import PRIVATE_LANE, Lane, address
+
+
+def _lane(text: str | bytes) -> Lane:
+    try:
+        return address(text)
+    except Rejected as error:
+        raise ValueError(f"a lane is the 0x address of its vault, not {text!r}") from error
+
+
+LaneAddress = Annotated[Lane, BeforeValidator(_lane)]
 
 
 class Settings(BaseSettings):
@@ -19,7 +33,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="carries wake-ups only; may be wiped")
     rpc_url: str = Field(default="", description="the chain's JSON-RPC; empty for a private grid")
     deployment: Path | None = Field(default=None, description="deploy/deployments/<chain id>.json")
-    lane: int = Field(default=0, description="the lane this ledger settles; 0 for the only lane of a private grid")
+    lane: LaneAddress = Field(
+        default=PRIVATE_LANE, description="the lane this ledger settles: its 0x address; unset on a private grid"
+    )
 
     operator_key: SecretStr | None = Field(default=None, description="hex private key of the lane's operator")
     operator_keystore: Path | None = Field(default=None, description="or its encrypted keystore file")

@@ -136,10 +136,11 @@ def close() -> None:
         return
     with unit_of_work(context.engine) as session:
         if context.chain is None:
-            parties.assign(session, batches.missing_payees(session, context.settings.lane))
+            parties.assign(session, context.settings.lane, batches.missing_payees(session, context.settings.lane))
         batch = batches.close(session, context.lane, _epoch(session, context), now())
     if batch is not None:
-        log.info("batch_closed", extra={"lane": batch.lane, "number": batch.number, "calls": batch.header.calls})
+        facts = {"lane": to_hex(batch.lane), "number": batch.number, "calls": batch.header.calls}
+        log.info("batch_closed", extra=facts)
 
 
 @shared_task(name="ledger.publish", base=CountedTask)  # type: ignore[untyped-decorator]

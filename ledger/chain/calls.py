@@ -12,7 +12,7 @@ from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, address
+from ledger.core.values.ids import Address, Digest, Lane, address
 
 if TYPE_CHECKING:
     from ledger.core.disputes.proofs import FraudProof
@@ -44,7 +44,7 @@ class Authorization:
     `salt` is the free part of the nonce of a receive authorization, and the whole nonce of an inbox's transfer.
     """
 
-    lane: int
+    lane: Lane
     account: Address
     amount: int
     valid_after: int
@@ -85,18 +85,18 @@ class Calls:
         return self.to_settlement("openLane", window, answer_time, bond)
 
     def commit(
-        self, lane: int, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
+        self, lane: Lane, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
     ) -> Call:
         """Post a batch and finalize an older one if it is ripe."""
         return self.to_settlement("commit", lane, words(header), finalize_id, words(finalize_header))
 
-    def finalize(self, lane: int, batch_id: int, header: Header) -> Call:
+    def finalize(self, lane: Lane, batch_id: int, header: Header) -> Call:
         """Make the oldest pending batch final."""
         return self.to_settlement("finalize", lane, batch_id, words(header))
 
     # ---- a consumer's life
 
-    def deposit(self, lane: int, account: Address, amount: int) -> Call:
+    def deposit(self, lane: Lane, account: Address, amount: int) -> Call:
         """Deposit the sender's tokens, approved to Settlement."""
         return self.to_settlement("deposit", lane, account, amount)
 
@@ -108,11 +108,11 @@ class Calls:
         """Relay a plain x402 transfer authorization to the lane's inbox."""
         return self.to_settlement("depositFromInbox", *astuple(signed), signature)
 
-    def request_withdraw(self, lane: int) -> Call:
+    def request_withdraw(self, lane: Lane) -> Call:
         """The sender asks to leave."""
         return self.to_settlement("requestWithdraw", lane)
 
-    def withdraw(self, lane: int, account: Address, cumulative_debit: int, proof: Sequence[bytes]) -> Call:
+    def withdraw(self, lane: Lane, account: Address, cumulative_debit: int, proof: Sequence[bytes]) -> Call:
         """Pay an account what is not finally debited."""
         return self.to_settlement("withdraw", lane, account, cumulative_debit, list(proof))
 
@@ -122,12 +122,12 @@ class Calls:
         """Give a party its payee index."""
         return self.to("Registry", "registerPayee", party)
 
-    def claim(self, lane: int, index: int, payee: Address, cumulative: int, proof: Sequence[bytes]) -> Call:
+    def claim(self, lane: Lane, index: int, payee: Address, cumulative: int, proof: Sequence[bytes]) -> Call:
         """Pay a payee what is final and unclaimed."""
         return self.to_settlement("claim", lane, index, payee, cumulative, list(proof))
 
     def claim_range(
-        self, lane: int, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
+        self, lane: Lane, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
     ) -> Call:
         """Pay neighbours in the payout tree: (payee, cumulative) per index; the zero address for an empty place."""
         packed = [payee.rjust(24, b"\0") + cumulative.to_bytes(8, "big") for payee, cumulative in rows]
@@ -143,7 +143,7 @@ class Calls:
 
     # ---- an auditor's proofs
 
-    def prove(self, lane: int, batch: int, header: Header, proof: FraudProof) -> Call:
+    def prove(self, lane: Lane, batch: int, header: Header, proof: FraudProof) -> Call:
         """The call that proves a batch wrong."""
         arguments = [_spell(one, proof.function) for one in proof.arguments]
         if not proof.voids:  # not about one batch

@@ -12,7 +12,7 @@ from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, address
+from ledger.core.values.ids import Address, Digest, Lane, address
 from ledger.core.values.meters import Rates
 
 Arguments = dict[str, Any]
@@ -33,7 +33,7 @@ def watched(deployment: Deployment) -> list[str]:
 
 
 def decode(
-    deployment: Deployment, log: dict[str, Any], timestamp: int, answer_time: Callable[[int], int] = lambda lane: 0
+    deployment: Deployment, log: dict[str, Any], timestamp: int, answer_time: Callable[[Lane], int] = lambda lane: 0
 ) -> list[Log]:
     """The events in a JSON-RPC log of a block of this time: one, several (a range claim, a conviction), or none.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ledger.chain import calls, logs
-from ledger.chain.abi import interface
+from ledger.chain.abi import interface, lane_address
 from ledger.chain.calls import Calls
 from ledger.chain.deployments import Deployment
 from ledger.chain.rpc import At, Endpoint
@@ -18,7 +18,7 @@ from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address, to_hex
 from ledger.core.values.sum_tree import Word, parent, receipt_leaf, tree_node
-from ledger.core.values.typed_data import Domain, Signer
+from ledger.core.values.typed_data import Domain, Signer, word
 
 if TYPE_CHECKING:
     from ledger.core.disputes.recomputation import Answers
@@ -86,7 +86,7 @@ class Chain(Endpoint):
         self.deployment = deployment
         self.chain_id = deployment.chain_id
         self.calls = Calls(deployment)
-        self._answer_times: dict[int, int] = {}
+        self._answer_times: dict[Address, int] = {}
 
     # ---- events
 
@@ -111,11 +111,11 @@ class Chain(Endpoint):
         found: list[dict[str, Any]] = self.rpc("eth_getLogs", {**where, **target})
         return found
 
-    def committed_header(self, lane: int, batch: int) -> Header:
+    def committed_header(self, lane: Address, batch: int) -> Header:
         """A posted batch's header, from its commit's calldata. Rejected when another contract made the call."""
-        found = self.raw_logs("Settlement", "Committed", *(number.to_bytes(32, "big") for number in (lane, batch)))
+        found = self.raw_logs("Settlement", "Committed", word(lane), word(batch))
         if not found:
-            raise Unavailable(f"batch {batch} of lane {lane} is not on this chain any more", batch=batch)
+            raise Unavailable(f"batch {batch} of lane {to_hex(lane)} is not on this chain any more", batch=batch)
         last = found[-1]
         sent = self.rpc("eth_getTransactionByHash", last["transactionHash"])["input"]
         header = calls.header_of(bytes.fromhex(sent[2:]))
@@ -162,36 +162,41 @@ class Chain(Endpoint):
         """Tokens of a holder, in atoms."""
         return int(self.view("AICoin", "balanceOf", holder, block=block))
 
-    def lane(self, lane: int, block: At = "latest") -> Lane:
+    def lane(self, lane: Address, block: At = "latest") -> Lane:
         """A lane's state. Raises Rejected when there is no such lane."""
         operator, *rest = self.settlement("lanes", lane, block=block)
         if address(operator) == ZERO_ADDRESS:
-            raise Rejected(f"there is no lane {lane}", lane=lane)
+            raise Rejected(f"there is no lane {to_hex(lane)}", lane=to_hex(lane))
         return Lane(address(operator), *rest)
 
-    def answer_time(self, lane: int) -> int:
+    def lane_of(self, operator: Address) -> Address | None:
+        """The first lane that an operator opened; None without one."""
+        opened = (lane_address(number) for number in range(1, int(self.settlement("laneCount")) + 1))
+        return next((lane for lane in opened if self.lane(lane).operator == operator), None)
+
+    def answer_time(self, lane: Address) -> int:
         """Seconds the lane's operator has to answer; fixed when the lane was opened."""
         if lane not in self._answer_times:
             self._answer_times[lane] = self.lane(lane).answer_time
         return self._answer_times[lane]
 
-    def head(self, lane: int, block: At = "latest") -> Head:
+    def head(self, lane: Address, block: At = "latest") -> Head:
         return Head(*self.settlement("head", lane, block=block))
 
-    def account(self, lane: int, account: Address, block: At = "latest") -> LaneAccount:
+    def account(self, lane: Address, account: Address, block: At = "latest") -> LaneAccount:
         """A consumer in a lane; zeros if it never deposited."""
         return LaneAccount(*self.settlement("accounts", lane, account, block=block))
 
-    def claimed(self, lane: int, index: int, block: At = "latest") -> int:
+    def claimed(self, lane: Address, index: int, block: At = "latest") -> int:
         """The total a payee index has claimed, in atoms."""
         return int(self.settlement("claimed", lane, index, block=block))
 
-    def claimed_by_all(self, lane: int, block: At = "latest") -> int:
+    def claimed_by_all(self, lane: Address, block: At = "latest") -> int:
         """The total all payees have claimed in a lane, in atoms; read payee by payee."""
         payees = int(self.view("Registry", "payeeCount", block=block))
         return sum(self.claimed(lane, index, block) for index in range(1, payees + 1))
 
-    def held(self, lane: int, block: int) -> int:
+    def held(self, lane: Address, block: int) -> int:
         """Atoms of a lane at a block, the chain's side of law L4: deposits less withdrawals, less all claims.
 
         With one lane this is the token balance less bond and insurance, so that a token that moved in any other way
@@ -202,10 +207,10 @@ class Chain(Endpoint):
             return self.balance(self.calls.settlement, block) - state.bond - state.insurance
         return state.net - self.claimed_by_all(lane, block)
 
-    def posted(self, lane: int, batch: int) -> Posted:
+    def posted(self, lane: Address, batch: int) -> Posted:
         return Posted(*self.settlement("posted", lane, batch))
 
-    def challenge(self, lane: int, batch: int, header_hash: bytes, key: bytes) -> tuple[Address, int]:
+    def challenge(self, lane: Address, batch: int, header_hash: bytes, key: bytes) -> tuple[Address, int]:
         """The challenger, and until when there is time to answer; zeros without a challenge, or when it is answered."""
         challenger, deadline = self.settlement("challenge", lane, batch, header_hash[:24], key)
         return address(challenger), int(deadline)

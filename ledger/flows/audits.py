@@ -17,7 +17,7 @@ from ledger.core.accounts.postings import Kind
 from ledger.core.pricing import shares
 from ledger.core.values import sum_tree
 from ledger.core.values.errors import Conflict, Rejected
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import chain_time, lanes, parties
 from ledger.store.money import audited_sums, laws, postings
@@ -33,9 +33,9 @@ class Scope:
     `held` reads what the contract holds for the lane at a block (None on a private grid).
     """
 
-    lane: int
+    lane: Lane
     domain: Domain | None = None
-    held: Callable[[int, int], int] | None = None
+    held: Callable[[Lane, int], int] | None = None
 
 
 Law = Callable[[Session, Scope], list[Alarm]]
@@ -243,7 +243,7 @@ def _drift(session: Session, start: int) -> list[Alarm]:
     return []
 
 
-def _segments(session: Session, lane: int, *, unbatched: bool) -> tuple[int, list[Alarm]]:
+def _segments(session: Session, lane: Lane, *, unbatched: bool) -> tuple[int, list[Alarm]]:
     """The charges of segments, and an alarm if they do not hold as many receipts as are posted."""
     total = 0
     for gateway, posted, count, amount in laws.segment_totals(session, lane, unbatched=unbatched):

@@ -22,7 +22,7 @@ from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.settlement.transactions import finalize_purpose
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import bids, chain_time, lanes, parties
 from ledger.store.money import postings
@@ -39,7 +39,7 @@ class Lane:
     posted `exit_notice` seconds after its request.
     """
 
-    lane: int
+    lane: Address
     domain: Domain
     operator: Address | None
     batch_calls: int
@@ -62,7 +62,7 @@ def is_due(session: Session, lane: Lane, now: int) -> bool:
     return waiting >= lane.batch_calls or bool(lanes.leaving(session, lane.lane))
 
 
-def missing_payees(session: Session, lane: int) -> list[Address]:
+def missing_payees(session: Session, lane: Address) -> list[Address]:
     """Payees that have earned and have no index in the payout tree yet, by address."""
     rows = postings.entries(session, "accrued:").items()
     earning = {parse(name).party for name, entries in rows if balance(name, entries)} - {None}
@@ -117,7 +117,7 @@ def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | Non
     batch, ripe = waiting[0], ripe_batch(session, lane.lane)
     finalize_id = ripe.onchain_id if ripe is not None and ripe.onchain_id is not None else NO_BATCH
     call = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
-    purpose = f"commit {lane.lane} {batch.number}"
+    purpose = f"commit {to_hex(lane.lane)} {batch.number}"
     intended = transactions.intend_again(session, purpose, lane.operator, call, now)
     if intended is not None:
         batches.set_signed(session, batch, intended)
@@ -138,7 +138,7 @@ def finalize(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | N
     return transactions.intend_again(session, purpose, lane.operator, call, now)
 
 
-def ripe_batch(session: Session, lane: int) -> Batch | None:
+def ripe_batch(session: Session, lane: Address) -> Batch | None:
     """The oldest posted batch, if its challenge window is over by the chain's time."""
     posted, clock = batches.with_status(session, lane, Status.posted), chain_time.get(session)
     times = lanes.get(session, lane)

@@ -20,7 +20,7 @@ from ledger.core.settlement.header import Range
 from ledger.core.settlement.transactions import Call, ChainTransaction, Status
 from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
 from ledger.core.values.typed_data import word
 from ledger.store.access import vouchers
@@ -41,7 +41,7 @@ class Opening:
     terms: bytes = b""
 
 
-def answer_all(session: Session, calls: Calls, sender: Address, lane: int, now: int) -> int:
+def answer_all(session: Session, calls: Calls, sender: Address, lane: Lane, now: int) -> int:
     """Intend an answer to every open challenge. What cannot be answered becomes an alarm. Returns how many were new."""
     made = 0
     for asked in challenges.unanswered(session, lane):
@@ -83,7 +83,9 @@ def _answer(session: Session, calls: Calls, asked: DebitChallenged | NodeDemande
         return calls.to_settlement("answerDebit", *where, *debit, most, signature)
     batch = batches.by_onchain_id(session, asked.lane, asked.id)
     if batch is None:
-        raise Conflict(f"batch {asked.id} of lane {asked.lane} is challenged, and this ledger has no such batch")
+        raise Conflict(
+            f"batch {asked.id} of lane {to_hex(asked.lane)} is challenged, and this ledger has no such batch"
+        )
     opened = open_node(session, batch, asked.tree, asked.depth, asked.index)
     node = (asked.tree, asked.node, asked.index, asked.depth)
     if opened.children is not None:

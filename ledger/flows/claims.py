@@ -10,7 +10,7 @@ from sqlmodel import Session
 from ledger.chain.calls import Calls
 from ledger.chain.rpc import MAX_GAS
 from ledger.core.settlement.transactions import Status, finalize_purpose
-from ledger.core.values.ids import ZERO_ADDRESS, Address, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, to_hex
 from ledger.store.chain import lanes, parties
 from ledger.store.settlement import batches, proofs, transactions, tree_nodes
 
@@ -29,7 +29,7 @@ def register_payees(session: Session, calls: Calls, sender: Address, payees: Ite
     return made
 
 
-def claim(session: Session, calls: Calls, sender: Address, lane: int, now: int) -> int:
+def claim(session: Session, calls: Calls, sender: Address, lane: Lane, now: int) -> int:
     """Intend claims for every payee of the last final batch with something to claim, in transactions below the cap.
 
     None while another batch is about to become the last: a proof counts against the last one only, and a late claim
@@ -51,11 +51,13 @@ def claim(session: Session, calls: Calls, sender: Address, lane: int, now: int) 
             for index in range(start, start + count)
         ]
         call = calls.claim_range(lane, start, height, rows, siblings)
-        made += bool(transactions.intend_again(session, f"claim {lane} {batch.number} {start}", sender, call, now))
+        made += bool(
+            transactions.intend_again(session, f"claim {to_hex(lane)} {batch.number} {start}", sender, call, now)
+        )
     return made
 
 
-def _finalizes(session: Session, lane: int) -> bool:
+def _finalizes(session: Session, lane: Lane) -> bool:
     """True while a transaction of ours that may make a batch final is under way, and not indexed."""
     if batches.with_status(session, lane, batches.Status.signed):  # its commit may finalize an older one
         return True

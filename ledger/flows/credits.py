@@ -22,7 +22,7 @@ from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.active_batches import is_window_over
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, credit_hash, recover, signing_digest
 from ledger.store.access import deposits as requests
 from ledger.store.access.deposits import DepositRequest
@@ -44,7 +44,7 @@ def request(session: Session, credit: DepositRequest, domain: Domain, operator: 
     return requests.request(session, credit, now)
 
 
-def credit(session: Session, lane: int, now: int) -> int:
+def credit(session: Session, lane: Lane, now: int) -> int:
     """Book the credits that were requested. Returns how many."""
     waiting = [asked for asked in requests.requested(session) if asked.kind == KIND and asked.lane == lane]
     for asked in waiting:
@@ -57,7 +57,7 @@ def credit(session: Session, lane: int, now: int) -> int:
     return len(waiting)
 
 
-def publish(session: Session, lane: int, window_ms: int, now: int) -> int:
+def publish(session: Session, lane: Lane, window_ms: int, now: int) -> int:
     """Post built batches, and make those final whose window is over. Returns how many batches changed."""
     if alarms.active(session) or not batches.take(session, lane):
         return 0
@@ -84,23 +84,23 @@ class Owed:
     payments: Mapping[Address, Atoms]
 
 
-def retire(session: Session, lane: int, now: int) -> Owed:
+def retire(session: Session, lane: Lane, now: int) -> Owed:
     """Take every balance of a private grid out of the ledger. A chain begins with what is deposited there.
 
     Receipts, batches, files and proofs stay. Rejected while an alarm is active, a lease open, a receipt not in a final
     batch, or a credit not booked.
     """
     if not batches.take(session, lane):
-        raise Unavailable(f"lane {lane} is being settled just now")
+        raise Unavailable(f"lane {to_hex(lane)} is being settled just now")
     for reason in _under_way(session, lane):
-        raise Rejected(f"lane {lane} is not at rest: {reason}", lane=lane)
+        raise Rejected(f"lane {to_hex(lane)} is not at rest: {reason}", lane=to_hex(lane))
     deposits: dict[Address, Atoms] = {}
     payments: dict[Address, Atoms] = {}
     for name, entries in postings.entries(session).items():
         left, account = balance(name, entries), parse(name)
         if not left or account.party is None:
             continue
-        cause = b"retired" + lane.to_bytes(4, "big") + name.encode()
+        cause = b"retired" + lane + name.encode()
         if account.kind == "claimable":
             payments[account.party] = left
             postings.book(session, movements.claim(cause, account.party, left, now))
@@ -113,7 +113,7 @@ def retire(session: Session, lane: int, now: int) -> Owed:
     return Owed(deposits, payments)
 
 
-def _under_way(session: Session, lane: int) -> Iterator[str]:
+def _under_way(session: Session, lane: Lane) -> Iterator[str]:
     """Why a private grid cannot be retired now."""
     if alarms.active(session):
         yield "an alarm is active"

@@ -17,7 +17,7 @@ from ledger.core.settlement import events
 from ledger.core.settlement.active_batches import ActiveBatch, active_batches
 from ledger.core.settlement.events import Block, Blocks, Log
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import bids, chain_time, lanes, mirror
 from ledger.store.chain import events as indexed
@@ -36,7 +36,7 @@ class Network:
     """Which chain, contract and lane to index, how many confirmations a block needs, and how long epochs are."""
 
     chain_id: int
-    lane: int
+    lane: Lane
     start_block: int
     confirmations: int
     epoch_seconds: int = epochs.EPOCH_SECONDS
@@ -67,7 +67,7 @@ def index_next(session: Session, wire: Blocks, network: Network, now: int) -> in
     return last - first + 1
 
 
-def set_aside(session: Session, lane: int, now: int) -> int:
+def set_aside(session: Session, lane: Lane, now: int) -> int:
     """Move available balances of leaving consumers to `withdrawing`, which cannot be spent. Returns atoms moved."""
     moved = 0
     for consumer in lanes.leaving(session, lane):
@@ -173,7 +173,7 @@ def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> 
     batch = batches.by_hash(session, lane, header)
     if batch is None or batch.status in (Status.posted, Status.final):
         why = "has a batch this ledger did not build" if batch is None else "has a batch twice"
-        raise Conflict(f"lane {lane} {why}: {posted.id}", header=to_hex(header))
+        raise Conflict(f"lane {to_hex(lane)} {why}: {posted.id}", header=to_hex(header))
     if batch.status is Status.void:
         _reinstate(session, network, batch, now)
     cause = movements.batch_cause(lane, batch.number, header)
@@ -220,7 +220,7 @@ def _drop(session: Session, batch: Batch, now: int) -> None:
 def _hold(session: Session, network: Network) -> None:
     """Keep other workers from building a batch on one that becomes void."""
     if not batches.take(session, network.lane):
-        raise Unavailable(f"a batch of lane {network.lane} is being built; the next sweep looks again")
+        raise Unavailable(f"a batch of lane {to_hex(network.lane)} is being built; the next sweep looks again")
 
 
 def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now: int) -> int:

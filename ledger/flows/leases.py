@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from ledger.core.accounts import accounts, movements
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 from ledger.store.access import keys, leases, vouchers
 from ledger.store.access.leases import Lease
 from ledger.store.money import postings
@@ -37,7 +37,7 @@ class Means:
 class LeaseRequest:
     """A gateway's request: at least `need` atoms of a consumer's deposit, at best `target`, for `lasts_ms`."""
 
-    lane: int
+    lane: Lane
     consumer: Address
     gateway: Address
     need: int
@@ -45,7 +45,7 @@ class LeaseRequest:
     lasts_ms: int
 
 
-def means(session: Session, lane: int, consumer: Address) -> Means:
+def means(session: Session, lane: Lane, consumer: Address) -> Means:
     """The rest of a consumer's deposit and mandate, without what gateways hold already."""
     available = postings.balance(session, accounts.available(consumer))
     room = vouchers.mandate(session, lane, consumer) - leases.committed(session, lane, consumer)
@@ -96,7 +96,7 @@ def renew(session: Session, gateway: Address, now: int, lasts_ms: int) -> None:
     leases.renew(session, gateway, now + lasts_ms)
 
 
-def reclaim(session: Session, lane: int, now: int) -> dict[Address, int]:
+def reclaim(session: Session, lane: Lane, now: int) -> dict[Address, int]:
     """Close the expired leases of gateways that are gone; returns what went back, by gateway."""
     returned: dict[Address, int] = {}
     for gateway in leases.expired(session, lane, now):

@@ -14,14 +14,14 @@ from ledger.core.pricing import shares
 from ledger.core.receipts import segments
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.errors import Conflict, Rejected
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.money import postings
 from ledger.store.receipts import receipts, terms, watermarks
 from ledger.store.receipts import segments as segment_store
 from ledger.store.receipts.receipts import Chunk
 
 
-def due(session: Session, lane: int) -> list[Address]:
+def due(session: Session, lane: Lane) -> list[Address]:
     """Gateways of a lane with receipts to post, the longest queue first."""
     return [gateway for gateway, _ in segment_store.pending(session, lane)]
 

@@ -15,7 +15,7 @@ from ledger.core.catalog.models import Offer
 from ledger.core.values.documents import Document, canonical, digest, parse, validate
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, parse_did
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, parse_did
 from ledger.core.values.typed_data import Domain
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
@@ -83,9 +83,9 @@ def pay(session: Session, deposit: DepositRequest, call: Digest, now: int) -> bo
     return deposits.bind(session, deposit.id, call)
 
 
-def deposit_id(lane: int, account: Address, salt: bytes) -> Digest:
+def deposit_id(lane: Lane, account: Address, salt: bytes) -> Digest:
     """The id of a deposit request, of which the authorization's nonce is made."""
-    return keccak256(b"deposit", lane.to_bytes(32, "big"), account, salt)
+    return keccak256(b"deposit", lane, account, salt)
 
 
 def record(session: Session, seen: Mapping[tuple[Address, Digest], tuple[int, int, int, int]], now: int) -> None:

@@ -17,7 +17,7 @@ from ledger.core.accounts.statements import Item, Movement, Row, Side, Stage
 from ledger.core.catalog.bids import Terms, decode
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.chain import lanes, parties
 from ledger.store.money import postings
 from ledger.store.receipts import statements as store
@@ -40,7 +40,7 @@ _STAGES = {
 class Query:
     """A statement's party and period. No roles means all; no subject means every model."""
 
-    lane: int
+    lane: Lane
     party: Address
     period: Period
     roles: frozenset[str] = frozenset()

@@ -19,7 +19,7 @@ from ledger.core.catalog.bids import Role
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 
 
 def deposit(cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
@@ -97,9 +97,9 @@ def parse_chunk_cause(cause: bytes) -> tuple[Address, int, int]:
     return Address(cause[:20]), int.from_bytes(cause[20:28], "big"), int.from_bytes(cause[28:], "big")
 
 
-def batch_cause(lane: int, number: int, header: Digest) -> bytes:
+def batch_cause(lane: Lane, number: int, header: Digest) -> bytes:
     """The cause of a settle: one batch of a lane with its header, so that a batch built again is another cause."""
-    return lane.to_bytes(4, "big") + number.to_bytes(8, "big") + header
+    return lane + number.to_bytes(8, "big") + header
 
 
 def log_cause(chain_id: int, transaction: bytes, index: int) -> bytes:

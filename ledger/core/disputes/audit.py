@@ -22,7 +22,7 @@ from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
 from ledger.core.settlement.header import Header, Range, gaps
 from ledger.core.values.atoms import Atoms, ceil_div
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, lane_subject, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, amount
 from ledger.core.values.typed_data import signed_by, signing_digest
 
@@ -132,7 +132,7 @@ def _check_receipts(file: BatchFile, step: int) -> None:
 def _check_book(file: BatchFile, book: Book) -> None:
     if file.opening.epoch == book.epoch and file.opening.book_root != ZERO_DIGEST:
         _same("book", f"root of epoch {book.epoch}", book.root, file.opening.book_root)
-    lane = Digest(file.opening.lane.to_bytes(32, "big"))
+    lane = lane_subject(file.opening.lane)
     records = file.signed["receipt"]
     named = {row["terms"].tobytes() for row in records[records["epoch"] == book.epoch]}
     for name in sorted(named & file.terms.keys()):

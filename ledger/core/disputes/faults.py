@@ -41,7 +41,7 @@ from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
 from ledger.core.settlement.header import Header, gaps, receipt_logs_table
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, lane_subject
 from ledger.core.values.meters import NO_RATES
 from ledger.core.values.sum_tree import CONSUMER_BIT, ZERO, Tree, Word, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import signed_by
@@ -138,7 +138,7 @@ def _not_in_force(file: BatchFile, receipt: Receipt, facts: Facts) -> Iterator[t
             right = (line.party, line.ratio_ppm, line.asks) == (facts.treasury, PROTOCOL_PPM, NO_RATES)
             history: list[PlacedBid] = []
         elif line.role in BOOKED and facts.bids is not None:
-            subject = Digest(file.opening.lane.to_bytes(32, "big")) if line.role is Role.gateway else terms.subject
+            subject = lane_subject(file.opening.lane) if line.role is Role.gateway else terms.subject
             history = list(facts.bids.get((subject, line.role, line.party), ()))
             due = in_force(history, receipt.epoch)
             right = due is not None and (due.ratio_ppm, due.asks) == (line.ratio_ppm, line.asks)

@@ -19,7 +19,7 @@ def _layout() -> tuple[U64, U64, U64]:
     """
     begins, masks = np.zeros(_LANES, np.uint64), np.zeros(_LANES, np.uint64)
     end = 0
-    for field, width in enumerate([32, 32, 4, 20, 8, 20, 32, *[8] * 10, 1, 8, 32, 32], 1):
+    for field, width in enumerate([32, 32, 20, 20, 8, 20, 32, *[8] * 10, 1, 8, 32, 32], 1):
         end += width
         for back in range((width + WORD - 1) // WORD):
             lane = 4 * field + 3 - back

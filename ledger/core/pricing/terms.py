@@ -26,7 +26,7 @@ from ledger.core.pricing.price import fixed
 from ledger.core.pricing.routing import collateralised
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, cid
+from ledger.core.values.ids import Address, Digest, Lane, cid, lane_subject
 from ledger.core.values.meters import Units
 
 TYPICAL_CALL = Units(call=1, input_token=1_000, output_token=1_000, ms=1_000, byte=1_000_000)
@@ -41,7 +41,7 @@ class Operator:
     """
 
     address: Address
-    lane: int
+    lane: Lane
     treasury: Address
     kappa: Atoms
     private: bool
@@ -64,7 +64,7 @@ class Market:
 
     def operator_bid(self, role: Role) -> Bid | None:
         """The operator's bid for its lane: as its gateway, or to run workflows (compute)."""
-        return self.book.bid(Digest(self.operator.lane.to_bytes(32, "big")), role, self.operator.address)
+        return self.book.bid(lane_subject(self.operator.lane), role, self.operator.address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The receipt that a gateway signs for one call: a value, an EIP-712 struct, and a fixed-width record.
 
-A record has 301 bytes, big endian, in the order of the fields. `record.RECEIPT_DTYPE` is the same layout for numpy, so
+A record has 317 bytes, big endian, in the order of the fields. `record.RECEIPT_DTYPE` is the same layout for numpy, so
 files, the network and kernels read the same bytes. A receipt's digest is its EIP-712 struct hash, without a domain.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
-from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain, signing_digest
 
@@ -31,13 +31,12 @@ class Receipt(NamedTuple):
 
     `passed` is the sum of the prices of the direct sub-calls. `price` is the price of the terms at these units, with
     `passed` as one more line. The consumer pays `charge` = price - passed - rebate. `parent` is zero for a root call.
-    `seq` counts per gateway from 1, without gaps. `ended_at` is in ms since 1970. `lane` fits u32, `end` u8, all other
-    numbers u63.
+    `seq` counts per gateway from 1, without gaps. `ended_at` is in ms since 1970. `end` fits u8, all other numbers u63.
     """
 
     call_id: Digest
     parent: Digest
-    lane: int
+    lane: Lane
     gateway: Address
     seq: int
     consumer: Address
@@ -70,8 +69,8 @@ RECEIPT_TYPE = (
 )
 RECEIPT_TYPEHASH = keccak256(RECEIPT_TYPE.encode())
 
-RECORD = struct.Struct(">32s32sI20sQ20s32s10QBQ32s32s")
-_WORDS = struct.Struct(">32s32s32s28xI12x20s24xQ12x20s32s" + "24xQ" * 10 + "31xB24xQ32s32s")
+RECORD = struct.Struct(">32s32s20s20sQ20s32s10QBQ32s32s")
+_WORDS = struct.Struct(">32s32s32s12x20s12x20s24xQ12x20s32s" + "24xQ" * 10 + "31xB24xQ32s32s")
 
 
 def struct_hash(receipt: Receipt) -> Digest:
@@ -85,7 +84,7 @@ def receipt_digest(domain: Domain, receipt: Receipt) -> Digest:
 
 
 def pack(receipt: Receipt) -> bytes:
-    """Encode a receipt as its 301-byte record."""
+    """Encode a receipt as its 317-byte record."""
     return _packed(RECORD, receipt)
 
 

@@ -12,7 +12,7 @@ RECEIPT_DTYPE = np.dtype(
     [
         ("call_id", "u1", (32,)),
         ("parent", "u1", (32,)),
-        ("lane", ">u4"),
+        ("lane", "u1", (20,)),
         ("gateway", "u1", (20,)),
         ("seq", ">u8"),
         ("consumer", "u1", (20,)),
@@ -28,10 +28,10 @@ RECEIPT_DTYPE = np.dtype(
         ("response_digest", "u1", (32,)),
     ]
 )
-"""301 bytes, big endian. Hashes and addresses are rows of bytes; the six meters are one row of six."""
+"""317 bytes, big endian. Hashes and addresses are rows of bytes; the six meters are one row of six."""
 assert RECEIPT_DTYPE.itemsize == RECORD.size
 SIGNED_DTYPE = np.dtype([("receipt", RECEIPT_DTYPE), ("signature", "u1", (65,))])
-"""366 bytes: a receipt and its gateway's signature, as in a batch file."""
+"""382 bytes: a receipt and its gateway's signature, as in a batch file."""
 
 
 def unpack_all(records: npt.NDArray[np.void]) -> list[Receipt]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ledger.core.settlement.events import Committed, Finalized, Log, Voided
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Digest, Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ActiveBatch:
     final_at: int | None = None
 
 
-def active_batches(logs: Iterable[Log], lane: int) -> list[ActiveBatch]:
+def active_batches(logs: Iterable[Log], lane: Lane) -> list[ActiveBatch]:
     """The active batches after these logs, by id. `logs` are all of the lane's, from its opening on.
 
     Voiding a batch voids all later ones too, and their ids are assigned again.

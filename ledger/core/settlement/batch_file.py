@@ -3,10 +3,10 @@
 Integers are big endian. The file is written in one pass and read without a copy. Its SHA-256 is the header's
 `data_ref`; the other fields of the header follow from its content (`BatchFile.header`).
 
-    head      "TWB1" | chain id u64 | settlement 20 | lane u32 | number u64 | epoch u64 | first call u64 | calls u32
+    head      "TWB1" | chain id u64 | settlement 20 | lane 20 | number u64 | epoch u64 | first call u64 | calls u32
               | prev 32 | book root 32 | gateways u32
     logs      gateways x (gateway 20 | first u64 | count u32), sorted
-    receipts  calls x (receipt 301 | signature 65), by place: receipt i is at a known offset
+    receipts  calls x (receipt 317 | signature 65), by place: receipt i is at a known offset
     terms     count u32, then (size u16 | body), sorted by id
     payouts   count u32, then (index u32 | payee 20 | cumulative u64) by index, after this batch
     debits    count u32, then (index u32 | consumer 20 | cumulative u64) by index, after this batch
@@ -32,11 +32,11 @@ from ledger.core.settlement.cumulatives import ROW_DTYPE, Cumulatives
 from ledger.core.settlement.header import Header, Range, parse_receipt_logs, receipt_logs_table
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.core.values.typed_data import Domain
 
 MAGIC = b"TWB1"
-HEAD = struct.Struct(">4sQ20sIQQQI32s32sI")
+HEAD = struct.Struct(">4sQ20s20sQQQI32s32sI")
 ROOTS = struct.Struct(">32s32s32s32s")
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">H")
@@ -55,7 +55,7 @@ class Opening:
     """The facts of a batch known before its first receipt."""
 
     domain: Domain
-    lane: int
+    lane: Lane
     number: int
     epoch: int
     first_call: int
@@ -170,7 +170,7 @@ def _read(body: memoryview) -> BatchFile:
     at = HEAD.size + gateways * _RECEIPT_LOG_ROW
     ranges = tuple(parse_receipt_logs(bytes(body[HEAD.size : at])))
     domain = Domain(chain, Address(contract))
-    opening = Opening(domain, lane, number, epoch, first, Digest(prev), Digest(book), ranges)
+    opening = Opening(domain, Lane(lane), number, epoch, first, Digest(prev), Digest(book), ranges)
     if opening.calls != calls:
         raise Rejected(f"the head counts {calls} calls, the receipt logs {opening.calls}")
     signed = np.frombuffer(body, SIGNED_DTYPE, calls, at) if calls else np.empty(0, SIGNED_DTYPE)

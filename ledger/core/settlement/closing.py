@@ -235,14 +235,14 @@ class ReceiptOrder:
             gateway, first, count = self._expected[self._at]
             part = records[begin : begin + count]
             wanted = np.arange(first, first + len(part), dtype=np.uint64)
-            right = (part["seq"] == wanted) & (part["lane"] == self._lane)
+            right = (part["seq"] == wanted) & (part["lane"] == np.frombuffer(self._lane, np.uint8)).all(axis=1)
             ours = part["gateway"] == np.frombuffer(gateway, np.uint8)
             if not (right.all() and ours.all()):
                 wrong = int(np.argmin(right & ours.all(axis=1)))
                 raise Rejected(
-                    f"receipt {first + wrong} of gateway {to_hex(gateway)} in lane {self._lane} is expected here, "
-                    f"not {int(part['seq'][wrong])} of {to_hex(part['gateway'][wrong].tobytes())} "
-                    f"in lane {int(part['lane'][wrong])}",
+                    f"receipt {first + wrong} of gateway {to_hex(gateway)} in lane {to_hex(self._lane)} is expected "
+                    f"here, not {int(part['seq'][wrong])} of {to_hex(part['gateway'][wrong].tobytes())} "
+                    f"in lane {to_hex(part['lane'][wrong].tobytes())}",
                     seq=first + wrong,
                 )
             begin += len(part)

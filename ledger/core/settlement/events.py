@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Event:
 class LaneOpened(Event):
     """A lane was opened. `window` and `answer_time` are its challenge periods."""
 
-    lane: int
+    lane: Lane
     operator: Address
     window: int
     answer_time: int
@@ -42,7 +42,7 @@ class LaneOpened(Event):
 class BondChanged(Event):
     """A lane's bond changed to `bond`."""
 
-    lane: int
+    lane: Lane
     bond: int
 
 
@@ -50,7 +50,7 @@ class BondChanged(Event):
 class LaneActive(Event):
     """A lane was paused or resumed."""
 
-    lane: int
+    lane: Lane
     active: bool
 
 
@@ -67,7 +67,7 @@ class SessionKeySet(Event):
 class Deposited(Event):
     """`account` can spend `amount` more. `index` is its index in the debit tree."""
 
-    lane: int
+    lane: Lane
     account: Address
     index: int
     amount: int
@@ -77,7 +77,7 @@ class Deposited(Event):
 class Committed(Event):
     """Batch `id` of the lane was committed; its challenge window runs."""
 
-    lane: int
+    lane: Lane
     id: int
     header_hash: Digest
 
@@ -86,7 +86,7 @@ class Committed(Event):
 class Finalized(Event):
     """Batch `id` of the lane became final."""
 
-    lane: int
+    lane: Lane
     id: int
 
 
@@ -94,7 +94,7 @@ class Finalized(Event):
 class Voided(Event):
     """Batch `id` of the lane and all later ones were voided."""
 
-    lane: int
+    lane: Lane
     id: int
     accuser: Address
 
@@ -103,7 +103,7 @@ class Voided(Event):
 class Claimed(Event):
     """`amount` was paid to `payee` at `index`."""
 
-    lane: int
+    lane: Lane
     index: int
     payee: Address
     amount: int
@@ -113,7 +113,7 @@ class Claimed(Event):
 class WithdrawRequested(Event):
     """`account` asked to withdraw. From now on it must not be served."""
 
-    lane: int
+    lane: Lane
     account: Address
 
 
@@ -121,7 +121,7 @@ class WithdrawRequested(Event):
 class Withdrawn(Event):
     """`account` withdrew `amount`, in the usual way or by the escape exit."""
 
-    lane: int
+    lane: Lane
     account: Address
     amount: int
 
@@ -170,7 +170,7 @@ class StakeChanged(Event):
 class DebitChallenged(Event):
     """The operator must show a voucher for this debit by `deadline`. `key` is the challenge's id."""
 
-    lane: int
+    lane: Lane
     id: int
     key: Digest
     index: int
@@ -186,7 +186,7 @@ class NodeDemanded(Event):
     `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines.
     """
 
-    lane: int
+    lane: Lane
     id: int
     key: Digest
     tree: int
@@ -200,7 +200,7 @@ class NodeDemanded(Event):
 class Answered(Event):
     """A challenge was answered in time."""
 
-    lane: int
+    lane: Lane
     id: int
     key: Digest
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane, to_hex
 
 
 class Status(Enum):
@@ -155,8 +155,8 @@ def may_try_again(last: ChainTransaction | None, tries: int, now: int) -> bool:
     return last.status in (Status.failed, Status.lost) and now - last.created_at >= min(1_000 << tries, 600_000)
 
 
-def finalize_purpose(lane: int, number: int) -> str:
-    return f"finalize {lane} {number}"
+def finalize_purpose(lane: Lane, number: int) -> str:
+    return f"finalize {to_hex(lane)} {number}"
 
 
 def bump_fee(fee: int, market: int) -> int:

@@ -3,16 +3,20 @@
 import base64
 import binascii
 import re
-from typing import NewType
+from typing import NewType, TypeAlias
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest as Digest
 from ledger.core.values.hashes import keccak256
 
 Address = NewType("Address", bytes)
+Lane: TypeAlias = Address
+"""A lane's id: the address where its tokens lie."""
 
 ZERO_ADDRESS = Address(bytes(20))
 ZERO_DIGEST = Digest(bytes(32))
+PRIVATE_LANE = Lane(bytes(19) + b"\1")
+"""The lane of a private grid, unless its settings name another."""
 
 _CID_PREFIX = bytes((0x01, 0x55, 0x12, 0x20))
 _DID = re.compile(r"did:pkh:eip155:(0|[1-9][0-9]*):(0x[0-9a-fA-F]{40})")
@@ -61,6 +65,11 @@ def parse_did(text: str) -> tuple[int, Address]:
     if match is None:
         raise Rejected(f"{text!r} is not a did:pkh:eip155:<chain>:<address>", did=text)
     return int(match[1]), address(match[2])
+
+
+def lane_subject(lane: Lane) -> Digest:
+    """The subject of bids for a lane, as its operator's gateway or compute."""
+    return Digest(lane.rjust(32, b"\0"))
 
 
 def call_id(consumer: Address, key: bytes) -> Digest:

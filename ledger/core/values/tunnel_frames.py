@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 from ledger.core.values.typed_data import word
 
 HEAD: Final = struct.Struct(">BI")
@@ -17,7 +17,7 @@ MAX_PAYLOAD: Final = 65_536
 CREDIT: Final = 262_144
 """Bytes of body that each side may send on a new stream before it receives more credit."""
 
-TUNNEL_TYPEHASH: Final = keccak256(b"Tunnel(uint32 lane,address party,bytes32 nonce)")
+TUNNEL_TYPEHASH: Final = keccak256(b"Tunnel(address lane,address party,bytes32 nonce)")
 
 
 class Kind(IntEnum):
@@ -62,6 +62,6 @@ def credit(stream: int, size: int) -> bytes:
     return encode(Kind.credit, stream, size.to_bytes(4, "big"))
 
 
-def tunnel_hash(lane: int, party: Address, nonce: bytes) -> Digest:
+def tunnel_hash(lane: Lane, party: Address, nonce: bytes) -> Digest:
     """Struct hash that a node signs to open its tunnel: the gateway's nonce, for one lane and party."""
     return keccak256(TUNNEL_TYPEHASH, word(lane), word(party), nonce)

@@ -11,14 +11,14 @@ from coincurve import PrivateKey, PublicKey
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, Address
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane
 
 ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 DOMAIN_TYPEHASH = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-VOUCHER_TYPEHASH = keccak256(b"Voucher(uint32 lane,address account,uint64 cumMax)")
+VOUCHER_TYPEHASH = keccak256(b"Voucher(address lane,address account,uint64 cumMax)")
 OFFER_TYPEHASH = keccak256(b"Offer(bytes32 document)")
-CREDIT_TYPEHASH = keccak256(b"Credit(uint32 lane,address account,uint64 amount,bytes32 reference)")
+CREDIT_TYPEHASH = keccak256(b"Credit(address lane,address account,uint64 amount,bytes32 reference)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Domain:
 class Voucher:
     """The most that this account may ever be debited in this lane, in atoms, in total. A mandate, not a payment."""
 
-    lane: int
+    lane: Lane
     account: Address
     cum_max: int
 
@@ -52,8 +52,8 @@ def word(value: int | bytes) -> bytes:
 
 
 def voucher_hash(voucher: Voucher) -> Digest:
-    if not (0 <= voucher.lane < 2**32 and 0 <= voucher.cum_max < 2**64):
-        raise Rejected(f"voucher out of range: lane {voucher.lane}, cum_max {voucher.cum_max}")
+    if not 0 <= voucher.cum_max < 2**64:
+        raise Rejected(f"voucher out of range: cum_max {voucher.cum_max}")
     return keccak256(VOUCHER_TYPEHASH, word(voucher.lane), word(voucher.account), word(voucher.cum_max))
 
 
@@ -62,7 +62,7 @@ def offer_hash(document: bytes) -> Digest:
     return keccak256(OFFER_TYPEHASH, word(document))
 
 
-def credit_hash(lane: int, account: Address, amount: int, reference: bytes) -> Digest:
+def credit_hash(lane: Lane, account: Address, amount: int, reference: bytes) -> Digest:
     """Struct hash of a credit: a private grid's operator owes an account `amount` more."""
     return keccak256(CREDIT_TYPEHASH, word(lane), word(account), word(amount), word(reference))
 

@@ -6,7 +6,7 @@ from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.errors import Conflict
-from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.store.access.tables import DepositRow
 from ledger.store.session import change, insert_once, value_of
 
@@ -16,7 +16,7 @@ class DepositRequest:
     """An authorization to move `amount` of an account's tokens into its lane. Kind: authorization, inbox or credit."""
 
     id: Digest
-    lane: int
+    lane: Lane
     account: Address
     amount: int
     valid_after: int

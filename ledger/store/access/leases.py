@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import case, func, insert, update
 from sqlmodel import Session, col, select
 
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.access.tables import LeaseRow
 from ledger.store.receipts.tables import ReceiptRow, WatermarkRow
 from ledger.store.session import change, value_of
@@ -19,7 +19,7 @@ class Lease:
     """`amount` atoms of a consumer for one gateway; `spent` counts once it is closed."""
 
     id: Digest
-    lane: int
+    lane: Lane
     consumer: Address
     gateway: Address
     amount: int
@@ -32,7 +32,7 @@ def add(session: Session, lease: Lease) -> None:
     change(session, insert(LeaseRow).values(asdict(lease)))
 
 
-def committed(session: Session, lane: int, consumer: Address) -> int:
+def committed(session: Session, lane: Lane, consumer: Address) -> int:
     """The total ever leased of a consumer's deposit to a lane's gateways, less what came back unspent."""
     used = case((col(LeaseRow.state) == OPEN, LeaseRow.amount), else_=LeaseRow.spent)
     query = select(func.sum(used)).where(col(LeaseRow.lane) == lane, col(LeaseRow.consumer) == consumer)
@@ -70,7 +70,7 @@ def renew(session: Session, gateway: Address, expires_at: int) -> None:
     change(session, rows.values(expires_at=expires_at))
 
 
-def expired(session: Session, lane: int, now: int) -> list[Address]:
+def expired(session: Session, lane: Lane, now: int) -> list[Address]:
     """Gateways with open leases that were not renewed in time."""
     query = select(LeaseRow.gateway).where(
         col(LeaseRow.lane) == lane, col(LeaseRow.state) == OPEN, col(LeaseRow.expires_at) < now

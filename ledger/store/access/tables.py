@@ -10,7 +10,7 @@ class LeaseRow(SQLModel, table=True):
 
     __tablename__ = "leases"
     id: bytes = octets(key=True)
-    lane: int = big()
+    lane: bytes = octets()
     consumer: bytes = octets(index=True)
     gateway: bytes = octets()
     amount: int = big()
@@ -23,7 +23,7 @@ class VoucherRow(SQLModel, table=True):
     """The most a lane may ever have debited an account, signed by the account or its session key."""
 
     __tablename__ = "vouchers"
-    lane: int = big(key=True)
+    lane: bytes = octets(key=True)
     account: bytes = octets(key=True)
     cum_max: int = big()
     signature: bytes = octets()
@@ -71,7 +71,7 @@ class DepositRow(SQLModel, table=True):
 
     __tablename__ = "deposits_requested"
     id: bytes = octets(key=True)
-    lane: int = big()
+    lane: bytes = octets()
     account: bytes = octets(index=True)
     amount: int = big()
     valid_after: int = big()

@@ -4,7 +4,7 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 from ledger.core.values.typed_data import Voucher
 from ledger.store.access.tables import DepositRow, VoucherRow
 from ledger.store.session import change
@@ -20,13 +20,13 @@ def raise_to(session: Session, voucher: Voucher, signature: bytes) -> None:
     change(session, statement.on_conflict_do_update(index_elements=["lane", "account"], set_=higher, where=rising))
 
 
-def highest(session: Session, lane: int, account: Address) -> tuple[int, bytes]:
+def highest(session: Session, lane: Lane, account: Address) -> tuple[int, bytes]:
     """The highest voucher on record, locked: its amount and signature; 0 and no bytes when there is none."""
     row = session.get(VoucherRow, (lane, account), populate_existing=True, with_for_update=True)
     return (row.cum_max, row.signature) if row else (0, b"")
 
 
-def mandate(session: Session, lane: int, account: Address) -> int:
+def mandate(session: Session, lane: Lane, account: Address) -> int:
     """The most the lane may ever debit the account, in atoms.
 
     It is the account's highest voucher or, if that is more, what it paid by x402 `exact` and was credited: such an

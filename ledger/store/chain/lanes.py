@@ -16,7 +16,7 @@ from ledger.store.session import change, upsert, value_of
 class Lane:
     """A lane's operator, its times to challenge and to answer (seconds), and its bond in atoms."""
 
-    lane: int
+    lane: Address
     operator: Address
     window: int
     answer_time: int
@@ -28,7 +28,7 @@ class Lane:
 class Consumer:
     """A consumer's account in a lane. `requested_at` (seconds) is set while it is leaving."""
 
-    lane: int
+    lane: Address
     account: Address
     index: int
     deposited: int = 0
@@ -40,20 +40,20 @@ def put(session: Session, lane: Lane) -> None:
     upsert(session, LaneRow, asdict(lane))
 
 
-def set_bond(session: Session, lane: int, bond: int) -> None:
+def set_bond(session: Session, lane: Address, bond: int) -> None:
     change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(bond=bond))
 
 
-def set_active(session: Session, lane: int, active: bool) -> None:
+def set_active(session: Session, lane: Address, active: bool) -> None:
     change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(active=active))
 
 
-def get(session: Session, lane: int) -> Lane | None:
+def get(session: Session, lane: Address) -> Lane | None:
     row = session.get(LaneRow, lane, populate_existing=True)
     return value_of(Lane, row) if row else None
 
 
-def deposit(session: Session, lane: int, account: Address, index: int, amount: int) -> None:
+def deposit(session: Session, lane: Address, account: Address, index: int, amount: int) -> None:
     """Mirror a deposit: the account is known from its first one."""
     row = {"lane": lane, "account": account, "account_index": index, "deposited": amount, "withdrawn": 0}
     grown = {"deposited": col(ConsumerRow.deposited) + amount}
@@ -61,7 +61,7 @@ def deposit(session: Session, lane: int, account: Address, index: int, amount: i
     change(session, insert(ConsumerRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
 
 
-def assign(session: Session, lane: int, accounts: Iterable[Address]) -> None:
+def assign(session: Session, lane: Address, accounts: Iterable[Address]) -> None:
     """Give consumers without an index the next ones, by address: a private grid has no Settlement to do it."""
     for account in sorted(set(accounts)):
         if get_consumer(session, lane, account) is None:
@@ -69,40 +69,40 @@ def assign(session: Session, lane: int, accounts: Iterable[Address]) -> None:
             deposit(session, lane, account, (last or 0) + 1, 0)
 
 
-def request_withdrawal(session: Session, lane: int, account: Address, at: int | None) -> None:
+def request_withdrawal(session: Session, lane: Address, account: Address, at: int | None) -> None:
     """Mirror that an account wants to leave (or, with None, no longer does)."""
     change(session, update(ConsumerRow).where(_is(lane, account)).values(requested_at=at))
 
 
-def withdraw(session: Session, lane: int, account: Address, amount: int) -> None:
+def withdraw(session: Session, lane: Address, account: Address, amount: int) -> None:
     withdrawn = col(ConsumerRow.withdrawn) + amount
     change(session, update(ConsumerRow).where(_is(lane, account)).values(withdrawn=withdrawn, requested_at=None))
 
 
-def get_consumer(session: Session, lane: int, account: Address) -> Consumer | None:
+def get_consumer(session: Session, lane: Address, account: Address) -> Consumer | None:
     row = session.get(ConsumerRow, (lane, account), populate_existing=True)
     return _consumer(row) if row else None
 
 
-def consumers(session: Session, lane: int) -> dict[Address, Consumer]:
+def consumers(session: Session, lane: Address) -> dict[Address, Consumer]:
     query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane)
     rows = session.exec(query.execution_options(populate_existing=True))
     return {Address(row.account): _consumer(row) for row in rows}
 
 
-def by_index(session: Session, lane: int) -> dict[int, Address]:
+def by_index(session: Session, lane: Address) -> dict[int, Address]:
     """Every consumer of a lane by its index in the debit tree."""
     query = select(ConsumerRow.account_index, ConsumerRow.account).where(col(ConsumerRow.lane) == lane)
     return {index: Address(account) for index, account in session.exec(query)}
 
 
-def leaving(session: Session, lane: int) -> list[Consumer]:
+def leaving(session: Session, lane: Address) -> list[Consumer]:
     """Consumers that asked to withdraw and have not yet."""
     query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane, col(ConsumerRow.requested_at).is_not(None))
     return [_consumer(row) for row in session.exec(query.execution_options(populate_existing=True))]
 
 
-def claim(session: Session, lane: int, index: int, payee: Address, amount: int) -> None:
+def claim(session: Session, lane: Address, index: int, payee: Address, amount: int) -> None:
     """Mirror that a payee was paid `amount` more."""
     row = {"lane": lane, "payee_index": index, "payee": payee, "claimed": amount}
     keys = [col(ClaimRow.lane), col(ClaimRow.payee_index)]
@@ -110,13 +110,13 @@ def claim(session: Session, lane: int, index: int, payee: Address, amount: int) 
     change(session, insert(ClaimRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
 
 
-def claimed(session: Session, lane: int) -> dict[int, int]:
+def claimed(session: Session, lane: Address) -> dict[int, int]:
     """Each payee's total payments, by its index."""
     query = select(ClaimRow).where(col(ClaimRow.lane) == lane).execution_options(populate_existing=True)
     return {row.payee_index: row.claimed for row in session.exec(query)}
 
 
-def _is(lane: int, account: Address) -> ColumnElement[bool]:
+def _is(lane: Address, account: Address) -> ColumnElement[bool]:
     return and_(col(ConsumerRow.lane) == lane, col(ConsumerRow.account) == account)
 
 

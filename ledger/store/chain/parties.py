@@ -7,12 +7,9 @@ from sqlmodel import Session, col, select
 
 from ledger.core.settlement.events import ModelRegistered
 from ledger.core.values.errors import Conflict
-from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.store.chain.tables import ModelRow, PartyRow, PrivatePayeeRow, SessionKeyRow, StakeRow
 from ledger.store.session import insert_once, lock, upsert, value_of
-
-PRIVATE = 0
-"""The lane of a private grid. Lanes of a chain count from 1, and all have the Registry's indices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +30,26 @@ def put(session: Session, address: Address, payee_index: int) -> None:
         raise Conflict(f"payee {to_hex(address)} is at {known}, not at {payee_index}", payee=to_hex(address))
 
 
-def index_of(session: Session, address: Address, lane: int | None = None) -> int | None:
-    """A payee's index in a lane's payout trees, if it has one."""
-    payees = _payees(lane)
-    return session.exec(select(payees.payee_index).where(col(payees.address) == address)).first()
+def index_of(session: Session, address: Address, lane: Lane | None = None) -> int | None:
+    """A payee's index in a lane's payout trees, if it has one. Without a lane: its index in the Registry."""
+    if lane is not None and _is_private(session, lane):
+        row = session.get(PrivatePayeeRow, (lane, address))
+        return row.payee_index if row else None
+    return session.exec(select(PartyRow.payee_index).where(col(PartyRow.address) == address)).first()
 
 
-def by_index(session: Session, lane: int | None = None) -> dict[int, Address]:
-    """Every payee by its index in a lane's payout trees."""
-    payees = _payees(lane)
-    return {index: Address(address) for index, address in session.exec(select(payees.payee_index, payees.address))}
+def by_index(session: Session, lane: Lane | None = None) -> dict[int, Address]:
+    """Every payee by its index in a lane's payout trees. Without a lane: by its index in the Registry."""
+    return (_own_payees(session, lane) if lane is not None else {}) or _registered(session)
 
 
-def assign(session: Session, addresses: Iterable[Address]) -> None:
+def assign(session: Session, lane: Lane, addresses: Iterable[Address]) -> None:
     """Give payees without an index the next ones, by address: a private grid has no Registry to do it."""
-    lock(session, "parties")
-    known = by_index(session, PRIVATE)
+    lock(session, f"parties:{to_hex(lane)}")
+    known = _own_payees(session, lane)
     missing = sorted(set(addresses) - set(known.values()))
     for index, address in enumerate(missing, max(known, default=0) + 1):
-        insert_once(session, PrivatePayeeRow, {"address": address, "payee_index": index})
+        insert_once(session, PrivatePayeeRow, {"lane": lane, "address": address, "payee_index": index})
 
 
 def put_model(session: Session, model: ModelRegistered, block: int) -> None:
@@ -85,5 +83,17 @@ def signers_of(session: Session, account: Address) -> set[Address]:
     return {account} | {Address(row.key) for row in session.exec(query)}
 
 
-def _payees(lane: int | None) -> type[PartyRow] | type[PrivatePayeeRow]:
-    return PrivatePayeeRow if lane == PRIVATE else PartyRow
+def _is_private(session: Session, lane: Lane) -> bool:
+    """Whether a lane gave its payees indices of its own. The Registry gives all lanes of a chain the same."""
+    return (
+        session.exec(select(PrivatePayeeRow.payee_index).where(col(PrivatePayeeRow.lane) == lane)).first() is not None
+    )
+
+
+def _own_payees(session: Session, lane: Lane) -> dict[int, Address]:
+    query = select(PrivatePayeeRow.payee_index, PrivatePayeeRow.address).where(col(PrivatePayeeRow.lane) == lane)
+    return {index: Address(address) for index, address in session.exec(query)}
+
+
+def _registered(session: Session) -> dict[int, Address]:
+    return {index: Address(address) for index, address in session.exec(select(PartyRow.payee_index, PartyRow.address))}

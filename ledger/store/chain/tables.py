@@ -32,9 +32,10 @@ class PartyRow(SQLModel, table=True):
 
 
 class PrivatePayeeRow(SQLModel, table=True):
-    """A payee's index in the payout trees of lane 0, a private grid's. The Registry of a chain gives other indices."""
+    """A payee's index in the payout trees of a private grid's lane. The Registry of a chain gives other indices."""
 
     __tablename__ = "private_payees"
+    lane: bytes = octets(key=True)
     address: bytes = octets(key=True)
     payee_index: int = big()
 
@@ -84,7 +85,7 @@ class ConsumerRow(SQLModel, table=True):
     """A consumer's account in a lane and its index in the debit tree."""
 
     __tablename__ = "consumers"
-    lane: int = big(key=True)
+    lane: bytes = octets(key=True)
     account: bytes = octets(key=True)
     account_index: int = big()
     deposited: int = big()
@@ -96,7 +97,7 @@ class LaneRow(SQLModel, table=True):
     """A lane: who operates it and how long its batches can be challenged (seconds)."""
 
     __tablename__ = "lanes"
-    lane: int = big(key=True)
+    lane: bytes = octets(key=True)
     operator: bytes = octets()
     window: int = big()
     answer_time: int = big()
@@ -117,7 +118,7 @@ class ClaimRow(SQLModel, table=True):
     """A payee's total payments of a lane."""
 
     __tablename__ = "claims"
-    lane: int = big(key=True)
+    lane: bytes = octets(key=True)
     payee_index: int = big(key=True)
     payee: bytes = octets()
     claimed: int = big()

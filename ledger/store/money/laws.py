@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 
 
-def leases_handed_out(session: Session, lane: int) -> dict[tuple[Address, Address], tuple[int, int]]:
+def leases_handed_out(session: Session, lane: Lane) -> dict[tuple[Address, Address], tuple[int, int]]:
     """By consumer and gateway: what was ever leased, and what came back when leases were closed."""
     rows = _rows(
         session,
@@ -23,7 +23,7 @@ def leases_handed_out(session: Session, lane: int) -> dict[tuple[Address, Addres
     return {(Address(bytes(c)), Address(bytes(g))): (int(out), int(back)) for c, g, out, back in rows}
 
 
-def posted_charges(session: Session, lane: int) -> dict[tuple[Address, Address], int]:
+def posted_charges(session: Session, lane: Lane) -> dict[tuple[Address, Address], int]:
     """By consumer and gateway: what posted receipts charge. Reads every receipt."""
     rows = _rows(
         session,
@@ -34,7 +34,7 @@ def posted_charges(session: Session, lane: int) -> dict[tuple[Address, Address],
     return {(Address(bytes(c)), Address(bytes(g))): int(amount) for c, g, amount in rows}
 
 
-def segment_totals(session: Session, lane: int, *, unbatched: bool = False) -> list[tuple[Address, int, int, int]]:
+def segment_totals(session: Session, lane: Lane, *, unbatched: bool = False) -> list[tuple[Address, int, int, int]]:
     """By gateway: receipts posted, receipts in segments up to there, and what those segments charge.
 
     `unbatched` counts only what is in no batch yet.
@@ -50,14 +50,14 @@ def segment_totals(session: Session, lane: int, *, unbatched: bool = False) -> l
     return [(Address(bytes(g)), int(posted), int(count), int(total)) for g, posted, count, total in rows]
 
 
-def charged_by_transactions(session: Session, lane: int) -> int:
+def charged_by_transactions(session: Session, lane: Lane) -> int:
     """The sum of all charges of a lane's gateways; a charge's cause begins with its gateway."""
     query = "SELECT coalesce(sum(p.amount), 0) FROM postings p JOIN transactions t ON t.id = p.transaction"
     ours = "substring(t.cause FROM 1 FOR 20) IN (SELECT gateway FROM watermarks WHERE lane = :lane)"
     return int(session.execute(text(f"{query} WHERE t.kind = 'charge' AND {ours}"), {"lane": lane}).scalar_one())
 
 
-def fallen_leaves(session: Session, lane: int) -> list[tuple[int, int, int]]:
+def fallen_leaves(session: Session, lane: Lane) -> list[tuple[int, int, int]]:
     """Leaves of the cumulative trees that fell from one batch to the next: tree, index, batch."""
     rows = _rows(
         session,
@@ -70,7 +70,7 @@ def fallen_leaves(session: Session, lane: int) -> list[tuple[int, int, int]]:
     return [(int(tree), int(index), int(number)) for tree, index, number in rows]
 
 
-def batched_shares(session: Session, lane: int) -> dict[Address, int]:
+def batched_shares(session: Session, lane: Lane) -> dict[Address, int]:
     """Each payee's total in batches that are not void."""
     rows = _rows(
         session,
@@ -81,25 +81,25 @@ def batched_shares(session: Session, lane: int) -> dict[Address, int]:
     return {Address(bytes(payee)): int(amount) for payee, amount in rows}
 
 
-def built_batches_total(session: Session, lane: int) -> int:
+def built_batches_total(session: Session, lane: Lane) -> int:
     """The total charge of the batches that are not on chain yet."""
     query = "SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ('built', 'signed')"
     return int(session.execute(text(query), {"lane": lane}).scalar_one())
 
 
-def posted_batches_total(session: Session, lane: int) -> int:
+def posted_batches_total(session: Session, lane: Lane) -> int:
     """The total charge of the batches on chain."""
     query = "SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ('posted', 'final')"
     return int(session.execute(text(query), {"lane": lane}).scalar_one())
 
 
-def mandates(session: Session, lane: int) -> dict[Address, int]:
+def mandates(session: Session, lane: Lane) -> dict[Address, int]:
     """The most each consumer has allowed the lane to debit."""
     rows = _rows(session, lane, "SELECT account, cum_max FROM vouchers WHERE lane = :lane")
     return {Address(bytes(account)): int(most) for account, most in rows}
 
 
-def gaps(session: Session, lane: int) -> list[tuple[Address, int]]:
+def gaps(session: Session, lane: Lane) -> list[tuple[Address, int]]:
     """Receipts up to the watermark that are missing from the receipt log: gateway, how many. Reads the whole index."""
     rows = _rows(
         session,
@@ -110,5 +110,5 @@ def gaps(session: Session, lane: int) -> list[tuple[Address, int]]:
     return [(Address(bytes(gateway)), int(missing)) for gateway, missing in rows if missing]
 
 
-def _rows(session: Session, lane: int, query: str) -> Sequence[Any]:
+def _rows(session: Session, lane: Lane, query: str) -> Sequence[Any]:
     return session.execute(text(query), {"lane": lane}).all()

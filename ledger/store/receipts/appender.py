@@ -32,7 +32,7 @@ from ledger.core.receipts.receipt import RECORD, Receipt, pack
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.hashes import Digest
-from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.ids import ZERO_DIGEST, Address, Lane, to_hex
 
 COLUMNS = "seq, charge, ended_at, record, digest, signature, extra"
 """The columns that are written; the database cuts the others from `record`."""
@@ -87,7 +87,7 @@ def row(receipt: Receipt, digest: Digest, signature: bytes, extra: bytes) -> byt
 class Appender:
     """The one connection that writes a gateway's receipt log. Raises Unavailable when it is lost."""
 
-    def __init__(self, url: str, gateway: Address, lane: int) -> None:
+    def __init__(self, url: str, gateway: Address, lane: Lane) -> None:
         self._gateway = gateway
         try:
             self._connection = psycopg.connect(url, autocommit=True, connect_timeout=5)
@@ -106,7 +106,8 @@ class Appender:
                 known = cursor.fetchone()
                 if known != (lane,):
                     self._connection.close()
-                    raise Conflict(f"gateway 0x{gateway.hex()} writes for lane {known and known[0]}, not {lane}")
+                    theirs = to_hex(known[0]) if known else "none"
+                    raise Conflict(f"gateway 0x{gateway.hex()} writes for lane {theirs}, not {to_hex(lane)}")
             for name, statement in _STATEMENTS.items():
                 self._connection.pgconn.prepare(name, statement.encode())
         except psycopg.OperationalError as error:

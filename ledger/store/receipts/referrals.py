@@ -21,7 +21,7 @@ _PROMOTION = cast(
 )
 _PRICED_BY = col(TermsRow.id) == col(ReceiptRow.terms)
 _IS_ROOT = col(ReceiptRow.parent) == ZERO_DIGEST
-_PRICE = func.substring(ReceiptRow.record, 213, 8)
+_PRICE = func.substring(ReceiptRow.record, 229, 8)
 
 
 def referred_calls(session: Session, consumer: Address, subject: Digest) -> int:

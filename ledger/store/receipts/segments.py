@@ -6,7 +6,7 @@ from sqlalchemy import func, true
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.segments import Segment
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.receipts.tables import QuarantineRow, SegmentRow, WatermarkRow
 from ledger.store.session import insert_once
 
@@ -37,7 +37,7 @@ def before(session: Session, gateway: Address, first: int) -> Segment | None:
     return _value(row) if row else None
 
 
-def pending(session: Session, lane: int) -> list[tuple[Address, int]]:
+def pending(session: Session, lane: Lane) -> list[tuple[Address, int]]:
     """Gateways of a lane with unposted, unquarantined receipts, and how many, most first."""
     gateway, posted = col(WatermarkRow.gateway), col(WatermarkRow.posted_seq)
     newest = select(SegmentRow.last).where(col(SegmentRow.gateway) == gateway).order_by(col(SegmentRow.first).desc())

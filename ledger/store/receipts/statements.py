@@ -11,7 +11,7 @@ from ledger.core.accounts.accounts import accrued, available, claimable, leased,
 from ledger.core.accounts.postings import Kind
 from ledger.core.catalog.bids import HEADER, Role
 from ledger.core.receipts.receipt import Receipt, unpack
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.money.tables import PostingRow, TransactionRow
 from ledger.store.network.tables import DocumentRow
 from ledger.store.receipts.tables import ReceiptRow, TermsRow, WatermarkRow
@@ -36,7 +36,7 @@ class Period:
 class Filter:
     """Receipts the party paid for (`spent`) and those whose terms name it (`earned`), of one subject or of all."""
 
-    lane: int
+    lane: Lane
     party: Address
     period: Period
     spent: bool
@@ -84,7 +84,7 @@ def receipts(session: Session, wanted: Filter, after: Cursor, limit: int) -> lis
     return [unpack(record) for record in session.exec(query.order_by(*order).limit(limit))]
 
 
-def holding(session: Session, lane: int, spans: Mapping[Address, tuple[int, int]]) -> list[Held]:
+def holding(session: Session, lane: Lane, spans: Mapping[Address, tuple[int, int]]) -> list[Held]:
     """The batches, not void, that hold receipts first..last of these gateways."""
     held = BatchRangeRow
     same_batch = and_(col(held.lane) == col(BatchRow.lane), col(held.number) == col(BatchRow.number))

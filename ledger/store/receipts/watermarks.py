@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 from ledger.store.receipts.tables import WatermarkRow
 from ledger.store.session import change, insert_once, value_of
 
@@ -15,17 +15,17 @@ class Watermark:
     """Receipts up to `posted_seq` are posted, up to `batched_seq` they are in batches."""
 
     gateway: Address
-    lane: int
+    lane: Lane
     posted_seq: int
     batched_seq: int
 
 
-def ensure(session: Session, gateway: Address, lane: int) -> None:
+def ensure(session: Session, gateway: Address, lane: Lane) -> None:
     """Start a gateway's watermark before its first receipt, unless it has one."""
     insert_once(session, WatermarkRow, {"gateway": gateway, "lane": lane, "posted_seq": 0, "batched_seq": 0})
 
 
-def of_lane(session: Session, lane: int) -> list[Watermark]:
+def of_lane(session: Session, lane: Lane) -> list[Watermark]:
     """Every gateway of a lane, by address."""
     rows = session.exec(select(WatermarkRow).where(col(WatermarkRow.lane) == lane).order_by(col(WatermarkRow.gateway)))
     return [value_of(Watermark, row) for row in rows]

@@ -12,7 +12,7 @@ from ledger.core.settlement.closing import RUN, Closed, Writer
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
 from ledger.core.values.errors import Conflict
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts, terms
@@ -74,7 +74,9 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> C
     )
     closed = write(session, sink, opening, before.number if before else 0, hash_again=True)
     if closed.header != header:
-        raise Conflict(f"batch {batch.number} of lane {batch.lane} no longer comes to its header", number=batch.number)
+        raise Conflict(
+            f"batch {batch.number} of lane {to_hex(batch.lane)} no longer comes to its header", number=batch.number
+        )
     return closed
 
 

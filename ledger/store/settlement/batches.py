@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement.header import Header, Range
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.store.session import change, try_lock, value_of
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
 
@@ -32,7 +32,7 @@ class Batch:
     `total` is what its receipts charge, `cumulative` the sum of all batches up to it. Times are ms.
     """
 
-    lane: int
+    lane: Lane
     number: int
     status: Status
     header: Header
@@ -46,9 +46,9 @@ class Batch:
     settled: Digest | None = None
 
 
-def take(session: Session, lane: int) -> bool:
+def take(session: Session, lane: Lane) -> bool:
     """Become the only one that works on a lane's batches until the transaction ends. False when there is another."""
-    return try_lock(session, f"batches:{lane}")
+    return try_lock(session, f"batches:{to_hex(lane)}")
 
 
 def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mapping[tuple[Address, Role], int]) -> None:
@@ -66,17 +66,17 @@ def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mappi
         session.execute(insert(BatchShareRow), paid)
 
 
-def get(session: Session, lane: int, number: int) -> Batch | None:
+def get(session: Session, lane: Lane, number: int) -> Batch | None:
     row = session.get(BatchRow, (lane, number), populate_existing=True)
     return _value(row) if row else None
 
 
-def latest(session: Session, lane: int) -> Batch | None:
+def latest(session: Session, lane: Lane) -> Batch | None:
     """The last batch that is not void: the one the next follows."""
     return next(iter(_active(session, lane, limit=1)), None)
 
 
-def with_status(session: Session, lane: int, *statuses: Status) -> list[Batch]:
+def with_status(session: Session, lane: Lane, *statuses: Status) -> list[Batch]:
     """Batches of a lane in one of these states, oldest first."""
     wanted = [status.value for status in statuses]
     query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.status).in_(wanted))
@@ -84,43 +84,43 @@ def with_status(session: Session, lane: int, *statuses: Status) -> list[Batch]:
     return [_value(row) for row in rows]
 
 
-def by_hash(session: Session, lane: int, header_hash: Digest) -> Batch | None:
+def by_hash(session: Session, lane: Lane, header_hash: Digest) -> Batch | None:
     """The batch with this header hash, the newest if a void one had the same."""
     query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.header_hash) == header_hash)
     row = session.exec(query.order_by(col(BatchRow.number).desc()).execution_options(populate_existing=True)).first()
     return _value(row) if row else None
 
 
-def by_onchain_id(session: Session, lane: int, onchain_id: int) -> Batch | None:
+def by_onchain_id(session: Session, lane: Lane, onchain_id: int) -> Batch | None:
     """The batch, not void, that Settlement knows by this id."""
     return next((b for b in _active(session, lane) if b.onchain_id == onchain_id), None)
 
 
-def after(session: Session, lane: int, number: int) -> list[Batch]:
+def after(session: Session, lane: Lane, number: int) -> list[Batch]:
     """Batches that are not void and were built after this one, newest first."""
     return [batch for batch in _active(session, lane) if batch.number > number]
 
 
-def newest_number(session: Session, lane: int) -> int:
+def newest_number(session: Session, lane: Lane) -> int:
     """The highest number ever given, void ones included; 0 before the first."""
     return session.exec(select(func.max(BatchRow.number)).where(col(BatchRow.lane) == lane)).one() or 0
 
 
-def ranges(session: Session, lane: int, number: int) -> list[Range]:
+def ranges(session: Session, lane: Lane, number: int) -> list[Range]:
     """The receipts a batch covers, by gateway."""
     query = select(BatchRangeRow).where(col(BatchRangeRow.lane) == lane, col(BatchRangeRow.number) == number)
     rows = session.exec(query.order_by(col(BatchRangeRow.gateway)))
     return [Range(Address(row.gateway), row.first, row.count) for row in rows]
 
 
-def earned(session: Session, lane: int, number: int) -> dict[tuple[Address, Role], int]:
+def earned(session: Session, lane: Lane, number: int) -> dict[tuple[Address, Role], int]:
     """A batch's payments, by payee and role."""
     query = select(BatchShareRow).where(col(BatchShareRow.lane) == lane, col(BatchShareRow.number) == number)
     rows = session.exec(query.order_by(col(BatchShareRow.payee), col(BatchShareRow.role)))
     return {(Address(row.payee), Role(row.role)): row.amount for row in rows}
 
 
-def holding(session: Session, lane: int, gateway: Address, seq: int) -> Batch | None:
+def holding(session: Session, lane: Lane, gateway: Address, seq: int) -> Batch | None:
     """The batch, not void, that holds a receipt; None while none does."""
     covers = (col(BatchRangeRow.lane) == lane, col(BatchRangeRow.number) == col(BatchRow.number))
     holds = (col(BatchRangeRow.first) <= seq, col(BatchRangeRow.first) + BatchRangeRow.count > seq)
@@ -170,7 +170,7 @@ def _set(session: Session, batch: Batch, status: Status, **values: Any) -> None:
     change(session, this.values(status=status.value, **values))
 
 
-def _active(session: Session, lane: int, limit: int | None = None) -> list[Batch]:
+def _active(session: Session, lane: Lane, limit: int | None = None) -> list[Batch]:
     query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.status) != Status.void.value)
     newest = query.order_by(col(BatchRow.number).desc()).limit(limit)
     return [_value(row) for row in session.exec(newest.execution_options(populate_existing=True))]

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from ledger.core.settlement.events import DebitChallenged, NodeDemanded
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Digest, Lane
 from ledger.store.session import change, insert_once, value_of
 from ledger.store.settlement.tables import ChallengeRow
 
@@ -26,7 +26,7 @@ def close(session: Session, key: Digest) -> None:
     change(session, update(ChallengeRow).where(col(ChallengeRow.key) == key).values(answered=True))
 
 
-def unanswered(session: Session, lane: int) -> list[DebitChallenged | NodeDemanded]:
+def unanswered(session: Session, lane: Lane) -> list[DebitChallenged | NodeDemanded]:
     """Challenges of a lane that wait for an answer, the most urgent first."""
     query = select(ChallengeRow).where(col(ChallengeRow.lane) == lane, col(ChallengeRow.answered).is_(False))
     rows = session.exec(query.order_by(col(ChallengeRow.deadline)).execution_options(populate_existing=True))

@@ -13,7 +13,7 @@ class BatchRow(SQLModel, table=True):
     """
 
     __tablename__ = "batches"
-    lane: int = big(key=True)
+    lane: bytes = octets(key=True)
     number: int = big(key=True)
     status: str = Field(index=True, description="built, signed, posted, final, void")
     onchain_id: int | None = maybe_big()
@@ -42,7 +42,7 @@ class BatchRangeRow(SQLModel, table=True):
     """Receipts first..first+count-1 of a gateway, which a batch covers."""
 
     __tablename__ = "batch_ranges"
-    lane: int = big(key=True)
+    lane: bytes = octets(key=True)
     number: int = big(key=True)
     gateway: bytes = octets(key=True)
     first: int = big()
@@ -53,7 +53,7 @@ class BatchShareRow(SQLModel, table=True):
     """The amount a batch pays a payee in a role."""
 
     __tablename__ = "batch_shares"
-    lane: int = big(key=True)
+    lane: bytes = octets(key=True)
     number: int = big(key=True)
     payee: bytes = octets(key=True)
     role: int = big(key=True)
@@ -68,7 +68,7 @@ class TreeNodeRow(SQLModel, table=True):
     """
 
     __tablename__ = "tree_nodes"
-    lane: int = big(key=True)
+    lane: bytes = octets(key=True)
     tree: int = big(key=True)
     level: int = big(key=True)
     index: int = big(key=True)
@@ -129,7 +129,7 @@ class ChallengeRow(SQLModel, table=True):
 
     __tablename__ = "challenges"
     key: bytes = octets(key=True)
-    lane: int = big()
+    lane: bytes = octets()
     batch: int = big()
     account: bytes | None = maybe_octets()
     cumulative: int = big()

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, func, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Digest, Lane
 from ledger.core.values.sum_tree import Word, positions_to_read, rehash
 from ledger.store.session import change, column, connection_of
 from ledger.store.settlement.tables import TreeNodeRow as Row
@@ -32,7 +32,7 @@ _AT = text(  # one index lookup for each of many positions: as Core statements, 
 )
 
 
-def at(session: Session, lane: int, tree: int, number: int, positions: Iterable[Position]) -> dict[Position, Digest]:
+def at(session: Session, lane: Lane, tree: int, number: int, positions: Iterable[Position]) -> dict[Position, Digest]:
     """The nodes at these positions as of a batch; those never written are left out."""
     wanted = sorted(set(positions))
     levels, indices = column(level for level, _ in wanted), column(index for _, index in wanted)
@@ -40,7 +40,7 @@ def at(session: Session, lane: int, tree: int, number: int, positions: Iterable[
     return {(level, index): Digest(bytes(word)) for level, index, word in session.execute(_AT, values)}
 
 
-def leaves(session: Session, lane: int, tree: int, number: int) -> list[tuple[int, int]]:
+def leaves(session: Session, lane: Lane, tree: int, number: int) -> list[tuple[int, int]]:
     """Every leaf as of a batch: index and cumulative amount (the word's low 64 bits), by index."""
     query = select(Row.index, Row.word).ext(distinct_on(col(Row.index)))
     query = query.where(*_of(lane, tree), col(Row.level) == 0, col(Row.number) <= number)
@@ -48,26 +48,27 @@ def leaves(session: Session, lane: int, tree: int, number: int) -> list[tuple[in
     return [(index, int.from_bytes(word[24:], "big")) for index, word in rows]
 
 
-def written(session: Session, lane: int, tree: int, number: int) -> dict[int, int]:
+def written(session: Session, lane: Lane, tree: int, number: int) -> dict[int, int]:
     """The leaves a batch changed: index and cumulative amount."""
     query = select(Row.index, Row.word).where(*_of(lane, tree), col(Row.level) == 0, col(Row.number) == number)
     return {index: int.from_bytes(word[24:], "big") for index, word in session.exec(query)}
 
 
-def height(session: Session, lane: int, tree: int, number: int) -> int:
+def height(session: Session, lane: Lane, tree: int, number: int) -> int:
     """The tree's number of levels above the leaves as of a batch."""
     query = select(func.max(Row.level)).where(*_of(lane, tree), col(Row.number) <= number)
     return session.exec(query).one() or 0
 
 
-def write(session: Session, lane: int, tree: int, number: int, words: Mapping[Position, bytes]) -> None:
+def write(session: Session, lane: Lane, tree: int, number: int, words: Mapping[Position, bytes]) -> None:
     statement = "COPY tree_nodes (lane, tree, level, index, number, word) FROM STDIN"
+    ours = f"\\\\x{lane.hex()}"
     with connection_of(session).cursor() as cursor, cursor.copy(statement) as copy:
         for (level, index), word in sorted(words.items()):
-            copy.write(f"{lane}\t{tree}\t{level}\t{index}\t{number}\t\\\\x{word.hex()}\n")
+            copy.write(f"{ours}\t{tree}\t{level}\t{index}\t{number}\t\\\\x{word.hex()}\n")
 
 
-def grow(session: Session, lane: int, before: int, number: int, closed: Closed) -> None:
+def grow(session: Session, lane: Lane, before: int, number: int, closed: Closed) -> None:
     """Store what a batch that follows batch `before` (0: none) changed in both trees; proofs are read from it."""
     changed = (
         (PAYOUT, closed.payout_changes, closed.header.payout_root),
@@ -83,10 +84,10 @@ def grow(session: Session, lane: int, before: int, number: int, closed: Closed) 
             write(session, lane, tree, number, words)
 
 
-def drop(session: Session, lane: int, number: int) -> None:
+def drop(session: Session, lane: Lane, number: int) -> None:
     """Delete the nodes of this batch and of all after it: it is void."""
     change(session, delete(Row).where(col(Row.lane) == lane, col(Row.number) >= number))
 
 
-def _of(lane: int, tree: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _of(lane: Lane, tree: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return col(Row.lane) == lane, col(Row.tree) == tree
