@@ -24,7 +24,7 @@ from gateway.settings import Deployment, Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.store.receipts.receipts import Signed
 
@@ -38,7 +38,7 @@ class Gateway:
 
     settings: Settings
     deployment: Deployment
-    lane: int
+    lane: Lane
     operator: Address
     treasury: Address
     signer: Signer

@@ -44,7 +44,7 @@ async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
         known = lanes.get_consumer(session, gateway.lane, consumer)
         return {
             "account": to_hex(consumer),
-            "lane": gateway.lane,
+            "lane": to_hex(gateway.lane),
             "available": str(balances[available]),
             "leased": str(leased),
             "withdrawing": str(balances[withdrawing]),

@@ -19,7 +19,7 @@ async def health(gateway: Here) -> JSONResponse:
     models = len(gateway.catalog.models())
     body: dict[str, Any] = {
         "status": "ok" if good else "draining" if gateway.draining else "journal_down",
-        "lane": gateway.lane,
+        "lane": to_hex(gateway.lane),
         "signer": to_hex(gateway.signer.address),
         "epoch": gateway.catalog.epoch,
         "models": models,

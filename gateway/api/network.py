@@ -135,7 +135,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
     addresses = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
     return {
         "chain_id": gateway.domain.chain_id,
-        "lane": gateway.lane,
+        "lane": to_hex(gateway.lane),
         "addresses": addresses,
         "since_block": int(facts.get("block") or 0),
         "operator": to_hex(gateway.operator),

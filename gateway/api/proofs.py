@@ -15,7 +15,7 @@ from gateway.api.schemas import MAX_INT
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from ledger.core.settlement.header import Header
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.settlement import batches, proofs
 from ledger.store.settlement.batches import Batch, Status
 from ledger.store.settlement.proofs import Proof
@@ -92,7 +92,7 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
         if found is None:
             raise Refusal(404, "nothing_final", f"no final batch holds {to_hex(who)}")
         return {
-            "lane": batch.lane,
+            "lane": to_hex(batch.lane),
             "batch": batch.number,
             "chain_batch": batch.onchain_id,
             "account": to_hex(who),
@@ -105,7 +105,7 @@ async def _proof(gateway: Gateway, who: Address, find: Find, root_of: Callable[[
     return await gateway.db(read)
 
 
-def _get(session: Session, lane: int, number: int) -> Batch:
+def _get(session: Session, lane: Lane, number: int) -> Batch:
     batch = batches.get(session, lane, number)
     if batch is None:
         raise Refusal(404, "no_such_batch", f"there is no batch {number}")
@@ -115,7 +115,7 @@ def _get(session: Session, lane: int, number: int) -> Batch:
 def _batch_fields(batch: Batch) -> dict[str, Any]:
     return {
         "number": batch.number,
-        "lane": batch.lane,
+        "lane": to_hex(batch.lane),
         "status": batch.status.value,
         "chain_id": batch.onchain_id,
         "calls": batch.header.calls,

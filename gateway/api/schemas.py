@@ -42,7 +42,7 @@ class CreditBody(Strict):
 class VoucherBody(Strict):
     """A signed voucher: the most the lane may ever debit the account."""
 
-    lane: int = Field(ge=0, lt=2**32)
+    lane: HexAddress
     account: HexAddress
     cum_max: Amount
     signature: HexSignature

@@ -15,7 +15,7 @@ from ledger.core.accounts import permissions
 from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, address
+from ledger.core.values.ids import Address, Lane, address, to_hex
 from ledger.core.values.typed_data import Domain, Voucher, recover, signing_digest, voucher_hash
 from ledger.store.access import keys, vouchers
 from ledger.store.chain import parties
@@ -47,7 +47,7 @@ class _Known:
 class Authenticator:
     """Authenticates callers. A key is read again after `fresh_ms`, so a key revoked elsewhere is refused by then."""
 
-    def __init__(self, engine: Engine, lane: int, domain: Domain, fresh_ms: int) -> None:
+    def __init__(self, engine: Engine, lane: Lane, domain: Domain, fresh_ms: int) -> None:
         self._engine = engine
         self._lane = lane
         self._domain = domain
@@ -148,17 +148,18 @@ def read_voucher(text: bytes) -> tuple[Voucher, bytes]:
     """A voucher and its signature from JSON: lane, account, cum_max (decimal string), signature."""
     try:
         row = orjson.loads(text)
-        voucher = Voucher(int(row["lane"]), address(row["account"]), parse(row["cum_max"], "cum_max"))
+        voucher = Voucher(address(row["lane"]), address(row["account"]), parse(row["cum_max"], "cum_max"))
         return voucher, bytes.fromhex(row["signature"].removeprefix("0x"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"a voucher is JSON with lane, account, cum_max and signature: {error}"
         raise Refusal(400, "invalid_voucher", message) from error
 
 
-def accept(session: Session, domain: Domain, lane: int, voucher: Voucher, signature: bytes) -> int:
+def accept(session: Session, domain: Domain, lane: Lane, voucher: Voucher, signature: bytes) -> int:
     """Check a voucher's lane and signature and store it. Returns the `cum_max` of the highest one before it."""
     if voucher.lane != lane:
-        raise Refusal(400, "invalid_voucher", f"this gateway serves lane {lane}, not {voucher.lane}", param="lane")
+        said = f"this gateway serves lane {to_hex(lane)}, not {to_hex(voucher.lane)}"
+        raise Refusal(400, "invalid_voucher", said, param="lane")
     try:
         signer = recover(signing_digest(domain, voucher_hash(voucher)), signature)
     except Rejected as rejected:

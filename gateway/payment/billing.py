@@ -15,7 +15,7 @@ from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.atoms import Atoms
-from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, Lane, to_hex
 from ledger.core.values.meters import Units
 from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
@@ -60,7 +60,7 @@ class Billing:
 
     call_id: Digest
     consumer: Address
-    lane: int
+    lane: Lane
     epoch: int
     model: str
     salt: bytes

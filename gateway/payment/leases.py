@@ -18,7 +18,7 @@ from sqlmodel import Session
 from gateway.clock import now_ms
 from gateway.database import transact
 from gateway.errors import Refusal
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 from ledger.flows import leases
 
 AHEAD = 8
@@ -98,7 +98,7 @@ class Hold:
 class BalanceLeases:
     """All wallets of a gateway. `target` is what to lease ahead, in atoms."""
 
-    def __init__(self, engine: Engine, lane: int, gateway: Address, target: int, lasts_ms: int) -> None:
+    def __init__(self, engine: Engine, lane: Lane, gateway: Address, target: int, lasts_ms: int) -> None:
         self._engine = engine
         self._lane = lane
         self._gateway = gateway

@@ -28,7 +28,7 @@ from gateway.errors import NodeFailed
 from gateway.upstream.http import Reply
 from gateway.upstream.target import Target, parse
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, address, to_hex
+from ledger.core.values.ids import Address, Lane, address, to_hex
 from ledger.core.values.tunnel_frames import CREDIT, MAX_PAYLOAD, Frame, Kind, credit, decode, encode, tunnel_hash
 from ledger.core.values.typed_data import Domain, signed_by, signing_digest
 from ledger.store.network import tunnels as store
@@ -144,7 +144,7 @@ class TunnelNode:
 class Tunnels:
     """The nodes connected to this process."""
 
-    def __init__(self, lane: int, domain: Domain, idle_seconds: float) -> None:
+    def __init__(self, lane: Lane, domain: Domain, idle_seconds: float) -> None:
         self._lane = lane
         self._domain = domain
         self._idle_seconds = idle_seconds
