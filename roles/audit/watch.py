@@ -19,7 +19,7 @@ from ledger.core.settlement import events
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.header import Header
 from ledger.core.settlement.transactions import Call
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, address
 
 QUESTIONS = 64
 """Paid questions about one batch before a person must look. One tree takes its height plus one."""
@@ -39,7 +39,7 @@ class Finding:
 
 
 def inspect(
-    chain: Chain, lane: int, files: Files, *, book: bool = False, questions_at_most: int = QUESTIONS
+    chain: Chain, lane: Lane, files: Files, *, book: bool = False, questions_at_most: int = QUESTIONS
 ) -> list[Finding]:
     """One finding per pending batch, oldest first, up to the first that is void: later ones are void with it.
 
@@ -63,7 +63,7 @@ def inspect(
     return findings
 
 
-def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
+def gather(chain: Chain, lane: Lane, *, book: bool) -> Facts:
     """The facts on chain that a batch could contradict."""
     logged = _events(chain)
     payees = {event.index: event.payee for event in logged if isinstance(event, events.PayeeRegistered)}
@@ -80,7 +80,7 @@ def gather(chain: Chain, lane: int, *, book: bool) -> Facts:
     return Facts(address(chain.deployment.treasury), payees, deposits, histories if book else None, chain.answers())
 
 
-def _act(chain: Chain, lane: int, batch: int, header: Header, proof: FraudProof, questions_at_most: int) -> Finding:
+def _act(chain: Chain, lane: Lane, batch: int, header: Header, proof: FraudProof, questions_at_most: int) -> Finding:
     """Send the proof; for a withheld part ask, wait for the answer, or convict after the deadline."""
     call = chain.calls.prove(lane, batch, header, proof)
     if not proof.paid:

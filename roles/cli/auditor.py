@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected, TollwayError
+from ledger.core.values.ids import Lane
 from roles.cli import amounts, batch, output
 from roles.cli.context import Group, here
 from roles.wallet import transactions
@@ -59,7 +60,7 @@ def watch(
 
     Where a file is withheld, it asks on chain for the missing parts; the fee comes back if there is no answer.
     """
-    chain, lane = transactions.chain(), int(here().lane["lane"])
+    chain, lane = transactions.chain(), here().lane_id
     files = _Files()
     while True:
         try:
@@ -73,7 +74,7 @@ def watch(
         time.sleep(every)
 
 
-def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int) -> None:
+def _look(chain: Chain, lane: Lane, files: _Files, *, book: bool, questions: int) -> None:
     """Inspect every pending batch once, and send what has to be sent."""
     from roles.audit.watch import inspect
 
@@ -123,7 +124,7 @@ def solvency() -> None:
 
 def holdings() -> dict[str, object]:
     """The lane's money on chain, in atoms. Rejected when the contract holds less than it owes."""
-    number = int(here().lane["lane"])
+    number = here().lane_id
     chain = transactions.chain()
     lane, head, claimed = chain.lane(number), chain.head(number), chain.claimed_by_all(number)
     held = chain.balance(chain.calls.settlement)

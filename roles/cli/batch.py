@@ -164,7 +164,7 @@ def listed() -> list[Json]:
 
 def on_chain(number: int) -> str:
     """A batch's status on chain: none, posted or final."""
-    lane, onchain_id = int(here().lane["lane"]), onchain_id_of(number)
+    lane, onchain_id = here().lane_id, onchain_id_of(number)
     if not onchain_id:
         return "none"
     return "final" if onchain_id <= transactions.chain().head(lane).finalized else "posted"

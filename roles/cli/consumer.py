@@ -160,7 +160,7 @@ def withdraw(
     leaving = deposits.Exit(relayer)
     if not leaving.is_asked:
         leaving.check_depositor()
-        output.confirm(f"ask lane {leaving.lane} to end, and to pay {here().wallet} what it has not spent?")
+        output.confirm(f"ask lane {to_hex(leaving.lane)} to end, and to pay {here().wallet} what it has not spent?")
         output.note(f"asked to leave: transaction {leaving.ask()['transaction']}")
     with output.working("waiting for a final batch"):
         paid = output.wait_until(leaving.take, wait, 0.5)

@@ -16,7 +16,7 @@ import typer
 from typer import Option
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, cid_digest, digest
+from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest
 from ledger.core.values.typed_data import Domain, Signer
 from roles.cli import output
 from roles.client.gateway import GatewayClient, Json
@@ -80,6 +80,11 @@ class Context:
     def lane(self) -> Json:
         """The gateway's description of its lane: chain, addresses, lane id, epoch."""
         return _lane(self.url)
+
+    @property
+    def lane_id(self) -> Lane:
+        """The id of the gateway's lane."""
+        return address(str(self.lane["lane"]))
 
     @property
     def rpc_url(self) -> str:

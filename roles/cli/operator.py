@@ -9,7 +9,7 @@ from ledger.chain import deployments
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.ids import Address, Lane, address, lane_subject, to_hex
 from ledger.core.values.typed_data import credit_hash, signing_digest
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
@@ -19,7 +19,7 @@ from roles.wallet import keystore, transactions
 
 app = Group("Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings.")
 
-Lane = Annotated[int | None, Option("--lane", help="Number of a lane; default: the one this wallet opened.")]
+LaneOption = Annotated[str | None, Option("--lane", help="0x address of a lane; default: the one this wallet opened.")]
 add_staking(app, "it backs what your lane settles")
 add_earnings(app)
 
@@ -49,8 +49,8 @@ def open_lane(
     from ledger.core.disputes import challenge_game  # slow to import
 
     lane = lane_of(here().account)
-    if lane:
-        output.show({"lane": lane, "operator": to_hex(here().account), "note": "the lane is already open"})
+    if lane is not None:
+        output.show({"lane": to_hex(lane), "operator": to_hex(here().account), "note": "the lane is already open"})
         return
     if why := challenge_game.too_short_to_challenge(window, answer_time):
         if transactions.chain_id() not in deployments.DEVELOPMENT_CHAINS:
@@ -61,7 +61,7 @@ def open_lane(
     calls = transactions.chain().calls
     transactions.allow(calls.settlement, atoms)
     sent = transactions.send(calls.open_lane(window, answer_time, atoms))
-    output.show({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent})
+    output.show({"lane": to_hex(chosen(None)), "operator": to_hex(here().account), **sent})
 
 
 @app.command("session-key")
@@ -81,13 +81,13 @@ def session_key(
 
 
 @app.command("bid")
-def bid(ratio: Ratio = "0ppm", lane: Lane = None) -> None:
+def bid(ratio: Ratio = "0ppm", lane: LaneOption = None) -> None:
     """Set your gateway's share of every price, at most 3%.
 
     Example: tollway operator bid --ratio 1%
     """
-    number = lane or lane_of(here().account)
-    place_bid(Digest(number.to_bytes(32, "big")), Role.gateway, f"lane {number}", parse_bid(None, ratio))
+    mine = chosen(lane)
+    place_bid(lane_subject(mine), Role.gateway, f"lane {to_hex(mine)}", parse_bid(None, ratio))
 
 
 @app.command("credit")
@@ -97,7 +97,7 @@ def credit(
     reference: Annotated[str, Option(help="A text of your own, such as an invoice number; each counts once.")],
 ) -> None:
     """On a private grid: credit a consumer with an amount you hold. The same reference again changes nothing."""
-    atoms, party, lane = amounts.parse(amount), keystore.party(account), int(here().lane["lane"])
+    atoms, party, lane = amounts.parse(amount), keystore.party(account), here().lane_id
     output.confirm(f"credit {amounts.format(atoms)} to {account}?")
     cause = keccak256(reference.encode())
     signature = here().signer.sign(signing_digest(here().domain, credit_hash(lane, party, atoms, cause)))
@@ -106,13 +106,14 @@ def credit(
 
 
 @app.command("status")
-def status(lane: Lane = None) -> None:
+def status(lane: LaneOption = None) -> None:
     """Show your lane on chain: its bond, holdings and batches."""
-    number = lane or lane_of(here().account) or int(here().lane["lane"])
-    lane_row, head = transactions.chain().lane(number), transactions.chain().head(number)
+    opened = parse_lane(lane) if lane else lane_of(here().account)
+    shown = opened if opened is not None else here().lane_id
+    lane_row, head = transactions.chain().lane(shown), transactions.chain().head(shown)
     output.show(
         {
-            "lane": number,
+            "lane": to_hex(shown),
             "operator": to_hex(lane_row.operator),
             "active": lane_row.active,
             "bond": amounts.format(lane_row.bond),
@@ -128,28 +129,41 @@ def status(lane: Lane = None) -> None:
 
 
 @app.command("pause")
-def pause(lane: Lane = None) -> None:
+def pause(lane: LaneOption = None) -> None:
     """Stop commits and deposits. Claims and withdrawals go on: nobody can stop those."""
     set_active(lane, False)
 
 
 @app.command("resume")
-def resume(lane: Lane = None) -> None:
+def resume(lane: LaneOption = None) -> None:
     """Take commits and deposits again."""
     set_active(lane, True)
 
 
-def set_active(lane: int | None, active: bool) -> None:
-    number = lane or lane_of(here().account)
-    output.confirm(f"{'resume' if active else 'pause'} lane {number}?")
-    sent = transactions.send(transactions.chain().calls.to_settlement("setActive", number, active))
-    output.show({"lane": number, "active": active, **sent})
+def set_active(lane: str | None, active: bool) -> None:
+    mine = chosen(lane)
+    output.confirm(f"{'resume' if active else 'pause'} lane {to_hex(mine)}?")
+    sent = transactions.send(transactions.chain().calls.to_settlement("setActive", mine, active))
+    output.show({"lane": to_hex(mine), "active": active, **sent})
 
 
-def lane_of(operator: bytes) -> int:
-    """The number of the first lane this operator opened; 0 if none."""
-    chain = transactions.chain()
-    for number in range(1, int(chain.settlement("laneCount")) + 1):
-        if chain.lane(number).operator == operator:
-            return number
-    return 0
+def chosen(lane: str | None) -> Lane:
+    """The lane of a `--lane` option, or the one this wallet opened. Rejected when there is neither."""
+    mine = parse_lane(lane) if lane else lane_of(here().account)
+    if mine is None:
+        raise Rejected(f"{here().wallet} has no lane: tollway operator open-lane, or name one with --lane 0x...")
+    return mine
+
+
+def parse_lane(text: str) -> Lane:
+    """A lane from its 0x address. Rejected otherwise: a lane has no number."""
+    try:
+        return address(text)
+    except Rejected as error:
+        remedy = "`tollway operator status` shows yours"
+        raise Rejected(f"a lane is named by its 0x address of 40 hex digits, not {text!r}; {remedy}") from error
+
+
+def lane_of(operator: Address) -> Lane | None:
+    """The first lane this operator opened; None without one."""
+    return transactions.chain().lane_of(operator)

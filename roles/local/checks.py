@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from ledger.core.catalog.bids import Role
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from roles.audit import statements
 from roles.cli import amounts, auditor, batch, context
 from roles.cli.output import wait_until
@@ -59,7 +59,7 @@ def name_of(party: Address) -> str:
 
 def _compare(console: DemoConsole, earned: Earned, charged: int, deposited: int, withdrawn: int) -> None:
     """Compare the sum of all lines with the chain, the ledger, the client's charges and the consumer's payments."""
-    lane, settled = int(context.here().lane["lane"]), earned.total()
+    lane, settled = context.here().lane_id, earned.total()
     on_chain = transactions.chain().head(lane).cumulative
     console.check("sum of all lines = payout tree on chain", settled == on_chain, f"{settled:,} = {on_chain:,} atoms")
     by_party: Counter[Address] = Counter()
@@ -81,12 +81,12 @@ def _compare(console: DemoConsole, earned: Earned, charged: int, deposited: int,
     _compare_custody(console, lane)
 
 
-def _compare_custody(console: DemoConsole, lane: int) -> None:
+def _compare_custody(console: DemoConsole, lane: Lane) -> None:
     """Compare the ledger's custody, what the lane owes, and the contract's balance."""
     wait_until(lambda: _ledger_custody() == auditor.holdings()["of_this_lane"], 30, 0.3)  # the indexer catches up
     held, custody = auditor.holdings(), _ledger_custody()
     chain = str(held["of_this_lane"])
-    figures = f"{int(custody):,} = {int(chain):,} atoms in lane {lane}"
+    figures = f"{int(custody):,} = {int(chain):,} atoms in lane {to_hex(lane)}"
     console.check("custody = what the contract holds", custody == chain, figures)
     whole = int(chain) + int(str(held["bond_and_insurance"]))
     console.check("the contract's tokens cover it all", int(str(held["contract_holds"])) == whole, f"{whole:,} atoms")

@@ -13,7 +13,7 @@ from pathlib import Path
 from ledger.chain import deployments
 from ledger.chain.deploy import Parameters, deploy
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.typed_data import Signer
 from roles.local import actors, control
 from roles.local.folder import TOOLS, Component, NetworkFolder
@@ -81,7 +81,7 @@ def deployment_file(folder: NetworkFolder) -> Path:
     return deployments.path(CHAIN_ID, folder.path / "deployments")
 
 
-def ledger(folder: NetworkFolder, lane: int, pace: Pace) -> None:
+def ledger(folder: NetworkFolder, lane: Lane, pace: Pace) -> None:
     """Migrate the database, then start worker, beat and gateway."""
     password = (home.keystores() / "password").read_text()
     shared = {
@@ -89,7 +89,7 @@ def ledger(folder: NetworkFolder, lane: int, pace: Pace) -> None:
         "LEDGER_REDIS_URL": redis_url(folder),
         "LEDGER_RPC_URL": rpc_url(folder),
         "LEDGER_DEPLOYMENT": str(deployment_file(folder)),
-        "LEDGER_LANE": str(lane),
+        "LEDGER_LANE": to_hex(lane),
         "LEDGER_CONFIRMATIONS": "1",
         "LEDGER_BATCH_SECONDS": str(pace.batch_seconds),
         "LEDGER_SWEEP_SECONDS": "0.5",

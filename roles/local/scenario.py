@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.ids import address, to_hex
 from roles.cli import context
 from roles.cli.output import wait_until
 from roles.local import actors, control, network
@@ -38,9 +39,9 @@ class Scenario:
         console.run_all(actors.wallets(set(keystore.names())))
         console.run_all(actors.money())
         console.run_all(actors.lane(self.pace.window_seconds), "lane")
-        lane = int(console.run(f"operator status --wallet {OPERATOR}")["lane"])
+        lane = address(console.run(f"operator status --wallet {OPERATOR}")["lane"])
         network.ledger(self.folder, lane, self.pace)
-        self.facts |= {"chain_id": deployment.chain_id, "lane": lane, "gateway": gateway_url()}
+        self.facts |= {"chain_id": deployment.chain_id, "lane": to_hex(lane), "gateway": gateway_url()}
         console.say(f"the gateway answers at {gateway_url()}")
 
     def open_market(self) -> None:

@@ -58,7 +58,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, *
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
     subjects = {name: _until_reachable(partial(context.resolve, name)) for name in names}
-    signer, lane = context.signer, context.lane
+    signer = context.signer
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 
     def announce(url: str) -> None:
@@ -70,7 +70,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, *
         if not tunnel:
             announce(public_url or f"http://{options.host}:{port}")
 
-    identity = Identity(signer, context.domain, int(lane["lane"]), context.wallet, names)
+    identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
     server.serve(replace(options, witness=witness, tunnel=gateway), ready)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.tunnel_frames import CREDIT, MAX_PAYLOAD, Frame, Kind, credit, decode, encode, tunnel_hash
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 
@@ -48,7 +48,7 @@ class Identity:
 
     signer: Signer
     domain: Domain
-    lane: int
+    lane: Lane
     node: str
     models: Sequence[str] = ()
 

@@ -24,7 +24,7 @@ def deposit(atoms: Atoms, wait_seconds: float) -> Json:
     """Sign an authorization, have the gateway relay it, wait until it is credited. Its last status."""
     from ledger.chain.calls import Authorization  # not imported by commands that ask only the gateway
 
-    lane, signer, gateway, chain = int(here().lane["lane"]), here().signer, here().gateway, transactions.chain()
+    lane, signer, gateway, chain = here().lane_id, here().signer, here().gateway, transactions.chain()
     signed = Authorization(lane, signer.address, atoms, 0, good_until(), Digest(os.urandom(32)))
     signature = signing.deposit_authorization(signer, chain.token_domain(), chain.calls.settlement, signed)
     window = {"valid_after": signed.valid_after, "valid_before": signed.valid_before}
@@ -40,7 +40,7 @@ def deposit(atoms: Atoms, wait_seconds: float) -> Json:
 
 def make_key(budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
     """An API key behind a voucher for the whole deposit, kept beside the wallet; and the most it may spend."""
-    context, lane = here(), int(here().lane["lane"])
+    context, lane = here(), here().lane_id
     ceiling = transactions.chain().account(lane, context.account).deposited
     signer, domain = context.signer, context.domain
 
@@ -67,7 +67,7 @@ class Exit:
     command can go on with it."""
 
     def __init__(self, relayer: str | None) -> None:
-        self.lane = int(here().lane["lane"])
+        self.lane = here().lane_id
         self.account = here().account
         self.payer = keystore.unlock(relayer) if relayer else None
         self.chain = transactions.chain()
@@ -80,7 +80,7 @@ class Exit:
     def check_depositor(self) -> None:
         """Rejected when the wallet never deposited."""
         if not self.chain.account(self.lane, self.account).index:
-            raise Rejected(f"{here().wallet} never deposited into lane {self.lane}", lane=self.lane)
+            raise Rejected(f"{here().wallet} never deposited into lane {to_hex(self.lane)}", lane=to_hex(self.lane))
 
     def ask(self) -> dict[str, object]:
         """Ask to leave: by the wallet's own transaction, or signed for the relayer to send."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ledger.core.values.documents import Document, digest, validate
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, cid, did, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, cid, did, to_hex
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash, word
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ RECEIVE_TYPEHASH = keccak256(
     b"ReceiveWithAuthorization(address from,address to,uint256 value,"
     b"uint256 validAfter,uint256 validBefore,bytes32 nonce)"
 )
-LEAVE_TYPEHASH = keccak256(b"RequestWithdraw(uint32 lane,address account,uint256 nonce,uint256 deadline)")
+LEAVE_TYPEHASH = keccak256(b"RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)")
 
 
 def voucher(signer: Signer, domain: Domain, signed: Voucher) -> dict[str, object]:
     """A voucher as the gateway takes it."""
     signature = to_hex(signer.sign(signing_digest(domain, voucher_hash(signed))))
-    shown = {"lane": signed.lane, "account": to_hex(signed.account), "cum_max": str(signed.cum_max)}
+    shown = {"lane": to_hex(signed.lane), "account": to_hex(signed.account), "cum_max": str(signed.cum_max)}
     return {**shown, "signature": signature}
 
 
@@ -61,7 +61,7 @@ def offer(context: Context, subject: Digest, role: Role, epochs: int, parts: Doc
     return signed
 
 
-def leave(signer: Signer, domain: Domain, lane: int, nonce: int, deadline: int) -> bytes:
+def leave(signer: Signer, domain: Domain, lane: Lane, nonce: int, deadline: int) -> bytes:
     """A consumer's request to leave a lane, for anybody to relay."""
     hashed = keccak256(LEAVE_TYPEHASH, word(lane), word(signer.address), word(nonce), word(deadline))
     return signer.sign(signing_digest(domain, hashed))

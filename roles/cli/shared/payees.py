@@ -165,7 +165,7 @@ def claimable(party: Address) -> tuple[int, Call] | None:
         if error.facts.get("status") == 404:
             return None
         raise
-    lane, index, cumulative = int(proof["lane"]), int(proof["index"]), int(proof["cumulative"])
+    lane, index, cumulative = address(str(proof["lane"])), int(proof["index"]), int(proof["cumulative"])
     chain = transactions.chain()
     due = cumulative - chain.claimed(lane, index)
     siblings = [bytes.fromhex(word[2:]) for word in proof["proof"]]
