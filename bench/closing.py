@@ -28,6 +28,7 @@ from ledger.core.values.typed_data import Domain
 
 CHUNK = 65_536
 GATEWAY = Address(b"\x09" * 20)
+LANE = Address(bytes(19) + b"\1")
 TERMS = [some_terms(number) for number in range(100)]
 BODIES = {terms_id(encode(terms)): encode(terms) for terms in TERMS}
 TABLE, SLOTS = split.build_table(TERMS)
@@ -54,7 +55,7 @@ def a_chunk(count: int, chance: np.random.Generator) -> npt.NDArray[np.void]:
     records = np.zeros(count, RECEIPT_DTYPE)
     records["terms"], records["units"], records["price"], records["charge"] = NAMES[chosen], units, price, charge
     records["consumer"][:, 0] = chance.integers(1, 201, count)
-    records["gateway"], records["lane"] = 9, 1
+    records["gateway"], records["lane"] = 9, np.frombuffer(LANE, np.uint8)
     return records
 
 
@@ -65,7 +66,7 @@ def close(count: int, *, hashed: bool) -> tuple[float, int]:
     signed = np.zeros(len(pool), SIGNED_DTYPE)
     signed["receipt"] = pool
     digests = struct_hashes(pool)
-    opening = Opening(Domain(), 1, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(GATEWAY, 1, count),))
+    opening = Opening(Domain(), LANE, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(GATEWAY, 1, count),))
     start = time.process_time()
     writer = Writer(Nowhere(), opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
     for begin in range(0, count, CHUNK):

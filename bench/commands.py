@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 HOME = (("wallet", "list"), ("wallet", "show", "alice"))
 GATEWAY = (("consumer", "balance"), ("consumer", "models"), ("provider", "earnings"), ("batch", "list"))
-CHAIN = (("wallet", "balance"), ("operator", "status", "--lane", "1"), ("wallet", "send", "0x" + "11" * 20, "1atoms"))
+LANE = "0x" + "00" * 19 + "01"
+CHAIN = (("wallet", "balance"), ("operator", "status", "--lane", LANE), ("wallet", "send", "0x" + "11" * 20, "1atoms"))
 AIMS = {"home": 0.5, "gateway": 0.5, "chain": 2.0}
 ANSWERS = {
     "/v1/balance": {"available": "0", "held": "0", "spent": "0"},

@@ -56,7 +56,7 @@ class Lane:
     """A lane and its trees, in which every payee has earned the same, and every consumer spent the same."""
 
     chain: Chain
-    number: int
+    id: Address
     operator: Signer
     payees: list[Address]
     consumers: list[Address]
@@ -90,8 +90,8 @@ class Lane:
     def commit(self, header: Header, finalize: Header | None = None) -> int:
         """Post it, and finalize the oldest pending one. Returns gas."""
         calls = self.chain.calls
-        final = self.chain.head(self.number).finalized + 1
-        call = calls.commit(self.number, header, final, finalize) if finalize else calls.commit(self.number, header)
+        final = self.chain.head(self.id).finalized + 1
+        call = calls.commit(self.id, header, final, finalize) if finalize else calls.commit(self.id, header)
         used = self.chain.transact(self.operator, call).gas_used
         self.last, self.posted = header, self.posted + 1
         return used
@@ -99,7 +99,7 @@ class Lane:
     def settle(self, unit: int) -> Tree:
         """A final batch with the trees of `unit`. Returns its payout tree."""
         self.commit(self.next(unit))
-        self.chain.transact(FUNDS, self.chain.calls.finalize(self.number, self.posted, self.last))
+        self.chain.transact(FUNDS, self.chain.calls.finalize(self.id, self.posted, self.last))
         return self.trees(unit)[0]
 
 
@@ -123,17 +123,18 @@ def a_lane(chain: Chain, operator: int, window: int, payees: int, consumers: int
     signer = key(operator)
     _fund(chain, signer)
     chain.transact(signer, chain.calls.open_lane(window, ANSWER, 10**12))
-    number = int(chain.settlement("laneCount"))
-    chain.transact(signer, chain.calls.deposit(number, signer.address, 9 * 10**15))
+    lane = chain.lane_of(signer.address)
+    assert lane is not None, "it was just opened"
+    chain.transact(signer, chain.calls.deposit(lane, signer.address, 9 * 10**15))
     who = [signer.address, *(party(10_000 + n) for n in range(1, consumers))]
-    return Lane(chain, number, signer, [party(n) for n in range(payees)], who)
+    return Lane(chain, lane, signer, [party(n) for n in range(payees)], who)
 
 
 def _batches(chain: Chain, gas: Figures) -> None:
     lane = a_lane(chain, 11, 0, 20, 100)
     for unit in range(1, 259):  # the ring turns once
         lane.commit(lane.next(unit), lane.last if lane.posted else None)
-    chain.transact(FUNDS, chain.calls.finalize(lane.number, lane.posted, lane.last))
+    chain.transact(FUNDS, chain.calls.finalize(lane.id, lane.posted, lane.last))
     gas["commit"] = lane.commit(lane.next(300))
     gas["commit_finalize"] = lane.commit(lane.next(400), lane.last)
 
@@ -144,14 +145,14 @@ def _claims(chain: Chain, gas: Figures) -> None:
         for unit in (10**6, 2 * 10**6):  # the second time: accounts exist, slots are in use
             tree = lane.settle(unit)
             rows = [(who, unit) for who in lane.payees]
-            call = chain.calls.claim_range(lane.number, 1, tree.height, rows, tree.range_proof(1, payees))
+            call = chain.calls.claim_range(lane.id, 1, tree.height, rows, tree.range_proof(1, payees))
             gas[f"claim_range_{payees}_per_payee"] = chain.transact(FUNDS, call).gas_used // payees
     for number, payees in enumerate((1_000, 100_000)):
         lane = a_lane(chain, 31 + number, 0, payees, 1)
         index = payees // 3
         for unit in (10**6, 2 * 10**6):
             tree = lane.settle(unit)
-            call = chain.calls.claim(lane.number, index, lane.payees[index - 1], unit, tree.proof(index))
+            call = chain.calls.claim(lane.id, index, lane.payees[index - 1], unit, tree.proof(index))
             gas[f"claim_{payees}"] = chain.transact(FUNDS, call).gas_used
 
 
@@ -160,14 +161,14 @@ def _consumers(chain: Chain, gas: Figures) -> None:
     consumer, signer = key(13), Signer((13).to_bytes(32, "big"))
     _fund(chain, consumer)
     for name in ("deposit_authorization_first", "deposit_authorization_top_up"):
-        gas[name] = chain.transact(FUNDS, _authorized(chain, lane.number, signer, name)).gas_used
+        gas[name] = chain.transact(FUNDS, _authorized(chain, lane.id, signer, name)).gas_used
     lane.consumers[1] = signer.address  # it deposited second
     lane.settle(10)
-    gas["request_withdraw"] = chain.transact(consumer, chain.calls.request_withdraw(lane.number)).gas_used
+    gas["request_withdraw"] = chain.transact(consumer, chain.calls.request_withdraw(lane.id)).gas_used
     chain.rpc("evm_increaseTime", 10)
     lane.settle(20)
     debits = lane.trees(20)[1]
-    call = chain.calls.withdraw(lane.number, signer.address, 20 * 20, debits.proof(2))
+    call = chain.calls.withdraw(lane.id, signer.address, 20 * 20, debits.proof(2))
     gas["withdraw"] = chain.transact(FUNDS, call).gas_used
 
 
@@ -178,18 +179,18 @@ def _disputes(chain: Chain, gas: Figures) -> None:
     lane.commit(lane.next(10))
     payouts, debits = lane.trees(10)
     header, consumer, debit = words(lane.last), lane.consumers[0], 10 * 20
-    claim = (lane.number, 1, header, 1, consumer, debit, debits.proof(1))
+    claim = (lane.id, 1, header, 1, consumer, debit, debits.proof(1))
     gas["challenge_debit"] = chain.transact(accuser, to("challengeDebit", *claim), FEE).gas_used
     domain = Domain(chain.deployment.chain_id, chain.calls.settlement)
     operator = Signer((15).to_bytes(32, "big"))
-    signature = operator.sign(signing_digest(domain, voucher_hash(Voucher(lane.number, consumer, 10**15))))
-    answer = to("answerDebit", lane.number, 1, 1, consumer, debit, 10**15, signature)
+    signature = operator.sign(signing_digest(domain, voucher_hash(Voucher(lane.id, consumer, 10**15))))
+    answer = to("answerDebit", lane.id, 1, 1, consumer, debit, 10**15, signature)
     gas["answer_debit"] = chain.transact(lane.operator, answer).gas_used
     node, index, proof = payouts.levels[2][3], 3, payouts.proof(12)[2:]
-    demand = to("demandNode", lane.number, 1, header, 1, node, index, proof)
+    demand = to("demandNode", lane.id, 1, header, 1, node, index, proof)
     gas["demand_node"] = chain.transact(accuser, demand, FEE).gas_used
     left, right = payouts.levels[1][6], payouts.levels[1][7]
-    answer = to("answerNode", lane.number, 1, 1, node, index, len(proof), left, right)
+    answer = to("answerNode", lane.id, 1, 1, node, index, len(proof), left, right)
     gas["answer_node"] = chain.transact(lane.operator, answer).gas_used
     gas["prove_bad_sum"] = chain.transact(accuser, _bad_sum(chain, lane)).gas_used
     gas["prove_overdraft"] = chain.transact(accuser, _overdraft(chain)).gas_used
@@ -207,14 +208,14 @@ def _bad_sum(chain: Chain, lane: Lane) -> Call:
     forged = replace(lane.next(10), payout_root=root, debit_root=_plus(lane.last.debit_root, 1))
     forged = replace(forged, receipts_root=_noise("receipts", 1, 1), lines_root=_noise("lines", 2, 1))
     lane.commit(forged)
-    return chain.calls.to_settlement("proveBadSum", lane.number, 2, words(forged), 1, lie, left, right, 3, proof)
+    return chain.calls.to_settlement("proveBadSum", lane.id, 2, words(forged), 1, lie, left, right, 3, proof)
 
 
 def _overdraft(chain: Chain) -> Call:
     lane = a_lane(chain, 16, WINDOW, 20, 100)
     lane.commit(lane.next(10))  # 99 of the consumers never deposited
     accused = (lane.consumers[30], 10 * 20, lane.trees(10)[1].proof(31))
-    return chain.calls.to("Referee", "proveOverdraft", lane.number, 1, words(lane.last), 31, accused)
+    return chain.calls.to("Referee", "proveOverdraft", lane.id, 1, words(lane.last), 31, accused)
 
 
 def _markets(chain: Chain, gas: Figures) -> None:
@@ -236,7 +237,7 @@ def _markets(chain: Chain, gas: Figures) -> None:
         gas["unbond"] = chain.transact(maker, calls.to("StakeVault", "unbond", 1_000)).gas_used
 
 
-def _authorized(chain: Chain, lane: int, signer: Signer, name: str) -> Call:
+def _authorized(chain: Chain, lane: Address, signer: Signer, name: str) -> Call:
     salt, before = keccak256(name.encode()), int(time.time()) + 10**8
     nonce = keccak256(word(lane), word(signer.address), salt)
     fields = (word(signer.address), word(chain.calls.settlement), word(10**9), word(0), word(before), nonce)

@@ -37,6 +37,8 @@ from sqlmodel import Session
 from bench import receipt_logs
 from bench.peers import rows
 from bench.report import RESULTS, save, table
+from ledger.chain.abi import lane_address
+from ledger.core.values.ids import Lane
 from ledger.core.values.typed_data import Domain
 from ledger.flows import batches, postings
 from ledger.migrations import migrate
@@ -108,11 +110,11 @@ def _spent(server: int) -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _post(session: Session, lane: int) -> int:
+def _post(session: Session, lane: Lane) -> int:
     return postings.post_chunk(session, receipt_logs.gateway_of(lane), CHUNK, 1)
 
 
-def _close(session: Session, lane: int, left: int) -> int:
+def _close(session: Session, lane: Lane, left: int) -> int:
     """Close a batch as soon as a quarter of a million receipts, or all that are left, are posted."""
     marks = watermarks.of_lane(session, lane)
     if sum(mark.posted_seq - mark.batched_seq for mark in marks) < min(BATCH, left):
@@ -146,7 +148,7 @@ class Bench:
 
     def run(self, receipts: int) -> Run:
         """COPY so many receipts in, then have them posted and closed."""
-        lane, self.lane = self.lane, self.lane + 1
+        lane, self.lane = lane_address(self.lane), self.lane + 1
         with unit_of_work(self.engine) as session:
             receipt_logs.open_lane(session, lane)
         began = time.monotonic()

@@ -21,7 +21,7 @@ from ledger.core.kernels import split
 from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.receipts.record import RECEIPT_DTYPE
 from ledger.core.receipts.segments import link
-from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.store.chain import lanes, parties
 from ledger.store.money import postings
 from ledger.store.receipts import terms, watermarks
@@ -62,12 +62,12 @@ def consumer(number: int) -> Address:
     return Address(b"\xc0" * 16 + number.to_bytes(4, "big"))
 
 
-def gateway_of(lane: int) -> Address:
+def gateway_of(lane: Lane) -> Address:
     """The one gateway of a lane."""
-    return Address(b"\x90" * 16 + lane.to_bytes(4, "big"))
+    return Address(b"\x90" * 16 + lane[-4:])
 
 
-def make(lane: int, count: int) -> Iterator[Made]:
+def make(lane: Lane, count: int) -> Iterator[Made]:
     """`count` receipts of a lane's gateway, a quarter of a million at a time."""
     table, _ = split.build_table(TERMS)
     gateway, previous = gateway_of(lane), ZERO_DIGEST
@@ -84,8 +84,8 @@ def make(lane: int, count: int) -> Iterator[Made]:
         yield Made(_copy_rows(records, digests), rows)
 
 
-def _records(table: split.Table, lane: int, start: int, count: int) -> npt.NDArray[np.void]:
-    chance = np.random.default_rng((lane, start))
+def _records(table: split.Table, lane: Lane, start: int, count: int) -> npt.NDArray[np.void]:
+    chance = np.random.default_rng((int.from_bytes(lane, "big"), start))
     chosen = chance.integers(0, len(TERMS), count)
     units = np.zeros((count, 6), np.uint64)
     units[:, 0] = 1
@@ -96,7 +96,7 @@ def _records(table: split.Table, lane: int, start: int, count: int) -> npt.NDArr
     split.split_amounts(table, chosen, units, passed, price, charge, amounts, status)
     records = np.zeros(count, RECEIPT_DTYPE)
     records["call_id"] = chance.integers(0, 256, (count, 32), np.uint8)
-    records["lane"], records["seq"] = lane, np.arange(start, start + count)
+    records["lane"], records["seq"] = np.frombuffer(lane, np.uint8), np.arange(start, start + count)
     records["gateway"] = np.frombuffer(gateway_of(lane), np.uint8)
     names = np.frombuffer(b"".join(consumer(n) for n in range(CONSUMERS)), np.uint8).reshape(-1, 20)
     records["consumer"], records["terms"] = names[chance.integers(0, CONSUMERS, count)], _NAMES[chosen]
@@ -129,7 +129,7 @@ def copy_in(connection: psycopg.Connection[tuple[object, ...]], made: Made) -> N
     connection.commit()
 
 
-def open_lane(session: Session, lane: int) -> None:
+def open_lane(session: Session, lane: Lane) -> None:
     """Terms, places and deposits for everybody: what a lane has before its first call."""
     for one in TERMS:
         terms.put(session, encode(one))
@@ -139,6 +139,6 @@ def open_lane(session: Session, lane: int) -> None:
     each, leased_to = 10**14, gateway_of(lane)
     for number in range(CONSUMERS):
         lanes.deposit(session, lane, consumer(number), number + 1, each)
-        cause = lane.to_bytes(4, "big") + number.to_bytes(4, "big")
+        cause = lane + number.to_bytes(4, "big")
         postings.book(session, movements.deposit(cause, consumer(number), each, 0))
         postings.book(session, movements.lease(cause, consumer(number), leased_to, each, 0))

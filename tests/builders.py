@@ -10,7 +10,7 @@ from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_i
 from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
 from ledger.core.receipts.segments import Segment, link
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, call_id
 from ledger.core.values.meters import Rates, Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store.money import postings
@@ -19,7 +19,9 @@ from ledger.store.receipts import terms, watermarks
 from ledger.store.receipts.appender import COLUMNS
 from ledger.store.session import connection_of
 
-LANE = 1
+LANE = Lane(bytes(19) + b"\1")
+OTHER_LANE = Lane(bytes(19) + b"\2")
+"""The ids of a chain's first two lanes."""
 GATEWAY = Signer(b"\x01" * 32)
 OTHER_GATEWAY = Signer(b"\x02" * 32)
 DOMAIN = Domain(31337)
@@ -57,7 +59,7 @@ def a_receipt(
     units: Units = A_CALL,
     parent: Digest = ZERO_DIGEST,
     passed: int = 0,
-    lane: int = LANE,
+    lane: Lane = LANE,
     ended_at: int = 1_000,
 ) -> Receipt:
     """Call `number` of a consumer, priced by its terms. `seq` is `number` unless said otherwise."""
@@ -111,7 +113,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
 
 def altered(seq: int, field: str) -> str:
     """SQL that changes a field of a stored receipt, and nothing beside it."""
-    last = {"seq": 95, "ms": 187, "fuel": 203, "charge": 227, "ended_at": 236}[field]
+    last = {"seq": 111, "ms": 203, "fuel": 219, "charge": 243, "ended_at": 252}[field]
     return f"UPDATE receipts SET record = set_byte(record, {last}, get_byte(record, {last}) # 1) WHERE seq = {seq}"
 
 

@@ -6,7 +6,7 @@ from ledger.chain.calls import Calls as RealCalls
 from ledger.core.settlement import events
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call, Policy, Step
-from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.flows import audits, indexer, postings, transactions
 from ledger.flows import batches as settling
 from ledger.store.chain import lanes
@@ -31,11 +31,11 @@ class Calls(RealCalls):
         pass
 
     def commit(
-        self, lane: int, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
+        self, lane: Lane, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
     ) -> Call:
         return SETTLEMENT, f"commit {header.hash.hex()} {header.prev.hex()} {finalize_id}".encode()
 
-    def finalize(self, lane: int, batch_id: int, header: Header) -> Call:
+    def finalize(self, lane: Lane, batch_id: int, header: Header) -> Call:
         return SETTLEMENT, f"finalize {batch_id}".encode()
 
 
@@ -69,7 +69,7 @@ class Contract:
                 del standing[event.id - 1 :]
         return standing
 
-    def held(self, lane: int, block: int) -> int:
+    def held(self, lane: Lane, block: int) -> int:
         """What the lane holds at a block: deposits less exits, less claims."""
         total = 0
         for event in self._events(block):

@@ -57,7 +57,7 @@ class Tables:
     accounts: dict[str, Balance] = field(default_factory=dict)
     transactions: dict[Digest, Transaction] = field(default_factory=dict)
     watermarks: dict[Address, Watermark] = field(default_factory=dict)
-    lanes: dict[int, Lane] = field(default_factory=dict)
+    lanes: dict[Address, Lane] = field(default_factory=dict)
 
     def copy(self) -> Tables:
         """A copy to work on; values are frozen, so only the tables themselves are copied."""
@@ -217,11 +217,11 @@ def _standing(s: Tables) -> list[Batch]:
     return sorted(found, key=lambda batch: -batch.number)
 
 
-def _with_status(s: Tables, lane: int, *statuses: Stage) -> list[Batch]:
+def _with_status(s: Tables, lane: Address, *statuses: Stage) -> list[Batch]:
     return sorted((b for b in s.batches.values() if b.status in statuses), key=lambda batch: batch.number)
 
 
-def _by_hash(s: Tables, lane: int, header_hash: Digest) -> Batch | None:
+def _by_hash(s: Tables, lane: Address, header_hash: Digest) -> Batch | None:
     found = [batch for batch in s.batches.values() if batch.header.hash == header_hash]
     return max(found, key=lambda batch: batch.number) if found else None
 
@@ -280,7 +280,7 @@ def balance(s: Tables, name: str) -> int:
     return postings.balance(name, s.accounts.get(name, Balance()))
 
 
-def _ensure(s: Tables, gateway: Address, lane: int) -> None:
+def _ensure(s: Tables, gateway: Address, lane: Address) -> None:
     s.watermarks.setdefault(gateway, Watermark(gateway, lane, 0, 0))
 
 

@@ -29,7 +29,7 @@ from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, address, cid, did, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, address, cid, did, to_hex
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.store.session import connect
@@ -42,7 +42,7 @@ from tests.gateway.nodes import Node
 from tests.gateway.world import a_model
 
 TREASURY = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
-LANE = 1
+LANE = Lane(bytes(19) + b"\1")
 EPOCH_SECONDS = 3_600
 WINDOW_SECONDS = 20
 BOND = 10**11
@@ -246,7 +246,7 @@ def settings_of(network_folder: NetworkFolder, deployment: Deployment, folder: P
         "LEDGER_REDIS_URL": components.redis_url(network_folder),
         "LEDGER_RPC_URL": f"http://127.0.0.1:{proxy.port}",
         "LEDGER_DEPLOYMENT": str(path(deployment.chain_id, folder)),
-        "LEDGER_LANE": str(LANE),
+        "LEDGER_LANE": to_hex(LANE),
         "LEDGER_CONFIRMATIONS": "1",
         "LEDGER_BATCH_SECONDS": "2",
         "LEDGER_SWEEP_SECONDS": "0.5",
@@ -300,7 +300,12 @@ def publish(network: Network, subject: Digest) -> None:
 def key_of(network: Network, consumer: Signer) -> str:
     """An API key behind a voucher for all of the deposit."""
     signed = consumer.sign(signing_digest(network.domain, voucher_hash(Voucher(LANE, consumer.address, DEPOSIT))))
-    voucher = {"lane": LANE, "account": to_hex(consumer.address), "cum_max": str(DEPOSIT), "signature": to_hex(signed)}
+    voucher = {
+        "lane": to_hex(LANE),
+        "account": to_hex(consumer.address),
+        "cum_max": str(DEPOSIT),
+        "signature": to_hex(signed),
+    }
     return str(post(network, "/v1/keys", canonical({"voucher": voucher}))["key"])
 
 

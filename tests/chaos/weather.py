@@ -17,12 +17,12 @@ from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call, Mined
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 
 SENDER = Address(b"\x5e" * 20)
 CONSUMER = Address(b"\xc0" * 20)
 PAYEES = (Address(b"\xa1" * 20), Address(b"\xa2" * 20))
-LANE = 1
+LANE = Lane(bytes(19) + b"\1")
 TARGET = Address(b"\x7a" * 20)
 WINDOW = 60
 """Seconds a batch can be challenged: five blocks."""
@@ -272,12 +272,12 @@ class SimCalls(Calls):
         pass
 
     def commit(
-        self, lane: int, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
+        self, lane: Lane, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
     ) -> Call:
         """A commit, and an older batch to finalize on the way."""
         return TARGET, b"c" + header.prev + header.hash + header.data_ref[:16] + finalize_id.to_bytes(8, "big")
 
-    def finalize(self, lane: int, batch_id: int, header: Header) -> Call:
+    def finalize(self, lane: Lane, batch_id: int, header: Header) -> Call:
         """Make a batch final."""
         return TARGET, b"f" + batch_id.to_bytes(8, "big")
 

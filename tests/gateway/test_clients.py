@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from gateway.upstream.target import parse
-from ledger.core.values.ids import Digest, cid
+from ledger.core.values.ids import PRIVATE_LANE, Digest, cid
 from ledger.core.values.typed_data import Signer
 from roles.node.tunnel import Identity, Tunnel
 from tests.gateway.nodes import Asked, Node, Wire, answering, streaming
@@ -160,7 +160,7 @@ async def test_a_node_behind_a_tunnel_serves_plain_and_streamed(world: World, no
     key = await asyncio.to_thread(gateway.key, consumer)
     unreached = await asyncio.to_thread(gateway.chat, key)
     assert unreached.status_code == 502
-    tunnel = Tunnel(gateway.url, node.url, Identity(PROVIDER, DOMAIN, 0, "home", [cid(subject)]))
+    tunnel = Tunnel(gateway.url, node.url, Identity(PROVIDER, DOMAIN, PRIVATE_LANE, "home", [cid(subject)]))
     task = asyncio.create_task(tunnel.run())
     try:
         await asyncio.wait_for(tunnel.opened.wait(), 20)

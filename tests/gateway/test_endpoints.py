@@ -12,6 +12,7 @@ import pytest
 from sqlmodel import Session
 
 from ledger.core.accounts.permissions import ApiKey
+from ledger.core.values.ids import Lane
 from ledger.core.values.typed_data import Signer
 from ledger.store.access import keys
 from tests.gateway.nodes import Node
@@ -102,7 +103,7 @@ def test_vouchers_that_are_not_larger_forged_or_for_another_lane_make_no_key(
     assert (again.status_code, again.json()["error"]["code"]) == (409, "voucher_not_larger")
     forged = a_voucher(consumer, 2000, signer=a_signer("thief"))
     assert post("/v1/keys", json={"voucher": forged}).status_code == 401
-    assert post("/v1/keys", json={"voucher": a_voucher(consumer, 2000, lane=7)}).status_code == 400
+    assert post("/v1/keys", json={"voucher": a_voucher(consumer, 2000, lane=Lane(b"\7" * 20))}).status_code == 400
     unknown = post("/v1/keys", json={"voucher": a_voucher(consumer, 2000), "surprise": 1})
     assert unknown.status_code == 422
     assert unknown.json()["error"]["param"] == "surprise"

@@ -11,7 +11,7 @@ import pytest
 from gateway.clock import now_ms
 from gateway.metering.ask import CHAT
 from gateway.upstream.tunnel import AUTHENTICATION, SKEW_MS, authenticate
-from ledger.core.values.ids import Digest, cid, to_hex
+from ledger.core.values.ids import PRIVATE_LANE, Digest, cid, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.network import tunnels
 from ledger.store.network.tunnels import Entrance
@@ -47,7 +47,7 @@ async def subject(world: World, gateways: tuple[Process, Process], node: Node) -
     for process in gateways:
         await asyncio.to_thread(process.start)
     tunnel = Tunnel(
-        f"http://127.0.0.1:{gateways[0].port}", node.url, Identity(PROVIDER, DOMAIN, 0, "home", [cid(made)])
+        f"http://127.0.0.1:{gateways[0].port}", node.url, Identity(PROVIDER, DOMAIN, PRIVATE_LANE, "home", [cid(made)])
     )
     task = asyncio.create_task(tunnel.run())
     await asyncio.wait_for(tunnel.opened.wait(), 20)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from ledger.core.values.ids import PRIVATE_LANE
 from ledger.core.values.typed_data import Signer
 from ledger.flows import leases
 from ledger.store.session import unit_of_work
@@ -61,7 +62,7 @@ def test_a_stream_killed_in_the_middle_costs_nothing_and_its_hold_comes_back(
             list(lines)
     assert world.receipts_of(consumer.address) == []
     with unit_of_work(world.engine) as session:
-        assert sum(leases.reclaim(session, 0, 10**15).values()) > 0
+        assert sum(leases.reclaim(session, PRIVATE_LANE, 10**15).values()) > 0
     assert world.balance(consumer.address) == 10_000
 
 

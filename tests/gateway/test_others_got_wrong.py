@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from ledger.core.accounts import accounts
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import PRIVATE_LANE, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
@@ -204,12 +204,12 @@ def test_a_dead_gateways_leases_come_back_and_a_live_ones_do_not(world: World, n
 
     later = 10**15
     with unit_of_work(world.engine) as session:
-        assert leases.reclaim(session, 0, later) == {}, "its receipt log is locked: it is alive"
+        assert leases.reclaim(session, PRIVATE_LANE, later) == {}, "its receipt log is locked: it is alive"
     first.gateway.receipt_log._connection.appender.close()  # type: ignore[union-attr]
     deadline = time.monotonic() + 20  # the server notices when it does, and the second gateway may be the one that asks
     while _leased(world, [first], consumer) > PRICE and time.monotonic() < deadline:
         with unit_of_work(world.engine) as session:
-            leases.reclaim(session, 0, later)
+            leases.reclaim(session, PRIVATE_LANE, later)
         time.sleep(0.05)
     assert _leased(world, [first], consumer) == PRICE, "what its receipt charges stays until it is posted"
     assert world.balance(consumer.address) == 10_000 - PRICE - _leased(world, [second], consumer)

@@ -15,7 +15,7 @@ from ledger.core.disputes import audit
 from ledger.core.settlement import batch_file
 from ledger.core.values import sum_tree
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.ids import PRIVATE_LANE, Digest, to_hex
 from ledger.core.values.typed_data import Signer, credit_hash, signing_digest
 from ledger.flows import audits, batches, credits
 from ledger.flows import postings as posting
@@ -27,13 +27,13 @@ from roles.cli import main
 from roles.wallet import keystore
 from tests.gateway.world import DOMAIN, MAKER, OPERATOR, PROVIDER, Running, World
 
-LANE = batches.Lane(0, DOMAIN, None, 10_000, 0)
+LANE = batches.Lane(PRIVATE_LANE, DOMAIN, None, 10_000, 0)
 
 
 def a_credit(consumer: Signer, amount: int, reference: str, signer: Signer = OPERATOR) -> dict[str, str]:
     """A signed credit entry."""
     noted = keccak256(reference.encode())
-    signature = signer.sign(signing_digest(DOMAIN, credit_hash(0, consumer.address, amount, noted)))
+    signature = signer.sign(signing_digest(DOMAIN, credit_hash(PRIVATE_LANE, consumer.address, amount, noted)))
     body = {"account": to_hex(consumer.address), "amount": str(amount)}
     return {**body, "reference": to_hex(noted), "signature": to_hex(signature)}
 
@@ -41,15 +41,15 @@ def a_credit(consumer: Signer, amount: int, reference: str, signer: Signer = OPE
 def work(world: World, *, window_ms: int = 0, now: int = 10**13) -> None:
     """What the worker does on a private grid, once."""
     with unit_of_work(world.engine) as session:
-        credits.credit(session, 0, now)
+        credits.credit(session, PRIVATE_LANE, now)
     with unit_of_work(world.engine) as session:
-        for gateway in posting.due(session, 0):
+        for gateway in posting.due(session, PRIVATE_LANE):
             posting.post_chunk(session, gateway, 10_000, now)
     with unit_of_work(world.engine) as session:
-        parties.assign(session, batches.missing_payees(session, 0))
+        parties.assign(session, PRIVATE_LANE, batches.missing_payees(session, PRIVATE_LANE))
         batches.close(session, LANE, 1, now)
     with unit_of_work(world.engine) as session:
-        credits.publish(session, 0, window_ms, now)
+        credits.publish(session, PRIVATE_LANE, window_ms, now)
 
 
 @pytest.fixture
@@ -120,9 +120,9 @@ def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_ch
         with unit_of_work(world.engine) as session:
             assert postings.balance(session, claimable(payee)) == cumulative > 0
     with unit_of_work(world.engine) as session:
-        assert audits.reconcile(session, Scope(0, DOMAIN), 1, thorough=True) == []
+        assert audits.reconcile(session, Scope(PRIVATE_LANE, DOMAIN), 1, thorough=True) == []
         assert postings.balance(session, CUSTODY) == 10**6
-        held = lanes.get_consumer(session, 0, consumer.address)
+        held = lanes.get_consumer(session, PRIVATE_LANE, consumer.address)
         assert held is not None
         assert (held.index, held.deposited) == (1, 10**6)
 

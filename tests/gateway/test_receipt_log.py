@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.receipts.segments import link
 from ledger.core.values.errors import Conflict
-from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
+from ledger.core.values.ids import PRIVATE_LANE, ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows.receipt_log import Bundle, Draft, Outcome, Tail, append, tail_of
 from ledger.store.receipts import receipts, segments
@@ -23,7 +23,7 @@ def a_draft(call: int, charge: int = 5) -> Draft:
     call_id = Digest(call.to_bytes(32, "big"))
     zero = ZERO_DIGEST
     numbers = (1, 2, 3, 4, 5, 6, 0, charge, charge, EndReason.normal, 9)
-    return Draft(Receipt(call_id, zero, 0, ZERO_ADDRESS, 0, CONSUMER, zero, 7, *numbers), b"{}")
+    return Draft(Receipt(call_id, zero, PRIVATE_LANE, ZERO_ADDRESS, 0, CONSUMER, zero, 7, *numbers), b"{}")
 
 
 def write(appender: Appender, tail: Tail, bundles: list[Bundle]) -> tuple[Tail, list[Outcome]]:
@@ -32,7 +32,7 @@ def write(appender: Appender, tail: Tail, bundles: list[Bundle]) -> tuple[Tail, 
 
 
 def test_a_group_is_a_dense_signed_segment(engine: Engine, postgres_url: str) -> None:
-    appender = Appender(postgres_url, SIGNER.address, 0)
+    appender = Appender(postgres_url, SIGNER.address, PRIVATE_LANE)
     tail, results = write(appender, tail_of(appender), [(a_draft(1), a_draft(2)), (a_draft(3),)])
     assert [len(result) for result in results if isinstance(result, tuple)] == [2, 1]
     assert tail == tail_of(appender)
@@ -45,7 +45,7 @@ def test_a_group_is_a_dense_signed_segment(engine: Engine, postgres_url: str) ->
 
 
 def test_a_call_that_has_a_receipt_is_left_out_and_the_rest_is_written(postgres_url: str) -> None:
-    appender = Appender(postgres_url, SIGNER.address, 0)
+    appender = Appender(postgres_url, SIGNER.address, PRIVATE_LANE)
     tail, _ = write(appender, tail_of(appender), [(a_draft(1),)])
     tail, results = write(appender, tail, [(a_draft(2),), (a_draft(1),), (a_draft(3),)])
     assert tail.seq == 3
@@ -56,7 +56,7 @@ def test_a_call_that_has_a_receipt_is_left_out_and_the_rest_is_written(postgres_
 
 
 def test_one_poison_row_does_not_take_its_neighbours_along(postgres_url: str) -> None:
-    appender = Appender(postgres_url, SIGNER.address, 0)
+    appender = Appender(postgres_url, SIGNER.address, PRIVATE_LANE)
     poison = a_draft(2, charge=2**63)
     tail, results = write(appender, Tail(0, ZERO_DIGEST), [(a_draft(1),), (poison,), (a_draft(3),)])
     assert tail.seq == 2

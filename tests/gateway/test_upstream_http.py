@@ -17,6 +17,7 @@ from gateway.upstream.http import MAX_FRAMING_BYTES, Reply
 from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.target import Target
 from gateway.upstream.tunnel import Forwarder, Tunnels
+from ledger.core.values.ids import PRIVATE_LANE
 from ledger.core.values.typed_data import Domain
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -76,7 +77,7 @@ async def raw() -> AsyncIterator[RawNode]:
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
     """A pool that may call this machine."""
-    tunnels = Tunnels(0, Domain(), 1.0)
+    tunnels = Tunnels(PRIVATE_LANE, Domain(), 1.0)
     made = Pool(Guard([]), Limits(2.0, 2.0, 2.0), tunnels, cast(Forwarder, None))
     yield made
     await made.close()

@@ -23,7 +23,7 @@ from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.events import ModelRegistered
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, cid, did, to_hex
+from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, Lane, cid, did, to_hex
 from ledger.core.values.meters import NO_RATES, Rates, rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.flows import publications
@@ -95,9 +95,9 @@ class World:
         return CHAIN if self.deployment else 0
 
     @property
-    def lane(self) -> int:
-        """The lane's number."""
-        return 1 if self.deployment else 0
+    def lane(self) -> Lane:
+        """The lane's id."""
+        return PRIVATE_LANE
 
     @property
     def domain(self) -> Domain:
@@ -270,12 +270,12 @@ class Running:
 
 
 def a_voucher(
-    consumer: Signer, cum_max: int, lane: int = 0, signer: Signer | None = None, domain: Domain = DOMAIN
+    consumer: Signer, cum_max: int, lane: Lane = PRIVATE_LANE, signer: Signer | None = None, domain: Domain = DOMAIN
 ) -> dict[str, Any]:
     """A signed voucher as JSON."""
     hashed = voucher_hash(Voucher(lane, consumer.address, cum_max))
     signature = (signer or consumer).sign(signing_digest(domain, hashed))
-    row = {"lane": lane, "account": to_hex(consumer.address), "cum_max": str(cum_max)}
+    row = {"lane": to_hex(lane), "account": to_hex(consumer.address), "cum_max": str(cum_max)}
     return {**row, "signature": to_hex(signature)}
 
 

@@ -11,8 +11,9 @@ import pytest
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.settlement.events import BidPlaced
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
+from tests import builders as b
 from tests.conftest import an_anvil
 
 FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
@@ -27,7 +28,7 @@ class Stage:
     """One lane on one chain; `signers` are the operator, two consumers, and the auditor."""
 
     chain: Chain
-    lane: int
+    lane: Lane
     operator: Signer
     consumers: tuple[Signer, Signer]
     auditor: Signer
@@ -66,8 +67,8 @@ def a_stage(chain: Chain) -> Stage:
     chain.transact(_account(1), calls.open_lane(WINDOW, ANSWER, BOND))
     for consumer in signers[1:3]:
         chain.transact(FUNDS, calls.approve(calls.settlement, 2**256 - 1))
-        chain.transact(FUNDS, calls.deposit(1, consumer.address, DEPOSIT))
-    return Stage(chain, 1, signers[0], (signers[1], signers[2]), signers[3])
+        chain.transact(FUNDS, calls.deposit(b.LANE, consumer.address, DEPOSIT))
+    return Stage(chain, b.LANE, signers[0], (signers[1], signers[2]), signers[3])
 
 
 def register(chain: Chain, *parties: Address) -> dict[Address, int]:

@@ -12,6 +12,7 @@ from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.settlement.batch_file import Roots
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import EMPTY, Tree, amount, line_leaf, receipt_leaf
+from tests import builders as b
 from tests.builders import MAKER, a_receipt, an_address, some_terms
 from tests.ledger.chain.conftest import FUNDS, a_stage, epoch_of, register
 from tests.ledger.chain.lies import Amounts
@@ -89,7 +90,7 @@ def a_payee_swapped(play: Live) -> None:
 
 
 def a_debit_above_the_deposit(play: Live) -> None:
-    play.chain.transact(FUNDS, play.chain.calls.deposit(1, play.stage.consumers[1].address, 10**11))
+    play.chain.transact(FUNDS, play.chain.calls.deposit(b.LANE, play.stage.consumers[1].address, 10**11))
     (few,) = play.receipts(1)
     units = few.units._replace(output_token=10_000_000)
     much = a_receipt(few.seq, play.terms, consumer=play.stage.consumers[0].address, gateway=few.gateway, units=units)

@@ -16,7 +16,7 @@ from ledger.core.receipts.record import SIGNED_DTYPE
 from ledger.core.settlement.batch_file import BatchFile, Opening, Roots, read, write_head, write_receipts, write_tail
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane
 from ledger.core.values.sum_tree import CONSUMER_BIT, Tree, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import Domain, Signer
 
@@ -29,7 +29,7 @@ class Book:
     """An operator's books: who is at which index, what is cumulative so far."""
 
     domain: Domain
-    lane: int
+    lane: Lane
     signer: Signer
     payees: Mapping[Address, int]
     consumers: Mapping[Address, int]

@@ -19,6 +19,7 @@ from ledger.core.settlement.batch_file import BatchFile, Roots
 from ledger.core.settlement.header import place_of
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import Tree, amount, receipt_leaf
+from tests import builders as b
 from tests.builders import COMPUTE, MAKER, TREASURY, a_receipt, an_address, some_terms
 from tests.ledger.chain.conftest import (
     ANSWER,
@@ -95,7 +96,7 @@ def test_a_debit_above_the_deposit(play: Play) -> None:
     consumer = play.stage.consumers[0]
     receipt = a_receipt(1, play.terms, consumer=consumer.address, gateway=play.stage.operator.address, units=units)
     assert receipt.charge > DEPOSIT
-    play.chain.transact(FUNDS, play.chain.calls.deposit(1, play.stage.consumers[1].address, 10**11))
+    play.chain.transact(FUNDS, play.chain.calls.deposit(b.LANE, play.stage.consumers[1].address, 10**11))
     file = play.post(play.book.honest([receipt]))
     play.convict(file, play.find_fraud_proof(file, facts), "proveOverdraft")
 
@@ -112,7 +113,7 @@ def test_a_receipt_repeated_under_another_number(play: Play) -> None:
     play.chain.transact(key, play.chain.calls.approve(Address(bytes.fromhex(vault[2:])), 1_000))
     play.chain.transact(key, play.chain.calls.to("StakeVault", "stake", 1_000))
     play.send(file, fraud_proof)
-    assert play.chain.lane(1).bond == 0
+    assert play.chain.lane(b.LANE).bond == 0
     assert play.chain.stake(play.stage.operator.address) == (0, 0, 0)
     assert play.chain.balance(play.stage.auditor.address) == 10**12 + BOND // 2 + 500
     with pytest.raises(Reverted, match="AlreadyPunished"):
@@ -192,7 +193,7 @@ def test_withheld_data(play: Play) -> None:
     key = demand_key(RECEIPTS, file.header.receipts_root, 0, 0)
     call = play.chain.calls.to_settlement("timeout", 1, 1, words(file.header), key)
     play.chain.transact(FUNDS, call)
-    assert play.chain.head(1).next == 1
+    assert play.chain.head(b.LANE).next == 1
     assert play.chain.balance(play.stage.auditor.address) == 10**12 + BOND // 2
 
 
@@ -213,9 +214,9 @@ def test_a_demand_answered_in_time_changes_nothing(play: Play) -> None:
         "answerLeaf", 1, 1, 0, leaf, 1, len(proof), preimage, file.terms[receipt.terms]
     )
     play.chain.transact(play.stage.key(play.stage.operator), opened)
-    assert play.chain.posted(1, 1).open == 0
+    assert play.chain.posted(b.LANE, 1).open == 0
     play.stage.wait(WINDOW)
-    play.chain.transact(FUNDS, play.chain.calls.finalize(1, 1, file.header))
+    play.chain.transact(FUNDS, play.chain.calls.finalize(b.LANE, 1, file.header))
 
 
 @pytest.mark.parametrize("honest", [True, False])

@@ -16,6 +16,7 @@ from ledger.core.settlement.header import EMPTY_HEADER, Header
 from ledger.core.values.ids import ZERO_DIGEST, Digest, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, leaf, parent
 from ledger.core.values.typed_data import Signer
+from tests import builders as b
 from tests.conftest import an_anvil
 
 OPERATOR, CONSUMER, PAYEE = (Signer(bytes(31) + bytes((n,))) for n in (1, 2, 3))
@@ -54,47 +55,47 @@ def test_a_lane_lives_from_bond_to_withdrawal(chain: Chain) -> None:
     calls, consumer, payee = chain.calls, CONSUMER.address, PAYEE.address
     chain.transact(FUNDS, calls.register_payee(payee))
     chain.transact(OPERATOR, calls.open_lane(WINDOW, 60, 10**9))
-    chain.transact(CONSUMER, calls.deposit(1, consumer, 1_000))
-    chain.transact(CONSUMER, calls.request_withdraw(1))
+    chain.transact(CONSUMER, calls.deposit(b.LANE, consumer, 1_000))
+    chain.transact(CONSUMER, calls.request_withdraw(b.LANE))
     wait(chain, 1)
     header = a_header(300)
-    chain.transact(OPERATOR, calls.commit(1, header))
+    chain.transact(OPERATOR, calls.commit(b.LANE, header))
     with pytest.raises(Reverted, match="WindowOpen"):
-        chain.transact(FUNDS, calls.finalize(1, 1, header))
+        chain.transact(FUNDS, calls.finalize(b.LANE, 1, header))
     wait(chain, WINDOW)
-    chain.transact(FUNDS, calls.finalize(1, 1, header))
-    chain.transact(FUNDS, calls.claim(1, 1, payee, 300, [EMPTY]))
-    chain.transact(FUNDS, calls.withdraw(1, consumer, 300, [EMPTY]))
+    chain.transact(FUNDS, calls.finalize(b.LANE, 1, header))
+    chain.transact(FUNDS, calls.claim(b.LANE, 1, payee, 300, [EMPTY]))
+    chain.transact(FUNDS, calls.withdraw(b.LANE, consumer, 300, [EMPTY]))
 
     assert chain.balance(payee) == 10**12 + 300
     assert chain.balance(consumer) == 10**12 - 300
     assert chain.balance(calls.settlement) == 10**9
-    head, account = chain.head(1), chain.account(1, consumer)
+    head, account = chain.head(b.LANE), chain.account(b.LANE, consumer)
     assert (head.cumulative, head.next, head.finalized, head.calls) == (300, 2, 1, 1)
     assert (account.deposited, account.withdrawn, account.requested_at) == (1_000, 700, 0)
-    assert (chain.claimed(1, 1), chain.lane(1).net, chain.payee_index(payee)) == (300, 300, 1)
+    assert (chain.claimed(b.LANE, 1), chain.lane(b.LANE).net, chain.payee_index(payee)) == (300, 300, 1)
     said = [log.event for log in chain.logs(0, chain.tip())]
     assert said[-7:] == [
-        events.LaneOpened(1, OPERATOR.address, WINDOW, 60, 10**9),
-        events.Deposited(1, consumer, 1, 1_000),
-        events.WithdrawRequested(1, consumer),
-        events.Committed(1, 1, header.hash),
-        events.Finalized(1, 1),
-        events.Claimed(1, 1, payee, 300),
-        events.Withdrawn(1, consumer, 700),
+        events.LaneOpened(b.LANE, OPERATOR.address, WINDOW, 60, 10**9),
+        events.Deposited(b.LANE, consumer, 1, 1_000),
+        events.WithdrawRequested(b.LANE, consumer),
+        events.Committed(b.LANE, 1, header.hash),
+        events.Finalized(b.LANE, 1),
+        events.Claimed(b.LANE, 1, payee, 300),
+        events.Withdrawn(b.LANE, consumer, 700),
     ]
 
 
 def test_a_batch_that_does_not_add_up_is_refused_in_the_contracts_words(chain: Chain) -> None:
     chain.transact(OPERATOR, chain.calls.open_lane(WINDOW, 60, 10**9))
-    chain.transact(CONSUMER, chain.calls.deposit(1, CONSUMER.address, 1_000))
+    chain.transact(CONSUMER, chain.calls.deposit(b.LANE, CONSUMER.address, 1_000))
     honest = a_header(300)
     lines = replace(honest, lines_root=honest.receipts_root)
     with pytest.raises(Reverted, match=r"LinesDiffer\(lines=300, expected=600\)"):
-        chain.transact(OPERATOR, chain.calls.commit(1, lines))
+        chain.transact(OPERATOR, chain.calls.commit(b.LANE, lines))
     with pytest.raises(Reverted, match="TotalsDiffer"):
-        chain.transact(OPERATOR, chain.calls.commit(1, replace(honest, payout_root=ZERO_DIGEST)))
+        chain.transact(OPERATOR, chain.calls.commit(b.LANE, replace(honest, payout_root=ZERO_DIGEST)))
     with pytest.raises(Reverted, match=r"Insolvent\(total=1000000000000, held=1000001000\)"):
-        chain.transact(OPERATOR, chain.calls.commit(1, a_header(10**12)))
+        chain.transact(OPERATOR, chain.calls.commit(b.LANE, a_header(10**12)))
     with pytest.raises(Reverted, match="NotOperator"):
-        chain.transact(FUNDS, chain.calls.commit(1, honest))
+        chain.transact(FUNDS, chain.calls.commit(b.LANE, honest))

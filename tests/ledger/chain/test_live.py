@@ -17,7 +17,9 @@ import pytest
 
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
+from ledger.core.values.ids import to_hex
 from roles.wallet import keystore
+from tests import builders as b
 from tests.conftest import an_anvil, free_port
 from tests.ledger.chain.conftest import ANSWER, BOND, FUNDS
 from tests.ledger.chain.liars import LIES, Live
@@ -69,7 +71,7 @@ def test_the_liar_is_convicted_and_its_bond_gone(
     live.post(live.honest())
     lie(live)
     convicted(live, watch)
-    lane, head = live.chain.lane(1), live.chain.head(1)
+    lane, head = live.chain.lane(b.LANE), live.chain.head(b.LANE)
     assert head.next == 2, "the honest batch stands, the lie is void"
     assert (lane.bond, lane.insurance, lane.active) == (0, BOND - BOND // 2, False)
     said = watch.read_text()[before:]
@@ -84,7 +86,7 @@ def test_a_call_charged_twice_costs_the_bond_and_the_batch_stands(live: Live, wa
     receipts[2] = receipts[0]._replace(seq=receipts[2].seq)
     live.post(live.book.honest(receipts))
     convicted(live, watch)
-    assert live.chain.head(1).next == 3
+    assert live.chain.head(b.LANE).next == 3
     assert "one call is charged" in watch.read_text()
 
 
@@ -94,14 +96,14 @@ def test_an_honest_operator_is_left_alone(live: Live, watch: Path) -> None:
     live.post(live.honest(2))
     looked_again(watch)
     looked_again(watch)
-    assert live.chain.head(1).next == 3
-    assert live.chain.lane(1).bond == BOND
+    assert live.chain.head(b.LANE).next == 3
+    assert live.chain.lane(b.LANE).bond == BOND
 
 
 def convicted(live: Live, watch: Path) -> None:
     """Answer what there is an answer for, let an hour pass when there is none, until the bond is gone."""
     deadline, waited = time.monotonic() + WAIT_SECONDS, False
-    while live.chain.lane(1).bond:
+    while live.chain.lane(b.LANE).bond:
         assert time.monotonic() < deadline, watch.read_text()[-3000:]
         if not live.secrets.answer(live) and not waited:
             live.stage.wait(ANSWER + 1)
@@ -124,7 +126,7 @@ def _gateway(live: Live) -> type[BaseHTTPRequestHandler]:
             parts = self.path.strip("/").split("/")
             number = int(parts[2]) if len(parts) > 2 else 0
             if parts[1] == "lane":
-                self._say(json.dumps({"lane": 1, "chain_id": 31337}).encode())
+                self._say(json.dumps({"lane": to_hex(b.LANE), "chain_id": 31337}).encode())
             elif number and (number > len(live.book.bodies) or (number > 1 and not live.shown)):
                 self.send_error(404)
             elif number:

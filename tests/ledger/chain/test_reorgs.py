@@ -213,29 +213,31 @@ def test_consumers_move_from_a_lane_to_another(operator: Operator) -> None:
     chain, calls, caller = operator.chain, operator.chain.calls, operator.stage.consumers[0]
     key, before = operator.stage.key(caller), chain.balance(caller.address)
     operator.serve(3)
-    chain.transact(key, calls.request_withdraw(1))
+    chain.transact(key, calls.request_withdraw(b.LANE))
     operator.stage.wait(2)
     operator.index()
     batch = operator.settle()
     operator.stage.wait(WINDOW + 1)
-    chain.transact(FUNDS, calls.finalize(1, 1, batch.header))
+    chain.transact(FUNDS, calls.finalize(b.LANE, 1, batch.header))
     with unit_of_work(operator.engine) as session:
         owed = proofs.debit(session, batch, caller.address)
     assert owed is not None
     chain.transact(key, calls.open_lane(WINDOW, ANSWER, BOND))
-    chain.transact(FUNDS, calls.withdraw(1, caller.address, owed.cumulative, list(owed.siblings)))
+    chain.transact(FUNDS, calls.withdraw(b.LANE, caller.address, owed.cumulative, list(owed.siblings)))
     left = chain.balance(caller.address) - before + BOND
     assert left == DEPOSIT - owed.cumulative
-    chain.transact(key, calls.deposit(2, caller.address, left))
-    assert chain.account(2, caller.address).deposited == chain.lane(2).net == left
-    assert chain.lane(1).net == DEPOSIT + owed.cumulative, "the other consumer's deposit, and what payees may claim"
+    chain.transact(key, calls.deposit(b.OTHER_LANE, caller.address, left))
+    assert chain.account(b.OTHER_LANE, caller.address).deposited == chain.lane(b.OTHER_LANE).net == left
+    assert chain.lane(b.LANE).net == DEPOSIT + owed.cumulative, (
+        "the other consumer's deposit, and what payees may claim"
+    )
 
 
 def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     """No batch for seven days: out with everything, by the last final proof or, before any, without one."""
     chain, calls, caller = operator.chain, operator.chain.calls, operator.stage.consumers[0]
     before = chain.balance(caller.address)
-    chain.transact(operator.stage.key(caller), calls.request_withdraw(1))
+    chain.transact(operator.stage.key(caller), calls.request_withdraw(b.LANE))
     escape = calls.to_settlement("escapeWithdraw", 1, caller.address, 0, [])
     with pytest.raises(Reverted, match="TooEarly"):
         chain.transact(FUNDS, escape)
@@ -244,4 +246,4 @@ def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     assert chain.balance(caller.address) == before + DEPOSIT
     operator.index()
     with unit_of_work(operator.engine) as session:
-        assert postings.balance(session, CUSTODY) == chain.held(1, chain.tip()) == DEPOSIT
+        assert postings.balance(session, CUSTODY) == chain.held(b.LANE, chain.tip()) == DEPOSIT

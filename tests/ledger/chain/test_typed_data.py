@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ledger.core.receipts.receipt import EndReason, Receipt, receipt_digest, struct_hash
-from ledger.core.values.ids import address, digest
+from ledger.core.values.ids import Lane, address, digest
 from ledger.core.values.typed_data import Domain, Voucher, signing_digest, voucher_hash, word
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "typed_data.json"
@@ -15,14 +15,14 @@ VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "typed_data.json"
 def computed() -> dict[str, object]:
     """The vectors, computed anew: `python -m tests.ledger.chain.test_typed_data` writes them."""
     domain = Domain(31337, address("0x" + "5e" * 20))
-    voucher = Voucher(7, address("0x" + "ac" * 20), 2**64 - 1)
+    voucher = Voucher(Lane(bytes(19) + b"\7"), address("0x" + "ac" * 20), 2**64 - 1)
     receipts = [a_receipt(number) for number in range(4)]
     return {
         "chainId": domain.chain_id,
         "contract": "0x" + domain.contract.hex(),
         "separator": "0x" + domain.separator.hex(),
         "voucher": {
-            "lane": voucher.lane,
+            "lane": "0x" + voucher.lane.hex(),
             "account": "0x" + voucher.account.hex(),
             "cumMax": str(voucher.cum_max),
             "digest": "0x" + signing_digest(domain, voucher_hash(voucher)).hex(),
@@ -47,7 +47,7 @@ def a_receipt(number: int) -> Receipt:
     return Receipt(
         call_id=name[0],
         parent=name[1],
-        lane=2**32 - 1 if top else 1 + number,
+        lane=Lane(bytes(16) + (2**32 - 1 if top else 1 + number).to_bytes(4, "big")),
         gateway=who[0],
         seq=number + 1,
         consumer=who[1],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ledger.core.disputes.recomputation import recompute
 from ledger.core.settlement.batch_file import BatchFile
 from roles.audit.watch import Files, Finding, inspect
+from tests import builders as b
 from tests.ledger.chain.conftest import ANSWER, BOND, Stage
 from tests.ledger.chain.play import Play
 
@@ -28,7 +29,7 @@ def test_it_lets_honest_batches_be_and_convicts_the_first_that_lies(stage: Stage
     play.post(play.book.honest(receipts))
     play.post(play.honest())
     assert [one.batch for one in look(play)] == [1, 2]
-    assert play.chain.head(1).next == 2
+    assert play.chain.head(b.LANE).next == 2
     assert play.chain.balance(stage.auditor.address) == 10**12 + BOND // 2
     assert [one.said for one in look(play)] == ["honest"]
 
@@ -40,7 +41,7 @@ def test_a_file_nobody_shows_is_asked_for_waited_for_and_convicted(stage: Stage)
     assert look(play, lambda hashed: None)[0].said.startswith("waits")
     stage.wait(ANSWER + 1)
     assert look(play, lambda hashed: None)[0].said.startswith("unanswered")
-    assert play.chain.head(1).next == 1
+    assert play.chain.head(b.LANE).next == 1
     assert play.chain.balance(stage.auditor.address) == 10**12 + BOND // 2
 
 
@@ -52,7 +53,7 @@ def test_an_answered_question_is_not_asked_and_paid_for_again(stage: Stage) -> N
     left, right = tree.levels[-2]
     answer = play.chain.calls.to_settlement("answerNode", 1, 1, 0, tree.root, 0, 0, left, right)
     play.chain.transact(stage.key(stage.operator), answer)
-    (few,) = inspect(play.chain, 1, lambda hashed: None, questions_at_most=1)
+    (few,) = inspect(play.chain, b.LANE, lambda hashed: None, questions_at_most=1)
     assert few.said.startswith("a person must look: 1 question")
     assert few.call is None
     (found,) = look(play, lambda hashed: None)

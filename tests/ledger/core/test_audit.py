@@ -7,9 +7,11 @@ from ledger.core.disputes import audit
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.batch_file import BatchFile, read
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Address, Digest
 from tests.builders import ALICE, BOB, COMPUTE, DOMAIN, GATEWAY, MAKER, TREASURY, a_receipt, some_terms
 from tests.ledger.chain.lies import Book
+
+LANE = Address(bytes(19) + b"\1")
 
 EPOCH = 500_000
 ASKS = (0, 100_000_000, 400_000_000, 0, 0, 0)
@@ -18,7 +20,7 @@ TERMS = some_terms(lines=[Line(MAKER, Role.maker, 100_000), NODE, Line(TREASURY,
 
 
 def a_book() -> Book:
-    return Book(DOMAIN, 1, GATEWAY, {MAKER: 1, COMPUTE: 2, TREASURY: 3}, {ALICE: 1, BOB: 2}, [TERMS])
+    return Book(DOMAIN, LANE, GATEWAY, {MAKER: 1, COMPUTE: 2, TREASURY: 3}, {ALICE: 1, BOB: 2}, [TERMS])
 
 
 def a_batch(book: Book, first: int, root: Digest | None = None) -> bytes:

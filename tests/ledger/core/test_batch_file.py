@@ -52,6 +52,8 @@ TERMS = {terms_id(encode(terms)): terms for terms in map(some_terms, range(4))}
 BODIES = {name: encode(terms) for name, terms in TERMS.items()}
 NAMES = list(TERMS)
 
+LANE = Address(bytes(19) + b"\1")
+
 
 def a_receipt(
     seq: int, gateway: Signer, name: Digest, units: Units, passed: int = 0, parent: Digest = ZERO_DIGEST
@@ -59,7 +61,13 @@ def a_receipt(
     """A receipt that costs what its terms say."""
     due = price.price(TERMS[name], units, passed)
     consumer = list(CONSUMERS)[seq % 3]
-    identity = (call_id(consumer, gateway.address + bytes((seq >> 8, seq & 255))), ZERO_DIGEST, 1, gateway.address, seq)
+    identity = (
+        call_id(consumer, gateway.address + bytes((seq >> 8, seq & 255))),
+        ZERO_DIGEST,
+        LANE,
+        gateway.address,
+        seq,
+    )
     cost = (passed, due.price, due.charge, EndReason.normal, 1_000)
     return Receipt(*identity, consumer, name, 0, *units, *cost)
 
@@ -95,7 +103,7 @@ class Lane:
         before = self.previous
         opening = Opening(
             domain=DOMAIN,
-            lane=1,
+            lane=LANE,
             number=before.opening.number + 1 if before else 1,
             epoch=0,
             first_call=before.opening.first_call + before.opening.calls if before else 0,
@@ -177,7 +185,7 @@ def two() -> tuple[BatchFile, bytes, Closed]:
 
 
 RECORDS = batch_file.HEAD.size + 2 * 32
-PAID = 301 - 32 - 32 - 8 - 1 - 8  # where a record's charge begins
+PAID = 317 - 32 - 32 - 8 - 1 - 8  # where a record's charge begins
 
 
 def _flip(at: int, bit: int = 1) -> Callable[[bytearray], None]:
@@ -188,15 +196,15 @@ def _flip(at: int, bit: int = 1) -> Callable[[bytearray], None]:
 
 
 def _receipt_byte(place: int, offset: int) -> Callable[[bytearray], None]:
-    return _flip(RECORDS + 366 * place + offset)
+    return _flip(RECORDS + 382 * place + offset)
 
 
 LIES: list[tuple[str, str, Callable[[bytearray], None]]] = [
     ("another chain", "chain", _flip(11)),
-    ("the number before again", "chain", _flip(43, 3)),
-    ("another predecessor", "chain", _flip(72 + 3)),
-    ("a digest changed", "signature", _receipt_byte(5, 301 - 1)),
-    ("a signature changed", "signature", _receipt_byte(7, 301 + 5)),
+    ("the number before again", "chain", _flip(59, 3)),
+    ("another predecessor", "chain", _flip(88 + 3)),
+    ("a digest changed", "signature", _receipt_byte(5, 317 - 1)),
+    ("a signature changed", "signature", _receipt_byte(7, 317 + 5)),
     ("a charge changed", "signature", _receipt_byte(9, PAID + 7)),
     ("a receipt moved", "place", _receipt_byte(9, 32 + 32 + 4 + 20 + 7)),
     ("the receipts root", "receipts root", _flip(-97)),
@@ -333,7 +341,7 @@ def test_a_private_grid_comes_to_the_same_roots_without_a_chain() -> None:
     rows = [a_receipt(seq, signer, NAMES[1], Units(1, seq, seq)) for seq in range(1, 70)]
     headers = []
     for domain in (DOMAIN, Domain()):
-        opening = Opening(domain, 1, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(signer.address, 1, 69),))
+        opening = Opening(domain, LANE, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(signer.address, 1, 69),))
         sink = io.BytesIO()
         writer = Writer(sink, opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
         writer.add(_signed(rows, [signer] * len(rows), domain), BODIES)

@@ -23,6 +23,8 @@ from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import SCALES, Units
 from tests.ledger.core import strategies as some
 
+LANE = Address(bytes(19) + b"\7")
+
 quick = settings(max_examples=60, deadline=None, database=None, derandomize=True)
 BITS = st.sampled_from([(20, 20), (40, 23), (63, 30), (63, 62)])
 
@@ -196,7 +198,9 @@ def a_receipt(chance: Random, known: list[Terms], seq: int) -> tuple[Receipt | N
     zero, gateway = Digest(bytes(32)), Address(b"\x09" * 20)
     consumer = Address(bytes(19) + bytes((chance.randint(1, 5),)))
     cost = (*units, 0, due.price, due.charge, EndReason.normal, 1_000)
-    return Receipt(keccak256(bytes((seq,))), zero, 1, gateway, seq, consumer, terms_id(encode(terms)), 0, *cost), terms
+    return Receipt(
+        keccak256(bytes((seq,))), zero, LANE, gateway, seq, consumer, terms_id(encode(terms)), 0, *cost
+    ), terms
 
 
 def _words(words: list[Digest] | list[bytes]) -> U8:

@@ -14,11 +14,12 @@ from ledger.core.pricing.commissions import Sponsorship, sponsorship
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.pricing.terms import CallTerms, Market, Operator
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, lane_subject
 from tests.ledger.core.examples import OWNER, WEAVER, a_base, a_capsule, a_model
 
 OPERATOR, TREASURY, PROVIDER, NEAR, FAR = (Address(bytes((n,)) * 20) for n in (1, 2, 3, 4, 5))
-LANE = Digest((7).to_bytes(32, "big"))
+OUR_LANE = Address(bytes(19) + b"\7")
+LANE = lane_subject(OUR_LANE)
 BASE, CHILD, CAPSULE = model(a_base()), model(a_model()), capsule(a_capsule())
 RATE = (200, 0, 0, 0, 0, 0)
 OWNER_LINE = Line(WEAVER, Role.oem, 150_000)
@@ -38,7 +39,7 @@ def market(bids: Mapping[tuple[Digest, Role, Address], Bid] = BIDS, **changed: A
     book = epochs.freeze([BidInForce(*key, bid, 1, 2) for key, bid in bids.items()], 1)
     published: dict[Digest, Model | Capsule] = {BASE.id: BASE, CHILD.id: CHILD, CAPSULE.id: CAPSULE}
     owners = {BASE.id: OWNER, CHILD.id: WEAVER, CAPSULE.id: WEAVER}
-    made = Market(Operator(OPERATOR, 7, TREASURY, 100, False), book, published, owners, {PROVIDER: 250})
+    made = Market(Operator(OPERATOR, OUR_LANE, TREASURY, 100, False), book, published, owners, {PROVIDER: 250})
     return replace(made, **changed)
 
 

@@ -23,6 +23,7 @@ from ledger.core.values.typed_data import Domain, Signer, Voucher
 from tests.ledger.core import strategies as some
 
 ALICE = Signer(b"\x01" * 32)
+LANE = Address(bytes(19) + b"\3")
 DOMAIN = Domain(31337, Address(b"\x42" * 20))
 quick = settings(max_examples=60, deadline=None, database=None, derandomize=True)
 
@@ -30,7 +31,7 @@ quick = settings(max_examples=60, deadline=None, database=None, derandomize=True
 def a_receipt(seq: int = 7) -> Receipt:
     """A receipt with a different value in every field."""
     one, two, three, four, five = (keccak256(bytes((number,))) for number in range(5))
-    where = (one, two, 3, ALICE.address, seq, Address(b"\x0c" * 20), three, 42)
+    where = (one, two, LANE, ALICE.address, seq, Address(b"\x0c" * 20), three, 42)
     end = EndReason.client_abort
     return Receipt(*where, 1, 120, 40, 300, 4_000, 5, 10, 1_472, 1_462, end, 1_700_000_000_000, four, five)
 
@@ -113,7 +114,7 @@ def test_terms_refuse_what_cannot_be_priced() -> None:
 
 def test_a_receipts_record_is_301_bytes_and_comes_back() -> None:
     receipt = a_receipt()
-    assert len(receipts.pack(receipt)) == 301
+    assert len(receipts.pack(receipt)) == 317
     assert receipts.unpack(receipts.pack(receipt)) == receipt
     many = [a_receipt(seq) for seq in range(1, 9)]
     assert record.unpack_all(some.records(many)) == many
@@ -130,6 +131,7 @@ def test_a_receipts_signature_is_what_eth_account_makes() -> None:
     values: dict[str, object] = dict(zip((name for _, name in columns), receipt, strict=True))
     values |= {
         "end": int(receipt.end),
+        "lane": int.from_bytes(receipt.lane, "big"),
         "gateway": ids.to_hex(receipt.gateway),
         "consumer": ids.to_hex(receipt.consumer),
     }
@@ -150,7 +152,7 @@ def test_a_receipts_signature_is_what_eth_account_makes() -> None:
 
 
 def test_a_signature_has_one_spelling() -> None:
-    digest = typed_data.signing_digest(DOMAIN, typed_data.voucher_hash(Voucher(1, ALICE.address, 10**9)))
+    digest = typed_data.signing_digest(DOMAIN, typed_data.voucher_hash(Voucher(LANE, ALICE.address, 10**9)))
     signature = ALICE.sign(digest)
     assert typed_data.signed_by(digest, signature, ALICE.address)
     r, s, v = signature[:32], int.from_bytes(signature[32:64], "big"), signature[64]
@@ -167,7 +169,7 @@ def test_a_signature_has_one_spelling() -> None:
     "other", [Domain(1, DOMAIN.contract), Domain(31337), Domain(31337, DOMAIN.contract, "Tollway", "2")]
 )
 def test_a_signature_counts_in_one_domain_only(other: Domain) -> None:
-    hashed = typed_data.voucher_hash(Voucher(1, ALICE.address, 5))
+    hashed = typed_data.voucher_hash(Voucher(LANE, ALICE.address, 5))
     signature = ALICE.sign(typed_data.signing_digest(DOMAIN, hashed))
     assert not typed_data.signed_by(typed_data.signing_digest(other, hashed), signature, ALICE.address)
 

@@ -300,7 +300,7 @@ def test_a_file_is_read_ahead_in_pieces_and_never_past_an_error(room: Room, monk
         assert len(read) >= 5
         read.clear()
         with pytest.raises(OSError, match="no space"):
-            files.write_again(session, Full(64 * 366 + 500), b.DOMAIN, whole)
+            files.write_again(session, Full(64 * 382 + 500), b.DOMAIN, whole)
         assert not reading.is_set(), "the session is ours again"
         assert 2 <= len(read) < 5
 

@@ -68,8 +68,8 @@ def test_any_path_from_the_root_to_a_leaf_can_be_opened(room: Room, tree: int) -
 def test_challenges_are_answered_once_until_the_chain_says_so(room: Room) -> None:
     key, other = keccak256(b"a challenge"), keccak256(b"another")
     with unit_of_work(room.engine) as session:
-        row = {"alice": b.ALICE}
-        session.execute(text("INSERT INTO vouchers VALUES (1, :alice, 1000000000, 'signed')"), row)
+        row = {"lane": b.LANE, "alice": b.ALICE}
+        session.execute(text("INSERT INTO vouchers VALUES (:lane, :alice, 1000000000, 'signed')"), row)
         root = batches.with_status(session, b.LANE, Status.posted)[0].header.receipts_root
     room.chain.mine(
         events.DebitChallenged(b.LANE, 1, key, 1, b.ALICE, 5, 99_999),

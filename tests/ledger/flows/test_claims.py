@@ -10,7 +10,7 @@ from ledger.chain.rpc import MAX_GAS
 from ledger.core.settlement import events
 from ledger.core.settlement.transactions import Call, Status
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane
 from ledger.core.values.sum_tree import leaf, range_root
 from ledger.flows import claims, deposits
 from ledger.flows.claims import CLAIM_ROWS
@@ -33,7 +33,7 @@ class Relays(Calls):
         self.claims: list[tuple[int, int, list[tuple[Address, int]], list[bytes]]] = []
 
     def claim_range(
-        self, lane: int, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
+        self, lane: Lane, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
     ) -> Call:
         self.claims.append((start, height, list(rows), list(proof)))
         return TARGET, b"claim %d" % start

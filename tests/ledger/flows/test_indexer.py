@@ -59,7 +59,7 @@ def test_a_deposit_counts_once_it_has_its_confirmations(engine: Engine) -> None:
 
 def test_another_lanes_deposit_is_not_our_money(engine: Engine) -> None:
     chain = FakeChain()
-    chain.mine(replace(DEPOSIT, lane=b.LANE + 1))
+    chain.mine(replace(DEPOSIT, lane=b.OTHER_LANE))
     index(engine, chain, replace(NETWORK, confirmations=0))
     assert balance(engine, CUSTODY) == 0
 

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.values.errors import Conflict, Rejected
+from ledger.core.values.ids import Lane
 from ledger.core.values.typed_data import Domain
 from ledger.flows import audits, credits
 from ledger.flows import batches as settling
@@ -19,7 +20,7 @@ from tests import builders as b
 from tests.conftest import settings_for
 from tests.room import PAYEES, Room
 
-PRIVATE = settling.Lane(parties.PRIVATE, Domain(), None, 1_000, 0)
+PRIVATE = settling.Lane(Lane(b"\x99" * 20), Domain(), None, 1_000, 0)
 GATEWAY = b.OTHER_GATEWAY
 CREDIT = 10**6
 
@@ -29,9 +30,13 @@ def a_private_grid(engine: Engine) -> int:
     with unit_of_work(engine) as session:
         lanes.deposit(session, PRIVATE.lane, b.ALICE, 1, CREDIT)
         b.fund(session, b.ALICE, CREDIT, GATEWAY.address)
-        b.write(session, [b.a_receipt(1_000 + n, gateway=GATEWAY.address, lane=0) for n in range(10)], signer=GATEWAY)
+        b.write(
+            session,
+            [b.a_receipt(1_000 + n, gateway=GATEWAY.address, lane=PRIVATE.lane) for n in range(10)],
+            signer=GATEWAY,
+        )
         posting.post_chunk(session, GATEWAY.address, 100, 5)
-        parties.assign(session, settling.missing_payees(session, PRIVATE.lane))
+        parties.assign(session, PRIVATE.lane, settling.missing_payees(session, PRIVATE.lane))
         batch = settling.close(session, PRIVATE, 1, 6)
         credits.publish(session, PRIVATE.lane, 0, 7)
     assert batch is not None
@@ -77,5 +82,5 @@ def test_what_a_grid_owed_is_owed_on_the_chain_and_the_ledger_goes_on(engine: En
 
 def test_a_gateway_key_of_the_grid_does_not_write_for_the_chains_lane(engine: Engine, postgres_url: str) -> None:
     a_private_grid(engine)
-    with pytest.raises(Conflict, match="lane 0"):
+    with pytest.raises(Conflict, match="lane 0x9999"):
         Appender(settings_for(postgres_url).libpq_url, GATEWAY.address, b.LANE)

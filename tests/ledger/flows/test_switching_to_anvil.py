@@ -32,7 +32,7 @@ from tests.room import PAYEES
 FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 OPERATOR_KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 OPERATOR = Signer(bytes.fromhex(OPERATOR_KEY))
-LANE, WINDOW, BOND = 1, 3, 10**9
+LANE, WINDOW, BOND = b.LANE, 3, 10**9
 ROUNDS, CALLS, MORE = 8, 20, 10**8
 
 

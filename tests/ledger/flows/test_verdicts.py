@@ -195,11 +195,11 @@ def test_a_deposit_that_is_gone_and_spent_waits_for_its_return_or_a_person(room:
 
 
 def test_the_logs_of_a_lane_say_which_batches_stand(room: Room) -> None:
-    room.chain.mine(events.Finalized(b.LANE, 1), events.Voided(b.LANE, 2, b.BOB), events.Voided(b.LANE + 1, 1, b.BOB))
+    room.chain.mine(events.Finalized(b.LANE, 1), events.Voided(b.LANE, 2, b.BOB), events.Voided(b.OTHER_LANE, 1, b.BOB))
     logs = room.chain.logs(0, 10**6)
     (one,) = active_batches(logs, b.LANE)
     assert one == ActiveBatch(1, room_header(room, 1), one.posted_at, room.chain.blocks[-1].block.timestamp)
-    assert active_batches(logs, b.LANE + 2) == []
+    assert active_batches(logs, b.OTHER_LANE) == []
 
 
 def room_header(room: Room, number: int) -> Digest:

@@ -15,6 +15,7 @@ from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.deployments import Deployment, path
 from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import CUSTODY, available, claimable
+from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.chain import parties
 from ledger.store.money import postings
@@ -37,7 +38,7 @@ class Network:
     engine: Engine
     chain: Chain
     rpc_url: str
-    lane: int
+    lane: Lane
     environment: dict[str, str]
 
     def until(self, what: Callable[[], bool], seconds: float = 240) -> None:
@@ -91,7 +92,7 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
         chain.transact(OPERATOR, chain.calls.approve(chain.calls.settlement, 10**11))
         chain.transact(OPERATOR, chain.calls.open_lane(60, 60, 10**11))
         chain.transact(ALICE.account, chain.calls.approve(chain.calls.settlement, 10**12))
-        chain.transact(ALICE.account, chain.calls.deposit(1, ALICE.address_bytes, 10**10))
+        chain.transact(ALICE.account, chain.calls.deposit(b.LANE, ALICE.address_bytes, 10**10))
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -99,7 +100,7 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
             "LEDGER_REDIS_URL": redis_url,
             "LEDGER_RPC_URL": rpc_url,
             "LEDGER_DEPLOYMENT": str(path(deployment.chain_id, tmp_path)),
-            "LEDGER_LANE": "1",
+            "LEDGER_LANE": to_hex(b.LANE),
             "LEDGER_CONFIRMATIONS": "1",
             "LEDGER_BATCH_SECONDS": "0",
             "LEDGER_SWEEP_SECONDS": "0.5",
@@ -113,7 +114,7 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
         commands = (("worker", "-c", "1", "-l", "INFO"), ("beat", "-s", schedule, "--pidfile="))
         started = [subprocess.Popen([*celery, *c], env=environment, stdout=log, stderr=log) for c in commands]
         try:
-            yield Network(engine, chain, rpc_url, 1, environment)
+            yield Network(engine, chain, rpc_url, b.LANE, environment)
         finally:
             for process in reversed(started):
                 stop(process)
@@ -137,7 +138,7 @@ def test_a_deposit_becomes_receipts_a_batch_a_commit_and_a_claim(network: Networ
     assert network.chain.balance(b.MAKER) == earned
     with unit_of_work(network.engine) as session:
         assert parties.index_of(session, b.COMPUTE) is not None
-    held = network.chain.lane(1)
+    held = network.chain.lane(b.LANE)
     assert network.balance(CUSTODY) == network.chain.balance(network.chain.calls.settlement) - held.bond
     network.serve(20, first=101)
     network.until(lambda: network.statuses() == ["final", "posted"])

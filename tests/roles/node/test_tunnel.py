@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import PRIVATE_LANE, Lane
 from ledger.core.values.tunnel_frames import Kind, encode
 from ledger.core.values.typed_data import Domain, Signer
 from roles.node.tunnel import Identity, Tunnel
@@ -19,13 +20,13 @@ from tests.roles.node.conftest import RunningNode
 from tests.roles.node.tunnel_server import CREDIT, TunnelServer
 
 DOMAIN = Domain(31337)
-HOME = Identity(Signer(b"\x07" * 32), DOMAIN, 1, "home-17", ("bafk",))
+HOME = Identity(Signer(b"\x07" * 32), DOMAIN, PRIVATE_LANE, "home-17", ("bafk",))
 ASK = {"model": "dialog", "messages": [{"role": "user", "content": "How long is the warranty?"}]}
 
 
 @asynccontextmanager
 async def tunnelled(
-    local: str, *, lane: int = 1, grant: bool = True
+    local: str, *, lane: Lane = PRIVATE_LANE, grant: bool = True
 ) -> AsyncIterator[tuple[TunnelServer, Tunnel, asyncio.Task[None]]]:
     """A gateway's tunnel endpoint with a node's tunnel into it."""
     server = TunnelServer(lane, DOMAIN, grant)
@@ -120,7 +121,7 @@ async def test_a_node_that_is_down_is_a_cancelled_stream() -> None:
 
 
 async def test_a_signature_for_another_lane_is_refused_for_good(node: RunningNode) -> None:
-    async with tunnelled(node.url, lane=2) as (server, _, task):
+    async with tunnelled(node.url, lane=Lane(b"\2" * 20)) as (server, _, task):
         with pytest.raises(Rejected, match="refused"):
             await asyncio.wait_for(task, 5)
         assert server.hellos == []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
 
-from ledger.core.values.ids import address
+from ledger.core.values.ids import Lane, address
 from ledger.core.values.tunnel_frames import CREDIT, Frame, Kind, credit, decode, encode, tunnel_hash
 from ledger.core.values.typed_data import Domain, signed_by, signing_digest
 
@@ -28,7 +28,7 @@ class Answer:
 class TunnelServer:
     """One WebSocket endpoint at /v1/tunnel; `connected` fires when a node's hello held."""
 
-    def __init__(self, lane: int, domain: Domain, grant: bool = True) -> None:
+    def __init__(self, lane: Lane, domain: Domain, grant: bool = True) -> None:
         self.lane, self.domain, self.grant = lane, domain, grant
         self.connected = asyncio.Event()
         self.hellos: list[dict[str, object]] = []
