@@ -12,6 +12,7 @@ import numpy as np
 from ledger.core.kernels.jit import I64, U8, U64, kernel
 from ledger.core.kernels.keccak import FIRST_PAD, LAST_PAD, RATE_LANES, WAYS, fresh, permute
 from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import Lane
 from ledger.core.values.sum_tree import EMPTY, LINE_TAG, RECEIPT_TAG, SumTree, Word
 
 _CHUNK_HEIGHT = 6
@@ -73,25 +74,43 @@ def parents(nodes: U8, level: int) -> U8:
     return above.view(np.uint8).reshape(-1, 32)
 
 
-def account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64) -> U8:
+def sparse_root(positions: U64, leaves: U8, height: int) -> Word:
+    """The root of a tree of this height over leaves at ascending positions, the zero word everywhere else.
+
+    Equals `SparseTree.build(...).root`. Overwrites `positions` and `leaves`. Rejected when a sum does not fit 64 bits.
+    """
+    nodes, count = leaves.reshape(-1).view(np.uint64).reshape(-1, 4), len(positions)
+    for level in range(height):
+        count = _fold(positions, nodes, count, _EMPTY[level])
+        if count < 0:
+            raise Rejected("a sum does not fit 64 bits", level=level + 1)
+    return nodes[0].tobytes() if count else EMPTY[height]
+
+
+def account_leaves(tag: int, lane: Lane, indexes: I64, accounts: U8, cumulatives: I64) -> U8:
     """Payout or debit leaves, one per row, at their index. Unused positions hold the zero word."""
     size = int(indexes[-1]) + 1 if len(indexes) else 0
     leaves = np.zeros((size, 4), np.uint64)
-    _account_leaves(tag, indexes, np.ascontiguousarray(accounts), cumulatives, leaves)
+    _account_leaves(_head(tag, lane), indexes, np.ascontiguousarray(accounts), cumulatives, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)
 
 
-def receipt_leaves(digests: U8, charges: I64) -> U8:
+def receipt_leaves(lane: Lane, digests: U8, charges: I64) -> U8:
     leaves = np.empty((len(digests), 4), np.uint64)
-    _receipt_leaves(np.ascontiguousarray(digests), charges, leaves)
+    _receipt_leaves(_head(RECEIPT_TAG, lane), np.ascontiguousarray(digests), charges, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)
 
 
-def line_leaves(parties: I64, runs: I64, paid: I64) -> U8:
-    """Line leaves of rows sorted by (party, run)."""
+def line_leaves(lane: Lane, parties: I64, runs: I64, paid: I64) -> U8:
+    """Line leaves of rows (party, run), in their order."""
     leaves = np.empty((len(parties), 4), np.uint64)
-    _line_leaves(parties, runs, paid, leaves)
+    _line_leaves(_head(LINE_TAG, lane), parties, runs, paid, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)
+
+
+def _head(tag: int, lane: Lane) -> U8:
+    """The first 21 bytes of each leaf's preimage."""
+    return np.frombuffer(bytes((tag,)) + lane, np.uint8)
 
 
 @kernel
@@ -129,20 +148,62 @@ def _parents(nodes: U64, above: U64, empty: U64) -> bool:
 
 
 @kernel
-def _account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64, leaves: U64) -> None:
+def _fold(positions: U64, nodes: U64, size: int, empty: U64) -> int:
+    """Replace the first `size` tree nodes, at ascending positions, by their parents. Returns how many; -1 if a sum is too large."""
+    states, lefts, rights = fresh(), np.empty(WAYS, np.int64), np.empty(WAYS, np.int64)
+    low, one = np.uint64(0), np.uint64(1)
+    read, written = 0, 0
+    while read < size:
+        count = 0
+        while count < WAYS and read < size:
+            lefts[count], rights[count] = -1, -1
+            if positions[read] & one == low:
+                lefts[count] = read
+                read += 1
+                if read < size and positions[read] == positions[read - 1] + one:
+                    rights[count] = read
+                    read += 1
+            else:
+                rights[count] = read
+                read += 1
+            count += 1
+        states[8 * WAYS :] = 0
+        for k in range(count):
+            for lane in range(4):
+                states[lane * WAYS + k] = nodes[lefts[k], lane] if lefts[k] >= 0 else empty[lane]
+                states[(lane + 4) * WAYS + k] = nodes[rights[k], lane] if rights[k] >= 0 else empty[lane]
+            states[8 * WAYS + k] = FIRST_PAD
+            states[16 * WAYS + k] = LAST_PAD
+        permute(states)
+        for k in range(count):
+            left = _swapped(nodes[lefts[k], 3]) if lefts[k] >= 0 else low
+            total = left + (_swapped(nodes[rights[k], 3]) if rights[k] >= 0 else low)
+            if total < left:
+                return -1
+            positions[written] = positions[max(lefts[k], rights[k])] >> one
+            for lane in range(3):
+                nodes[written, lane] = states[lane * WAYS + k]
+            nodes[written, 3] = _swapped(total)
+            written += 1
+    return written
+
+
+@kernel
+def _account_leaves(head: U8, indexes: I64, accounts: U8, cumulatives: I64, leaves: U64) -> None:
     packed, states = np.zeros(136, np.uint8), fresh()
     lanes = packed.view(np.uint64)
-    packed[0], packed[33], packed[135] = tag, 1, 0x80
+    packed[:21] = head
+    packed[53], packed[135] = 1, 0x80
     for begin in range(0, len(indexes), WAYS):
         count = min(WAYS, len(indexes) - begin)
         for k in range(count):
             index, cumulative = indexes[begin + k], cumulatives[begin + k]
             for byte in range(4):
-                packed[1 + byte] = (index >> (24 - 8 * byte)) & 0xFF
+                packed[21 + byte] = (index >> (24 - 8 * byte)) & 0xFF
             for byte in range(20):
-                packed[5 + byte] = accounts[begin + k, byte]
+                packed[25 + byte] = accounts[begin + k, byte]
             for byte in range(8):
-                packed[25 + byte] = (cumulative >> (56 - 8 * byte)) & 0xFF
+                packed[45 + byte] = (cumulative >> (56 - 8 * byte)) & 0xFF
             _spread(states, k, lanes)
         _clear(states)
         permute(states)
@@ -151,15 +212,16 @@ def _account_leaves(tag: int, indexes: I64, accounts: U8, cumulatives: I64, leav
 
 
 @kernel
-def _receipt_leaves(digests: U8, charges: I64, leaves: U64) -> None:
+def _receipt_leaves(head: U8, digests: U8, charges: I64, leaves: U64) -> None:
     packed, states = np.zeros(136, np.uint8), fresh()
     lanes = packed.view(np.uint64)
-    packed[0], packed[33], packed[135] = RECEIPT_TAG, 1, 0x80
+    packed[:21] = head
+    packed[53], packed[135] = 1, 0x80
     for begin in range(0, len(digests), WAYS):
         count = min(WAYS, len(digests) - begin)
         for k in range(count):
             for byte in range(32):
-                packed[1 + byte] = digests[begin + k, byte]
+                packed[21 + byte] = digests[begin + k, byte]
             _spread(states, k, lanes)
         _clear(states)
         permute(states)
@@ -168,18 +230,19 @@ def _receipt_leaves(digests: U8, charges: I64, leaves: U64) -> None:
 
 
 @kernel
-def _line_leaves(parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
+def _line_leaves(head: U8, parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
     packed, states = np.zeros(136, np.uint8), fresh()
     lanes = packed.view(np.uint64)
-    packed[0], packed[17], packed[135] = LINE_TAG, 1, 0x80
+    packed[:21] = head
+    packed[37], packed[135] = 1, 0x80
     for begin in range(0, len(parties), WAYS):
         count = min(WAYS, len(parties) - begin)
         for k in range(count):
             for byte in range(4):
-                packed[1 + byte] = (parties[begin + k] >> (24 - 8 * byte)) & 0xFF
-                packed[5 + byte] = (runs[begin + k] >> (24 - 8 * byte)) & 0xFF
+                packed[21 + byte] = (parties[begin + k] >> (24 - 8 * byte)) & 0xFF
+                packed[25 + byte] = (runs[begin + k] >> (24 - 8 * byte)) & 0xFF
             for byte in range(8):
-                packed[9 + byte] = (paid[begin + k] >> (56 - 8 * byte)) & 0xFF
+                packed[29 + byte] = (paid[begin + k] >> (56 - 8 * byte)) & 0xFF
             _spread(states, k, lanes)
         _clear(states)
         permute(states)

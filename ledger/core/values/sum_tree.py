@@ -3,9 +3,11 @@
     tree node = hash (high 192 bits) | sum (low 64 bits)
     parent    = keccak256(left . right) in the high 192 bits, left sum + right sum in the low 64
 
-A leaf sits at its index. An absent leaf is the zero word, and can be proven. A proof is one sibling per level, leaf
-level first; the left siblings on a path add up to the sum of all leaves before it. A sum above 64 bits is Rejected.
-This module is plain; `kernels.sum_tree` builds the same levels at a million leaves a second.
+A leaf sits at its index. An absent leaf is the zero word, and can be proven. A header states the height of each tree,
+so a proof is one sibling per level, leaf level first; the left siblings on a path add up to the sum of all leaves
+before it. A leaf's preimage begins with its tag and its lane, and follows from its position and its sum, except for a
+receipt. A sum above 64 bits is Rejected. This module is plain; `kernels.sum_tree` builds the same words at a million
+leaves a second.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, TypeAlias
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 
 Word: TypeAlias = bytes
 """32 bytes: 24 of hash, 8 of sum."""
@@ -24,10 +26,11 @@ TreePosition: TypeAlias = tuple[int, int]
 """Level (0 is the leaves) and index within it."""
 
 ZERO: Word = bytes(32)
-PAYOUT_TAG, DEBIT_TAG, RECEIPT_TAG, LINE_TAG = 1, 2, 3, 4
-CONSUMER_BIT = 1 << 31
-"""Marks the index of a consumer in a lines tree; without it, the index is a payee's."""
-MAX_HEIGHT = 32
+PAYOUT_TAG, DEBIT_TAG, RECEIPT_TAG, LINE_TAG, GATEWAY_TAG = 1, 2, 3, 4, 5
+INDEX_END = 1 << 31
+"""Indexes of payees and consumers are below this."""
+MAX_HEIGHT = 51
+"""The height of the tallest lines tree: 31 levels of parties over 20 of runs."""
 MAX_SUM = 2**64 - 1
 
 
@@ -43,24 +46,34 @@ def amount(word: Word) -> int:
     return int.from_bytes(word[24:], "big")
 
 
-def leaf(tag: int, index: int, account: Address, cumulative: int) -> Word:
-    """A payout (tag 1) or debit (tag 2) leaf. Its preimage has 33 bytes, that of a tree node 64."""
-    packed = bytes((tag,)) + index.to_bytes(4, "big") + account + cumulative.to_bytes(8, "big")
+def leaf(tag: int, lane: Lane, index: int, account: Address, cumulative: int) -> Word:
+    """A payout (tag 1) or debit (tag 2) leaf. The zero word for nothing. Its preimage has 53 bytes."""
+    if not cumulative:
+        return ZERO
+    packed = bytes((tag,)) + lane + index.to_bytes(4, "big") + account + cumulative.to_bytes(8, "big")
     return tree_node(keccak256(packed), cumulative)
 
 
-def receipt_leaf(digest: bytes, charge: int) -> Word:
-    """A receipt's leaf. Its index is the receipt's position in the batch."""
-    return tree_node(keccak256(bytes((RECEIPT_TAG,)), digest), charge)
+def receipt_leaf(lane: Lane, digest: bytes, charge: int) -> Word:
+    """A receipt's leaf. Its index is the receipt's place in the batch."""
+    return tree_node(keccak256(bytes((RECEIPT_TAG,)), lane, digest), charge)
 
 
-def line_leaf(party: int, run: int, paid: int) -> Word:
-    """A leaf for what one run of 64 receipts pays a payee, or charges a consumer (its index with CONSUMER_BIT).
+def line_leaf(lane: Lane, party: int, run: int, paid: int) -> Word:
+    """A leaf for what one run of 16 receipts pays the payee at Registry index `party`. The zero word for nothing.
 
-    Leaves are sorted by (party, run): payees first, the leaves of one party side by side.
+    It stands at `party << runs_height | run`.
     """
+    if not paid:
+        return ZERO
     packed = party.to_bytes(4, "big") + run.to_bytes(4, "big") + paid.to_bytes(8, "big")
-    return tree_node(keccak256(bytes((LINE_TAG,)), packed), paid)
+    return tree_node(keccak256(bytes((LINE_TAG,)), lane, packed), paid)
+
+
+def gateway_leaf(lane: Lane, number: int, gateway: Address, first: int, count: int) -> Word:
+    """A leaf for receipts [first, first + count) of a gateway. Its index is the key's number in the lane."""
+    packed = number.to_bytes(4, "big") + gateway + first.to_bytes(8, "big") + count.to_bytes(8, "big")
+    return tree_node(keccak256(bytes((GATEWAY_TAG,)), lane, packed), count)
 
 
 def parent(left: Word, right: Word) -> Word:
@@ -109,11 +122,11 @@ class SumTree:
         """The leaf at an index; the zero word if there is none."""
         return self.at(0, index)
 
-    def proof(self, index: int) -> list[Word]:
-        """The siblings on the path of an index, leaf level first."""
-        if not 0 <= index < 1 << self.height:
-            raise Rejected(f"a tree of height {self.height} has no index {index}", index=index)
-        return [self.at(level, (index >> level) ^ 1) for level in range(self.height)]
+    def proof(self, index: int, level: int = 0) -> list[Word]:
+        """The siblings on the path of a leaf, or of the tree node at `index` of a level, lowest first."""
+        if not 0 <= index < 1 << self.height - level:
+            raise Rejected(f"a tree of height {self.height} has no index {index} at level {level}", index=index)
+        return [self.at(level + up, (index >> up) ^ 1) for up in range(self.height - level)]
 
     def range_proof(self, start: int, count: int) -> list[Word]:
         """The boundary siblings of leaves [start, start + count): per level the left one, then the right one."""
@@ -137,12 +150,33 @@ class Tree(SumTree):
     levels: tuple[tuple[Word, ...], ...]
 
     @classmethod
-    def build(cls, leaves: Sequence[Word]) -> Tree:
-        """Build the smallest tree that holds these leaves at indexes 0, 1, 2, ..."""
+    def build(cls, leaves: Sequence[Word], height: int = 0) -> Tree:
+        """Build the smallest tree, of at least this height, that holds these leaves at indexes 0, 1, 2, ..."""
         levels = [tuple(leaves) or (ZERO,)]
-        while len(levels[-1]) > 1:
+        while len(levels[-1]) > 1 or len(levels) <= height:
             levels.append(_above(levels[-1], len(levels) - 1))
         return cls(tuple(levels))
+
+
+@dataclass(frozen=True, slots=True)
+class SparseTree(SumTree):
+    """A tree whose leaves lie far apart, as those of lines do: only the tree nodes above a leaf are in memory."""
+
+    levels: tuple[Mapping[int, Word], ...]
+
+    @classmethod
+    def build(cls, leaves: Mapping[int, Word], height: int) -> SparseTree:
+        """Build the tree of this height over leaves by index. Rejected when one lies beyond it."""
+        beyond = [index for index in leaves if index >> height]
+        if beyond:
+            raise Rejected(f"a tree of height {height} has no index {beyond[0]}", index=beyond[0])
+        levels: list[dict[int, Word]] = [{} for _ in range(height + 1)]
+        for (level, index), word in rehash(leaves, height, height, {}).items():
+            levels[level][index] = word
+        return cls(tuple(levels))
+
+    def at(self, level: int, index: int) -> Word:
+        return self.levels[level].get(index, EMPTY[level])
 
 
 def verify(root: Word, word: Word, index: int, proof: Sequence[Word]) -> bool:
