@@ -1,55 +1,119 @@
-"""A batch's header, as Settlement hashes it, and the table of receipt logs that it commits to.
+"""A batch's header, as Settlement hashes it, and the gateways tree that it commits to.
 
-    header hash = keccak256(abi.encode(header)), eleven words
-    table       = per gateway, sorted by address: gateway 20 | first u64 | count u32; its keccak256 is in the header
+    header id = the first 24 bytes of keccak256(abi.encode(header)), ten words
 
-A receipt's place in its batch follows from the table: the sum of the counts of earlier gateways, plus seq - first.
+A receipt's place in its batch follows from the gateways tree: the sum of the counts of lower-numbered gateways, plus
+seq - first.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from ledger.core.values.errors import Rejected
-from ledger.core.values.hashes import Digest, keccak256
-from ledger.core.values.ids import ZERO_DIGEST, Address, to_hex
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, to_hex
+from ledger.core.values.sum_tree import ZERO, Tree, Word, amount, gateway_leaf, height_for
 from ledger.core.values.typed_data import word
 
-NO_BATCH = 2**64 - 1
+HeaderId: TypeAlias = bytes
+"""24 bytes: how the chain, the next header and every proof name a header."""
+NO_HEADER: HeaderId = bytes(24)
+"""The `prev` of the first batch of a lane."""
+NO_BATCH = 0
 """The `finalizeId` that finalizes nothing."""
-_ROW = struct.Struct(">20sQI")
+RUN = 16
+"""Receipts per run: as many as a contract can price again in one transaction, whatever their terms."""
+MAX_CALLS = 1 << 24
+"""Receipts of one batch."""
+
+
+class Heights(NamedTuple):
+    """The levels of a header's trees, in the order of its bytes. A lines tree has `parties + runs` levels."""
+
+    receipts: int = 0
+    payouts: int = 0
+    debits: int = 0
+    gateways: int = 0
+    parties: int = 0
+    runs: int = 0
+
+    @property
+    def lines(self) -> int:
+        return self.parties + self.runs
+
+    @property
+    def packed(self) -> int:
+        """As a header holds them: a byte each, the first lowest."""
+        return int.from_bytes(bytes(self), "little")
+
+    @classmethod
+    def unpack(cls, packed: int) -> "Heights":
+        return cls(*packed.to_bytes(len(cls._fields), "little"))
+
+
+def heights_for(calls: int, payees: int, consumers: int, gateways: int) -> Heights:
+    """The least heights that hold so many calls, and these highest indexes and gateway number."""
+    payouts = height_for(payees + 1)
+    return Heights(
+        receipts=height_for(calls),
+        payouts=payouts,
+        debits=height_for(consumers + 1),
+        gateways=height_for(gateways + 1),
+        parties=payouts,
+        runs=height_for(-(-calls // RUN)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """An operator's commitment to a batch. Roots are words of sum trees; their low 64 bits are totals."""
+    """An operator's commitment to a batch. Roots are words of sum trees; their low 64 bits are totals.
 
-    prev: Digest
-    receipts_root: Digest
-    payout_root: Digest
-    debit_root: Digest
-    lines_root: Digest
-    book_root: Digest
-    receipt_logs: Digest
+    `closed_at` is in seconds of the chain's clock. `era` is the lane's: every fall and every escape begins another.
+    """
+
+    prev: HeaderId
+    era: int
+    closed_at: int
+    heights: Heights
+    receipts_root: Word
+    payout_root: Word
+    debit_root: Word
+    lines_root: Word
+    gateways_root: Word
     data_ref: Digest
-    first_call: int
-    calls: int
-    epoch: int
 
     @property
-    def hash(self) -> Digest:
-        """keccak256 of the ABI encoding: the id of the batch's content on chain."""
-        return keccak256(b"".join(word(getattr(self, field.name)) for field in fields(self)))
+    def id(self) -> HeaderId:
+        """The name of the header on chain, and in the next one."""
+        roots = (self.receipts_root, self.payout_root, self.debit_root, self.lines_root, self.gateways_root)
+        numbers = (word(self.era), word(self.closed_at), word(self.heights.packed))
+        return bytes(keccak256(self.prev, bytes(8), *numbers, *roots, self.data_ref)[:24])
+
+    @property
+    def calls(self) -> int:
+        """The receipts of the batch."""
+        return amount(self.gateways_root)
+
+    @property
+    def rounds(self) -> int:
+        """The questions that open its longest path, eight levels each."""
+        h = self.heights
+        return -(-max(h.receipts, h.payouts, h.debits, h.gateways, h.lines) // 8)
 
 
-EMPTY_HEADER = Header(*(ZERO_DIGEST,) * 8, 0, 0, 0)
+EMPTY_HEADER = Header(NO_HEADER, 0, 0, Heights(), ZERO, ZERO, ZERO, ZERO, ZERO, ZERO_DIGEST)
 """For calls that take a header and do not use it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Range:
-    """Receipts [first, first + count) of one gateway. Idle: count 0, and `first` is the next to come."""
+    """Receipts [first, first + count) of the gateway whose key has this number in the lane.
 
+    Idle: count 0, and `first` is the next to come.
+    """
+
+    number: int
     gateway: Address
     first: int
     count: int
@@ -60,25 +124,19 @@ class Range:
         return self.first + self.count - 1
 
 
-def receipt_logs_table(ranges: Iterable[Range]) -> bytes:
-    """Pack the table: every gateway that the lane ever used, so that skipping a receipt shows.
+def gateways_tree(lane: Lane, ranges: Iterable[Range]) -> Tree:
+    """The tree of every gateway the lane ever used, each at its number, so that skipping a receipt shows.
 
-    Rejected when a gateway occurs twice or a first number is below 1.
+    Rejected when a number or a gateway occurs twice, or a number or a first receipt is below 1.
     """
-    ordered = sorted(ranges)
-    if len({row.gateway for row in ordered}) != len(ordered) or not all(row.first for row in ordered):
-        raise Rejected("a table of receipt logs names each gateway once, with receipts numbered from 1")
-    return b"".join(_ROW.pack(row.gateway, row.first, row.count) for row in ordered)
-
-
-def parse_receipt_logs(table: bytes) -> list[Range]:
-    """Unpack the table. Rejected when it is malformed or not sorted."""
-    if len(table) % _ROW.size:
-        raise Rejected(f"a table of receipt logs has rows of {_ROW.size} bytes, not {len(table)} bytes in all")
-    ranges = [Range(Address(gateway), first, count) for gateway, first, count in _ROW.iter_unpack(table)]
-    if receipt_logs_table(ranges) != table:
-        raise Rejected("a table of receipt logs is sorted by gateway")
-    return ranges
+    rows = sorted(ranges)
+    numbers, gateways = {row.number for row in rows}, {row.gateway for row in rows}
+    if len(numbers) < len(rows) or len(gateways) < len(rows) or not all(row.number > 0 < row.first for row in rows):
+        raise Rejected("a gateways tree has each gateway once, numbered from 1, with receipts numbered from 1")
+    leaves = [ZERO] * (max(numbers, default=-1) + 1)
+    for row in rows:
+        leaves[row.number] = gateway_leaf(lane, row.number, row.gateway, row.first, row.count)
+    return Tree.build(leaves)
 
 
 def gaps(before: Iterable[Range], now: Iterable[Range]) -> list[tuple[Address, int, int | None]]:
