@@ -6,43 +6,54 @@ Apart from `events`, which are the values: this is the rule of what they add up 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ledger.core.settlement.events import Committed, Finalized, Log, Voided
-from ledger.core.values.ids import Digest, Lane
+from ledger.core.settlement.events import Committed, Fell, Finalized, Log
+from ledger.core.settlement.header import Header
+from ledger.core.values.ids import Lane
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveBatch:
-    """A batch in Settlement: its id there, its header's hash, and when it was posted and finalized (seconds)."""
+    """A batch in Settlement: its id there and its header, when it was posted, the end of its window, when it was made
+    final. Times in seconds."""
 
     id: int
-    header: Digest
+    header: Header
     posted_at: int
+    until: int
     final_at: int | None = None
 
 
 def active_batches(logs: Iterable[Log], lane: Lane) -> list[ActiveBatch]:
     """The active batches after these logs, by id. `logs` are all of the lane's, from its opening on.
 
-    Voiding a batch voids all later ones too, and their ids are assigned again.
+    A fall voids everything that is not final, and these ids are assigned again.
     """
     active: list[ActiveBatch] = []
     for log in sorted(logs, key=lambda log: (log.block, log.index)):
         match log.event:
-            case Committed(of, number, header) if of == lane:
+            case Committed(of, number, header, until) if of == lane:
                 assert number == len(active) + 1, "Settlement numbers batches without gaps"
-                active.append(ActiveBatch(number, header, log.timestamp))
+                active.append(ActiveBatch(number, header, log.timestamp, until))
             case Finalized(of, number) if of == lane:
                 active[number - 1] = replace(active[number - 1], final_at=log.timestamp)
-            case Voided(of, number, _) if of == lane:
-                del active[number - 1 :]
+            case Fell(of, first) if of == lane:
+                del active[first - 1 :]
             case _:
                 pass
     return active
 
 
-def is_window_over(posted_at: int, window: int, now: int) -> bool:
-    """Whether a posted batch can be made final: its window for challenges is [posted_at, posted_at + window).
+def is_window_over(until: int, now: int) -> bool:
+    """Whether a posted batch can be made final: it can be challenged before `until`. `Settlement` has the same rule.
 
-    The arguments are all in seconds or all in ms. `Settlement` has the same rule on chain.
+    Both arguments are in seconds, or both in ms.
     """
-    return now >= posted_at + window
+    return now >= until
+
+
+def window_end(posted_at: int, window: int, answer_time: int, rounds: int) -> int:
+    """The end of the window of a batch posted now: long enough to open its longest path, question by question.
+
+    `rounds` is the header's. All in seconds. `Settlement` fixes it at commit by the same rule.
+    """
+    return posted_at + max(window, (rounds + 3) * answer_time)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.settlement.header import Header
 from ledger.core.values.ids import Address, Digest, Lane
 
 
@@ -29,13 +30,22 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class LaneOpened(Event):
-    """A lane was opened. `window` and `answer_time` are its challenge periods."""
+    """A lane was opened, with terms that never change. `window` and `answer_time` are its times for disputes."""
 
     lane: Lane
     operator: Address
     window: int
     answer_time: int
-    bond: int
+    leverage: int
+    min_deposit: int
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSet(Event):
+    """A lane's operator said where it serves."""
+
+    lane: Lane
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +66,37 @@ class LaneActive(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionKeySet(Event):
-    """`key` may (or may no longer) sign as `account`."""
+    """`key` may sign vouchers as `account`."""
 
     account: Address
     key: Address
-    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeyRevoked(Event):
+    """`key` may not sign as `account` any more; what was closed before `counts_until` may still rest on it."""
+
+    account: Address
+    key: Address
+    counts_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAdded(Event):
+    """`key` signs receipts of the lane. `number` is its place in every gateways tree."""
+
+    lane: Lane
+    key: Address
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRevoked(Event):
+    """`key` signs no new receipts of the lane; those in batches closed before `counts_until` stand."""
+
+    lane: Lane
+    key: Address
+    counts_until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +111,12 @@ class Deposited(Event):
 
 @dataclass(frozen=True, slots=True)
 class Committed(Event):
-    """Batch `id` of the lane was committed; its challenge window runs."""
+    """Batch `id` of the lane was committed; it can be challenged before `until`."""
 
     lane: Lane
     id: int
-    header_hash: Digest
+    header: Header
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +128,12 @@ class Finalized(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Voided(Event):
-    """Batch `id` of the lane and all later ones were voided."""
+class Fell(Event):
+    """The lane's batches from `first` on were voided, its bond was taken, and `era` began."""
 
     lane: Lane
-    id: int
+    first: int
+    era: int
     accuser: Address
 
 
@@ -111,19 +149,21 @@ class Claimed(Event):
 
 @dataclass(frozen=True, slots=True)
 class WithdrawRequested(Event):
-    """`account` asked to withdraw. From now on it must not be served."""
+    """`account` asked to leave, so it must not be served from now on; or, without `leaves`, it stays after all."""
 
     lane: Lane
     account: Address
+    leaves: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn(Event):
-    """`account` withdrew `amount`, in the usual way or by the escape exit."""
+    """`account` left with `amount`; if it `escaped`, the lane's next era began."""
 
     lane: Lane
     account: Address
     amount: int
+    escaped: bool
 
 
 @dataclass(frozen=True, slots=True)
