@@ -11,10 +11,6 @@ from typing import Any
 from contracts import load
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Lane, to_hex
-
-_LANE_TYPE = "uint32"
-"""The contracts number lanes; everywhere else a lane is an address. Only this file converts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +55,7 @@ class Interface:
     def call_data(self, name: str, *arguments: Any) -> bytes:
         """Calldata of a function call. Addresses are 20 bytes, structs tuples."""
         entry = self.function(name, len(arguments))
-        spelled = [
-            lane_number(value) if kind == _LANE_TYPE and isinstance(value, bytes) else value
-            for kind, value in zip(entry.types, arguments, strict=True)
-        ]
-        return entry.selector + encode(entry.types, spelled)
+        return entry.selector + encode(entry.types, arguments)
 
     def result(self, name: str, arguments: int, data: bytes) -> Any:
         """A function's result: one value, or a tuple. Addresses come as text, structs as tuples."""
@@ -85,21 +77,7 @@ class Interface:
             name: decode([kind], next(at))[0] if indexed else next(values)
             for name, kind, indexed in zip(entry.names, entry.types, entry.indexed, strict=True)
         }
-        if "lane" in arguments:
-            arguments["lane"] = lane_address(arguments["lane"])
         return entry.name, arguments
-
-
-def lane_address(number: int) -> Lane:
-    """The id of the lane that the contracts know by this number."""
-    return Lane(number.to_bytes(20, "big"))
-
-
-def lane_number(lane: bytes) -> int:
-    """The number by which the contracts know a lane. Rejected when its id is not the address of a number."""
-    if any(lane[:-4]):
-        raise Rejected(f"there is no lane {to_hex(lane)}", lane=to_hex(lane))
-    return int.from_bytes(lane, "big")
 
 
 @lru_cache

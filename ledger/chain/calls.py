@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING, cast
 
-from ledger.chain.abi import decode, interface
+from ledger.chain.abi import interface
 from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
+from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header, Heights
 from ledger.core.settlement.transactions import Call
-from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, address
 
 if TYPE_CHECKING:
     from ledger.core.disputes.proofs import FraudProof
 
-NO_BATCH_BEFORE = ("proveBrokenJournal", "provePayout")
-"""Fraud proofs that take the header before, and for the first batch none."""
-
-
 def words(header: Header) -> tuple[bytes | int, ...]:
     """A header as the ABI's tuple: its fields have the ABI's order."""
-    return astuple(header)
+    return tuple(
+        value.packed if isinstance(value, Heights) else value for value in (getattr(header, f.name) for f in fields(header))
+    )
 
 
-def header_of(data: bytes) -> Header:
-    """The header in the calldata of `commit` or `commitWithData`. Rejected for any other call."""
-    known = interface("Settlement")
-    for entry in (*known.functions["commit"], *known.functions["commitWithData"]):
-        if data[:4] == entry.selector:
-            prev, receipts, payout, debit, lines, book, receipt_logs, ref, *numbers = decode(entry.types, data[4:])[1]
-            roots = (Digest(receipts), Digest(payout), Digest(debit), Digest(lines), Digest(book))
-            return Header(Digest(prev), *roots, Digest(receipt_logs), Digest(ref), *numbers)
-    raise Rejected("this is not a commit's calldata")
+def header_of(values: Sequence[bytes | int]) -> Header:
+    """The inverse of `words`."""
+    prev, era, closed_at, heights, *rest = values
+    return Header(prev, era, closed_at, Heights.unpack(cast(int, heights)), *map(Digest, rest))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTerms:
+    """What a lane's operator chooses for good: times in seconds, at stake at most `leverage` x bond, least first deposit."""
+
+    window: int
+    answer_time: int
+    leverage: int = 1
+    min_deposit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Calls:
         self.deployment = deployment
         self.token = address(deployment.token)
         self.settlement = address(deployment.settlement)
+        self.consumers = address(deployment.consumers)
 
     def to(self, contract: str, name: str, *arguments: object) -> Call:
         """Any function of one of our contracts, by their ABI names."""
@@ -80,9 +83,17 @@ class Calls:
 
     # ---- an operator's life
 
-    def open_lane(self, window: int, answer_time: int, bond: int) -> Call:
+    def open_lane(self, salt: Digest, terms: LaneTerms, bond: int) -> Call:
         """Open a lane; the bond must be approved to Settlement."""
-        return self.to_settlement("openLane", window, answer_time, bond)
+        return self.to_settlement("openLane", salt, astuple(terms), bond)
+
+    def add_gateway(self, lane: Lane, key: Address) -> Call:
+        """Let a key sign receipts of a lane; its operator sends this."""
+        return self.to("Keys", "addGateway", lane, key)
+
+    def set_session_key(self, key: Address) -> Call:
+        """Let a key sign vouchers of the sender."""
+        return self.to("Keys", "setSessionKey", key)
 
     def commit(
         self, lane: Lane, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
@@ -97,20 +108,20 @@ class Calls:
     # ---- a consumer's life
 
     def deposit(self, lane: Lane, account: Address, amount: int) -> Call:
-        """Deposit the sender's tokens, approved to Settlement."""
-        return self.to_settlement("deposit", lane, account, amount)
+        """Deposit the sender's tokens, approved to Consumers."""
+        return self.to("Consumers", "deposit", lane, account, amount)
 
     def deposit_with_authorization(self, signed: Authorization, signature: bytes) -> Call:
         """Relay an ERC-3009 receive authorization whose nonce is keccak256(abi.encode(lane, account, salt))."""
-        return self.to_settlement("depositWithAuthorization", *astuple(signed), signature)
+        return self.to("Consumers", "depositWithAuthorization", *astuple(signed), signature)
 
     def deposit_from_inbox(self, signed: Authorization, signature: bytes) -> Call:
-        """Relay a plain x402 transfer authorization to the lane's inbox."""
-        return self.to_settlement("depositFromInbox", *astuple(signed), signature)
+        """Relay a plain x402 transfer authorization to the lane's address."""
+        return self.to("Consumers", "depositFromInbox", *astuple(signed), signature)
 
     def request_withdraw(self, lane: Lane) -> Call:
         """The sender asks to leave."""
-        return self.to_settlement("requestWithdraw", lane)
+        return self.to("Consumers", "requestWithdraw", lane)
 
     def withdraw(self, lane: Lane, account: Address, cumulative_debit: int, proof: Sequence[bytes]) -> Call:
         """Pay an account what is not finally debited."""
@@ -127,11 +138,11 @@ class Calls:
         return self.to_settlement("claim", lane, index, payee, cumulative, list(proof))
 
     def claim_range(
-        self, lane: Lane, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
+        self, lane: Lane, start: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
     ) -> Call:
         """Pay neighbours in the payout tree: (payee, cumulative) per index; the zero address for an empty place."""
-        packed = [payee.rjust(24, b"\0") + cumulative.to_bytes(8, "big") for payee, cumulative in rows]
-        return self.to_settlement("claimRange", lane, start, height, packed, list(proof))
+        packed = [int.from_bytes(payee + cumulative.to_bytes(8, "big"), "big") for payee, cumulative in rows]
+        return self.to_settlement("claimRange", lane, start, packed, list(proof))
 
     def place_bid(self, subject: Digest, role: Role, bid: Bid) -> Call:
         """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
@@ -145,15 +156,14 @@ class Calls:
 
     def prove(self, lane: Lane, batch: int, header: Header, proof: FraudProof) -> Call:
         """The call that proves a batch wrong."""
-        arguments = [_spell(one, proof.function) for one in proof.arguments]
+        arguments = [_spell(one) for one in proof.arguments]
         if not proof.voids:  # not about one batch
             return self.to(proof.contract, proof.function, lane, *arguments)
         return self.to(proof.contract, proof.function, lane, batch, words(header), *arguments)
 
 
-def _spell(argument: object, function: str) -> object:
+def _spell(argument: object) -> object:
+    """A proof's argument as the ABI wants it: headers as tuples; no header before the first batch's is an empty one."""
     if isinstance(argument, Header):
         return words(argument)
-    if argument is None and function in NO_BATCH_BEFORE:
-        return words(EMPTY_HEADER)
-    return argument
+    return words(EMPTY_HEADER) if argument is None else argument

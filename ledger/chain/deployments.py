@@ -13,20 +13,26 @@ FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "deployments"
 class Deployment:
     """Addresses as `0x` and lowercase hex; `block` is where the indexer may start.
 
-    `exit_notice_seconds`: how long after a consumer's request the batch must be posted that lets it leave.
+    `exit_notice_seconds`: how long after a consumer's request the batch must be closed that lets it leave.
+    `freeze_seconds`: how long before an epoch its book closes. `day_seconds`: the contracts' measure for lag.
     """
 
     chain_id: int
     token: str
     settlement: str
+    consumers: str
+    keys: str
+    questions: str
     referee: str
-    inboxes: str
+    prices: str
     stake_vault: str
     bid_book: str
     registry: str
     treasury: str
     epoch_seconds: int
+    freeze_seconds: int
     exit_notice_seconds: int
+    day_seconds: int
     block: int
 
     @property
@@ -34,8 +40,11 @@ class Deployment:
         """Address by contract name, without the token, which may be a third party's."""
         return {
             "Settlement": self.settlement,
+            "Consumers": self.consumers,
+            "Keys": self.keys,
+            "Questions": self.questions,
             "Referee": self.referee,
-            "Inboxes": self.inboxes,
+            "Prices": self.prices,
             "StakeVault": self.stake_vault,
             "BidBook": self.bid_book,
             "Registry": self.registry,

@@ -1,31 +1,23 @@
-"""Logs of our contracts as core events, in the order of the chain; the keys of challenges as Settlement makes them."""
+"""Logs of our contracts as core events, in the order of the chain."""
 
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from typing import Any, cast
 
-from ledger.chain.abi import encode, interface
+from ledger.chain.abi import interface
+from ledger.chain.calls import header_of
 from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, Lane, address
 from ledger.core.values.meters import Rates
 
 Arguments = dict[str, Any]
 
-_WATCHED = ("Settlement", "StakeVault", "BidBook", "Registry")
-
-
-def demand_key(tree: int, node: bytes, index: int, depth: int) -> Digest:
-    return keccak256(encode(["uint8", "bytes32", "uint256", "uint256"], [tree, node, index, depth]))
-
-
-def debit_key(index: int, account: Address, cumulative: int) -> Digest:
-    return keccak256(encode(["uint32", "address", "uint64"], [index, account, cumulative]))
+_WATCHED = ("Settlement", "Keys", "Questions", "StakeVault", "BidBook", "Registry")
 
 
 def watched(deployment: Deployment) -> list[str]:
@@ -77,15 +69,6 @@ def _event(kind: Any, arguments: Arguments) -> Event:
     return cast(Event, kind(**made))
 
 
-def _debit_challenged(a: Arguments) -> Event:
-    key = debit_key(a["index"], address(a["account"]), a["cumulative"])
-    return _event(events.DebitChallenged, {**a, "key": key})
-
-
-def _node_demanded(a: Arguments) -> Event:
-    return _event(events.NodeDemanded, {**a, "key": demand_key(a["tree"], a["node"], a["index"], a["depth"])})
-
-
 def _bid_placed(a: Arguments) -> Event:
     return events.BidPlaced(
         subject=Digest(a["subject"]),
@@ -97,41 +80,50 @@ def _bid_placed(a: Arguments) -> Event:
     )
 
 
-def _punished(a: Arguments) -> list[Event]:
-    """A conviction takes all the bond and pauses the lane."""
-    return [events.BondChanged(a["lane"], 0), events.LaneActive(a["lane"], False)]
+def _lane_opened(a: Arguments) -> Event:
+    window, answer_time, leverage, min_deposit = a["terms"]
+    times = {"window": window, "answerTime": answer_time, "leverage": leverage, "minDeposit": min_deposit}
+    return _event(events.LaneOpened, {**a, **times})
+
+
+def _committed(a: Arguments) -> Event:
+    return events.Committed(address(a["lane"]), a["id"], header_of(a["header"]), a["until"])
 
 
 def _claimed_range(a: Arguments) -> list[Event]:
-    rows = [(a["start"] + place, row) for place, row in enumerate(a["rows"]) if any(row)]
+    rows = [(a["start"] + place, row) for place, row in enumerate(a["rows"]) if row]
     return [
-        events.Claimed(a["lane"], index, Address(row[4:24]), int.from_bytes(row[24:], "big")) for index, row in rows
+        events.Claimed(address(a["lane"]), index, Address((row >> 64).to_bytes(20, "big")), row & 0xFFFFFFFFFFFFFFFF)
+        for index, row in rows
     ]
 
 
-_NAMED_ALIKE = (
-    events.LaneOpened,
-    events.BondChanged,
-    events.LaneActive,
-    events.SessionKeySet,
-    events.Deposited,
-    events.Committed,
-    events.Finalized,
-    events.Claimed,
-    events.WithdrawRequested,
-    events.Answered,
-)
+_NAMED_ALIKE = {
+    "Settlement": (
+        events.BondChanged,
+        events.LaneActive,
+        events.Deposited,
+        events.Finalized,
+        events.Claimed,
+        events.WithdrawRequested,
+        events.Withdrawn,
+    ),
+    "Keys": (
+        events.UrlSet,
+        events.SessionKeySet,
+        events.SessionKeyRevoked,
+        events.GatewayAdded,
+        events.GatewayRevoked,
+    ),
+    "Registry": (events.ModelRegistered,),
+}
 _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
-    **{("Settlement", kind.__name__): partial(_event, kind) for kind in _NAMED_ALIKE},
-    ("Settlement", "Voided"): lambda a: [_event(events.Voided, a), *_punished(a)],
-    ("Settlement", "Punished"): _punished,
+    **{(name, kind.__name__): partial(_event, kind) for name, kinds in _NAMED_ALIKE.items() for kind in kinds},
+    ("Settlement", "LaneOpened"): _lane_opened,
+    ("Settlement", "Committed"): _committed,
+    ("Settlement", "Fell"): lambda a: _event(events.Fell, {**a, "first": a["from"]}),
     ("Settlement", "ClaimedRange"): _claimed_range,
-    ("Settlement", "Withdrawn"): partial(_event, events.Withdrawn),
-    ("Settlement", "Escaped"): partial(_event, events.Withdrawn),
-    ("Settlement", "DebitChallenged"): _debit_challenged,
-    ("Settlement", "NodeDemanded"): _node_demanded,
     ("StakeVault", "StakeChanged"): lambda a: _event(events.StakeChanged, {**a, "active": a["staked"]}),
     ("BidBook", "BidPlaced"): _bid_placed,
     ("Registry", "PayeeRegistered"): lambda a: _event(events.PayeeRegistered, {**a, "payee": a["party"]}),
-    ("Registry", "ModelRegistered"): partial(_event, events.ModelRegistered),
 }

@@ -2,77 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ledger.chain import calls, logs
-from ledger.chain.abi import interface, lane_address
+from ledger.chain import logs
+from ledger.chain.abi import interface
 from ledger.chain.calls import Calls
 from ledger.chain.deployments import Deployment
 from ledger.chain.rpc import At, Endpoint
-from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
-from ledger.core.settlement.events import Log
-from ledger.core.settlement.header import Header
+from ledger.core.settlement.events import Committed, Log
+from ledger.core.settlement.header import HeaderId
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address, to_hex
-from ledger.core.values.sum_tree import Word, parent, receipt_leaf, tree_node
 from ledger.core.values.typed_data import Domain, Signer, word
-
-if TYPE_CHECKING:
-    from ledger.core.disputes.recomputation import Answers
 
 LOG_CHUNK = 2_000
 """Blocks asked for at once."""
-RECEIPT_BYTES = 672
-"""A receipt's preimage: its 21 words. All other leaves have 33 bytes or fewer."""
-_CHARGE = slice(16 * 32, 17 * 32)
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """A lane's state. Amounts in atoms, times in seconds."""
+class LaneState:
+    """A lane's life. `era` counts falls and escapes. Times in seconds."""
 
     operator: Address
-    net: int
-    active: bool
-    bond: int
-    insurance: int
     window: int
     answer_time: int
-    closed_at: int
+    leverage: int
+    era: int
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """A lane's money in atoms: deposits less withdrawals, the last final total, what payees claimed, and the bond."""
+
+    net: int
+    settled: int
+    paid: int
+    bond: int
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a lane's chain of batches."""
+    """The head of a lane's chain of batches. Times in seconds."""
 
-    cumulative: int
+    total: int
     next: int
     finalized: int
-    final_posted_at: int
+    final_closed_at: int
+    last_closed_at: int
     consumers: int
-    calls: int
+    payout_height: int
+    debit_height: int
 
 
 @dataclass(frozen=True, slots=True)
 class LaneAccount:
-    """A consumer in a lane."""
+    """A consumer in a lane. Amounts in atoms, the time in seconds."""
 
     deposited: int
     withdrawn: int
     index: int
     requested_at: int
-    escaped: bool
+    debit_at_exit: int
+    paid_in: int
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A batch in the ring: 24 bytes of its header's hash, when, and how many challenges are open."""
+    """A batch in the ring: its header's id, the end of its window in seconds, and how many questions are open."""
 
-    hash: bytes
-    time: int
+    hash: HeaderId
+    until: int
     open: int
 
 
@@ -111,37 +112,14 @@ class Chain(Endpoint):
         found: list[dict[str, Any]] = self.rpc("eth_getLogs", {**where, **target})
         return found
 
-    def committed_header(self, lane: Address, batch: int) -> Header:
-        """A posted batch's header, from its commit's calldata. Rejected when another contract made the call."""
+    def committed(self, lane: Address, batch: int) -> Committed:
+        """A posted batch, as its event says: whatever contract the operator committed through."""
         found = self.raw_logs("Settlement", "Committed", word(lane), word(batch))
         if not found:
             raise Unavailable(f"batch {batch} of lane {to_hex(lane)} is not on this chain any more", batch=batch)
-        last = found[-1]
-        sent = self.rpc("eth_getTransactionByHash", last["transactionHash"])["input"]
-        header = calls.header_of(bytes.fromhex(sent[2:]))
-        if to_hex(header.hash) != last["data"]:
-            raise Rejected(f"the header of batch {batch} is not in its transaction's calldata", batch=batch)
-        return header
-
-    def answers(self) -> Answers:
-        """Every tree node and leaf that operators ever opened on chain, under the word that was demanded. The contract
-        checked each against its word."""
-        from ledger.core.disputes.recomputation import Answers
-
-        nodes: dict[Word, tuple[Word, Word]] = {}
-        leaves: dict[Word, tuple[bytes, bytes]] = {}
-        for said in self._arguments("NodeOpened"):
-            nodes[parent(said["left"], said["right"])] = (said["left"], said["right"])
-        for said in self._arguments("LeafOpened"):
-            leaves[_leaf(said["preimage"])] = (said["preimage"], said["terms"])
-        return Answers(nodes, leaves)
-
-    def _arguments(self, event: str) -> Iterator[dict[str, Any]]:
-        for log in self.raw_logs("Settlement", event):
-            topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
-            decoded = interface("Settlement").decode_log(topics, bytes.fromhex(log["data"][2:]))
-            assert decoded is not None, "only this event was asked for"
-            yield decoded[1]
+        event = logs.decode(self.deployment, found[-1], 0)[0].event
+        assert isinstance(event, Committed), "only this event was asked for"
+        return event
 
     # ---- views
 
@@ -162,17 +140,19 @@ class Chain(Endpoint):
         """Tokens of a holder, in atoms."""
         return int(self.view("AICoin", "balanceOf", holder, block=block))
 
-    def lane(self, lane: Address, block: At = "latest") -> Lane:
+    def lane(self, lane: Address, block: At = "latest") -> LaneState:
         """A lane's state. Raises Rejected when there is no such lane."""
         operator, *rest = self.settlement("lanes", lane, block=block)
         if address(operator) == ZERO_ADDRESS:
             raise Rejected(f"there is no lane {to_hex(lane)}", lane=to_hex(lane))
-        return Lane(address(operator), *rest)
+        return LaneState(address(operator), *rest)
 
     def lane_of(self, operator: Address) -> Address | None:
         """The first lane that an operator opened; None without one."""
-        opened = (lane_address(number) for number in range(1, int(self.settlement("laneCount")) + 1))
-        return next((lane for lane in opened if self.lane(lane).operator == operator), None)
+        any_lane = "LaneOpened"
+        opened = self.raw_logs("Settlement", any_lane)
+        ours = [raw for raw in opened if raw["topics"][2][-40:] == operator.hex()]
+        return address("0x" + ours[0]["topics"][1][-40:]) if ours else None
 
     def answer_time(self, lane: Address) -> int:
         """Seconds the lane's operator has to answer; fixed when the lane was opened."""
@@ -180,8 +160,11 @@ class Chain(Endpoint):
             self._answer_times[lane] = self.lane(lane).answer_time
         return self._answer_times[lane]
 
+    def books(self, lane: Address, block: At = "latest") -> Books:
+        return Books(*self.settlement("books", lane, block=block))
+
     def head(self, lane: Address, block: At = "latest") -> Head:
-        return Head(*self.settlement("head", lane, block=block))
+        return Head(*self.settlement("heads", lane, block=block))
 
     def account(self, lane: Address, account: Address, block: At = "latest") -> LaneAccount:
         """A consumer in a lane; zeros if it never deposited."""
@@ -191,29 +174,19 @@ class Chain(Endpoint):
         """The total a payee index has claimed, in atoms."""
         return int(self.settlement("claimed", lane, index, block=block))
 
-    def claimed_by_all(self, lane: Address, block: At = "latest") -> int:
-        """The total all payees have claimed in a lane, in atoms; read payee by payee."""
-        payees = int(self.view("Registry", "payeeCount", block=block))
-        return sum(self.claimed(lane, index, block) for index in range(1, payees + 1))
-
     def held(self, lane: Address, block: int) -> int:
-        """Atoms of a lane at a block, the chain's side of law L4: deposits less withdrawals, less all claims.
+        """Atoms that a lane's books hold at a block, the chain's side of law L4: deposits less withdrawals and claims.
 
-        With one lane this is the token balance less bond and insurance, so that a token that moved in any other way
-        shows; with several, claims are read payee by payee.
+        Raises Rejected when fewer lie at the lane's address. More may: payments that nobody booked yet.
         """
-        state = self.lane(lane, block)
-        if int(self.settlement("laneCount", block=block)) == 1:
-            return self.balance(self.calls.settlement, block) - state.bond - state.insurance
-        return state.net - self.claimed_by_all(lane, block)
+        books, tokens = self.books(lane, block), self.balance(lane, block)
+        due = books.net - books.paid
+        if tokens < due:
+            raise Rejected(f"lane {to_hex(lane)} holds {tokens} atoms, its books say {due}", lane=to_hex(lane))
+        return due
 
     def posted(self, lane: Address, batch: int) -> Posted:
-        return Posted(*self.settlement("posted", lane, batch))
-
-    def challenge(self, lane: Address, batch: int, header_hash: bytes, key: bytes) -> tuple[Address, int]:
-        """The challenger, and until when there is time to answer; zeros without a challenge, or when it is answered."""
-        challenger, deadline = self.settlement("challenge", lane, batch, header_hash[:24], key)
-        return address(challenger), int(deadline)
+        return Posted(*self.settlement("batches", lane, batch))
 
     def payee_index(self, party: Address) -> int:
         """A party's payee index; 0 if it has none."""
@@ -223,9 +196,3 @@ class Chain(Endpoint):
         """A party's stake: staked atoms, unbonding atoms, release time."""
         staked, unbonding, release_at = self.view("StakeVault", "stakes", party)
         return staked, unbonding, release_at
-
-
-def _leaf(preimage: bytes) -> Word:
-    if len(preimage) == RECEIPT_BYTES:
-        return receipt_leaf(keccak256(RECEIPT_TYPEHASH, preimage), int.from_bytes(preimage[_CHARGE], "big"))
-    return tree_node(keccak256(preimage), int.from_bytes(preimage[-8:], "big"))

@@ -28,7 +28,7 @@ class Domain:
     chain_id: int = 0
     contract: Address = ZERO_ADDRESS
     name: str = "Tollway"
-    version: str = "1"
+    version: str = "2"
     separator: Digest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
