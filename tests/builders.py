@@ -10,7 +10,7 @@ from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_i
 from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
 from ledger.core.receipts.segments import Segment, link
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, as_lane, call_id
 from ledger.core.values.meters import Rates, Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store.money import postings
@@ -18,6 +18,7 @@ from ledger.store.receipts import segments as segment_store
 from ledger.store.receipts import terms, watermarks
 from ledger.store.receipts.appender import COLUMNS
 from ledger.store.session import connection_of
+from tests.rates import asks
 
 LANE = 1
 GATEWAY = Signer(b"\x01" * 32)
@@ -33,7 +34,7 @@ def an_address(number: int) -> Address:
 ALICE, BOB = an_address(1), an_address(2)
 MAKER, COMPUTE, OPERATOR, TREASURY = an_address(11), an_address(12), an_address(13), an_address(14)
 A_CALL = Units(call=1, input_token=120, output_token=40)
-ASKS: Rates = (0, 100_000_000, 400_000_000, 0, 0, 0)
+ASKS: Rates = asks(input_token=100_000_000, output_token=400_000_000)
 
 
 def some_terms(subject: int = 1, asks: Rates = ASKS, lines: Iterable[Line] | None = None) -> Terms:
@@ -56,33 +57,30 @@ def a_receipt(
     seq: int | None = None,
     units: Units = A_CALL,
     parent: Digest = ZERO_DIGEST,
-    passed: int = 0,
+    subcalls: int = 0,
+    subcall_total: int = 0,
     lane: int = LANE,
     ended_at: int = 1_000,
 ) -> Receipt:
     """Call `number` of a consumer, priced by its terms. `seq` is `number` unless said otherwise."""
     named = of or some_terms()
-    due = price(named, units, passed)
+    due = price(named, units, subcall_total)
     return Receipt(
         call_id=call_id(consumer, b"call %d" % number),
         parent=parent,
-        lane=lane,
+        lane=as_lane(lane),
         gateway=gateway,
         seq=number if seq is None else seq,
         consumer=consumer,
         terms=terms_id(encode(named)),
         epoch=0,
-        calls=units.call,
-        input_tokens=units.input_token,
-        output_tokens=units.output_token,
-        ms=units.ms,
-        byte_count=units.byte,
-        fuel=units.fuel,
-        passed=passed,
+        subcalls=subcalls,
+        subcall_total=subcall_total,
         price=due.price,
         charge=due.charge,
         end=EndReason.normal,
         ended_at=ended_at,
+        units=units,
     )
 
 
@@ -90,7 +88,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
     """Append receipts to the signer's journal as one segment, numbered densely after the last, and store the terms."""
     for body in map(encode, of or [some_terms()]):
         terms.put(session, body)
-    watermarks.ensure(session, signer.address, receipts[0].lane)
+    watermarks.ensure(session, signer.address, int.from_bytes(receipts[0].lane, "big"))
     before = segment_store.before(session, signer.address, 2**63 - 1)
     first, previous = (before.last + 1, before.digest) if before else (1, ZERO_DIGEST)
     placed = [r._replace(gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
@@ -100,7 +98,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
         with cursor.copy(f"COPY receipts ({COLUMNS}) FROM STDIN".encode()) as copy:
             for receipt, digest in zip(placed, digests, strict=True):
                 signed = signer.sign(signing_digest(DOMAIN, digest))
-                copy.write_row((receipt.seq, receipt.charge, receipt.ended_at, pack(receipt), digest, signed, None))
+                copy.write_row((receipt.seq, receipt.charge, receipt.ended_at, digest, signed, pack(receipt), None))
         cursor.execute(
             "INSERT INTO segments (gateway, first, last, count, total, digest, previous) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s)",
@@ -111,7 +109,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
 
 def altered(seq: int, field: str) -> str:
     """SQL that changes a field of a stored receipt, and nothing beside it."""
-    last = {"seq": 95, "ms": 187, "fuel": 203, "charge": 227, "ended_at": 236}[field]
+    last = {"seq": 111, "charge": 196, "ended_at": 205, "call": 276, "input_token": 282}[field]
     return f"UPDATE receipts SET record = set_byte(record, {last}, get_byte(record, {last}) # 1) WHERE seq = {seq}"
 
 

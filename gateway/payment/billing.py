@@ -15,7 +15,7 @@ from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.atoms import Atoms
-from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, as_lane, to_hex
 from ledger.core.values.meters import Units
 from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
@@ -74,19 +74,19 @@ class Billing:
         """The salted digest by which a receipt names what was asked or answered."""
         return Digest(hashlib.sha256(self.salt + content).digest())
 
-    def draft(self, tariff: Tariff, served: Served, subcall_total: Atoms = 0) -> Draft:
-        """The receipt of what was served, without its place in the receipt log."""
+    def draft(self, tariff: Tariff, served: Served, subcalls: int = 0, subcall_total: Atoms = 0) -> Draft:
+        """The receipt of what was served, without its place in the receipt log. `subcalls` stand right before it."""
         price, charge = tariff.price(served.units, subcall_total)
         receipt = Receipt(
             self.call_id,
             self.parent,
-            self.lane,
+            as_lane(self.lane),
             ZERO_ADDRESS,
             0,
             self.consumer,
             tariff.id,
             self.epoch,
-            *served.units,
+            subcalls,
             subcall_total,
             price,
             charge,
@@ -94,6 +94,7 @@ class Billing:
             served.ended,
             self.digest_of(served.request),
             served.response,
+            served.units,
         )
         provider = to_hex(served.provider) if served.provider is not None else None
         note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts)

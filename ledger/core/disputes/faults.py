@@ -41,7 +41,7 @@ from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
 from ledger.core.settlement.header import Header, gaps, receipt_logs_table
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, as_lane
 from ledger.core.values.meters import NO_RATES
 from ledger.core.values.sum_tree import CONSUMER_BIT, ZERO, Tree, Word, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import signed_by
@@ -95,7 +95,7 @@ def _of_receipts_root(
     if isinstance(found, FraudProof):
         yield found
     elif isinstance(found, Divergence) and found.index < len(receipts):
-        receipt, signature = receipts[found.index], file.signed["signature"][found.index].tobytes()
+        receipt, signature = receipts[found.index], file.signed.signature(found.index)
         if signed_by(receipt_digest(file.opening.domain, receipt), signature, receipt.gateway):
             yield proofs.omitted(file, receipt, signature, found.word, found.proof)
         elif asked := withheld(committed, facts.answers):  # a receipt without its signature counts as withheld
@@ -113,7 +113,7 @@ def _of_receipts(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> 
     expected = [(row.gateway, seq) for row in sorted(file.opening.ranges) for seq in range(row.first, row.last + 1)]
     seen: dict[Digest, int] = {}
     for place, receipt in enumerate(receipts):
-        if (receipt.gateway, receipt.seq) != expected[place] or receipt.lane != file.opening.lane:
+        if (receipt.gateway, receipt.seq) != expected[place] or receipt.lane != as_lane(file.opening.lane):
             why = f"receipt {receipt.seq} is at place {place}, which belongs to another"
             yield proofs.misplaced(file, proofs.opening(file, receipt, place, tree), why)
         if not _priced_right(file, receipt):
@@ -257,7 +257,7 @@ class _AccountFaults:
 
 def _priced_right(file: BatchFile, receipt: Receipt) -> bool:
     try:
-        due = price(decode(file.terms[receipt.terms]), receipt.units, receipt.passed)
+        due = price(decode(file.terms[receipt.terms]), receipt.units, receipt.subcall_total)
     except (Rejected, KeyError):
         return False
     return (due.price, due.charge) == (receipt.price, receipt.charge)

@@ -95,7 +95,8 @@ def line_leaves(parties: I64, runs: I64, paid: I64) -> U8:
 
 
 @kernel
-def _swapped(value: np.uint64) -> np.uint64:
+def swapped(value: np.uint64) -> np.uint64:
+    """The bytes of a word in the other order."""
     eight, sixteen = np.uint64(8), np.uint64(16)
     value = ((value & np.uint64(0x00FF00FF00FF00FF)) << eight) | ((value >> eight) & np.uint64(0x00FF00FF00FF00FF))
     value = ((value & np.uint64(0x0000FFFF0000FFFF)) << sixteen) | ((value >> sixteen) & np.uint64(0x0000FFFF0000FFFF))
@@ -118,13 +119,13 @@ def _parents(nodes: U64, above: U64, empty: U64) -> bool:
         permute(states)
         for k in range(count):
             left = 2 * (begin + k)
-            low = _swapped(nodes[left, 3])
-            total = low + _swapped(nodes[left + 1, 3] if left + 1 < len(nodes) else empty[3])
+            low = swapped(nodes[left, 3])
+            total = low + swapped(nodes[left + 1, 3] if left + 1 < len(nodes) else empty[3])
             if total < low:
                 return False
             for lane in range(3):
                 above[begin + k, lane] = states[lane * WAYS + k]
-            above[begin + k, 3] = _swapped(total)
+            above[begin + k, 3] = swapped(total)
     return True
 
 
@@ -204,4 +205,4 @@ def _clear(states: U64) -> None:
 def _write_leaf(states: U64, k: int, total: int, leaf: U64) -> None:
     for lane in range(3):
         leaf[lane] = states[lane * WAYS + k]
-    leaf[3] = _swapped(np.uint64(total))
+    leaf[3] = swapped(np.uint64(total))

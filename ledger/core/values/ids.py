@@ -23,6 +23,11 @@ def address(text: str | bytes) -> Address:
     return Address(_bytes(text, 20, "address"))
 
 
+def as_lane(lane: int | bytes) -> Address:
+    """A lane's id in receipts: its address. A lane that has a number is the address of that number."""
+    return Address(lane.to_bytes(20, "big") if isinstance(lane, int) else lane)
+
+
 def digest(text: str | bytes) -> Digest:
     """A digest from `0x` and 64 hex digits, or from 32 bytes. Rejected otherwise."""
     return Digest(_bytes(text, 32, "digest"))
