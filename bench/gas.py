@@ -26,6 +26,7 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, address, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, Tree, Word, leaf
 from ledger.core.values.typed_data import Domain, Signer, Voucher, signing_digest, voucher_hash, word
+from tests.rates import asks
 
 Figures = dict[str, int | float]
 
@@ -228,8 +229,8 @@ def _markets(chain: Chain, gas: Figures) -> None:
         chain.transact(maker, calls.to("Registry", "commitModel", keccak256(model, word(maker.address), salt)))
         reveal = calls.register_model(model, models[:number], keccak256(b"terms"), salt)
         gas["register_model"] = chain.transact(maker, reveal).gas_used
-    asks = [(0, 150_000, 600_000, 0, 0, 0), (0, 140_000, 600_000, 0, 0, 0), (0, 160_000, 610_000, 0, 0, 0)]
-    for ask in asks:
+    for inputs, outputs in ((150_000, 600_000), (140_000, 600_000), (160_000, 610_000)):
+        ask = asks(input_token=inputs, output_token=outputs)
         gas["place_bid"] = chain.transact(maker, calls.place_bid(models[0], Role.compute, Bid(0, ask))).gas_used
     for _ in range(2):
         gas["stake_more"] = chain.transact(maker, calls.to("StakeVault", "stake", 5_000_000)).gas_used

@@ -20,16 +20,17 @@ from ledger.core.pricing.shares import add_up
 from ledger.core.receipts.record import RECEIPT_DTYPE
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
+from tests.rates import asks
 
 
 def some_terms(number: int) -> Terms:
     """Seven lines, as a workflow's call has them."""
     party = [Address(bytes((role,)) * 19 + bytes((number % 7,))) for role in range(8)]
     lines = (
-        Line(party[1], Role.maker, 120_000, (0, 0, 800_000, 0, 0, 0)),
+        Line(party[1], Role.maker, 120_000, asks(output_token=800_000)),
         Line(party[2], Role.oem, 100_000),
-        Line(party[3], Role.compute, 0, (0, 100_000_000, 400_000_000 + number, 0, 0, 0)),
-        Line(party[4], Role.delivery, 0, (0, 0, 0, 0, 10**9, 0)),
+        Line(party[3], Role.compute, 0, asks(input_token=100_000_000, output_token=400_000_000 + number)),
+        Line(party[4], Role.delivery, 0, asks(byte=10**9)),
         Line(party[6], Role.weaver, 50_000),
         Line(party[7], Role.gateway, 10_000),
         Line(party[0], Role.protocol, 20_000),

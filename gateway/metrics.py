@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from ledger.core.receipts.receipt import EndReason
+from ledger.core.values.meters import coarse
 from ledger.store.receipts.receipts import Signed
 
 BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
@@ -47,9 +48,10 @@ class Metrics(Collector):
         self._took_ms += took_ms
         for receipt in (one.receipt for one in signed):
             self._charged += receipt.charge
-            if not receipt.passed:
-                self._tokens[0] += receipt.input_tokens
-                self._tokens[1] += receipt.output_tokens
+            if not receipt.subcalls:
+                units = coarse(receipt.units)
+                self._tokens[0] += units.input_token
+                self._tokens[1] += units.output_token
 
     def collect(self) -> Iterator[Metric]:
         calls = CounterMetricFamily("tollway_calls", "Calls by how they ended", labels=["end"])

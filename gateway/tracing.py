@@ -11,6 +11,7 @@ from typing import Any
 
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import to_hex
+from ledger.core.values.meters import coarse
 
 OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completion", "/v1/embeddings": "embeddings"}
 
@@ -43,8 +44,8 @@ class Tracing:
         span.update_name(f"{span.name.split(' ')[0]} {model}" if model else span.name)
         span.set_attribute("gen_ai.request.model", model)
         if receipt is not None:
-            span.set_attribute("gen_ai.usage.input_tokens", receipt.input_tokens)
-            span.set_attribute("gen_ai.usage.output_tokens", receipt.output_tokens)
+            span.set_attribute("gen_ai.usage.input_tokens", coarse(receipt.units).input_token)
+            span.set_attribute("gen_ai.usage.output_tokens", coarse(receipt.units).output_token)
             span.set_attribute("tollway.call", to_hex(receipt.call_id))
             span.set_attribute("tollway.end", receipt.end.name)
 

@@ -18,6 +18,7 @@ from ledger.store.receipts import segments as segment_store
 from ledger.store.receipts import terms, watermarks
 from ledger.store.receipts.appender import COLUMNS
 from ledger.store.session import connection_of
+from tests.rates import asks
 
 LANE = Lane(bytes(19) + b"\1")
 OTHER_LANE = Lane(bytes(19) + b"\2")
@@ -35,7 +36,7 @@ def an_address(number: int) -> Address:
 ALICE, BOB = an_address(1), an_address(2)
 MAKER, COMPUTE, OPERATOR, TREASURY = an_address(11), an_address(12), an_address(13), an_address(14)
 A_CALL = Units(call=1, input_token=120, output_token=40)
-ASKS: Rates = (0, 100_000_000, 400_000_000, 0, 0, 0)
+ASKS: Rates = asks(input_token=100_000_000, output_token=400_000_000)
 
 
 def some_terms(subject: int = 1, asks: Rates = ASKS, lines: Iterable[Line] | None = None) -> Terms:
@@ -58,13 +59,14 @@ def a_receipt(
     seq: int | None = None,
     units: Units = A_CALL,
     parent: Digest = ZERO_DIGEST,
-    passed: int = 0,
+    subcalls: int = 0,
+    subcall_total: int = 0,
     lane: Lane = LANE,
     ended_at: int = 1_000,
 ) -> Receipt:
     """Call `number` of a consumer, priced by its terms. `seq` is `number` unless said otherwise."""
     named = of or some_terms()
-    due = price(named, units, passed)
+    due = price(named, units, subcall_total)
     return Receipt(
         call_id=call_id(consumer, b"call %d" % number),
         parent=parent,
@@ -74,17 +76,13 @@ def a_receipt(
         consumer=consumer,
         terms=terms_id(encode(named)),
         epoch=0,
-        calls=units.call,
-        input_tokens=units.input_token,
-        output_tokens=units.output_token,
-        ms=units.ms,
-        byte_count=units.byte,
-        fuel=units.fuel,
-        passed=passed,
+        subcalls=subcalls,
+        subcall_total=subcall_total,
         price=due.price,
         charge=due.charge,
         end=EndReason.normal,
         ended_at=ended_at,
+        units=units,
     )
 
 
@@ -92,7 +90,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
     """Append receipts to the signer's journal as one segment, numbered densely after the last, and store the terms."""
     for body in map(encode, of or [some_terms()]):
         terms.put(session, body)
-    watermarks.ensure(session, signer.address, receipts[0].lane)
+    watermarks.ensure(session, signer.address, int.from_bytes(receipts[0].lane, "big"))
     before = segment_store.before(session, signer.address, 2**63 - 1)
     first, previous = (before.last + 1, before.digest) if before else (1, ZERO_DIGEST)
     placed = [r._replace(gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
@@ -102,7 +100,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
         with cursor.copy(f"COPY receipts ({COLUMNS}) FROM STDIN".encode()) as copy:
             for receipt, digest in zip(placed, digests, strict=True):
                 signed = signer.sign(signing_digest(DOMAIN, digest))
-                copy.write_row((receipt.seq, receipt.charge, receipt.ended_at, pack(receipt), digest, signed, None))
+                copy.write_row((receipt.seq, receipt.charge, receipt.ended_at, digest, signed, pack(receipt), None))
         cursor.execute(
             "INSERT INTO segments (gateway, first, last, count, total, digest, previous) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s)",
@@ -113,7 +111,7 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
 
 def altered(seq: int, field: str) -> str:
     """SQL that changes a field of a stored receipt, and nothing beside it."""
-    last = {"seq": 111, "ms": 203, "fuel": 219, "charge": 243, "ended_at": 252}[field]
+    last = {"seq": 111, "charge": 196, "ended_at": 205, "call": 276, "input_token": 282}[field]
     return f"UPDATE receipts SET record = set_byte(record, {last}, get_byte(record, {last}) # 1) WHERE seq = {seq}"
 
 

@@ -50,7 +50,7 @@ def sqlmodel(engine: Engine, count: int = 1_000) -> float:
     start = time.perf_counter()
     for receipt in some:
         named = known[receipt.terms]
-        due = price(named, receipt.units, receipt.passed)
+        due = price(named, receipt.units, receipt.subcall_total)
         with Session(engine) as session:
             for (payee, role), amount in zip(payees(named), due.amounts, strict=True):
                 session.add(ShareRow(seq=receipt.seq, payee=payee, role=int(role), amount=amount))
@@ -70,7 +70,7 @@ def hordak(engine: Engine, url: str, count: int = 3_000) -> float | None:
         print(f"  django-hordak cannot be had here: {error}")
         return None
     some, known = _receipts(engine, count)
-    shares = [price(known[receipt.terms], receipt.units, receipt.passed).amounts for receipt in some]
+    shares = [price(known[receipt.terms], receipt.units, receipt.subcall_total).amounts for receipt in some]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS hordak")
         connection.execute("CREATE DATABASE hordak")

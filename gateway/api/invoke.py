@@ -13,6 +13,7 @@ from gateway.metering import openai
 from gateway.metering.ask import CHAT, INFER, Ask
 from gateway.workflow import steps
 from ledger.core.values.ids import to_hex
+from ledger.core.values.meters import used
 from ledger.store.receipts.receipts import Signed
 
 PATH = "/v1/invoke"
@@ -49,7 +50,7 @@ def shown(ask: Ask, stored: StoredResponse, signed: tuple[Signed, ...]) -> Store
         "output": steps.output(ask.path, stored.body),
         "receipt": to_hex(root.call_id),
         "charge": str(sum(one.receipt.charge for one in signed)),
-        "units": dict(zip(root.units._fields, root.units, strict=True)),
+        "units": used(root.units),
     }
     headers = [row for row in stored.headers if row[0] != b"inference-header-content-length"]
     return StoredResponse(stored.status, headers, orjson.dumps(body))

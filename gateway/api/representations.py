@@ -10,7 +10,7 @@ from gateway.payment.billing import Note
 from ledger.core.catalog.bids import Terms
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import cid, to_hex
-from ledger.core.values.meters import quoted
+from ledger.core.values.meters import quoted, used
 from ledger.store.receipts.receipts import Signed
 
 
@@ -22,7 +22,7 @@ def shown_receipt(signed: Signed, gateway: Gateway) -> dict[str, Any]:
         "receipt": receipt_fields(receipt),
         "digest": to_hex(signed.digest),
         "signature": to_hex(signed.signature),
-        "units": receipt.units._asdict(),
+        "units": used(receipt.units),
         "noted": noted(signed),
         "domain": domain_fields(gateway),
     }
@@ -33,7 +33,7 @@ def receipt_id(receipt: Receipt) -> str:
     return f"{to_hex(receipt.gateway)}-{receipt.seq}"
 
 
-AMOUNTS = ("passed", "price", "charge")
+AMOUNTS = ("subcall_total", "price", "charge")
 
 
 def hexed(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,9 +42,9 @@ def hexed(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def receipt_fields(receipt: Receipt) -> dict[str, Any]:
-    """The 21 fields a gateway signs."""
+    """The fields a gateway signs."""
     amounts = {name: str(getattr(receipt, name)) for name in AMOUNTS}
-    return hexed(receipt._asdict()) | amounts | {"end": receipt.end.name}
+    return hexed(receipt._asdict()) | amounts | {"end": receipt.end.name, "units": used(receipt.units)}
 
 
 def noted(signed: Signed) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ledger.core.accounts import beancount, statements
 from ledger.core.accounts.statements import Movement, Row
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
-from ledger.core.values.meters import quoted
+from ledger.core.values.meters import quoted, used
 from ledger.flows import reports
 from ledger.flows.reports import Page
 from ledger.store.network import documents
@@ -113,7 +113,7 @@ def _row_fields(row: Row, page: Page) -> dict[str, Any]:
         "why": item.why,
         "ratio_ppm": item.ratio_ppm,
         "ask": quoted(item.asks),
-        "units": {name: used for name, used in receipt.units._asdict().items() if used},
+        "units": used(receipt.units),
         "price": str(receipt.price),
         "receipt": f"{to_hex(receipt.gateway)}-{receipt.seq}",
         "call_id": to_hex(receipt.call_id),

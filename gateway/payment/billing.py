@@ -74,8 +74,8 @@ class Billing:
         """The salted digest by which a receipt names what was asked or answered."""
         return Digest(hashlib.sha256(self.salt + content).digest())
 
-    def draft(self, tariff: Tariff, served: Served, subcall_total: Atoms = 0) -> Draft:
-        """The receipt of what was served, without its place in the receipt log."""
+    def draft(self, tariff: Tariff, served: Served, subcalls: int = 0, subcall_total: Atoms = 0) -> Draft:
+        """The receipt of what was served, without its place in the receipt log. `subcalls` stand right before it."""
         price, charge = tariff.price(served.units, subcall_total)
         receipt = Receipt(
             self.call_id,
@@ -86,7 +86,7 @@ class Billing:
             self.consumer,
             tariff.id,
             self.epoch,
-            *served.units,
+            subcalls,
             subcall_total,
             price,
             charge,
@@ -94,6 +94,7 @@ class Billing:
             served.ended,
             self.digest_of(served.request),
             served.response,
+            served.units,
         )
         provider = to_hex(served.provider) if served.provider is not None else None
         note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts)

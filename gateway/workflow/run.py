@@ -49,6 +49,11 @@ class ServedCall:
     subcalls: tuple[ServedCall, ...] = ()
 
     @property
+    def subcall_count(self) -> int:
+        """The receipts of its sub-calls, at any depth."""
+        return sum(1 + one.subcall_count for one in self.subcalls)
+
+    @property
     def subcall_total(self) -> Atoms:
         return sum(one.price for one in self.subcalls)
 
@@ -61,7 +66,7 @@ class ServedCall:
         billing = self.billing if payer is None else replace(self.billing, consumer=payer, key_id=None, budget=None)
         for one in self.subcalls:
             yield from one.drafts(payer)
-        yield billing.draft(self.tariff, self.served, self.subcall_total)
+        yield billing.draft(self.tariff, self.served, self.subcall_count, self.subcall_total)
 
 
 @dataclass(slots=True)

@@ -16,10 +16,12 @@ from ledger.core.values.ids import Address, Digest, Lane, address
 if TYPE_CHECKING:
     from ledger.core.disputes.proofs import FraudProof
 
+
 def words(header: Header) -> tuple[bytes | int, ...]:
     """A header as the ABI's tuple: its fields have the ABI's order."""
     return tuple(
-        value.packed if isinstance(value, Heights) else value for value in (getattr(header, f.name) for f in fields(header))
+        value.packed if isinstance(value, Heights) else value
+        for value in (getattr(header, f.name) for f in fields(header))
     )
 
 
@@ -137,9 +139,7 @@ class Calls:
         """Pay a payee what is final and unclaimed."""
         return self.to_settlement("claim", lane, index, payee, cumulative, list(proof))
 
-    def claim_range(
-        self, lane: Lane, start: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
-    ) -> Call:
+    def claim_range(self, lane: Lane, start: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]) -> Call:
         """Pay neighbours in the payout tree: (payee, cumulative) per index; the zero address for an empty place."""
         packed = [int.from_bytes(payee + cumulative.to_bytes(8, "big"), "big") for payee, cumulative in rows]
         return self.to_settlement("claimRange", lane, start, packed, list(proof))

@@ -259,11 +259,11 @@ def _accrued(session: Session, waiting: int) -> list[Alarm]:
 
 
 def _recharged(session: Session, booked: book.Transaction, gateway: Address, first: int, last: int) -> str:
-    chunk = receipts.chunk(session, gateway, first, last)
-    altered = chunk.first_altered()
-    if altered is not None:
-        return f"receipt {first + altered} is not what its digest says"
     try:
+        chunk = receipts.chunk(session, gateway, first, last)
+        altered = chunk.first_altered()
+        if altered is not None:
+            return f"receipt {first + altered} is not what its digest says"
         added = shares.add_up(chunk.records, terms.get(session, chunk.terms_ids()))
     except (Rejected, Conflict) as error:
         return error.message

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from ledger.chain.calls import Calls
 from ledger.core.disputes.recomputation import DEBITS, PAYOUTS, RECEIPTS
 from ledger.core.kernels.sum_tree import Levels, line_leaves, receipt_leaves
-from ledger.core.receipts.receipt import Receipt
+from ledger.core.receipts.receipt import Receipt, pack
 from ledger.core.settlement.closing import Trees
 from ledger.core.settlement.events import DebitChallenged, NodeDemanded
 from ledger.core.settlement.header import Range
@@ -22,7 +22,6 @@ from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
-from ledger.core.values.typed_data import word
 from ledger.store.access import vouchers
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts, terms
@@ -125,7 +124,7 @@ class _Leaf:
             return Opening(preimage=bytes((LINE_TAG,)) + packed)
         receipt = self._receipt(place)
         body = terms.get(self._session, [receipt.terms])[receipt.terms]
-        return Opening(preimage=b"".join(word(field) for field in receipt), terms=body)
+        return Opening(preimage=pack(receipt), terms=body)
 
     def _receipt(self, place: int) -> Receipt:
         for row in sorted(self._ranges):

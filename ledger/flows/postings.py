@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from ledger.core.accounts import movements
 from ledger.core.pricing import shares
-from ledger.core.receipts import segments
+from ledger.core.receipts import segments, subcalls
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.ids import Address, Digest, Lane
@@ -37,7 +37,10 @@ def post_chunk(session: Session, gateway: Address, limit: int, now: int) -> int:
     queue = segment_store.after(session, gateway, mark.posted_seq, limit)
     if not queue or _is_quarantined(session, gateway, mark.posted_seq + 1):
         return 0
-    chunk = receipts.chunk(session, gateway, mark.posted_seq + 1, queue[-1].last)
+    try:
+        chunk = receipts.chunk(session, gateway, mark.posted_seq + 1, queue[-1].last)
+    except Rejected as malformed:
+        return _one_by_one(session, gateway, queue, malformed, limit, now)
     sound, fault = _sound(session, mark.posted_seq, queue, chunk)
     if not sound:
         segment_store.quarantine(session, queue[0], fault, now)
@@ -88,13 +91,17 @@ def _fault(segment: Segment, at: int, previous: Digest, part: Chunk, altered: in
         return "segment's digest is not that of its receipts"
     if altered is not None and 0 <= altered < segment.count:
         return f"receipt {segment.first + altered} is not what its digest says"
+    try:
+        subcalls.check(part.records)
+    except Rejected as rejected:
+        return rejected.message
     return ""
 
 
 def _one_by_one(
     session: Session, gateway: Address, queue: Sequence[Segment], error: Rejected | Conflict, limit: int, now: int
 ) -> int:
-    """Find the segment of a receipt with a wrong price by posting fewer; quarantine it when it is the next."""
+    """Find the segment of a malformed or wrongly priced receipt by posting fewer; quarantine it when it is the next."""
     if len(queue) == 1:
         segment_store.quarantine(session, queue[0], error.message, now)
         return 0

@@ -18,7 +18,7 @@ from ledger.core.values.errors import Conflict, Rejected, TollwayError
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store.receipts import terms
-from ledger.store.receipts.appender import Appender, RowRefused, Steps, Taken, row
+from ledger.store.receipts.appender import Appender, Row, RowRefused, Steps, Taken, row
 from ledger.store.receipts.receipts import Signed
 
 
@@ -48,7 +48,7 @@ class Group:
 
     segment: Segment
     signed: tuple[Signed, ...]
-    rows: tuple[bytes, ...]
+    rows: tuple[Row, ...]
     key_spending: Counter[bytes]
 
     @property
@@ -69,7 +69,7 @@ def tail_of(appender: Appender) -> Tail:
 def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle]) -> Group:
     """Number, digest and sign the drafts after `tail`."""
     signed: list[Signed] = []
-    rows: list[bytes] = []
+    rows: list[Row] = []
     spending: Counter[bytes] = Counter()
     seq = tail.seq
     for bundle in bundles:

@@ -59,7 +59,7 @@ def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
             break
         read = {name: decode(body) for name, body in file.terms.items()}
         found += [
-            (one.units, read[one.terms], one.passed)
+            (one.units, read[one.terms], one.subcall_total)
             for one in receipts
             if one.ended_at > newest - DAY_MS and read[one.terms].subject == subject
         ]

@@ -20,6 +20,7 @@ from ledger.core.values.documents import Document, Json
 from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address, to_hex
+from ledger.core.values.meters import Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,9 @@ def _check_lineage(vector: Json) -> Differences:
     names = {_model(name): name for name in vector["models"]}
     parents = {_model(name): [_parent(row) for row in model["parents"]] for name, model in vector["models"].items()}
     found = lineage.ancestors(_model(vector["leaf"]), parents)
-    computed = {names[key]: {"royalty_ppm": r.ratio_ppm, "floor": r.floor[0]} for key, r in found.items()}
+    computed = {
+        names[key]: {"royalty_ppm": r.ratio_ppm, "floor": dict(r.floor)[Meter.call]} for key, r in found.items()
+    }
     yield from _compare("ancestors", vector["ancestors"], computed)
 
 
@@ -241,7 +244,7 @@ def _amounts_by_line(vector: Json, quote: price.Quote) -> dict[str, int]:
 
 
 def _parent(row: Json) -> lineage.Parent:
-    return lineage.Parent(_model(row["id"]), lineage.Royalty(row["royalty_ppm"], (_int(row["floor"]), 0, 0, 0, 0, 0)))
+    return lineage.Parent(_model(row["id"]), lineage.Royalty(row["royalty_ppm"], ((Meter.call, _int(row["floor"])),)))
 
 
 def _model(name: str) -> Digest:

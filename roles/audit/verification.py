@@ -15,7 +15,7 @@ from ledger.core.receipts.receipt import struct_hash
 from ledger.core.settlement.header import place_of
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.ids import Address, Digest, digest, to_hex
-from ledger.core.values.meters import Meter, Units
+from ledger.core.values.meters import units, used
 from ledger.core.values.typed_data import recover, signing_digest
 from roles.cli import batch, output
 from roles.cli.context import Context
@@ -35,10 +35,10 @@ def receipt(context: Context, id: str) -> dict[str, object]:
     file, position = batched
     number, one = file.opening.number, file.receipts[position]
     terms = decode(file.terms[one.terms])
-    due = price(terms, one.units, one.passed)
+    due = price(terms, one.units, one.subcall_total)
     if (due.price, due.charge) != (one.price, one.charge):
         raise Rejected(f"the bids make {due.charge} atoms, the receipt says {one.charge}")
-    signer = recover(signing_digest(context.domain, struct_hash(one)), file.signed[position]["signature"].tobytes())
+    signer = recover(signing_digest(context.domain, struct_hash(one)), file.signed.signature(position))
     if signer != one.gateway:
         raise Rejected(f"the receipt names gateway {to_hex(one.gateway)} but {to_hex(signer)} signed it")
     if place_of(file.opening.ranges, one.gateway, one.seq) != position:
@@ -73,21 +73,22 @@ def show(gateway: GatewayClient, call: str) -> None:
     """Show the receipt of a call and of its sub-calls as a table."""
     rows = list(lines(gateway, call))
     root = gateway.get(f"/v1/receipts/{call}")["receipt"]
-    output.show_table(rows, f"receipt {call[:18]}… : {root['price']} atoms, {root['passed']} of them for sub-calls")
+    title = f"receipt {call[:18]}… : {root['price']} atoms, {root['subcall_total']} of them for sub-calls"
+    output.show_table(rows, title)
 
 
 def lines(gateway: GatewayClient, call: str, depth: int = 0) -> Iterator[dict[str, Any]]:
     """A row for each call and each payee in it. Conflict when a receipt does not cost what its terms say."""
     shown = gateway.get(f"/v1/receipts/{call}")
     receipt, terms = shown["receipt"], _terms(shown)
-    units = Units(*(int(shown["units"][meter.name]) for meter in Meter))
-    due = price(terms, units, int(receipt["passed"]))
+    measured = units(receipt["units"])
+    due = price(terms, measured, int(receipt["subcall_total"]))
     if (str(due.price), str(due.charge)) != (receipt["price"], receipt["charge"]):
         claimed = f"price {receipt['price']} and charge {receipt['charge']}"
         raise Conflict(f"receipt {call} says {claimed}; its terms give {due.price} and {due.charge}")
-    used = ", ".join(f"{units[meter]} {meter.name}" for meter in Meter if units[meter])
+    said = ", ".join(f"{count} {meter}" for meter, count in used(measured).items())
     name = shown["noted"].get("model", call[:18])
-    yield {"what": "  " * depth + str(name), "party": "", "used": used, "atoms": receipt["price"]}
+    yield {"what": "  " * depth + str(name), "party": "", "used": said, "atoms": receipt["price"]}
     for (party, role), amount in zip(payees(terms), due.amounts, strict=True):
         if amount:
             yield {"what": "  " * depth + f"· {role.name}", "party": to_hex(party), "used": "", "atoms": str(amount)}

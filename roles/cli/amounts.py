@@ -38,7 +38,7 @@ def format(atoms: Atoms) -> str:
 
 
 def parse_asks(texts: list[str]) -> Rates:
-    """Rates from METER=ATOMS words, such as `call=200 output_token=4000`. Units: see `meters.SCALES`."""
+    """Rates from METER=ATOMS words, such as `call=200 output_token=4000`. Their scales: see `Meter`."""
     return rates({name: str(rate) for name, rate in _by_meter(texts, "ask", "ATOMS").items()})
 
 

@@ -129,7 +129,7 @@ def books(file: BatchFile, bids: list[BidInForce]) -> list[Book]:
     """The bids in force in the epochs of the batch and of its receipts."""
     from ledger.core.pricing.epochs import freeze
 
-    epochs = {file.opening.epoch, *map(int, file.signed["receipt"]["epoch"])}
+    epochs = {file.opening.epoch, *map(int, file.signed.records["epoch"])}
     return [freeze(bids, epoch) for epoch in sorted(epochs)]
 
 

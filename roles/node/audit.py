@@ -9,7 +9,7 @@ from ledger.core.pricing.price import payees
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.receipts.service_proofs import attempt_id
 from ledger.core.values.ids import Address, Digest
-from ledger.core.values.meters import Meter
+from ledger.core.values.meters import Meter, coarse
 from roles.node.witness import Entry
 
 ATTEMPTS = 8
@@ -74,6 +74,7 @@ def audit(entries: Sequence[Entry], batches: Iterable[Settled]) -> list[Finding]
 def _outcome(entry: Entry, receipt: Receipt, parties: set[Address]) -> Outcome:
     if entry.served.provider not in parties:
         return Outcome.elsewhere
-    if any(receipt.units[meter] < entry.served.units[meter] for meter in METERED):
+    paid, served = coarse(receipt.units), coarse(entry.served.units)
+    if any(paid[meter] < served[meter] for meter in METERED):
         return Outcome.short
     return Outcome.paid

@@ -2,7 +2,7 @@
 
 import orjson
 
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Units, used
 from roles.node.models.model import Talk
 
 
@@ -18,7 +18,7 @@ def of_inference(compute_us: int, bytes_out: int) -> Units:
 
 def headers(units: Units) -> dict[str, str]:
     """The `Tollway-Usage` header of an answer."""
-    return {"Tollway-Usage": orjson.dumps(units._asdict()).decode()}
+    return {"Tollway-Usage": orjson.dumps(used(units)).decode()}
 
 
 def usage(talk: Talk) -> dict[str, int]:

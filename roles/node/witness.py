@@ -14,7 +14,7 @@ import orjson
 from ledger.core.receipts.service_proofs import Served, content_digest, served_hash
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Units, units, used
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from roles.node.models.batching import Batcher
 
@@ -44,7 +44,7 @@ class Entry:
             "attempt": to_hex(served.attempt),
             "subject": to_hex(served.subject),
             "provider": to_hex(served.provider),
-            "units": served.units._asdict(),
+            "units": used(served.units),
             "request": to_hex(served.request_digest),
             "response": to_hex(served.response_digest),
             "served_at": served.served_at,
@@ -121,12 +121,12 @@ class Witness:
 
 def _row(entry: Entry) -> tuple[object, ...]:
     served = entry.served
-    units = orjson.dumps(list(served.units)).decode()
+    units = orjson.dumps(used(served.units)).decode()
     digests = (served.request_digest, served.response_digest)
     return (served.attempt, served.subject, served.provider, units, *digests, served.served_at, entry.signature)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    attempt, subject, provider, units, request, response, served_at, signature = row
-    used = Units(*orjson.loads(units))
-    return Entry(Served(attempt, subject, provider, used, request, response, served_at), signature)
+    attempt, subject, provider, counts, request, response, served_at, signature = row
+    measured = units(orjson.loads(counts))
+    return Entry(Served(attempt, subject, provider, measured, request, response, served_at), signature)

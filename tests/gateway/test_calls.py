@@ -22,7 +22,7 @@ def test_a_call_is_answered_charged_and_signed(world: World, gateway: Running, c
     [signed] = world.receipts_of(consumer.address)
     assert response.headers["tollway-receipt"] == to_hex(signed.receipt.call_id)
     assert (signed.receipt.price, signed.receipt.charge, signed.receipt.seq) == (PRICE, PRICE, 1)
-    assert (signed.receipt.input_tokens, signed.receipt.output_tokens) == (10, 2)
+    assert (signed.receipt.units.input_token, signed.receipt.units.output_token) == (10, 2)
     assert signed.digest == struct_hash(signed.receipt)
     assert recover(signing_digest(DOMAIN, signed.digest), signed.signature) == gateway.gateway.signer.address
     shown = gateway.http.get(f"/v1/receipts/{response.headers['tollway-receipt']}").json()
@@ -41,7 +41,8 @@ def test_a_stream_passes_through_and_ends_with_its_receipt(
     assert all(event["choices"] for event in events[:-1]), "the usage event was ours, not the consumer's"
     assert node.asked[-1].json["stream_options"] == {"include_usage": True}
     [signed] = world.receipts_of(consumer.address)
-    assert (signed.receipt.output_tokens, signed.receipt.charge, signed.receipt.end) == (5, PRICE, EndReason.normal)
+    receipt = signed.receipt
+    assert (receipt.units.output_token, receipt.charge, receipt.end) == (5, PRICE, EndReason.normal)
     assert to_hex(signed.receipt.call_id) in response.text
 
 

@@ -97,8 +97,8 @@ def test_completions_and_embeddings_are_metered(world: World, gateway: Running, 
     made = client.embeddings.create(model="@acme/chat", input="hello", encoding_format="float")
     assert made.data[0].embedding == [0.5, 0.25]
     newest, older = (signed.receipt for signed in world.receipts_of(consumer.address))
-    assert (newest.input_tokens, newest.output_tokens) == (6, 0)
-    assert (older.input_tokens, older.output_tokens) == (6, 2)
+    assert (newest.units.input_token, newest.units.output_token) == (6, 0)
+    assert (older.units.input_token, older.units.output_token) == (6, 2)
 
 
 def test_curl_is_enough(gateway: Running, paid: str) -> None:
@@ -137,7 +137,7 @@ def test_open_inference_json_and_binary_tensors(world: World, node: Node, consum
     answer = gateway.http.post("/v2/models/@acme/emotion/infer", content=head + b"\x02\x00\x00\x00hi", headers=sent)
     assert answer.content.endswith(b"joy")
     assert int(answer.headers["inference-header-content-length"]) == len(answer.content) - 7
-    assert [s.receipt.calls for s in world.receipts_of(consumer.address)] == [1, 1]
+    assert [s.receipt.units.call for s in world.receipts_of(consumer.address)] == [1, 1]
     node.behaviour = answering({"model_name": "m", "outputs": [output]})
     native = {"model": "@acme/emotion", "input": {"text": "hi"}}
     answer = gateway.http.post("/v1/invoke", json=native, headers=headers).json()
@@ -173,4 +173,4 @@ async def test_a_node_behind_a_tunnel_serves_plain_and_streamed(world: World, no
         task.cancel()
     target = parse(f"tunnel://0x{PROVIDER.address.hex()}")
     await asyncio.to_thread(eventually, lambda: not gateway.gateway.upstream.tunnels.connected(target))
-    assert [s.receipt.output_tokens for s in world.receipts_of(consumer.address)] == [30, 2]
+    assert [s.receipt.units.output_token for s in world.receipts_of(consumer.address)] == [30, 2]

@@ -82,7 +82,7 @@ async def test_a_tunnelled_node_is_reached_through_a_gateway_it_is_not_connected
     cut = await asyncio.to_thread(lambda: two.chat(key, stream=True))
     assert "node_cut" in cut.text  # through both hops
     assert "[DONE]" not in cut.text
-    assert [s.receipt.output_tokens for s in world.receipts_of(consumer.address)] == [7, 300, 2, 2, 2]
+    assert [s.receipt.units.output_token for s in world.receipts_of(consumer.address)] == [7, 300, 2, 2, 2]
     node.behaviour = streaming(500, (10, 500), pause=0.02)
     before = node.aborted
     await asyncio.to_thread(hang_up, two, key)

@@ -88,9 +88,9 @@ def test_usage_a_model_claims_cannot_pass_what_was_held_or_said(loom: Loom, worl
     response = call(loom, loom.consumer(consumer, amount=10**7))
     assert response.status_code == 200, response.text
     _, subs = tree(world.receipts_of(consumer.address))
-    worst = max(subs, key=lambda one: one.receipt.output_tokens)
-    assert worst.receipt.output_tokens <= 1024, "never above what the hold was made for"
-    assert worst.receipt.input_tokens <= 1024
+    worst = max(subs, key=lambda one: one.receipt.units.output_token)
+    assert worst.receipt.units.output_token <= 1024, "never above what the hold was made for"
+    assert worst.receipt.units.input_token <= 1024
 
 
 def test_a_node_gets_what_its_author_names_and_no_more(loom: Loom, world: World, consumer: Signer) -> None:

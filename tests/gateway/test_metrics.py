@@ -56,7 +56,7 @@ def test_after_known_traffic_every_count_is_what_was_sent(
         ("calls", "upstream_cut"): 1,
         ("calls", "released"): 1,
         ("calls", "refused"): 5,
-        ("tokens", "input"): sum(one.input_tokens for one in receipts),
+        ("tokens", "input"): sum(one.units.input_token for one in receipts),
         ("tokens", "output"): 3 * 2 + 5 + 2,
         ("charged_atoms", ""): 5 * 115,
         ("refusals", "node_cut"): 1,

@@ -129,7 +129,7 @@ def test_with_the_models_tokenizer_a_claim_above_our_count_is_billed_at_our_coun
     gateway.chat(key)
     node.behaviour = streaming(5, (10, 49))
     assert "[DONE]" in gateway.chat(key, stream=True).text
-    billed = [one.receipt.output_tokens for one in world.receipts_of(consumer.address)]
+    billed = [one.receipt.units.output_token for one in world.receipts_of(consumer.address)]
     assert billed == [5, 3, 3]
     assert candidate.health.quality_ppm < honest
 
@@ -148,7 +148,7 @@ def test_what_costs_by_the_byte_is_bounded_by_the_longest_answer_we_take(
     served = gateway.chat(key, header_tollway_max_price=most)
     assert served.status_code == 200, served.text
     [signed] = world.receipts_of(consumer.address)
-    assert signed.receipt.byte_count == len(served.request.content) + len(served.content)
+    assert signed.receipt.units.byte == len(served.request.content) + len(served.content)
     assert signed.receipt.charge < most
     node.behaviour = answering(chat("x" * 3000))
     assert gateway.chat(key).status_code == 502

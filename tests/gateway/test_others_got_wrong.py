@@ -222,7 +222,7 @@ def test_a_lying_stream_ends_at_the_hold(world: World, gateway: Running, node: N
     response = gateway.chat(gateway.key(consumer), stream=True, max_tokens=20)
     assert response.text.count("data: {") <= 30
     [signed] = world.receipts_of(consumer.address)
-    assert (signed.receipt.output_tokens, signed.receipt.end.name) == (20, "hold_reached")
+    assert (signed.receipt.units.output_token, signed.receipt.end.name) == (20, "hold_reached")
 
 
 def test_a_slow_body_and_a_large_one_are_refused(world: World, node: Node, consumer: Signer) -> None:

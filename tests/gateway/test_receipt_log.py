@@ -8,6 +8,7 @@ from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.receipts.segments import link
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import PRIVATE_LANE, ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
+from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows.receipt_log import Bundle, Draft, Outcome, Tail, append, tail_of
 from ledger.store.receipts import receipts, segments
@@ -22,8 +23,8 @@ def a_draft(call: int, charge: int = 5) -> Draft:
     """A charge that has no number yet."""
     call_id = Digest(call.to_bytes(32, "big"))
     zero = ZERO_DIGEST
-    numbers = (1, 2, 3, 4, 5, 6, 0, charge, charge, EndReason.normal, 9)
-    return Draft(Receipt(call_id, zero, PRIVATE_LANE, ZERO_ADDRESS, 0, CONSUMER, zero, 7, *numbers), b"{}")
+    who = (call_id, zero, ZERO_ADDRESS, ZERO_ADDRESS, 0, CONSUMER, zero)
+    return Draft(Receipt(*who, 7, 0, 0, charge, charge, EndReason.normal, 9, units=Units(call=1, ms=7)), b"{}")
 
 
 def write(appender: Appender, tail: Tail, bundles: list[Bundle]) -> tuple[Tail, list[Outcome]]:

@@ -73,7 +73,7 @@ def test_a_normal_end_costs_the_final_usage(world: World, by_token: Running, nod
     node.behaviour = streaming(7, (10, 7))
     by_token.chat(by_token.key(consumer), stream=True)
     receipt = only_receipt(world, consumer)
-    assert (receipt.output_tokens, receipt.charge, receipt.end) == (7, price_of(7), EndReason.normal)
+    assert (receipt.units.output_token, receipt.charge, receipt.end) == (7, price_of(7), EndReason.normal)
 
 
 def test_a_stream_without_usage_is_billed_by_count(
@@ -82,14 +82,14 @@ def test_a_stream_without_usage_is_billed_by_count(
     node.behaviour = streaming(9, None)
     by_token.chat(by_token.key(consumer), stream=True)
     receipt = only_receipt(world, consumer)
-    assert (receipt.output_tokens, receipt.charge) == (9, price_of(9))
+    assert (receipt.units.output_token, receipt.charge) == (9, price_of(9))
 
 
 def test_zero_usage_is_a_value_and_costs_nothing(world: World, by_token: Running, node: Node, consumer: Signer) -> None:
     node.behaviour = answering(chat("hello", 0, 0))
     response = by_token.chat(by_token.key(consumer))
     receipt = only_receipt(world, consumer)
-    assert (response.headers["tollway-charge"], receipt.charge, receipt.output_tokens) == ("0", 0, 0)
+    assert (response.headers["tollway-charge"], receipt.charge, receipt.units.output_token) == ("0", 0, 0)
 
 
 def test_a_consumer_that_leaves_pays_what_was_delivered(
@@ -99,8 +99,8 @@ def test_a_consumer_that_leaves_pays_what_was_delivered(
     _leave_after(by_token, by_token.key(consumer), 5)
     receipt = only_receipt(world, consumer)
     assert receipt.end is EndReason.client_abort
-    assert 5 <= receipt.output_tokens < 50
-    assert receipt.charge == price_of(receipt.output_tokens)
+    assert 5 <= receipt.units.output_token < 50
+    assert receipt.charge == price_of(receipt.units.output_token)
     eventually(lambda: node.aborted == 1)
 
 
@@ -110,7 +110,7 @@ def test_a_consumer_that_leaves_a_node_that_cannot_stop_pays_the_final_usage(
     node.behaviour = streaming(20, (10, 20), pause=0.02, tollway_cancel="none")
     _leave_after(by_token, by_token.key(consumer), 3)
     receipt = only_receipt(world, consumer)
-    assert (receipt.output_tokens, receipt.charge) == (20, price_of(20))
+    assert (receipt.units.output_token, receipt.charge) == (20, price_of(20))
     assert receipt.end is EndReason.client_abort
 
 
@@ -138,7 +138,7 @@ def test_a_stream_cut_after_21_of_40_tokens_is_billed_21_and_not_ended_as_if_who
     assert "[DONE]" not in events
     assert events[-1]["error"]["code"] == "node_cut"
     receipt = only_receipt(world, consumer)
-    assert (receipt.output_tokens, receipt.charge, receipt.end) == (21, price_of(21), EndReason.upstream_cut)
+    assert (receipt.units.output_token, receipt.charge, receipt.end) == (21, price_of(21), EndReason.upstream_cut)
 
 
 def test_a_stream_that_falls_silent_is_billed_as_cut(
@@ -174,7 +174,7 @@ def test_a_retry_before_output_costs_only_the_attempt_that_served(
         assert len(world.receipts_of(consumer.address)) == made < 50
     noted = [signed.extra or b"" for signed in world.receipts_of(consumer.address)]
     assert any(b'"attempts":[{' in extra and b'"failed":"cut"' in extra for extra in noted)
-    assert {signed.receipt.output_tokens for signed in world.receipts_of(consumer.address)} == {3}
+    assert {signed.receipt.units.output_token for signed in world.receipts_of(consumer.address)} == {3}
 
 
 def test_a_hedged_call_costs_the_winner_and_the_loser_is_cancelled(
@@ -193,7 +193,7 @@ def test_a_hedged_call_costs_the_winner_and_the_loser_is_cancelled(
         assert gateway.chat(key).status_code == 200
         assert time.monotonic() - began < 10, "nobody waits for a node that hangs"
     found = [signed.receipt for signed in world.receipts_of(consumer.address)]
-    assert [receipt.output_tokens for receipt in found] == [3] * 6
+    assert [receipt.units.output_token for receipt in found] == [3] * 6
     assert gateway.gateway.leases.outstanding() == 0
     assert all(health.open_calls == 0 for health in gateway.gateway.loader.records().values())
 
@@ -266,13 +266,13 @@ def test_a_node_that_claims_too_much_is_billed_at_our_count(
     node.behaviour = answering(answer)
     size = len(json.dumps(answer))
     by_token.chat(by_token.key(consumer))
-    assert only_receipt(world, consumer).output_tokens == 40 <= size
+    assert only_receipt(world, consumer).units.output_token == 40 <= size
     node.behaviour = answering(chat("hi", 10, 10**9))
     response = by_token.chat(by_token.key(a_signer("other")))
     assert response.status_code == 402
     by_token.chat(by_token.key(consumer, 2 * 10**12))
     newest = world.receipts_of(consumer.address)[0].receipt
-    assert newest.output_tokens == 50, "never above what was held"
+    assert newest.units.output_token == 50, "never above what was held"
     assert newest.charge == price_of(50)
 
 

@@ -31,7 +31,7 @@ def earned(world: World, signed: list[Signed]) -> dict[tuple[Address, Role], int
     with unit_of_work(world.engine) as session:
         for one in signed:
             body = terms.get(session, [one.receipt.terms])[one.receipt.terms]
-            due = price(decode(body), one.receipt.units, one.receipt.passed)
+            due = price(decode(body), one.receipt.units, one.receipt.subcall_total)
             assert (due.price, due.charge) == (one.receipt.price, one.receipt.charge)
             for who, amount in zip(payees(decode(body)), due.amounts, strict=True):
                 if amount:
@@ -43,7 +43,7 @@ def tree(signed: list[Signed]) -> tuple[Signed, list[Signed]]:
     """The root and its direct sub-calls, checked to belong together and to follow each other in the receipt log."""
     root = next(one for one in signed if one.receipt.parent == ZERO_DIGEST)
     subs = [one for one in signed if one.receipt.parent == root.receipt.call_id]
-    assert root.receipt.passed == sum(one.receipt.price for one in subs)
+    assert root.receipt.subcall_total == sum(one.receipt.price for one in subs)
     assert root.receipt.price == sum(one.receipt.charge for one in signed)
     seqs = sorted(one.receipt.seq for one in signed)
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
@@ -95,7 +95,7 @@ def test_a_step_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signe
     assert asked.path == "/v1/embeddings"
     assert asked.json == {"model": "@acme/place", "input": "hello", "encoding_format": "float"}
     _, subs = tree(world.receipts_of(consumer.address))
-    assert [(one.receipt.input_tokens, one.receipt.output_tokens) for one in subs] == [(6, 0)]
+    assert [(one.receipt.units.input_token, one.receipt.units.output_token) for one in subs] == [(6, 0)]
 
 
 def test_the_endpoint_streams_its_last_step(loom: Loom, world: World, consumer: Signer) -> None:
@@ -156,8 +156,8 @@ def test_fuel_is_metered_on_the_root_and_paid_to_who_asks_for_it(loom: Loom, wor
     loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     signed = world.receipts_of(consumer.address)
     root, _ = tree(signed)
-    assert 100 < root.receipt.fuel < 100_000
-    assert earned(world, signed)[WEAVER.address, Role.weaver] == root.receipt.fuel
+    assert 100 < root.receipt.units.fuel < 100_000
+    assert earned(world, signed)[WEAVER.address, Role.weaver] == root.receipt.units.fuel
 
 
 def test_glue_that_runs_out_of_fuel_fails_and_nothing_is_charged(loom: Loom, world: World, consumer: Signer) -> None:
@@ -230,8 +230,8 @@ def test_a_stream_that_outlasts_its_steps_time_is_cut_and_the_weavers_loss(
     assert world.receipts_of(consumer.address) == []
     [signed] = world.receipts_of(WEAVER.address)
     assert signed.receipt.end.name == "timeout"
-    assert 0 < signed.receipt.output_tokens < 20
-    assert signed.receipt.ms <= 700
+    assert 0 < signed.receipt.units.output_token < 20
+    assert signed.receipt.units.ms <= 700
 
 
 def test_a_stream_that_does_not_begin_in_its_steps_time_fails_before_a_byte(loom: Loom, consumer: Signer) -> None:
@@ -363,7 +363,7 @@ def test_workflows_nest_and_so_do_their_receipts(loom: Loom, world: World, consu
     signed = world.receipts_of(consumer.address)
     assert len(signed) == 4
     root = next(one for one in signed if one.receipt.parent == ZERO_DIGEST)
-    middle = next(one for one in signed if one.receipt.passed and one is not root)
+    middle = next(one for one in signed if one.receipt.subcall_total and one is not root)
     leaf = next(one for one in signed if one.receipt.parent == middle.receipt.call_id)
     assert leaf.receipt.price == 1000
     assert middle.receipt.price == 1112  # a weaver's tenth on top, and no protocol fee inside
@@ -578,7 +578,7 @@ def test_a_stream_cut_in_the_middle_is_the_weavers_loss(loom: Loom, world: World
     assert "error" in events[-1]
     assert "[DONE]" not in events
     assert world.receipts_of(consumer.address) == []
-    assert [one.receipt.output_tokens for one in world.receipts_of(WEAVER.address)] == [4]
+    assert [one.receipt.units.output_token for one in world.receipts_of(WEAVER.address)] == [4]
 
 
 def test_the_same_key_runs_a_workflow_once(loom: Loom, world: World, consumer: Signer) -> None:

@@ -71,7 +71,7 @@ def test_all_laws_hold_on_a_ledger_that_has_lived(room: Room) -> None:
         ("L9", "DELETE FROM receipts WHERE seq = 5", "are missing"),
         (
             "L9",
-            b.altered(5, "fuel"),
+            b.altered(5, "input_token"),
             "receipt 5 is not what its digest says",
         ),
         (

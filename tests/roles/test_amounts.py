@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ledger.core.values.errors import Rejected
 from roles.cli import amounts
+from tests.rates import asks
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_text_that_is_not_a_ratio_is_refused(text: str) -> None:
 
 
 def test_asks_are_in_meter_order() -> None:
-    assert amounts.parse_asks(["output_token=4000", "call=200"]) == (200, 0, 4000, 0, 0, 0)
+    assert amounts.parse_asks(["output_token=4000", "call=200"]) == asks(call=200, output_token=4000)
 
 
 @pytest.mark.parametrize("word", ["calls=1", "call", "call=", "call=1.5", "call=-1"])

@@ -10,24 +10,21 @@ from ledger.core.catalog.bids import Bid, Line, Role, Terms, encode, terms_id
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import Address, Digest
-from ledger.core.values.meters import Rates, Units, rates
+from ledger.core.values.meters import Units
 from roles.audit import previews
 from roles.cli import batch
 from roles.cli.context import Context
 from roles.cli.shared import payees
 from tests import builders as b
+from tests.rates import asks
 
 SUBJECT, ANOTHER = Digest(b"\x01" * 32), Digest(b"\x02" * 32)
 HOURS = 3_600_000
 
 
-def asks(call: int) -> Rates:
-    return rates({"call": str(call)})
-
-
 def terms(ask: int = 1_000, subject: Digest = SUBJECT) -> Terms:
     """A maker's tenth, a provider's ask."""
-    return Terms(subject, (Line(b.MAKER, Role.maker, 100_000, asks(0)), Line(b.COMPUTE, Role.compute, 0, asks(ask))))
+    return Terms(subject, (Line(b.MAKER, Role.maker, 100_000), Line(b.COMPUTE, Role.compute, 0, asks(call=ask))))
 
 
 @dataclass
@@ -40,7 +37,7 @@ class File:
     def call(self, terms: Terms, ended_at: int) -> None:
         self.terms[terms_id(encode(terms))] = encode(terms)
         seq = len(self.receipts) + 1
-        self.receipts.append(b.a_receipt(seq, terms, units=Units(1, 0, 0, 0, 0, 0), ended_at=ended_at))
+        self.receipts.append(b.a_receipt(seq, terms, units=Units(call=1), ended_at=ended_at))
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,8 @@ def file(monkeypatch: pytest.MonkeyPatch) -> File:
     file.call(terms(2_000), 40 * HOURS)
     file.call(terms(), 1 * HOURS)
     file.call(terms(subject=ANOTHER), 40 * HOURS)
-    rival = BidInForce(SUBJECT, Role.compute, b.COMPUTE, Bid(0, asks(1_000)), 0, 24)
-    maker = BidInForce(SUBJECT, Role.maker, b.MAKER, Bid(100_000, asks(0)), 0, 24)
+    rival = BidInForce(SUBJECT, Role.compute, b.COMPUTE, Bid(0, asks(call=1_000)), 0, 24)
+    maker = BidInForce(SUBJECT, Role.maker, b.MAKER, Bid(100_000, asks(call=0)), 0, 24)
     monkeypatch.setattr(batch, "numbers", lambda: [1])
     monkeypatch.setattr(batch, "read", lambda number: file)
     monkeypatch.setattr(previews, "book", lambda context: [rival, maker])
@@ -69,7 +66,7 @@ def file(monkeypatch: pytest.MonkeyPatch) -> File:
 
 
 def test_a_bid_earns_its_ask_on_every_call_of_the_last_day(file: File) -> None:
-    shown = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(1_500)))
+    shown = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(call=1_500)))
     assert shown["calls_of_the_last_day"] == 2
     assert shown["that_role_earned"] == "3000"
     assert shown["this_bid_would_have_earned"] == "3000"
@@ -90,14 +87,14 @@ def test_a_day_is_a_day_however_many_batches_it_took(monkeypatch: pytest.MonkeyP
         return files[number]
 
     monkeypatch.setattr(batch, "read", reading)
-    shown = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(1_000)))
+    shown = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(call=1_000)))
     assert shown["calls_of_the_last_day"] == 48
     assert min(read) == 12, "no older file is read, except the one that shows its age"
 
 
 def test_a_cheaper_bid_wins_more_of_the_calls_and_a_dear_one_none(file: File) -> None:
     shares = [
-        int(str(previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(ask)))["share_of_calls"])[:-1])
+        int(str(previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(call=ask)))["share_of_calls"])[:-1])
         for ask in (500, 900, 1_000, 1_100, 2_000)
     ]
     assert shares == sorted(shares, reverse=True)
@@ -106,17 +103,17 @@ def test_a_cheaper_bid_wins_more_of_the_calls_and_a_dear_one_none(file: File) ->
 
 
 def test_a_ratio_that_leaves_no_room_earns_nothing(file: File) -> None:
-    shown = previews.preview(Somebody(), SUBJECT, Role.maker, Bid(950_000, asks(0)))
+    shown = previews.preview(Somebody(), SUBJECT, Role.maker, Bid(950_000, asks(call=0)))
     assert (shown["calls_of_the_last_day"], shown["this_bid_would_have_earned"]) == (0, "0")
 
 
 @pytest.mark.parametrize(
     ("role", "bid", "warning"),
     [
-        (Role.maker, Bid(100_000, asks(0)), "a floor of 0 may earn nothing"),
-        (Role.compute, Bid(0, asks(0)), "an ask of 0 earns nothing"),
-        (Role.compute, Bid(10_000, asks(5)), "raises your price on every call"),
-        (Role.maker, Bid(100_000, asks(5)), ""),
+        (Role.maker, Bid(100_000, asks(call=0)), "a floor of 0 may earn nothing"),
+        (Role.compute, Bid(0, asks(call=0)), "an ask of 0 earns nothing"),
+        (Role.compute, Bid(10_000, asks(call=5)), "raises your price on every call"),
+        (Role.maker, Bid(100_000, asks(call=5)), ""),
     ],
 )
 def test_a_risky_bid_is_warned_about(role: Role, bid: Bid, warning: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import Kind
 from ledger.core.accounts.statements import Item, Movement, Row, Side, Stage
 from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.meters import used
 
 DECIMALS = 9
 CURRENCY = "AIC"
@@ -54,7 +55,7 @@ def _call(side: Side, rows: Sequence[Row], names: Mapping[Digest, str]) -> str:
     flag = "!" if rows[0].stage is Stage.logged else "*"
     name = names.get(subject) or to_hex(subject)
     link = "call-" + receipt.call_id.hex()
-    lines = [f'{_day(receipt.ended_at)} {flag} "{_plain(name)}" "{_said(receipt.units._asdict())}" ^{link}']
+    lines = [f'{_day(receipt.ended_at)} {flag} "{_plain(name)}" "{_said(used(receipt.units))}" ^{link}']
     lines += [f'  receipt: "{to_hex(receipt.gateway)}-{receipt.seq}"', f'  terms: "{to_hex(receipt.terms)}"']
     lines += [f'  price: "{receipt.price}"', f'  ended: "{_moment(receipt.ended_at)}"']
     lines += [f'  batch: "{rows[0].batch or "-"}"', f'  stage: "{rows[0].stage.value}"']

@@ -3,15 +3,15 @@
 `Terms` have one fixed binary form and are named by its hash, so that a contract parses what an auditor reads. Integers
 are big endian:
 
-    header  version u8 = 1 | flags u8 (1 listed, 2 deduction) | seller u8 | listPrice u64 | subject 32 | count u8
-    line    party 20 | role u8 | ratioPpm u24 | asks 6 x u64                                       72 bytes, count times
+    header     version u8 = 2 | flags u8 (1 listed, 2 deduction) | seller u8 | listPrice u64 | subject 32 | count u8
     deduction  sponsor u8 | curator 20 | offerPpm u24 | keepPpm u24 | promotion u64 | surface 20 | treasury 20
+    line       party 20 | role u8 | ratioPpm u24 | asks                                                   count times
+    asks       n u8 | n x (meter u8 | ask u64), meters ascending
 """
 
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import cast
 
 from ledger.core.values.atoms import PPM, Atoms, Ppm, atoms, ppm
 from ledger.core.values.errors import Rejected
@@ -19,15 +19,16 @@ from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address
 from ledger.core.values.meters import NO_RATES, Rates, check_rates
 
-MAX_LINES = 64
+MAX_LINES = 16
 MAX_RATIOS_PPM = 900_000
 
-VERSION = 1
+VERSION = 2
 LISTED = 1
 DEDUCTED = 2
 HEADER = struct.Struct(">BBBQ32sB")
-LINE = struct.Struct(">20sI6Q")
-"""Party, then role and ratio together in one u32 (role in the high byte), then the asks."""
+LINE = struct.Struct(">20sI")
+"""Party, then role and ratio together in one u32 (role in the high byte); the asks follow."""
+ASK = struct.Struct(">BQ")
 DEDUCTION = struct.Struct(">B20s3s3sQ20s20s")
 
 
@@ -102,7 +103,7 @@ class Deduction:
 class Terms:
     """The lines of a call, from which its price follows with its units. `seller` counts only with a `list_price`.
 
-    Rejected unless there are 1 to 64 lines, their ratios sum to at most 900,000 ppm, and seller and sponsor are lines.
+    Rejected unless there are 1 to 16 lines, their ratios sum to at most 900,000 ppm, and seller and sponsor are lines.
     """
 
     subject: Digest
@@ -140,7 +141,6 @@ def encode(terms: Terms) -> bytes:
     deduction = terms.deduction
     flags = (LISTED if terms.list_price is not None else 0) | (DEDUCTED if deduction else 0)
     parts = [HEADER.pack(VERSION, flags, terms.seller, terms.list_price or 0, terms.subject, len(terms.lines))]
-    parts += [LINE.pack(line.party, line.role << 24 | line.ratio_ppm, *line.asks) for line in terms.lines]
     if deduction:
         parts.append(
             DEDUCTION.pack(
@@ -153,7 +153,23 @@ def encode(terms: Terms) -> bytes:
                 deduction.treasury,
             )
         )
+    for line in terms.lines:
+        parts += [LINE.pack(line.party, line.role << 24 | line.ratio_ppm), encode_asks(line.asks)]
     return b"".join(parts)
+
+
+def encode_asks(asks: Rates) -> bytes:
+    """Asks as bytes: their number, then each one's meter and atoms."""
+    return bytes((len(asks),)) + b"".join(ASK.pack(meter, ask) for meter, ask in asks)
+
+
+def decode_asks(body: bytes, at: int) -> tuple[Rates, int]:
+    """Asks from bytes that begin at `at`, unchecked, and where they end. Raises struct.error when they are cut off."""
+    (count,) = struct.unpack_from("B", body, at)
+    end = at + 1 + count * ASK.size
+    if end > len(body):
+        raise struct.error(f"{count} asks end at byte {end} of {len(body)}")
+    return tuple(ASK.iter_unpack(body[at + 1 : end])), end
 
 
 def terms_id(body: bytes) -> Digest:
@@ -170,13 +186,13 @@ def decode(body: bytes) -> Terms:
             raise Rejected(f"terms of version {version}, flags {flags}: only version {VERSION}, flags 0 to 3 are known")
         if not flags & LISTED and list_price:
             raise Rejected("composed terms carry no list price")
-        lines = []
-        for _ in range(count):
-            party, role_ratio, *asks = LINE.unpack_from(body, at)
-            lines.append(Line(Address(party), Role(role_ratio >> 24), role_ratio & 0xFFFFFF, cast(Rates, tuple(asks))))
-            at += LINE.size
         deduction = _decode_deduction(body, at) if flags & DEDUCTED else None
         at += DEDUCTION.size if deduction else 0
+        lines = []
+        for _ in range(count):
+            party, role_ratio = LINE.unpack_from(body, at)
+            asks, at = decode_asks(body, at + LINE.size)
+            lines.append(Line(Address(party), Role(role_ratio >> 24), role_ratio & 0xFFFFFF, asks))
     except (struct.error, ValueError) as error:
         raise Rejected(f"malformed terms: {error}") from error
     if at != len(body):

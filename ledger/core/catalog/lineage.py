@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from ledger.core.values.atoms import Ppm, ppm
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest
-from ledger.core.values.meters import NO_RATES, Rates, check_rates
+from ledger.core.values.meters import NO_RATES, Rates, asks_by_unit, check_rates
 
 MAX_PARENTS = 4
-MAX_ANCESTORS = 16
+MAX_ANCESTORS = 10
 MAX_ANCESTORS_PPM = 500_000
 
 
@@ -32,8 +31,10 @@ class Royalty:
         check_rates(self.floor)
 
     def __or__(self, other: Royalty) -> Royalty:
-        """The maximum of each term."""
-        floor = cast(Rates, tuple(map(max, self.floor, other.floor)))
+        """The maximum of each term, of what each meter's units pay."""
+        ours, theirs = asks_by_unit(self.floor), asks_by_unit(other.floor)
+        meters = sorted(dict(self.floor) | dict(other.floor))
+        floor = tuple((meter, max(ours[meter] or 0, theirs[meter] or 0)) for meter in meters)
         return Royalty(max(self.ratio_ppm, other.ratio_ppm), floor)
 
 
@@ -49,7 +50,7 @@ def ancestors(model: Digest, parents: Mapping[Digest, Sequence[Parent]]) -> dict
     """Every ancestor of `model` with what it takes, in order of id.
 
     `parents` has the parents of the model and of each of its ancestors. Rejected for a cycle, an unknown ancestor, more
-    than 4 parents or 16 ancestors, or ratios above 500,000 ppm together.
+    than 4 parents or 10 ancestors, or ratios above 500,000 ppm together.
     """
     best: dict[Digest, Royalty] = {}
     done: set[Digest] = set()

@@ -10,12 +10,14 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ledger.core.catalog.bids import BOOKED, Bid, Role, decode
-from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.pricing.epochs import Book
 from ledger.core.pricing.shares import exact_total
+from ledger.core.receipts import subcalls
+from ledger.core.receipts.receipt import MAX_SUBCALLS, Receipt, receipt_digest
+from ledger.core.receipts.record import Records, receipt_of
+from ledger.core.receipts.subcalls import Wrong
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN, ReceiptOrder, Trees
 from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
@@ -24,7 +26,7 @@ from ledger.core.values.atoms import Atoms, ceil_div
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, lane_subject, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, amount
-from ledger.core.values.typed_data import signed_by, signing_digest
+from ledger.core.values.typed_data import signed_by
 
 CHUNK = 1024 * RUN
 
@@ -74,7 +76,7 @@ def verify(
     header's book root must be its epoch's or zero. Lines whose roles bid on chain must be the bids of their epoch.
 
     Checks every `signature_step`-th signature; 0 checks none. Order: header, chain of batches, order of receipts,
-    signatures, passed prices, books, prices, receipts root, payouts, debits, lines root, totals. One linear pass.
+    signatures, sub-calls, books, prices, receipts root, payouts, debits, lines root, totals. One linear pass.
     """
     charged = sum(exact_total(part["charge"].astype(np.uint64)) for part in _parts(file))
     counts = (len(file.signed), len(file.payouts), len(file.debits), charged)
@@ -126,15 +128,16 @@ def _check_receipts(file: BatchFile, step: int) -> None:
     _attempt("place", order.check_end)
     for place in range(0, len(file.signed), step) if step else ():
         _check_signature(file, place)
-    _check_passed(file.signed["receipt"])
+    _check_subcalls(file)
 
 
 def _check_book(file: BatchFile, book: Book) -> None:
     if file.opening.epoch == book.epoch and file.opening.book_root != ZERO_DIGEST:
         _same("book", f"root of epoch {book.epoch}", book.root, file.opening.book_root)
     lane = lane_subject(file.opening.lane)
-    records = file.signed["receipt"]
-    named = {row["terms"].tobytes() for row in records[records["epoch"] == book.epoch]}
+    named: set[bytes] = set()
+    for records in _parts(file):
+        named |= {row["terms"].tobytes() for row in records[records["epoch"] == book.epoch]}
     for name in sorted(named & file.terms.keys()):
         terms = _attempt("terms", partial(decode, file.terms[Digest(name)]))
         for number, line in enumerate(terms.lines):
@@ -145,24 +148,29 @@ def _check_book(file: BatchFile, book: Book) -> None:
 
 
 def _check_signature(file: BatchFile, place: int) -> None:
-    row = file.signed[place : place + 1]
-    digest = signing_digest(file.opening.domain, struct_hashes(row["receipt"])[0].tobytes())
-    gateway = Address(row["receipt"]["gateway"].tobytes())
-    if not signed_by(digest, row["signature"].tobytes(), gateway):
-        raise _Difference("signature", _receipt(file.signed["receipt"], place), to_hex(gateway), "another signer")
+    receipt = file.signed.receipt(place)
+    if not signed_by(receipt_digest(file.opening.domain, receipt), file.signed.signature(place), receipt.gateway):
+        raise _Difference("signature", _receipt(receipt, place), to_hex(receipt.gateway), "another signer")
 
 
-def _check_passed(records: npt.NDArray[np.void]) -> None:
-    """Each receipt's `passed` is the sum of the prices of its direct sub-calls, which come before it."""
-    parented = records["parent"].any(axis=1) | (records["passed"] != 0)
-    waiting: dict[bytes, int] = {}
-    for place in np.flatnonzero(parented).tolist():
-        row = records[place]
-        children = waiting.pop(row["call_id"].tobytes(), 0)
-        _same("passed", _receipt(records, place), children, int(row["passed"]))
-        parent = row["parent"].tobytes()
-        if parent != ZERO_DIGEST:
-            waiting[parent] = waiting.get(parent, 0) + int(row["price"])
+def _check_subcalls(file: BatchFile) -> None:
+    """The receipts of a workflow stand right before its root, and their prices are its `subcall_total`."""
+    strays: set[bytes] = set()
+    for begin in range(0, len(file.signed), CHUNK):
+        first, last = max(0, begin - MAX_SUBCALLS), min(begin + CHUNK, len(file.signed))
+        records = file.signed.part(first, last + MAX_SUBCALLS).records
+        wrong, found = subcalls.examine(records, begin - first, last - first)
+        _right(records, wrong, first)
+        strays |= found
+    for begin in range(0, len(file.signed), CHUNK) if strays else ():
+        records = file.signed.part(begin, begin + CHUNK).records
+        _right(records, subcalls.counted_by_none(records, strays), begin)
+
+
+def _right(records: Records, wrong: Wrong | None, first: int) -> None:
+    if wrong is not None:
+        where = _receipt(receipt_of(records[wrong.place]), first + wrong.place)
+        raise _Difference(wrong.field, where, wrong.expected, wrong.found)
 
 
 def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
@@ -193,19 +201,18 @@ def _check_rows(what: str, computed: Cumulatives, found: Cumulatives) -> None:
             raise _Difference(what, f"index {index}, {account}", left[2] if left else 0, right[2] if right else 0)
 
 
-def _parts(file: BatchFile) -> Iterator[npt.NDArray[np.void]]:
+def _parts(file: BatchFile) -> Iterator[Records]:
     """The receipts in chunks: bounded memory for a file of any size."""
     for begin in range(0, len(file.signed), CHUNK):
-        yield file.signed["receipt"][begin : begin + CHUNK]
+        yield file.signed.part(begin, begin + CHUNK).records
 
 
 def _indexes(rows: Cumulatives) -> Mapping[Address, int]:
     return {account: index for index, account, _ in rows.rows()}
 
 
-def _receipt(records: npt.NDArray[np.void], place: int) -> str:
-    row = records[place]
-    return f"place {place}, receipt {int(row['seq'])} of {to_hex(row['gateway'].tobytes())}"
+def _receipt(receipt: Receipt, place: int) -> str:
+    return f"place {place}, receipt {receipt.seq} of {to_hex(receipt.gateway)}"
 
 
 def _same(what: str, where: str, expected: object, found: object) -> None:

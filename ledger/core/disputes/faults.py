@@ -95,7 +95,7 @@ def _of_receipts_root(
     if isinstance(found, FraudProof):
         yield found
     elif isinstance(found, Divergence) and found.index < len(receipts):
-        receipt, signature = receipts[found.index], file.signed["signature"][found.index].tobytes()
+        receipt, signature = receipts[found.index], file.signed.signature(found.index)
         if signed_by(receipt_digest(file.opening.domain, receipt), signature, receipt.gateway):
             yield proofs.omitted(file, receipt, signature, found.word, found.proof)
         elif asked := withheld(committed, facts.answers):  # a receipt without its signature counts as withheld
@@ -257,7 +257,7 @@ class _AccountFaults:
 
 def _priced_right(file: BatchFile, receipt: Receipt) -> bool:
     try:
-        due = price(decode(file.terms[receipt.terms]), receipt.units, receipt.passed)
+        due = price(decode(file.terms[receipt.terms]), receipt.units, receipt.subcall_total)
     except (Rejected, KeyError):
         return False
     return (due.price, due.charge) == (receipt.price, receipt.charge)

@@ -9,13 +9,11 @@ from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import RUN
 from ledger.core.settlement.header import Header, receipt_logs_table
 from ledger.core.values.ids import Address
+from ledger.core.values.meters import counted
 from ledger.core.values.sum_tree import CONSUMER_BIT, Tree, Word
 
 Opened = tuple[bytes, bytes, int, list[Word]]
 """A leaf as `proveUnevenTree` takes it: preimage, terms, index, proof."""
-_WORD = 32
-_HASHES, _ADDRESSES = (0, 1, 6, 19, 20), (3, 5)
-"""Which of a receipt's 21 words are not numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def uneven(tree: int, a: Opened, b: Opened) -> FraudProof:
 
 def omitted(file: BatchFile, receipt: Receipt, signature: bytes, leaf: Word, proof: Sequence[Word]) -> FraudProof:
     """A receipt signed by its gateway has another leaf at its place."""
-    arguments = (receipt_logs_table(file.opening.ranges), (tuple(receipt), signature), leaf, list(proof))
+    arguments = (receipt_logs_table(file.opening.ranges), (as_struct(receipt), signature), leaf, list(proof))
     return FraudProof("Referee", "proveOmittedReceipt", arguments, f"receipt {receipt.seq} was left out")
 
 
@@ -70,7 +68,7 @@ def bad_run(honest: Recomputation, party: int, run: int, account: Address, line:
     which = [names.index(receipt.terms) for receipt in receipts]
     tree = honest.trees[RECEIPTS]
     proof = tree.range_proof(run * RUN, len(receipts))
-    arguments = (run, party, account, [tuple(one) for one in receipts], bodies, which, tree.height, proof, line)
+    arguments = (run, party, account, [as_struct(one) for one in receipts], bodies, which, tree.height, proof, line)
     why = f"run {run} does not give party {party} the amount of its line"
     return FraudProof("Referee", "proveBadRun", arguments, why)
 
@@ -93,20 +91,18 @@ def bad_payout(
 
 def opening(file: BatchFile, receipt: Receipt, place: int, tree: Tree) -> Arguments:
     """A receipt of the file with its terms, place and proof."""
-    return tuple(receipt), file.terms.get(receipt.terms, b""), place, tree.proof(place)
+    return as_struct(receipt), file.terms.get(receipt.terms, b""), place, tree.proof(place)
 
 
-def opened_receipt(preimage: bytes, terms: bytes, place: int, proof: Sequence[Word]) -> Arguments:
-    """The same for a receipt that was opened on chain, as 21 words."""
-    words = [preimage[at : at + _WORD] for at in range(0, len(preimage), _WORD)]
-    values: list[int | bytes] = [int.from_bytes(word, "big") for word in words]
-    for at in _HASHES:
-        values[at] = words[at]
-    for at in _ADDRESSES:
-        values[at] = words[at][12:]
-    return tuple(values), terms, place, list(proof)
+def opened_receipt(record: bytes, terms: bytes, place: int, proof: Sequence[Word]) -> Arguments:
+    """The same for a receipt that was opened on chain, as its record."""
+    return as_struct(unpack(record)), terms, place, list(proof)
 
 
 def signed(file: BatchFile, place: int) -> Arguments:
-    row = file.signed[place]
-    return tuple(unpack(row["receipt"].tobytes())), row["signature"].tobytes()
+    return as_struct(file.signed.receipt(place)), file.signed.signature(place)
+
+
+def as_struct(receipt: Receipt) -> Arguments:
+    """A receipt as the contracts take it: its counts as (meter, count)."""
+    return (*receipt[:-1], counted(receipt.units))

@@ -138,7 +138,7 @@ def _lines(file: BatchFile, receipts: Sequence[Receipt], facts: Facts) -> list[t
     totals: Counter[tuple[int, int]] = Counter()
     for place, receipt in enumerate(receipts):
         terms = decode(file.terms[receipt.terms])
-        due = price(terms, receipt.units, receipt.passed)
+        due = price(terms, receipt.units, receipt.subcall_total)
         for (payee, _), paid in zip(payees(terms), due.amounts, strict=True):
             totals[indexes.get(payee, 0), place // RUN] += paid
         consumer, _ = facts.deposits.get(receipt.consumer, (0, 0))

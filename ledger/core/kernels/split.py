@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ledger.core.catalog.bids import Role, Terms
+from ledger.core.catalog.bids import MAX_LINES, Role, Terms
 from ledger.core.kernels.jit import I64, U64, as_i64, kernel
 from ledger.core.pricing.commissions import CAP_PPM, SURFACE_PPM
 from ledger.core.pricing.price import payees
-from ledger.core.values.atoms import PPM
+from ledger.core.values.atoms import PPM, Atoms
 from ledger.core.values.ids import ZERO_ADDRESS, Address
-from ledger.core.values.meters import SCALES
+from ledger.core.values.meters import MAX_UNITS, Meter, Rates
 
 SHIFT = 43
 """A ratio is also stored as `share` = ceil(ratio * 2^43 / 10^6), so that one multiplication and one shift apply it:
@@ -40,14 +40,20 @@ ROUND_UP = np.uint64(-(-999_999 * 2**SHIFT // 10**6))
 _REACH = np.uint64(REACH)
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ZERO, _ONE, _FOUR = np.uint64(0), np.uint64(1), np.uint64(4)
+_MAX_UNITS = np.uint64(MAX_UNITS)
+_SCALES = (1, 10**3, 10**6, 10**9)
+"""The scales of the meters. The kernel divides by constants, so that no division runs."""
+_MAX_GROUPS = MAX_LINES * len(Meter)
 
 
 class Table(NamedTuple):
     """Encoded terms as columns: all terms, all their lines, all non-zero asks. `*_start` is where each one begins.
 
+    The units that an ask charges for are a group of meters: its own, and the finer ones that its line has no ask for.
+    Lines share the groups of their terms. `scale` is a place in _SCALES, `group` counts from the terms' first group.
     An ask is stored whole, and as quotient and remainder by its scale, the remainder in billionths:
     ask * units / scale = ask * (units // scale) + whole * (units % scale) + part * (units % scale) / 10^9.
-    `reach` is the most scales of its meter for which all asks of the terms together stay within REACH.
+    `reach` is the most scales of its group for which all asks of the terms together stay within REACH.
     `start` = floor(2^60 * 10^6 / (10^6 - sum of ratios)): the sum of the asks times it is the first guess of the price.
     """
 
@@ -66,9 +72,13 @@ class Table(NamedTuple):
     ratio_line: U64
     ratio: U64
     share: U64
+    group_start: U64
+    scale: I64
+    meter_start: U64
+    meter: U64
     ask_start: U64
     ask_line: U64
-    meter: U64
+    group: U64
     ask: U64
     whole: U64
     part: U64
@@ -81,11 +91,10 @@ def build_table(all_terms: Sequence[Terms]) -> tuple[Table, list[tuple[Address, 
     slots: dict[tuple[Address, Role], int] = {}
     deductions = [terms.deduction for terms in all_terms]
     ratios = [[(at, line.ratio_ppm) for at, line in enumerate(terms.lines) if line.ratio_ppm] for terms in all_terms]
-    asks = [
-        [(at, meter, ask) for at, line in enumerate(terms.lines) for meter, ask in enumerate(line.asks) if ask]
-        for terms in all_terms
-    ]
-    flat = [(ask, SCALES[meter]) for row in asks for _, meter, ask in row]
+    asks = [[(at, *one) for at, line in enumerate(terms.lines) for one in _charged(line.asks)] for terms in all_terms]
+    groups = [list(dict.fromkeys(meters for _, meters, _ in row)) for row in asks]
+    whole_groups = [meters for row in groups for meters in row]
+    flat = [(ask, meters[0].scale) for row in asks for _, meters, ask in row]
     paid = [payees(terms) for terms in all_terms]
     table = Table(
         line_start=_starts(len(terms.lines) for terms in all_terms).astype(np.uint64),
@@ -103,9 +112,13 @@ def build_table(all_terms: Sequence[Terms]) -> tuple[Table, list[tuple[Address, 
         ratio_line=_u64(at for row in ratios for at, _ in row),
         ratio=_u64(ratio for row in ratios for _, ratio in row),
         share=_u64(-(-(ratio << SHIFT) // PPM) for row in ratios for _, ratio in row),
+        group_start=_starts(map(len, groups)).astype(np.uint64),
+        scale=as_i64(_SCALES.index(meters[0].scale) for meters in whole_groups),
+        meter_start=_starts(map(len, whole_groups)).astype(np.uint64),
+        meter=_u64(meter for meters in whole_groups for meter in meters),
         ask_start=_starts(map(len, asks)).astype(np.uint64),
         ask_line=_u64(at for row in asks for at, _, _ in row),
-        meter=_u64(meter for row in asks for _, meter, _ in row),
+        group=_u64(known.index(meters) for row, known in zip(asks, groups, strict=True) for _, meters, _ in row),
         ask=_u64(ask for ask, _ in flat),
         whole=_u64(ask // scale for ask, scale in flat),
         part=_u64(ask % scale * (10**9 // scale) for ask, scale in flat),
@@ -113,6 +126,13 @@ def build_table(all_terms: Sequence[Terms]) -> tuple[Table, list[tuple[Address, 
         slot=as_i64(slots.setdefault(who, len(slots)) for row in paid for who in row),
     )
     return table, list(slots)
+
+
+def _charged(asks: Rates) -> list[tuple[tuple[Meter, ...], Atoms]]:
+    """The asks above 0, each with the meters whose units pay it."""
+    own = {meter for meter, _ in asks}
+    paying = [meter if meter in own else meter.coarse for meter in Meter]
+    return [(tuple(unit for unit in Meter if paying[unit] == meter), ask) for meter, ask in asks if ask]
 
 
 def _starts(counts: Iterable[int]) -> I64:
@@ -125,7 +145,7 @@ def _u64(values: Iterable[int]) -> U64:
 
 @kernel
 def split_amounts(
-    table: Table, terms: I64, units: U64, passed: U64, price: U64, charge: U64, amounts: U64, status: I64
+    table: Table, terms: I64, units: U64, subcalls: U64, price: U64, charge: U64, amounts: U64, status: I64
 ) -> int:
     """Compute the amount of every payee of every receipt: row i of `amounts`, in the order of `price.payees`.
 
@@ -134,13 +154,14 @@ def split_amounts(
     of receipts that are not OK.
     """
     faults = 0
-    meters, parts, takes = np.zeros((3, 6), np.uint64), np.zeros(64, np.uint64), np.zeros(64, np.uint64)
+    used = np.zeros((3, _MAX_GROUPS), np.uint64)
+    parts, takes = np.zeros(MAX_LINES, np.uint64), np.zeros(MAX_LINES, np.uint64)
     for i in range(len(terms)):
         one = np.uint64(terms[i])
         count = table.line_start[one + _ONE] - table.line_start[one]
-        _scale(units[i], meters)
-        asked, sound = _add_asks(table, one, i, count, passed[i], meters, parts, amounts)
-        if not sound:
+        sound = _scale_units(table, one, units[i], used)
+        asked, fits = _add_asks(table, one, i, count, subcalls[i], used, parts, amounts)
+        if not (sound and fits):
             status[i] = TOO_LARGE
             faults += 1
             continue
@@ -163,7 +184,7 @@ def split_amounts(
             continue
         for k in range(first, last):
             amounts[i, table.ratio_line[k]] += takes[k - first]
-        owed = due - passed[i]
+        owed = due - subcalls[i]
         if listed:
             amounts[i, table.seller[one]] += due - total
         if table.sponsor[one] >= 0:
@@ -176,18 +197,18 @@ def split_amounts(
 
 @kernel
 def _add_asks(
-    table: Table, terms: np.uint64, i: int, count: np.uint64, passed: np.uint64, meters: U64, parts: U64, amounts: U64
+    table: Table, terms: np.uint64, i: int, count: np.uint64, subcalls: np.uint64, used: U64, parts: U64, amounts: U64
 ) -> tuple[np.uint64, np.bool_]:
-    """Fill row i with what each line asks, rounded up. Returns the sum with `passed`, and whether all fit REACH."""
-    sound = passed <= _REACH
+    """Fill row i with what each line asks, rounded up. Returns the sum with `subcalls`, and whether all fit REACH."""
+    sound = subcalls <= _REACH
     for k in range(count):
         amounts[i, k] = parts[k] = _ZERO
     for k in range(table.ask_start[terms], table.ask_start[terms + _ONE]):
-        meter, line = table.meter[k], table.ask_line[k]
-        sound = sound and meters[2, meter] <= table.reach[k]
-        amounts[i, line] += table.ask[k] * meters[0, meter] + table.whole[k] * meters[1, meter]
-        parts[line] += table.part[k] * meters[1, meter]
-    asked = passed
+        group, line = table.group[k], table.ask_line[k]
+        sound = sound and used[2, group] <= table.reach[k]
+        amounts[i, line] += table.ask[k] * used[0, group] + table.whole[k] * used[1, group]
+        parts[line] += table.part[k] * used[1, group]
+    asked = subcalls
     for k in range(count):
         amounts[i, k] += (parts[k] + _BILLION - _ONE) // _BILLION
         asked += amounts[i, k]
@@ -195,13 +216,29 @@ def _add_asks(
 
 
 @kernel
-def _scale(units: U64, meters: U64) -> None:
-    """Units of the six meters as whole scales, the rest, and scales rounded up. Constant divisors: no division runs."""
-    for meter in range(6):
-        scale = _THOUSAND if meter == 3 else _BILLION if meter == 4 else _PPM
-        whole = units[meter] // scale if meter else units[meter]
-        rest = units[meter] - whole * scale if meter else _ZERO
-        meters[0, meter], meters[1, meter], meters[2, meter] = whole, rest, whole + (_ONE if rest else _ZERO)
+def _scale_units(table: Table, terms: np.uint64, units: U64, used: U64) -> bool:
+    """Each group's units as whole scales, the rest, and scales rounded up. Returns whether all counts are in range."""
+    sound = True
+    first = table.group_start[terms]
+    for k in range(first, table.group_start[terms + _ONE]):
+        count = _ZERO
+        for at in range(table.meter_start[k], table.meter_start[k + _ONE]):
+            sound = sound and units[table.meter[at]] <= _MAX_UNITS
+            count += units[table.meter[at]]
+        scale = table.scale[k]
+        if scale == 2:
+            whole = count // _PPM
+            rest = count - whole * _PPM
+        elif scale == 0:
+            whole, rest = count, _ZERO
+        elif scale == 3:
+            whole = count // _BILLION
+            rest = count - whole * _BILLION
+        else:
+            whole = count // _THOUSAND
+            rest = count - whole * _THOUSAND
+        used[0, k - first], used[1, k - first], used[2, k - first] = whole, rest, whole + (_ONE if rest else _ZERO)
+    return sound
 
 
 @kernel

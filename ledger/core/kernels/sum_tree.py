@@ -114,7 +114,8 @@ def _head(tag: int, lane: Lane) -> U8:
 
 
 @kernel
-def _swapped(value: np.uint64) -> np.uint64:
+def swapped(value: np.uint64) -> np.uint64:
+    """The bytes of a word in the other order."""
     eight, sixteen = np.uint64(8), np.uint64(16)
     value = ((value & np.uint64(0x00FF00FF00FF00FF)) << eight) | ((value >> eight) & np.uint64(0x00FF00FF00FF00FF))
     value = ((value & np.uint64(0x0000FFFF0000FFFF)) << sixteen) | ((value >> sixteen) & np.uint64(0x0000FFFF0000FFFF))
@@ -137,19 +138,22 @@ def _parents(nodes: U64, above: U64, empty: U64) -> bool:
         permute(states)
         for k in range(count):
             left = 2 * (begin + k)
-            low = _swapped(nodes[left, 3])
-            total = low + _swapped(nodes[left + 1, 3] if left + 1 < len(nodes) else empty[3])
+            low = swapped(nodes[left, 3])
+            total = low + swapped(nodes[left + 1, 3] if left + 1 < len(nodes) else empty[3])
             if total < low:
                 return False
             for lane in range(3):
                 above[begin + k, lane] = states[lane * WAYS + k]
-            above[begin + k, 3] = _swapped(total)
+            above[begin + k, 3] = swapped(total)
     return True
 
 
 @kernel
 def _fold(positions: U64, nodes: U64, size: int, empty: U64) -> int:
-    """Replace the first `size` tree nodes, at ascending positions, by their parents. Returns how many; -1 if a sum is too large."""
+    """Replace the first `size` tree nodes, at ascending positions, by their parents.
+
+    Returns how many there are; -1 if a sum does not fit.
+    """
     states, lefts, rights = fresh(), np.empty(WAYS, np.int64), np.empty(WAYS, np.int64)
     low, one = np.uint64(0), np.uint64(1)
     read, written = 0, 0
@@ -176,14 +180,14 @@ def _fold(positions: U64, nodes: U64, size: int, empty: U64) -> int:
             states[16 * WAYS + k] = LAST_PAD
         permute(states)
         for k in range(count):
-            left = _swapped(nodes[lefts[k], 3]) if lefts[k] >= 0 else low
-            total = left + (_swapped(nodes[rights[k], 3]) if rights[k] >= 0 else low)
+            left = swapped(nodes[lefts[k], 3]) if lefts[k] >= 0 else low
+            total = left + (swapped(nodes[rights[k], 3]) if rights[k] >= 0 else low)
             if total < left:
                 return -1
             positions[written] = positions[max(lefts[k], rights[k])] >> one
             for lane in range(3):
                 nodes[written, lane] = states[lane * WAYS + k]
-            nodes[written, 3] = _swapped(total)
+            nodes[written, 3] = swapped(total)
             written += 1
     return written
 
@@ -267,4 +271,4 @@ def _clear(states: U64) -> None:
 def _write_leaf(states: U64, k: int, total: int, leaf: U64) -> None:
     for lane in range(3):
         leaf[lane] = states[lane * WAYS + k]
-    leaf[3] = _swapped(np.uint64(total))
+    leaf[3] = swapped(np.uint64(total))

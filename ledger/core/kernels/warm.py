@@ -6,25 +6,27 @@ Without it, the first batch of a new installation waits for the compiler.
 import numpy as np
 
 from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id
+from ledger.core.kernels.records import SIGNATURE, SignedRecords
 from ledger.core.kernels.sum_tree import Levels, parents
 from ledger.core.pricing import shares
-from ledger.core.receipts.record import RECEIPT_DTYPE
+from ledger.core.receipts.receipt import EndReason, Receipt, pack
 from ledger.core.settlement.closing import Trees
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.meters import Meter, Units
 
 
 def warm() -> None:
     """Run each kernel on one receipt."""
     payee = Address(b"\x01" * 20)
-    body = encode(Terms(ZERO_DIGEST, (Line(payee, Role.compute, 0, (1, 0, 0, 0, 0, 0)),)))
-    records = np.zeros(1, RECEIPT_DTYPE)
-    records["terms"] = np.frombuffer(terms_id(body), np.uint8)
-    records["consumer"] = 1
-    records["units"][:, 0] = records["price"] = records["charge"] = 1
+    body = encode(Terms(ZERO_DIGEST, (Line(payee, Role.compute, 0, ((Meter.call, 1),)),)))
+    zero, of_terms, one = ZERO_DIGEST, terms_id(body), Units(call=1)
+    receipt = Receipt(zero, zero, payee, payee, 1, payee, of_terms, 0, 0, 0, 1, 1, EndReason.normal, 0, units=one)
+    signed = np.frombuffer(pack(receipt) + bytes(SIGNATURE), np.uint8)
+    records = SignedRecords.read(signed.copy(), 1).records
     bodies = {terms_id(body): body}
     shares.add_up(records, bodies)
-    stored, word = np.frombuffer(records.tobytes(), RECEIPT_DTYPE), np.frombuffer(bytes(32), np.uint8).reshape(1, 32)
+    stored, word = SignedRecords.read(signed, 1).records, np.frombuffer(bytes(32), np.uint8).reshape(1, 32)
     for rows, digests in ((records, None), (stored, None), (stored, word)):  # in memory, of a file, of the log
         trees = Trees({payee: 1}, {payee: 1})
         trees.add(rows, bodies, digests)

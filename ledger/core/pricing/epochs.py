@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.bids import Bid, Role, encode_asks
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import Address
+from ledger.core.values.meters import asks_by_unit
 from ledger.core.values.sum_tree import Tree, tree_node
 
 EPOCH_SECONDS = 3_600
@@ -90,10 +91,11 @@ def current_epoch(block_seconds: int | None, *, private: bool, wall_seconds: int
 
 
 def raises(old: Bid | None, new: Bid) -> bool:
-    """Whether any term of the new bid is above the old one's. False for a first bid."""
+    """Whether the new bid's ratio, or what any meter's units pay, is above the old one's. False for a first bid."""
     if old is None:
         return False
-    return new.ratio_ppm > old.ratio_ppm or any(n > o for n, o in zip(new.asks, old.asks, strict=True))
+    paid = zip(asks_by_unit(new.asks), asks_by_unit(old.asks), strict=True)
+    return new.ratio_ppm > old.ratio_ppm or any((after or 0) > (before or 0) for after, before in paid)
 
 
 def place(old: Bid | None, new: Bid, epoch: int) -> tuple[int, int]:
@@ -116,8 +118,8 @@ def freeze(placed: Iterable[BidInForce], epoch: int) -> Book:
 
 
 def leaf(row: BidInForce) -> bytes:
-    """A book's leaf: keccak256(5 | subject | role | party | ratio u24 | 6 asks u64 | first u64 | until u64), sum 0."""
-    asks = b"".join(ask.to_bytes(8, "big") for ask in row.bid.asks)
+    """A book's leaf: keccak256(5 | subject | role | party | ratio u24 | asks | first u64 | until u64), sum 0."""
     term = row.first.to_bytes(8, "big") + row.until.to_bytes(8, "big")
     key = row.subject + bytes((row.role,)) + row.party
-    return tree_node(keccak256(bytes((BOOK_TAG,)), key, row.bid.ratio_ppm.to_bytes(3, "big"), asks, term), 0)
+    bid = row.bid.ratio_ppm.to_bytes(3, "big") + encode_asks(row.bid.asks)
+    return tree_node(keccak256(bytes((BOOK_TAG,)), key, bid, term), 0)

@@ -1,6 +1,7 @@
 """The priced-ratio rule: how bids become a price, and a price becomes shares.
 
-    F_i      = ceil(sum over meters of ask * units / scale)     summed exactly, rounded up once per line
+    F_i      = ceil(sum over meters of ask * units / scale)     summed exactly, rounded up once per line; units of a
+                                                                finer meter without an ask pay the coarser one's
     pay_i(P) = ceil(ratio_i * P / 10^6) + F_i
     P*       = least natural P with sum_i pay_i(P) <= P
 
@@ -21,12 +22,12 @@ from ledger.core.values.atoms import MAX_ATOMS, PPM, Atoms, Ppm, ceil_div
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest
 from ledger.core.values.ids import Address
-from ledger.core.values.meters import SCALES, Rates, Units
+from ledger.core.values.meters import Meter, Rates, Units, asks_by_unit, coarse
 
-_COMMON = max(SCALES)
+_COMMON = max(meter.scale for meter in Meter)
 
 Weights: TypeAlias = tuple[tuple[int, int], ...]
-"""The meters a line asks for, each with its ask at the common scale of 10^9 units."""
+"""The meters whose units a line charges for, each with what they pay at the common scale of 10^9 units."""
 
 
 class Claim(NamedTuple):
@@ -62,7 +63,8 @@ class Tariff:
     """Terms compiled for pricing, with their id and bytes.
 
     `asks` are in the order of the lines; `nonzero_asks` and `ratios` leave out lines without asks, or without a ratio.
-    `metered` are the meters that any line asks for.
+    `dearest` has each line's asks if every unit ends in the finer meter that pays most. `metered` are the meters that
+    any line asks for.
     """
 
     terms: Terms
@@ -70,6 +72,7 @@ class Tariff:
     body: bytes
     asks: tuple[Weights, ...]
     nonzero_asks: tuple[Weights, ...]
+    dearest: tuple[Weights, ...]
     ratios: tuple[Ppm, ...]
     metered: frozenset[int]
     composed: bool
@@ -82,16 +85,24 @@ class Tariff:
         price = least_price(self.ratios, sum(fixed_parts(self.nonzero_asks, units)) + subcall_total)
         return price, price - subcall_total
 
+    def hold(self, most: Units, subcall_total: Atoms = 0) -> Atoms:
+        """The price if each of these units ends, for each line, in the dearest meter it may be counted in.
+
+        At least the price of any use within `most`, whichever finer meters its units turn out to be in.
+        """
+        fixed = fixed_parts(self.dearest, coarse(most))
+        if self.composed:
+            return least_price(self.ratios, sum(fixed) + subcall_total)
+        return self._quote(fixed, subcall_total).price
+
     def claims(self, units: Units) -> list[Claim]:
         """Each line's claim on a call with these units, in the order of the lines."""
-        ratios = [line.ratio_ppm for line in self.terms.lines]
-        return list(map(Claim, ratios, fixed_parts(self.asks, units)))
+        return self._claims(fixed_parts(self.asks, units))
 
     def charge(self, units: Units, subcall_total: Atoms = 0) -> Charge:
         """The charge of these units, with what each payee gets. The sub-calls are one more claim of ratio 0."""
         terms = self.terms
-        claims = [*self.claims(units), Claim(0, subcall_total)]
-        quote = compose(claims) if terms.list_price is None else list_at(claims, terms.list_price, terms.seller)
+        quote = self._quote(fixed_parts(self.asks, units), subcall_total)
         amounts = list(quote.amounts[:-1])
         rebate = 0
         if terms.deduction is not None:
@@ -103,20 +114,28 @@ class Tariff:
         assert sum(amounts) == charge, "amounts must sum to the charge"
         return Charge(quote.price, charge, rebate, tuple(amounts))
 
+    def _quote(self, fixed: Sequence[Atoms], subcall_total: Atoms) -> Quote:
+        claims, terms = [*self._claims(fixed), Claim(0, subcall_total)], self.terms
+        return compose(claims) if terms.list_price is None else list_at(claims, terms.list_price, terms.seller)
+
+    def _claims(self, fixed: Sequence[Atoms]) -> list[Claim]:
+        return list(map(Claim, (line.ratio_ppm for line in self.terms.lines), fixed))
+
 
 @lru_cache(4096)
 def compile_terms(terms: Terms) -> Tariff:
     """Compile terms. The last 4,096 are kept: an auditor prices millions of receipts on a few terms."""
     body = encode(terms)
-    asks = tuple(_weigh(line.asks) for line in terms.lines)
+    asks = tuple(_weigh(asks_by_unit(line.asks)) for line in terms.lines)
     return Tariff(
         terms=terms,
         id=terms_id(body),
         body=body,
         asks=asks,
         nonzero_asks=tuple(line for line in asks if line),
+        dearest=tuple(_weigh(_dearest(line.asks)) for line in terms.lines),
         ratios=tuple(line.ratio_ppm for line in terms.lines if line.ratio_ppm),
-        metered=frozenset(meter for line in asks for meter, _ in line),
+        metered=frozenset(meter for line in terms.lines for meter, ask in line.asks if ask),
         composed=terms.list_price is None and terms.deduction is None,
     )
 
@@ -128,7 +147,7 @@ def price(terms: Terms, units: Units, subcall_total: Atoms = 0) -> Charge:
 
 def fixed(asks: Rates, units: Units) -> Atoms:
     """F: what these rates make of these units, exact, rounded up once."""
-    return fixed_parts((_weigh(asks),), units)[0]
+    return fixed_parts((_weigh(asks_by_unit(asks)),), units)[0]
 
 
 def fixed_parts(lines: Sequence[Weights], units: Units) -> list[Atoms]:
@@ -197,7 +216,7 @@ def list_at(claims: Sequence[Claim], price: Atoms, seller: int) -> Quote:
 
 def of_receipt(receipt: Receipt, terms: Terms) -> tuple[Atoms, ...]:
     """Each payee's amount of one receipt; Rejected if the receipt does not cost what its terms say."""
-    due = price(terms, receipt.units, receipt.passed)
+    due = price(terms, receipt.units, receipt.subcall_total)
     if (due.price, due.charge) != (receipt.price, receipt.charge):
         raise Rejected(
             f"receipt {receipt.seq} says price {receipt.price}, charge {receipt.charge}; "
@@ -222,8 +241,17 @@ def payees(terms: Terms) -> tuple[tuple[Address, Role], ...]:
     )
 
 
-def _weigh(asks: Rates) -> Weights:
-    return tuple((meter, ask * (_COMMON // SCALES[meter])) for meter, ask in enumerate(asks) if ask)
+def _weigh(asks: Sequence[int | None]) -> Weights:
+    return tuple((meter, ask * (_COMMON // meter.scale)) for meter, ask in zip(Meter, asks, strict=True) if ask)
+
+
+def _dearest(asks: Rates) -> list[int | None]:
+    """For each coarse meter the most that a unit pays in it or in a finer one; None for the finer ones."""
+    dearest: list[int | None] = [None] * len(Meter)
+    for meter, ask in zip(Meter, asks_by_unit(asks), strict=True):
+        if ask is not None:
+            dearest[meter.coarse] = max(ask, dearest[meter.coarse] or 0)
+    return dearest
 
 
 def _ratios(claims: Sequence[Claim]) -> list[Ppm]:

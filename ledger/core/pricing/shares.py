@@ -19,12 +19,10 @@ from ledger.core.kernels.split import split_amounts as split_amounts
 from ledger.core.kernels.totals import add_by_group, group_rows
 from ledger.core.kernels.totals import add_by_slot as add_amounts
 from ledger.core.pricing.price import of_receipt, payees
-from ledger.core.receipts.receipt import unpack
+from ledger.core.receipts.record import Records, receipt_of
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
-
-Records = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +86,10 @@ def split(records: Records, bodies: Mapping[Digest, bytes]) -> Split:
     width = max((len(payees(terms)) for terms in known), default=0)
     charges, prices = _u64(records["charge"]), _u64(records["price"])
     amounts, status = np.zeros((len(records), width), np.uint64), np.zeros(len(records), np.int64)
-    units, subcall_totals = _u64(records["units"]), _u64(records["passed"])
+    units, subcall_totals = _u64(records["units"]), _u64(records["subcall_total"])
     if split_amounts(table, numbers, units, subcall_totals, prices.copy(), charges.copy(), amounts, status):
         for wrong in np.flatnonzero(status != OK).tolist():
-            due = of_receipt(unpack(records[wrong].tobytes()), known[numbers[wrong]])
+            due = of_receipt(receipt_of(records[wrong]), known[numbers[wrong]])
             amounts[wrong, : len(due)] = due
     if exact_total(charges) > MAX_ATOMS:
         raise Rejected("the charges of a chunk pass 2^63-1 atoms")

@@ -1,19 +1,22 @@
-"""The receipt that a gateway signs for one call: a value, an EIP-712 struct, and a fixed-width record.
+"""The receipt that a gateway signs for one call: a value, an EIP-712 struct, and a record of variable length.
 
-A record has 317 bytes, big endian, in the order of the fields. `record.RECEIPT_DTYPE` is the same layout for numpy, so
-files, the network and kernels read the same bytes. A receipt's digest is its EIP-712 struct hash, without a domain.
+A record is big endian, in the order of the fields: 271 bytes, of which the last is the number of unit counts, and 6
+bytes for each of them. `record.RECEIPT_DTYPE` is its decoded form for numpy. A receipt's digest is its EIP-712 struct
+hash, without a domain.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
-from ledger.core.values.meters import Units
-from ledger.core.values.typed_data import Domain, signing_digest
+from ledger.core.values.meters import Meter, Units, counted
+from ledger.core.values.typed_data import UNIT_TYPE, Domain, signing_digest, units_hash
+
+MAX_SUBCALLS = 63
 
 
 class EndReason(IntEnum):
@@ -29,9 +32,10 @@ class EndReason(IntEnum):
 class Receipt(NamedTuple):
     """One delivered call: its consumer, its terms, what it used and what it costs. Fields are in the struct's order.
 
-    `passed` is the sum of the prices of the direct sub-calls. `price` is the price of the terms at these units, with
-    `passed` as one more line. The consumer pays `charge` = price - passed - rebate. `parent` is zero for a root call.
-    `seq` counts per gateway from 1, without gaps. `ended_at` is in ms since 1970. `end` fits u8, all other numbers u63.
+    `subcalls` counts the receipts right before this one that belong to its workflow, at any depth; `subcall_total` is
+    the sum of the prices of the direct ones. `price` is the price of the terms at these units, with `subcall_total` as
+    one more line. The consumer pays `charge` = price - subcall_total - rebate. `parent` is zero for a root call. `seq`
+    counts per gateway from 1, without gaps. `ended_at` is in ms since 1970. Numbers fit u63, `end` u8.
     """
 
     call_id: Digest
@@ -42,40 +46,39 @@ class Receipt(NamedTuple):
     consumer: Address
     terms: Digest
     epoch: int
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    ms: int
-    byte_count: int
-    fuel: int
-    passed: int
+    subcalls: int
+    subcall_total: int
     price: int
     charge: int
     end: EndReason
     ended_at: int
     request_digest: Digest = ZERO_DIGEST
     response_digest: Digest = ZERO_DIGEST
-
-    @property
-    def units(self) -> Units:
-        """Measured use, in meter order."""
-        return Units(self.calls, self.input_tokens, self.output_tokens, self.ms, self.byte_count, self.fuel)
+    units: Units = Units()
 
 
 RECEIPT_TYPE = (
-    "Receipt(bytes32 callId,bytes32 parent,uint32 lane,address gateway,uint64 seq,address consumer,bytes32 terms,"
-    "uint64 epoch,uint64 calls,uint64 inputTokens,uint64 outputTokens,uint64 ms,uint64 byteCount,uint64 fuel,"
-    "uint64 passed,uint64 price,uint64 charge,uint8 end,uint64 endedAt,bytes32 requestDigest,bytes32 responseDigest)"
+    "Receipt(bytes32 callId,bytes32 parent,address lane,address gateway,uint64 seq,address consumer,bytes32 terms,"
+    "uint64 epoch,uint8 subcalls,uint64 subcallTotal,uint64 price,uint64 charge,uint8 end,uint64 endedAt,"
+    f"bytes32 requestDigest,bytes32 responseDigest,Unit[] units){UNIT_TYPE}"
 )
 RECEIPT_TYPEHASH = keccak256(RECEIPT_TYPE.encode())
 
-RECORD = struct.Struct(">32s32s20s20sQ20s32s10QBQ32s32s")
-_WORDS = struct.Struct(">32s32s32s12x20s12x20s24xQ12x20s32s" + "24xQ" * 10 + "31xB24xQ32s32s")
+RECORD_HEAD = struct.Struct(">32s32s20s20sQ20s32sQBQQQBQ32s32sB")
+"""A record up to its counts: the fields, and how many counts follow."""
+COUNT_SIZE = 6
+"""A count: meter u8, units u40."""
+MOST_RECORD = RECORD_HEAD.size + COUNT_SIZE * len(Meter)
+_WORDS = struct.Struct(">32s32s32s12x20s12x20s24xQ12x20s32s24xQ31xB24xQ24xQ24xQ31xB24xQ32s32s32s")
 
 
 def struct_hash(receipt: Receipt) -> Digest:
     """The EIP-712 struct hash."""
-    return keccak256(_packed(_WORDS, (RECEIPT_TYPEHASH, *receipt)))
+    _check_subcalls(receipt.subcalls)
+    try:
+        return keccak256(_WORDS.pack(RECEIPT_TYPEHASH, *receipt[:-1], units_hash(receipt.units)))
+    except struct.error as error:
+        raise Rejected(f"a receipt field is out of its range: {error}") from error
 
 
 def receipt_digest(domain: Domain, receipt: Receipt) -> Digest:
@@ -84,28 +87,54 @@ def receipt_digest(domain: Domain, receipt: Receipt) -> Digest:
 
 
 def pack(receipt: Receipt) -> bytes:
-    """Encode a receipt as its 317-byte record."""
-    return _packed(RECORD, receipt)
+    """Encode a receipt as its record."""
+    _check_subcalls(receipt.subcalls)
+    counts = counted(receipt.units)
+    try:
+        head = RECORD_HEAD.pack(*receipt[:-1], len(counts))
+    except struct.error as error:
+        raise Rejected(f"a receipt field is out of its range: {error}") from error
+    return head + b"".join([(meter << 40 | count).to_bytes(COUNT_SIZE, "big") for meter, count in counts])
 
 
 def unpack(record: bytes) -> Receipt:
-    """Decode a record. Rejected when its size or end reason is wrong."""
-    try:
-        return next(unpack_each(record))
-    except (struct.error, ValueError, StopIteration) as error:
-        raise Rejected(f"malformed receipt record of {len(record)} bytes: {error}") from error
+    """Decode a record. Rejected when its size or a field is wrong, or its counts are not ascending and above 0."""
+    receipt, end = _unpack_at(record, 0)
+    if end != len(record):
+        raise Rejected(f"malformed receipt record: {len(record)} bytes, not {end}")
+    return receipt
 
 
 def unpack_each(body: bytes) -> Iterator[Receipt]:
     """Decode consecutive records, one at a time."""
-    for row in RECORD.iter_unpack(body):
-        values = list(row)
-        values[17] = EndReason(row[17])
-        yield Receipt._make(values)
+    at = 0
+    while at < len(body):
+        receipt, at = _unpack_at(body, at)
+        yield receipt
 
 
-def _packed(layout: struct.Struct, values: Sequence[int | bytes]) -> bytes:
+def _unpack_at(body: bytes, at: int) -> tuple[Receipt, int]:
+    """The receipt whose record begins at `at`, and where it ends."""
     try:
-        return layout.pack(*values)
-    except struct.error as error:
-        raise Rejected(f"a receipt field is out of its range: {error}") from error
+        values = list(RECORD_HEAD.unpack_from(body, at))
+        values[12] = EndReason(values[12])
+    except (struct.error, ValueError) as error:
+        raise Rejected(f"malformed receipt record of {len(body) - at} bytes: {error}") from error
+    _check_subcalls(values[8])
+    begin = at + RECORD_HEAD.size
+    end = begin + COUNT_SIZE * values[-1]
+    if end > len(body):
+        raise Rejected(f"malformed receipt record: {values[-1]} counts end at byte {end} of {len(body)}")
+    counts, last = [0] * len(Meter), -1
+    for place in range(begin, end, COUNT_SIZE):
+        meter, count = body[place], int.from_bytes(body[place + 1 : place + COUNT_SIZE], "big")
+        if not last < meter < len(Meter) or not count:
+            raise Rejected(f"malformed receipt record: {count} units of meter {meter} after meter {last}")
+        counts[meter], last = count, meter
+    values[-1] = Units(*counts)
+    return Receipt._make(values), end
+
+
+def _check_subcalls(subcalls: int) -> None:
+    if not 0 <= subcalls <= MAX_SUBCALLS:
+        raise Rejected(f"a receipt counts at most {MAX_SUBCALLS} sub-calls, not {subcalls}", subcalls=subcalls)

@@ -1,4 +1,4 @@
-"""The numpy layout of receipt records, for batch files, COPY and kernels.
+"""The numpy layout of decoded receipts, for kernels.
 
 Alone, not in `receipt`, because numpy takes longer to import than most commands take to run.
 """
@@ -6,7 +6,8 @@ Alone, not in `receipt`, because numpy takes longer to import than most commands
 import numpy as np
 import numpy.typing as npt
 
-from ledger.core.receipts.receipt import RECORD, Receipt, unpack_each
+from ledger.core.receipts.receipt import RECORD_HEAD, EndReason, Receipt
+from ledger.core.values.meters import Meter, Units
 
 RECEIPT_DTYPE = np.dtype(
     [
@@ -18,22 +19,33 @@ RECEIPT_DTYPE = np.dtype(
         ("consumer", "u1", (20,)),
         ("terms", "u1", (32,)),
         ("epoch", ">u8"),
-        ("units", ">u8", (6,)),
-        ("passed", ">u8"),
+        ("subcalls", "u1"),
+        ("subcall_total", ">u8"),
         ("price", ">u8"),
         ("charge", ">u8"),
         ("end", "u1"),
         ("ended_at", ">u8"),
         ("request_digest", "u1", (32,)),
         ("response_digest", "u1", (32,)),
+        ("units", "<u8", (len(Meter),)),
     ]
 )
-"""317 bytes, big endian. Hashes and addresses are rows of bytes; the six meters are one row of six."""
-assert RECEIPT_DTYPE.itemsize == RECORD.size
-SIGNED_DTYPE = np.dtype([("receipt", RECEIPT_DTYPE), ("signature", "u1", (65,))])
-"""382 bytes: a receipt and its gateway's signature, as in a batch file."""
+"""The fields as in a record, big endian, then one count a meter. Hashes and addresses are rows of bytes."""
+assert RECEIPT_DTYPE.fields is not None
+UNITS_AT = RECEIPT_DTYPE.fields["units"][1]
+assert RECORD_HEAD.size - 1 == UNITS_AT
+
+Records = npt.NDArray[np.void]
+"""Decoded receipts: an array of RECEIPT_DTYPE."""
 
 
-def unpack_all(records: npt.NDArray[np.void]) -> list[Receipt]:
-    """The receipts of records (RECEIPT_DTYPE), in order."""
-    return list(unpack_each(records.tobytes()))
+def receipt_of(row: np.void) -> Receipt:
+    """A decoded receipt as a value."""
+    values = list(RECORD_HEAD.unpack(row.tobytes()[:UNITS_AT] + b"\0"))
+    values[12], values[-1] = EndReason(values[12]), Units(*row["units"].tolist())
+    return Receipt._make(values)
+
+
+def receipts_of(records: Records) -> list[Receipt]:
+    """Decoded receipts as values, in order."""
+    return [receipt_of(row) for row in records]

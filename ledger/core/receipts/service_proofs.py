@@ -11,11 +11,11 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
-from ledger.core.values.typed_data import word
+from ledger.core.values.typed_data import UNIT_TYPE, units_hash, word
 
 SERVED_TYPEHASH: Final = keccak256(
-    b"Served(bytes32 attempt,bytes32 subject,address provider,uint64 calls,uint64 inputTokens,uint64 outputTokens,"
-    b"uint64 ms,uint64 byteCount,uint64 fuel,bytes32 requestDigest,bytes32 responseDigest,uint64 servedAt)"
+    b"Served(bytes32 attempt,bytes32 subject,address provider,bytes32 requestDigest,bytes32 responseDigest,"
+    b"uint64 servedAt,Unit[] units)" + UNIT_TYPE.encode()
 )
 
 
@@ -43,15 +43,15 @@ def content_digest(attempt: bytes, content: bytes) -> Digest:
 
 
 def served_hash(served: Served) -> Digest:
-    if served.served_at < 0 or not all(0 <= used < 2**64 for used in served.units):
-        raise Rejected("a number in the service proof is out of range", units=list(served.units))
+    if not 0 <= served.served_at < 2**64:
+        raise Rejected("served_at is out of range in the service proof", served_at=served.served_at)
     return keccak256(
         SERVED_TYPEHASH,
         served.attempt,
         served.subject,
         word(served.provider),
-        b"".join(map(word, served.units)),
         served.request_digest,
         served.response_digest,
         word(served.served_at),
+        units_hash(served.units),
     )

@@ -6,7 +6,7 @@ Integers are big endian. The file is written in one pass and read without a copy
     head      "TWB1" | chain id u64 | settlement 20 | lane 20 | number u64 | epoch u64 | first call u64 | calls u32
               | prev 32 | book root 32 | gateways u32
     logs      gateways x (gateway 20 | first u64 | count u32), sorted
-    receipts  calls x (receipt 317 | signature 65), by place: receipt i is at a known offset
+    receipts  calls x (receipt 277 to 361 | signature 65), by place
     terms     count u32, then (size u16 | body), sorted by id
     payouts   count u32, then (index u32 | payee 20 | cumulative u64) by index, after this batch
     debits    count u32, then (index u32 | consumer 20 | cumulative u64) by index, after this batch
@@ -23,11 +23,10 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ledger.core.catalog.bids import terms_id
-from ledger.core.receipts.receipt import Receipt
-from ledger.core.receipts.record import SIGNED_DTYPE, unpack_all
+from ledger.core.kernels.records import SIGNATURE, SignedRecords
+from ledger.core.receipts.receipt import RECORD_HEAD, Receipt
 from ledger.core.settlement.cumulatives import ROW_DTYPE, Cumulatives
 from ledger.core.settlement.header import Header, Range, parse_receipt_logs, receipt_logs_table
 from ledger.core.values.errors import Rejected
@@ -41,6 +40,8 @@ ROOTS = struct.Struct(">32s32s32s32s")
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">H")
 _RECEIPT_LOG_ROW = 32
+LEAST_SIGNED = RECORD_HEAD.size + SIGNATURE
+"""Bytes of a receipt that counts nothing."""
 
 
 class Sink(Protocol):
@@ -80,10 +81,10 @@ class Roots:
 
 @dataclass(frozen=True)
 class BatchFile:
-    """A decoded batch file. `signed` is a view of its bytes, one row of SIGNED_DTYPE per receipt."""
+    """A decoded batch file. `signed` is a view of its bytes."""
 
     opening: Opening
-    signed: npt.NDArray[np.void]
+    signed: SignedRecords
     terms: Mapping[Digest, bytes]
     payouts: Cumulatives
     debits: Cumulatives
@@ -93,7 +94,7 @@ class BatchFile:
     @property
     def receipts(self) -> list[Receipt]:
         """All receipts, by place."""
-        return unpack_all(self.signed["receipt"])
+        return self.signed.receipts
 
     @cached_property
     def header(self) -> Header:
@@ -135,9 +136,9 @@ def write_head(sink: Sink, opening: Opening) -> None:
     sink.write(head + receipt_logs_table(opening.ranges))
 
 
-def write_receipts(sink: Sink, signed: npt.NDArray[np.void]) -> None:
-    """Write the next receipts with their signatures (SIGNED_DTYPE), as they lie in memory."""
-    sink.write(np.ascontiguousarray(signed).view(np.uint8).data)
+def write_receipts(sink: Sink, signed: SignedRecords) -> None:
+    """Write the next receipts with their signatures, as they lie in memory."""
+    sink.write(signed.raw.data)
 
 
 def write_tail(
@@ -173,8 +174,10 @@ def _read(body: memoryview) -> BatchFile:
     opening = Opening(domain, Lane(lane), number, epoch, first, Digest(prev), Digest(book), ranges)
     if opening.calls != calls:
         raise Rejected(f"the head counts {calls} calls, the receipt logs {opening.calls}")
-    signed = np.frombuffer(body, SIGNED_DTYPE, calls, at) if calls else np.empty(0, SIGNED_DTYPE)
-    terms, at = _read_terms(body, at + signed.nbytes)
+    if calls * LEAST_SIGNED > len(body):
+        raise Rejected(f"the head counts {calls} calls, more than {len(body)} bytes hold")
+    signed = SignedRecords.read(np.frombuffer(body, np.uint8), calls, at)
+    terms, at = _read_terms(body, int(signed.starts[-1]))
     payouts, at = _read_rows(body, at)
     debits, at = _read_rows(body, at)
     roots = Roots(*map(Digest, ROOTS.unpack_from(body, at)))

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ledger.core.catalog.bids import Role
 from ledger.core.kernels.jit import I64, U8, U64
 from ledger.core.kernels.receipt_hashes import struct_hashes
+from ledger.core.kernels.records import SignedRecords
 from ledger.core.kernels.sum_tree import RootBuilder, line_leaves, receipt_leaves
 from ledger.core.kernels.totals import add_by_group, add_runs, group_rows
 from ledger.core.pricing import shares
+from ledger.core.receipts.record import Records
 from ledger.core.settlement.batch_file import Opening, Roots, Sink, header_of, write_head, write_receipts, write_tail
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Header
@@ -59,9 +60,7 @@ class Trees:
         self.terms: set[Digest] = set()
         self._debited: Counter[Address] = Counter()
 
-    def add(
-        self, records: npt.NDArray[np.void], bodies: Mapping[Digest, bytes], digests: U8 | None = None
-    ) -> shares.Split:
+    def add(self, records: Records, bodies: Mapping[Digest, bytes], digests: U8 | None = None) -> shares.Split:
         """Add the next receipts: whole runs, except in the last chunk. Rejected when a price or charge is wrong.
 
         `digests` (n, 32) are their struct hashes, if known already.
@@ -182,14 +181,14 @@ class Writer:
         self._hash.update(data)
         self._sink.write(data)
 
-    def add(self, signed: npt.NDArray[np.void], bodies: Mapping[Digest, bytes], digests: U8 | None = None) -> None:
-        """Add the next receipts and their signatures (SIGNED_DTYPE). `bodies` holds at least their terms, by id.
+    def add(self, signed: SignedRecords, bodies: Mapping[Digest, bytes], digests: U8 | None = None) -> None:
+        """Add the next receipts and their signatures. `bodies` holds at least their terms, by id.
 
         `digests` (n, 32) are the receipts' struct hashes, if posting has checked them already. The rows must not change
         before the next call: a thread still reads them.
         """
-        self._order.check(signed["receipt"])
-        parts = self._trees.add(signed["receipt"], bodies, digests)
+        self._order.check(signed.records)
+        parts = self._trees.add(signed.records, bodies, digests)
         self._terms.update((name, bodies[name]) for name in parts.names)
         write_receipts(self, signed)
 
@@ -226,7 +225,7 @@ class ReceiptOrder:
         self._expected = [(row.gateway, row.first, row.count) for row in sorted(opening.ranges) if row.count]
         self._at = 0
 
-    def check(self, records: npt.NDArray[np.void]) -> None:
+    def check(self, records: Records) -> None:
         """Check the next receipts. Rejected at the first that is not the expected one."""
         begin = 0
         while begin < len(records):
@@ -235,10 +234,11 @@ class ReceiptOrder:
             gateway, first, count = self._expected[self._at]
             part = records[begin : begin + count]
             wanted = np.arange(first, first + len(part), dtype=np.uint64)
-            right = (part["seq"] == wanted) & (part["lane"] == np.frombuffer(self._lane, np.uint8)).all(axis=1)
             ours = part["gateway"] == np.frombuffer(gateway, np.uint8)
-            if not (right.all() and ours.all()):
-                wrong = int(np.argmin(right & ours.all(axis=1)))
+            here = part["lane"] == np.frombuffer(self._lane, np.uint8)
+            right = part["seq"] == wanted
+            if not (right.all() and ours.all() and here.all()):
+                wrong = int(np.argmin(right & ours.all(axis=1) & here.all(axis=1)))
                 raise Rejected(
                     f"receipt {first + wrong} of gateway {to_hex(gateway)} in lane {to_hex(self._lane)} is expected "
                     f"here, not {int(part['seq'][wrong])} of {to_hex(part['gateway'][wrong].tobytes())} "

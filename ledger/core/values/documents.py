@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
+from ledger.core.values.meters import Meter
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
@@ -101,7 +102,10 @@ def validate(document: Json, kind: str | None = None) -> str:
 
 @cache
 def schema(kind: str) -> Document:
+    """The schema of a kind. Where it names a meter, the meters' table says which there are."""
     loaded: Document = json.loads(files("ledger.core").joinpath("schemas", f"{kind}.json").read_text("utf-8"))
+    if "meter" in loaded.get("$defs", {}):
+        loaded["$defs"]["meter"] = {"enum": list(Meter.__members__)}
     return loaded
 
 

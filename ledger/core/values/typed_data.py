@@ -12,11 +12,14 @@ from coincurve import PrivateKey, PublicKey
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane
+from ledger.core.values.meters import Units, counted
 
 ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 DOMAIN_TYPEHASH = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 VOUCHER_TYPEHASH = keccak256(b"Voucher(address lane,address account,uint64 cumMax)")
+UNIT_TYPE = "Unit(uint8 meter,uint64 count)"
+UNIT_TYPEHASH = keccak256(UNIT_TYPE.encode())
 OFFER_TYPEHASH = keccak256(b"Offer(bytes32 document)")
 CREDIT_TYPEHASH = keccak256(b"Credit(address lane,address account,uint64 amount,bytes32 reference)")
 
@@ -55,6 +58,11 @@ def voucher_hash(voucher: Voucher) -> Digest:
     if not 0 <= voucher.cum_max < 2**64:
         raise Rejected(f"voucher out of range: cum_max {voucher.cum_max}")
     return keccak256(VOUCHER_TYPEHASH, word(voucher.lane), word(voucher.account), word(voucher.cum_max))
+
+
+def units_hash(units: Units) -> Digest:
+    """The hash of a `Unit[]`: of the counts above 0, meters ascending."""
+    return keccak256(*(keccak256(UNIT_TYPEHASH, word(meter), word(count)) for meter, count in counted(units)))
 
 
 def offer_hash(document: bytes) -> Digest:

@@ -5,7 +5,7 @@ import struct
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.bids import Bid, Role, decode_asks, encode_asks
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.values.errors import Conflict
@@ -14,16 +14,14 @@ from ledger.store.chain.tables import BidRow
 from ledger.store.network.tables import BookRow
 from ledger.store.session import insert_once
 
-_ROW = struct.Struct(">32sB20sI6QQQ")
-"""A bid in a book's body: subject, role, party, ratio in ppm, six asks, first epoch, until epoch."""
+_ROW = struct.Struct(">32sB20sIQQ")
+"""A bid in a book's body: subject, role, party, ratio in ppm, first epoch, until epoch. Its asks follow."""
 
 
 def place(session: Session, bid: BidInForce, block: int, log_index: int) -> None:
     """Mirror a bid, and the log that placed it; the same log again changes nothing."""
-    call, input_token, output_token, ms, byte, fuel = bid.bid.asks
     row = {"subject": bid.subject, "role": int(bid.role), "party": bid.party, "from_epoch": bid.first}
-    row |= {"until_epoch": bid.until, "ratio_ppm": bid.bid.ratio_ppm, "call": call, "input_token": input_token}
-    row |= {"output_token": output_token, "ms": ms, "byte": byte, "fuel": fuel}
+    row |= {"until_epoch": bid.until, "ratio_ppm": bid.bid.ratio_ppm, "asks": encode_asks(bid.bid.asks)}
     row |= {"block": block, "log_index": log_index}
     insert_once(session, BidRow, row)
 
@@ -70,20 +68,21 @@ def latest_epoch(session: Session) -> int | None:
 def encode(frozen: epochs.Book) -> bytes:
     """A book's rows end to end, in the order of its leaves."""
     return b"".join(
-        _ROW.pack(row.subject, row.role, row.party, row.bid.ratio_ppm, *row.bid.asks, row.first, row.until)
+        _ROW.pack(row.subject, row.role, row.party, row.bid.ratio_ppm, row.first, row.until) + encode_asks(row.bid.asks)
         for row in frozen.rows
     )
 
 
 def decode(epoch: int, body: bytes) -> epochs.Book:
     """The inverse of `encode`."""
-    rows = []
-    for subject, role, party, ratio, a, b, c, d, e, f, first, until in _ROW.iter_unpack(body):
-        bid = Bid(ratio, (a, b, c, d, e, f))
-        rows.append(BidInForce(Digest(subject), Role(role), Address(party), bid, first, until))
+    rows, at = [], 0
+    while at < len(body):
+        subject, role, party, ratio, first, until = _ROW.unpack_from(body, at)
+        asks, at = decode_asks(body, at + _ROW.size)
+        rows.append(BidInForce(Digest(subject), Role(role), Address(party), Bid(ratio, asks), first, until))
     return epochs.freeze(rows, epoch)
 
 
 def _bid_in_force(row: BidRow) -> BidInForce:
-    bid = Bid(row.ratio_ppm, (row.call, row.input_token, row.output_token, row.ms, row.byte, row.fuel))
+    bid = Bid(row.ratio_ppm, decode_asks(row.asks, 0)[0])
     return BidInForce(Digest(row.subject), Role(row.role), Address(row.party), bid, row.from_epoch, row.until_epoch)

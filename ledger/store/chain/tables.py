@@ -60,12 +60,7 @@ class BidRow(SQLModel, table=True):
     from_epoch: int = big(key=True)
     until_epoch: int = big()
     ratio_ppm: int = big()
-    call: int = big()
-    input_token: int = big()
-    output_token: int = big()
-    ms: int = big()
-    byte: int = big()
-    fuel: int = big()
+    asks: bytes = octets()
     block: int = big(key=True)
     log_index: int = big(key=True)
 

@@ -1,27 +1,28 @@
 """Receipts, read back as gateways wrote them: one at a time as values, or by the hundred thousand as records.
 
 The kernels are imported where they are used: a gateway reads receipts and does not need numba.
-A row holds the 317 bytes that were hashed, the digest and the signature, all of fixed width. The server joins the rows
-of a chunk, so that two values come over the wire and no loop runs over rows; a batch file takes the first of them
-unchanged. It costs 1.1 us of CPU a receipt, on both sides together.
+A row holds the record, the digest and the signature. The server joins the rows of a chunk, so that two values come over
+the wire and no loop runs over rows; a batch file takes the first of them unchanged.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 from sqlmodel import Session, col, select
 
-from ledger.core.catalog.capsules import MAX_STEPS
 from ledger.core.receipts.receipt import Receipt, unpack
-from ledger.core.receipts.record import SIGNED_DTYPE
+from ledger.core.receipts.record import Records
 from ledger.core.values.ids import Address, Digest
 from ledger.store.receipts.tables import ReceiptRow
 from ledger.store.session import connection_of
 
-Records = npt.NDArray[np.void]
+if TYPE_CHECKING:
+    from ledger.core.kernels.records import SignedRecords
 
 _READ = (
     "SELECT string_agg(record || signature, NULL), string_agg(digest, NULL) FROM (SELECT record, digest, signature "
@@ -29,7 +30,7 @@ _READ = (
 )
 _NEWEST = "SELECT coalesce(max(seq), 0) FROM receipts WHERE gateway = %s"
 AT_ONCE = 512
-"""Receipts the server joins at once: 200 kB. For four times as many it maps new pages every time, which costs more than
+"""Receipts the server joins at once: 190 kB. For four times as many it maps new pages every time, which costs more than
 all the rest."""
 
 
@@ -45,9 +46,9 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive receipts of one gateway: signed records (SIGNED_DTYPE), and their digests (n x 32) beside them."""
+    """Consecutive receipts: signed records, and their digests (n x 32) beside them."""
 
-    signed: Records
+    signed: SignedRecords
     digests: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
@@ -56,11 +57,11 @@ class Chunk:
     @property
     def records(self) -> Records:
         """The receipts without their signatures."""
-        return self.signed["receipt"]
+        return self.signed.records
 
-    def part(self, start: int, stop: int) -> "Chunk":
+    def part(self, start: int, stop: int) -> Chunk:
         """Receipts [start, stop) of the chunk, counted from 0."""
-        return Chunk(self.signed[start:stop], self.digests[start:stop])
+        return Chunk(self.signed.part(start, stop), self.digests[start:stop])
 
     @property
     def first(self) -> int:
@@ -88,7 +89,7 @@ class Chunk:
         """The place in the chunk of the first receipt whose fields do not hash to its digest, if any."""
         from ledger.core.kernels.receipt_hashes import struct_hashes
 
-        hashes = struct_hashes(self.signed)
+        hashes = struct_hashes(self.records)
         if np.array_equal(hashes, self.digests):
             return None
         return int(np.argmax((hashes != self.digests).any(axis=1)))
@@ -96,21 +97,21 @@ class Chunk:
 
 def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
     """Receipts first..last of a gateway, in order; fewer if the log has gaps, which the caller must notice."""
-    read = 0
+    from ledger.core.kernels.records import SignedRecords
+
+    bodies: list[bytes] = []
+    hashes: list[bytes] = []
     with connection_of(session).cursor(binary=True) as cursor:
         last = min(last, cast(tuple[int], cursor.execute(_NEWEST, (bytes(gateway),)).fetchone())[0])
-        signed = np.empty((max(0, last - first + 1), SIGNED_DTYPE.itemsize), np.uint8)
-        digests = np.empty((len(signed), 32), np.uint8)
         for start in range(first, last + 1, AT_ONCE):
             found = cursor.execute(_READ, (bytes(gateway), start, min(start + AT_ONCE - 1, last))).fetchone()
             if found is None or found[0] is None:
                 break
-            rows, hashes = cast(tuple[bytes, bytes], found)
-            until = read + len(hashes) // 32
-            signed[read:until] = np.frombuffer(rows, np.uint8).reshape(until - read, -1)
-            digests[read:until] = np.frombuffer(hashes, np.uint8).reshape(until - read, -1)
-            read = until
-    return Chunk(signed[:read].view(SIGNED_DTYPE).reshape(-1), digests[:read])
+            body, some = cast(tuple[bytes, bytes], found)
+            bodies.append(body)
+            hashes.append(some)
+    digests = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)
+    return Chunk(SignedRecords.read(np.frombuffer(b"".join(bodies), np.uint8), len(digests)), digests)
 
 
 def by_call(session: Session, call: Digest) -> Signed | None:
@@ -126,17 +127,14 @@ def by_seq(session: Session, gateway: Address, seq: int) -> Signed | None:
 
 
 def children(session: Session, parent: Digest) -> list[Signed]:
-    """The receipts of a workflow's direct sub-calls. They precede their root in the gateway's receipt log.
-
-    Between them and the root are at most the receipts of its other steps, at any depth: `MAX_STEPS` counts them all.
-    """
+    """The receipts of a workflow's direct sub-calls. They are among the receipts right before it that it counts."""
     root = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == parent)).first()
     if root is None:
         return []
     near = select(ReceiptRow).where(
         col(ReceiptRow.gateway) == root.gateway,
         col(ReceiptRow.seq) < root.seq,
-        col(ReceiptRow.seq) >= root.seq - MAX_STEPS,
+        col(ReceiptRow.seq) >= root.seq - unpack(bytes(root.record)).subcalls,
         col(ReceiptRow.parent) == parent,
     )
     return [_signed(row) for row in session.exec(near.order_by(col(ReceiptRow.seq)))]

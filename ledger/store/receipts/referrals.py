@@ -1,6 +1,6 @@
 """Queries of curators and sponsored slots in receipts: nothing is counted twice, no counter is stored beside them.
 
-A receipt's terms say who referred the call or showed the slot (`core.catalog.bids`: the deduction after the lines). A
+A receipt's terms say who referred the call or showed the slot (`core.catalog.bids`: the deduction before the lines). A
 gateway asks once for a consumer and a subject, and remembers the answer.
 """
 
@@ -8,12 +8,13 @@ from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, literal
 from sqlalchemy.dialects.postgresql import BIT
 from sqlmodel import Session, col, select
 
+from ledger.core.catalog.bids import HEADER
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
 from ledger.store.receipts.tables import ReceiptRow, TermsRow
 
 _BODY = col(TermsRow.body)
 _HAS_DEDUCTION = func.get_byte(_BODY, 1).op("&")(2) == 2
-_DEDUCTION = 45 + 72 * func.get_byte(_BODY, 43)
+_DEDUCTION = HEADER.size + 1
 """The deduction's offset, counted from 1 as SQL does: sponsor 1, curator 20, two ratios of 3, promotion 8, ..."""
 _CURATOR = func.substring(_BODY, _DEDUCTION + 1, 20)
 _PROMOTION = cast(
@@ -21,7 +22,7 @@ _PROMOTION = cast(
 )
 _PRICED_BY = col(TermsRow.id) == col(ReceiptRow.terms)
 _IS_ROOT = col(ReceiptRow.parent) == ZERO_DIGEST
-_PRICE = func.substring(ReceiptRow.record, 229, 8)
+_PRICE = func.substring(ReceiptRow.record, 182, 8)
 
 
 def referred_calls(session: Session, consumer: Address, subject: Digest) -> int:

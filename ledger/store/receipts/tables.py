@@ -9,8 +9,8 @@ from ledger.store.columns import big, cut, maybe_octets, octets
 class ReceiptRow(SQLModel, table=True):
     """One charged call, signed. The shares it pays are a function of it and its terms, and are not stored.
 
-    `record` is the 317 bytes that are hashed, signed for and published (`core.receipts`); the database cuts
-    the columns calls are searched by from it. Posting reads records by the hundred thousand and never takes them apart.
+    `record` is the 277 to 361 bytes that are signed for and published (`core.receipts`); the database cuts the columns
+    calls are searched by from it, whose places are fixed. Posting reads records by the hundred thousand.
     """
 
     __tablename__ = "receipts"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 from sqlmodel import Session
 
+from ledger.core.kernels.records import SignedRecords
 from ledger.core.settlement.batch_file import Opening, Sink
 from ledger.core.settlement.closing import RUN, Closed, Writer
 from ledger.core.settlement.cumulatives import Cumulatives
@@ -121,4 +122,5 @@ def _joined(pieces: Sequence[Chunk]) -> Chunk:
     some = [piece for piece in pieces if len(piece)]
     if len(some) == 1:  # the common case: nothing is copied
         return some[0]
-    return Chunk(np.concatenate([piece.signed for piece in some]), np.concatenate([piece.digests for piece in some]))
+    signed = SignedRecords.join([piece.signed for piece in some])
+    return Chunk(signed, np.concatenate([piece.digests for piece in some]))

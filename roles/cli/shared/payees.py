@@ -11,7 +11,7 @@ from ledger.core.settlement.transactions import Call
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, address, cid, to_hex
-from ledger.core.values.meters import NO_RATES, SCALES, Meter, quoted
+from ledger.core.values.meters import METERS, quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
@@ -141,18 +141,16 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
 
 def warn(role: Role, bid: Bid) -> None:
     """Warn about bids that may earn nothing or win few calls."""
-    if role in VALUE_ROLES and bid.ratio_ppm and bid.asks == NO_RATES:
+    if role in VALUE_ROLES and bid.ratio_ppm and not any(ask for _, ask in bid.asks):
         output.warn("a ratio with a floor of 0 may earn nothing: where nobody else asks for atoms, the price is 0")
-    if role in (Role.compute, Role.delivery) and bid.asks == NO_RATES:
+    if role in (Role.compute, Role.delivery) and not any(ask for _, ask in bid.asks):
         output.warn("an ask of 0 earns nothing")
     if role in (Role.compute, Role.delivery) and bid.ratio_ppm:
         output.warn("resources are paid by asks: a ratio on top raises your price on every call")
 
 
 def describe(bid: Bid) -> str:
-    asks = ", ".join(
-        f"{bid.asks[meter]} atoms per {SCALES[meter]:,} {meter.name}" for meter in Meter if bid.asks[meter]
-    )
+    asks = ", ".join(f"{ask} atoms per {METERS[meter].scale:,} {METERS[meter].name}" for meter, ask in bid.asks)
     ratio = f"{amounts.format_ratio(bid.ratio_ppm)} of the price" if bid.ratio_ppm else ""
     return " + ".join(part for part in (ratio, asks) if part) or "nothing"
 

@@ -11,6 +11,7 @@ from ledger.core.disputes.recomputation import PAYOUTS
 from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.settlement.batch_file import Roots
 from ledger.core.values.ids import Address, Digest
+from ledger.core.values.meters import Rates
 from ledger.core.values.sum_tree import EMPTY, Tree, amount, line_leaf, receipt_leaf
 from tests import builders as b
 from tests.builders import MAKER, a_receipt, an_address, some_terms
@@ -18,8 +19,9 @@ from tests.ledger.chain.conftest import FUNDS, a_stage, epoch_of, register
 from tests.ledger.chain.lies import Amounts
 from tests.ledger.chain.play import Play
 from tests.ledger.chain.secrets import Secrets
+from tests.rates import asks
 
-ASKS = (0, 100_000_000, 400_000_000, 0, 0, 0)
+ASKS = asks(input_token=100_000_000, output_token=400_000_000)
 
 
 class Live(Play):
@@ -38,7 +40,7 @@ class Live(Play):
         self.secrets, self.shown = Secrets(), True
         self.start = chain.rpc("evm_snapshot")
 
-    def agree(self, asks: tuple[int, int, int, int, int, int]) -> None:
+    def agree(self, asks: Rates) -> None:
         """Terms with the node's line at these asks."""
         lines = [Line(MAKER, Role.maker, 100_000), Line(self.node, Role.compute, 0, asks)]
         self.terms = some_terms(lines=[*lines, Line(self.treasury, Role.protocol, 20_000)])
@@ -118,7 +120,7 @@ def a_receipt_skipped_between_batches(play: Live) -> None:
 
 
 def a_line_that_is_not_the_bid_in_force(play: Live) -> None:
-    play.agree((0, 100_000_001, 400_000_000, 0, 0, 0))
+    play.agree(asks(input_token=100_000_001, output_token=400_000_000))
     play.post(play.honest())
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ledger.core.catalog.bids import Terms, encode, terms_id
 from ledger.core.disputes.recomputation import DEBITS, PAYOUTS, account_leaves
+from ledger.core.kernels.records import SignedRecords
 from ledger.core.pricing.price import payees, price
 from ledger.core.receipts.receipt import Receipt, pack, receipt_digest, struct_hash
-from ledger.core.receipts.record import SIGNED_DTYPE
 from ledger.core.settlement.batch_file import BatchFile, Opening, Roots, read, write_head, write_receipts, write_tail
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
@@ -45,7 +45,7 @@ class Book:
         paid, owed, lines = dict(self.paid), dict(self.owed), dict[tuple[int, int], int]()
         for place, receipt in enumerate(receipts):
             terms, run = bodies[receipt.terms], place // 64
-            due = price(terms, receipt.units, receipt.passed)
+            due = price(terms, receipt.units, receipt.subcall_total)
             shares = [(who, amount) for (who, _), amount in zip(payees(terms), due.amounts, strict=True)]
             # an operator that overcharges gives the surplus to the first line: the totals hide it
             shares[0] = (shares[0][0], shares[0][1] + receipt.charge - due.charge)
@@ -94,7 +94,7 @@ class Draft:
         write_head(sink, opening)
         signatures = [book.signer.sign(receipt_digest(book.domain, receipt)) for receipt in self.receipts]
         rows = (pack(receipt) + signature for receipt, signature in zip(self.receipts, signatures, strict=True))
-        write_receipts(sink, np.frombuffer(b"".join(rows), SIGNED_DTYPE))
+        write_receipts(sink, SignedRecords.read(np.frombuffer(b"".join(rows), np.uint8), len(signatures)))
         bodies = {terms_id(encode(one)): encode(one) for one in book.terms}
         used = {receipt.terms for receipt in self.receipts}
         payouts, debits = _cumulatives(self.paid), _cumulatives(self.owed)

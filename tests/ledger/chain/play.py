@@ -12,6 +12,7 @@ from ledger.core.values.ids import Address, Digest
 from tests.builders import COMPUTE, MAKER, a_receipt, some_terms
 from tests.ledger.chain.conftest import BOND, DEPOSIT, Stage, register
 from tests.ledger.chain.lies import Book, Draft
+from tests.rates import asks
 
 
 class Play:
@@ -22,7 +23,7 @@ class Play:
         self.treasury = Address(bytes.fromhex(stage.chain.deployment.treasury[2:]))
         lines = [
             Line(MAKER, Role.maker, 100_000),
-            Line(COMPUTE, Role.compute, 0, (0, 100_000_000, 400_000_000, 0, 0, 0)),
+            Line(COMPUTE, Role.compute, 0, asks(input_token=100_000_000, output_token=400_000_000)),
             Line(self.treasury, Role.protocol, 20_000),
         ]
         self.terms = some_terms(lines=lines)

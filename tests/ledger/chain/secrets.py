@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ledger.core.disputes.recomputation import PAYOUTS
-from ledger.core.receipts.receipt import Receipt
+from ledger.core.receipts.receipt import Receipt, pack
 from ledger.core.settlement.events import NodeDemanded
 from ledger.core.values.ids import ZERO_ADDRESS
 from ledger.core.values.sum_tree import DEBIT_TAG, LINE_TAG, PAYOUT_TAG, Tree, Word, line_leaf, parent
@@ -55,7 +55,7 @@ class Secrets:
     def receipts(self, receipts: Sequence[Receipt], terms: bytes, made: Tree) -> Word:
         """A receipts tree over these."""
         for place, receipt in enumerate(receipts):
-            self.leaves[made.leaf(place)] = (b"".join(_word(field) for field in receipt), terms)
+            self.leaves[made.leaf(place)] = (pack(receipt), terms)
         return self.tree(made)
 
     def answer(self, play: Play) -> bool:
@@ -78,7 +78,3 @@ class Secrets:
                 continue
             chain.transact(FUNDS, call)
         return able
-
-
-def _word(value: int | bytes) -> bytes:
-    return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")

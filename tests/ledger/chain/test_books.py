@@ -14,10 +14,11 @@ from roles.wallet import transactions
 from tests import builders as b
 from tests.ledger.chain.conftest import Stage, bids_of, register, stage
 from tests.ledger.flows import test_on_a_chain as on_a_chain
+from tests.rates import asks
 
 __all__ = ["stage"]
 pytestmark = pytest.mark.slow
-ASKS = (0, 10**8, 0, 0, 0, 0)
+ASKS = asks(input_token=10**8)
 
 
 def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(

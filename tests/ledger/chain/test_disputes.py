@@ -14,7 +14,7 @@ from ledger.core.disputes import proofs
 from ledger.core.disputes.challenge_game import withheld
 from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.recomputation import LINES, NO_ANSWERS, RECEIPTS, PlacedBid, boundary, recompute
-from ledger.core.receipts.receipt import Receipt, receipt_digest, struct_hash
+from ledger.core.receipts.receipt import Receipt, pack, receipt_digest, struct_hash
 from ledger.core.settlement.batch_file import BatchFile, Roots
 from ledger.core.settlement.header import place_of
 from ledger.core.values.ids import Address, Digest
@@ -33,6 +33,7 @@ from tests.ledger.chain.conftest import (
     register,
 )
 from tests.ledger.chain.play import Play
+from tests.rates import asks
 
 STRANGER = an_address(99)
 HOUR = 3_600
@@ -209,7 +210,7 @@ def test_a_demand_answered_in_time_changes_nothing(play: Play) -> None:
     leaf, proof = tree.leaf(1), tree.proof(1)
     play.send(file, proofs.demand(0, leaf, 1, proof, "show it"))
     receipt = made.receipts[1]
-    preimage = b"".join(_word(value) for value in receipt)
+    preimage = pack(receipt)
     opened = play.chain.calls.to_settlement(
         "answerLeaf", 1, 1, 0, leaf, 1, len(proof), preimage, file.terms[receipt.terms]
     )
@@ -225,7 +226,7 @@ def test_a_line_that_is_not_the_bid_in_force(play: Play, honest: bool) -> None:
     ask = play.terms.lines[1].asks
     bidder = play.stage.key(play.stage.consumers[0])
     party = play.stage.consumers[0].address
-    bid = Bid(0, ask if honest else (0, 1, 1, 0, 0, 0))
+    bid = Bid(0, ask if honest else asks(input_token=1, output_token=1))
     chain.transact(bidder, chain.calls.place_bid(subject, Role.compute, bid))
     play.stage.wait(HOUR)
     lines = [*play.terms.lines[:1], Line(party, Role.compute, 0, ask), play.terms.lines[2]]
@@ -264,10 +265,6 @@ def _one_atom_more(roots: Roots) -> Roots:
         return Digest(word[:24] + (amount(word) + atoms).to_bytes(8, "big"))
 
     return Roots(more(roots.receipts, 1), more(roots.payout, 1), more(roots.debit, 1), more(roots.lines, 2))
-
-
-def _word(value: int | bytes) -> bytes:
-    return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")
 
 
 def _omission(file: BatchFile, receipt: Receipt, signature: bytes) -> FraudProof | None:

@@ -56,7 +56,7 @@ def _a_right_run(play: Play, file: BatchFile) -> FraudProof:
 
 def _a_receipt_at_its_place(play: Play, file: BatchFile) -> FraudProof:
     made = recompute(file, play.facts())
-    signature = file.signed["signature"][1].tobytes()
+    signature = file.signed.signature(1)
     return proofs.omitted(file, made.receipts[1], signature, made.trees[0].leaf(1), made.trees[0].proof(1))
 
 
@@ -64,7 +64,7 @@ def _a_node_instead_of_a_leaf(play: Play, file: BatchFile) -> FraudProof:
     """The root's right child stands at index 1, and is not receipt 1: but it is no leaf."""
     made = recompute(file, play.facts())
     left, right = made.trees[0].levels[-2]
-    signature = file.signed["signature"][1].tobytes()
+    signature = file.signed.signature(1)
     return proofs.omitted(file, made.receipts[1], signature, right, [left])
 
 

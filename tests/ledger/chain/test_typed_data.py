@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ledger.core.receipts.receipt import EndReason, Receipt, receipt_digest, struct_hash
+from ledger.core.receipts.receipt import EndReason, Receipt, pack, receipt_digest, struct_hash
 from ledger.core.values.ids import Lane, address, digest
+from ledger.core.values.meters import MAX_UNITS, Units, counted
 from ledger.core.values.typed_data import Domain, Voucher, signing_digest, voucher_hash, word
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "typed_data.json"
@@ -29,7 +30,9 @@ def computed() -> dict[str, object]:
         },
         "receipts": [
             {
-                "words": "0x" + b"".join(word(field) for field in receipt).hex(),
+                "words": "0x" + b"".join(word(field) for field in receipt[:-1]).hex(),
+                "units": [list(pair) for pair in counted(receipt.units)],
+                "record": "0x" + pack(receipt).hex(),
                 "hash": "0x" + struct_hash(receipt).hex(),
                 "digest": "0x" + receipt_digest(domain, receipt).hex(),
             }
@@ -47,25 +50,21 @@ def a_receipt(number: int) -> Receipt:
     return Receipt(
         call_id=name[0],
         parent=name[1],
-        lane=Lane(bytes(16) + (2**32 - 1 if top else 1 + number).to_bytes(4, "big")),
+        lane=address("0x" + f"{29 * number + 2:02x}" * 20),
         gateway=who[0],
         seq=number + 1,
         consumer=who[1],
         terms=name[2],
         epoch=at[0],
-        calls=at[1],
-        input_tokens=at[2],
-        output_tokens=at[3],
-        ms=at[4],
-        byte_count=at[5],
-        fuel=at[6],
-        passed=at[7],
+        subcalls=21 * number,
+        subcall_total=at[7],
         price=at[8],
         charge=at[9],
         end=EndReason(number),
         ended_at=1_700_000_000_000 + number,
         request_digest=name[3],
         response_digest=name[4],
+        units=Units(*(MAX_UNITS if top else 100 * number * place for place in range(15))),
     )
 
 

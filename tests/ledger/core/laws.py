@@ -19,9 +19,10 @@ from ledger.core.values.atoms import PPM
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Meter, Units
 from tests.ledger.core import strategies as some
 from tests.ledger.core.examples import a_capsule, a_model, an_offer
+from tests.rates import asks
 
 law = settings(
     max_examples=150,
@@ -157,14 +158,14 @@ def m9_a_sponsor_keeps_a_tenth_of_its_line(
 def m10_inserted_intermediates_never_lower_an_ancestors_take(ratio: int, between: list[int], floor: int) -> None:
     """base -> d1 -> ... -> leaf: base gets the same as when it is the direct parent."""
     models = [_model(f"m{place}") for place in range(len(between) + 2)]
-    royalties = [Royalty(ratio, (floor, 0, 0, 0, 0, 0)), *(Royalty(one) for one in between)]
+    royalties = [Royalty(ratio, asks(call=floor)), *(Royalty(one) for one in between)]
     parents = {models[0]: (), **{m: (Parent(p, r),) for m, p, r in zip(models[1:], models, royalties, strict=False)}}
     direct = lineage.ancestors(models[1], parents)[models[0]]
     far = lineage.ancestors(models[-1], parents)
     assert far[models[0]] == direct == royalties[0]
     ask = Claim(0, 1_000)
     near_take = pricing.compose([Claim(ratio, floor), ask]).amounts[0]
-    claims = [Claim(royalty.ratio_ppm, royalty.floor[0]) for royalty in far.values()]
+    claims = [Claim(royalty.ratio_ppm, dict(royalty.floor).get(Meter.call, 0)) for royalty in far.values()]
     at = list(far).index(models[0])
     assert pricing.compose([*claims, ask]).amounts[at] >= near_take
 

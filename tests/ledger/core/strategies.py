@@ -4,16 +4,16 @@ from collections.abc import Iterable
 from random import Random
 
 import numpy as np
-import numpy.typing as npt
 from hypothesis import strategies as st
 
 from ledger.core.catalog.bids import Deduction, Line, Role, Terms, ordered
+from ledger.core.kernels.records import SIGNATURE, SignedRecords
 from ledger.core.pricing.price import Claim
-from ledger.core.receipts.receipt import Receipt, pack
-from ledger.core.receipts.record import RECEIPT_DTYPE
+from ledger.core.receipts.receipt import EndReason, Receipt, pack
+from ledger.core.receipts.record import Records
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Meter, Units
 
 SUBJECT = Digest(bytes(31) + b"\x01")
 small_atoms = st.integers(0, 50)
@@ -50,7 +50,7 @@ def _amount(chance: Random, bits: int) -> int:
 
 def a_units(chance: Random, bits: int = 23) -> Units:
     """Units of a call."""
-    return Units(*(_amount(chance, bits) for _ in range(6)))
+    return Units(*(_amount(chance, min(bits, 40)) for _ in Meter))
 
 
 def a_terms(chance: Random, bits: int = 40) -> Terms:
@@ -59,8 +59,8 @@ def a_terms(chance: Random, bits: int = 40) -> Terms:
     for _ in range(size):
         ratio = chance.choice([0, chance.randrange(left // 2 + 1)])
         left -= ratio
-        a, b, c, d, e, f = (_amount(chance, bits) if chance.random() < 0.4 else 0 for _ in range(6))
-        lines.append(Line(_party(chance, 1), chance.choice(list(Role)), ratio, (a, b, c, d, e, f)))
+        asks = tuple((meter, _amount(chance, bits)) for meter in Meter if chance.random() < 0.3)
+        lines.append(Line(_party(chance, 1), chance.choice(list(Role)), ratio, asks))
     placed = ordered(lines)
     listed = _amount(chance, min(bits + 20, 63)) if chance.random() < 0.3 else None
     seller = chance.randrange(size) if listed is not None else 0
@@ -79,10 +79,16 @@ def _party(chance: Random, least: int) -> Address:
     return Address(bytes(19) + bytes((chance.randint(least, 6),)))
 
 
+def small_units(chance: Random) -> Units:
+    """Units of a call that costs little: up to three of what is sold one by one."""
+    return Units(*(_amount(chance, 2 if meter.scale == 1 else 2 * len(str(meter.scale))) for meter in Meter))
+
+
 chances = st.integers(0, 2**32 - 1).map(Random)
 """A seeded source: thousands of terms a second, where drawing each field costs milliseconds."""
 terms = chances.map(a_terms)
 units = chances.map(a_units)
+cheap_units = chances.map(small_units)
 
 
 @st.composite
@@ -91,6 +97,37 @@ def deductions(draw: st.DrawFn) -> tuple[Address, int, int, int, Address, Addres
     return (draw(maybe_addresses), draw(ppms), draw(ppms), draw(atoms), draw(maybe_addresses), draw(addresses))
 
 
-def records(receipts: Iterable[Receipt]) -> npt.NDArray[np.void]:
-    """Receipts as records of RECEIPT_DTYPE, one row each."""
-    return np.frombuffer(bytearray(b"".join(map(pack, receipts))), RECEIPT_DTYPE)
+def a_receipt(chance: Random) -> Receipt:
+    """A receipt with anything in its fields."""
+    numbers = [chance.randrange(2**63) for _ in range(6)]
+    counts = (_amount(chance, 40) if chance.random() < 0.5 else 0 for _ in Meter)
+    return Receipt(
+        call_id=Digest(chance.randbytes(32)),
+        parent=Digest(chance.randbytes(32)),
+        lane=Address(chance.randbytes(20)),
+        gateway=Address(chance.randbytes(20)),
+        seq=numbers[0],
+        consumer=Address(chance.randbytes(20)),
+        terms=Digest(chance.randbytes(32)),
+        epoch=numbers[1],
+        subcalls=chance.randrange(64),
+        subcall_total=numbers[2],
+        price=numbers[3],
+        charge=numbers[4],
+        end=chance.choice(list(EndReason)),
+        ended_at=numbers[5],
+        request_digest=Digest(chance.randbytes(32)),
+        response_digest=Digest(chance.randbytes(32)),
+        units=Units(*counts),
+    )
+
+
+def signed(receipts: Iterable[Receipt]) -> SignedRecords:
+    """Receipts with signatures of nobody, as in a batch file."""
+    packed = [pack(receipt) + bytes(SIGNATURE) for receipt in receipts]
+    return SignedRecords.read(np.frombuffer(bytearray(b"".join(packed)), np.uint8), len(packed))
+
+
+def records(receipts: Iterable[Receipt]) -> Records:
+    """Receipts, decoded."""
+    return signed(receipts).records

@@ -10,11 +10,12 @@ from ledger.core.settlement.batch_file import BatchFile, read
 from ledger.core.values.ids import Address, Digest
 from tests.builders import ALICE, BOB, COMPUTE, DOMAIN, GATEWAY, MAKER, TREASURY, a_receipt, some_terms
 from tests.ledger.chain.lies import Book
+from tests.rates import asks
 
 LANE = Address(bytes(19) + b"\1")
 
 EPOCH = 500_000
-ASKS = (0, 100_000_000, 400_000_000, 0, 0, 0)
+ASKS = asks(input_token=100_000_000, output_token=400_000_000)
 NODE = Line(COMPUTE, Role.compute, 0, ASKS)
 TERMS = some_terms(lines=[Line(MAKER, Role.maker, 100_000), NODE, Line(TREASURY, Role.protocol, 20_000)])
 
@@ -31,7 +32,7 @@ def a_batch(book: Book, first: int, root: Digest | None = None) -> bytes:
 
 
 def the_bids(output: int = 400_000_000) -> epochs.Book:
-    bid = Bid(0, (0, 100_000_000, output, 0, 0, 0))
+    bid = Bid(0, asks(input_token=100_000_000, output_token=output))
     placed = BidInForce(TERMS.subject, Role.compute, COMPUTE, bid, EPOCH - 1, EPOCH + 23)
     return epochs.freeze([placed], EPOCH)
 

@@ -15,13 +15,13 @@ from ledger.core.kernels.sum_tree import RootBuilder
 from ledger.core.pricing import price as pricing
 from ledger.core.pricing import shares
 from ledger.core.receipts.receipt import EndReason, Receipt, struct_hash
-from ledger.core.receipts.record import RECEIPT_DTYPE, unpack_all
-from ledger.core.values import sum_tree
+from ledger.core.values import meters, sum_tree
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
-from ledger.core.values.meters import SCALES, Units
+from ledger.core.values.meters import METERS, Meter, Rates, Units
 from tests.ledger.core import strategies as some
+from tests.rates import asks
 
 LANE = Address(bytes(19) + b"\7")
 
@@ -59,8 +59,19 @@ def test_split_says_what_pricing_says(chance: Random, bits: tuple[int, int], cou
 
 def _is_large(terms: Terms, units: Units, passed: int) -> bool:
     """What the kernel leaves to the plain page: whole scales, as asked, above the reach."""
-    asked = [ask * -(-units[m] // SCALES[m]) for line in terms.lines for m, ask in enumerate(line.asks) if ask]
+    asked = []
+    for line in terms.lines:
+        for meter, ask in line.asks:
+            paying = [one for one in Meter if _pays(line.asks, one) == meter]
+            used = sum(units[one] for one in paying)
+            asked += [ask * -(-used // METERS[meter].scale)] if ask else []
+            if ask and any(units[one] > meters.MAX_UNITS for one in paying):
+                return True
     return passed > split.REACH or any(one * len(asked) > split.REACH for one in asked)
+
+
+def _pays(asks: Rates, meter: Meter) -> int:
+    return meter if meter in dict(asks) else meter.coarse
 
 
 def test_a_ratio_applied_by_multiplication_is_the_ratio() -> None:
@@ -69,7 +80,7 @@ def test_a_ratio_applied_by_multiplication_is_the_ratio() -> None:
     ratios = [1, 2, 3, 64, 15_625, 20_000, 299_999, 300_000, 899_999, 900_000, *chance.sample(range(900_000), 20)]
     payee = Address(bytes(20))
     for ratio in ratios:
-        table, _ = split.build_table([Terms(Digest(bytes(32)), (Line(payee, Role.maker, ratio, (1, 0, 0, 0, 0, 0)),))])
+        table, _ = split.build_table([Terms(Digest(bytes(32)), (Line(payee, Role.maker, ratio, asks(call=1)),))])
         multiplied = (table.share[0] * rests + split.ROUND_UP) >> np.uint64(split.SHIFT)
         assert np.array_equal(multiplied, (np.uint64(ratio) * rests + np.uint64(999_999)) // np.uint64(10**6)), ratio
 
@@ -172,10 +183,9 @@ def test_a_sum_above_64_bits_is_refused_by_both() -> None:
 @quick
 @given(st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_struct_hashes_of_records(count: int, seed: int) -> None:
-    records = np.frombuffer(bytearray(Random(seed).randbytes(count * RECEIPT_DTYPE.itemsize)), RECEIPT_DTYPE).copy()
-    records["end"] = 1
-    digests = receipt_hashes.struct_hashes(records)
-    assert [digest.tobytes() for digest in digests] == [struct_hash(one) for one in unpack_all(records)]
+    some_receipts = [some.a_receipt(Random(seed + at)) for at in range(count)]
+    digests = receipt_hashes.struct_hashes(some.records(some_receipts))
+    assert [digest.tobytes() for digest in digests] == [struct_hash(one) for one in some_receipts]
 
 
 @quick
@@ -197,10 +207,8 @@ def a_receipt(chance: Random, known: list[Terms], seq: int) -> tuple[Receipt | N
         return None, terms
     zero, gateway = Digest(bytes(32)), Address(b"\x09" * 20)
     consumer = Address(bytes(19) + bytes((chance.randint(1, 5),)))
-    cost = (*units, 0, due.price, due.charge, EndReason.normal, 1_000)
-    return Receipt(
-        keccak256(bytes((seq,))), zero, LANE, gateway, seq, consumer, terms_id(encode(terms)), 0, *cost
-    ), terms
+    who = (keccak256(bytes((seq,))), zero, LANE, gateway, seq, consumer, terms_id(encode(terms)))
+    return Receipt(*who, 0, 0, 0, due.price, due.charge, EndReason.normal, 1_000, units=units), terms
 
 
 def _words(words: list[Digest] | list[bytes]) -> U8:

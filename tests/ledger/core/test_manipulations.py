@@ -18,6 +18,7 @@ from ledger.core.pricing.promotion import Bidder, Impression, auction, sells
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
 from tests.builders import ALICE, COMPUTE, MAKER, OPERATOR, TREASURY, an_address
+from tests.rates import asks
 
 WEAVER, CURATOR, SURFACE, SYBIL = an_address(21), an_address(22), an_address(23), an_address(24)
 ONE = Units(call=1)
@@ -29,8 +30,8 @@ def the_terms(weaver_ppm: int, weaver_floor: int, ask: int, deduction: Deduction
     lines = ordered(
         [
             Line(MAKER, Role.maker, 100_000),
-            Line(COMPUTE, Role.compute, 0, (ask, 0, 0, 0, 0, 0)),
-            Line(WEAVER, Role.weaver, weaver_ppm, (weaver_floor, 0, 0, 0, 0, 0)),
+            Line(COMPUTE, Role.compute, 0, asks(call=ask)),
+            Line(WEAVER, Role.weaver, weaver_ppm, asks(call=weaver_floor)),
             Line(OPERATOR, Role.gateway, 10_000),
             Line(TREASURY, Role.protocol, 20_000),
         ]

@@ -16,6 +16,7 @@ from ledger.core.pricing.routing import Candidate
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, to_hex
 from tests.builders import applied
+from tests.rates import asks
 
 ALICE, BOB, GATEWAY, MAKER = (Address(bytes((n,)) * 20) for n in (1, 2, 3, 4))
 quick = settings(max_examples=80, deadline=None, database=None, derandomize=True)
@@ -103,11 +104,11 @@ def test_a_charge_that_does_not_balance_is_refused() -> None:
 
 
 def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -> None:
-    low, high = Bid(100, (1, 0, 0, 0, 0, 0)), Bid(100, (2, 0, 0, 0, 0, 0))
+    low, high = Bid(100, asks(call=1)), Bid(100, asks(call=2))
     assert epochs.place(None, low, 7) == (8, 32)
     assert epochs.place(high, low, 7) == (8, 32)
     assert epochs.place(low, high, 7) == (9, 33)
-    assert epochs.place(low, Bid(101, (0, 0, 0, 0, 0, 0)), 7) == (9, 33)
+    assert epochs.place(low, Bid(101, asks()), 7) == (9, 33)
     subject = Digest(b"\x05" * 32)
     placed = [
         BidInForce(subject, Role.compute, ALICE, low, 8, 32),

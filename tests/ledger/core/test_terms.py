@@ -16,14 +16,15 @@ from ledger.core.pricing.terms import CallTerms, Market, Operator
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, lane_subject
 from tests.ledger.core.examples import OWNER, WEAVER, a_base, a_capsule, a_model
+from tests.rates import asks
 
 OPERATOR, TREASURY, PROVIDER, NEAR, FAR = (Address(bytes((n,)) * 20) for n in (1, 2, 3, 4, 5))
 OUR_LANE = Address(bytes(19) + b"\7")
 LANE = lane_subject(OUR_LANE)
 BASE, CHILD, CAPSULE = model(a_base()), model(a_model()), capsule(a_capsule())
-RATE = (200, 0, 0, 0, 0, 0)
+RATE = asks(call=200)
 OWNER_LINE = Line(WEAVER, Role.oem, 150_000)
-ANCESTOR = Line(OWNER, Role.maker, 120_000, (40, 0, 0, 0, 0, 0))
+ANCESTOR = Line(OWNER, Role.maker, 120_000, asks(call=40))
 COMPUTE = Line(PROVIDER, Role.compute, 0, RATE)
 GATEWAY = Line(OPERATOR, Role.gateway, 10_000)
 PROTOCOL = Line(TREASURY, Role.protocol, 20_000)
@@ -70,7 +71,7 @@ def test_an_operator_without_a_bid_has_no_line() -> None:
 
 
 def test_the_deliverer_that_is_cheapest_for_a_typical_call_stands_in_the_terms() -> None:
-    by_call, by_byte = Bid(0, (11, 0, 0, 0, 0, 0)), Bid(0, (0, 0, 0, 0, 10_000, 0))  # a megabyte of these is 10 atoms
+    by_call, by_byte = Bid(0, asks(call=11)), Bid(0, asks(byte=10_000))  # a megabyte of these is 10 atoms
     offers = {(CHILD.id, Role.delivery, NEAR): by_call, (CHILD.id, Role.delivery, FAR): by_byte}
     assert Line(FAR, Role.delivery, 0, by_byte.asks) in of_child(market(BIDS | offers)).root.lines
     offers[CHILD.id, Role.delivery, FAR] = by_call

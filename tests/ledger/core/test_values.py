@@ -3,6 +3,7 @@
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from ledger.core.accounts import accounts
 from ledger.core.catalog import bids
 from ledger.core.catalog.bids import Bid, Deduction, Line, Role, Terms
+from ledger.core.kernels.records import SignedRecords
 from ledger.core.receipts import receipt as receipts
 from ledger.core.receipts import record
 from ledger.core.receipts.receipt import EndReason, Receipt
@@ -19,6 +21,7 @@ from ledger.core.values import atoms, ids, meters, typed_data
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain, Signer, Voucher
 from tests.ledger.core import strategies as some
 
@@ -31,9 +34,9 @@ quick = settings(max_examples=60, deadline=None, database=None, derandomize=True
 def a_receipt(seq: int = 7) -> Receipt:
     """A receipt with a different value in every field."""
     one, two, three, four, five = (keccak256(bytes((number,))) for number in range(5))
-    where = (one, two, LANE, ALICE.address, seq, Address(b"\x0c" * 20), three, 42)
-    end = EndReason.client_abort
-    return Receipt(*where, 1, 120, 40, 300, 4_000, 5, 10, 1_472, 1_462, end, 1_700_000_000_000, four, five)
+    where = (one, two, Address(b"\x03" * 20), ALICE.address, seq, Address(b"\x0c" * 20), three, 42, 9)
+    used = Units(call=1, input_token=120, cached_input_token=40, ms=300, byte=4_000, fuel=5)
+    return Receipt(*where, 10, 1_472, 1_462, EndReason.client_abort, 1_700_000_000_000, four, five, used)
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, 1.0, True, "1", None])
@@ -63,8 +66,9 @@ def test_ids_have_one_spelling() -> None:
             ids.address(spelled)
 
 
-def test_units_and_rates_know_six_meters() -> None:
-    assert meters.units({"call": 1, "fuel": 9}) == meters.Units(1, 0, 0, 0, 0, 9)
+def test_units_and_rates_know_the_meters() -> None:
+    assert meters.units({"call": 1, "fuel": 9}) == Units(call=1, fuel=9)
+    assert meters.used(Units(call=1, fuel=9)) == {"call": 1, "fuel": 9}
     assert meters.quoted(meters.rates({"ms": "5"})) == {"ms": "5"}
     for wrong in ({"token": "1"}, {"call": 1.5}, {"call": 1}):
         with pytest.raises(Rejected):
@@ -79,7 +83,7 @@ def test_terms_have_one_spelling(chance: Random) -> None:
     terms = some.a_terms(chance, 63)
     body = bids.encode(terms)
     assert bids.decode(body) == terms
-    assert len(body) == 44 + 72 * len(terms.lines) + (75 if terms.deduction else 0)
+    assert len(body) == 44 + sum(25 + 9 * len(line.asks) for line in terms.lines) + (75 if terms.deduction else 0)
     at, bit = chance.randrange(len(body)), 1 << chance.randrange(8)
     changed = body[:at] + bytes((body[at] ^ bit,)) + body[at + 1 :]
     try:
@@ -89,7 +93,7 @@ def test_terms_have_one_spelling(chance: Random) -> None:
     assert bids.terms_id(changed) != bids.terms_id(body)
 
 
-@pytest.mark.parametrize("end", [0, 1, 43, 44, 100, -1])
+@pytest.mark.parametrize("end", [0, 1, 43, 44, 68, -1])
 def test_terms_that_are_cut_or_continued_are_refused(end: int) -> None:
     body = bids.encode(Terms(ZERO_DIGEST, (Line(ALICE.address, Role.maker, 5),)))
     with pytest.raises(Rejected):
@@ -100,7 +104,7 @@ def test_terms_that_are_cut_or_continued_are_refused(end: int) -> None:
 
 def test_terms_refuse_what_cannot_be_priced() -> None:
     line = Line(ALICE.address, Role.maker, 500_000)
-    with pytest.raises(Rejected, match="1 to 64 lines"):
+    with pytest.raises(Rejected, match="1 to 16 lines"):
         Terms(ZERO_DIGEST, ())
     with pytest.raises(Rejected, match="above the cap of 900000"):
         Terms(ZERO_DIGEST, (line, line))
@@ -112,12 +116,14 @@ def test_terms_refuse_what_cannot_be_priced() -> None:
         Bid(1_000_001)
 
 
-def test_a_receipts_record_is_301_bytes_and_comes_back() -> None:
+def test_a_receipts_record_has_six_bytes_a_count_and_comes_back() -> None:
     receipt = a_receipt()
-    assert len(receipts.pack(receipt)) == 317
+    assert len(receipts.pack(receipt)) == 271 + 6 * 6
+    assert len(receipts.pack(receipt._replace(units=Units(*[meters.MAX_UNITS] * 15)))) == receipts.MOST_RECORD == 361
     assert receipts.unpack(receipts.pack(receipt)) == receipt
     many = [a_receipt(seq) for seq in range(1, 9)]
-    assert record.unpack_all(some.records(many)) == many
+    assert record.receipts_of(some.records(many)) == some.signed(many).receipts == many
+    assert list(receipts.unpack_each(b"".join(map(receipts.pack, many)))) == many
     for wrong in (b"", receipts.pack(receipt)[:-1], receipts.pack(receipt) + b"\0"):
         with pytest.raises(Rejected):
             receipts.unpack(wrong)
@@ -127,11 +133,13 @@ def test_a_receipts_record_is_301_bytes_and_comes_back() -> None:
 
 def test_a_receipts_signature_is_what_eth_account_makes() -> None:
     receipt = a_receipt()
-    columns = [field.split(" ") for field in receipts.RECEIPT_TYPE[8:-1].split(",")]
+    fields, unit = (text.partition(")")[0] for text in receipts.RECEIPT_TYPE.split("(")[1:])
+    columns, of_unit = ([field.split(" ") for field in text.split(",")] for text in (fields, unit))
     values: dict[str, object] = dict(zip((name for _, name in columns), receipt, strict=True))
     values |= {
         "end": int(receipt.end),
-        "lane": int.from_bytes(receipt.lane, "big"),
+        "units": [{"meter": meter, "count": count} for meter, count in meters.counted(receipt.units)],
+        "lane": ids.to_hex(receipt.lane),
         "gateway": ids.to_hex(receipt.gateway),
         "consumer": ids.to_hex(receipt.consumer),
     }
@@ -140,6 +148,7 @@ def test_a_receipts_signature_is_what_eth_account_makes() -> None:
         "types": {
             "EIP712Domain": [{"name": name, "type": kind} for name, kind in kinds.items()],
             "Receipt": [{"name": name, "type": kind} for kind, name in columns],
+            "Unit": [{"name": name, "type": kind} for kind, name in of_unit],
         },
         "primaryType": "Receipt",
         "domain": {"name": "Tollway", "version": "1", "chainId": 31337, "verifyingContract": "0x" + "42" * 20},
@@ -195,3 +204,47 @@ def test_account_names_come_apart_as_they_were_made(party: Address, gateway: Add
 
 def test_a_call_id_comes_from_consumer_and_key() -> None:
     assert ids.call_id(ALICE.address, b"k") == Digest(keccak256(ALICE.address + b"k"))
+
+
+RECORD = receipts.pack(a_receipt())
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("no end reason", RECORD[:197] + b"\x09" + RECORD[198:]),
+        ("64 sub-calls", RECORD[:172] + b"\x40" + RECORD[173:]),
+        ("a count of 0", RECORD[:271] + bytes(6) + RECORD[277:]),
+        ("meters that fall", RECORD[:271] + RECORD[277:283] + RECORD[271:277] + RECORD[283:]),
+        ("a meter twice", RECORD[:271] + RECORD[277:283] * 2 + RECORD[283:]),
+        ("a meter that is none", RECORD[:-6] + b"\x0f" + RECORD[-5:]),
+        ("fewer counts than it says", RECORD[:270] + b"\x07" + RECORD[271:]),
+        ("more counts than it says", RECORD[:270] + b"\x05" + RECORD[271:]),
+        ("cut", RECORD[:200]),
+    ],
+)
+def test_a_record_has_one_spelling_in_the_plain_page_and_in_the_kernel(name: str, wrong: bytes) -> None:
+    with pytest.raises(Rejected):
+        receipts.unpack(wrong)
+    body = np.frombuffer(wrong + bytes(65), np.uint8)
+    if name == "more counts than it says":  # more bytes follow, which a file reads as the next part
+        assert SignedRecords.read(body, 1).starts[-1] == len(body) - 6
+        return
+    with pytest.raises(Rejected, match="malformed"):
+        SignedRecords.read(body[:-1] if name.startswith("fewer") else body, 1)
+
+
+@quick
+@given(some.chances, st.integers(0, 6))
+def test_signed_records_come_back_in_parts_and_joined(chance: Random, count: int) -> None:
+    rows = [some.a_receipt(chance) for _ in range(count)]
+    signed = some.signed(rows)
+    assert signed.receipts == rows
+    cut = chance.randint(0, count)
+    parts = [signed.part(0, cut), signed.part(cut, count)]
+    assert [len(part) for part in parts] == [cut, count - cut]
+    joined = SignedRecords.join(parts)
+    assert joined.receipts == rows
+    assert joined.raw.tobytes() == signed.raw.tobytes()
+    for place, row in enumerate(rows):
+        assert (joined.receipt(place), joined.signature(place)) == (row, bytes(65))

@@ -15,6 +15,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.core.values.meters import Units
 from tests.ledger.core.examples import a_capsule
+from tests.rates import asks
 
 REQUEST = {"messages": [{"content": "first"}, {"content": "my parcel is lost"}], "n": 2}
 OK, ERROR, SKIPPED = Status.ok, Status.error, Status.skipped
@@ -159,8 +160,7 @@ def test_templates_that_point_nowhere(template: str) -> None:
 def terms(*claims: tuple[Role, int, int]) -> Terms:
     """Terms of (role, ratio, atoms a call), each of its own party."""
     lines = [
-        Line(Address(bytes((n,)) * 20), role, ratio, (ask, 0, 0, 0, 0, 0))
-        for n, (role, ratio, ask) in enumerate(claims)
+        Line(Address(bytes((n,)) * 20), role, ratio, asks(call=ask)) for n, (role, ratio, ask) in enumerate(claims)
     ]
     return Terms(ZERO_DIGEST, ordered(lines))
 

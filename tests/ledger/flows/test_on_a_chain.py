@@ -24,11 +24,12 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import batch_files, batches, challenges, proofs, transactions
 from tests import builders as b
 from tests.ledger.chain.conftest import DEPOSIT, FUNDS, WINDOW, Stage, register, stage
+from tests.rates import asks
 
 __all__ = ["stage"]
 RECEIPTS, PAYOUTS, DEBITS, LINES = range(4)
 TERMS = b.some_terms(
-    lines=[Line(b.MAKER, Role.maker, 100_000), Line(b.COMPUTE, Role.compute, 0, (0, 10**8, 0, 0, 0, 0))]
+    lines=[Line(b.MAKER, Role.maker, 100_000), Line(b.COMPUTE, Role.compute, 0, asks(input_token=10**8))]
 )
 
 

@@ -15,6 +15,7 @@ from ledger.store.money import postings
 from ledger.store.receipts import segments, watermarks
 from ledger.store.session import unit_of_work
 from tests import builders as b
+from tests.rates import asks
 
 HOLD = 10**12
 
@@ -92,9 +93,10 @@ def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
     [
         (b.altered(5, "charge"), "atoms"),
         (
-            b.altered(5, "ms"),
+            b.altered(5, "input_token"),
             "receipt 5 is not what its digest says",
         ),
+        (b.altered(5, "call"), "malformed receipt record"),
         ("DELETE FROM receipts WHERE seq = 5", "receipts"),
         ("UPDATE segments SET digest = previous WHERE first = 4", "digest"),
         ("UPDATE segments SET total = total + 1 WHERE first = 4", "atoms"),
@@ -127,7 +129,7 @@ def test_a_receipt_its_terms_do_not_give_is_quarantined_and_its_neighbours_are_p
     with unit_of_work(engine) as session:
         b.fund(session, b.ALICE, HOLD)
         b.write(session, [b.a_receipt(1), b.a_receipt(2)])
-        dear = b.a_receipt(3, b.some_terms(asks=(5, 0, 0, 0, 0, 0)))
+        dear = b.a_receipt(3, b.some_terms(asks=asks(call=5)))
         lie = dear._replace(terms=b.a_receipt(4).terms)
         b.write(session, [lie])
         b.write(session, [b.a_receipt(4)])
@@ -144,7 +146,7 @@ def test_one_gateways_quarantine_does_not_stop_another(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         b.fund(session, b.BOB, HOLD, b.OTHER_GATEWAY.address)
         b.write(session, [b.a_receipt(1, consumer=b.BOB)], signer=b.OTHER_GATEWAY)
-        session.execute(text(b.altered(2, "ms")))
+        session.execute(text(b.altered(2, "input_token")))
     with unit_of_work(engine) as session:
         assert {g: posting.post_chunk(session, g, 100, now=5) for g in posting.due(session, b.LANE)} == {
             b.GATEWAY.address: 0,

@@ -11,8 +11,8 @@ SUBJECT = Digest(b"\x02" * 32)
 TERMS = b"\x77" * 32
 MANY = """
 INSERT INTO receipts (seq, charge, ended_at, record, digest, signature)
-SELECT n, 5, n, decode(lpad(to_hex(n), 64, '0') || repeat('00', 36) || repeat('99', 20), 'hex') || int8send(n)
-  || decode(repeat(lpad(to_hex(n % 250), 2, '0'), 20) || repeat('77', 32) || repeat('00', 153), 'hex'), '\\x', '\\x'
+SELECT n, 5, n, decode(lpad(to_hex(n), 64, '0') || repeat('00', 52) || repeat('99', 20), 'hex') || int8send(n)
+  || decode(repeat(lpad(to_hex(n % 250), 2, '0'), 20) || repeat('77', 32) || repeat('00', 107), 'hex'), '\\x', '\\x'
 FROM generate_series(1, 20000) n
 """
 SCANS = text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'receipts'")

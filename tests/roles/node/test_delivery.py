@@ -45,7 +45,7 @@ async def test_a_pull_through_the_gateway_pays_for_every_byte(world: World, cons
         assert (tmp_path / "out" / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
         signed = world.receipts_of(consumer.address)
-        sent = sum(one.receipt.byte_count for one in signed)
+        sent = sum(one.receipt.units.byte for one in signed)
         assert sent >= pulled.fetched_bytes * 4 / 3
         with unit_of_work(world.engine) as session:
             bodies = terms.get(session, {one.receipt.terms for one in signed})

@@ -106,7 +106,9 @@ async def test_a_call_that_came_from_no_gateway_is_not_signed(tmp_path: Path) ->
 def test_a_changed_figure_breaks_the_signature() -> None:
     served = an_entry(ATTEMPT).served
     assert is_signed(served, an_entry(ATTEMPT).signature)
-    assert not is_signed(replace(served, units=Units(1, 2, 4)), an_entry(ATTEMPT).signature)
+    assert not is_signed(
+        replace(served, units=Units(call=1, input_token=2, output_token=4)), an_entry(ATTEMPT).signature
+    )
 
 
 def test_what_was_logged_survives_a_kill(tmp_path: Path) -> None:
@@ -144,7 +146,15 @@ asyncio.run(main())
 
 def an_entry(attempt: Digest) -> Entry:
     """A served attempt, signed: 10 tokens in, 20 out, at 1,000 ms."""
-    served = Served(attempt, SUBJECT, PROVIDER.address, Units(1, 10, 20), ZERO_DIGEST, ZERO_DIGEST, 1_000)
+    served = Served(
+        attempt,
+        SUBJECT,
+        PROVIDER.address,
+        Units(call=1, input_token=10, output_token=20),
+        ZERO_DIGEST,
+        ZERO_DIGEST,
+        1_000,
+    )
     return Entry(served, PROVIDER.sign(signing_digest(DOMAIN, served_hash(served))))
 
 
@@ -152,8 +162,8 @@ def test_the_audit_finds_every_fate_of_a_served_attempt() -> None:
     ours = some_terms(lines=[replace(some_terms().lines[0], party=PROVIDER.address)])
     theirs = some_terms()
     bodies = {Digest(keccak256(encode(terms))): encode(terms) for terms in (ours, theirs)}
-    paid = a_receipt(1)._replace(terms=keccak256(encode(ours)), input_tokens=10, output_tokens=20)
-    short = a_receipt(2)._replace(terms=keccak256(encode(ours)), input_tokens=10, output_tokens=19)
+    paid = a_receipt(1)._replace(terms=keccak256(encode(ours)), units=Units(call=1, input_token=10, output_token=20))
+    short = a_receipt(2)._replace(terms=keccak256(encode(ours)), units=Units(call=1, input_token=10, output_token=19))
     elsewhere = a_receipt(3)._replace(terms=keccak256(encode(theirs)))
     calls = (paid.call_id, short.call_id, elsewhere.call_id, keccak256(b"in no batch"))
     entries = [an_entry(attempt_id(call, number)) for number, call in enumerate(calls)]
