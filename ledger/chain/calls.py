@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 def words(header: Header) -> tuple[bytes | int, ...]:
     """A header as the ABI's tuple: its fields have the ABI's order."""
-    return tuple(
-        value.packed if isinstance(value, Heights) else value
-        for value in (getattr(header, f.name) for f in fields(header))
-    )
+    values = [getattr(header, field.name) for field in fields(header)]
+    return tuple(value.packed if isinstance(value, Heights) else value for value in values)
 
 
 def header_of(values: Sequence[bytes | int]) -> Header:
@@ -33,7 +31,10 @@ def header_of(values: Sequence[bytes | int]) -> Header:
 
 @dataclass(frozen=True, slots=True)
 class LaneTerms:
-    """What a lane's operator chooses for good: times in seconds, at stake at most `leverage` x bond, least first deposit."""
+    """What a lane's operator chooses for good. Times in seconds, amounts in atoms.
+
+    What is at stake is at most `leverage` x bond; `min_deposit` is the least first deposit of an account.
+    """
 
     window: int
     answer_time: int

@@ -74,17 +74,40 @@ def parents(nodes: U8, level: int) -> U8:
     return above.view(np.uint8).reshape(-1, 32)
 
 
-def sparse_root(positions: U64, leaves: U8, height: int) -> Word:
-    """The root of a tree of this height over leaves at ascending positions, the zero word everywhere else.
+class SparseRootBuilder:
+    """Computes the root of a tree of given height over leaves at ascending positions, zero words everywhere else.
 
-    Equals `SparseTree.build(...).root`. Overwrites `positions` and `leaves`. Rejected when a sum does not fit 64 bits.
+    Leaves arrive in chunks; of a run of 64 positions only one tree node stays in memory.
     """
-    nodes, count = leaves.reshape(-1).view(np.uint64).reshape(-1, 4), len(positions)
-    for level in range(height):
+
+    def __init__(self, height: int) -> None:
+        self._height = height
+        self._positions: list[U64] = []
+        self._nodes: list[U64] = []
+
+    def add(self, positions: U64, leaves: U8) -> None:
+        """Add the next leaves. Positions of one run of 64 come in one chunk. Overwrites both arrays."""
+        nodes = leaves.reshape(-1).view(np.uint64).reshape(-1, 4)
+        count = _fold_levels(positions, nodes, 0, min(_CHUNK_HEIGHT, self._height))
+        self._positions.append(positions[:count].copy())
+        self._nodes.append(nodes[:count].copy())
+
+    def root(self) -> Word:
+        """The root over all leaves so far, equal to `SparseTree.build(...).root`."""
+        if not self._positions:
+            return EMPTY[self._height]
+        positions, nodes = np.concatenate(self._positions), np.concatenate(self._nodes)
+        count = _fold_levels(positions, nodes, min(_CHUNK_HEIGHT, self._height), self._height)
+        return nodes[0].tobytes() if count else EMPTY[self._height]
+
+
+def _fold_levels(positions: U64, nodes: U64, low: int, high: int) -> int:
+    count = len(positions)
+    for level in range(low, high):
         count = _fold(positions, nodes, count, _EMPTY[level])
         if count < 0:
             raise Rejected("a sum does not fit 64 bits", level=level + 1)
-    return nodes[0].tobytes() if count else EMPTY[height]
+    return count
 
 
 def account_leaves(tag: int, lane: Lane, indexes: I64, accounts: U8, cumulatives: I64) -> U8:

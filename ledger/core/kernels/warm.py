@@ -12,6 +12,7 @@ from ledger.core.pricing import shares
 from ledger.core.receipts.receipt import EndReason, Receipt, pack
 from ledger.core.settlement.closing import Trees
 from ledger.core.settlement.cumulatives import Cumulatives
+from ledger.core.settlement.header import heights_for
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.core.values.meters import Meter, Units
 
@@ -28,15 +29,15 @@ def warm() -> None:
     shares.add_up(records, bodies)
     stored, word = SignedRecords.read(signed, 1).records, np.frombuffer(bytes(32), np.uint8).reshape(1, 32)
     for rows, digests in ((records, None), (stored, None), (stored, word)):  # in memory, of a file, of the log
-        trees = Trees({payee: 1}, {payee: 1})
+        trees = Trees(payee, {payee: 1}, {payee: 1})
         trees.add(rows, bodies, digests)
-        roots = trees.receipts_root(), trees.lines_root()
+        roots = trees.receipts_root(), trees.lines_root(heights_for(1, 1, 1, 1))
         assert all(roots), "one receipt has roots"
     Levels.build(np.concatenate([word, word]))
     parents(np.frombuffer(bytes(64), np.uint8).reshape(2, 32), 0)
     paid = Cumulatives.of([(1, payee, 1)])
-    paid.tree(1)
-    paid.changed(1, [1])
+    paid.tree(1, payee)
+    paid.changed(1, payee, [1])
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Integers are big endian. The file is written in one pass and read without a copy. Its SHA-256 is the header's
 `data_ref`; the other fields of the header follow from its content (`BatchFile.header`).
 
-    head      "TWB1" | chain id u64 | settlement 20 | lane 20 | number u64 | epoch u64 | first call u64 | calls u32
-              | prev 32 | book root 32 | gateways u32
-    logs      gateways x (gateway 20 | first u64 | count u32), sorted
+    head      "TWB2" | chain id u64 | settlement 20 | lane 20 | number u64 | epoch u64 | era u32 | closed at u64
+              | calls u32 | prev 24 | book root 32 | gateways u32
+    logs      gateways x (number u32 | gateway 20 | first u64 | count u32), by number
     receipts  calls x (receipt 277 to 361 | signature 65), by place
     terms     count u32, then (size u16 | body), sorted by id
     payouts   count u32, then (index u32 | payee 20 | cumulative u64) by index, after this batch
@@ -28,18 +28,24 @@ from ledger.core.catalog.bids import terms_id
 from ledger.core.kernels.records import SIGNATURE, SignedRecords
 from ledger.core.receipts.receipt import RECORD_HEAD, Receipt
 from ledger.core.settlement.cumulatives import ROW_DTYPE, Cumulatives
-from ledger.core.settlement.header import Header, Range, parse_receipt_logs, receipt_logs_table
+from ledger.core.settlement.header import (
+    Header,
+    HeaderId,
+    Heights,
+    Range,
+    gateways_tree,
+    heights_for,
+)
 from ledger.core.values.errors import Rejected
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, Lane
 from ledger.core.values.typed_data import Domain
 
-MAGIC = b"TWB1"
-HEAD = struct.Struct(">4sQ20s20sQQQI32s32sI")
+MAGIC = b"TWB2"
+HEAD = struct.Struct(">4sQ20s20sQQIQI24s32sI")
 ROOTS = struct.Struct(">32s32s32s32s")
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">H")
-_RECEIPT_LOG_ROW = 32
+_LOG_ROW = struct.Struct(">I20sQI")
 LEAST_SIGNED = RECORD_HEAD.size + SIGNATURE
 """Bytes of a receipt that counts nothing."""
 
@@ -53,14 +59,15 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The facts of a batch known before its first receipt."""
+    """The facts of a batch known before its first receipt. `epoch` is the book root's; `closed_at` is in seconds."""
 
     domain: Domain
     lane: Lane
     number: int
     epoch: int
-    first_call: int
-    prev: Digest
+    era: int
+    closed_at: int
+    prev: HeaderId
     book_root: Digest
     ranges: tuple[Range, ...]
 
@@ -99,23 +106,33 @@ class BatchFile:
     @cached_property
     def header(self) -> Header:
         """The header that follows from these bytes."""
-        return header_of(self.opening, self.roots, self.digest)
+        return header_of(self.opening, self.roots, self.heights, self.digest)
+
+    @property
+    def heights(self) -> Heights:
+        """The heights of its trees: each is as low as its rows allow."""
+        return heights_of(self.opening, self.payouts, self.debits)
 
 
-def header_of(opening: Opening, roots: Roots, data_ref: Digest) -> Header:
+def heights_of(opening: Opening, payouts: Cumulatives, debits: Cumulatives) -> Heights:
+    """The heights of a batch's trees, from what it holds."""
+    gateways = max((row.number for row in opening.ranges), default=0)
+    return heights_for(opening.calls, payouts.last_index, debits.last_index, gateways)
+
+
+def header_of(opening: Opening, roots: Roots, heights: Heights, data_ref: Digest) -> Header:
     """Build the header of a batch. `data_ref` is the SHA-256 of its file."""
     return Header(
         prev=opening.prev,
+        era=opening.era,
+        closed_at=opening.closed_at,
+        heights=heights,
         receipts_root=roots.receipts,
         payout_root=roots.payout,
         debit_root=roots.debit,
         lines_root=roots.lines,
-        book_root=opening.book_root,
-        receipt_logs=keccak256(receipt_logs_table(opening.ranges)),
+        gateways_root=gateways_tree(opening.lane, opening.ranges).root,
         data_ref=data_ref,
-        first_call=opening.first_call,
-        calls=opening.calls,
-        epoch=opening.epoch,
     )
 
 
@@ -127,13 +144,15 @@ def write_head(sink: Sink, opening: Opening) -> None:
         opening.lane,
         opening.number,
         opening.epoch,
-        opening.first_call,
+        opening.era,
+        opening.closed_at,
         opening.calls,
         opening.prev,
         opening.book_root,
         len(opening.ranges),
     )
-    sink.write(head + receipt_logs_table(opening.ranges))
+    rows = [_LOG_ROW.pack(row.number, row.gateway, row.first, row.count) for row in sorted(opening.ranges)]
+    sink.write(head + b"".join(rows))
 
 
 def write_receipts(sink: Sink, signed: SignedRecords) -> None:
@@ -165,13 +184,13 @@ def read(body: bytes | memoryview) -> BatchFile:
 
 
 def _read(body: memoryview) -> BatchFile:
-    magic, chain, contract, lane, number, epoch, first, calls, prev, book, gateways = HEAD.unpack_from(body)
+    magic, chain, contract, lane, number, epoch, era, closed_at, calls, prev, book, gateways = HEAD.unpack_from(body)
     if magic != MAGIC:
-        raise Rejected("this is not a batch file: it does not begin with TWB1")
-    at = HEAD.size + gateways * _RECEIPT_LOG_ROW
-    ranges = tuple(parse_receipt_logs(bytes(body[HEAD.size : at])))
+        raise Rejected("this is not a batch file: it does not begin with TWB2")
+    at = HEAD.size + gateways * _LOG_ROW.size
+    ranges = _read_ranges(bytes(body[HEAD.size : at]))
     domain = Domain(chain, Address(contract))
-    opening = Opening(domain, Lane(lane), number, epoch, first, Digest(prev), Digest(book), ranges)
+    opening = Opening(domain, Lane(lane), number, epoch, era, closed_at, prev, Digest(book), ranges)
     if opening.calls != calls:
         raise Rejected(f"the head counts {calls} calls, the receipt logs {opening.calls}")
     if calls * LEAST_SIGNED > len(body):
@@ -184,6 +203,13 @@ def _read(body: memoryview) -> BatchFile:
     if at + ROOTS.size != len(body):
         raise Rejected(f"{len(body) - at - ROOTS.size} bytes follow the end of the batch file")
     return BatchFile(opening, signed, terms, payouts, debits, roots, Digest(hashlib.sha256(body).digest()))
+
+
+def _read_ranges(body: bytes) -> tuple[Range, ...]:
+    ranges = tuple(Range(number, Address(gateway), *rest) for number, gateway, *rest in _LOG_ROW.iter_unpack(body))
+    if list(ranges) != sorted(ranges):
+        raise Rejected("receipt logs are sorted by the number of their gateway")
+    return ranges
 
 
 def _read_terms(body: memoryview, at: int) -> tuple[dict[Digest, bytes], int]:

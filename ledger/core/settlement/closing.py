@@ -1,11 +1,11 @@
 """Closing a batch: from receipts, in chunks and by place, to a batch file, a header and new cumulatives.
 
-Memory grows with runs of 64 receipts: 32 bytes of tree per run, and 16 bytes per payee and consumer of a run (32 while
-they are sorted).
+Memory grows with receipts: half a byte of tree for each, and 16 bytes per payee of a run of 16 (32 while they are
+sorted).
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,23 +14,31 @@ from ledger.core.catalog.bids import Role
 from ledger.core.kernels.jit import I64, U8, U64
 from ledger.core.kernels.receipt_hashes import struct_hashes
 from ledger.core.kernels.records import SignedRecords
-from ledger.core.kernels.sum_tree import RootBuilder, line_leaves, receipt_leaves
+from ledger.core.kernels.sum_tree import RootBuilder, SparseRootBuilder, line_leaves, receipt_leaves
 from ledger.core.kernels.totals import add_by_group, add_runs, group_rows
 from ledger.core.pricing import shares
 from ledger.core.receipts.record import Records
-from ledger.core.settlement.batch_file import Opening, Roots, Sink, header_of, write_head, write_receipts, write_tail
+from ledger.core.settlement.batch_file import (
+    Opening,
+    Roots,
+    Sink,
+    header_of,
+    heights_of,
+    write_head,
+    write_receipts,
+    write_tail,
+)
 from ledger.core.settlement.cumulatives import Cumulatives
-from ledger.core.settlement.header import Header
+from ledger.core.settlement.header import RUN, Header, Heights
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import Sha256
-from ledger.core.values.ids import Address, Digest, to_hex
-from ledger.core.values.sum_tree import CONSUMER_BIT, DEBIT_TAG, PAYOUT_TAG, Word
+from ledger.core.values.ids import Address, Digest, Lane, to_hex
+from ledger.core.values.sum_tree import DEBIT_TAG, INDEX_END, PAYOUT_TAG, Word
 
-RUN = 64
-"""Receipts per run: as many as a contract can price again in one transaction."""
 LINES_AT_ONCE = 1 << 16
 _LOW = np.uint64(0xFFFFFFFF)
+_SIX = np.uint64(6)
 
 Indexes = Mapping[Address, int]
 
@@ -51,9 +59,9 @@ class Closed:
 class Trees:
     """The receipts tree, the lines tree and the totals of a batch, for closing and for audits."""
 
-    def __init__(self, payee_index: Indexes, consumer_index: Indexes) -> None:
-        self._payee_index, self._consumer_index = payee_index, consumer_index
-        self._totals = np.zeros(max([0, *payee_index.values(), *consumer_index.values()]) + 1, np.uint64)
+    def __init__(self, lane: Lane, payee_index: Indexes, consumer_index: Indexes) -> None:
+        self._lane, self._payee_index, self._consumer_index = lane, payee_index, consumer_index
+        self._totals = np.zeros(max([0, *payee_index.values()]) + 1, np.uint64)
         self._receipts = RootBuilder()
         self._lines: list[tuple[U64, U64]] = []
         self.earned: Counter[tuple[Address, Role]] = Counter()
@@ -71,10 +79,9 @@ class Trees:
         consumers, firsts = group_rows(records["consumer"])
         accounts = [Address(records["consumer"][first].tobytes()) for first in firsts]
         hashes = struct_hashes(records) if digests is None else digests
-        leaves = receipt_leaves(hashes, parts.charges.astype(np.int64))
-        self._add_lines(parts.terms, self._payees_of(parts), parts.amounts, 0)
-        debited = self._debit(accounts, consumers, parts.charges)
-        self._add_lines(consumers, debited, parts.charges.reshape(-1, 1), CONSUMER_BIT)
+        leaves = receipt_leaves(self._lane, hashes, parts.charges.astype(np.int64))
+        self._add_lines(parts.terms, self._payees_of(parts), parts.amounts)
+        self._debit(accounts, consumers, parts.charges)
         self._receipts.add(leaves)
         return parts
 
@@ -82,22 +89,21 @@ class Trees:
         """The root over all receipts so far; the zero word if there are none."""
         return Digest(self._receipts.root())
 
-    def lines_root(self) -> Digest:
-        """The root over `lines`. Its sum is twice the charges: each atom counts for its consumer and for its payee."""
-        tree = RootBuilder()
+    def lines_root(self, heights: Heights) -> Digest:
+        """The root over `lines` in a tree of these heights. Its sum is what the receipts charge."""
+        tree, runs = SparseRootBuilder(heights.lines), np.uint64(heights.runs)
         keys, amounts = self._all_lines()
-        order = np.argsort(keys, kind="stable")
-        for begin in range(0, len(order), LINES_AT_ONCE):
-            some = order[begin : begin + LINES_AT_ONCE]
-            parties, runs = (keys[some] >> np.uint64(32)).astype(np.int64), (keys[some] & _LOW).astype(np.int64)
-            tree.add(line_leaves(parties, runs, amounts[some].astype(np.int64)))
+        positions = keys >> np.uint64(32) << runs | keys & _LOW
+        order = np.argsort(positions, kind="stable")
+        for some in _slices(order, positions):
+            here = positions[some]
+            parties, run = here >> runs, here & (np.uint64(1) << runs) - np.uint64(1)
+            paid = amounts[some].astype(np.int64)
+            tree.add(here, line_leaves(self._lane, parties.astype(np.int64), run.astype(np.int64), paid))
         return Digest(tree.root())
 
     def lines(self) -> list[tuple[int, int, Atoms]]:
-        """Rows (party, run, amount), sorted, without zero amounts.
-
-        A party is a payee's index, or a consumer's index in the lane with CONSUMER_BIT.
-        """
+        """Rows (payee's index, run, amount), sorted, without zero amounts."""
         keys, amounts = (column.tolist() for column in self._all_lines())
         return sorted((key >> 32, key & 0xFFFFFFFF, amount) for key, amount in zip(keys, amounts, strict=True))
 
@@ -138,25 +144,34 @@ class Trees:
         owners[np.arange(owners.shape[1]) < np.diff(starts)[:, None]] = index[parts.table.slot]
         return owners
 
-    def _debit(self, accounts: list[Address], consumers: I64, charges: U64) -> I64:
-        """Add the charges to the debits; returns the index of each consumer."""
-        totals, owners = np.zeros(len(accounts), np.uint64), np.zeros((len(accounts), 1), np.int64)
+    def _debit(self, accounts: list[Address], consumers: I64, charges: U64) -> None:
+        """Add the charges to the debits. Raises Unavailable when a consumer has no index yet."""
+        totals = np.zeros(len(accounts), np.uint64)
         add_by_group(consumers, charges, totals)
-        for at, (consumer, total) in enumerate(zip(accounts, totals.tolist(), strict=True)):
+        for consumer, total in zip(accounts, totals.tolist(), strict=True):
             if total:
                 self._debited[consumer] += total
-                owners[at] = _index(self._consumer_index, consumer, "consumer")
-        return owners
+                _index(self._consumer_index, consumer, "consumer")
 
-    def _add_lines(self, rows: I64, owners: I64, amounts: U64, bit: int) -> None:
+    def _add_lines(self, rows: I64, owners: I64, amounts: U64) -> None:
         lines = np.empty((int(np.count_nonzero(amounts)), 3), np.uint64)
         lines = lines[: add_runs(rows, owners, amounts, self._receipts.size, RUN, self._totals, lines)]
-        keys = (lines[:, 1] | np.uint64(bit)) << np.uint64(32) | lines[:, 0]
-        self._lines.append((keys, lines[:, 2].copy()))
+        self._lines.append((lines[:, 1] << np.uint64(32) | lines[:, 0], lines[:, 2].copy()))
+
+
+def _slices(order: I64, positions: U64) -> Iterator[I64]:
+    """The order of the lines in slices that do not part a run of 64 positions."""
+    begin = 0
+    while begin < len(order):
+        end = min(begin + LINES_AT_ONCE, len(order))
+        while end < len(order) and positions[order[end]] >> _SIX == positions[order[end - 1]] >> _SIX:
+            end += 1
+        yield order[begin:end]
+        begin = end
 
 
 class Writer:
-    """Writes one batch file. Receipts come in chunks, by place: whole runs of 64, except in the last chunk."""
+    """Writes one batch file. Receipts come in chunks, by place: multiples of 64, except in the last chunk."""
 
     def __init__(
         self,
@@ -171,7 +186,7 @@ class Writer:
         self._hash = Sha256()
         self._sink, self._opening = sink, opening
         self._payouts, self._debits = payouts, debits
-        self._trees = Trees(payee_index, consumer_index)
+        self._trees = Trees(opening.lane, payee_index, consumer_index)
         self._terms: dict[Digest, bytes] = {}
         self._order = ReceiptOrder(opening)
         write_head(self, opening)
@@ -199,26 +214,27 @@ class Writer:
         payouts, debits = self._payouts.plus(earned), self._debits.plus(debited)
         if payouts.total != debits.total or payouts.total > MAX_ATOMS:
             raise Rejected(f"payouts of {payouts.total} atoms do not match debits of {debits.total}")
+        lane, heights = self._opening.lane, heights_of(self._opening, payouts, debits)
         roots = Roots(
             self._trees.receipts_root(),
-            Digest(payouts.tree(PAYOUT_TAG).root),
-            Digest(debits.tree(DEBIT_TAG).root),
-            self._trees.lines_root(),
+            Digest(payouts.tree(PAYOUT_TAG, lane).root),
+            Digest(debits.tree(DEBIT_TAG, lane).root),
+            self._trees.lines_root(heights),
         )
         write_tail(self, self._terms, payouts, debits, roots)
         return Closed(
-            header=header_of(self._opening, roots, self._hash.digest()),
+            header=header_of(self._opening, roots, heights, self._hash.digest()),
             payouts=payouts,
             debits=debits,
             earned=dict(self._trees.earned),
             charged=self._trees.charged,
-            payout_changes=payouts.changed(PAYOUT_TAG, earned),
-            debit_changes=debits.changed(DEBIT_TAG, debited),
+            payout_changes=payouts.changed(PAYOUT_TAG, lane, earned),
+            debit_changes=debits.changed(DEBIT_TAG, lane, debited),
         )
 
 
 class ReceiptOrder:
-    """Checks that receipts come by place: of this lane, gateways in the table's order, without gaps in `seq`."""
+    """Checks that receipts come by place: of this lane, gateways by their number, without gaps in `seq`."""
 
     def __init__(self, opening: Opening) -> None:
         self._lane = opening.lane
@@ -257,6 +273,6 @@ class ReceiptOrder:
 
 
 def _index(indexes: Indexes, account: Address, what: str) -> int:
-    if not 0 < indexes.get(account, 0) < CONSUMER_BIT:
+    if not 0 < indexes.get(account, 0) < INDEX_END:
         raise Unavailable(f"{what} {to_hex(account)} has no index yet", **{what: to_hex(account)})
     return indexes[account]

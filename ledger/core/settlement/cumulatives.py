@@ -17,7 +17,7 @@ from ledger.core.kernels.sum_tree import Levels, account_leaves
 from ledger.core.pricing.shares import exact_total
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.errors import Conflict, Rejected
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.sum_tree import Word
 
 ROW_DTYPE = np.dtype([("index", ">u4"), ("account", "u1", (20,)), ("amount", ">u8")])
@@ -43,6 +43,11 @@ class Cumulatives:
 
     def __len__(self) -> int:
         return len(self.indexes)
+
+    @property
+    def last_index(self) -> int:
+        """The highest index; 0 if there is none."""
+        return int(self.indexes[-1]) if len(self) else 0
 
     @property
     def total(self) -> Atoms:
@@ -78,19 +83,19 @@ class Cumulatives:
             amounts[at] += np.uint64(amount)
         return Cumulatives(indexes, accounts, amounts)
 
-    def tree(self, tag: int) -> Levels:
-        """The payout (tag 1) or debit (tag 2) tree."""
-        return Levels.build(self.leaves(tag))
+    def tree(self, tag: int, lane: Lane) -> Levels:
+        """The payout (tag 1) or debit (tag 2) tree of a lane."""
+        return Levels.build(self.leaves(tag, lane))
 
-    def leaves(self, tag: int) -> U8:
+    def leaves(self, tag: int, lane: Lane) -> U8:
         """One leaf per index up to the last; the zero word where absent."""
-        return account_leaves(tag, self.indexes, self.accounts, self.amounts.astype(np.int64))
+        return account_leaves(tag, lane, self.indexes, self.accounts, self.amounts.astype(np.int64))
 
-    def changed(self, tag: int, indexes: Iterable[int]) -> dict[int, Word]:
+    def changed(self, tag: int, lane: Lane, indexes: Iterable[int]) -> dict[int, Word]:
         """The leaves at some indexes, for a tree in a store."""
         wanted = as_i64(sorted(indexes))
         at = np.searchsorted(self.indexes, wanted)
-        leaves = account_leaves(tag, wanted, self.accounts[at], self.amounts[at].astype(np.int64))
+        leaves = account_leaves(tag, lane, wanted, self.accounts[at], self.amounts[at].astype(np.int64))
         return {index: leaves[index].tobytes() for index in wanted.tolist()}
 
     def pack(self) -> bytes:
