@@ -13,7 +13,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Lane, to_hex
 
-_LANE_TYPE = "uint32"
+_LANE_BITS = 32
 """The contracts number lanes; everywhere else a lane is an address. Only this file converts."""
 
 
@@ -59,11 +59,7 @@ class Interface:
     def call_data(self, name: str, *arguments: Any) -> bytes:
         """Calldata of a function call. Addresses are 20 bytes, structs tuples."""
         entry = self.function(name, len(arguments))
-        spelled = [
-            lane_number(value) if kind == _LANE_TYPE and isinstance(value, bytes) else value
-            for kind, value in zip(entry.types, arguments, strict=True)
-        ]
-        return entry.selector + encode(entry.types, spelled)
+        return entry.selector + encode(entry.types, arguments)
 
     def result(self, name: str, arguments: int, data: bytes) -> Any:
         """A function's result: one value, or a tuple. Addresses come as text, structs as tuples."""
@@ -131,10 +127,11 @@ def decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
 
 @lru_cache
 def _encoder() -> Any:
-    """eth_abi's encoder, except that eth_abi would pad a short `bytes32` with zeros."""
+    """eth_abi's encoder, except that eth_abi would pad a short `bytes32` with zeros, and that it encodes a lane's id as
+    its number."""
     from eth_abi.codec import ABIEncoder
-    from eth_abi.decoding import BytesDecoder
-    from eth_abi.encoding import BytesEncoder
+    from eth_abi.decoding import BytesDecoder, UnsignedIntegerDecoder
+    from eth_abi.encoding import BytesEncoder, UnsignedIntegerEncoder
     from eth_abi.registry import BaseEquals, registry
 
     class Exact(BytesEncoder):
@@ -144,10 +141,24 @@ def _encoder() -> Any:
             if len(value) != size:
                 self.invalidate_value(value, msg=f"it must have {size} bytes")
 
+    class Numbered(UnsignedIntegerEncoder):
+        def validate_value(self, value: Any) -> None:
+            super().validate_value(self._plain(value))  # type: ignore[no-untyped-call]
+
+        def encode(self, value: Any) -> Any:
+            return super().encode(self._plain(value))  # type: ignore[no-untyped-call]
+
+        def _plain(self, value: Any) -> Any:
+            named = isinstance(value, bytes) and self.value_bit_size == _LANE_BITS
+            return lane_number(value) if named else value
+
     exact: Any = registry.copy()  # type: ignore[no-untyped-call]
     sized: Any = BaseEquals("bytes", with_sub=True)  # type: ignore[no-untyped-call]
     exact.unregister("bytes<M>")
     exact.register(sized, Exact, BytesDecoder, label="bytes<M>")
+    number: Any = BaseEquals("uint")  # type: ignore[no-untyped-call]
+    exact.unregister("uint")
+    exact.register(number, Numbered, UnsignedIntegerDecoder, label="uint")
     return ABIEncoder(exact)
 
 
