@@ -22,7 +22,7 @@ from bench import report
 from bench.grid import a_grid
 from bench.triage.task import Message, messages
 from ledger.core.values.documents import Json
-from ledger.core.values.ids import Digest, cid, did
+from ledger.core.values.ids import PRIVATE_LANE, Digest, cid, did
 from ledger.core.values.typed_data import Signer
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed
@@ -139,7 +139,7 @@ def measure(world: World, gateway: Running, names: list[str], test: list[Message
 def receipts_of(world: World, consumer: Signer) -> list[Signed]:
     """All of a consumer's receipts, newest first."""
     with unit_of_work(world.engine) as session:
-        return receipts.of_consumer(session, consumer.address, limit=10**6)
+        return receipts.of_consumer(session, PRIVATE_LANE, consumer.address, limit=10**6)
 
 
 def main() -> None:

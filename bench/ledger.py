@@ -111,7 +111,7 @@ def _spent(server: int) -> float:
 
 
 def _post(session: Session, lane: Lane) -> int:
-    return postings.post_chunk(session, receipt_logs.gateway_of(lane), CHUNK, 1)
+    return postings.post_chunk(session, lane, receipt_logs.gateway_of(lane), CHUNK, 1)
 
 
 def _close(session: Session, lane: Lane, left: int) -> int:

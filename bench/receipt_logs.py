@@ -79,7 +79,7 @@ def make(lane: Lane, count: int) -> Iterator[Made]:
         for at in range(0, len(records), SEGMENT):
             end = min(at + SEGMENT, len(records))
             made = link(gateway, start + at, body[32 * at : 32 * end], sum(charges[at:end]), previous)
-            rows.append((gateway, made.first, made.last, made.count, made.total, made.digest, previous))
+            rows.append((lane, gateway, made.first, made.last, made.count, made.total, made.digest, previous))
             previous = made.digest
         yield Made(_copy_rows(records, digests), rows)
 
@@ -123,7 +123,9 @@ def copy_in(connection: psycopg.Connection[tuple[object, ...]], made: Made) -> N
             copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
             copy.write(made.rows.tobytes())
             copy.write(b"\xff\xff")
-        with cursor.copy("COPY segments (gateway, first, last, count, total, digest, previous) FROM STDIN") as copy:
+        with cursor.copy(
+            "COPY segments (lane, gateway, first, last, count, total, digest, previous) FROM STDIN"
+        ) as copy:
             for row in made.segments:
                 copy.write_row(row)
     connection.commit()
@@ -135,10 +137,10 @@ def open_lane(session: Session, lane: Lane) -> None:
         terms.put(session, encode(one))
     for place, payee in enumerate(sorted({line.party for one in TERMS for line in one.lines}), 1):
         parties.put(session, payee, place)
-    watermarks.ensure(session, gateway_of(lane), lane)
+    watermarks.ensure(session, lane, gateway_of(lane))
     each, leased_to = 10**14, gateway_of(lane)
     for number in range(CONSUMERS):
         lanes.deposit(session, lane, consumer(number), number + 1, each)
         cause = lane + number.to_bytes(4, "big")
-        postings.book(session, movements.deposit(cause, consumer(number), each, 0))
-        postings.book(session, movements.lease(cause, consumer(number), leased_to, each, 0))
+        postings.book(session, movements.deposit(lane, cause, consumer(number), each, 0))
+        postings.book(session, movements.lease(lane, cause, consumer(number), leased_to, each, 0))

@@ -67,7 +67,9 @@ class Running:
         gateway = await asyncio.to_thread(self._make)
         receipt_log = gateway.receipt_log
         await receipt_log.open()
-        gateway.leases.adopt(await gateway.db(lambda session: leases.unspent(session, gateway.signer.address)))
+        gateway.leases.adopt(
+            await gateway.db(lambda session: leases.unspent(session, gateway.lane, gateway.signer.address))
+        )
         receipt_log.on_reopen = gateway.leases.adopt
         await self._read_book(gateway)
         settings = self.settings
@@ -129,7 +131,7 @@ class Running:
 
         def holdings() -> dict[Address, int]:
             with unit_of_work(engine) as session:
-                return leases.unspent(session, signer.address)
+                return leases.unspent(session, lane, signer.address)
 
         return Gateway(
             settings=settings,
@@ -148,7 +150,7 @@ class Running:
             loader=CatalogLoader(),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
-            referrals=Referrals(engine, deployment.domain, treasury),
+            referrals=Referrals(engine, lane, deployment.domain, treasury),
             metrics=Metrics(),
             epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
             workshop=Workshop(),

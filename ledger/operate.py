@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show_alarms(*, clear: bool) -> int:
     """Print the active alarms and, if asked, clear exactly these."""
-    with _ledger() as (_, session):
-        active = alarms.active(session)
+    with _ledger() as (settings, session):
+        active = alarms.active(session, settings.lane)
         if clear:
-            alarms.clear(session, active, time.time_ns() // 1_000_000)
+            alarms.clear(session, settings.lane, active, time.time_ns() // 1_000_000)
     print(json.dumps({"alarms": [asdict(alarm) for alarm in active], "cleared": clear and bool(active)}, indent=1))
     return int(bool(active) and not clear)
 

@@ -20,7 +20,7 @@ from ledger.chain.reads import Chain
 from ledger.context import Context
 from ledger.core.pricing import epochs
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
-from ledger.core.values.ids import address, digest, to_hex
+from ledger.core.values.ids import Lane, address, digest, to_hex
 from ledger.flows import audits, batches, challenges, claims, credits, deposits, indexer, leases, postings, transactions
 from ledger.settings import Settings
 from ledger.store.chain import chain_time, parties
@@ -67,7 +67,7 @@ class CountedTask(Task):  # type: ignore[misc]  # celery has no types
         except TollwayError as error:
             log.error("task_stopped", extra={"task": self.name, "reason": error.message})
             with unit_of_work(here().engine) as session:
-                alarms.sound(session, alarms.Alarm(str(self.name), error.message), now())
+                alarms.sound(session, here().settings.lane, alarms.Alarm(str(self.name), error.message), now())
         with _counter() as counter:
             if counter is not None:
                 counter.delete(name)
@@ -112,7 +112,7 @@ def post(gateway: str) -> None:
     context = here()
 
     def step(session: Session) -> int:
-        return postings.post_chunk(session, address(gateway), context.settings.post_chunk, now())
+        return postings.post_chunk(session, context.settings.lane, address(gateway), context.settings.post_chunk, now())
 
     _while_due("receipts_posted", step, gateway=gateway)
 
@@ -167,20 +167,20 @@ def transmit() -> None:
     _each(lambda session: challenges.answer_all(session, calls, sender, lane.lane, now()))
     if context.settings.relay_claims:
         _each(lambda session: claims.claim(session, calls, sender, lane.lane, now()))
-        _sign(wire)
+        _sign(lane.lane, wire)
     _each(
-        lambda session: deposits.send_deposits(session, calls, sender, now()),
+        lambda session: deposits.send_deposits(session, lane.lane, calls, sender, now()),
         lambda session: batches.commit(session, lane, calls, now()),
         lambda session: batches.finalize(session, lane, calls, now()),
     )
-    _sign(wire)
+    _sign(lane.lane, wire)
     with unit_of_work(context.engine) as session:
-        under_way = [to_hex(one) for one in transactions.under_way(session)]
+        under_way = [to_hex(one) for one in transactions.under_way(session, lane.lane)]
     for one in under_way:
         with unit_of_work(context.engine) as session:
-            step = transactions.review(session, wire, digest(one), now(), context.policy)
+            step = transactions.review(session, lane.lane, wire, digest(one), now(), context.policy)
         log.debug("transaction_reviewed", extra={"transaction": one, "step": step.value})
-    _each(deposits.follow_deposits)
+    _each(lambda session: deposits.follow_deposits(session, lane.lane))
 
 
 @shared_task(name="ledger.reclaim", base=CountedTask)  # type: ignore[untyped-decorator]
@@ -213,10 +213,10 @@ def _check(*, thorough: bool) -> None:
         log.error("law_broken", extra={"law": alarm.law, "reason": alarm.message, "account": alarm.account})
 
 
-def _sign(wire: Chain) -> None:
+def _sign(lane: Lane, wire: Chain) -> None:
     """Give intentions their nonces and signed bytes, in the order they were intended."""
     sign = transactions.sign_next
-    _while_due("transactions_signed", lambda session: int(bool(sign(session, wire, wire.sender, now()))))
+    _while_due("transactions_signed", lambda session: int(bool(sign(session, lane, wire, wire.sender, now()))))
 
 
 def _register_payees(context: Context) -> bool:
@@ -225,7 +225,7 @@ def _register_payees(context: Context) -> bool:
     calls, sender = context.wire.calls, context.wire.sender
     with unit_of_work(context.engine) as session:
         missing = batches.missing_payees(session, context.settings.lane)
-        claims.register_payees(session, calls, sender, missing, now())
+        claims.register_payees(session, context.settings.lane, calls, sender, missing, now())
     return bool(missing)
 
 

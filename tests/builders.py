@@ -90,8 +90,8 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
     """Append receipts to the signer's journal as one segment, numbered densely after the last, and store the terms."""
     for body in map(encode, of or [some_terms()]):
         terms.put(session, body)
-    watermarks.ensure(session, signer.address, int.from_bytes(receipts[0].lane, "big"))
-    before = segment_store.before(session, signer.address, 2**63 - 1)
+    watermarks.ensure(session, receipts[0].lane, signer.address)
+    before = segment_store.before(session, receipts[0].lane, signer.address, 2**63 - 1)
     first, previous = (before.last + 1, before.digest) if before else (1, ZERO_DIGEST)
     placed = [r._replace(gateway=signer.address, seq=first + place) for place, r in enumerate(receipts)]
     digests = [struct_hash(receipt) for receipt in placed]
@@ -102,9 +102,18 @@ def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (
                 signed = signer.sign(signing_digest(DOMAIN, digest))
                 copy.write_row((receipt.seq, receipt.charge, receipt.ended_at, digest, signed, pack(receipt), None))
         cursor.execute(
-            "INSERT INTO segments (gateway, first, last, count, total, digest, previous) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            (signer.address, first, segment.last, segment.count, segment.total, segment.digest, previous),
+            "INSERT INTO segments (lane, gateway, first, last, count, total, digest, previous) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                receipts[0].lane,
+                signer.address,
+                first,
+                segment.last,
+                segment.count,
+                segment.total,
+                segment.digest,
+                previous,
+            ),
         )
     return segment
 
@@ -116,30 +125,36 @@ def altered(seq: int, field: str) -> str:
 
 
 def fund(
-    session: Session, consumer: Address, amount: int, gateway: Address = GATEWAY.address, *, number: int = 1
+    session: Session,
+    consumer: Address,
+    amount: int,
+    gateway: Address = GATEWAY.address,
+    *,
+    lane: Lane = LANE,
+    number: int = 1,
 ) -> None:
     """A consumer deposits and leases all of it to a gateway."""
     cause = consumer + gateway + number.to_bytes(4, "big")
-    postings.book(session, movements.deposit(cause, consumer, amount, at=0))
-    postings.book(session, movements.lease(cause, consumer, gateway, amount, at=0))
+    postings.book(session, movements.deposit(lane, cause, consumer, amount, at=0))
+    postings.book(session, movements.lease(lane, cause, consumer, gateway, amount, at=0))
 
 
 def lease(session: Session, consumer: Address, amount: int, number: int = 1) -> None:
     """A consumer's deposit is leased to the gateway."""
-    postings.book(session, movements.lease(b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
+    postings.book(session, movements.lease(LANE, b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
 
 
 def release(session: Session, consumer: Address, amount: int, number: int = 1) -> None:
     """What a lease has not spent returns."""
-    postings.book(session, movements.release(b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
+    postings.book(session, movements.release(LANE, b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
 
 
 def earn(session: Session, consumer: Address, payee: Address, amount: int, number: int = 1) -> None:
     """A payee earns as a maker, and its earnings are in a posted batch."""
     lease(session, consumer, amount, 1_000 + number)
     spent, earned = {(consumer, GATEWAY.address): amount}, {(payee, Role.maker): amount}
-    postings.book(session, movements.charge(b"chunk %d" % number, spent, earned, at=0))
-    postings.book(session, movements.settle(b"batch %d" % number, earned, at=0))
+    postings.book(session, movements.charge(LANE, b"chunk %d" % number, spent, earned, at=0))
+    postings.book(session, movements.settle(LANE, b"batch %d" % number, earned, at=0))
 
 
 def applied(balances: Mapping[str, Balance], transaction: Transaction) -> dict[str, Balance]:

@@ -113,7 +113,7 @@ class Room:
         with unit_of_work(self.engine) as session:
             b.lease(session, consumer, amount, self.leases)
             session.execute(
-                text("INSERT INTO leases VALUES (:id, :lane, :consumer, :gateway, :amount, 0, 0, 'open')"),
+                text("INSERT INTO leases VALUES (:lane, :id, :consumer, :gateway, :amount, 0, 0, 'open')"),
                 {"id": b"lease %d" % self.leases, "lane": b.LANE, "consumer": consumer}
                 | {"gateway": b.GATEWAY.address, "amount": amount},
             )
@@ -132,7 +132,7 @@ class Room:
                 for i in range(count)
             ]
             b.write(session, made)
-            postings.post_chunk(session, b.GATEWAY.address, 10_000, self.now)
+            postings.post_chunk(session, b.LANE, b.GATEWAY.address, 10_000, self.now)
         self.calls_made += count
 
     def close(self) -> Batch | None:
@@ -145,13 +145,13 @@ class Room:
 
     def transmit(self) -> list[Step]:
         with unit_of_work(self.engine) as session:
-            transactions.sign_next(session, self.chain, SENDER, self.now)
+            transactions.sign_next(session, b.LANE, self.chain, SENDER, self.now)
         steps = []
         with unit_of_work(self.engine) as session:
-            under_way = transactions.under_way(session)
+            under_way = transactions.under_way(session, b.LANE)
         for one in under_way:
             with unit_of_work(self.engine) as session:
-                steps.append(transactions.review(session, self.chain, one, self.now, POLICY))
+                steps.append(transactions.review(session, b.LANE, self.chain, one, self.now, POLICY))
         return steps
 
     def index(self) -> None:
@@ -175,7 +175,7 @@ class Room:
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:
-            return book.balance(session, name)
+            return book.balance(session, b.LANE, name)
 
     def finalize(self) -> None:
         """Intend what is ripe, and carry it to the chain."""

@@ -16,7 +16,7 @@ from ledger.core.accounts import accounts
 from ledger.core.accounts.postings import Balance
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.values import atoms
-from ledger.core.values.ids import Digest, address, digest, to_hex
+from ledger.core.values.ids import Digest, Lane, address, digest, to_hex
 from ledger.flows import credits, publications
 from ledger.flows import leases as leasing
 from ledger.store.access import deposits, leases, vouchers
@@ -38,8 +38,8 @@ async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
     def read(session: Session) -> dict[str, Any]:
         means = leasing.means(session, gateway.lane, consumer)
         available, withdrawing = accounts.available(consumer), accounts.withdrawing(consumer)
-        balances = postings.balances(session, [available, withdrawing])
-        leased = leasing.held_by_gateways(session, consumer)
+        balances = postings.balances(session, gateway.lane, [available, withdrawing])
+        leased = leasing.held_by_gateways(session, gateway.lane, consumer)
         committed = leases.committed(session, gateway.lane, consumer)
         known = lanes.get_consumer(session, gateway.lane, consumer)
         return {
@@ -114,7 +114,7 @@ async def show_deposit(
     deposit_id: Annotated[str, Path(pattern="^0x[0-9a-fA-F]{64}$")], gateway: Here
 ) -> dict[str, Any]:
     """A deposit's status: requested, sent, credited, or failed, with the reason."""
-    found = await gateway.db(lambda session: deposits.get(session, digest(deposit_id)))
+    found = await gateway.db(lambda session: deposits.get(session, gateway.lane, digest(deposit_id)))
     if found is None:
         raise Refusal(404, "no_such_deposit", f"there is no deposit {deposit_id}")
     return _requested(found) | ({"reason": found.error} if found.error else {})
@@ -131,7 +131,9 @@ async def list_receipts(
     """The caller's receipts, newest first. `before` (ms) pages back."""
     if consumer is not None and party(consumer) != caller.consumer:
         raise Refusal(403, "not_yours", "an API key can only read its own account's receipts")
-    found = await gateway.db(lambda session: receipts.of_consumer(session, caller.consumer, before, limit))
+    found = await gateway.db(
+        lambda session: receipts.of_consumer(session, gateway.lane, caller.consumer, before, limit)
+    )
     rows = [{**receipt_fields(one.receipt), "id": receipt_id(one.receipt), "noted": noted(one)} for one in found]
     return {"object": "list", "data": rows, "has_more": len(found) == limit}
 
@@ -144,13 +146,13 @@ async def show_receipt(receipt: Annotated[str, Path(alias="receipt_id")], gatewa
     """
 
     def read(session: Session) -> dict[str, Any]:
-        found = _find(session, receipt)
+        found = _find(session, gateway.lane, receipt)
         if found is None:
             raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
         shown = shown_receipt(found, gateway)
         body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
         batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
-        subs = receipts.children(session, found.receipt.call_id)
+        subs = receipts.children(session, gateway.lane, found.receipt.call_id)
         return shown | {
             "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
             "subs": [shown_receipt(sub, gateway) for sub in subs],
@@ -167,7 +169,7 @@ async def earnings(payee: str, gateway: Here) -> dict[str, Any]:
 
     def read(session: Session) -> dict[str, Any]:
         def entry(account: str) -> Balance:
-            return postings.entries(session, account).get(account, Balance())
+            return postings.entries(session, gateway.lane, account).get(account, Balance())
 
         roles = {role.name: entry(accounts.accrued(who, role)) for role in Role}
         claimable = entry(accounts.claimable(who))
@@ -187,13 +189,13 @@ async def earnings(payee: str, gateway: Here) -> dict[str, Any]:
     return await gateway.db(read)
 
 
-def _find(session: Session, text: str) -> Signed | None:
+def _find(session: Session, lane: Lane, text: str) -> Signed | None:
     signer, dash, seq = text.partition("-")
     if dash and len(signer) == 42 and seq.isdigit() and len(seq) < 19:
-        return receipts.by_seq(session, party(signer), int(seq))
+        return receipts.by_seq(session, lane, party(signer), int(seq))
     if len(text) == 66:
         try:
-            return receipts.by_call(session, digest(text))
+            return receipts.by_call(session, lane, digest(text))
         except ValueError:
             return None
     return None

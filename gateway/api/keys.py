@@ -16,7 +16,7 @@ from gateway.errors import Refusal
 from gateway.payment.auth import PREFIX, Caller, accept, read_voucher
 from ledger.core.accounts.permissions import ApiKey
 from ledger.core.values import atoms
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import Lane, to_hex
 from ledger.store.access import keys
 
 router = APIRouter(prefix="/v1", tags=["keys"])
@@ -41,7 +41,9 @@ async def make_key(body: KeyBody, gateway: Here) -> dict[str, Any]:
 
     def make(session: Session) -> None:
         known = accept(session, gateway.domain, gateway.lane, voucher, signature)
-        if voucher.cum_max < known or (voucher.cum_max == known and keys.of_consumer(session, voucher.account)):
+        if voucher.cum_max < known or (
+            voucher.cum_max == known and keys.of_consumer(session, gateway.lane, voucher.account)
+        ):
             raise Refusal(
                 409,
                 "voucher_not_larger",
@@ -49,7 +51,7 @@ async def make_key(body: KeyBody, gateway: Here) -> dict[str, Any]:
                 " or make the key with POST /v1/keys/rotate and a key you have",
                 facts={"cum_max": str(known)},
             )
-        keys.add(session, key)
+        keys.add(session, gateway.lane, key)
 
     await gateway.db(make)
     return {"key": secret, **_shown_key(key)}
@@ -64,12 +66,12 @@ async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
     now = now_ms()
 
     def rotate(session: Session) -> ApiKey:
-        stored = keys.by_hash(session, old.hash)
+        stored = keys.by_hash(session, gateway.lane, old.hash)
         assert stored is not None
         left = None if stored.budget is None else max(0, stored.budget - stored.spent)
         made = replace(stored, hash=hashed, id=_key_id(hashed), created_at=now, revoked_at=None, budget=left, spent=0)
-        keys.revoke(session, old.hash, now)
-        keys.add(session, made)
+        keys.revoke(session, gateway.lane, old.hash, now)
+        keys.add(session, gateway.lane, made)
         return made
 
     made = await gateway.db(rotate)
@@ -80,7 +82,7 @@ async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
 @router.get("/keys")
 async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
     """All keys of the caller's account, without their secrets."""
-    found = await gateway.db(lambda session: keys.of_consumer(session, caller.consumer))
+    found = await gateway.db(lambda session: keys.of_consumer(session, gateway.lane, caller.consumer))
     return {"object": "list", "data": [_shown_key(key) for key in found]}
 
 
@@ -89,13 +91,13 @@ async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking
     """Change a key's label, budget, rate, models or expiry. Fields left out stay as they are."""
 
     def change(session: Session) -> ApiKey:
-        key = _find(session, caller, key_id)
+        key = _find(session, gateway.lane, caller, key_id)
         values: dict[str, Any] = body.model_dump(exclude_unset=True)
         if values.get("budget") is not None:
             values["budget"] = atoms.parse(values["budget"], "budget")
         if values:
-            keys.change(session, key.hash, values)
-        return _find(session, caller, key_id)
+            keys.change(session, gateway.lane, key.hash, values)
+        return _find(session, gateway.lane, caller, key_id)
 
     key = await gateway.db(change)
     gateway.authenticator.forget(key.hash)
@@ -107,8 +109,8 @@ async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, An
     """Revoke a key. This gateway refuses it at once, the others within GATEWAY_KEY_SECONDS."""
 
     def revoke(session: Session) -> ApiKey:
-        key = _find(session, caller, key_id)
-        keys.revoke(session, key.hash, now_ms())
+        key = _find(session, gateway.lane, caller, key_id)
+        keys.revoke(session, gateway.lane, key.hash, now_ms())
         return key
 
     key = await gateway.db(revoke)
@@ -116,8 +118,8 @@ async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, An
     return {"id": key.id, "object": "key", "deleted": True}
 
 
-def _find(session: Session, caller: Caller, key_id: str) -> ApiKey:
-    key = keys.by_id(session, caller.consumer, key_id)
+def _find(session: Session, lane: Lane, caller: Caller, key_id: str) -> ApiKey:
+    key = keys.by_id(session, lane, caller.consumer, key_id)
     if key is None:
         raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
     return key

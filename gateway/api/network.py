@@ -130,7 +130,7 @@ async def quote(request: Request, gateway: Here) -> dict[str, Any]:
 async def lane(gateway: Here) -> dict[str, Any]:
     """This gateway's lane: its chain and contracts, operator, signer, epoch, window and bond."""
     found = await gateway.db(lambda session: lanes.get(session, gateway.lane))
-    held = await gateway.db(lambda session: postings.balances(session, [CUSTODY])[CUSTODY])
+    held = await gateway.db(lambda session: postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY])
     facts = gateway.deployment.facts
     addresses = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
     return {

@@ -176,7 +176,7 @@ def _check_open(gateway: Gateway) -> None:
 
 async def _check_not_charged(gateway: Gateway, request: Request) -> None:
     """Refuse a call that was charged before, here or at another gateway."""
-    found = await gateway.db(lambda session: receipts.by_call(session, request.call_id))
+    found = await gateway.db(lambda session: receipts.by_call(session, gateway.lane, request.call_id))
     if found is None:
         return
     salt = bytes.fromhex(Note.of(found).salt)

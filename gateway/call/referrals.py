@@ -23,7 +23,7 @@ from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.promotion import DAY_MS, WINDOW_MS, Bidder, Impression, Slot
 from ledger.core.values.atoms import PPM, Atoms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane
 from ledger.core.values.typed_data import Domain
 from ledger.flows import receipt_log
 from ledger.store.receipts import referrals as counted
@@ -77,9 +77,9 @@ class Referrals:
     All of it but the slots shown is in the ledger, so forgetting it costs no sponsor anything.
     """
 
-    def __init__(self, engine: Engine, domain: Domain, treasury: Address) -> None:
+    def __init__(self, engine: Engine, lane: Lane, domain: Domain, treasury: Address) -> None:
         self.treasury = treasury
-        self._engine = engine
+        self._engine, self._lane = engine, lane
         self._domain = domain
         self.referred: OrderedDict[Pair, int] = OrderedDict()
         self.shown: OrderedDict[Pair, Impression] = OrderedDict()
@@ -158,7 +158,9 @@ class Referrals:
         if sponsor is None or commissions.idle(referral, subject, consumer, sponsor, now):
             return None
         if pair not in self.referred:
-            before = await transact(self._engine, lambda session: counted.referred_calls(session, consumer, subject))
+            before = await transact(
+                self._engine, lambda session: counted.referred_calls(session, self._lane, consumer, subject)
+            )
             self.referred.setdefault(pair, before)
             while len(self.referred) > KEPT:
                 self.referred.popitem(last=False)
@@ -169,14 +171,14 @@ class Referrals:
 
     async def _buys(self, pair: Pair, now: int) -> bool:
         since = max(0, now - WINDOW_MS)
-        return await transact(self._engine, lambda session: counted.bought_since(session, *pair, since))
+        return await transact(self._engine, lambda session: counted.bought_since(session, self._lane, *pair, since))
 
     async def _spent_today(self, subject: Digest, now: int) -> Atoms:
         today = now // DAY_MS
         known = self._spent.get(subject)
         if known is None or known[0] != today:
             spent = await transact(
-                self._engine, lambda session: counted.promoted_since(session, subject, today * DAY_MS)
+                self._engine, lambda session: counted.promoted_since(session, self._lane, subject, today * DAY_MS)
             )
             self._spent[subject] = known = (today, spent)
         return known[1]

@@ -97,7 +97,7 @@ class Authenticator:
         return await asyncio.shield(looking)
 
     async def _look_up(self, hashed: bytes, known: _Known | None, now: int) -> _Known:
-        key = await transact(self._engine, lambda session: keys.by_hash(session, hashed))
+        key = await transact(self._engine, lambda session: keys.by_hash(session, self._lane, hashed))
         if key is None:
             raise Refusal(401, "invalid_api_key", "there is no such key; make one with POST /v1/keys")
         caller = Caller(key.consumer, key, hashed if key.budget is not None else None)

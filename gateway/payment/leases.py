@@ -151,7 +151,10 @@ class BalanceLeases:
         return wallet.free if wallet else 0
 
     async def renew(self) -> None:
-        await transact(self._engine, lambda session: leases.renew(session, self._gateway, now_ms(), self._lasts_ms))
+        await transact(
+            self._engine,
+            lambda session: leases.renew(session, self._lane, self._gateway, now_ms(), self._lasts_ms),
+        )
 
     async def return_idle(self, idle_seconds: float) -> None:
         """Return the leases of consumers and keys without a call for `idle_seconds`, and without an open one."""
@@ -161,13 +164,14 @@ class BalanceLeases:
                 await self.give_back(consumer)
         for key, budget in list(self._budgets.items()):
             if budget.touched <= before and budget.held == 0:
-                await self._return(budget, partial(leases.give_back, key=key, gateway=self._gateway))
+                await self._return(budget, partial(leases.give_back, lane=self._lane, key=key, gateway=self._gateway))
 
     async def give_back(self, consumer: Address) -> None:
         """Return a consumer's lease, unless a call of it is open."""
         wallet = self._wallets.get(consumer)
         if wallet is not None:
-            await self._return(wallet, lambda session: leases.release(session, consumer, self._gateway, now_ms()))
+            lane, gateway = self._lane, self._gateway
+            await self._return(wallet, lambda session: leases.release(session, lane, consumer, gateway, now_ms()))
 
     async def _return(self, wallet: Wallet, book: Callable[[Session], object]) -> None:
         """Return an idle wallet's balance to the ledger. On failure restore it, unless it was adopted meanwhile."""
@@ -237,7 +241,9 @@ class BalanceLeases:
         )
 
     async def _allot(self, key: bytes, need: int, target: int) -> int:
-        granted = await transact(self._engine, lambda session: leases.allot(session, key, self._gateway, need, target))
+        granted = await transact(
+            self._engine, lambda session: leases.allot(session, self._lane, key, self._gateway, need, target)
+        )
         if not granted:
             raise Refusal(
                 402,

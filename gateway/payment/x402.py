@@ -206,7 +206,10 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
     deadline = asyncio.get_running_loop().time() + gateway.settings.payment_seconds
     while True:
         means, known = await gateway.db(
-            lambda session: (leases.means(session, gateway.lane, payment.payer), deposits.get(session, deposit.id))
+            lambda session: (
+                leases.means(session, gateway.lane, payment.payer),
+                deposits.get(session, gateway.lane, deposit.id),
+            )
         )
         if means.spendable + gateway.leases.free(payment.payer) >= need:
             return

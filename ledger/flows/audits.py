@@ -46,19 +46,19 @@ def reconcile(session: Session, scope: Scope, now: int, *, thorough: bool = Fals
     checks = (*LAWS.values(), *(THOROUGH if thorough else ()))
     found = [alarm for law in checks for alarm in law(session, scope)]
     for alarm in found:
-        alarms.sound(session, alarm, now)
+        alarms.sound(session, scope.lane, alarm, now)
     return found
 
 
-def no_account_is_overdrawn(session: Session, _: Scope) -> list[Alarm]:
+def no_account_is_overdrawn(session: Session, scope: Scope) -> list[Alarm]:
     """L1: no account but custody is overdrawn; nor is custody."""
-    short = ((name, book.balance(name, sums)) for name, sums in postings.entries(session).items())
+    short = ((name, book.balance(name, sums)) for name, sums in postings.entries(session, scope.lane).items())
     return [Alarm("L1", f"{name} is short by {-left} atoms", name) for name, left in short if left < 0][:1]
 
 
 def leased_is_what_leases_say(session: Session, scope: Scope) -> list[Alarm]:
     """L2, the half without receipts: what was credited to leased accounts is what leases say."""
-    sums = postings.entries(session, "leased:")
+    sums = postings.entries(session, scope.lane, "leased:")
     for (consumer, gateway), (out, _) in sorted(laws.leases_handed_out(session, scope.lane).items()):
         name = leased(consumer, gateway)
         credits = sums[name].credits if name in sums else 0
@@ -71,15 +71,15 @@ def leased_is_leases_less_receipts(session: Session, scope: Scope) -> list[Alarm
     """L2: what is leased is what leases handed out, less what came back, less what posted receipts charge."""
     charged = laws.posted_charges(session, scope.lane)
     for pair, (out, back) in sorted(laws.leases_handed_out(session, scope.lane).items()):
-        left, due = postings.balance(session, leased(*pair)), out - back - charged.get(pair, 0)
+        left, due = postings.balance(session, scope.lane, leased(*pair)), out - back - charged.get(pair, 0)
         if left != due:
             return [Alarm("L2", f"leased holds {left} atoms, leases less receipts come to {due}", leased(*pair))]
     return []
 
 
-def custody_is_all_that_is_owed(session: Session, _: Scope) -> list[Alarm]:
+def custody_is_all_that_is_owed(session: Session, scope: Scope) -> list[Alarm]:
     """L3: custody equals the sum of every other account."""
-    balances = {name: book.balance(name, sums) for name, sums in postings.entries(session).items()}
+    balances = {name: book.balance(name, sums) for name, sums in postings.entries(session, scope.lane).items()}
     held = balances.pop(CUSTODY, 0)
     owed = sum(balances.values())
     return [] if held == owed else [Alarm("L3", f"custody holds {held} atoms, {owed} are owed", CUSTODY)]
@@ -90,7 +90,7 @@ def custody_is_what_the_chain_holds(session: Session, scope: Scope) -> list[Alar
     clock = chain_time.get(session)
     if scope.held is None or clock is None:
         return []
-    ours, theirs = postings.balance(session, CUSTODY), scope.held(scope.lane, clock.number)
+    ours, theirs = postings.balance(session, scope.lane, CUSTODY), scope.held(scope.lane, clock.number)
     said = f"custody is {ours} atoms, the contract holds {theirs} at block {clock.number}"
     return [] if ours == theirs else [Alarm("L4", said, CUSTODY)]
 
@@ -131,17 +131,17 @@ def cumulatives_are_the_sums_of_batches(session: Session, scope: Scope) -> list[
     return []
 
 
-def accounts_are_their_postings(session: Session, _: Scope) -> list[Alarm]:
+def accounts_are_their_postings(session: Session, scope: Scope) -> list[Alarm]:
     """L6: running sums are those of the last audit plus what was booked since.
 
     The thorough audit finds a change of postings that were audited before.
     """
-    return _drift(session, audited_sums.since(session))
+    return _drift(session, scope.lane, audited_sums.since(session, scope.lane))
 
 
-def accounts_are_all_their_postings(session: Session, _: Scope) -> list[Alarm]:
+def accounts_are_all_their_postings(session: Session, scope: Scope) -> list[Alarm]:
     """L6: running sums are the postings' sums, from the first posting on."""
-    return _drift(session, 0)
+    return _drift(session, scope.lane, 0)
 
 
 def batches_are_covered_by_deposits(session: Session, scope: Scope) -> list[Alarm]:
@@ -168,7 +168,7 @@ def the_newest_batch_comes_to_its_header(session: Session, scope: Scope) -> list
 def what_is_accrued_waits_for_a_batch(session: Session, scope: Scope) -> list[Alarm]:
     """L9: what is accrued is what posted segments in no batch, and batches not yet on chain, charge."""
     total, uneven = _segments(session, scope.lane, unbatched=True)
-    return uneven or _accrued(session, total + laws.built_batches_total(session, scope.lane))
+    return uneven or _accrued(session, scope.lane, total + laws.built_batches_total(session, scope.lane))
 
 
 def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]:
@@ -177,14 +177,14 @@ def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]
     booked = laws.charged_by_transactions(session, scope.lane)
     if booked != total and not uneven:
         return [Alarm("L9", f"charges of {booked} atoms are booked, segments say {total}")]
-    return uneven or _accrued(session, total - laws.posted_batches_total(session, scope.lane))
+    return uneven or _accrued(session, scope.lane, total - laws.posted_batches_total(session, scope.lane))
 
 
 def every_charge_is_its_receipts(session: Session, scope: Scope) -> list[Alarm]:
     """L9: every charge transaction, made again from its receipts, is the one that was booked."""
     for gateway, missing in laws.gaps(session, scope.lane):
         return [Alarm("L9", f"{missing} posted receipts of {to_hex(gateway)} are missing")]
-    for booked in postings.all_transactions(session, Kind.charge):
+    for booked in postings.all_transactions(session, scope.lane, Kind.charge):
         gateway, first, last = movements.parse_chunk_cause(booked.cause)
         fault = _recharged(session, booked, gateway, first, last)
         if fault:
@@ -235,11 +235,11 @@ THOROUGH: tuple[Law, ...] = (
 """Checked from time to time: L2, L5, L6, L8 and L9 from the first receipt on."""
 
 
-def _drift(session: Session, start: int) -> list[Alarm]:
-    for name, said, posted in audited_sums.drifted(session, start):
+def _drift(session: Session, lane: Lane, start: int) -> list[Alarm]:
+    for name, said, posted in audited_sums.drifted(session, lane, start):
         what = f"{name} says {said.debits}/{said.credits}, its postings {posted.debits}/{posted.credits}"
         return [Alarm("L6", what, name)]
-    audited_sums.go_on(session, start)
+    audited_sums.go_on(session, lane, start)
     return []
 
 
@@ -253,19 +253,19 @@ def _segments(session: Session, lane: Lane, *, unbatched: bool) -> tuple[int, li
     return total, []
 
 
-def _accrued(session: Session, waiting: int) -> list[Alarm]:
-    accrued = sum(book.balance(name, sums) for name, sums in postings.entries(session, "accrued:").items())
+def _accrued(session: Session, lane: Lane, waiting: int) -> list[Alarm]:
+    accrued = sum(book.balance(name, sums) for name, sums in postings.entries(session, lane, "accrued:").items())
     return [] if accrued == waiting else [Alarm("L9", f"{accrued} atoms are accrued, {waiting} wait for a batch")]
 
 
 def _recharged(session: Session, booked: book.Transaction, gateway: Address, first: int, last: int) -> str:
     try:
-        chunk = receipts.chunk(session, gateway, first, last)
+        chunk = receipts.chunk(session, booked.lane, gateway, first, last)
         altered = chunk.first_altered()
         if altered is not None:
             return f"receipt {first + altered} is not what its digest says"
         added = shares.add_up(chunk.records, terms.get(session, chunk.terms_ids()))
     except (Rejected, Conflict) as error:
         return error.message
-    again = movements.charge(booked.cause, added.spent, added.earned, booked.at)
+    again = movements.charge(booked.lane, booked.cause, added.spent, added.earned, booked.at)
     return "" if again.digest == booked.digest else f"receipts {first} to {last} come to another transaction"

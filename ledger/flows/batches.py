@@ -54,7 +54,7 @@ def is_due(session: Session, lane: Lane, now: int) -> bool:
         if mark.posted_seq == mark.batched_seq:
             continue
         waiting += mark.posted_seq - mark.batched_seq
-        oldest = receipts.by_seq(session, mark.gateway, mark.batched_seq + 1)
+        oldest = receipts.by_seq(session, mark.lane, mark.gateway, mark.batched_seq + 1)
         if oldest is None or abs(now - oldest.receipt.ended_at) >= lane.batch_ms:  # also after a jump of the clock
             return True
     if waiting == 0:
@@ -64,7 +64,7 @@ def is_due(session: Session, lane: Lane, now: int) -> bool:
 
 def missing_payees(session: Session, lane: Address) -> list[Address]:
     """Payees that have earned and have no index in the payout tree yet, by address."""
-    rows = postings.entries(session, "accrued:").items()
+    rows = postings.entries(session, lane, "accrued:").items()
     earning = {parse(name).party for name, entries in rows if balance(name, entries)} - {None}
     return sorted(payee for payee in earning if payee is not None and parties.index_of(session, payee, lane) is None)
 
@@ -77,7 +77,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
 
     Raises Unavailable when a payee or a consumer has no index yet.
     """
-    if alarms.active(session) or not batches.take(session, lane.lane):
+    if alarms.active(session, lane.lane) or not batches.take(session, lane.lane):
         return None
     ranges = _ranges(session, lane)
     if not any(row.count for row in ranges) and not _is_exit_due(session, lane):
@@ -102,13 +102,13 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     batch = Batch(lane.lane, number, Status.built, closed.header, total, cumulative, now)
     batches.store(session, batch, ranges, closed.earned)
     for row in ranges:
-        watermarks.set_batched(session, row.gateway, row.last)
+        watermarks.set_batched(session, lane.lane, row.gateway, row.last)
     return batch
 
 
 def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
     """Intend the commit of the oldest built batch, once all before it are posted. Returns the intention's id."""
-    if lane.operator is None or alarms.active(session) or not batches.take(session, lane.lane):
+    if lane.operator is None or alarms.active(session, lane.lane) or not batches.take(session, lane.lane):
         return None
     waiting = batches.with_status(session, lane.lane, Status.built, Status.signed)
     if not waiting or waiting[0].status is Status.signed:
@@ -118,7 +118,7 @@ def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | Non
     finalize_id = ripe.onchain_id if ripe is not None and ripe.onchain_id is not None else NO_BATCH
     call = calls.commit(lane.lane, batch.header, finalize_id, ripe.header if ripe else EMPTY_HEADER)
     purpose = f"commit {to_hex(lane.lane)} {batch.number}"
-    intended = transactions.intend_again(session, purpose, lane.operator, call, now)
+    intended = transactions.intend_again(session, lane.lane, purpose, lane.operator, call, now)
     if intended is not None:
         batches.set_signed(session, batch, intended)
     return intended
@@ -131,11 +131,11 @@ def finalize(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | N
     ripe = ripe_batch(session, lane.lane)
     if ripe is None or ripe.onchain_id is None:
         return None
-    if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.active(session):
+    if batches.with_status(session, lane.lane, Status.built, Status.signed) and not alarms.active(session, lane.lane):
         return None
     purpose = finalize_purpose(lane.lane, ripe.number)
     call = calls.finalize(lane.lane, ripe.onchain_id, ripe.header)
-    return transactions.intend_again(session, purpose, lane.operator, call, now)
+    return transactions.intend_again(session, lane.lane, purpose, lane.operator, call, now)
 
 
 def ripe_batch(session: Session, lane: Address) -> Batch | None:
@@ -150,7 +150,7 @@ def ripe_batch(session: Session, lane: Address) -> Batch | None:
 def _retry(session: Session, waiting: Sequence[Batch]) -> None:
     """Make a batch built again when its commit failed or lost its nonce; the next sweep intends another."""
     for batch in waiting[:1]:
-        sent = transactions.get(session, batch.chain_transaction) if batch.chain_transaction else None
+        sent = transactions.get(session, batch.lane, batch.chain_transaction) if batch.chain_transaction else None
         if sent is None or sent.status in (Sending.failed, Sending.lost):
             batches.set_built(session, batch)
 
@@ -163,7 +163,7 @@ def _ranges(session: Session, lane: Lane) -> list[Range]:
             ranges.append(Range(mark.gateway, mark.batched_seq + 1, 0))  # idle, but listed in the header
             continue
         until = min(mark.posted_seq, mark.batched_seq + room)
-        last = min(segments.last_end(session, mark.gateway, mark.batched_seq, until), mark.posted_seq)
+        last = min(segments.last_end(session, mark.lane, mark.gateway, mark.batched_seq, until), mark.posted_seq)
         ranges.append(Range(mark.gateway, mark.batched_seq + 1, last - mark.batched_seq))
         room -= ranges[-1].count
     return ranges

@@ -17,9 +17,8 @@ from ledger.core.receipts.receipt import Receipt, pack
 from ledger.core.settlement.closing import Trees
 from ledger.core.settlement.events import DebitChallenged, NodeDemanded
 from ledger.core.settlement.header import Range
-from ledger.core.settlement.transactions import Call, ChainTransaction, Status
+from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Conflict
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, EMPTY, LINE_TAG, PAYOUT_TAG, Word
 from ledger.store.access import vouchers
@@ -41,19 +40,20 @@ class Opening:
 
 
 def answer_all(session: Session, calls: Calls, sender: Address, lane: Lane, now: int) -> int:
-    """Intend an answer to every open challenge. What cannot be answered becomes an alarm. Returns how many were new."""
+    """Intend an answer to every open challenge, again when the last one failed. Returns how many are new.
+
+    What cannot be answered becomes an alarm.
+    """
     made = 0
-    for asked in challenges.unanswered(session, lane):
+    for question in challenges.unanswered(session, lane):
         try:
-            target, data = _answer(session, calls, asked)
+            call = _answer(session, calls, question.asked)
         except Conflict as error:
-            alarms.sound(session, alarms.Alarm("dispute", error.message, receipt=to_hex(asked.key)), now)
+            alarm = alarms.Alarm("dispute", error.message, receipt=to_hex(question.asked.key))
+            alarms.sound(session, lane, alarm, now)
             continue
-        purpose = f"answer {to_hex(asked.key)}"
-        digest = keccak256(purpose.encode())
-        made += transactions.intend(
-            session, ChainTransaction(digest, purpose, sender, target, data, Status.intended, now)
-        )
+        purpose = f"answer {question.cause}"
+        made += transactions.intend_again(session, lane, purpose, sender, call, now) is not None
     return made
 
 
@@ -112,8 +112,10 @@ def _open_stored(session: Session, batch: Batch, tree: int, depth: int, place: i
 class _Leaf:
     """Opens the leaves of a rebuilt tree."""
 
-    def __init__(self, session: Session, ranges: Sequence[Range], lines: Sequence[tuple[int, int, int]] | None) -> None:
-        self._session, self._ranges, self._lines = session, ranges, lines
+    def __init__(
+        self, session: Session, batch: Batch, ranges: Sequence[Range], lines: Sequence[tuple[int, int, int]] | None
+    ) -> None:
+        self._session, self._lane, self._ranges, self._lines = session, batch.lane, ranges, lines
 
     def __call__(self, place: int) -> Opening:
         if self._lines is not None:
@@ -129,7 +131,7 @@ class _Leaf:
     def _receipt(self, place: int) -> Receipt:
         for row in sorted(self._ranges):
             if place < row.count:
-                found = receipts.by_seq(self._session, row.gateway, row.first + place)
+                found = receipts.by_seq(self._session, self._lane, row.gateway, row.first + place)
                 if found is not None:
                     return found.receipt
             place -= row.count
@@ -142,15 +144,15 @@ def _rebuilt(session: Session, batch: Batch, tree: int) -> tuple[Levels, _Leaf]:
     payees = {payee: index for index, payee in parties.by_index(session).items()}
     consumers = {account: index for index, account in lanes.by_index(session, batch.lane).items()}
     trees, leaves = Trees(payees, consumers), []
-    for chunk, bodies in batch_files.pieces(session, ranges):
+    for chunk, bodies in batch_files.pieces(session, batch.lane, ranges):
         trees.add(chunk.records, bodies, chunk.digests)
         leaves.append(receipt_leaves(chunk.digests, chunk.records["charge"].astype(np.int64)))
     if tree == RECEIPTS:
-        return Levels.build(np.concatenate(leaves)), _Leaf(session, ranges, None)
+        return Levels.build(np.concatenate(leaves)), _Leaf(session, batch, ranges, None)
     rows = trees.lines()
     columns = np.array(rows, np.int64).reshape(-1, 3)
     levels = Levels.build(line_leaves(*(np.ascontiguousarray(columns[:, column]) for column in range(3))))
-    return levels, _Leaf(session, ranges, rows)
+    return levels, _Leaf(session, batch, ranges, rows)
 
 
 def _at(level: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]", height: int, place: int) -> Word:

@@ -19,13 +19,15 @@ GAS_PER_ROW = 32_000
 CLAIM_ROWS = MAX_GAS * 9 // 10 // GAS_PER_ROW
 
 
-def register_payees(session: Session, calls: Calls, sender: Address, payees: Iterable[Address], now: int) -> int:
+def register_payees(
+    session: Session, lane: Lane, calls: Calls, sender: Address, payees: Iterable[Address], now: int
+) -> int:
     """Intend a place for payees that have earned and have none. Returns how many were not intended before."""
     made = 0
     for payee in payees:
         if parties.index_of(session, payee) is None:
             call = calls.register_payee(payee)
-            made += bool(transactions.intend_again(session, f"register {to_hex(payee)}", sender, call, now))
+            made += bool(transactions.intend_again(session, lane, f"register {to_hex(payee)}", sender, call, now))
     return made
 
 
@@ -52,7 +54,7 @@ def claim(session: Session, calls: Calls, sender: Address, lane: Lane, now: int)
         ]
         call = calls.claim_range(lane, start, height, rows, siblings)
         made += bool(
-            transactions.intend_again(session, f"claim {to_hex(lane)} {batch.number} {start}", sender, call, now)
+            transactions.intend_again(session, lane, f"claim {to_hex(lane)} {batch.number} {start}", sender, call, now)
         )
     return made
 
@@ -62,7 +64,7 @@ def _finalizes(session: Session, lane: Lane) -> bool:
     if batches.with_status(session, lane, batches.Status.signed):  # its commit may finalize an older one
         return True
     posted = batches.with_status(session, lane, batches.Status.posted)
-    _, sent = transactions.latest(session, finalize_purpose(lane, posted[0].number)) if posted else (0, None)
+    _, sent = transactions.latest(session, lane, finalize_purpose(lane, posted[0].number)) if posted else (0, None)
     return sent is not None and sent.status not in (Status.failed, Status.lost)
 
 

@@ -46,25 +46,25 @@ def request(session: Session, credit: DepositRequest, domain: Domain, operator: 
 
 def credit(session: Session, lane: Lane, now: int) -> int:
     """Book the credits that were requested. Returns how many."""
-    waiting = [asked for asked in requests.requested(session) if asked.kind == KIND and asked.lane == lane]
+    waiting = [asked for asked in requests.requested(session, lane) if asked.kind == KIND]
     for asked in waiting:
         lanes.assign(session, lane, [asked.account])
         consumer = lanes.get_consumer(session, lane, asked.account)
         assert consumer is not None, "it was just assigned"
         lanes.deposit(session, lane, asked.account, consumer.index, asked.amount)
-        postings.book(session, movements.deposit(KIND.encode() + asked.id, asked.account, asked.amount, now))
-        requests.set_status(session, asked.id, "credited")
+        postings.book(session, movements.deposit(lane, KIND.encode() + asked.id, asked.account, asked.amount, now))
+        requests.set_status(session, asked, "credited")
     return len(waiting)
 
 
 def publish(session: Session, lane: Lane, window_ms: int, now: int) -> int:
     """Post built batches, and make those final whose window is over. Returns how many batches changed."""
-    if alarms.active(session) or not batches.take(session, lane):
+    if alarms.active(session, lane) or not batches.take(session, lane):
         return 0
     count = 0
     for batch in batches.with_status(session, lane, Status.built):
         cause = movements.batch_cause(lane, batch.number, batch.header.hash)
-        settled = movements.settle(cause, batches.earned(session, lane, batch.number), now)
+        settled = movements.settle(lane, cause, batches.earned(session, lane, batch.number), now)
         if settled.postings:
             postings.book(session, settled)
         batches.set_posted(session, batch, batch.number, now, settled.id)
@@ -96,36 +96,36 @@ def retire(session: Session, lane: Lane, now: int) -> Owed:
         raise Rejected(f"lane {to_hex(lane)} is not at rest: {reason}", lane=to_hex(lane))
     deposits: dict[Address, Atoms] = {}
     payments: dict[Address, Atoms] = {}
-    for name, entries in postings.entries(session).items():
+    for name, entries in postings.entries(session, lane).items():
         left, account = balance(name, entries), parse(name)
         if not left or account.party is None:
             continue
-        cause = b"retired" + lane + name.encode()
+        cause = b"retired" + name.encode()
         if account.kind == "claimable":
             payments[account.party] = left
-            postings.book(session, movements.claim(cause, account.party, left, now))
+            postings.book(session, movements.claim(lane, cause, account.party, left, now))
         else:
             deposits[account.party] = left
-            postings.book(session, movements.request_withdrawal(cause, account.party, left, now))
-            postings.book(session, movements.withdraw(cause, account.party, left, 0, now))
+            postings.book(session, movements.request_withdrawal(lane, cause, account.party, left, now))
+            postings.book(session, movements.withdraw(lane, cause, account.party, left, 0, now))
             lanes.withdraw(session, lane, account.party, left)
-    assert postings.balance(session, CUSTODY) == 0, "L3: custody was all that was owed"
+    assert postings.balance(session, lane, CUSTODY) == 0, "L3: custody was all that was owed"
     return Owed(deposits, payments)
 
 
 def _under_way(session: Session, lane: Lane) -> Iterator[str]:
     """Why a private grid cannot be retired now."""
-    if alarms.active(session):
+    if alarms.active(session, lane):
         yield "an alarm is active"
-    if any(asked.kind == KIND and asked.lane == lane for asked in requests.requested(session)):
+    if any(asked.kind == KIND for asked in requests.requested(session, lane)):
         yield "a credit is not booked"
-    if segments.pending(session, lane) or segments.quarantined(session):
+    if segments.pending(session, lane) or segments.quarantined(session, lane):
         yield "receipts are not posted"
     if any(mark.posted_seq != mark.batched_seq for mark in watermarks.of_lane(session, lane)):
         yield "receipts are in no batch"
     if batches.with_status(session, lane, Status.built, Status.signed, Status.posted):
         yield "a batch is not final"
-    for name, entries in postings.entries(session, "leased:").items():
+    for name, entries in postings.entries(session, lane, "leased:").items():
         if balance(name, entries):
             yield f"{name} is leased: stop the gateway first"
 

@@ -7,34 +7,34 @@ from sqlmodel import Session
 
 from ledger.chain.calls import Authorization, Calls
 from ledger.core.settlement.transactions import Call, Status
-from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import chain_time
 from ledger.store.settlement import transactions
 
 
-def send_deposits(session: Session, calls: Calls, sender: Address, now: int) -> int:
+def send_deposits(session: Session, lane: Lane, calls: Calls, sender: Address, now: int) -> int:
     """Intend the deposits consumers asked for. Returns how many."""
     made = 0
-    for asked in deposits.requested(session):
-        if transactions.intend_again(session, _purpose(asked), sender, _call(calls, asked), now):
-            deposits.set_status(session, asked.id, "sent")
+    for asked in deposits.requested(session, lane):
+        if transactions.intend_again(session, lane, _purpose(asked), sender, _call(calls, asked), now):
+            deposits.set_status(session, asked, "sent")
             made += 1
     return made
 
 
-def follow_deposits(session: Session) -> int:
+def follow_deposits(session: Session, lane: Lane) -> int:
     """Note what became of sent deposits: credited once their block is indexed, failed in the contract's words."""
     clock, done = chain_time.get(session), 0
-    for asked in deposits.sent(session):
-        _, sent = transactions.latest(session, _purpose(asked))
+    for asked in deposits.sent(session, lane):
+        _, sent = transactions.latest(session, lane, _purpose(asked))
         if sent is None or sent.status is Status.lost:
-            deposits.set_status(session, asked.id, "requested")
+            deposits.set_status(session, asked, "requested")
         elif sent.status is Status.failed:
-            deposits.set_status(session, asked.id, "failed", sent.error)
+            deposits.set_status(session, asked, "failed", sent.error)
         elif sent.status is Status.confirmed and clock and sent.block is not None and sent.block <= clock.number:
-            deposits.set_status(session, asked.id, "credited")
+            deposits.set_status(session, asked, "credited")
         else:
             continue
         done += 1

@@ -72,12 +72,12 @@ def set_aside(session: Session, lane: Lane, now: int) -> int:
     moved = 0
     for consumer in lanes.leaving(session, lane):
         account = consumer.account
-        left = postings.lock(session, [available(account)])[available(account)]
+        left = postings.lock(session, lane, [available(account)])[available(account)]
         if left:
-            before = postings.entries(session, withdrawing(account)).get(withdrawing(account))
+            before = postings.entries(session, lane, withdrawing(account)).get(withdrawing(account))
             number = before.credits if before else 0
             cause = b"leaving" + account + number.to_bytes(8, "big")
-            postings.book(session, movements.request_withdrawal(cause, account, left, now))
+            postings.book(session, movements.request_withdrawal(lane, cause, account, left, now))
             moved += left
     return moved
 
@@ -140,17 +140,17 @@ def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) 
 def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction | None:
     """The movements of a log between accounts. First what leaving consumers still have is set aside."""
     match log.event:
-        case events.Deposited(_, account, _, amount):
-            return movements.deposit(cause, account, amount, now)
-        case events.Claimed(_, _, payee, amount):
-            return movements.claim(cause, payee, amount, now)
+        case events.Deposited(lane, account, _, amount):
+            return movements.deposit(lane, cause, account, amount, now)
+        case events.Claimed(lane, _, payee, amount):
+            return movements.claim(lane, cause, payee, amount, now)
         case events.WithdrawRequested(lane, _):
             set_aside(session, lane, now)
         case events.Withdrawn(lane, account, amount):
             set_aside(session, lane, now)
-            held = postings.lock(session, [withdrawing(account)])[withdrawing(account)]
+            held = postings.lock(session, lane, [withdrawing(account)])[withdrawing(account)]
             if amount or held:
-                return movements.withdraw(cause, account, amount, max(held - amount, 0), now)
+                return movements.withdraw(lane, cause, account, amount, max(held - amount, 0), now)
     return None
 
 
@@ -177,9 +177,9 @@ def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> 
     if batch.status is Status.void:
         _reinstate(session, network, batch, now)
     cause = movements.batch_cause(lane, batch.number, header)
-    while postings.is_booked(session, Kind.settle, cause):
+    while postings.is_booked(session, lane, Kind.settle, cause):
         cause += b"\1"
-    settled = movements.settle(cause, batches.earned(session, lane, batch.number), now)
+    settled = movements.settle(lane, cause, batches.earned(session, lane, batch.number), now)
     if settled.postings:
         postings.book(session, settled)
     batches.set_posted(session, batch, posted.id, posted.posted_at * 1_000, settled.id)
@@ -197,7 +197,7 @@ def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> No
     closed = batch_files.write_again(session, batch_files.Discard(), network.domain, batch)
     tree_nodes.grow(session, network.lane, before.number if before else 0, batch.number, closed)
     for row in batches.ranges(session, network.lane, batch.number):
-        watermarks.set_batched(session, row.gateway, row.last)
+        watermarks.set_batched(session, network.lane, row.gateway, row.last)
 
 
 def _void(session: Session, network: Network, onchain_id: int, now: int) -> None:
@@ -211,8 +211,8 @@ def _void(session: Session, network: Network, onchain_id: int, now: int) -> None
 def _drop(session: Session, batch: Batch, now: int) -> None:
     """Make the newest batch void, and reverse what it paid."""
     for row in batches.ranges(session, batch.lane, batch.number):
-        watermarks.set_batched(session, row.gateway, row.first - 1)
-    _correct(session, batch.settled, now)
+        watermarks.set_batched(session, batch.lane, row.gateway, row.first - 1)
+    _correct(session, batch.lane, batch.settled, now)
     batches.set_void(session, batch)
     tree_nodes.drop(session, batch.lane, batch.number)
 
@@ -236,7 +236,7 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
     deposits = {(log.transaction, log.ordinal): log for log in gone if log.kind == events.Deposited.__name__}
     for log in gone:
         if (log.transaction, log.ordinal) not in deposits:
-            _undo(session, log, now)
+            _undo(session, network.lane, log, now)
     indexed.clear_mirrors(session)
     old = events.read_logs(wire, network.start_block, common, network.span)
     for one in old:
@@ -246,7 +246,7 @@ def _reorganise(session: Session, wire: Blocks, network: Network, tip: int, now:
     fresh = events.read_logs(wire, common + 1, last, network.span)
     _index_logs(session, network, fresh, now)
     for key in deposits.keys() - {(log.transaction, ordinal) for log, ordinal in events.number_logs(fresh)}:
-        _undo(session, deposits[key], now)
+        _undo(session, network.lane, deposits[key], now)
     _return_set_aside(session, network, now)
     transactions.reopen(session, common)
     chain_time.forget_after(session, common)
@@ -262,7 +262,7 @@ def _restore_batches(session: Session, network: Network, on_chain_now: Sequence[
     theirs = {one.header for one in on_chain_now}
     for batch in reversed(batches.with_status(session, network.lane, Status.posted, Status.final)):
         if batch.header.hash not in theirs:
-            _correct(session, batch.settled, now)
+            _correct(session, batch.lane, batch.settled, now)
             batches.set_unposted(session, batch)
     for one in on_chain_now:
         known = batches.by_hash(session, network.lane, one.header)
@@ -272,25 +272,25 @@ def _restore_batches(session: Session, network: Network, on_chain_now: Sequence[
             batches.set_unfinal(session, known)
 
 
-def _undo(session: Session, log: Indexed, now: int) -> None:
+def _undo(session: Session, lane: Lane, log: Indexed, now: int) -> None:
     """Reverse what a log booked that the chain no longer has; what a batch paid is reversed with the batch."""
     if log.kind != events.Committed.__name__:
-        _correct(session, log.booked, now)
+        _correct(session, lane, log.booked, now)
     indexed.undo(session, log)
 
 
 def _return_set_aside(session: Session, network: Network, now: int) -> None:
     """Make what was set aside for an exit available again when its request is gone."""
     leaving = {consumer.account for consumer in lanes.leaving(session, network.lane)}
-    for name, entries in postings.entries(session, "withdrawing:").items():
+    for name, entries in postings.entries(session, network.lane, "withdrawing:").items():
         account, held = parse(name).party, balance(name, entries)
         if account is not None and held and account not in leaving:
             cause = b"stayed" + account + entries.credits.to_bytes(8, "big")
-            postings.book(session, movements.withdraw(cause, account, 0, held, now))
+            postings.book(session, movements.withdraw(network.lane, cause, account, 0, held, now))
 
 
-def _correct(session: Session, booked: Digest | None, now: int) -> None:
-    done = postings.get(session, booked) if booked is not None else None
+def _correct(session: Session, lane: Lane, booked: Digest | None, now: int) -> None:
+    done = postings.get(session, lane, booked) if booked is not None else None
     if done is None:
         return
     try:

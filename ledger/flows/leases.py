@@ -47,7 +47,7 @@ class LeaseRequest:
 
 def means(session: Session, lane: Lane, consumer: Address) -> Means:
     """The rest of a consumer's deposit and mandate, without what gateways hold already."""
-    available = postings.balance(session, accounts.available(consumer))
+    available = postings.balance(session, lane, accounts.available(consumer))
     room = vouchers.mandate(session, lane, consumer) - leases.committed(session, lane, consumer)
     return Means(available, max(0, room))
 
@@ -57,43 +57,43 @@ def lease(session: Session, asked: LeaseRequest, now: int) -> tuple[int, Means]:
 
     Above the need it is at most a quarter of what the consumer has left, so that other gateways can lease too.
     """
-    consumer, gateway = asked.consumer, asked.gateway
-    postings.lock(session, [accounts.available(consumer)])
-    left = means(session, asked.lane, consumer)
+    lane, consumer, gateway = asked.lane, asked.consumer, asked.gateway
+    postings.lock(session, lane, [accounts.available(consumer)])
+    left = means(session, lane, consumer)
     amount = _granted(left.spendable, asked.need, asked.target)
     if amount == 0:
         return 0, left
-    made = keccak256(b"lease", gateway, consumer, leases.count(session, consumer).to_bytes(8, "big"))
-    leases.add(session, Lease(made, asked.lane, consumer, gateway, amount, now + asked.lasts_ms))
-    postings.book(session, movements.lease(made, consumer, gateway, amount, now))
+    made = keccak256(b"lease", lane, gateway, consumer, leases.count(session, lane, consumer).to_bytes(8, "big"))
+    leases.add(session, Lease(lane, made, consumer, gateway, amount, now + asked.lasts_ms))
+    postings.book(session, movements.lease(lane, made, consumer, gateway, amount, now))
     return amount, left
 
 
-def release(session: Session, consumer: Address, gateway: Address, now: int) -> int:
+def release(session: Session, lane: Lane, consumer: Address, gateway: Address, now: int) -> int:
     """Close a gateway's leases of one consumer; returns what went back. No charge may be under way."""
-    postings.lock(session, [accounts.available(consumer), accounts.leased(consumer, gateway)])
-    return _close(session, leases.open_ones(session, gateway, consumer), now)
+    postings.lock(session, lane, [accounts.available(consumer), accounts.leased(consumer, gateway)])
+    return _close(session, leases.open_ones(session, lane, gateway, consumer), now)
 
 
-def unspent(session: Session, gateway: Address) -> dict[Address, int]:
+def unspent(session: Session, lane: Lane, gateway: Address) -> dict[Address, int]:
     """The rest a gateway can spend of each consumer: leased, less what it charged in receipts not yet posted."""
-    holders = leases.consumers(leases.open_ones(session, gateway))
-    held = postings.lock(session, [accounts.leased(consumer, gateway) for consumer in holders])
-    logged = leases.unposted(session, gateway)
+    holders = leases.consumers(leases.open_ones(session, lane, gateway))
+    held = postings.lock(session, lane, [accounts.leased(consumer, gateway) for consumer in holders])
+    logged = leases.unposted(session, lane, gateway)
     return {c: held[accounts.leased(c, gateway)] - logged.get(c, 0) for c in holders}
 
 
-def held_by_gateways(session: Session, consumer: Address) -> int:
+def held_by_gateways(session: Session, lane: Lane, consumer: Address) -> int:
     """A consumer's uncharged money at gateways: leased, less the charges of receipts not yet posted."""
-    gateways = leases.holders(session, consumer)
-    held = postings.lock(session, [accounts.leased(consumer, gateway) for gateway in gateways])
-    logged = sum(leases.unposted(session, gateway).get(consumer, 0) for gateway in gateways)
+    gateways = leases.holders(session, lane, consumer)
+    held = postings.lock(session, lane, [accounts.leased(consumer, gateway) for gateway in gateways])
+    logged = sum(leases.unposted(session, lane, gateway).get(consumer, 0) for gateway in gateways)
     return sum(held.values()) - logged
 
 
-def renew(session: Session, gateway: Address, now: int, lasts_ms: int) -> None:
+def renew(session: Session, lane: Lane, gateway: Address, now: int, lasts_ms: int) -> None:
     """Extend a live gateway's leases to `now + lasts_ms`."""
-    leases.renew(session, gateway, now + lasts_ms)
+    leases.renew(session, lane, gateway, now + lasts_ms)
 
 
 def reclaim(session: Session, lane: Lane, now: int) -> dict[Address, int]:
@@ -102,30 +102,30 @@ def reclaim(session: Session, lane: Lane, now: int) -> dict[Address, int]:
     for gateway in leases.expired(session, lane, now):
         if not leases.gateway_is_gone(session, lock_number(gateway)):
             continue
-        found = leases.open_ones(session, gateway)
+        found = leases.open_ones(session, lane, gateway)
         holders = leases.consumers(found)
         names = [name for c in holders for name in (accounts.available(c), accounts.leased(c, gateway))]
-        postings.lock(session, names)
+        postings.lock(session, lane, names)
         returned[gateway] = sum(_close(session, [one for one in found if one.consumer == c], now) for c in holders)
-        keys.give_back(session, gateway)
+        keys.give_back(session, lane, gateway)
     return returned
 
 
-def allot(session: Session, key: bytes, gateway: Address, need: int, target: int) -> int:
+def allot(session: Session, lane: Lane, key: bytes, gateway: Address, need: int, target: int) -> int:
     """Hand a gateway up to `target` atoms of a key's budget, at least `need` or nothing."""
-    left = keys.budget_left(session, key)
+    left = keys.budget_left(session, lane, key)
     if left is None:
         return target
     granted = _granted(left, need, target)
     if granted == 0:
         return 0
-    keys.allot(session, key, gateway, granted)
+    keys.allot(session, lane, key, gateway, granted)
     return granted
 
 
-def give_back(session: Session, key: bytes, gateway: Address) -> None:
+def give_back(session: Session, lane: Lane, key: bytes, gateway: Address) -> None:
     """Take back what a gateway has not spent of a key's budget. No charge to the key may be under way."""
-    keys.give_back(session, gateway, key)
+    keys.give_back(session, lane, gateway, key)
 
 
 def _granted(left: int, need: int, target: int) -> int:
@@ -137,14 +137,14 @@ def _close(session: Session, found: list[Lease], now: int) -> int:
     """Close these leases, all that one gateway has of one consumer, and book what was not spent back."""
     if not found:
         return 0
-    consumer, gateway = found[0].consumer, found[0].gateway
-    held = postings.balance(session, accounts.leased(consumer, gateway))
-    rest = held - leases.unposted(session, gateway).get(consumer, 0)
+    lane, consumer, gateway = found[0].lane, found[0].consumer, found[0].gateway
+    held = postings.balance(session, lane, accounts.leased(consumer, gateway))
+    rest = held - leases.unposted(session, lane, gateway).get(consumer, 0)
     back = rest
     for one in reversed(found):
         returned = min(one.amount, rest)
         leases.close(session, one, one.amount - returned)
         rest -= returned
     if back:
-        postings.book(session, movements.release(found[-1].id, consumer, gateway, back, now))
+        postings.book(session, movements.release(lane, found[-1].id, consumer, gateway, back, now))
     return back

@@ -19,6 +19,7 @@ from ledger.store.money import postings
 from ledger.store.receipts import receipts, terms, watermarks
 from ledger.store.receipts import segments as segment_store
 from ledger.store.receipts.receipts import Chunk
+from ledger.store.receipts.watermarks import Watermark
 
 
 def due(session: Session, lane: Lane) -> list[Address]:
@@ -26,40 +27,40 @@ def due(session: Session, lane: Lane) -> list[Address]:
     return [gateway for gateway, _ in segment_store.pending(session, lane)]
 
 
-def post_chunk(session: Session, gateway: Address, limit: int, now: int) -> int:
+def post_chunk(session: Session, lane: Lane, gateway: Address, limit: int, now: int) -> int:
     """Post the next segments of a gateway, about `limit` receipts, as one transaction. Returns how many receipts.
 
     0 when there is nothing to post, another worker is at it, or the next segment is quarantined.
     """
-    mark = watermarks.take(session, gateway)
+    mark = watermarks.take(session, lane, gateway)
     if mark is None:
         return 0
-    queue = segment_store.after(session, gateway, mark.posted_seq, limit)
-    if not queue or _is_quarantined(session, gateway, mark.posted_seq + 1):
+    queue = segment_store.after(session, lane, gateway, mark.posted_seq, limit)
+    if not queue or _is_quarantined(session, lane, gateway, mark.posted_seq + 1):
         return 0
     try:
-        chunk = receipts.chunk(session, gateway, mark.posted_seq + 1, queue[-1].last)
+        chunk = receipts.chunk(session, lane, gateway, mark.posted_seq + 1, queue[-1].last)
     except Rejected as malformed:
-        return _one_by_one(session, gateway, queue, malformed, limit, now)
-    sound, fault = _sound(session, mark.posted_seq, queue, chunk)
+        return _one_by_one(session, mark, queue, malformed, limit, now)
+    sound, fault = _sound(session, mark, queue, chunk)
     if not sound:
-        segment_store.quarantine(session, queue[0], fault, now)
+        segment_store.quarantine(session, lane, queue[0], fault, now)
         return 0
     chunk = chunk.part(0, sound[-1].last - mark.posted_seq)
     try:
         added = shares.add_up(chunk.records, terms.get(session, chunk.terms_ids()))
     except (Rejected, Conflict) as error:
-        return _one_by_one(session, gateway, sound, error, limit, now)
+        return _one_by_one(session, mark, sound, error, limit, now)
     cause = movements.chunk_cause(gateway, sound[0].first, sound[-1].last)
     if added.charged:
-        postings.book(session, movements.charge(cause, added.spent, added.earned, now))
-    watermarks.advance_posted(session, gateway, sound[-1].last)
+        postings.book(session, movements.charge(lane, cause, added.spent, added.earned, now))
+    watermarks.advance_posted(session, lane, gateway, sound[-1].last)
     return len(chunk)
 
 
-def _sound(session: Session, posted: int, queue: Sequence[Segment], chunk: Chunk) -> tuple[list[Segment], str]:
+def _sound(session: Session, mark: Watermark, queue: Sequence[Segment], chunk: Chunk) -> tuple[list[Segment], str]:
     """The leading segments that check out, and what is wrong with the next one."""
-    before = segment_store.before(session, queue[0].gateway, queue[0].first)
+    before, posted = segment_store.before(session, mark.lane, mark.gateway, queue[0].first), mark.posted_seq
     previous = before.digest if before else Digest(bytes(32))
     good: list[Segment] = []
     at, wrong = posted, chunk.first_altered()  # all are hashed at once
@@ -99,14 +100,14 @@ def _fault(segment: Segment, at: int, previous: Digest, part: Chunk, altered: in
 
 
 def _one_by_one(
-    session: Session, gateway: Address, queue: Sequence[Segment], error: Rejected | Conflict, limit: int, now: int
+    session: Session, mark: Watermark, queue: Sequence[Segment], error: Rejected | Conflict, limit: int, now: int
 ) -> int:
     """Find the segment of a malformed or wrongly priced receipt by posting fewer; quarantine it when it is the next."""
     if len(queue) == 1:
-        segment_store.quarantine(session, queue[0], error.message, now)
+        segment_store.quarantine(session, mark.lane, queue[0], error.message, now)
         return 0
-    return post_chunk(session, gateway, min(limit - 1, queue[-2].last - queue[0].first + 1), now)
+    return post_chunk(session, mark.lane, mark.gateway, min(limit - 1, queue[-2].last - queue[0].first + 1), now)
 
 
-def _is_quarantined(session: Session, gateway: Address, first: int) -> bool:
-    return any(g == gateway and at == first for g, at, _ in segment_store.quarantined(session))
+def _is_quarantined(session: Session, lane: Lane, gateway: Address, first: int) -> bool:
+    return any(g == gateway and at == first for g, at, _ in segment_store.quarantined(session, lane))

@@ -80,7 +80,7 @@ def publish_offer(
 def pay(session: Session, deposit: DepositRequest, call: Digest, now: int) -> bool:
     """Store an x402 payment to relay, for one call. False when it was sent with another call before."""
     deposits.request(session, deposit, now)
-    return deposits.bind(session, deposit.id, call)
+    return deposits.bind(session, deposit.lane, deposit.id, call)
 
 
 def deposit_id(lane: Lane, account: Address, salt: bytes) -> Digest:

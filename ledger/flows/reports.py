@@ -102,11 +102,11 @@ def _items(
 
 
 def _moves(session: Session, query: Query, after: Cursor, limit: int) -> Page:
-    names = store.accounts_of(session, query.party)
-    found = store.moved(session, names, query.period, (after.ended_at, after.gateway), limit)
+    names = store.accounts_of(session, query.lane, query.party)
+    found = store.moved(session, query.lane, names, query.period, (after.ended_at, after.gateway), limit)
     movements: list[Movement] = []
     for _, transaction_id in found:
-        transaction = postings.get(session, transaction_id)
+        transaction = postings.get(session, query.lane, transaction_id)
         assert transaction is not None, "it was just found"
         movements += statements.movements(transaction, names)
     more = len(found) == limit

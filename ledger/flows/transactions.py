@@ -4,14 +4,12 @@ Whatever the RPC endpoint answers, the blocks decide: each review looks at what 
 notes accordingly. Sending twice is harmless, because the bytes and their nonce never change.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlmodel import Session
 
 from ledger.chain.sender import Wire, broadcast, look, replace_by_fee, sign
 from ledger.core.settlement.transactions import (
-    Attempt,
     ChainTransaction,
     Mined,
     Policy,
@@ -22,44 +20,45 @@ from ledger.core.settlement.transactions import (
 )
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.store.chain import chain_time
 from ledger.store.settlement import transactions
 
 
-def sign_next(session: Session, wire: Wire, sender: Address, now: int) -> Digest | None:
+def sign_next(session: Session, lane: Lane, wire: Wire, sender: Address, now: int) -> Digest | None:
     """Give the sender's oldest intention its nonce and its first signed bytes. Returns its id, None if none waits.
 
     An intention the contract would refuse gets no nonce: it has failed, with the contract's words.
     """
     transactions.lock_sender(session, sender)
-    waiting = [t for t in transactions.intended(session) if t.sender == sender]
+    waiting = [t for t in transactions.intended(session, lane) if t.sender == sender]
     used = wire.nonces(sender)
     ours = transactions.nonces_from(session, sender, used)
-    missing = missing_nonce(used, {nonce: status for nonce, (_, status) in ours.items()})
+    missing = missing_nonce(used, {nonce: status for nonce, (*_, status) in ours.items()})
     if missing is not None and missing in ours:
-        transactions.set_status(session, ours[missing][0], Status.signed)
-        return ours[missing][0]
+        its_lane, lost, _ = ours[missing]
+        transactions.set_status(session, its_lane, lost, Status.signed)
+        return lost
     if not waiting and missing is None:
         return None
-    first = waiting[0] if waiting else _filler(session, sender, missing, now)
+    first = waiting[0] if waiting else _filler(session, lane, sender, missing, now)
     try:
         gas = wire.gas(sender, first.target, first.data)
     except Rejected as refused:
-        transactions.set_status(session, first.id, Status.failed, error=refused.message)
+        transactions.set_status(session, lane, first.id, Status.failed, error=refused.message)
         return first.id
     nonce = missing if missing is not None else transactions.next_nonce(session, sender, used)
     attempt = sign(wire, replace(first, nonce=nonce, gas=gas), 0, wire.fee(), now)
-    transactions.set_signed(session, first.id, nonce, gas, attempt)
+    transactions.set_signed(session, lane, first.id, nonce, gas, attempt)
     return first.id
 
 
-def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: Policy) -> Step:
+def review(session: Session, lane: Lane, wire: Wire, purpose_id: Digest, now: int, policy: Policy) -> Step:
     """Look at a signed intention and do what is next: send it, replace it, or note what the chain says."""
-    found = transactions.take(session, purpose_id)
+    found = transactions.take(session, lane, purpose_id)
     if found is None or found.status not in (Status.signed, Status.mined):
         return Step.wait
-    attempts = transactions.attempts(session, purpose_id)
+    attempts = transactions.attempts(session, lane, purpose_id)
     seen = look(wire, found.sender, attempts, policy.confirmations, _indexed(session))
     step = next_step(found, attempts, seen, now, policy)
     if step in (Step.note_confirmed, Step.note_failed):
@@ -70,17 +69,18 @@ def review(session: Session, wire: Wire, purpose_id: Digest, now: int, policy: P
         step = next_step(found, attempts, seen, now, policy)
     if step is Step.broadcast:
         broadcast(wire, attempts)
-        transactions.set_sent(session, purpose_id, now)
+        transactions.set_sent(session, lane, purpose_id, now)
     elif step is Step.replace:
-        _replace(session, wire, found, attempts, now, policy)
+        replacement = replace_by_fee(wire, found, attempts, now, policy)
+        transactions.add_attempt(session, lane, replacement)  # the next review sends it, after this is committed
     elif step is not Step.wait:
-        _note(session, found, step, seen.mined)
+        _note(session, lane, found, step, seen.mined)
     return step
 
 
-def under_way(session: Session) -> list[Digest]:
+def under_way(session: Session, lane: Lane) -> list[Digest]:
     """Intentions to review, in the order they can be mined."""
-    return [found.id for found in transactions.under_way(session)]
+    return [found.id for found in transactions.under_way(session, lane)]
 
 
 def _indexed(session: Session) -> int:
@@ -89,32 +89,24 @@ def _indexed(session: Session) -> int:
     return clock.number if clock else -1
 
 
-def _filler(session: Session, sender: Address, missing: int | None, now: int) -> ChainTransaction:
+def _filler(session: Session, lane: Lane, sender: Address, missing: int | None, now: int) -> ChainTransaction:
     """A transaction that does nothing but use the nonce our later ones wait for."""
     purpose = f"fill nonce {missing} of {to_hex(sender)}"
-    tried = transactions.count(session, purpose)
+    tried = transactions.count(session, lane, purpose)
     name = keccak256(f"{purpose} {tried}".encode())
     made = ChainTransaction(name, f"{purpose} {tried}", sender, sender, b"", Status.intended, now)
-    transactions.intend(session, made)
+    transactions.intend(session, lane, made)
     return made
 
 
-def _replace(
-    session: Session, wire: Wire, found: ChainTransaction, attempts: Sequence[Attempt], now: int, policy: Policy
-) -> None:
-    """Sign the same nonce at a higher fee; the next review sends it, after this has been committed."""
-    transactions.add_attempt(session, replace_by_fee(wire, found, attempts, now, policy))
-
-
-def _note(session: Session, found: ChainTransaction, step: Step, mined: Mined | None) -> None:
-    hashed, block = (mined.hash, mined.block) if mined else (None, None)
+def _note(session: Session, lane: Lane, found: ChainTransaction, step: Step, mined: Mined | None) -> None:
     if step is Step.note_mined:
-        transactions.set_status(session, found.id, Status.mined, hashed, block)
+        transactions.set_status(session, lane, found.id, Status.mined, mined)
     elif step is Step.note_gone:
-        transactions.set_status(session, found.id, Status.signed)
+        transactions.set_status(session, lane, found.id, Status.signed)
     elif step is Step.note_confirmed:
-        transactions.set_status(session, found.id, Status.confirmed, hashed, block)
+        transactions.set_status(session, lane, found.id, Status.confirmed, mined)
     elif step is Step.note_failed:
-        transactions.set_status(session, found.id, Status.failed, hashed, block, "it reverted on chain")
+        transactions.set_status(session, lane, found.id, Status.failed, mined, "it reverted on chain")
     else:
-        transactions.set_status(session, found.id, Status.lost, error=f"nonce {found.nonce} was used by another")
+        transactions.set_status(session, lane, found.id, Status.lost, error=f"nonce {found.nonce} was used by another")

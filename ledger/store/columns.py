@@ -14,9 +14,9 @@ def big(*, key: bool = False, index: bool = False) -> Any:
     return Field(sa_type=BigInteger, primary_key=key, index=index, sa_column_kwargs={"autoincrement": False})
 
 
-def octets(*, key: bool = False, index: bool = False, unique: bool = False) -> Any:
+def octets(*, key: bool = False, index: bool = False) -> Any:
     """A BYTEA: addresses, digests, signatures, bodies."""
-    return Field(sa_type=LargeBinary, primary_key=key, index=index, unique=unique)
+    return Field(sa_type=LargeBinary, primary_key=key, index=index)
 
 
 def maybe_octets() -> Any:
@@ -29,7 +29,7 @@ def maybe_big() -> Any:
     return Field(default=None, sa_type=BigInteger, nullable=True)
 
 
-def cut(start: int, size: int, *, key: bool = False, unique: bool = False) -> Any:
+def cut(start: int, size: int, *, key: bool = False) -> Any:
     """`size` bytes of the row's `record` from `start` (counted from 1), which the database cuts out."""
     piece = Computed(f"substring(record FROM {start} FOR {size})", persisted=True)
-    return Field(sa_column=Column(LargeBinary, piece, primary_key=key, unique=unique, nullable=False))
+    return Field(sa_column=Column(LargeBinary, piece, primary_key=key, nullable=False))

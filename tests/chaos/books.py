@@ -26,9 +26,9 @@ ROLE = Role.maker
 
 def open_books(s: Session) -> None:
     """A gateway, and a consumer whose deposit is leased to it."""
-    watermarks.ensure(s, GATEWAY, LANE)
-    postings.book(s, movements.deposit(b"first", CONSUMER, FUNDS, 0))
-    postings.book(s, movements.lease(b"first", CONSUMER, GATEWAY, FUNDS, 0))
+    watermarks.ensure(s, LANE, GATEWAY)
+    postings.book(s, movements.deposit(LANE, b"first", CONSUMER, FUNDS, 0))
+    postings.book(s, movements.lease(LANE, b"first", CONSUMER, GATEWAY, FUNDS, 0))
 
 
 def charge(s: Session, calls: int) -> None:
@@ -38,8 +38,8 @@ def charge(s: Session, calls: int) -> None:
     paid = amounts(first, last)
     earned = {(payee, ROLE): amount for payee, amount in zip(PAYEES, paid, strict=True)}
     cause = movements.chunk_cause(GATEWAY, first, last)
-    postings.book(s, movements.charge(cause, {(CONSUMER, GATEWAY): sum(paid)}, earned, 0))
-    watermarks.advance_posted(s, GATEWAY, last)
+    postings.book(s, movements.charge(LANE, cause, {(CONSUMER, GATEWAY): sum(paid)}, earned, 0))
+    watermarks.advance_posted(s, LANE, GATEWAY, last)
 
 
 def close(s: Session, now: int) -> None:
@@ -57,7 +57,7 @@ def close(s: Session, now: int) -> None:
     total = sum(paid)
     made = Batch(LANE, number, Status.built, header, total, (before.cumulative if before else 0) + total, now)
     batches.store(s, made, [span], {(payee, ROLE): amount for payee, amount in zip(PAYEES, paid, strict=True)})
-    watermarks.set_batched(s, GATEWAY, span.last)
+    watermarks.set_batched(s, LANE, GATEWAY, span.last)
 
 
 def is_at_rest(s: Session) -> bool:
@@ -69,13 +69,13 @@ def is_at_rest(s: Session) -> bool:
 
 def under_way(s: Session) -> list[Digest]:
     """Intentions to review."""
-    return [found.id for found in transactions.under_way(s)]
+    return [found.id for found in transactions.under_way(s, LANE)]
 
 
 def is_stored(s: Session, raw: bytes) -> bool:
     """These signed bytes are stored, as those of an intention that is under way."""
-    names = (name for name, _ in transactions.nonces_from(s, SENDER, 0).values())
-    return any(attempt.raw == raw for name in names for attempt in transactions.attempts(s, name))
+    names = (name for _, name, _ in transactions.nonces_from(s, SENDER, 0).values())
+    return any(attempt.raw == raw for name in names for attempt in transactions.attempts(s, LANE, name))
 
 
 def faults(s: Session, chain: SimChain) -> list[str]:
@@ -83,16 +83,16 @@ def faults(s: Session, chain: SimChain) -> list[str]:
     (mark,) = watermarks.of_lane(s, LANE)
     standing = [b for b in batches.with_status(s, LANE, *Status) if b.status is not Status.void]
     state, paid, deposited = chain.tip.state, amounts(1, mark.posted_seq), FUNDS + chain.tip.state.deposited
-    mine = postings.balances(s, [available(CONSUMER), leased(CONSUMER, GATEWAY)])
+    mine = postings.balances(s, LANE, [available(CONSUMER), leased(CONSUMER, GATEWAY)])
     said: dict[str, tuple[object, object]] = {
         "headers on chain": (state.headers, tuple(bytes(b.header.hash) for b in standing)),
         "final on chain": (state.finalized, len(standing)),
         "final in the ledger": ({b.status for b in standing} - {Status.final}, set()),
         "payees' cumulative on chain": (state.cumulative[-1], paid),
-        "custody": (postings.balance(s, CUSTODY), deposited - sum(state.claimed)),
-        "accrued": ([postings.balance(s, accrued(payee, ROLE)) for payee in PAYEES], [0, 0]),
+        "custody": (postings.balance(s, LANE, CUSTODY), deposited - sum(state.claimed)),
+        "accrued": ([postings.balance(s, LANE, accrued(payee, ROLE)) for payee in PAYEES], [0, 0]),
         "claimable": (
-            [postings.balance(s, claimable(payee)) for payee in PAYEES],
+            [postings.balance(s, LANE, claimable(payee)) for payee in PAYEES],
             [paid[place] - state.claimed[place] for place in (0, 1)],
         ),
         "what the consumer has left": (sum(mine.values()), deposited - sum(paid)),

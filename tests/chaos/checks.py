@@ -44,7 +44,7 @@ def come_to_rest(network: Network, seconds: float = 240) -> None:
         with unit_of_work(network.engine) as session:
             marks = watermarks.of_lane(session, LANE)
             waiting = batches.with_status(session, LANE, Status.built, Status.signed, Status.posted)
-            owed = sum(postings.balance(session, claimable(payee)) for payee in payees())
+            owed = sum(postings.balance(session, LANE, claimable(payee)) for payee in payees())
             last = session.execute(text("SELECT coalesce(max(last), 0) FROM segments")).scalar_one()
             done = bool(marks) and all(m.posted_seq == m.batched_seq == last for m in marks)
         return done and not waiting and not owed
@@ -64,12 +64,14 @@ def recompute(network: Network, load: Load, before: dict[Address, int]) -> Total
         held = network.chain.held
         found = audits.reconcile(session, Scope(LANE, network.domain, held), 1, thorough=True)
         same("laws", [f"{alarm.law} {alarm.message}" for alarm in found], [])
-        same("alarms", [alarm.message for alarm in alarms.active(session)], [])
+        same("alarms", [alarm.message for alarm in alarms.active(session, LANE)], [])
         (mark,) = watermarks.of_lane(session, LANE)
-        chunk = receipts.chunk(session, GATEWAY.address, 1, mark.posted_seq)
+        chunk = receipts.chunk(session, LANE, GATEWAY.address, 1, mark.posted_seq)
         read = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
-        written = [s for s in (receipts.by_seq(session, GATEWAY.address, n + 1) for n in range(mark.posted_seq)) if s]
-        balance = {name: postings.balance(session, name) for name in postings.entries(session)}
+        written = [
+            s for s in (receipts.by_seq(session, LANE, GATEWAY.address, n + 1) for n in range(mark.posted_seq)) if s
+        ]
+        balance = {name: postings.balance(session, LANE, name) for name in postings.entries(session, LANE)}
         clock, consumers = chain_time.get(session), lanes.consumers(session, LANE)
         counted = len(batches.with_status(session, LANE, Status.final))
     ids = Counter(to_hex(s.receipt.call_id) for s in written)

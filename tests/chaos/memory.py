@@ -20,9 +20,9 @@ from ledger.core.catalog.bids import Role
 from ledger.core.settlement import transactions as rules
 from ledger.core.settlement.events import Block
 from ledger.core.settlement.header import Range
-from ledger.core.settlement.transactions import Attempt, ChainTransaction, Status
+from ledger.core.settlement.transactions import Attempt, ChainTransaction, Mined, Status
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
 from ledger.store.chain.events import Indexed
 from ledger.store.chain.lanes import Lane
 from ledger.store.receipts.watermarks import Watermark
@@ -110,37 +110,37 @@ def _yes(session: Tables, *args: object) -> bool:
 # -------------------------------------------------------------------------------------------------- chain_transactions
 
 
-def intend(s: Tables, made: ChainTransaction) -> bool:
+def intend(s: Tables, lane: Address, made: ChainTransaction) -> bool:
     if made.id in s.chain_transactions:
         return False
     s.chain_transactions[made.id] = made
     return True
 
 
-def _count(s: Tables, purpose: str) -> int:
+def _count(s: Tables, lane: Address, purpose: str) -> int:
     return sum(t.purpose == purpose or t.purpose.startswith(purpose + " ") for t in s.chain_transactions.values())
 
 
-def _latest(s: Tables, purpose: str) -> tuple[int, ChainTransaction | None]:
-    tries = _count(s, purpose)
+def _latest(s: Tables, lane: Address, purpose: str) -> tuple[int, ChainTransaction | None]:
+    tries = _count(s, lane, purpose)
     return tries, s.chain_transactions.get(keccak256(f"{purpose} {tries - 1}".encode()))
 
 
-def intend_again(s: Tables, purpose: str, sender: Address, call: rules.Call, now: int) -> Digest | None:
-    tries, last = _latest(s, purpose)
+def intend_again(s: Tables, lane: Address, purpose: str, sender: Address, call: rules.Call, now: int) -> Digest | None:
+    tries, last = _latest(s, lane, purpose)
     if not rules.may_try_again(last, tries, now):
         return None
     name = f"{purpose} {tries}"
     made = ChainTransaction(keccak256(name.encode()), name, sender, *call, Status.intended, now)
-    return made.id if intend(s, made) else None
+    return made.id if intend(s, lane, made) else None
 
 
-def _intended(s: Tables) -> list[ChainTransaction]:
+def _intended(s: Tables, lane: Address) -> list[ChainTransaction]:
     found = (t for t in s.chain_transactions.values() if t.status is Status.intended)
     return sorted(found, key=lambda t: (t.created_at, t.id))
 
 
-def _under_way(s: Tables) -> list[ChainTransaction]:
+def _under_way(s: Tables, lane: Address) -> list[ChainTransaction]:
     found = (t for t in s.chain_transactions.values() if t.status in (Status.signed, Status.mined))
     return sorted(found, key=lambda t: (t.sender, t.nonce))
 
@@ -155,35 +155,31 @@ def _reopen(s: Tables, block: int) -> None:
             s.chain_transactions[name] = replace(known, status=Status.signed, mined_hash=None, block=None)
 
 
-def _nonces_from(s: Tables, sender: Address, first: int) -> dict[int, tuple[Digest, Status]]:
+def _nonces_from(s: Tables, sender: Address, first: int) -> dict[int, tuple[Address, Digest, Status]]:
     found = s.chain_transactions.values()
-    return {t.nonce: (t.id, t.status) for t in found if t.nonce is not None and t.nonce >= first}
+    lane = next(iter(s.lanes), ZERO_ADDRESS)
+    return {t.nonce: (lane, t.id, t.status) for t in found if t.nonce is not None and t.nonce >= first}
 
 
 def _set_status(
-    s: Tables,
-    name: Digest,
-    status: Status,
-    mined_hash: Digest | None = None,
-    block: int | None = None,
-    error: str | None = None,
+    s: Tables, lane: Address, name: Digest, status: Status, mined: Mined | None = None, error: str | None = None
 ) -> None:
-    known = s.chain_transactions[name]
-    s.chain_transactions[name] = replace(known, status=status, mined_hash=mined_hash, block=block, error=error)
+    known, (hashed, block) = s.chain_transactions[name], (mined.hash, mined.block) if mined else (None, None)
+    s.chain_transactions[name] = replace(known, status=status, mined_hash=hashed, block=block, error=error)
 
 
-def _set_signed(s: Tables, name: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
+def _set_signed(s: Tables, lane: Address, name: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
     s.chain_transactions[name] = replace(s.chain_transactions[name], status=Status.signed, nonce=nonce, gas=gas)
-    _add_attempt(s, attempt)
+    _add_attempt(s, lane, attempt)
 
 
-def _add_attempt(s: Tables, attempt: Attempt) -> None:
+def _add_attempt(s: Tables, lane: Address, attempt: Attempt) -> None:
     known = s.attempts.get(attempt.chain_transaction, ())
     if attempt.ordinal == len(known):
         s.attempts[attempt.chain_transaction] = (*known, attempt)
 
 
-def _set_sent(s: Tables, name: Digest, now: int) -> None:
+def _set_sent(s: Tables, lane: Address, name: Digest, now: int) -> None:
     s.chain_transactions[name] = replace(s.chain_transactions[name], sent_at=now)
 
 
@@ -204,9 +200,9 @@ CHAIN_TRANSACTIONS = _module(
         _set_sent,
     ),
     lock_sender=_yes,
-    get=lambda s, name: s.chain_transactions.get(name),
-    take=lambda s, name: s.chain_transactions.get(name),
-    attempts=lambda s, name: list(s.attempts.get(name, ())),
+    get=lambda s, lane, name: s.chain_transactions.get(name),
+    take=lambda s, lane, name: s.chain_transactions.get(name),
+    attempts=lambda s, lane, name: list(s.attempts.get(name, ())),
 )
 
 # -------------------------------------------------------------------------------------------------- batches
@@ -275,16 +271,16 @@ def book(s: Tables, transaction: Transaction) -> bool:
     return True
 
 
-def balance(s: Tables, name: str) -> int:
+def balance(s: Tables, lane: Address, name: str) -> int:
     """An account's balance on its own side."""
     return postings.balance(name, s.accounts.get(name, Balance()))
 
 
-def _ensure(s: Tables, gateway: Address, lane: Address) -> None:
-    s.watermarks.setdefault(gateway, Watermark(gateway, lane, 0, 0))
+def _ensure(s: Tables, lane: Address, gateway: Address) -> None:
+    s.watermarks.setdefault(gateway, Watermark(lane, gateway, 0, 0))
 
 
-def _advance_posted(s: Tables, gateway: Address, seq: int) -> None:
+def _advance_posted(s: Tables, lane: Address, gateway: Address, seq: int) -> None:
     s.watermarks[gateway] = replace(s.watermarks[gateway], posted_seq=seq)
 
 
@@ -292,7 +288,7 @@ def _put_lane(s: Tables, lane: Lane) -> None:
     s.lanes[lane.lane] = lane
 
 
-def _set_batched(s: Tables, gateway: Address, seq: int) -> None:
+def _set_batched(s: Tables, lane: Address, gateway: Address, seq: int) -> None:
     s.watermarks[gateway] = replace(s.watermarks[gateway], batched_seq=seq)
 
 
@@ -316,12 +312,12 @@ def _forget_after(s: Tables, number: int) -> None:
 
 POSTINGS = _module(
     book,
-    get=lambda s, name: s.transactions.get(name),
-    is_booked=lambda s, kind, cause: postings.transaction_id(kind, cause) in s.transactions,
+    get=lambda s, lane, name: s.transactions.get(name),
+    is_booked=lambda s, lane, kind, cause: postings.transaction_id(lane, kind, cause) in s.transactions,
     balance=balance,
-    balances=lambda s, names: {name: balance(s, name) for name in names},
-    lock=lambda s, names: {name: balance(s, name) for name in names},
-    entries=lambda s, prefix="": {n: b for n, b in s.accounts.items() if n.startswith(prefix)},
+    balances=lambda s, lane, names: {name: balance(s, lane, name) for name in names},
+    lock=lambda s, lane, names: {name: balance(s, lane, name) for name in names},
+    entries=lambda s, lane, prefix="": {n: b for n, b in s.accounts.items() if n.startswith(prefix)},
 )
 STORE = {
     "transactions": CHAIN_TRANSACTIONS,
@@ -345,7 +341,7 @@ STORE = {
         get=lambda s: s.cursor.get("chain"),
         hashes=lambda s: sorted(s.blocks.items(), reverse=True),
     ),
-    "alarms": _module(active=lambda s: []),
+    "alarms": _module(active=lambda s, lane: []),
     "lanes": _module(
         get=lambda s, lane: s.lanes.get(lane),
         leaving=lambda s, lane: [],

@@ -26,6 +26,6 @@ def commit(s: Session, chain: SimChain, now: int) -> None:
     raw, _ = chain.sign((target, data), chain.nonces(SENDER), 100_000, chain.fee())
     chain.send_raw(raw)
     cause = movements.batch_cause(LANE, batch.number, batch.header.hash)
-    settled = movements.settle(cause, batches.earned(s, LANE, batch.number), now)
+    settled = movements.settle(LANE, cause, batches.earned(s, LANE, batch.number), now)
     postings.book(s, settled)
     batches.set_posted(s, batch, batch.number, now, settled.id)

@@ -121,12 +121,12 @@ class Life:
             lambda s: indexer.index_next(s, self.chain, NETWORK, now),
             lambda s: batches.commit(s, LANE_SETTINGS, CALLS, now),
             lambda s: batches.finalize(s, LANE_SETTINGS, CALLS, now),
-            lambda s: transactions.sign_next(s, self.chain, SENDER, now),
+            lambda s: transactions.sign_next(s, LANE, self.chain, SENDER, now),
             *(self._review(name, now) for name in reviews),
         ]
 
     def _review(self, name: Digest, now: int) -> Task:
-        return lambda s: transactions.review(s, self.chain, name, now, POLICY)
+        return lambda s: transactions.review(s, LANE, self.chain, name, now, POLICY)
 
     def _run(self, task: Task) -> str:
         """One task in its unit of work. An error that is not bad weather is a fault."""

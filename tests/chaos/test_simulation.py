@@ -109,14 +109,26 @@ def _no_reorganisation(real: Callable[..., Step]) -> Callable[..., Step]:
 def _new_nonce_for_a_replacement() -> Iterator[None]:
     """Replace by giving the intention another nonce, as if the first bytes could no longer be mined."""
 
-    def replace_(s: Any, wire: Any, found: Any, attempts: Any, now: int, policy: Any) -> None:
-        nonce = transmitting.transactions.next_nonce(s, found.sender, wire.nonces(found.sender))  # type: ignore[attr-defined]
-        raw, hashed = wire.sign((found.target, found.data), nonce, found.gas, wire.fee())
-        made = replace(attempts[-1], ordinal=len(attempts), raw=raw, hash=hashed, signed_at=now)
-        CHAIN_TRANSACTIONS.add_attempt(s, made)
-        s.chain_transactions[found.id] = replace(found, nonce=nonce)
+    wires: list[Any] = []
+    add = CHAIN_TRANSACTIONS.add_attempt
 
-    with mock.patch.object(transmitting, "_replace", replace_):
+    def same_fee(wire: Any, found: Any, attempts: Any, now: int, policy: Any) -> Any:
+        wires.append(wire)
+        return replace(attempts[-1], ordinal=len(attempts), signed_at=now)
+
+    def add_attempt(s: Any, lane: Any, attempt: Any) -> None:
+        if wires:
+            wire, found = wires.pop(), s.chain_transactions[attempt.chain_transaction]
+            nonce = transmitting.transactions.next_nonce(s, found.sender, wire.nonces(found.sender))  # type: ignore[attr-defined]
+            raw, hashed = wire.sign((found.target, found.data), nonce, found.gas, wire.fee())
+            attempt = replace(attempt, raw=raw, hash=hashed)
+            s.chain_transactions[found.id] = replace(found, nonce=nonce)
+        add(s, lane, attempt)
+
+    with (
+        mock.patch.object(transmitting, "replace_by_fee", same_fee),
+        _in_store("transactions", "add_attempt", add_attempt),
+    ):
         yield
 
 
@@ -175,8 +187,8 @@ def test_postgresql_lives_the_same_life_step_for_step(engine: Engine, seed: int)
     assert real.live(12) == []
     assert (real.steps, real.crashes) == (likeness.steps, likeness.crashes)
     with unit_of_work(engine) as session:
-        assert {name: tuple(entries) for name, entries in postings.entries(session).items()} == accounts
-        names = [name for name, _ in transactions.nonces_from(session, weather.SENDER, 0).values()]
-        found = [transactions.get(session, name) for name in names]
+        assert {name: tuple(entries) for name, entries in postings.entries(session, LANE).items()} == accounts
+        names = [name for _, name, _ in transactions.nonces_from(session, weather.SENDER, 0).values()]
+        found = [transactions.get(session, LANE, name) for name in names]
         assert {t.purpose: (t.status, t.nonce) for t in found if t} == sent
         assert {b.status for b in batches.with_status(session, LANE, *Status)} <= {Status.final, Status.void}

@@ -62,10 +62,10 @@ def test_calls_that_come_at_once_look_their_key_up_once(
 ) -> None:
     looks: list[bytes] = []
 
-    def slow(session: Session, hashed: bytes) -> ApiKey | None:
+    def slow(session: Session, lane: Lane, hashed: bytes) -> ApiKey | None:
         looks.append(hashed)
         time.sleep(0.1)
-        return _by_hash(session, hashed)
+        return _by_hash(session, lane, hashed)
 
     _by_hash = keys.by_hash
     world.deposit(consumer.address, 10**6)

@@ -235,7 +235,7 @@ def test_a_slow_body_and_a_large_one_are_refused(world: World, node: Node, consu
 def _leased(world: World, gateways: list[Running], consumer: Signer) -> int:
     names = [accounts.leased(consumer.address, g.app.running.settings.signer().address) for g in gateways]
     with unit_of_work(world.engine) as session:
-        return sum(postings.balances(session, names).values())
+        return sum(postings.balances(session, PRIVATE_LANE, names).values())
 
 
 async def _never(asked: Asked, wire: Wire) -> None:

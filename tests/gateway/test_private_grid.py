@@ -44,7 +44,7 @@ def work(world: World, *, window_ms: int = 0, now: int = 10**13) -> None:
         credits.credit(session, PRIVATE_LANE, now)
     with unit_of_work(world.engine) as session:
         for gateway in posting.due(session, PRIVATE_LANE):
-            posting.post_chunk(session, gateway, 10_000, now)
+            posting.post_chunk(session, PRIVATE_LANE, gateway, 10_000, now)
     with unit_of_work(world.engine) as session:
         parties.assign(session, PRIVATE_LANE, batches.missing_payees(session, PRIVATE_LANE))
         batches.close(session, LANE, 1, now)
@@ -118,10 +118,10 @@ def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_ch
         siblings = [Digest(bytes.fromhex(word[2:])) for word in proof["proof"]]
         assert sum_tree.verify(bytes.fromhex(proof["root"][2:]), leaf, proof["index"], siblings)
         with unit_of_work(world.engine) as session:
-            assert postings.balance(session, claimable(payee)) == cumulative > 0
+            assert postings.balance(session, PRIVATE_LANE, claimable(payee)) == cumulative > 0
     with unit_of_work(world.engine) as session:
         assert audits.reconcile(session, Scope(PRIVATE_LANE, DOMAIN), 1, thorough=True) == []
-        assert postings.balance(session, CUSTODY) == 10**6
+        assert postings.balance(session, PRIVATE_LANE, CUSTODY) == 10**6
         held = lanes.get_consumer(session, PRIVATE_LANE, consumer.address)
         assert held is not None
         assert (held.index, held.deposited) == (1, 10**6)
@@ -139,7 +139,7 @@ def test_statements_add_up_in_every_form(credited: Running, world: World, consum
     assert charged == sum(signed.receipt.charge for signed in world.receipts_of(consumer.address))
     earned = every_line(credited, to_hex(PROVIDER.address), role="compute", model="@acme/chat")
     with unit_of_work(world.engine) as session:
-        held = postings.balance(session, claimable(PROVIDER.address))
+        held = postings.balance(session, PRIVATE_LANE, claimable(PROVIDER.address))
     assert sum(int(line["amount"]) for line in earned) == held
     assert {line["why"] for line in earned} == {"call 100 on the units = 100"}
     assert {line["stage"] for line in earned} == {"final"}

@@ -38,8 +38,8 @@ def test_a_group_is_a_dense_signed_segment(engine: Engine, postgres_url: str) ->
     assert [len(result) for result in results if isinstance(result, tuple)] == [2, 1]
     assert tail == tail_of(appender)
     with unit_of_work(engine) as session:
-        [segment] = segments.after(session, SIGNER.address, 0, 10)
-        found = [receipts.by_seq(session, SIGNER.address, seq) for seq in (1, 2, 3)]
+        [segment] = segments.after(session, PRIVATE_LANE, SIGNER.address, 0, 10)
+        found = [receipts.by_seq(session, PRIVATE_LANE, SIGNER.address, seq) for seq in (1, 2, 3)]
     digests = [one.digest for one in found if one is not None]
     assert segment == link(SIGNER.address, 1, b"".join(digests), 15, ZERO_DIGEST)
     appender.close()

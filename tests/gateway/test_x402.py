@@ -19,7 +19,7 @@ from x402.http.clients.httpx import x402HttpxClient
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
 from ledger.core.settlement.events import Block
-from ledger.core.values.ids import Address, Digest, to_hex
+from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, to_hex
 from ledger.store.access import deposits
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
@@ -53,11 +53,11 @@ def _relay(world: World, stop: threading.Event) -> None:
     """Credit payments at once, as worker and chain do after a few blocks."""
     while not stop.wait(0.1):
         with unit_of_work(world.engine) as session:
-            waiting = deposits.requested(session)
+            waiting = deposits.requested(session, PRIVATE_LANE)
         for asked in waiting:
             world.deposit(asked.account, asked.amount)
             with unit_of_work(world.engine) as session:
-                deposits.set_status(session, asked.id, "credited")
+                deposits.set_status(session, asked, "credited")
 
 
 def a_client() -> tuple[x402Client, Address]:

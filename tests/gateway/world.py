@@ -166,17 +166,17 @@ class World:
         self.placed += 1
         with unit_of_work(self.engine) as session:
             cause = b"test deposit" + self.placed.to_bytes(4, "big")
-            postings.book(session, movements.deposit(cause, consumer, amount, 1))
+            postings.book(session, movements.deposit(PRIVATE_LANE, cause, consumer, amount, 1))
 
     def balance(self, consumer: Address) -> int:
         """Available, as booked."""
         with unit_of_work(self.engine) as session:
-            return postings.balance(session, accounts.available(consumer))
+            return postings.balance(session, PRIVATE_LANE, accounts.available(consumer))
 
     def receipts_of(self, consumer: Address) -> list[Signed]:
         """A consumer's receipts, newest first."""
         with unit_of_work(self.engine) as session:
-            return receipts.of_consumer(session, consumer)
+            return receipts.of_consumer(session, PRIVATE_LANE, consumer)
 
     def gateway(self, name: str = "gateway-1", host: str = "127.0.0.1", **settings: Any) -> Running:
         """A gateway, started."""

@@ -22,22 +22,25 @@ from ledger.core.values.hashes import Digest
 from ledger.core.values.ids import Address, Lane
 
 
-def deposit(cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
+def deposit(lane: Lane, cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
     """Tokens arrived in the contract for a consumer. Cause: the log's id."""
-    return Transaction(Kind.deposit, cause, (Posting(CUSTODY, available(consumer), amount),), at)
+    return Transaction(lane, Kind.deposit, cause, (Posting(CUSTODY, available(consumer), amount),), at)
 
 
-def lease(cause: bytes, consumer: Address, gateway: Address, amount: Atoms, at: int) -> Transaction:
+def lease(lane: Lane, cause: bytes, consumer: Address, gateway: Address, amount: Atoms, at: int) -> Transaction:
     """A gateway may spend a part of a deposit. Cause: the lease's id."""
-    return Transaction(Kind.lease, cause, (Posting(available(consumer), leased(consumer, gateway), amount),), at)
+    return Transaction(lane, Kind.lease, cause, (Posting(available(consumer), leased(consumer, gateway), amount),), at)
 
 
-def release(cause: bytes, consumer: Address, gateway: Address, amount: Atoms, at: int) -> Transaction:
+def release(lane: Lane, cause: bytes, consumer: Address, gateway: Address, amount: Atoms, at: int) -> Transaction:
     """The unspent part of a lease returns. Cause: the lease's id, and a number if it shrinks more than once."""
-    return Transaction(Kind.release, cause, (Posting(leased(consumer, gateway), available(consumer), amount),), at)
+    return Transaction(
+        lane, Kind.release, cause, (Posting(leased(consumer, gateway), available(consumer), amount),), at
+    )
 
 
 def charge(
+    lane: Lane,
     cause: bytes,
     spent: Mapping[tuple[Address, Address], Atoms],
     earned: Mapping[tuple[Address, Role], Atoms],
@@ -49,32 +52,32 @@ def charge(
     """
     debits = {leased(consumer, gateway): amount for (consumer, gateway), amount in spent.items() if amount}
     credits = {accrued(payee, role): amount for (payee, role), amount in earned.items() if amount}
-    return Transaction(Kind.charge, cause, _matched(debits, credits), at)
+    return Transaction(lane, Kind.charge, cause, _matched(debits, credits), at)
 
 
-def settle(cause: bytes, earned: Mapping[tuple[Address, Role], Atoms], at: int) -> Transaction:
-    """A batch was posted: what it pays leaves the accrued accounts. Cause: lane and batch number."""
+def settle(lane: Lane, cause: bytes, earned: Mapping[tuple[Address, Role], Atoms], at: int) -> Transaction:
+    """A batch was posted: what it pays leaves the accrued accounts. Cause: `batch_cause`."""
     postings = (Posting(accrued(payee, role), claimable(payee), n) for (payee, role), n in earned.items() if n)
-    return Transaction(Kind.settle, cause, tuple(sorted(postings, key=lambda one: one.debit)), at)
+    return Transaction(lane, Kind.settle, cause, tuple(sorted(postings, key=lambda one: one.debit)), at)
 
 
-def claim(cause: bytes, payee: Address, amount: Atoms, at: int) -> Transaction:
+def claim(lane: Lane, cause: bytes, payee: Address, amount: Atoms, at: int) -> Transaction:
     """A payee's money left the contract. Cause: the log's id."""
-    return Transaction(Kind.claim, cause, (Posting(claimable(payee), CUSTODY, amount),), at)
+    return Transaction(lane, Kind.claim, cause, (Posting(claimable(payee), CUSTODY, amount),), at)
 
 
-def request_withdrawal(cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
+def request_withdrawal(lane: Lane, cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
     """A consumer asked to withdraw: what is available now can no longer be spent. Cause: the log's id."""
     return Transaction(
-        Kind.request_withdrawal, cause, (Posting(available(consumer), withdrawing(consumer), amount),), at
+        lane, Kind.request_withdrawal, cause, (Posting(available(consumer), withdrawing(consumer), amount),), at
     )
 
 
-def withdraw(cause: bytes, consumer: Address, amount: Atoms, returned: Atoms, at: int) -> Transaction:
+def withdraw(lane: Lane, cause: bytes, consumer: Address, amount: Atoms, returned: Atoms, at: int) -> Transaction:
     """A consumer's money left the contract; `returned` was set aside, but not paid out. Cause: the log's id."""
     paid = [Posting(withdrawing(consumer), CUSTODY, amount)] if amount else []
     back = [Posting(withdrawing(consumer), available(consumer), returned)] if returned else []
-    return Transaction(Kind.withdraw, cause, (*paid, *back), at)
+    return Transaction(lane, Kind.withdraw, cause, (*paid, *back), at)
 
 
 def correct(transaction: Transaction, at: int) -> Transaction:
@@ -82,7 +85,7 @@ def correct(transaction: Transaction, at: int) -> Transaction:
     if transaction.kind is Kind.correct:
         raise Rejected("a correction is not corrected: book the movement again", transaction=transaction.id.hex())
     undone = tuple(Posting(p.credit, p.debit, p.amount) for p in reversed(transaction.postings))
-    return Transaction(Kind.correct, transaction.id, undone, at, reverses=transaction.id)
+    return Transaction(transaction.lane, Kind.correct, transaction.id, undone, at, reverses=transaction.id)
 
 
 def chunk_cause(gateway: Address, first: int, last: int) -> bytes:

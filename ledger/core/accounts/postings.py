@@ -13,7 +13,7 @@ from ledger.core.accounts.accounts import Side, side
 from ledger.core.values.atoms import MAX_ATOMS, Atoms, atoms
 from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.hashes import Digest, keccak256
-from ledger.core.values.ids import to_hex
+from ledger.core.values.ids import Lane, to_hex
 
 MIN_ATOMS = 1
 
@@ -49,8 +49,12 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Postings that are booked together, because of `cause`. `reverses` is the transaction that a correction undoes."""
+    """Postings between accounts of one lane that are booked together, because of `cause`.
 
+    `reverses` is the transaction that a correction undoes.
+    """
+
+    lane: Lane
     kind: Kind
     cause: bytes
     postings: tuple[Posting, ...]
@@ -59,8 +63,8 @@ class Transaction:
 
     @property
     def id(self) -> Digest:
-        """Derived from kind and cause only, so that one event is never booked twice."""
-        return transaction_id(self.kind, self.cause)
+        """Derived from lane, kind and cause only, so that one event is never booked twice."""
+        return transaction_id(self.lane, self.kind, self.cause)
 
     @property
     def digest(self) -> Digest:
@@ -77,9 +81,9 @@ class Balance(NamedTuple):
     credits: Atoms = 0
 
 
-def transaction_id(kind: Kind, cause: bytes) -> Digest:
-    """The id of the one transaction of this kind that a cause can make."""
-    return keccak256(kind.value.encode(), b"\0", cause)
+def transaction_id(lane: Lane, kind: Kind, cause: bytes) -> Digest:
+    """The id of the one transaction of this kind that a cause can make in a lane."""
+    return keccak256(lane, kind.value.encode(), b"\0", cause)
 
 
 def effect(postings: Iterable[Posting]) -> dict[str, Balance]:

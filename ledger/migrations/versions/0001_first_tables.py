@@ -31,32 +31,41 @@ def downgrade() -> None:
 def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
     """Every table by name: its columns, constraints and indexes."""
     return {
-        "accounts": (*string("name", primary_key=True), *big("debits", "credits")),
+        "accounts": (
+            *octets("lane", primary_key=True),
+            *string("name", primary_key=True),
+            *big("debits", "credits"),
+        ),
         "alarms": (
-            *octets("id", primary_key=True),
+            *octets("lane", "id", primary_key=True),
             *string("law", "message"),
             *string("account", "receipt", nullable=True),
             *big("at"),
             *big("cleared_at", nullable=True),
         ),
         "api_keys": (
-            *octets("hash", primary_key=True),
-            *string("id", unique=True),
+            *octets("lane", "hash", primary_key=True),
+            *string("id"),
             *octets("consumer", index=True),
             *string("label"),
             *big("created_at"),
             *big("expires_at", "revoked_at", "budget", "rate", nullable=True),
             *string("models", nullable=True),
+            sa.UniqueConstraint("lane", "id", name="api_keys_id"),
         ),
         "attempts": (
-            *octets("chain_transaction", primary_key=True),
+            *octets("lane", "chain_transaction", primary_key=True),
             *big("ordinal", primary_key=True),
-            *octets("raw"),
-            *octets("hash", unique=True),
+            *octets("raw", "hash"),
             *big("fee", "signed_at"),
+            sa.UniqueConstraint("lane", "hash", name="attempts_hash"),
         ),
-        "audited_sums": (*string("name", primary_key=True), *big("debits", "credits")),
-        "audited_until": (*big("id", primary_key=True), *big("booked_in")),
+        "audited_sums": (
+            *octets("lane", primary_key=True),
+            *string("name", primary_key=True),
+            *big("debits", "credits"),
+        ),
+        "audited_until": (*octets("lane", primary_key=True), *big("booked_in")),
         "batch_ranges": (
             *octets("lane", primary_key=True),
             *big("number", primary_key=True),
@@ -102,7 +111,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
         "blocks": (*big("number", primary_key=True), *octets("hash")),
         "books": (*big("epoch", primary_key=True), *octets("root", "body"), *big("frozen_at")),
         "chain_transactions": (
-            *octets("id", primary_key=True),
+            *octets("lane", "id", primary_key=True),
             *string("purpose"),
             *octets("sender"),
             *big("nonce", nullable=True),
@@ -114,12 +123,13 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("mined_hash", nullable=True),
             *big("block", nullable=True),
             *string("error", nullable=True),
-            sa.UniqueConstraint("sender", "nonce", name="one_use_of_a_nonce"),
+            sa.UniqueConstraint("lane", "sender", "nonce", name="one_use_of_a_nonce"),
         ),
         "challenges": (
+            *octets("lane", primary_key=True),
+            *big("batch", primary_key=True),
             *octets("key", primary_key=True),
-            *octets("lane"),
-            *big("batch"),
+            *big("block", "log_index", primary_key=True),
             *octets("account", nullable=True),
             *big("cumulative"),
             *octets("node", nullable=True),
@@ -141,8 +151,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
         "credentials": (*octets("provider", "subject", primary_key=True), *octets("nonce", "encrypted"), *big("at")),
         "cursor": (*string("name", primary_key=True), *big("block"), *octets("hash"), *big("timestamp")),
         "deposits_requested": (
-            *octets("id", primary_key=True),
-            *octets("lane"),
+            *octets("lane", "id", primary_key=True),
             *octets("account", index=True),
             *big("amount", "valid_after", "valid_before"),
             *octets("salt", "signature"),
@@ -169,7 +178,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("booked", nullable=True),
             *big("batch", nullable=True),
         ),
-        "key_allowances": (*octets("key", "gateway", primary_key=True), *big("amount", "spent")),
+        "key_allowances": (*octets("lane", "key", "gateway", primary_key=True), *big("amount", "spent")),
         "lanes": (
             *octets("lane", primary_key=True),
             *octets("operator"),
@@ -177,8 +186,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *flag("active"),
         ),
         "leases": (
-            *octets("id", primary_key=True),
-            *octets("lane"),
+            *octets("lane", "id", primary_key=True),
             *octets("consumer", index=True),
             *octets("gateway"),
             *big("amount", "spent"),
@@ -203,14 +211,14 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
         ),
         "parties": (*octets("address", primary_key=True), *big("payee_index", index=True)),
         "postings": (
-            *octets("transaction", primary_key=True),
+            *octets("lane", "transaction", primary_key=True),
             *big("ordinal", primary_key=True),
             *string("debit", "credit", index=True),
             *big("amount"),
         ),
         "private_payees": (*octets("lane", "address", primary_key=True), *big("payee_index")),
         "quarantine": (
-            *octets("gateway", primary_key=True),
+            *octets("lane", "gateway", primary_key=True),
             *big("first", primary_key=True),
             *big("last"),
             *string("reason"),
@@ -220,17 +228,19 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *big("seq", "charge", "ended_at"),
             *octets("record", "digest", "signature"),
             *octets("extra", nullable=True),
+            cut("lane", 65, 20),
             cut("gateway", 85, 20),
-            cut("call_id", 1, 32, unique=True),
+            cut("call_id", 1, 32),
             cut("parent", 33, 32),
             cut("consumer", 113, 20),
             cut("terms", 133, 32),
-            sa.PrimaryKeyConstraint("gateway", "seq"),
-            sa.Index("receipts_consumer", "consumer", "ended_at"),
+            sa.PrimaryKeyConstraint("lane", "gateway", "seq"),
+            sa.UniqueConstraint("lane", "call_id", name="receipts_call_id"),
+            sa.Index("receipts_consumer", "lane", "consumer", "ended_at"),
             sa.Index("receipts_ended_at", "ended_at", postgresql_using="brin"),
         ),
         "segments": (
-            *octets("gateway", primary_key=True),
+            *octets("lane", "gateway", primary_key=True),
             *big("first", primary_key=True),
             *big("last", "count", "total"),
             *octets("digest", "previous"),
@@ -239,12 +249,13 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
         "stakes": (*octets("party", primary_key=True), *big("active", "unbonding", "release_at")),
         "terms": (*octets("id", primary_key=True), *octets("body")),
         "transactions": (
-            *octets("id", primary_key=True),
+            *octets("lane", "id", primary_key=True),
             *string("kind"),
             *octets("cause", "digest"),
             *big("at"),
             *octets("reverses", nullable=True),
-            *big("booked_in", index=True, server_default=sa.text("pg_current_xact_id()::text::bigint")),
+            *big("booked_in", nullable=True),
+            sa.UniqueConstraint("lane", "booked_in", name="transactions_booked_in"),
         ),
         "tree_nodes": (
             *octets("lane", primary_key=True),
@@ -259,8 +270,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("signature"),
         ),
         "watermarks": (
-            *octets("gateway", primary_key=True),
-            *octets("lane", index=True),
+            *octets("lane", "gateway", primary_key=True),
             *big("posted_seq", "batched_seq"),
         ),
     }
@@ -286,7 +296,7 @@ def flag(name: str) -> list[SchemaItem]:
     return [sa.Column(name, sa.Boolean(), nullable=False)]
 
 
-def cut(name: str, start: int, size: int, **options: Any) -> SchemaItem:
+def cut(name: str, start: int, size: int) -> SchemaItem:
     """`size` bytes of `record` from `start` (counted from 1), which the database cuts out when the row is written."""
     piece = sa.Computed(f"substring(record FROM {start} FOR {size})", persisted=True)
-    return sa.Column(name, sa.LargeBinary(), piece, nullable=False, **options)
+    return sa.Column(name, sa.LargeBinary(), piece, nullable=False)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import or_, update
+from sqlalchemy import ColumnElement, or_, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.errors import Conflict
@@ -32,38 +32,43 @@ def request(session: Session, deposit: DepositRequest, now: int) -> bool:
     """Store a request. False if it was stored before; the same id with other content is a Conflict."""
     if insert_once(session, DepositRow, asdict(deposit) | {"requested_at": now}):
         return True
-    known = get(session, deposit.id)
+    known = get(session, deposit.lane, deposit.id)
     if known is None or (known.account, known.amount, known.salt) != (deposit.account, deposit.amount, deposit.salt):
         raise Conflict(f"deposit {to_hex(deposit.id)} was requested with other content", deposit=to_hex(deposit.id))
     return False
 
 
-def bind(session: Session, deposit_id: Digest, call: Digest) -> bool:
+def bind(session: Session, lane: Lane, deposit_id: Digest, call: Digest) -> bool:
     """Let a payment pay for one call and no other. False when it already pays for another."""
     free = or_(col(DepositRow.call).is_(None), col(DepositRow.call) == call)
-    return change(session, update(DepositRow).where(col(DepositRow.id) == deposit_id, free).values(call=call)) == 1
+    return change(session, update(DepositRow).where(*_is(lane, deposit_id), free).values(call=call)) == 1
 
 
-def get(session: Session, deposit_id: Digest) -> DepositRequest | None:
-    row = session.get(DepositRow, deposit_id, populate_existing=True)
+def get(session: Session, lane: Lane, deposit_id: Digest) -> DepositRequest | None:
+    row = session.get(DepositRow, (lane, deposit_id), populate_existing=True)
     return value_of(DepositRequest, row) if row else None
 
 
-def requested(session: Session, limit: int = 100) -> list[DepositRequest]:
+def requested(session: Session, lane: Lane, limit: int = 100) -> list[DepositRequest]:
     """Requests that are not sent yet, oldest first."""
-    return _with_status(session, "requested", limit)
+    return _with_status(session, lane, "requested", limit)
 
 
-def sent(session: Session) -> list[DepositRequest]:
+def sent(session: Session, lane: Lane) -> list[DepositRequest]:
     """Requests sent and not yet credited or failed, oldest first."""
-    return _with_status(session, "sent")
+    return _with_status(session, lane, "sent")
 
 
-def set_status(session: Session, deposit_id: Digest, status: str, error: str | None = None) -> None:
+def set_status(session: Session, deposit: DepositRequest, status: str, error: str | None = None) -> None:
     """Record how far a request has come: requested, sent, credited, failed."""
-    change(session, update(DepositRow).where(col(DepositRow.id) == deposit_id).values(status=status, error=error))
+    change(session, update(DepositRow).where(*_is(deposit.lane, deposit.id)).values(status=status, error=error))
 
 
-def _with_status(session: Session, status: str, limit: int | None = None) -> list[DepositRequest]:
-    query = select(DepositRow).where(col(DepositRow.status) == status).order_by(col(DepositRow.requested_at))
+def _is(lane: Lane, deposit_id: Digest) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(DepositRow.lane) == lane, col(DepositRow.id) == deposit_id
+
+
+def _with_status(session: Session, lane: Lane, status: str, limit: int | None = None) -> list[DepositRequest]:
+    ours = (col(DepositRow.lane) == lane, col(DepositRow.status) == status)
+    query = select(DepositRow).where(*ours).order_by(col(DepositRow.requested_at))
     return [value_of(DepositRequest, row) for row in session.exec(query.limit(limit))]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import case, func, insert, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Digest, Lane
@@ -18,8 +18,8 @@ OPEN, CLOSED = "open", "closed"
 class Lease:
     """`amount` atoms of a consumer for one gateway; `spent` counts once it is closed."""
 
-    id: Digest
     lane: Lane
+    id: Digest
     consumer: Address
     gateway: Address
     amount: int
@@ -39,51 +39,53 @@ def committed(session: Session, lane: Lane, consumer: Address) -> int:
     return int(session.exec(query).one() or 0)
 
 
-def count(session: Session, consumer: Address) -> int:
+def count(session: Session, lane: Lane, consumer: Address) -> int:
     """The number of leases a consumer's deposit has ever had."""
-    return session.exec(select(func.count()).select_from(LeaseRow).where(col(LeaseRow.consumer) == consumer)).one()
+    ours = (col(LeaseRow.lane) == lane, col(LeaseRow.consumer) == consumer)
+    return session.exec(select(func.count()).select_from(LeaseRow).where(*ours)).one()
 
 
-def open_ones(session: Session, gateway: Address, consumer: Address | None = None) -> list[Lease]:
+def open_ones(session: Session, lane: Lane, gateway: Address, consumer: Address | None = None) -> list[Lease]:
     """A gateway's open leases, of one consumer or of all, oldest first."""
-    query = select(LeaseRow).where(col(LeaseRow.gateway) == gateway, col(LeaseRow.state) == OPEN)
+    query = select(LeaseRow).where(*_open(lane), col(LeaseRow.gateway) == gateway)
     if consumer is not None:
         query = query.where(col(LeaseRow.consumer) == consumer)
     rows = session.exec(query.order_by(col(LeaseRow.expires_at), col(LeaseRow.id)).with_for_update())
     return [value_of(Lease, row) for row in rows]
 
 
-def holders(session: Session, consumer: Address) -> list[Address]:
+def holders(session: Session, lane: Lane, consumer: Address) -> list[Address]:
     """Gateways with open leases of a consumer."""
-    query = select(LeaseRow.gateway).where(col(LeaseRow.consumer) == consumer, col(LeaseRow.state) == OPEN)
+    query = select(LeaseRow.gateway).where(*_open(lane), col(LeaseRow.consumer) == consumer)
     return sorted(Address(gateway) for gateway in set(session.exec(query)))
 
 
 def close(session: Session, lease: Lease, spent: int) -> None:
     """Close a lease of which `spent` was charged."""
-    change(session, update(LeaseRow).where(col(LeaseRow.id) == lease.id).values(state=CLOSED, spent=spent))
+    this = (col(LeaseRow.lane) == lease.lane, col(LeaseRow.id) == lease.id)
+    change(session, update(LeaseRow).where(*this).values(state=CLOSED, spent=spent))
 
 
-def renew(session: Session, gateway: Address, expires_at: int) -> None:
+def renew(session: Session, lane: Lane, gateway: Address, expires_at: int) -> None:
     """Move the expiry of a gateway's open leases."""
-    rows = update(LeaseRow).where(col(LeaseRow.gateway) == gateway, col(LeaseRow.state) == OPEN)
+    rows = update(LeaseRow).where(*_open(lane), col(LeaseRow.gateway) == gateway)
     change(session, rows.values(expires_at=expires_at))
 
 
 def expired(session: Session, lane: Lane, now: int) -> list[Address]:
     """Gateways with open leases that were not renewed in time."""
-    query = select(LeaseRow.gateway).where(
-        col(LeaseRow.lane) == lane, col(LeaseRow.state) == OPEN, col(LeaseRow.expires_at) < now
-    )
+    query = select(LeaseRow.gateway).where(*_open(lane), col(LeaseRow.expires_at) < now)
     return [Address(gateway) for gateway in session.exec(query.distinct())]
 
 
-def unposted(session: Session, gateway: Address) -> dict[Address, int]:
+def unposted(session: Session, lane: Lane, gateway: Address) -> dict[Address, int]:
     """Each consumer's charges in receipts of this gateway that are logged and not yet posted."""
     charged = select(ReceiptRow.consumer, func.sum(ReceiptRow.charge)).join(
-        WatermarkRow, col(WatermarkRow.gateway) == col(ReceiptRow.gateway)
+        WatermarkRow,
+        and_(col(WatermarkRow.lane) == col(ReceiptRow.lane), col(WatermarkRow.gateway) == col(ReceiptRow.gateway)),
     )
-    waiting = charged.where(col(ReceiptRow.gateway) == gateway, col(ReceiptRow.seq) > col(WatermarkRow.posted_seq))
+    ours = (col(ReceiptRow.lane) == lane, col(ReceiptRow.gateway) == gateway)
+    waiting = charged.where(*ours, col(ReceiptRow.seq) > col(WatermarkRow.posted_seq))
     rows = session.exec(waiting.group_by(col(ReceiptRow.consumer)))
     return {Address(consumer): int(total) for consumer, total in rows}
 
@@ -96,3 +98,7 @@ def gateway_is_gone(session: Session, lock_number: int) -> bool:
 def consumers(leases: Sequence[Lease]) -> list[Address]:
     """The consumers of these leases, in order of address."""
     return sorted({lease.consumer for lease in leases})
+
+
+def _open(lane: Lane) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(LeaseRow.lane) == lane, col(LeaseRow.state) == OPEN

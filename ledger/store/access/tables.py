@@ -1,5 +1,6 @@
 """Tables of a consumer's means: leases of its deposit, vouchers it signed, API keys, deposits to relay."""
 
+from sqlalchemy import UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from ledger.store.columns import big, maybe_big, maybe_octets, octets
@@ -9,8 +10,8 @@ class LeaseRow(SQLModel, table=True):
     """A slice of a consumer's deposit handed to one gateway to spend. State: open, closed."""
 
     __tablename__ = "leases"
+    lane: bytes = octets(key=True)
     id: bytes = octets(key=True)
-    lane: bytes = octets()
     consumer: bytes = octets(index=True)
     gateway: bytes = octets()
     amount: int = big()
@@ -33,8 +34,10 @@ class ApiKeyRow(SQLModel, table=True):
     """A key `tw_...`, known only by its hash."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (UniqueConstraint("lane", "id", name="api_keys_id"),)
+    lane: bytes = octets(key=True)
     hash: bytes = octets(key=True)
-    id: str = Field(unique=True)
+    id: str = Field()
     consumer: bytes = octets(index=True)
     label: str = Field(default="")
     created_at: int = big()
@@ -49,6 +52,7 @@ class KeyAllowanceRow(SQLModel, table=True):
     """The part of a key's budget one gateway may spend, and what it has spent, written with the receipts."""
 
     __tablename__ = "key_allowances"
+    lane: bytes = octets(key=True)
     key: bytes = octets(key=True)
     gateway: bytes = octets(key=True)
     amount: int = big()
@@ -70,8 +74,8 @@ class DepositRow(SQLModel, table=True):
     """A deposit that a consumer signed and the worker relays: stored before the consumer gets an answer."""
 
     __tablename__ = "deposits_requested"
+    lane: bytes = octets(key=True)
     id: bytes = octets(key=True)
-    lane: bytes = octets()
     account: bytes = octets(index=True)
     amount: int = big()
     valid_after: int = big()

@@ -28,8 +28,8 @@ def posted_charges(session: Session, lane: Lane) -> dict[tuple[Address, Address]
     rows = _rows(
         session,
         lane,
-        "SELECT r.consumer, r.gateway, sum(r.charge) FROM receipts r JOIN watermarks w ON w.gateway = r.gateway "
-        "WHERE w.lane = :lane AND r.seq <= w.posted_seq GROUP BY 1, 2",
+        "SELECT r.consumer, r.gateway, sum(r.charge) FROM receipts r JOIN watermarks w "
+        "ON w.lane = r.lane AND w.gateway = r.gateway WHERE w.lane = :lane AND r.seq <= w.posted_seq GROUP BY 1, 2",
     )
     return {(Address(bytes(c)), Address(bytes(g))): int(amount) for c, g, amount in rows}
 
@@ -44,17 +44,19 @@ def segment_totals(session: Session, lane: Lane, *, unbatched: bool = False) -> 
         session,
         lane,
         f"SELECT w.gateway, w.posted_seq - {low}, coalesce(sum(s.count), 0), coalesce(sum(s.total), 0) "
-        f"FROM watermarks w LEFT JOIN segments s ON s.gateway = w.gateway AND s.first > {low} "
-        "AND s.last <= w.posted_seq WHERE w.lane = :lane GROUP BY w.gateway",
+        f"FROM watermarks w LEFT JOIN segments s ON s.lane = w.lane AND s.gateway = w.gateway AND s.first > {low} "
+        "AND s.last <= w.posted_seq WHERE w.lane = :lane GROUP BY w.lane, w.gateway",
     )
     return [(Address(bytes(g)), int(posted), int(count), int(total)) for g, posted, count, total in rows]
 
 
 def charged_by_transactions(session: Session, lane: Lane) -> int:
-    """The sum of all charges of a lane's gateways; a charge's cause begins with its gateway."""
-    query = "SELECT coalesce(sum(p.amount), 0) FROM postings p JOIN transactions t ON t.id = p.transaction"
-    ours = "substring(t.cause FROM 1 FOR 20) IN (SELECT gateway FROM watermarks WHERE lane = :lane)"
-    return int(session.execute(text(f"{query} WHERE t.kind = 'charge' AND {ours}"), {"lane": lane}).scalar_one())
+    """The sum of all charges of a lane."""
+    query = (
+        "SELECT coalesce(sum(p.amount), 0) FROM postings p JOIN transactions t ON t.lane = p.lane "
+        "AND t.id = p.transaction WHERE t.lane = :lane AND t.kind = 'charge'"
+    )
+    return int(session.execute(text(query), {"lane": lane}).scalar_one())
 
 
 def fallen_leaves(session: Session, lane: Lane) -> list[tuple[int, int, int]]:
@@ -104,8 +106,8 @@ def gaps(session: Session, lane: Lane) -> list[tuple[Address, int]]:
     rows = _rows(
         session,
         lane,
-        "SELECT w.gateway, w.posted_seq - (SELECT count(*) FROM receipts r WHERE r.gateway = w.gateway "
-        "AND r.seq <= w.posted_seq) AS missing FROM watermarks w WHERE w.lane = :lane",
+        "SELECT w.gateway, w.posted_seq - (SELECT count(*) FROM receipts r WHERE r.lane = w.lane "
+        "AND r.gateway = w.gateway AND r.seq <= w.posted_seq) AS missing FROM watermarks w WHERE w.lane = :lane",
     )
     return [(Address(bytes(gateway)), int(missing)) for gateway, missing in rows if missing]
 

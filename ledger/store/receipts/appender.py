@@ -49,16 +49,17 @@ _KINDS = (_INT8, _INT8, _INT8, _BYTEA, _BYTEA, _BYTEA, _BYTEA)
 _ARRAY = struct.Struct(">5i")
 _NAMES = tuple("bigint" if kind == _INT8 else "bytea" for kind in _KINDS)
 _ARRAYS = ", ".join(f"${n}::{name}[]" for n, name in enumerate(_NAMES, 1))
-_VALUES = ", ".join(f"${n}::{name}" for n, name in enumerate(_NAMES, 8))
+_VALUES = ", ".join(f"${n}::{name}" for n, name in enumerate(_NAMES, 9))
 _INT = struct.Struct(">q")
 _SEGMENT = (
-    "INSERT INTO segments (gateway, first, last, count, total, digest, previous)"
-    " VALUES ($1::bytea, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::bytea, $7::bytea)"
+    "INSERT INTO segments (lane, gateway, first, last, count, total, digest, previous)"
+    " VALUES ($1::bytea, $2::bytea, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bytea, $8::bytea)"
 )
 _STATEMENTS = {
     b"segment": _SEGMENT,
     b"single": f"WITH written AS ({_SEGMENT}) INSERT INTO receipts ({COLUMNS}) VALUES ({_VALUES})",
-    b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint WHERE key = $2::bytea AND gateway = $3::bytea",
+    b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint"
+    " WHERE lane = $2::bytea AND key = $3::bytea AND gateway = $4::bytea",
     b"receipts": f"INSERT INTO receipts ({COLUMNS}) SELECT * FROM unnest({_ARRAYS})",
 }
 
@@ -89,7 +90,7 @@ class Appender:
     """The one connection that writes a gateway's receipt log. Raises Unavailable when it is lost."""
 
     def __init__(self, url: str, gateway: Address, lane: Lane) -> None:
-        self._gateway = gateway
+        self._lane, self._gateway = lane, gateway
         try:
             self._connection = psycopg.connect(url, autocommit=True, connect_timeout=5)
             with self._connection.cursor() as cursor:
@@ -98,17 +99,16 @@ class Appender:
                 if taken != (True,):
                     self._connection.close()
                     raise Conflict(f"another process writes the receipt log of gateway 0x{gateway.hex()}")
-                cursor.execute(
-                    "INSERT INTO watermarks (gateway, lane, posted_seq, batched_seq) VALUES (%s, %s, 0, 0)"
-                    " ON CONFLICT DO NOTHING",
-                    (gateway, lane),
-                )
-                cursor.execute("SELECT lane FROM watermarks WHERE gateway = %s", (gateway,))
-                known = cursor.fetchone()
-                if known != (lane,):
+                cursor.execute("SELECT lane FROM watermarks WHERE gateway = %s AND lane <> %s", (gateway, lane))
+                other = cursor.fetchone()
+                if other is not None:
                     self._connection.close()
-                    theirs = to_hex(known[0]) if known else "none"
-                    raise Conflict(f"gateway 0x{gateway.hex()} writes for lane {theirs}, not {to_hex(lane)}")
+                    raise Conflict(f"gateway {to_hex(gateway)} writes for lane {to_hex(other[0])}, not {to_hex(lane)}")
+                cursor.execute(
+                    "INSERT INTO watermarks (lane, gateway, posted_seq, batched_seq) VALUES (%s, %s, 0, 0)"
+                    " ON CONFLICT DO NOTHING",
+                    (lane, gateway),
+                )
             for name, statement in _STATEMENTS.items():
                 self._connection.pgconn.prepare(name, statement.encode())
         except psycopg.OperationalError as error:
@@ -119,7 +119,8 @@ class Appender:
         try:
             with self._connection.cursor() as cursor:
                 cursor.execute(
-                    "SELECT last, digest FROM segments WHERE gateway = %s ORDER BY first DESC LIMIT 1", (self._gateway,)
+                    "SELECT last, digest FROM segments WHERE lane = %s AND gateway = %s ORDER BY first DESC LIMIT 1",
+                    (self._lane, self._gateway),
                 )
                 found = cursor.fetchone()
         except psycopg.OperationalError as error:
@@ -129,7 +130,8 @@ class Appender:
     def taken(self, call_ids: Sequence[bytes]) -> set[bytes]:
         """Which of these calls have a receipt already, of any gateway."""
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT call_id FROM receipts WHERE call_id = ANY(%s)", (list(call_ids),))
+            query = "SELECT call_id FROM receipts WHERE lane = %s AND call_id = ANY(%s)"
+            cursor.execute(query, (self._lane, list(call_ids)))
             return {bytes(found[0]) for found in cursor}
 
     def append(self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[bytes, int]) -> Steps[None]:
@@ -141,9 +143,9 @@ class Appender:
         numbers = map(_INT.pack, (segment.first, segment.last, segment.count, segment.total))
         wire = self._connection.pgconn
         wire.enter_pipeline_mode()
-        head = (segment.gateway, *numbers, segment.digest, segment.previous)
+        head = (self._lane, segment.gateway, *numbers, segment.digest, segment.previous)
         for key, spent in sorted(key_spending.items()):
-            _send(wire, b"spend", (_INT.pack(spent), key, self._gateway))
+            _send(wire, b"spend", (_INT.pack(spent), self._lane, key, self._gateway))
         if len(rows) == 1:  # one statement without arrays takes 0.6 of the time
             fixed, record, extra = rows[0]
             _send(wire, b"single", (*head, *(fixed[cut][4:] for cut in _CUTS), record, extra))

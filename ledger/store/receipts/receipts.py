@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.receipt import Receipt, unpack
 from ledger.core.receipts.record import Records
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.receipts.tables import ReceiptRow
 from ledger.store.session import connection_of
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 _READ = (
     "SELECT string_agg(record || signature, NULL), string_agg(digest, NULL) FROM (SELECT record, digest, signature "
-    "FROM receipts WHERE gateway = %s AND seq BETWEEN %s AND %s ORDER BY seq) r"
+    "FROM receipts WHERE lane = %s AND gateway = %s AND seq BETWEEN %s AND %s ORDER BY seq) r"
 )
-_NEWEST = "SELECT coalesce(max(seq), 0) FROM receipts WHERE gateway = %s"
+_NEWEST = "SELECT coalesce(max(seq), 0) FROM receipts WHERE lane = %s AND gateway = %s"
 AT_ONCE = 512
 """Receipts the server joins at once: 190 kB. For four times as many it maps new pages every time, which costs more than
 all the rest."""
@@ -95,16 +96,17 @@ class Chunk:
         return int(np.argmax((hashes != self.digests).any(axis=1)))
 
 
-def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
+def chunk(session: Session, lane: Lane, gateway: Address, first: int, last: int) -> Chunk:
     """Receipts first..last of a gateway, in order; fewer if the log has gaps, which the caller must notice."""
     from ledger.core.kernels.records import SignedRecords
 
     bodies: list[bytes] = []
     hashes: list[bytes] = []
+    writer = (bytes(lane), bytes(gateway))
     with connection_of(session).cursor(binary=True) as cursor:
-        last = min(last, cast(tuple[int], cursor.execute(_NEWEST, (bytes(gateway),)).fetchone())[0])
+        last = min(last, cast(tuple[int], cursor.execute(_NEWEST, writer).fetchone())[0])
         for start in range(first, last + 1, AT_ONCE):
-            found = cursor.execute(_READ, (bytes(gateway), start, min(start + AT_ONCE - 1, last))).fetchone()
+            found = cursor.execute(_READ, (*writer, start, min(start + AT_ONCE - 1, last))).fetchone()
             if found is None or found[0] is None:
                 break
             body, some = cast(tuple[bytes, bytes], found)
@@ -114,24 +116,25 @@ def chunk(session: Session, gateway: Address, first: int, last: int) -> Chunk:
     return Chunk(SignedRecords.read(np.frombuffer(b"".join(bodies), np.uint8), len(digests)), digests)
 
 
-def by_call(session: Session, call: Digest) -> Signed | None:
+def by_call(session: Session, lane: Lane, call: Digest) -> Signed | None:
     """The receipt of a call, if it was charged."""
-    row = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == call)).first()
+    row = session.exec(select(ReceiptRow).where(*_named(lane, call))).first()
     return _signed(row) if row else None
 
 
-def by_seq(session: Session, gateway: Address, seq: int) -> Signed | None:
+def by_seq(session: Session, lane: Lane, gateway: Address, seq: int) -> Signed | None:
     """The receipt with a sequence number of a gateway."""
-    row = session.get(ReceiptRow, (gateway, seq))
+    row = session.get(ReceiptRow, (lane, gateway, seq))
     return _signed(row) if row else None
 
 
-def children(session: Session, parent: Digest) -> list[Signed]:
+def children(session: Session, lane: Lane, parent: Digest) -> list[Signed]:
     """The receipts of a workflow's direct sub-calls. They are among the receipts right before it that it counts."""
-    root = session.exec(select(ReceiptRow).where(col(ReceiptRow.call_id) == parent)).first()
+    root = session.exec(select(ReceiptRow).where(*_named(lane, parent))).first()
     if root is None:
         return []
     near = select(ReceiptRow).where(
+        col(ReceiptRow.lane) == lane,
         col(ReceiptRow.gateway) == root.gateway,
         col(ReceiptRow.seq) < root.seq,
         col(ReceiptRow.seq) >= root.seq - unpack(bytes(root.record)).subcalls,
@@ -140,13 +143,19 @@ def children(session: Session, parent: Digest) -> list[Signed]:
     return [_signed(row) for row in session.exec(near.order_by(col(ReceiptRow.seq)))]
 
 
-def of_consumer(session: Session, consumer: Address, before: int | None = None, limit: int = 100) -> list[Signed]:
+def of_consumer(
+    session: Session, lane: Lane, consumer: Address, before: int | None = None, limit: int = 100
+) -> list[Signed]:
     """A consumer's latest receipts, newest first; `before` (ms) pages back."""
-    query = select(ReceiptRow).where(col(ReceiptRow.consumer) == consumer)
+    query = select(ReceiptRow).where(col(ReceiptRow.lane) == lane, col(ReceiptRow.consumer) == consumer)
     if before is not None:
         query = query.where(col(ReceiptRow.ended_at) < before)
     rows: Sequence[ReceiptRow] = session.exec(query.order_by(col(ReceiptRow.ended_at).desc()).limit(limit)).all()
     return [_signed(row) for row in rows]
+
+
+def _named(lane: Lane, call: Digest) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(ReceiptRow.lane) == lane, col(ReceiptRow.call_id) == call
 
 
 def _signed(row: ReceiptRow) -> Signed:

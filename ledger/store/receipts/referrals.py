@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import BIT
 from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import HEADER
-from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, Lane
 from ledger.store.receipts.tables import ReceiptRow, TermsRow
 
 _BODY = col(TermsRow.body)
@@ -25,28 +25,28 @@ _IS_ROOT = col(ReceiptRow.parent) == ZERO_DIGEST
 _PRICE = func.substring(ReceiptRow.record, 182, 8)
 
 
-def referred_calls(session: Session, consumer: Address, subject: Digest) -> int:
+def referred_calls(session: Session, lane: Lane, consumer: Address, subject: Digest) -> int:
     """The number of a consumer's paid calls of a subject on referrals."""
-    referred = (_of(consumer, subject), _HAS_DEDUCTION, _CURATOR != ZERO_ADDRESS)
+    referred = (_of(lane, consumer, subject), _HAS_DEDUCTION, _CURATOR != ZERO_ADDRESS)
     return session.exec(select(func.count()).select_from(ReceiptRow).join(TermsRow, _PRICED_BY).where(*referred)).one()
 
 
-def bought_since(session: Session, consumer: Address, subject: Digest, since: int) -> bool:
+def bought_since(session: Session, lane: Lane, consumer: Address, subject: Digest, since: int) -> bool:
     """Whether a consumer has paid for a subject at or after a time (ms)."""
-    paid = (_of(consumer, subject), col(ReceiptRow.ended_at) >= since, bytes(8) < _PRICE)
+    paid = (_of(lane, consumer, subject), col(ReceiptRow.ended_at) >= since, bytes(8) < _PRICE)
     query = select(ReceiptRow.seq).join(TermsRow, _PRICED_BY).where(*paid)
     return session.exec(query.limit(1)).first() is not None
 
 
-def promoted_since(session: Session, subject: Digest, since: int) -> int:
+def promoted_since(session: Session, lane: Lane, subject: Digest, since: int) -> int:
     """The slot prices of a subject's sales at or after a time (ms): never less than what they took of its line."""
-    sold = (_IS_ROOT, _names(subject), _HAS_DEDUCTION, col(ReceiptRow.ended_at) >= since)
+    sold = (col(ReceiptRow.lane) == lane, _IS_ROOT, _names(subject), _HAS_DEDUCTION, col(ReceiptRow.ended_at) >= since)
     query = select(func.sum(_PROMOTION)).select_from(ReceiptRow).join(TermsRow, _PRICED_BY).where(*sold)
     return int(session.exec(query).one() or 0)
 
 
-def _of(consumer: Address, subject: Digest) -> ColumnElement[bool]:
-    return and_(_IS_ROOT, col(ReceiptRow.consumer) == consumer, _names(subject))
+def _of(lane: Lane, consumer: Address, subject: Digest) -> ColumnElement[bool]:
+    return and_(_IS_ROOT, col(ReceiptRow.lane) == lane, col(ReceiptRow.consumer) == consumer, _names(subject))
 
 
 def _names(subject: Digest) -> ColumnElement[bool]:

@@ -2,7 +2,7 @@
 
 from itertools import takewhile
 
-from sqlalchemy import func, true
+from sqlalchemy import ColumnElement, func, true
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.segments import Segment
@@ -11,18 +11,18 @@ from ledger.store.receipts.tables import QuarantineRow, SegmentRow, WatermarkRow
 from ledger.store.session import insert_once
 
 
-def after(session: Session, gateway: Address, seq: int, limit: int) -> list[Segment]:
+def after(session: Session, lane: Lane, gateway: Address, seq: int, limit: int) -> list[Segment]:
     """The next segments after a receipt, in order: as many as hold `limit` receipts, and at least one."""
     query = select(SegmentRow).where(
-        col(SegmentRow.gateway) == gateway, col(SegmentRow.first) > seq, col(SegmentRow.first) <= seq + limit
+        *_of(lane, gateway), col(SegmentRow.first) > seq, col(SegmentRow.first) <= seq + limit
     )
     found = [_value(row) for row in session.exec(query.order_by(col(SegmentRow.first)))]
     return list(takewhile(lambda segment: segment.last <= seq + limit, found)) or found[:1]
 
 
-def last_end(session: Session, gateway: Address, after_seq: int, until_seq: int) -> int:
+def last_end(session: Session, lane: Lane, gateway: Address, after_seq: int, until_seq: int) -> int:
     """The last receipt of the last whole segment in (after_seq, until_seq]; of the first segment if none is whole."""
-    ahead = (col(SegmentRow.gateway) == gateway, col(SegmentRow.first) > after_seq)
+    ahead = (*_of(lane, gateway), col(SegmentRow.first) > after_seq)
     whole = session.exec(select(func.max(SegmentRow.last)).where(*ahead, col(SegmentRow.last) <= until_seq)).one()
     if whole is not None:
         return int(whole)
@@ -30,9 +30,9 @@ def last_end(session: Session, gateway: Address, after_seq: int, until_seq: int)
     return after_seq if first is None else first
 
 
-def before(session: Session, gateway: Address, first: int) -> Segment | None:
+def before(session: Session, lane: Lane, gateway: Address, first: int) -> Segment | None:
     """The segment that ends right before a receipt."""
-    query = select(SegmentRow).where(col(SegmentRow.gateway) == gateway, col(SegmentRow.first) < first)
+    query = select(SegmentRow).where(*_of(lane, gateway), col(SegmentRow.first) < first)
     row = session.exec(query.order_by(col(SegmentRow.first).desc()).limit(1)).first()
     return _value(row) if row else None
 
@@ -40,9 +40,17 @@ def before(session: Session, gateway: Address, first: int) -> Segment | None:
 def pending(session: Session, lane: Lane) -> list[tuple[Address, int]]:
     """Gateways of a lane with unposted, unquarantined receipts, and how many, most first."""
     gateway, posted = col(WatermarkRow.gateway), col(WatermarkRow.posted_seq)
-    newest = select(SegmentRow.last).where(col(SegmentRow.gateway) == gateway).order_by(col(SegmentRow.first).desc())
+    newest = (
+        select(SegmentRow.last)
+        .where(col(SegmentRow.lane) == lane, col(SegmentRow.gateway) == gateway)
+        .order_by(col(SegmentRow.first).desc())
+    )
     tail = newest.limit(1).correlate(WatermarkRow).lateral()
-    next_one = (col(QuarantineRow.gateway) == gateway, col(QuarantineRow.first) == posted + 1)
+    next_one = (
+        col(QuarantineRow.lane) == lane,
+        col(QuarantineRow.gateway) == gateway,
+        col(QuarantineRow.first) == posted + 1,
+    )
     stopped = select(QuarantineRow.gateway).where(*next_one).correlate(WatermarkRow).exists()
     waiting = (tail.c.last - posted).label("waiting")
     query = select(gateway, waiting).select_from(WatermarkRow).join(tail, true())
@@ -50,16 +58,21 @@ def pending(session: Session, lane: Lane) -> list[tuple[Address, int]]:
     return [(Address(name), int(count)) for name, count in session.exec(query.order_by(waiting.desc()))]
 
 
-def quarantine(session: Session, segment: Segment, reason: str, now: int) -> None:
+def quarantine(session: Session, lane: Lane, segment: Segment, reason: str, now: int) -> None:
     """Quarantine a segment: posting of its gateway stops before it."""
-    row = {"gateway": segment.gateway, "first": segment.first, "last": segment.last, "reason": reason, "at": now}
+    row = {"lane": lane, "gateway": segment.gateway, "first": segment.first, "last": segment.last}
+    row |= {"reason": reason, "at": now}
     insert_once(session, QuarantineRow, row)
 
 
-def quarantined(session: Session) -> list[tuple[Address, int, str]]:
-    """Quarantined segments: gateway, first receipt, reason."""
-    rows = session.exec(select(QuarantineRow).order_by(col(QuarantineRow.at)))
+def quarantined(session: Session, lane: Lane) -> list[tuple[Address, int, str]]:
+    """Quarantined segments of a lane: gateway, first receipt, reason."""
+    rows = session.exec(select(QuarantineRow).where(col(QuarantineRow.lane) == lane).order_by(col(QuarantineRow.at)))
     return [(Address(row.gateway), row.first, row.reason) for row in rows]
+
+
+def _of(lane: Lane, gateway: Address) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(SegmentRow.lane) == lane, col(SegmentRow.gateway) == gateway
 
 
 def _value(row: SegmentRow) -> Segment:

@@ -22,6 +22,10 @@ SUBJECT_AT = HEADER.size - 33 + 1
 """The subject's offset in encoded terms; PostgreSQL counts from 1. It is followed by one byte, the count."""
 KINDS = (Kind.deposit, Kind.settle, Kind.claim, Kind.request_withdrawal, Kind.withdraw, Kind.correct)
 """Movements a statement shows beside the calls. Leases and releases stay within what a consumer has."""
+_ITS_POSTINGS = (
+    col(PostingRow.lane) == col(TransactionRow.lane),
+    col(PostingRow.transaction) == col(TransactionRow.id),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,9 @@ class Held:
 def receipts(session: Session, wanted: Filter, after: Cursor, limit: int) -> list[Receipt]:
     """The next receipts after a cursor, in order of their end."""
     receipt, its_terms = ReceiptRow, col(TermsRow.id) == col(ReceiptRow.terms)
-    of_lane = select(WatermarkRow.gateway).where(col(WatermarkRow.lane) == wanted.lane)
     order = (col(receipt.ended_at), col(receipt.gateway), col(receipt.seq))
     query = select(receipt.record).where(
-        col(receipt.gateway).in_(of_lane),
+        col(receipt.lane) == wanted.lane,
         col(receipt.ended_at) >= wanted.period.first,
         col(receipt.ended_at) < wanted.period.until,
         tuple_(*order) > tuple_(*(literal(value) for value in after)),
@@ -98,13 +101,14 @@ def holding(session: Session, lane: Lane, spans: Mapping[Address, tuple[int, int
 
 
 def moved(
-    session: Session, names: Iterable[str], period: Period, after: tuple[int, bytes], limit: int
+    session: Session, lane: Lane, names: Iterable[str], period: Period, after: tuple[int, bytes], limit: int
 ) -> list[tuple[int, Digest]]:
-    """Time and id of booked transactions of KINDS that touched these accounts, after a time and id."""
+    """Time and id of booked transactions of KINDS that touched these accounts of a lane, after a time and id."""
     accounts, order = list(names), (col(TransactionRow.at), col(TransactionRow.id))
     posted = or_(col(PostingRow.debit).in_(accounts), col(PostingRow.credit).in_(accounts))
-    touched = select(PostingRow.transaction).where(col(PostingRow.transaction) == col(TransactionRow.id), posted)
+    touched = select(PostingRow.transaction).where(*_ITS_POSTINGS, posted)
     query = select(TransactionRow.at, TransactionRow.id).where(
+        col(TransactionRow.lane) == lane,
         col(TransactionRow.kind).in_([kind.value for kind in KINDS]),
         col(TransactionRow.at) >= period.first,
         col(TransactionRow.at) < period.until,
@@ -114,10 +118,11 @@ def moved(
     return [(at, Digest(found)) for at, found in session.exec(query.order_by(*order).limit(limit))]
 
 
-def accounts_of(session: Session, party: Address) -> frozenset[str]:
-    """Every account a party can have."""
+def accounts_of(session: Session, lane: Lane, party: Address) -> frozenset[str]:
+    """Every account a party can have in a lane."""
     own = [available(party), withdrawing(party), claimable(party)]
-    gateways = [leased(party, Address(gateway)) for gateway in session.exec(select(WatermarkRow.gateway))]
+    writers = session.exec(select(WatermarkRow.gateway).where(col(WatermarkRow.lane) == lane))
+    gateways = [leased(party, Address(gateway)) for gateway in writers]
     return frozenset([*own, *gateways, *(accrued(party, role) for role in Role)])
 
 

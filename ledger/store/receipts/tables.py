@@ -1,6 +1,6 @@
 """Tables that gateways write: receipts, in dense segments, priced by content-addressed terms."""
 
-from sqlalchemy import Index
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from ledger.store.columns import big, cut, maybe_octets, octets
@@ -16,11 +16,13 @@ class ReceiptRow(SQLModel, table=True):
     __tablename__ = "receipts"
     __table_args__ = (
         Index("receipts_ended_at", "ended_at", postgresql_using="brin"),
-        Index("receipts_consumer", "consumer", "ended_at"),
+        Index("receipts_consumer", "lane", "consumer", "ended_at"),
+        UniqueConstraint("lane", "call_id", name="receipts_call_id"),
     )
+    lane: bytes = cut(65, 20, key=True)
     gateway: bytes = cut(85, 20, key=True)
     seq: int = big(key=True)
-    call_id: bytes = cut(1, 32, unique=True)
+    call_id: bytes = cut(1, 32)
     parent: bytes = cut(33, 32)
     consumer: bytes = cut(113, 20)
     terms: bytes = cut(133, 32)
@@ -36,6 +38,7 @@ class SegmentRow(SQLModel, table=True):
     """One group commit: receipts first..last of a gateway, their count, their charges' sum, and a chained digest."""
 
     __tablename__ = "segments"
+    lane: bytes = octets(key=True)
     gateway: bytes = octets(key=True)
     first: int = big(key=True)
     last: int = big()
@@ -57,8 +60,8 @@ class WatermarkRow(SQLModel, table=True):
     """The posted and batched end of a gateway's receipt log. Its row lock serialises workers."""
 
     __tablename__ = "watermarks"
+    lane: bytes = octets(key=True)
     gateway: bytes = octets(key=True)
-    lane: bytes = octets(index=True)
     posted_seq: int = big()
     batched_seq: int = big()
 
@@ -67,6 +70,7 @@ class QuarantineRow(SQLModel, table=True):
     """A segment that does not check out: posting of its gateway stops before it until a person looks."""
 
     __tablename__ = "quarantine"
+    lane: bytes = octets(key=True)
     gateway: bytes = octets(key=True)
     first: int = big(key=True)
     last: int = big()

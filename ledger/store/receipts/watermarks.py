@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Lane
@@ -14,13 +14,13 @@ from ledger.store.session import change, insert_once, value_of
 class Watermark:
     """Receipts up to `posted_seq` are posted, up to `batched_seq` they are in batches."""
 
-    gateway: Address
     lane: Lane
+    gateway: Address
     posted_seq: int
     batched_seq: int
 
 
-def ensure(session: Session, gateway: Address, lane: Lane) -> None:
+def ensure(session: Session, lane: Lane, gateway: Address) -> None:
     """Start a gateway's watermark before its first receipt, unless it has one."""
     insert_once(session, WatermarkRow, {"gateway": gateway, "lane": lane, "posted_seq": 0, "batched_seq": 0})
 
@@ -31,19 +31,23 @@ def of_lane(session: Session, lane: Lane) -> list[Watermark]:
     return [value_of(Watermark, row) for row in rows]
 
 
-def take(session: Session, gateway: Address) -> Watermark | None:
+def take(session: Session, lane: Lane, gateway: Address) -> Watermark | None:
     """Lock a gateway's watermark until the transaction ends; None when another worker holds it."""
-    query = select(WatermarkRow).where(col(WatermarkRow.gateway) == gateway).with_for_update(skip_locked=True)
+    query = select(WatermarkRow).where(*_is(lane, gateway)).with_for_update(skip_locked=True)
     row = session.exec(query.execution_options(populate_existing=True)).first()
     return value_of(Watermark, row) if row else None
 
 
-def advance_posted(session: Session, gateway: Address, seq: int) -> None:
+def advance_posted(session: Session, lane: Lane, gateway: Address, seq: int) -> None:
     """Record that receipts up to `seq` are posted. It never moves back."""
-    behind = (col(WatermarkRow.gateway) == gateway, col(WatermarkRow.posted_seq) < seq)
+    behind = (*_is(lane, gateway), col(WatermarkRow.posted_seq) < seq)
     change(session, update(WatermarkRow).where(*behind).values(posted_seq=seq))
 
 
-def set_batched(session: Session, gateway: Address, seq: int) -> None:
+def set_batched(session: Session, lane: Lane, gateway: Address, seq: int) -> None:
     """Record that receipts up to `seq` are in batches; a void batch moves it back."""
-    change(session, update(WatermarkRow).where(col(WatermarkRow.gateway) == gateway).values(batched_seq=seq))
+    change(session, update(WatermarkRow).where(*_is(lane, gateway)).values(batched_seq=seq))
+
+
+def _is(lane: Lane, gateway: Address) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(WatermarkRow.lane) == lane, col(WatermarkRow.gateway) == gateway

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import Lane
 from ledger.store.session import change, value_of
 from ledger.store.settlement.tables import AlarmRow
 
@@ -27,20 +28,22 @@ class Alarm:
         return keccak256("|".join((self.law, self.account or "", self.receipt or "")).encode())
 
 
-def sound(session: Session, alarm: Alarm, now: int) -> None:
+def sound(session: Session, lane: Lane, alarm: Alarm, now: int) -> None:
     """Record an alarm. One that was cleared is active again."""
-    row = asdict(alarm) | {"id": alarm.id, "at": now, "cleared_at": None}
+    row = asdict(alarm) | {"lane": lane, "id": alarm.id, "at": now, "cleared_at": None}
     again = {"message": alarm.message, "cleared_at": None}
-    change(session, insert(AlarmRow).values(row).on_conflict_do_update(index_elements=[col(AlarmRow.id)], set_=again))
+    keys = [col(AlarmRow.lane), col(AlarmRow.id)]
+    change(session, insert(AlarmRow).values(row).on_conflict_do_update(index_elements=keys, set_=again))
 
 
-def active(session: Session) -> list[Alarm]:
-    """Alarms that are not cleared, oldest first."""
-    rows = session.exec(select(AlarmRow).where(col(AlarmRow.cleared_at).is_(None)).order_by(col(AlarmRow.at)))
+def active(session: Session, lane: Lane) -> list[Alarm]:
+    """Alarms of a lane that are not cleared, oldest first."""
+    query = select(AlarmRow).where(col(AlarmRow.lane) == lane, col(AlarmRow.cleared_at).is_(None))
+    rows = session.exec(query.order_by(col(AlarmRow.at)))
     return [value_of(Alarm, row) for row in rows]
 
 
-def clear(session: Session, looked_at: Sequence[Alarm], now: int) -> None:
+def clear(session: Session, lane: Lane, looked_at: Sequence[Alarm], now: int) -> None:
     """Clear alarms that a person has looked at. The next audit sounds what is still wrong."""
     these = col(AlarmRow.id).in_([alarm.id for alarm in looked_at])
-    change(session, update(AlarmRow).where(these).values(cleared_at=now))
+    change(session, update(AlarmRow).where(col(AlarmRow.lane) == lane, these).values(cleared_at=now))

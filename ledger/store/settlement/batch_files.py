@@ -13,7 +13,7 @@ from ledger.core.settlement.closing import RUN, Closed, Writer
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
 from ledger.core.values.errors import Conflict
-from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.ids import Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts, terms
@@ -53,7 +53,7 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
         {payee: index for index, payee in payees.items()},
         {account: index for index, account in consumers.items()},
     )
-    with _ahead(pieces(session, opening.ranges)) as coming:
+    with _ahead(pieces(session, opening.lane, opening.ranges)) as coming:
         for chunk, bodies in coming:
             writer.add(chunk.signed, bodies, None if hash_again else chunk.digests)
     return writer.close()
@@ -81,13 +81,13 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> C
     return closed
 
 
-def pieces(session: Session, ranges: Sequence[Range]) -> Iterator[Piece]:
+def pieces(session: Session, lane: Lane, ranges: Sequence[Range]) -> Iterator[Piece]:
     """The batch's receipts in order, a chunk at a time with its terms; all but the last are whole runs of 64."""
-    for chunk in _whole_runs(session, ranges):
+    for chunk in _whole_runs(session, lane, ranges):
         yield chunk, terms.get(session, chunk.terms_ids())
 
 
-def _whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
+def _whole_runs(session: Session, lane: Lane, ranges: Sequence[Range]) -> Iterator[Chunk]:
     held: list[Chunk] = []
     for row in sorted(ranges):
         for first in range(row.first, row.last + 1, READ_CALLS):
@@ -96,7 +96,8 @@ def _whole_runs(session: Session, ranges: Sequence[Range]) -> Iterator[Chunk]:
                 whole = len(joined) // RUN * RUN
                 yield joined.part(0, whole)
                 held = [joined.part(whole, len(joined))]
-            held.append(receipts.chunk(session, row.gateway, first, min(first + READ_CALLS - 1, row.last)))
+            last = min(first + READ_CALLS - 1, row.last)
+            held.append(receipts.chunk(session, lane, row.gateway, first, last))
     if any(map(len, held)):
         yield _joined(held)
 

@@ -3,34 +3,56 @@
 Alone, because the other tables here hold what the ledger decides.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import update
+from sqlalchemy import tuple_, update
 from sqlmodel import Session, col, select
 
-from ledger.core.settlement.events import DebitChallenged, NodeDemanded
-from ledger.core.values.ids import Digest, Lane
+from ledger.core.settlement.events import Answered, DebitChallenged, Log, NodeDemanded
+from ledger.core.values.ids import Lane, to_hex
 from ledger.store.session import change, insert_once, value_of
 from ledger.store.settlement.tables import ChallengeRow
 
 
-def put(session: Session, asked: DebitChallenged | NodeDemanded) -> None:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A challenge and the log that put it. The same question may be asked again once it is answered."""
+
+    asked: DebitChallenged | NodeDemanded
+    block: int
+    log_index: int
+
+    @property
+    def cause(self) -> str:
+        """Everything that names this question and no other: lane, batch, key and log."""
+        asked = self.asked
+        return f"{to_hex(asked.lane)} {asked.id} {to_hex(asked.key)} {self.block} {self.log_index}"
+
+
+def put(session: Session, asked: DebitChallenged | NodeDemanded, log: Log) -> None:
     """Mirror a challenge; the same log again changes nothing."""
     row = asdict(asked)
     row["batch"] = row.pop("id")
     row |= {"tree": 2, "depth": 0} if isinstance(asked, DebitChallenged) else {"cumulative": 0}
-    insert_once(session, ChallengeRow, row)
+    insert_once(session, ChallengeRow, row | {"block": log.block, "log_index": log.index})
 
 
-def close(session: Session, key: Digest) -> None:
-    change(session, update(ChallengeRow).where(col(ChallengeRow.key) == key).values(answered=True))
+def close(session: Session, answered: Answered, log: Log) -> None:
+    """Mirror an answer: it closes what was asked before its log."""
+    same = (
+        col(ChallengeRow.lane) == answered.lane,
+        col(ChallengeRow.batch) == answered.id,
+        col(ChallengeRow.key) == answered.key,
+    )
+    asked_before = tuple_(col(ChallengeRow.block), col(ChallengeRow.log_index)) < tuple_(log.block, log.index)
+    change(session, update(ChallengeRow).where(*same, asked_before).values(answered=True))
 
 
-def unanswered(session: Session, lane: Lane) -> list[DebitChallenged | NodeDemanded]:
+def unanswered(session: Session, lane: Lane) -> list[Question]:
     """Challenges of a lane that wait for an answer, the most urgent first."""
     query = select(ChallengeRow).where(col(ChallengeRow.lane) == lane, col(ChallengeRow.answered).is_(False))
     rows = session.exec(query.order_by(col(ChallengeRow.deadline)).execution_options(populate_existing=True))
-    return [_value(row) for row in rows]
+    return [Question(_value(row), row.block, row.log_index) for row in rows]
 
 
 def _value(row: ChallengeRow) -> DebitChallenged | NodeDemanded:

@@ -80,7 +80,8 @@ class ChainTransactionRow(SQLModel, table=True):
     """A chain transaction the ledger intends: one nonce, one purpose, whatever happens to its broadcasts."""
 
     __tablename__ = "chain_transactions"
-    __table_args__ = (UniqueConstraint("sender", "nonce", name="one_use_of_a_nonce"),)
+    __table_args__ = (UniqueConstraint("lane", "sender", "nonce", name="one_use_of_a_nonce"),)
+    lane: bytes = octets(key=True)
     id: bytes = octets(key=True)
     purpose: str = Field()
     sender: bytes = octets()
@@ -100,10 +101,12 @@ class AttemptRow(SQLModel, table=True):
     """Signed bytes of a chain transaction at one fee, stored before they are first sent; any attempt may be mined."""
 
     __tablename__ = "attempts"
+    __table_args__ = (UniqueConstraint("lane", "hash", name="attempts_hash"),)
+    lane: bytes = octets(key=True)
     chain_transaction: bytes = octets(key=True)
     ordinal: int = big(key=True)
     raw: bytes = octets()
-    hash: bytes = octets(unique=True)
+    hash: bytes = octets()
     fee: int = big()
     signed_at: int = big()
 
@@ -112,6 +115,7 @@ class AlarmRow(SQLModel, table=True):
     """A law found broken. Until it is cleared no batch is built or committed; withdrawals go on."""
 
     __tablename__ = "alarms"
+    lane: bytes = octets(key=True)
     id: bytes = octets(key=True)
     law: str = Field()
     message: str = Field()
@@ -124,13 +128,16 @@ class AlarmRow(SQLModel, table=True):
 class ChallengeRow(SQLModel, table=True):
     """A challenge on chain: the operator must show a voucher for a debit (no node), or open a tree's node.
 
+    It is named by its log, because the same question of the same batch may be asked again once it is answered.
     `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines. The node is the one at `index`, `depth` levels below the root.
     """
 
     __tablename__ = "challenges"
+    lane: bytes = octets(key=True)
+    batch: int = big(key=True)
     key: bytes = octets(key=True)
-    lane: bytes = octets()
-    batch: int = big()
+    block: int = big(key=True)
+    log_index: int = big(key=True)
     account: bytes | None = maybe_octets()
     cumulative: int = big()
     node: bytes | None = maybe_octets()

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import func, or_, update
 from sqlmodel import Session, col, select
 
-from ledger.core.settlement.transactions import Attempt, Call, ChainTransaction, Status, may_try_again
+from ledger.core.settlement.transactions import Attempt, Call, ChainTransaction, Mined, Status, may_try_again
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.session import change, insert_once, lock, value_of
 from ledger.store.settlement.tables import AttemptRow
 from ledger.store.settlement.tables import ChainTransactionRow as Row
@@ -25,73 +25,75 @@ def next_nonce(session: Session, sender: Address, chain_nonce: int) -> int:
     return max(chain_nonce, 0 if ours is None else int(ours) + 1)
 
 
-def get(session: Session, purpose_id: Digest) -> ChainTransaction | None:
-    row = session.get(Row, purpose_id, populate_existing=True)
+def get(session: Session, lane: Lane, purpose_id: Digest) -> ChainTransaction | None:
+    row = session.get(Row, (lane, purpose_id), populate_existing=True)
     return _value(row) if row else None
 
 
-def take(session: Session, purpose_id: Digest) -> ChainTransaction | None:
+def take(session: Session, lane: Lane, purpose_id: Digest) -> ChainTransaction | None:
     """Lock an intention until the transaction ends. None when there is none, or another worker holds it."""
-    query = select(Row).where(col(Row.id) == purpose_id).with_for_update(skip_locked=True)
+    query = select(Row).where(col(Row.lane) == lane, col(Row.id) == purpose_id).with_for_update(skip_locked=True)
     row = session.exec(query.execution_options(populate_existing=True)).first()
     return _value(row) if row else None
 
 
-def intend(session: Session, intended: ChainTransaction) -> bool:
+def intend(session: Session, lane: Lane, intended: ChainTransaction) -> bool:
     """Store an intention. False when it was intended before."""
     names = ("id", "purpose", "sender", "target", "data", "created_at")
-    row = {name: getattr(intended, name) for name in names} | {"status": Status.intended.value}
-    return insert_once(session, Row, row)
+    row = {name: getattr(intended, name) for name in names}
+    return insert_once(session, Row, row | {"lane": lane, "status": Status.intended.value})
 
 
-def intend_again(session: Session, purpose: str, sender: Address, call: Call, now: int) -> Digest | None:
+def intend_again(session: Session, lane: Lane, purpose: str, sender: Address, call: Call, now: int) -> Digest | None:
     """Store the first or, after a failed one, the next intention for a purpose; its id. None while one is under way."""
-    tries, last = latest(session, purpose)
+    tries, last = latest(session, lane, purpose)
     if not may_try_again(last, tries, now):
         return None
     name = f"{purpose} {tries}"
     made = ChainTransaction(keccak256(name.encode()), name, sender, *call, Status.intended, now)
-    return made.id if intend(session, made) else None
+    return made.id if intend(session, lane, made) else None
 
 
-def count(session: Session, purpose: str) -> int:
+def count(session: Session, lane: Lane, purpose: str) -> int:
     """The number of intentions with a purpose that starts with these words."""
     named = or_(col(Row.purpose) == purpose, func.starts_with(Row.purpose, f"{purpose} "))
-    return session.exec(select(func.count()).select_from(Row).where(named)).one()
+    return session.exec(select(func.count()).select_from(Row).where(col(Row.lane) == lane, named)).one()
 
 
-def latest(session: Session, purpose: str) -> tuple[int, ChainTransaction | None]:
+def latest(session: Session, lane: Lane, purpose: str) -> tuple[int, ChainTransaction | None]:
     """The count of a purpose's intentions, and the last one. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
-    tries = count(session, purpose)
-    return tries, get(session, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
+    tries = count(session, lane, purpose)
+    return tries, get(session, lane, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
 
 
-def set_signed(session: Session, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
+def set_signed(session: Session, lane: Lane, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
     """Give an intention its nonce and its first signed bytes, together."""
-    _update(session, purpose_id, status=Status.signed.value, nonce=nonce, gas=gas)
-    add_attempt(session, attempt)
+    _update(session, lane, purpose_id, status=Status.signed.value, nonce=nonce, gas=gas)
+    add_attempt(session, lane, attempt)
 
 
-def add_attempt(session: Session, attempt: Attempt) -> None:
+def add_attempt(session: Session, lane: Lane, attempt: Attempt) -> None:
     """Store signed bytes; the same bytes again change nothing."""
-    insert_once(session, AttemptRow, asdict(attempt))
+    insert_once(session, AttemptRow, asdict(attempt) | {"lane": lane})
 
 
-def attempts(session: Session, purpose_id: Digest) -> list[Attempt]:
+def attempts(session: Session, lane: Lane, purpose_id: Digest) -> list[Attempt]:
     """All signed bytes of an intention, oldest first; any of them may have been mined."""
-    query = select(AttemptRow).where(col(AttemptRow.chain_transaction) == purpose_id).order_by(col(AttemptRow.ordinal))
-    return [value_of(Attempt, row) for row in session.exec(query)]
+    of_it = (col(AttemptRow.lane) == lane, col(AttemptRow.chain_transaction) == purpose_id)
+    rows = session.exec(select(AttemptRow).where(*of_it).order_by(col(AttemptRow.ordinal)))
+    return [value_of(Attempt, row) for row in rows]
 
 
-def intended(session: Session) -> list[ChainTransaction]:
+def intended(session: Session, lane: Lane) -> list[ChainTransaction]:
     """Intentions without a nonce, in the order they were made."""
-    query = select(Row).where(col(Row.status) == Status.intended.value)
+    query = select(Row).where(col(Row.lane) == lane, col(Row.status) == Status.intended.value)
     return [_value(row) for row in session.exec(query.order_by(col(Row.created_at), col(Row.id)))]
 
 
-def under_way(session: Session) -> list[ChainTransaction]:
+def under_way(session: Session, lane: Lane) -> list[ChainTransaction]:
     """Signed intentions the chain has not confirmed, in the order in which they can be mined."""
-    query = select(Row).where(col(Row.status).in_((Status.signed.value, Status.mined.value)))
+    waiting = col(Row.status).in_((Status.signed.value, Status.mined.value))
+    query = select(Row).where(col(Row.lane) == lane, waiting)
     return [_value(row) for row in session.exec(query.order_by(col(Row.sender), col(Row.nonce)))]
 
 
@@ -101,30 +103,35 @@ def reopen(session: Session, block: int) -> None:
     change(session, gone.values(status=Status.signed.value, mined_hash=None, block=None))
 
 
-def nonces_from(session: Session, sender: Address, first: int) -> dict[int, tuple[Digest, Status]]:
-    """Which of a sender's intentions have which nonces from `first` on."""
-    query = select(Row.id, Row.nonce, Row.status).where(col(Row.sender) == sender, col(Row.nonce) >= first)
-    return {nonce: (Digest(name), Status(status)) for name, nonce, status in session.exec(query) if nonce is not None}
+def nonces_from(session: Session, sender: Address, first: int) -> dict[int, tuple[Lane, Digest, Status]]:
+    """Which of a sender's intentions, of any lane, have which nonces from `first` on."""
+    query = select(Row.lane, Row.id, Row.nonce, Row.status).where(col(Row.sender) == sender, col(Row.nonce) >= first)
+    return {
+        nonce: (Lane(lane), Digest(name), Status(status))
+        for lane, name, nonce, status in session.exec(query)
+        if nonce is not None
+    }
 
 
-def set_sent(session: Session, purpose_id: Digest, now: int) -> None:
-    _update(session, purpose_id, sent_at=now)
+def set_sent(session: Session, lane: Lane, purpose_id: Digest, now: int) -> None:
+    _update(session, lane, purpose_id, sent_at=now)
 
 
 def set_status(
     session: Session,
+    lane: Lane,
     purpose_id: Digest,
     status: Status,
-    mined_hash: Digest | None = None,
-    block: int | None = None,
+    mined: Mined | None = None,
     error: str | None = None,
 ) -> None:
     """Record what the chain says of it now."""
-    _update(session, purpose_id, status=status.value, mined_hash=mined_hash, block=block, error=error)
+    hashed, block = (mined.hash, mined.block) if mined else (None, None)
+    _update(session, lane, purpose_id, status=status.value, mined_hash=hashed, block=block, error=error)
 
 
-def _update(session: Session, purpose_id: Digest, **values: Any) -> None:
-    change(session, update(Row).where(col(Row.id) == purpose_id).values(**values))
+def _update(session: Session, lane: Lane, purpose_id: Digest, **values: Any) -> None:
+    change(session, update(Row).where(col(Row.lane) == lane, col(Row.id) == purpose_id).values(**values))
 
 
 def _value(row: Row) -> ChainTransaction:

@@ -68,7 +68,7 @@ class Life:
     def booked(self) -> tuple[list[tuple[int, Status]], dict[str, int]]:
         """What the ledger says: its batches, and every account with a balance."""
         with unit_of_work(self.operator.engine) as session:
-            balances = {name: balance(name, entries) for name, entries in postings.entries(session).items()}
+            balances = {name: balance(name, entries) for name, entries in postings.entries(session, b.LANE).items()}
         return self.standing(), {name: amount for name, amount in balances.items() if amount}
 
     def standing(self) -> list[tuple[int, Status]]:
@@ -81,7 +81,7 @@ class Life:
         """The ledger's custody is what the contract holds for the lane, and no law is broken."""
         self.operator.index()
         with unit_of_work(self.operator.engine) as session:
-            assert postings.balance(session, CUSTODY) == self.chain.held(self.stage.lane, self.chain.tip())
+            assert postings.balance(session, b.LANE, CUSTODY) == self.chain.held(self.stage.lane, self.chain.tip())
             scope = audits.Scope(self.stage.lane, self.stage.domain, self.chain.held)
             assert [alarm for alarm in audits.reconcile(session, scope, 1, thorough=True) if alarm.law in LAWS] == []
 
@@ -101,7 +101,7 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
         assert batch is not None
         settling.commit(session, operator.lane, calls, 1)
     with unit_of_work(operator.engine) as session:
-        (commit,) = transactions.intended(session)
+        (commit,) = transactions.intended(session, b.LANE)
         session.execute(text("UPDATE chain_transactions SET status = 'confirmed'"))
     life.twice(boss, (commit.target, commit.data))
     question = withheld(batch.header, NO_ANSWERS)
@@ -246,4 +246,4 @@ def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     assert chain.balance(caller.address) == before + DEPOSIT
     operator.index()
     with unit_of_work(operator.engine) as session:
-        assert postings.balance(session, CUSTODY) == chain.held(b.LANE, chain.tip()) == DEPOSIT
+        assert postings.balance(session, b.LANE, CUSTODY) == chain.held(b.LANE, chain.tip()) == DEPOSIT

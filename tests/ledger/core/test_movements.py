@@ -18,6 +18,7 @@ from ledger.core.values.ids import Address, Digest, to_hex
 from tests.builders import applied
 from tests.rates import asks
 
+LANE = Address(bytes(19) + b"\1")
 ALICE, BOB, GATEWAY, MAKER = (Address(bytes((n,)) * 20) for n in (1, 2, 3, 4))
 quick = settings(max_examples=80, deadline=None, database=None, derandomize=True)
 
@@ -25,16 +26,16 @@ quick = settings(max_examples=80, deadline=None, database=None, derandomize=True
 def test_a_life_of_money_from_deposit_to_withdrawal() -> None:
     earned = {(MAKER, Role.maker): 200, (GATEWAY, Role.gateway): 50}
     life = [
-        movements.deposit(b"log 1", ALICE, 1_000, 0),
-        movements.lease(b"lease 1", ALICE, GATEWAY, 600, 0),
+        movements.deposit(LANE, b"log 1", ALICE, 1_000, 0),
+        movements.lease(LANE, b"lease 1", ALICE, GATEWAY, 600, 0),
         movements.charge(
-            b"chunk 1", {(ALICE, GATEWAY): 250}, {(MAKER, Role.maker): 200, (GATEWAY, Role.gateway): 50}, 0
+            LANE, b"chunk 1", {(ALICE, GATEWAY): 250}, {(MAKER, Role.maker): 200, (GATEWAY, Role.gateway): 50}, 0
         ),
-        movements.release(b"lease 1", ALICE, GATEWAY, 350, 0),
-        movements.settle(b"batch 1", earned, 0),
-        movements.claim(b"log 2", MAKER, 200, 0),
-        movements.request_withdrawal(b"log 3", ALICE, 750, 0),
-        movements.withdraw(b"log 4", ALICE, 700, 50, 0),
+        movements.release(LANE, b"lease 1", ALICE, GATEWAY, 350, 0),
+        movements.settle(LANE, b"batch 1", earned, 0),
+        movements.claim(LANE, b"log 2", MAKER, 200, 0),
+        movements.request_withdrawal(LANE, b"log 3", ALICE, 750, 0),
+        movements.withdraw(LANE, b"log 4", ALICE, 700, 50, 0),
     ]
     balances: dict[str, Balance] = {}
     for transaction in life:
@@ -49,24 +50,24 @@ def test_a_life_of_money_from_deposit_to_withdrawal() -> None:
 
 
 def test_no_account_is_overdrawn() -> None:
-    balances = applied({}, movements.deposit(b"log", ALICE, 10, 0))
+    balances = applied({}, movements.deposit(LANE, b"log", ALICE, 10, 0))
     with pytest.raises(Rejected, match="is short by 5 atoms") as refused:
-        applied(balances, movements.lease(b"lease", ALICE, GATEWAY, 15, 0))
-    lease = movements.lease(b"lease", ALICE, GATEWAY, 15, 0)
+        applied(balances, movements.lease(LANE, b"lease", ALICE, GATEWAY, 15, 0))
+    lease = movements.lease(LANE, b"lease", ALICE, GATEWAY, 15, 0)
     assert refused.value.facts == {"account": available(ALICE), "short_by": 5, "transaction": to_hex(lease.id)}
     funded = {available(ALICE): Balance(0, 1)}
     with pytest.raises(Rejected, match="custody is short"):
-        applied(funded, Transaction(Kind.claim, b"", (Posting(available(ALICE), CUSTODY, 1),), 0))
+        applied(funded, Transaction(LANE, Kind.claim, b"", (Posting(available(ALICE), CUSTODY, 1),), 0))
 
 
 def test_the_same_cause_is_the_same_transaction_and_other_content_a_conflict() -> None:
-    first, again = movements.deposit(b"log", ALICE, 10, 0), movements.deposit(b"log", ALICE, 10, 99)
-    other = movements.deposit(b"log", ALICE, 11, 0)
+    first, again = movements.deposit(LANE, b"log", ALICE, 10, 0), movements.deposit(LANE, b"log", ALICE, 10, 99)
+    other = movements.deposit(LANE, b"log", ALICE, 11, 0)
     assert first.id == again.id == other.id
     postings.repeated(first.digest, again)
     with pytest.raises(Conflict):
         postings.repeated(first.digest, other)
-    assert movements.lease(b"log", ALICE, GATEWAY, 10, 0).id != first.id
+    assert movements.lease(LANE, b"log", ALICE, GATEWAY, 10, 0).id != first.id
 
 
 @quick
@@ -80,7 +81,7 @@ def test_a_charge_carries_both_sides_with_few_postings(seed: int) -> None:
         earned[_party(chance), role] = part
         total -= part
     earned[MAKER, Role.maker] = earned.get((MAKER, Role.maker), 0) + total
-    charge = movements.charge(b"chunk", spent, earned, 0)
+    charge = movements.charge(LANE, b"chunk", spent, earned, 0)
     effect = postings.effect(charge.postings)
     assert {name: entries.debits for name, entries in effect.items() if entries.debits} == {
         leased(*who): amount for who, amount in spent.items() if amount
@@ -97,7 +98,7 @@ def test_a_charge_carries_both_sides_with_few_postings(seed: int) -> None:
 
 def test_a_charge_that_does_not_balance_is_refused() -> None:
     with pytest.raises(Rejected, match="takes 5 atoms and gives 4"):
-        movements.charge(b"", {(ALICE, GATEWAY): 5}, {(MAKER, Role.maker): 4}, 0)
+        movements.charge(LANE, b"", {(ALICE, GATEWAY): 5}, {(MAKER, Role.maker): 4}, 0)
     for wrong in (0, -1, 1.5, 2**63):
         with pytest.raises(Rejected):
             Posting("custody", "x", wrong)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from ledger.core.settlement import batch_file as batch_files
 from ledger.core.settlement import events
 from ledger.core.settlement.transactions import Step
 from ledger.core.values.errors import Conflict, Unavailable
-from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.core.values.sum_tree import Tree, amount, leaf, verify
 from ledger.flows import batches as settling
 from ledger.flows import postings
@@ -56,7 +56,7 @@ def test_a_clock_that_jumped_makes_no_receipt_wait(room: Room) -> None:
     with unit_of_work(room.engine) as session:
         b.fund(session, b.ALICE, 10**9)
         b.write(session, [b.a_receipt(1, ended_at=10**7)])
-        postings.post_chunk(session, b.GATEWAY.address, 10, now=1)
+        postings.post_chunk(session, b.LANE, b.GATEWAY.address, 10, now=1)
         due = [settling.is_due(session, LANE, 10**7 + late) for late in (-LANE.batch_ms, -1, 0, LANE.batch_ms)]
     assert due == [True, False, False, True]
 
@@ -224,10 +224,10 @@ def test_a_reverted_commit_is_tried_again_under_another_purpose(room: Room) -> N
 def test_an_alarm_stops_closing_and_committing(room: Room) -> None:
     room.serve(10)
     with unit_of_work(room.engine) as session:
-        alarms.sound(session, Alarm("L3", "custody is not what is owed"), 1)
+        alarms.sound(session, b.LANE, Alarm("L3", "custody is not what is owed"), 1)
     assert room.close() is None
     with unit_of_work(room.engine) as session:
-        alarms.clear(session, alarms.active(session), 2)
+        alarms.clear(session, b.LANE, alarms.active(session, b.LANE), 2)
     assert room.close() is not None
 
 
@@ -247,7 +247,7 @@ def test_a_batch_covers_whole_segments_of_all_gateways_up_to_its_cap(room: Room)
     with unit_of_work(room.engine) as session:
         b.fund(session, b.BOB, 10**9, b.OTHER_GATEWAY.address)
         b.write(session, [b.a_receipt(900 + i, consumer=b.BOB) for i in range(7)], signer=b.OTHER_GATEWAY)
-        postings.post_chunk(session, b.OTHER_GATEWAY.address, 100, 5)
+        postings.post_chunk(session, b.LANE, b.OTHER_GATEWAY.address, 100, 5)
         made = settling.close(session, replace(LANE, batch_calls=9), 10, 5)
         assert made is not None
         covered = {row.gateway: row.count for row in batches.ranges(session, b.LANE, 1)}
@@ -285,9 +285,9 @@ def test_a_file_is_read_ahead_in_pieces_and_never_past_an_error(room: Room, monk
     monkeypatch.setattr(files, "READ_CALLS", 64)
     reading, read, plain = threading.Event(), [], receipts.chunk
 
-    def slow(session: Session, gateway: Address, first: int, last: int) -> receipts.Chunk:
+    def slow(session: Session, lane: Lane, gateway: Address, first: int, last: int) -> receipts.Chunk:
         reading.set()
-        found = plain(session, gateway, first, last)
+        found = plain(session, lane, gateway, first, last)
         time.sleep(0.05)
         read.append(first)
         reading.clear()

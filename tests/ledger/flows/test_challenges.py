@@ -79,13 +79,13 @@ def test_challenges_are_answered_once_until_the_chain_says_so(room: Room) -> Non
     with unit_of_work(room.engine) as session:
         assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 1) == 2
         assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 2) == 0
-        calls = sorted(one.data.split()[0] for one in transactions.intended(session))
+        calls = sorted(one.data.split()[0] for one in transactions.intended(session, b.LANE))
         assert calls == [b"answerDebit", b"answerNode"]
     room.chain.mine(events.Answered(b.LANE, 1, key))
     room.chain.mine()
     room.index()
     with unit_of_work(room.engine) as session:
-        assert [asked.key for asked in challenges.unanswered(session, b.LANE)] == [other]
+        assert [question.asked.key for question in challenges.unanswered(session, b.LANE)] == [other]
 
 
 def test_a_debit_without_a_voucher_wakes_a_person(room: Room) -> None:
@@ -94,7 +94,7 @@ def test_a_debit_without_a_voucher_wakes_a_person(room: Room) -> None:
     room.index()
     with unit_of_work(room.engine) as session:
         assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 1) == 0
-        assert [alarm.law for alarm in alarms.active(session)] == ["dispute"]
+        assert [alarm.law for alarm in alarms.active(session, b.LANE)] == ["dispute"]
 
 
 def test_what_is_not_there_cannot_be_opened(room: Room) -> None:

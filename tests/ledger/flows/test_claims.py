@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from ledger.chain.calls import Authorization, Calls
 from ledger.chain.rpc import MAX_GAS
 from ledger.core.settlement import events
-from ledger.core.settlement.transactions import Call, Status
+from ledger.core.settlement.transactions import Call, Mined, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane
 from ledger.core.values.sum_tree import leaf, range_root
@@ -58,18 +58,18 @@ def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -
     with unit_of_work(engine) as session:
         for number, kind in ((1, "authorization"), (2, "inbox"), (3, "authorization")):
             assert requests.request(session, asked(number, kind), 1)
-        assert deposits.send_deposits(session, Relays(), SENDER, 1) == 3
-        assert deposits.send_deposits(session, Relays(), SENDER, 2) == 0
-        intended = transactions.intended(session)
+        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, 1) == 3
+        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, 2) == 0
+        intended = transactions.intended(session, b.LANE)
         assert sorted(one.data.split()[0] for one in intended) == [b"authorization", b"authorization", b"inbox"]
-        assert deposits.follow_deposits(session) == 0
+        assert deposits.follow_deposits(session, b.LANE) == 0
         by_purpose = {one.purpose: one.id for one in intended}
         first, second, third = (by_purpose[f"deposit 0x{asked(n).id.hex()} 0"] for n in (1, 2, 3))
-        transactions.set_status(session, first, Status.failed, error="AuthorizationUnusable")
-        transactions.set_status(session, second, Status.lost)
-        transactions.set_status(session, third, Status.confirmed, keccak256(b"hash"), 7)
-        deposits.follow_deposits(session)
-        statuses = {n: requests.get(session, asked(n).id) for n in (1, 2, 3)}
+        transactions.set_status(session, b.LANE, first, Status.failed, error="AuthorizationUnusable")
+        transactions.set_status(session, b.LANE, second, Status.lost)
+        transactions.set_status(session, b.LANE, third, Status.confirmed, Mined(Digest(keccak256(b"hash")), 7, True))
+        deposits.follow_deposits(session, b.LANE)
+        statuses = {n: requests.get(session, b.LANE, asked(n).id) for n in (1, 2, 3)}
     assert {n: (one.status, one.error) for n, one in statuses.items() if one} == {
         1: ("failed", "AuthorizationUnusable"),
         2: ("requested", None),
@@ -116,9 +116,9 @@ def test_claims_wait_while_another_batch_becomes_the_last_and_come_before_the_on
     def intended() -> int:
         with unit_of_work(room.engine) as session:
             made = claims.claim(session, Relays(), SENDER, b.LANE, room.now)
-            for one in transactions.intended(session):
+            for one in transactions.intended(session, b.LANE):
                 if one.purpose.startswith("claim"):
-                    transactions.set_status(session, one.id, Status.failed)
+                    transactions.set_status(session, b.LANE, one.id, Status.failed)
         return made
 
     room.serve(10)
@@ -147,5 +147,5 @@ def test_a_claim_stays_below_what_a_transaction_may_use() -> None:
 
 def test_payees_without_a_place_are_registered_once(engine: Engine) -> None:
     with unit_of_work(engine) as session:
-        assert claims.register_payees(session, Relays(), SENDER, [b.MAKER, b.COMPUTE], 1) == 2
-        assert claims.register_payees(session, Relays(), SENDER, [b.MAKER, b.COMPUTE], 2) == 0
+        assert claims.register_payees(session, b.LANE, Relays(), SENDER, [b.MAKER, b.COMPUTE], 1) == 2
+        assert claims.register_payees(session, b.LANE, Relays(), SENDER, [b.MAKER, b.COMPUTE], 2) == 0

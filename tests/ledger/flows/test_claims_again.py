@@ -39,23 +39,23 @@ def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> N
     purpose = "deposit 0x" + ASKED.id.hex()
     with unit_of_work(engine) as session:
         requests.request(session, ASKED, now=0)
-        assert deposits.send_deposits(session, RELAYS, SENDER, now=0) == 1
-        assert deposits.send_deposits(session, RELAYS, SENDER, now=9_000) == 0
-        _, first = transactions.latest(session, purpose)
+        assert deposits.send_deposits(session, b.LANE, RELAYS, SENDER, now=0) == 1
+        assert deposits.send_deposits(session, b.LANE, RELAYS, SENDER, now=9_000) == 0
+        _, first = transactions.latest(session, b.LANE, purpose)
         assert first is not None
-        transactions.set_status(session, first.id, Status.lost)
-        assert deposits.follow_deposits(session) == 1
-        assert deposits.send_deposits(session, RELAYS, SENDER, now=1_000) == 0
-        assert deposits.send_deposits(session, RELAYS, SENDER, now=9_000) == 1
-        tries, second = transactions.latest(session, purpose)
+        transactions.set_status(session, b.LANE, first.id, Status.lost)
+        assert deposits.follow_deposits(session, b.LANE) == 1
+        assert deposits.send_deposits(session, b.LANE, RELAYS, SENDER, now=1_000) == 0
+        assert deposits.send_deposits(session, b.LANE, RELAYS, SENDER, now=9_000) == 1
+        tries, second = transactions.latest(session, b.LANE, purpose)
         assert second is not None
         assert (tries, second.status, second.id != first.id) == (2, Status.intended, True)
 
 
 def test_a_place_that_could_not_be_had_is_asked_for_again(engine: Engine) -> None:
     with unit_of_work(engine) as session:
-        assert claims.register_payees(session, RELAYS, SENDER, [b.MAKER], now=0) == 1
-        assert claims.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 0
+        assert claims.register_payees(session, b.LANE, RELAYS, SENDER, [b.MAKER], now=0) == 1
+        assert claims.register_payees(session, b.LANE, RELAYS, SENDER, [b.MAKER], now=9_000) == 0
         asked = keccak256(f"register 0x{b.MAKER.hex()} 0".encode())
-        transactions.set_status(session, asked, Status.failed)
-        assert claims.register_payees(session, RELAYS, SENDER, [b.MAKER], now=9_000) == 1
+        transactions.set_status(session, b.LANE, asked, Status.failed)
+        assert claims.register_payees(session, b.LANE, RELAYS, SENDER, [b.MAKER], now=9_000) == 1

@@ -37,7 +37,7 @@ def index(engine: Engine, chain: FakeChain, network: Network = NETWORK) -> int:
 def balance(engine: Engine, name: str) -> int:
     """An account's balance."""
     with unit_of_work(engine) as session:
-        return postings.balance(session, name)
+        return postings.balance(session, b.LANE, name)
 
 
 def test_a_deposit_counts_once_it_has_its_confirmations(engine: Engine) -> None:

@@ -46,7 +46,7 @@ class Operator:
         self.served = 0
         register(stage.chain, b.MAKER, b.COMPUTE)
         with unit_of_work(engine) as session:
-            watermarks.ensure(session, stage.operator.address, stage.lane)
+            watermarks.ensure(session, stage.lane, stage.operator.address)
         self.index()
 
     def index(self) -> None:
@@ -60,14 +60,16 @@ class Operator:
         self.served += calls
         made = [b.a_receipt(first + n, TERMS, consumer=self.caller, gateway=signer.address) for n in range(calls)]
         with unit_of_work(self.engine) as session:
-            postings.book(session, movements.lease(b"one", self.caller, signer.address, leased, 1))
+            postings.book(session, movements.lease(b.LANE, b"one", self.caller, signer.address, leased, 1))
             b.write(session, made, [TERMS], signer)
-            assert posting.post_chunk(session, signer.address, 1_000, 1) == calls
+            assert posting.post_chunk(session, b.LANE, signer.address, 1_000, 1) == calls
 
     def release(self, amount: int) -> None:
         """The gateway gives back what it did not spend, and it is set aside for who is leaving."""
         with unit_of_work(self.engine) as session:
-            postings.book(session, movements.release(b"one", self.caller, self.stage.operator.address, amount, 1))
+            postings.book(
+                session, movements.release(b.LANE, b"one", self.caller, self.stage.operator.address, amount, 1)
+            )
             indexer.set_aside(session, self.stage.lane, 1)
 
     def settle(self) -> batches.Batch:
@@ -82,7 +84,7 @@ class Operator:
     def send(self) -> int:
         """Send what is intended; the chain must take it. Returns how many."""
         with unit_of_work(self.engine) as session:
-            waiting = transactions.intended(session)
+            waiting = transactions.intended(session, b.LANE)
             for one in waiting:
                 self.chain.transact(self.stage.key(self.stage.operator), (one.target, one.data))
                 session.execute(

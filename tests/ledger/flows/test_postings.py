@@ -35,37 +35,37 @@ def test_a_chunk_is_posted_as_one_transaction_and_the_watermark_moves_with_it(en
     charged = a_receipt_log(engine, [3, 1, 5])
     with unit_of_work(engine) as session:
         assert posting.due(session, b.LANE) == [b.GATEWAY.address]
-        assert posting.post_chunk(session, b.GATEWAY.address, 100, now=5) == 9
+        assert posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=5) == 9
     with unit_of_work(engine) as session:
         assert posting.due(session, b.LANE) == []
-        assert posting.post_chunk(session, b.GATEWAY.address, 100, now=6) == 0
-        assert postings.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
+        assert posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=6) == 0
+        assert postings.balance(session, b.LANE, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
         earned = {
-            role: postings.balance(session, accrued(who, role))
+            role: postings.balance(session, b.LANE, accrued(who, role))
             for who, role in ((b.MAKER, Role.maker), (b.COMPUTE, Role.compute), (b.OPERATOR, Role.gateway))
         }
-        earned[Role.protocol] = postings.balance(session, accrued(b.TREASURY, Role.protocol))
+        earned[Role.protocol] = postings.balance(session, b.LANE, accrued(b.TREASURY, Role.protocol))
         assert sum(earned.values()) == charged
         assert earned[Role.compute] == 9 * 28_000
-        assert len(list(postings.all_transactions(session, Kind.charge))) == 1
+        assert len(list(postings.all_transactions(session, b.LANE, Kind.charge))) == 1
 
 
 def test_chunks_end_at_segments_and_a_large_segment_is_taken_whole(engine: Engine) -> None:
     a_receipt_log(engine, [3, 3, 20])
     with unit_of_work(engine) as session:
-        steps = [posting.post_chunk(session, b.GATEWAY.address, 7, now=5) for _ in range(3)]
+        steps = [posting.post_chunk(session, b.LANE, b.GATEWAY.address, 7, now=5) for _ in range(3)]
     assert steps == [6, 20, 0]
 
 
 def test_a_crash_before_the_commit_leaves_the_chunk_for_the_next_sweep(engine: Engine) -> None:
     charged = a_receipt_log(engine, [4])
     with contextlib.suppress(KeyboardInterrupt), unit_of_work(engine) as session:
-        posting.post_chunk(session, b.GATEWAY.address, 100, now=5)
+        posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=5)
         raise KeyboardInterrupt
     with unit_of_work(engine) as session:
-        assert postings.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD
-        assert posting.post_chunk(session, b.GATEWAY.address, 100, now=6) == 4
-        assert postings.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
+        assert postings.balance(session, b.LANE, leased(b.ALICE, b.GATEWAY.address)) == HOLD
+        assert posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=6) == 4
+        assert postings.balance(session, b.LANE, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
 
 
 def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
@@ -75,7 +75,7 @@ def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
     def work() -> None:
         while sum(done) < 80:
             with unit_of_work(engine) as session:
-                posted = posting.post_chunk(session, b.GATEWAY.address, 4, now=5)
+                posted = posting.post_chunk(session, b.LANE, b.GATEWAY.address, 4, now=5)
             done.append(posted)
 
     threads = [Thread(target=work) for _ in range(2)]
@@ -85,7 +85,7 @@ def test_two_workers_on_one_lane_never_post_twice(engine: Engine) -> None:
         thread.join()
     assert sum(done) == 80
     with unit_of_work(engine) as session:
-        assert postings.balance(session, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
+        assert postings.balance(session, b.LANE, leased(b.ALICE, b.GATEWAY.address)) == HOLD - charged
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,14 @@ def test_a_segment_that_is_not_what_it_says_is_quarantined(engine: Engine, damag
     with unit_of_work(engine) as session:
         session.execute(text(damage))
     with unit_of_work(engine) as session:
-        assert posting.post_chunk(session, b.GATEWAY.address, 100, now=5) == 3
-        assert posting.post_chunk(session, b.GATEWAY.address, 100, now=6) == 0
+        assert posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=5) == 3
+        assert posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=6) == 0
     with unit_of_work(engine) as session:
-        ((gateway, first, reason),) = segments.quarantined(session)
+        ((gateway, first, reason),) = segments.quarantined(session, b.LANE)
         assert (gateway, first) == (b.GATEWAY.address, 4)
         assert says in reason
         assert posting.due(session, b.LANE) == []
-        assert posting.post_chunk(session, b.GATEWAY.address, 100, now=7) == 0
+        assert posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=7) == 0
 
 
 def test_a_receipt_its_terms_do_not_give_is_quarantined_and_its_neighbours_are_posted(engine: Engine) -> None:
@@ -134,9 +134,9 @@ def test_a_receipt_its_terms_do_not_give_is_quarantined_and_its_neighbours_are_p
         b.write(session, [lie])
         b.write(session, [b.a_receipt(4)])
     with unit_of_work(engine) as session:
-        assert posting.post_chunk(session, b.GATEWAY.address, 100, now=5) == 2
-        assert posting.post_chunk(session, b.GATEWAY.address, 100, now=6) == 0
-        ((_, first, reason),) = segments.quarantined(session)
+        assert posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=5) == 2
+        assert posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=6) == 0
+        ((_, first, reason),) = segments.quarantined(session, b.LANE)
         assert first == 3
         assert "its terms give" in reason
 
@@ -148,7 +148,7 @@ def test_one_gateways_quarantine_does_not_stop_another(engine: Engine) -> None:
         b.write(session, [b.a_receipt(1, consumer=b.BOB)], signer=b.OTHER_GATEWAY)
         session.execute(text(b.altered(2, "input_token")))
     with unit_of_work(engine) as session:
-        assert {g: posting.post_chunk(session, g, 100, now=5) for g in posting.due(session, b.LANE)} == {
+        assert {g: posting.post_chunk(session, b.LANE, g, 100, now=5) for g in posting.due(session, b.LANE)} == {
             b.GATEWAY.address: 0,
             b.OTHER_GATEWAY.address: 1,
         }
@@ -159,4 +159,4 @@ def test_receipts_no_lease_covers_are_refused_not_booked(engine: Engine) -> None
     with unit_of_work(engine) as session:
         b.write(session, [b.a_receipt(1)])
     with pytest.raises(Rejected, match="short by"), unit_of_work(engine) as session:
-        posting.post_chunk(session, b.GATEWAY.address, 100, now=5)
+        posting.post_chunk(session, b.LANE, b.GATEWAY.address, 100, now=5)

@@ -51,12 +51,12 @@ def a_history(engine: Engine) -> Iterator[Session]:
             terms = listed if number % 3 == 0 else plain
             b.write(session, [b.a_receipt(number, terms, ended_at=1_000 * number)], [plain, listed])
         b.write(session, [b.a_receipt(n, consumer=b.BOB, ended_at=1_000 * n) for n in range(31, 36)])
-        while posting.post_chunk(session, b.GATEWAY.address, 5, now=40_000):
+        while posting.post_chunk(session, b.LANE, b.GATEWAY.address, 5, now=40_000):
             pass
         b.write(session, [b.a_receipt(n, consumer=b.BOB, ended_at=1_000 * n) for n in range(36, 41)])
         earned = {(b.MAKER, Role.maker): 70_000, (b.COMPUTE, Role.compute): 20 * 28_000}
-        postings.book(session, movements.settle(b"batch", earned, at=50_000))
-        postings.book(session, movements.claim(b"claim", b.MAKER, 30_000, at=60_000))
+        postings.book(session, movements.settle(b.LANE, b"batch", earned, at=50_000))
+        postings.book(session, movements.claim(b.LANE, b"claim", b.MAKER, 30_000, at=60_000))
     with unit_of_work(engine) as session:
         yield session
 
@@ -78,7 +78,7 @@ def whole(session: Session, query: Query, limit: int = 7) -> tuple[list[Row], li
 
 def lifetime(session: Session, party: Address, role: Role) -> int:
     """All a payee was ever credited in a role."""
-    return postings.entries(session, accrued(party, role))[accrued(party, role)].credits
+    return postings.entries(session, b.LANE, accrued(party, role))[accrued(party, role)].credits
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_a_consumer_spent_is_what_left_its_lease(engine: Engine) -> None:
         for consumer, count in ((b.ALICE, 30), (b.BOB, 10)):
             rows, _ = whole(session, Query(b.LANE, consumer, ALWAYS))
             posted = sum(row.item.amount for row in rows if row.stage is not Stage.logged)
-            assert postings.balance(session, leased(consumer, b.GATEWAY.address)) == HOLD - posted
+            assert postings.balance(session, b.LANE, leased(consumer, b.GATEWAY.address)) == HOLD - posted
             assert len({row.item.receipt.seq for row in rows}) == count
             assert {row.side for row in rows} == {Side.spent}
 
@@ -159,11 +159,11 @@ def test_beancount_accepts_a_statement_and_its_balances_are_the_ledgers(
     with a_history(engine) as session:
         rows, moves = whole(session, Query(b.LANE, party, ALWAYS))
         held = {
-            "Assets:Tollway:Deposit": postings.balance(session, available(party))
-            + postings.balance(session, leased(party, b.GATEWAY.address)),
-            "Assets:Tollway:Claimable": postings.balance(session, claimable(party)),
+            "Assets:Tollway:Deposit": postings.balance(session, b.LANE, available(party))
+            + postings.balance(session, b.LANE, leased(party, b.GATEWAY.address)),
+            "Assets:Tollway:Claimable": postings.balance(session, b.LANE, claimable(party)),
         } | {
-            f"Assets:Tollway:Accrued:{role.name.capitalize()}": postings.balance(session, accrued(party, role))
+            f"Assets:Tollway:Accrued:{role.name.capitalize()}": postings.balance(session, b.LANE, accrued(party, role))
             for role in Role
         }
     file = tmp_path / "statement.beancount"

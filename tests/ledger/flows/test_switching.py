@@ -29,13 +29,13 @@ def a_private_grid(engine: Engine) -> int:
     """Alice was credited and called ten times, all of it is final. Returns what she was charged."""
     with unit_of_work(engine) as session:
         lanes.deposit(session, PRIVATE.lane, b.ALICE, 1, CREDIT)
-        b.fund(session, b.ALICE, CREDIT, GATEWAY.address)
+        b.fund(session, b.ALICE, CREDIT, GATEWAY.address, lane=PRIVATE.lane)
         b.write(
             session,
             [b.a_receipt(1_000 + n, gateway=GATEWAY.address, lane=PRIVATE.lane) for n in range(10)],
             signer=GATEWAY,
         )
-        posting.post_chunk(session, GATEWAY.address, 100, 5)
+        posting.post_chunk(session, PRIVATE.lane, GATEWAY.address, 100, 5)
         parties.assign(session, PRIVATE.lane, settling.missing_payees(session, PRIVATE.lane))
         batch = settling.close(session, PRIVATE, 1, 6)
         credits.publish(session, PRIVATE.lane, 0, 7)
@@ -46,7 +46,7 @@ def a_private_grid(engine: Engine) -> int:
 def release(engine: Engine, amount: int) -> None:
     with unit_of_work(engine) as session:
         cause = b.ALICE + GATEWAY.address + (1).to_bytes(4, "big")
-        postings.book(session, movements.release(cause, b.ALICE, GATEWAY.address, amount, at=8))
+        postings.book(session, movements.release(PRIVATE.lane, cause, b.ALICE, GATEWAY.address, amount, at=8))
 
 
 def test_a_grid_that_is_not_at_rest_is_not_left(engine: Engine) -> None:
@@ -63,7 +63,7 @@ def test_what_a_grid_owed_is_owed_on_the_chain_and_the_ledger_goes_on(engine: En
         assert owed.deposits == {b.ALICE: CREDIT - charged}
         assert set(owed.payments) == set(PAYEES)
         assert sum(owed.payments.values()) == charged
-        assert postings.balance(session, CUSTODY) == 0
+        assert postings.balance(session, PRIVATE.lane, CUSTODY) == 0
         assert credits.retire(session, PRIVATE.lane, 10) == credits.Owed({}, {})
 
     room = Room(engine)  # a chain: the Registry's places are not the grid's

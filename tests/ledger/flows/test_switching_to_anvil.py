@@ -77,19 +77,19 @@ class Worker:
         with unit_of_work(self.engine) as session:
             b.lease(session, b.ALICE, amount)
             session.execute(
-                text("INSERT INTO leases VALUES (:id, :lane, :consumer, :gateway, :amount, 0, 0, 'open')"),
+                text("INSERT INTO leases VALUES (:lane, :id, :consumer, :gateway, :amount, 0, 0, 'open')"),
                 {"id": b"lease", "lane": LANE, "consumer": b.ALICE, "gateway": b.GATEWAY.address, "amount": amount},
             )
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:
-            return postings.balance(session, name)
+            return postings.balance(session, LANE, name)
 
     def owed(self) -> int:
         """What is served and not paid out."""
         with unit_of_work(self.engine) as session:
             waiting = [*batches.with_status(session, LANE, *(set(batches.Status) - {batches.Status.final}))]
-            return len(waiting) + sum(postings.balance(session, claimable(payee)) for payee in PAYEES)
+            return len(waiting) + sum(postings.balance(session, LANE, claimable(payee)) for payee in PAYEES)
 
     def laws(self) -> list[alarms.Alarm]:
         """What a thorough audit finds, of the chain's lane and of the grid's."""
@@ -145,7 +145,7 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
         final = batches.with_status(session, LANE, batches.Status.final)
         rows = session.execute(text("SELECT purpose, status FROM chain_transactions"))
         sent = {str(purpose): str(status) for purpose, status in rows}
-        leased = postings.entries(session, "leased:")
+        leased = postings.entries(session, LANE, "leased:")
         old = batches.latest(session, PRIVATE.lane)
         assert old is not None
         batch_files.write_again(session, batch_files.Discard(), Domain(), old)

@@ -53,7 +53,7 @@ class Network:
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:
-            return postings.balance(session, name)
+            return postings.balance(session, b.LANE, name)
 
     def statuses(self) -> list[str]:
         with unit_of_work(self.engine) as session:
@@ -61,7 +61,7 @@ class Network:
 
     def alarms(self) -> list[alarms.Alarm]:
         with unit_of_work(self.engine) as session:
-            return alarms.active(session)
+            return alarms.active(session, b.LANE)
 
     def serve(self, count: int, first: int) -> None:
         """Charge calls of Alice, as a gateway would."""

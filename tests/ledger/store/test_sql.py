@@ -6,11 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 TEXT = {
     "ledger/migrations/__init__.py": "the lock of a connection that has no session",
-    "ledger/migrations/versions/0001_first_tables.py": "a server default",
     "ledger/store/money/audited_sums.py": "law L6",
     "ledger/store/money/laws.py": "the laws",
     "ledger/store/money/postings.py": "a column as one value",
-    "ledger/store/money/tables.py": "a server default",
     "ledger/store/settlement/tree_nodes.py": "a lookup for each of many positions",
 }
 PSYCOPG = {"ledger/store/receipts/appender.py", "ledger/store/session.py"}
