@@ -109,11 +109,10 @@ def decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
 
 @lru_cache
 def _encoder() -> Any:
-    """eth_abi's encoder, except that eth_abi would pad a short `bytes32` with zeros, and that it encodes a lane's id as
-    its number."""
+    """eth_abi's encoder, except that eth_abi would pad a short `bytes32` with zeros."""
     from eth_abi.codec import ABIEncoder
-    from eth_abi.decoding import BytesDecoder, UnsignedIntegerDecoder
-    from eth_abi.encoding import BytesEncoder, UnsignedIntegerEncoder
+    from eth_abi.decoding import BytesDecoder
+    from eth_abi.encoding import BytesEncoder
     from eth_abi.registry import BaseEquals, registry
 
     class Exact(BytesEncoder):
@@ -123,24 +122,10 @@ def _encoder() -> Any:
             if len(value) != size:
                 self.invalidate_value(value, msg=f"it must have {size} bytes")
 
-    class Numbered(UnsignedIntegerEncoder):
-        def validate_value(self, value: Any) -> None:
-            super().validate_value(self._plain(value))  # type: ignore[no-untyped-call]
-
-        def encode(self, value: Any) -> Any:
-            return super().encode(self._plain(value))  # type: ignore[no-untyped-call]
-
-        def _plain(self, value: Any) -> Any:
-            named = isinstance(value, bytes) and self.value_bit_size == _LANE_BITS
-            return lane_number(value) if named else value
-
     exact: Any = registry.copy()  # type: ignore[no-untyped-call]
     sized: Any = BaseEquals("bytes", with_sub=True)  # type: ignore[no-untyped-call]
     exact.unregister("bytes<M>")
     exact.register(sized, Exact, BytesDecoder, label="bytes<M>")
-    number: Any = BaseEquals("uint")  # type: ignore[no-untyped-call]
-    exact.unregister("uint")
-    exact.register(number, Numbered, UnsignedIntegerDecoder, label="uint")
     return ABIEncoder(exact)
 
 

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from ledger.chain.calls import Calls
+from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
 from ledger.core.settlement.active_batches import is_window_over
 from ledger.core.settlement.batch_file import Opening
-from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
+from ledger.core.settlement.header import EMPTY_HEADER, MAX_CALLS, NO_BATCH, NO_HEADER, Range
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.settlement.transactions import finalize_purpose
+from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import bids, chain_time, lanes, parties
@@ -36,7 +38,7 @@ class Lane:
     """A lane, the domain its receipts are signed in, and the operator that commits (None: a private grid).
 
     A batch is due at `batch_calls` receipts or when the oldest is `batch_ms` old. A consumer can leave with a batch
-    posted `exit_notice` seconds after its request.
+    closed `exit_notice` seconds after its request. A batch must be posted within a `day` (seconds) of its closing.
     """
 
     lane: Address
@@ -45,6 +47,7 @@ class Lane:
     batch_calls: int
     batch_ms: int
     exit_notice: int = 0
+    day: int = 86_400
 
 
 def is_due(session: Session, lane: Lane, now: int) -> bool:
@@ -75,9 +78,12 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     None when there are none, an alarm is active, or another worker is at it. A batch without receipts is built when a
     consumer waits to leave: its exit needs a batch after its request.
 
-    Raises Unavailable when a payee or a consumer has no index yet.
+    Raises Unavailable when a payee or a consumer has no index yet, or a gateway no number.
     """
     if alarms.active(session, lane.lane) or not batches.take(session, lane.lane):
+        return None
+    known = lanes.get(session, lane.lane)
+    if known is not None and not known.active:
         return None
     ranges = _ranges(session, lane)
     if not any(row.count for row in ranges) and not _is_exit_due(session, lane):
@@ -89,8 +95,9 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         lane=lane.lane,
         number=number,
         epoch=epoch,
-        first_call=before.header.first_call + before.header.calls if before else 0,
-        prev=before.header.hash if before else ZERO_DIGEST,
+        era=known.era if known else 1,
+        closed_at=chain_time.now(session, now) // 1_000,
+        prev=before.header.id if before else NO_HEADER,
         book_root=bids.root(session, epoch) or ZERO_DIGEST,
         ranges=tuple(ranges),
     )
@@ -99,7 +106,17 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     total = closed.charged
     cumulative = (before.cumulative if before else 0) + total
     assert closed.payouts.total == cumulative, "C1: cumulative payouts are all that batches charged"
-    batch = Batch(lane.lane, number, Status.built, closed.header, total, cumulative, now)
+    batch = Batch(
+        lane=lane.lane,
+        number=number,
+        status=Status.built,
+        header=closed.header,
+        total=total,
+        cumulative=cumulative,
+        built_at=now,
+        epoch=epoch,
+        book_root=opening.book_root,
+    )
     batches.store(session, batch, ranges, closed.earned)
     for row in ranges:
         watermarks.set_batched(session, lane.lane, row.gateway, row.last)
@@ -113,6 +130,10 @@ def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | Non
     waiting = batches.with_status(session, lane.lane, Status.built, Status.signed)
     if not waiting or waiting[0].status is Status.signed:
         _retry(session, waiting)
+        return None
+    if waiting[0].header.closed_at + lane.day // 2 < chain_time.now(session, now) // 1_000:
+        for stale in reversed(waiting):
+            drop(session, stale, now)
         return None
     batch, ripe = waiting[0], ripe_batch(session, lane.lane)
     finalize_id = ripe.onchain_id if ripe is not None and ripe.onchain_id is not None else NO_BATCH
@@ -141,10 +162,20 @@ def finalize(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | N
 def ripe_batch(session: Session, lane: Address) -> Batch | None:
     """The oldest posted batch, if its challenge window is over by the chain's time."""
     posted, clock = batches.with_status(session, lane, Status.posted), chain_time.get(session)
-    times = lanes.get(session, lane)
-    if not posted or clock is None or times is None or posted[0].posted_at is None:
+    if not posted or clock is None or posted[0].until is None:
         return None
-    return posted[0] if is_window_over(posted[0].posted_at // 1_000, times.window, clock.timestamp) else None
+    return posted[0] if is_window_over(posted[0].until // 1_000, clock.timestamp) else None
+
+
+def drop(session: Session, batch: Batch, now: int) -> None:
+    """Make the newest batch void: its receipts wait for the next, and what it paid is accrued again."""
+    for row in batches.ranges(session, batch.lane, batch.number):
+        watermarks.set_batched(session, batch.lane, row.gateway, row.first - 1)
+    done = postings.get(session, batch.lane, batch.settled) if batch.settled is not None else None
+    if done is not None:
+        postings.book(session, movements.correct(done, now))
+    batches.set_void(session, batch)
+    tree_nodes.drop(session, batch.lane, batch.number)
 
 
 def _retry(session: Session, waiting: Sequence[Batch]) -> None:
@@ -157,31 +188,38 @@ def _retry(session: Session, waiting: Sequence[Batch]) -> None:
 
 def _ranges(session: Session, lane: Lane) -> list[Range]:
     """The next batch's cover: of each gateway the posted receipts in no batch, whole segments, up to the cap."""
-    ranges, room = [], lane.batch_calls
-    for mark in watermarks.of_lane(session, lane.lane):
+    ranges, room = [], min(lane.batch_calls, MAX_CALLS)
+    marks, numbers = watermarks.of_lane(session, lane.lane), lanes.gateways(session, lane.lane)
+    for mark in marks:
+        number = numbers.get(mark.gateway)
+        if number is None:
+            raise Unavailable(
+                f"gateway {to_hex(mark.gateway)} has no number in lane {to_hex(lane.lane)}: "
+                f"tollway operator add-gateway {to_hex(mark.gateway)}"
+            )
         if mark.posted_seq == mark.batched_seq or room <= 0:
-            ranges.append(Range(mark.gateway, mark.batched_seq + 1, 0))  # idle, but listed in the header
+            ranges.append(Range(number, mark.gateway, mark.batched_seq + 1, 0))  # idle, but listed in the header
             continue
         until = min(mark.posted_seq, mark.batched_seq + room)
         last = min(segments.last_end(session, mark.lane, mark.gateway, mark.batched_seq, until), mark.posted_seq)
-        ranges.append(Range(mark.gateway, mark.batched_seq + 1, last - mark.batched_seq))
+        ranges.append(Range(number, mark.gateway, mark.batched_seq + 1, last - mark.batched_seq))
         room -= ranges[-1].count
     return ranges
 
 
 def _is_exit_due(session: Session, lane: Lane) -> bool:
-    """True when a consumer asked to leave and no batch is, or is about to be, posted late enough for it.
+    """True when a consumer asked to leave and no batch was closed late enough for it.
 
     There are two at most: one after the request, one after the notice.
     """
     clock, before = chain_time.get(session), batches.latest(session, lane.lane)
     if clock is None or (before is not None and before.posted_at is None):
         return False
-    posted = before.posted_at // 1_000 if before is not None and before.posted_at is not None else 0
+    closed = before.header.closed_at if before is not None else 0
     for consumer in lanes.leaving(session, lane.lane):
         asked = consumer.requested_at or 0
         noticed = asked + lane.exit_notice
         since = noticed if clock.timestamp > noticed else asked
-        if clock.timestamp > since and posted <= since:
+        if clock.timestamp > since and closed <= since:
             return True
     return False

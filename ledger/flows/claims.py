@@ -47,12 +47,12 @@ def claim(session: Session, calls: Calls, sender: Address, lane: Lane, now: int)
     due = sorted(index for index, amount in cumulative.items() if amount > paid.get(index, 0))
     made = 0
     for start, count in _neighbours(due):
-        height, siblings = proofs.payout_range(session, batch, start, count)
+        siblings = proofs.payout_range(session, batch, start, count)
         rows = [
             (names[index], cumulative[index]) if index in cumulative else (ZERO_ADDRESS, 0)
             for index in range(start, start + count)
         ]
-        call = calls.claim_range(lane, start, height, rows, siblings)
+        call = calls.claim_range(lane, start, rows, siblings)
         made += bool(
             transactions.intend_again(session, lane, f"claim {to_hex(lane)} {batch.number} {start}", sender, call, now)
         )

@@ -63,14 +63,14 @@ def publish(session: Session, lane: Lane, window_ms: int, now: int) -> int:
         return 0
     count = 0
     for batch in batches.with_status(session, lane, Status.built):
-        cause = movements.batch_cause(lane, batch.number, batch.header.hash)
+        cause = movements.batch_cause(lane, batch.number, batch.header.id)
         settled = movements.settle(lane, cause, batches.earned(session, lane, batch.number), now)
         if settled.postings:
             postings.book(session, settled)
-        batches.set_posted(session, batch, batch.number, now, settled.id)
+        batches.set_posted(session, batch, batch.number, (now, now + window_ms), settled.id)
         count += 1
     for batch in batches.with_status(session, lane, Status.posted):
-        if batch.posted_at is not None and is_window_over(batch.posted_at, window_ms, now):
+        if batch.until is not None and is_window_over(batch.until, now):
             batches.set_final(session, batch, now)
             count += 1
     return count

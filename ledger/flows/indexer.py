@@ -19,6 +19,7 @@ from ledger.core.settlement.events import Block, Blocks, Log
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain
+from ledger.flows.batches import drop
 from ledger.store.chain import bids, chain_time, lanes, mirror
 from ledger.store.chain import events as indexed
 from ledger.store.chain.events import Indexed
@@ -28,7 +29,7 @@ from ledger.store.settlement import batch_files, batches, transactions, tree_nod
 from ledger.store.settlement.batches import Batch, Status
 
 BOOKS_KEPT = 48
-_OF_A_BATCH = (events.Committed, events.Finalized, events.Voided)
+_OF_A_BATCH = (events.Committed, events.Finalized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _advance(session: Session, wire: Blocks, network: Network, number: int, now:
     block = wire.block(number)
     if block is None:
         raise Unavailable(f"block {number} is gone; the next sweep looks again")
-    chain_time.advance(session, block)
+    chain_time.advance(session, block, now)
     _freeze_books(session, network, block, now)
 
 
@@ -144,9 +145,9 @@ def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction
             return movements.deposit(lane, cause, account, amount, now)
         case events.Claimed(lane, _, payee, amount):
             return movements.claim(lane, cause, payee, amount, now)
-        case events.WithdrawRequested(lane, _):
+        case events.WithdrawRequested(lane, _, True):
             set_aside(session, lane, now)
-        case events.Withdrawn(lane, account, amount):
+        case events.Withdrawn(lane, account, amount, _):
             set_aside(session, lane, now)
             held = postings.lock(session, lane, [withdrawing(account)])[withdrawing(account)]
             if amount or held:
@@ -157,20 +158,20 @@ def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction
 def _follow_batch(session: Session, network: Network, log: Log, now: int) -> None:
     """Record what the chain did with a batch, if the log is about one."""
     match log.event:
-        case events.Committed(_, onchain_id, header_hash):
-            _post(session, network, ActiveBatch(onchain_id, header_hash, log.timestamp), now)
+        case events.Committed(_, onchain_id, header, until):
+            _post(session, network, ActiveBatch(onchain_id, header, log.timestamp, until), now)
         case events.Finalized(lane, onchain_id):
             batch = batches.by_onchain_id(session, lane, onchain_id)
             if batch is not None:
                 batches.set_final(session, batch, log.timestamp * 1_000)
-        case events.Voided(_, onchain_id, _):
-            _void(session, network, onchain_id, now)
+        case events.Fell() | events.Withdrawn(escaped=True):
+            _void(session, network, now)
 
 
 def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> None:
     """Record that a batch is on chain, and book what it pays; a batch posted again is booked again."""
-    lane, header = network.lane, posted.header
-    batch = batches.by_hash(session, lane, header)
+    lane, header = network.lane, posted.header.id
+    batch = batches.by_header(session, lane, header)
     if batch is None or batch.status in (Status.posted, Status.final):
         why = "has a batch this ledger did not build" if batch is None else "has a batch twice"
         raise Conflict(f"lane {to_hex(lane)} {why}: {posted.id}", header=to_hex(header))
@@ -182,7 +183,8 @@ def _post(session: Session, network: Network, posted: ActiveBatch, now: int) -> 
     settled = movements.settle(lane, cause, batches.earned(session, lane, batch.number), now)
     if settled.postings:
         postings.book(session, settled)
-    batches.set_posted(session, batch, posted.id, posted.posted_at * 1_000, settled.id)
+    window = posted.posted_at * 1_000, posted.until * 1_000
+    batches.set_posted(session, batch, posted.id, window, settled.id)
 
 
 def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> None:
@@ -191,30 +193,21 @@ def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> No
     Its trees are written again from its receipts. A Conflict if they do not lead to its header.
     """
     _hold(session, network)
-    before = batches.by_hash(session, network.lane, batch.header.prev)
+    before = batches.by_header(session, network.lane, batch.header.prev)
     for other in batches.after(session, network.lane, before.number if before else 0):
-        _drop(session, other, now)
+        drop(session, other, now)
     closed = batch_files.write_again(session, batch_files.Discard(), network.domain, batch)
     tree_nodes.grow(session, network.lane, before.number if before else 0, batch.number, closed)
     for row in batches.ranges(session, network.lane, batch.number):
         watermarks.set_batched(session, network.lane, row.gateway, row.last)
 
 
-def _void(session: Session, network: Network, onchain_id: int, now: int) -> None:
-    """Make a batch and all after it void: what they pay is accrued again, and their receipts wait for the next."""
+def _void(session: Session, network: Network, now: int) -> None:
+    """The lane began a new era: all that is not final is void. What it pays is accrued again, its receipts wait."""
     _hold(session, network)
-    first = batches.by_onchain_id(session, network.lane, onchain_id)
-    for batch in batches.after(session, network.lane, first.number - 1) if first else ():
-        _drop(session, batch, now)
-
-
-def _drop(session: Session, batch: Batch, now: int) -> None:
-    """Make the newest batch void, and reverse what it paid."""
-    for row in batches.ranges(session, batch.lane, batch.number):
-        watermarks.set_batched(session, batch.lane, row.gateway, row.first - 1)
-    _correct(session, batch.lane, batch.settled, now)
-    batches.set_void(session, batch)
-    tree_nodes.drop(session, batch.lane, batch.number)
+    waiting = batches.with_status(session, network.lane, Status.built, Status.signed, Status.posted)
+    for batch in reversed(waiting):
+        drop(session, batch, now)
 
 
 def _hold(session: Session, network: Network) -> None:
@@ -259,13 +252,13 @@ def _restore_batches(session: Session, network: Network, on_chain_now: Sequence[
 
     What was built in the stead of a batch that is back is void, unless the verdict returns first.
     """
-    theirs = {one.header for one in on_chain_now}
+    theirs = {one.header.id for one in on_chain_now}
     for batch in reversed(batches.with_status(session, network.lane, Status.posted, Status.final)):
-        if batch.header.hash not in theirs:
+        if batch.header.id not in theirs:
             _correct(session, batch.lane, batch.settled, now)
             batches.set_unposted(session, batch)
     for one in on_chain_now:
-        known = batches.by_hash(session, network.lane, one.header)
+        known = batches.by_header(session, network.lane, one.header.id)
         if known is None or known.status not in (Status.posted, Status.final):
             _post(session, network, one, now)
         elif known.status is Status.final and one.final_at is None:

@@ -18,7 +18,6 @@ from ledger.core.accounts.postings import Kind, Posting, Transaction
 from ledger.core.catalog.bids import Role
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.hashes import Digest
 from ledger.core.values.ids import Address, Lane
 
 
@@ -100,8 +99,8 @@ def parse_chunk_cause(cause: bytes) -> tuple[Address, int, int]:
     return Address(cause[:20]), int.from_bytes(cause[20:28], "big"), int.from_bytes(cause[28:], "big")
 
 
-def batch_cause(lane: Lane, number: int, header: Digest) -> bytes:
-    """The cause of a settle: one batch of a lane with its header, so that a batch built again is another cause."""
+def batch_cause(lane: Lane, number: int, header: bytes) -> bytes:
+    """The cause of a settle: one batch of a lane with its header's id, so that a batch built again is another cause."""
     return lane + number.to_bytes(8, "big") + header
 
 

@@ -11,6 +11,7 @@ from ledger.store.chain.tables import (
     ClaimRow,
     ConsumerRow,
     EventRow,
+    GatewayRow,
     LaneRow,
     ModelRow,
     PartyRow,
@@ -20,7 +21,18 @@ from ledger.store.chain.tables import (
 from ledger.store.session import change, upsert, value_of
 from ledger.store.settlement.tables import ChallengeRow
 
-MIRRORS = (PartyRow, StakeRow, BidRow, ModelRow, ConsumerRow, LaneRow, SessionKeyRow, ClaimRow, ChallengeRow)
+MIRRORS = (
+    PartyRow,
+    StakeRow,
+    BidRow,
+    ModelRow,
+    ConsumerRow,
+    LaneRow,
+    GatewayRow,
+    SessionKeyRow,
+    ClaimRow,
+    ChallengeRow,
+)
 """Tables that hold nothing but what logs say."""
 
 

@@ -8,20 +8,27 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address
-from ledger.store.chain.tables import ClaimRow, ConsumerRow, LaneRow
+from ledger.store.chain.tables import ClaimRow, ConsumerRow, GatewayRow, LaneRow
 from ledger.store.session import change, upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A lane's operator, its times to challenge and to answer (seconds), and its bond in atoms."""
+    """A lane's operator, its times to challenge and to answer (seconds), its bond in atoms, and its era.
+
+    What is at stake is at most `leverage` x bond; `min_deposit` is an account's least first deposit.
+    """
 
     lane: Address
     operator: Address
     window: int
     answer_time: int
-    bond: int
+    leverage: int = 1
+    min_deposit: int = 0
+    bond: int = 0
+    era: int = 1
     active: bool = True
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,39 @@ def put(session: Session, lane: Lane) -> None:
 
 def set_bond(session: Session, lane: Address, bond: int) -> None:
     change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(bond=bond))
+
+
+def set_era(session: Session, lane: Address, era: int) -> None:
+    change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(era=era))
+
+
+def set_url(session: Session, lane: Address, url: str) -> None:
+    change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(url=url))
+
+
+def put_gateway(session: Session, lane: Address, key: Address, number: int) -> None:
+    """Mirror that a key signs the lane's receipts, at this number."""
+    upsert(session, GatewayRow, {"lane": lane, "key": key, "number": number, "counts_until": None})
+
+
+def revoke_gateway(session: Session, lane: Address, key: Address, counts_until: int) -> None:
+    """Mirror that a key signs no new receipts; those closed before a time (seconds) stand."""
+    ours = (col(GatewayRow.lane) == lane, col(GatewayRow.key) == key)
+    change(session, update(GatewayRow).where(*ours).values(counts_until=counts_until))
+
+
+def gateways(session: Session, lane: Address) -> dict[Address, int]:
+    """The number of every gateway key the lane ever had."""
+    query = select(GatewayRow.key, GatewayRow.number).where(col(GatewayRow.lane) == lane)
+    return {Address(key): number for key, number in session.exec(query)}
+
+
+def assign_gateways(session: Session, lane: Address, keys: Iterable[Address]) -> None:
+    """Give gateway keys without a number the next ones: a private grid has no contract to do it."""
+    known = gateways(session, lane)
+    for key in sorted(set(keys) - set(known)):
+        known[key] = max(known.values(), default=0) + 1
+        put_gateway(session, lane, key, known[key])
 
 
 def set_active(session: Session, lane: Address, active: bool) -> None:

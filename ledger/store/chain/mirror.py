@@ -19,22 +19,36 @@ def copy(session: Session, log: Log) -> None:
         _COPIES[type(log.event)](session, log.event, log)
 
 
+def _withdrawn(session: Session, event: events.Withdrawn, _: Log) -> None:
+    lanes.withdraw(session, event.lane, event.account, event.amount)
+    lane = lanes.get(session, event.lane)
+    if event.escaped and lane is not None:
+        lanes.set_era(session, event.lane, lane.era + 1)
+
+
 _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.Deposited: lambda session, e, _: lanes.deposit(session, e.lane, e.account, e.index, e.amount),
     events.Claimed: lambda session, e, _: lanes.claim(session, e.lane, e.index, e.payee, e.amount),
     events.WithdrawRequested: lambda session, e, log: lanes.request_withdrawal(
-        session, e.lane, e.account, log.timestamp
+        session, e.lane, e.account, log.timestamp if e.leaves else None
     ),
-    events.Withdrawn: lambda session, e, _: lanes.withdraw(session, e.lane, e.account, e.amount),
+    events.Withdrawn: _withdrawn,
     events.PayeeRegistered: lambda session, e, _: parties.put(session, e.payee, e.index),
     events.BidPlaced: lambda session, e, log: bids.place(session, value_of(BidInForce, e), log.block, log.index),
     events.StakeChanged: lambda session, e, _: parties.put_stake(session, value_of(parties.Stake, e)),
-    events.SessionKeySet: lambda session, e, _: parties.put_session_key(session, e.account, e.key, e.active),
+    events.SessionKeySet: lambda session, e, _: parties.put_session_key(session, e.account, e.key),
+    events.SessionKeyRevoked: lambda session, e, _: parties.put_session_key(session, e.account, e.key, e.counts_until),
+    events.GatewayAdded: lambda session, e, _: lanes.put_gateway(session, e.lane, e.key, e.number),
+    events.GatewayRevoked: lambda session, e, _: lanes.revoke_gateway(session, e.lane, e.key, e.counts_until),
+    events.UrlSet: lambda session, e, _: lanes.set_url(session, e.lane, e.url),
+    events.Fell: lambda session, e, _: lanes.set_era(session, e.lane, e.era),
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
     events.DebitChallenged: lambda session, e, log: challenges.put(session, e, log),
     events.NodeDemanded: lambda session, e, log: challenges.put(session, e, log),
     events.Answered: lambda session, e, log: challenges.close(session, e, log),
-    events.LaneOpened: lambda session, e, _: lanes.put(session, value_of(lanes.Lane, e, active=True)),
+    events.LaneOpened: lambda session, e, _: lanes.put(
+        session, lanes.Lane(e.lane, e.operator, e.window, e.answer_time, e.leverage, e.min_deposit)
+    ),
     events.BondChanged: lambda session, e, _: lanes.set_bond(session, e.lane, e.bond),
     events.LaneActive: lambda session, e, _: lanes.set_active(session, e.lane, e.active),
 }

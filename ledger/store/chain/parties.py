@@ -72,14 +72,16 @@ def stakes(session: Session) -> dict[Address, Stake]:
     return {Address(row.party): value_of(Stake, row) for row in rows}
 
 
-def put_session_key(session: Session, account: Address, key: Address, active: bool) -> None:
-    """Mirror whether `key` may sign for `account`."""
-    upsert(session, SessionKeyRow, {"account": account, "key": key, "active": active})
+def put_session_key(session: Session, account: Address, key: Address, counts_until: int | None = None) -> None:
+    """Mirror that `key` signs vouchers of `account`, or that it was revoked and counts until a time (seconds)."""
+    upsert(session, SessionKeyRow, {"account": account, "key": key, "counts_until": counts_until})
 
 
 def signers_of(session: Session, account: Address) -> set[Address]:
-    """The account itself and the session keys that may sign for it."""
-    query = select(SessionKeyRow).where(col(SessionKeyRow.account) == account, col(SessionKeyRow.active))
+    """The account itself and the session keys that may sign for it now."""
+    query = select(SessionKeyRow).where(
+        col(SessionKeyRow.account) == account, col(SessionKeyRow.counts_until).is_(None)
+    )
     return {account} | {Address(row.key) for row in session.exec(query)}
 
 

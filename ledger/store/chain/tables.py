@@ -6,13 +6,14 @@ from ledger.store.columns import big, maybe_big, maybe_octets, octets
 
 
 class CursorRow(SQLModel, table=True):
-    """The last indexed block: its number, hash and timestamp (seconds), which is the network's time."""
+    """The last indexed block: its number, hash and timestamp (seconds), and when it was indexed (ms, wall clock)."""
 
     __tablename__ = "cursor"
     name: str = Field(primary_key=True)
     block: int = big()
     hash: bytes = octets()
     timestamp: int = big()
+    indexed_at: int = big()
 
 
 class BlockRow(SQLModel, table=True):
@@ -89,24 +90,38 @@ class ConsumerRow(SQLModel, table=True):
 
 
 class LaneRow(SQLModel, table=True):
-    """A lane: who operates it and how long its batches can be challenged (seconds)."""
+    """A lane: its operator, its terms (times in seconds), its bond, and its era, which falls and escapes count up."""
 
     __tablename__ = "lanes"
     lane: bytes = octets(key=True)
     operator: bytes = octets()
     window: int = big()
     answer_time: int = big()
+    leverage: int = big()
+    min_deposit: int = big()
     bond: int = big()
+    era: int = big()
     active: bool = Field(default=True)
+    url: str = Field(default="")
+
+
+class GatewayRow(SQLModel, table=True):
+    """A key that signs a lane's receipts, and its number there. Once revoked it still counts for a time (seconds)."""
+
+    __tablename__ = "gateways"
+    lane: bytes = octets(key=True)
+    key: bytes = octets(key=True)
+    number: int = big()
+    counts_until: int | None = maybe_big()
 
 
 class SessionKeyRow(SQLModel, table=True):
-    """A key an account lets sign for it: vouchers of a consumer, receipts of an operator."""
+    """A key that signs vouchers of an account. Once revoked it still counts in proofs for a time (seconds)."""
 
     __tablename__ = "session_keys"
     account: bytes = octets(key=True)
     key: bytes = octets(key=True)
-    active: bool = Field(default=True)
+    counts_until: int | None = maybe_big()
 
 
 class ClaimRow(SQLModel, table=True):

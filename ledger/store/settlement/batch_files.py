@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from ledger.core.kernels.records import SignedRecords
 from ledger.core.settlement.batch_file import Opening, Sink
-from ledger.core.settlement.closing import RUN, Closed, Writer
+from ledger.core.settlement.closing import Closed, Writer
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
 from ledger.core.values.errors import Conflict
@@ -21,9 +21,12 @@ from ledger.store.receipts.receipts import Chunk
 from ledger.store.settlement import batches, tree_nodes
 from ledger.store.settlement.batches import Batch
 
-READ_CALLS = 1024 * RUN
+READ_CALLS = 1 << 16
 """Receipts read at a time: about 25 MB, and up to twice as much where many gateways have few."""
 
+
+ALIGNED = 64
+"""Receipts of a chunk are a multiple of this, except in the last."""
 
 Piece = tuple[Chunk, dict[Digest, bytes]]
 """Consecutive receipts of a batch, and the bodies of their terms."""
@@ -62,15 +65,16 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
 def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> Closed:
     """Write the file of a batch that was closed before. A Conflict if it does not come to the committed content."""
     header = batch.header
-    before = batches.by_hash(session, batch.lane, header.prev)
+    before = batches.by_header(session, batch.lane, header.prev)
     opening = Opening(
         domain=domain,
         lane=batch.lane,
         number=batch.number,
-        epoch=header.epoch,
-        first_call=header.first_call,
+        epoch=batch.epoch,
+        era=header.era,
+        closed_at=header.closed_at,
         prev=header.prev,
-        book_root=header.book_root,
+        book_root=batch.book_root,
         ranges=tuple(batches.ranges(session, batch.lane, batch.number)),
     )
     closed = write(session, sink, opening, before.number if before else 0, hash_again=True)
@@ -82,7 +86,7 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> C
 
 
 def pieces(session: Session, lane: Lane, ranges: Sequence[Range]) -> Iterator[Piece]:
-    """The batch's receipts in order, a chunk at a time with its terms; all but the last are whole runs of 64."""
+    """The batch's receipts in order, a chunk at a time with its terms; all but the last are multiples of 64."""
     for chunk in _whole_runs(session, lane, ranges):
         yield chunk, terms.get(session, chunk.terms_ids())
 
@@ -93,7 +97,7 @@ def _whole_runs(session: Session, lane: Lane, ranges: Sequence[Range]) -> Iterat
         for first in range(row.first, row.last + 1, READ_CALLS):
             if sum(map(len, held)) >= READ_CALLS:
                 joined = _joined(held)
-                whole = len(joined) // RUN * RUN
+                whole = len(joined) // ALIGNED * ALIGNED
                 yield joined.part(0, whole)
                 held = [joined.part(whole, len(joined))]
             last = min(first + READ_CALLS - 1, row.last)

@@ -1,7 +1,7 @@
 """Batches: built, signed, posted, final, or void; what each pays, covers and is made of."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy import and_, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import Role
-from ledger.core.settlement.header import Header, Range
+from ledger.core.settlement.header import Header, HeaderId, Heights, Range
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.store.session import change, try_lock, value_of
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
@@ -29,7 +29,8 @@ class Status(Enum):
 class Batch:
     """A batch of a lane. `number` counts batches built; `onchain_id` is Settlement's id, which a void batch frees.
 
-    `total` is what its receipts charge, `cumulative` the sum of all batches up to it. Times are ms.
+    `total` is what its receipts charge, `cumulative` the sum of all batches up to it. `epoch` and `book_root` are of
+    the book in force when it was closed. `until` is the end of its window. Times are ms.
     """
 
     lane: Lane
@@ -39,8 +40,11 @@ class Batch:
     total: int
     cumulative: int
     built_at: int
+    epoch: int
+    book_root: Digest
     onchain_id: int | None = None
     posted_at: int | None = None
+    until: int | None = None
     final_at: int | None = None
     chain_transaction: Digest | None = None
     settled: Digest | None = None
@@ -53,12 +57,16 @@ def take(session: Session, lane: Lane) -> bool:
 
 def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mapping[tuple[Address, Role], int]) -> None:
     """Store a new batch with the receipts it covers and what it pays."""
-    row = asdict(batch.header)
+    header = batch.header
+    row = {field.name: getattr(header, field.name) for field in fields(header)} | {"heights": header.heights.packed}
+    row |= {"epoch": batch.epoch, "book_root": batch.book_root}
     row |= {"lane": batch.lane, "number": batch.number, "status": batch.status.value, "total": batch.total}
-    row |= {"header_hash": batch.header.hash, "cumulative": batch.cumulative, "built_at": batch.built_at}
+    row |= {"header_id": header.id, "cumulative": batch.cumulative, "built_at": batch.built_at}
     session.execute(insert(BatchRow).values(row))
     key = {"lane": batch.lane, "number": batch.number}
-    covered = [{**key, "gateway": r.gateway, "first": r.first, "count": r.count} for r in ranges]
+    covered = [
+        {**key, "gateway": r.gateway, "gateway_number": r.number, "first": r.first, "count": r.count} for r in ranges
+    ]
     paid = [{**key, "payee": who, "role": int(role), "amount": n} for (who, role), n in earned.items() if n]
     if covered:
         session.execute(insert(BatchRangeRow), covered)
@@ -84,9 +92,9 @@ def with_status(session: Session, lane: Lane, *statuses: Status) -> list[Batch]:
     return [_value(row) for row in rows]
 
 
-def by_hash(session: Session, lane: Lane, header_hash: Digest) -> Batch | None:
-    """The batch with this header hash, the newest if a void one had the same."""
-    query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.header_hash) == header_hash)
+def by_header(session: Session, lane: Lane, header_id: HeaderId) -> Batch | None:
+    """The batch with this header, the newest if a void one had the same."""
+    query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.header_id) == header_id)
     row = session.exec(query.order_by(col(BatchRow.number).desc()).execution_options(populate_existing=True)).first()
     return _value(row) if row else None
 
@@ -109,8 +117,8 @@ def newest_number(session: Session, lane: Lane) -> int:
 def ranges(session: Session, lane: Lane, number: int) -> list[Range]:
     """The receipts a batch covers, by gateway."""
     query = select(BatchRangeRow).where(col(BatchRangeRow.lane) == lane, col(BatchRangeRow.number) == number)
-    rows = session.exec(query.order_by(col(BatchRangeRow.gateway)))
-    return [Range(Address(row.gateway), row.first, row.count) for row in rows]
+    rows = session.exec(query.order_by(col(BatchRangeRow.gateway_number)))
+    return [Range(row.gateway_number, Address(row.gateway), row.first, row.count) for row in rows]
 
 
 def earned(session: Session, lane: Lane, number: int) -> dict[tuple[Address, Role], int]:
@@ -140,15 +148,16 @@ def set_built(session: Session, batch: Batch) -> None:
     _set(session, batch, Status.built, chain_transaction=None)
 
 
-def set_posted(session: Session, batch: Batch, onchain_id: int, at: int, settled: Digest) -> None:
-    """Record its id on chain and since when it has it; the transaction `settled` books what it pays."""
-    _set(session, batch, Status.posted, onchain_id=onchain_id, posted_at=at, settled=settled)
+def set_posted(session: Session, batch: Batch, onchain_id: int, window: tuple[int, int], settled: Digest) -> None:
+    """Record its id on chain and its window, [posted, until) in ms; the transaction `settled` books what it pays."""
+    posted_at, until = window
+    _set(session, batch, Status.posted, onchain_id=onchain_id, posted_at=posted_at, until=until, settled=settled)
 
 
 def set_unposted(session: Session, batch: Batch) -> None:
     """Record that the chain lost it: its commit, if one was signed, is under way again."""
     status = Status.signed if batch.chain_transaction else Status.built
-    _set(session, batch, status, onchain_id=None, posted_at=None, final_at=None, settled=None)
+    _set(session, batch, status, onchain_id=None, posted_at=None, until=None, final_at=None, settled=None)
 
 
 def set_unfinal(session: Session, batch: Batch) -> None:
@@ -177,4 +186,5 @@ def _active(session: Session, lane: Lane, limit: int | None = None) -> list[Batc
 
 
 def _value(row: BatchRow) -> Batch:
-    return value_of(Batch, row, status=Status(row.status), header=value_of(Header, row))
+    header = value_of(Header, row, heights=Heights.unpack(row.heights))
+    return value_of(Batch, row, status=Status(row.status), header=header)

@@ -31,18 +31,17 @@ def payout(session: Session, batch: Batch, payee: Address) -> Proof | None:
 def debit(session: Session, batch: Batch, consumer: Address) -> Proof | None:
     """A consumer's total debits up to this batch; None for one that never deposited.
 
-    A consumer beyond the tree's width was debited nothing: the proof is that of index 0, which no consumer has, and
-    shows how wide the tree is.
+    A consumer beyond the tree's width was debited nothing: no siblings prove it.
     """
     known = lanes.get_consumer(session, batch.lane, consumer)
     if known is None:
         return None
     found = _proof(session, batch, tree_nodes.DEBIT, known.index, consumer)
-    return found or _proof(session, batch, tree_nodes.DEBIT, 0, consumer)
+    return found or Proof(known.index, consumer, 0, ZERO, ())
 
 
-def payout_range(session: Session, batch: Batch, start: int, count: int) -> tuple[int, list[Word]]:
-    """The height of the payout tree, and the boundary siblings of [start, start + count), per level left then right."""
+def payout_range(session: Session, batch: Batch, start: int, count: int) -> list[Word]:
+    """The boundary siblings of payees [start, start + count), per level left then right."""
     height = tree_nodes.height(session, batch.lane, tree_nodes.PAYOUT, batch.number)
     wanted: list[tree_nodes.Position] = []
     end = start + count
@@ -51,7 +50,7 @@ def payout_range(session: Session, batch: Batch, start: int, count: int) -> tupl
         wanted += [(level, end)] if end & 1 else []
         start, end = start >> 1, (end + 1) >> 1
     known = tree_nodes.at(session, batch.lane, tree_nodes.PAYOUT, batch.number, wanted)
-    return height, [known.get(position) or EMPTY[position[0]] for position in wanted]
+    return [known.get(position) or EMPTY[position[0]] for position in wanted]
 
 
 def _proof(session: Session, batch: Batch, tree: int, index: int, account: Address) -> Proof | None:
