@@ -33,6 +33,7 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
     events.DebitChallenged: lambda session, e, log: challenges.put(session, e, log),
     events.NodeDemanded: lambda session, e, log: challenges.put(session, e, log),
+    events.Voided: lambda session, e, log: challenges.lapse(session, e, log),
     events.Answered: lambda session, e, log: challenges.close(session, e, log),
     events.LaneOpened: lambda session, e, _: lanes.put(session, value_of(lanes.Lane, e, active=True)),
     events.BondChanged: lambda session, e, _: lanes.set_bond(session, e.lane, e.bond),
