@@ -341,6 +341,7 @@ STORE = {
         get=lambda s: s.cursor.get("chain"),
         hashes=lambda s: sorted(s.blocks.items(), reverse=True),
     ),
+    "challenges": _module(**dict.fromkeys(("put", "close", "lapse"), _nothing)),
     "alarms": _module(active=lambda s, lane: []),
     "lanes": _module(
         get=lambda s, lane: s.lanes.get(lane),

@@ -45,6 +45,7 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
     events.DebitChallenged: lambda session, e, log: challenges.put(session, e, log),
     events.NodeDemanded: lambda session, e, log: challenges.put(session, e, log),
+    events.Voided: lambda session, e, log: challenges.lapse(session, e, log),
     events.Answered: lambda session, e, log: challenges.close(session, e, log),
     events.LaneOpened: lambda session, e, _: lanes.put(
         session, lanes.Lane(e.lane, e.operator, e.window, e.answer_time, e.leverage, e.min_deposit)

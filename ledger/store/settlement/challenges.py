@@ -5,10 +5,10 @@ Alone, because the other tables here hold what the ledger decides.
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import tuple_, update
+from sqlalchemy import ColumnElement, tuple_, update
 from sqlmodel import Session, col, select
 
-from ledger.core.settlement.events import Answered, DebitChallenged, Log, NodeDemanded
+from ledger.core.settlement.events import Answered, DebitChallenged, Log, NodeDemanded, Voided
 from ledger.core.values.ids import Lane, to_hex
 from ledger.store.session import change, insert_once, value_of
 from ledger.store.settlement.tables import ChallengeRow
@@ -39,13 +39,12 @@ def put(session: Session, asked: DebitChallenged | NodeDemanded, log: Log) -> No
 
 def close(session: Session, answered: Answered, log: Log) -> None:
     """Mirror an answer: it closes what was asked before its log."""
-    same = (
-        col(ChallengeRow.lane) == answered.lane,
-        col(ChallengeRow.batch) == answered.id,
-        col(ChallengeRow.key) == answered.key,
-    )
-    asked_before = tuple_(col(ChallengeRow.block), col(ChallengeRow.log_index)) < tuple_(log.block, log.index)
-    change(session, update(ChallengeRow).where(*same, asked_before).values(answered=True))
+    _close(session, log, answered.lane, col(ChallengeRow.batch) == answered.id, col(ChallengeRow.key) == answered.key)
+
+
+def lapse(session: Session, voided: Voided, log: Log) -> None:
+    """Mirror a verdict: what was asked about the batches that are void ends."""
+    _close(session, log, voided.lane, col(ChallengeRow.batch) >= voided.id)
 
 
 def unanswered(session: Session, lane: Lane) -> list[Question]:
@@ -53,6 +52,12 @@ def unanswered(session: Session, lane: Lane) -> list[Question]:
     query = select(ChallengeRow).where(col(ChallengeRow.lane) == lane, col(ChallengeRow.answered).is_(False))
     rows = session.exec(query.order_by(col(ChallengeRow.deadline)).execution_options(populate_existing=True))
     return [Question(_value(row), row.block, row.log_index) for row in rows]
+
+
+def _close(session: Session, log: Log, lane: Lane, *which: ColumnElement[bool]) -> None:
+    asked_before = tuple_(col(ChallengeRow.block), col(ChallengeRow.log_index)) < tuple_(log.block, log.index)
+    ours = update(ChallengeRow).where(col(ChallengeRow.lane) == lane, *which, asked_before)
+    change(session, ours.values(answered=True))
 
 
 def _value(row: ChallengeRow) -> DebitChallenged | NodeDemanded:

@@ -8,6 +8,7 @@ from ledger.core.disputes.recomputation import DEBITS, LINES, PAYOUTS, RECEIPTS
 from ledger.core.receipts.receipt import struct_hash, unpack
 from ledger.core.settlement import events
 from ledger.core.settlement.transactions import Call
+from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
@@ -104,3 +105,65 @@ def test_what_is_not_there_cannot_be_opened(room: Room) -> None:
             disputing.open_node(session, batch, PAYOUTS, 40, 0)
         with pytest.raises(Conflict, match="nothing to open"):
             disputing.open_node(session, batch, PAYOUTS, 3, 0)
+
+
+@pytest.mark.parametrize("again_in", [1, 2])
+def test_the_same_question_asked_twice_is_answered_twice(room: Room, again_in: int) -> None:
+    key = keccak256(b"a debit that is the same in every batch")
+    with unit_of_work(room.engine) as session:
+        row = {"lane": b.LANE, "alice": b.ALICE}
+        session.execute(text("INSERT INTO vouchers VALUES (:lane, :alice, 1000000000, 'signed')"), row)
+    for turn, batch in enumerate((1, again_in)):
+        room.chain.mine(events.DebitChallenged(b.LANE, batch, key, 1, b.ALICE, 5, 99_999))
+        room.chain.mine()
+        room.index()
+        with unit_of_work(room.engine) as session:
+            assert disputing.answer_all(session, Answers(), SENDER, b.LANE, turn) == 1
+            assert disputing.answer_all(session, Answers(), SENDER, b.LANE, turn) == 0
+        room.chain.mine(events.Answered(b.LANE, batch, key))
+        room.chain.mine()
+        room.index()
+        with unit_of_work(room.engine) as session:
+            assert challenges.unanswered(session, b.LANE) == []
+            assert alarms.active(session, b.LANE) == []
+            assert len({one.id for one in transactions.intended(session, b.LANE)}) == turn + 1
+
+
+def test_a_question_answered_and_asked_again_in_one_block_stays_open(room: Room) -> None:
+    key = keccak256(b"why?")
+    asked = events.DebitChallenged(b.LANE, 1, key, 1, b.ALICE, 5, 99_999)
+    room.chain.mine(asked)
+    room.chain.mine(events.Answered(b.LANE, 1, key), asked)
+    room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        (left,) = challenges.unanswered(session, b.LANE)
+    assert left.asked == asked
+    assert left.log_index == 1
+
+
+def test_an_answer_that_failed_is_intended_again(room: Room) -> None:
+    with unit_of_work(room.engine) as session:
+        row = {"lane": b.LANE, "alice": b.ALICE}
+        session.execute(text("INSERT INTO vouchers VALUES (:lane, :alice, 1000000000, 'signed')"), row)
+    room.chain.mine(events.DebitChallenged(b.LANE, 1, keccak256(b"why?"), 1, b.ALICE, 5, 99_999))
+    room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 1) == 1
+        (first,) = transactions.intended(session, b.LANE)
+        transactions.set_status(session, b.LANE, first.id, Sending.failed, error="out of gas")
+        assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 2) == 0, "not at once"
+        assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 60_000) == 1
+
+
+def test_a_question_ends_with_its_batch(room: Room) -> None:
+    asked = events.DebitChallenged(b.LANE, 1, keccak256(b"why?"), 4, b.BOB, 5, 99_999)
+    room.chain.mine(asked)
+    room.chain.mine(events.Voided(b.LANE, 1, b.BOB))
+    room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        assert challenges.unanswered(session, b.LANE) == []
+        assert disputing.answer_all(session, Answers(), SENDER, b.LANE, 1) == 0
+        assert alarms.active(session, b.LANE) == []
