@@ -13,20 +13,24 @@ import time
 import numpy as np
 import numpy.typing as npt
 
+from bench.receipt_logs import packed
 from bench.report import save
-from bench.split import some_terms
+from bench.split import some_terms, some_units
 from ledger.core.catalog.bids import encode, terms_id
 from ledger.core.kernels import split
 from ledger.core.kernels.receipt_hashes import struct_hashes
-from ledger.core.receipts.record import RECEIPT_DTYPE, SIGNED_DTYPE
+from ledger.core.kernels.records import SIGNATURE, SignedRecords
+from ledger.core.receipts.record import RECEIPT_DTYPE
 from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.closing import Writer
 from ledger.core.settlement.cumulatives import NOTHING
 from ledger.core.settlement.header import Range
-from ledger.core.values.ids import ZERO_DIGEST, Address
+from ledger.core.values.ids import ZERO_DIGEST, Address, as_lane
 from ledger.core.values.typed_data import Domain
 
 CHUNK = 65_536
+SEQ_AT = 104
+"""Where a record's sequence number begins."""
 GATEWAY = Address(b"\x09" * 20)
 LANE = Address(bytes(19) + b"\1")
 TERMS = [some_terms(number) for number in range(100)]
@@ -47,15 +51,14 @@ class Nowhere:
 def a_chunk(count: int, chance: np.random.Generator) -> npt.NDArray[np.void]:
     """Receipts that cost what their terms say."""
     chosen = chance.integers(0, len(TERMS), count)
-    units = np.zeros((count, 6), np.uint64)
-    units[:, 0], units[:, 1], units[:, 2] = 1, chance.integers(1, 4_000, count), chance.integers(1, 2_000, count)
-    passed, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
+    units = some_units(count, chance)
+    subcalls, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
     amounts, status = np.zeros((count, 7), np.uint64), np.zeros(count, np.int64)
-    split.split_amounts(TABLE, chosen, units, passed, price, charge, amounts, status)
+    split.split_amounts(TABLE, chosen, units, subcalls, price, charge, amounts, status)
     records = np.zeros(count, RECEIPT_DTYPE)
     records["terms"], records["units"], records["price"], records["charge"] = NAMES[chosen], units, price, charge
     records["consumer"][:, 0] = chance.integers(1, 201, count)
-    records["gateway"], records["lane"] = 9, np.frombuffer(LANE, np.uint8)
+    records["gateway"], records["lane"] = 9, np.frombuffer(as_lane(1), np.uint8)
     return records
 
 
@@ -63,16 +66,17 @@ def close(count: int, *, hashed: bool) -> tuple[float, int]:
     """Receipts per CPU second, and the peak resident memory in MiB so far."""
     chance = np.random.default_rng(1)
     pool = a_chunk(min(count, CHUNK), chance)
-    signed = np.zeros(len(pool), SIGNED_DTYPE)
-    signed["receipt"] = pool
+    body = np.concatenate([packed(pool), np.zeros((len(pool), SIGNATURE), np.uint8)], axis=1)
     digests = struct_hashes(pool)
     opening = Opening(Domain(), LANE, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(GATEWAY, 1, count),))
     start = time.process_time()
     writer = Writer(Nowhere(), opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
     for begin in range(0, count, CHUNK):
-        part = signed[: min(CHUNK, count - begin)].copy()
-        part["receipt"]["seq"] = np.arange(begin + 1, begin + 1 + len(part))
-        writer.add(part, BODIES, digests[: len(part)] if hashed else None)
+        part = body[: min(CHUNK, count - begin)].copy()
+        numbers = np.arange(begin + 1, begin + 1 + len(part), dtype=">u8")
+        part[:, SEQ_AT : SEQ_AT + 8] = numbers.view(np.uint8).reshape(-1, 8)
+        signed = SignedRecords.read(part.reshape(-1), len(part))
+        writer.add(signed, BODIES, digests[: len(part)] if hashed else None)
     writer.close()
     seconds = time.process_time() - start
     return count / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -14,12 +14,13 @@ import numpy.typing as npt
 import psycopg
 from sqlmodel import Session
 
-from bench.split import some_terms
+from bench.split import some_terms, some_units
 from ledger.core.accounts import movements
 from ledger.core.catalog.bids import encode, terms_id
 from ledger.core.kernels import split
 from ledger.core.kernels.receipt_hashes import struct_hashes
-from ledger.core.receipts.record import RECEIPT_DTYPE
+from ledger.core.receipts.receipt import COUNT_SIZE, RECORD_HEAD
+from ledger.core.receipts.record import FIELDS_SIZE, RECEIPT_DTYPE
 from ledger.core.receipts.segments import link
 from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.store.chain import lanes, parties
@@ -37,9 +38,9 @@ _KINDS = {
     "seq": ">i8",
     "charge": ">i8",
     "ended_at": ">i8",
-    "record": RECEIPT_DTYPE,
     "digest": "32u1",
     "signature": "65u1",
+    "record": f"{RECORD_HEAD.size + 4 * COUNT_SIZE}u1",
 }
 _ROW = np.dtype(
     [("columns", ">i2")]
@@ -87,16 +88,14 @@ def make(lane: Lane, count: int) -> Iterator[Made]:
 def _records(table: split.Table, lane: Lane, start: int, count: int) -> npt.NDArray[np.void]:
     chance = np.random.default_rng((int.from_bytes(lane, "big"), start))
     chosen = chance.integers(0, len(TERMS), count)
-    units = np.zeros((count, 6), np.uint64)
-    units[:, 0] = 1
-    units[:, 1], units[:, 2] = chance.integers(1, 4_000, count), chance.integers(1, 2_000, count)
-    units[:, 4] = chance.integers(1, 10**6, count)
-    passed, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
+    units = some_units(count, chance)
+    subcalls, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
     amounts, status = np.zeros((count, 7), np.uint64), np.zeros(count, np.int64)
-    split.split_amounts(table, chosen, units, passed, price, charge, amounts, status)
+    split.split_amounts(table, chosen, units, subcalls, price, charge, amounts, status)
     records = np.zeros(count, RECEIPT_DTYPE)
     records["call_id"] = chance.integers(0, 256, (count, 32), np.uint8)
-    records["lane"], records["seq"] = np.frombuffer(lane, np.uint8), np.arange(start, start + count)
+    records["lane"] = np.frombuffer(as_lane(lane), np.uint8)
+    records["seq"] = np.arange(start, start + count)
     records["gateway"] = np.frombuffer(gateway_of(lane), np.uint8)
     names = np.frombuffer(b"".join(consumer(n) for n in range(CONSUMERS)), np.uint8).reshape(-1, 20)
     records["consumer"], records["terms"] = names[chance.integers(0, CONSUMERS, count)], _NAMES[chosen]
@@ -105,10 +104,24 @@ def _records(table: split.Table, lane: Lane, start: int, count: int) -> npt.NDAr
     return records
 
 
+def packed(records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
+    """Decoded receipts as records, one row each. All must count the same meters."""
+    meters = np.flatnonzero(records["units"][0])
+    rows = np.empty((len(records), RECORD_HEAD.size + COUNT_SIZE * len(meters)), np.uint8)
+    rows[:, :FIELDS_SIZE] = records.view(np.uint8).reshape(len(records), -1)[:, :FIELDS_SIZE]
+    rows[:, FIELDS_SIZE] = len(meters)
+    for at, meter in enumerate(meters.tolist()):
+        begin = RECORD_HEAD.size + COUNT_SIZE * at
+        rows[:, begin] = meter
+        counts = np.ascontiguousarray(records["units"][:, meter], ">u8").view(np.uint8).reshape(-1, 8)
+        rows[:, begin + 1 : begin + COUNT_SIZE] = counts[:, 3:]
+    return rows
+
+
 def _copy_rows(records: npt.NDArray[np.void], digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
     rows = np.zeros(len(records), _ROW)
     values = {name: records[name] for name in ("seq", "charge", "ended_at")}
-    values |= {"record": records, "digest": digests}
+    values |= {"record": packed(records), "digest": digests}
     values["signature"] = np.random.default_rng(0).integers(0, 256, (len(records), 65), np.uint8)
     rows["columns"], rows["extra_size"] = len(values) + 1, -1
     for name, column in values.items():

@@ -10,6 +10,7 @@ import argparse
 from random import Random
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.report import best, save, table
 from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id
@@ -19,7 +20,7 @@ from ledger.core.pricing import price as pricing
 from ledger.core.pricing.shares import add_up
 from ledger.core.receipts.record import RECEIPT_DTYPE
 from ledger.core.values.ids import Address, Digest
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Meter, Units
 from tests.rates import asks
 
 
@@ -38,6 +39,16 @@ def some_terms(number: int) -> Terms:
     return Terms(Digest(number.to_bytes(32, "big")), lines)
 
 
+def some_units(count: int, chance: np.random.Generator) -> npt.NDArray[np.uint64]:
+    """Units of chat calls: a call, tokens in and out, bytes."""
+    units = np.zeros((count, len(Meter)), np.uint64)
+    units[:, Meter.call] = 1
+    units[:, Meter.input_token] = chance.integers(1, 4_000, count)
+    units[:, Meter.output_token] = chance.integers(1, 2_000, count)
+    units[:, Meter.byte] = chance.integers(1, 10**6, count)
+    return units
+
+
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,13 +58,10 @@ def main() -> None:
     known = [some_terms(number) for number in range(100)]
     table_, slots = split.build_table(known)
     chosen = chance.integers(0, 100, count)
-    units = np.zeros((count, 6), np.uint64)
-    units[:, 0] = 1
-    units[:, 1], units[:, 2] = chance.integers(1, 4_000, count), chance.integers(1, 2_000, count)
-    units[:, 4] = chance.integers(1, 10**6, count)
-    passed, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
+    units = some_units(count, chance)
+    subcalls, price, charge = (np.zeros(count, np.uint64) for _ in range(3))
     amounts, status = np.zeros((count, 7), np.uint64), np.zeros(count, np.int64)
-    arguments = (table_, chosen, units, passed, price, charge, amounts, status)
+    arguments = (table_, chosen, units, subcalls, price, charge, amounts, status)
     split.split_amounts(*arguments)  # compiles, and fills in the due prices: from now on every receipt is right
     assert split.split_amounts(*arguments) == 0
     ours = count / best(lambda: split.split_amounts(*arguments), 5)
@@ -81,7 +89,7 @@ def main() -> None:
     rates = {
         "kernel: price, compare, amounts": ours,
         "kernel + totals per payee": with_totals,
-        "shares.add_up from 301-byte records": whole,
+        "shares.add_up from decoded records": whole,
         "Python integers, the rule alone": rule,
         "Python integers, pricing.price": python,
     }

@@ -18,7 +18,6 @@ from ledger.chain.abi import lane_address
 from ledger.core.catalog.bids import Terms, decode
 from ledger.core.pricing.price import payees, price
 from ledger.core.receipts.receipt import Receipt
-from ledger.core.receipts.record import unpack_all
 from ledger.core.values.ids import Digest
 from ledger.store.columns import big
 from ledger.store.receipts import receipts, terms
@@ -89,4 +88,4 @@ def _receipts(engine: Engine, count: int) -> tuple[list[Receipt], dict[Digest, T
         lane = lane_address(2)
         chunk = receipts.chunk(session, lane, receipt_logs.gateway_of(lane), 1, count)
         known = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
-    return unpack_all(chunk.records), known
+    return chunk.signed.receipts, known

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from ledger.core.kernels.jit import I64, U8, kernel
+from ledger.core.kernels.jit import I64, U8, U64, WORD, kernel, word
 from ledger.core.receipts.receipt import COUNT_SIZE, MAX_SUBCALLS, RECORD_HEAD, EndReason, Receipt, unpack
-from ledger.core.receipts.record import RECEIPT_DTYPE, UNITS_AT, Records, receipts_of
+from ledger.core.receipts.record import FIELDS_SIZE, RECEIPT_DTYPE, Records, receipts_of
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Meter
 
@@ -21,6 +21,9 @@ SIGNATURE = 65
 """Bytes of a signature; it follows its record."""
 _HEAD = RECORD_HEAD.size
 _METERS = len(Meter)
+_FIELD_WORDS = -(-FIELDS_SIZE // WORD)
+_LAST_WORD = np.uint64((1 << 8 * (FIELDS_SIZE % WORD)) - 1)
+"""Keeps of the last word of the fields what is theirs."""
 _LAST_END = max(EndReason)
 _SUBCALLS_AT, _END_AT = 172, 197
 assert RECEIPT_DTYPE.fields is not None
@@ -64,8 +67,8 @@ class SignedRecords:
     @cached_property
     def records(self) -> Records:
         """The receipts, decoded."""
-        rows = np.empty((len(self), RECEIPT_DTYPE.itemsize), np.uint8)
-        _decode(self.body, self.starts, rows)
+        rows = np.empty((len(self), RECEIPT_DTYPE.itemsize // WORD), np.uint64)
+        _decode(self.body.reshape(1, -1), self.starts, rows)
         return rows.view(RECEIPT_DTYPE).reshape(-1)
 
     @property
@@ -121,13 +124,18 @@ def _scan(body: U8, at: int, starts: I64) -> int:
 
 
 @kernel
-def _decode(body: U8, starts: I64, rows: U8) -> None:
+def _decode(body: U8, starts: I64, rows: U64) -> None:
+    """Fill in rows of words: the fields as they are, then the counts."""
     for place in range(len(rows)):
-        at = starts[place]
-        rows[place, :UNITS_AT] = body[at : at + UNITS_AT]
-        rows[place, UNITS_AT:] = 0
-        begin = at + _HEAD
-        for count_at in range(begin, begin + COUNT_SIZE * int(body[begin - 1]), COUNT_SIZE):
-            to = UNITS_AT + 8 * int(body[count_at])
+        at = np.uint64(starts[place])
+        for lane in range(_FIELD_WORDS):
+            rows[place, lane] = word(body, 0, at + np.uint64(WORD * lane))
+        rows[place, _FIELD_WORDS - 1] &= _LAST_WORD
+        for lane in range(_FIELD_WORDS, rows.shape[1]):
+            rows[place, lane] = 0
+        begin = starts[place] + _HEAD
+        for count_at in range(begin, begin + COUNT_SIZE * np.int64(body[0, begin - 1]), COUNT_SIZE):
+            count = np.uint64(0)
             for byte in range(1, COUNT_SIZE):
-                rows[place, to + COUNT_SIZE - 1 - byte] = body[count_at + byte]
+                count = count << np.uint64(8) | np.uint64(body[0, count_at + byte])
+            rows[place, _FIELD_WORDS + np.int64(body[0, count_at])] = count

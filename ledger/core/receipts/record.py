@@ -27,13 +27,15 @@ RECEIPT_DTYPE = np.dtype(
         ("ended_at", ">u8"),
         ("request_digest", "u1", (32,)),
         ("response_digest", "u1", (32,)),
+        ("padding", "u1", (2,)),
         ("units", "<u8", (len(Meter),)),
     ]
 )
-"""The fields as in a record, big endian, then one count a meter. Hashes and addresses are rows of bytes."""
+"""The fields as in a record, big endian, then one count a meter, all in whole words. Hashes are rows of bytes."""
+FIELDS_SIZE = RECORD_HEAD.size - 1
+"""The bytes that a record and its decoded form begin with."""
 assert RECEIPT_DTYPE.fields is not None
-UNITS_AT = RECEIPT_DTYPE.fields["units"][1]
-assert RECORD_HEAD.size - 1 == UNITS_AT
+assert RECEIPT_DTYPE.fields["padding"][1] == FIELDS_SIZE
 
 Records = npt.NDArray[np.void]
 """Decoded receipts: an array of RECEIPT_DTYPE."""
@@ -41,7 +43,7 @@ Records = npt.NDArray[np.void]
 
 def receipt_of(row: np.void) -> Receipt:
     """A decoded receipt as a value."""
-    values = list(RECORD_HEAD.unpack(row.tobytes()[:UNITS_AT] + b"\0"))
+    values = list(RECORD_HEAD.unpack(row.tobytes()[:FIELDS_SIZE] + b"\0"))
     values[12], values[-1] = EndReason(values[12]), Units(*row["units"].tolist())
     return Receipt._make(values)
 
