@@ -31,6 +31,7 @@ UNITS = (
     ("Inboxes", "LaneInbox"),
     ("v2/BidBook",),
     ("v2/Registry",),
+    ("v2/StakeVault",),
     ("test/v2/LibrariesHarness",),
 )
 """Contracts compiled together: one, and the one it makes, which the compiler has to compile for it anyway.
