@@ -27,29 +27,30 @@ contract BidBook is IBidBook, Epochs {
 
     /// @inheritdoc IBidBook
     function placeBid(bytes32 subject, Role role, uint24 ratioPpm, Ask[] calldata asks) external {
-        Meters.check(asks);
         History storage bids = _bids[_place(subject, role, msg.sender)];
         Entry memory last = bids.last;
         uint32 frozen = frozenEpoch();
         bool first = last.number == 0 || (role.lapses() && frozen >= last.fromEpoch + LIFE);
-        uint32 fromEpoch = first ? frozen + 1 : frozen + 2;
-        _put(bids, subject, role, Bid(ratioPpm, asks, fromEpoch));
+        Bid memory bid = Bid(ratioPpm, asks, first ? frozen + 1 : frozen + 2);
+        Meters.check(bid.asks);
+        _put(bids, subject, role, bid);
         if (last.number == 0) registry.registerPayee(msg.sender);
     }
 
     /// @inheritdoc IBidBook
     function lowerBid(bytes32 subject, Role role, uint24 ratioPpm, Ask[] calldata asks, Bid calldata previous) external {
         History storage bids = _bids[_place(subject, role, msg.sender)];
-        _check(bids.last, previous);
-        if (ratioPpm > previous.ratioPpm) revert RaisesTheRatio(ratioPpm, previous.ratioPpm);
-        uint256[METERS] memory paid = Meters.rates(asks);
-        uint256[METERS] memory paidBefore = Meters.rates(previous.asks);
+        Bid memory before = previous;
+        _check(bids.last, before);
+        uint32 next = frozenEpoch() + 1;
+        Bid memory bid = Bid(ratioPpm, asks, before.fromEpoch > next ? before.fromEpoch : next);
+        if (ratioPpm > before.ratioPpm) revert RaisesTheRatio(ratioPpm, before.ratioPpm);
+        uint256[METERS] memory paid = Meters.rates(bid.asks);
+        uint256[METERS] memory paidBefore = Meters.rates(before.asks);
         for (uint256 m; m < METERS; ++m) {
             if (paid[m] > paidBefore[m]) revert RaisesAnAsk(m);
         }
-        uint32 next = frozenEpoch() + 1;
-        uint32 fromEpoch = previous.fromEpoch > next ? previous.fromEpoch : next;
-        _put(bids, subject, role, Bid(ratioPpm, asks, fromEpoch));
+        _put(bids, subject, role, bid);
     }
 
     /// @inheritdoc IBidBook
@@ -78,7 +79,7 @@ contract BidBook is IBidBook, Epochs {
         emit BidPlaced(subject, msg.sender, role, bid.ratioPpm, bid.asks, bid.fromEpoch, number);
     }
 
-    function _check(Entry memory entry, Bid calldata bid) private pure {
+    function _check(Entry memory entry, Bid memory bid) private pure {
         bytes24 given = _hash(bid);
         if (given != entry.what) revert BidUnknown(entry.what, given);
     }

@@ -29,7 +29,7 @@ library Histories {
         Entry memory last = h.last;
         number = last.number;
         if (number == 0 || fromEpoch != last.fromEpoch) {
-            assert(fromEpoch > last.fromEpoch || number == 0); // changes enter after the frozen epoch, which never falls
+            assert(number == 0 || fromEpoch > last.fromEpoch); // what is put enters after the frozen epoch, which never falls
             if (number != 0) h.past[number] = last;
             ++number;
         }

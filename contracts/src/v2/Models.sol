@@ -28,8 +28,8 @@ abstract contract Models is Payees, Epochs {
         bytes32 lineage = keccak256(abi.encode(parents));
         uint32 fromEpoch = frozenEpoch() + 1;
         uint32 number = _contents[id].put(_contentHash(lineage, terms), fromEpoch);
-        emit ModelRegistered(id, msg.sender, parents, lineage, terms, fromEpoch, number);
-        _setOwner(id, model.owner, msg.sender, committedAt);
+        uint32 ownerNumber = _putOwner(id, msg.sender, committedAt, fromEpoch);
+        emit ModelRegistered(id, msg.sender, parents, lineage, terms, fromEpoch, number, ownerNumber);
     }
 
     /// @inheritdoc IRegistry
@@ -70,12 +70,16 @@ abstract contract Models is Payees, Epochs {
         return true;
     }
 
-    /// @dev The new owner is paid from the next open epoch on.
-    function _setOwner(bytes32 id, address from, address to, uint256 committedAt) internal returns (uint32 fromEpoch) {
-        registerPayee(to); // refuses zero
+    /// @dev The model changes hands: the new owner is paid from the next open epoch on.
+    function _setOwner(bytes32 id, Model memory model, address to) internal returns (uint32 fromEpoch) {
         fromEpoch = frozenEpoch() + 1;
-        uint32 number = _owners[id].put(bytes24(bytes20(to)) | bytes24(uint192(uint32(committedAt))), fromEpoch);
-        emit OwnerChanged(id, from, to, fromEpoch, number);
+        uint32 number = _putOwner(id, to, model.committedAt, fromEpoch);
+        emit OwnerChanged(id, model.owner, to, fromEpoch, number);
+    }
+
+    function _putOwner(bytes32 id, address to, uint256 committedAt, uint32 fromEpoch) private returns (uint32 number) {
+        registerPayee(to); // refuses zero
+        return _owners[id].put(bytes24(bytes20(to)) | bytes24(uint192(uint32(committedAt))), fromEpoch);
     }
 
     function _checkOwner(bytes32 id) internal view returns (Model memory model) {

@@ -15,7 +15,7 @@ abstract contract Sales is Models, Owed {
     function transfer(bytes32 id, address to) external {
         Model memory model = _checkOwner(id);
         delete _offers[id]; // it would stand again if the model came back
-        _setOwner(id, msg.sender, to, model.committedAt);
+        _setOwner(id, model, to);
     }
 
     /// @inheritdoc IRegistry
@@ -42,7 +42,7 @@ abstract contract Sales is Models, Owed {
         uint256 finalAt = model.committedAt + COMMITMENT_LIFE;
         if (block.timestamp < finalAt) revert NotFinal(id, finalAt);
         delete _offers[id];
-        uint32 fromEpoch = _setOwner(id, model.owner, msg.sender, model.committedAt);
+        uint32 fromEpoch = _setOwner(id, model, msg.sender);
         emit ModelSold(id, model.owner, msg.sender, price, terms, fromEpoch);
         _credit(model.owner, price);
         _take(price);

@@ -254,7 +254,7 @@ contract BidBookTest is World {
     /// @dev Mostly within an epoch or two, now and then long after everything lapsed, often at an edge.
     function _later(uint256 seed) private view returns (uint256 time) {
         time = block.timestamp + (seed >> 8) % (seed % 9 == 0 ? 40 * HOUR : 2 * HOUR);
-        if (seed % 3 == 0) time = (time / HOUR + 1) * HOUR - 300 - (seed >> 100) % 2;
+        if (seed % 3 == 0) time = ((time + 300) / HOUR + 1) * HOUR - 300 - (seed >> 100) % 2;
     }
 
     function _act(uint256 seed) private {

@@ -83,15 +83,21 @@ interface IRegistry is IEpochs, IOwed {
 
     // ------------------------------------------------------------------ models
 
-    /// @notice A model has an owner, who is paid from `fromEpoch` on; `number` counts its changes of ownership. The first
-    /// for an id, or one of an earlier commitment, follows `ModelRegistered`.
-    event OwnerChanged(
-        bytes32 indexed id, address indexed from, address indexed to, uint32 fromEpoch, uint32 number
-    );
-    /// @notice A model exists, or an earlier commitment took it over. `lineage` is the hash of its parents.
+    /// @notice A model exists, or an earlier commitment took it over. `lineage` is the hash of its parents. `number` counts
+    /// the changes of (parents, terms), `ownerNumber` those of ownership; both are of `fromEpoch`. Of two events for one
+    /// number, here as everywhere, the later one counts.
     event ModelRegistered(
-        bytes32 indexed id, address indexed owner, Parent[] parents, bytes32 lineage, bytes32 terms, uint32 fromEpoch, uint32 number
+        bytes32 indexed id,
+        address indexed owner,
+        Parent[] parents,
+        bytes32 lineage,
+        bytes32 terms,
+        uint32 fromEpoch,
+        uint32 number,
+        uint32 ownerNumber
     );
+    /// @notice A model changed hands, by gift or sale. `to` is paid from `fromEpoch` on, `from` until then.
+    event OwnerChanged(bytes32 indexed id, address indexed from, address indexed to, uint32 fromEpoch, uint32 number);
     /// @notice New terms for children to come; `number` counts the changes of (parents, terms).
     event TermsChanged(bytes32 indexed id, bytes32 terms, uint32 fromEpoch, uint32 number);
 
