@@ -78,10 +78,13 @@ contract StakeVaultTest is World {
         refuses(IStakeVault.NothingToRelease.selector);
         vault.release(stranger);
         eq(_slash(), 0, "nothing left");
+        _stake(10);
+        eq(_slash(), 10, "again");
+        eq(vault.owed(maker), 505, "added up");
         vault.collect(maker);
         vault.collect(SINK);
-        eq(token.balanceOf(maker), 1_000_500, "collected");
-        eq(token.balanceOf(SINK), 501, "collected");
+        eq(token.balanceOf(maker), 1_000_505, "collected");
+        eq(token.balanceOf(SINK), 506, "collected");
         refuses(IOwed.NothingOwed.selector);
         vault.collect(maker);
     }
