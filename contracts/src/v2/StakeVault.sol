@@ -58,7 +58,6 @@ contract StakeVault is IStakeVault, Owed {
     function slash(address party, address accuser) external returns (uint64 amount) {
         if (msg.sender != slasher) revert NotSlasher(msg.sender);
         amount = _stakes[party].staked + _stakes[party].unbonding; // `_stake` keeps the sum within 64 bits
-        if (amount == 0) return 0;
         _set(party, Stake(0, 0, 0));
         uint64 reward = amount / 2;
         emit Slashed(party, amount, accuser, reward);
