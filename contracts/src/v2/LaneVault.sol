@@ -5,29 +5,32 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IAuthorizations} from "./interfaces/IAuthorizations.sol";
 
 /// @title One lane's tokens, at the lane's own address
-/// @notice Made by Settlement, which alone moves them. No allowance is ever given.
+/// @notice Made by Settlement, which alone moves them out. No allowance is ever given.
 contract LaneVault {
     IERC20 private immutable _token;
     address private immutable _settlement;
 
-    error NotSettlement(address caller);
+    address private immutable _consumers;
 
-    constructor(IERC20 token) {
+    error NotAllowed(address caller);
+
+    constructor(IERC20 token, address consumers) {
         _token = token;
         _settlement = msg.sender;
+        _consumers = consumers;
     }
 
     /// @notice Pays rows `payee(20) << 64 | amount(8)`; skips zero rows. Returns the places of the rows that the token
     /// refused, as bits from the lowest, for up to 256 rows.
     function pay(uint256[] calldata rows) external returns (uint256 refused) {
-        _onlySettlement();
+        if (msg.sender != _settlement) revert NotAllowed(msg.sender);
         for (uint256 i; i < rows.length; ++i) {
             uint256 row = rows[i];
             if (row != 0 && !_sends(address(uint160(row >> 64)), uint64(row))) refused |= 1 << i;
         }
     }
 
-    /// @notice Takes an ERC-3009 receive authorization: the token demands that its caller is the payee.
+    /// @notice Takes an ERC-3009 receive authorization, for Consumers: the token demands that its caller is the payee.
     function receiveAuthorized(
         address from,
         uint256 amount,
@@ -36,14 +39,10 @@ contract LaneVault {
         bytes32 nonce,
         bytes calldata signature
     ) external {
-        _onlySettlement();
+        if (msg.sender != _consumers) revert NotAllowed(msg.sender);
         IAuthorizations(address(_token)).receiveWithAuthorization(
             from, address(this), amount, validAfter, validBefore, nonce, signature
         );
-    }
-
-    function _onlySettlement() private view {
-        if (msg.sender != _settlement) revert NotSettlement(msg.sender);
     }
 
     /// @dev As OpenZeppelin's `trySafeTransfer`: false for a refusal, a false answer, or no contract.

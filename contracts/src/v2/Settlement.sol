@@ -3,17 +3,14 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
-import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
-import {IAuthorizations} from "./interfaces/IAuthorizations.sol";
 import {IMaker} from "./interfaces/IMaker.sol";
 import {ISettlement} from "./interfaces/ISettlement.sol";
+import {Consumers} from "./Consumers.sol";
 import {Eip712} from "./Eip712.sol";
 import {Header, Headers} from "./Headers.sol";
 import {Keys} from "./Keys.sol";
 import {LaneVault} from "./LaneVault.sol";
-import {Signatures} from "./Signatures.sol";
 import {StakeVault} from "./StakeVault.sol";
 import {SumTree} from "./SumTree.sol";
 
@@ -22,7 +19,7 @@ import {SumTree} from "./SumTree.sol";
 /// @dev Effects come before interactions in every function, so a token that calls back finds the books already closed; no
 /// guard, and no opcode newer than Shanghai, is needed. A commit reads two slots and writes two (head, ring); one that
 /// finalizes writes three more (books, the roots).
-contract Settlement is ISettlement, Eip712, Nonces {
+contract Settlement is ISettlement, Eip712 {
     using Headers for Header;
     using SafeERC20 for IERC20;
     using SumTree for bytes32;
@@ -35,18 +32,10 @@ contract Settlement is ISettlement, Eip712, Nonces {
     uint32 public constant ESCAPE_DELAY = 7 days;
     uint32 public constant MAX_WINDOW = 30 days;
     uint32 public constant MAX_CONSUMERS = type(uint32).max >> 1;
-    uint256 private constant MAX_URL = 200;
     uint256 private constant MAX_ROWS = 256;
 
-    bytes32 private constant REQUEST_TYPEHASH =
-        keccak256("RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)");
-    bytes32 private constant CANCEL_TYPEHASH =
-        keccak256("CancelWithdraw(address lane,address account,uint256 nonce,uint256 deadline)");
-    bytes32 private constant TRANSFER_TYPEHASH = keccak256(
-        "TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-    );
-
     IERC20 private immutable _token;
+    Consumers private immutable _consumers;
     Keys private immutable _keys;
     StakeVault private immutable _stakeVault;
     address public immutable treasury;
@@ -70,8 +59,6 @@ contract Settlement is ISettlement, Eip712, Nonces {
     /// @dev Four cumulative amounts to a slot: neighbours in a range claim share it.
     mapping(address lane => mapping(uint32 word => uint256)) private _claimed;
     mapping(address lane => mapping(address account => Account)) private _accounts;
-    /// @dev x402 payments already booked, by the authorization's hash, whoever submitted them.
-    mapping(bytes32 authorization => bool) private _booked;
     /// @inheritdoc ISettlement
     mapping(address who => uint256) public owed;
 
@@ -96,6 +83,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         _minAnswerTime = rules_.minAnswerTime;
         _exitNotice = rules_.exitNotice;
         _day = rules_.day;
+        _consumers = new Consumers(this, token_);
         _keys = new Keys(this, rules_.day);
         _stakeVault = new StakeVault(token_, treasury_, ESCAPE_DELAY);
         questions = makers[0].make(arguments[0]);
@@ -106,17 +94,13 @@ contract Settlement is ISettlement, Eip712, Nonces {
     // ------------------------------------------------------------------ an operator's life
 
     /// @inheritdoc ISettlement
-    function openLane(bytes32 salt, Terms calldata terms, uint64 bond, string calldata url)
-        external
-        returns (address lane)
-    {
+    function openLane(bytes32 salt, Terms calldata terms, uint64 bond) external returns (address lane) {
         bool bounded = terms.window >= _minWindow && terms.window <= MAX_WINDOW && terms.answerTime >= _minAnswerTime
             && terms.answerTime <= terms.window && terms.leverage != 0 && terms.leverage <= _maxLeverage;
         if (!bounded) revert TermsOutOfRange(terms);
         if (bond < _minBond) revert BondTooSmall(bond, _minBond);
-        lane = laneOf(msg.sender, salt, terms);
-        if (lane.code.length != 0) revert LaneExists(lane);
-        new LaneVault{salt: _laneSalt(msg.sender, salt, terms)}(_token);
+        bytes32 vaultSalt = keccak256(abi.encode(msg.sender, salt, terms));
+        lane = address(new LaneVault{salt: vaultSalt}(_token, address(_consumers)));
         _lanes[lane] = Lane(msg.sender, terms.window, terms.answerTime, terms.leverage, 1, true);
         _books[lane].bond = bond;
         _heads[lane].next = 1;
@@ -125,14 +109,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         emit LaneOpened(lane, msg.sender, terms);
         emit BondChanged(lane, bond);
         emit LaneActive(lane, true);
-        _setUrl(lane, url);
-        _pull(address(this), bond);
-    }
-
-    /// @inheritdoc ISettlement
-    function setUrl(address lane, string calldata url) external {
-        _onlyOperator(lane);
-        _setUrl(lane, url);
+        _pull(bond);
     }
 
     /// @inheritdoc ISettlement
@@ -148,7 +125,7 @@ contract Settlement is ISettlement, Eip712, Nonces {
         uint64 bond = _books[lane].bond + amount;
         _books[lane].bond = bond;
         emit BondChanged(lane, bond);
-        _pull(address(this), amount);
+        _pull(amount);
     }
 
     /// @inheritdoc ISettlement
@@ -187,70 +164,21 @@ contract Settlement is ISettlement, Eip712, Nonces {
     // ------------------------------------------------------------------ deposits
 
     /// @inheritdoc ISettlement
-    function deposit(address lane, address account, uint64 amount) external {
-        _credit(lane, account, amount);
-        _pull(lane, amount);
-    }
-
-    /// @inheritdoc ISettlement
-    function depositWithPermit(
-        address lane,
-        address account,
-        uint64 amount,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external {
-        _credit(lane, account, amount);
-        // Whoever front-runs the permit only spends it; the allowance is there and the pull below decides.
-        try IERC20Permit(address(_token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
-        _pull(lane, amount);
-    }
-
-    /// @inheritdoc ISettlement
-    function depositWithAuthorization(
-        address lane,
-        address account,
-        uint64 amount,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 salt,
-        bytes calldata signature
-    ) external {
-        _credit(lane, account, amount);
-        uint256 held = _token.balanceOf(lane);
-        bytes32 nonce = keccak256(abi.encode(lane, account, salt));
-        LaneVault(lane).receiveAuthorized(account, amount, validAfter, validBefore, nonce, signature);
-        _checkReceived(lane, held, amount);
-    }
-
-    /// @inheritdoc ISettlement
-    function depositFromInbox(
-        address lane,
-        address account,
-        uint64 amount,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes calldata signature
-    ) external {
-        address operator = _laneOf(lane).operator;
-        IAuthorizations coin = IAuthorizations(address(_token));
-        bytes32 structHash =
-            keccak256(abi.encode(TRANSFER_TYPEHASH, account, lane, amount, validAfter, validBefore, nonce));
-        if (_booked[structHash]) revert AuthorizationUnusable(account, nonce);
-        _booked[structHash] = true;
-        if (!coin.authorizationState(account, nonce)) {
-            coin.transferWithAuthorization(account, lane, amount, validAfter, validBefore, nonce, signature);
-        } else {
-            _checkPaid(account, nonce, structHash, signature, msg.sender == operator);
-        }
+    function credit(address lane, address account, uint64 amount, bool paidIn) external {
+        if (msg.sender != address(_consumers)) revert NotConsumers(msg.sender);
+        if (amount == 0) revert ZeroAmount();
+        if (!paidIn && !_lanes[lane].active) revert LaneInactive(lane);
+        Account memory a = _accounts[lane][account];
+        if (a.index == 0) a.index = _enroll(lane, amount);
+        a.deposited += amount;
+        if (paidIn) a.paidIn += amount;
+        _accounts[lane][account] = a;
         Books memory b = _books[lane];
-        uint256 unbooked = _token.balanceOf(lane) - (b.net - b.paid);
-        if (unbooked < amount) revert NotInInbox(amount, unbooked);
-        _accounts[lane][account].paidIn += amount;
-        _book(lane, account, amount);
+        b.net += amount;
+        uint256 held = _token.balanceOf(lane);
+        if (held < b.net - b.paid) revert NotReceived(b.net - b.paid, held);
+        _books[lane].net = b.net;
+        emit Deposited(lane, account, a.index, amount);
     }
 
     // ------------------------------------------------------------------ batches
@@ -334,25 +262,12 @@ contract Settlement is ISettlement, Eip712, Nonces {
     // ------------------------------------------------------------------ a consumer's exit
 
     /// @inheritdoc ISettlement
-    function requestWithdraw(address lane) external {
-        _requestWithdraw(lane, msg.sender);
-    }
-
-    /// @inheritdoc ISettlement
-    function requestWithdrawFor(address lane, address account, uint256 deadline, bytes calldata signature) external {
-        _checkRelayed(REQUEST_TYPEHASH, lane, account, deadline, signature);
-        _requestWithdraw(lane, account);
-    }
-
-    /// @inheritdoc ISettlement
-    function cancelWithdraw(address lane) external {
-        _cancelWithdraw(lane, msg.sender);
-    }
-
-    /// @inheritdoc ISettlement
-    function cancelWithdrawFor(address lane, address account, uint256 deadline, bytes calldata signature) external {
-        _checkRelayed(CANCEL_TYPEHASH, lane, account, deadline, signature);
-        _cancelWithdraw(lane, account);
+    function request(address lane, address account, bool leaves) external {
+        if (msg.sender != address(_consumers)) revert NotConsumers(msg.sender);
+        Account storage a = _accounts[lane][account];
+        if (a.index == 0 || leaves == (a.requestedAt != 0)) revert RequestUnchanged(lane, account);
+        a.requestedAt = leaves ? uint40(block.timestamp) : 0;
+        emit WithdrawRequested(lane, account, leaves);
     }
 
     /// @inheritdoc ISettlement
@@ -430,6 +345,11 @@ contract Settlement is ISettlement, Eip712, Nonces {
     }
 
     /// @inheritdoc ISettlement
+    function consumers() external view returns (address) {
+        return address(_consumers);
+    }
+
+    /// @inheritdoc ISettlement
     function keys() external view returns (address) {
         return address(_keys);
     }
@@ -442,13 +362,6 @@ contract Settlement is ISettlement, Eip712, Nonces {
     /// @inheritdoc ISettlement
     function rules() external view returns (Rules memory) {
         return Rules(_minBond, _maxLeverage, _minWindow, _minAnswerTime, _exitNotice, _day);
-    }
-
-    /// @inheritdoc ISettlement
-    function laneOf(address operator, bytes32 salt, Terms calldata terms) public view returns (address) {
-        bytes32 code = keccak256(abi.encodePacked(type(LaneVault).creationCode, abi.encode(_token)));
-        bytes32 hash = keccak256(abi.encodePacked(hex"ff", address(this), _laneSalt(operator, salt, terms), code));
-        return address(uint160(uint256(hash)));
     }
 
     /// @inheritdoc ISettlement
@@ -487,15 +400,16 @@ contract Settlement is ISettlement, Eip712, Nonces {
     }
 
     /// @inheritdoc ISettlement
+    function DOMAIN_SEPARATOR() public view override(ISettlement, Eip712) returns (bytes32) {
+        return super.DOMAIN_SEPARATOR();
+    }
+
+    /// @inheritdoc ISettlement
     function finalRoots(address lane) external view returns (bytes32, bytes32) {
         return (_payoutRoots[lane], _debitRoots[lane]);
     }
 
     // ------------------------------------------------------------------ inside: lanes
-
-    function _laneSalt(address operator, bytes32 salt, Terms calldata terms) private pure returns (bytes32) {
-        return keccak256(abi.encode(operator, salt, terms));
-    }
 
     function _laneOf(address lane) private view returns (Lane memory l) {
         l = _lanes[lane];
@@ -511,72 +425,21 @@ contract Settlement is ISettlement, Eip712, Nonces {
         if (msg.sender != questions && msg.sender != referee && msg.sender != prices) revert NotJudge(msg.sender);
     }
 
-    function _setUrl(address lane, string calldata url) private {
-        if (bytes(url).length > MAX_URL) revert UrlTooLong(bytes(url).length);
-        emit UrlSet(lane, url);
+    /// @dev A new consumer's index.
+    function _enroll(address lane, uint64 amount) private returns (uint32 index) {
+        uint64 least = _lives[lane].minDeposit;
+        if (amount < least) revert DepositTooSmall(amount, least);
+        index = _heads[lane].consumers + 1;
+        if (index > MAX_CONSUMERS) revert LaneFull(lane);
+        _heads[lane].consumers = index;
     }
 
-    function _checkRelayed(
-        bytes32 typehash,
-        address lane,
-        address account,
-        uint256 deadline,
-        bytes calldata signature
-    ) private {
-        if (block.timestamp > deadline) revert SignatureExpired(deadline, block.timestamp);
-        bytes32 structHash = keccak256(abi.encode(typehash, lane, account, _useNonce(account), deadline));
-        if (!Signatures.valid(account, _digest(structHash), signature)) revert SignatureInvalid(account);
-    }
-
-    // ------------------------------------------------------------------ inside: money in
-
-    /// @dev Credits a deposit in a lane that takes them.
-    function _credit(address lane, address account, uint64 amount) private {
-        if (!_lanes[lane].active) revert LaneInactive(lane);
-        _book(lane, account, amount);
-    }
-
-    function _book(address lane, address account, uint64 amount) private {
-        if (amount == 0) revert ZeroAmount();
-        Account storage a = _accounts[lane][account];
-        uint32 index = a.index;
-        if (index == 0) {
-            uint64 least = _lives[lane].minDeposit;
-            if (amount < least) revert DepositTooSmall(amount, least);
-            index = _heads[lane].consumers + 1;
-            if (index > MAX_CONSUMERS) revert LaneFull(lane);
-            _heads[lane].consumers = index;
-            a.index = index;
-        }
-        a.deposited += amount;
-        _books[lane].net += amount;
-        emit Deposited(lane, account, index, amount);
-    }
-
-    function _pull(address to, uint256 amount) private {
-        uint256 held = _token.balanceOf(to);
-        _token.safeTransferFrom(msg.sender, to, amount);
-        _checkReceived(to, held, amount);
-    }
-
-    function _checkReceived(address to, uint256 held, uint256 amount) private view {
-        uint256 received = _token.balanceOf(to) - held;
-        if (received != amount) revert AmountNotReceived(amount, received);
-    }
-
-    /// @dev The nonce is spent: by this very payment? AICoin keeps what spent it; for other tokens the operator says so.
-    function _checkPaid(address account, bytes32 nonce, bytes32 structHash, bytes calldata signature, bool byOperator)
-        private
-        view
-    {
-        try IAuthorizations(address(_token)).authorizationOf(account, nonce) returns (bytes32 spentBy) {
-            if (spentBy != structHash) revert AuthorizationUnusable(account, nonce);
-        } catch {
-            if (!byOperator) revert AuthorizationUnusable(account, nonce);
-            bytes32 separator = IERC20Permit(address(_token)).DOMAIN_SEPARATOR();
-            bytes32 digest = keccak256(abi.encodePacked(hex"1901", separator, structHash));
-            if (!Signatures.valid(account, digest, signature)) revert SignatureInvalid(account);
-        }
+    /// @dev Takes a bond from the caller.
+    function _pull(uint256 amount) private {
+        uint256 held = _token.balanceOf(address(this));
+        _token.safeTransferFrom(msg.sender, address(this), amount);
+        uint256 received = _token.balanceOf(address(this)) - held;
+        if (received != amount) revert NotReceived(amount, received);
     }
 
     // ------------------------------------------------------------------ inside: batches
@@ -754,21 +617,6 @@ contract Settlement is ISettlement, Eip712, Nonces {
             total += amount;
         }
         _books[lane].paid -= total;
-    }
-
-    function _requestWithdraw(address lane, address account) private {
-        Account storage a = _accounts[lane][account];
-        if (a.index == 0) revert NotRequested(lane, account);
-        if (a.requestedAt != 0) revert AlreadyRequested(lane, account);
-        a.requestedAt = uint40(block.timestamp);
-        emit WithdrawRequested(lane, account);
-    }
-
-    function _cancelWithdraw(address lane, address account) private {
-        Account storage a = _accounts[lane][account];
-        if (a.requestedAt == 0) revert NotRequested(lane, account);
-        a.requestedAt = 0;
-        emit WithdrawCancelled(lane, account);
     }
 
     function _isSettled(Account memory a, uint40 closedAt) private view returns (bool) {

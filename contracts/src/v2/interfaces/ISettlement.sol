@@ -123,8 +123,6 @@ interface ISettlement {
 
     /// @notice A lane exists.
     event LaneOpened(address indexed lane, address indexed operator, Terms terms);
-    /// @notice Where the lane serves. No term: its operator may change it.
-    event UrlSet(address indexed lane, string url);
     /// @notice The second key that may commit.
     event PosterSet(address indexed lane, address poster);
     /// @notice The lane's bond changed, by the operator or a fall.
@@ -144,10 +142,8 @@ interface ISettlement {
     event Claimed(address indexed lane, uint32 index, address payee, uint64 amount);
     /// @notice Indices from `start` on were paid: per row `payee(20) << 64 | amount(8)`, zero where nothing was.
     event ClaimedRange(address indexed lane, uint256 start, uint256[] rows);
-    /// @notice `account` asked to leave; after the notice nothing more may be debited.
-    event WithdrawRequested(address indexed lane, address indexed account);
-    /// @notice `account` stays.
-    event WithdrawCancelled(address indexed lane, address indexed account);
+    /// @notice `account` asked to leave: once a batch is closed after the notice, nothing more may be debited. Or it stays.
+    event WithdrawRequested(address indexed lane, address indexed account, bool leaves);
     /// @notice `account` left with `amount`; `escaped` if by the escape exit, which begins a new era.
     event Withdrawn(address indexed lane, address indexed account, uint64 amount, bool escaped);
     /// @notice `amount` is `who`'s to collect, or was collected.
@@ -159,22 +155,17 @@ interface ISettlement {
     error TokenUnfit(address token);
     error RulesOutOfRange();
     error TermsOutOfRange(Terms terms);
-    error UrlTooLong(uint256 length);
-    error LaneExists(address lane);
     error LaneInactive(address lane);
     error LaneActiveStill(address lane);
     error LaneFull(address lane);
     error NotOperator(address caller, address operator);
+    error NotConsumers(address caller);
     error NotJudge(address caller);
     error BondTooSmall(uint256 bond, uint256 min);
     error DepositTooSmall(uint64 amount, uint64 min);
     error ZeroAmount();
     error TooEarly(uint256 time, uint256 from);
-    error SignatureInvalid(address account);
-    error SignatureExpired(uint256 deadline, uint256 time);
-    error AmountNotReceived(uint256 expected, uint256 received);
-    error NotInInbox(uint256 amount, uint256 unbooked);
-    error AuthorizationUnusable(address account, bytes32 nonce);
+    error NotReceived(uint256 expected, uint256 received);
     error EraWrong(uint32 given, uint32 era);
     error HeaderUnknown(address lane, uint64 id);
     error PreviousHeaderWrong(bytes24 given, bytes24 expected);
@@ -191,7 +182,7 @@ interface ISettlement {
     error BatchesPending(address lane);
     error ProofInvalid();
     error NotRequested(address lane, address account);
-    error AlreadyRequested(address lane, address account);
+    error RequestUnchanged(address lane, address account);
     error NoFinalBatchSince(uint256 requestedAt, uint256 finalClosedAt);
     error WithdrawInstead(address lane, address account);
     error PaymentRefused(address to);
@@ -200,13 +191,8 @@ interface ISettlement {
     // ------------------------------------------------------------------ an operator's life
 
     /// @notice Opens a lane with the caller as operator, and takes its bond. The lane's address follows from caller, salt
-    /// and terms. It takes deposits and batches at once.
-    function openLane(bytes32 salt, Terms calldata terms, uint64 bond, string calldata url)
-        external
-        returns (address lane);
-
-    /// @notice Says where the lane serves: at most 200 bytes.
-    function setUrl(address lane, string calldata url) external;
+    /// and terms, so the same three open one lane only. It takes deposits and batches at once.
+    function openLane(bytes32 salt, Terms calldata terms, uint64 bond) external returns (address lane);
 
     /// @notice Names a second key that may commit; zero for none.
     function setPoster(address lane, address poster) external;
@@ -223,45 +209,9 @@ interface ISettlement {
 
     // ------------------------------------------------------------------ deposits
 
-    /// @notice Deposits the caller's tokens (by allowance) for `account`.
-    function deposit(address lane, address account, uint64 amount) external;
-
-    /// @notice Deposits with an ERC-2612 permit of the caller. A permit somebody else submitted first does no harm.
-    function depositWithPermit(
-        address lane,
-        address account,
-        uint64 amount,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external;
-
-    /// @notice Deposits by the ERC-3009 receive authorization of `account` to the lane, whose nonce is
-    /// `keccak256(abi.encode(lane, account, salt))`: whoever relays it, it can only land here.
-    function depositWithAuthorization(
-        address lane,
-        address account,
-        uint64 amount,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 salt,
-        bytes calldata signature
-    ) external;
-
-    /// @notice Books a plain ERC-3009 transfer authorization of `account` to the lane's address, as x402's `exact` scheme
-    /// makes them; submits it if nobody did. Also in a stopped lane, so that the money can leave. At most what lies at
-    /// the lane and is in no account. A token that does not keep what spent a nonce leaves the booking of what others
-    /// submitted to the lane's operator.
-    function depositFromInbox(
-        address lane,
-        address account,
-        uint64 amount,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes calldata signature
-    ) external;
+    /// @notice Books what Consumers brought to the lane for an account. `paidIn`: by x402, also in a stopped lane. C7: the
+    /// lane must hold net - paid afterwards.
+    function credit(address lane, address account, uint64 amount, bool paidIn) external;
 
     // ------------------------------------------------------------------ batches
 
@@ -293,17 +243,8 @@ interface ISettlement {
 
     // ------------------------------------------------------------------ a consumer's exit
 
-    /// @notice The caller asks to leave the lane with what it has not spent.
-    function requestWithdraw(address lane) external;
-
-    /// @notice The same by the account's signature `RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)`.
-    function requestWithdrawFor(address lane, address account, uint256 deadline, bytes calldata signature) external;
-
-    /// @notice The caller stays after all.
-    function cancelWithdraw(address lane) external;
-
-    /// @notice The same by the account's signature `CancelWithdraw(address lane,address account,uint256 nonce,uint256 deadline)`.
-    function cancelWithdrawFor(address lane, address account, uint256 deadline, bytes calldata signature) external;
+    /// @notice An account asks to leave the lane with what it has not spent, or stays after all; Consumers says so for it.
+    function request(address lane, address account, bool leaves) external;
 
     /// @notice Pays an account its deposits minus withdrawals minus final debit. Needs a final batch closed more than
     /// `exitNotice` after the request: it contains all that the lane may still charge.
@@ -341,6 +282,8 @@ interface ISettlement {
     function token() external view returns (address);
     /// @notice Earns the protocol's share, and the part of a fallen bond that no accuser gets.
     function treasury() external view returns (address);
+    /// @notice Where consumers deposit, and ask to leave.
+    function consumers() external view returns (address);
     /// @notice Session keys of consumers and gateway keys of lanes.
     function keys() external view returns (address);
     /// @notice Vault of providers' and operators' stakes.
@@ -351,8 +294,6 @@ interface ISettlement {
     function prices() external view returns (address);
     /// @notice What this deployment fixes for all lanes.
     function rules() external view returns (Rules memory);
-    /// @notice The address of the lane that `operator` opens, or opened, with this salt and these terms.
-    function laneOf(address operator, bytes32 salt, Terms calldata terms) external view returns (address);
     function lanes(address lane) external view returns (Lane memory);
     function books(address lane) external view returns (Books memory);
     function heads(address lane) external view returns (Head memory);
@@ -366,8 +307,6 @@ interface ISettlement {
     function finalRoots(address lane) external view returns (bytes32 payoutRoot, bytes32 debitRoot);
     /// @notice Atoms owed to an account.
     function owed(address who) external view returns (uint256);
-    /// @notice Next nonce of an account's relayed requests.
-    function nonces(address account) external view returns (uint256);
     /// @notice EIP-712 domain separator: name "Tollway", version "2".
     function DOMAIN_SEPARATOR() external view returns (bytes32);
 }
