@@ -113,7 +113,9 @@ abstract contract LogProofs is IReferee, Judge {
         Row calldata row
     ) external {
         Receipt memory r = _open(lane, header, opening);
-        uint256 first = _checkCovers(lane, header, row, opening.place);
+        _checkRow(lane, header, row);
+        uint256 first = SumTree.before(row.number, row.proof);
+        if (opening.place < first || opening.place >= first + row.count) revert ProofInvalid();
         bool right = r.lane == lane && r.gateway == row.key && r.seq == row.first + (opening.place - first);
         _convict(lane, id, header, !right);
     }
@@ -187,16 +189,5 @@ abstract contract LogProofs is IReferee, Judge {
         uint256 from = settlement.lives(lane).activeSince;
         uint256 ended = Bars.endOf(r);
         return (ended > from ? ended : from) + settlement.rules().day;
-    }
-
-    /// @dev That a row covers a place. Returns the place of its first receipt.
-    function _checkCovers(address lane, Header calldata header, Row calldata row, uint256 place)
-        internal
-        pure
-        returns (uint256 first)
-    {
-        _checkRow(lane, header, row);
-        first = SumTree.before(row.number, row.proof);
-        if (place < first || place >= first + row.count) revert ProofInvalid();
     }
 }

@@ -57,29 +57,6 @@ abstract contract ReceiptProofs is IReferee, LogProofs {
         _convict(lane, id, header, !_addsUp(parent, receipts, segment.records));
     }
 
-    /// @inheritdoc IReferee
-    function proveOrphan(
-        address lane,
-        uint64 id,
-        Header calldata header,
-        Openings calldata segment,
-        Row calldata row
-    ) external {
-        Receipt[] memory receipts = _openAll(lane, header, segment);
-        Receipt memory child = receipts[0];
-        if (segment.records[0].length == 0 || receipts.length > MAX_SUBCALLS + 1) revert ProofInvalid();
-        uint256 first = _checkCovers(lane, header, row, segment.start);
-        bool last = receipts.length == MAX_SUBCALLS + 1 || segment.start + receipts.length == first + row.count;
-        if (child.parent == 0 || !last) revert NotProven();
-        bool orphan = true;
-        for (uint256 i = 1; i < receipts.length && orphan; ++i) {
-            // a barred receipt may be the parent
-            bool barred = segment.records[i].length == 0;
-            orphan = !barred && (receipts[i].callId != child.parent || receipts[i].subcalls < i);
-        }
-        _convict(lane, id, header, orphan);
-    }
-
     /// @dev That the direct sub-calls of `parent`, the last of `receipts`, found from the end, are all of them with what
     /// belongs to them, and cost what it says. A barred receipt hides its price and what is before it: then the rest may
     /// only not cost too much.

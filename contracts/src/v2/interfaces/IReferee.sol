@@ -157,16 +157,4 @@ interface IReferee is IJudge {
     /// Safe: gateways log a workflow's receipts in one piece, and a batch never ends within one. A barred sub-call convicts
     /// nobody.
     function proveBadSubcalls(address lane, uint64 id, Header calldata header, Openings calldata segment) external;
-
-    /// @notice Lie: a receipt names a parent, and so pays no protocol fee, but no workflow's receipt of that call id follows it
-    /// that counts it among its sub-calls. Shown: the receipt, the 63 after it or as many as are left in its gateway's
-    /// row, and that row.
-    /// Safe: as for bad sub-calls; a barred receipt among them may be the parent, and convicts nobody.
-    function proveOrphan(
-        address lane,
-        uint64 id,
-        Header calldata header,
-        Openings calldata segment,
-        Row calldata row
-    ) external;
 }
