@@ -85,7 +85,7 @@ contract Settlement is ISettlement, Eip712 {
         _day = rules_.day;
         _consumers = new Consumers(this, token_);
         _keys = new Keys(this, rules_.day);
-        _stakeVault = new StakeVault(token_, treasury_, ESCAPE_DELAY);
+        _stakeVault = new StakeVault(token_, address(this), treasury_, ESCAPE_DELAY);
         questions = makers[0].make(arguments[0]);
         referee = makers[1].make(arguments[1]);
         prices = makers[2].make(arguments[2]);
