@@ -31,6 +31,8 @@ contract Settlement is ISettlement, Eip712 {
     /// @notice Without a batch for this long, consumers leave by the escape exit and operators with their bond.
     uint32 public constant ESCAPE_DELAY = 7 days;
     uint32 public constant MAX_WINDOW = 30 days;
+    /// @notice The tallest trees take seven rounds of questions, and three more answer times: no batch waits longer than `MAX_WINDOW`.
+    uint32 public constant MAX_ANSWER_TIME = MAX_WINDOW / 10;
     uint32 public constant MAX_CONSUMERS = type(uint32).max >> 1;
     uint256 private constant MAX_ROWS = 256;
 
@@ -73,7 +75,7 @@ contract Settlement is ISettlement, Eip712 {
         if (IERC20Metadata(address(token_)).decimals() > 9) revert TokenUnfit(address(token_));
         bool bounded = rules_.minBond != 0 && rules_.maxLeverage != 0 && rules_.day != 0 && rules_.day <= MAX_WINDOW
             && rules_.minWindow != 0 && rules_.minWindow <= MAX_WINDOW && rules_.minAnswerTime != 0
-            && rules_.minAnswerTime <= rules_.minWindow && rules_.exitNotice <= rules_.day && treasury_ != address(0);
+            && rules_.minAnswerTime <= MAX_ANSWER_TIME && rules_.exitNotice <= rules_.day && treasury_ != address(0);
         if (!bounded) revert RulesOutOfRange();
         _token = token_;
         treasury = treasury_;
@@ -96,7 +98,7 @@ contract Settlement is ISettlement, Eip712 {
     /// @inheritdoc ISettlement
     function openLane(bytes32 salt, Terms calldata terms, uint64 bond) external returns (address lane) {
         bool bounded = terms.window >= _minWindow && terms.window <= MAX_WINDOW && terms.answerTime >= _minAnswerTime
-            && terms.answerTime <= terms.window && terms.leverage != 0 && terms.leverage <= _maxLeverage;
+            && terms.answerTime <= MAX_ANSWER_TIME && terms.leverage != 0 && terms.leverage <= _maxLeverage;
         if (!bounded) revert TermsOutOfRange(terms);
         if (bond < _minBond) revert BondTooSmall(bond, _minBond);
         bytes32 vaultSalt = keccak256(abi.encode(msg.sender, salt, terms));
