@@ -87,7 +87,7 @@ contract Settlement is ISettlement, Eip712 {
         _day = rules_.day;
         _consumers = new Consumers(this, token_);
         _keys = new Keys(this, rules_.day);
-        _stakeVault = new StakeVault(token_, treasury_, ESCAPE_DELAY);
+        _stakeVault = new StakeVault(token_, address(this), treasury_, ESCAPE_DELAY);
         questions = makers[0].make(arguments[0]);
         referee = makers[1].make(arguments[1]);
         prices = makers[2].make(arguments[2]);
@@ -266,9 +266,10 @@ contract Settlement is ISettlement, Eip712 {
     /// @inheritdoc ISettlement
     function request(address lane, address account, bool leaves) external {
         if (msg.sender != address(_consumers)) revert NotConsumers(msg.sender);
-        Account storage a = _accounts[lane][account];
-        if (a.index == 0 || leaves == (a.requestedAt != 0)) revert RequestUnchanged(lane, account);
-        a.requestedAt = leaves ? uint40(block.timestamp) : 0;
+        Account memory a = _accounts[lane][account];
+        bool late = !leaves && _isSettled(a, uint40(block.timestamp));
+        if (a.index == 0 || late || leaves == (a.requestedAt != 0)) revert RequestUnchanged(lane, account);
+        _accounts[lane][account].requestedAt = leaves ? uint40(block.timestamp) : 0;
         emit WithdrawRequested(lane, account, leaves);
     }
 
@@ -278,6 +279,7 @@ contract Settlement is ISettlement, Eip712 {
         if (a.requestedAt == 0) revert NotRequested(lane, account);
         uint40 closedAt = _heads[lane].finalClosedAt;
         if (!_isSettled(a, closedAt)) revert NoFinalBatchSince(a.requestedAt, closedAt);
+        a.leftAt = closedAt;
         _leave(lane, account, a, cumulativeDebit, proof, false);
     }
 
@@ -292,6 +294,7 @@ contract Settlement is ISettlement, Eip712 {
         uint256 from = uint256(a.requestedAt > h.finalClosedAt ? a.requestedAt : h.finalClosedAt) + ESCAPE_DELAY;
         if (block.timestamp < from) revert TooEarly(block.timestamp, from);
         ++_lanes[lane].era;
+        a.leftAt = uint40(block.timestamp);
         _leave(lane, account, a, cumulativeDebit, proof, true);
     }
 
