@@ -19,8 +19,6 @@ interface Vm {
     function expectPartialRevert(bytes4 selector) external;
     function expectRevert() external;
     function expectEmit(bool topic1, bool topic2, bool topic3, bool data, address emitter) external;
-    function store(address where, bytes32 slot, bytes32 value) external;
-    function load(address where, bytes32 slot) external view returns (bytes32);
     function readFile(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);

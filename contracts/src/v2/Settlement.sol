@@ -24,16 +24,16 @@ contract Settlement is ISettlement, Eip712 {
     using SafeERC20 for IERC20;
     using SumTree for bytes32;
 
-    /// @notice Headers remembered per lane.
-    uint64 public constant RING = 256;
-    /// @notice Batches that may wait for finality at once: the ring always holds them and their predecessor.
-    uint64 public constant MAX_PENDING = 128;
+    /// @dev Headers remembered per lane.
+    uint64 private constant RING = 256;
+    /// @dev Batches that may wait for finality at once: the ring always holds them and their predecessor.
+    uint64 private constant MAX_PENDING = 128;
     /// @notice Without a batch for this long, consumers leave by the escape exit and operators with their bond.
     uint32 public constant ESCAPE_DELAY = 7 days;
-    uint32 public constant MAX_WINDOW = 30 days;
-    /// @notice The tallest trees take seven rounds of questions, and three more answer times: no batch waits longer than `MAX_WINDOW`.
-    uint32 public constant MAX_ANSWER_TIME = MAX_WINDOW / 10;
-    uint32 public constant MAX_CONSUMERS = type(uint32).max >> 1;
+    uint32 private constant MAX_WINDOW = 30 days;
+    /// @dev The tallest trees take seven rounds of questions and three answer times more: no batch waits longer than `MAX_WINDOW`.
+    uint32 private constant MAX_ANSWER_TIME = MAX_WINDOW / 10;
+    uint32 private constant MAX_CONSUMERS = type(uint32).max >> 1;
     uint256 private constant MAX_ROWS = 256;
 
     IERC20 private immutable _token;

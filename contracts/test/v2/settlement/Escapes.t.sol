@@ -24,6 +24,7 @@ contract EscapesTest is Base {
         settlement.escapeWithdraw(lane, consumer(1), 100, proof);
         eq(token.balanceOf(consumer(1)), DEPOSIT - 100, "escaped");
         eq(settlement.lanes(lane).era, 2, "a new era");
+        eq(settlement.accounts(lane, consumer(1)).leftAt, block.timestamp, "left");
         refuses(ISettlement.NotRequested.selector);
         settlement.escapeWithdraw(lane, consumer(1), 100, proof);
     }

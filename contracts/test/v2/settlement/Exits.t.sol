@@ -120,17 +120,18 @@ contract ExitsTest is Base {
         settlement.withdraw(lane, consumer(2), 60, proof);
     }
 
-    function test_CancelWithdraw_StaysAndAsksAnew() external {
+    function test_CancelWithdraw_StaysAndAsksAnewWhileTheNoticeRuns() external {
         asksToLeave(1);
         vm.prank(consumer(1));
         refuses(ISettlement.RequestUnchanged.selector);
         consumers.requestWithdraw(lane); // a request is not moved
+        vm.warp(block.timestamp + NOTICE);
         vm.prank(consumer(1));
         consumers.cancelWithdraw(lane);
         vm.prank(consumer(1));
         refuses(ISettlement.RequestUnchanged.selector);
         consumers.cancelWithdraw(lane);
-        vm.warp(block.timestamp + NOTICE + 1);
+        vm.warp(block.timestamp + 1);
         settle();
         bytes32[] memory proof = debits().prove(1);
         refuses(ISettlement.NotRequested.selector);
@@ -141,6 +142,19 @@ contract ExitsTest is Base {
         vm.prank(stranger);
         refuses(ISettlement.RequestUnchanged.selector);
         consumers.requestWithdraw(lane); // no account
+    }
+
+    /// @dev What was left out of a batch because its account leaves must stay rightly left out.
+    function test_RevertWhen_ARequestIsTakenBackAfterItsNotice() external {
+        asksToLeave(1);
+        vm.warp(block.timestamp + NOTICE + 1);
+        vm.prank(consumer(1));
+        refuses(ISettlement.RequestUnchanged.selector);
+        consumers.cancelWithdraw(lane);
+        settle();
+        takeRest(1);
+        eq(settlement.accounts(lane, consumer(1)).leftAt, last.closedAt, "what ended before is barred for good");
+        depositFor(consumer(1), 5); // and it comes back if it likes
     }
 
     function test_RequestsAreRelayedOnceAndInTime() external {

@@ -67,16 +67,20 @@ contract FallsTest is Base {
     function test_AnAccuserThatTheTokenRefusesBlocksNothing() external {
         DollarToken coin = new DollarToken();
         deployFor(coin);
+        coin.approve(address(vault), 500);
+        vault.stakeFor(operator, 500);
         post();
         coin.blacklist(challenger, true);
         coin.blacklist(treasury, true);
         convict(1);
         asReferee.punish(lane, challenger);
+        asReferee.punish(lane, challenger);
         vm.expectRevert();
         settlement.collect(challenger);
         coin.blacklist(challenger, false);
         settlement.collect(challenger);
-        eq(coin.balanceOf(challenger), BOND / 2, "later");
+        vault.collect(challenger);
+        eq(coin.balanceOf(challenger), BOND / 2 + 250, "later");
     }
 
     function test_ALaneRestsForADayAfterAFall() external {
@@ -153,6 +157,8 @@ contract FallsTest is Base {
         eq(settlement.heads(lane).next, 1, "what pends is void");
         eq(settlement.owed(challenger), BOND / 2, "half the bond");
         eq(vault.stakes(operator).staked, 0, "the stake");
+        eq(vault.owed(challenger), 250, "half of it");
+        eq(vault.owed(treasury), 250, "and half");
     }
 
     function test_Punish_OfAStoppedLaneTakesWhatIsThere() external {
