@@ -266,10 +266,11 @@ contract Settlement is ISettlement, Eip712 {
     /// @inheritdoc ISettlement
     function request(address lane, address account, bool leaves) external {
         if (msg.sender != address(_consumers)) revert NotConsumers(msg.sender);
-        Account memory a = _accounts[lane][account];
-        bool late = !leaves && _isSettled(a, uint40(block.timestamp));
-        if (a.index == 0 || late || leaves == (a.requestedAt != 0)) revert RequestUnchanged(lane, account);
-        _accounts[lane][account].requestedAt = leaves ? uint40(block.timestamp) : 0;
+        Account storage a = _accounts[lane][account];
+        uint256 requestedAt = a.requestedAt;
+        bool late = !leaves && block.timestamp > requestedAt + _exitNotice;
+        if (a.index == 0 || late || leaves == (requestedAt != 0)) revert RequestUnchanged(lane, account);
+        a.requestedAt = leaves ? uint40(block.timestamp) : 0;
         emit WithdrawRequested(lane, account, leaves);
     }
 
