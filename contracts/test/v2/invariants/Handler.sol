@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Header} from "../../../src/v2/Headers.sol";
+import {ISettlement} from "../../../src/v2/interfaces/ISettlement.sol";
+import {Sparse, Trees} from "../Trees.sol";
+import {Model} from "./Model.sol";
+
+/// @dev Everybody at once, at random, in three lanes: an honest operator, one that lies and is watched, one that lies and is
+/// not, and goes on afterwards. Consumers that come, pay by x402, leave, escape and come back; payees that the token refuses;
+/// accusers that cannot be paid; a token that calls back. What an actor may lawfully find refused, it checks beforehand, so any
+/// other revert fails the run; what must be refused is tried, and `broken` names the law when it is not.
+contract Handler is Model {
+    using Trees for Sparse;
+
+    constructor() {
+        setUp();
+    }
+
+    function world() external view returns (ISettlement, address, address[] memory) {
+        return (settlement, address(coin), lanes);
+    }
+
+    /// @dev C7: no action in one lane moves another's vault.
+    modifier inLane(uint256 l) {
+        lane = lanes[l % LANES];
+        uint256[LANES] memory held;
+        for (uint256 i; i < LANES; ++i) held[i] = coin.balanceOf(lanes[i]);
+        _;
+        for (uint256 i; i < LANES; ++i) {
+            if (lanes[i] != lane && coin.balanceOf(lanes[i]) != held[i]) broken = "C7: no call moves another vault";
+        }
+    }
+
+    // ------------------------------------------------------------------ consumers
+
+    function deposits(uint256 l, uint256 who, uint64 amount, bool fee) external inLane(l) {
+        address account = consumer(1 + who % WHO);
+        uint40 requested = settlement.accounts(lane, account).requestedAt;
+        amount = 1 + amount % 5_000;
+        coin.approve(address(consumers), amount);
+        if (fee || !settlement.lanes(lane).active) {
+            if (fee) coin.setFee(1);
+            try consumers.deposit(lane, account, amount) {
+                broken = "C6, C7: a pause stops deposits, and a fee is not booked";
+            } catch {}
+            coin.setFee(0);
+        } else {
+            consumers.deposit(lane, account, amount);
+        }
+        if (settlement.accounts(lane, account).requestedAt != requested) broken = "C6: a deposit changes no exit";
+    }
+
+    /// @dev By x402: also into a stopped lane. Twice is refused.
+    function pays(uint256 l, uint256 who, uint64 amount) external inLane(l) {
+        who = 1 + who % WHO;
+        amount = 1 + amount % 2_000;
+        coin.transfer(consumer(who), amount);
+        bytes32 salt = bytes32(++nonce);
+        uint256 until = block.timestamp + 1;
+        bytes memory signature = authorization(consumerKey(who), false, lane, amount, 0, until, salt);
+        consumers.depositFromInbox(lane, consumer(who), amount, 0, until, salt, signature);
+        try consumers.depositFromInbox(lane, consumer(who), amount, 0, until, salt, signature) {
+            broken = "C7: a payment is booked once";
+        } catch {}
+    }
+
+    function requests(uint256 l, uint256 who, uint8 stays) external inLane(l) {
+        address account = consumer(1 + who % WHO);
+        bool leaves = stays % 4 != 0;
+        uint40 requestedAt = settlement.accounts(lane, account).requestedAt;
+        if (leaves == (requestedAt != 0)) return;
+        if (!leaves && block.timestamp > requestedAt + NOTICE) return;
+        vm.prank(account);
+        if (leaves) consumers.requestWithdraw(lane);
+        else consumers.cancelWithdraw(lane);
+    }
+
+    function withdraws(uint256 l, uint256 who) external inLane(l) {
+        l %= LANES;
+        who = 1 + who % WHO;
+        Model.Filed memory f = finalOf(l);
+        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+        if (f.withheld) return; // nobody can prove anything
+        bool lawful = a.requestedAt != 0 && f.header.closedAt > a.requestedAt + NOTICE;
+        bytes32[] memory proof = debitTree(l, f).prove(who);
+        uint256 held = coin.balanceOf(consumer(who));
+        try settlement.withdraw(lane, consumer(who), f.debited[who], proof) {
+            if (!lawful) broken = "C5: an exit needs a final batch closed after its request and notice";
+            _left(l, who, a, f, held);
+        } catch (bytes memory why) {
+            if (lawful && !_lawfullyShort(l, why)) broken = "C5: who may leave leaves";
+        }
+    }
+
+    function escapes(uint256 l, uint256 who) external inLane(l) {
+        l %= LANES;
+        who = 1 + who % WHO;
+        Model.Filed memory f = finalOf(l);
+        ISettlement.Head memory h = settlement.heads(lane);
+        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+        if (f.withheld) return;
+        uint256 from = (a.requestedAt > h.finalClosedAt ? a.requestedAt : h.finalClosedAt) + 7 days;
+        bool lawful = a.requestedAt != 0 && h.finalized + 1 == h.next && block.timestamp >= from
+            && h.finalClosedAt <= a.requestedAt + NOTICE;
+        uint32 era = settlement.lanes(lane).era;
+        bytes32[] memory proof = h.finalized == 0 ? new bytes32[](0) : debitTree(l, f).prove(who);
+        uint256 held = coin.balanceOf(consumer(who));
+        try settlement.escapeWithdraw(lane, consumer(who), f.debited[who], proof) {
+            if (!lawful) broken = "C5: an escape needs a lane that stands still";
+            if (settlement.lanes(lane).era != era + 1) broken = "C4: an escape begins an era";
+            _left(l, who, a, f, held);
+        } catch (bytes memory why) {
+            if (lawful && !_lawfullyShort(l, why)) broken = "C5: who may escape escapes";
+        }
+    }
+
+    function _left(uint256 l, uint256 who, ISettlement.Account memory a, Model.Filed memory f, uint256 held) private {
+        uint64 has = a.deposited - a.withdrawn;
+        uint64 rest = has > f.debited[who] ? has - f.debited[who] : 0;
+        if (coin.balanceOf(consumer(who)) - held != rest) broken = "C5: deposited - withdrawn - final debit";
+        for (uint256 i = 1; i <= PAYEES; ++i) calls_[l][i][who] = 0; // an honest operator bears what it did not post
+    }
+
+    /// @dev Where nobody looked, the last ones out may find less than they should. Never elsewhere.
+    function _lawfullyShort(uint256 l, bytes memory why) private view returns (bool) {
+        return soiled[l] && bytes4(why) == ISettlement.AboveNet.selector;
+    }
+
+    // ------------------------------------------------------------------ operators
+
+    /// @dev A call that an honest gateway serves: the account stays, signed a voucher, and has the money.
+    function calls(uint256 l, uint256 who, uint256 to, uint64 amount) external inLane(l) {
+        l %= LANES;
+        (who, to, amount) = (1 + who % WHO, 1 + to % PAYEES, 1 + amount % 900);
+        Model.Filed memory tip = tipOf(l);
+        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+        uint64 spent = tip.debited[who] + amount;
+        for (uint256 i = 1; i <= PAYEES; ++i) spent += calls_[l][i][who];
+        if (a.requestedAt != 0 || spent > a.deposited - a.withdrawn) return;
+        calls_[l][to][who] += amount;
+        if (spent > vouchers[l][who] && spent > a.debitAtExit + a.paidIn) vouchers[l][who] = spent;
+    }
+
+    /// @dev Posts what was served; the liars add a lie.
+    function posts(uint256 l, uint256 lie, uint256 lag, uint8 taller) external inLane(l) {
+        l %= LANES;
+        ISettlement.Head memory h = settlement.heads(lane);
+        if (h.next - h.finalized > 6) return;
+        Model.Filed memory tip = tipOf(l);
+        if (tip.withheld) return; // nothing adds up on top of it
+        Model.Filed memory f = _draft(l, tip);
+        if (l != HONEST) _lies(f, lie);
+        uint64 grown = sum(f.earned) - sum(tip.earned);
+        f.header.heights = heightsOf(0, 3 + taller % 29, 3 + (taller >> 3) % 29, 0, 0, 0);
+        seal(l, f, tip, _closing(h, lag));
+        ISettlement.Books memory b = settlement.books(lane);
+        ISettlement.Lane memory n = settlement.lanes(lane);
+        bool lawful = n.active && sum(f.debited) == sum(f.earned) && sum(f.earned) <= b.net
+            && h.total + grown - b.settled <= uint256(b.bond) * n.leverage;
+        vm.prank(operators[l]);
+        try settlement.commit(lane, f.header, 0, noHeader()) {
+            if (!lawful) broken = "C1, C2, C6, C9: a commit compares totals, net, bond and pause";
+            filed[l][h.next] = abi.encode(f);
+            delete calls_[l];
+            uint256 until = settlement.batches(lane, h.next).until;
+            if (until > block.timestamp + 30 days || until < block.timestamp + WINDOW) broken = "C11: a window is bounded";
+        } catch {
+            if (lawful) broken = "C11: what is lawful is posted";
+        }
+    }
+
+    function _closing(ISettlement.Head memory h, uint256 lag) private view returns (uint40 closedAt) {
+        closedAt = uint40(block.timestamp - lag % (DAY + 1));
+        if (closedAt < h.lastClosedAt) closedAt = h.lastClosedAt;
+    }
+
+    /// @dev An honest batch: all that was served, but of those who left before the batch before was closed.
+    function _draft(uint256 l, Model.Filed memory tip) private view returns (Model.Filed memory f) {
+        (f.earned, f.debited, f.due) = (_copy(tip.earned), _copy(tip.debited), new uint64[](PAYEES + 1));
+        for (uint256 who = 1; who <= WHO; ++who) {
+            ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+            if (a.requestedAt != 0 && tip.header.closedAt > a.requestedAt + NOTICE) continue;
+            for (uint256 to = 1; to <= PAYEES; ++to) {
+                uint64 amount = calls_[l][to][who];
+                (f.earned[to], f.debited[who], f.due[to]) = (f.earned[to] + amount, f.debited[who] + amount, f.due[to] + amount);
+            }
+        }
+    }
+
+    function _copy(uint64[] memory amounts) private pure returns (uint64[] memory) {
+        return abi.decode(abi.encode(amounts), (uint64[]));
+    }
+
+    /// @dev A debit too high, of the accomplice or another; a payout moved to another payee; trees nobody has; totals that differ.
+    function _lies(Model.Filed memory f, uint256 lie) private pure {
+        uint64 amount = uint64(1 + (lie >> 64) % 12_000);
+        (uint256 who, uint256 to) = (1 + (lie >> 8) % WHO, 1 + (lie >> 16) % PAYEES);
+        uint256 kind = lie % 16; // most batches are honest: who always lies has nothing final to steal
+        if (kind == 1 || kind == 2) {
+            if (kind == 2) who = WHO;
+            (f.debited[who], f.earned[to], f.due[to]) = (f.debited[who] + amount, f.earned[to] + amount, f.due[to] + amount);
+        } else if (kind == 3) {
+            uint256 from = 1 + (lie >> 24) % PAYEES;
+            amount = f.earned[from];
+            f.earned[from] = 0;
+            f.earned[to] += amount;
+        } else if (kind == 4) {
+            uint256 from = 1 + (lie >> 24) % WHO;
+            amount = f.debited[from];
+            f.debited[from] = 0;
+            f.debited[who] += amount;
+        } else if (kind == 5) {
+            f.withheld = true;
+        } else if (kind == 6) {
+            f.earned[to] += amount; // what nobody is debited
+        }
+    }
+
+    function reposts(uint256 l) external inLane(l) {
+        l %= LANES;
+        if (voided[l].length == 0) return;
+        Header memory h = abi.decode(voided[l], (Header));
+        vm.prank(operators[l]);
+        try settlement.commit(lane, h, 0, noHeader()) {
+            broken = "C4: a void batch is not posted again";
+        } catch {}
+        uint64 id = settlement.heads(lane).next;
+        try settlement.finalize(lane, id, h) {
+            broken = "C4: a void batch never becomes final";
+        } catch {}
+    }
+
+    function pauses(uint256 l, uint8 stops) external inLane(l) {
+        l %= LANES;
+        bool active = stops % 4 != 0;
+        ISettlement.Life memory life = settlement.lives(lane);
+        if (active && life.fellAt != 0 && block.timestamp < life.fellAt + DAY) {
+            vm.prank(operators[l]);
+            try settlement.setActive(lane, true) {
+                broken = "C12: a lane rests after a fall";
+            } catch {}
+            return;
+        }
+        if (active && settlement.books(lane).bond < MIN_BOND) {
+            coin.transfer(operators[l], MIN_BOND * 3);
+            vm.startPrank(operators[l]);
+            settlement.addBond(lane, MIN_BOND * 3);
+            vm.stopPrank();
+        }
+        vm.prank(operators[l]);
+        settlement.setActive(lane, active);
+    }
+
+    function unbonds(uint256 l) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST) return;
+        ISettlement.Head memory h = settlement.heads(lane);
+        bool lawful = !settlement.lanes(lane).active && h.finalized + 1 == h.next && settlement.books(lane).bond != 0
+            && block.timestamp >= settlement.lives(lane).stoppedAt + 7 days;
+        vm.prank(operators[l]);
+        try settlement.unbond(lane) {
+            if (!lawful) broken = "C9: a bond stays while anything is at stake";
+        } catch {
+            if (lawful) broken = "C10: a bond leaves when nothing is";
+        }
+    }
+
+    // ------------------------------------------------------------------ anybody
+
+    function waits(uint256 time) external {
+        for (uint256 l; l < LANES; ++l) {
+            lane = lanes[l];
+            _answers(l);
+            if (l != UNWATCHED) _catches(l);
+        }
+        vm.warp(block.timestamp + (time % 3 == 0 ? time % 600 : time % 2 days));
+        for (uint256 l; l < LANES; ++l) {
+            lane = lanes[l];
+            if (l != UNWATCHED) _catches(l);
+        }
+    }
+
+    function finalizes(uint256 l) external inLane(l) {
+        l %= LANES;
+        ISettlement.Head memory h = settlement.heads(lane);
+        uint64 id = h.finalized + 1;
+        if (id >= h.next) return;
+        Model.Filed memory f = fileOf(l, id);
+        if (block.timestamp < settlement.batches(lane, id).until) {
+            try settlement.finalize(lane, id, f.header) {
+                broken = "C4: final means its window passed";
+            } catch {}
+            return;
+        }
+        if (id + 1 < h.next) {
+            Header memory later = fileOf(l, id + 1).header;
+            try settlement.finalize(lane, id + 1, later) {
+                broken = "C4: final in order";
+            } catch {}
+        }
+        bool wrong = guilty(l, id);
+        uint64 bond = settlement.books(lane).bond;
+        try settlement.finalize(lane, id, f.header) {} catch {
+            broken = "C11: a batch whose window passed is final or void";
+            return;
+        }
+        if (settlement.heads(lane).finalized == id) {
+            if (f.open != 0) broken = "C4: nothing final is in question";
+            becameFinal(l, id, wrong);
+            return;
+        }
+        if (l == HONEST) broken = "C10: an honest bond stays";
+        if (settlement.books(lane).bond != 0 || bond == 0) broken = "C12: a fall takes the bond";
+        rolledBack(l, id);
+    }
+
+    // ------------------------------------------------------------------ payees
+
+    /// @dev Somebody claims for all, then one alone. One may be refused, and one calls back to be paid twice.
+    function claims(uint256 l, uint256 who, bool barred, uint256 caller) external inLane(l) {
+        l %= LANES;
+        who = 1 + who % PAYEES;
+        Model.Filed memory f = finalOf(l);
+        if (f.withheld || settlement.heads(lane).finalized == 0) return;
+        Sparse memory tree = payoutTree(l, f);
+        uint256[] memory rows = new uint256[](PAYEES);
+        for (uint256 i = 1; i <= PAYEES; ++i) {
+            if (f.earned[i] != 0) rows[i - 1] = (uint256(uint160(payee(i))) << 64) | f.earned[i];
+        }
+        bytes32[] memory edge = tree.proveRange(1, PAYEES);
+        bytes memory again = abi.encodeCall(settlement.claimRange, (lane, 1, rows, edge));
+        coin.onTransferTo(payee(1 + caller % PAYEES), address(settlement), again);
+        coin.blacklist(payee(who), barred);
+        try settlement.claimRange(lane, 1, rows, edge) {
+            for (uint32 i = 1; i <= PAYEES; ++i) {
+                uint64 amount = settlement.claimed(lane, i);
+                if (amount < f.earned[i] && !(barred && i == who)) broken = "C3: who is not refused is paid";
+            }
+        } catch (bytes memory why) {
+            if (!_lawfullyShort(l, why)) broken = "C3: payees are paid";
+        }
+        coin.blacklist(payee(who), false);
+        _claimsAlone(l, f, tree, uint32(who));
+    }
+
+    function _claimsAlone(uint256 l, Model.Filed memory f, Sparse memory tree, uint32 who) private {
+        try settlement.claim(lane, who, payee(who), f.earned[who], tree.prove(who)) {
+            if (settlement.claimed(lane, who) < f.earned[who]) broken = "C3: a claim pays";
+        } catch (bytes memory why) {
+            if (!_lawfullyShort(l, why)) broken = "C3: a payee is paid";
+        }
+        for (uint32 i = 1; i <= PAYEES; ++i) {
+            uint64 amount = settlement.claimed(lane, i);
+            if (amount < seen[l][i]) broken = "C3: claimed only grows";
+            seen[l][i] = amount;
+        }
+    }
+
+    // ------------------------------------------------------------------ judges
+
+    /// @dev The watched lanes' watchers; they cannot always be paid at once.
+    function catches(uint256 l, bool refusing) external inLane(l) {
+        l %= LANES;
+        if (l == UNWATCHED) return;
+        coin.blacklist(challenger, refusing);
+        _catches(l);
+        coin.blacklist(challenger, false);
+    }
+
+    function _catches(uint256 l) private {
+        ISettlement.Head memory h = settlement.heads(lane);
+        for (uint64 id = h.finalized + 1; id < h.next; ++id) {
+            if (!guilty(l, id)) continue;
+            if (l == HONEST) broken = "C10: an honest batch is never guilty, whenever it is asked";
+            ISettlement.Batch memory batch = settlement.batches(lane, id);
+            if (block.timestamp >= batch.until) continue;
+            (uint64 bond, uint256 owed) = (settlement.books(lane).bond, settlement.owed(challenger));
+            asReferee.convict(lane, id, batch.hash, challenger);
+            if (settlement.books(lane).bond != 0) broken = "C12: a liar loses its bond";
+            if (settlement.owed(challenger) - owed != bond / 2) broken = "C12: an accuser gets half, and no more";
+            if (settlement.heads(lane).next != h.finalized + 1) broken = "C12: all that pends is void";
+            rolledBack(l, h.finalized + 1);
+            return;
+        }
+    }
+
+    /// @dev An honest operator answers in time, a liar sometimes.
+    function asks(uint256 l, uint256 which) external inLane(l) {
+        l %= LANES;
+        ISettlement.Head memory h = settlement.heads(lane);
+        uint64 pending = h.next - 1 - h.finalized;
+        if (pending == 0) return;
+        uint64 id = h.finalized + 1 + uint64(which % pending);
+        ISettlement.Batch memory batch = settlement.batches(lane, id);
+        bool lawful = block.timestamp <= batch.until - 2 * uint256(ANSWER);
+        try asQuestions.ask(lane, id, batch.hash) {
+            if (!lawful) broken = "C10: every question leaves time for its answer";
+        } catch {
+            if (lawful) broken = "C12: every batch can be questioned";
+            return;
+        }
+        if (settlement.batches(lane, id).until != batch.until) broken = "C11: nothing extends a window";
+        Model.Filed memory f = fileOf(l, id);
+        if (f.open++ == 0) f.askedAt = block.timestamp;
+        filed[l][id] = abi.encode(f);
+    }
+
+    function answers(uint256 l, bool all) external inLane(l) {
+        if (l % LANES == HONEST || all) _answers(l % LANES);
+    }
+
+    function _answers(uint256 l) private {
+        ISettlement.Head memory h = settlement.heads(lane);
+        for (uint64 id = h.finalized + 1; id < h.next; ++id) {
+            Model.Filed memory f = fileOf(l, id);
+            if (l != HONEST && id % 2 == 0) continue;
+            if (f.withheld || f.open == 0 || block.timestamp > f.askedAt + ANSWER) continue;
+            for (; f.open != 0; --f.open) asQuestions.answer(lane, id, idOf(f.header));
+            filed[l][id] = abi.encode(f);
+        }
+    }
+
+    /// @dev An offence of no single batch, of a liar.
+    function punishes(uint256 l, uint8 rarely) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST || rarely % 8 != 0) return;
+        ISettlement.Head memory h = settlement.heads(lane);
+        asReferee.punish(lane, challenger);
+        if (settlement.books(lane).bond != 0) broken = "C12: an offender loses its bond";
+        if (h.next > h.finalized + 1) rolledBack(l, h.finalized + 1);
+        else delete calls_[l];
+    }
+
+    function collects(bool who) external {
+        address to = who ? challenger : treasury;
+        if (settlement.owed(to) != 0) settlement.collect(to);
+    }
+
+    // ------------------------------------------------------------------ for the laws
+
+    /// @dev What all accounts of a lane can still take, and whether one was finally debited more than it has.
+    function claimsOn(uint256 l) external view returns (uint256 total, bool overdrawn) {
+        Model.Filed memory f = finalOf(l);
+        for (uint256 i = 1; i <= WHO; ++i) {
+            ISettlement.Account memory a = settlement.accounts(lanes[l], consumer(i));
+            uint64 has = a.deposited - a.withdrawn;
+            if (f.debited[i] > has) overdrawn = true;
+            else total += has - f.debited[i];
+        }
+    }
+
+    function finalSums(uint256 l) external view returns (uint64, uint64, bool) {
+        Model.Filed memory f = finalOf(l);
+        return (sum(f.earned), sum(f.debited), f.withheld);
+    }
+
+    function knownOwed() external view returns (uint256) {
+        return settlement.owed(challenger) + settlement.owed(treasury);
+    }
+}
