@@ -1,4 +1,6 @@
-"""Compile the contracts with py-solc-x into `contracts/artifacts/`: `python -m contracts.build`.
+"""Compile the contracts with py-solc-x into `contracts/artifacts/`: `python -m contracts.build [NAME ...]`.
+
+Without a name it compiles what has changed; with names, such as `v2/BidBook`, these alone, changed or not.
 
 The compiler is npm's solc run by Node (`contracts/solc`), so nothing native is downloaded. Sources go in under stable
 names and metadata is left out: the same sources give the same bytes on any machine.
@@ -27,8 +29,12 @@ UNITS = (
     ("BidBook",),
     ("Registry",),
     ("Inboxes", "LaneInbox"),
+    ("test/v2/LibrariesHarness",),
 )
-"""Contracts compiled together: one, and the one it makes, which the compiler has to compile for it anyway."""
+"""Contracts compiled together: one, and the one it makes, which the compiler has to compile for it anyway.
+
+A name is a path below `contracts/src` without its ending, or below `contracts` for a harness under `test/`.
+"""
 CONTRACTS = tuple(name for unit in UNITS for name in unit)
 MAX_RUNTIME_BYTES = 24_576
 """EIP-170: no chain takes a larger contract."""
@@ -47,10 +53,15 @@ OUTPUT = ("abi", "evm.bytecode.object", "evm.deployedBytecode")
 _IMPORT = re.compile(r'^import\s[^"]*"([^"]+)";', re.MULTILINE)
 
 
+def source(contract: str) -> str:
+    """The file a contract is in, relative to the repository."""
+    return f"contracts/{contract}.sol" if contract.startswith("test/") else f"contracts/src/{contract}.sol"
+
+
 def sources(contract: str) -> dict[str, str]:
     """A contract's source and all it imports, by names relative to the repository."""
     found: dict[str, str] = {}
-    waiting = [f"contracts/src/{contract}.sol"]
+    waiting = [source(contract)]
     while waiting:
         name = waiting.pop()
         if name in found:
@@ -68,17 +79,18 @@ def settings(contract: str) -> dict[str, Any]:
 
 def compile_unit(unit: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """A unit's artifacts by name. Raises when solc warns: a warning is a bug not yet met."""
-    maker, files = unit[0], {name: f"contracts/src/{name}.sol" for name in unit}
+    maker, files = unit[0], {name: (source(name), Path(name).name) for name in unit}
+    wanted = {file: {contract: list(OUTPUT)} for file, contract in files.values()}
     given = {
         "language": "Solidity",
         "sources": {name: {"content": text} for name, text in sources(maker).items()},
-        "settings": settings(maker) | {"outputSelection": {file: {name: list(OUTPUT)} for name, file in files.items()}},
+        "settings": settings(maker) | {"outputSelection": wanted},
     }
     output = solcx.compile_standard(given, solc_binary=COMPILER)
     warnings = [error["formattedMessage"] for error in output.get("errors", ()) if error["severity"] != "info"]
     if warnings:
         raise RuntimeError("\n".join(warnings))
-    return {name: _artifact(output["contracts"][file][name]) for name, file in files.items()}
+    return {name: _artifact(output["contracts"][file][contract]) for name, (file, contract) in files.items()}
 
 
 def fingerprint(contract: str) -> str:
@@ -94,18 +106,24 @@ def render(artifact: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Compile what changed, write it, say how large each contract is."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    stale = [unit for unit in UNITS if not all(map(is_current, unit))]
+    """Compile what changed or was named, write it, say how large each contract is."""
+    named = set(sys.argv[1:])
+    if unknown := named.difference(CONTRACTS):
+        sys.exit(f"no contract is named {', '.join(sorted(unknown))}; there are {', '.join(CONTRACTS)}")
+    chosen = [unit for unit in UNITS if (named.intersection(unit) if named else not all(map(is_current, unit)))]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for artifacts in pool.map(compile_unit, stale):
+        for artifacts in pool.map(compile_unit, chosen):
             for name, artifact in artifacts.items():
                 artifact["fingerprint"] = fingerprint(name)
-                (ARTIFACTS / f"{name}.json").write_text(render(artifact))
-                print(f"{name:12} compiled")
+                file = ARTIFACTS / f"{name}.json"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(render(artifact))
+                print(f"{name:24} compiled")
     for name in CONTRACTS:
+        if not (ARTIFACTS / f"{name}.json").exists():
+            continue
         size = len(json.loads((ARTIFACTS / f"{name}.json").read_text())["deployedBytecode"]) // 2 - 1
-        print(f"{name:12} {size:6} bytes{'  TOO LARGE' if size > MAX_RUNTIME_BYTES else ''}")
+        print(f"{name:24} {size:6} bytes{'  TOO LARGE' if size > MAX_RUNTIME_BYTES else ''}")
     return 0
 
 
