@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @dev Says to its Settlement whatever a test says to it: `ISettlement(judge).convict(...)`. So Settlement is tested by
+/// itself, whatever the real judges would find proven.
+contract TestJudge {
+    address private immutable _settlement;
+
+    constructor(address settlement) {
+        _settlement = settlement;
+    }
+
+    fallback() external {
+        (bool done, bytes memory said) = _settlement.call(msg.data);
+        assembly ("memory-safe") {
+            if iszero(done) { revert(add(said, 0x20), mload(said)) }
+            return(add(said, 0x20), mload(said))
+        }
+    }
+}
+
+contract TestMaker {
+    function make(bytes calldata) external returns (address) {
+        return address(new TestJudge(msg.sender));
+    }
+}
