@@ -11,8 +11,8 @@ import {SumTree} from "./SumTree.sol";
 
 /// @title Questions
 /// @notice See IQuestions, the manual. Made for one Settlement by QuestionsMaker.
-/// @dev A question's key names its whole cause: lane, batch, header and subject, or lane, tree and index. Only `collectWei`
-/// calls a stranger, after its effects.
+/// @dev A question's key names its whole cause: lane, batch, header and subject, or lane, tree and index. Only
+/// `collectWei` calls a stranger, after its effects.
 contract Questions is IQuestions {
     using Headers for Header;
     using SumTree for bytes32;
@@ -27,11 +27,11 @@ contract Questions is IQuestions {
     uint256 private constant ESCAPE_DELAY = 7 days;
     bytes32 private constant VOUCHER_TYPEHASH = keccak256("Voucher(address lane,address account,uint64 cumMax)");
 
-    // The dearest answer of each kind, measured (test/v2/Questions.t.sol) and rounded up.
-    uint256 private constant WORDS_GAS = 500_000;
-    uint256 private constant RECEIPT_GAS = 300_000;
-    uint256 private constant MANDATE_GAS = 150_000;
-    uint256 private constant FINAL_GAS = 150_000;
+    // The dearest answer of each kind as a transaction of its own, measured (test/v2/Questions.t.sol) and rounded up.
+    uint256 private constant WORDS_GAS = 455_000;
+    uint256 private constant RECEIPT_GAS = 230_000;
+    uint256 private constant MANDATE_GAS = 105_000;
+    uint256 private constant FINAL_GAS = 120_000;
 
     ISettlement private immutable _settlement;
     /// @inheritdoc IQuestions
@@ -58,8 +58,7 @@ contract Questions is IQuestions {
         uint256 height = header.height(tree);
         if (depth > height || position >> depth != 0) revert PlaceUnknown(position, depth > height ? 0 : 1 << depth);
         bytes24 hash = header.id();
-        (bytes32 question, uint40 deadline) =
-            _ask(Kind.words, lane, id, hash, subjectOfWords(tree, depth, position));
+        (bytes32 question, uint40 deadline) = _ask(Kind.words, lane, id, hash, subjectOfWords(tree, depth, position));
         _settlement.ask(lane, id, hash);
         emit WordsAsked(lane, id, question, hash, tree, depth, position, msg.sender, deadline);
     }
@@ -78,25 +77,21 @@ contract Questions is IQuestions {
         address lane,
         uint64 id,
         Header calldata header,
-        uint32 index,
-        address account,
-        uint64 cumulative,
+        Debit calldata debit,
         bytes32[] calldata path,
         Header calldata previous,
         bytes32 before,
         bytes32[] calldata beforePath
     ) external payable {
-        bytes32 leaf = SumTree.accountLeaf(SumTree.DEBIT, lane, index, account, cumulative);
-        _checkPath(header.debitRoot, header.height(Tree.debits), leaf, index, path);
-        _checkBefore(header.prev, previous, index, before, beforePath);
-        if (before.sum() >= cumulative) revert NotGrown(before.sum(), cumulative);
-        uint256 covered = _mandate(lane, account, 0);
-        if (covered >= cumulative) revert MandateNotNeeded(covered, cumulative);
+        _checkDebit(lane, header, debit, path);
+        _checkBefore(header.prev, previous, debit.index, before, beforePath);
+        if (before.sum() >= debit.cumulative) revert NotGrown(before.sum(), debit.cumulative);
+        uint256 covered = _mandate(lane, debit.account, 0);
+        if (covered >= debit.cumulative) revert MandateNotNeeded(covered, debit.cumulative);
         bytes24 hash = header.id();
-        (bytes32 question, uint40 deadline) =
-            _ask(Kind.mandate, lane, id, hash, subjectOfMandate(index, account, cumulative));
+        (bytes32 question, uint40 deadline) = _ask(Kind.mandate, lane, id, hash, subjectOfMandate(debit));
         _settlement.ask(lane, id, hash);
-        emit MandateAsked(lane, id, question, hash, index, account, cumulative, msg.sender, deadline);
+        emit MandateAsked(lane, id, question, hash, debit, msg.sender, deadline);
     }
 
     /// @inheritdoc IQuestions
@@ -164,18 +159,16 @@ contract Questions is IQuestions {
         address lane,
         uint64 id,
         Header calldata header,
-        uint32 index,
-        address account,
-        uint64 cumulative,
+        Debit calldata debit,
         uint64 cumMax,
         bytes calldata signature
     ) external returns (bool) {
         bytes24 hash = header.id();
-        bytes32 question = questionOf(lane, id, hash, subjectOfMandate(index, account, cumulative));
+        bytes32 question = questionOf(lane, id, hash, subjectOfMandate(debit));
         if (!_isOpen(question, lane, id, hash)) return false;
-        if (cumMax != 0) _checkVoucher(lane, account, cumMax, header.closedAt, signature);
-        uint256 mandate = _mandate(lane, account, cumMax);
-        if (mandate < cumulative) revert MandateTooSmall(mandate, cumulative);
+        if (cumMax != 0) _checkVoucher(lane, debit.account, cumMax, header.closedAt, signature);
+        uint256 mandate = _mandate(lane, debit.account, cumMax);
+        if (mandate < debit.cumulative) revert MandateTooSmall(mandate, debit.cumulative);
         emit MandateShown(question, cumMax, signature);
         _answer(Kind.mandate, question);
         _settlement.answer(lane, id, hash);
@@ -253,8 +246,8 @@ contract Questions is IQuestions {
     }
 
     /// @inheritdoc IQuestions
-    function subjectOfMandate(uint32 index, address account, uint64 cumulative) public pure returns (bytes32) {
-        return keccak256(abi.encode(Kind.mandate, index, account, cumulative));
+    function subjectOfMandate(Debit calldata debit) public pure returns (bytes32) {
+        return keccak256(abi.encode(Kind.mandate, debit));
     }
 
     /// @inheritdoc IQuestions
@@ -284,7 +277,10 @@ contract Questions is IQuestions {
     {
         question = questionOf(lane, id, hash, subject);
         Question memory q = _questions[question];
-        if (q.asker != address(0)) revert QuestionOpen(question, q.deadline);
+        if (q.asker != address(0)) {
+            if (_stands(q, lane, id, hash)) revert QuestionOpen(question, q.deadline);
+            _refund(question, q, false);
+        }
         uint256 fee = feeAt(kind, block.basefee);
         if (msg.value < fee) revert FeeTooSmall(msg.value, fee);
         deadline = uint40(block.timestamp + _settlement.lanes(lane).answerTime); // fits for 34,000 years
@@ -304,8 +300,9 @@ contract Questions is IQuestions {
         return true;
     }
 
-    /// @dev True while the cause of an open question stands: its batch is pending, or the lane did not fall since a final
-    /// tree was asked. A batch with an open question does not become final, so one that is not pending has fallen.
+    /// @dev True while the cause of an open question stands: its batch is pending, or the lane did not fall since a
+    /// final tree was asked. A batch with an open question does not become final, so one that is not pending has
+    /// fallen.
     function _stands(Question memory q, address lane, uint64 id, bytes24 hash) private view returns (bool) {
         if (id == 0) {
             uint256 askedAt = uint256(q.deadline) - _settlement.lanes(lane).answerTime; // which never changes
@@ -349,6 +346,14 @@ contract Questions is IQuestions {
         if (path.length != depth || !SumTree.verify(root, word, position, path)) revert ProofInvalid();
     }
 
+    function _checkDebit(address lane, Header calldata header, Debit calldata debit, bytes32[] calldata path)
+        private
+        pure
+    {
+        bytes32 leaf = SumTree.accountLeaf(SumTree.DEBIT, lane, debit.index, debit.account, debit.cumulative);
+        _checkPath(header.debitRoot, header.height(Tree.debits), leaf, debit.index, path);
+    }
+
     /// @dev The word at `index` in the debit tree of the batch before; nothing before a lane's first batch.
     function _checkBefore(
         bytes24 prev,
@@ -371,7 +376,7 @@ contract Questions is IQuestions {
         if (words.length != 1 << levels) revert WordCountWrong(words.length, 1 << levels);
         if (levels == 0) return words[0];
         node = SumTree.rangeRoot(words, 0, levels, words[:0]);
-        // Zero says that a sum passes 64 bits. It must not be taken for a node: a liar's tree may hold the zero word there.
+        // Zero says that a sum passes 64 bits. It is no node: a liar's tree may hold the zero word there.
         if (node == 0) revert ProofInvalid();
     }
 
@@ -386,9 +391,11 @@ contract Questions is IQuestions {
         return SumTree.receiptLeaf(lane, Receipts.hash(receipt), receipt.charge);
     }
 
-    /// @dev What an account may have been debited in all, given a voucher. Read now, not at `closedAt`, it can only have grown:
-    /// by what the account itself paid in. An exit would set it back, but no account leaves while a pending batch that
-    /// closed before its request and notice raises its debit, and a later one may not raise it.
+    /// @dev What an account may have been debited in all, given a voucher. It is read now, not as of `closedAt`, and
+    /// that turns against no honest lane. It grows by what the account itself pays in. Only an exit sets it back: one
+    /// by `withdraw` needs a final batch that was closed after request and notice, and no batch after that one may
+    /// raise the debit; one by `escapeWithdraw` needs that no batch is pending. So no pending batch raises the debit of
+    /// an account that just left.
     function _mandate(address lane, address account, uint64 cumMax) private view returns (uint256) {
         ISettlement.Account memory a = _settlement.accounts(lane, account);
         return uint256(cumMax > a.debitAtExit ? cumMax : a.debitAtExit) + a.paidIn;
