@@ -29,6 +29,9 @@ UNITS = (
     ("BidBook",),
     ("Registry",),
     ("Inboxes", "LaneInbox"),
+    ("v2/BidBook",),
+    ("v2/Registry",),
+    ("v2/StakeVault",),
     ("test/v2/LibrariesHarness",),
 )
 """Contracts compiled together: one, and the one it makes, which the compiler has to compile for it anyway.

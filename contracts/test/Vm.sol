@@ -11,6 +11,8 @@ interface Vm {
     function warp(uint256 time) external;
     function roll(uint256 number) external;
     function chainId(uint256 id) external;
+    function load(address who, bytes32 slot) external view returns (bytes32);
+    function store(address who, bytes32 slot, bytes32 value) external;
     function deal(address who, uint256 value) external;
     function assume(bool condition) external pure;
     function expectRevert(bytes calldata data) external;

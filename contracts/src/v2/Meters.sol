@@ -79,11 +79,13 @@ library Meters {
 
     /// @notice Reverts unless the asks ascend by meter and none is above MAX_ATOMS. Returns a bit for each meter asked.
     function check(Ask[] memory asks) internal pure returns (uint256 asked) {
-        for (uint256 i; i < asks.length; ++i) {
-            uint256 meter = asks[i].meter;
-            if (meter >= METERS) revert MeterUnknown(meter);
-            if (asked >> meter != 0 || asks[i].price > MAX_ATOMS) revert AsksMalformed(i);
-            asked |= 1 << meter;
+        unchecked {
+            for (uint256 i; i < asks.length; ++i) {
+                Ask memory ask = asks[i];
+                if (ask.meter >= METERS) revert MeterUnknown(ask.meter);
+                if (asked >> ask.meter != 0 || ask.price > MAX_ATOMS) revert AsksMalformed(i);
+                asked |= 1 << ask.meter;
+            }
         }
     }
 

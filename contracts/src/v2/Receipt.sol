@@ -44,15 +44,24 @@ library Receipts {
     bytes32 internal constant TYPEHASH = keccak256(
         "Receipt(bytes32 callId,bytes32 parent,address lane,address gateway,uint64 seq,address consumer,bytes32 terms,uint64 epoch,uint8 subcalls,uint64 subcallTotal,uint64 price,uint64 charge,uint8 end,uint64 endedAt,bytes32 requestDigest,bytes32 responseDigest,Unit[] units)Unit(uint8 meter,uint64 count)"
     );
+    /// @notice The most receipts that may stand before a workflow's as its own.
+    uint8 internal constant MAX_SUBCALLS = 63;
+    /// @notice The last of the reasons why a call ended: normal, client_abort, upstream_cut, hold_reached, timeout.
+    uint8 internal constant LAST_END = 4;
     uint256 private constant RECORD_BYTES = 271;
     uint256 private constant UNIT_BYTES = 6;
 
+    error SubcallsTooMany(uint8 subcalls, uint8 max);
+    error EndUnknown(uint8 end);
     error UnitsMalformed(uint256 index);
     error RecordMalformed(uint256 length, uint256 expected);
 
-    /// @notice EIP-712 struct hash. Reverts when units do not ascend by meter, or a count is 0 or above 2^40 - 1: a receipt
-    /// has one spelling. The ABI decoder has refused words with bits that their type does not have.
+    /// @notice EIP-712 struct hash. Reverts for what `ledger.core.receipts` refuses: more than 63 sub-calls, an unknown end,
+    /// units that do not ascend by meter, a count of 0 or above 2^40 - 1. So a leaf that holds such a receipt can never be
+    /// opened, and falls when it is asked for. The ABI decoder has refused words with bits that their type does not have.
     function hash(Receipt memory r) internal pure returns (bytes32) {
+        if (r.subcalls > MAX_SUBCALLS) revert SubcallsTooMany(r.subcalls, MAX_SUBCALLS);
+        if (r.end > LAST_END) revert EndUnknown(r.end);
         // parts, for one call of `encode` has more arguments than the stack holds
         bytes memory first =
             abi.encode(TYPEHASH, r.callId, r.parent, r.lane, r.gateway, r.seq, r.consumer, r.terms, r.epoch);

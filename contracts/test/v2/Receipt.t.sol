@@ -15,13 +15,15 @@ contract ReceiptTest is World {
         lib = libraries();
     }
 
-    function test_TheHashIsEip712s() external view {
+    function test_TheHashIsEip712s_AndTheRecordIsTheFiles() external view {
         string memory json = vm.readFile("../tests/vectors/receipts.json");
         uint256 count = vm.parseJsonUint(json, ".count");
         for (uint256 i; i < count; ++i) {
             string memory one = string.concat(".receipts[", vm.toString(i), "]");
             Receipt memory r = abi.decode(vm.parseJsonBytes(json, string.concat(one, ".words")), (Receipt));
             vm.assertEq(lib.hash(r), vm.parseJsonBytes32(json, string.concat(one, ".hash")), one);
+            bytes memory record = vm.parseJsonBytes(json, string.concat(one, ".record"));
+            vm.assertEq(keccak256(abi.encode(lib.receiptOf(record))), keccak256(abi.encode(r)), one);
         }
         vm.assertGe(count, 4, "receipts");
     }
@@ -40,6 +42,18 @@ contract ReceiptTest is World {
         r.units[0].count = 1 << 40;
         _refused(r, 0);
         r.units[0].count = (1 << 40) - 1;
+        lib.hash(r);
+    }
+
+    function test_RevertWhen_ThereAreMoreThan63SubCalls_OrTheEndIsUnknown() external {
+        Receipt memory r = _receipt();
+        (r.subcalls, r.end) = (63, 4);
+        lib.hash(r);
+        r.end = 5;
+        refuses(Receipts.EndUnknown.selector);
+        lib.hash(r);
+        (r.subcalls, r.end) = (64, 0);
+        refuses(Receipts.SubcallsTooMany.selector);
         lib.hash(r);
     }
 
