@@ -91,7 +91,9 @@ contract Consumers is IConsumers, Nonces {
         if (_booked[structHash]) revert AuthorizationUnusable(account, nonce);
         _booked[structHash] = true;
         if (!coin.authorizationState(account, nonce)) {
+            uint256 held = _token.balanceOf(lane);
             coin.transferWithAuthorization(account, lane, amount, validAfter, validBefore, nonce, signature);
+            _checkReceived(lane, held, amount);
         } else {
             _checkPaid(account, nonce, structHash, signature, msg.sender == operator);
         }

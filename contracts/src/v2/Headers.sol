@@ -42,6 +42,8 @@ library Headers {
     using SumTree for bytes32;
 
     uint256 internal constant MAX_CALLS = 1 << 24;
+    /// @notice Receipts that share a line per payee.
+    uint256 internal constant RUN = 16;
     uint256 private constant MAX_RECEIPTS = 24;
     uint256 private constant MAX_ACCOUNTS = 31;
     uint256 private constant MAX_GATEWAYS = 16;
@@ -105,12 +107,14 @@ library Headers {
         }
     }
 
-    /// @notice True when no tree is taller than an honest lane may need, and the receipts fit theirs.
+    /// @notice True when no tree is taller than an honest lane may need, and the receipts and their runs fit theirs: else a
+    /// run's line would stand at another party's place.
     function wellShaped(Header calldata header) internal pure returns (bool) {
         uint256 receipts = _byte(header, 0);
         return receipts <= MAX_RECEIPTS && _byte(header, 1) <= MAX_ACCOUNTS && _byte(header, 2) <= MAX_ACCOUNTS
             && _byte(header, 3) <= MAX_GATEWAYS && _byte(header, 4) <= MAX_ACCOUNTS && _byte(header, 5) <= MAX_RUNS
-            && calls(header) <= MAX_CALLS && calls(header) <= uint256(1) << receipts;
+            && calls(header) <= MAX_CALLS && calls(header) <= uint256(1) << receipts
+            && calls(header) <= RUN << runsHeight(header);
     }
 
     function _byte(Header calldata header, uint256 i) private pure returns (uint256) {

@@ -24,14 +24,16 @@ contract Settlement is ISettlement, Eip712 {
     using SafeERC20 for IERC20;
     using SumTree for bytes32;
 
-    /// @notice Headers remembered per lane.
-    uint64 public constant RING = 256;
-    /// @notice Batches that may wait for finality at once: the ring always holds them and their predecessor.
-    uint64 public constant MAX_PENDING = 128;
+    /// @dev Headers remembered per lane.
+    uint64 private constant RING = 256;
+    /// @dev Batches that may wait for finality at once: the ring always holds them and their predecessor.
+    uint64 private constant MAX_PENDING = 128;
     /// @notice Without a batch for this long, consumers leave by the escape exit and operators with their bond.
     uint32 public constant ESCAPE_DELAY = 7 days;
-    uint32 public constant MAX_WINDOW = 30 days;
-    uint32 public constant MAX_CONSUMERS = type(uint32).max >> 1;
+    uint32 private constant MAX_WINDOW = 30 days;
+    /// @dev The tallest trees take seven rounds of questions and three answer times more: no batch waits longer than `MAX_WINDOW`.
+    uint32 private constant MAX_ANSWER_TIME = MAX_WINDOW / 10;
+    uint32 private constant MAX_CONSUMERS = type(uint32).max >> 1;
     uint256 private constant MAX_ROWS = 256;
 
     IERC20 private immutable _token;
@@ -73,7 +75,7 @@ contract Settlement is ISettlement, Eip712 {
         if (IERC20Metadata(address(token_)).decimals() > 9) revert TokenUnfit(address(token_));
         bool bounded = rules_.minBond != 0 && rules_.maxLeverage != 0 && rules_.day != 0 && rules_.day <= MAX_WINDOW
             && rules_.minWindow != 0 && rules_.minWindow <= MAX_WINDOW && rules_.minAnswerTime != 0
-            && rules_.minAnswerTime <= rules_.minWindow && rules_.exitNotice <= rules_.day && treasury_ != address(0);
+            && rules_.minAnswerTime <= MAX_ANSWER_TIME && rules_.exitNotice <= rules_.day && treasury_ != address(0);
         if (!bounded) revert RulesOutOfRange();
         _token = token_;
         treasury = treasury_;
@@ -85,7 +87,7 @@ contract Settlement is ISettlement, Eip712 {
         _day = rules_.day;
         _consumers = new Consumers(this, token_);
         _keys = new Keys(this, rules_.day);
-        _stakeVault = new StakeVault(token_, treasury_, ESCAPE_DELAY);
+        _stakeVault = new StakeVault(token_, address(this), treasury_, ESCAPE_DELAY);
         questions = makers[0].make(arguments[0]);
         referee = makers[1].make(arguments[1]);
         prices = makers[2].make(arguments[2]);
@@ -96,7 +98,7 @@ contract Settlement is ISettlement, Eip712 {
     /// @inheritdoc ISettlement
     function openLane(bytes32 salt, Terms calldata terms, uint64 bond) external returns (address lane) {
         bool bounded = terms.window >= _minWindow && terms.window <= MAX_WINDOW && terms.answerTime >= _minAnswerTime
-            && terms.answerTime <= terms.window && terms.leverage != 0 && terms.leverage <= _maxLeverage;
+            && terms.answerTime <= MAX_ANSWER_TIME && terms.leverage != 0 && terms.leverage <= _maxLeverage;
         if (!bounded) revert TermsOutOfRange(terms);
         if (bond < _minBond) revert BondTooSmall(bond, _minBond);
         bytes32 vaultSalt = keccak256(abi.encode(msg.sender, salt, terms));
@@ -264,9 +266,10 @@ contract Settlement is ISettlement, Eip712 {
     /// @inheritdoc ISettlement
     function request(address lane, address account, bool leaves) external {
         if (msg.sender != address(_consumers)) revert NotConsumers(msg.sender);
-        Account storage a = _accounts[lane][account];
-        if (a.index == 0 || leaves == (a.requestedAt != 0)) revert RequestUnchanged(lane, account);
-        a.requestedAt = leaves ? uint40(block.timestamp) : 0;
+        Account memory a = _accounts[lane][account];
+        bool late = !leaves && _isSettled(a, uint40(block.timestamp));
+        if (a.index == 0 || late || leaves == (a.requestedAt != 0)) revert RequestUnchanged(lane, account);
+        _accounts[lane][account].requestedAt = leaves ? uint40(block.timestamp) : 0;
         emit WithdrawRequested(lane, account, leaves);
     }
 
@@ -276,6 +279,7 @@ contract Settlement is ISettlement, Eip712 {
         if (a.requestedAt == 0) revert NotRequested(lane, account);
         uint40 closedAt = _heads[lane].finalClosedAt;
         if (!_isSettled(a, closedAt)) revert NoFinalBatchSince(a.requestedAt, closedAt);
+        a.leftAt = closedAt;
         _leave(lane, account, a, cumulativeDebit, proof, false);
     }
 
@@ -290,6 +294,7 @@ contract Settlement is ISettlement, Eip712 {
         uint256 from = uint256(a.requestedAt > h.finalClosedAt ? a.requestedAt : h.finalClosedAt) + ESCAPE_DELAY;
         if (block.timestamp < from) revert TooEarly(block.timestamp, from);
         ++_lanes[lane].era;
+        a.leftAt = uint40(block.timestamp);
         _leave(lane, account, a, cumulativeDebit, proof, true);
     }
 

@@ -65,10 +65,15 @@ abstract contract Base {
 
     function setUp() public virtual {
         vm.warp(1_800_000_000);
-        token = IERC20(create("AICoin", abi.encode(address(this), uint256(1e18))));
+        token = makeToken();
         deployAround();
         populate();
         vm.deal(challenger, 1 ether);
+    }
+
+    /// @dev The settlement token; this contract holds it.
+    function makeToken() internal virtual returns (IERC20) {
+        return IERC20(create("AICoin", abi.encode(address(this), uint256(1e18))));
     }
 
     /// @dev One lane, and who is in it.

@@ -101,6 +101,9 @@ interface ISettlement {
         uint32 index;
         /// When it asked to leave; 0 if it stays.
         uint40 requestedAt;
+        /// When the batch was closed by which it last left, or when it last escaped: what ended before and was not debited
+        /// never will be.
+        uint40 leftAt;
         /// Its final debit when it last left: what was debited before needs no mandate any more.
         uint64 debitAtExit;
         /// x402 payments booked since: as good as a voucher for as much.
@@ -244,6 +247,8 @@ interface ISettlement {
     // ------------------------------------------------------------------ a consumer's exit
 
     /// @notice An account asks to leave the lane with what it has not spent, or stays after all; Consumers says so for it.
+    /// It may change its mind until its notice has passed: afterwards batches left its receipts out because it leaves, and
+    /// what was right when they were closed must stay right.
     function request(address lane, address account, bool leaves) external;
 
     /// @notice Pays an account its deposits minus withdrawals minus final debit. Needs a final batch closed more than
