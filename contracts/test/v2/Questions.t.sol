@@ -7,6 +7,7 @@ import {IQuestions} from "../../src/v2/interfaces/IQuestions.sol";
 import {ISettlement} from "../../src/v2/interfaces/ISettlement.sol";
 import {Unit} from "../../src/v2/Meters.sol";
 import {Receipt, Receipts} from "../../src/v2/Receipt.sol";
+import {BlacklistToken} from "../Tokens.sol";
 import {Base} from "./Base.sol";
 import {TestMaker} from "./Judges.sol";
 import {PlainReceipts} from "./PlainReceipts.sol";
@@ -443,6 +444,22 @@ contract QuestionsTest is Base {
         questions.close(lane, 0, 0, subject);
     }
 
+    /// @dev F4, in the settlement token.
+    function test_Final_AnAskerThatTheTokenBarsStillPunishes() external {
+        BlacklistToken coin = new BlacklistToken();
+        deployFor(coin);
+        questions = IQuestions(settlement.questions());
+        spend(1, 1, 100);
+        settle();
+        _stakeFor(operator, 500);
+        bytes32 subject = _askFinal(Tree.payouts, 1);
+        coin.blacklist(challenger, true);
+        vm.warp(block.timestamp + ANSWER + 1);
+        questions.close(lane, 0, 0, subject);
+        eq(settlement.books(lane).bond, 0, "punished");
+        eq(vault.stakes(operator).staked, 0, "and slashed");
+    }
+
     function test_Final_AFallEndsEveryQuestionBeforeIt() external {
         spend(1, 1, 100);
         settle();
@@ -818,7 +835,9 @@ contract QuestionsTest is Base {
     function _postReceipts(Sparse memory t, uint256 calls) private {
         spend(1, 1, uint64(Trees.sumOf(t.root())));
         Header memory h = nextHeader();
-        (h.receiptsRoot, h.heights, h.gatewaysRoot) = (t.root(), h.heights | uint48(t.height), bytes32(calls));
+        uint48 runsHeight = calls > 16 ? 20 : 0;
+        (h.receiptsRoot, h.gatewaysRoot) = (t.root(), bytes32(calls));
+        h.heights |= uint48(t.height) | (runsHeight << 40);
         post(h);
     }
 
@@ -879,7 +898,7 @@ contract QuestionsTest is Base {
         (r.parent, r.requestDigest, r.responseDigest) = (~r.callId, keccak256("request"), keccak256("response"));
         (r.lane, r.gateway, r.consumer, r.terms) = (lane, operator, consumer(1), keccak256(terms));
         (r.seq, r.epoch, r.subcallTotal, r.price) = (~uint64(1), ~uint64(2), ~uint64(3), ~uint64(4));
-        (r.subcalls, r.charge, r.end, r.endedAt) = (63, 77, 255, ~uint64(5));
+        (r.subcalls, r.charge, r.end, r.endedAt) = (63, 77, 4, ~uint64(5));
         r.units = new Unit[](15);
         for (uint8 i; i < 15; ++i) {
             r.units[i] = Unit(i, 2 ** 40 - 1);
