@@ -1,6 +1,6 @@
 """Compile the contracts with py-solc-x into `contracts/artifacts/`: `python -m contracts.build [NAME ...]`.
 
-Without a name it compiles what has changed; with names, such as `v2/BidBook`, these alone, changed or not.
+Without a name it compiles what has changed; with names, such as `BidBook`, these alone, changed or not.
 
 The compiler is npm's solc run by Node (`contracts/solc`), so nothing native is downloaded. Sources go in under stable
 names and metadata is left out: the same sources give the same bytes on any machine.
@@ -23,16 +23,13 @@ COMPILER = HERE / "solc"
 
 UNITS = (
     ("AICoin",),
-    ("Settlement",),
+    ("Settlement", "Consumers", "Keys", "LaneVault", "StakeVault"),
+    ("QuestionsMaker", "Questions"),
     ("RefereeMaker", "Referee"),
-    ("StakeVault",),
+    ("PriceJudgeMaker", "PriceJudge"),
     ("BidBook",),
     ("Registry",),
-    ("Inboxes", "LaneInbox"),
-    ("v2/BidBook",),
-    ("v2/Registry",),
-    ("v2/StakeVault",),
-    ("test/v2/LibrariesHarness",),
+    ("test/LibrariesHarness",),
 )
 """Contracts compiled together: one, and the one it makes, which the compiler has to compile for it anyway.
 
@@ -49,7 +46,7 @@ SETTINGS: dict[str, Any] = {
     "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
     "remappings": ["@openzeppelin/=node_modules/@openzeppelin/"],
 }
-RUNS = dict.fromkeys(("Settlement", "StakeVault", "Inboxes", "LaneInbox", "Referee", "RefereeMaker"), 200)
+RUNS = dict.fromkeys((name for unit in UNITS[1:5] for name in unit), 200)
 """A contract made by another is compiled as that one is."""
 OUTPUT = ("abi", "evm.bytecode.object", "evm.deployedBytecode")
 

@@ -2,27 +2,24 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Owed} from "./Owed.sol";
 import {IStakeVault} from "./interfaces/IStakeVault.sol";
 
 /// @title StakeVault
-/// @notice See IStakeVault, the manual. Made by Settlement, whose proofs alone slash.
-contract StakeVault is IStakeVault {
-    using SafeERC20 for IERC20;
-
-    IERC20 private immutable _token;
-    address private immutable _settlement;
+/// @notice See IStakeVault, the manual.
+contract StakeVault is IStakeVault, Owed {
     /// @inheritdoc IStakeVault
     uint40 public immutable unbondDelay;
     /// @inheritdoc IStakeVault
-    uint64 public insurance;
+    address public immutable slasher;
+    /// @inheritdoc IStakeVault
+    address public immutable sink;
 
     mapping(address party => Stake) private _stakes;
 
-    constructor(IERC20 token, uint40 unbondDelay_) {
-        _token = token;
-        _settlement = msg.sender;
-        unbondDelay = unbondDelay_;
+    constructor(IERC20 token_, address slasher_, address sink_, uint40 unbondDelay_) Owed(token_) {
+        if (slasher_ == address(0) || sink_ == address(0)) revert ZeroAddress();
+        (slasher, sink, unbondDelay) = (slasher_, sink_, unbondDelay_);
     }
 
     /// @inheritdoc IStakeVault
@@ -54,19 +51,18 @@ contract StakeVault is IStakeVault {
         if (block.timestamp < s.releaseAt) revert TooEarly(block.timestamp, s.releaseAt);
         (s.unbonding, s.releaseAt) = (0, 0);
         _set(party, s);
-        _token.safeTransfer(party, amount);
+        _pay(party, amount);
     }
 
     /// @inheritdoc IStakeVault
     function slash(address party, address accuser) external returns (uint64 amount) {
-        if (msg.sender != _settlement) revert NotSettlement(msg.sender);
-        amount = _stakes[party].staked + _stakes[party].unbonding;
-        if (amount == 0) return 0;
+        if (msg.sender != slasher) revert NotSlasher(msg.sender);
+        amount = _stakes[party].staked + _stakes[party].unbonding; // `_stake` keeps the sum within 64 bits
         _set(party, Stake(0, 0, 0));
         uint64 reward = amount / 2;
-        insurance += amount - reward;
         emit Slashed(party, amount, accuser, reward);
-        if (reward != 0) _token.safeTransfer(accuser, reward);
+        _credit(accuser, reward);
+        _credit(sink, amount - reward);
     }
 
     /// @inheritdoc IStakeVault
@@ -77,9 +73,11 @@ contract StakeVault is IStakeVault {
     function _stake(address party, uint64 amount) private {
         if (amount == 0) revert ZeroAmount();
         Stake memory s = _stakes[party];
+        uint256 whole = uint256(s.staked) + s.unbonding + amount;
+        if (whole > type(uint64).max) revert StakeTooLarge(whole, type(uint64).max);
         s.staked += amount;
         _set(party, s);
-        _token.safeTransferFrom(msg.sender, address(this), amount);
+        _take(amount);
     }
 
     function _set(address party, Stake memory s) private {

@@ -3,13 +3,12 @@ pragma solidity 0.8.37;
 
 /// @title The packed Merkle-sum tree
 /// @notice A node is one word, `hash192 << 64 | sum64`; a parent is `keccak256(left . right)` with its low 64 bits
-/// replaced by `left.sum + right.sum`. The sum rides in the committed word, so a proof element is 32 bytes as in a
-/// plain tree, and a proof that reaches the root shows that the leaf's amount is one addend of the root's total and
-/// that every other addend on the path is non-negative: no set of provable leaves can exceed the total.
-/// @dev Leaves sit at fixed positions; an absent leaf is the zero word, and provable. Preimages never collide: account
-/// and receipt leaves hash 33 bytes and differ in their first byte, line leaves hash 17, nodes hash 64.
-/// Assembly reads 64-byte pairs through scratch space; `test/Trees.sol` says the same in plain Solidity and
-/// fuzzing holds the two equal.
+/// replaced by `left.sum + right.sum`. The sum is in the committed word, so a proof element is 32 bytes as in a plain
+/// tree, and a proof that reaches the root shows that the leaf's amount is one addend of the root's total and that no
+/// other addend on the path is negative: no set of provable leaves can exceed the total.
+/// @dev Every tree has a height that the header states, and every leaf a position that the chain knows, so a proof is
+/// exactly as long as its node is deep. An absent leaf is the zero word, and provable. Preimages never collide: a leaf
+/// begins with its kind and its lane and has 37, 53 or 61 bytes, a node hashes 64.
 library SumTree {
     uint256 private constant SUM = 0xffffffffffffffff;
 
@@ -17,15 +16,11 @@ library SumTree {
     uint8 internal constant DEBIT = 2;
     uint8 internal constant RECEIPT = 3;
     uint8 internal constant LINE = 4;
+    uint8 internal constant GATEWAY = 5;
 
     /// @notice The amount a node carries.
     function sum(bytes32 node) internal pure returns (uint64) {
         return uint64(uint256(node)); // truncation is the meaning: the low 64 bits are the sum
-    }
-
-    /// @notice The part of a node that is a hash.
-    function tag(bytes32 node) internal pure returns (bytes32) {
-        return bytes32(uint256(node) & ~SUM);
     }
 
     /// @notice A node from a 32-byte hash and an amount.
@@ -33,30 +28,37 @@ library SumTree {
         return bytes32((uint256(hash) & ~SUM) | amount);
     }
 
-    /// @notice Leaf of a payout (`kind` 1) or debit (`kind` 2) tree: 33 bytes kind(1) index(4) account(20) cumulative(8).
-    function accountLeaf(uint8 kind, uint32 index, address account, uint64 cumulative)
+    /// @notice Leaf of a payout (`kind` 1) or debit (`kind` 2) tree, at `index`: what `account` has earned, or was debited,
+    /// in all. The zero word for nothing.
+    function accountLeaf(uint8 kind, address lane, uint32 index, address account, uint64 cumulative)
         internal
         pure
-        returns (bytes32 node)
+        returns (bytes32)
     {
-        // widened first: assembly may find dirt above a narrow value
-        (uint256 k, uint256 i, uint256 a, uint256 c) = (kind, index, uint160(account), cumulative);
-        assembly ("memory-safe") {
-            mstore(0x00, or(or(shl(248, k), shl(216, i)), or(shl(56, a), shr(8, c))))
-            mstore8(0x20, c)
-            node := or(and(keccak256(0x00, 0x21), not(SUM)), c)
-        }
+        if (cumulative == 0) return 0;
+        return pack(keccak256(abi.encodePacked(kind, lane, index, account, cumulative)), cumulative);
     }
 
-    /// @notice Leaf of a receipts tree: the receipt's struct hash and what it charges.
-    function receiptLeaf(bytes32 structHash, uint64 charge) internal pure returns (bytes32) {
-        return pack(keccak256(abi.encodePacked(RECEIPT, structHash)), charge);
+    /// @notice Leaf of a receipts tree, at the receipt's place: its struct hash and what it charges.
+    function receiptLeaf(address lane, bytes32 structHash, uint64 charge) internal pure returns (bytes32) {
+        return pack(keccak256(abi.encodePacked(RECEIPT, lane, structHash)), charge);
     }
 
-    /// @notice Leaf of a lines tree: what one run of receipts pays a payee, or charges a consumer (`party` with its
-    /// top bit set).
-    function lineLeaf(uint32 party, uint32 run, uint64 amount) internal pure returns (bytes32) {
-        return pack(keccak256(abi.encodePacked(LINE, party, run, amount)), amount);
+    /// @notice Leaf of a lines tree, at `party << runsHeight | run`: what one run of receipts pays the payee at Registry
+    /// index `party`. The zero word for nothing.
+    function lineLeaf(address lane, uint32 party, uint32 run, uint64 amount) internal pure returns (bytes32) {
+        if (amount == 0) return 0;
+        return pack(keccak256(abi.encodePacked(LINE, lane, party, run, amount)), amount);
+    }
+
+    /// @notice Leaf of a gateways tree, at the number the key got in the lane: its receipts `[first, first + count)` are in
+    /// the batch. Idle: count 0, and `first` is the next to come.
+    function gatewayLeaf(address lane, uint32 number, address gateway, uint64 first, uint64 count)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return pack(keccak256(abi.encodePacked(GATEWAY, lane, number, gateway, first, count)), count);
     }
 
     /// @notice The parent of two nodes. Reverts when the sum does not fit 64 bits.
@@ -64,8 +66,8 @@ library SumTree {
         return pack(keccak256(abi.encodePacked(left, right)), sum(left) + sum(right));
     }
 
-    /// @notice True when `node` stands at `index` of the tree with this root. False, never a revert, for anything else,
-    /// for an index the proof does not consume, and for a path whose total passes 64 bits.
+    /// @notice True when `node` stands at `index` of its level below `root`; the level is the proof's length. False, never a
+    /// revert, for anything else, for an index the proof does not consume, and for a path whose total passes 64 bits.
     function verify(bytes32 root, bytes32 node, uint256 index, bytes32[] calldata proof)
         internal
         pure

@@ -2,42 +2,54 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {Header} from "../src/Headers.sol";
 import {IAuthorizations} from "../src/interfaces/IAuthorizations.sol";
-import {IBidBook} from "../src/interfaces/IBidBook.sol";
-import {IInboxes} from "../src/interfaces/IInboxes.sol";
-import {IReferee} from "../src/interfaces/IReferee.sol";
-import {IRegistry} from "../src/interfaces/IRegistry.sol";
+import {IConsumers} from "../src/interfaces/IConsumers.sol";
+import {IKeys} from "../src/interfaces/IKeys.sol";
+import {IMaker} from "../src/interfaces/IMaker.sol";
 import {ISettlement} from "../src/interfaces/ISettlement.sol";
 import {IStakeVault} from "../src/interfaces/IStakeVault.sol";
 import {MockToken} from "./Tokens.sol";
-import {Trees} from "./Trees.sol";
 import {Vm} from "./Vm.sol";
+import {TestMaker} from "./Judges.sol";
+import {Sparse, Trees} from "./Trees.sol";
 
-/// @dev A network deployed from the committed artifacts, with one lane, three consumers, four payees and a challenger.
+interface ITokenDomain {
+    function DOMAIN_SEPARATOR() external view returns (bytes32);
+    function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
+        external;
+    function nonces(address owner) external view returns (uint256);
+}
+
+/// @dev A network deployed from the committed artifacts, with one lane, three consumers and four payees. Its judges say what
+/// a test tells them (`makers` puts others in their place).
 abstract contract Base {
+    using Trees for Sparse;
+
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
     bool public IS_TEST = true;
-    address[16] private _payees;
-    address[16] private _consumers;
 
-    uint64 internal constant NONE = type(uint64).max;
     uint64 internal constant BOND = 1_000_000;
     uint64 internal constant MIN_BOND = 1_000;
-    uint32 internal constant WINDOW = 1 days;
-    uint32 internal constant ANSWER = 1 hours;
+    uint8 internal constant MAX_LEVERAGE = 4;
+    uint24 internal constant WINDOW = 1 days;
+    uint24 internal constant ANSWER = 1 hours;
     uint32 internal constant NOTICE = 5 minutes;
-    uint256 internal constant FEE = 0.001 ether;
+    uint32 internal constant DAY = 1 days;
     uint64 internal constant DEPOSIT = 10_000;
     uint256 internal constant PAYEES = 4;
     uint256 internal constant CONSUMERS = 3;
 
     IERC20 internal token;
     ISettlement internal settlement;
-    IReferee internal referee;
-    IRegistry internal registry;
-    IBidBook internal bidBook;
+    IConsumers internal consumers;
+    IKeys internal keys;
     IStakeVault internal vault;
-    uint32 internal lane;
+    /// @dev The judges, as Settlement hears them: with stub judges, `asReferee.convict(...)` convicts.
+    ISettlement internal asQuestions;
+    ISettlement internal asReferee;
+    ISettlement internal asPrices;
+    address internal lane;
 
     address internal treasury = address(0x7EA5);
     address internal operator = vm.addr(1);
@@ -47,46 +59,64 @@ abstract contract Base {
     /// @dev Cumulative amounts by index, as an honest ledger would hold them.
     uint64[] internal earned;
     uint64[] internal debited;
-    ISettlement.Header internal last;
+    Header internal last;
 
     // ------------------------------------------------------------------ a world
 
-    constructor() {
-        for (uint256 i; i < 16; ++i) (_payees[i], _consumers[i]) = (vm.addr(payeeKey(i)), vm.addr(consumerKey(i)));
-    }
-
     function setUp() public virtual {
         vm.warp(1_800_000_000);
-        token = IERC20(create("AICoin", abi.encode(address(this), uint256(1e18))));
-        deployAround(address(token));
-        lane = openLane(operator);
-        for (uint256 i = 1; i <= PAYEES; ++i) registry.registerPayee(payee(i));
-        for (uint256 i = 1; i <= CONSUMERS; ++i) depositFor(consumer(i), DEPOSIT);
-        earned = new uint64[](PAYEES + 1);
-        debited = new uint64[](CONSUMERS + 1);
+        token = makeToken();
+        deployAround();
+        populate();
         vm.deal(challenger, 1 ether);
     }
 
-    function deployAround(address coin) internal {
-        registry = IRegistry(create("Registry", ""));
-        bidBook = IBidBook(create("BidBook", abi.encode(uint32(1 hours))));
-        address maker = create("RefereeMaker", "");
-        settlement = ISettlement(
-            create("Settlement", abi.encode(coin, maker, registry, bidBook, treasury, FEE, MIN_BOND, NOTICE))
-        );
-        referee = IReferee(settlement.referee());
-        vault = IStakeVault(settlement.stakeVault());
+    /// @dev The settlement token; this contract holds it.
+    function makeToken() internal virtual returns (IERC20) {
+        return IERC20(create("AICoin", abi.encode(address(this), uint256(1e18))));
     }
 
-    /// @dev The same network around another token.
-    function deployFor(MockToken coin) internal returns (MockToken) {
+    /// @dev One lane, and who is in it.
+    function populate() internal virtual {
+        lane = openLane(operator, 0);
+        for (uint256 i = 1; i <= CONSUMERS; ++i) depositFor(consumer(i), DEPOSIT);
+        earned = new uint64[](PAYEES + 1);
+        debited = new uint64[](CONSUMERS + 1);
+        delete last;
+    }
+
+    /// @dev Makers of Questions, Referee and Prices, and what each of them takes.
+    function makers() internal virtual returns (IMaker[3] memory m, bytes[3] memory arguments) {
+        m[0] = m[1] = m[2] = IMaker(address(new TestMaker()));
+        arguments[0] = arguments[1] = arguments[2] = "";
+    }
+
+    function rules() internal pure virtual returns (ISettlement.Rules memory) {
+        return ISettlement.Rules(MIN_BOND, MAX_LEVERAGE, WINDOW, ANSWER, NOTICE, DAY);
+    }
+
+    function someTerms() internal pure virtual returns (ISettlement.Terms memory) {
+        return ISettlement.Terms(WINDOW, ANSWER, 1, 1);
+    }
+
+    /// @dev The network around `token`.
+    function deployAround() internal {
+        (IMaker[3] memory m, bytes[3] memory arguments) = makers();
+        settlement = ISettlement(create("Settlement", abi.encode(token, treasury, rules(), m, arguments)));
+        consumers = IConsumers(settlement.consumers());
+        keys = IKeys(settlement.keys());
+        vault = IStakeVault(settlement.stakeVault());
+        asQuestions = ISettlement(settlement.questions());
+        asReferee = ISettlement(settlement.referee());
+        asPrices = ISettlement(settlement.prices());
+    }
+
+    /// @dev The same world around another token.
+    function deployFor(MockToken coin) internal {
         coin.mint(address(this), 1e15);
         token = coin;
-        deployAround(address(coin));
-        lane = openLane(operator);
-        for (uint256 i = 1; i <= PAYEES; ++i) registry.registerPayee(payee(i));
-        for (uint256 i = 1; i <= CONSUMERS; ++i) depositFor(consumer(i), DEPOSIT);
-        return coin;
+        deployAround();
+        populate();
     }
 
     /// @dev Creates a contract from its committed artifact.
@@ -99,34 +129,40 @@ abstract contract Base {
         require(made != address(0), name);
     }
 
-    function openLane(address who) internal returns (uint32) {
-        token.transfer(who, BOND);
+    function openLane(address who, bytes32 salt) internal returns (address) {
+        return openLane(who, salt, someTerms(), BOND);
+    }
+
+    function openLane(address who, bytes32 salt, ISettlement.Terms memory terms, uint64 bond)
+        internal
+        returns (address opened)
+    {
+        token.transfer(who, bond);
         vm.startPrank(who);
         token.approve(address(settlement), type(uint256).max);
-        uint32 opened = settlement.openLane(WINDOW, ANSWER, BOND);
+        opened = settlement.openLane(salt, terms, bond);
         vm.stopPrank();
-        return opened;
     }
 
     function payeeKey(uint256 i) internal pure returns (uint256) {
         return 1000 + i;
     }
 
-    function payee(uint256 i) internal view returns (address) {
-        return _payees[i];
+    function payee(uint256 i) internal pure returns (address) {
+        return vm.addr(payeeKey(i));
     }
 
     function consumerKey(uint256 i) internal pure returns (uint256) {
         return 2000 + i;
     }
 
-    function consumer(uint256 i) internal view returns (address) {
-        return _consumers[i];
+    function consumer(uint256 i) internal pure returns (address) {
+        return vm.addr(consumerKey(i));
     }
 
     function depositFor(address who, uint64 amount) internal {
-        token.approve(address(settlement), amount);
-        settlement.deposit(lane, who, amount);
+        token.approve(address(consumers), amount);
+        consumers.deposit(lane, who, amount);
     }
 
     // ------------------------------------------------------------------ batches
@@ -137,51 +173,94 @@ abstract contract Base {
         earned[to] += amount;
     }
 
-    function payoutLeaves() internal view returns (bytes32[] memory leaves) {
-        leaves = new bytes32[](earned.length);
-        for (uint32 i = 1; i < earned.length; ++i) {
-            if (earned[i] != 0) leaves[i] = Trees.leaf(1, i, payee(i), earned[i]);
-        }
+    function payouts() internal view virtual returns (Sparse memory) {
+        return payoutsOf(earned);
     }
 
-    function debitLeaves() internal view returns (bytes32[] memory leaves) {
-        leaves = new bytes32[](debited.length);
-        for (uint32 i = 1; i < debited.length; ++i) {
-            if (debited[i] != 0) leaves[i] = Trees.leaf(2, i, consumer(i), debited[i]);
-        }
+    function debits() internal view virtual returns (Sparse memory) {
+        return debitsOf(debited);
     }
 
-    /// @dev The next batch over what was spent. Its receipts and lines are bare sums: nobody opens them here.
-    function nextHeader() internal view returns (ISettlement.Header memory h) {
-        uint256 total = Trees.sumOf(Trees.root(payoutLeaves()));
-        uint256 charged = total - Trees.sumOf(last.payoutRoot);
-        h.prev = last.payoutRoot == 0 ? bytes32(0) : keccak256(abi.encode(last));
-        h.receiptsRoot = bytes32(charged);
-        h.payoutRoot = Trees.root(payoutLeaves());
-        h.debitRoot = Trees.root(debitLeaves());
-        h.linesRoot = bytes32(2 * charged);
-        h.firstCall = last.firstCall + last.calls;
-        h.calls = 1;
+    function payoutsOf(uint64[] memory amounts) internal view returns (Sparse memory) {
+        bytes32[] memory leaves = new bytes32[](amounts.length);
+        for (uint32 i = 1; i < amounts.length; ++i) leaves[i] = Trees.payoutLeaf(lane, i, payee(i), amounts[i]);
+        return Trees.dense(leaves);
     }
 
-    function noHeader() internal pure returns (ISettlement.Header memory h) {}
+    function debitsOf(uint64[] memory amounts) internal view returns (Sparse memory) {
+        bytes32[] memory leaves = new bytes32[](amounts.length);
+        for (uint32 i = 1; i < amounts.length; ++i) leaves[i] = Trees.debitLeaf(lane, i, consumer(i), amounts[i]);
+        return Trees.dense(leaves);
+    }
+
+    /// @dev Heights as a header holds them.
+    function heightsOf(
+        uint256 receipts,
+        uint256 payouts_,
+        uint256 debits_,
+        uint256 gateways,
+        uint256 parties,
+        uint256 runs
+    ) internal pure returns (uint48) {
+        return uint48(receipts | payouts_ << 8 | debits_ << 16 | gateways << 24 | parties << 32 | runs << 40);
+    }
+
+    function idOf(Header memory h) internal pure returns (bytes24) {
+        return bytes24(keccak256(abi.encode(h)));
+    }
+
+    function noHeader() internal pure returns (Header memory h) {}
+
+    /// @dev The next batch over what was spent. Its receipts, lines and gateways are bare sums: nobody opens them here.
+    function nextHeader() internal view virtual returns (Header memory h) {
+        return headerOver(payouts(), debits());
+    }
+
+    function headerOver(Sparse memory p, Sparse memory d) internal view returns (Header memory h) {
+        h.prev = last.era == 0 ? bytes24(0) : idOf(last);
+        h.era = settlement.lanes(lane).era;
+        h.closedAt = uint40(block.timestamp);
+        h.heights = heightsOf(0, p.height, d.height, 0, 0, 0);
+        (h.payoutRoot, h.debitRoot) = (p.root(), d.root());
+        uint256 charged = Trees.sumOf(h.payoutRoot) - Trees.sumOf(last.payoutRoot);
+        (h.receiptsRoot, h.linesRoot) = (bytes32(charged), bytes32(charged));
+        h.gatewaysRoot = bytes32(uint256(1)); // one call
+    }
 
     /// @dev Posts the next batch; returns its id.
     function post() internal returns (uint64 id) {
         return post(nextHeader());
     }
 
-    function post(ISettlement.Header memory h) internal returns (uint64 id) {
-        id = settlement.head(lane).next;
+    function post(Header memory h) internal returns (uint64 id) {
+        id = settlement.heads(lane).next;
         vm.prank(operator);
-        settlement.commit(lane, h, NONE, noHeader());
+        settlement.commit(lane, h, 0, noHeader());
         last = h;
     }
 
+    /// @dev Posts the next batch and waits until it is final.
     function settle() internal returns (uint64 id) {
         id = post();
-        vm.warp(block.timestamp + WINDOW);
+        vm.warp(settlement.batches(lane, id).until);
         settlement.finalize(lane, id, last);
+    }
+
+    function convict(uint64 id) internal {
+        asReferee.convict(lane, id, settlement.batches(lane, id).hash, challenger);
+    }
+
+    // ------------------------------------------------------------------ consumers
+
+    function asksToLeave(uint256 who) internal {
+        vm.prank(consumer(who));
+        consumers.requestWithdraw(lane);
+    }
+
+    /// @dev A consumer takes what its final debit leaves it, by the tree of what was debited.
+    function takeRest(uint256 who) internal {
+        bytes32[] memory proof = debits().prove(who);
+        settlement.withdraw(lane, consumer(who), debited[who], proof);
     }
 
     // ------------------------------------------------------------------ signatures
@@ -195,7 +274,7 @@ abstract contract Base {
         return keccak256(abi.encodePacked(hex"1901", settlement.DOMAIN_SEPARATOR(), structHash));
     }
 
-    function voucher(uint256 key, uint32 lane_, address account, uint64 cumMax) internal view returns (bytes memory) {
+    function voucher(uint256 key, address lane_, address account, uint64 cumMax) internal view returns (bytes memory) {
         bytes32 typehash = keccak256("Voucher(address lane,address account,uint64 cumMax)");
         return signed(key, tollwayDigest(keccak256(abi.encode(typehash, lane_, account, cumMax))));
     }
@@ -210,16 +289,11 @@ abstract contract Base {
         uint256 validBefore,
         bytes32 nonce
     ) internal view returns (bytes memory) {
-        bytes32 typehash = receive_
-            ? keccak256(
-                "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-            )
-            : keccak256(
-                "TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-            );
+        string memory fields =
+            "WithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)";
+        bytes32 typehash = keccak256(bytes(string.concat(receive_ ? "Receive" : "Transfer", fields)));
         bytes32 hash = keccak256(abi.encode(typehash, vm.addr(key), to, value, validAfter, validBefore, nonce));
-        bytes32 separator = ITokenDomain(address(token)).DOMAIN_SEPARATOR();
-        return signed(key, keccak256(abi.encodePacked(hex"1901", separator, hash)));
+        return signed(key, keccak256(abi.encodePacked(hex"1901", domain().DOMAIN_SEPARATOR(), hash)));
     }
 
     function auth() internal view returns (IAuthorizations) {
@@ -228,31 +302,6 @@ abstract contract Base {
 
     function domain() internal view returns (ITokenDomain) {
         return ITokenDomain(address(token));
-    }
-
-    function inboxOf(uint32 lane_) internal view returns (address) {
-        return IInboxes(settlement.inboxes()).inboxOf(lane_);
-    }
-
-    /// @dev The same signature's other spelling: s' = n - s.
-    function highS(bytes memory signature) internal pure returns (bytes memory) {
-        (bytes32 r, bytes32 s, uint8 v) = cut(signature);
-        uint256 order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
-        return abi.encodePacked(r, order - uint256(s), v == 27 ? uint8(28) : uint8(27));
-    }
-
-    /// @dev EIP-2098: 64 bytes.
-    function short(bytes memory signature) internal pure returns (bytes memory) {
-        (bytes32 r, bytes32 s, uint8 v) = cut(signature);
-        return abi.encodePacked(r, bytes32(uint256(s) | (uint256(v - 27) << 255)));
-    }
-
-    function cut(bytes memory signature) internal pure returns (bytes32 r, bytes32 s, uint8 v) {
-        assembly ("memory-safe") {
-            r := mload(add(signature, 0x20))
-            s := mload(add(signature, 0x40))
-            v := byte(0, mload(add(signature, 0x60)))
-        }
     }
 
     // ------------------------------------------------------------------ assertions
@@ -264,11 +313,4 @@ abstract contract Base {
     function refuses(bytes4 selector) internal {
         vm.expectPartialRevert(selector);
     }
-}
-
-interface ITokenDomain {
-    function DOMAIN_SEPARATOR() external view returns (bytes32);
-    function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
-        external;
-    function nonces(address owner) external view returns (uint256);
 }

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+/// @dev Leaves at their places, ascending, below a root of exactly `height` levels. Every other place holds the zero word.
+struct Sparse {
+    uint256 height;
+    uint256[] places;
+    bytes32[] words;
+}
+
 /// @dev Sum trees in plain Solidity: the twin that the assembly of `SumTree` is held equal to, and what tests build with.
+/// Only occupied nodes are computed, so that a tree of 31 levels costs no more than its leaves.
 library Trees {
     uint256 private constant SUM = type(uint64).max;
 
-    function leaf(uint8 kind, uint32 index, address account, uint64 cumulative) internal pure returns (bytes32) {
-        return mark(keccak256(abi.encodePacked(kind, index, account, cumulative)), cumulative);
-    }
+    // ------------------------------------------------------------------ nodes
 
     function mark(bytes32 hash, uint256 sum) internal pure returns (bytes32) {
         return bytes32((uint256(hash) & ~SUM) | sum);
@@ -21,106 +27,137 @@ library Trees {
         return mark(keccak256(abi.encodePacked(l, r)), sumOf(l) + sumOf(r));
     }
 
-    /// @dev Plain twin of SumTree.verify.
-    function verify(bytes32 root, bytes32 node, uint256 index, bytes32[] memory proof) internal pure returns (bool) {
-        uint256 total = sumOf(node);
-        for (uint256 i; i < proof.length; ++i) {
-            total += sumOf(proof[i]);
-            bytes32 hash = index % 2 == 0
-                ? keccak256(abi.encodePacked(node, proof[i]))
-                : keccak256(abi.encodePacked(proof[i], node));
-            node = mark(hash, total & SUM);
-            index /= 2;
-        }
-        return node == root && index == 0 && total <= SUM;
+    // ------------------------------------------------------------------ leaves
+
+    function payoutLeaf(address lane, uint32 index, address payee, uint64 cumulative) internal pure returns (bytes32) {
+        return _accountLeaf(1, lane, index, payee, cumulative);
     }
 
-    /// @dev Plain twin of SumTree.rangeRoot.
-    function rangeRoot(bytes32[] memory nodes, uint256 start, uint256 height, bytes32[] memory proof)
+    function debitLeaf(address lane, uint32 index, address account, uint64 cumulative) internal pure returns (bytes32) {
+        return _accountLeaf(2, lane, index, account, cumulative);
+    }
+
+    function receiptLeaf(address lane, bytes32 structHash, uint64 charge) internal pure returns (bytes32) {
+        return mark(keccak256(abi.encodePacked(uint8(3), lane, structHash)), charge);
+    }
+
+    function lineLeaf(address lane, uint32 party, uint32 run, uint64 amount) internal pure returns (bytes32) {
+        if (amount == 0) return 0;
+        return mark(keccak256(abi.encodePacked(uint8(4), lane, party, run, amount)), amount);
+    }
+
+    function gatewayLeaf(address lane, uint32 number, address key, uint64 first, uint64 count)
         internal
         pure
         returns (bytes32)
     {
-        if (nodes.length == 0) return 0;
-        uint256 used;
-        for (uint256 level; level < height; ++level) {
-            bool left = start % 2 == 1;
-            bool right = (start + nodes.length) % 2 == 1;
-            uint256 width = nodes.length + (left ? 1 : 0) + (right ? 1 : 0);
-            bytes32[] memory row = new bytes32[](width);
-            if (left) {
-                if (used == proof.length) return 0;
-                row[0] = proof[used++];
-            }
-            for (uint256 i; i < nodes.length; ++i) {
-                row[i + (left ? 1 : 0)] = nodes[i];
-            }
-            if (right) {
-                if (used == proof.length) return 0;
-                row[width - 1] = proof[used++];
-            }
-            nodes = new bytes32[](width / 2);
-            for (uint256 i; i < nodes.length; ++i) {
-                if (sumOf(row[2 * i]) + sumOf(row[2 * i + 1]) > SUM) return 0;
-                nodes[i] = parent(row[2 * i], row[2 * i + 1]);
-            }
-            start /= 2;
-        }
-        return nodes.length == 1 && start == 0 && used == proof.length ? nodes[0] : bytes32(0);
+        return mark(keccak256(abi.encodePacked(uint8(5), lane, number, key, first, count)), count);
     }
 
-    function height(uint256 leaves) internal pure returns (uint256 h) {
-        while (uint256(1) << h < leaves) ++h;
-    }
-
-    function root(bytes32[] memory leaves) internal pure returns (bytes32) {
-        uint256 h = height(leaves.length);
-        bytes32[] memory row = padded(leaves, h);
-        for (uint256 width = row.length / 2; width > 0; width /= 2) {
-            for (uint256 i; i < width; ++i) {
-                row[i] = parent(row[2 * i], row[2 * i + 1]);
-            }
-        }
-        return row.length == 0 ? bytes32(0) : row[0];
-    }
-
-    function prove(bytes32[] memory leaves, uint256 index) internal pure returns (bytes32[] memory proof) {
-        uint256 h = height(leaves.length);
-        bytes32[] memory row = padded(leaves, h);
-        proof = new bytes32[](h);
-        for (uint256 level; level < h; ++level) {
-            proof[level] = row[index ^ 1];
-            for (uint256 i; i < row.length >> (level + 1); ++i) {
-                row[i] = parent(row[2 * i], row[2 * i + 1]);
-            }
-            index /= 2;
-        }
-    }
-
-    function proveRange(bytes32[] memory leaves, uint256 start, uint256 count)
-        internal
+    function _accountLeaf(uint8 kind, address lane, uint32 index, address account, uint64 cumulative)
+        private
         pure
-        returns (bytes32[] memory proof)
+        returns (bytes32)
     {
-        uint256 h = height(leaves.length);
-        bytes32[] memory row = padded(leaves, h);
-        bytes32[] memory long = new bytes32[](2 * h);
+        if (cumulative == 0) return 0;
+        return mark(keccak256(abi.encodePacked(kind, lane, index, account, cumulative)), cumulative);
+    }
+
+    // ------------------------------------------------------------------ trees
+
+    /// @dev The least height that has room for `places` places.
+    function heightOf(uint256 places) internal pure returns (uint256 h) {
+        while (uint256(1) << h < places) ++h;
+    }
+
+    /// @dev A tree over `leaves` at places 0, 1, 2..., as low as it can be.
+    function dense(bytes32[] memory leaves) internal pure returns (Sparse memory) {
+        return dense(leaves, heightOf(leaves.length));
+    }
+
+    function dense(bytes32[] memory leaves, uint256 height) internal pure returns (Sparse memory t) {
+        uint256 count;
+        for (uint256 i; i < leaves.length; ++i) if (leaves[i] != 0) ++count;
+        (t.height, t.places, t.words) = (height, new uint256[](count), new bytes32[](count));
+        count = 0;
+        for (uint256 i; i < leaves.length; ++i) if (leaves[i] != 0) (t.places[count], t.words[count++]) = (i, leaves[i]);
+    }
+
+    function root(Sparse memory t) internal pure returns (bytes32) {
+        return node(t, 0, 0);
+    }
+
+    /// @dev The word `depth` levels below the root, at `position` of that level.
+    function node(Sparse memory t, uint256 depth, uint256 position) internal pure returns (bytes32 word) {
+        (uint256[] memory places, bytes32[] memory words) = (t.places, t.words);
+        bytes32 empty;
+        for (uint256 level; level < t.height - depth; ++level) (places, words, empty) = _fold(places, words, empty);
+        return _at(places, words, empty, position);
+    }
+
+    /// @dev The path from the leaf at `place`, occupied or not, to the root.
+    function prove(Sparse memory t, uint256 place) internal pure returns (bytes32[] memory proof) {
+        return proveNode(t, t.height, place);
+    }
+
+    /// @dev The path from the node at (depth, position) to the root: `depth` words.
+    function proveNode(Sparse memory t, uint256 depth, uint256 position) internal pure returns (bytes32[] memory proof) {
+        proof = new bytes32[](depth);
+        (uint256[] memory places, bytes32[] memory words) = (t.places, t.words);
+        bytes32 empty;
+        uint256 below = t.height - depth;
+        for (uint256 level; level < t.height; ++level) {
+            if (level >= below) {
+                proof[level - below] = _at(places, words, empty, position ^ 1);
+                position /= 2;
+            }
+            (places, words, empty) = _fold(places, words, empty);
+        }
+    }
+
+    /// @dev Boundary siblings of the places [start, start + count): per level left, then right.
+    function proveRange(Sparse memory t, uint256 start, uint256 count) internal pure returns (bytes32[] memory proof) {
+        bytes32[] memory long = new bytes32[](2 * t.height);
+        (uint256[] memory places, bytes32[] memory words) = (t.places, t.words);
+        bytes32 empty;
         uint256 used;
-        for (uint256 level; level < h; ++level) {
-            if (start % 2 == 1) long[used++] = row[start - 1];
-            if ((start + count) % 2 == 1) long[used++] = row[start + count];
+        for (uint256 level; level < t.height; ++level) {
+            if (start % 2 == 1) long[used++] = _at(places, words, empty, start - 1);
+            if ((start + count) % 2 == 1) long[used++] = _at(places, words, empty, start + count);
             count = (start + count + 1) / 2 - start / 2;
             start /= 2;
-            for (uint256 i; i < row.length >> (level + 1); ++i) {
-                row[i] = parent(row[2 * i], row[2 * i + 1]);
-            }
+            (places, words, empty) = _fold(places, words, empty);
         }
         proof = new bytes32[](used);
         for (uint256 i; i < used; ++i) proof[i] = long[i];
     }
 
-    function padded(bytes32[] memory leaves, uint256 h) internal pure returns (bytes32[] memory row) {
-        row = new bytes32[](uint256(1) << h);
-        for (uint256 i; i < leaves.length; ++i) row[i] = leaves[i];
+    /// @dev One level up. `empty` is the node over places that hold nothing.
+    function _fold(uint256[] memory places, bytes32[] memory words, bytes32 empty)
+        private
+        pure
+        returns (uint256[] memory upper, bytes32[] memory folded, bytes32 over)
+    {
+        uint256 count;
+        for (uint256 i; i < places.length; ++i) if (i == 0 || places[i] / 2 != places[i - 1] / 2) ++count;
+        (upper, folded) = (new uint256[](count), new bytes32[](count));
+        count = 0;
+        for (uint256 i; i < places.length; ++i) {
+            uint256 place = places[i];
+            bool pair = place % 2 == 0 && i + 1 < places.length && places[i + 1] == place + 1;
+            upper[count] = place / 2;
+            if (place % 2 == 1) folded[count++] = parent(empty, words[i]);
+            else folded[count++] = parent(words[i], pair ? words[++i] : empty);
+        }
+        over = parent(empty, empty);
+    }
+
+    function _at(uint256[] memory places, bytes32[] memory words, bytes32 empty, uint256 place)
+        private
+        pure
+        returns (bytes32)
+    {
+        for (uint256 i; i < places.length; ++i) if (places[i] == place) return words[i];
+        return empty;
     }
 }

@@ -1,234 +1,160 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ISettlement} from "./ISettlement.sol";
-import {IBidBook} from "./IBidBook.sol";
-import {Receipts} from "../Receipts.sol";
+import {Header, Tree} from "../Headers.sol";
+import {IJudge} from "./IJudge.sol";
 
-/// @title Referee: every one-shot proof that a batch lies
-/// @notice Each function checks a proof and then tells Settlement to convict; the caller gets half the bond. A proof that
-/// proves nothing reverts. What a batch may not do, and which function shows it:
+/// @title Referee: proofs about accounts, gateway logs and receipts
+/// @notice Anybody shows a lie in a posted batch before its window ends, and is owed half the operator's bond. A batch is
+/// named by its lane, its id and its whole header. Everything is judged as it was when the batch was closed, so a verdict
+/// does not depend on when it is asked: what an honest operator posted stays right.
 ///
-/// | the lie | the proof |
-/// |---|---|
-/// | a debit above the deposit, to no account, or at another's index | `proveOverdraft` |
-/// | a cumulative that fell, an account swapped or dropped | `proveRegression` |
-/// | a payee that is not the Registry's at this index | `proveWrongPayee` |
-/// | a receipt the operator signed and left out, or replaced | `proveOmittedReceipt` |
-/// | a receipt at a place, or in a batch, that is not its own | `proveMisplacedReceipt` |
-/// | a gap, a repetition or a miscount in the journals | `proveBrokenJournal` |
-/// | two receipts for one place, or two charges for one call | `proveDoubleReceipt` |
-/// | a price or charge that the terms do not give | `proveBadLine` |
-/// | a line that is not the bid in force, a false protocol fee | `proveBadBid` |
-/// | a run's line that is not what its receipts give | `proveBadRun` |
-/// | lines out of order, of no amount, of nobody, of no run | `proveUnsortedLines` |
-/// | a payout or debit that is not its lines' sum | `provePayout` |
-/// | a tree whose leaves are not all at one depth, a receipts tree of another height than its calls need | `proveUnevenTree` |
-interface IReferee {
-    /// @notice An account leaf of a payout or debit tree: all zero for the empty leaf.
-    struct AccountLeaf {
-        address account;
-        uint64 cumulative;
-        bytes32[] proof;
-    }
-
-    /// @notice A leaf of the lines tree: all zero for the empty leaf.
-    struct LineLeaf {
-        uint32 party;
-        uint32 run;
-        uint64 amount;
-        bytes32[] proof;
-    }
-
-    /// @notice Where in the sorted lines a key would stand: `right` is the first leaf not below it, at `rank`; `left` is
-    /// the leaf before. `left` is ignored at rank 0; `right` is ignored when `rank` is the tree's width.
-    struct Boundary {
-        uint256 rank;
-        LineLeaf left;
-        LineLeaf right;
-    }
-
-    /// @notice A receipt of a batch and the bytes of its terms.
-    struct Opening {
-        Receipts.Receipt receipt;
-        bytes terms;
-        uint256 place;
-        bytes32[] proof;
-    }
-
-    /// @notice A receipt with its gateway's signature.
-    struct SignedReceipt {
-        Receipts.Receipt receipt;
-        bytes signature;
-    }
-
-    /// @notice A leaf by its preimage; empty for the empty leaf.
-    struct OpenedLeaf {
-        bytes preimage;
-        bytes terms;
-        uint256 index;
-        bytes32[] proof;
-    }
-
-    /// @notice The proof proves nothing.
-    error NotProven();
-    /// @notice A part of the proof does not belong to this batch.
-    error ProofInvalid();
-    /// @notice `prevHeader` is not the header before.
-    error PreviousHeaderWrong();
-    /// @notice This offence was punished already.
+/// For each proof: the lie, what is shown, and why an honest operator cannot be convicted. Sizes and gas: FIELDS.md.
+interface IReferee is IJudge {
     error AlreadyPunished(bytes32 offence);
 
-    /// @notice The account's debit is above what it deposited less withdrawals, or at an index that is not its own.
-    function proveOverdraft(
-        uint32 lane,
-        uint64 id,
-        ISettlement.Header calldata header,
-        uint32 index,
-        AccountLeaf calldata leaf
-    ) external;
+    // ------------------------------------------------------------------ accounts
 
-    /// @notice Between a batch and the one before, a leaf of the payout or debit tree fell, changed hands or vanished.
-    function proveRegression(
-        uint32 lane,
-        uint64 id,
-        ISettlement.Header calldata header,
-        ISettlement.Header calldata prevHeader,
-        ISettlement.Tree tree,
-        uint32 index,
-        AccountLeaf calldata before,
-        AccountLeaf calldata afterwards
-    ) external;
-
-    /// @notice The payout tree pays at `index` somebody the Registry does not know there.
-    function proveWrongPayee(
-        uint32 lane,
-        uint64 id,
-        ISettlement.Header calldata header,
-        uint32 index,
-        AccountLeaf calldata leaf
-    ) external;
-
-    /// @notice A receipt the operator signed is not where the journals table puts it (`leaf` stands there instead), or the
-    /// table ends before it although it ended `INCLUSION_TIME` before the batch was posted.
-    /// @param leaf What stands there. @param proof As long as the tree of so many receipts is high.
-    function proveOmittedReceipt(
-        uint32 lane,
-        uint64 id,
-        ISettlement.Header calldata header,
-        bytes calldata table,
-        SignedReceipt calldata signed,
-        bytes32 leaf,
-        bytes32[] calldata proof
-    ) external;
-
-    /// @notice A receipt of the batch is not the one the journals table has at its place, or is another lane's.
-    function proveMisplacedReceipt(
-        uint32 lane,
-        uint64 id,
-        ISettlement.Header calldata header,
-        bytes calldata table,
-        Opening calldata opening
-    ) external;
-
-    /// @notice The journals table is malformed, does not add up to the batch's calls, or does not go on where the table
-    /// before it stopped. For batch 1 `prevHeader` and `prevTable` are ignored.
-    function proveBrokenJournal(
-        uint32 lane,
-        uint64 id,
-        ISettlement.Header calldata header,
-        ISettlement.Header calldata prevHeader,
-        bytes calldata prevTable,
-        bytes calldata table
-    ) external;
-
-    /// @notice The operator signed two receipts for one (gateway, seq), or two for one call. Slashes bond and stake.
-    function proveDoubleReceipt(uint32 lane, SignedReceipt calldata a, SignedReceipt calldata b) external;
-
-    /// @notice A receipt's price or charge is not what its terms give for its units, or its terms allow none.
-    function proveBadLine(uint32 lane, uint64 id, ISettlement.Header calldata header, Opening calldata opening)
+    /// @notice Lie: an account is debited more than it has. Shown: its word in the debit tree.
+    /// Safe: deposits only grow. Withdrawals grow only when the account leaves, and then down to what is finally debited,
+    /// which no batch after may raise.
+    function proveOverdraft(address lane, uint64 id, Header calldata header, address account, Word calldata debit)
         external;
 
-    /// @notice A line of a receipt's terms is not the bid in force at the receipt's epoch (compute and delivery: on the
-    /// terms' subject; gateway: on the lane), or a protocol line is not the fee of 20,000 ppm to the treasury.
-    /// @param line Which one. @param history BidBook's hash before `bids`. @param bids The bidder's bids from the one in
-    /// force, or from the first, to the last.
-    function proveBadBid(
-        uint32 lane,
+    /// @notice Lie: a debit grew although the batch before was closed after the account's request to leave and its notice.
+    /// Shown: the account's word in both debit trees.
+    /// Safe: a request that a batch has met cannot be taken back, so one that stands now stood then; one that was made anew
+    /// is later than the batch before.
+    function proveDebitAfterExit(
+        address lane,
         uint64 id,
-        ISettlement.Header calldata header,
-        Opening calldata opening,
-        uint256 line,
-        bytes24 history,
-        IBidBook.Bid[] calldata bids
-    ) external;
-
-    /// @notice What a run's 64 receipts pay a payee, or charge a consumer, is not what the lines tree says.
-    /// @param account The payee registered at `party`, or the consumer whose lane index is `party` less its top bit.
-    /// @param receipts All of the run's, in place order. @param terms Bytes of distinct terms. @param termsOf For each
-    /// receipt, which of `terms`. @param proof Boundary siblings of the run in the receipts tree.
-    /// @param line The leaf, or where it is missing.
-    function proveBadRun(
-        uint32 lane,
-        uint64 id,
-        ISettlement.Header calldata header,
-        uint32 run,
-        uint32 party,
+        Header calldata header,
+        Header calldata prevHeader,
         address account,
-        Receipts.Receipt[] calldata receipts,
-        bytes[] calldata terms,
-        uint8[] calldata termsOf,
-        uint256 height,
-        bytes32[] calldata proof,
-        Boundary calldata line
+        Word calldata before,
+        Word calldata afterwards
     ) external;
 
-    /// @notice Two neighbours in the lines tree are not in order of (party, run), or one is of no amount, of a party nobody
-    /// is, or of a run the batch does not have.
-    function proveUnsortedLines(
-        uint32 lane,
+    /// @notice Lie: what an index has earned, or was debited, in all, fell. Shown: its word in both trees, payouts or debits.
+    /// Safe: honest amounts never fall; a fallen batch's successors name the batch before it.
+    function proveRegression(
+        address lane,
         uint64 id,
-        ISettlement.Header calldata header,
-        uint256 rank,
-        LineLeaf calldata left,
-        LineLeaf calldata right
-    ) external;
-
-    /// @notice An account's cumulative payout or debit did not grow by the sum of its lines.
-    /// @param low Where the party's lines begin. @param high Where the next party's begin.
-    function provePayout(
-        uint32 lane,
-        uint64 id,
-        ISettlement.Header calldata header,
-        ISettlement.Header calldata prevHeader,
-        ISettlement.Tree tree,
+        Header calldata header,
+        Header calldata prevHeader,
+        Tree tree,
         uint32 index,
-        AccountLeaf calldata before,
-        AccountLeaf calldata afterwards,
-        Boundary calldata low,
-        Boundary calldata high
+        Word calldata before,
+        Word calldata afterwards
     ) external;
 
-    /// @notice Two leaves of one tree stand at different depths, or a receipt `a` at another depth than a tree of so many
-    /// receipts has.
-    function proveUnevenTree(
-        uint32 lane,
+    /// @notice Lie: the word at an index of the payout tree is not the leaf of Registry's payee there and its sum, or is not
+    /// zero where no payee stands. Shown: the word; nobody needs what it was made from.
+    /// Safe: Registry's payees never change.
+    function proveWrongPayee(address lane, uint64 id, Header calldata header, uint32 index, Word calldata payout)
+        external;
+
+    /// @notice Lie: the word at an index of the debit tree is not the leaf of the lane's consumer there and its sum, or is
+    /// not zero where no consumer stands. Shown: the word, and who stands there (not looked at where nobody does).
+    /// Safe: indices are given once, in the order of first deposits.
+    function proveWrongConsumer(
+        address lane,
         uint64 id,
-        ISettlement.Header calldata header,
-        ISettlement.Tree tree,
-        OpenedLeaf calldata a,
-        OpenedLeaf calldata b
+        Header calldata header,
+        uint32 index,
+        address account,
+        Word calldata debit
     ) external;
 
-    /// @notice The leaf a preimage makes. Reverts when it is none.
-    function leafOf(ISettlement.Tree tree, uint256 index, bytes calldata preimage, bytes calldata terms)
-        external
-        pure
-        returns (bytes32);
+    // ------------------------------------------------------------------ gateway logs
 
-    /// @notice Price, charge and shares of a call, as `proveBadLine` and `proveBadRun` see them.
-    function price(Receipts.Receipt calldata receipt, bytes calldata terms)
-        external
-        pure
-        returns (bool sound, uint256 amount, uint256 charge, address[] memory payees, uint256[] memory amounts);
+    /// @notice Lie: a gateway's row does not go on where the row in the batch before stopped (from 1 for a key's first), is
+    /// another key's, was dropped, or stands at a number that no key has. Shown: the row before, by its key and numbers,
+    /// and the word afterwards. A key's first row may come late: the zero word after none is right.
+    /// Safe: keys have their numbers for good; sequences are dense.
+    /// @param before Its `number` and `key` name the row also when there was none (`first` 0). In batch 1 there was none.
+    function proveBrokenLog(
+        address lane,
+        uint64 id,
+        Header calldata header,
+        Header calldata prevHeader,
+        Row calldata before,
+        Word calldata afterwards
+    ) external;
+
+    /// @notice Lie: a receipt that a gateway signed is not in the batch: another stands at its place, or nothing does and it
+    /// is not barred (Bars); or the log stops before it although it ended a `day` before the batch was closed, and a
+    /// `day` after the lane's first activation since its last fall, and is not barred. Shown: the receipt and its
+    /// signature, its gateway's row, and the word at its place (not looked at beyond the row).
+    /// Safe: an honest gateway signs one receipt for a number. Bars judges as of the batch's closing. A pause moves nothing,
+    /// so a batch closed after one holds what ended before it.
+    /// @param prevHeader Not looked at in batch 1.
+    function proveOmittedReceipt(
+        address lane,
+        uint64 id,
+        Header calldata header,
+        Header calldata prevHeader,
+        Signed calldata signed,
+        Row calldata row,
+        Word calldata stands
+    ) external;
+
+    /// @notice Lie: a receipt stands where the gateways tree has another: of another key, number or lane. Shown: the receipt
+    /// and the row that covers its place.
+    /// Safe: rows and places are two readings of one order.
+    function proveMisplacedReceipt(
+        address lane,
+        uint64 id,
+        Header calldata header,
+        Opening calldata opening,
+        Row calldata row
+    ) external;
+
+    /// @notice Lie: something stands beyond the last receipt. Shown: the word at a place from `calls` on.
+    function proveStrayReceipt(address lane, uint64 id, Header calldata header, uint64 place, Word calldata stands)
+        external;
+
+    /// @notice Offence: the operator paused its lane, to leave with its bond, and a receipt stands in no batch a `day` after
+    /// its end, the pause, and the lane's last return. Punished once. Shown: the receipt and its signature, the last
+    /// posted batch's header (not looked at if there is none) and the gateway's row in it, which stops before the receipt.
+    /// Safe: who pauses has a `day` to resume and post what is left, and the tools post first. Barred receipts, and those of
+    /// keys that no longer count, don't. A lane that fell is not paused.
+    function proveUnpostedReceipt(address lane, Header calldata lastHeader, Signed calldata signed, Row calldata row)
+        external;
+
+    /// @notice Offence: two receipts with one (gateway, number) or one call id. Punished once; it lapses when the batch is
+    /// final that holds the first one shown. Shown: both with their signatures, the last final batch's header (not looked
+    /// at if there is none) and the row of the first one's gateway in it.
+    /// Safe: an honest gateway signs one receipt for a number and for a call; keys that no longer count sign nothing.
+    function proveDoubleReceipt(
+        address lane,
+        Header calldata finalHeader,
+        Signed calldata signed,
+        Signed calldata other,
+        Row calldata row
+    ) external;
+
+    // ------------------------------------------------------------------ receipts
+
+    /// @notice Lie: a receipt ended after the batch was closed, or more than RECEIPT_LIFE (30 days) before, or names an epoch
+    /// that is neither that of its end nor the one before. Shown: the receipt.
+    /// Safe: a call is priced from the epoch in which it begins, and an epoch is longer than a call.
+    function proveReceiptTime(address lane, uint64 id, Header calldata header, Opening calldata opening) external;
+
+    /// @notice Lie: two places of one batch hold receipts of one call id. Shown: both.
+    function proveDoubleCall(
+        address lane,
+        uint64 id,
+        Header calldata header,
+        Opening calldata opening,
+        Opening calldata other
+    ) external;
+
+    /// @notice Lie: a workflow's receipt with `subcalls` n is not preceded by its n sub-calls, in its gateway's log and the
+    /// same batch, or their prices are not its `subcallTotal`. The direct ones are found from the end: the receipt right
+    /// before it, the one right before that one's own sub-calls, and so on. Shown: the n receipts and it, in order; it
+    /// alone when n is more than MAX_SUBCALLS (63) or there are no n places before it.
+    /// Safe: gateways log a workflow's receipts in one piece, and a batch never ends within one. A barred sub-call convicts
+    /// nobody.
+    function proveBadSubcalls(address lane, uint64 id, Header calldata header, Openings calldata segment) external;
 }

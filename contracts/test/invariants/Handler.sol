@@ -1,277 +1,461 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {Header} from "../../src/Headers.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
-import {Receipts} from "../../src/Receipts.sol";
-import {HostileToken} from "../Tokens.sol";
-import {Trees} from "../Trees.sol";
-import {Lies} from "./Lies.sol";
+import {Sparse, Trees} from "../Trees.sol";
+import {Model} from "./Model.sol";
 
-/// @dev Everybody at once, at random: an operator that is honest in some batches and lies in others, another that reaches
-/// for money it does not hold, consumers, payees, a challenger, a token that calls back whoever it pays and whose owner
-/// blacklists payees. What an actor may lawfully find refused, it checks beforehand, so any other revert fails the run;
-/// what must be refused is tried, and `broken` names the law when it is not.
-contract Handler is Lies {
-    uint64[] private seen;
-    HostileToken private coin;
+/// @dev Everybody at once, at random, in three lanes: an honest operator, one that lies and is watched, one that lies and is
+/// not, and goes on afterwards. Consumers that come, pay by x402, leave, escape and come back; payees that the token refuses;
+/// accusers that cannot be paid; a token that calls back. What an actor may lawfully find refused, it checks beforehand, so any
+/// other revert fails the run; what must be refused is tried, and `broken` names the law when it is not.
+contract Handler is Model {
+    using Trees for Sparse;
 
     constructor() {
-        vm.warp(1_800_000_000);
-        coin = new HostileToken();
-        coin.mint(address(this), 1e18);
-        token = coin;
-        deployAround(address(coin));
-        lane = openLane(operator);
-        openLane(stranger); // a second lane, whose money must stay its own
-        for (uint256 i = 1; i <= PAYEES; ++i) registry.registerPayee(payee(i));
-        for (uint256 i = 1; i <= CONSUMERS; ++i) depositFor(consumer(i), DEPOSIT);
-        uint32 first = lane;
-        lane = 2;
-        depositFor(consumer(1), DEPOSIT);
-        lane = first;
-        begin();
-        seen = new uint64[](PAYEES + 1);
+        setUp();
     }
 
-    function world() external view returns (ISettlement, IERC20, uint32) {
-        return (settlement, token, lane);
+    function world() external view returns (ISettlement, address, address[] memory) {
+        return (settlement, address(coin), lanes);
+    }
+
+    /// @dev C7: no action in one lane moves another's vault.
+    modifier inLane(uint256 l) {
+        lane = lanes[l % LANES];
+        uint256[LANES] memory held;
+        for (uint256 i; i < LANES; ++i) held[i] = coin.balanceOf(lanes[i]);
+        _;
+        for (uint256 i; i < LANES; ++i) {
+            if (lanes[i] != lane && coin.balanceOf(lanes[i]) != held[i]) broken = "C7: no call moves another vault";
+        }
     }
 
     // ------------------------------------------------------------------ consumers
 
-    function deposits(uint256 who, uint64 amount) external {
-        address account = consumer(1 + who % CONSUMERS);
+    function deposits(uint256 l, uint256 who, uint64 amount, bool fee) external inLane(l) {
+        address account = consumer(1 + who % WHO);
         uint40 requested = settlement.accounts(lane, account).requestedAt;
-        if (settlement.lanes(lane).active) {
-            depositFor(account, 1 + amount % 1_000);
-        } else {
-            token.approve(address(settlement), 1);
-            try settlement.deposit(lane, account, 1) {
-                broken = "C6: a pause stops deposits";
+        amount = 1 + amount % 5_000;
+        coin.approve(address(consumers), amount);
+        if (fee || !settlement.lanes(lane).active) {
+            if (fee) coin.setFee(1);
+            try consumers.deposit(lane, account, amount) {
+                broken = "C6, C7: a pause stops deposits, and a fee is not booked";
             } catch {}
+            coin.setFee(0);
+        } else {
+            consumers.deposit(lane, account, amount);
         }
         if (settlement.accounts(lane, account).requestedAt != requested) broken = "C6: a deposit changes no exit";
     }
 
-    function requests(uint256 who) external {
-        address account = consumer(1 + who % CONSUMERS);
-        if (settlement.accounts(lane, account).requestedAt != 0) return;
-        vm.prank(account);
-        settlement.requestWithdraw(lane);
-    }
-
-    function withdraws(uint256 who) external {
-        who = 1 + who % CONSUMERS;
-        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
-        uint40 posted = settlement.head(lane).finalPostedAt;
-        if (a.requestedAt == 0 || unwatched) return;
-        bytes32[] memory proof = Trees.prove(_debits(finalDebited), who);
-        if (posted > a.requestedAt + NOTICE) {
-            settlement.withdraw(lane, consumer(who), finalDebited[who], proof);
-            return;
-        }
-        try settlement.withdraw(lane, consumer(who), finalDebited[who], proof) {
-            broken = "C5: an exit needs a final batch after its request";
+    /// @dev By x402: also into a stopped lane. Twice is refused.
+    function pays(uint256 l, uint256 who, uint64 amount) external inLane(l) {
+        who = 1 + who % WHO;
+        amount = 1 + amount % 2_000;
+        coin.transfer(consumer(who), amount);
+        bytes32 salt = bytes32(++nonce);
+        uint256 until = block.timestamp + 1;
+        bytes memory signature = authorization(consumerKey(who), false, lane, amount, 0, until, salt);
+        consumers.depositFromInbox(lane, consumer(who), amount, 0, until, salt, signature);
+        try consumers.depositFromInbox(lane, consumer(who), amount, 0, until, salt, signature) {
+            broken = "C7: a payment is booked once";
         } catch {}
     }
 
-    function escapes(uint256 who) external {
-        who = 1 + who % CONSUMERS;
-        ISettlement.Head memory h = settlement.head(lane);
+    function requests(uint256 l, uint256 who, uint8 stays) external inLane(l) {
+        address account = consumer(1 + who % WHO);
+        bool leaves = stays % 4 != 0;
+        uint40 requestedAt = settlement.accounts(lane, account).requestedAt;
+        if (leaves == (requestedAt != 0)) return;
+        if (!leaves && block.timestamp > requestedAt + NOTICE) return;
+        vm.prank(account);
+        if (leaves) consumers.requestWithdraw(lane);
+        else consumers.cancelWithdraw(lane);
+    }
+
+    function withdraws(uint256 l, uint256 who) external inLane(l) {
+        l %= LANES;
+        who = 1 + who % WHO;
+        Model.Filed memory f = finalOf(l);
         ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
-        uint256 from = uint256(a.requestedAt > h.finalPostedAt ? a.requestedAt : h.finalPostedAt) + 7 days;
-        if (a.requestedAt == 0 || h.finalized + 1 != h.next || block.timestamp < from || unwatched) return;
-        bytes32[] memory proof = h.finalized == 0 ? new bytes32[](0) : Trees.prove(_debits(finalDebited), who);
-        settlement.escapeWithdraw(lane, consumer(who), finalDebited[who], proof);
+        if (f.withheld) return; // nobody can prove anything
+        bool lawful = a.requestedAt != 0 && f.header.closedAt > a.requestedAt + NOTICE;
+        bytes32[] memory proof = debitTree(l, f).prove(who);
+        uint256 held = coin.balanceOf(consumer(who));
+        try settlement.withdraw(lane, consumer(who), f.debited[who], proof) {
+            if (!lawful) broken = "C5: an exit needs a final batch closed after its request and notice";
+            _left(l, who, a, f, held);
+        } catch (bytes memory why) {
+            if (lawful && !_lawfullyShort(l, why)) broken = "C5: who may leave leaves";
+        }
+    }
+
+    function escapes(uint256 l, uint256 who) external inLane(l) {
+        l %= LANES;
+        who = 1 + who % WHO;
+        Model.Filed memory f = finalOf(l);
+        ISettlement.Head memory h = settlement.heads(lane);
+        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+        if (f.withheld) return;
+        uint256 from = (a.requestedAt > h.finalClosedAt ? a.requestedAt : h.finalClosedAt) + 7 days;
+        bool lawful = a.requestedAt != 0 && h.finalized + 1 == h.next && block.timestamp >= from
+            && h.finalClosedAt <= a.requestedAt + NOTICE;
+        uint32 era = settlement.lanes(lane).era;
+        bytes32[] memory proof = h.finalized == 0 ? new bytes32[](0) : debitTree(l, f).prove(who);
+        uint256 held = coin.balanceOf(consumer(who));
+        try settlement.escapeWithdraw(lane, consumer(who), f.debited[who], proof) {
+            if (!lawful) broken = "C5: an escape needs a lane that stands still";
+            if (settlement.lanes(lane).era != era + 1) broken = "C4: an escape begins an era";
+            _left(l, who, a, f, held);
+        } catch (bytes memory why) {
+            if (lawful && !_lawfullyShort(l, why)) broken = "C5: who may escape escapes";
+        }
+    }
+
+    function _left(uint256 l, uint256 who, ISettlement.Account memory a, Model.Filed memory f, uint256 held) private {
+        uint64 has = a.deposited - a.withdrawn;
+        uint64 rest = has > f.debited[who] ? has - f.debited[who] : 0;
+        if (coin.balanceOf(consumer(who)) - held != rest) broken = "C5: deposited - withdrawn - final debit";
+        for (uint256 i = 1; i <= PAYEES; ++i) calls_[l][i][who] = 0; // an honest operator bears what it did not post
+    }
+
+    /// @dev Where nobody looked, the last ones out may find less than they should. Never elsewhere.
+    function _lawfullyShort(uint256 l, bytes memory why) private view returns (bool) {
+        return soiled[l] && bytes4(why) == ISettlement.AboveNet.selector;
     }
 
     // ------------------------------------------------------------------ operators
 
-    /// @dev A call under terms at random: ratios, asks, listed or not, carved or not. C8: whatever the terms, their lines
-    /// sum to the price, less what the consumer gets back.
-    function calls(uint256 from, uint256 seed, uint64 perCall, uint64 perToken) external {
-        from = 1 + from % CONSUMERS;
-        ISettlement.Account memory a = settlement.accounts(lane, consumer(from));
-        if (a.requestedAt != 0 || a.escaped || given.length == 8) return; // an honest operator does not serve who leaves
-        bytes memory terms = _terms(seed, perCall % 400, perToken % 400);
-        Receipts.Receipt memory r = call(from, terms);
-        if (!_adds(r, terms)) broken = "C8: lines sum to the price";
-        if (r.charge == 0 || r.charge > a.deposited - a.withdrawn - debited[from]) return;
-        give(r, terms);
+    /// @dev A call that an honest gateway serves: the account stays, signed a voucher, and has the money.
+    function calls(uint256 l, uint256 who, uint256 to, uint64 amount) external inLane(l) {
+        l %= LANES;
+        (who, to, amount) = (1 + who % WHO, 1 + to % PAYEES, 1 + amount % 900);
+        Model.Filed memory tip = tipOf(l);
+        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+        uint64 spent = tip.debited[who] + amount;
+        for (uint256 i = 1; i <= PAYEES; ++i) spent += calls_[l][i][who];
+        if (a.requestedAt != 0 || spent > a.deposited - a.withdrawn) return;
+        calls_[l][to][who] += amount;
+        if (spent > vouchers[l][who] && spent > a.debitAtExit + a.paidIn) vouchers[l][who] = spent;
     }
 
-    function posts(uint8 lie) external {
-        ISettlement.Head memory h = settlement.head(lane);
-        if (h.next - h.finalized > 20 || unwatched) return;
-        if (h.next - 1 > h.finalized && lies(h.next - 1)) return; // nothing adds up on top of a lie
-        if (settlement.lanes(lane).active) {
-            file(h.next, lie % 4);
+    /// @dev Posts what was served; the liars add a lie.
+    function posts(uint256 l, uint256 lie, uint256 lag, uint8 taller) external inLane(l) {
+        l %= LANES;
+        ISettlement.Head memory h = settlement.heads(lane);
+        if (h.next - h.finalized > 6) return;
+        Model.Filed memory tip = tipOf(l);
+        if (tip.withheld) return; // nothing adds up on top of it
+        Model.Filed memory f = _draft(l, tip);
+        if (l != HONEST) _lies(f, lie);
+        uint64 grown = sum(f.earned) - sum(tip.earned);
+        f.header.heights = heightsOf(0, 3 + taller % 29, 3 + (taller >> 3) % 29, 0, 0, 0);
+        seal(l, f, tip, _closing(h, lag));
+        ISettlement.Books memory b = settlement.books(lane);
+        ISettlement.Lane memory n = settlement.lanes(lane);
+        bool lawful = n.active && sum(f.debited) == sum(f.earned) && sum(f.earned) <= b.net
+            && h.total + grown - b.settled <= uint256(b.bond) * n.leverage;
+        vm.prank(operators[l]);
+        try settlement.commit(lane, f.header, 0, noHeader()) {
+            if (!lawful) broken = "C1, C2, C6, C9: a commit compares totals, net, bond and pause";
+            filed[l][h.next] = abi.encode(f);
+            delete calls_[l];
+            uint256 until = settlement.batches(lane, h.next).until;
+            if (until > block.timestamp + 30 days || until < block.timestamp + WINDOW) broken = "C11: a window is bounded";
+        } catch {
+            if (lawful) broken = "C11: what is lawful is posted";
+        }
+    }
+
+    function _closing(ISettlement.Head memory h, uint256 lag) private view returns (uint40 closedAt) {
+        closedAt = uint40(block.timestamp - lag % (DAY + 1));
+        if (closedAt < h.lastClosedAt) closedAt = h.lastClosedAt;
+    }
+
+    /// @dev An honest batch: all that was served, but of those who left before the batch before was closed.
+    function _draft(uint256 l, Model.Filed memory tip) private view returns (Model.Filed memory f) {
+        (f.earned, f.debited, f.due) = (_copy(tip.earned), _copy(tip.debited), new uint64[](PAYEES + 1));
+        for (uint256 who = 1; who <= WHO; ++who) {
+            ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+            if (a.requestedAt != 0 && tip.header.closedAt > a.requestedAt + NOTICE) continue;
+            for (uint256 to = 1; to <= PAYEES; ++to) {
+                uint64 amount = calls_[l][to][who];
+                (f.earned[to], f.debited[who], f.due[to]) = (f.earned[to] + amount, f.debited[who] + amount, f.due[to] + amount);
+            }
+        }
+    }
+
+    function _copy(uint64[] memory amounts) private pure returns (uint64[] memory) {
+        return abi.decode(abi.encode(amounts), (uint64[]));
+    }
+
+    /// @dev A debit too high, of the accomplice or another; a payout moved to another payee; trees nobody has; totals that differ.
+    function _lies(Model.Filed memory f, uint256 lie) private pure {
+        uint64 amount = uint64(1 + (lie >> 64) % 12_000);
+        (uint256 who, uint256 to) = (1 + (lie >> 8) % WHO, 1 + (lie >> 16) % PAYEES);
+        uint256 kind = lie % 16; // most batches are honest: who always lies has nothing final to steal
+        if (kind == 1 || kind == 2) {
+            if (kind == 2) who = WHO;
+            (f.debited[who], f.earned[to], f.due[to]) = (f.debited[who] + amount, f.earned[to] + amount, f.due[to] + amount);
+        } else if (kind == 3) {
+            uint256 from = 1 + (lie >> 24) % PAYEES;
+            amount = f.earned[from];
+            f.earned[from] = 0;
+            f.earned[to] += amount;
+        } else if (kind == 4) {
+            uint256 from = 1 + (lie >> 24) % WHO;
+            amount = f.debited[from];
+            f.debited[from] = 0;
+            f.debited[who] += amount;
+        } else if (kind == 5) {
+            f.withheld = true;
+        } else if (kind == 6) {
+            f.earned[to] += amount; // what nobody is debited
+        }
+    }
+
+    function reposts(uint256 l) external inLane(l) {
+        l %= LANES;
+        if (voided[l].length == 0) return;
+        Header memory h = abi.decode(voided[l], (Header));
+        vm.prank(operators[l]);
+        try settlement.commit(lane, h, 0, noHeader()) {
+            broken = "C4: a void batch is not posted again";
+        } catch {}
+        uint64 id = settlement.heads(lane).next;
+        try settlement.finalize(lane, id, h) {
+            broken = "C4: a void batch never becomes final";
+        } catch {}
+    }
+
+    function pauses(uint256 l, uint8 stops) external inLane(l) {
+        l %= LANES;
+        bool active = stops % 4 != 0;
+        ISettlement.Life memory life = settlement.lives(lane);
+        if (active && life.fellAt != 0 && block.timestamp < life.fellAt + DAY) {
+            vm.prank(operators[l]);
+            try settlement.setActive(lane, true) {
+                broken = "C12: a lane rests after a fall";
+            } catch {}
             return;
         }
-        ISettlement.Header memory header = nextHeader();
-        vm.prank(operator);
-        try settlement.commit(lane, header, NONE, noHeader()) {
-            broken = "C6: a pause stops commits";
-        } catch {}
+        if (active && settlement.books(lane).bond < MIN_BOND) {
+            coin.transfer(operators[l], MIN_BOND * 3);
+            vm.startPrank(operators[l]);
+            settlement.addBond(lane, MIN_BOND * 3);
+            vm.stopPrank();
+        }
+        vm.prank(operators[l]);
+        settlement.setActive(lane, active);
     }
 
-    /// @dev The second lane's operator, for all the money that Settlement holds.
-    function overreaches() external {
-        ISettlement.Lane memory l = settlement.lanes(2);
-        uint256 total = uint256(l.net) + l.bond + l.insurance + 1;
-        ISettlement.Header memory h;
-        (h.receiptsRoot, h.payoutRoot, h.debitRoot) = (bytes32(total), bytes32(total), bytes32(total));
-        h.linesRoot = bytes32(2 * total);
-        vm.prank(stranger);
-        try settlement.commit(2, h, NONE, noHeader()) {
-            broken = "C2: a lane is solvent by itself";
-        } catch {}
-    }
-
-    function pauses() external {
-        if (!settlement.lanes(lane).active) return;
-        vm.prank(operator);
-        settlement.setActive(lane, false);
-    }
-
-    function bondsAgain() external {
-        ISettlement.Lane memory l = settlement.lanes(lane);
-        if (l.active) return;
-        token.transfer(operator, MIN_BOND);
-        vm.startPrank(operator);
-        settlement.addBond(lane, MIN_BOND);
-        settlement.setActive(lane, true);
-        vm.stopPrank();
+    function unbonds(uint256 l) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST) return;
+        ISettlement.Head memory h = settlement.heads(lane);
+        bool lawful = !settlement.lanes(lane).active && h.finalized + 1 == h.next && settlement.books(lane).bond != 0
+            && block.timestamp >= settlement.lives(lane).stoppedAt + 7 days;
+        vm.prank(operators[l]);
+        try settlement.unbond(lane) {
+            if (!lawful) broken = "C9: a bond stays while anything is at stake";
+        } catch {
+            if (lawful) broken = "C10: a bond leaves when nothing is";
+        }
     }
 
     // ------------------------------------------------------------------ anybody
 
-    function finalizes() external {
-        ISettlement.Head memory h = settlement.head(lane);
-        uint64 id = h.finalized + 1;
-        if (id >= h.next || unwatched) return;
-        ISettlement.Posted memory batch = settlement.posted(lane, id);
-        if (batch.open == 0 && block.timestamp >= batch.time + WINDOW) {
-            settlement.finalize(lane, id, headerOf(id));
-            becameFinal(id);
-            return;
+    function waits(uint256 time) external {
+        for (uint256 l; l < LANES; ++l) {
+            lane = lanes[l];
+            _answers(l);
+            if (l != UNWATCHED) _catches(l);
         }
-        try settlement.finalize(lane, id, headerOf(id)) {
-            broken = "C4: final means window passed, nothing open";
-        } catch {}
-        if (id + 1 == h.next) return;
-        try settlement.finalize(lane, id + 1, headerOf(id + 1)) {
-            broken = "C4: final in chain order";
-        } catch {}
+        vm.warp(block.timestamp + (time % 3 == 0 ? time % 600 : time % 2 days));
+        for (uint256 l; l < LANES; ++l) {
+            lane = lanes[l];
+            if (l != UNWATCHED) _catches(l);
+        }
     }
 
-    function waits(uint256 time) external {
-        vm.warp(block.timestamp + time % 3 days);
+    function finalizes(uint256 l) external inLane(l) {
+        l %= LANES;
+        ISettlement.Head memory h = settlement.heads(lane);
+        uint64 id = h.finalized + 1;
+        if (id >= h.next) return;
+        Model.Filed memory f = fileOf(l, id);
+        if (block.timestamp < settlement.batches(lane, id).until) {
+            try settlement.finalize(lane, id, f.header) {
+                broken = "C4: final means its window passed";
+            } catch {}
+            return;
+        }
+        if (id + 1 < h.next) {
+            Header memory later = fileOf(l, id + 1).header;
+            try settlement.finalize(lane, id + 1, later) {
+                broken = "C4: final in order";
+            } catch {}
+        }
+        bool wrong = guilty(l, id);
+        uint64 bond = settlement.books(lane).bond;
+        try settlement.finalize(lane, id, f.header) {} catch {
+            broken = "C11: a batch whose window passed is final or void";
+            return;
+        }
+        if (settlement.heads(lane).finalized == id) {
+            if (f.open != 0) broken = "C4: nothing final is in question";
+            becameFinal(l, id, wrong);
+            return;
+        }
+        if (l == HONEST) broken = "C10: an honest bond stays";
+        if (settlement.books(lane).bond != 0 || bond == 0) broken = "C12: a fall takes the bond";
+        rolledBack(l, id);
     }
 
     // ------------------------------------------------------------------ payees
 
-    /// @dev One claims alone, then somebody claims for all. One may be barred, and one calls back to be paid twice.
-    function claims(uint256 who, bool barred, uint256 caller) external {
+    /// @dev Somebody claims for all, then one alone. One may be refused, and one calls back to be paid twice.
+    function claims(uint256 l, uint256 who, bool barred, uint256 caller) external inLane(l) {
+        l %= LANES;
         who = 1 + who % PAYEES;
-        if (finalEarned[who] == 0 || unwatched) return;
-        bytes32[] memory leaves = _payouts(finalEarned);
-        bytes memory again = abi.encodeCall(settlement.claimRange, (lane, 1, 3, _rows(), Trees.proveRange(leaves, 1, PAYEES)));
+        Model.Filed memory f = finalOf(l);
+        if (f.withheld || settlement.heads(lane).finalized == 0) return;
+        Sparse memory tree = payoutTree(l, f);
+        uint256[] memory rows = new uint256[](PAYEES);
+        for (uint256 i = 1; i <= PAYEES; ++i) {
+            if (f.earned[i] != 0) rows[i - 1] = (uint256(uint160(payee(i))) << 64) | f.earned[i];
+        }
+        bytes32[] memory edge = tree.proveRange(1, PAYEES);
+        bytes memory again = abi.encodeCall(settlement.claimRange, (lane, 1, rows, edge));
         coin.onTransferTo(payee(1 + caller % PAYEES), address(settlement), again);
         coin.blacklist(payee(who), barred);
-        if (!barred) settlement.claim(lane, uint32(who), payee(who), finalEarned[who], Trees.prove(leaves, who));
-        settlement.claimRange(lane, 1, 3, _rows(), Trees.proveRange(leaves, 1, PAYEES));
-        for (uint32 i = 1; i <= PAYEES; ++i) {
-            uint64 amount = settlement.claimed(lane, i);
-            if (amount < seen[i]) broken = "C3: claimed only grows";
-            if (amount != finalEarned[i] && !(barred && i == who)) broken = "C3: who is not barred is paid";
-            seen[i] = amount;
+        try settlement.claimRange(lane, 1, rows, edge) {
+            for (uint32 i = 1; i <= PAYEES; ++i) {
+                uint64 amount = settlement.claimed(lane, i);
+                if (amount < f.earned[i] && !(barred && i == who)) broken = "C3: who is not refused is paid";
+            }
+        } catch (bytes memory why) {
+            if (!_lawfullyShort(l, why)) broken = "C3: payees are paid";
         }
         coin.blacklist(payee(who), false);
+        _claimsAlone(l, f, tree, uint32(who));
     }
 
-    // ------------------------------------------------------------------ challengers
+    function _claimsAlone(uint256 l, Model.Filed memory f, Sparse memory tree, uint32 who) private {
+        try settlement.claim(lane, who, payee(who), f.earned[who], tree.prove(who)) {
+            if (settlement.claimed(lane, who) < f.earned[who]) broken = "C3: a claim pays";
+        } catch (bytes memory why) {
+            if (!_lawfullyShort(l, why)) broken = "C3: a payee is paid";
+        }
+        for (uint32 i = 1; i <= PAYEES; ++i) {
+            uint64 amount = settlement.claimed(lane, i);
+            if (amount < seen[l][i]) broken = "C3: claimed only grows";
+            seen[l][i] = amount;
+        }
+    }
 
-    function catches() external {
-        ISettlement.Head memory h = settlement.head(lane);
+    // ------------------------------------------------------------------ judges
+
+    /// @dev The watched lanes' watchers; they cannot always be paid at once.
+    function catches(uint256 l, bool refusing) external inLane(l) {
+        l %= LANES;
+        if (l == UNWATCHED) return;
+        coin.blacklist(challenger, refusing);
+        _catches(l);
+        coin.blacklist(challenger, false);
+    }
+
+    function _catches(uint256 l) private {
+        ISettlement.Head memory h = settlement.heads(lane);
         for (uint64 id = h.finalized + 1; id < h.next; ++id) {
-            if (!lies(id) || block.timestamp >= settlement.posted(lane, id).time + WINDOW) continue;
-            convictLiar(id);
+            if (!guilty(l, id)) continue;
+            if (l == HONEST) broken = "C10: an honest batch is never guilty, whenever it is asked";
+            ISettlement.Batch memory batch = settlement.batches(lane, id);
+            if (block.timestamp >= batch.until) continue;
+            (uint64 bond, uint256 owed) = (settlement.books(lane).bond, settlement.owed(challenger));
+            asReferee.convict(lane, id, batch.hash, challenger);
+            if (settlement.books(lane).bond != 0) broken = "C12: a liar loses its bond";
+            if (settlement.owed(challenger) - owed != bond / 2) broken = "C12: an accuser gets half, and no more";
+            if (settlement.heads(lane).next != h.finalized + 1) broken = "C12: all that pends is void";
+            rolledBack(l, h.finalized + 1);
             return;
         }
     }
 
-    /// @dev C8 for the honest: no call of an honest batch is convicted, nor its run, nor its sums.
-    function accuses(uint256 which, uint256 place) external {
-        ISettlement.Head memory h = settlement.head(lane);
+    /// @dev An honest operator answers in time, a liar sometimes.
+    function asks(uint256 l, uint256 which) external inLane(l) {
+        l %= LANES;
+        ISettlement.Head memory h = settlement.heads(lane);
         uint64 pending = h.next - 1 - h.finalized;
         if (pending == 0) return;
         uint64 id = h.finalized + 1 + uint64(which % pending);
-        if (lies(id)) return;
-        accuseHonest(id, place);
-        if (settlement.head(lane).next != h.next) broken = "C8: the honest are not convicted";
-    }
-
-    function challenges(bool answer) external {
-        ISettlement.Head memory h = settlement.head(lane);
-        uint64 id = h.next - 1;
-        if (id <= h.finalized || block.timestamp >= settlement.posted(lane, id).time + WINDOW) return;
-        ISettlement.Header memory header = headerOf(id);
-        bytes32 key = keccak256(abi.encode(ISettlement.Tree.debits, header.debitRoot, uint256(0), uint256(0)));
-        if (settlement.challenge(lane, id, bytes24(keccak256(abi.encode(header))), key).challenger != address(0)) return;
-        vm.deal(challenger, FEE);
-        vm.prank(challenger);
-        settlement.demandNode{value: FEE}(lane, id, header, ISettlement.Tree.debits, header.debitRoot, 0, new bytes32[](0));
-        if (answer && !lies(id)) {
-            (bytes32 left, bytes32 right) = _children(_debits(_filed(id).debited));
-            settlement.answerNode(lane, id, ISettlement.Tree.debits, header.debitRoot, 0, 0, left, right);
+        ISettlement.Batch memory batch = settlement.batches(lane, id);
+        bool lawful = block.timestamp <= batch.until - 2 * uint256(ANSWER);
+        try asQuestions.ask(lane, id, batch.hash) {
+            if (!lawful) broken = "C10: every question leaves time for its answer";
+        } catch {
+            if (lawful) broken = "C12: every batch can be questioned";
             return;
         }
-        vm.warp(block.timestamp + ANSWER + 1);
-        settlement.timeout(lane, id, header, key);
-        rollBack(id);
+        if (settlement.batches(lane, id).until != batch.until) broken = "C11: nothing extends a window";
+        Model.Filed memory f = fileOf(l, id);
+        if (f.open++ == 0) f.askedAt = block.timestamp;
+        filed[l][id] = abi.encode(f);
     }
 
-    // ------------------------------------------------------------------ inside
-
-    function _adds(Receipts.Receipt memory r, bytes memory terms) private view returns (bool) {
-        (bool sound, uint256 price, uint256 charge,, uint256[] memory amounts) = referee.price(r, terms);
-        uint256 total;
-        for (uint256 i; i < amounts.length; ++i) total += amounts[i];
-        return !sound || (total == charge && charge <= price && (terms[1] & 0x02 != 0 || charge == price));
+    function answers(uint256 l, bool all) external inLane(l) {
+        if (l % LANES == HONEST || all) _answers(l % LANES);
     }
 
-    function _terms(uint256 seed, uint64 perCall, uint64 perToken) private view returns (bytes memory) {
-        uint8 flags = uint8(seed % 4);
-        uint64 list = flags & 1 == 0 ? 0 : uint64(seed >> 8) % 2_000;
-        bytes memory head_ = abi.encodePacked(uint8(1), flags, uint8(0), list, MODEL, uint8(3));
-        bytes memory lines = bytes.concat(
-            termsLine(payee(1 + (seed >> 80) % PAYEES), MAKER, uint24((seed >> 16) % 300_000), 0, perToken),
-            termsLine(payee(1 + (seed >> 88) % PAYEES), COMPUTE, uint24((seed >> 40) % 300_000), perCall, perToken),
-            termsLine(treasury, PROTOCOL, PROTOCOL_PPM, 0, 0)
-        );
-        return flags & 2 == 0 ? bytes.concat(head_, lines) : bytes.concat(head_, lines, _carve(seed));
-    }
-
-    function _carve(uint256 seed) private view returns (bytes memory) {
-        return abi.encodePacked(
-            uint8((seed >> 96) % 3),
-            payee(1 + (seed >> 104) % PAYEES),
-            uint24((seed >> 112) % 1_000_001),
-            uint24((seed >> 136) % 1_000_001),
-            uint64((seed >> 160) % 300),
-            payee(1 + (seed >> 200) % PAYEES),
-            treasury
-        );
-    }
-
-    function _rows() private view returns (bytes32[] memory rows) {
-        rows = new bytes32[](PAYEES);
-        for (uint256 i; i < PAYEES; ++i) {
-            if (finalEarned[i + 1] != 0) rows[i] = bytes32((uint256(uint160(payee(i + 1))) << 64) | finalEarned[i + 1]);
+    function _answers(uint256 l) private {
+        ISettlement.Head memory h = settlement.heads(lane);
+        for (uint64 id = h.finalized + 1; id < h.next; ++id) {
+            Model.Filed memory f = fileOf(l, id);
+            if (l != HONEST && id % 2 == 0) continue;
+            if (f.withheld || f.open == 0 || block.timestamp > f.askedAt + ANSWER) continue;
+            for (; f.open != 0; --f.open) asQuestions.answer(lane, id, idOf(f.header));
+            filed[l][id] = abi.encode(f);
         }
     }
 
-    receive() external payable {}
+    /// @dev An offence of no single batch, of a liar.
+    function punishes(uint256 l, uint8 rarely) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST || rarely % 8 != 0) return;
+        ISettlement.Head memory h = settlement.heads(lane);
+        asReferee.punish(lane, challenger);
+        if (settlement.books(lane).bond != 0) broken = "C12: an offender loses its bond";
+        if (h.next > h.finalized + 1) rolledBack(l, h.finalized + 1);
+        else delete calls_[l];
+    }
+
+    function collects(bool who) external {
+        address to = who ? challenger : treasury;
+        if (settlement.owed(to) != 0) settlement.collect(to);
+    }
+
+    // ------------------------------------------------------------------ for the laws
+
+    /// @dev What all accounts of a lane can still take, and whether one was finally debited more than it has.
+    function claimsOn(uint256 l) external view returns (uint256 total, bool overdrawn) {
+        Model.Filed memory f = finalOf(l);
+        for (uint256 i = 1; i <= WHO; ++i) {
+            ISettlement.Account memory a = settlement.accounts(lanes[l], consumer(i));
+            uint64 has = a.deposited - a.withdrawn;
+            if (f.debited[i] > has) overdrawn = true;
+            else total += has - f.debited[i];
+        }
+    }
+
+    function finalSums(uint256 l) external view returns (uint64, uint64, bool) {
+        Model.Filed memory f = finalOf(l);
+        return (sum(f.earned), sum(f.debited), f.withheld);
+    }
+
+    function knownOwed() external view returns (uint256) {
+        return settlement.owed(challenger) + settlement.owed(treasury);
+    }
 }

@@ -1,107 +1,322 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Header} from "../../src/Headers.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
+import {Sparse, Trees} from "../Trees.sol";
 
-/// @dev Batches are committed and become final.
+/// @dev Batches: what a commit compares, and that every bit of a header is compared somewhere.
 contract BatchesTest is Base {
-    function test_C1_RevertWhen_TotalsDiffer() external {
+    using Trees for Sparse;
+
+    function test_ABatchIsPostedFinalAndPaid() external {
         spend(1, 1, 100);
-        ISettlement.Header memory h = nextHeader();
-        h.receiptsRoot = bytes32(uint256(99));
-        _refusesCommit(h, ISettlement.TotalsDiffer.selector);
-        h = nextHeader();
-        h.debitRoot = bytes32(uint256(99));
-        _refusesCommit(h, ISettlement.TotalsDiffer.selector);
-        h = nextHeader();
-        h.linesRoot = bytes32(uint256(199));
-        _refusesCommit(h, ISettlement.LinesDiffer.selector);
+        settle();
+        settlement.claim(lane, 1, payee(1), 100, payouts().prove(1));
+        eq(token.balanceOf(payee(1)), 100, "paid");
     }
 
-    function test_RevertWhen_ABatchDoesNotFollowTheOneBefore() external {
+    function test_Commit_EmitsItsHeader() external {
+        Header memory h = nextHeader();
+        vm.expectEmit(true, true, true, true, address(settlement));
+        emit ISettlement.Committed(lane, 1, h, uint40(block.timestamp + WINDOW));
+        post(h);
+        ISettlement.Head memory head = settlement.heads(lane);
+        eq(head.next, 2, "next");
+        eq(head.lastClosedAt, h.closedAt, "closed");
+        vm.assertEq(bytes32(settlement.batches(lane, 1).hash), bytes32(idOf(h)), "by its hash");
+    }
+
+    function test_RevertWhen_AStrangerCommits(address who) external {
+        vm.assume(who != operator && who != address(0)); // no transaction comes from nobody
+        Header memory h = nextHeader();
+        vm.prank(who);
+        refuses(ISettlement.NotOperator.selector);
+        settlement.commit(lane, h, 0, noHeader());
+        vm.prank(who);
+        refuses(ISettlement.NotOperator.selector);
+        settlement.commit(address(99), h, 0, noHeader());
+    }
+
+    // ------------------------------------------------------------------ each bit
+
+    /// @dev F2: a bit that commit ignores would make a header nobody can name. What commit takes, the id distinguishes.
+    function test_EveryBitOfAHeaderIsCompared(uint256 bit) external {
+        spend(1, 1, 100);
         post();
-        ISettlement.Header memory h = nextHeader();
-        h.prev = bytes32(uint256(1));
-        _refusesCommit(h, ISettlement.PreviousHeaderWrong.selector);
-        h = nextHeader();
-        h.firstCall = 0;
-        _refusesCommit(h, ISettlement.FirstCallWrong.selector);
+        spend(2, 2, 50);
+        Header memory h = nextHeader();
+        Header memory other = abi.decode(_flipped(abi.encode(h), bit), (Header));
+        uint64 id = settlement.heads(lane).next;
+        vm.prank(operator);
+        try settlement.commit(lane, other, 0, noHeader()) {
+            vm.assertTrue(settlement.batches(lane, id).hash != idOf(h), "another header has another name");
+            vm.warp(block.timestamp + 30 days);
+            settlement.finalize(lane, 1, last);
+            refuses(ISettlement.HeaderUnknown.selector);
+            settlement.finalize(lane, id, h);
+            settlement.finalize(lane, id, other);
+        } catch (bytes memory why) {
+            bytes4 w = bytes4(why);
+            bool known = w == ISettlement.PreviousHeaderWrong.selector || w == ISettlement.EraWrong.selector
+                || w == ISettlement.ClosedAtOutOfRange.selector || w == ISettlement.HeaderMisshapen.selector
+                || w == ISettlement.TotalsDiffer.selector || w == ISettlement.LinesDiffer.selector;
+            vm.assertTrue(known, "refused, and says why");
+        }
     }
 
-    function test_C2_RevertWhen_TheTotalIsAboveWhatTheLaneHolds() external {
-        uint32 other = lane;
-        lane = openLane(stranger); // another lane's money must not help
-        depositFor(consumer(1), 1_000);
-        uint64 held = uint64(1_000 + BOND);
-        debited[1] = held + 1;
-        earned[1] = held + 1;
-        ISettlement.Header memory h = nextHeader();
-        vm.prank(stranger);
-        refuses(ISettlement.Insolvent.selector);
-        settlement.commit(lane, h, NONE, noHeader());
-        eq(settlement.lanes(other).net, CONSUMERS * DEPOSIT, "untouched");
+    function test_EveryBitOfPrevIsCompared() external {
+        for (uint256 batch; batch < 2; ++batch) {
+            Header memory h = nextHeader();
+            for (uint256 bit; bit < 192; ++bit) {
+                Header memory other = abi.decode(abi.encode(h), (Header));
+                other.prev = bytes24(uint192(other.prev) ^ uint192(1 << bit));
+                vm.prank(operator);
+                refuses(ISettlement.PreviousHeaderWrong.selector);
+                settlement.commit(lane, other, 0, noHeader());
+            }
+            post(h);
+        }
     }
+
+    // ------------------------------------------------------------------ each check
+
+    function test_RevertWhen_TheEraIsAnother(uint32 era) external {
+        vm.assume(era != 1);
+        Header memory h = nextHeader();
+        h.era = era;
+        _refused(h, ISettlement.EraWrong.selector);
+    }
+
+    function test_RevertWhen_ClosedAtIsOutOfRange(uint256 ago) external {
+        vm.warp(block.timestamp + 3 days);
+        ago %= 3 days;
+        Header memory h = nextHeader();
+        h.closedAt = uint40(block.timestamp - ago);
+        if (ago > DAY) _refused(h, ISettlement.ClosedAtOutOfRange.selector);
+        else post(h);
+        if (ago > DAY) return;
+        uint40 closed = h.closedAt;
+        h = nextHeader();
+        h.closedAt = closed - 1;
+        _refused(h, ISettlement.ClosedAtOutOfRange.selector); // it never falls
+        h.closedAt = closed;
+        post(h);
+    }
+
+    function test_RevertWhen_ABatchIsClosedInTheFuture() external {
+        Header memory h = nextHeader();
+        h.closedAt = uint40(block.timestamp + 1);
+        _refused(h, ISettlement.ClosedAtOutOfRange.selector);
+    }
+
+    function test_C1_RevertWhen_TotalsDiffer(uint64 paidOut, uint64 debited_, uint64 charged, uint64 lines) external {
+        spend(1, 1, 100);
+        post();
+        (paidOut, debited_) = (uint64(paidOut % 5) + 98, uint64(debited_ % 5) + 98);
+        (charged, lines) = (uint64(charged % 5), uint64(lines % 5));
+        Header memory h = nextHeader();
+        h.payoutRoot = Trees.mark(h.payoutRoot, paidOut);
+        h.debitRoot = Trees.mark(h.debitRoot, debited_);
+        (h.receiptsRoot, h.linesRoot) = (bytes32(uint256(charged)), bytes32(uint256(lines)));
+        if (paidOut != 100 + charged || debited_ != 100 + charged) _refused(h, ISettlement.TotalsDiffer.selector);
+        else if (lines != charged) _refused(h, ISettlement.LinesDiffer.selector);
+        else post(h);
+    }
+
+    function test_C1_RevertWhen_TheTotalPassesSixtyFourBits() external {
+        spend(1, 1, 100);
+        post();
+        Header memory h = nextHeader();
+        (h.receiptsRoot, h.linesRoot) = (bytes32(uint256(type(uint64).max)), bytes32(uint256(type(uint64).max)));
+        h.payoutRoot = Trees.mark(h.payoutRoot, 99); // 100 - 1, if the sum went around
+        h.debitRoot = Trees.mark(h.debitRoot, 99);
+        _refused(h, ISettlement.TotalsDiffer.selector);
+    }
+
+    function test_C2_RevertWhen_TheTotalIsAboveWhatTheLaneHolds(uint64 above) external {
+        above %= 2;
+        ISettlement.Terms memory terms = someTerms();
+        lane = openLane(operator, "net", terms, BOND);
+        depositFor(consumer(1), 500);
+        spend(1, 1, 500 + above);
+        if (above != 0) _refused(nextHeader(), ISettlement.AboveNet.selector);
+        else post();
+    }
+
+    function test_C9_RevertWhen_AtStakeIsAboveTheBond(uint8 leverage, uint64 above) external {
+        leverage = 1 + leverage % MAX_LEVERAGE;
+        above %= 2;
+        ISettlement.Terms memory terms = someTerms();
+        terms.leverage = leverage;
+        lane = openLane(operator, "stake", terms, MIN_BOND);
+        depositFor(consumer(1), 100 * MIN_BOND);
+        uint64 limit = MIN_BOND * leverage;
+        spend(1, 1, limit - 10);
+        settle(); // what is final is not at stake
+        spend(1, 1, limit - 10);
+        post();
+        spend(1, 1, 10 + above); // what pends adds up
+        if (above != 0) _refused(nextHeader(), ISettlement.AboveBond.selector);
+        else post();
+    }
+
+    // ------------------------------------------------------------------ shapes
+
+    function test_RevertWhen_ATreeIsTallerThanALaneMayNeed() external {
+        uint256[6] memory most = [uint256(24), 31, 31, 16, 31, 20];
+        for (uint256 i; i < 6; ++i) {
+            Header memory h = nextHeader();
+            h.heights = uint48(most[i] << (8 * i));
+            post(h);
+            h = nextHeader();
+            h.heights = uint48((most[i] + 1) << (8 * i));
+            _refused(h, ISettlement.HeaderMisshapen.selector);
+        }
+    }
+
+    function test_RevertWhen_CallsDoNotFitTheirTrees(uint32 calls, uint8 receipts, uint8 runs) external {
+        receipts %= 25;
+        runs %= 21;
+        calls = uint32(calls % ((1 << 24) + 2));
+        Header memory h = nextHeader();
+        h.heights = heightsOf(receipts, 0, 0, 0, 0, runs);
+        h.gatewaysRoot = bytes32(uint256(calls));
+        bool fits = calls <= 1 << 24 && calls <= uint256(1) << receipts && calls <= uint256(16) << runs;
+        if (fits) post(h);
+        else _refused(h, ISettlement.HeaderMisshapen.selector);
+    }
+
+    function test_RevertWhen_CallsAreMoreThanABatchHolds() external {
+        Header memory h = nextHeader();
+        h.heights = heightsOf(24, 0, 0, 0, 0, 20);
+        h.gatewaysRoot = bytes32(uint256(1 << 24));
+        post(h);
+        h = nextHeader();
+        h.heights = heightsOf(24, 0, 0, 0, 0, 20);
+        h.gatewaysRoot = bytes32(uint256((1 << 24) + 1));
+        _refused(h, ISettlement.HeaderMisshapen.selector);
+    }
+
+    /// @dev F28: a taller tree waits longer, so that its questions always fit.
+    function test_C11_TheWindowCoversTheTallestPath(uint8 parties, uint8 runs, uint24 answerTime) external {
+        parties %= 32;
+        runs %= 21;
+        answerTime = uint24(ANSWER + answerTime % (3 days - ANSWER + 1));
+        ISettlement.Terms memory terms = someTerms();
+        terms.answerTime = answerTime;
+        lane = openLane(operator, "tall", terms, BOND);
+        depositFor(consumer(1), 1_000);
+        Header memory h = nextHeader();
+        h.heights = heightsOf(0, 0, 0, 0, parties, runs);
+        uint64 id = post(h);
+        uint256 asked = ((uint256(parties) + runs + 7) / 8 + 3) * answerTime;
+        uint256 until = settlement.batches(lane, id).until;
+        eq(until, block.timestamp + (asked > WINDOW ? asked : WINDOW), "until");
+        vm.assertLe(until, block.timestamp + 30 days, "bounded, whatever the terms and the shape");
+    }
+
+    function test_C11_EachTreesHeightCounts() external {
+        ISettlement.Terms memory terms = someTerms();
+        terms.answerTime = 12 hours;
+        lane = openLane(operator, "each", terms, BOND);
+        uint8[5] memory most = [24, 31, 31, 16, 31];
+        for (uint256 i; i < 5; ++i) {
+            Header memory h = nextHeader();
+            h.heights = uint48(uint256(most[i]) << (8 * i));
+            uint64 id = post(h);
+            uint256 rounds = (uint256(most[i]) + 7) / 8;
+            eq(settlement.batches(lane, id).until, block.timestamp + (rounds + 3) * 12 hours, "until");
+        }
+    }
+
+    // ------------------------------------------------------------------ many
 
     function test_RevertWhen_TooManyBatchesPend() external {
         for (uint256 i; i < 128; ++i) post();
-        _refusesCommit(nextHeader(), ISettlement.TooManyPending.selector);
+        _refused(nextHeader(), ISettlement.TooManyPending.selector);
+        vm.warp(block.timestamp + WINDOW);
+        Header memory first = noHeader();
+        (first.era, first.closedAt) = (1, uint40(block.timestamp - WINDOW));
+        Header memory h = nextHeader();
+        first.heights = h.heights;
+        (first.payoutRoot, first.debitRoot, first.gatewaysRoot) = (h.payoutRoot, h.debitRoot, h.gatewaysRoot);
+        vm.prank(operator);
+        settlement.commit(lane, h, 1, first); // the oldest made room in the same transaction
+        eq(settlement.heads(lane).finalized, 1, "final");
+        eq(settlement.heads(lane).next, 130, "posted");
     }
 
-    function test_Commit_FinalizesAnOlderBatchWhenItIsRipe_AndPassesOverWhenNot() external {
+    /// @dev The ring is 256 long: a lane lives longer.
+    function test_ALaneOutlivesItsRing() external {
+        for (uint256 i; i < 300; ++i) {
+            Header memory before = last;
+            uint64 id = settlement.heads(lane).next;
+            if (id > 1) vm.warp(settlement.batches(lane, id - 1).until);
+            last = nextHeader();
+            vm.prank(operator);
+            settlement.commit(lane, last, id - 1, before);
+        }
+        eq(settlement.heads(lane).finalized, 299, "all but the last are final");
+    }
+
+    function test_Commit_FinalizesAnOlderBatchWhenRipeAndPassesOverWhenNot() external {
         spend(1, 1, 100);
-        uint64 first = post();
-        ISettlement.Header memory older = last;
-        spend(1, 2, 50);
-        ISettlement.Header memory newer = nextHeader();
+        post();
+        Header memory one = last;
+        spend(1, 1, 10);
+        Header memory two = nextHeader();
         vm.prank(operator);
-        settlement.commit(lane, newer, first, older); // not ripe
-        eq(settlement.head(lane).finalized, 0, "passed over");
-        last = newer;
+        settlement.commit(lane, two, 1, one); // not ripe
+        eq(settlement.heads(lane).finalized, 0, "not yet");
+        last = two;
         vm.warp(block.timestamp + WINDOW);
-        newer = nextHeader();
+        spend(1, 1, 1);
+        Header memory three = nextHeader();
+        Header memory forged = one;
+        forged.dataRef = "forged";
+        uint256[3] memory ids = [uint256(2), 3, type(uint64).max];
+        for (uint256 i; i < 3; ++i) {
+            vm.prank(operator);
+            settlement.commit(lane, three, uint64(ids[i]), two);
+            eq(settlement.heads(lane).finalized, 0, "out of order");
+            last = three;
+            three = nextHeader();
+        }
         vm.prank(operator);
-        settlement.commit(lane, newer, first, older);
-        eq(settlement.head(lane).finalized, 1, "final");
-        eq(settlement.head(lane).next, 4, "posted");
-    }
-
-    function test_CommitWithData_ChecksTheDigest() external {
-        ISettlement.Header memory h = nextHeader();
-        h.dataRef = sha256("file");
-        vm.startPrank(operator);
-        refuses(ISettlement.DataMismatch.selector);
-        settlement.commitWithData(lane, h, NONE, noHeader(), "another");
-        settlement.commitWithData(lane, h, NONE, noHeader(), "file");
-        vm.stopPrank();
-    }
-
-    // ------------------------------------------------------------------ finality
-
-    function test_C4_RevertWhen_AFinalizationComesEarlyOrOutOfOrderOrWithAnotherHeader() external {
-        uint64 first = post();
-        ISettlement.Header memory h = last;
-        uint64 second = post();
-        refuses(ISettlement.WindowOpen.selector);
-        settlement.finalize(lane, first, h);
-        vm.warp(block.timestamp + WINDOW);
-        ISettlement.Header memory newer = last;
-        refuses(ISettlement.OutOfOrder.selector);
-        settlement.finalize(lane, second, newer);
-        refuses(ISettlement.HeaderUnknown.selector);
-        settlement.finalize(lane, first, newer);
-        settlement.finalize(lane, first, h);
-        settlement.finalize(lane, second, newer);
-        refuses(ISettlement.OutOfOrder.selector);
-        settlement.finalize(lane, second, newer);
-    }
-
-
-    // ------------------------------------------------------------------ helpers
-
-    function _refusesCommit(ISettlement.Header memory h, bytes4 selector) private {
+        settlement.commit(lane, three, 1, forged);
+        eq(settlement.heads(lane).finalized, 0, "another header");
+        last = three;
+        three = nextHeader();
+        one.dataRef = 0;
         vm.prank(operator);
-        refuses(selector);
-        settlement.commit(lane, h, NONE, noHeader());
+        settlement.commit(lane, three, 1, one);
+        eq(settlement.heads(lane).finalized, 1, "ripe");
+        eq(settlement.books(lane).settled, 100, "settled");
+        last = three;
+        three = nextHeader();
+        vm.prank(operator);
+        settlement.commit(lane, three, 1, one); // final already: passed over
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    function _refused(Header memory h, bytes4 why) private {
+        vm.prank(operator);
+        refuses(why);
+        settlement.commit(lane, h, 0, noHeader());
+    }
+
+    /// @dev A header's encoding with one of its meaningful bits flipped.
+    function _flipped(bytes memory encoded, uint256 bit) private pure returns (bytes memory) {
+        // prev 192, era 32, closedAt 40, heights 48, six words: where each field's bits begin in its word, from the left
+        uint16[10] memory bits = [192, 32, 40, 48, 256, 256, 256, 256, 256, 256];
+        bit %= 192 + 32 + 40 + 48 + 6 * 256;
+        uint256 field;
+        while (bit >= bits[field]) bit -= bits[field++];
+        uint256 place = field == 0 ? bit : 256 - bits[field] + bit; // prev is aligned to the left
+        encoded[32 * field + place / 8] ^= bytes1(uint8(0x80 >> (place % 8)));
+        return encoded;
     }
 }

@@ -1,37 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IAuthorizations} from "../../src/interfaces/IAuthorizations.sol";
+import {IConsumers} from "../../src/interfaces/IConsumers.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
+import {HookToken} from "../Tokens.sol";
 import {Base} from "../Base.sol";
-import {FeeToken, WeiToken} from "../Tokens.sol";
-import {Trees} from "../Trees.sol";
+import {DollarToken} from "../Tokens.sol";
 
-/// @dev Money in: by approval, permit, authorization, inbox.
+/// @dev Money in: by approval, permit and authorization. It lies at the lane's address at once.
 contract DepositsTest is Base {
     function test_Deposit_IndexesConsumersFromOne() external view {
         for (uint256 i = 1; i <= CONSUMERS; ++i) {
             eq(settlement.accounts(lane, consumer(i)).index, i, "index");
             eq(settlement.accounts(lane, consumer(i)).deposited, DEPOSIT, "deposited");
         }
-        eq(settlement.lanes(lane).net, CONSUMERS * DEPOSIT, "net");
+        eq(settlement.heads(lane).consumers, CONSUMERS, "consumers");
+        eq(settlement.books(lane).net, CONSUMERS * DEPOSIT, "net");
+        eq(token.balanceOf(lane), CONSUMERS * DEPOSIT, "at the lane");
+        eq(token.balanceOf(address(consumers)), 0, "nothing lies with Consumers");
     }
 
-    function test_RevertWhen_ADepositIsNothingOrForNobodyOrNowhere() external {
+    function test_RevertWhen_ADepositIsNothingOrNowhere() external {
         refuses(ISettlement.ZeroAmount.selector);
-        settlement.deposit(lane, stranger, 0);
-        refuses(ISettlement.ZeroAddress.selector);
-        settlement.deposit(lane, address(0), 1);
+        consumers.deposit(lane, stranger, 0);
+        token.approve(address(consumers), 1);
         refuses(ISettlement.LaneInactive.selector);
-        settlement.deposit(99, stranger, 1);
+        consumers.deposit(address(99), stranger, 1);
     }
+
+    function test_RevertWhen_ANewAccountBringsLessThanTheLanesLeast(uint64 least, uint64 amount) external {
+        least = uint64(1 + least % 1e9);
+        amount = uint64(1 + amount % 2e9);
+        ISettlement.Terms memory terms = someTerms();
+        terms.minDeposit = least;
+        lane = openLane(operator, "least", terms, BOND);
+        token.approve(address(consumers), uint256(amount) + 1);
+        if (amount < least) refuses(ISettlement.DepositTooSmall.selector);
+        consumers.deposit(lane, stranger, amount);
+        if (amount < least) return;
+        consumers.deposit(lane, stranger, 1); // a known account brings what it likes
+        eq(settlement.accounts(lane, stranger).deposited, uint256(amount) + 1, "both");
+    }
+
+    function test_RevertWhen_AnybodyButConsumersBooks() external {
+        refuses(ISettlement.NotConsumers.selector);
+        settlement.credit(lane, stranger, 1, true);
+        refuses(ISettlement.NotConsumers.selector);
+        settlement.request(lane, consumer(1), true);
+    }
+
+    function test_C7_NoBookingPassesWhatTheLaneHolds(uint64 amount) external {
+        vm.assume(amount != 0 && amount < type(uint64).max - CONSUMERS * DEPOSIT);
+        vm.prank(address(consumers));
+        refuses(ISettlement.NotReceived.selector);
+        settlement.credit(lane, stranger, amount, true);
+    }
+
+    function test_C6_AStrangersDepositChangesNoExit() external {
+        asksToLeave(1);
+        uint40 asked = settlement.accounts(lane, consumer(1)).requestedAt;
+        vm.warp(block.timestamp + 100);
+        token.approve(address(consumers), 5);
+        consumers.deposit(lane, consumer(1), 5);
+        eq(settlement.accounts(lane, consumer(1)).requestedAt, asked, "it leaves as before");
+    }
+
+    // ------------------------------------------------------------------ permits
 
     function test_DepositWithPermit_SurvivesAFrontRunPermit() external {
         (address owner, uint256 deadline) = (consumer(1), block.timestamp + 1);
         token.transfer(owner, 500);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(consumerKey(1), _permitDigest(owner, 500, deadline));
-        domain().permit(owner, address(settlement), 500, deadline, v, r, s); // the front-runner's
+        domain().permit(owner, address(consumers), 500, deadline, v, r, s); // the front-runner's
         vm.prank(owner);
-        settlement.depositWithPermit(lane, owner, 500, deadline, v, r, s);
+        consumers.depositWithPermit(lane, owner, 500, deadline, v, r, s);
         eq(settlement.accounts(lane, owner).deposited, DEPOSIT + 500, "deposited");
     }
 
@@ -41,115 +84,98 @@ contract DepositsTest is Base {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(consumerKey(1), _permitDigest(owner, 500, deadline));
         vm.prank(stranger);
         vm.expectRevert();
-        settlement.depositWithPermit(lane, stranger, 500, deadline, v, r, s);
+        consumers.depositWithPermit(lane, stranger, 500, deadline, v, r, s);
         eq(token.balanceOf(owner), 500, "kept");
     }
 
+    // ------------------------------------------------------------------ authorizations
+
     function test_DepositWithAuthorization_LandsWhereItsNonceSays() external {
-        bytes memory signature = _funded(1, 700, lane, "salt");
+        bytes memory signature = _authorize(1, 700, lane, "salt");
         vm.prank(stranger);
-        settlement.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
+        consumers.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
         eq(settlement.accounts(lane, consumer(1)).deposited, DEPOSIT + 700, "deposited");
-        refuses(bytes4(keccak256("AuthorizationSpent(address,bytes32)")));
-        settlement.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
+        eq(settlement.accounts(lane, consumer(1)).paidIn, 0, "a deposit is no payment");
+        refuses(IAuthorizations.AuthorizationSpent.selector);
+        consumers.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
     }
 
     function test_RevertWhen_AnAuthorizationIsRedirectedOrFrontRun() external {
-        bytes memory signature = _funded(1, 700, lane, "salt");
-        uint32 other = openLane(stranger);
-        refuses(ISettlement.SignatureInvalid.selector);
-        settlement.depositWithAuthorization(other, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
-        refuses(ISettlement.SignatureInvalid.selector);
-        settlement.depositWithAuthorization(lane, consumer(2), 700, 0, block.timestamp + 1, "salt", signature);
+        bytes memory signature = _authorize(1, 700, lane, "salt");
+        address other = openLane(stranger, 0);
+        refuses(IAuthorizations.SignatureInvalid.selector);
+        consumers.depositWithAuthorization(other, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
+        refuses(IAuthorizations.SignatureInvalid.selector);
+        consumers.depositWithAuthorization(lane, consumer(2), 700, 0, block.timestamp + 1, "salt", signature);
+        refuses(ISettlement.LaneInactive.selector);
+        consumers.depositWithAuthorization(stranger, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
         bytes32 nonce = keccak256(abi.encode(lane, consumer(1), bytes32("salt")));
         vm.prank(stranger);
-        refuses(bytes4(keccak256("CallerIsNotPayee(address,address)")));
-        auth().receiveWithAuthorization(
-            consumer(1), address(settlement), 700, 0, block.timestamp + 1, nonce, signature
-        );
+        refuses(IAuthorizations.CallerIsNotPayee.selector);
+        auth().receiveWithAuthorization(consumer(1), lane, 700, 0, block.timestamp + 1, nonce, signature);
     }
 
-    function test_RevertWhen_ASignatureIsMalleableOrShort() external {
-        bytes32 nonce = keccak256(abi.encode(lane, consumer(1), bytes32("salt")));
-        token.transfer(consumer(1), 700);
-        bytes memory signature = authorization(
-            consumerKey(1), true, address(settlement), 700, 0, block.timestamp + 1, nonce
-        );
-        refuses(ISettlement.SignatureInvalid.selector);
-        settlement.depositWithAuthorization(
-            lane, consumer(1), 700, 0, block.timestamp + 1, "salt", highS(signature)
-        );
-        refuses(ISettlement.SignatureInvalid.selector);
-        settlement.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", short(signature));
+    function test_RevertWhen_AnAuthorizationComesToAStoppedLane() external {
+        bytes memory signature = _authorize(1, 700, lane, "salt");
+        vm.prank(operator);
+        settlement.setActive(lane, false);
+        refuses(ISettlement.LaneInactive.selector);
+        consumers.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
+        eq(token.balanceOf(consumer(1)), 700, "kept");
     }
+
+    // ------------------------------------------------------------------ hostile tokens
 
     function test_RevertWhen_TheTokenTakesAFee() external {
-        FeeToken coin = new FeeToken();
-        deployAround(address(coin));
-        coin.mint(operator, 2 * BOND);
-        vm.startPrank(operator);
-        coin.approve(address(settlement), BOND);
-        refuses(ISettlement.AmountNotReceived.selector);
-        settlement.openLane(WINDOW, ANSWER, BOND);
+        DollarToken coin = new DollarToken();
+        deployFor(coin);
+        coin.setFee(1);
+        coin.approve(address(consumers), 1_000);
+        vm.expectRevert(abi.encodeWithSelector(IConsumers.NotReceived.selector, 1_000, 999));
+        consumers.deposit(lane, stranger, 1_000);
+    }
+
+    function test_RevertWhen_AnAuthorizationPaysATokensFee() external {
+        DollarToken coin = new DollarToken();
+        deployFor(coin);
+        bytes memory signature = _authorize(1, 700, lane, "salt");
+        coin.setFee(1);
+        refuses(IConsumers.NotReceived.selector);
+        consumers.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
+        coin.setFee(0);
+        consumers.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
+    }
+
+    function test_ATokenThatCallsBackBooksNothingTwice(uint64 inner) external {
+        HookToken coin = new HookToken();
+        deployFor(coin);
+        inner = uint64(1 + inner % 1_000);
+        address who = consumer(1);
+        coin.transfer(who, 1_000);
+        coin.transfer(address(coin), 1_000); // the nested deposit comes from the token, with money of its own
+        vm.prank(address(coin));
+        coin.approve(address(consumers), 1_000);
+        coin.onTransferTo(lane, address(consumers), abi.encodeCall(consumers.deposit, (lane, who, inner)));
+        vm.startPrank(who);
+        coin.approve(address(consumers), 1_000);
+        vm.expectRevert(abi.encodeWithSelector(IConsumers.NotReceived.selector, 100, 100 + uint256(inner)));
+        consumers.deposit(lane, who, 100);
         vm.stopPrank();
     }
 
-    function test_RevertWhen_TheTokenHasMoreThanNineDecimals() external {
-        address coin = address(new WeiToken());
-        vm.expectRevert();
-        this.deployAroundExternally(coin);
+    // ------------------------------------------------------------------ inside
+
+    function _authorize(uint256 who, uint64 amount, address to, bytes32 salt) private returns (bytes memory) {
+        token.transfer(consumer(who), amount);
+        bytes32 nonce = keccak256(abi.encode(to, consumer(who), salt));
+        return authorization(consumerKey(who), true, to, amount, 0, block.timestamp + 1, nonce);
     }
 
-    function deployAroundExternally(address coin) external {
-        deployAround(coin);
-    }
-
-    function test_C6_AThirdPartysDepositNeverChangesExitState() external {
-        vm.prank(consumer(1));
-        settlement.requestWithdraw(lane);
-        uint40 requested = settlement.accounts(lane, consumer(1)).requestedAt;
-        vm.warp(block.timestamp + NOTICE + 1);
-        depositFor(consumer(1), 5);
-        eq(settlement.accounts(lane, consumer(1)).requestedAt, requested, "still leaving");
-        settle();
-        settlement.withdraw(lane, consumer(1), 0, Trees.prove(debitLeaves(), 1));
-        eq(token.balanceOf(consumer(1)), DEPOSIT + 5, "left with all");
-    }
-
-    function test_SessionKeys_AreSetRevokedAndRelayed() external {
-        vm.startPrank(consumer(1));
-        settlement.setSessionKey(stranger, false);
-        vm.assertFalse(settlement.speaksFor(consumer(1), stranger), "never was one");
-        settlement.setSessionKey(stranger, true);
-        vm.assertTrue(settlement.sessionKey(consumer(1), stranger), "active");
-        settlement.setSessionKey(stranger, false);
-        vm.stopPrank();
-        vm.assertFalse(settlement.sessionKey(consumer(1), stranger), "revoked");
-        vm.assertTrue(settlement.speaksFor(consumer(1), stranger), "but it was one");
-        bytes32 typehash =
-            keccak256("SetSessionKey(address account,address key,bool active,uint256 nonce,uint256 deadline)");
-        bytes32 hash = keccak256(abi.encode(typehash, consumer(2), stranger, true, 0, block.timestamp));
-        bytes memory signature = signed(consumerKey(2), tollwayDigest(hash));
-        settlement.setSessionKeyFor(consumer(2), stranger, true, block.timestamp, signature);
-        vm.assertTrue(settlement.sessionKey(consumer(2), stranger), "relayed");
-        refuses(ISettlement.SignatureInvalid.selector);
-        settlement.setSessionKeyFor(consumer(2), stranger, true, block.timestamp, signature);
-    }
-
-    // ------------------------------------------------------------------ helpers
-
-    function _funded(uint256 i, uint64 amount, uint32 lane_, bytes32 salt) private returns (bytes memory) {
-        token.transfer(consumer(i), amount);
-        bytes32 nonce = keccak256(abi.encode(lane_, consumer(i), salt));
-        return authorization(consumerKey(i), true, address(settlement), amount, 0, block.timestamp + 1, nonce);
-    }
-
-    function _permitDigest(address owner, uint256 amount, uint256 deadline) private view returns (bytes32) {
+    function _permitDigest(address owner, uint256 value, uint256 deadline) private view returns (bytes32) {
         bytes32 typehash =
             keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
-        bytes32 hash = keccak256(
-            abi.encode(typehash, owner, address(settlement), amount, domain().nonces(owner), deadline)
-        );
-        return keccak256(abi.encodePacked(hex"1901", domain().DOMAIN_SEPARATOR(), hash));
+        uint256 nonce = domain().nonces(owner);
+        bytes32 structHash = keccak256(abi.encode(typehash, owner, address(consumers), value, nonce, deadline));
+        return keccak256(abi.encodePacked(hex"1901", domain().DOMAIN_SEPARATOR(), structHash));
     }
 }

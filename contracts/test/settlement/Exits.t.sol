@@ -1,131 +1,259 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Header} from "../../src/Headers.sol";
+import {IConsumers} from "../../src/interfaces/IConsumers.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
-import {Trees} from "../Trees.sol";
+import {DollarToken} from "../Tokens.sol";
+import {Sparse, Trees} from "../Trees.sol";
 
 /// @dev Consumers leave, with the operator or without it.
 contract ExitsTest is Base {
-    function test_C5_AWithdrawalNeedsAFinalBatchPostedAfterTheRequestAndItsNotice() external {
+    using Trees for Sparse;
+
+    function test_C5_AWithdrawalNeedsAFinalBatchClosedAfterTheRequestAndItsNotice() external {
         spend(1, 1, 100);
         post();
-        ISettlement.Header memory before = last;
+        Header memory one = last;
         refuses(ISettlement.NotRequested.selector);
         settlement.withdraw(lane, consumer(1), 100, new bytes32[](2));
-        vm.prank(consumer(1));
-        settlement.requestWithdraw(lane);
+        asksToLeave(1);
         vm.warp(block.timestamp + NOTICE);
         spend(1, 1, 30); // served before the operator saw the request
         post();
-        ISettlement.Header memory within = last;
+        Header memory two = last;
         vm.warp(block.timestamp + 1);
         spend(1, 1, 7);
         post();
         vm.warp(block.timestamp + WINDOW);
-        settlement.finalize(lane, 1, before);
-        settlement.finalize(lane, 2, within);
+        settlement.finalize(lane, 1, one);
+        settlement.finalize(lane, 2, two);
         refuses(ISettlement.NoFinalBatchSince.selector);
         settlement.withdraw(lane, consumer(1), 130, new bytes32[](2));
         settlement.finalize(lane, 3, last);
-        bytes32[] memory proof = Trees.prove(debitLeaves(), 1);
+        bytes32[] memory proof = debits().prove(1);
         refuses(ISettlement.ProofInvalid.selector);
         settlement.withdraw(lane, consumer(1), 130, proof); // an older debit
         refuses(ISettlement.ProofInvalid.selector);
         settlement.withdraw(lane, consumer(1), 0, proof); // none
+        vm.prank(stranger); // anybody brings it
         settlement.withdraw(lane, consumer(1), 137, proof);
         eq(token.balanceOf(consumer(1)), DEPOSIT - 137, "the rest");
         refuses(ISettlement.NotRequested.selector);
         settlement.withdraw(lane, consumer(1), 137, proof);
+        ISettlement.Account memory a = settlement.accounts(lane, consumer(1));
+        eq(a.withdrawn, DEPOSIT - 137, "withdrawn");
+        eq(a.debitAtExit, 137, "what was debited before needs no mandate any more");
+        eq(settlement.books(lane).net, CONSUMERS * DEPOSIT - (DEPOSIT - 137), "net");
     }
 
-    function test_Withdraw_OfAnAccountBeyondTheTreesWidth() external {
-        for (uint256 i = 4; i <= 9; ++i) depositFor(consumer(i), 50);
+    /// @dev F16: a batch is judged by when it was closed, not by when it was posted.
+    function test_ABatchClosedBeforeTheRequestAndPostedLateLetsNobodyOut() external {
+        Header memory h = nextHeader();
+        vm.warp(block.timestamp + 1);
+        asksToLeave(1);
+        vm.warp(block.timestamp + NOTICE + 1);
+        uint64 id = post(h);
+        vm.warp(settlement.batches(lane, id).until);
+        settlement.finalize(lane, id, h);
+        bytes32[] memory proof = debits().prove(1);
+        refuses(ISettlement.NoFinalBatchSince.selector);
+        settlement.withdraw(lane, consumer(1), 0, proof);
+    }
+
+    function test_WhoComesBackLeavesWithTheDifference() external {
         spend(1, 1, 100);
-        vm.prank(consumer(9));
-        settlement.requestWithdraw(lane);
+        _leaves(1);
+        eq(token.balanceOf(consumer(1)), DEPOSIT - 100, "first");
+        depositFor(consumer(1), 1_000);
+        spend(1, 1, 40);
+        _leaves(1);
+        eq(token.balanceOf(consumer(1)), DEPOSIT + 1_000 - 140, "all but what was debited");
+        _leaves(1);
+        eq(token.balanceOf(consumer(1)), DEPOSIT + 1_000 - 140, "and nothing is left");
+    }
+
+    function test_Withdraw_OfAnAccountBeyondTheTree(uint8 extra) external {
+        extra = uint8(CONSUMERS) + 1 + extra % 12;
+        for (uint256 i = CONSUMERS + 1; i <= extra; ++i) depositFor(consumer(i), 50);
+        spend(1, 1, 100);
+        asksToLeave(extra);
+        vm.warp(block.timestamp + NOTICE + 1);
+        settle(); // a tree of four places
+        if (extra > 3) {
+            settlement.withdraw(lane, consumer(extra), 0, new bytes32[](0));
+        }
+        eq(token.balanceOf(consumer(extra)), 50, "all of it");
+    }
+
+    function test_RevertWhen_AnAccountInTheTreeClaimsToBeBeyondIt(uint256 which) external {
+        spend(1, 1, 100);
+        which = 1 + which % CONSUMERS;
+        asksToLeave(which);
         vm.warp(block.timestamp + NOTICE + 1);
         settle();
-        bytes32[] memory ofZero = Trees.prove(debitLeaves(), 0);
-        bytes32[] memory ofOne = Trees.prove(debitLeaves(), 1);
         refuses(ISettlement.ProofInvalid.selector);
-        settlement.withdraw(lane, consumer(9), 0, ofOne);
-        settlement.withdraw(lane, consumer(9), 0, ofZero);
-        eq(token.balanceOf(consumer(9)), 50, "all of it");
+        settlement.withdraw(lane, consumer(which), 0, new bytes32[](0));
+        bytes32[] memory proof = debits().prove(0); // of another's zero word
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.withdraw(lane, consumer(which), 0, proof);
+        takeRest(which);
     }
 
-    function test_RequestWithdrawFor_IsRelayedOnceAndInTime() external {
-        bytes32 typehash = keccak256("RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)");
-        uint256 deadline = block.timestamp + 1;
-        bytes32 digest = tollwayDigest(keccak256(abi.encode(typehash, lane, consumer(1), 0, deadline)));
-        bytes memory signature = signed(consumerKey(1), digest);
-        bytes memory forged = signed(consumerKey(2), digest);
-        refuses(ISettlement.SignatureInvalid.selector);
-        settlement.requestWithdrawFor(lane, consumer(1), deadline, forged);
-        settlement.requestWithdrawFor(lane, consumer(1), deadline, signature);
-        refuses(ISettlement.SignatureInvalid.selector);
-        settlement.requestWithdrawFor(lane, consumer(1), deadline, signature);
-        vm.warp(deadline + 1);
-        refuses(ISettlement.SignatureExpired.selector);
-        settlement.requestWithdrawFor(lane, consumer(1), deadline, signature);
-        vm.prank(stranger);
-        refuses(ISettlement.NotRequested.selector);
-        settlement.requestWithdraw(lane);
-    }
-
-    function test_Escape_FromAnOperatorThatVanished() external {
+    function test_RevertWhen_ADebitIsForged(uint64 debit, uint256 word, uint256 bit) external {
         spend(1, 1, 100);
+        spend(2, 1, 60);
+        asksToLeave(1);
+        vm.warp(block.timestamp + NOTICE + 1);
         settle();
+        bytes32[] memory proof = debits().prove(1);
+        vm.assume(debit != 100);
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.withdraw(lane, consumer(1), debit, proof);
+        proof[word % proof.length] ^= bytes32(uint256(1) << (bit % 256));
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.withdraw(lane, consumer(1), 100, proof);
+        asksToLeave(2);
+        proof = debits().prove(2);
+        refuses(ISettlement.NoFinalBatchSince.selector);
+        settlement.withdraw(lane, consumer(2), 60, proof);
+    }
+
+    function test_CancelWithdraw_StaysAndAsksAnewWhileTheNoticeRuns() external {
+        asksToLeave(1);
         vm.prank(consumer(1));
-        settlement.requestWithdraw(lane);
-        bytes32[] memory proof = Trees.prove(debitLeaves(), 1);
-        refuses(ISettlement.TooEarly.selector);
-        settlement.escapeWithdraw(lane, consumer(1), 100, proof);
+        refuses(ISettlement.RequestUnchanged.selector);
+        consumers.requestWithdraw(lane); // a request is not moved
+        vm.warp(block.timestamp + NOTICE);
+        vm.prank(consumer(1));
+        consumers.cancelWithdraw(lane);
+        vm.prank(consumer(1));
+        refuses(ISettlement.RequestUnchanged.selector);
+        consumers.cancelWithdraw(lane);
+        vm.warp(block.timestamp + 1);
+        settle();
+        bytes32[] memory proof = debits().prove(1);
         refuses(ISettlement.NotRequested.selector);
-        settlement.escapeWithdraw(lane, consumer(2), 0, proof);
-        vm.warp(block.timestamp + 7 days);
-        settlement.escapeWithdraw(lane, consumer(1), 100, proof);
-        eq(token.balanceOf(consumer(1)), DEPOSIT - 100, "escaped");
+        settlement.withdraw(lane, consumer(1), 0, proof);
+        asksToLeave(1);
+        refuses(ISettlement.NoFinalBatchSince.selector);
+        settlement.withdraw(lane, consumer(1), 0, proof); // the batch is older than the new request
+        vm.prank(stranger);
+        refuses(ISettlement.RequestUnchanged.selector);
+        consumers.requestWithdraw(lane); // no account
     }
 
-    function test_RevertWhen_AnEscapeComesWithABatchPending() external {
+    /// @dev What was left out of a batch because its account leaves must stay rightly left out.
+    function test_RevertWhen_ARequestIsTakenBackAfterItsNotice() external {
+        asksToLeave(1);
+        vm.warp(block.timestamp + NOTICE + 1);
         vm.prank(consumer(1));
-        settlement.requestWithdraw(lane);
-        vm.warp(block.timestamp + 7 days);
-        post();
-        refuses(ISettlement.BatchesPending.selector);
-        settlement.escapeWithdraw(lane, consumer(1), 0, new bytes32[](0));
+        refuses(ISettlement.RequestUnchanged.selector);
+        consumers.cancelWithdraw(lane);
+        settle();
+        takeRest(1);
+        eq(settlement.accounts(lane, consumer(1)).leftAt, last.closedAt, "what ended before is barred for good");
+        depositFor(consumer(1), 5); // and it comes back if it likes
     }
 
-    function test_Escape_TheBondPaysWhatTheAccountHadSpent_WhenTheOperatorReturns() external {
-        for (uint256 i = 1; i <= CONSUMERS; ++i) {
-            vm.prank(consumer(i));
-            settlement.requestWithdraw(lane);
-        }
-        vm.warp(block.timestamp + 7 days);
-        for (uint256 i = 1; i <= CONSUMERS; ++i) {
-            settlement.escapeWithdraw(lane, consumer(i), 0, new bytes32[](0));
-        }
-        eq(settlement.lanes(lane).net, 0, "all gone");
-        spend(1, 1, 400); // it had been served before the operator vanished
+    function test_RequestsAreRelayedOnceAndInTime() external {
+        uint256 deadline = block.timestamp + 1;
+        bytes memory request = _relay("RequestWithdraw", 1, 0, deadline);
+        bytes memory forged = _relay("RequestWithdraw", 2, 0, deadline);
+        bytes memory cancel = _relay("CancelWithdraw", 1, 1, deadline);
+        refuses(IConsumers.SignatureInvalid.selector);
+        consumers.requestWithdrawFor(lane, consumer(1), deadline, forged);
+        refuses(IConsumers.SignatureInvalid.selector);
+        consumers.cancelWithdrawFor(lane, consumer(1), deadline, request);
+        consumers.requestWithdrawFor(lane, consumer(1), deadline, request);
+        eq(consumers.nonces(consumer(1)), 1, "used");
+        consumers.cancelWithdrawFor(lane, consumer(1), deadline, cancel);
+        refuses(IConsumers.SignatureInvalid.selector);
+        consumers.requestWithdrawFor(lane, consumer(1), deadline, request);
+        vm.warp(deadline + 1);
+        refuses(IConsumers.SignatureExpired.selector);
+        consumers.requestWithdrawFor(lane, consumer(1), deadline, request);
+        refuses(IConsumers.SignatureExpired.selector);
+        consumers.cancelWithdrawFor(lane, consumer(1), deadline, cancel);
+    }
+
+    function test_RevertWhen_TheTokenRefusesWhoLeaves() external {
+        DollarToken coin = new DollarToken();
+        deployFor(coin);
+        asksToLeave(1);
+        asksToLeave(2);
+        vm.warp(block.timestamp + NOTICE + 1);
         settle();
-        eq(settlement.lanes(lane).bond, BOND - 400, "the bond paid");
-        eq(settlement.claim(lane, 1, payee(1), 400, Trees.prove(payoutLeaves(), 1)), 400, "the payee is paid");
+        coin.blacklist(consumer(1), true);
+        bytes32[] memory proof = debits().prove(1);
+        refuses(ISettlement.PaymentRefused.selector);
+        settlement.withdraw(lane, consumer(1), 0, proof);
+        takeRest(2); // nobody else waits for it
+        coin.blacklist(consumer(1), false);
+        takeRest(1);
+    }
+
+    function test_ATokenThatCallsBackLetsNobodyLeaveTwice() external {
+        DollarToken coin = new DollarToken();
+        deployFor(coin);
+        asksToLeave(1);
+        vm.warp(block.timestamp + NOTICE + 1);
+        settle();
+        bytes32[] memory proof = debits().prove(1);
+        coin.onTransferTo(
+            consumer(1), address(settlement), abi.encodeCall(settlement.withdraw, (lane, consumer(1), 0, proof))
+        );
+        takeRest(1);
+        eq(coin.balanceOf(consumer(1)), DEPOSIT, "once");
+    }
+
+    /// @dev C2 at every exit. Nobody watched: a debit stands above its account's deposits, and the last one out waits.
+    function test_C2_NoExitReachesWhatIsFinallyPaidOut() external {
+        spend(1, 1, 2 * DEPOSIT); // twice what it has
+        asksToLeave(1);
+        asksToLeave(2);
+        asksToLeave(3);
+        vm.warp(block.timestamp + NOTICE + 1);
+        settle();
+        takeRest(1);
+        eq(token.balanceOf(consumer(1)), 0, "nothing is left of nothing");
+        takeRest(2);
+        bytes32[] memory proof = debits().prove(3);
+        refuses(ISettlement.AboveNet.selector);
+        settlement.withdraw(lane, consumer(3), 0, proof);
+        eq(settlement.claim(lane, 1, payee(1), 2 * DEPOSIT, payouts().prove(1)), 2 * DEPOSIT, "paid out of the lane");
     }
 
     function test_LaneMigration_AConsumerTakesItsRestToAnotherLane() external {
         spend(1, 1, 100);
-        vm.prank(consumer(1));
-        settlement.requestWithdraw(lane);
-        vm.warp(block.timestamp + NOTICE + 1);
-        settle();
-        settlement.withdraw(lane, consumer(1), 100, Trees.prove(debitLeaves(), 1));
-        uint32 next = openLane(operator);
+        _leaves(1);
+        address next = openLane(stranger, 0);
         vm.startPrank(consumer(1));
-        token.approve(address(settlement), DEPOSIT - 100);
-        settlement.deposit(next, consumer(1), DEPOSIT - 100);
+        token.approve(address(consumers), DEPOSIT - 100);
+        consumers.deposit(next, consumer(1), DEPOSIT - 100);
         vm.stopPrank();
         eq(settlement.accounts(next, consumer(1)).index, 1, "first there");
-        eq(settlement.lanes(next).net, DEPOSIT - 100, "moved");
+        eq(settlement.books(next).net, DEPOSIT - 100, "moved");
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    function _leaves(uint256 who) private {
+        asksToLeave(who);
+        vm.warp(block.timestamp + NOTICE + 1);
+        settle();
+        takeRest(who);
+    }
+
+    function _relay(string memory what, uint256 signer, uint256 nonce, uint256 deadline)
+        private
+        view
+        returns (bytes memory)
+    {
+        string memory fields = "(address lane,address account,uint256 nonce,uint256 deadline)";
+        bytes32 typehash = keccak256(bytes(string.concat(what, fields)));
+        bytes32 structHash = keccak256(abi.encode(typehash, lane, consumer(1), nonce, deadline));
+        return signed(consumerKey(signer), tollwayDigest(structHash));
     }
 }

@@ -1,134 +1,216 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Header} from "../../src/Headers.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
-import {Trees} from "../Trees.sol";
+import {DollarToken} from "../Tokens.sol";
+import {Sparse, Trees} from "../Trees.sol";
 
-/// @dev A sum that lies, and what happens when a batch falls.
+/// @dev One rule for every fall: what is pending is void, half the bond is the accuser's and half the treasury's, a new era
+/// begins, and the lane rests for a day.
 contract FallsTest is Base {
-    function setUp() public override {
-        super.setUp();
+    using Trees for Sparse;
+
+    event Fell(address indexed lane, uint64 from, uint32 era, address accuser, uint64 bond);
+
+    function test_C12_AFallVoidsAllThatPendsAndTakesTheBond() external {
+        spend(1, 1, 100);
+        settle();
+        Header memory kept = last;
+        spend(2, 2, 50);
+        post();
+        spend(3, 3, 20);
+        uint64 id = post();
+        bytes24 hash = idOf(last);
+        vm.expectEmit(true, true, true, true, address(settlement));
+        emit Fell(lane, 2, 2, challenger, BOND);
+        asReferee.convict(lane, id, hash, challenger);
+        ISettlement.Head memory h = settlement.heads(lane);
+        eq(h.next, 2, "void");
+        eq(h.total, 100, "what is final stays");
+        eq(h.lastClosedAt, kept.closedAt, "closed");
+        eq(settlement.books(lane).bond, 0, "taken");
+        eq(settlement.owed(challenger), BOND / 2, "half to the accuser");
+        eq(settlement.owed(treasury), BOND / 2, "half to the treasury");
+        ISettlement.Lane memory l = settlement.lanes(lane);
+        vm.assertTrue(!l.active && l.era == 2, "stopped, in a new era");
+        eq(settlement.lives(lane).fellAt, block.timestamp, "fell");
+        eq(settlement.lives(lane).stoppedAt, block.timestamp, "stopped");
+        settlement.claim(lane, 1, payee(1), 100, payoutsOf(_first(100)).prove(1)); // claims go on
+    }
+
+    function test_AnOddBondsAtomIsTheTreasurys() external {
+        lane = openLane(operator, "odd", someTerms(), MIN_BOND + 1);
+        delete last;
+        post();
+        convict(1);
+        eq(settlement.owed(challenger), MIN_BOND / 2, "rounded down");
+        eq(settlement.owed(treasury), MIN_BOND / 2 + 1, "the rest");
+    }
+
+    /// @dev F3b: slashing oneself costs half, whoever one is.
+    function test_C12_AnOperatorThatAccusesItselfLosesHalf() external {
         spend(1, 1, 100);
         post();
+        bytes24 hash = idOf(last);
+        asReferee.convict(lane, 1, hash, operator);
+        settlement.collect(operator);
+        eq(token.balanceOf(operator), BOND / 2, "half");
+        refuses(ISettlement.NothingOwed.selector);
+        settlement.collect(operator);
+        settlement.collect(treasury);
+        eq(token.balanceOf(address(settlement)), 0, "and nothing of it stays in reach");
     }
 
-    // ------------------------------------------------------------------ sums
-
-    function test_RevertWhen_AnHonestSumIsAccused() external {
-        bytes32[] memory leaves = payoutLeaves();
-        bytes32 left = Trees.parent(Trees.parent(leaves[0], leaves[1]), Trees.parent(leaves[2], leaves[3]));
-        bytes32 right = Trees.prove(leaves, 0)[2];
-        refuses(ISettlement.NotProven.selector);
-        _accuse(1, last, left, right);
+    /// @dev F4: an accuser that cannot be paid stops nobody.
+    function test_AnAccuserThatTheTokenRefusesBlocksNothing() external {
+        DollarToken coin = new DollarToken();
+        deployFor(coin);
+        coin.approve(address(vault), 500);
+        vault.stakeFor(operator, 500);
+        post();
+        coin.blacklist(challenger, true);
+        coin.blacklist(treasury, true);
+        convict(1);
+        asReferee.punish(lane, challenger);
+        asReferee.punish(lane, challenger);
+        vm.expectRevert();
+        settlement.collect(challenger);
+        coin.blacklist(challenger, false);
+        settlement.collect(challenger);
+        vault.collect(challenger);
+        eq(coin.balanceOf(challenger), BOND / 2 + 250, "later");
     }
 
-    function test_ProveBadSum_VoidsABatchWhoseInteriorSumLies() external {
-        (ISettlement.Header memory h, bytes32 left, bytes32 right) = _lyingRoot();
-        post(h);
-        vm.prank(challenger);
-        _accuse(2, h, left, right);
-        eq(settlement.head(lane).next, 2, "void");
-        eq(token.balanceOf(challenger), BOND / 2, "reward");
-    }
-
-    // ------------------------------------------------------------------ after a fall
-
-    function test_AVoidBatch_RollsBack_RefundsLaterChallenges_AndTheLaneGoesOn() external {
-        (ISettlement.Header memory bad, bytes32 left, bytes32 right) = _lyingRoot();
-        ISettlement.Header memory good = last;
-        post(bad);
-        ISettlement.Header memory later = abi.decode(abi.encode(bad), (ISettlement.Header));
-        later.prev = keccak256(abi.encode(bad));
-        later.receiptsRoot = 0;
-        later.linesRoot = 0;
-        later.firstCall = 2;
-        post(later);
-        bytes32[] memory none = new bytes32[](0);
-        vm.prank(challenger);
-        settlement.demandNode{value: FEE}(lane, 3, later, ISettlement.Tree.debits, later.debitRoot, 0, none);
-        bytes32 key = keccak256(abi.encode(ISettlement.Tree.debits, later.debitRoot, uint256(0), uint256(0)));
-        bytes24 hash = bytes24(keccak256(abi.encode(later)));
-        refuses(ISettlement.BatchesPending.selector);
-        settlement.refund(lane, 3, hash, key);
-        vm.prank(stranger);
-        _accuse(2, bad, left, right);
-        eq(settlement.head(lane).next, 2, "two are void");
-        uint256 before = challenger.balance;
-        settlement.refund(lane, 3, hash, key);
-        eq(challenger.balance - before, FEE, "refunded");
-        refuses(ISettlement.ChallengeUnknown.selector);
-        settlement.refund(lane, 3, hash, key);
-        // the operator bonds again and goes on from the last good batch
-        token.transfer(operator, MIN_BOND);
-        vm.startPrank(operator);
-        settlement.addBond(lane, MIN_BOND);
-        settlement.setActive(lane, true);
-        vm.stopPrank();
-        last = good;
-        earned[1] = 100;
-        debited[1] = 100;
-        spend(2, 2, 9);
-        eq(post(), 2, "the same id again");
-        vm.warp(block.timestamp + WINDOW);
-        settlement.finalize(lane, 1, good);
-        settlement.finalize(lane, 2, last);
-        eq(settlement.claim(lane, 2, payee(2), 9, Trees.prove(payoutLeaves(), 2)), 9, "paid");
-    }
-
-    function test_AnOperatorThatAccusesItselfLosesHalf() external {
-        (ISettlement.Header memory h, bytes32 left, bytes32 right) = _lyingRoot();
-        post(h);
+    function test_ALaneRestsForADayAfterAFall() external {
+        post();
+        convict(1);
         vm.prank(operator);
-        _accuse(2, h, left, right);
-        eq(token.balanceOf(operator), BOND / 2, "half is gone");
-        eq(settlement.lanes(lane).insurance, BOND - BOND / 2, "to insurance");
+        refuses(ISettlement.BondTooSmall.selector);
+        settlement.setActive(lane, true);
+        _bonds(MIN_BOND);
+        vm.warp(block.timestamp + DAY - 1);
+        vm.prank(operator);
+        refuses(ISettlement.TooEarly.selector);
+        settlement.setActive(lane, true);
+        vm.warp(block.timestamp + 1);
+        vm.prank(operator);
+        settlement.setActive(lane, true);
+        eq(settlement.lives(lane).activeSince, block.timestamp, "omissions count from here");
+        delete last;
+        eq(post(), 1, "the next batch takes the place of the void one");
+        eq(last.era, 2, "in its era");
     }
 
-    function test_RevertWhen_AFinalOrUnknownBatchIsAccused() external {
-        (ISettlement.Header memory h, bytes32 left, bytes32 right) = _lyingRoot();
-        post(h);
-        ISettlement.Header memory forged = h;
-        forged.epoch = 1;
+    function test_AfterAFallTheLaneGoesOnFromWhatIsFinal() external {
+        spend(1, 1, 100);
+        settle();
+        Header memory kept = last;
+        spend(1, 1, 50);
+        post();
+        convict(2);
+        vm.warp(block.timestamp + DAY);
+        _bonds(BOND);
+        vm.prank(operator);
+        settlement.setActive(lane, true);
+        spend(2, 2, 5); // 50 was never settled: it is in the next batch
+        last = kept;
+        settle();
+        eq(settlement.books(lane).settled, 155, "settled");
+        eq(settlement.claim(lane, 1, payee(1), 150, payouts().prove(1)), 150, "paid");
+    }
+
+    /// @dev A question, an accusation and an answer end with the batch they are about.
+    function test_WhatIsAskedEndsWithItsBatch() external {
+        spend(1, 1, 100);
+        post();
+        bytes24 hash = idOf(last);
+        asQuestions.ask(lane, 1, hash);
+        convict(1);
+        asQuestions.answer(lane, 1, hash); // does nothing
+        vm.warp(block.timestamp + DAY);
+        _bonds(BOND);
+        vm.prank(operator);
+        settlement.setActive(lane, true);
+        delete last;
+        post(); // the same batch in the new era
+        vm.assertTrue(idOf(last) != hash, "has another name");
+        eq(settlement.batches(lane, 1).open, 0, "and no questions");
         refuses(ISettlement.HeaderUnknown.selector);
-        _accuse(2, forged, left, right);
-        h.epoch = 0;
-        refuses(ISettlement.HeaderUnknown.selector);
-        _accuse(3, h, left, right);
-        vm.warp(block.timestamp + WINDOW);
-        refuses(ISettlement.WindowClosed.selector);
-        _accuse(2, h, left, right);
+        asQuestions.convict(lane, 1, hash, challenger);
+        asQuestions.answer(lane, 1, hash);
+        eq(settlement.batches(lane, 1).open, 0, "still none");
     }
 
-    function test_RevertWhen_ConvictOrPunishIsCalledByAnybodyButTheReferee() external {
-        refuses(ISettlement.NotReferee.selector);
-        settlement.convict(lane, 1, last, stranger);
-        refuses(ISettlement.NotReferee.selector);
-        settlement.punish(lane, stranger);
+    // ------------------------------------------------------------------ offences
+
+    function test_Punish_TakesBondAndStake() external {
+        token.transfer(operator, 500);
+        vm.startPrank(operator);
+        token.approve(address(vault), 500);
+        vault.stake(500);
+        vm.stopPrank();
+        spend(1, 1, 100);
+        post();
+        asReferee.punish(lane, challenger);
+        eq(settlement.heads(lane).next, 1, "what pends is void");
+        eq(settlement.owed(challenger), BOND / 2, "half the bond");
+        eq(vault.stakes(operator).staked, 0, "the stake");
+        eq(vault.owed(challenger), 250, "half of it");
+        eq(vault.owed(treasury), 250, "and half");
     }
 
-
-    // ------------------------------------------------------------------ helpers
-
-    function _accuse(uint64 id, ISettlement.Header memory h, bytes32 left, bytes32 right) private {
-        settlement.proveBadSum(
-            lane, id, h, ISettlement.Tree.payouts, h.payoutRoot, left, right, 0, new bytes32[](0)
-        );
+    function test_Punish_OfAStoppedLaneTakesWhatIsThere() external {
+        vm.startPrank(operator);
+        settlement.setActive(lane, false);
+        vm.warp(block.timestamp + 7 days);
+        settlement.unbond(lane);
+        vm.stopPrank();
+        asQuestions.punish(lane, challenger);
+        eq(settlement.owed(challenger), 0, "nothing was");
     }
 
-    /// @dev A header whose payout root says 50 more than its children: they would let payees claim too little, or too much.
-    function _lyingRoot() private returns (ISettlement.Header memory h, bytes32 left, bytes32 right) {
-        bytes32[] memory leaves = payoutLeaves();
-        left = Trees.parent(Trees.parent(leaves[0], leaves[1]), Trees.parent(leaves[2], leaves[3]));
-        right = Trees.prove(leaves, 0)[2];
-        h = nextHeader();
-        h.payoutRoot = Trees.mark(keccak256(abi.encodePacked(left, right)), 150);
-        debited[1] += 50;
-        h.debitRoot = Trees.root(debitLeaves());
-        debited[1] -= 50;
-        h.receiptsRoot = bytes32(uint256(50));
-        h.linesRoot = bytes32(uint256(100));
+    function test_AFallenBondIsNotTheOperatorsToTake() external {
+        post();
+        convict(1);
+        vm.warp(block.timestamp + 7 days);
+        vm.prank(operator);
+        refuses(ISettlement.ZeroAmount.selector);
+        settlement.unbond(lane);
     }
 
-    receive() external payable {}
+    /// @dev A lane is no hostage: each fall costs a bond, and who asked leaves in the gap after it.
+    function test_AFallADayHoldsNobody() external {
+        asksToLeave(1);
+        uint256 start = block.timestamp;
+        while (block.timestamp < start + 7 days) {
+            delete last;
+            post();
+            bytes24 hash = idOf(last);
+            asReferee.convict(lane, 1, hash, operator);
+            vm.warp(block.timestamp + DAY);
+            if (block.timestamp >= start + 7 days) break;
+            _bonds(MIN_BOND);
+            vm.prank(operator);
+            settlement.setActive(lane, true);
+        }
+        settlement.escapeWithdraw(lane, consumer(1), 0, new bytes32[](0));
+        eq(token.balanceOf(consumer(1)), DEPOSIT, "out");
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    function _first(uint64 amount) private pure returns (uint64[] memory amounts) {
+        amounts = new uint64[](PAYEES + 1);
+        amounts[1] = amount;
+    }
+
+    function _bonds(uint64 amount) private {
+        token.transfer(operator, amount);
+        vm.startPrank(operator);
+        token.approve(address(settlement), amount);
+        settlement.addBond(lane, amount);
+        vm.stopPrank();
+    }
 }

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {Header} from "../../src/Headers.sol";
+import {ISettlement} from "../../src/interfaces/ISettlement.sol";
+import {Base} from "../Base.sol";
+import {DollarToken} from "../Tokens.sol";
+import {Sparse, Trees} from "../Trees.sol";
+
+/// @dev What the fuzzed lives of lanes know beside the chain: each batch's amounts, the calls not yet posted, the vouchers
+/// signed, and whether a batch is provably wrong at this moment, by the rules that Referee, Prices and Questions prove.
+abstract contract Model is Base {
+    using Trees for Sparse;
+
+    uint256 internal constant LANES = 3;
+    uint256 internal constant HONEST = 0; // never lies
+    uint256 internal constant WATCHED = 1; // lies, and every lie that can be proven is
+    uint256 internal constant UNWATCHED = 2; // lies, and nobody looks
+    uint256 internal constant WHO = 4; // consumers of each lane
+
+    /// @dev A batch as its operator knows it. `due`: what its calls pay, on top of the batch before.
+    struct Filed {
+        Header header;
+        uint64[] earned;
+        uint64[] debited;
+        uint64[] due;
+        bool withheld; // its trees are hashes of nothing
+        uint64 open; // questions nobody answers
+        uint256 askedAt; // the first of them
+    }
+
+    DollarToken internal coin;
+    address[] internal lanes;
+    address[] internal operators;
+    mapping(uint256 l => mapping(uint64 id => bytes)) internal filed;
+    mapping(uint256 l => bytes) internal finalFiled;
+    mapping(uint256 l => uint64[WHO + 1][PAYEES + 1]) internal calls_; // [payee][consumer]
+    mapping(uint256 l => uint64[WHO + 1]) internal vouchers;
+    mapping(uint256 l => uint64[PAYEES + 1]) internal seen; // claimed
+    mapping(uint256 l => bytes) internal voided; // an encoded header of a batch that fell
+    mapping(uint256 l => bool) public soiled; // a lie became final while nobody looked
+    uint256 internal nonce;
+    /// @dev The law that was broken.
+    string public broken;
+
+    function makeToken() internal override returns (IERC20) {
+        coin = new DollarToken();
+        coin.mint(address(this), 1e18);
+        return coin;
+    }
+
+    function populate() internal override {
+        uint64[] memory none = new uint64[](PAYEES + 1);
+        uint64[] memory nobody = new uint64[](WHO + 1);
+        for (uint256 l; l < LANES; ++l) {
+            address who = vm.addr(10 + l);
+            operators.push(who);
+            ISettlement.Terms memory terms = someTerms();
+            terms.leverage = uint8(1 + l);
+            lanes.push(lane = openLane(who, 0, terms, l == HONEST ? BOND : MIN_BOND * 10));
+            for (uint256 i = 1; i <= WHO; ++i) depositFor(consumer(i), DEPOSIT);
+            Header memory h;
+            finalFiled[l] = abi.encode(Filed(h, none, nobody, none, false, 0, 0));
+            vouchers[l][WHO] = type(uint64).max; // its operator's accomplice signs everything
+        }
+    }
+
+    // ------------------------------------------------------------------ batches
+
+    function fileOf(uint256 l, uint64 id) internal view returns (Filed memory) {
+        return abi.decode(filed[l][id], (Filed));
+    }
+
+    function finalOf(uint256 l) internal view returns (Filed memory) {
+        return abi.decode(finalFiled[l], (Filed));
+    }
+
+    /// @dev The batch that the next one follows.
+    function tipOf(uint256 l) internal view returns (Filed memory) {
+        ISettlement.Head memory h = settlement.heads(lanes[l]);
+        return h.next == h.finalized + 1 ? finalOf(l) : fileOf(l, h.next - 1);
+    }
+
+    function before(uint256 l, uint64 id) internal view returns (Filed memory) {
+        return id == settlement.heads(lanes[l]).finalized + 1 ? finalOf(l) : fileOf(l, id - 1);
+    }
+
+    function payoutTree(uint256 l, Filed memory f) internal view returns (Sparse memory) {
+        bytes32[] memory leaves = new bytes32[](f.earned.length);
+        for (uint32 i = 1; i < leaves.length; ++i) leaves[i] = Trees.payoutLeaf(lanes[l], i, payee(i), f.earned[i]);
+        return Trees.dense(leaves, (f.header.heights >> 8) & 0xff);
+    }
+
+    function debitTree(uint256 l, Filed memory f) internal view returns (Sparse memory) {
+        bytes32[] memory leaves = new bytes32[](f.debited.length);
+        for (uint32 i = 1; i < leaves.length; ++i) leaves[i] = Trees.debitLeaf(lanes[l], i, consumer(i), f.debited[i]);
+        return Trees.dense(leaves, (f.header.heights >> 16) & 0xff);
+    }
+
+    function sum(uint64[] memory amounts) internal pure returns (uint64 total) {
+        for (uint256 i; i < amounts.length; ++i) total += amounts[i];
+    }
+
+    /// @dev The header over what `f` says, as an operator would post it now.
+    function seal(uint256 l, Filed memory f, Filed memory tip, uint40 closedAt) internal view {
+        Header memory h = f.header;
+        h.prev = tip.header.era == 0 ? bytes24(0) : idOf(tip.header);
+        h.era = settlement.lanes(lanes[l]).era;
+        h.closedAt = closedAt;
+        (h.payoutRoot, h.debitRoot) = (payoutTree(l, f).root(), debitTree(l, f).root());
+        uint256 charged = sum(f.earned) - Trees.sumOf(tip.header.payoutRoot);
+        (h.receiptsRoot, h.linesRoot) = (bytes32(charged), bytes32(charged));
+        h.gatewaysRoot = bytes32(uint256(1));
+        if (!f.withheld) return;
+        h.payoutRoot = Trees.mark(keccak256("nothing"), sum(f.earned));
+        h.debitRoot = h.payoutRoot;
+    }
+
+    // ------------------------------------------------------------------ the judges' rules
+
+    /// @dev True when a pending batch can be proven wrong now, were it by an unanswered question.
+    function guilty(uint256 l, uint64 id) internal view returns (bool) {
+        Filed memory f = fileOf(l, id);
+        if (f.withheld) return true;
+        if (f.open != 0 && block.timestamp > f.askedAt + ANSWER) return true;
+        Filed memory b = before(l, id);
+        for (uint256 i = 1; i <= WHO; ++i) {
+            if (f.debited[i] < b.debited[i]) return true; // proveRegression
+            ISettlement.Account memory a = settlement.accounts(lanes[l], consumer(i));
+            if (f.debited[i] > _available(a)) return true; // proveOverdraft
+            if (f.debited[i] == b.debited[i]) continue;
+            if (_leftBefore(a, b)) return true; // proveDebitAfterExit
+            uint64 mandate = vouchers[l][i] > a.debitAtExit ? vouchers[l][i] : a.debitAtExit;
+            if (f.debited[i] > uint256(mandate) + a.paidIn) return true; // a question for its mandate
+        }
+        for (uint256 i = 1; i <= PAYEES; ++i) {
+            if (f.earned[i] != b.earned[i] + f.due[i]) return true; // provePayout, proveRegression
+        }
+        return false;
+    }
+
+    /// @dev What an account may be debited, in all.
+    function _available(ISettlement.Account memory a) internal view virtual returns (uint64) {
+        return a.deposited - a.withdrawn;
+    }
+
+    /// @dev No batch after this one may raise the account's debit.
+    function _leftBefore(ISettlement.Account memory a, Filed memory b) internal view virtual returns (bool) {
+        return a.requestedAt != 0 && b.header.closedAt > a.requestedAt + NOTICE;
+    }
+
+    // ------------------------------------------------------------------ afterwards
+
+    /// @dev What fell is no more: the calls in it are its operator's loss.
+    function rolledBack(uint256 l, uint64 from) internal {
+        voided[l] = abi.encode(fileOf(l, from).header);
+        delete calls_[l];
+    }
+
+    function becameFinal(uint256 l, uint64 id, bool wrong) internal {
+        finalFiled[l] = filed[l][id];
+        if (wrong && l == UNWATCHED) soiled[l] = true;
+    }
+}
