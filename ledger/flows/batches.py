@@ -17,7 +17,7 @@ from sqlmodel import Session
 from ledger.chain.calls import Calls
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
-from ledger.core.settlement.active_batches import is_window_over
+from ledger.core.settlement.active_batches import is_exit_batch_due, is_window_over
 from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
 from ledger.core.settlement.transactions import Status as Sending
@@ -170,18 +170,12 @@ def _ranges(session: Session, lane: Lane) -> list[Range]:
 
 
 def _is_exit_due(session: Session, lane: Lane) -> bool:
-    """True when a consumer asked to leave and no batch is, or is about to be, posted late enough for it.
-
-    There are two at most: one after the request, one after the notice.
-    """
+    """True when a consumer asked to leave and no batch is, or is about to be, posted late enough for it."""
     clock, before = chain_time.get(session), batches.latest(session, lane.lane)
     if clock is None or (before is not None and before.posted_at is None):
         return False
-    posted = before.posted_at // 1_000 if before is not None and before.posted_at is not None else 0
-    for consumer in lanes.leaving(session, lane.lane):
-        asked = consumer.requested_at or 0
-        noticed = asked + lane.exit_notice
-        since = noticed if clock.timestamp > noticed else asked
-        if clock.timestamp > since and posted <= since:
-            return True
-    return False
+    posted_at = before.posted_at // 1_000 if before is not None and before.posted_at is not None else 0
+    return any(
+        is_exit_batch_due(posted_at, consumer.requested_at or 0, lane.exit_notice, clock.timestamp)
+        for consumer in lanes.leaving(session, lane.lane)
+    )

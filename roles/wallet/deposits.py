@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ledger.core.settlement.active_batches import settles_exit
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex
@@ -95,7 +96,7 @@ class Exit:
         """Withdraw with the final debit, if a final batch settles it by now. Atoms received, and the transaction."""
         notice = int(self.chain.settlement("exitNotice"))
         requested_at = self.chain.account(self.lane, self.account).requested_at
-        if self.chain.head(self.lane).final_posted_at <= requested_at + notice:
+        if not settles_exit(self.chain.head(self.lane).final_posted_at, requested_at, notice):
             return None
         proof = here().gateway.get(f"/v1/proofs/debit/{to_hex(self.account)}")
         debit, siblings = int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]

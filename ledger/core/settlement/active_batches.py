@@ -46,3 +46,22 @@ def is_window_over(posted_at: int, window: int, now: int) -> bool:
     The arguments are all in seconds or all in ms. `Settlement` has the same rule on chain.
     """
     return now >= posted_at + window
+
+
+def settles_exit(posted_at: int, requested_at: int, notice: int) -> bool:
+    """Whether a consumer that asked to leave can withdraw with a batch posted then, once final. All in seconds.
+
+    `Settlement` has the same rule on chain.
+    """
+    return posted_at > requested_at + notice
+
+
+def is_exit_batch_due(posted_at: int, requested_at: int, notice: int, now: int) -> bool:
+    """Whether a batch made now helps a consumer to leave and the latest, posted at `posted_at`, does not.
+
+    There are two at most: one after the request, one after the notice.
+    """
+    return any(
+        settles_exit(now, requested_at, seconds) and not settles_exit(posted_at, requested_at, seconds)
+        for seconds in (0, notice)
+    )
