@@ -44,7 +44,6 @@ log = logging.getLogger("tollway.gateway")
 
 BODY_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
-RECLAIM_SECONDS = 5.0
 MEASURE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
 """The longest wait of a thread for Python's lock while calls run. The default, 5 ms, delays every database read."""
@@ -75,7 +74,6 @@ class Running:
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
             (BODY_CHECK_SECONDS, lambda g: g.body_timeouts.cancel_late()),
             (IDLE_CHECK_SECONDS, self._return_idle),
-            (RECLAIM_SECONDS, self._reclaim),
             (MEASURE_SECONDS, self._measure),
             (tunnel.ANNOUNCE_SECONDS, lambda g: g.upstream.forwarder.announce()),
         ]
@@ -194,11 +192,6 @@ class Running:
         await gateway.leases.return_idle(self.settings.idle_seconds)
         for leaver in await gateway.db(lambda session: lanes.leaving(session, gateway.lane)):
             await gateway.leases.give_back(leaver.account)
-
-    async def _reclaim(self, gateway: Gateway) -> None:
-        returned = await gateway.db(lambda session: leases.reclaim(session, gateway.lane, now_ms()))
-        for gone, amount in returned.items():
-            log.info("leases_reclaimed", extra={"facts": {"gateway": "0x" + gone.hex(), "atoms": amount}})
 
     async def _measure(self, gateway: Gateway) -> None:
         records = gateway.loader.records()
