@@ -17,8 +17,8 @@ from sqlmodel import Session
 from ledger.chain.calls import Calls
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
-from ledger.core.settlement.active_batches import is_exit_batch_due, is_window_over
 from ledger.core.settlement.batch_file import Opening
+from ledger.core.settlement.batches import Status, is_exit_batch_due, is_window_over
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Range
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.settlement.transactions import finalize_purpose
@@ -28,7 +28,7 @@ from ledger.store.chain import bids, chain_time, lanes, parties
 from ledger.store.money import postings
 from ledger.store.receipts import receipts, segments, watermarks
 from ledger.store.settlement import alarms, batch_files, batches, transactions, tree_nodes
-from ledger.store.settlement.batches import Batch, Status
+from ledger.store.settlement.batches import Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ledger.core.accounts import statements
 from ledger.core.accounts.statements import Item, Movement, Row, Side, Stage
 from ledger.core.catalog.bids import Terms, decode
 from ledger.core.receipts.receipt import Receipt
+from ledger.core.settlement.batches import Status
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest
 from ledger.store.chain import lanes, parties
@@ -24,7 +25,6 @@ from ledger.store.receipts import statements as store
 from ledger.store.receipts import terms, watermarks
 from ledger.store.receipts.statements import Cursor, Filter, Held, Period
 from ledger.store.settlement import tree_nodes
-from ledger.store.settlement.batches import Status
 
 MAX_PAGE = 1_000
 CALLS, MOVES = "calls", "moves"

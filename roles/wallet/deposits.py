@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ledger.core.settlement.active_batches import settles_exit
+from ledger.core.settlement.batches import settles_exit
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.core.settlement.active_batches import is_exit_batch_due, is_window_over, settles_exit
+from ledger.core.settlement.batches import is_exit_batch_due, is_window_over, settles_exit
 
 
 def test_a_window_is_open_from_its_posting_to_just_before_its_end() -> None:

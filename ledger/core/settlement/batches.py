@@ -1,13 +1,31 @@
-"""The active batches of a lane: those committed on chain and not voided, replayed from its events.
-
-Apart from `events`, which are the values: this is the rule of what they add up to.
-"""
+"""The batches of a lane: their states, which are active on chain, and when one is final or lets a consumer leave."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from ledger.core.settlement.events import Committed, Finalized, Log, Voided
 from ledger.core.values.ids import Digest
+
+
+class Status(Enum):
+    """Built: content fixed. Signed: a commit is intended. Posted: on chain, contestable. Then final or void."""
+
+    built = "built"
+    signed = "signed"
+    posted = "posted"
+    final = "final"
+    void = "void"
+
+
+BEFORE = {
+    Status.built: {Status.signed, Status.posted, Status.final},
+    Status.signed: {Status.built, Status.posted, Status.final},
+    Status.posted: {Status.built, Status.signed, Status.final, Status.void},
+    Status.final: {Status.posted},
+    Status.void: {Status.built, Status.signed, Status.posted},
+}
+"""The states from which a batch comes into each. A reorganisation of the chain can take it back from any state."""
 
 
 @dataclass(frozen=True, slots=True)
