@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected, TollwayError
+from roles.audit import batches
 from roles.cli import amounts, batch, output
 from roles.cli.context import Group, here
 from roles.wallet import transactions
@@ -59,7 +60,7 @@ def watch(
 
     Where a file is withheld, it asks on chain for the missing parts; the fee comes back if there is no answer.
     """
-    chain, lane = transactions.chain(), int(here().lane["lane"])
+    chain, lane = transactions.chain(here()), int(here().lane["lane"])
     files = _Files()
     while True:
         try:
@@ -81,7 +82,7 @@ def _look(chain: Chain, lane: int, files: _Files, *, book: bool, questions: int)
         facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
         if finding.call is not None:
             try:
-                facts |= transactions.send(finding.call, wei=finding.value)
+                facts |= transactions.send(here(), finding.call, wei=finding.value)
             except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
                 facts["refused"] = error.message
         output.show(facts)
@@ -105,12 +106,12 @@ class _Files:
 
 def _newest() -> Iterator[BatchFile]:
     try:
-        numbers = sorted(batch.numbers(), reverse=True)[:MAX_PENDING]
+        numbers = sorted(batches.numbers(here()), reverse=True)[:MAX_PENDING]
     except (TollwayError, LookupError, TypeError, ValueError):  # a gateway with malformed answers shows no file
         return
     for number in numbers:
         try:
-            yield batch.read(number)
+            yield batches.read(here(), number)
         except TollwayError as error:
             output.aside().print(f"[yellow]no file of batch {number}:[/] {error.message}")
 
@@ -124,7 +125,7 @@ def solvency() -> None:
 def holdings() -> dict[str, object]:
     """The lane's money on chain, in atoms. Rejected when the contract holds less than it owes."""
     number = int(here().lane["lane"])
-    chain = transactions.chain()
+    chain = transactions.chain(here())
     lane, head, claimed = chain.lane(number), chain.head(number), chain.claimed_by_all(number)
     held = chain.balance(chain.calls.settlement)
     owed = lane.net - claimed + lane.bond + lane.insurance

@@ -34,7 +34,7 @@ def deploy(
 
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
     signer, parameters = here().signer, deployment.Parameters(epoch_seconds, token)
-    with output.working("deploying"), transactions.outbox(signer) as stored:
+    with output.working("deploying"), transactions.outbox(here(), signer) as stored:
         deployed = deployment.deploy(here().rpc_url, signer, parameters, outbox=stored)
     output.show({"written": str(deployments.path(deployed.chain_id)), **asdict(deployed)})
 
@@ -53,14 +53,14 @@ def open_lane(
         output.show({"lane": lane, "operator": to_hex(here().account), "note": "the lane is already open"})
         return
     if why := challenge_game.too_short_to_challenge(window, answer_time):
-        if transactions.chain_id() not in deployments.DEVELOPMENT_CHAINS:
+        if transactions.chain_id(here()) not in deployments.DEVELOPMENT_CHAINS:
             raise Rejected(f"{why}. Use a longer --window or a shorter --answer-time", window=window)
         output.aside().print(f"[yellow]for a development chain only:[/] {why}")
     atoms = amounts.parse(bond)
     output.confirm(f"bond {amounts.format(atoms)} of {here().wallet} for a new lane?")
-    calls = transactions.chain().calls
-    transactions.allow(calls.settlement, atoms)
-    sent = transactions.send(calls.open_lane(window, answer_time, atoms))
+    calls = transactions.chain(here()).calls
+    transactions.allow(here(), calls.settlement, atoms)
+    sent = transactions.send(here(), calls.open_lane(window, answer_time, atoms))
     output.show({"lane": lane_of(here().account), "operator": to_hex(here().account), **sent})
 
 
@@ -71,12 +71,12 @@ def session_key(
 ) -> None:
     """Let another key sign receipts (a consumer: vouchers) for this wallet, so that the wallet can stay offline."""
     party = keystore.party(key)
-    if bool(transactions.chain().settlement("sessionKey", here().account, party)) != revoke:
+    if bool(transactions.chain(here()).settlement("sessionKey", here().account, party)) != revoke:
         output.show({"key": to_hex(party), "active": not revoke, "note": "no change"})
         return
     question = "stop {} from signing for {}?" if revoke else "let {} sign for {}?"
     output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))
-    sent = transactions.send(transactions.chain().calls.to_settlement("setSessionKey", party, not revoke))
+    sent = transactions.send(here(), transactions.chain(here()).calls.to_settlement("setSessionKey", party, not revoke))
     output.show({"key": to_hex(party), "active": not revoke, **sent})
 
 
@@ -109,7 +109,7 @@ def credit(
 def status(lane: Lane = None) -> None:
     """Show your lane on chain: its bond, holdings and batches."""
     number = lane or lane_of(here().account) or int(here().lane["lane"])
-    lane_row, head = transactions.chain().lane(number), transactions.chain().head(number)
+    lane_row, head = transactions.chain(here()).lane(number), transactions.chain(here()).head(number)
     output.show(
         {
             "lane": number,
@@ -142,13 +142,13 @@ def resume(lane: Lane = None) -> None:
 def set_active(lane: int | None, active: bool) -> None:
     number = lane or lane_of(here().account)
     output.confirm(f"{'resume' if active else 'pause'} lane {number}?")
-    sent = transactions.send(transactions.chain().calls.to_settlement("setActive", number, active))
+    sent = transactions.send(here(), transactions.chain(here()).calls.to_settlement("setActive", number, active))
     output.show({"lane": number, "active": active, **sent})
 
 
 def lane_of(operator: bytes) -> int:
     """The number of the first lane this operator opened; 0 if none."""
-    chain = transactions.chain()
+    chain = transactions.chain(here())
     for number in range(1, int(chain.settlement("laneCount")) + 1):
         if chain.lane(number).operator == operator:
             return number

@@ -31,7 +31,7 @@ def test_a_lane_with_too_short_a_window_is_for_development_only(
     monkeypatch.setattr(operator, "lane_of", lambda account: 0)
     monkeypatch.setattr(output, "confirm", lambda question: None)
     contracts = SimpleNamespace(calls=SimpleNamespace(settlement=b.OPERATOR, open_lane=sent))
-    stubs = {"chain": lambda: contracts, "chain_id": lambda: chain, "allow": sent, "send": sent}
+    stubs = {"chain": lambda context: contracts, "chain_id": lambda context: chain, "allow": sent, "send": sent}
     for name, stub in stubs.items():
         monkeypatch.setattr(transactions, name, stub)
     if chain == 1:
