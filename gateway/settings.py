@@ -1,6 +1,5 @@
 """A gateway's settings: read once at start, frozen, and passed in."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ledger import keystore
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address
 from ledger.core.values.typed_data import Domain, Signer
@@ -65,14 +65,10 @@ class Settings(BaseSettings):
 
     def signer(self) -> Signer:
         """The key that signs receipts. Rejected when there is none."""
-        if self.signing_key is not None:
-            return Signer(bytes.fromhex(self.signing_key.get_secret_value().removeprefix("0x")))
-        if self.keystore is None:
+        key = keystore.load(self.signing_key, self.keystore, self.password)
+        if key is None:
             raise Rejected("a gateway needs GATEWAY_SIGNING_KEY, or GATEWAY_KEYSTORE and GATEWAY_PASSWORD")
-        from eth_account import Account
-
-        password = self.password.get_secret_value() if self.password else ""
-        return Signer(bytes(Account.decrypt(json.loads(self.keystore.read_text()), password)))
+        return key
 
 
 class Deployment:

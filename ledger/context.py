@@ -5,8 +5,8 @@ from functools import cached_property
 
 from sqlalchemy import Engine
 
+from ledger import keystore
 from ledger.chain.deployments import Deployment, load
-from ledger.chain.keys import operator
 from ledger.chain.reads import Chain
 from ledger.core.settlement.transactions import Policy
 from ledger.core.values.ids import Address, address
@@ -46,7 +46,8 @@ class Context:
     @cached_property
     def wire(self) -> Chain | None:
         """The chain to read and sign for; None on a private grid, or without the operator's key."""
-        key = operator(self.settings)
+        s = self.settings
+        key = keystore.load(s.operator_key, s.operator_keystore, s.operator_password)
         return self.chain.with_key(key) if self.chain is not None and key is not None else None
 
     @cached_property

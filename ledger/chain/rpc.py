@@ -1,14 +1,14 @@
 """A chain's JSON-RPC endpoint on web3: blocks, views, fees, transactions; without a deployment of ours.
 
-web3 is imported with the first request: most commands never ask the chain. Network trouble is Unavailable, what a
-contract refuses is `errors.Reverted`.
+web3 and eth_account are imported when they are first needed: most commands never ask the chain. Network trouble is
+Unavailable, what a contract refuses is `errors.Reverted`.
 """
 
 from copy import copy
 from functools import cached_property
 from typing import Any, Self, cast
 
-from ledger.chain import errors, keys
+from ledger.chain import errors
 from ledger.chain.abi import interface
 from ledger.chain.sender import Nowhere, Outbox, Sender
 from ledger.core.settlement.events import Block
@@ -118,7 +118,7 @@ class Endpoint:
         assert self.key is not None, "made with a key"
         target, data = call
         amounts = {"value": value, "gas": gas, "maxFeePerGas": fee, "maxPriorityFeePerGas": fee // 8}
-        return keys.sign_transaction(
+        return sign_transaction(
             self.key, {"chainId": self.chain_id, "nonce": nonce, "to": target, "data": data, **amounts}
         )
 
@@ -158,3 +158,14 @@ class Endpoint:
     def transact(self, key: Signer, call: Call, value: int = 0, outbox: Outbox | None = None) -> Mined:
         """Sign, store in the outbox, send and wait; see `Sender.transact`. Without an outbox a crash may lose track."""
         return Sender(self.with_key(key), outbox or Nowhere()).transact(call, value)
+
+
+def sign_transaction(key: Signer, fields: dict[str, Any]) -> tuple[bytes, Digest]:
+    """An EIP-1559 transaction as signed bytes, and its hash. `fields` as JSON-RPC names them."""
+    from eth_account.typed_transactions.typed_transaction import TypedTransaction
+
+    unsigned = {"type": 2, "accessList": [], **fields}
+    signature = key.sign(bytes(TypedTransaction.from_dict(unsigned).hash()))
+    r, s = (int.from_bytes(signature[start : start + 32], "big") for start in (0, 32))
+    raw = bytes(TypedTransaction.from_dict({**unsigned, "v": signature[64] - 27, "r": r, "s": s}).encode())
+    return raw, keccak256(raw)
