@@ -20,12 +20,13 @@ from gateway.metrics import Metrics
 from gateway.payment.auth import Authenticator
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
-from gateway.settings import Deployment, Settings
+from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
+from ledger.deployments import Deployment
 from ledger.store.receipts.receipts import Signed
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ class Gateway:
     """One process of a lane's gateway."""
 
     settings: Settings
-    deployment: Deployment
+    deployment: Deployment | None
+    """None on a private grid."""
     lane: int
     operator: Address
     treasury: Address
@@ -64,12 +66,12 @@ class Gateway:
     @property
     def domain(self) -> Domain:
         """The EIP-712 domain of the lane's signatures."""
-        return self.deployment.domain
+        return self.deployment.domain if self.deployment is not None else Domain()
 
     @property
     def private(self) -> bool:
         """Whether this is a private grid, without a chain."""
-        return self.deployment.chain_id == 0
+        return self.deployment is None
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
         self.metrics.ended(end, signed, took_ms)

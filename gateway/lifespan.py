@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -22,17 +21,19 @@ from gateway.metrics import Metrics
 from gateway.payment.auth import Authenticator
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
-from gateway.settings import Deployment, Settings
+from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream import tunnel
 from gateway.upstream.guard import Guard, networks
 from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
+from ledger import deployments
 from ledger.core.pricing import epochs
 from ledger.core.pricing.terms import Operator
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.ids import ZERO_ADDRESS, Address, address
+from ledger.core.values.ids import Address, address
+from ledger.core.values.typed_data import Domain
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import chain_time, lanes
@@ -113,16 +114,16 @@ class Running:
 
     def _make(self) -> Gateway:
         settings, ledger, lane = self.settings, self.ledger, self.ledger.lane
-        deployment = Deployment(json.loads(ledger.deployment.read_text()) if ledger.deployment else {})
+        deployment = deployments.load(ledger.deployment) if ledger.deployment else None
+        domain = deployment.domain if deployment else Domain()
         signer = settings.signer()
         engine = connect(ledger.sqlalchemy_url, pool_size=8)
         with unit_of_work(engine) as session:
             known = lanes.get(session, lane)
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
-        treasury = address(settings.treasury) if settings.treasury else deployment.address("treasury")
-        treasury = operator if treasury == ZERO_ADDRESS else treasury
+        treasury = address(settings.treasury or (deployment.treasury if deployment else operator))
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
-        tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
+        tunnels = Tunnels(lane, domain, settings.idle_stream_seconds)
         shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
 
         def holdings() -> dict[Address, int]:
@@ -137,18 +138,16 @@ class Running:
             treasury=treasury,
             signer=signer,
             engine=engine,
-            receipt_log=ReceiptLog(
-                lambda: Appender(ledger.libpq_url, signer.address, lane), holdings, signer, deployment.domain
-            ),
+            receipt_log=ReceiptLog(lambda: Appender(ledger.libpq_url, signer.address, lane), holdings, signer, domain),
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
-            authenticator=Authenticator(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
+            authenticator=Authenticator(engine, lane, domain, int(settings.key_seconds * 1000)),
             upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
             loader=CatalogLoader(),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
-            referrals=Referrals(engine, deployment.domain, treasury),
+            referrals=Referrals(engine, domain, treasury),
             metrics=Metrics(),
-            epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
+            epoch_seconds=deployment.epoch_seconds if deployment else ledger.epoch_seconds,
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
             body_timeouts=BodyTimeouts(settings.body_seconds),

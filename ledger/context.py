@@ -6,11 +6,11 @@ from functools import cached_property
 from sqlalchemy import Engine
 
 from ledger import keystore
-from ledger.chain.deployments import Deployment, load
 from ledger.chain.reads import Chain
 from ledger.core.settlement.transactions import Policy
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain
+from ledger.deployments import Deployment, load
 from ledger.flows import audits, batches, indexer
 from ledger.settings import Settings
 from ledger.store.session import connect
@@ -66,9 +66,7 @@ class Context:
     @cached_property
     def domain(self) -> Domain:
         """The domain receipts and vouchers are signed in."""
-        if self.deployment is None:
-            return Domain()
-        return Domain(self.deployment.chain_id, address(self.deployment.settlement))
+        return self.deployment.domain if self.deployment is not None else Domain()
 
     @cached_property
     def lane(self) -> batches.Lane:

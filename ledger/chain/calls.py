@@ -7,12 +7,12 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from ledger.chain.abi import decode, interface
-from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address
+from ledger.deployments import Deployment
 
 if TYPE_CHECKING:
     from ledger.core.disputes.proofs import FraudProof

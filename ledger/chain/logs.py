@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, cast
 
 from ledger.chain.abi import encode, interface
-from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.settlement import events
@@ -14,6 +13,7 @@ from ledger.core.settlement.events import Event, Log
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, address
 from ledger.core.values.meters import Rates
+from ledger.deployments import Deployment
 
 Arguments = dict[str, Any]
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ledger.chain import calls, logs
 from ledger.chain.abi import interface
 from ledger.chain.calls import Calls
-from ledger.chain.deployments import Deployment
 from ledger.chain.rpc import At, Endpoint
 from ledger.core.receipts.receipt import RECEIPT_TYPEHASH
 from ledger.core.settlement.events import Log
@@ -19,6 +18,7 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address, to_hex
 from ledger.core.values.sum_tree import Word, parent, receipt_leaf, tree_node
 from ledger.core.values.typed_data import Domain, Signer
+from ledger.deployments import Deployment
 
 if TYPE_CHECKING:
     from ledger.core.disputes.recomputation import Answers

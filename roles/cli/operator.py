@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from ledger.chain import deployments
+from ledger import deployments
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ledger.chain import deployments
+from ledger import deployments
 from ledger.chain.deploy import Parameters, deploy
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import to_hex

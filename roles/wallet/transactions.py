@@ -17,11 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.chain import deployments
-from ledger.chain.deployments import Deployment
+from ledger import deployments
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Signer
+from ledger.deployments import Deployment
 from roles.wallet import home, keystore
 
 if TYPE_CHECKING:

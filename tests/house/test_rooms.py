@@ -82,7 +82,7 @@ def test_the_gateway_uses_five_flows() -> None:
 def test_the_store_and_the_chain_use_core_and_settings_only() -> None:
     allowed = {
         "ledger/store": ("ledger.core", "ledger.settings", "ledger.store"),
-        "ledger/chain": ("ledger.core", "ledger.settings", "ledger.chain", "contracts"),
+        "ledger/chain": ("ledger.core", "ledger.settings", "ledger.deployments", "ledger.chain", "contracts"),
         "ledger/flows": (
             "ledger.core",
             "ledger.settings",

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ledger.chain.deployments import DEVELOPMENT_CHAINS
 from ledger.core.disputes.challenge_game import too_short_to_challenge
 from ledger.core.values.errors import Rejected
+from ledger.deployments import DEVELOPMENT_CHAINS
 from roles.cli import operator, output
 from roles.wallet import transactions
 from tests import builders as b

@@ -13,7 +13,6 @@ from sqlalchemy import Engine, text
 
 from ledger import tasks
 from ledger.chain.deploy import Parameters, deploy
-from ledger.chain.deployments import path
 from ledger.chain.reads import Chain
 from ledger.context import Context
 from ledger.core.accounts.accounts import available, claimable
@@ -21,6 +20,7 @@ from ledger.core.settlement.batches import Status as BatchStatus
 from ledger.core.settlement.transactions import Status
 from ledger.core.values.ids import Address, address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
+from ledger.deployments import path
 from ledger.flows import audits
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work

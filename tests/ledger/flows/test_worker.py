@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import Engine
 
 from ledger.chain.deploy import Parameters, deploy
-from ledger.chain.deployments import Deployment, path
 from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import CUSTODY, available, claimable
 from ledger.core.settlement.batches import Status
 from ledger.core.values.typed_data import Signer
+from ledger.deployments import Deployment, path
 from ledger.store.chain import parties
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work

@@ -4,9 +4,13 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from contracts import load as load_artifact
+from ledger.core.values.ids import Address, address, create2
+from ledger.core.values.typed_data import Domain, word
+
 DEVELOPMENT_CHAINS = (31337, 1337)
 """Anvil's and Ganache's: their clocks can be moved."""
-FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "deployments"
+FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "deployments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,16 @@ class Deployment:
     epoch_seconds: int
     exit_notice_seconds: int
     block: int
+
+    @property
+    def domain(self) -> Domain:
+        """The EIP-712 domain of the lanes' signatures."""
+        return Domain(self.chain_id, address(self.settlement))
+
+    def inbox_of(self, lane: int | bytes) -> Address:
+        """A lane's inbox for x402 payments: the address at which Inboxes makes it."""
+        code = load_artifact("LaneInbox").bytecode + word(address(self.token))
+        return create2(address(self.inboxes), word(lane), code)
 
     @property
     def contracts(self) -> dict[str, str]:
