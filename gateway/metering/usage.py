@@ -1,4 +1,4 @@
-"""What a call used: our own count where we can make one, else the node's claim, never more than was held.
+"""The units a call used: our own count where we can make one, else the node's claim, never more than was held.
 
 A node that claims more tokens than were delivered is billed at our count, and `Metered.overclaimed` is true. A claim of
 zero is billed as zero. Without a tokenizer, our bound is the size of the answer: a token has at least one byte.

@@ -51,7 +51,7 @@ class GlueError(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class GlueResult:
-    """What a run returned, and the fuel it used: the `fuel` meter of the root call."""
+    """The output of a run, and the fuel it used: the `fuel` meter of the root call."""
 
     output: Json
     fuel: int

@@ -63,7 +63,7 @@ class OwnWire(Wire, Protocol):
 
 
 def look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int, indexed: int) -> Seen:
-    """What the chain says of a transaction. The tip is read first: what is read afterwards is at least as new."""
+    """Ask the chain about a transaction. The tip is read first: everything read afterwards is at least as new."""
     tip = wire.block()
     if tip is None:
         raise Unavailable("the chain has no block")
@@ -113,20 +113,20 @@ class Pending:
         return self.transaction.target, self.transaction.data, self.transaction.value
 
     def to_json(self) -> str:
-        """What an outbox stores."""
+        """The text that an outbox stores."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def of_json(cls, stored: str) -> Pending:
-        """What an outbox stored."""
+        """The inverse of `to_json`."""
         return msgspec.json.decode(stored, type=cls)
 
 
 class Outbox(Protocol):
-    """Where a command stores its signed transaction until it is in a block. One command at a time uses it."""
+    """Stores a command's signed transaction until it is in a block. One command at a time uses it."""
 
     def load(self) -> Pending | None:
-        """What was stored last and not cleared."""
+        """The last one stored, unless it was cleared."""
 
     def store(self, pending: Pending | None) -> None:
         """Store durably before returning; None clears."""

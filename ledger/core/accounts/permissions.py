@@ -41,7 +41,7 @@ def may_call(key: ApiKey, name: str, asked: str) -> bool:
 
 
 def grant(left: Atoms, need: Atoms, target: Atoms) -> Atoms:
-    """How much of a deposit or budget a gateway gets: the target, at least the need; 0 when less than that is left.
+    """A gateway's part of a deposit or budget: the target, at least the need; 0 when less than the need is left.
 
     Above the need it is at most a quarter of what is left, so that other gateways get some too.
     """
