@@ -78,7 +78,7 @@ class Gateway:
         if self.settings.log_calls:
             root = signed[-1].receipt if signed else None
             facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}
-            log.info("call_ended", extra={"facts": facts | {"charge": str(root.charge) if root else "0"}})
+            log.info("call_ended", extra=facts | {"charge": str(root.charge) if root else "0"})
 
     async def db(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction, in a thread."""

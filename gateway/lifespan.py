@@ -85,7 +85,7 @@ class Running:
         gc.collect()
         gc.freeze()  # what exists now stays: the collector skips it from here on
         gc.set_threshold(YOUNG_OBJECTS, 20, 20)
-        log.info("gateway_started", extra={"facts": {"signer": "0x" + gateway.signer.address.hex()}})
+        log.info("gateway_started", extra={"signer": "0x" + gateway.signer.address.hex()})
         return gateway
 
     async def stop(self) -> None:
@@ -110,7 +110,7 @@ class Running:
             if gateway.tracing is not None:
                 await asyncio.to_thread(gateway.tracing.close)
             gateway.engine.dispose()
-            log.info("gateway_stopped", extra={"facts": {"open_calls": gateway.open_calls}})
+            log.info("gateway_stopped", extra={"open_calls": gateway.open_calls})
 
     def _make(self) -> Gateway:
         settings, ledger, lane = self.settings, self.ledger, self.ledger.lane
@@ -208,6 +208,6 @@ async def _guarded(what: str, work: Awaitable[None]) -> None:
     try:
         await work
     except (TollwayError, OSError) as error:
-        log.warning("job_failed", extra={"facts": {"job": what, "reason": str(error)}})
+        log.warning("job_failed", extra={"job": what, "reason": str(error)})
     except Exception:
-        log.exception("job_failed", extra={"facts": {"job": what}})
+        log.exception("job_failed", extra={"job": what})
