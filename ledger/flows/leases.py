@@ -120,11 +120,6 @@ def allot(session: Session, key: bytes, gateway: Address, need: int, target: int
     return granted
 
 
-def give_back(session: Session, key: bytes, gateway: Address) -> None:
-    """Take back what a gateway has not spent of a key's budget. No charge to the key may be under way."""
-    keys.give_back(session, gateway, key)
-
-
 def _close(session: Session, found: list[Lease], now: int) -> int:
     """Close these leases, all that one gateway has of one consumer, and book what was not spent back."""
     if not found:
