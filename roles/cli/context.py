@@ -14,7 +14,6 @@ from roles.wallet.context import Context
 P = ParamSpec("P")
 R = TypeVar("R")
 
-
 _here: ContextVar[Context | None] = ContextVar("here", default=None)
 
 

@@ -42,10 +42,9 @@ def make_key(context: Context, budget: Atoms | None, label: str) -> tuple[Json, 
     """An API key behind a voucher for the whole deposit, kept beside the wallet; and the most it may spend."""
     lane = int(context.lane["lane"])
     ceiling = transactions.chain(context).account(lane, context.account).deposited
-    signer, domain = context.signer, context.domain
 
     def vouched(most: Atoms) -> dict[str, object]:
-        return signing.voucher(signer, domain, Voucher(lane, context.account, most))
+        return signing.voucher(context.signer, context.domain, Voucher(lane, context.account, most))
 
     body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or context.wallet}
     if budget is not None:

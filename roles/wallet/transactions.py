@@ -127,12 +127,9 @@ def deployment(context: Context) -> dict[str, Any]:
     """The contracts' addresses: `TOLLWAY_DEPLOYMENT`, this checkout's file for the chain, or what the gateway says."""
     known = home.network()
     ours = known.deployment if known and known.rpc == context.rpc_url else None
-    if said := os.environ.get("TOLLWAY_DEPLOYMENT") or ours:
-        return dict(json.loads(Path(said).read_text()))
-    kept = deployments.path(chain_id(context))
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
-    return dict(context.lane["addresses"])
+    named = os.environ.get("TOLLWAY_DEPLOYMENT") or ours
+    file = Path(named) if named else deployments.path(chain_id(context))
+    return dict(json.loads(file.read_text()) if named or file.exists() else context.lane["addresses"])
 
 
 @lru_cache(maxsize=4)

@@ -118,29 +118,24 @@ def add_statement(app: Group) -> None:
     @app.command("statement")
     def statement(form: Form = "table") -> None:
         """List every payment to or from you in this lane, recomputed from the public batch files."""
-        show_statement(form)
+        from ledger.core.accounts import beancount
+        from roles.audit import statements  # slow to import
 
-
-def show_statement(form: str) -> None:
-    """Print the wallet's statement in one of `FORMS`."""
-    from ledger.core.accounts import beancount
-    from roles.audit import statements  # slow to import
-
-    if form not in FORMS:
-        raise Rejected(f"{form!r} is not a valid format: use one of {', '.join(FORMS)}", form=form)
-    rows, names = list(statements.read_rows(here())), statements.read_names(here())
-    if form == "beancount":
-        sys.stdout.write(beancount.header(here().account) + beancount.calls(rows, names))
-    elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, list(statements.fields(rows[0], names)) if rows else ["batch"])
-        writer.writeheader()
-        writer.writerows(statements.fields(row, names) for row in rows)
-    elif form == "json" or output.mode.json:
-        output.mode.json = True
-        output.show_table([statements.fields(row, names) for row in rows])
-    else:
-        title = f"statement of {here().wallet}"
-        output.show_table(statements.sums(rows, names), title, "no batch has a payment of yours yet")
+        if form not in FORMS:
+            raise Rejected(f"{form!r} is not a valid format: use one of {', '.join(FORMS)}", form=form)
+        rows, names = list(statements.read_rows(here())), statements.read_names(here())
+        if form == "beancount":
+            sys.stdout.write(beancount.header(here().account) + beancount.calls(rows, names))
+        elif form == "csv":
+            writer = csv.DictWriter(sys.stdout, list(statements.fields(rows[0], names)) if rows else ["batch"])
+            writer.writeheader()
+            writer.writerows(statements.fields(row, names) for row in rows)
+        elif form == "json" or output.mode.json:
+            output.mode.json = True
+            output.show_table([statements.fields(row, names) for row in rows])
+        else:
+            title = f"statement of {here().wallet}"
+            output.show_table(statements.sums(rows, names), title, "no batch has a payment of yours yet")
 
 
 def parse_bid(ask: list[str] | None, ratio: str) -> Bid:
