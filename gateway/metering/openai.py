@@ -95,10 +95,10 @@ _ANSWER = msgspec.json.Decoder(Answer)
 def read_answer(path: str, body: bytes) -> Answer | None:
     """An answer's metered parts; None when it is not an answer to `path` at all."""
     try:
-        found = _ANSWER.decode(body)
+        answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return found if (found.data if path == EMBEDDINGS else found.choices) is not None else None
+    return answer if (answer.data if path == EMBEDDINGS else answer.choices) is not None else None
 
 
 class _Delta(msgspec.Struct):

@@ -79,10 +79,10 @@ def node_units(header: bytes | None) -> NodeUnits | None:
     if not header:
         return None
     try:
-        found = _NODE_UNITS.decode(header)
+        units = _NODE_UNITS.decode(header)
     except msgspec.MsgspecError:
         return None
-    return found if min(found.input_token, found.output_token, found.byte, found.fuel, found.ms or 0) >= 0 else None
+    return units if min(units.input_token, units.output_token, units.byte, units.fuel, units.ms or 0) >= 0 else None
 
 
 def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:

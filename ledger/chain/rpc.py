@@ -72,8 +72,8 @@ class Endpoint:
 
     def block(self, number: int | None = None) -> Block | None:
         """A block by number, or the tip; None if there is none."""
-        found = self.rpc("eth_getBlockByNumber", "latest" if number is None else hex(number), False)
-        return found and Block(int(found["number"], 16), digest(found["hash"]), int(found["timestamp"], 16))
+        answer = self.rpc("eth_getBlockByNumber", "latest" if number is None else hex(number), False)
+        return answer and Block(int(answer["number"], 16), digest(answer["hash"]), int(answer["timestamp"], 16))
 
     def tip(self) -> int:
         return int(self.rpc("eth_blockNumber"), 16)
@@ -133,11 +133,11 @@ class Endpoint:
 
     def mined(self, transaction: Digest) -> Mined | None:
         """The place of a transaction, or None while it is in no block."""
-        found = self.rpc("eth_getTransactionReceipt", to_hex(transaction))
-        if found is None:
+        receipt = self.rpc("eth_getTransactionReceipt", to_hex(transaction))
+        if receipt is None:
             return None
-        ok, used = found["status"] == "0x1", int(found["gasUsed"], 16)
-        return Mined(transaction, int(found["blockNumber"], 16), ok, used)
+        ok, used = receipt["status"] == "0x1", int(receipt["gasUsed"], 16)
+        return Mined(transaction, int(receipt["blockNumber"], 16), ok, used)
 
     def find_sent(self, sender: Address, nonce: int) -> Digest:
         """The transaction in a block that used a nonce, found by bisection over the sender's nonces block by block.

@@ -130,11 +130,11 @@ def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) 
     if getattr(log.event, "lane", None) != network.lane:
         return None
     _follow_batch(session, network, log, now)
-    made = _movement(session, log, cause, now)
-    if made is None or not made.postings:
+    transaction = _movement(session, log, cause, now)
+    if transaction is None or not transaction.postings:
         return None
-    postings.book(session, made)
-    return made.id
+    postings.book(session, transaction)
+    return transaction.id
 
 
 def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction | None:

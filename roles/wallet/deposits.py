@@ -50,15 +50,15 @@ def make_key(context: Context, budget: Atoms | None, label: str) -> tuple[Json, 
     if budget is not None:
         body["budget"] = str(budget)
     try:
-        made = context.gateway.post("/v1/keys", body)
+        key = context.gateway.post("/v1/keys", body)
     except Rejected as refused:
         if "cum_max" not in refused.facts:
             raise
         larger = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is accepted
-        made = context.gateway.post("/v1/keys", {**body, "voucher": larger})
+        key = context.gateway.post("/v1/keys", {**body, "voucher": larger})
     path = home.home() / "keys" / context.wallet
-    home.write_private(path, made["key"])
-    return made, path, ceiling if budget is None else budget
+    home.write_private(path, key["key"])
+    return key, path, ceiling if budget is None else budget
 
 
 class Exit:

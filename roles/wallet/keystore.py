@@ -29,10 +29,10 @@ def create(name: str, secret: bytes | None = None, *, strength: int = STRONG) ->
     if path.exists():
         raise Rejected(f"wallet {name!r} already exists: {path}", name=name)
     key = os.urandom(32) if secret is None else secret
-    made = Signer(key).address
+    account = Signer(key).address
     said = home.password(f"a password for the new wallet {name}", new=True)
     home.write_private(path, json.dumps(encrypt(key, said, strength)))
-    return made
+    return account
 
 
 def names() -> list[str]:
