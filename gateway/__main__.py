@@ -1,24 +1,11 @@
 """`python -m gateway --host --port`: one gateway process, configured by GATEWAY_... and LEDGER_... variables."""
 
 import argparse
-import json
-import logging
-import sys
 
 import uvicorn
 
 from gateway.app import create_app
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line: the event, its facts, and the error if there is one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        row = {"event": record.getMessage(), "level": record.levelname, "at": int(record.created * 1000)}
-        row |= getattr(record, "facts", {})
-        if record.exc_info:
-            row["error"] = repr(record.exc_info[1])
-        return json.dumps(row, default=str)
+from ledger import log
 
 
 def main() -> None:
@@ -28,10 +15,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=options.log_level.upper(), handlers=[handler], force=True)
-    logging.getLogger("tollway").setLevel(options.log_level.upper())
+    log.configure(options.log_level.upper())
     uvicorn.run(
         create_app(),
         host=options.host,

@@ -20,12 +20,13 @@ from gateway.metrics import Metrics
 from gateway.payment.auth import Authenticator
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
-from gateway.settings import Deployment, Settings
+from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
+from ledger.deployments import Deployment
 from ledger.store.receipts.receipts import Signed
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ class Gateway:
     """One process of a lane's gateway."""
 
     settings: Settings
-    deployment: Deployment
+    deployment: Deployment | None
+    """None on a private grid."""
     lane: Lane
     operator: Address
     treasury: Address
@@ -64,19 +66,19 @@ class Gateway:
     @property
     def domain(self) -> Domain:
         """The EIP-712 domain of the lane's signatures."""
-        return self.deployment.domain
+        return self.deployment.domain if self.deployment is not None else Domain()
 
     @property
     def private(self) -> bool:
         """Whether this is a private grid, without a chain."""
-        return self.deployment.chain_id == 0
+        return self.deployment is None
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
         self.metrics.ended(end, signed, took_ms)
         if self.settings.log_calls:
             root = signed[-1].receipt if signed else None
             facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}
-            log.info("call_ended", extra={"facts": facts | {"charge": str(root.charge) if root else "0"}})
+            log.info("call_ended", extra=facts | {"charge": str(root.charge) if root else "0"})
 
     async def db(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one transaction, in a thread."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -22,17 +21,19 @@ from gateway.metrics import Metrics
 from gateway.payment.auth import Authenticator
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
-from gateway.settings import Deployment, Settings
+from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream import tunnel
 from gateway.upstream.guard import Guard, networks
 from gateway.upstream.pool import Limits, Pool
 from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
+from ledger import deployments
 from ledger.core.pricing import epochs
 from ledger.core.pricing.terms import Operator
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.ids import ZERO_ADDRESS, Address, address
+from ledger.core.values.ids import Address, address
+from ledger.core.values.typed_data import Domain
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import chain_time, lanes
@@ -44,7 +45,6 @@ log = logging.getLogger("tollway.gateway")
 
 BODY_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
-RECLAIM_SECONDS = 5.0
 MEASURE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
 """The longest wait of a thread for Python's lock while calls run. The default, 5 ms, delays every database read."""
@@ -77,7 +77,6 @@ class Running:
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
             (BODY_CHECK_SECONDS, lambda g: g.body_timeouts.cancel_late()),
             (IDLE_CHECK_SECONDS, self._return_idle),
-            (RECLAIM_SECONDS, self._reclaim),
             (MEASURE_SECONDS, self._measure),
             (tunnel.ANNOUNCE_SECONDS, lambda g: g.upstream.forwarder.announce()),
         ]
@@ -88,7 +87,7 @@ class Running:
         gc.collect()
         gc.freeze()  # what exists now stays: the collector skips it from here on
         gc.set_threshold(YOUNG_OBJECTS, 20, 20)
-        log.info("gateway_started", extra={"facts": {"signer": "0x" + gateway.signer.address.hex()}})
+        log.info("gateway_started", extra={"signer": "0x" + gateway.signer.address.hex()})
         return gateway
 
     async def stop(self) -> None:
@@ -113,20 +112,20 @@ class Running:
             if gateway.tracing is not None:
                 await asyncio.to_thread(gateway.tracing.close)
             gateway.engine.dispose()
-            log.info("gateway_stopped", extra={"facts": {"open_calls": gateway.open_calls}})
+            log.info("gateway_stopped", extra={"open_calls": gateway.open_calls})
 
     def _make(self) -> Gateway:
         settings, ledger, lane = self.settings, self.ledger, self.ledger.lane
-        deployment = Deployment(json.loads(ledger.deployment.read_text()) if ledger.deployment else {})
+        deployment = deployments.load(ledger.deployment) if ledger.deployment else None
+        domain = deployment.domain if deployment else Domain()
         signer = settings.signer()
         engine = connect(ledger.sqlalchemy_url, pool_size=8)
         with unit_of_work(engine) as session:
             known = lanes.get(session, lane)
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
-        treasury = address(settings.treasury) if settings.treasury else deployment.address("treasury")
-        treasury = operator if treasury == ZERO_ADDRESS else treasury
+        treasury = address(settings.treasury or (deployment.treasury if deployment else operator))
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
-        tunnels = Tunnels(lane, deployment.domain, settings.idle_stream_seconds)
+        tunnels = Tunnels(lane, domain, settings.idle_stream_seconds)
         shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
 
         def holdings() -> dict[Address, int]:
@@ -141,18 +140,16 @@ class Running:
             treasury=treasury,
             signer=signer,
             engine=engine,
-            receipt_log=ReceiptLog(
-                lambda: Appender(ledger.libpq_url, signer.address, lane), holdings, signer, deployment.domain
-            ),
+            receipt_log=ReceiptLog(lambda: Appender(ledger.libpq_url, signer.address, lane), holdings, signer, domain),
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
-            authenticator=Authenticator(engine, lane, deployment.domain, int(settings.key_seconds * 1000)),
+            authenticator=Authenticator(engine, lane, domain, int(settings.key_seconds * 1000)),
             upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
             loader=CatalogLoader(),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
-            referrals=Referrals(engine, lane, deployment.domain, treasury),
+            referrals=Referrals(engine, lane, domain, treasury),
             metrics=Metrics(),
-            epoch_seconds=int(deployment.facts.get("epoch_seconds", ledger.epoch_seconds)),
+            epoch_seconds=deployment.epoch_seconds if deployment else ledger.epoch_seconds,
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
             body_timeouts=BodyTimeouts(settings.body_seconds),
@@ -197,11 +194,6 @@ class Running:
         for leaver in await gateway.db(lambda session: lanes.leaving(session, gateway.lane)):
             await gateway.leases.give_back(leaver.account)
 
-    async def _reclaim(self, gateway: Gateway) -> None:
-        returned = await gateway.db(lambda session: leases.reclaim(session, gateway.lane, now_ms()))
-        for gone, amount in returned.items():
-            log.info("leases_reclaimed", extra={"facts": {"gateway": "0x" + gone.hex(), "atoms": amount}})
-
     async def _measure(self, gateway: Gateway) -> None:
         records = gateway.loader.records()
         seen = {key: (h.calls, h.errors, h.latency_ms, h.quality_ppm) for key, h in records.items() if h.calls}
@@ -218,6 +210,6 @@ async def _guarded(what: str, work: Awaitable[None]) -> None:
     try:
         await work
     except (TollwayError, OSError) as error:
-        log.warning("job_failed", extra={"facts": {"job": what, "reason": str(error)}})
+        log.warning("job_failed", extra={"job": what, "reason": str(error)})
     except Exception:
-        log.exception("job_failed", extra={"facts": {"job": what}})
+        log.exception("job_failed", extra={"job": what})

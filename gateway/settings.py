@@ -1,16 +1,13 @@
 """A gateway's settings: read once at start, frozen, and passed in."""
 
-import json
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ledger import keystore
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_ADDRESS, Address, address
-from ledger.core.values.typed_data import Domain, Signer
+from ledger.core.values.typed_data import Signer
 
 
 class Settings(BaseSettings):
@@ -65,31 +62,7 @@ class Settings(BaseSettings):
 
     def signer(self) -> Signer:
         """The key that signs receipts. Rejected when there is none."""
-        if self.signing_key is not None:
-            return Signer(bytes.fromhex(self.signing_key.get_secret_value().removeprefix("0x")))
-        if self.keystore is None:
+        key = keystore.load(self.signing_key, self.keystore, self.password)
+        if key is None:
             raise Rejected("a gateway needs GATEWAY_SIGNING_KEY, or GATEWAY_KEYSTORE and GATEWAY_PASSWORD")
-        from eth_account import Account
-
-        password = self.password.get_secret_value() if self.password else ""
-        return Signer(bytes(Account.decrypt(json.loads(self.keystore.read_text()), password)))
-
-
-class Deployment:
-    """Facts of one chain's contracts, as `ledger/chain/deploy.py` wrote them; empty for a private grid."""
-
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.facts = facts
-
-    @cached_property
-    def chain_id(self) -> int:
-        """The EIP-155 chain id; 0 for a private grid."""
-        return int(self.facts.get("chain_id", 0))
-
-    @cached_property
-    def domain(self) -> Domain:
-        return Domain(self.chain_id, self.address("settlement"))
-
-    def address(self, name: str) -> Address:
-        """A contract's address; zero when the deployment has none."""
-        return address(self.facts[name]) if self.facts.get(name) else ZERO_ADDRESS
+        return key

@@ -5,12 +5,12 @@ from functools import cached_property
 
 from sqlalchemy import Engine
 
-from ledger.chain.deployments import Deployment, load
-from ledger.chain.keys import operator
+from ledger import keystore
 from ledger.chain.reads import Chain
 from ledger.core.settlement.transactions import Policy
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain
+from ledger.deployments import Deployment, load
 from ledger.flows import audits, batches, indexer
 from ledger.settings import Settings
 from ledger.store.session import connect
@@ -46,7 +46,8 @@ class Context:
     @cached_property
     def wire(self) -> Chain | None:
         """The chain to read and sign for; None on a private grid, or without the operator's key."""
-        key = operator(self.settings)
+        s = self.settings
+        key = keystore.load(s.operator_key, s.operator_keystore, s.operator_password)
         return self.chain.with_key(key) if self.chain is not None and key is not None else None
 
     @cached_property
@@ -65,9 +66,7 @@ class Context:
     @cached_property
     def domain(self) -> Domain:
         """The domain receipts and vouchers are signed in."""
-        if self.deployment is None:
-            return Domain()
-        return Domain(self.deployment.chain_id, address(self.deployment.settlement))
+        return self.deployment.domain if self.deployment is not None else Domain()
 
     @cached_property
     def lane(self) -> batches.Lane:

@@ -1,31 +1,31 @@
-"""The worker's log: one line an event, with its name and its facts as JSON. Ids; never objects, secrets or prompts.
+"""The log of worker and gateway: one line an event. Ids; never objects, secrets or prompts.
 
-Alone, because the gateway has a log of its own and everything else here only logs.
+Alone, because everything else here only logs.
 """
 
 import json
 import logging
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "data", "color_message"}
 QUIET = ("celery.app.trace", "celery.worker.strategy", "celery.beat")
 """They log every task, and there are several a second."""
 
 
-class Events(logging.Formatter):
-    """Time, level, logger, event, facts."""
+class JsonLines(logging.Formatter):
+    """One JSON object a line: the event, its facts (what `extra` names), and the error if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback if there is one."""
-        facts = {name: value for name, value in vars(record).items() if name not in _OWN and name != "data"}
-        event = f"{self.formatTime(record)} {record.levelname} {record.name} {record.getMessage()}"
-        line = f"{event} {json.dumps(facts, default=str)}" if facts else event
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        row = {"event": record.getMessage(), "level": record.levelname, "at": int(record.created * 1000)}
+        row |= {"logger": record.name} | {name: value for name, value in vars(record).items() if name not in _OWN}
+        if record.exc_info:
+            row |= {"error": repr(record.exc_info[1]), "traceback": self.formatException(record.exc_info)}
+        return json.dumps(row, default=str)
 
 
-def configure(level: int = logging.INFO) -> None:
+def configure(level: int | str) -> None:
     """Log to standard error, without the loggers that would drown the events."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Events())
+    handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

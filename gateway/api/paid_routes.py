@@ -14,7 +14,8 @@ from fastapi import APIRouter
 from gateway.api import invoke
 from gateway.asgi import Client, Message, Receive, Send, refused_response
 from gateway.call import call as calls
-from gateway.call.call import Request, Route, identify, preferences_of
+from gateway.call import routing
+from gateway.call.call import Request, Route, identify
 from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
@@ -95,7 +96,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
     caller = None if by_x402 else await gateway.authenticator.admit(headers, now)
     ask = _read(gateway, path, headers, body)
-    preferences = preferences_of(headers)
+    preferences = routing.preferences_of(headers)
     if caller is not None:
         identity, keyed = identify(headers, caller)
         request = Request(client, ask, caller, identity, keyed, preferences, now)

@@ -14,10 +14,11 @@ from gateway.api.representations import hexed
 from gateway.api.schemas import MAX_INT
 from gateway.context import Gateway
 from gateway.errors import Refusal
+from ledger.core.settlement.batches import Status
 from ledger.core.settlement.header import Header
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.settlement import batches, proofs
-from ledger.store.settlement.batches import Batch, Status
+from ledger.store.settlement.batches import Batch
 from ledger.store.settlement.proofs import Proof
 
 router = APIRouter(prefix="/v1", tags=["proofs"])

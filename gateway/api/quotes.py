@@ -105,7 +105,7 @@ def _step(gateway: Gateway, planned: PlannedStep, units: Units, now: int) -> dic
 
 
 def lines(gateway: Gateway, tariff: Tariff, units: Units, subcall_total: int) -> list[dict[str, Any]]:
-    """What each line of the terms gets for these units."""
+    """The payment of each line of the terms for these units."""
     claims, amounts = tariff.claims(units), tariff.charge(units, subcall_total).amounts
     return [
         {

@@ -68,10 +68,10 @@ async def _subject(gateway: Here, model: str) -> Digest:
         return cid_digest(model)
     except Rejected:
         known = await gateway.db(documents.everything)
-    found = [document.id for document in known if document.name == model]
-    if not found:
+    ids = [document.id for document in known if document.name == model]
+    if not ids:
         raise Refusal(404, "no_such_model", f"there is no model {model}", param="model")
-    return found[-1]
+    return ids[-1]
 
 
 def _json(page: Page, who: Address) -> bytes:

@@ -29,9 +29,9 @@ from gateway.payment.billing import Billing, Served, most_units
 from gateway.payment.leases import Hold
 from gateway.payment.x402 import Payment
 from gateway.upstream.http import Reply
-from ledger.core.pricing.eligibility import ANY, RoutePreferences
+from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.receipts.receipt import EndReason
-from ledger.core.values.atoms import Atoms, parse
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest, call_id, to_hex
@@ -78,20 +78,6 @@ def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bo
     if key is not None and not 0 < len(key) <= 255:
         raise Refusal(400, "invalid_request", "an Idempotency-Key has 1 to 255 bytes", param="Idempotency-Key")
     return call_id(caller.consumer, key or os.urandom(16)), key is not None
-
-
-def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
-    """The consumer's limits for the route."""
-    price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
-    tiers, near = headers.get(b"tollway-tiers"), headers.get(b"tollway-near")
-    if price is None and realm is None and tiers is None and near is None:
-        return ANY
-    names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())
-    limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
-    if near is not None and not near.isdigit():
-        raise Refusal(400, "invalid_header", "Tollway-Near is a round trip in ms, such as 30", param="Tollway-Near")
-    near_ms = int(near) if near is not None else None
-    return RoutePreferences(limit, (realm or b"").decode("latin-1"), names, near_ms=near_ms)
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -6,15 +6,29 @@ from typing import Any
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.errors import Refusal
 from ledger.core.pricing import eligibility, routing
-from ledger.core.pricing.eligibility import AboveLimit, AllPaused, NoneFits, RoutePreferences
+from ledger.core.pricing.eligibility import ANY, AboveLimit, AllPaused, NoneFits, RoutePreferences
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import Digest
 from ledger.core.values.meters import Units
 
 
+def preferences_of(headers: Mapping[bytes, bytes]) -> RoutePreferences:
+    """The consumer's limits for the route, in the headers of a call."""
+    price, realm = headers.get(b"tollway-max-price"), headers.get(b"tollway-realm")
+    tiers, near = headers.get(b"tollway-tiers"), headers.get(b"tollway-near")
+    if price is None and realm is None and tiers is None and near is None:
+        return ANY
+    names = frozenset(part.strip() for part in (tiers or b"").decode("latin-1").split(",") if part.strip())
+    limit = parse(price.decode("latin-1"), "Tollway-Max-Price") if price is not None else None
+    if near is not None and not near.isdigit():
+        raise Refusal(400, "invalid_header", "Tollway-Near is a round trip in ms, such as 30", param="Tollway-Near")
+    near_ms = int(near) if near is not None else None
+    return RoutePreferences(limit, (realm or b"").decode("latin-1"), names, near_ms=near_ms)
+
+
 def preferences_in(wanted: Mapping[str, Any]) -> RoutePreferences:
-    """What a discovery or quote request asks of the route, in JSON."""
+    """The same in the JSON of a discovery or quote request, which can limit the latency too."""
     limit = parse(wanted["max_price"], "max_price") if "max_price" in wanted else None
     tiers, realm, near_ms = wanted.get("tiers", []), wanted.get("realm", ""), wanted.get("near_ms")
     if near_ms is not None and type(near_ms) is not int:

@@ -87,9 +87,9 @@ class Catalog:
 
     def find(self, name: str) -> Entry:
         """A model or capsule by `@org/name` or CID. Refused with the nearest names when there is none."""
-        found = self.by_name.get(name)
-        if found is not None:
-            return found
+        entry = self.by_name.get(name)
+        if entry is not None:
+            return entry
         near = self.nearest(name)
         hint = f"; the nearest are {', '.join(near)}" if near else ""
         raise Refusal(

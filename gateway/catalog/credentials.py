@@ -44,15 +44,15 @@ def decrypted(session: Session, secret: SecretStr | None) -> dict[tuple[Address,
     key = _key(secret)
     if key is None:
         return {}
-    found = {}
+    credentials = {}
     for one in offers.credentials(session):
         cipher = AES.new(key, AES.MODE_GCM, nonce=one.nonce)
         cipher.update(one.provider + one.subject)
         try:
-            found[one.provider, one.subject] = cipher.decrypt_and_verify(one.encrypted[:-16], one.encrypted[-16:])
+            credentials[one.provider, one.subject] = cipher.decrypt_and_verify(one.encrypted[:-16], one.encrypted[-16:])
         except ValueError as error:
             raise Conflict("GATEWAY_SECRET is not the secret the stored credentials were encrypted with") from error
-    return found
+    return credentials
 
 
 def _key(secret: SecretStr | None) -> bytes | None:

@@ -57,22 +57,22 @@ class CatalogLoader:
 
     def parse(self, stored: Stored) -> Model | Capsule | Rejected:
         """A document as a value, or why it is not valid."""
-        found = self._parsed.get(stored.id)
-        if found is None:
+        parsed = self._parsed.get(stored.id)
+        if parsed is None:
             try:
                 body = orjson.loads(stored.body)
-                found = models.model(body) if stored.kind == "model" else capsule(body)
+                parsed = models.model(body) if stored.kind == "model" else capsule(body)
             except Rejected as rejected:
-                found = rejected
-            self._parsed[stored.id] = found
-        return found
+                parsed = rejected
+            self._parsed[stored.id] = parsed
+        return parsed
 
     def _store_terms(self, session: Session, entries: Iterable[Entry]) -> None:
-        made: list[Tariff] = []
+        tariffs: list[Tariff] = []
         for entry in entries:
             for one in entry.candidates if isinstance(entry, ModelEntry) else (entry,):
-                made += [tariff for tariff in (one.tariff, one.inner) if tariff is not None]
-        new = [one for one in made if one.id not in self._stored_terms]
+                tariffs += [tariff for tariff in (one.tariff, one.inner) if tariff is not None]
+        new = [one for one in tariffs if one.id not in self._stored_terms]
         receipt_log.store_terms(session, [one.body for one in new])
         self._stored_terms.update(one.id for one in new)
 
@@ -135,7 +135,7 @@ class _Loading:
         serving = orjson.loads(offer.body).get("serve") or {}
         capacity = terms.capacity(self.market, row.party, offer.capacity)
         server = target.parse(offer.url, self.credentials.get((row.party, model.id), b""))
-        made = terms.of_provider(self.market, model, lines, row)
+        stated = terms.of_provider(self.market, model, lines, row)
         health = self.loader.health(row.party, model.id)
         measured = self.measured.get((row.party, model.id))
         if measured is not None and health.calls == 0:
@@ -145,8 +145,8 @@ class _Loading:
             subject=model.id,
             served_as=server.served_as or model.name,
             target=server,
-            tariff=compile_terms(made.root),
-            inner=compile_terms(made.sub),
+            tariff=compile_terms(stated.root),
+            inner=compile_terms(stated.sub),
             capacity=capacity,
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
             tier=offer.tier,
@@ -156,9 +156,9 @@ class _Loading:
 
     def capsule(self, one: Capsule) -> CapsuleEntry:
         try:
-            made = terms.of_capsule(self.market, one)
+            stated = terms.of_capsule(self.market, one)
             sponsor = self.sponsorship(one.id, one.weaver, one.curation_ppm, one.window_calls)
-            return CapsuleEntry(one, compile_terms(made.root), compile_terms(made.sub), sponsorship=sponsor)
+            return CapsuleEntry(one, compile_terms(stated.root), compile_terms(stated.sub), sponsorship=sponsor)
         except Rejected as rejected:
             return CapsuleEntry(one, None, None, rejected.message)
 

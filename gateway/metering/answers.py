@@ -83,12 +83,12 @@ def _measured(noted: NodeUnits | None, took_ms: int) -> tuple[int, int]:
 def openai_error(status: int, body: bytes) -> bytes:
     """A node's error in OpenAI's shape."""
     try:
-        found = orjson.loads(body)
+        answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        found = None
-    if isinstance(found, dict) and isinstance(found.get("error"), dict):
+        answer = None
+    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
         return body
-    detail = found.get("error") or found.get("detail") if isinstance(found, dict) else None
+    detail = answer.get("error") or answer.get("detail") if isinstance(answer, dict) else None
     message = detail if isinstance(detail, str) else f"the node refused the request with status {status}"
     error = {"message": message, "type": "invalid_request_error", "code": "node_refused", "param": None}
     return orjson.dumps({"error": error})

@@ -1,4 +1,4 @@
-"""What is read of a request and an answer of the Open Inference Protocol v2. Tensors pass through unread.
+"""Reads requests and answers of the Open Inference Protocol v2. Tensors pass through unread.
 
 Alone because each protocol has its own reader.
 """

@@ -1,4 +1,4 @@
-"""What is read of a request, an answer and a stream of the OpenAI protocols. The rest passes through unread.
+"""Reads requests, answers and streams of the OpenAI protocols. The rest passes through unread.
 
 Only what money depends on is decoded: which model, whether to stream, how much output at most, the text and the usage.
 """
@@ -95,10 +95,10 @@ _ANSWER = msgspec.json.Decoder(Answer)
 def read_answer(path: str, body: bytes) -> Answer | None:
     """An answer's metered parts; None when it is not an answer to `path` at all."""
     try:
-        found = _ANSWER.decode(body)
+        answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return found if (found.data if path == EMBEDDINGS else found.choices) is not None else None
+    return answer if (answer.data if path == EMBEDDINGS else answer.choices) is not None else None
 
 
 class _Delta(msgspec.Struct):
@@ -145,7 +145,7 @@ _EVENT = msgspec.json.Decoder(_Event)
 
 
 class StreamState(IntEnum):
-    """How far a stream has come. It only goes forward; nothing is read after `done` or `full`."""
+    """The progress of a stream. It only goes forward; nothing is read after `done` or `full`."""
 
     silent = 0
     begun = 1
@@ -159,7 +159,7 @@ class StreamState(IntEnum):
 
 
 class StreamAccumulator:
-    """What has come of a stream: which of it goes to the consumer, and what it adds up to.
+    """Reads a stream: decides which of it goes to the consumer, and counts its tokens and bytes.
 
     `most` tokens or `most_bytes` end it. The text is kept only with `keep_text`, for a tokenizer.
     """
@@ -192,7 +192,7 @@ class StreamAccumulator:
         return Digest(self._hasher.digest())
 
     def take(self, chunk: bytes) -> bytes:
-        """What of a chunk goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
+        """The part of a chunk that goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
         out = []
         for raw in self._events(chunk):
             data = _data_of(raw)

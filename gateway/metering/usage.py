@@ -1,4 +1,4 @@
-"""What a call used: our own count where we can make one, else the node's claim, never more than was held.
+"""The units a call used: our own count where we can make one, else the node's claim, never more than was held.
 
 A node that claims more tokens than were delivered is billed at our count, and `Metered.overclaimed` is true. A claim of
 zero is billed as zero. Without a tokenizer, our bound is the size of the answer: a token has at least one byte.
@@ -79,10 +79,10 @@ def node_units(header: bytes | None) -> NodeUnits | None:
     if not header:
         return None
     try:
-        found = _NODE_UNITS.decode(header)
+        units = _NODE_UNITS.decode(header)
     except msgspec.MsgspecError:
         return None
-    return found if min(found.input_token, found.output_token, found.byte, found.fuel, found.ms or 0) >= 0 else None
+    return units if min(units.input_token, units.output_token, units.byte, units.fuel, units.ms or 0) >= 0 else None
 
 
 def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:

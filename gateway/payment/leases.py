@@ -20,6 +20,7 @@ from gateway.database import transact
 from gateway.errors import Refusal
 from ledger.core.values.ids import Address, Lane
 from ledger.flows import leases
+from ledger.store.access import keys
 
 AHEAD = 8
 """A wallet with less than AHEAD times the last call's hold is filled in the background."""
@@ -164,7 +165,7 @@ class BalanceLeases:
                 await self.give_back(consumer)
         for key, budget in list(self._budgets.items()):
             if budget.touched <= before and budget.held == 0:
-                await self._return(budget, partial(leases.give_back, lane=self._lane, key=key, gateway=self._gateway))
+                await self._return(budget, partial(keys.give_back, lane=self._lane, gateway=self._gateway, hashed=key))
 
     async def give_back(self, consumer: Address) -> None:
         """Return a consumer's lease, unless a call of it is open."""

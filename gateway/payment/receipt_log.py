@@ -90,7 +90,7 @@ class ReceiptLog:
                 results = await self._write([bundle for bundle, _ in group])
             except BaseException as bug:
                 self.healthy = False
-                log.critical("receipt_log_stopped", extra={"facts": {"reason": repr(bug)}}, exc_info=True)
+                log.critical("receipt_log_stopped", extra={"reason": repr(bug)}, exc_info=True)
                 left = [*group, *self._waiting]
                 _resolve(left, [Unavailable("the receipt log stopped") for _ in left])
                 raise
@@ -112,7 +112,7 @@ class ReceiptLog:
     async def _write_after_loss(self, bundles: list[Bundle], before: Tail, lost: Unavailable) -> list[Outcome]:
         """Reopen, and see whether the group was written after `before`. If not, write what the holdings still cover."""
         self.healthy = False
-        log.error("receipt_log_lost", extra={"facts": {"reason": lost.message}})
+        log.error("receipt_log_lost", extra={"reason": lost.message})
         connection = await self._reopen()
         intended = prepare(self._signer, self._domain, before, bundles)
         if connection.tail == intended.tail:
@@ -134,7 +134,7 @@ class ReceiptLog:
                 self.on_reopen(await asyncio.to_thread(self._holdings))
                 return connection
             except (Unavailable, Conflict) as still:
-                log.warning("receipt_log_unreachable", extra={"facts": {"reason": still.message}})
+                log.warning("receipt_log_unreachable", extra={"reason": still.message})
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _attach(self) -> _Connection:

@@ -9,8 +9,6 @@ import asyncio
 import base64
 import binascii
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 import orjson
 
@@ -22,6 +20,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, address, digest, to_hex
 from ledger.core.values.typed_data import Domain, recover, signing_digest, word
+from ledger.deployments import Deployment
 from ledger.flows import leases, publications
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
@@ -99,23 +98,15 @@ class Payment:
         return b"x402:" + (self.identifier.encode() if self.identifier is not None else self.nonce)
 
 
-def inbox_of(gateway: Gateway) -> Address:
-    """The lane's inbox: the address at which Inboxes deploys it with CREATE2."""
-    facts = gateway.deployment
-    code = _inbox_code() + word(facts.address("token"))
-    return Address(keccak256(b"\xff", facts.address("inboxes"), word(gateway.lane), keccak256(code))[12:])
-
-
-@cache
-def _inbox_code() -> bytes:
-    """The creation code of a LaneInbox, from its committed artifact."""
-    artifact = orjson.loads(files("contracts").joinpath("artifacts/LaneInbox.json").read_bytes())
-    return bytes.fromhex(str(artifact["bytecode"]).removeprefix("0x"))
+def deployed(gateway: Gateway) -> Deployment:
+    """The lane's contracts: x402 is not offered on a private grid."""
+    assert gateway.deployment is not None, "there is a chain"
+    return gateway.deployment
 
 
 def token_domain(gateway: Gateway) -> Domain:
     """The EIP-712 domain of the settlement token."""
-    settings, token = gateway.settings, gateway.deployment.address("token")
+    settings, token = gateway.settings, address(deployed(gateway).token)
     return Domain(gateway.domain.chain_id, token, settings.token_name, settings.token_version)
 
 
@@ -139,7 +130,7 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
                 "network": f"eip155:{domain.chain_id}",
                 "asset": to_hex(domain.contract),
                 "amount": str(amount),
-                "payTo": to_hex(inbox_of(gateway)),
+                "payTo": to_hex(gateway.lane),
                 "maxTimeoutSeconds": LASTS_SECONDS,
                 "extra": {"name": domain.name, "version": domain.version, "assetTransferMethod": "eip3009"},
             }
@@ -170,7 +161,7 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
     domain = token_domain(gateway)
     if (scheme, network, asset) != ("exact", f"eip155:{domain.chain_id}", domain.contract) or sent["x402Version"] != 2:
         raise _unpaid("the payment is not of the scheme, network and asset asked for")
-    if to != inbox_of(gateway):
+    if to != gateway.lane:
         raise _unpaid("the payment is not to this lane's inbox")
     if not valid_after <= now // 1000 < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
         raise _unpaid(f"the payment is not valid now, or for less than {MARGIN_SECONDS} s more")
@@ -191,7 +182,7 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
     if payment.amount < need:
         raise _unpaid(f"this call may cost {need} atoms; the payment is of {payment.amount}")
     deposit = DepositRequest(
-        id=keccak256(b"x402", gateway.deployment.address("token"), payment.payer, payment.nonce),
+        id=keccak256(b"x402", address(deployed(gateway).token), payment.payer, payment.nonce),
         lane=gateway.lane,
         account=payment.payer,
         amount=payment.amount,

@@ -33,10 +33,10 @@ class Guard:
     async def resolve(self, host: str, port: int) -> str:
         """An address of `host` that may be called. Rejected when it has none."""
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise NodeFailed(f"the node's host {host!r} cannot be resolved", "unreachable", host=host) from error
-        for address in (str(entry[4][0]) for entry in found):
+        for address in (str(entry[4][0]) for entry in entries):
             if self.permits(address):
                 return address
         raise Rejected(

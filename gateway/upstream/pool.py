@@ -97,19 +97,19 @@ class Pool:
             raise
 
     def _take(self, endpoint: Endpoint) -> Connection | None:
-        kept = self._idle.get(endpoint)
+        idle = self._idle.get(endpoint)
         oldest = asyncio.get_running_loop().time() - self._limits.keep_seconds
-        while kept:
-            connection = kept.pop()
+        while idle:
+            connection = idle.pop()
             if not connection.closed and connection.idle_since >= oldest:
                 return connection
             connection.abort(NodeFailed("kept too long", "cancelled"))
         return None
 
     def _give_back(self, endpoint: Endpoint, connection: Connection) -> None:
-        kept = self._idle[endpoint]
-        if not connection.closed and len(kept) < self._limits.keep_connections:
-            kept.append(connection)
+        idle = self._idle[endpoint]
+        if not connection.closed and len(idle) < self._limits.keep_connections:
+            idle.append(connection)
         else:
             connection.abort(NodeFailed("not needed any more", "cancelled"))
 

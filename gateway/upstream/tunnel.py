@@ -278,10 +278,10 @@ class Forwarder:
         entrance = await self._entrance(party, now_ms())
         if entrance is None:
             raise NodeFailed("no tunnel of this provider is open", "unreachable", provider=target.host)
-        found = parse(entrance.url)
+        gateway = parse(entrance.url)
         whole = PREFIX + to_hex(party) + target.prefix + path
         line = b"%b: %b\r\n" % (AUTHENTICATION, authenticate(entrance.key, whole, body, now_ms()))
-        return Target(found.scheme, found.host, found.port, ours=True), whole, line
+        return Target(gateway.scheme, gateway.host, gateway.port, ours=True), whole, line
 
     def admits(self, headers: Mapping[bytes, bytes], path: str, body: bytes, now: int) -> bool:
         """Whether a gateway of the lane sent this request within `SKEW_MS`."""
@@ -294,8 +294,8 @@ class Forwarder:
     async def _entrance(self, party: Address, now: int) -> Entrance | None:
         known = self._found.get(party)
         if known is None or now - known[0] >= LOOKUP_MS:
-            found = await transact(self._engine, lambda session: store.entrances(session, party, now))
-            known = now, next((one for one in found if one.gateway != self._gateway), None)
+            entrances = await transact(self._engine, lambda session: store.entrances(session, party, now))
+            known = now, next((one for one in entrances if one.gateway != self._gateway), None)
             self._found[party] = known
         return known[1]
 

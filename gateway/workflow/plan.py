@@ -65,13 +65,13 @@ class Plan:
     @property
     def exposures(self) -> Counter[Address]:
         """The most each weaver's bond pays if its all-or-nothing workflow fails."""
-        found: Counter[Address] = Counter()
+        exposed: Counter[Address] = Counter()
         for planned in self.steps.values():
             if planned.plan is not None:
-                found += planned.plan.exposures
+                exposed += planned.plan.exposures
         if self.entry.capsule.policy is Policy.all_or_nothing and self.subcall_total:
-            found[self.entry.capsule.weaver] += self.subcall_total
-        return found
+            exposed[self.entry.capsule.weaver] += self.subcall_total
+        return exposed
 
 
 async def fetch_glue(gateway: Gateway, entry: CapsuleEntry) -> None:
@@ -248,9 +248,9 @@ def _count(planned: PlannedStep) -> int:
 
 def _nested(gateway: Gateway, entry: CapsuleEntry, depth: int = 0) -> list[CapsuleEntry]:
     """A workflow and its sub-workflows."""
-    found = [entry]
+    entries = [entry]
     for step in entry.capsule.steps.values():
         inner = gateway.catalog.by_id.get(step.capsule) if step.capsule is not None else None
         if isinstance(inner, CapsuleEntry) and depth < MAX_DEPTH:
-            found += _nested(gateway, inner, depth + 1)
-    return found
+            entries += _nested(gateway, inner, depth + 1)
+    return entries

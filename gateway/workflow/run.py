@@ -147,7 +147,7 @@ class Execution:
         return ServedCall("", self.billing, tariff, served, tuple(self.served))
 
     def guaranteed_subcalls(self) -> list[tuple[Address, ServedCall]]:
-        """What the weaver's bond pays of a failed all-or-nothing workflow: sub-calls in order, up to the bond's cap."""
+        """The sub-calls of a failed all-or-nothing workflow that the weaver's bond pays: in order, up to its cap."""
         weaver, cap = self.plan.entry.capsule.weaver, self.gateway.settings.bond_cap_atoms
         places = workflows.covered([one.price for one in self.served], cap)
         return [*self.guaranteed, *((weaver, self.served[place]) for place in places)]

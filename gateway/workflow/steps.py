@@ -27,7 +27,7 @@ ANSWERS = (
     ("output", "choices", 0, "message"),
     ("output", "choices", 0, "message", "content"),
 )
-"""What of a step's answer may be the workflow's, so that the step can be streamed."""
+"""Parts of a step's answer. A step is streamed when the workflow's output is one of them."""
 
 
 def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False, include_usage: bool = False) -> Ask:

@@ -51,7 +51,7 @@ class GlueError(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class GlueResult:
-    """What a run returned, and the fuel it used: the `fuel` meter of the root call."""
+    """The output of a run, and the fuel it used: the `fuel` meter of the root call."""
 
     output: Json
     fuel: int
@@ -87,10 +87,10 @@ class Workshop:
 
     def find(self, digest: bytes) -> Glue | None:
         """Glue compiled before, if it is still kept."""
-        found = self._modules.get(digest)
-        if found is not None:
+        glue = self._modules.get(digest)
+        if glue is not None:
             self._modules.move_to_end(digest)
-        return found
+        return glue
 
     @staticmethod
     def check(glue: Glue, exports: frozenset[str] = frozenset()) -> None:

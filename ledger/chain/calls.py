@@ -7,11 +7,11 @@ from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, cast
 
 from ledger.chain.abi import interface
-from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header, Heights
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.ids import Address, Digest, Lane, address
+from ledger.deployments import Deployment
 
 if TYPE_CHECKING:
     from ledger.core.disputes.proofs import FraudProof

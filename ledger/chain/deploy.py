@@ -11,13 +11,12 @@ from typing import Any, Final
 
 from contracts import load
 from ledger.chain.abi import encode
-from ledger.chain.deployments import DEVELOPMENT_CHAINS, FOLDER, Deployment, read, save
 from ledger.chain.rpc import Endpoint
 from ledger.chain.sender import Outbox
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
-from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import address, to_hex
+from ledger.core.values.ids import address, create2, to_hex
 from ledger.core.values.typed_data import Signer
+from ledger.deployments import DEVELOPMENT_CHAINS, FOLDER, Deployment, read, save
 
 DEPLOYER: Final = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 DEPLOYER_SENDER: Final = "0x3fAB184622Dc19b6109349B94811493BF2a45362"
@@ -141,7 +140,7 @@ class _Target:
     def ensure(self, name: str, types: list[str] | None = None, values: list[Any] | None = None) -> str:
         """The contract's address, lowercase, deployed if it is not there yet."""
         code = load(name).bytecode + encode(types or [], values or [])
-        where = create2(code)
+        where = to_hex(create2(address(DEPLOYER), SALT, code))
         if not self.endpoint.code(where):
             self._ensure_deployer()
             self._send(DEPLOYER, SALT + code)
@@ -162,11 +161,6 @@ class _Target:
             if time.monotonic() > deadline:
                 raise Unavailable(f"transaction {to_hex(sent)} is in no block yet")
             time.sleep(0.05)
-
-
-def create2(code: bytes) -> str:
-    """The deterministic deployer's address for this creation code."""
-    return to_hex(keccak256(b"\xff", bytes.fromhex(DEPLOYER[2:]), SALT, keccak256(code))[12:])
 
 
 def _first_block(chain_id: int, settlement: str, block: int, folder: Path) -> int:

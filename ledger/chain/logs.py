@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from ledger.chain.abi import interface
 from ledger.chain.calls import header_of
-from ledger.chain.deployments import Deployment
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
 from ledger.core.values.ids import Address, Digest, Lane, address
 from ledger.core.values.meters import Rates
+from ledger.deployments import Deployment
 
 Arguments = dict[str, Any]
 
@@ -36,19 +36,19 @@ def decode(
     if name is None:
         return []
     topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
-    found = interface(name).decode_log(topics, bytes.fromhex(log["data"][2:]))
-    if found is None:
+    decoded = interface(name).decode_log(topics, bytes.fromhex(log["data"][2:]))
+    if decoded is None:
         return []
-    event, arguments = found
+    event, arguments = decoded
     if event in ("DebitChallenged", "NodeDemanded"):
         arguments["deadline"] = timestamp + answer_time(arguments["lane"])
     build = _BUILDERS.get((name, event))
     if build is None:
         return []
-    made = build(arguments)
+    built = build(arguments)
     transaction = Digest(bytes.fromhex(log["transactionHash"][2:]))
     where = (int(log["blockNumber"], 16), transaction, int(log["logIndex"], 16), timestamp)
-    return [Log(one, *where) for one in (made if isinstance(made, list) else [made])]
+    return [Log(one, *where) for one in (built if isinstance(built, list) else [built])]
 
 
 _VALUES: dict[Any, Callable[[Any], Any]] = {
@@ -61,12 +61,12 @@ _VALUES: dict[Any, Callable[[Any], Any]] = {
 
 def _event(kind: Any, arguments: Arguments) -> Event:
     """An event whose fields have the names of the log's arguments, with underscores for camel case."""
-    made = {}
+    values = {}
     for field in fields(kind):
         first, *rest = field.name.split("_")
         value = arguments[first + "".join(map(str.capitalize, rest))]
-        made[field.name] = _VALUES[field.type](value) if field.type in _VALUES else value
-    return cast(Event, kind(**made))
+        values[field.name] = _VALUES[field.type](value) if field.type in _VALUES else value
+    return cast(Event, kind(**values))
 
 
 def _bid_placed(a: Arguments) -> Event:

@@ -8,13 +8,13 @@ from typing import Any
 from ledger.chain import logs
 from ledger.chain.abi import interface
 from ledger.chain.calls import Calls
-from ledger.chain.deployments import Deployment
 from ledger.chain.rpc import At, Endpoint
 from ledger.core.settlement.events import Committed, Log
 from ledger.core.settlement.header import HeaderId
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, address, to_hex
 from ledger.core.values.typed_data import Domain, Signer, word
+from ledger.deployments import Deployment
 
 LOG_CHUNK = 2_000
 """Blocks asked for at once."""

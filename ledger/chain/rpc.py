@@ -1,14 +1,14 @@
 """A chain's JSON-RPC endpoint on web3: blocks, views, fees, transactions; without a deployment of ours.
 
-web3 is imported with the first request: most commands never ask the chain. Network trouble is Unavailable, what a
-contract refuses is `errors.Reverted`.
+web3 and eth_account are imported when they are first needed: most commands never ask the chain. Network trouble is
+Unavailable, what a contract refuses is `errors.Reverted`.
 """
 
 from copy import copy
 from functools import cached_property
 from typing import Any, Self, cast
 
-from ledger.chain import errors, keys
+from ledger.chain import errors
 from ledger.chain.abi import interface
 from ledger.chain.sender import Nowhere, Outbox, Sender
 from ledger.core.settlement.events import Block
@@ -72,8 +72,8 @@ class Endpoint:
 
     def block(self, number: int | None = None) -> Block | None:
         """A block by number, or the tip; None if there is none."""
-        found = self.rpc("eth_getBlockByNumber", "latest" if number is None else hex(number), False)
-        return found and Block(int(found["number"], 16), digest(found["hash"]), int(found["timestamp"], 16))
+        answer = self.rpc("eth_getBlockByNumber", "latest" if number is None else hex(number), False)
+        return answer and Block(int(answer["number"], 16), digest(answer["hash"]), int(answer["timestamp"], 16))
 
     def tip(self) -> int:
         return int(self.rpc("eth_blockNumber"), 16)
@@ -118,7 +118,7 @@ class Endpoint:
         assert self.key is not None, "made with a key"
         target, data = call
         amounts = {"value": value, "gas": gas, "maxFeePerGas": fee, "maxPriorityFeePerGas": fee // 8}
-        return keys.sign_transaction(
+        return sign_transaction(
             self.key, {"chainId": self.chain_id, "nonce": nonce, "to": target, "data": data, **amounts}
         )
 
@@ -133,11 +133,11 @@ class Endpoint:
 
     def mined(self, transaction: Digest) -> Mined | None:
         """The place of a transaction, or None while it is in no block."""
-        found = self.rpc("eth_getTransactionReceipt", to_hex(transaction))
-        if found is None:
+        receipt = self.rpc("eth_getTransactionReceipt", to_hex(transaction))
+        if receipt is None:
             return None
-        ok, used = found["status"] == "0x1", int(found["gasUsed"], 16)
-        return Mined(transaction, int(found["blockNumber"], 16), ok, used)
+        ok, used = receipt["status"] == "0x1", int(receipt["gasUsed"], 16)
+        return Mined(transaction, int(receipt["blockNumber"], 16), ok, used)
 
     def find_sent(self, sender: Address, nonce: int) -> Digest:
         """The transaction in a block that used a nonce, found by bisection over the sender's nonces block by block.
@@ -158,3 +158,14 @@ class Endpoint:
     def transact(self, key: Signer, call: Call, value: int = 0, outbox: Outbox | None = None) -> Mined:
         """Sign, store in the outbox, send and wait; see `Sender.transact`. Without an outbox a crash may lose track."""
         return Sender(self.with_key(key), outbox or Nowhere()).transact(call, value)
+
+
+def sign_transaction(key: Signer, fields: dict[str, Any]) -> tuple[bytes, Digest]:
+    """An EIP-1559 transaction as signed bytes, and its hash. `fields` as JSON-RPC names them."""
+    from eth_account.typed_transactions.typed_transaction import TypedTransaction
+
+    unsigned = {"type": 2, "accessList": [], **fields}
+    signature = key.sign(bytes(TypedTransaction.from_dict(unsigned).hash()))
+    r, s = (int.from_bytes(signature[start : start + 32], "big") for start in (0, 32))
+    raw = bytes(TypedTransaction.from_dict({**unsigned, "v": signature[64] - 27, "r": r, "s": s}).encode())
+    return raw, keccak256(raw)

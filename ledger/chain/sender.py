@@ -63,7 +63,7 @@ class OwnWire(Wire, Protocol):
 
 
 def look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations: int, indexed: int) -> Seen:
-    """What the chain says of a transaction. The tip is read first: what is read afterwards is at least as new."""
+    """Ask the chain about a transaction. The tip is read first: everything read afterwards is at least as new."""
     tip = wire.block()
     if tip is None:
         raise Unavailable("the chain has no block")
@@ -72,19 +72,19 @@ def look(wire: Wire, sender: Address, attempts: Sequence[Attempt], confirmations
     return Seen(tip.number, indexed, mined, wire.nonces(sender), settled)
 
 
-def sign(wire: Wire, found: ChainTransaction, ordinal: int, fee: int, now: int) -> Attempt:
+def sign(wire: Wire, intended: ChainTransaction, ordinal: int, fee: int, now: int) -> Attempt:
     """Sign a transaction that has its nonce and gas, at a fee in wei. `now` is in ms."""
-    assert found.nonce is not None, "it has its nonce"
-    assert found.gas is not None, "it has its gas"
-    raw, hashed = wire.sign((found.target, found.data), found.nonce, found.gas, fee, found.value)
-    return Attempt(found.id, ordinal, raw, hashed, fee, now)
+    assert intended.nonce is not None, "it has its nonce"
+    assert intended.gas is not None, "it has its gas"
+    raw, hashed = wire.sign((intended.target, intended.data), intended.nonce, intended.gas, fee, intended.value)
+    return Attempt(intended.id, ordinal, raw, hashed, fee, now)
 
 
 def replace_by_fee(
-    wire: Wire, found: ChainTransaction, attempts: Sequence[Attempt], now: int, policy: Policy
+    wire: Wire, intended: ChainTransaction, attempts: Sequence[Attempt], now: int, policy: Policy
 ) -> Attempt:
     """Sign the same nonce at a higher fee."""
-    return sign(wire, found, len(attempts), min(bump_fee(attempts[-1].fee, wire.fee()), policy.max_fee), now)
+    return sign(wire, intended, len(attempts), min(bump_fee(attempts[-1].fee, wire.fee()), policy.max_fee), now)
 
 
 def broadcast(wire: Wire, attempts: Sequence[Attempt]) -> None:
@@ -113,20 +113,20 @@ class Pending:
         return self.transaction.target, self.transaction.data, self.transaction.value
 
     def to_json(self) -> str:
-        """What an outbox stores."""
+        """The text that an outbox stores."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def of_json(cls, stored: str) -> Pending:
-        """What an outbox stored."""
+        """The inverse of `to_json`."""
         return msgspec.json.decode(stored, type=cls)
 
 
 class Outbox(Protocol):
-    """Where a command stores its signed transaction until it is in a block. One command at a time uses it."""
+    """Stores a command's signed transaction until it is in a block. One command at a time uses it."""
 
     def load(self) -> Pending | None:
-        """What was stored last and not cleared."""
+        """The last one stored, unless it was cleared."""
 
     def store(self, pending: Pending | None) -> None:
         """Store durably before returning; None clears."""
@@ -186,40 +186,40 @@ class Sender:
 
     def _finish(self, pending: Pending) -> Mined | None:
         """Send, replace and wait until the nonce is used. None if another transaction used it."""
-        found, attempts = pending.transaction, pending.attempts
+        intended, attempts = pending.transaction, pending.attempts
         deadline, trouble, lost_at = time.monotonic() + self.timeout_seconds, "", None
         while time.monotonic() < deadline:
             now = _now()
             try:
-                seen = look(self.endpoint, found.sender, attempts, 0, _EVERY_BLOCK)
-                step = next_step(found, attempts, seen, now, self.policy)
+                seen = look(self.endpoint, intended.sender, attempts, 0, _EVERY_BLOCK)
+                step = next_step(intended, attempts, seen, now, self.policy)
                 lost_at = None if step is not Step.note_lost else lost_at or now
                 if step in (Step.note_confirmed, Step.note_failed) or (
-                    lost_at and now - lost_at > LATE_RECEIPT_MS and self._is_overtaken(found, attempts)
+                    lost_at and now - lost_at > LATE_RECEIPT_MS and self._is_overtaken(intended, attempts)
                 ):
                     self.outbox.store(None)
                     return seen.mined
                 if step is Step.broadcast:
-                    found = replace(found, sent_at=now)
+                    intended = replace(intended, sent_at=now)
                     broadcast(self.endpoint, attempts)
                 elif step is Step.replace:
-                    attempts = (*attempts, replace_by_fee(self.endpoint, found, attempts, now, self.policy))
-                    self.outbox.store(Pending(found, attempts))
+                    attempts = (*attempts, replace_by_fee(self.endpoint, intended, attempts, now, self.policy))
+                    self.outbox.store(Pending(intended, attempts))
                 else:
                     time.sleep(POLL_SECONDS)
             except Unavailable as error:  # no answer, mined since we looked, or too low a fee for the pool
                 trouble = f" ({error.message})"
                 time.sleep(POLL_SECONDS)
         raise Unavailable(
-            f"transaction {to_hex(attempts[-1].hash)} (nonce {found.nonce}) is in no block after "
+            f"transaction {to_hex(attempts[-1].hash)} (nonce {intended.nonce}) is in no block after "
             f"{self.timeout_seconds} s; it may still be mined{trouble}",
             transaction=to_hex(attempts[-1].hash),
         )
 
-    def _is_overtaken(self, found: ChainTransaction, attempts: Sequence[Attempt]) -> bool:
+    def _is_overtaken(self, intended: ChainTransaction, attempts: Sequence[Attempt]) -> bool:
         """Whether another transaction is seen to have used the nonce: a missing receipt alone proves nothing."""
-        assert found.nonce is not None, "it has been signed"
-        return self.endpoint.find_sent(found.sender, found.nonce) not in {attempt.hash for attempt in attempts}
+        assert intended.nonce is not None, "it has been signed"
+        return self.endpoint.find_sent(intended.sender, intended.nonce) not in {attempt.hash for attempt in attempts}
 
     def _succeeded(self, done: Mined, call: Call, value: int) -> Mined:
         if not done.succeeded:

@@ -18,8 +18,8 @@ from ledger.chain.calls import Calls
 from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
-from ledger.core.settlement.active_batches import is_window_over
 from ledger.core.settlement.batch_file import Opening
+from ledger.core.settlement.batches import Status, is_exit_batch_due, is_window_over
 from ledger.core.settlement.header import EMPTY_HEADER, MAX_CALLS, NO_BATCH, NO_HEADER, Range
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.settlement.transactions import finalize_purpose
@@ -30,7 +30,7 @@ from ledger.store.chain import bids, chain_time, lanes, parties
 from ledger.store.money import postings
 from ledger.store.receipts import receipts, segments, watermarks
 from ledger.store.settlement import alarms, batch_files, batches, transactions, tree_nodes
-from ledger.store.settlement.batches import Batch, Status
+from ledger.store.settlement.batches import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,18 +208,12 @@ def _ranges(session: Session, lane: Lane) -> list[Range]:
 
 
 def _is_exit_due(session: Session, lane: Lane) -> bool:
-    """True when a consumer asked to leave and no batch was closed late enough for it.
-
-    There are two at most: one after the request, one after the notice.
-    """
+    """True when a consumer asked to leave and no batch was closed late enough for it."""
     clock, before = chain_time.get(session), batches.latest(session, lane.lane)
     if clock is None or (before is not None and before.posted_at is None):
         return False
     closed = before.header.closed_at if before is not None else 0
-    for consumer in lanes.leaving(session, lane.lane):
-        asked = consumer.requested_at or 0
-        noticed = asked + lane.exit_notice
-        since = noticed if clock.timestamp > noticed else asked
-        if clock.timestamp > since and closed <= since:
-            return True
-    return False
+    return any(
+        is_exit_batch_due(closed, consumer.requested_at or 0, lane.exit_notice, clock.timestamp)
+        for consumer in lanes.leaving(session, lane.lane)
+    )

@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from ledger.chain.calls import Calls
 from ledger.chain.rpc import MAX_GAS
+from ledger.core.settlement.batches import Status as BatchStatus
 from ledger.core.settlement.transactions import Status, finalize_purpose
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, to_hex
 from ledger.store.chain import lanes, parties
@@ -38,7 +39,7 @@ def claim(session: Session, calls: Calls, sender: Address, lane: Lane, now: int)
     costs gas for nothing. The sweep after it claims before it finalizes anything else: a payee waits for one batch at
     most.
     """
-    final = batches.with_status(session, lane, batches.Status.final)
+    final = batches.with_status(session, lane, BatchStatus.final)
     if not final or _finalizes(session, lane):
         return 0
     batch, paid = final[-1], lanes.claimed(session, lane)
@@ -61,9 +62,9 @@ def claim(session: Session, calls: Calls, sender: Address, lane: Lane, now: int)
 
 def _finalizes(session: Session, lane: Lane) -> bool:
     """True while a transaction of ours that may make a batch final is under way, and not indexed."""
-    if batches.with_status(session, lane, batches.Status.signed):  # its commit may finalize an older one
+    if batches.with_status(session, lane, BatchStatus.signed):  # its commit may finalize an older one
         return True
-    posted = batches.with_status(session, lane, batches.Status.posted)
+    posted = batches.with_status(session, lane, BatchStatus.posted)
     _, sent = transactions.latest(session, lane, finalize_purpose(lane, posted[0].number)) if posted else (0, None)
     return sent is not None and sent.status not in (Status.failed, Status.lost)
 

@@ -19,7 +19,7 @@ from ledger.core.accounts.postings import balance
 from ledger.core.catalog.models import Offer
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import BidInForce
-from ledger.core.settlement.active_batches import is_window_over
+from ledger.core.settlement.batches import Status, is_window_over
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Lane, to_hex
@@ -30,7 +30,6 @@ from ledger.store.chain import bids, lanes, parties
 from ledger.store.money import postings
 from ledger.store.receipts import segments, watermarks
 from ledger.store.settlement import alarms, batches
-from ledger.store.settlement.batches import Status
 
 KIND = "credit"
 

@@ -14,7 +14,7 @@ from ledger.core.accounts.accounts import available, parse, withdrawing
 from ledger.core.accounts.postings import Kind, Transaction, balance
 from ledger.core.pricing import epochs
 from ledger.core.settlement import events
-from ledger.core.settlement.active_batches import ActiveBatch, active_batches
+from ledger.core.settlement.batches import ActiveBatch, Status, active_batches
 from ledger.core.settlement.events import Block, Blocks, Log
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, to_hex
@@ -26,7 +26,7 @@ from ledger.store.chain.events import Indexed
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.settlement import batch_files, batches, transactions, tree_nodes
-from ledger.store.settlement.batches import Batch, Status
+from ledger.store.settlement.batches import Batch
 
 BOOKS_KEPT = 48
 _OF_A_BATCH = (events.Committed, events.Finalized)
@@ -131,11 +131,11 @@ def _book(session: Session, network: Network, log: Log, cause: bytes, now: int) 
     if getattr(log.event, "lane", None) != network.lane:
         return None
     _follow_batch(session, network, log, now)
-    made = _movement(session, log, cause, now)
-    if made is None or not made.postings:
+    transaction = _movement(session, log, cause, now)
+    if transaction is None or not transaction.postings:
         return None
-    postings.book(session, made)
-    return made.id
+    postings.book(session, transaction)
+    return transaction.id
 
 
 def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from ledger.core.accounts import accounts, movements
+from ledger.core.accounts import accounts, movements, permissions
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane
 from ledger.store.access import keys, leases, vouchers
@@ -53,14 +53,11 @@ def means(session: Session, lane: Lane, consumer: Address) -> Means:
 
 
 def lease(session: Session, asked: LeaseRequest, now: int) -> tuple[int, Means]:
-    """Lease up to the target, and at least the need or nothing. Returns the amount, and what was left before.
-
-    Above the need it is at most a quarter of what the consumer has left, so that other gateways can lease too.
-    """
+    """Lease up to the target, and at least the need or nothing. Returns the amount, and what was left before."""
     lane, consumer, gateway = asked.lane, asked.consumer, asked.gateway
     postings.lock(session, lane, [accounts.available(consumer)])
     left = means(session, lane, consumer)
-    amount = _granted(left.spendable, asked.need, asked.target)
+    amount = permissions.grant(left.spendable, asked.need, asked.target)
     if amount == 0:
         return 0, left
     made = keccak256(b"lease", lane, gateway, consumer, leases.count(session, lane, consumer).to_bytes(8, "big"))
@@ -116,21 +113,11 @@ def allot(session: Session, lane: Lane, key: bytes, gateway: Address, need: int,
     left = keys.budget_left(session, lane, key)
     if left is None:
         return target
-    granted = _granted(left, need, target)
+    granted = permissions.grant(left, need, target)
     if granted == 0:
         return 0
     keys.allot(session, lane, key, gateway, granted)
     return granted
-
-
-def give_back(session: Session, lane: Lane, key: bytes, gateway: Address) -> None:
-    """Take back what a gateway has not spent of a key's budget. No charge to the key may be under way."""
-    keys.give_back(session, lane, gateway, key)
-
-
-def _granted(left: int, need: int, target: int) -> int:
-    """The target, at most a quarter of what is left, but at least the need; 0 when less than the need is left."""
-    return max(need, min(target, left // 4)) if need <= left else 0
 
 
 def _close(session: Session, found: list[Lease], now: int) -> int:

@@ -36,16 +36,16 @@ def publish_document(session: Session, document: Document, chain_id: int, now: i
         models.model(document)
     else:
         capsules.capsule(document)
-    body, made = canonical(document), digest(document)
-    documents.put(session, documents.Stored(made, kind, document["name"], party, body, now))
-    return made
+    body, document_id = canonical(document), digest(document)
+    documents.put(session, documents.Stored(document_id, kind, document["name"], party, body, now))
+    return document_id
 
 
 def publish_glue(session: Session, module: bytes, now: int) -> Digest:
     """Store a checked WebAssembly module under the sha256 of its bytes, by which capsules name it. It has no owner."""
-    made = Digest(sha256(module).digest())
-    documents.put(session, documents.Stored(made, "glue", "", ZERO_ADDRESS, module, now))
-    return made
+    module_id = Digest(sha256(module).digest())
+    documents.put(session, documents.Stored(module_id, "glue", "", ZERO_ADDRESS, module, now))
+    return module_id
 
 
 def publish_offer(

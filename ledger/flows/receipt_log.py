@@ -110,12 +110,12 @@ def append(
 
 def outcomes(group: Group, bundles: Sequence[Bundle]) -> list[Outcome]:
     """The receipts of each bundle of a written group."""
-    found: list[Outcome] = []
+    receipts: list[Outcome] = []
     at = 0
     for bundle in bundles:
-        found.append(group.signed[at : at + len(bundle)])
+        receipts.append(group.signed[at : at + len(bundle)])
         at += len(bundle)
-    return found
+    return receipts
 
 
 def store_terms(session: Session, bodies: Sequence[bytes]) -> None:

@@ -16,6 +16,7 @@ from ledger.core.accounts import statements
 from ledger.core.accounts.statements import Item, Movement, Row, Side, Stage
 from ledger.core.catalog.bids import Terms, decode
 from ledger.core.receipts.receipt import Receipt
+from ledger.core.settlement.batches import Status
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.chain import lanes, parties
@@ -24,7 +25,6 @@ from ledger.store.receipts import statements as store
 from ledger.store.receipts import terms, watermarks
 from ledger.store.receipts.statements import Cursor, Filter, Held, Period
 from ledger.store.settlement import tree_nodes
-from ledger.store.settlement.batches import Status
 
 MAX_PAGE = 1_000
 CALLS, MOVES = "calls", "moves"
@@ -86,11 +86,11 @@ def _calls(session: Session, query: Query, after: Cursor, limit: int) -> Page:
 
 
 def _items(
-    query: Query, found: Sequence[Receipt], read: Mapping[Digest, Terms], posted: Mapping[Address, int]
+    query: Query, page: Sequence[Receipt], read: Mapping[Digest, Terms], posted: Mapping[Address, int]
 ) -> list[tuple[Item, Side]]:
     """The lines that concern the party. A receipt with a wrong price is never posted, so it is left out."""
     pairs: list[tuple[Item, Side]] = []
-    for receipt in found:
+    for receipt in page:
         try:
             lines = statements.items(receipt, read[receipt.terms])
         except Rejected:
@@ -123,9 +123,9 @@ class _Stages:
     """Batches of which the party has claimed its whole payout."""
 
     @classmethod
-    def of(cls, session: Session, query: Query, found: Sequence[Receipt]) -> _Stages:
+    def of(cls, session: Session, query: Query, page: Sequence[Receipt]) -> _Stages:
         spans: dict[Address, tuple[int, int]] = {}
-        for receipt in found:
+        for receipt in page:
             first, last = spans.get(receipt.gateway, (receipt.seq, receipt.seq))
             spans[receipt.gateway] = min(first, receipt.seq), max(last, receipt.seq)
         held: dict[Address, list[Held]] = {}
@@ -151,12 +151,12 @@ def _claimed(session: Session, query: Query, numbers: set[int]) -> frozenset[int
     if index is None:
         return frozenset()
     paid = lanes.claimed(session, query.lane).get(index, 0)
-    found = set()
+    claimed = set()
     for number in numbers:
         word = tree_nodes.at(session, query.lane, tree_nodes.PAYOUT, number, [(0, index)]).get((0, index))
         if word is not None and int.from_bytes(word[24:], "big") <= paid:
-            found.add(number)
-    return frozenset(found)
+            claimed.add(number)
+    return frozenset(claimed)
 
 
 def _first_move(query: Query) -> str:

@@ -13,8 +13,8 @@ from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, address, cid_digest
 from ledger.core.values.meters import Units, rates
-from roles.cli import batch
-from roles.cli.context import Context
+from roles.audit import batches
+from roles.wallet.context import Context
 
 DAY_MS = 24 * 3_600_000
 
@@ -22,7 +22,7 @@ DAY_MS = 24 * 3_600_000
 def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str, object]:
     """The bid's earnings on the last day's calls of a subject, and what that role earned on them."""
     party, calls, was, would, dearer = context.account, 0, 0, 0, 0
-    for units, terms, subcall_total in recent(subject):
+    for units, terms, subcall_total in recent(context, subject):
         replayed = with_bid(terms, role, party, bid)
         if replayed is None:
             continue
@@ -44,12 +44,12 @@ def preview(context: Context, subject: Digest, role: Role, bid: Bid) -> dict[str
     }
 
 
-def recent(subject: Digest) -> list[tuple[Units, Terms, int]]:
+def recent(context: Context, subject: Digest) -> list[tuple[Units, Terms, int]]:
     """Units, terms and price of the sub-calls, of the subject's calls in the day before the lane's newest call."""
     found: list[tuple[Units, Terms, int]] = []
     newest = 0
-    for number in reversed(batch.numbers()):
-        file = batch.read(number)
+    for number in reversed(batches.numbers(context)):
+        file = batches.read(context, number)
         receipts = file.receipts
         if not receipts:  # a batch without receipts lets a consumer leave
             continue

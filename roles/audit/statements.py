@@ -6,49 +6,26 @@ formats have every line.
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ledger.core.accounts import beancount, statements
+from ledger.core.accounts import statements
 from ledger.core.accounts.statements import Item, Row, Stage
 from ledger.core.catalog.bids import Terms, decode
-from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
-from roles.cli import batch, output
-from roles.cli.context import Context
+from ledger.core.values.ids import Digest, cid, cid_digest, to_hex
+from roles.audit import batches
+from roles.wallet.context import Context
 
 if TYPE_CHECKING:
     from ledger.core.settlement.batch_file import BatchFile
 
-FORMS = ("table", "json", "csv", "beancount")
 
-
-def show(context: Context, form: str) -> None:
-    """Print the wallet's statement in one of `FORMS`."""
-    if form not in FORMS:
-        raise Rejected(f"{form!r} is not a valid format: use one of {', '.join(FORMS)}", form=form)
-    rows = list(read_rows(context.account))
-    names = read_names(context)
-    if form == "beancount":
-        sys.stdout.write(beancount.header(context.account) + beancount.calls(rows, names))
-    elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, list(_fields(rows[0], names)) if rows else ["batch"])
-        writer.writeheader()
-        writer.writerows(_fields(row, names) for row in rows)
-    elif form == "json" or output.mode.json:
-        output.mode.json = True
-        output.show_table([_fields(row, names) for row in rows])
-    else:
-        output.show_table(_sums(rows, names), f"statement of {context.wallet}", "no batch has a payment of yours yet")
-
-
-def read_rows(party: Address) -> Iterator[Row]:
-    """Every line that pays or charges a party, batch by batch."""
-    for number in batch.numbers():
-        stage = Stage.final if batch.on_chain(number) == "final" else Stage.on_chain
-        for item in items(batch.read(number)):
+def read_rows(context: Context) -> Iterator[Row]:
+    """Every line that pays or charges the wallet, batch by batch."""
+    party = context.account
+    for number in batches.numbers(context):
+        stage = Stage.final if batches.on_chain(context, number) == "final" else Stage.on_chain
+        for item in items(batches.read(context, number)):
             for one, side in statements.of_party([item], party, frozenset()):
                 yield Row(one, side, stage, number)
 
@@ -64,7 +41,8 @@ def read_names(context: Context) -> dict[Digest, str]:
     return {cid_digest(str(row["cid"])): str(row["id"]) for row in rows if row.get("cid")}
 
 
-def _sums(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
+def sums(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
+    """The rows of the table."""
     return [
         {
             "side": side.value,
@@ -77,7 +55,8 @@ def _sums(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _fields(row: Row, names: dict[Digest, str]) -> dict[str, Any]:
+def fields(row: Row, names: dict[Digest, str]) -> dict[str, Any]:
+    """A row in JSON or CSV."""
     item = row.item
     return {
         "batch": row.batch,

@@ -17,9 +17,9 @@ from ledger.core.values.errors import Conflict, Rejected
 from ledger.core.values.ids import Address, Digest, digest, to_hex
 from ledger.core.values.meters import units, used
 from ledger.core.values.typed_data import recover, signing_digest
-from roles.cli import batch, output
-from roles.cli.context import Context
+from roles.audit import batches
 from roles.client.gateway import GatewayClient, Json
+from roles.wallet.context import Context
 
 if TYPE_CHECKING:
     from ledger.core.settlement.batch_file import BatchFile
@@ -29,7 +29,7 @@ def receipt(context: Context, id: str) -> dict[str, object]:
     """Check everything about a charge. Rejected with the first thing that does not agree."""
     answer = context.gateway.get(f"/v1/receipts/{id}")
     call = digest(str(answer.get("receipt", answer)["call_id"]))
-    batched = find(call)
+    batched = find(context, call)
     if batched is None:
         return {"call": to_hex(call), "signed": "by the gateway", "batch": "none yet: it is in the next one"}
     file, position = batched
@@ -43,7 +43,7 @@ def receipt(context: Context, id: str) -> dict[str, object]:
         raise Rejected(f"the receipt names gateway {to_hex(one.gateway)} but {to_hex(signer)} signed it")
     if place_of(file.opening.ranges, one.gateway, one.seq) != position:
         raise Rejected("the receipt is not at its position in the batch")
-    [checked] = batch.check([number])
+    [checked] = batches.check(context, [number])
     if not checked.ok:
         raise Rejected(f"batch {number} does not agree: {checked.difference}")
     lines = zip(payees(terms), due.amounts, strict=True)
@@ -59,22 +59,14 @@ def receipt(context: Context, id: str) -> dict[str, object]:
     }
 
 
-def find(call: Digest) -> tuple[BatchFile, int] | None:
+def find(context: Context, call: Digest) -> tuple[BatchFile, int] | None:
     """The batch file with a call's receipt, and the receipt's position in it from 0. The newest batch is read first."""
-    for number in reversed(batch.numbers()):
-        file = batch.read(number)
+    for number in reversed(batches.numbers(context)):
+        file = batches.read(context, number)
         for position, one in enumerate(file.receipts):
             if one.call_id == call:
                 return file, position
     return None
-
-
-def show(gateway: GatewayClient, call: str) -> None:
-    """Show the receipt of a call and of its sub-calls as a table."""
-    rows = list(lines(gateway, call))
-    root = gateway.get(f"/v1/receipts/{call}")["receipt"]
-    title = f"receipt {call[:18]}… : {root['price']} atoms, {root['subcall_total']} of them for sub-calls"
-    output.show_table(rows, title)
 
 
 def lines(gateway: GatewayClient, call: str, depth: int = 0) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.ids import Lane
+from roles.audit import batches
 from roles.cli import amounts, batch, output
 from roles.cli.context import Group, here
 from roles.wallet import transactions
@@ -60,7 +61,7 @@ def watch(
 
     Where a file is withheld, it asks on chain for the missing parts; the fee comes back if there is no answer.
     """
-    chain, lane = transactions.chain(), here().lane_id
+    chain, lane = transactions.chain(here()), here().lane_id
     files = _Files()
     while True:
         try:
@@ -82,7 +83,7 @@ def _look(chain: Chain, lane: Lane, files: _Files, *, book: bool, questions: int
         facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
         if finding.call is not None:
             try:
-                facts |= transactions.send(finding.call, wei=finding.value)
+                facts |= transactions.send(here(), finding.call, wei=finding.value)
             except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
                 facts["refused"] = error.message
         output.show(facts)
@@ -106,12 +107,12 @@ class _Files:
 
 def _newest() -> Iterator[BatchFile]:
     try:
-        numbers = sorted(batch.numbers(), reverse=True)[:MAX_PENDING]
+        numbers = sorted(batches.numbers(here()), reverse=True)[:MAX_PENDING]
     except (TollwayError, LookupError, TypeError, ValueError):  # a gateway with malformed answers shows no file
         return
     for number in numbers:
         try:
-            yield batch.read(number)
+            yield batches.read(here(), number)
         except TollwayError as error:
             output.aside().print(f"[yellow]no file of batch {number}:[/] {error.message}")
 
@@ -125,7 +126,7 @@ def solvency() -> None:
 def holdings() -> dict[str, object]:
     """The lane's money on chain, in atoms. Rejected when the contract holds less than it owes."""
     number = here().lane_id
-    chain = transactions.chain()
+    chain = transactions.chain(here())
     lane, head, claimed = chain.lane(number), chain.head(number), chain.claimed_by_all(number)
     held = chain.balance(chain.calls.settlement)
     owed = lane.net - claimed + lane.bond + lane.insurance

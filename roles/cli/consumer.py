@@ -23,7 +23,7 @@ def deposit(amount: Amount, wait: Annotated[float, Option(help="Seconds to wait 
     """Deposit AIC with the gateway's lane, without gas: you sign, the gateway sends it to the chain."""
     atoms = amounts.parse(amount)
     output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} into lane {here().lane['lane']}?")
-    status = deposits.deposit(atoms, wait)
+    status = deposits.deposit(here(), atoms, wait)
     output.show({"deposit": amounts.format(atoms), "atoms": str(atoms), **status})
     if status["status"] != "credited":
         output.note(f"look again: tollway consumer deposited {status['id']}")
@@ -42,7 +42,7 @@ def key(
     show: Annotated[bool, Option("--show", help="Print the key itself.")] = False,
 ) -> None:
     """Create an API key for any OpenAI client, stored beside the wallet. You sign a voucher as its budget."""
-    created, path, ceiling = deposits.make_key(amounts.parse(budget) if budget else None, label)
+    created, path, ceiling = deposits.make_key(here(), amounts.parse(budget) if budget else None, label)
     shown = {"key": created["key"]} if show or output.mode.json else {"kept_in": str(path)}
     output.show({"id": created["id"], **shown, "spends_at_most": amounts.format(ceiling)})
     output.note(f'in Python: OpenAI(base_url="{here().url}/v1", api_key=open("{path}").read())')
@@ -157,7 +157,7 @@ def withdraw(
     wait: Annotated[float, Option(help="Seconds to wait for the final batch.")] = 0,
 ) -> None:
     """Withdraw what you have not spent: ask, wait until a later batch is final, receive. Run it again to continue."""
-    leaving = deposits.Exit(relayer)
+    leaving = deposits.Exit(here(), relayer)
     if not leaving.is_asked:
         leaving.check_depositor()
         output.confirm(f"ask lane {to_hex(leaving.lane)} to end, and to pay {here().wallet} what it has not spent?")

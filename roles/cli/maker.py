@@ -61,7 +61,7 @@ class Description:
             "kind": "weights" if self.onnx else "endpoint",
             "name": self.name,
             "version": self.version,
-            "owner": did(transactions.chain_id(), here().account),
+            "owner": did(transactions.chain_id(here()), here().account),
             "license": self.license,
             "capabilities": [{"task": self.task, "skill": self.task, **MODES}],
             "interfaces": [interface(self.protocol, self.tensors)],
@@ -121,7 +121,8 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
     """Give a model to a new owner. Its calls pay the new owner as soon as that one has a bid in force."""
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
-    sent = transactions.send(transactions.chain().calls.to("Registry", "transfer", here().resolve(model), party))
+    call = transactions.chain(here()).calls.to("Registry", "transfer", here().resolve(model), party)
+    sent = transactions.send(here(), call)
     output.show({"model": model, "owner": to_hex(party), **sent})
 
 
@@ -129,7 +130,8 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
 def retire(model: Model) -> None:
     """Stop offering terms to new descendants. Existing ones keep theirs. Your bid ends when you stop renewing it."""
     output.confirm(f"retire {model}?")
-    sent = transactions.send(transactions.chain().calls.to("Registry", "update", here().resolve(model), bytes(32)))
+    call = transactions.chain(here()).calls.to("Registry", "update", here().resolve(model), bytes(32))
+    sent = transactions.send(here(), call)
     output.show({"model": model, "terms": "none for new descendants", **sent})
 
 

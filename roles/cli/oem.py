@@ -58,7 +58,7 @@ def frozen_terms(subject: Digest, name: str, relation: str) -> Document:
     """A lineage row with the terms the parent offers now. Rejected when it offers none."""
     parent: dict[str, Any] = here().gateway.get(f"/v1/documents/{cid(subject)}")
     offered = parent.get("derivative_terms")
-    updates = transactions.chain().raw_logs("Registry", "TermsUpdated", subject)
+    updates = transactions.chain(here()).raw_logs("Registry", "TermsUpdated", subject)
     retired = bool(updates) and not any(bytes.fromhex(updates[-1]["data"][2:]))  # its last terms on chain are empty
     if not offered or not offered["open"] or retired:
         raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from ledger.chain import deployments
+from ledger import deployments
 from ledger.core.catalog.bids import Role
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -34,7 +34,7 @@ def deploy(
 
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
     signer, parameters = here().signer, deployment.Parameters(epoch_seconds, token)
-    with output.working("deploying"), transactions.outbox(signer) as stored:
+    with output.working("deploying"), transactions.outbox(here(), signer) as stored:
         deployed = deployment.deploy(here().rpc_url, signer, parameters, outbox=stored)
     output.show({"written": str(deployments.path(deployed.chain_id)), **asdict(deployed)})
 
@@ -53,14 +53,14 @@ def open_lane(
         output.show({"lane": to_hex(lane), "operator": to_hex(here().account), "note": "the lane is already open"})
         return
     if why := challenge_game.too_short_to_challenge(window, answer_time):
-        if transactions.chain_id() not in deployments.DEVELOPMENT_CHAINS:
+        if transactions.chain_id(here()) not in deployments.DEVELOPMENT_CHAINS:
             raise Rejected(f"{why}. Use a longer --window or a shorter --answer-time", window=window)
         output.aside().print(f"[yellow]for a development chain only:[/] {why}")
     atoms = amounts.parse(bond)
     output.confirm(f"bond {amounts.format(atoms)} of {here().wallet} for a new lane?")
-    calls = transactions.chain().calls
-    transactions.allow(calls.settlement, atoms)
-    sent = transactions.send(calls.open_lane(window, answer_time, atoms))
+    calls = transactions.chain(here()).calls
+    transactions.allow(here(), calls.settlement, atoms)
+    sent = transactions.send(here(), calls.open_lane(window, answer_time, atoms))
     output.show({"lane": to_hex(chosen(None)), "operator": to_hex(here().account), **sent})
 
 
@@ -71,12 +71,12 @@ def session_key(
 ) -> None:
     """Let another key sign receipts (a consumer: vouchers) for this wallet, so that the wallet can stay offline."""
     party = keystore.party(key)
-    if bool(transactions.chain().settlement("sessionKey", here().account, party)) != revoke:
+    if bool(transactions.chain(here()).settlement("sessionKey", here().account, party)) != revoke:
         output.show({"key": to_hex(party), "active": not revoke, "note": "no change"})
         return
     question = "stop {} from signing for {}?" if revoke else "let {} sign for {}?"
     output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))
-    sent = transactions.send(transactions.chain().calls.to_settlement("setSessionKey", party, not revoke))
+    sent = transactions.send(here(), transactions.chain(here()).calls.to_settlement("setSessionKey", party, not revoke))
     output.show({"key": to_hex(party), "active": not revoke, **sent})
 
 
@@ -110,7 +110,7 @@ def status(lane: LaneOption = None) -> None:
     """Show your lane on chain: its bond, holdings and batches."""
     opened = parse_lane(lane) if lane else lane_of(here().account)
     shown = opened if opened is not None else here().lane_id
-    lane_row, head = transactions.chain().lane(shown), transactions.chain().head(shown)
+    lane_row, head = transactions.chain(here()).lane(shown), transactions.chain(here()).head(shown)
     output.show(
         {
             "lane": to_hex(shown),
@@ -143,7 +143,7 @@ def resume(lane: LaneOption = None) -> None:
 def set_active(lane: str | None, active: bool) -> None:
     mine = chosen(lane)
     output.confirm(f"{'resume' if active else 'pause'} lane {to_hex(mine)}?")
-    sent = transactions.send(transactions.chain().calls.to_settlement("setActive", mine, active))
+    sent = transactions.send(here(), transactions.chain(here()).calls.to_settlement("setActive", mine, active))
     output.show({"lane": to_hex(mine), "active": active, **sent})
 
 
@@ -166,4 +166,4 @@ def parse_lane(text: str) -> Lane:
 
 def lane_of(operator: Address) -> Lane | None:
     """The first lane this operator opened; None without one."""
-    return transactions.chain().lane_of(operator)
+    return transactions.chain(here()).lane_of(operator)

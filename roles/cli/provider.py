@@ -69,7 +69,7 @@ def serve(  # noqa: PLR0913
 
     options = node_serve.options(models or [], upstream or [], host, port)
     terms = node_serve.Terms(tier, capacity, realm, slo_ms)
-    node_serve.run(here(), options, terms, public_url, tunnel=tunnel)
+    node_serve.run(here(), options, terms, public_url, output.aside().print, tunnel=tunnel)
 
 
 @app.command("audit")
@@ -77,7 +77,7 @@ def audit() -> None:
     """Compare what your node signed with the public batch files: what was paid, and what was not."""
     from roles.node import serve as node_serve
 
-    rows = node_serve.audit(here().wallet)
+    rows = node_serve.audit(here())
     output.show_table(rows, empty="this wallet's node has served nothing through a gateway yet")
     short = next((row["calls"] for row in rows if row["outcome"] == "short"), 0)
     if short:

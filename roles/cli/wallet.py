@@ -65,7 +65,7 @@ def show(name: Name) -> None:
 def balance(name: Annotated[str | None, Argument(help=PARTY)] = None) -> None:
     """Show what a wallet holds on chain: AIC, and ETH for gas."""
     party = _party(name)
-    held, wei = transactions.chain().balance(party), transactions.chain().ether(party)
+    held, wei = transactions.chain(here()).balance(party), transactions.chain(here()).ether(party)
     eth = f"{wei // 10**18}.{wei % 10**18 // 10**12:06d}"
     output.show({"address": to_hex(party), "aic": amounts.format(held), "atoms": str(held), "eth": eth})
 
@@ -78,7 +78,7 @@ def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: A
     """
     atoms, party = amounts.parse(amount), keystore.party(to)
     output.confirm(f"send {amounts.format(atoms)} from {here().wallet} to {to} ({to_hex(party)})?")
-    sent = transactions.send(transactions.chain().calls.transfer(party, atoms))
+    sent = transactions.send(here(), transactions.chain(here()).calls.transfer(party, atoms))
     output.show({"sent": amounts.format(atoms), "to": to_hex(party), **sent})
 
 
@@ -86,7 +86,7 @@ def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: A
 def faucet(amount: Amount = "1000", to: Annotated[str | None, Option(help=PARTY)] = None) -> None:
     """Get test AIC, and ETH for gas, from the treasury of your local network."""
     party, atoms = _party(to), amounts.parse(amount)
-    sent = transactions.endow(party, atoms)
+    sent = transactions.endow(here(), party, atoms)
     output.show({"received": amounts.format(atoms), "by": to_hex(party), **sent})
 
 

@@ -29,8 +29,8 @@ def bond(amount: Amount) -> None:
     """Deposit AIC that pays the finished sub-calls when a run of your all-or-nothing workflows fails."""
     atoms = amounts.parse(amount)
     output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} as the bond of its workflows?")
-    status = deposits.deposit(atoms, 60)
-    _, _, ceiling = deposits.make_key(None, "bond")
+    status = deposits.deposit(here(), atoms, 60)
+    _, _, ceiling = deposits.make_key(here(), None, "bond")
     output.show({"bond": amounts.format(ceiling), "added": amounts.format(atoms), "status": status["status"]})
 
 
@@ -40,7 +40,7 @@ def publish(
     use: Annotated[list[str] | None, Option("--use", help="NAME=@org/name for a `model:NAME` in it.")] = None,
 ) -> None:
     """Publish a workflow and its glue under your name. Names of models are fixed to the versions they have now."""
-    weaver = did(transactions.chain_id(), here().account)
+    weaver = did(transactions.chain_id(here()), here().account)
     names = bundles.Names(weaver, lambda name: cid(here().resolve(name)), parse_uses(use or []))
     bundle = bundles.read(path, names)
     capsule = read_capsule(bundle.document)
@@ -89,7 +89,10 @@ def run(
     if "receipt" in answer:
         from roles.audit import verification  # slow to import
 
-        verification.show(context.gateway, str(answer["receipt"]))
+        call = str(answer["receipt"])
+        rows = list(verification.lines(context.gateway, call))
+        root = context.gateway.get(f"/v1/receipts/{call}")["receipt"]
+        output.show_table(rows, f"receipt {call[:18]}… : {root['price']} atoms, {root['passed']} of them for sub-calls")
 
 
 def parse_uses(words: list[str]) -> dict[str, str]:

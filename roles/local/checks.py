@@ -8,8 +8,8 @@ from rich.table import Table
 
 from ledger.core.catalog.bids import Role
 from ledger.core.values.ids import Address, Lane, to_hex
-from roles.audit import statements
-from roles.cli import amounts, auditor, batch, context
+from roles.audit import batches, statements
+from roles.cli import amounts, auditor, context
 from roles.cli.output import wait_until
 from roles.local.console import DemoConsole
 from roles.local.consumer import Answer
@@ -20,7 +20,7 @@ Earned = Counter[tuple[Address, Role]]
 
 def recompute(console: DemoConsole, answers: Sequence[Answer], deposit: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Run every check and print the tables. Returns the facts for `--json`."""
-    checked = batch.check(batch.numbers())
+    checked = batches.check(context.here(), batches.numbers(context.here()))
     for one in checked:
         console.check(f"batch {one.number} recomputed", one.ok, f"{one.verdict}, on chain: {one.status}")
     earned, receipts = earnings(), sum(one.verdict.receipts for one in checked)
@@ -46,8 +46,8 @@ def recompute(console: DemoConsole, answers: Sequence[Answer], deposit: str, fac
 def earnings() -> Earned:
     """Each payee's earnings in each role, from each receipt's lines in the public batch files."""
     earned: Earned = Counter()
-    for number in batch.numbers():
-        for item in statements.items(batch.read(number)):
+    for number in batches.numbers(context.here()):
+        for item in statements.items(batches.read(context.here(), number)):
             if item.amount:
                 earned[item.payee, item.role] += item.amount
     return earned
@@ -60,15 +60,15 @@ def name_of(party: Address) -> str:
 def _compare(console: DemoConsole, earned: Earned, charged: int, deposited: int, withdrawn: int) -> None:
     """Compare the sum of all lines with the chain, the ledger, the client's charges and the consumer's payments."""
     lane, settled = context.here().lane_id, earned.total()
-    on_chain = transactions.chain().head(lane).cumulative
+    on_chain = transactions.chain(context.here()).head(lane).cumulative
     console.check("sum of all lines = payout tree on chain", settled == on_chain, f"{settled:,} = {on_chain:,} atoms")
     by_party: Counter[Address] = Counter()
     for (party, _), atoms in earned.items():
         by_party[party] += atoms
     all_agree = True
     for party, atoms in by_party.items():
-        index = transactions.chain().payee_index(party)
-        claimed = transactions.chain().claimed(lane, index)
+        index = transactions.chain(context.here()).payee_index(party)
+        claimed = transactions.chain(context.here()).claimed(lane, index)
         ledger = int(context.here().gateway.get(f"/v1/earnings/{to_hex(party)}")["earned"])
         if not atoms == claimed == ledger:
             all_agree = False
@@ -114,7 +114,7 @@ def _show_gas(console: DemoConsole, receipts: int) -> None:
     for name, values in sorted(console.gas.items()):
         table.add_row(f"tollway {name}", str(len(values)), f"{sorted(values)[len(values) // 2]:,}")
     console.console.print(table)
-    chain = transactions.chain()
+    chain = transactions.chain(context.here())
     hashes = sorted({str(log["transactionHash"]) for log in chain.raw_logs("Settlement", "Committed")})
     commits = [int(chain.rpc("eth_getTransactionReceipt", one)["gasUsed"], 16) for one in hashes]
     if commits and receipts:

@@ -13,7 +13,8 @@ from typing import Any
 
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import to_hex
-from roles.cli import batch, context
+from roles.audit import batches
+from roles.cli import context
 from roles.cli.output import wait_until
 from roles.local import actors, checks, control, network
 from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, SERVICE
@@ -129,7 +130,7 @@ class Demo(Scenario):
         asked = console.run(f"consumer withdraw --relayer {OPERATOR} --wallet {CONSUMER}", "status")
         assert asked["status"] == "asked", "nothing is final yet"
         receipts = self.await_batches("on chain", {"posted", "final"})
-        console.say(f"{len(batch.listed())} batches with {receipts} receipts are on chain")
+        console.say(f"{len(batches.listed(context.here()))} batches with {receipts} receipts are on chain")
         network.advance(WINDOW_SECONDS + 1)
         console.say("the dispute window passes on the chain's clock")
         self.await_batches("final", {"final"})
@@ -155,7 +156,7 @@ class Demo(Scenario):
         rows: list[dict[str, Any]] = []
 
         def are_there() -> bool:
-            rows[:] = batch.listed()
+            rows[:] = batches.listed(context.here())
             return count() >= self.receipts and all(row["status"] in statuses for row in rows)
 
         def count() -> int:

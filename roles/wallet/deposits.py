@@ -8,69 +8,69 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ledger.core.settlement.batches import settles_exit
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Voucher
-from roles.cli import output
-from roles.cli.context import here
 from roles.client.gateway import Json
 from roles.wallet import home, keystore, signing, transactions
+from roles.wallet.context import Context
 
 VALID_SECONDS = 3_600
 
 
-def deposit(atoms: Atoms, wait_seconds: float) -> Json:
+def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
     """Sign an authorization, have the gateway relay it, wait until it is credited. Its last status."""
     from ledger.chain.calls import Authorization  # not imported by commands that ask only the gateway
 
-    lane, signer, gateway, chain = here().lane_id, here().signer, here().gateway, transactions.chain()
-    signed = Authorization(lane, signer.address, atoms, 0, good_until(), Digest(os.urandom(32)))
+    lane, signer, chain = context.lane_id, context.signer, transactions.chain(context)
+    signed = Authorization(lane, signer.address, atoms, 0, good_until(context), Digest(os.urandom(32)))
     signature = signing.deposit_authorization(signer, chain.token_domain(), chain.calls.settlement, signed)
     window = {"valid_after": signed.valid_after, "valid_before": signed.valid_before}
     whose = {"account": to_hex(signed.account), "amount": str(signed.amount), "salt": to_hex(signed.salt)}
-    said = gateway.post("/v1/deposits", {**whose, **window, "signature": to_hex(signature)})
+    said = context.gateway.post("/v1/deposits", {**whose, **window, "signature": to_hex(signature)})
     deadline = time.monotonic() + wait_seconds
-    with output.working("waiting for the chain and the ledger"):
+    with context.working("waiting for the chain and the ledger"):
         while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:
             time.sleep(0.2)
-            said = gateway.get(f"/v1/deposits/{said['id']}")
+            said = context.gateway.get(f"/v1/deposits/{said['id']}")
     return said
 
 
-def make_key(budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
+def make_key(context: Context, budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
     """An API key behind a voucher for the whole deposit, kept beside the wallet; and the most it may spend."""
-    context, lane = here(), here().lane_id
-    ceiling = transactions.chain().account(lane, context.account).deposited
-    signer, domain = context.signer, context.domain
+    lane = context.lane_id
+    ceiling = transactions.chain(context).account(lane, context.account).deposited
 
     def vouched(most: Atoms) -> dict[str, object]:
-        return signing.voucher(signer, domain, Voucher(lane, context.account, most))
+        return signing.voucher(context.signer, context.domain, Voucher(lane, context.account, most))
 
     body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or context.wallet}
     if budget is not None:
         body["budget"] = str(budget)
     try:
-        made = context.gateway.post("/v1/keys", body)
+        key = context.gateway.post("/v1/keys", body)
     except Rejected as refused:
         if "cum_max" not in refused.facts:
             raise
         larger = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is accepted
-        made = context.gateway.post("/v1/keys", {**body, "voucher": larger})
+        key = context.gateway.post("/v1/keys", {**body, "voucher": larger})
     path = home.home() / "keys" / context.wallet
-    home.write_private(path, made["key"])
-    return made, path, ceiling if budget is None else budget
+    home.write_private(path, key["key"])
+    return key, path, ceiling if budget is None else budget
 
 
 class Exit:
     """A consumer's way out of a lane: ask, wait for a final batch, receive. Each step is found on chain, so that any
     command can go on with it."""
 
-    def __init__(self, relayer: str | None) -> None:
-        self.lane = here().lane_id
-        self.account = here().account
+    def __init__(self, context: Context, relayer: str | None) -> None:
+        self._context = context
+        self.lane = context.lane_id
+        self.account = context.account
         self.payer = keystore.unlock(relayer) if relayer else None
-        self.chain = transactions.chain()
+        self.chain = transactions.chain(context)
 
     @property
     def is_asked(self) -> bool:
@@ -80,30 +80,33 @@ class Exit:
     def check_depositor(self) -> None:
         """Rejected when the wallet never deposited."""
         if not self.chain.account(self.lane, self.account).index:
-            raise Rejected(f"{here().wallet} never deposited into lane {to_hex(self.lane)}", lane=to_hex(self.lane))
+            raise Rejected(
+                f"{self._context.wallet} never deposited into lane {to_hex(self.lane)}", lane=to_hex(self.lane)
+            )
 
     def ask(self) -> dict[str, object]:
         """Ask to leave: by the wallet's own transaction, or signed for the relayer to send."""
         if self.payer is None:
-            return transactions.send(self.chain.calls.request_withdraw(self.lane))
-        nonce, until = int(self.chain.settlement("nonces", self.account)), good_until()
-        signature = signing.leave(here().signer, here().domain, self.lane, nonce, until)
+            return transactions.send(self._context, self.chain.calls.request_withdraw(self.lane))
+        nonce, until = int(self.chain.settlement("nonces", self.account)), good_until(self._context)
+        signature = signing.leave(self._context.signer, self._context.domain, self.lane, nonce, until)
         call = self.chain.calls.to_settlement("requestWithdrawFor", self.lane, self.account, until, signature)
-        return transactions.send(call, signer=self.payer)
+        return transactions.send(self._context, call, signer=self.payer)
 
     def take(self) -> tuple[int, dict[str, object]] | None:
         """Withdraw with the final debit, if a final batch settles it by now. Atoms received, and the transaction."""
         notice = int(self.chain.settlement("exitNotice"))
         requested_at = self.chain.account(self.lane, self.account).requested_at
-        if self.chain.head(self.lane).final_posted_at <= requested_at + notice:
+        if not settles_exit(self.chain.head(self.lane).final_posted_at, requested_at, notice):
             return None
-        proof = here().gateway.get(f"/v1/proofs/debit/{to_hex(self.account)}")
+        proof = self._context.gateway.get(f"/v1/proofs/debit/{to_hex(self.account)}")
         debit, siblings = int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]
         before = self.chain.balance(self.account)
-        sent = transactions.send(self.chain.calls.withdraw(self.lane, self.account, debit, siblings), signer=self.payer)
+        call = self.chain.calls.withdraw(self.lane, self.account, debit, siblings)
+        sent = transactions.send(self._context, call, signer=self.payer)
         return self.chain.balance(self.account) - before, sent
 
 
-def good_until() -> int:
+def good_until(context: Context) -> int:
     """Until when a signature is good: by the chain's clock and by the gateway's, whichever is ahead."""
-    return max(transactions.now(), int(time.time())) + VALID_SECONDS
+    return max(transactions.now(context), int(time.time())) + VALID_SECONDS

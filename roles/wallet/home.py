@@ -44,9 +44,9 @@ def password(prompt: str, *, new: bool = False) -> str:
     """The password of a keystore. Asked twice when it is `new`; Rejected where there is nobody to ask."""
     if said := os.environ.get("TOLLWAY_PASSWORD"):
         return said
-    kept = keystores() / "password"
-    if kept.exists():
-        return kept.read_text().strip()
+    file = keystores() / "password"
+    if file.exists():
+        return file.read_text().strip()
     try:
         typed = getpass(f"{prompt}: ")
         if new and getpass("the same again: ") != typed:

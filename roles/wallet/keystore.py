@@ -1,7 +1,4 @@
-"""Keystores: one encrypted key a file, in the format every Ethereum wallet reads (Web3 Secret Storage, version 3).
-
-eth_keyfile is imported when a key is encrypted or decrypted: most commands read an address only.
-"""
+"""The wallets of a home: one encrypted key a file, named after the wallet."""
 
 import difflib
 import json
@@ -14,6 +11,7 @@ from typing import Any
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Signer
+from ledger.keystore import decrypt, encrypt
 from roles.wallet import home
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}")
@@ -31,10 +29,10 @@ def create(name: str, secret: bytes | None = None, *, strength: int = STRONG) ->
     if path.exists():
         raise Rejected(f"wallet {name!r} already exists: {path}", name=name)
     key = os.urandom(32) if secret is None else secret
-    made = Signer(key).address
+    account = Signer(key).address
     said = home.password(f"a password for the new wallet {name}", new=True)
     home.write_private(path, json.dumps(encrypt(key, said, strength)))
-    return made
+    return account
 
 
 def names() -> list[str]:
@@ -55,27 +53,6 @@ def unlock(name: str) -> Signer:
     """The wallet's key, ready to sign. Rejected when the password is wrong."""
     encrypted = _read(name)
     return _unlocked(json.dumps(encrypted, sort_keys=True), home.password(f"password of wallet {name}"), name)
-
-
-def encrypt(secret: bytes, password: str, strength: int) -> dict[str, Any]:
-    """A key file. `strength` is scrypt's N."""
-    from eth_keyfile.keyfile import create_keyfile_json
-
-    return dict(create_keyfile_json(secret, password.encode(), kdf="scrypt", iterations=strength))
-
-
-def decrypt(encrypted: dict[str, Any], password: str) -> bytes:
-    """The key. Rejected when the password is wrong, or the file is encrypted in a way that is not supported."""
-    crypto = encrypted.get("crypto") or encrypted.get("Crypto") or {}
-    known = crypto.get("kdf") in ("scrypt", "pbkdf2") and crypto.get("cipher") == "aes-128-ctr"
-    if encrypted.get("version") != 3 or not known:
-        raise Rejected("this key file is not Web3 Secret Storage 3 with scrypt or pbkdf2 and aes-128-ctr")
-    from eth_keyfile.keyfile import decode_keyfile_json
-
-    try:
-        return bytes(decode_keyfile_json(encrypted, password.encode()))
-    except ValueError as error:
-        raise Rejected("wrong password") from error
 
 
 @lru_cache(maxsize=64)

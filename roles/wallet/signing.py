@@ -13,7 +13,7 @@ from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, s
 if TYPE_CHECKING:
     from ledger.chain.calls import Authorization
     from ledger.core.catalog.bids import Role
-    from roles.cli.context import Context
+    from roles.wallet.context import Context
 
 RECEIVE_TYPEHASH = keccak256(
     b"ReceiveWithAuthorization(address from,address to,uint256 value,"

@@ -10,20 +10,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.chain import deployments
-from ledger.chain.deployments import Deployment
+from ledger import deployments
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, to_hex
 from ledger.core.values.typed_data import Signer
-from roles.cli import output
-from roles.cli.context import here
+from ledger.deployments import Deployment
 from roles.wallet import home, keystore
 
 if TYPE_CHECKING:
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from ledger.chain.rpc import Endpoint
     from ledger.chain.sender import Pending
     from ledger.core.settlement.transactions import Call
+    from roles.wallet.context import Context
 
 TIMEOUT_SECONDS = 30
 GAS_MONEY_WEI = 10**18
@@ -41,6 +40,7 @@ class Outbox:
     """A file for the one transaction of a wallet that is not in a block yet."""
 
     path: Path
+    note: Callable[[str], object]
 
     def load(self) -> Pending | None:
         """The transaction of an interrupted command."""
@@ -49,7 +49,7 @@ class Outbox:
         if not self.path.exists():
             return None
         left = Pending.of_json(self.path.read_text())
-        output.note(f"resuming transaction {to_hex(left.attempts[-1].hash)} of an interrupted command")
+        self.note(f"resuming transaction {to_hex(left.attempts[-1].hash)} of an interrupted command")
         return left
 
     def store(self, pending: Pending | None) -> None:
@@ -60,14 +60,14 @@ class Outbox:
 
 
 @contextmanager
-def outbox(signer: Signer) -> Iterator[Outbox]:
+def outbox(context: Context, signer: Signer) -> Iterator[Outbox]:
     """The wallet's outbox on this chain, locked: two commands of one wallet send one after the other."""
-    path = home.home() / "outbox" / f"{chain_id()}-{to_hex(signer.address)}.json"
+    path = home.home() / "outbox" / f"{chain_id(context)}-{to_hex(signer.address)}.json"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            yield Outbox(path)
+            yield Outbox(path, context.note)
         except Unavailable as error:
             if path.exists():
                 raise Unavailable(
@@ -76,63 +76,60 @@ def outbox(signer: Signer) -> Iterator[Outbox]:
             raise
 
 
-def send(call: Call, *, wei: int = 0, signer: Signer | None = None) -> dict[str, object]:
+def send(context: Context, call: Call, *, wei: int = 0, signer: Signer | None = None) -> dict[str, object]:
     """Send a call as the wallet, and wait until it is in a block. Its hash and gas, for the command's answer."""
-    by = signer or here().signer
-    with outbox(by) as stored, output.working("waiting for a block"):
-        done = chain().transact(by, call, wei, stored)
+    by = signer or context.signer
+    with outbox(context, by) as stored, context.working("waiting for a block"):
+        done = chain(context).transact(by, call, wei, stored)
     return {"transaction": to_hex(done.hash), "gas": done.gas_used}
 
 
-def allow(spender: Address, atoms: int) -> None:
+def allow(context: Context, spender: Address, atoms: int) -> None:
     """Let a contract take this much of the wallet's AIC."""
-    send(chain().calls.approve(spender, atoms))
+    send(context, chain(context).calls.approve(spender, atoms))
 
 
-def endow(party: Address, atoms: int) -> dict[str, object]:
+def endow(context: Context, party: Address, atoms: int) -> dict[str, object]:
     """AIC, and ETH for gas where it has little, from the treasury wallet of a local network."""
     signer = keystore.unlock(keystore.TREASURY)
-    if chain().ether(party) < GAS_MONEY_WEI // 2:
-        send((party, b""), wei=GAS_MONEY_WEI, signer=signer)
-    return send(chain().calls.transfer(party, atoms), signer=signer)
+    if chain(context).ether(party) < GAS_MONEY_WEI // 2:
+        send(context, (party, b""), wei=GAS_MONEY_WEI, signer=signer)
+    return send(context, chain(context).calls.transfer(party, atoms), signer=signer)
 
 
-def now() -> int:
+def now(context: Context) -> int:
     """The chain's time: its latest block's timestamp, in seconds."""
-    tip = chain().block()
+    tip = chain(context).block()
     if tip is None:
         raise Unavailable("the chain has no block")
     return tip.timestamp
 
 
-def chain_id() -> int:
-    return _endpoint(here().rpc_url).chain_id
+def chain_id(context: Context) -> int:
+    return _endpoint(context.rpc_url).chain_id
 
 
-def chain() -> Chain:
+def chain(context: Context) -> Chain:
     """The chain the command talks to, with this deployment's contracts. Without a file the gateway says where."""
-    known = deployment()
+    known = deployment(context)
     if "block" not in known:
-        known |= {"chain_id": chain_id(), "block": here().lane["since_block"]}
-        known |= {"epoch_seconds": here().lane["epoch_seconds"]}
-        notice = _endpoint(here().rpc_url).read("Settlement", str(known["settlement"]), "exitNotice")
+        known |= {"chain_id": chain_id(context), "block": context.lane["since_block"]}
+        known |= {"epoch_seconds": context.lane["epoch_seconds"]}
+        notice = _endpoint(context.rpc_url).read("Settlement", str(known["settlement"]), "exitNotice")
         known |= {"exit_notice_seconds": int(notice)}
     missing = [one.name for one in fields(Deployment) if one.name not in known]
     if missing:
         raise Rejected(f"this deployment has no {', '.join(missing).replace('_', ' ')}")
-    return _chain(here().rpc_url, Deployment(**{one.name: known[one.name] for one in fields(Deployment)}))
+    return _chain(context.rpc_url, Deployment(**{one.name: known[one.name] for one in fields(Deployment)}))
 
 
-def deployment() -> dict[str, Any]:
+def deployment(context: Context) -> dict[str, Any]:
     """The contracts' addresses: `TOLLWAY_DEPLOYMENT`, this checkout's file for the chain, or what the gateway says."""
     known = home.network()
-    ours = known.deployment if known and known.rpc == here().rpc_url else None
-    if said := os.environ.get("TOLLWAY_DEPLOYMENT") or ours:
-        return dict(json.loads(Path(said).read_text()))
-    kept = deployments.path(chain_id())
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
-    return dict(here().lane["addresses"])
+    ours = known.deployment if known and known.rpc == context.rpc_url else None
+    named = os.environ.get("TOLLWAY_DEPLOYMENT") or ours
+    file = Path(named) if named else deployments.path(chain_id(context))
+    return dict(json.loads(file.read_text()) if named or file.exists() else context.lane["addresses"])
 
 
 @lru_cache(maxsize=4)

@@ -10,13 +10,14 @@ from sqlmodel import Session
 from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased
 from ledger.core.catalog.bids import Role
+from ledger.core.settlement.batches import Status
 from ledger.core.settlement.header import Header, Range
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.settlement import batches, transactions
-from ledger.store.settlement.batches import Batch, Status
+from ledger.store.settlement.batches import Batch
 from tests.chaos.weather import CONSUMER, LANE, PAYEES, SENDER, SimChain
 
 GATEWAY = Address(b"\x6a" * 20)

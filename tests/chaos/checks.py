@@ -10,6 +10,7 @@ from sqlalchemy import text
 from ledger.core.accounts import statements
 from ledger.core.accounts.accounts import CUSTODY, available, claimable, leased
 from ledger.core.catalog.bids import decode
+from ledger.core.settlement.batches import Status
 from ledger.core.values.ids import Address, to_hex
 from ledger.flows import audits
 from ledger.flows.audits import Scope
@@ -18,7 +19,6 @@ from ledger.store.money import postings
 from ledger.store.receipts import receipts, terms, watermarks
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches
-from ledger.store.settlement.batches import Status
 from tests.chaos.load import Load
 from tests.chaos.network import BOND, CONSUMERS, DEPOSIT, GATEWAY, LANE, Network, payees
 

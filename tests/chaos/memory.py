@@ -18,6 +18,8 @@ from ledger.core.accounts import postings
 from ledger.core.accounts.postings import Balance, Transaction
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement import transactions as rules
+from ledger.core.settlement.batches import BEFORE
+from ledger.core.settlement.batches import Status as Stage
 from ledger.core.settlement.events import Block
 from ledger.core.settlement.header import Range
 from ledger.core.settlement.transactions import Attempt, ChainTransaction, Mined, Status
@@ -28,7 +30,6 @@ from ledger.store.chain.lanes import Lane
 from ledger.store.receipts.watermarks import Watermark
 from ledger.store.settlement.batch_files import Discard
 from ledger.store.settlement.batches import Batch
-from ledger.store.settlement.batches import Status as Stage
 from tests.builders import applied
 
 Earned = dict[tuple[Address, Role], int]
@@ -227,6 +228,7 @@ def store(s: Tables, batch: Batch, ranges: Iterable[Range], earned: Earned) -> N
 
 
 def _change(s: Tables, batch: Batch, **changes: object) -> None:
+    assert s.batches[batch.number].status in BEFORE[changes["status"]], "a batch's states follow each other"  # type: ignore[index]
     s.batches[batch.number] = replace(s.batches[batch.number], **changes)  # type: ignore[arg-type]
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from sqlmodel import Session
 
 from ledger.core.accounts import movements
+from ledger.core.settlement.batches import Status
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH
 from ledger.store.money import postings
 from ledger.store.settlement import batches
-from ledger.store.settlement.batches import Status
 from tests.chaos.weather import LANE, SENDER, SimCalls, SimChain
 
 

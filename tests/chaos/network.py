@@ -24,7 +24,6 @@ from eth_abi.abi import encode
 from sqlalchemy import Engine
 
 from ledger.chain.deploy import Parameters, deploy
-from ledger.chain.deployments import Deployment, path
 from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import canonical, digest
@@ -32,6 +31,7 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, Lane, address, cid, did, to_hex
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
+from ledger.deployments import Deployment, path
 from ledger.store.session import connect
 from roles.local import control
 from roles.local import network as components

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ledger.core.settlement import transactions as core
+from ledger.core.settlement.batches import Status
 from ledger.core.settlement.transactions import Step
 from ledger.flows import batches as settling
 from ledger.flows import indexer
@@ -22,7 +23,6 @@ from ledger.flows import transactions as transmitting
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, transactions
-from ledger.store.settlement.batches import Status
 from tests.chaos import naive, weather
 from tests.chaos.memory import BATCHES, CHAIN_TRANSACTIONS, POSTINGS, STORE, MemoryStore, in_memory
 from tests.chaos.simulation import STORM_TICKS, Life, SqlStore, a_life

@@ -206,7 +206,7 @@ def test_a_dead_gateways_leases_come_back_and_a_live_ones_do_not(world: World, n
     with unit_of_work(world.engine) as session:
         assert leases.reclaim(session, PRIVATE_LANE, later) == {}, "its receipt log is locked: it is alive"
     first.gateway.receipt_log._connection.appender.close()  # type: ignore[union-attr]
-    deadline = time.monotonic() + 20  # the server notices when it does, and the second gateway may be the one that asks
+    deadline = time.monotonic() + 20  # the server notices when it does
     while _leased(world, [first], consumer) > PRICE and time.monotonic() < deadline:
         with unit_of_work(world.engine) as session:
             leases.reclaim(session, PRIVATE_LANE, later)

@@ -20,6 +20,7 @@ from x402.mechanisms.evm.exact import ExactEvmScheme
 
 from ledger.core.settlement.events import Block
 from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, to_hex
+from ledger.deployments import Deployment, save
 from ledger.store.access import deposits
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
@@ -33,10 +34,11 @@ BODY = {"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], 
 @pytest.fixture
 def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iterator[World]:
     """A lane of a chain, with a worker that credits inbox payments as soon as it sees them."""
-    file = tmp_path / "31337.json"
-    names = {"settlement": SETTLEMENT, "token": TOKEN, "inboxes": INBOXES, "treasury": Address(b"\x33" * 20)}
-    file.write_text(json.dumps({"chain_id": CHAIN, "epoch_seconds": 3600, **{k: to_hex(v) for k, v in names.items()}}))
-    world = World(engine, postgres_url, deployment=file)
+    ours = {"settlement": SETTLEMENT, "token": TOKEN, "inboxes": INBOXES, "treasury": Address(b"\x33" * 20)}
+    others = dict.fromkeys(("referee", "stake_vault", "bid_book", "registry"), to_hex(Address(b"\x44" * 20)))
+    addresses = {name: to_hex(one) for name, one in ours.items()} | others
+    deployment = Deployment(CHAIN, **addresses, epoch_seconds=3600, exit_notice_seconds=0, block=0)
+    world = World(engine, postgres_url, deployment=save(deployment, tmp_path))
     with unit_of_work(engine) as session:
         chain_time.advance(session, Block(1, Digest(b"\x01" * 32), int(time.time())))
     world.a_model_at(node.url)

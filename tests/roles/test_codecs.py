@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import contracts
 from ledger.chain.abi import Interface, interface
-from ledger.chain.keys import sign_transaction
+from ledger.chain.rpc import sign_transaction
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, to_hex

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from eth_account import Account
+from pydantic import SecretStr
 
 from ledger.core.values.errors import Rejected
+from ledger.core.values.typed_data import Signer
+from ledger.keystore import decrypt, encrypt, load
 from roles.wallet import home, keystore
 
 SECRET = bytes(range(1, 33))
@@ -21,21 +24,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_encrypted_key_is_decrypted_with_its_password_only() -> None:
-    encrypted = keystore.encrypt(SECRET, "right", keystore.LIGHT)
-    assert keystore.decrypt(encrypted, "right") == SECRET
+    encrypted = encrypt(SECRET, "right", keystore.LIGHT)
+    assert decrypt(encrypted, "right") == SECRET
     with pytest.raises(Rejected, match="wrong password"):
-        keystore.decrypt(encrypted, "wrong")
+        decrypt(encrypted, "wrong")
 
 
 def test_eth_account_reads_our_key_files() -> None:
-    encrypted = keystore.encrypt(SECRET, "right", keystore.LIGHT)
+    encrypted = encrypt(SECRET, "right", keystore.LIGHT)
     assert bytes(Account.decrypt(encrypted, "right")) == SECRET
 
 
 @pytest.mark.parametrize("kdf", ["scrypt", "pbkdf2"])
 def test_we_read_the_key_files_of_eth_account(kdf: str) -> None:
     encrypted = Account.encrypt(SECRET, "right", kdf=kdf, iterations=4096)  # type: ignore[arg-type]
-    assert keystore.decrypt(dict(json.loads(json.dumps(encrypted))), "right") == SECRET
+    assert decrypt(dict(json.loads(json.dumps(encrypted))), "right") == SECRET
 
 
 def test_the_example_of_the_format_is_read() -> None:
@@ -55,12 +58,25 @@ def test_the_example_of_the_format_is_read() -> None:
     }
     secret = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
     for name in ("crypto", "Crypto"):
-        assert keystore.decrypt({"version": 3, name: crypto}, "testpassword").hex() == secret
+        assert decrypt({"version": 3, name: crypto}, "testpassword").hex() == secret
 
 
 def test_a_file_encrypted_in_another_way_is_refused() -> None:
     with pytest.raises(Rejected, match="Web3 Secret Storage"):
-        keystore.decrypt({"version": 4, "crypto": {}}, "right")
+        decrypt({"version": 4, "crypto": {}}, "right")
+
+
+def test_a_process_has_its_key_in_hex_or_in_a_keystore_or_has_none(tmp_path: Path) -> None:
+    file, right, wrong = tmp_path / "key.json", SecretStr("right"), SecretStr("wrong")
+    file.write_text(json.dumps(encrypt(SECRET, "right", keystore.LIGHT)))
+    in_hex, in_file = load(SecretStr("0x" + SECRET.hex()), None, None), load(None, file, right)
+    assert in_hex is not None
+    assert in_file is not None
+    assert in_hex.address == in_file.address == Signer(SECRET).address
+    assert load(None, None, right) is None
+    for password, said in ((wrong, "key.json: wrong password$"), (None, "key.json: wrong password, none is set$")):
+        with pytest.raises(Rejected, match=said):
+            load(None, file, password)
 
 
 def test_a_wallet_is_made_once_and_its_file_is_private(folder: Path) -> None:

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ledger.chain.deployments import DEVELOPMENT_CHAINS
 from ledger.core.disputes.challenge_game import too_short_to_challenge
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Lane, to_hex
+from ledger.deployments import DEVELOPMENT_CHAINS
 from roles.cli import operator, output
 from roles.wallet import transactions
 from tests import builders as b
@@ -35,7 +35,7 @@ def test_a_lane_with_too_short_a_window_is_for_development_only(
     monkeypatch.setattr(operator, "lane_of", lambda account: next(iter(opened), None))
     monkeypatch.setattr(output, "confirm", lambda question: None)
     contracts = SimpleNamespace(calls=SimpleNamespace(settlement=b.OPERATOR, open_lane=sent))
-    stubs = {"chain": lambda: contracts, "chain_id": lambda: chain, "allow": sent, "send": sent}
+    stubs = {"chain": lambda context: contracts, "chain_id": lambda context: chain, "allow": sent, "send": sent}
     for name, stub in stubs.items():
         monkeypatch.setattr(transactions, name, stub)
     if chain == 1:

@@ -11,10 +11,9 @@ from ledger.core.pricing.epochs import BidInForce
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
-from roles.audit import previews
-from roles.cli import batch
-from roles.cli.context import Context
+from roles.audit import batches, previews
 from roles.cli.shared import payees
+from roles.wallet.context import Context
 from tests import builders as b
 from tests.rates import asks
 
@@ -59,8 +58,8 @@ def file(monkeypatch: pytest.MonkeyPatch) -> File:
     file.call(terms(subject=ANOTHER), 40 * HOURS)
     rival = BidInForce(SUBJECT, Role.compute, b.COMPUTE, Bid(0, asks(call=1_000)), 0, 24)
     maker = BidInForce(SUBJECT, Role.maker, b.MAKER, Bid(100_000, asks(call=0)), 0, 24)
-    monkeypatch.setattr(batch, "numbers", lambda: [1])
-    monkeypatch.setattr(batch, "read", lambda number: file)
+    monkeypatch.setattr(batches, "numbers", lambda context: [1])
+    monkeypatch.setattr(batches, "read", lambda context, number: file)
     monkeypatch.setattr(previews, "book", lambda context: [rival, maker])
     return file
 
@@ -80,13 +79,13 @@ def test_a_day_is_a_day_however_many_batches_it_took(monkeypatch: pytest.MonkeyP
         files[number].call(terms(), number * HOURS // 2)
     files[61] = File()
     read: list[int] = []
-    monkeypatch.setattr(batch, "numbers", lambda: list(files))
+    monkeypatch.setattr(batches, "numbers", lambda context: list(files))
 
-    def reading(number: int) -> File:
+    def reading(context: Context, number: int) -> File:
         read.append(number)
         return files[number]
 
-    monkeypatch.setattr(batch, "read", reading)
+    monkeypatch.setattr(batches, "read", reading)
     shown = previews.preview(Somebody(), SUBJECT, Role.compute, Bid(0, asks(call=1_000)))
     assert shown["calls_of_the_last_day"] == 48
     assert min(read) == 12, "no older file is read, except the one that shows its age"

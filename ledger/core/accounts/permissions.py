@@ -1,4 +1,4 @@
-"""API keys: whose money a key may spend, how much, how fast, on which models, and until when."""
+"""API keys: whose money a key may spend, how much, how fast, on which models, and until when; grants to gateways."""
 
 from dataclasses import dataclass
 
@@ -38,3 +38,11 @@ def refusal(key: ApiKey, now: int) -> str | None:
 def may_call(key: ApiKey, name: str, asked: str) -> bool:
     """Whether this key may call a model: by its `@org/name`, or as the request names it (name or CID)."""
     return key.models is None or name in key.models or asked in key.models
+
+
+def grant(left: Atoms, need: Atoms, target: Atoms) -> Atoms:
+    """A gateway's part of a deposit or budget: the target, at least the need; 0 when less than the need is left.
+
+    Above the need it is at most a quarter of what is left, so that other gateways get some too.
+    """
+    return max(need, min(target, left // 4)) if need <= left else 0

@@ -32,6 +32,11 @@ def digest(text: str | bytes) -> Digest:
     return Digest(_bytes(text, 32, "digest"))
 
 
+def create2(maker: Address, salt: bytes, code: bytes) -> Address:
+    """The address of a contract that `maker` makes with this salt and creation code (EIP-1014)."""
+    return Address(keccak256(b"\xff", maker, salt, keccak256(code))[12:])
+
+
 def to_hex(value: bytes) -> str:
     """`0x` and lowercase hex."""
     return "0x" + value.hex()

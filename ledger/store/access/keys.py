@@ -71,7 +71,7 @@ def allot(session: Session, lane: Lane, hashed: bytes, gateway: Address, granted
 
 
 def give_back(session: Session, lane: Lane, gateway: Address, hashed: bytes | None = None) -> None:
-    """Take back what a gateway has not spent of a key's budget, or of all keys'."""
+    """Take back what a gateway has not spent of a key's budget, or of all keys'. No charge may be under way."""
     rows = update(KeyAllowanceRow).where(col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.gateway) == gateway)
     if hashed is not None:
         rows = rows.where(col(KeyAllowanceRow.key) == hashed)

@@ -16,8 +16,8 @@ def after(session: Session, lane: Lane, gateway: Address, seq: int, limit: int) 
     query = select(SegmentRow).where(
         *_of(lane, gateway), col(SegmentRow.first) > seq, col(SegmentRow.first) <= seq + limit
     )
-    found = [_value(row) for row in session.exec(query.order_by(col(SegmentRow.first)))]
-    return list(takewhile(lambda segment: segment.last <= seq + limit, found)) or found[:1]
+    segments = [_value(row) for row in session.exec(query.order_by(col(SegmentRow.first)))]
+    return list(takewhile(lambda segment: segment.last <= seq + limit, segments)) or segments[:1]
 
 
 def last_end(session: Session, lane: Lane, gateway: Address, after_seq: int, until_seq: int) -> int:

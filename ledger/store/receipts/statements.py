@@ -11,11 +11,11 @@ from ledger.core.accounts.accounts import accrued, available, claimable, leased,
 from ledger.core.accounts.postings import Kind
 from ledger.core.catalog.bids import HEADER, Role
 from ledger.core.receipts.receipt import Receipt, unpack
+from ledger.core.settlement.batches import Status
 from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.money.tables import PostingRow, TransactionRow
 from ledger.store.network.tables import DocumentRow
 from ledger.store.receipts.tables import ReceiptRow, TermsRow, WatermarkRow
-from ledger.store.settlement.batches import Status
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow
 
 SUBJECT_AT = HEADER.size - 33 + 1

@@ -2,27 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from enum import Enum
 from typing import Any
 
 from sqlalchemy import and_, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import Role
+from ledger.core.settlement.batches import BEFORE, Status
 from ledger.core.settlement.header import Header, HeaderId, Heights, Range
+from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.store.session import change, try_lock, value_of
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
-
-
-class Status(Enum):
-    """Built: content fixed. Signed: a commit is intended. Posted: on chain, contestable. Then final or void."""
-
-    built = "built"
-    signed = "signed"
-    posted = "posted"
-    final = "final"
-    void = "void"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +166,11 @@ def set_void(session: Session, batch: Batch) -> None:
 
 
 def _set(session: Session, batch: Batch, status: Status, **values: Any) -> None:
+    """Raises Conflict when the batch, as it is stored now, cannot come into this state."""
     this = update(BatchRow).where(col(BatchRow.lane) == batch.lane, col(BatchRow.number) == batch.number)
-    change(session, this.values(status=status.value, **values))
+    this = this.where(col(BatchRow.status).in_([before.value for before in BEFORE[status]]))
+    if not change(session, this.values(status=status.value, **values)):
+        raise Conflict(f"batch {batch.number} of lane {to_hex(batch.lane)} cannot become {status.value} now")
 
 
 def _active(session: Session, lane: Lane, limit: int | None = None) -> list[Batch]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import amounts, output
-from roles.cli.context import Context
 from roles.client.gateway import Json, refusal
+from roles.wallet.context import Context
 
 if TYPE_CHECKING:
     import httpx

@@ -1,6 +1,8 @@
 """Commands of every payee, whatever its role: bid, preview, stake, earnings, claim, statement, sponsor."""
 
 import contextlib
+import csv
+import sys
 import time
 from typing import Annotated
 
@@ -28,6 +30,7 @@ Ask = Annotated[list[str] | None, Option("--ask", help=ASK)]
 Ratio = Annotated[str, Option("--ratio", help="Share of the price: 12.5% or 125000ppm.")]
 Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount.")]
 
+FORMS = ("table", "json", "csv", "beancount")
 OFFER_EPOCHS = 24
 """The time an offer of a commission or for a slot is in force."""
 VALUE_ROLES = (Role.maker, Role.oem, Role.weaver, Role.gateway)
@@ -107,7 +110,7 @@ def add_earnings(app: Group) -> None:
             return
         due, call = ready
         output.confirm(f"claim {amounts.format(due)} to {to_hex(here().account)}?")
-        sent = transactions.send(call)
+        sent = transactions.send(here(), call)
         output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent})
 
 
@@ -115,9 +118,24 @@ def add_statement(app: Group) -> None:
     @app.command("statement")
     def statement(form: Form = "table") -> None:
         """List every payment to or from you in this lane, recomputed from the public batch files."""
+        from ledger.core.accounts import beancount
         from roles.audit import statements  # slow to import
 
-        statements.show(here(), form)
+        if form not in FORMS:
+            raise Rejected(f"{form!r} is not a valid format: use one of {', '.join(FORMS)}", form=form)
+        rows, names = list(statements.read_rows(here())), statements.read_names(here())
+        if form == "beancount":
+            sys.stdout.write(beancount.header(here().account) + beancount.calls(rows, names))
+        elif form == "csv":
+            writer = csv.DictWriter(sys.stdout, list(statements.fields(rows[0], names)) if rows else ["batch"])
+            writer.writeheader()
+            writer.writerows(statements.fields(row, names) for row in rows)
+        elif form == "json" or output.mode.json:
+            output.mode.json = True
+            output.show_table([statements.fields(row, names) for row in rows])
+        else:
+            title = f"statement of {here().wallet}"
+            output.show_table(statements.sums(rows, names), title, "no batch has a payment of yours yet")
 
 
 def parse_bid(ask: list[str] | None, ratio: str) -> Bid:
@@ -134,7 +152,7 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
-    sent = transactions.send(transactions.chain().calls.place_bid(subject, role, bid))
+    sent = transactions.send(here(), transactions.chain(here()).calls.place_bid(subject, role, bid))
     whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
     output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent})
 
@@ -164,7 +182,7 @@ def claimable(party: Address) -> tuple[int, Call] | None:
             return None
         raise
     lane, index, cumulative = address(str(proof["lane"])), int(proof["index"]), int(proof["cumulative"])
-    chain = transactions.chain()
+    chain = transactions.chain(here())
     due = cumulative - chain.claimed(lane, index)
     siblings = [bytes.fromhex(word[2:]) for word in proof["proof"]]
     return (due, chain.calls.claim(lane, index, party, cumulative, siblings)) if due > 0 else None
@@ -177,28 +195,28 @@ def add_staking(app: Group, why: str) -> None:
     def stake(amount: Amount) -> None:
         atoms = amounts.parse(amount)
         output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")
-        chain = transactions.chain()
-        transactions.allow(address(chain.deployment.stake_vault), atoms)
-        sent = transactions.send(chain.calls.to("StakeVault", "stake", atoms))
+        chain = transactions.chain(here())
+        transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
+        sent = transactions.send(here(), chain.calls.to("StakeVault", "stake", atoms))
         output.show({"staked": amounts.format(atoms), "party": to_hex(here().account), **sent})
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
     def unbond(amount: Amount) -> None:
         atoms = amounts.parse(amount)
         output.confirm(f"start to take {amounts.format(atoms)} out of stake?")
-        chain = transactions.chain()
-        sent = transactions.send(chain.calls.to("StakeVault", "unbond", atoms))
+        chain = transactions.chain(here())
+        sent = transactions.send(here(), chain.calls.to("StakeVault", "unbond", atoms))
         delay = int(chain.view("StakeVault", "unbondDelay"))
         output.show({"unbonding": amounts.format(atoms), "free_in_seconds": delay, **sent})
 
     @app.command("release", help="Take out stake whose delay is over.")
     def release() -> None:
-        chain = transactions.chain()
+        chain = transactions.chain(here())
         _, _, free = chain.stake(here().account)
-        if free > transactions.now():
+        if free > transactions.now(here()):
             raise Rejected(
                 f"this stake is free from {calls.utc(free * 1000)} UTC: run `release` again then", free_at=free
             )
         output.confirm(f"take the unbonded stake out to {here().wallet}?")
-        sent = transactions.send(chain.calls.to("StakeVault", "release", here().account))
+        sent = transactions.send(here(), chain.calls.to("StakeVault", "release", here().account))
         output.show({"released_to": to_hex(here().account), **sent})

@@ -22,7 +22,7 @@ def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, o
     kind = validate(document)
     subject, account = digest_of(document), here().account
     facts: dict[str, object] = {"id": document_id(document), "name": document["name"], "owner": to_hex(account)}
-    owner = address(transactions.chain().view("Registry", "models", subject)[0])
+    owner = address(transactions.chain(here()).view("Registry", "models", subject)[0])
     if owner == ZERO_ADDRESS:
         facts |= _register(document, subject, parents)
     elif owner != account:
@@ -50,11 +50,11 @@ def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) 
     account = here().account
     salt = keccak256(here().signer.sign(keccak256(b"tollway salt", subject)))
     commitment = keccak256(word(subject), word(account), word(salt))
-    chain = transactions.chain()
+    chain = transactions.chain(here())
     if int(chain.view("Registry", "commitments", commitment)) == 0:
-        transactions.send(chain.calls.to("Registry", "commitModel", commitment))
+        transactions.send(here(), chain.calls.to("Registry", "commitModel", commitment))
     committed = int(chain.view("Registry", "commitments", commitment))
-    output.wait_until(lambda: transactions.now() > committed, WAIT_SECONDS)
+    output.wait_until(lambda: transactions.now(here()) > committed, WAIT_SECONDS)
     terms = document.get("derivative_terms")
     offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO_DIGEST
-    return transactions.send(chain.calls.register_model(subject, parents, offered, salt))
+    return transactions.send(here(), chain.calls.register_model(subject, parents, offered, salt))

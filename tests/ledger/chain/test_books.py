@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from sqlalchemy import Engine
@@ -9,8 +10,9 @@ from sqlalchemy import Engine
 from ledger.core.catalog.bids import Bid, Line, Role
 from ledger.core.disputes import audit
 from ledger.core.settlement.batch_file import BatchFile
-from roles.cli import batch
+from roles.audit import batches
 from roles.wallet import transactions
+from roles.wallet.context import Context
 from tests import builders as b
 from tests.ledger.chain.conftest import Stage, bids_of, register, stage
 from tests.ledger.flows import test_on_a_chain as on_a_chain
@@ -29,7 +31,7 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
     register(chain, miner.address)
     previous: BatchFile | None = None
     monkeypatch.setattr(on_a_chain, "TERMS", terms)
-    monkeypatch.setattr(transactions, "chain", lambda: chain)
+    monkeypatch.setattr(transactions, "chain", lambda context: chain)
     chain.transact(stage.key(miner), chain.calls.place_bid(terms.subject, Role.compute, Bid(0, ASKS)))
     (placed,) = bids_of(chain, miner.address)
     operator = on_a_chain.Operator(engine, stage)
@@ -37,7 +39,7 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
         monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: _a_receipt(*seq, **more)._replace(epoch=at))
         operator.serve(3)
         file = operator.file(operator.settle())
-        verdict = audit.verify(file, previous, signature_step=0, books=batch.books(file, batch.placed()))
+        verdict = audit.verify(file, previous, signature_step=0, books=batches.books(file, batches.placed(Context())))
         assert verdict.difference == difference, str(verdict)
         assert audit.verify(file, previous, signature_step=0).ok
         previous = file
@@ -52,6 +54,6 @@ def test_who_has_no_file_of_the_deployment_finds_the_chain_by_the_gateway(
     known = asdict(stage.chain.deployment)
     told = {name: value for name, value in known.items() if str(value).startswith("0x")}
     lane = {"epoch_seconds": known["epoch_seconds"], "since_block": known["block"]}
-    monkeypatch.setattr(transactions, "deployment", lambda: told)
-    monkeypatch.setattr(transactions, "here", lambda: SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
-    assert transactions.chain().deployment == stage.chain.deployment
+    monkeypatch.setattr(transactions, "deployment", lambda context: told)
+    context = cast("Context", SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
+    assert transactions.chain(context).deployment == stage.chain.deployment

@@ -17,7 +17,7 @@ from ledger.chain.deploy import (
     check,
     deploy,
 )
-from ledger.chain.deployments import read
+from ledger.deployments import read
 from tests.conftest import an_anvil
 from tests.ledger.chain.conftest import FUNDS
 

@@ -12,6 +12,7 @@ from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.postings import balance
 from ledger.core.disputes.challenge_game import withheld
 from ledger.core.disputes.recomputation import NO_ANSWERS, RECEIPTS
+from ledger.core.settlement.batches import Status
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.typed_data import Signer
 from ledger.flows import audits, challenges
@@ -19,7 +20,6 @@ from ledger.flows import batches as settling
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, proofs, transactions
-from ledger.store.settlement.batches import Status
 from tests import builders as b
 from tests.ledger.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, stage
 from tests.ledger.flows.test_on_a_chain import Operator

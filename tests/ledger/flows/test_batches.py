@@ -95,6 +95,15 @@ def test_the_tree_in_the_store_is_the_tree_built_whole(room: Room) -> None:
     assert amount(whole.root) == batch.total
 
 
+def test_a_built_batch_cannot_become_final_and_stays_as_it_is(room: Room) -> None:
+    room.serve(10)
+    batch = room.close()
+    assert batch is not None
+    with unit_of_work(room.engine) as session, pytest.raises(Conflict, match="cannot become final"):
+        batches.set_final(session, batch, 1)
+    assert room.batches() == [(1, "built", None)]
+
+
 def test_a_batch_is_committed_posted_and_final(room: Room) -> None:
     room.serve(40)
     room.close()

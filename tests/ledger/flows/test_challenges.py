@@ -7,6 +7,7 @@ from ledger.chain.calls import Calls
 from ledger.core.disputes.recomputation import DEBITS, LINES, PAYOUTS, RECEIPTS
 from ledger.core.receipts.receipt import struct_hash, unpack
 from ledger.core.settlement import events
+from ledger.core.settlement.batches import Status
 from ledger.core.settlement.transactions import Call
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.values.errors import Conflict
@@ -16,7 +17,6 @@ from ledger.core.values.sum_tree import Word, amount, parent, receipt_leaf, tree
 from ledger.flows import challenges as disputing
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches, challenges, transactions
-from ledger.store.settlement.batches import Status
 from tests import builders as b
 from tests.fakechain import SENDER
 from tests.room import Room

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from ledger.chain.calls import Authorization, Calls
 from ledger.chain.rpc import MAX_GAS
 from ledger.core.settlement import events
+from ledger.core.settlement.batches import Status as Batched
 from ledger.core.settlement.transactions import Call, Mined, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane
@@ -18,7 +19,6 @@ from ledger.store.access import deposits as requests
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, transactions
-from ledger.store.settlement.batches import Status as Batched
 from tests import builders as b
 from tests.fakechain import SENDER
 from tests.room import Room

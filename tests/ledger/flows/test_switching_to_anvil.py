@@ -13,13 +13,14 @@ from sqlalchemy import Engine, text
 
 from ledger import tasks
 from ledger.chain.deploy import Parameters, deploy
-from ledger.chain.deployments import path
 from ledger.chain.reads import Chain
 from ledger.context import Context
 from ledger.core.accounts.accounts import available, claimable
+from ledger.core.settlement.batches import Status as BatchStatus
 from ledger.core.settlement.transactions import Status
 from ledger.core.values.ids import Address, address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
+from ledger.deployments import path
 from ledger.flows import audits
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
@@ -88,7 +89,7 @@ class Worker:
     def owed(self) -> int:
         """What is served and not paid out."""
         with unit_of_work(self.engine) as session:
-            waiting = [*batches.with_status(session, LANE, *(set(batches.Status) - {batches.Status.final}))]
+            waiting = [*batches.with_status(session, LANE, *(set(BatchStatus) - {BatchStatus.final}))]
             return len(waiting) + sum(postings.balance(session, LANE, claimable(payee)) for payee in PAYEES)
 
     def laws(self) -> list[alarms.Alarm]:
@@ -142,7 +143,7 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
         worker.sweep()
 
     with unit_of_work(engine) as session:
-        final = batches.with_status(session, LANE, batches.Status.final)
+        final = batches.with_status(session, LANE, BatchStatus.final)
         rows = session.execute(text("SELECT purpose, status FROM chain_transactions"))
         sent = {str(purpose): str(status) for purpose, status in rows}
         leased = postings.entries(session, LANE, "leased:")

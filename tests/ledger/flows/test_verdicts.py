@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from ledger.core.accounts.accounts import accrued, available, claimable, withdrawing
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement import events
-from ledger.core.settlement.active_batches import ActiveBatch, active_batches
+from ledger.core.settlement.batches import ActiveBatch, active_batches
 from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Digest

@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import Engine
 
 from ledger.chain.deploy import Parameters, deploy
-from ledger.chain.deployments import Deployment, path
 from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import CUSTODY, available, claimable
+from ledger.core.settlement.batches import Status
 from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.typed_data import Signer
+from ledger.deployments import Deployment, path
 from ledger.store.chain import parties
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches
-from ledger.store.settlement.batches import Status
 from tests import builders as b
 from tests.conftest import an_anvil, stop
 

@@ -1,14 +1,32 @@
-"""The active batches of a lane: those committed on chain and not voided, replayed from its events.
-
-Apart from `events`, which are the values: this is the rule of what they add up to.
-"""
+"""The batches of a lane: their states, which are active on chain, and when one is final or lets a consumer leave."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from ledger.core.settlement.events import Committed, Fell, Finalized, Log
 from ledger.core.settlement.header import Header
 from ledger.core.values.ids import Lane
+
+
+class Status(Enum):
+    """Built: content fixed. Signed: a commit is intended. Posted: on chain, contestable. Then final or void."""
+
+    built = "built"
+    signed = "signed"
+    posted = "posted"
+    final = "final"
+    void = "void"
+
+
+BEFORE = {
+    Status.built: {Status.signed, Status.posted, Status.final},
+    Status.signed: {Status.built, Status.posted, Status.final},
+    Status.posted: {Status.built, Status.signed, Status.final, Status.void},
+    Status.final: {Status.posted},
+    Status.void: {Status.built, Status.signed, Status.posted},
+}
+"""The states from which a batch comes into each. A reorganisation of the chain can take it back from any state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +75,22 @@ def window_end(posted_at: int, window: int, answer_time: int, rounds: int) -> in
     `rounds` is the header's. All in seconds. `Settlement` fixes it at commit by the same rule.
     """
     return posted_at + max(window, (rounds + 3) * answer_time)
+
+
+def settles_exit(closed_at: int, requested_at: int, notice: int) -> bool:
+    """Whether a consumer that asked to leave can withdraw with a batch closed then, once final. All in seconds.
+
+    `Settlement` has the same rule on chain.
+    """
+    return closed_at > requested_at + notice
+
+
+def is_exit_batch_due(closed_at: int, requested_at: int, notice: int, now: int) -> bool:
+    """Whether a batch closed now helps a consumer to leave and the latest, closed at `closed_at`, does not.
+
+    There are two at most: one after the request, one after the notice.
+    """
+    return any(
+        settles_exit(now, requested_at, seconds) and not settles_exit(closed_at, requested_at, seconds)
+        for seconds in (0, notice)
+    )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ledger.core.accounts.permissions import ApiKey, may_call, refusal
+from ledger.core.accounts.permissions import ApiKey, grant, may_call, refusal
 from ledger.core.values.ids import Address
 
 KEY = ApiKey(b"hash", "key_1", Address(b"\x01" * 20), "mine", created_at=0)
@@ -30,3 +30,11 @@ def test_a_key_calls_the_models_it_names_by_name_or_as_the_request_does() -> Non
     assert may_call(key, "@other/name", "bafkre")
     assert not may_call(key, "@other/name", "@other/name")
     assert not may_call(replace(KEY, models=()), "@acme/chat", "@acme/chat")
+
+
+def test_a_gateway_is_granted_its_target_up_to_a_quarter_of_what_is_left_but_its_need() -> None:
+    assert grant(1_000, need=10, target=200) == 200
+    assert grant(1_000, need=10, target=300) == 250
+    assert grant(1_000, need=600, target=300) == 600
+    assert grant(1_000, need=1_000, target=1_000) == 1_000
+    assert grant(1_000, need=1_001, target=2_000) == 0

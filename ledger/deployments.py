@@ -4,9 +4,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ledger.core.values.ids import address
+from ledger.core.values.typed_data import Domain
+
 DEVELOPMENT_CHAINS = (31337, 1337)
 """Anvil's and Ganache's: their clocks can be moved."""
-FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "deployments"
+FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "deployments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,11 @@ class Deployment:
     exit_notice_seconds: int
     day_seconds: int
     block: int
+
+    @property
+    def domain(self) -> Domain:
+        """The EIP-712 domain of the lanes' signatures."""
+        return Domain(self.chain_id, address(self.settlement))
 
     @property
     def contracts(self) -> dict[str, str]:
