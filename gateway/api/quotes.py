@@ -57,7 +57,8 @@ def _model(
     if drawn is None:
         raise Refusal(503, "no_capacity", f"no provider of {entry.name} has capacity", retry_after=1)
     price, _ = drawn.tariff.price(units)
-    return {"price": str(price), "hold": str(price), "lines": lines(gateway, drawn.tariff, units, 0), "subs": []}
+    hold = drawn.tariff.hold(units)
+    return {"price": str(price), "hold": str(hold), "lines": lines(gateway, drawn.tariff, units, 0), "subs": []}
 
 
 def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering import answers, usage
+from gateway.metering.answers import Meters
 from gateway.metering.ask import Ask
 from gateway.payment import billing
 from gateway.payment.auth import Caller
@@ -91,7 +92,7 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def price(self) -> Atoms:
         """The most the request can cost, whoever serves it."""
-        return max(candidate.tariff.price(self.most)[0] for candidate in self.candidates)
+        return max(candidate.tariff.hold(self.most) for candidate in self.candidates)
 
 
 @dataclass(slots=True)
@@ -115,7 +116,7 @@ class Call:
         """Hold what this candidate may cost at most. One dearer than the last needs a larger hold."""
         if self.part_of_workflow:
             return
-        need, _ = candidate.tariff.price(self.most)
+        need = candidate.tariff.hold(self.most)
         hold = self.hold
         if hold is not None and hold.amount >= need:
             return
@@ -152,7 +153,7 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
     if outputs is None:
         outputs = min(settings.default_output_tokens, entry.context_tokens or 2**31) * ask.choices
     seconds = settings.first_byte_seconds + settings.idle_stream_seconds
-    most = most_units(len(ask.body), outputs, settings.metered_answer_bytes, seconds)
+    most = most_units(len(ask.body), outputs, settings.metered_answer_bytes, seconds, ask.most_images)
     return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most, now), most)
 
 
@@ -205,8 +206,8 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
     candidate.health.begin()
     try:
         reply, body = await _invoke(gateway, call, candidate, number)
-        tokenizer = gateway.tokenizers.of(candidate.subject)
-        metered = answers.whole(tokenizer, call.ask, reply, body, now_ms() - started)
+        meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
+        metered = answers.whole(meters, call.ask, reply, body, now_ms() - started)
     except NodeFailed as failed:
         note_failure(gateway, call, candidate, failed)
         raise

@@ -43,7 +43,7 @@ def eligible(entry: ModelEntry, preferences: RoutePreferences, most: Units, now:
     if not entry.candidates:
         raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
     try:
-        return eligibility.eligible(entry.candidates, preferences, lambda one: one.tariff.price(most)[0], now)
+        return eligibility.eligible(entry.candidates, preferences, lambda one: one.tariff.hold(most), now)
     except NoneFits as none:
         facts = {"tiers": sorted({c.tier for c in entry.candidates}), "candidates": len(entry.candidates)}
         message = f"no provider of {entry.name} is in the realm or tiers"

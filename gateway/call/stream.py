@@ -20,6 +20,7 @@ from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, body_of, refusal
 from gateway.metering import answers, usage
+from gateway.metering.answers import Meters
 from gateway.metering.openai import StreamAccumulator, StreamState
 from gateway.payment.billing import Served
 from gateway.upstream.http import Reply
@@ -167,8 +168,8 @@ class _Streaming:
         """Meter and charge. Returns the receipts, or why there are none."""
         gateway, call, candidate, now = self.gateway, self.call, self.candidate, now_ms()
         assert self.reply is not None
-        tokenizer = gateway.tokenizers.of(candidate.subject)
-        metered = answers.streamed(tokenizer, call.ask, self.reply, self.accumulator, now - self.started)
+        meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
+        metered = answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)
         if self.end in (EndReason.upstream_cut, EndReason.timeout):
             candidate.health.failed(now)
         else:

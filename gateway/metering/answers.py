@@ -1,6 +1,8 @@
 """Reading what a node answered: is it an answer at all, and what units does it stand for."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -11,7 +13,7 @@ from gateway.metering.ask import EMBEDDINGS, INFER, Ask
 from gateway.metering.openai import StreamAccumulator
 from gateway.metering.usage import Metered, NodeUnits, Usage
 from gateway.upstream.http import Reply
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Meter, Units, coarse
 
 PASSED_ON = frozenset((400, 409, 413, 415, 422))
 """Statuses of a node that say the request is wrong: its error goes to the consumer, and nothing is charged."""
@@ -25,59 +27,100 @@ class PassedOn(Exception):
         self.stored = StoredResponse(reply.status, JSON, openai_error(reply.status, body))
 
 
-def whole(tokenizer: Any | None, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> Metered:
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """How a candidate's answers are metered: its tokenizer, if there is one, and the meters its terms ask for."""
+
+    tokenizer: Any | None
+    asked: frozenset[int]
+
+
+def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> Metered:
     """Units of a whole answer. Raises NodeFailed when it is not one."""
-    noted = usage.node_units(reply.headers.get(b"tollway-usage"))
+    noted = usage.node_units(reply.headers.get(b"tollway-usage")) or {}
     if ask.path == INFER:
         if not inference_v2.is_answer(body, reply.headers.get(b"inference-header-content-length")):
             raise NodeFailed("the node's answer is not an inference response", "nonsense")
-        claimed = noted or NodeUnits()
-        inputs, outputs, over = min(claimed.input_token, len(ask.body)), min(claimed.output_token, len(body)), False
+        claimed = Units(**{meter.name: count for meter, count in noted.items()})
+        tokens = coarse(claimed)
+        counted = _Tokens(min(tokens.input_token, len(ask.body)), min(tokens.output_token, len(body)), False, noted)
     else:
         answer = openai.read_answer(ask.path, body)
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
-        inputs, outputs, over = tokens(tokenizer, ask, answer.usage, answer.text, None, len(body))
-    ms, fuel = _measured(noted, took_ms)
-    size = len(ask.body) + len(body)
-    return Metered(Units(call=1, input_token=inputs, output_token=outputs, ms=ms, byte=size, fuel=fuel), over)
+        counted = _tokens(meters, ask, answer.usage, _Delivered(answer.text, None, len(body)), noted)
+    return _metered(meters, ask, counted, noted, took_ms, len(body))
 
 
-def streamed(tokenizer: Any | None, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
+def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
     """Units of a stream, as far as it came: by the node's usage if that came too, else what was delivered."""
-    inputs, outputs, over = tokens(tokenizer, ask, stream.usage, stream.text, stream.tokens, stream.size)
-    ms, fuel = _measured(stream.units or usage.node_units(reply.headers.get(b"tollway-usage")), took_ms)
-    size = len(ask.body) + stream.size
-    return Metered(Units(call=1, input_token=inputs, output_token=outputs, ms=ms, byte=size, fuel=fuel), over)
+    noted = stream.units or usage.node_units(reply.headers.get(b"tollway-usage")) or {}
+    delivered = _Delivered(stream.text, stream.tokens, stream.size)
+    counted = _tokens(meters, ask, stream.usage, delivered, noted)
+    return _metered(meters, ask, counted, noted, took_ms, stream.size)
 
 
-def tokens(
-    tokenizer: Any | None, ask: Ask, reported: Usage | None, text: str, events: int | None, size: int
-) -> tuple[int, int, bool]:
-    """Input and output tokens to bill, and whether the node claimed too many.
+class _Delivered(NamedTuple):
+    """What came: the text, the least number of tokens that a stream carried (None if it was none), and the bytes."""
 
-    `events` is the least number of tokens a stream carried; `size` the bytes the answer came in.
+    text: str
+    events: int | None
+    size: int
+
+
+class _Tokens(NamedTuple):
+    """Input and output tokens to bill, whether the node claimed too many, and which of them are in finer meters."""
+
+    inputs: int
+    outputs: int
+    overclaimed: bool
+    finer: Mapping[Meter, int]
+
+
+def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delivered, noted: NodeUnits) -> _Tokens:
+    """The tokens of an answer. Reasoning that nobody sees is billed only where the terms sell it by a meter of its own:
+    it cannot be counted, so the consumer's limit is its only bound.
     """
-    ours = usage.count(tokenizer, text) if text else None
+    finer = {meter: count for meter, count in noted.items() if meter.coarse != meter}
+    if reported is not None:
+        finer |= {meter: count for meter, count in reported.finer().items() if count}
+    ours = usage.count(meters.tokenizer, delivered.text) if delivered.text else None
     claimed_in = reported.prompt_tokens if reported is not None else None
     claimed_out = reported.completion_tokens if reported is not None else None
     if claimed_in is None:
         claimed_in = usage.estimate(len(ask.body))
+    inputs = max(0, min(claimed_in, len(ask.body)))
     if ask.path == EMBEDDINGS:
-        return max(0, min(claimed_in, len(ask.body))), 0, claimed_in > len(ask.body)
+        return _Tokens(inputs, 0, claimed_in > len(ask.body), finer)
     if claimed_out is None:
-        known = ours if ours is not None else events
-        outputs, over = known if known is not None else usage.estimate(len(text.encode())), False
+        known = ours if ours is not None else delivered.events
+        outputs, over = known if known is not None else usage.estimate(len(delivered.text.encode())), False
     else:
-        outputs, over = usage.agreed(max(0, claimed_out), ours, size)
-    return max(0, min(claimed_in, len(ask.body))), outputs, over
+        claimed_out = max(0, claimed_out)
+        unseen = 0
+        if Meter.reasoning_token in meters.asked:
+            unseen = min(claimed_out, finer.get(Meter.reasoning_token, 0))
+        outputs, over = usage.agreed(claimed_out - unseen, ours, delivered.size)
+        outputs += unseen
+    return _Tokens(inputs, outputs, over, finer)
 
 
-def _measured(noted: NodeUnits | None, took_ms: int) -> tuple[int, int]:
-    """Milliseconds, never more than we saw, and fuel, as a node noted them."""
-    if noted is None:
-        return took_ms, 0
-    return took_ms if noted.ms is None else max(0, min(noted.ms, took_ms)), max(0, noted.fuel)
+def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_ms: int, size: int) -> Metered:
+    """All units of an answer of `size` bytes: tokens, time never above what we saw, and what a node noted."""
+    counts = usage.divide(tokens.inputs, Meter.input_token, tokens.finer)
+    counts |= usage.divide(tokens.outputs, Meter.output_token, tokens.finer)
+    counts |= {
+        Meter.call: 1,
+        Meter.output_image: noted.get(Meter.output_image, 0),
+        Meter.search: max(noted.get(Meter.search, 0), tokens.finer.get(Meter.search, 0)),
+        Meter.input_character: min(noted.get(Meter.input_character, 0), len(ask.body)),
+        Meter.ms: min(noted.get(Meter.ms, took_ms), took_ms),
+        Meter.byte: len(ask.body) + size,
+        Meter.fuel: noted.get(Meter.fuel, 0),
+    }
+    if Meter.input_image in meters.asked:
+        counts[Meter.input_image] = ask.images
+    return Metered(Units(**{meter.name: count for meter, count in counts.items()}), tokens.overclaimed)
 
 
 def openai_error(status: int, body: bytes) -> bytes:

@@ -11,6 +11,10 @@ CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/
 INFER = "/v2/models/{model}/infer"
 
 
+def _is_image(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in ("image_url", "input_image")
+
+
 class Ask(msgspec.Struct, frozen=True, dict=True):
     """A request: what its price and route depend on, and its body as it came.
 
@@ -33,6 +37,20 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
     def json(self) -> Any:
         """The body, decoded when somebody first needs all of it."""
         return orjson.loads(self.body)
+
+    @cached_property
+    def images(self) -> int:
+        """The images among the parts of its messages."""
+        if b"image" not in self.body or self.path != CHAT:
+            return 0
+        messages = self.json.get("messages")
+        parts = (message.get("content") for message in messages or () if isinstance(message, dict))
+        return sum(_is_image(part) for content in parts if isinstance(content, list) for part in content)
+
+    @property
+    def most_images(self) -> int:
+        """At least as many images as it holds, without decoding it."""
+        return self.body.count(b"image_url") + self.body.count(b"input_image") if self.path == CHAT else 0
 
     @property
     def protocol(self) -> str:

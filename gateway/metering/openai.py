@@ -12,7 +12,7 @@ import orjson
 
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering.ask import EMBEDDINGS, Ask
-from gateway.metering.usage import NodeUnits, Usage
+from gateway.metering.usage import NodeUnits, Usage, named_units
 from ledger.core.values.hashes import Digest
 
 NODES_OWN = ("tollway_units", "tollway_served")
@@ -128,7 +128,7 @@ class _Event(msgspec.Struct):
     choices: list[_Part] = []
     usage: Usage | None = None
     error: msgspec.Raw | None = None
-    tollway_units: NodeUnits | None = None
+    tollway_units: dict[str, int] | None = None
 
     @property
     def text(self) -> str:
@@ -251,7 +251,7 @@ class StreamAccumulator:
         if self._texts is not None:
             self._texts.append(event.text)
         if event.tollway_units is not None:
-            self.units = event.tollway_units
+            self.units = named_units(event.tollway_units)
         if event.usage is not None:
             self.usage = event.usage
             return bool(event.choices)

@@ -4,13 +4,14 @@ A node that claims more tokens than were delivered is billed at our count, and `
 zero is billed as zero. Without a tokenizer, our bound is the size of the answer: a token has at least one byte.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from ledger.core.values.ids import Digest, cid
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Meter, Units, coarse
 
 SLACK_TOKENS = 4
 """Begin and end marks that a node may count and we do not see."""
@@ -19,10 +20,32 @@ BYTES_PER_TOKEN = 4
 
 
 class Usage(msgspec.Struct):
-    """The `usage` object of an OpenAI answer. Embeddings have no completion tokens."""
+    """The `usage` object of an OpenAI answer, and what other upstreams add to it. Embeddings have no completion tokens.
+
+    Only the two totals must be numbers; whatever else an upstream reports is read as 0 where it is none.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: Any = None
+    completion_tokens_details: Any = None
+    cache_read_input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+    server_tool_use: Any = None
+    num_search_queries: Any = None
+
+    def finer(self) -> dict[Meter, int]:
+        """The parts of the totals that are in finer meters, and searches, as OpenAI and Anthropic report them."""
+        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
+        written = _reported(prompt, "cache_write_tokens")
+        return {
+            Meter.cached_input_token: _reported(prompt, "cached_tokens") or _whole(self.cache_read_input_tokens),
+            Meter.cache_write_token: written or _whole(self.cache_creation_input_tokens),
+            Meter.input_audio_token: _reported(prompt, "audio_tokens"),
+            Meter.reasoning_token: _reported(completion, "reasoning_tokens"),
+            Meter.output_audio_token: _reported(completion, "audio_tokens"),
+            Meter.search: _reported(self.server_tool_use, "web_search_requests") or _whole(self.num_search_queries),
+        }
 
 
 class Metered(NamedTuple):
@@ -32,18 +55,10 @@ class Metered(NamedTuple):
     overclaimed: bool
 
 
-class NodeUnits(msgspec.Struct):
-    """A node's `Tollway-Usage` header: units it measured."""
+NodeUnits = dict[Meter, int]
+"""A node's `Tollway-Usage` header: units it measured, by meter."""
 
-    call: int = 1
-    input_token: int = 0
-    output_token: int = 0
-    ms: int | None = None
-    byte: int = 0
-    fuel: int = 0
-
-
-_NODE_UNITS = msgspec.json.Decoder(NodeUnits)
+_NODE_UNITS = msgspec.json.Decoder(dict[str, int])
 
 
 class Tokenizers:
@@ -75,14 +90,29 @@ def estimate(size_bytes: int) -> int:
 
 
 def node_units(header: bytes | None) -> NodeUnits | None:
-    """Units from a node's header; None when it is absent, unreadable or negative."""
+    """Units from a node's header; None when it is absent or unreadable."""
     if not header:
         return None
     try:
-        units = _NODE_UNITS.decode(header)
+        return named_units(_NODE_UNITS.decode(header))
     except msgspec.MsgspecError:
         return None
-    return units if min(units.input_token, units.output_token, units.byte, units.fuel, units.ms or 0) >= 0 else None
+
+
+def named_units(noted: Mapping[str, int]) -> NodeUnits | None:
+    """A node's units by meter name; None when one is negative. Names that are no meter are left out."""
+    found = {Meter[name]: count for name, count in noted.items() if name in Meter.__members__}
+    return found if all(count >= 0 for count in found.values()) else None
+
+
+def divide(total: int, into: Meter, parts: Mapping[Meter, int]) -> dict[Meter, int]:
+    """A total of the coarse meter `into`, with its finer parts counted apart: never more than the total together."""
+    divided: dict[Meter, int] = {}
+    for meter in Meter:
+        if meter.coarse == into != meter:
+            divided[meter] = min(parts.get(meter, 0), total)
+            total -= divided[meter]
+    return divided | {into: total}
 
 
 def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:
@@ -95,5 +125,17 @@ def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:
 
 
 def capped(units: Units, most: Units) -> Units:
-    """Units no higher than those the hold was made for."""
-    return Units(*map(min, units, most))
+    """Units no higher than those the hold was made for: finer meters share what their coarser one may hold."""
+    left, kept = list(coarse(most)), []
+    for meter, count in zip(Meter, units, strict=True):
+        kept.append(min(count, left[meter.coarse]))
+        left[meter.coarse] -= kept[-1]
+    return Units(*kept)
+
+
+def _reported(details: Any, name: str) -> int:
+    return _whole(details.get(name)) if isinstance(details, dict) else 0
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0

@@ -124,7 +124,27 @@ async def charge(
     return signed
 
 
-def most_units(request_bytes: int, outputs: int, answer_bytes: int, seconds: float) -> Units:
-    """The most a request can use: a token of input has at least one byte."""
-    ms, size = int(seconds * 1000), request_bytes + answer_bytes
-    return Units(call=1, input_token=request_bytes, output_token=outputs, ms=ms, byte=size)
+MOST_SEARCHES = 16
+"""Searches that one call is held and charged for at most. Held for only where a line asks for searches."""
+
+
+MOST_IMAGES = 16
+"""Images that one call may answer with, as with searches."""
+
+
+def most_units(request_bytes: int, outputs: int, answer_bytes: int, seconds: float, images: int = 0) -> Units:
+    """The most a request can use, in coarse meters: a token or character of input has at least one byte.
+
+    `images` may be in the request.
+    """
+    return Units(
+        call=1,
+        input_token=request_bytes,
+        output_token=outputs,
+        input_image=images,
+        output_image=MOST_IMAGES,
+        search=MOST_SEARCHES,
+        input_character=request_bytes,
+        ms=int(seconds * 1000),
+        byte=request_bytes + answer_bytes,
+    )

@@ -40,6 +40,7 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, to_hex
+from ledger.core.values.meters import coarse
 from ledger.flows import receipt_log
 from ledger.flows.receipt_log import Draft
 from ledger.store.receipts.receipts import Signed
@@ -242,7 +243,7 @@ class _Completion:
 
     def _completion(self, output: Json) -> dict[str, Any]:
         """The answer as a chat completion, with the output as it is and how each step ended."""
-        billing, units = self.execution.billing, self.execution.units(0)
+        billing, units = self.execution.billing, coarse(self.execution.units(0))
         message = {"role": "assistant", "content": steps.text_of(output)}
         return {
             "id": "chatcmpl-" + billing.call_id.hex()[:32],

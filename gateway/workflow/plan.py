@@ -113,7 +113,7 @@ def plan(
     subcall_total = sum(planned.price for planned in steps.values())
     most = _root_units(gateway, steps, request_bytes)
     try:
-        price, _ = tariff.price(most, subcall_total)
+        price = tariff.hold(most, subcall_total)
     except Rejected as rejected:
         raise Refusal(503, "price_infeasible", f"{entry.name} cannot be sold: {rejected.message}") from rejected
     return Plan(gateway.catalog, entry, steps, tariff, most, subcall_total, price)
@@ -131,7 +131,7 @@ def serving(planned: PlannedStep, most: Units, limit: Atoms | None, now: int) ->
     """The providers that serve a step now within `limit`, and the most it can use then. Refused when there are none."""
     try:
         return eligibility.serving_shortened(
-            planned.candidates, limit, lambda one, units: one.inner.price(units)[0], most, now
+            planned.candidates, limit, lambda one, units: one.inner.hold(units), most, now
         )
     except (AboveLimit, AllPaused) as none:
         raise routing.refusal_of(f"step {planned.step.id}", none, now) from none
@@ -174,7 +174,7 @@ def _plan_step(
         why = next((model.why for model in models if model.why), "none fits its realm, tier, nearness and URL")
         raise Refusal(503, "no_provider", f"step {step.id} has no provider: {why}", retry_after=5)
     most = _model_units(gateway, step, size, models)
-    limit = max(candidate.inner.price(most)[0] for candidate in candidates)
+    limit = max(candidate.inner.hold(most) for candidate in candidates)
     price = limit if step.max_price is None else min(limit, step.max_price)
     return PlannedStep(step, price, most, models, candidates)
 
@@ -230,12 +230,16 @@ def _request_bytes(gateway: Gateway, step: Step, request: Json | None, request_b
 
 
 def _root_units(gateway: Gateway, steps: Mapping[str, PlannedStep], request_bytes: int) -> Units:
-    """The most the root call itself uses: the sum of its steps' tokens, fuel and time, and a second."""
+    """The most the root call itself uses: the sum of its steps' units, fuel and time, and a second."""
     own = [planned for planned in steps.values() if planned.step.paid]
     return Units(
         call=1,
         input_token=sum(planned.most.input_token for planned in own),
         output_token=sum(planned.most.output_token for planned in own),
+        input_character=sum(planned.most.input_character for planned in own),
+        input_image=sum(planned.most.input_image for planned in own),
+        output_image=sum(planned.most.output_image for planned in own),
+        search=sum(planned.most.search for planned in own),
         ms=sum(planned.step.timeout_ms for planned in steps.values()) + 1_000,
         byte=request_bytes + gateway.settings.metered_answer_bytes,
         fuel=sum(planned.most.fuel for planned in steps.values() if planned.glue is not None),

@@ -131,11 +131,10 @@ class Execution:
         return workflows.output_of(self.plan.entry.capsule, self.request, self.outcomes)
 
     def units(self, response_bytes: int) -> Units:
-        """The root call's own units: one call, its steps' tokens, its time, its bytes and its glue's fuel."""
-        used = Units(
+        """The root call's own units: one call, its steps' tokens, images and searches, its time, bytes and fuel."""
+        steps = [sum(counts) for counts in zip(Units(), *(one.served.units for one in self.served), strict=True)]
+        used = Units(*steps)._replace(
             call=1,
-            input_token=sum(one.served.units.input_token for one in self.served),
-            output_token=sum(one.served.units.output_token for one in self.served),
             ms=now_ms() - self.billing.started,
             byte=len(self.request_body) + response_bytes,
             fuel=self.fuel,
@@ -164,7 +163,7 @@ class Execution:
         if size > planned.most.input_token:
             message = f"its input has {size} bytes, planned were {planned.most.input_token}"
             raise Refusal(413, "input_too_large", message)
-        most = planned.most._replace(input_token=size, fuel=0)
+        most = planned.most._replace(input_token=size, input_character=size, fuel=0)
         most, candidates = serving(planned, most, planned.price, now_ms())
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         billing = self._subcall_billing(planned, planned.models[0].name)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import orjson
 from aiohttp import web
 
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Units, used
 from roles.node import metering
 from roles.node.models.model import Model, Talk
 from roles.node.models.resale import Resold
@@ -95,7 +95,7 @@ async def _stream(
 def _last(asked: ChatRequest, talk: Talk, units: Units, served: str | None) -> bytes:
     """The last event: OpenAI's usage object, the units by meter, and the node's signature."""
     event = _envelope(asked, "chat.completion.chunk") | {"choices": [], "usage": metering.usage(talk)}
-    event["tollway_units"] = units._asdict()
+    event["tollway_units"] = used(units)
     if served:
         event["tollway_served"] = orjson.loads(served)
     return orjson.dumps(event)

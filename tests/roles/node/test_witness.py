@@ -18,7 +18,7 @@ from ledger.core.catalog.bids import encode
 from ledger.core.receipts.service_proofs import Served, attempt_id, content_digest, served_hash
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
-from ledger.core.values.meters import Units
+from ledger.core.values.meters import Units, used
 from ledger.core.values.typed_data import Domain, Signer, signed_by, signing_digest
 from roles.node.audit import Outcome, Settled, audit
 from roles.node.models.loader import LoadedModels, load
@@ -87,7 +87,7 @@ async def test_a_stream_is_signed_in_its_last_event(tmp_path: Path) -> None:
         last = json.loads(events[-3][6:])
         served, signature = as_signed(last["tollway_served"])
         assert is_signed(served, signature)
-        assert served.units._asdict() == last["tollway_units"]
+        assert used(served.units) == last["tollway_units"]
         before = "".join(f"{event}\n\n" for event in events[:-3]).encode()
         assert served.response_digest == content_digest(ATTEMPT, before)
     log.close()
