@@ -18,7 +18,7 @@ async def health(gateway: Here) -> JSONResponse:
     good = gateway.receipt_log.healthy and not gateway.draining
     models = len(gateway.catalog.models())
     body: dict[str, Any] = {
-        "status": "ok" if good else "draining" if gateway.draining else "journal_down",
+        "status": "ok" if good else "draining" if gateway.draining else "receipt_log_down",
         "lane": to_hex(gateway.lane),
         "signer": to_hex(gateway.signer.address),
         "epoch": gateway.catalog.epoch,
