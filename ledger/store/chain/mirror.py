@@ -19,8 +19,8 @@ def copy(session: Session, log: Log) -> None:
         _COPIES[type(log.event)](session, log.event, log)
 
 
-def _withdrawn(session: Session, event: events.Withdrawn, _: Log) -> None:
-    lanes.withdraw(session, event.lane, event.account, event.amount)
+def _withdrawn(session: Session, event: events.Withdrawn, log: Log) -> None:
+    lanes.withdraw(session, event.lane, event.account, event.amount, log.block)
     lane = lanes.get(session, event.lane)
     if event.escaped and lane is not None:
         lanes.set_era(session, event.lane, lane.era + 1)
