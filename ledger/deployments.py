@@ -17,7 +17,8 @@ class Deployment:
     """Addresses as `0x` and lowercase hex; `block` is where the indexer may start.
 
     `exit_notice_seconds`: how long after a consumer's request the batch must be closed that lets it leave.
-    `freeze_seconds`: how long before an epoch its book closes. `day_seconds`: the contracts' measure for lag.
+    `freeze_seconds`: how long before an epoch its book closes. `day_seconds`: the contracts' measure for lag. The rest
+    is what else the contracts' addresses follow from (`ledger.chain.deploy.Parameters`).
     """
 
     chain_id: int
@@ -27,7 +28,7 @@ class Deployment:
     keys: str
     questions: str
     referee: str
-    prices: str
+    price_judge: str
     stake_vault: str
     bid_book: str
     registry: str
@@ -36,6 +37,13 @@ class Deployment:
     freeze_seconds: int
     exit_notice_seconds: int
     day_seconds: int
+    min_bond_atoms: int
+    max_leverage: int
+    min_window_seconds: int
+    min_answer_seconds: int
+    question_floor_wei: int
+    data_fee_wei: int
+    name_stake_atoms: int
     block: int
 
     @property
@@ -52,7 +60,7 @@ class Deployment:
             "Keys": self.keys,
             "Questions": self.questions,
             "Referee": self.referee,
-            "Prices": self.prices,
+            "PriceJudge": self.price_judge,
             "StakeVault": self.stake_vault,
             "BidBook": self.bid_book,
             "Registry": self.registry,
@@ -70,7 +78,8 @@ def path(chain_id: int, folder: Path = FOLDER) -> Path:
 def save(deployment: Deployment, folder: Path = FOLDER) -> Path:
     """Write the chain's file, unless it is unchanged."""
     file = path(deployment.chain_id, folder)
-    text = json.dumps(asdict(deployment), indent=2) + "\n"
+    facts = {**asdict(deployment), "abis": {name: f"contracts/artifacts/{name}.json" for name in deployment.contracts}}
+    text = json.dumps(facts, indent=2) + "\n"
     if not file.exists() or file.read_text() != text:
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -84,4 +93,6 @@ def read(chain_id: int, folder: Path = FOLDER) -> Deployment:
 
 def load(file: Path) -> Deployment:
     """The deployment in a file. Raises FileNotFoundError when there is none."""
-    return Deployment(**json.loads(file.read_text()))
+    facts = json.loads(file.read_text())
+    facts.pop("abis", None)  # for third parties: ours are found by name
+    return Deployment(**facts)

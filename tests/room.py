@@ -5,9 +5,9 @@ from sqlalchemy import Engine, text
 from ledger.chain.calls import Calls as RealCalls
 from ledger.core.settlement import events
 from ledger.core.settlement.batches import Status
-from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
+from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, NO_HEADER, Header
 from ledger.core.settlement.transactions import Call, Policy, Step
-from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
+from ledger.core.values.ids import Address, Lane
 from ledger.flows import audits, indexer, postings, transactions
 from ledger.flows import batches as settling
 from ledger.store.chain import lanes
@@ -22,7 +22,12 @@ LANE = settling.Lane(b.LANE, b.DOMAIN, SENDER, batch_calls=1_000, batch_ms=60_00
 NETWORK = indexer.Network(chain_id=31337, lane=b.LANE, start_block=0, confirmations=1, epoch_seconds=100)
 POLICY = Policy(confirmations=1, stuck_ms=1_000, max_fee=10_000)
 SETTLEMENT = Address(b"\x5c" * 20)
+WINDOW = 60
 PAYEES = (b.MAKER, b.COMPUTE, b.OPERATOR, b.TREASURY)
+
+
+HEADERS: dict[str, Header] = {}
+"""Every header that was ever committed, by its id in hex: what a real commit's calldata would carry."""
 
 
 class Calls(RealCalls):
@@ -34,7 +39,8 @@ class Calls(RealCalls):
     def commit(
         self, lane: Lane, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
     ) -> Call:
-        return SETTLEMENT, f"commit {header.hash.hex()} {header.prev.hex()} {finalize_id}".encode()
+        HEADERS[header.id.hex()] = header
+        return SETTLEMENT, f"commit {header.id.hex()} {header.prev.hex()} {finalize_id}".encode()
 
     def finalize(self, lane: Lane, batch_id: int, header: Header) -> Call:
         return SETTLEMENT, f"finalize {batch_id}".encode()
@@ -54,20 +60,22 @@ class Contract:
             return None
         if word == "finalize":
             return [events.Finalized(b.LANE, int(rest[0]))] if int(rest[0]) <= len(standing) else None
-        hashed, prev, finalize_id = rest
-        if prev != (standing[-1] if standing else ZERO_DIGEST.hex()):
+        named, prev, finalize_id = rest
+        if prev != (standing[-1] if standing else NO_HEADER.hex()):
             return None
-        committed = events.Committed(b.LANE, len(standing) + 1, b.digest(hashed))
+        assert self.chain is not None, "the room gives it one"
+        until = self.chain.blocks[-1].block.timestamp + WINDOW
+        committed = events.Committed(b.LANE, len(standing) + 1, HEADERS[named], until)
         return [committed, *([] if int(finalize_id) == NO_BATCH else [events.Finalized(b.LANE, int(finalize_id))])]
 
     def headers(self) -> list[str]:
-        """Header hashes of the standing batches, in order."""
+        """Header ids of the standing batches, in order."""
         standing: list[str] = []
         for event in self._events():
             if isinstance(event, events.Committed):
-                standing.append(event.header_hash.hex())
-            elif isinstance(event, events.Voided):
-                del standing[event.id - 1 :]
+                standing.append(event.header.id.hex())
+            elif isinstance(event, events.Fell):
+                del standing[event.first - 1 :]
         return standing
 
     def held(self, lane: Lane, block: int) -> int:
@@ -93,7 +101,9 @@ class Room:
         self.engine, self.contract, self.calls, self.now = engine, Contract(), Calls(), 1_000
         self.chain = self.contract.chain = FakeChain(self.contract)
         self.chain.mine(
-            events.LaneOpened(b.LANE, SENDER, 60, 30, 1_000),
+            events.LaneOpened(b.LANE, SENDER, WINDOW, 30, 1, 0),
+            events.GatewayAdded(b.LANE, b.GATEWAY.address, 1),
+            events.GatewayAdded(b.LANE, b.OTHER_GATEWAY.address, 2),
             *(events.PayeeRegistered(place + 3, payee) for place, payee in enumerate(PAYEES)),
         )
         self.deposit(b.ALICE, 10**9)
@@ -193,7 +203,7 @@ class Room:
 
     def blocks_without_exits(self) -> int:
         """How many of the newest blocks a fork may drop without taking deposits or exits back that were built upon."""
-        harmless = (events.Committed, events.Finalized, events.Voided)
+        harmless = (events.Committed, events.Finalized, events.Fell)
         for depth, made in enumerate(reversed(self.chain.blocks)):
             if any(not isinstance(log.event, harmless) for log in made.logs):
                 return min(depth, 3)

@@ -64,7 +64,8 @@ contract Settlement is ISettlement, Eip712 {
     /// @inheritdoc ISettlement
     mapping(address who => uint256) public owed;
 
-    /// @param makers Of Questions, Referee and Prices. @param arguments What each of them takes besides this contract.
+    /// @param makers Of Questions, Referee and PriceJudge, which they have made for this address.
+    /// @param arguments What each of them takes besides this contract.
     constructor(
         IERC20 token_,
         address treasury_,
@@ -88,9 +89,10 @@ contract Settlement is ISettlement, Eip712 {
         _consumers = new Consumers(this, token_);
         _keys = new Keys(this, rules_.day);
         _stakeVault = new StakeVault(token_, address(this), treasury_, ESCAPE_DELAY);
-        questions = makers[0].make(arguments[0]);
-        referee = makers[1].make(arguments[1]);
-        prices = makers[2].make(arguments[2]);
+        questions = makers[0].judgeOf(address(this), arguments[0]);
+        referee = makers[1].judgeOf(address(this), arguments[1]);
+        prices = makers[2].judgeOf(address(this), arguments[2]);
+        if (questions == address(0) || referee == address(0) || prices == address(0)) revert JudgesMissing();
     }
 
     // ------------------------------------------------------------------ an operator's life

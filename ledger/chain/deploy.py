@@ -5,12 +5,13 @@ chains, Anvil among them, have at the same address). Deploying again finds the c
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from contracts import load
-from ledger.chain.abi import encode
+from ledger.chain.abi import encode, interface
 from ledger.chain.rpc import Endpoint
 from ledger.chain.sender import Outbox
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
@@ -39,16 +40,28 @@ class DeploymentFailed(Rejected):
 class Parameters:
     """The inputs of a deployment's addresses, besides the code and the deploying account.
 
-    `token` settles; without one, an AICoin is deployed whose whole supply the account holds. `treasury` (the account by
-    default) earns the protocol fee. `exit_notice_seconds`: 300, but 0 on development chains, whose clocks can be moved.
+    `token` settles; without one, an AICoin is deployed whose whole supply the account holds. `treasury` (by default the
+    account) earns the protocol fee, and what of a fallen bond no accuser gets. Times are in seconds; those that are
+    None are DEVELOPMENT_TIMES on a development chain, whose clock can be moved, and otherwise CHAIN_TIMES.
     """
 
     epoch_seconds: int = 3600
     token: str | None = None
     treasury: str | None = None
-    challenge_fee_wei: int = 10**15
-    min_bond_atoms: int = 10**9
+    freeze_seconds: int | None = None
     exit_notice_seconds: int | None = None
+    min_window_seconds: int | None = None
+    min_answer_seconds: int | None = None
+    day_seconds: int = 86_400
+    min_bond_atoms: int = 10**9
+    max_leverage: int = 4
+    question_floor_wei: int = 10**15
+    data_fee_wei: int = 0
+    name_stake_atoms: int = 10 * 10**9
+
+
+CHAIN_TIMES: Final = {"freeze": 300, "exit_notice": 900, "min_window": 86_400, "min_answer": 14_400}
+DEVELOPMENT_TIMES: Final = {"freeze": 0, "exit_notice": 0, "min_window": 1, "min_answer": 1}
 
 
 def deploy(
@@ -57,46 +70,29 @@ def deploy(
     """Deploy what is missing, check what is there, write the chain's file."""
     target = _Target(Endpoint(rpc_url), key, outbox)
     target.check_opcodes()
-    chain, account, wanted = target.endpoint, to_hex(key.address), parameters
-    notice = wanted.exit_notice_seconds
-    if notice is None:
-        notice = 0 if chain.chain_id in DEVELOPMENT_CHAINS else 300
+    chain, account = target.endpoint, to_hex(key.address)
     block = chain.tip()
-    owner = wanted.treasury or account
-    coin = wanted.token or target.ensure("AICoin", ["address", "uint256"], [account, SUPPLY_ATOMS])
+    supply = encode(["address", "uint256"], [account, SUPPLY_ATOMS])
+    coin = parameters.token or target.put(load("AICoin").bytecode + supply)
     target.check_token(coin)
-    registry = target.ensure("Registry")
-    bid_book = target.ensure("BidBook", ["uint32"], [wanted.epoch_seconds])
-    parts = [coin, target.ensure("RefereeMaker"), registry, bid_book, owner]
-    settlement = target.ensure(
-        "Settlement",
-        [*["address"] * len(parts), "uint256", "uint64", "uint32"],
-        [*parts, wanted.challenge_fee_wei, wanted.min_bond_atoms, notice],
-    )
-    referee, inboxes, vault = (
-        chain.read("Settlement", settlement, view).lower() for view in ("referee", "inboxes", "stakeVault")
-    )
-    deployment = Deployment(
-        chain_id=chain.chain_id,
-        token=coin.lower(),
-        settlement=settlement,
-        referee=referee,
-        inboxes=inboxes,
-        stake_vault=vault,
-        bid_book=bid_book,
-        registry=registry,
-        treasury=owner.lower(),
-        epoch_seconds=wanted.epoch_seconds,
-        exit_notice_seconds=notice,
-        block=_first_block(chain.chain_id, settlement, block, folder),
-    )
+    planned = _plan(chain.chain_id, coin, parameters.treasury or account, parameters)
+    for name, code in _codes(planned):
+        if name == "Settlement":
+            for maker, arguments in zip(MAKERS, _judge_arguments(planned), strict=True):
+                target.make_judge(maker, _place(_code_of(planned, maker)), planned.settlement, arguments)
+        target.put(code)
+    deployment = _with_parts(planned, chain, _first_block(chain.chain_id, planned.settlement, block, folder))
     check(rpc_url, deployment)
     save(deployment, folder)
     return deployment
 
 
 def check(rpc_url: str, deployment: Deployment) -> None:
-    """Raise DeploymentFailed unless every contract is at its address with our code, on the right chain."""
+    """Raise DeploymentFailed unless every contract is at its address with our code and the file's parameters.
+
+    An address follows from the code and the constructor's arguments, so comparing addresses compares immutables. What
+    Settlement made and looked up, it names itself. On a chain for real money, the treasury must not be an operator.
+    """
     chain = Endpoint(rpc_url)
     if chain.chain_id != deployment.chain_id:
         raise DeploymentFailed(f"{rpc_url} is chain {chain.chain_id}, the deployment is on chain {deployment.chain_id}")
@@ -106,6 +102,124 @@ def check(rpc_url: str, deployment: Deployment) -> None:
             raise DeploymentFailed(f"no code at {name}'s address {where} on chain {chain.chain_id}: deploy again")
         if not load(name).matches(code):
             raise DeploymentFailed(f"the code at {where} on chain {chain.chain_id} is not this version's {name}")
+    planned = _plan(deployment.chain_id, deployment.token, deployment.treasury, _parameters_of(deployment))
+    said = asdict(_with_parts(planned, chain, deployment.block))
+    for field, value in asdict(deployment).items():
+        if said[field] != value:
+            raise DeploymentFailed(f"{field} is {value} in the deployment's file, and {said[field]} by the contracts")
+    if chain.chain_id not in DEVELOPMENT_CHAINS and _is_operator(chain, deployment):
+        raise DeploymentFailed(
+            f"the treasury {deployment.treasury} operates a lane: it would be paid for its own falls"
+        )
+
+
+MAKERS: Final = ("QuestionsMaker", "RefereeMaker", "PriceJudgeMaker")
+"""The makers of Settlement's judges, in the order of its constructor."""
+_PARTS: Final = {
+    "consumers": "consumers",
+    "keys": "keys",
+    "questions": "questions",
+    "referee": "referee",
+    "price_judge": "prices",
+    "stake_vault": "stakeVault",
+}
+"""Contracts that Settlement names: our word for each, and its view."""
+
+
+def _plan(chain_id: int, coin: str, treasury: str, wanted: Parameters) -> Deployment:
+    """The deployment that follows from these parameters, without what only the chain can tell."""
+    usual = DEVELOPMENT_TIMES if chain_id in DEVELOPMENT_CHAINS else CHAIN_TIMES
+
+    def seconds(given: int | None, name: str) -> int:
+        return usual[name] if given is None else given
+
+    planned = Deployment(
+        chain_id=chain_id,
+        token=coin.lower(),
+        settlement="",
+        consumers="",
+        keys="",
+        questions="",
+        referee="",
+        price_judge="",
+        stake_vault="",
+        bid_book="",
+        registry="",
+        treasury=treasury.lower(),
+        epoch_seconds=wanted.epoch_seconds,
+        freeze_seconds=seconds(wanted.freeze_seconds, "freeze"),
+        exit_notice_seconds=seconds(wanted.exit_notice_seconds, "exit_notice"),
+        day_seconds=wanted.day_seconds,
+        min_bond_atoms=wanted.min_bond_atoms,
+        max_leverage=wanted.max_leverage,
+        min_window_seconds=seconds(wanted.min_window_seconds, "min_window"),
+        min_answer_seconds=seconds(wanted.min_answer_seconds, "min_answer"),
+        question_floor_wei=wanted.question_floor_wei,
+        data_fee_wei=wanted.data_fee_wei,
+        name_stake_atoms=wanted.name_stake_atoms,
+        block=0,
+    )
+    planned = replace(planned, registry=_place(_code_of(planned, "Registry")))
+    planned = replace(planned, bid_book=_place(_code_of(planned, "BidBook")))
+    return replace(planned, settlement=_place(_code_of(planned, "Settlement")))
+
+
+def _parameters_of(deployment: Deployment) -> Parameters:
+    names = {field.name for field in fields(Parameters)} - {"token", "treasury"}
+    return Parameters(**{name: getattr(deployment, name) for name in names})
+
+
+def _codes(planned: Deployment) -> Iterator[tuple[str, bytes]]:
+    """The contracts to put on the chain, in order, with their creation code."""
+    for name in ("Registry", "BidBook", *MAKERS, "Settlement"):
+        yield name, _code_of(planned, name)
+
+
+def _code_of(planned: Deployment, name: str) -> bytes:
+    """A contract's creation code with its constructor's arguments."""
+    p = planned
+    if name == "Registry":
+        numbers = [p.name_stake_atoms, p.epoch_seconds, p.freeze_seconds]
+        arguments = encode(["address", "uint64", "uint32", "uint32"], [p.token, *numbers])
+    elif name == "BidBook":
+        arguments = encode(["address"], [p.registry])
+    elif name == "Settlement":
+        times = (p.min_window_seconds, p.min_answer_seconds, p.exit_notice_seconds, p.day_seconds)
+        rules = (p.min_bond_atoms, p.max_leverage, *times)
+        makers = [_place(_code_of(p, maker)) for maker in MAKERS]
+        types = ["address", "address", "(uint64,uint8,uint32,uint32,uint32,uint32)", "address[3]", "bytes[3]"]
+        arguments = encode(types, [p.token, p.treasury, rules, makers, _judge_arguments(p)])
+    else:
+        arguments = b""
+    return load(name).bytecode + arguments
+
+
+def _judge_arguments(planned: Deployment) -> list[bytes]:
+    """What each judge takes besides its Settlement, in the order of MAKERS."""
+    return [
+        encode(["uint256", "uint256"], [planned.question_floor_wei, planned.data_fee_wei]),
+        encode(["address"], [planned.registry]),
+        encode(["address", "address"], [planned.registry, planned.bid_book]),
+    ]
+
+
+def _with_parts(planned: Deployment, chain: Endpoint, block: int) -> Deployment:
+    """The whole deployment: with what Settlement made or looked up, by its own word."""
+    named = {field: str(chain.read("Settlement", planned.settlement, view)).lower() for field, view in _PARTS.items()}
+    return Deployment(**{**asdict(planned), **named, "block": block})
+
+
+def _place(code: bytes) -> str:
+    """Where the deterministic deployer puts this creation code."""
+    return to_hex(create2(address(DEPLOYER), SALT, code))
+
+
+def _is_operator(chain: Endpoint, deployment: Deployment) -> bool:
+    """Whether the treasury ever opened a lane."""
+    topic = to_hex(interface("Settlement").topic("LaneOpened"))
+    treasury = "0x" + deployment.treasury[2:].rjust(64, "0")
+    where = {"fromBlock": hex(deployment.block), "toBlock": "latest", "address": deployment.settlement}
+    return bool(chain.rpc("eth_getLogs", {**where, "topics": [topic, None, treasury]}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +251,19 @@ class _Target:
         if decimals > 9:
             raise DeploymentFailed(f"token {token} has {decimals} decimals; at most 9 can settle")
 
-    def ensure(self, name: str, types: list[str] | None = None, values: list[Any] | None = None) -> str:
-        """The contract's address, lowercase, deployed if it is not there yet."""
-        code = load(name).bytecode + encode(types or [], values or [])
-        where = to_hex(create2(address(DEPLOYER), SALT, code))
+    def put(self, code: bytes) -> str:
+        """The address of this creation code's contract, deployed if it is not there yet."""
+        where = _place(code)
         if not self.endpoint.code(where):
             self._ensure_deployer()
             self._send(DEPLOYER, SALT + code)
         return where
+
+    def make_judge(self, maker: str, where: str, settlement: str, arguments: bytes) -> None:
+        """Have a judge made for the address at which Settlement will be, unless it is there."""
+        judge = str(self.endpoint.read(maker, where, "judgeOf", settlement, arguments))
+        if int(judge, 16) == 0:
+            self._send(where, interface(maker).call_data("make", settlement, arguments))
 
     def _send(self, to: str, data: bytes, value: int = 0) -> None:
         try:

@@ -5,7 +5,19 @@ from typing import Any
 from ledger.chain.abi import decode, interface
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 
-CONTRACTS = ("Settlement", "Referee", "Inboxes", "StakeVault", "BidBook", "Registry", "AICoin")
+CONTRACTS = (
+    "Settlement",
+    "Consumers",
+    "Keys",
+    "Questions",
+    "Referee",
+    "PriceJudge",
+    "LaneVault",
+    "StakeVault",
+    "BidBook",
+    "Registry",
+    "AICoin",
+)
 BUILT_IN = {
     bytes.fromhex("08c379a0"): ("Error", "reason", "string"),
     bytes.fromhex("4e487b71"): ("Panic", "code", "uint256"),

@@ -12,6 +12,7 @@ from ledger.core.settlement import events
 from ledger.core.values.errors import Rejected
 from ledger.flows import indexer
 from ledger.settings import Settings
+from ledger.store.chain import lanes
 from ledger.store.session import connect, unit_of_work
 from tests import builders as b
 from tests.conftest import a_database
@@ -75,14 +76,14 @@ class Lives(RuleBasedStateMachine):
     @rule(consumer=CONSUMERS)
     def leave(self, consumer: bytes) -> None:
         who = b.an_account(consumer)
-        self.room.chain.mine(events.WithdrawRequested(b.LANE, who))
+        self.room.chain.mine(events.WithdrawRequested(b.LANE, who, True))
         self.room.chain.mine()
         self.room.index()
         with unit_of_work(self.room.engine) as session:
             indexer.set_aside(session, b.LANE, self.room.now)
         amount = self.room.balance(withdrawing(who))
         if amount:
-            self.room.chain.mine(events.Withdrawn(b.LANE, who, amount))
+            self.room.chain.mine(events.Withdrawn(b.LANE, who, amount, False))
             self.room.chain.mine()
             self.room.index()
 
@@ -91,7 +92,10 @@ class Lives(RuleBasedStateMachine):
     def void(self) -> None:
         posted = next(onchain_id for _, status, onchain_id in self.room.batches() if status == "posted")
         assert posted is not None
-        self.room.chain.mine(events.Voided(b.LANE, posted, b.BOB))
+        with unit_of_work(self.room.engine) as session:
+            lane = lanes.get(session, b.LANE)
+        assert lane is not None
+        self.room.chain.mine(events.Fell(b.LANE, posted, lane.era + 1, b.BOB))
         self.room.chain.mine()
         self.room.index()
 

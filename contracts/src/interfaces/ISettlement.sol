@@ -157,6 +157,7 @@ interface ISettlement {
 
     error TokenUnfit(address token);
     error RulesOutOfRange();
+    error JudgesMissing();
     error TermsOutOfRange(Terms terms);
     error LaneInactive(address lane);
     error LaneActiveStill(address lane);

@@ -11,7 +11,7 @@ from ledger.core.catalog.bids import Line, Role, Terms, encode, terms_id
 from ledger.core.kernels import receipt_hashes, split, totals
 from ledger.core.kernels import sum_tree as fast
 from ledger.core.kernels.jit import U8
-from ledger.core.kernels.sum_tree import RootBuilder
+from ledger.core.kernels.sum_tree import RootBuilder, SparseRootBuilder
 from ledger.core.pricing import price as pricing
 from ledger.core.pricing import shares
 from ledger.core.receipts.receipt import EndReason, Receipt, struct_hash
@@ -137,10 +137,10 @@ def test_levels_say_what_the_tree_says(count: int, seed: int, bits: int) -> None
     indexes = sorted(chance.sample(range(2 * count + 1), count))
     accounts = np.frombuffer(chance.randbytes(20 * count), np.uint8).reshape(-1, 20)
     amounts = [chance.randrange(1 << bits) for _ in indexes]
-    leaves = fast.account_leaves(1, np.array(indexes, np.int64), accounts, np.array(amounts, np.int64))
+    leaves = fast.account_leaves(1, LANE, np.array(indexes, np.int64), accounts, np.array(amounts, np.int64))
     plain = [sum_tree.ZERO] * len(leaves)
     for index, account, amount in zip(indexes, accounts, amounts, strict=True):
-        plain[index] = sum_tree.leaf(1, index, Address(account.tobytes()), amount)
+        plain[index] = sum_tree.leaf(1, LANE, index, Address(account.tobytes()), amount)
     tree, levels = sum_tree.Tree.build(plain), fast.Levels.build(leaves)
     assert levels.root == tree.root
     assert (levels.height, levels.total) == (tree.height, tree.total)
@@ -154,17 +154,35 @@ def test_receipt_and_line_leaves(count: int, seed: int) -> None:
     chance = Random(seed)
     digests = [keccak256(chance.randbytes(8)) for _ in range(count)]
     charges = [chance.randrange(1 << 40) for _ in range(count)]
-    leaves = fast.receipt_leaves(_words(digests), np.array(charges, np.int64))
-    plain = [sum_tree.receipt_leaf(digest, charge) for digest, charge in zip(digests, charges, strict=True)]
+    leaves = fast.receipt_leaves(LANE, _words(digests), np.array(charges, np.int64))
+    plain = [sum_tree.receipt_leaf(LANE, digest, charge) for digest, charge in zip(digests, charges, strict=True)]
     assert [leaf.tobytes() for leaf in leaves] == plain
-    rows = [(chance.randrange(2**32), chance.randrange(2**32), charge) for charge in charges]
-    columns = (np.array(column, np.int64) for column in zip(*rows, strict=True))
-    assert [leaf.tobytes() for leaf in fast.line_leaves(*columns)] == [sum_tree.line_leaf(*row) for row in rows]
+    rows = [(chance.randrange(2**31), chance.randrange(2**20), charge + 1) for charge in charges]
+    parties, runs, paid = (np.array(column, np.int64) for column in zip(*rows, strict=True))
+    made = [leaf.tobytes() for leaf in fast.line_leaves(LANE, parties, runs, paid)]
+    assert made == [sum_tree.line_leaf(LANE, *row) for row in rows]
+
+
+@quick
+@given(st.integers(0, 51), st.integers(0, 300), st.integers(0, 2**32 - 1))
+def test_sparse_roots_are_those_of_the_plain_tree(height: int, count: int, seed: int) -> None:
+    chance = Random(seed)
+    places = sorted({chance.randrange(1 << height) for _ in range(count)})
+    leaves = {at: sum_tree.line_leaf(LANE, 1, at & 0xFFFFF, chance.randrange(1, 1 << 40)) for at in places}
+    builder, at = SparseRootBuilder(height), 0
+    while at < len(places):
+        end = at + chance.randint(1, 90)
+        while end < len(places) and places[end] >> 6 == places[end - 1] >> 6:
+            end += 1
+        some = places[at:end]
+        builder.add(np.array(some, np.uint64), _words([leaves[place] for place in some]).copy())
+        at = end
+    assert builder.root() == sum_tree.SparseTree.build(leaves, height).root
 
 
 @pytest.mark.parametrize("sizes", [[0], [1], [63], [64], [65], [64, 64], [128, 5], [64, 64, 64, 1], [192, 0, 64, 33]])
 def test_a_growing_tree_has_the_root_of_the_whole_one(sizes: list[int]) -> None:
-    words = [sum_tree.receipt_leaf(keccak256(bytes((at >> 8, at & 255))), at) for at in range(sum(sizes))]
+    words = [sum_tree.receipt_leaf(LANE, keccak256(bytes((at >> 8, at & 255))), at) for at in range(sum(sizes))]
     tree, at = RootBuilder(), 0
     for size in sizes:
         tree.add(_words(words[at : at + size]))
@@ -173,7 +191,7 @@ def test_a_growing_tree_has_the_root_of_the_whole_one(sizes: list[int]) -> None:
 
 
 def test_a_sum_above_64_bits_is_refused_by_both() -> None:
-    leaves = [sum_tree.leaf(1, index, Address(bytes(20)), 2**64 - 1) for index in range(2)]
+    leaves = [sum_tree.leaf(1, LANE, index, Address(bytes(20)), 2**64 - 1) for index in range(2)]
     with pytest.raises(Rejected, match="64 bits"):
         sum_tree.Tree.build(leaves)
     with pytest.raises(Rejected, match="64 bits"):

@@ -11,7 +11,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address
 from tests.ledger.core import strategies as some
-from tests.ledger.core.test_values import a_receipt
+from tests.ledger.core.values.test_values import a_receipt
 
 OTHER = Address(b"\x77" * 20)
 

@@ -14,6 +14,7 @@ from ledger.core.catalog.bids import Role
 from ledger.core.disputes import audit
 from ledger.core.settlement import batch_file as batch_files
 from ledger.core.settlement import events
+from ledger.core.settlement.header import NO_HEADER
 from ledger.core.settlement.transactions import Step
 from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
@@ -71,7 +72,7 @@ def test_proofs_come_from_stored_nodes(room: Room) -> None:
                 proof = proofs.payout(session, batch, payee)
                 assert proof is not None
                 assert proof.index == place + 3
-                assert proof.word == leaf(1, proof.index, payee, proof.cumulative)
+                assert proof.word == leaf(1, b.LANE, proof.index, payee, proof.cumulative)
                 assert verify(batch.header.payout_root, proof.word, proof.index, proof.siblings)
             debit = proofs.debit(session, batch, b.BOB)
             assert debit is not None
@@ -90,7 +91,9 @@ def test_the_tree_in_the_store_is_the_tree_built_whole(room: Room) -> None:
     with unit_of_work(room.engine) as session:
         words = dict(tree_nodes.leaves(session, b.LANE, tree_nodes.PAYOUT, batch.number))
         names = parties.by_index(session)
-    whole = Tree.build([leaf(1, i, names[i], words[i]) if i in words else bytes(32) for i in range(max(words) + 1)])
+    whole = Tree.build(
+        [leaf(1, b.LANE, i, names[i], words[i]) if i in words else bytes(32) for i in range(max(words) + 1)]
+    )
     assert whole.root == batch.header.payout_root
     assert amount(whole.root) == batch.total
 
@@ -152,7 +155,7 @@ def test_late_receipts_go_to_the_next_batch(room: Room) -> None:
     second = room.close()
     assert first is not None
     assert second is not None
-    assert (second.header.first_call, second.header.calls, second.header.prev) == (10, 5, first.header.hash)
+    assert (second.header.calls, second.header.prev) == (5, first.header.id)
     room.sweep()
     assert room.batches() == [(1, "posted", 1), (2, "posted", 2)]
 
@@ -207,17 +210,73 @@ def test_a_void_batch_is_reversed_and_its_receipts_go_into_the_next(room: Room) 
     room.close()
     room.sweep()
     charged = room.balance(claimable(b.MAKER))
-    room.chain.mine(events.Voided(b.LANE, 1, b.BOB))
+    room.chain.mine(events.Fell(b.LANE, 1, 2, b.BOB))
     room.chain.mine()
     room.index()
     assert room.batches() == [(1, "void", 1), (2, "void", 2)]
     assert (room.balance(claimable(b.MAKER)), room.balance(accrued(b.MAKER, Role.maker))) == (0, charged)
     again = room.close()
     assert again is not None
-    assert (again.number, again.header.calls, again.header.prev) == (3, 15, ZERO_DIGEST)
+    assert (again.number, again.header.calls, again.header.prev) == (3, 15, NO_HEADER)
+    assert (again.header.era, batch_era(room, 2)) == (2, 1), "what was closed before the fall is of another era"
     room.sweep()
     assert room.batches()[-1] == (3, "posted", 1)
     assert room.balance(claimable(b.MAKER)) == charged
+
+
+def test_a_fall_and_an_escape_void_what_was_built_and_not_yet_posted(room: Room) -> None:
+    room.serve(10)
+    room.close()
+    again = None
+    for ends in (events.Fell(b.LANE, 1, 2, b.BOB), events.Withdrawn(b.LANE, b.ALICE, 0, True)):
+        room.chain.mine(ends)
+        room.chain.mine()
+        room.index()
+        assert room.batches()[-1][1] == "void"
+        again = room.close()
+        assert again is not None
+        assert (again.header.prev, again.header.calls) == (NO_HEADER, 10)
+    assert again is not None
+    assert again.header.era == 3, "a fall and an escape begin an era each"
+    room.sweep()
+    assert room.batches()[-1] == (3, "posted", 1)
+
+
+def test_a_batch_that_waited_too_long_is_closed_anew(room: Room) -> None:
+    room.serve(10)
+    stale = room.close()
+    assert stale is not None
+    room.chain.mine(seconds=LANE.day)
+    room.chain.mine()
+    room.index()
+    room.commit()
+    assert room.batches() == [(1, "void", None)]
+    fresh = room.close()
+    assert fresh is not None
+    assert fresh.header.closed_at >= stale.header.closed_at + LANE.day
+    room.sweep()
+    assert room.batches()[-1] == (2, "posted", 1)
+    assert room.laws() == []
+
+
+def test_a_paused_lane_closes_nothing(room: Room) -> None:
+    room.serve(10)
+    room.chain.mine(events.LaneActive(b.LANE, False))
+    room.chain.mine()
+    room.index()
+    assert room.close() is None
+    room.chain.mine(events.LaneActive(b.LANE, True))
+    room.chain.mine()
+    room.index()
+    assert room.close() is not None
+
+
+def batch_era(room: Room, number: int) -> int:
+    """The era in a batch's header."""
+    with unit_of_work(room.engine) as session:
+        batch = batches.get(session, b.LANE, number)
+    assert batch is not None
+    return batch.header.era
 
 
 def test_a_reverted_commit_is_tried_again_under_another_purpose(room: Room) -> None:
@@ -321,7 +380,7 @@ def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> Non
     room.commit()
     room.sweep()
     assert room.close() is None
-    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
     for _ in range(2):
         room.chain.mine()
     room.index()
@@ -349,7 +408,7 @@ def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> Non
 
 def test_who_never_called_leaves_a_lane_that_has_no_batch(room: Room) -> None:
     assert room.close() is None
-    room.chain.mine(events.WithdrawRequested(b.LANE, b.BOB))
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.BOB, True))
     for _ in range(2):
         room.chain.mine()
     room.index()
@@ -367,15 +426,17 @@ def test_who_never_called_leaves_a_lane_that_has_no_batch(room: Room) -> None:
         for batch in (empty, busy):
             proof = proofs.debit(session, batch, b.BOB)
             assert proof is not None
-            assert (proof.index, proof.cumulative) == (0, 0)
-            assert verify(batch.header.debit_root, proof.word, 0, proof.siblings)
+            assert (proof.index, proof.cumulative) == (4, 0)
+            beyond = proof.index >> batch.header.heights.debits
+            assert beyond or verify(batch.header.debit_root, proof.word, proof.index, proof.siblings)
+            assert not (beyond and proof.siblings)
     assert room.laws() == []
 
 
 def test_a_notice_asks_for_a_batch_after_it(room: Room) -> None:
     room.serve(10)
     assert room.close() is not None
-    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
     room.sweep()
     patient = replace(LANE, exit_notice=600)
     with unit_of_work(room.engine) as session:

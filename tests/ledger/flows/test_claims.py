@@ -11,7 +11,7 @@ from ledger.core.settlement import events
 from ledger.core.settlement.batches import Status as Batched
 from ledger.core.settlement.transactions import Call, Mined, Status
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.core.values.sum_tree import leaf, range_root
 from ledger.flows import claims, deposits
 from ledger.flows.claims import CLAIM_ROWS
@@ -30,12 +30,10 @@ class Relays(Calls):
     """Remembers what it was asked to encode."""
 
     def __init__(self) -> None:
-        self.claims: list[tuple[int, int, list[tuple[Address, int]], list[bytes]]] = []
+        self.claims: list[tuple[int, list[tuple[Address, int]], list[bytes]]] = []
 
-    def claim_range(
-        self, lane: Lane, start: int, height: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]
-    ) -> Call:
-        self.claims.append((start, height, list(rows), list(proof)))
+    def claim_range(self, lane: Lane, start: int, rows: Sequence[tuple[Address, int]], proof: Sequence[bytes]) -> Call:
+        self.claims.append((start, list(rows), list(proof)))
         return TARGET, b"claim %d" % start
 
     def deposit_with_authorization(self, signed: Authorization, signature: bytes) -> Call:
@@ -98,9 +96,9 @@ def test_claims_of_neighbours_prove_their_range_against_the_final_root(room: Roo
         assert claims.claim(session, relays, SENDER, b.LANE, 1) == 1
         assert claims.claim(session, relays, SENDER, b.LANE, 2) == 0
         (final,) = batches.with_status(session, b.LANE, Batched.final)
-    start, height, rows, proof = relays.claims[0]
-    words = [leaf(1, start + i, who, paid) if who != ZERO_ADDRESS else bytes(32) for i, (who, paid) in enumerate(rows)]
-    assert range_root(words, start, height, proof) == final.header.payout_root
+    start, rows, proof = relays.claims[0]
+    words = [leaf(1, b.LANE, start + i, who, paid) for i, (who, paid) in enumerate(rows)]
+    assert range_root(words, start, final.header.heights.payouts, proof) == final.header.payout_root
 
 
 def test_who_has_claimed_is_left_out(room: Room) -> None:

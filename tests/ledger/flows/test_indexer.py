@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from ledger.core.accounts.accounts import CUSTODY, available, claimable, withdrawing
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement import events
+from ledger.core.settlement.header import EMPTY_HEADER
 from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest
@@ -110,13 +111,13 @@ def test_a_consumer_that_leaves_is_set_aside_and_paid(engine: Engine) -> None:
     index(engine, chain, shallow)
     with unit_of_work(engine) as session:
         b.lease(session, b.ALICE, 200)
-    chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+    chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
     index(engine, chain, shallow)
     assert (balance(engine, available(b.ALICE)), balance(engine, withdrawing(b.ALICE))) == (0, 300)
     with unit_of_work(engine) as session:
         b.release(session, b.ALICE, 200)
         assert indexer.set_aside(session, b.LANE, now=2) == 200
-    chain.mine(events.Withdrawn(b.LANE, b.ALICE, 500))
+    chain.mine(events.Withdrawn(b.LANE, b.ALICE, 500, False))
     index(engine, chain, shallow)
     assert (balance(engine, withdrawing(b.ALICE)), balance(engine, CUSTODY)) == (0, 0)
 
@@ -139,8 +140,13 @@ def test_parties_stakes_keys_and_lanes_are_mirrored(engine: Engine) -> None:
     chain.mine(
         events.PayeeRegistered(7, b.MAKER),
         events.StakeChanged(b.COMPUTE, 900, 100, 55),
-        events.SessionKeySet(b.OPERATOR, b.GATEWAY.address, True),
-        events.LaneOpened(b.LANE, b.OPERATOR, 60, 30, 1_000),
+        events.SessionKeySet(b.ALICE, b.BOB),
+        events.SessionKeySet(b.ALICE, b.MAKER),
+        events.SessionKeyRevoked(b.ALICE, b.MAKER, 5_000),
+        events.LaneOpened(b.LANE, b.OPERATOR, 60, 30, 2, 7),
+        events.GatewayAdded(b.LANE, b.GATEWAY.address, 1),
+        events.UrlSet(b.LANE, "https://lane.example"),
+        events.Fell(b.LANE, 1, 2, b.BOB),
         events.BondChanged(b.LANE, 2_000),
         events.LaneActive(b.LANE, False),
     )
@@ -148,8 +154,21 @@ def test_parties_stakes_keys_and_lanes_are_mirrored(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         assert parties.index_of(session, b.MAKER) == 7
         assert parties.stakes(session)[b.COMPUTE] == parties.Stake(b.COMPUTE, 900, 100, 55)
-        assert parties.signers_of(session, b.OPERATOR) == {b.OPERATOR, b.GATEWAY.address}
-        assert lanes.get(session, b.LANE) == lanes.Lane(b.LANE, b.OPERATOR, 60, 30, 2_000, active=False)
+        assert parties.signers_of(session, b.ALICE) == {b.ALICE, b.BOB}
+        known = lanes.Lane(
+            lane=b.LANE,
+            operator=b.OPERATOR,
+            window=60,
+            answer_time=30,
+            leverage=2,
+            min_deposit=7,
+            bond=2_000,
+            era=2,
+            active=False,
+            url="https://lane.example",
+        )
+        assert lanes.get(session, b.LANE) == known
+        assert lanes.gateways(session, b.LANE) == {b.GATEWAY.address: 1}
 
 
 def test_the_book_of_an_epoch_is_frozen_when_chain_time_enters_it(engine: Engine) -> None:
@@ -174,7 +193,7 @@ def test_the_book_of_an_epoch_is_frozen_when_chain_time_enters_it(engine: Engine
 
 def test_a_batch_we_did_not_build_wakes_a_person(engine: Engine) -> None:
     chain = FakeChain()
-    chain.mine(events.Committed(b.LANE, 1, keccak256(b"whose?")))
+    chain.mine(events.Committed(b.LANE, 1, replace(EMPTY_HEADER, data_ref=keccak256(b"whose?")), 100))
     with pytest.raises(Conflict, match="did not build"):
         index(engine, chain, replace(NETWORK, confirmations=0))
 

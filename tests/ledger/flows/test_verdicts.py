@@ -7,9 +7,9 @@ from ledger.core.accounts.accounts import accrued, available, claimable, withdra
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement import events
 from ledger.core.settlement.batches import ActiveBatch, active_batches
+from ledger.core.settlement.header import NO_HEADER, HeaderId
 from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_DIGEST, Digest
 from ledger.flows import batches as settling
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, tree_nodes
@@ -32,7 +32,7 @@ def room(engine: Engine) -> Room:
 
 def fall(room: Room, first: int = 2) -> None:
     """Somebody proves a batch wrong: it and all after it are void."""
-    room.chain.mine(events.Voided(b.LANE, first, b.BOB), transaction=VERDICT)
+    room.chain.mine(events.Fell(b.LANE, first, 2, b.BOB), transaction=VERDICT)
     room.chain.mine()
     room.index()
 
@@ -121,8 +121,8 @@ def test_what_was_built_in_its_place_holds_if_the_chain_takes_it_first(room: Roo
     room.chain.mine()
     room.index()
     assert room.batches()[-1] == (4, "void", None)
-    room.chain.mine(events.Voided(b.LANE, 2, b.BOB), transaction=VERDICT)
-    room.chain.mine(events.Committed(b.LANE, 2, replacement.header.hash))
+    room.chain.mine(events.Fell(b.LANE, 2, 2, b.BOB), transaction=VERDICT)
+    room.chain.mine(events.Committed(b.LANE, 2, replacement.header, 10**6))
     room.chain.mine()
     room.index()
     assert room.batches() == [(1, "final", 1), (2, "void", 2), (3, "void", 3), (4, "posted", 2)]
@@ -139,14 +139,14 @@ def test_a_verdict_against_the_first_batch_is_taken_back(engine: Engine) -> None
     fall(room, 1)
     rebuilt = room.close()
     assert rebuilt is not None
-    assert (rebuilt.header.prev, rebuilt.header.calls) == (ZERO_DIGEST, 10)
+    assert (rebuilt.header.prev, rebuilt.header.calls) == (NO_HEADER, 10)
     take_back(room)
     assert room.batches() == [(1, "posted", 1), (2, "void", None)]
     assert (money(room), room.laws()) == (before, [])
 
 
 def test_nothing_falls_while_a_batch_is_being_built(room: Room) -> None:
-    room.chain.mine(events.Voided(b.LANE, 2, b.BOB), transaction=VERDICT)
+    room.chain.mine(events.Fell(b.LANE, 2, 2, b.BOB), transaction=VERDICT)
     room.chain.mine()
     with unit_of_work(room.engine) as session:
         assert batches.take(session, b.LANE)
@@ -158,7 +158,7 @@ def test_nothing_falls_while_a_batch_is_being_built(room: Room) -> None:
 
 def test_an_exit_that_was_never_asked_for_is_forgotten(room: Room) -> None:
     room.deposit(b.ALICE, 700)
-    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
     room.chain.mine()
     room.index()
     assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (0, 700)
@@ -170,8 +170,8 @@ def test_an_exit_that_was_never_asked_for_is_forgotten(room: Room) -> None:
 def test_an_exit_that_was_paid_is_taken_back_and_paid_again(room: Room) -> None:
     room.deposit(b.ALICE, 700)
     for _ in range(3):
-        room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE))
-        room.chain.mine(events.Withdrawn(b.LANE, b.ALICE, 700), transaction=VERDICT)
+        room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
+        room.chain.mine(events.Withdrawn(b.LANE, b.ALICE, 700, False), transaction=VERDICT)
         room.chain.mine()
         room.index()
         assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (0, 0)
@@ -195,19 +195,22 @@ def test_a_deposit_that_is_gone_and_spent_waits_for_its_return_or_a_person(room:
 
 
 def test_the_logs_of_a_lane_say_which_batches_stand(room: Room) -> None:
-    room.chain.mine(events.Finalized(b.LANE, 1), events.Voided(b.LANE, 2, b.BOB), events.Voided(b.OTHER_LANE, 1, b.BOB))
+    room.chain.mine(
+        events.Finalized(b.LANE, 1), events.Fell(b.LANE, 2, 2, b.BOB), events.Fell(b.OTHER_LANE, 1, 2, b.BOB)
+    )
     logs = room.chain.logs(0, 10**6)
     (one,) = active_batches(logs, b.LANE)
-    assert one == ActiveBatch(1, room_header(room, 1), one.posted_at, room.chain.blocks[-1].block.timestamp)
+    assert one == ActiveBatch(1, one.header, one.posted_at, one.until, room.chain.blocks[-1].block.timestamp)
+    assert one.header.id == room_header(room, 1)
     assert active_batches(logs, b.OTHER_LANE) == []
 
 
-def room_header(room: Room, number: int) -> Digest:
-    """The hash of a batch's header."""
+def room_header(room: Room, number: int) -> HeaderId:
+    """The id of a batch's header."""
     with unit_of_work(room.engine) as session:
         batch = batches.get(session, b.LANE, number)
     assert batch is not None
-    return batch.header.hash
+    return batch.header.id
 
 
 def test_a_retried_commit_of_the_replaced_batch_reverts(room: Room) -> None:

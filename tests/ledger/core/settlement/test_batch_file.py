@@ -16,11 +16,11 @@ from ledger.core.disputes import audit
 from ledger.core.kernels.records import SignedRecords
 from ledger.core.pricing import price
 from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
-from ledger.core.settlement import batch_file, closing
+from ledger.core.settlement import batch_file
 from ledger.core.settlement.batch_file import BatchFile, Opening
 from ledger.core.settlement.closing import Closed, Writer
 from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
-from ledger.core.settlement.header import Range
+from ledger.core.settlement.header import NO_HEADER, RUN, Range, gateways_tree
 from ledger.core.values import sum_tree
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
@@ -30,6 +30,7 @@ from tests.rates import asks
 
 DOMAIN = Domain(31337, Address(b"\x42" * 20))
 GATEWAYS = sorted((Signer(b"\x01" * 32), Signer(b"\x02" * 32)), key=lambda signer: signer.address)
+NUMBERS = {signer.address: number for number, signer in enumerate(GATEWAYS, 1)}
 CONSUMERS = {Address(bytes((number,)) * 20): number for number in (1, 2, 3)}
 PAYEES = {Address(bytes((number,)) * 20): number - 9 for number in range(11, 17)}
 OPERATOR, TREASURY, WEAVER = (Address(bytes((number,)) * 20) for number in (14, 15, 16))
@@ -102,7 +103,7 @@ class Lane:
                 else:
                     root = a_receipt(seq, signer, NAMES[seq % 4], units)
                 rows.append((root, signer))
-            ranges.append(Range(signer.address, first, count))
+            ranges.append(Range(NUMBERS[signer.address], signer.address, first, count))
         return self.write([row for row, _ in rows], [signer for _, signer in rows], tuple(ranges), chunk)
 
     def write(
@@ -115,8 +116,9 @@ class Lane:
             lane=LANE,
             number=before.opening.number + 1 if before else 1,
             epoch=0,
-            first_call=before.opening.first_call + before.opening.calls if before else 0,
-            prev=before.header.hash if before else ZERO_DIGEST,
+            era=1,
+            closed_at=1_000 + (before.opening.number if before else 0),
+            prev=before.header.id if before else NO_HEADER,
             book_root=ZERO_DIGEST,
             ranges=ranges,
         )
@@ -154,29 +156,35 @@ def test_batches_follow_each_other_and_are_what_the_plain_pages_say(sizes: list[
         lines: Counter[tuple[int, int]] = Counter()
         leaves = []
         for place, receipt in enumerate(file.receipts):
-            leaves.append(sum_tree.receipt_leaf(struct_hash(receipt), receipt.charge))
+            leaves.append(sum_tree.receipt_leaf(LANE, struct_hash(receipt), receipt.charge))
             debited[receipt.consumer] += receipt.charge
-            lines[CONSUMERS[receipt.consumer] | 1 << 31, place // 64] += receipt.charge
             terms = TERMS[receipt.terms]
             for (payee, _), amount in zip(price.payees(terms), price.of_receipt(receipt, terms), strict=True):
                 earned[payee] += amount
-                lines[PAYEES[payee], place // 64] += amount
-        rows = [sum_tree.line_leaf(party, run, amount) for (party, run), amount in sorted(lines.items()) if amount]
+                lines[PAYEES[payee], place // 16] += amount
+        heights = closed.header.heights
+        rows = {
+            party << heights.runs | run: sum_tree.line_leaf(LANE, party, run, amount)
+            for (party, run), amount in lines.items()
+            if amount
+        }
         assert closed.header.receipts_root == sum_tree.Tree.build(leaves).root
-        assert closed.header.lines_root == sum_tree.Tree.build(rows).root
+        assert closed.header.lines_root == sum_tree.SparseTree.build(rows, heights.lines).root
+        assert closed.header.gateways_root == gateways_tree(LANE, file.opening.ranges).root
+        assert closed.header.calls == len(leaves)
         assert closed.header.payout_root == _plain_tree(1, PAYEES, earned).root
         assert closed.header.debit_root == _plain_tree(2, CONSUMERS, debited).root
-        assert sum_tree.amount(closed.header.lines_root) == 2 * closed.charged
+        assert sum_tree.amount(closed.header.lines_root) == closed.charged
         assert closed.payouts.total == closed.debits.total == sum(earned.values())
         for index, word in closed.payout_changes.items():
-            assert closed.payouts.tree(1).leaf(index) == word
+            assert closed.payouts.tree(1, LANE).leaf(index) == word
 
 
 def _plain_tree(tag: int, indexes: dict[Address, int], amounts: Counter[Address]) -> sum_tree.Tree:
     paid = {index: amounts[who] for who, index in indexes.items() if amounts[who]}
     who = {index: account for account, index in indexes.items()}
     leaves = [
-        sum_tree.leaf(tag, index, who[index], paid[index]) if index in paid else sum_tree.ZERO
+        sum_tree.leaf(tag, LANE, index, who[index], paid[index]) if index in paid else sum_tree.ZERO
         for index in range(max(paid, default=-1) + 1)
     ]
     return sum_tree.Tree.build(leaves)
@@ -193,7 +201,6 @@ def two() -> tuple[BatchFile, bytes, Closed]:
     return first, body, closed
 
 
-RECORDS = batch_file.HEAD.size + 2 * 32
 PAID = 189  # where a record's charge begins
 
 
@@ -216,8 +223,8 @@ def _receipt_byte(place: int, offset: int) -> Callable[[bytearray], None]:
 
 LIES: list[tuple[str, str, Callable[[bytearray], None]]] = [
     ("another chain", "chain", _flip(11)),
-    ("the number before again", "chain", _flip(43, 3)),
-    ("another predecessor", "chain", _flip(72 + 3)),
+    ("the number before again", "chain", _flip(59, 3)),
+    ("another predecessor", "chain", _flip(91 + 3)),
     ("a digest changed", "signature", _receipt_byte(5, 269)),
     ("a signature changed", "signature", _receipt_byte(7, 5 - 65)),
     ("a charge changed", "signature", _receipt_byte(9, PAID + 7)),
@@ -310,13 +317,13 @@ def test_a_batch_takes_its_receipts_in_place_and_all_of_them() -> None:
     signer = GATEWAYS[0]
     rows = [a_receipt(seq, signer, NAMES[1], Units(1)) for seq in range(1, 11)]
     with pytest.raises(Rejected, match="are missing"):
-        Lane().write(rows[:9], [signer] * 9, (Range(signer.address, 1, 10),))
+        Lane().write(rows[:9], [signer] * 9, (Range(1, signer.address, 1, 10),))
     with pytest.raises(Rejected, match="more than the receipt logs hold"):
-        Lane().write(rows, [signer] * 10, (Range(signer.address, 1, 9),))
+        Lane().write(rows, [signer] * 10, (Range(1, signer.address, 1, 9),))
     with pytest.raises(Rejected, match="is expected here"):
-        Lane().write([*rows[:4], rows[5], rows[4], *rows[6:]], [signer] * 10, (Range(signer.address, 1, 10),))
+        Lane().write([*rows[:4], rows[5], rows[4], *rows[6:]], [signer] * 10, (Range(1, signer.address, 1, 10),))
     with pytest.raises(Rejected, match="within a run"):
-        Lane().write(rows, [signer] * 10, (Range(signer.address, 1, 10),), chunk=7)
+        Lane().write(rows, [signer] * 10, (Range(1, signer.address, 1, 10),), chunk=7)
 
 
 def test_who_has_no_index_yet_delays_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +331,7 @@ def test_who_has_no_index_yet_delays_a_batch(monkeypatch: pytest.MonkeyPatch) ->
     rows = [a_receipt(1, signer, NAMES[1], Units(1))]
     monkeypatch.delitem(PAYEES, OPERATOR)
     with pytest.raises(Unavailable, match=r"payee .* has no index yet"):
-        Lane().write(rows, [signer], (Range(signer.address, 1, 1),))
+        Lane().write(rows, [signer], (Range(1, signer.address, 1, 1),))
 
 
 def test_an_index_belongs_to_one_account() -> None:
@@ -356,7 +363,8 @@ def test_a_private_grid_comes_to_the_same_roots_without_a_chain() -> None:
     rows = [a_receipt(seq, signer, NAMES[1], Units(call=1, input_token=seq, output_token=seq)) for seq in range(1, 70)]
     headers = []
     for domain in (DOMAIN, Domain()):
-        opening = Opening(domain, LANE, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(signer.address, 1, 69),))
+        ranges = (Range(1, signer.address, 1, 69),)
+        opening = Opening(domain, LANE, 1, 0, 1, 1_000, NO_HEADER, ZERO_DIGEST, ranges)
         sink = io.BytesIO()
         writer = Writer(sink, opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
         writer.add(_signed(rows, [signer] * len(rows), domain), BODIES)
@@ -372,4 +380,4 @@ def test_an_empty_batch_commits_to_nothing_new() -> None:
     assert closed.header.calls == 0
     assert closed.header.receipts_root == closed.header.payout_root == ZERO_DIGEST
     assert audit.verify(batch_file.read(body), None, closed.header).ok
-    assert closing.RUN == 64
+    assert RUN == 16

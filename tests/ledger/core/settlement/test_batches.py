@@ -2,12 +2,16 @@
 
 import pytest
 
-from ledger.core.settlement.batches import is_exit_batch_due, is_window_over, settles_exit
+from ledger.core.settlement.batches import is_exit_batch_due, is_window_over, settles_exit, window_end
 
 
-def test_a_window_is_open_from_its_posting_to_just_before_its_end() -> None:
-    assert [is_window_over(1_000, 60, now) for now in (1_000, 1_059, 1_060, 1_061)] == [False, False, True, True]
-    assert is_window_over(1_000, 0, 1_000)
+def test_a_window_is_open_until_just_before_its_end() -> None:
+    assert [is_window_over(1_060, now) for now in (1_000, 1_059, 1_060, 1_061)] == [False, False, True, True]
+
+
+def test_a_window_is_long_enough_to_open_the_longest_path() -> None:
+    assert window_end(1_000, 60, 10, 2) == 1_060
+    assert window_end(1_000, 60, 20, 2) == 1_000 + 5 * 20
 
 
 def test_a_batch_settles_an_exit_when_it_is_posted_after_the_notice() -> None:

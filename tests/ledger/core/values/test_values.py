@@ -151,7 +151,7 @@ def test_a_receipts_signature_is_what_eth_account_makes() -> None:
             "Unit": [{"name": name, "type": kind} for kind, name in of_unit],
         },
         "primaryType": "Receipt",
-        "domain": {"name": "Tollway", "version": "1", "chainId": 31337, "verifyingContract": "0x" + "42" * 20},
+        "domain": {"name": "Tollway", "version": "2", "chainId": 31337, "verifyingContract": "0x" + "42" * 20},
         "message": values,
     }
     theirs = Account.sign_message(encode_typed_data(full_message=message), b"\x01" * 32).signature
