@@ -19,6 +19,11 @@ def copy(session: Session, log: Log) -> None:
         _COPIES[type(log.event)](session, log.event, log)
 
 
+def _fell(session: Session, event: events.Fell, log: Log) -> None:
+    lanes.set_era(session, event.lane, event.era)
+    challenges.lapse(session, event, log)
+
+
 def _withdrawn(session: Session, event: events.Withdrawn, log: Log) -> None:
     lanes.withdraw(session, event.lane, event.account, event.amount, log.block)
     lane = lanes.get(session, event.lane)
@@ -41,11 +46,10 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.GatewayAdded: lambda session, e, _: lanes.put_gateway(session, e.lane, e.key, e.number),
     events.GatewayRevoked: lambda session, e, _: lanes.revoke_gateway(session, e.lane, e.key, e.counts_until),
     events.UrlSet: lambda session, e, _: lanes.set_url(session, e.lane, e.url),
-    events.Fell: lambda session, e, _: lanes.set_era(session, e.lane, e.era),
+    events.Fell: _fell,
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
     events.DebitChallenged: lambda session, e, log: challenges.put(session, e, log),
     events.NodeDemanded: lambda session, e, log: challenges.put(session, e, log),
-    events.Voided: lambda session, e, log: challenges.lapse(session, e, log),
     events.Answered: lambda session, e, log: challenges.close(session, e, log),
     events.LaneOpened: lambda session, e, _: lanes.put(
         session, lanes.Lane(e.lane, e.operator, e.window, e.answer_time, e.leverage, e.min_deposit)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import ColumnElement, tuple_, update
 from sqlmodel import Session, col, select
 
-from ledger.core.settlement.events import Answered, DebitChallenged, Log, NodeDemanded, Voided
+from ledger.core.settlement.events import Answered, DebitChallenged, Fell, Log, NodeDemanded
 from ledger.core.values.ids import Lane, to_hex
 from ledger.store.session import change, insert_once, value_of
 from ledger.store.settlement.tables import ChallengeRow
@@ -42,9 +42,9 @@ def close(session: Session, answered: Answered, log: Log) -> None:
     _close(session, log, answered.lane, col(ChallengeRow.batch) == answered.id, col(ChallengeRow.key) == answered.key)
 
 
-def lapse(session: Session, voided: Voided, log: Log) -> None:
-    """Mirror a verdict: what was asked about the batches that are void ends."""
-    _close(session, log, voided.lane, col(ChallengeRow.batch) >= voided.id)
+def lapse(session: Session, fell: Fell, log: Log) -> None:
+    """Mirror a fall: what was asked about the batches that are void ends."""
+    _close(session, log, fell.lane, col(ChallengeRow.batch) >= fell.first)
 
 
 def unanswered(session: Session, lane: Lane) -> list[Question]:

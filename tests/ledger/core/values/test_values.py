@@ -175,7 +175,7 @@ def test_a_signature_has_one_spelling() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [Domain(1, DOMAIN.contract), Domain(31337), Domain(31337, DOMAIN.contract, "Tollway", "2")]
+    "other", [Domain(1, DOMAIN.contract), Domain(31337), Domain(31337, DOMAIN.contract, "Tollway", "1")]
 )
 def test_a_signature_counts_in_one_domain_only(other: Domain) -> None:
     hashed = typed_data.voucher_hash(Voucher(LANE, ALICE.address, 5))
