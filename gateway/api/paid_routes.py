@@ -172,6 +172,9 @@ def _check_open(gateway: Gateway) -> None:
         raise Refusal(503, "draining", "this gateway is shutting down; try again", retry_after=1)
     if not gateway.receipt_log.healthy:
         raise Refusal(503, "receipt_log_down", "receipts cannot be written now, so no call is made", retry_after=2)
+    refused = gateway.refusal()
+    if refused is not None:
+        raise refused
     if gateway.open_calls > gateway.settings.max_open_calls:
         raise Refusal(503, "overloaded", f"{gateway.settings.max_open_calls} calls are open", retry_after=1)
 

@@ -80,6 +80,10 @@ def _bid_placed(a: Arguments) -> Event:
     )
 
 
+def _model_registered(a: Arguments) -> Event:
+    return _event(events.ModelRegistered, {**a, "parents": [parent[0] for parent in a["parents"]]})
+
+
 def _lane_opened(a: Arguments) -> Event:
     window, answer_time, leverage, min_deposit = a["terms"]
     times = {"window": window, "answerTime": answer_time, "leverage": leverage, "minDeposit": min_deposit}
@@ -115,7 +119,6 @@ _NAMED_ALIKE = {
         events.GatewayAdded,
         events.GatewayRevoked,
     ),
-    "Registry": (events.ModelRegistered,),
 }
 _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     **{(name, kind.__name__): partial(_event, kind) for name, kinds in _NAMED_ALIKE.items() for kind in kinds},
@@ -125,5 +128,6 @@ _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     ("Settlement", "ClaimedRange"): _claimed_range,
     ("StakeVault", "StakeChanged"): lambda a: _event(events.StakeChanged, {**a, "active": a["staked"]}),
     ("BidBook", "BidPlaced"): _bid_placed,
+    ("Registry", "ModelRegistered"): _model_registered,
     ("Registry", "PayeeRegistered"): lambda a: _event(events.PayeeRegistered, {**a, "payee": a["party"]}),
 }
