@@ -60,7 +60,7 @@ def name_of(party: Address) -> str:
 def _compare(console: DemoConsole, earned: Earned, charged: int, deposited: int, withdrawn: int) -> None:
     """Compare the sum of all lines with the chain, the ledger, the client's charges and the consumer's payments."""
     lane, settled = context.here().lane_id, earned.total()
-    on_chain = transactions.chain(context.here()).head(lane).cumulative
+    on_chain = transactions.chain(context.here()).head(lane).total
     console.check("sum of all lines = payout tree on chain", settled == on_chain, f"{settled:,} = {on_chain:,} atoms")
     by_party: Counter[Address] = Counter()
     for (party, _), atoms in earned.items():
