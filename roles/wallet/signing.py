@@ -64,7 +64,5 @@ def offer(context: Context, subject: Digest, role: Role, epochs: int, parts: Doc
 
 def leave(signer: Signer, domain: Domain, lane: Lane, nonce: int, deadline: int, *, stay: bool = False) -> bytes:
     """A consumer's request to leave a lane, or with `stay` to stay after all, for anybody to relay."""
-    hashed = keccak256(
-        STAY_TYPEHASH if stay else LEAVE_TYPEHASH, word(lane), word(signer.address), word(nonce), word(deadline)
-    )
-    return signer.sign(signing_digest(domain, hashed))
+    words = (word(lane), word(signer.address), word(nonce), word(deadline))
+    return signer.sign(signing_digest(domain, keccak256(STAY_TYPEHASH if stay else LEAVE_TYPEHASH, *words)))

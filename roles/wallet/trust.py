@@ -66,12 +66,13 @@ def doubts(facts: LaneFacts, atoms: Atoms, *, development: bool) -> list[str]:
 
 
 def check(context: Context, atoms: Atoms, *, anyway: bool) -> list[str]:
-    """What speaks against a deposit. Rejected when something does, unless told `anyway`, or when the lane refuses it."""
+    """What speaks against a deposit. Rejected when something does, unless `anyway`; or when the lane refuses it."""
     chain, lane, facts = transactions.chain(context), context.lane_id, read(context)
     if not facts.active:
         raise Rejected(f"lane {to_hex(lane)} is stopped: it takes no deposits", lane=to_hex(lane))
     if atoms < facts.min_deposit and not chain.account(lane, context.account).index:
-        raise Rejected(f"a first deposit into this lane is at least {facts.min_deposit} atoms: deposit more")
+        least = facts.min_deposit
+        raise Rejected(f"a first deposit into this lane is at least {least} atoms", min_deposit=least)
     found = doubts(facts, atoms, development=chain.chain_id in DEVELOPMENT_CHAINS)
     if found and not anyway:
         raise Rejected(f"{'; '.join(found)}. To deposit all the same: --anyway", doubts=found)
