@@ -11,7 +11,7 @@ from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
-from ledger.core.values.ids import Address, Digest, Lane, address
+from ledger.core.values.ids import Address, Digest, address
 from ledger.core.values.meters import Rates
 from ledger.deployments import Deployment
 
@@ -24,13 +24,8 @@ def watched(deployment: Deployment) -> list[str]:
     return [deployment.contracts[name] for name in _WATCHED]
 
 
-def decode(
-    deployment: Deployment, log: dict[str, Any], timestamp: int, answer_time: Callable[[Lane], int] = lambda lane: 0
-) -> list[Log]:
-    """The events in a JSON-RPC log of a block of this time: one, several (a range claim, a conviction), or none.
-
-    `answer_time` gives a lane's answer time, for the deadline of a challenge.
-    """
+def decode(deployment: Deployment, log: dict[str, Any], timestamp: int) -> list[Log]:
+    """The events in a JSON-RPC log of a block of this time: one, several (a range claim), or none."""
     by_address = {deployment.contracts[name]: name for name in _WATCHED}
     name = by_address.get(log["address"].lower())
     if name is None:
@@ -40,8 +35,6 @@ def decode(
     if decoded is None:
         return []
     event, arguments = decoded
-    if event in ("DebitChallenged", "NodeDemanded"):
-        arguments["deadline"] = timestamp + answer_time(arguments["lane"])
     build = _BUILDERS.get((name, event))
     if build is None:
         return []
@@ -77,6 +70,7 @@ def _bid_placed(a: Arguments) -> Event:
         bid=Bid(a["ratioPpm"], cast(Rates, tuple(a["asks"]))),
         first=a["fromEpoch"],
         until=a["fromEpoch"] + MAX_EPOCHS,
+        number=a["number"],
     )
 
 
@@ -92,6 +86,11 @@ def _lane_opened(a: Arguments) -> Event:
 
 def _committed(a: Arguments) -> Event:
     return events.Committed(address(a["lane"]), a["id"], header_of(a["header"]), a["until"])
+
+
+def _mandate_asked(a: Arguments) -> Event:
+    index, account, cumulative = a["debit"]
+    return _event(events.MandateAsked, {**a, "index": index, "account": account, "cumulative": cumulative})
 
 
 def _claimed_range(a: Arguments) -> list[Event]:
@@ -119,6 +118,17 @@ _NAMED_ALIKE = {
         events.GatewayAdded,
         events.GatewayRevoked,
     ),
+    "Questions": (
+        events.WordsAsked,
+        events.ReceiptAsked,
+        events.FinalAsked,
+        events.WordsShown,
+        events.ReceiptShown,
+        events.MandateShown,
+        events.FinalShown,
+        events.Answered,
+        events.Closed,
+    ),
 }
 _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     **{(name, kind.__name__): partial(_event, kind) for name, kinds in _NAMED_ALIKE.items() for kind in kinds},
@@ -126,6 +136,7 @@ _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     ("Settlement", "Committed"): _committed,
     ("Settlement", "Fell"): lambda a: _event(events.Fell, {**a, "first": a["from"]}),
     ("Settlement", "ClaimedRange"): _claimed_range,
+    ("Questions", "MandateAsked"): _mandate_asked,
     ("StakeVault", "StakeChanged"): lambda a: _event(events.StakeChanged, {**a, "active": a["staked"]}),
     ("BidBook", "BidPlaced"): _bid_placed,
     ("Registry", "ModelRegistered"): _model_registered,

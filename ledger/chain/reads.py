@@ -112,7 +112,6 @@ class Chain(Endpoint):
         self.deployment = deployment
         self.chain_id = deployment.chain_id
         self.calls = Calls(deployment)
-        self._answer_times: dict[Address, int] = {}
 
     # ---- events
 
@@ -126,7 +125,7 @@ class Chain(Endpoint):
                 number = raw["blockNumber"]
                 if number not in times:
                     times[number] = int(self.rpc("eth_getBlockByNumber", number, False)["timestamp"], 16)
-                found += logs.decode(self.deployment, raw, times[number], self.answer_time)
+                found += logs.decode(self.deployment, raw, times[number])
         return sorted(found, key=lambda log: (log.block, log.index))
 
     def raw_logs(self, contract: str, event: str, *topics: bytes) -> list[dict[str, Any]]:
@@ -178,12 +177,6 @@ class Chain(Endpoint):
         opened = self.raw_logs("Settlement", any_lane)
         ours = [raw for raw in opened if raw["topics"][2][-40:] == operator.hex()]
         return address("0x" + ours[0]["topics"][1][-40:]) if ours else None
-
-    def answer_time(self, lane: Address) -> int:
-        """Seconds the lane's operator has to answer; fixed when the lane was opened."""
-        if lane not in self._answer_times:
-            self._answer_times[lane] = self.lane(lane).answer_time
-        return self._answer_times[lane]
 
     def books(self, lane: Address, block: At = "latest") -> Books:
         return Books(*self.settlement("books", lane, block=block))

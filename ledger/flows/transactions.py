@@ -43,7 +43,7 @@ def sign_next(session: Session, lane: Lane, wire: Wire, sender: Address, now: in
         return None
     first = waiting[0] if waiting else _filler(session, lane, sender, missing, now)
     try:
-        gas = wire.gas(sender, first.target, first.data)
+        gas = max(wire.gas(sender, first.target, first.data), first.gas or 0)
     except Rejected as refused:
         transactions.set_status(session, lane, first.id, Status.failed, error=refused.message)
         return first.id

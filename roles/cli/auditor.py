@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected, TollwayError
-from ledger.core.values.ids import Lane
+from ledger.core.values.ids import Lane, to_hex
 from roles.audit import batches
 from roles.cli import amounts, batch, output
 from roles.cli.context import Group, here
@@ -99,7 +99,7 @@ class _Files:
         """The file of the header whose hash begins with these 24 bytes, if it is one of the newest."""
         if hash_start not in self._known:
             for file in _newest():
-                self._known[file.header.hash[:24]] = file
+                self._known[file.header.id] = file
                 if hash_start in self._known:
                     break
         return self._known.get(hash_start)
@@ -119,25 +119,24 @@ def _newest() -> Iterator[BatchFile]:
 
 @app.command("solvency")
 def solvency() -> None:
-    """Compare what the contract holds with what it owes to this lane."""
+    """Compare what lies at this lane's address with what its books owe."""
     output.show(holdings())
 
 
 def holdings() -> dict[str, object]:
-    """The lane's money on chain, in atoms. Rejected when the contract holds less than it owes."""
-    number = here().lane_id
-    chain = transactions.chain(here())
-    lane, head, claimed = chain.lane(number), chain.head(number), chain.claimed_by_all(number)
-    held = chain.balance(chain.calls.settlement)
-    owed = lane.net - claimed + lane.bond + lane.insurance
+    """The lane's money on chain, in atoms. Rejected when less lies at its address than it owes (C2, C3, C7)."""
+    lane, chain = here().lane_id, transactions.chain(here())
+    books, held = chain.books(lane), chain.balance(lane)
+    owed = books.net - books.paid
     facts: dict[str, object] = {
-        "contract_holds": str(held),
-        "of_this_lane": str(lane.net - claimed),
-        "bond_and_insurance": str(lane.bond + lane.insurance),
-        "settled_ever": str(head.cumulative),
-        "claimed_ever": str(claimed),
+        "lane_holds": str(held),
+        "lane_owes": str(owed),
+        "in_no_account": str(max(0, held - owed)),
+        "bond": str(books.bond),
+        "settled_ever": str(books.settled),
+        "claimed_ever": str(books.paid),
         "said": amounts.format(held),
     }
-    if held < owed:
-        raise Rejected(f"the contract holds {held} atoms but owes this lane alone {owed}", **facts)
+    if held < owed or not books.paid <= books.settled <= books.net:
+        raise Rejected(f"lane {to_hex(lane)} holds {held} atoms and owes {owed}", **facts)
     return facts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.settlement.header import Header
+from ledger.core.settlement.header import Header, HeaderId
 from ledger.core.values.ids import Address, Digest, Lane
 
 
@@ -186,7 +186,7 @@ class ModelRegistered(Event):
 
 @dataclass(frozen=True, slots=True)
 class BidPlaced(Event):
-    """A party placed a bid in a role on a subject, for epochs [first, until)."""
+    """A party placed a bid in a role on a subject, for epochs [first, until). `number` counts its bids there."""
 
     subject: Digest
     role: Role
@@ -194,6 +194,7 @@ class BidPlaced(Event):
     bid: Bid
     first: int
     until: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,42 +208,118 @@ class StakeChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class DebitChallenged(Event):
-    """The operator must show a voucher for this debit by `deadline`. `key` is the challenge's id."""
+class WordsAsked(Event):
+    """Somebody asks for the words up to eight levels below a node of a batch's tree, to be shown by `deadline`.
 
-    lane: Lane
-    id: int
-    key: Digest
-    index: int
-    account: Address
-    cumulative: int
-    deadline: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeDemanded(Event):
-    """The operator must open the tree node at (`depth`, `index`) of a tree of batch `id` by `deadline`.
-
-    `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines.
+    `question` names it with its whole cause; `hash` is the header's id. `tree` is one of `disputes.questions`.
     """
 
     lane: Lane
     id: int
-    key: Digest
+    question: Digest
+    hash: HeaderId
     tree: int
-    node: Digest
-    index: int
     depth: int
+    position: int
+    asker: Address
     deadline: int
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(Event):
-    """A challenge was answered in time."""
+class ReceiptAsked(Event):
+    """Somebody asks for the receipt at a place of a batch, with its terms."""
 
     lane: Lane
     id: int
-    key: Digest
+    question: Digest
+    hash: HeaderId
+    place: int
+    asker: Address
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class MandateAsked(Event):
+    """Somebody asks for the mandate of a debit that grew in a batch: `cumulative` in all, at `index`."""
+
+    lane: Lane
+    id: int
+    question: Digest
+    hash: HeaderId
+    index: int
+    account: Address
+    cumulative: int
+    asker: Address
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAsked(Event):
+    """Somebody asks for a word of the lane's final payout or debit tree, whichever is final when the answer comes."""
+
+    lane: Lane
+    question: Digest
+    tree: int
+    index: int
+    asker: Address
+    deadline: int
+
+
+Asked = WordsAsked | ReceiptAsked | MandateAsked | FinalAsked
+
+
+@dataclass(frozen=True, slots=True)
+class WordsShown(Event):
+    """The words that a question asked for, and the path from their common node to the root."""
+
+    question: Digest
+    words: tuple[bytes, ...]
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptShown(Event):
+    """The record, terms and path of a receipt that a question asked for; no record where the zero word stands."""
+
+    question: Digest
+    record: bytes
+    terms: bytes
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MandateShown(Event):
+    """The voucher that a question asked for; `cum_max` 0 when none was needed."""
+
+    question: Digest
+    cum_max: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FinalShown(Event):
+    """The word of a final tree that a question asked for, and its path."""
+
+    question: Digest
+    word: Digest
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Event):
+    """A question was answered in time; `paid` wei are owed to the answerer."""
+
+    question: Digest
+    answerer: Address
+    paid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed(Event):
+    """A question ended without an answer: by its deadline if `late`, otherwise with its cause."""
+
+    question: Digest
+    late: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,12 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.UrlSet: lambda session, e, _: lanes.set_url(session, e.lane, e.url),
     events.Fell: _fell,
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
-    events.DebitChallenged: lambda session, e, log: challenges.put(session, e, log),
-    events.NodeDemanded: lambda session, e, log: challenges.put(session, e, log),
-    events.Answered: lambda session, e, log: challenges.close(session, e, log),
+    events.WordsAsked: lambda session, e, log: challenges.put(session, e, log),
+    events.ReceiptAsked: lambda session, e, log: challenges.put(session, e, log),
+    events.MandateAsked: lambda session, e, log: challenges.put(session, e, log),
+    events.FinalAsked: lambda session, e, log: challenges.put(session, e, log),
+    events.Answered: lambda session, e, log: challenges.close(session, e.question, log),
+    events.Closed: lambda session, e, log: challenges.close(session, e.question, log),
     events.LaneOpened: lambda session, e, _: lanes.put(
         session, lanes.Lane(e.lane, e.operator, e.window, e.answer_time, e.leverage, e.min_deposit)
     ),

@@ -129,23 +129,26 @@ class AlarmRow(SQLModel, table=True):
 
 
 class ChallengeRow(SQLModel, table=True):
-    """A challenge on chain: the operator must show a voucher for a debit (no node), or open a tree's node.
+    """A question on chain, which the operator must answer by its deadline (seconds).
 
-    It is named by its log, because the same question of the same batch may be asked again once it is answered.
-    `tree`: 0 receipts, 1 payouts, 2 debits, 3 lines. The node is the one at `index`, `depth` levels below the root.
+    It is named by its key on chain, whose cause is lane, batch, header and subject, and by its log, because the same
+    question may be asked again once it is answered. `batch` is 0 for a word of a final tree. `position` is a tree
+    node's, a receipt's place, or an index; what a kind does not use is 0.
     """
 
     __tablename__ = "challenges"
     lane: bytes = octets(key=True)
-    batch: int = big(key=True)
-    key: bytes = octets(key=True)
+    question: bytes = octets(key=True)
     block: int = big(key=True)
     log_index: int = big(key=True)
+    kind: str = Field(description="the name of the event")
+    batch: int = big()
+    hash: bytes = octets()
+    tree: int = big()
+    depth: int = big()
+    position: int = big()
     account: bytes | None = maybe_octets()
     cumulative: int = big()
-    node: bytes | None = maybe_octets()
-    tree: int = big()
-    index: int = big()
-    depth: int = big()
+    asker: bytes = octets()
     deadline: int = big()
     answered: bool = Field(default=False)

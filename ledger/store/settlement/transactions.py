@@ -39,7 +39,7 @@ def take(session: Session, lane: Lane, purpose_id: Digest) -> ChainTransaction |
 
 def intend(session: Session, lane: Lane, intended: ChainTransaction) -> bool:
     """Store an intention. False when it was intended before."""
-    names = ("id", "purpose", "sender", "target", "data", "created_at")
+    names = ("id", "purpose", "sender", "target", "data", "gas", "created_at")
     row = {name: getattr(intended, name) for name in names}
     return insert_once(session, Row, row | {"lane": lane, "status": Status.intended.value})
 
@@ -64,6 +64,13 @@ def latest(session: Session, lane: Lane, purpose: str) -> tuple[int, ChainTransa
     """The count of a purpose's intentions, and the last one. They are called `PURPOSE 0`, `PURPOSE 1`, ..."""
     tries = count(session, lane, purpose)
     return tries, get(session, lane, keccak256(f"{purpose} {tries - 1}".encode())) if tries else None
+
+
+def latest_naming(session: Session, lane: Lane, cause: str) -> tuple[int, ChainTransaction | None]:
+    """The count of intentions whose purpose names a cause, among others perhaps, and the last one."""
+    query = select(Row).where(col(Row.lane) == lane, func.strpos(Row.purpose, cause) > 0)
+    rows = session.exec(query.order_by(col(Row.created_at))).all()
+    return len(rows), _value(rows[-1]) if rows else None
 
 
 def set_signed(session: Session, lane: Lane, purpose_id: Digest, nonce: int, gas: int, attempt: Attempt) -> None:
