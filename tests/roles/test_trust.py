@@ -42,7 +42,7 @@ def test_a_doubtful_lane_is_refused_unless_told(monkeypatch: pytest.MonkeyPatch)
     facts = replace(GOOD, fell=True)
     monkeypatch.setattr(transactions, "chain", lambda context: chain)
     monkeypatch.setattr(trust, "read", lambda context: facts)
-    with pytest.raises(Rejected, match="proven wrong before.*--anyway"):
+    with pytest.raises(Rejected, match=r"proven wrong before.*--anyway"):
         trust.check(context, 1_000, anyway=False)  # type: ignore[arg-type]
     assert trust.check(context, 1_000, anyway=True) == ["a batch of this lane was proven wrong before"]  # type: ignore[arg-type]
     with pytest.raises(Rejected, match="at least 500 atoms"):
