@@ -189,7 +189,10 @@ def _retry(session: Session, waiting: Sequence[Batch]) -> None:
 def _ranges(session: Session, lane: Lane) -> list[Range]:
     """The next batch's cover: of each gateway the posted receipts in no batch, whole segments, up to the cap."""
     ranges, room = [], min(lane.batch_calls, MAX_CALLS)
-    marks, numbers = watermarks.of_lane(session, lane.lane), lanes.gateways(session, lane.lane)
+    marks = watermarks.of_lane(session, lane.lane)
+    if not lane.domain.chain_id:
+        lanes.assign_gateways(session, lane.lane, [mark.gateway for mark in marks])
+    numbers = lanes.gateways(session, lane.lane)
     for mark in marks:
         number = numbers.get(mark.gateway)
         if number is None:
