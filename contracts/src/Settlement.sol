@@ -247,13 +247,11 @@ contract Settlement is ISettlement, Eip712 {
         external
         returns (uint64 paid)
     {
-        if (rows.length == 0 || rows.length > MAX_ROWS || uint256(start) + rows.length > MAX_CONSUMERS) {
-            revert ProofInvalid();
-        }
+        if (rows.length > MAX_ROWS) revert ProofInvalid();
         bytes32[] memory nodes = _rangeLeaves(lane, start, rows);
-        if (SumTree.rangeRoot(nodes, start, _heads[lane].payoutHeight, proof) != _payoutRoots[lane]) {
-            revert ProofInvalid();
-        }
+        bytes32 root = SumTree.rangeRoot(nodes, start, _heads[lane].payoutHeight, proof);
+        // zero says that something is amiss; it is no root, also where nothing is final yet
+        if (root == 0 || root != _payoutRoots[lane]) revert ProofInvalid();
         uint256[] memory due;
         (due, paid) = _bookRange(lane, start, rows);
         if (paid == 0) return 0;
@@ -581,7 +579,8 @@ contract Settlement is ISettlement, Eip712 {
 
     /// @dev Books what the rows claim, a storage word of four at a time. Returns per row `payee(20) << 64 | due(8)`, zero
     /// where nothing is, and the sum.
-    /// Unchecked: indices were proven to fit 32 bits, and what is due is a difference of two amounts in order.
+    /// Unchecked: the root is proven, so indices fit 31 bits and the leaves' sum 64, and what is due is a difference of two
+    /// amounts in order.
     function _bookRange(address lane, uint256 start, uint256[] calldata rows)
         private
         returns (uint256[] memory due, uint64 total)
@@ -603,7 +602,7 @@ contract Settlement is ISettlement, Eip712 {
                     if (cumulative > had) {
                         word ^= (cumulative ^ had) << shift;
                         due[i] = row ^ cumulative ^ (cumulative - had);
-                        total += uint64(cumulative - had); // the leaves' sum was proven to fit 64 bits
+                        total += uint64(cumulative - had); // both are masked to 64 bits
                     }
                 }
                 if (word != before) _claimed[lane][place] = word;

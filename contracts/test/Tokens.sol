@@ -52,11 +52,14 @@ contract HookToken is MockToken {
 
     function _update(address from, address to, uint256 value) internal virtual override {
         super._update(from, to, value);
-        if (_armed[to]) {
-            _armed[to] = false;
-            (bool ok,) = _target.call(_call);
-            ok; // whatever it did, the balances tell
-        }
+        _hook(to);
+    }
+
+    function _hook(address to) internal {
+        if (!_armed[to]) return;
+        _armed[to] = false;
+        (bool ok,) = _target.call(_call);
+        ok; // whatever it did, the balances tell
     }
 }
 
@@ -68,7 +71,7 @@ contract HostileToken is HookToken {
         _barred[who] = barred;
     }
 
-    function _update(address from, address to, uint256 value) internal override {
+    function _update(address from, address to, uint256 value) internal virtual override {
         require(!_barred[to], "blacklisted");
         super._update(from, to, value);
     }

@@ -19,9 +19,9 @@ interface ISettlement {
 
     /// @notice What an operator chooses when it opens a lane. It never changes.
     struct Terms {
-        /// Seconds in which a batch can be challenged, at least.
+        /// Seconds in which a batch can be challenged, at least; 30 days at most.
         uint24 window;
-        /// Seconds an operator has to answer a question.
+        /// Seconds an operator has to answer a question; 3 days at most, so that no batch waits longer than 30.
         uint24 answerTime;
         /// What is not yet final may be at most the bond times this.
         uint8 leverage;

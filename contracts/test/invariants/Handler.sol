@@ -77,8 +77,10 @@ contract Handler is Model {
     }
 
     function withdraws(uint256 l, uint256 who) external inLane(l) {
-        l %= LANES;
-        who = _oftenTheAccomplice(who);
+        _withdraws(l % LANES, _oftenTheAccomplice(who));
+    }
+
+    function _withdraws(uint256 l, uint256 who) private {
         Model.Filed memory f = finalOf(l);
         ISettlement.Account memory a = settlement.accounts(lane, consumerOf[who]);
         if (f.withheld) return; // nobody can prove anything
@@ -163,6 +165,28 @@ contract Handler is Model {
         for (uint256 i = settlement.heads(lane).next - settlement.heads(lane).finalized; i > 1; --i) _finalizes(l);
     }
 
+    /// @dev Poc8: the operator and its accomplice, which leaves between the finalities of two batches of one block.
+    function races(uint256 l, uint256 lie) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST) return;
+        if (settlement.accounts(lane, consumerOf[WHO]).requestedAt == 0) {
+            vm.prank(consumerOf[WHO]);
+            consumers.requestWithdraw(lane);
+        }
+        _pass(NOTICE + 1);
+        lane = lanes[l];
+        _posts(l, 0, 0, 1);
+        _posts(l, (lie >> 8 << 8) | (lie % 2 == 0 ? 2 : 7), 0, 1);
+        ISettlement.Head memory h = settlement.heads(lane);
+        if (h.next < h.finalized + 3) return;
+        uint256 until = settlement.batches(lane, h.next - 1).until;
+        _pass(until - block.timestamp);
+        lane = lanes[l];
+        for (uint256 i = h.next - h.finalized; i > 2; --i) _finalizes(l);
+        _withdraws(l, WHO);
+        _finalizes(l);
+    }
+
     function _posts(uint256 l, uint256 lie, uint256 lag, uint8 taller) private {
         ISettlement.Head memory h = settlement.heads(lane);
         if (h.next - h.finalized > 6) return;
@@ -216,6 +240,7 @@ contract Handler is Model {
         uint64 amount = uint64(1 + (lie >> 64) % 12_000);
         (uint256 who, uint256 to) = (1 + (lie >> 8) % WHO, 1 + (lie >> 16) % PAYEES);
         uint256 kind = lie % 16; // most batches are honest: who always lies has nothing final to steal
+        if (kind == 7) (kind, amount) = (1, _room(f));
         if (kind == 1 || kind == 2) {
             if (kind == 2) (who, amount) = (WHO, (lie >> 200) % 2 == 0 ? amount : _allOf(f));
             (f.debited[who], f.earned[to], f.due[to]) = (f.debited[who] + amount, f.earned[to] + amount, f.due[to] + amount);
@@ -234,6 +259,15 @@ contract Handler is Model {
         } else if (kind == 6) {
             f.earned[to] += amount; // what nobody is debited
         }
+    }
+
+    /// @dev All that a commit lets pass.
+    function _room(Model.Filed memory f) private view returns (uint64) {
+        ISettlement.Books memory b = settlement.books(lane);
+        uint256 total = sum(f.earned);
+        uint256 limit = uint256(b.bond) * settlement.lanes(lane).leverage + b.settled;
+        uint256 most = limit < b.net ? limit : b.net;
+        return most > total ? uint64(most - total) : 0; // net has 64 bits
     }
 
     /// @dev What the accomplice still has: a lie only if it leaves with it too.
@@ -389,6 +423,18 @@ contract Handler is Model {
             if (amount < seen[l][i]) broken = "C3: claimed only grows";
             seen[l][i] = amount;
         }
+    }
+
+    /// @dev Ranges that nothing proves, of amounts that go around.
+    function forges(uint256 l, uint32 start, uint64 amount, bool around, uint8 length) external inLane(l) {
+        amount = 1 + amount % (type(uint64).max - 1);
+        uint256[] memory rows = new uint256[](2);
+        rows[0] = (uint256(uint160(payeeOf[1])) << 64) | amount;
+        rows[1] = (uint256(uint160(payeeOf[2])) << 64) | (around ? type(uint64).max - amount + 1 : amount);
+        if (start % 2 == 0) start %= 5;
+        try settlement.claimRange(lane, start, rows, new bytes32[](length % 32)) {
+            broken = "C3: nobody claims without a proof";
+        } catch {}
     }
 
     // ------------------------------------------------------------------ judges

@@ -33,7 +33,7 @@ contract LanesInvariants is Base {
     }
 
     function targetSelectors() external view virtual returns (FuzzSelector[] memory) {
-        return targeted(new bytes4[](28));
+        return targeted(new bytes4[](30));
     }
 
     function targeted(bytes4[] memory selectors) internal view returns (FuzzSelector[] memory targets) {
@@ -66,6 +66,8 @@ contract LanesInvariants is Base {
         selectors[25] = Handler.settles.selector;
         selectors[26] = Handler.settles.selector;
         selectors[27] = Handler.claims.selector;
+        selectors[28] = Handler.forges.selector;
+        selectors[29] = Handler.races.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector(address(handler), selectors);
     }
@@ -101,8 +103,8 @@ contract LanesBeforeTheRefereeInvariants is LanesInvariants {
     }
 
     function targetSelectors() external view override returns (FuzzSelector[] memory) {
-        bytes4[] memory selectors = new bytes4[](30);
-        selectors[28] = selectors[29] = CourtHandler.accuses.selector;
+        bytes4[] memory selectors = new bytes4[](32);
+        selectors[30] = selectors[31] = CourtHandler.accuses.selector;
         return targeted(selectors);
     }
 

@@ -33,12 +33,23 @@ contract RefereeAccountsTest is Court {
         acquits(_overdraft(h, consumer(1), wordAt(debits(), 1)), "all of it, and gone");
     }
 
+    function test_Overdraft_OfWhatTheAccountTookWithIt() external {
+        asksToLeave(1);
+        vm.warp(block.timestamp + NOTICE + 1);
+        postBatch(aBatch(_costing(PRICE)));
+        finalizeLast();
+        takeRest(1);
+        Batch memory b = aBatch(receiptsFrom(2, 1));
+        Header memory h = postBatch(b);
+        convicts(_overdraft(h, consumer(1), wordAt(b.owed, 1)), "it has nothing any more");
+    }
+
     function test_RevertWhen_OverdraftIsShownOfSomethingElse() external {
         Header memory h = postBatch(aBatch(receiptsFrom(1, 1)));
         malformed(_overdraft(h, consumer(1), wordAt(debits(), 2)), "another's word");
         malformed(_overdraft(h, stranger, wordAt(debits(), 0)), "nobody's account");
-        IJudge.Word memory short = IJudge.Word(debits().node(1, 0), debits().proveNode(1, 0));
-        malformed(_overdraft(h, consumer(1), short), "an inner node");
+        IJudge.Word memory short = IJudge.Word(debits().node(1, 1), debits().proveNode(1, 1));
+        malformed(_overdraft(h, consumer(1), short), "an inner node, at the same number of its level");
     }
 
     // ------------------------------------------------------------------ proveDebitAfterExit
@@ -144,7 +155,8 @@ contract RefereeAccountsTest is Court {
         convicts(_payee(h, 2, wordAt(b.paid, 2)), "a leaf of nothing");
         acquits(_payee(h, 1, wordAt(b.paid, 1)), "the honest one");
         acquits(_payee(h, 900, noWord()), "beyond the tree");
-        malformed(_payee(h, 900, wordAt(b.paid, 1)), "beyond the tree, with a path");
+        malformed(_payee(h, 900, wordAt(b.paid, 1)), "something beyond the tree");
+        malformed(_payee(h, 900, IJudge.Word(0, b.paid.prove(1))), "beyond the tree, with a path");
     }
 
     function test_WrongConsumer_AnothersAccount_OrNobodysIndex() external {
@@ -154,6 +166,14 @@ contract RefereeAccountsTest is Court {
         convicts(_consumer(h, 1, consumer(1), wordAt(b.owed, 1)), "another account");
         malformed(_consumer(h, 1, consumer(2), wordAt(b.owed, 1)), "who does not stand there");
         acquits(_consumer(h, 2, consumer(2), wordAt(b.owed, 2)), "nothing at 2");
+    }
+
+    function test_WrongConsumer_NotTheLastOne() external {
+        Batch memory b = aBatch(receiptsFrom(1, 1));
+        (debited[1], debited[CONSUMERS]) = (0, PRICE);
+        b.owed = debits();
+        Header memory h = postBatch(b);
+        acquits(_consumer(h, uint32(CONSUMERS), consumer(CONSUMERS), wordAt(b.owed, CONSUMERS)), "index 3 of 3");
     }
 
     function test_WrongConsumer_WhereNobodyStands() external {

@@ -286,6 +286,8 @@ contract RefereeLogsTest is Court {
         moved.place = 0;
         malformed(_misplaced(h, moved, row(b, 1, 3)), "not there");
         malformed(_misplaced(h, opening(b, 1), row(b, 2, 3)), "another row");
+        malformed(_misplaced(h, opening(b, 1), IJudge.Row(0, gateway, 0, 3, b.rows.prove(0))), "no row, of three");
+        malformed(_misplaced(h, opening(b, 1), IJudge.Row(9, gateway, 0, 3, new bytes32[](0))), "beyond, of three");
         moved = opening(b, 1);
         moved.record = bytes.concat(moved.record, "0");
         refusedBy(

@@ -82,15 +82,28 @@ contract ClaimsTest is Ranges {
         settlement.claim(lane, 1, payee(1), 100, new bytes32[](0));
     }
 
-    function test_RevertWhen_BeforeAnythingIsFinal() external {
+    function test_RevertWhen_NothingIsFinal() external {
         spend(1, 1, 100);
         post();
         bytes32[] memory proof = payouts().prove(1);
         refuses(ISettlement.ProofInvalid.selector);
         settlement.claim(lane, 1, payee(1), 100, proof);
         (uint256[] memory rows, bytes32[] memory edge) = _range(1, PAYEES);
-        refuses(ISettlement.AboveNet.selector); // no root yet is zero, as is a malformed range's: the counter holds
+        refuses(ISettlement.ProofInvalid.selector);
         settlement.claimRange(lane, 1, rows, edge);
+    }
+
+    /// @dev Before anything is final the root is zero, as is a malformed range's; and two claims of 2^63 sum to nothing. Booked,
+    /// they would take for ever what payees 1 and 2 earn later.
+    function test_RevertWhen_ARangeOfNothingIsBookedBeforeAnythingIsFinal() external {
+        uint256[] memory rows = new uint256[](2);
+        rows[0] = rows[1] = _row(stranger, 1 << 63);
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.claimRange(lane, 1, rows, new bytes32[](0));
+        eq(settlement.claimed(lane, 1), 0, "nothing is claimed");
+        spend(1, 1, 100);
+        settle();
+        eq(settlement.claim(lane, 1, payee(1), 100, payouts().prove(1)), 100, "and payee 1 is paid");
     }
 
     function test_ATreeOfAnyHeightPays(uint8 height, uint32 index) external {

@@ -10,6 +10,13 @@ import {FeeToken, WeiToken} from "../Tokens.sol";
 import {Base} from "../Base.sol";
 import {Sparse, Trees} from "../Trees.sol";
 
+interface Described {
+    function eip712Domain()
+        external
+        view
+        returns (bytes1, string memory, string memory, uint256, address, bytes32, uint256[] memory);
+}
+
 /// @dev An operator's life: its lane, its bond, its pause.
 contract LanesTest is Base {
     using Trees for Sparse;
@@ -134,6 +141,27 @@ contract LanesTest is Base {
         vm.assertEq(keccak256(abi.encode(settlement.rules())), keccak256(abi.encode(rules())), "rules");
         vm.assertEq(settlement.token(), address(token), "token");
         vm.assertEq(settlement.treasury(), treasury, "treasury");
+    }
+
+    function test_TheDomainDescribesItselfAndSurvivesAFork(uint64 chain) external {
+        vm.assume(chain != 0);
+        for (uint256 i; i < 2; ++i) {
+            (bytes1 fields, string memory name, string memory version, uint256 id, address where,,) =
+                Described(address(settlement)).eip712Domain();
+            vm.assertTrue(fields == 0x0f && id == block.chainid && where == address(settlement), "fields");
+            bytes32 expected = keccak256(
+                abi.encode(
+                    keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                    keccak256(bytes(name)),
+                    keccak256(bytes(version)),
+                    id,
+                    where
+                )
+            );
+            vm.assertEq(settlement.DOMAIN_SEPARATOR(), expected, "separator");
+            vm.assertEq(keccak256(abi.encode(name, version)), keccak256(abi.encode("Tollway", "2")), "name");
+            vm.chainId(chain);
+        }
     }
 
     // ------------------------------------------------------------------ keys of a lane
