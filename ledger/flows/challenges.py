@@ -12,7 +12,7 @@ import numpy as np
 from sqlmodel import Session
 
 from ledger.chain.calls import Calls, words
-from ledger.core.disputes.questions import DEBITS, GATEWAYS, LINES, PAYOUTS, RECEIPTS, TREES, height_of, levels_shown
+from ledger.core.disputes.questions import DEBITS, GATEWAYS, PAYOUTS, RECEIPTS, TREES, height_of, levels_shown
 from ledger.core.kernels.sum_tree import Levels, SparseRootBuilder, line_leaves, receipt_leaves
 from ledger.core.receipts.receipt import pack
 from ledger.core.settlement.batches import Status
