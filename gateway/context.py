@@ -14,16 +14,21 @@ from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog.catalog import EMPTY, Catalog
 from gateway.catalog.loader import CatalogLoader
+from gateway.clock import now_ms
 from gateway.database import transact
+from gateway.errors import Refusal
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
+from gateway.payment import lane as lanes
 from gateway.payment.auth import Authenticator
+from gateway.payment.lane import NOT_READ, LaneState
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
+from ledger.core.pricing.epochs import Calendar
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.deployments import Deployment
@@ -55,7 +60,9 @@ class Gateway:
     referrals: Referrals
     metrics: Metrics
     workshop: Workshop
-    epoch_seconds: int
+    calendar: Calendar
+    limits: lanes.Limits
+    lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY
     open_calls: int = 0
     tracing: Tracing | None = None
@@ -72,6 +79,25 @@ class Gateway:
     def private(self) -> bool:
         """Whether this is a private grid, without a chain."""
         return self.deployment is None
+
+    def now_ms(self) -> int:
+        """The network's time in ms: the last indexed block's, and the time since. A private grid's is the clock's."""
+        return now_ms() + self.lane_state.clock_ms
+
+    def refusal(self) -> Refusal | None:
+        """Why the lane serves no call now; None when it does."""
+        return self.lane_state.refusal(self.limits, self.lane, self.signer.address)
+
+    async def read_lane(self) -> None:
+        """Read the lane's state again."""
+        before, key = self.lane_state.at_stake.is_near, self.signer.address
+        self.lane_state = await self.db(lambda session: lanes.read(session, self.lane, key, now_ms()))
+        stake = self.lane_state.at_stake
+        self.metrics.at_stake.set(stake.charged + stake.leased)
+        self.metrics.at_stake_limit.set(stake.limit)
+        if stake.is_near and not before:
+            facts = {"charged": str(stake.charged), "leased": str(stake.leased), "limit": str(stake.limit)}
+            log.warning("bond_nearly_reached", extra=facts | {"remedy": "tollway operator add-bond"})
 
     def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
         self.metrics.ended(end, signed, took_ms)

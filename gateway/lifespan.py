@@ -18,7 +18,9 @@ from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
+from gateway.payment import lane as lane_state
 from gateway.payment.auth import Authenticator
+from gateway.payment.lane import Limits as LaneLimits
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
 from gateway.settings import Settings
@@ -30,10 +32,12 @@ from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger import deployments
 from ledger.core.pricing import epochs
+from ledger.core.pricing.epochs import Calendar
 from ledger.core.pricing.terms import Operator
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Address, address
 from ledger.core.values.typed_data import Domain
+from ledger.deployments import Deployment
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import chain_time, lanes
@@ -71,6 +75,7 @@ class Running:
             await gateway.db(lambda session: leases.unspent(session, gateway.lane, gateway.signer.address))
         )
         receipt_log.on_reopen = gateway.leases.adopt
+        await gateway.read_lane()
         await self._read_book(gateway)
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
@@ -78,6 +83,7 @@ class Running:
             (BODY_CHECK_SECONDS, lambda g: g.body_timeouts.cancel_late()),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (MEASURE_SECONDS, self._measure),
+            (lane_state.READ_SECONDS, lambda g: g.read_lane()),
             (tunnel.ANNOUNCE_SECONDS, lambda g: g.upstream.forwarder.announce()),
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
@@ -122,6 +128,8 @@ class Running:
         engine = connect(ledger.sqlalchemy_url, pool_size=8)
         with unit_of_work(engine) as session:
             known = lanes.get(session, lane)
+            if deployment is None:
+                lanes.assign_gateways(session, lane, [signer.address])
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury or (deployment.treasury if deployment else operator))
         limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
@@ -149,7 +157,8 @@ class Running:
             answers=Answers(),
             referrals=Referrals(engine, lane, domain, treasury),
             metrics=Metrics(),
-            epoch_seconds=deployment.epoch_seconds if deployment else ledger.epoch_seconds,
+            calendar=_calendar(deployment, ledger),
+            limits=_limits(deployment, settings, ledger),
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
             body_timeouts=BodyTimeouts(settings.body_seconds),
@@ -169,12 +178,8 @@ class Running:
     async def _read_book(self, gateway: Gateway) -> None:
         def read(session: Session) -> tuple[Catalog, object] | None:
             block = chain_time.get(session)
-            epoch = epochs.current_epoch(
-                block.timestamp if block else None,
-                private=gateway.private,
-                wall_seconds=now_ms() // 1_000,
-                epoch_seconds=gateway.epoch_seconds,
-            )
+            at = chain_time.now(session, now_ms()) // 1_000
+            epoch = epochs.current_epoch(block.timestamp if block else None, at, gateway.calendar)
             fingerprint = (epoch, documents.fingerprint(session))
             if fingerprint == self._fingerprint:
                 return None
@@ -203,6 +208,24 @@ class Running:
         while True:
             await asyncio.sleep(every)
             await _guarded("job", work(gateway))
+
+
+def _calendar(deployment: Deployment | None, ledger: LedgerSettings) -> Calendar:
+    if deployment is None:
+        return Calendar(ledger.epoch_seconds, private=True)
+    return Calendar(deployment.epoch_seconds, deployment.freeze_seconds)
+
+
+def _limits(deployment: Deployment | None, settings: Settings, ledger: LedgerSettings) -> LaneLimits:
+    """A call must end, and be indexed, within the notice of a consumer that leaves.
+
+    A development chain's notice is too short for any call: there the chain's age limits nothing.
+    """
+    if deployment is None:
+        return LaneLimits(private=True)
+    confirmed = ledger.confirmations * lane_state.BLOCK_SECONDS
+    most = deployment.exit_notice_seconds - settings.call_seconds - confirmed
+    return LaneLimits(False, most * 1_000 if most > 0 else None)
 
 
 async def _guarded(what: str, work: Awaitable[None]) -> None:

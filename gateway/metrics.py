@@ -39,6 +39,12 @@ class Metrics(Collector):
             "tollway_receipt_log_bundles", "Calls whose receipts are written", registry=registry
         )
         self.receipt_log_up = Gauge("tollway_receipt_log_up", "1 while it can be written", registry=registry)
+        self.at_stake = Gauge(
+            "tollway_at_stake_atoms", "Atoms charged and not final, or leased to gateways", registry=registry
+        )
+        self.at_stake_limit = Gauge(
+            "tollway_at_stake_limit_atoms", "Atoms the lane's bond covers; 0: a private grid", registry=registry
+        )
         self.epoch = Gauge("tollway_epoch", "Epoch of the book in force", registry=registry)
 
     def ended(self, end: str, signed: Sequence[Signed], took_ms: int) -> None:

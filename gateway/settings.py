@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     connect_seconds: float = Field(default=3, gt=0, description="a connection to a node must be open within this time")
     first_byte_seconds: float = Field(default=60, gt=0, description="a node must begin to answer within this time")
     idle_stream_seconds: float = Field(default=30, gt=0, description="longest silence in a node's answer")
+    call_seconds: int = Field(default=600, ge=1, description="the longest call; an old block stops calls this early")
     drain_seconds: float = Field(default=20, gt=0, description="how long open calls may take at shutdown")
     step_input_bytes: int = Field(default=16_384, ge=0, description="held for what a workflow's step reads from others")
     bond_cap_atoms: int = Field(default=10_000_000, ge=0, description="most a weaver's bond pays for one failed call")

@@ -1,6 +1,6 @@
 """A worker process's means: its database, its lane, and the chain if there is one. One a process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sqlalchemy import Engine
@@ -73,8 +73,10 @@ class Context:
         """The lane to settle."""
         sender: Address | None = self.wire.sender if self.wire is not None else None
         batch_ms = self.settings.batch_seconds * 1_000
-        notice = self.deployment.exit_notice_seconds if self.deployment is not None else 0
-        return batches.Lane(self.settings.lane, self.domain, sender, self.settings.batch_calls, batch_ms, notice)
+        lane = batches.Lane(self.settings.lane, self.domain, sender, self.settings.batch_calls, batch_ms)
+        if self.deployment is None:
+            return lane
+        return replace(lane, exit_notice=self.deployment.exit_notice_seconds, day=self.deployment.day_seconds)
 
     @cached_property
     def policy(self) -> Policy:

@@ -230,13 +230,13 @@ def _register_payees(context: Context) -> bool:
 
 
 def _epoch(session: Session, context: Context) -> int:
-    block, private = chain_time.get(session), context.deployment is None
-    return epochs.current_epoch(
-        block.timestamp if block else None,
-        private=private,
-        wall_seconds=now() // 1_000,
-        epoch_seconds=context.settings.epoch_seconds if private else context.network.epoch_seconds,
-    )
+    block, known = chain_time.get(session), context.deployment
+    if known is None:
+        calendar = epochs.Calendar(context.settings.epoch_seconds, private=True)
+    else:
+        calendar = epochs.Calendar(known.epoch_seconds, known.freeze_seconds)
+    at = chain_time.now(session, now()) // 1_000
+    return epochs.current_epoch(block.timestamp if block else None, at, calendar)
 
 
 def _while_due(event: str, step: Callable[[Session], int], **facts: object) -> None:

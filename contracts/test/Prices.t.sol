@@ -109,7 +109,7 @@ contract PricesTest is World {
     // ------------------------------------------------------------------ by another page
 
     function test_SharedVectorsHold() external view {
-        string memory json = vm.readFile("../tests/vectors/prices.json");
+        string memory json = vm.readFile("../tests/vectors/split_prices.json");
         uint256 count = vm.parseJsonUint(json, ".count");
         for (uint256 i; i < count; ++i) {
             string memory one = string.concat(".cases[", vm.toString(i), "]");

@@ -7,6 +7,8 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.api.dependencies import Here
+from gateway.context import Gateway
+from gateway.errors import Refusal
 from ledger.core.values.ids import to_hex
 
 router = APIRouter(tags=["health"])
@@ -15,18 +17,30 @@ router = APIRouter(tags=["health"])
 @router.get("/health")
 async def health(gateway: Here) -> JSONResponse:
     """200 while calls can be charged, else 503; the body says more."""
-    good = gateway.receipt_log.healthy and not gateway.draining
+    refused, stake = gateway.refusal(), gateway.lane_state.at_stake
+    good = gateway.receipt_log.healthy and not gateway.draining and refused is None
     models = len(gateway.catalog.models())
     body: dict[str, Any] = {
-        "status": "ok" if good else "draining" if gateway.draining else "journal_down",
+        "status": _status(gateway, refused),
+        "reason": refused.message if refused is not None else None,
         "lane": to_hex(gateway.lane),
         "signer": to_hex(gateway.signer.address),
         "epoch": gateway.catalog.epoch,
         "models": models,
         "workflows": len(gateway.catalog.by_id) - models,
         "open_calls": gateway.open_calls,
+        "at_stake": {"charged": str(stake.charged), "leased": str(stake.leased), "limit": str(stake.limit)},
+        "bond": "reached" if stake.is_reached else "nearly_reached" if stake.is_near else "ok",
     }
     return JSONResponse(body, 200 if good else 503)
+
+
+def _status(gateway: Gateway, refused: Refusal | None) -> str:
+    if gateway.draining:
+        return "draining"
+    if not gateway.receipt_log.healthy:
+        return "receipt_log_down"
+    return refused.code if refused is not None else "ok"
 
 
 @router.get("/metrics")

@@ -43,7 +43,7 @@ def shown(entry: Entry) -> dict[str, Any]:
     if isinstance(entry, CapsuleEntry):
         interface = entry.capsule.document.get("interface", {}).get("protocol", "openai.chat/1")
         row |= {"owned_by": to_hex(entry.capsule.weaver), "kind": "capsule", "protocols": [interface]}
-        row["nodes"] = list(entry.capsule.steps)
+        row["steps"] = list(entry.capsule.steps)
         if entry.tariff is not None:
             row["terms"] = shown_terms(entry.tariff.terms)
     else:

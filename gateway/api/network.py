@@ -28,7 +28,7 @@ from ledger.core.values.documents import Document
 from ledger.core.values.ids import address, cid, cid_digest, parse_did, to_hex
 from ledger.core.values.meters import quoted
 from ledger.flows import credits, publications
-from ledger.store.chain import bids, lanes
+from ledger.store.chain import bids
 from ledger.store.money import postings
 from ledger.store.network import documents
 
@@ -130,7 +130,8 @@ async def quote(request: Request, gateway: Here) -> dict[str, Any]:
 @router.get("/lane")
 async def lane(gateway: Here) -> dict[str, Any]:
     """This gateway's lane: its chain and contracts, operator, signer, epoch, window and bond."""
-    found = await gateway.db(lambda session: lanes.get(session, gateway.lane))
+    state, rules = gateway.lane_state, gateway.deployment
+    found = state.terms
     held = await gateway.db(lambda session: postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY])
     facts = asdict(gateway.deployment) if gateway.deployment is not None else {}
     addresses = {name: value for name, value in facts.items() if isinstance(value, str)}
@@ -144,13 +145,26 @@ async def lane(gateway: Here) -> dict[str, Any]:
         "treasury": to_hex(gateway.treasury),
         "domain": domain_fields(gateway),
         "epoch": gateway.catalog.epoch,
-        "epoch_seconds": gateway.epoch_seconds,
+        "epoch_seconds": gateway.calendar.epoch_seconds,
         "window": found.window if found else None,
+        "answer_time": found.answer_time if found else None,
+        "leverage": found.leverage if found else None,
+        "min_deposit": str(found.min_deposit) if found else "0",
         "bond": str(found.bond) if found else None,
+        "active": found.active if found else True,
+        "era": found.era if found else None,
+        "exit_notice": rules.exit_notice_seconds if rules else 0,
+        "gateway_number": state.number,
+        "at_stake": {
+            "charged": str(state.at_stake.charged),
+            "leased": str(state.at_stake.leased),
+            "limit": str(state.at_stake.limit),
+        },
+        "serves": gateway.refusal() is None,
         "custody": str(held),
         "rpc": gateway.settings.rpc_hint or None,
         "url": gateway.settings.public_url or None,
-        "time": datetime.now(UTC).isoformat(),
+        "time": datetime.fromtimestamp(gateway.now_ms() / 1_000, UTC).isoformat(),
     }
 
 

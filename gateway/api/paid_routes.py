@@ -33,6 +33,7 @@ from gateway.workflow.plan import Plan
 from ledger.core.accounts import permissions
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.errors import TollwayError
+from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import call_id, to_hex
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed
@@ -170,7 +171,10 @@ def _check_open(gateway: Gateway) -> None:
     if gateway.draining:
         raise Refusal(503, "draining", "this gateway is shutting down; try again", retry_after=1)
     if not gateway.receipt_log.healthy:
-        raise Refusal(503, "journal_down", "receipts cannot be written now, so no call is made", retry_after=2)
+        raise Refusal(503, "receipt_log_down", "receipts cannot be written now, so no call is made", retry_after=2)
+    refused = gateway.refusal()
+    if refused is not None:
+        raise refused
     if gateway.open_calls > gateway.settings.max_open_calls:
         raise Refusal(503, "overloaded", f"{gateway.settings.max_open_calls} calls are open", retry_after=1)
 
@@ -181,7 +185,7 @@ async def _check_not_charged(gateway: Gateway, request: Request) -> None:
     if found is None:
         return
     salt = bytes.fromhex(Note.of(found).salt)
-    if hashlib.sha256(salt + request.ask.body).digest() != found.receipt.request_digest:
+    if body_digest(salt, request.ask.body) != found.receipt.request_digest:
         raise mismatch(request.call_id)
     again = Refusal(
         409,

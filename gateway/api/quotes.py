@@ -84,7 +84,7 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str,
     price, _ = plan.tariff.price(units, subcall_total)
     own = lines(gateway, plan.tariff, units, subcall_total)
     own += [
-        {"id": f"sub:{n}:{s['node']}", "party": "(pass-through)", "role": "sub", "ratio_ppm": 0, "fixed": s["price"],
+        {"id": f"sub:{n}:{s['step']}", "party": "(pass-through)", "role": "sub", "ratio_ppm": 0, "fixed": s["price"],
          "amount": s["price"]}
         for n, s in enumerate(subs)
     ]  # fmt: skip
@@ -96,12 +96,12 @@ def _step(gateway: Gateway, planned: PlannedStep, units: Units, now: int) -> dic
     name = planned.step.id
     if planned.plan is not None:
         part = _workflow(gateway, planned.plan, units, now)
-        found = {"node": name, "subject": cid(planned.plan.entry.id)}
+        found = {"step": name, "subject": cid(planned.plan.entry.id)}
         return {**found, **{key: part[key] for key in ("price", "lines", "subs")}}
     most, candidates = planning.serving(planned, units, planned.step.max_price, now)
     best = min(candidates, key=lambda one: (one.inner.price(most)[0], one.provider))
     price, _ = best.inner.price(most)
-    row = {"node": name, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}
+    row = {"step": name, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}
     return {**row, "lines": lines(gateway, best.inner, most, 0), "subs": []}
 
 

@@ -217,9 +217,9 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
         else:
             candidate.health.forgotten()
         raise
-    ended = now_ms()
+    ended = gateway.now_ms()
     near = gateway.upstream.round_trip_ms(candidate.target)
-    candidate.health.succeeded(ended - started, metered.overclaimed, near)
+    candidate.health.succeeded(now_ms() - started, metered.overclaimed, near)
     units = usage.capped(metered.units, call.most)
     digest = call.billing.digest_of(body)
     served = Served(units, EndReason.normal, ended, call.ask.body, digest, candidate.provider)

@@ -176,7 +176,7 @@ class _Streaming:
             near = gateway.upstream.round_trip_ms(candidate.target)
             candidate.health.succeeded(self.first_byte_ms, metered.overclaimed, near)
         units = usage.capped(metered.units, call.most)
-        served = Served(units, self.end, now, call.ask.body, self.accumulator.digest, candidate.provider)
+        served = Served(units, self.end, gateway.now_ms(), call.ask.body, self.accumulator.digest, candidate.provider)
         try:
             return await call.charge(gateway, candidate, served), None
         except TollwayError as error:

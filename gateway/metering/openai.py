@@ -3,7 +3,6 @@
 Only what money depends on is decoded: which model, whether to stream, how much output at most, the text and the usage.
 """
 
-import hashlib
 from enum import IntEnum
 from typing import Any
 
@@ -13,7 +12,7 @@ import orjson
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering.ask import EMBEDDINGS, Ask
 from gateway.metering.usage import NodeUnits, Usage, named_units
-from ledger.core.values.hashes import Digest
+from ledger.core.values.hashes import BodyHash, Digest
 
 NODES_OWN = ("tollway_units", "tollway_served")
 """Fields of the usage event that a node writes for its gateway; no client gets them."""
@@ -173,7 +172,7 @@ class StreamAccumulator:
         self._most, self._most_bytes = most, most_bytes
         self._include_usage = ask.include_usage
         self._unread = b""
-        self._hasher = hashlib.sha256(salt)
+        self._hasher = BodyHash(salt)
         self._texts: list[str] | None = [] if keep_text else None
         self._held_back: list[bytes] = []
 
@@ -189,7 +188,7 @@ class StreamAccumulator:
     @property
     def digest(self) -> Digest:
         """The salted digest of all that was passed on."""
-        return Digest(self._hasher.digest())
+        return self._hasher.digest()
 
     def take(self, chunk: bytes) -> bytes:
         """The part of a chunk that goes to the consumer now. Raises NodeFailed for an error event or nonsense."""

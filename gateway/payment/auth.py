@@ -168,5 +168,5 @@ def accept(session: Session, domain: Domain, lane: Lane, voucher: Voucher, signa
         raise Refusal(401, "invalid_voucher", "the voucher is signed by neither the account nor a session key of it")
     known, _ = vouchers.highest(session, lane, voucher.account)
     if voucher.cum_max > known:
-        vouchers.raise_to(session, voucher, signature)
+        vouchers.raise_to(session, voucher, signer, signature)
     return known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.atoms import Atoms
+from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, Lane, to_hex
 from ledger.core.values.meters import Units
 from ledger.flows.receipt_log import Draft
@@ -72,7 +72,7 @@ class Billing:
 
     def digest_of(self, content: bytes) -> Digest:
         """The salted digest by which a receipt names what was asked or answered."""
-        return Digest(hashlib.sha256(self.salt + content).digest())
+        return body_digest(self.salt, content)
 
     def draft(self, tariff: Tariff, served: Served, subcalls: int = 0, subcall_total: Atoms = 0) -> Draft:
         """The receipt of what was served, without its place in the receipt log. `subcalls` stand right before it."""

@@ -1,6 +1,6 @@
 """x402 v2, scheme `exact`, for stock clients: an unpaid request gets a 402 with its price, a paid one is served.
 
-A payment is an ERC-3009 authorization to the lane's inbox. It is checked here, stored for the worker to relay, and
+A payment is an ERC-3009 authorization to the lane's address. It is checked here, stored for the worker to relay, and
 becomes a deposit of its signer. The call is charged like any other, and the unspent rest stays the signer's deposit.
 Each authorization pays for one call, so a payment header cannot be reused by somebody who saw it.
 """
@@ -24,6 +24,7 @@ from ledger.deployments import Deployment
 from ledger.flows import leases, publications
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
+from ledger.store.chain import lanes
 
 HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
 TRANSFER_TYPEHASH = keccak256(
@@ -111,7 +112,12 @@ def token_domain(gateway: Gateway) -> Domain:
 
 
 def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
-    """A 402 that a stock client can pay: `amount`, the most the request may cost, to the lane's inbox."""
+    """A 402 that a stock client can pay to the lane's address: `amount`, the most the request may cost.
+
+    A new account's first payment must be at least the lane's minimum, so no less is asked for.
+    """
+    terms = gateway.lane_state.terms
+    amount = max(amount, terms.min_deposit if terms is not None else 0)
     domain = token_domain(gateway)
     why = "pay with x402, or send `Authorization: Bearer tw_...` or a Tollway-Voucher"
     requirements = {
@@ -144,7 +150,7 @@ def required(gateway: Gateway, path: str, host: bytes, amount: int) -> Refusal:
 
 
 def read(gateway: Gateway, header: bytes, now: int) -> Payment:
-    """The payment in a header. Refused unless it is to our inbox, valid for a while, and signed by its payer."""
+    """The payment in a header. Refused unless it is to our lane, valid for a while, and signed by its payer."""
     try:
         sent = orjson.loads(base64.b64decode(header, validate=True))
         accepted, payload = sent["accepted"], sent["payload"]
@@ -162,7 +168,7 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
     if (scheme, network, asset) != ("exact", f"eip155:{domain.chain_id}", domain.contract) or sent["x402Version"] != 2:
         raise _unpaid("the payment is not of the scheme, network and asset asked for")
     if to != gateway.lane:
-        raise _unpaid("the payment is not to this lane's inbox")
+        raise _unpaid("the payment is not to this lane's address")
     if not valid_after <= now // 1000 < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
         raise _unpaid(f"the payment is not valid now, or for less than {MARGIN_SECONDS} s more")
     words = (word(payer), word(to), word(amount), word(valid_after), word(valid_before), nonce)
@@ -181,6 +187,7 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
     """Have the payment relayed, and wait until the payer can spend `need` atoms. Its deposit may cover that already."""
     if payment.amount < need:
         raise _unpaid(f"this call may cost {need} atoms; the payment is of {payment.amount}")
+    await _check_first_deposit(gateway, payment)
     deposit = DepositRequest(
         id=keccak256(b"x402", address(deployed(gateway).token), payment.payer, payment.nonce),
         lane=gateway.lane,
@@ -214,6 +221,15 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
                 retry_after=2,
             )
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def _check_first_deposit(gateway: Gateway, payment: Payment) -> None:
+    """Refuse what the contract would: an account's first deposit below the lane's minimum."""
+    terms = gateway.lane_state.terms
+    if terms is None or payment.amount >= terms.min_deposit:
+        return
+    if await gateway.db(lambda session: lanes.get_consumer(session, gateway.lane, payment.payer)) is None:
+        raise _unpaid(f"a new account's first payment is at least {terms.min_deposit} atoms, not {payment.amount}")
 
 
 def settled(gateway: Gateway, payment: Payment) -> tuple[bytes, bytes]:

@@ -214,11 +214,11 @@ class _Completion:
             "workflow_failed",
             f"{name} failed at step {step}: {reason}; {cost}",
             facts={
-                "node": step,
+                "step": step,
                 "reason": reason,
                 "call": to_hex(execution.billing.call_id),
                 "charge": str(charged),
-                "nodes": self._step_rows(),
+                "steps": self._step_rows(),
             },
         )
         if not signed:
@@ -256,7 +256,7 @@ class _Completion:
                 "completion_tokens": units.output_token,
                 "total_tokens": units.input_token + units.output_token,
             },
-            "tollway": {"output": output, "nodes": self._step_rows()},
+            "tollway": {"output": output, "steps": self._step_rows()},
         }
 
     def _step_rows(self) -> list[dict[str, Any]]:
@@ -264,7 +264,7 @@ class _Completion:
         prices = {one.step: str(one.price) for one in execution.served}
         rows = []
         for name, outcome in execution.outcomes.items():
-            row = {"node": name, "status": outcome.status.value, "ms": execution.took_ms.get(name, 0)}
+            row = {"step": name, "status": outcome.status.value, "ms": execution.took_ms.get(name, 0)}
             if name in prices:
                 row |= {"call": to_hex(execution.call_ids[name]), "price": prices[name]}
             if name in execution.reasons:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from ledger.chain.abi import interface
+from contracts import load
+from ledger.chain.abi import encode, interface
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header, Heights
 from ledger.core.settlement.transactions import Call
-from ledger.core.values.ids import Address, Digest, Lane, address
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Address, Digest, Lane, address, create2
 from ledger.deployments import Deployment
 
 if TYPE_CHECKING:
@@ -57,6 +59,14 @@ class Authorization:
     salt: bytes
 
 
+class Parent(NamedTuple):
+    """A model as its children name it: its id, the hash of its own parents, and the terms it offers."""
+
+    id: Digest
+    lineage: Digest
+    terms: Digest
+
+
 class Calls:
     """Call builders for one deployment."""
 
@@ -89,6 +99,14 @@ class Calls:
     def open_lane(self, salt: Digest, terms: LaneTerms, bond: int) -> Call:
         """Open a lane; the bond must be approved to Settlement."""
         return self.to_settlement("openLane", salt, astuple(terms), bond)
+
+    def lane_of(self, operator: Address, salt: Digest, terms: LaneTerms) -> Lane:
+        """The address of the lane that `open_lane` opens: its vault's, which Settlement makes by CREATE2."""
+        own = keccak256(
+            encode(["address", "bytes32", "(uint24,uint24,uint8,uint64)"], [operator, salt, astuple(terms)])
+        )
+        code = load("LaneVault").bytecode + encode(["address", "address"], [self.token, self.consumers])
+        return Lane(create2(self.settlement, own, code))
 
     def add_gateway(self, lane: Lane, key: Address) -> Call:
         """Let a key sign receipts of a lane; its operator sends this."""
@@ -149,9 +167,9 @@ class Calls:
         """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
         return self.to("BidBook", "placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
 
-    def register_model(self, model: Digest, parents: Sequence[Digest], terms: Digest, salt: Digest) -> Call:
+    def register_model(self, model: Digest, parents: Sequence[Parent], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""
-        return self.to("Registry", "register", model, list(parents), terms, salt)
+        return self.to("Registry", "register", model, [tuple(parent) for parent in parents], terms, salt)
 
     # ---- an auditor's proofs
 

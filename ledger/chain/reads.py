@@ -7,12 +7,12 @@ from typing import Any
 
 from ledger.chain import logs
 from ledger.chain.abi import interface
-from ledger.chain.calls import Calls
+from ledger.chain.calls import Calls, Parent
 from ledger.chain.rpc import At, Endpoint
 from ledger.core.settlement.events import Committed, Log
 from ledger.core.settlement.header import HeaderId
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.ids import ZERO_ADDRESS, Address, address, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address, to_hex
 from ledger.core.values.typed_data import Domain, Signer, word
 from ledger.deployments import Deployment
 
@@ -57,13 +57,38 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Life:
+    """What a lane's operator did, and what befell it. Times in seconds, 0 for never; the deposit in atoms."""
+
+    poster: Address
+    fell_at: int
+    active_since: int
+    stopped_at: int
+    min_deposit: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTimes:
+    """Since when a key signs, and when it was revoked, in seconds; 0 for never."""
+
+    since: int
+    revoked_at: int
+
+    @property
+    def signs(self) -> bool:
+        """Whether it signs now."""
+        return bool(self.since) and not self.revoked_at
+
+
+@dataclass(frozen=True, slots=True)
 class LaneAccount:
-    """A consumer in a lane. Amounts in atoms, the time in seconds."""
+    """A consumer in a lane. Amounts in atoms, times in seconds."""
 
     deposited: int
     withdrawn: int
     index: int
     requested_at: int
+    left_at: int
     debit_at_exit: int
     paid_in: int
 
@@ -75,6 +100,15 @@ class Posted:
     hash: HeaderId
     until: int
     open: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """An open question: who asked, until when it can be answered (seconds), and its fee in wei."""
+
+    asker: Address
+    deadline: int
+    fee: int
 
 
 class Chain(Endpoint):
@@ -163,6 +197,31 @@ class Chain(Endpoint):
         """A consumer in a lane; zeros if it never deposited."""
         return LaneAccount(*self.settlement("accounts", lane, account, block=block))
 
+    def life(self, lane: Address) -> Life:
+        poster, *rest = self.settlement("lives", lane)
+        return Life(address(poster), *rest)
+
+    def gateway_key(self, lane: Address, key: Address) -> KeyTimes:
+        """A gateway key of a lane."""
+        _, since, revoked_at = self.view("Keys", "gateways", lane, key)
+        return KeyTimes(since, revoked_at)
+
+    def session_key(self, account: Address, key: Address) -> KeyTimes:
+        """A key that signs vouchers of an account."""
+        return KeyTimes(*self.view("Keys", "sessionKeys", account, key))
+
+    def as_parent(self, model: Digest) -> Parent:
+        """A registered model as its children name it, from its last events. Rejected when it is not registered."""
+        registered = self.raw_logs("Registry", "ModelRegistered", model)
+        if not registered:
+            raise Rejected(f"{to_hex(model)} is not registered on this chain", model=to_hex(model))
+        said = _arguments(registered[-1])
+        changed = [
+            raw for raw in self.raw_logs("Registry", "TermsChanged", model) if _place(raw) > _place(registered[-1])
+        ]
+        terms = _arguments(changed[-1])["terms"] if changed else said["terms"]
+        return Parent(model, Digest(said["lineage"]), Digest(terms))
+
     def claimed(self, lane: Address, index: int, block: At = "latest") -> int:
         """The total a payee index has claimed, in atoms."""
         return int(self.settlement("claimed", lane, index, block=block))
@@ -181,6 +240,16 @@ class Chain(Endpoint):
     def posted(self, lane: Address, batch: int) -> Posted:
         return Posted(*self.settlement("batches", lane, batch))
 
+    def question(self, question: Digest) -> OpenQuestion:
+        """An open question; no asker if there is none."""
+        asker, deadline, gwei = self.view("Questions", "questions", question)
+        return OpenQuestion(address(asker), deadline, gwei * 10**9)
+
+    def question_fee(self, kind: int) -> int:
+        """The fee of a question of a kind at the newest block's base fee, in wei."""
+        base = int(self.rpc("eth_getBlockByNumber", "latest", False).get("baseFeePerGas", "0x0"), 16)
+        return int(self.view("Questions", "feeAt", kind, base))
+
     def payee_index(self, party: Address) -> int:
         """A party's payee index; 0 if it has none."""
         return int(self.view("Registry", "payeeIndex", party))
@@ -189,3 +258,15 @@ class Chain(Endpoint):
         """A party's stake: staked atoms, unbonding atoms, release time."""
         staked, unbonding, release_at = self.view("StakeVault", "stakes", party)
         return staked, unbonding, release_at
+
+
+def _arguments(raw: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of one of Registry's logs."""
+    topics = [bytes.fromhex(topic[2:]) for topic in raw["topics"]]
+    decoded = interface("Registry").decode_log(topics, bytes.fromhex(raw["data"][2:]))
+    assert decoded is not None, "only Registry's logs were asked for"
+    return decoded[1]
+
+
+def _place(raw: dict[str, Any]) -> tuple[int, int]:
+    return int(raw["blockNumber"], 16), int(raw["logIndex"], 16)

@@ -52,13 +52,13 @@ class Lane:
 
 def is_due(session: Session, lane: Lane, now: int) -> bool:
     """True when enough receipts wait, the oldest has waited long enough, or a consumer waits to leave."""
-    waiting = 0
+    waiting, at = 0, chain_time.now(session, now)
     for mark in watermarks.of_lane(session, lane.lane):
         if mark.posted_seq == mark.batched_seq:
             continue
         waiting += mark.posted_seq - mark.batched_seq
         oldest = receipts.by_seq(session, mark.lane, mark.gateway, mark.batched_seq + 1)
-        if oldest is None or abs(now - oldest.receipt.ended_at) >= lane.batch_ms:  # also after a jump of the clock
+        if oldest is None or abs(at - oldest.receipt.ended_at) >= lane.batch_ms:  # also after a jump of the clock
             return True
     if waiting == 0:
         return _is_exit_due(session, lane)

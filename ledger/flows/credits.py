@@ -52,7 +52,7 @@ def credit(session: Session, lane: Lane, now: int) -> int:
         assert consumer is not None, "it was just assigned"
         lanes.deposit(session, lane, asked.account, consumer.index, asked.amount)
         postings.book(session, movements.deposit(lane, KIND.encode() + asked.id, asked.account, asked.amount, now))
-        requests.set_status(session, asked, "credited")
+        requests.set_credited(session, asked)
     return len(waiting)
 
 

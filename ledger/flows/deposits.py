@@ -34,7 +34,7 @@ def follow_deposits(session: Session, lane: Lane) -> int:
         elif sent.status is Status.failed:
             deposits.set_status(session, asked, "failed", sent.error)
         elif sent.status is Status.confirmed and clock and sent.block is not None and sent.block <= clock.number:
-            deposits.set_status(session, asked, "credited")
+            deposits.set_credited(session, asked, sent.block)
         else:
             continue
         done += 1

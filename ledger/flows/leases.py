@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from ledger.core.accounts import accounts, movements, permissions
+from ledger.core.settlement.batches import AtStake, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane
 from ledger.store.access import keys, leases, vouchers
 from ledger.store.access.leases import Lease
+from ledger.store.chain import lanes
 from ledger.store.money import postings
 from ledger.store.receipts.appender import lock_number
+from ledger.store.settlement import batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,15 @@ def means(session: Session, lane: Lane, consumer: Address) -> Means:
     available = postings.balance(session, lane, accounts.available(consumer))
     room = vouchers.mandate(session, lane, consumer) - leases.committed(session, lane, consumer)
     return Means(available, max(0, room))
+
+
+def at_stake(session: Session, lane: Lane) -> AtStake:
+    """What the lane's bond has to cover now."""
+    terms = lanes.get(session, lane)
+    pending = batches.with_status(session, lane, Status.posted)
+    charged = postings.total(session, lane, "accrued:") + sum(batch.total for batch in pending)
+    limit = terms.bond * terms.leverage if terms is not None else 0
+    return AtStake(charged, postings.total(session, lane, "leased:"), limit)
 
 
 def lease(session: Session, asked: LeaseRequest, now: int) -> tuple[int, Means]:

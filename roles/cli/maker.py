@@ -118,7 +118,7 @@ def versions(name: Annotated[str, Argument(help="@org/name, or the start of one.
 
 @app.command("transfer")
 def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x address.")]) -> None:
-    """Give a model to a new owner. Its calls pay the new owner as soon as that one has a bid in force."""
+    """Give a model to a new owner. From a later epoch its calls pay the new owner, if that one has a bid in force."""
     party = keystore.party(to)
     output.confirm(f"give {model} to {to_hex(party)}, for good?")
     call = transactions.chain(here()).calls.to("Registry", "transfer", here().resolve(model), party)
@@ -130,8 +130,9 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
 def retire(model: Model) -> None:
     """Stop offering terms to new descendants. Existing ones keep theirs. Your bid ends when you stop renewing it."""
     output.confirm(f"retire {model}?")
-    call = transactions.chain(here()).calls.to("Registry", "update", here().resolve(model), bytes(32))
-    sent = transactions.send(here(), call)
+    chain = transactions.chain(here())
+    known = chain.as_parent(here().resolve(model))
+    sent = transactions.send(here(), chain.calls.to("Registry", "changeTerms", *known, bytes(32)))
     output.show({"model": model, "terms": "none for new descendants", **sent})
 
 

@@ -8,7 +8,7 @@ from typer import Argument, Option
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import Document, canonical
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Digest, cid
+from ledger.core.values.ids import ZERO_DIGEST, Digest, cid
 from roles.cli import maker, output
 from roles.cli.context import Group, here
 from roles.cli.shared import publication
@@ -58,8 +58,7 @@ def frozen_terms(subject: Digest, name: str, relation: str) -> Document:
     """A lineage row with the terms the parent offers now. Rejected when it offers none."""
     parent: dict[str, Any] = here().gateway.get(f"/v1/documents/{cid(subject)}")
     offered = parent.get("derivative_terms")
-    updates = transactions.chain(here()).raw_logs("Registry", "TermsUpdated", subject)
-    retired = bool(updates) and not any(bytes.fromhex(updates[-1]["data"][2:]))  # its last terms on chain are empty
+    retired = transactions.chain(here()).as_parent(subject).terms == ZERO_DIGEST  # no terms on chain, or not any more
     if not offered or not offered["open"] or retired:
         raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)
     return {

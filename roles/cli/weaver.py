@@ -82,10 +82,10 @@ def run(
     """Run a workflow as a consumer, pay for it, and show who earned what."""
     context = here()
     answer = calls.chat(context, calls.Chat(capsule, text, stream, timeout_seconds=120))
-    steps = answer.pop("nodes", [])
+    steps = answer.pop("steps", [])
     output.show(answer)
     if steps:
-        output.show_table([{name: row.get(name, "") for name in ("node", "status", "ms", "price")} for row in steps])
+        output.show_table([{name: row.get(name, "") for name in ("step", "status", "ms", "price")} for row in steps])
     if "receipt" in answer:
         from roles.audit import verification  # slow to import
 

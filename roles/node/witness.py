@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
-from ledger.core.receipts.service_proofs import Served, content_digest, served_hash
+from ledger.core.receipts.service_proofs import Served, served_hash
 from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
 from ledger.core.values.meters import Units, units, used
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
@@ -110,8 +111,8 @@ class Witness:
             self._subjects.get(model, ZERO_DIGEST),
             self._signer.address,
             units,
-            content_digest(attempt, request),
-            content_digest(attempt, response),
+            body_digest(attempt, request),
+            body_digest(attempt, response),
             time.time_ns() // 1_000_000,
         )
         entry = Entry(served, self._signer.sign(signing_digest(self._domain, served_hash(served))))

@@ -17,13 +17,13 @@ from tests.gateway.world import DOMAIN, PROVIDER, a_signer
 def test_the_lines_of_a_nested_workflow_add_up_to_what_was_paid(loom: Loom, consumer: Signer) -> None:
     model = loom.classifier("m", inferring("a"), ask="900")
     inner = loom.capsule(
-        pinned("m", model, {"text": "$.text"}), output={"label": "$nodes.m.output.label"}, name="@wanda/inner"
+        pinned("m", model, {"text": "$.text"}), output={"label": "$steps.m.output.label"}, name="@wanda/inner"
     )
     talk = loom.talker("talk", echoing())
     outer = loom.capsule(
         {"id": "inner", "uses": {"capsule": cid(inner)}, "input": {"text": LAST}},
-        pinned("reply", talk, {"messages": [{"role": "user", "content": "it is {$nodes.inner.output.label}"}]}),
-        output={"content": "$nodes.reply.output.content"},
+        pinned("reply", talk, {"messages": [{"role": "user", "content": "it is {$steps.inner.output.label}"}]}),
+        output={"content": "$steps.reply.output.content"},
         distribution={"weaver": {"ratio_ppm": 100_000, "ask": {}}, "curation": {"offer_ppm": 400_000}},
     )
     word = token(Referral(a_signer("curator").address, outer, 500_000, 9, 2**62), a_signer("curator"), DOMAIN)
@@ -42,7 +42,7 @@ def test_a_receipt_that_does_not_cost_what_its_terms_say_is_reported(
     loom: Loom, consumer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = loom.classifier("m", inferring("a"))
-    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"})
+    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$steps.m.output.label"})
     answer = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     gateway, honest = GatewayClient(loom.gateway.url), GatewayClient.get
 

@@ -178,7 +178,7 @@ def test_while_the_receipt_log_is_down_calls_are_refused_before_any_work(
     key = gateway.key(consumer)
     gateway.gateway.receipt_log.healthy = False
     response = gateway.chat(key)
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "journal_down")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "receipt_log_down")
     assert "retry-after" in response.headers
     assert node.asked == []
     gateway.gateway.receipt_log.healthy = True

@@ -147,7 +147,7 @@ def test_a_workflow_sponsors_from_its_weavers_line(loom: Loom, world: World, con
     model = loom.classifier("m", inferring("a"), ask="5000")
     capsule = loom.capsule(
         pinned("m", model, {"text": LAST}),
-        output={"content": "$nodes.m.output.label"},
+        output={"content": "$steps.m.output.label"},
         distribution={"weaver": {"ratio_ppm": 100_000, "ask": {}}, "curation": {"offer_ppm": 300_000}},
     )
     response = loom.gateway.chat(

@@ -21,7 +21,7 @@ def test_a_receipt_is_of_the_epoch_that_its_terms_are_of(
     loom: Loom, world: World, consumer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = loom.classifier("m", inferring("a"))
-    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"})
+    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$steps.m.output.label"})
     key = loom.consumer(consumer)
     gateway = loom.gateway.gateway
     planned, hold = gateway.catalog, BalanceLeases.hold
@@ -47,8 +47,8 @@ def test_a_weavers_bond_pays_for_all_its_failures_together_at_most_what_it_holds
     def failing(name: str) -> Any:
         return loom.capsule(
             pinned("served", served, {"text": "$.text"}),
-            pinned("broken", broken, {"text": "{$nodes.served.output.label}"}),
-            output={"label": "$nodes.broken.output.label"},
+            pinned("broken", broken, {"text": "{$steps.served.output.label}"}),
+            output={"label": "$steps.broken.output.label"},
             name=name,
         )
 
@@ -57,8 +57,8 @@ def test_a_weavers_bond_pays_for_all_its_failures_together_at_most_what_it_holds
     loom.capsule(
         {"id": "x", "uses": {"capsule": cid(first)}, "input": {"text": LAST}, "on_error": "skip"},
         {"id": "y", "uses": {"capsule": cid(second)}, "input": {"text": LAST}, "on_error": "skip"},
-        pinned("reply", talk, {"messages": "$.messages"}, when="nodes.x.status == 'error'"),
-        output={"content": "$nodes.reply.output.content"},
+        pinned("reply", talk, {"messages": "$.messages"}, when="steps.x.status == 'error'"),
+        output={"content": "$steps.reply.output.content"},
     )
     try:
         assert loom.gateway.chat(loom.consumer(consumer), "@wanda/flow").status_code == 200
@@ -74,7 +74,7 @@ def test_a_consumer_that_leaves_a_stream_pays_for_it_even_when_the_step_is_late_
     slow = streaming(60, (10, 60), pause=0.05, tollway_cancel="none")
     talk = loom.talker("talk", slow, {"output_token": "1000000"})
     reply = pinned("reply", talk, {"messages": "$.messages"}, timeout_ms=1_500)
-    loom.capsule(reply, output={"content": "$nodes.reply.output.content"})
+    loom.capsule(reply, output={"content": "$steps.reply.output.content"})
     body = {"model": "@wanda/flow", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
     headers = {"Authorization": f"Bearer {loom.consumer(consumer)}"}
     with (

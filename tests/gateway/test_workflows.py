@@ -56,12 +56,12 @@ def test_parallel_steps_overlap_and_every_line_is_paid(loom: Loom, world: World,
     feeling = loom.classifier("feeling", meeting(asked, 2, "angry"), ask="300")
     topic = loom.classifier("topic", meeting(asked, 2, "parcel"), ask="200")
     talk = loom.talker("talk", echoing("> "), ask={"call": "50", "output_token": "1000000"})
-    said = "{$nodes.feeling.output.label} about {$nodes.topic.output.label}"
+    said = "{$steps.feeling.output.label} about {$steps.topic.output.label}"
     loom.capsule(
         pinned("feeling", feeling, {"text": LAST}),
         pinned("topic", topic, {"text": LAST}),
         pinned("reply", talk, {"messages": [{"role": "user", "content": said}]}),
-        output={"choices": "$nodes.reply.output.choices"},
+        output={"choices": "$steps.reply.output.choices"},
     )
     key = loom.consumer(consumer)
     response = loom.gateway.chat(key, "@wanda/flow", text="where is it?!")
@@ -75,7 +75,7 @@ def test_parallel_steps_overlap_and_every_line_is_paid(loom: Loom, world: World,
     assert paid[PROVIDER.address, Role.compute] == 300 + 200 + 50 + 2
     assert paid[WEAVER.address, Role.weaver] == -(-root.receipt.price // 10)
     assert (OPERATOR.address, Role.protocol) in paid
-    assert [row["status"] for row in response.json()["tollway"]["nodes"]] == ["ok"] * 3
+    assert [row["status"] for row in response.json()["tollway"]["steps"]] == ["ok"] * 3
 
 
 def test_a_step_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signer) -> None:
@@ -85,7 +85,7 @@ def test_a_step_may_ask_for_embeddings(loom: Loom, world: World, consumer: Signe
     place = loom.talker("place", behave, ask={"input_token": "1000000"})
     loom.capsule(
         pinned("place", place, {"input": LAST, "max_tokens": 99}),
-        output={"content": "$nodes.place.output.embedding"},
+        output={"content": "$steps.place.output.embedding"},
     )
     key = loom.consumer(consumer)
     response = loom.gateway.chat(key, "@wanda/flow", text="hello")
@@ -104,7 +104,7 @@ def test_the_endpoint_streams_its_last_step(loom: Loom, world: World, consumer: 
     loom.capsule(
         pinned("feeling", feeling, {"text": LAST}),
         pinned("reply", talk, {"messages": "$.messages"}),
-        output={"choices": "$nodes.reply.output.choices"},
+        output={"choices": "$steps.reply.output.choices"},
     )
     key = loom.consumer(consumer)
     body = {"model": "@wanda/flow", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -132,8 +132,8 @@ def test_an_output_of_glue_is_streamed_in_one_piece(loom: Loom, consumer: Signer
     models = [loom.classifier(f"m{n}", inferring(label)) for n, label in enumerate("aba")]
     loom.capsule(
         *(pinned(f"m{n}", model, {"text": LAST}) for n, model in enumerate(models)),
-        glued("vote", "vote", {"votes": [f"$nodes.m{n}.output.label" for n in range(3)]}),
-        output={"content": "$nodes.vote.output.label"},
+        glued("vote", "vote", {"votes": [f"$steps.m{n}.output.label" for n in range(3)]}),
+        output={"content": "$steps.vote.output.label"},
         **loom.glue(),
     )
     key = loom.consumer(consumer)
@@ -148,8 +148,8 @@ def test_fuel_is_metered_on_the_root_and_paid_to_who_asks_for_it(loom: Loom, wor
     model = loom.classifier("m", inferring("a"))
     loom.capsule(
         pinned("m", model, {"text": LAST}),
-        glued("vote", "vote", {"votes": ["$nodes.m.output.label"]}),
-        output={"content": "$nodes.vote.output.label"},
+        glued("vote", "vote", {"votes": ["$steps.m.output.label"]}),
+        output={"content": "$steps.vote.output.label"},
         distribution={"weaver": {"ratio_ppm": 0, "ask": {"fuel": "1000000"}}},
         **loom.glue(),
     )
@@ -162,7 +162,7 @@ def test_fuel_is_metered_on_the_root_and_paid_to_who_asks_for_it(loom: Loom, wor
 
 def test_glue_that_runs_out_of_fuel_fails_and_nothing_is_charged(loom: Loom, world: World, consumer: Signer) -> None:
     loom.capsule(
-        glued("vote", "vote", {"votes": [LAST]}), output={"content": "$nodes.vote.output.label"}, **loom.glue(fuel=50)
+        glued("vote", "vote", {"votes": [LAST]}), output={"content": "$steps.vote.output.label"}, **loom.glue(fuel=50)
     )
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert response.status_code == 502
@@ -176,9 +176,9 @@ def test_when_decides_and_a_step_that_did_not_run_is_not_priced(loom: Loom, worl
     for name, limit in (("@wanda/cascade", "0.7"), ("@wanda/content", "0.2")):
         loom.capsule(
             pinned("cheap", cheap, {"text": LAST}),
-            pinned("large", large, {"text": LAST}, when=f"nodes.cheap.output.confidence < {limit}"),
-            glued("pick", "first", {"of": ["$nodes.large.output.label", "$nodes.cheap.output.label"]}),
-            output={"content": "$nodes.pick.output"},
+            pinned("large", large, {"text": LAST}, when=f"steps.cheap.output.confidence < {limit}"),
+            glued("pick", "first", {"of": ["$steps.large.output.label", "$steps.cheap.output.label"]}),
+            output={"content": "$steps.pick.output"},
             name=name,
             **loom.glue(),
         )
@@ -197,7 +197,7 @@ def test_a_fallback_stands_in(loom: Loom, world: World, consumer: Signer, behavi
     loom.capsule(
         pinned("reply", weak, {"messages": "$.messages"}, timeout_ms=400, on_error="fallback", fallback="spare"),
         pinned("spare", spare, {"messages": "$.messages"}),
-        output={"content": "$nodes.reply.output.content"},
+        output={"content": "$steps.reply.output.content"},
     )
     key = loom.consumer(consumer)
     response = loom.gateway.chat(key, "@wanda/flow")
@@ -208,7 +208,7 @@ def test_a_fallback_stands_in(loom: Loom, world: World, consumer: Signer, behavi
 
 def test_a_provider_that_exceeds_its_steps_time_is_remembered_as_slow(loom: Loom, consumer: Signer) -> None:
     weak = loom.classifier("weak", hanging)
-    loom.capsule(pinned("weak", weak, {"text": LAST}, timeout_ms=200), output={"content": "$nodes.weak.output.label"})
+    loom.capsule(pinned("weak", weak, {"text": LAST}, timeout_ms=200), output={"content": "$steps.weak.output.label"})
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert "longer than 200 ms" in response.json()["error"]["message"], response.text
     entry = loom.gateway.gateway.catalog.by_id[weak]
@@ -222,7 +222,7 @@ def test_a_stream_that_outlasts_its_steps_time_is_cut_and_the_weavers_loss(
 ) -> None:
     talk = loom.talker("talk", streaming(40, pause=0.05), ask={"output_token": "1000000"})
     reply = pinned("reply", talk, {"messages": "$.messages"}, timeout_ms=500)
-    loom.capsule(reply, output={"content": "$nodes.reply.output.content"})
+    loom.capsule(reply, output={"content": "$steps.reply.output.content"})
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
     events = events_of(response.text)
     assert "longer than its workflow gives it" in str(events[-1])
@@ -237,7 +237,7 @@ def test_a_stream_that_outlasts_its_steps_time_is_cut_and_the_weavers_loss(
 def test_a_stream_that_does_not_begin_in_its_steps_time_fails_before_a_byte(loom: Loom, consumer: Signer) -> None:
     talk = loom.talker("talk", hanging)
     reply = pinned("reply", talk, {"messages": "$.messages"}, timeout_ms=200)
-    loom.capsule(reply, output={"content": "$nodes.reply.output.content"})
+    loom.capsule(reply, output={"content": "$steps.reply.output.content"})
     began = time.monotonic()
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
     assert response.status_code == 502
@@ -249,12 +249,12 @@ def test_who_is_cut_off_because_another_left_is_not_blamed(loom: Loom, consumer:
     slow = loom.classifier("slow", hanging)
     inner = loom.capsule(
         pinned("slow", slow, {"text": LAST}, timeout_ms=20_000),
-        output={"content": "$nodes.slow.output.label"},
+        output={"content": "$steps.slow.output.label"},
         name="@wanda/inner",
     )
     loom.capsule(
         {"id": "below", "uses": {"capsule": cid(inner)}, "input": {"messages": "$.messages"}, "timeout_ms": 200},
-        output={"content": "$nodes.below.output.content"},
+        output={"content": "$steps.below.output.content"},
     )
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert "longer than 200 ms" in response.json()["error"]["message"], response.text
@@ -270,7 +270,7 @@ def test_a_stream_falls_back_before_its_first_byte(loom: Loom, world: World, con
     loom.capsule(
         pinned("reply", weak, {"messages": "$.messages"}, on_error="fallback", fallback="spare"),
         pinned("spare", spare, {"messages": "$.messages"}),
-        output={"content": "$nodes.reply.output.content"},
+        output={"content": "$steps.reply.output.content"},
     )
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
     assert events_of(response.text)[-1] == "[DONE]", response.text
@@ -284,8 +284,8 @@ def test_a_skipped_error_leaves_null_behind(loom: Loom, consumer: Signer) -> Non
     loom.capsule(
         pinned("broken", broken, {"text": LAST}, on_error="skip"),
         pinned("good", good, {"text": LAST}),
-        glued("vote", "vote", {"votes": ["$nodes.broken.output.label", "$nodes.good.output.label"]}),
-        output={"content": "$nodes.vote.output"},
+        glued("vote", "vote", {"votes": ["$steps.broken.output.label", "$steps.good.output.label"]}),
+        output={"content": "$steps.vote.output"},
         **loom.glue(),
     )
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
@@ -297,12 +297,12 @@ def broken_flow(loom: Loom, policy: str) -> None:
     first = loom.classifier("first", inferring("a"), ask="300")
     second = loom.classifier("second", inferring("b"), ask="200")
     broken = loom.talker("broken", dying)
-    said = "{$nodes.first.output.label}{$nodes.second.output.label}"
+    said = "{$steps.first.output.label}{$steps.second.output.label}"
     loom.capsule(
         pinned("first", first, {"text": LAST}),
         pinned("second", second, {"text": LAST}),
         pinned("reply", broken, {"messages": [{"role": "user", "content": said}]}),
-        output={"content": "$nodes.reply.output.content"},
+        output={"content": "$steps.reply.output.content"},
         failure=policy,
     )
 
@@ -312,7 +312,7 @@ def test_all_or_nothing_the_weavers_bond_pays_what_served(loom: Loom, world: Wor
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert response.status_code == 502
     error = response.json()["error"]
-    assert (error["code"], error["node"], error["charge"]) == ("workflow_failed", "reply", "0")
+    assert (error["code"], error["step"], error["charge"]) == ("workflow_failed", "reply", "0")
     assert world.receipts_of(consumer.address) == []
     paid = world.receipts_of(WEAVER.address)
     assert sorted(one.receipt.charge for one in paid) == [223, 334]
@@ -339,7 +339,7 @@ def test_without_a_bond_all_or_nothing_is_not_promised(loom: Loom, world: World,
     model = loom.classifier("m", inferring("a"))
     poor = a_signer("poor weaver")
     loom.capsule(
-        pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"}, weaver=did(0, poor.address)
+        pinned("m", model, {"text": LAST}), output={"content": "$steps.m.output.label"}, weaver=did(0, poor.address)
     )
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert response.status_code == 503
@@ -350,13 +350,13 @@ def test_without_a_bond_all_or_nothing_is_not_promised(loom: Loom, world: World,
 def test_workflows_nest_and_so_do_their_receipts(loom: Loom, world: World, consumer: Signer) -> None:
     model = loom.classifier("m", inferring("a"), ask="900")
     inner = loom.capsule(
-        pinned("m", model, {"text": "$.text"}), output={"label": "$nodes.m.output.label"}, name="@wanda/inner"
+        pinned("m", model, {"text": "$.text"}), output={"label": "$steps.m.output.label"}, name="@wanda/inner"
     )
     talk = loom.talker("talk", echoing())
     loom.capsule(
         {"id": "inner", "uses": {"capsule": cid(inner)}, "input": {"text": LAST}},
-        pinned("reply", talk, {"messages": [{"role": "user", "content": "it is {$nodes.inner.output.label}"}]}),
-        output={"content": "$nodes.reply.output.content"},
+        pinned("reply", talk, {"messages": [{"role": "user", "content": "it is {$steps.inner.output.label}"}]}),
+        output={"content": "$steps.reply.output.content"},
     )
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert response.json()["choices"][0]["message"]["content"] == "it is a", response.text
@@ -379,16 +379,16 @@ def test_a_failed_workflow_inside_is_paid_by_its_own_weavers_bond(loom: Loom, wo
     broken = loom.classifier("broken", dying)
     inner = loom.capsule(
         pinned("served", served, {"text": "$.text"}),
-        pinned("broken", broken, {"text": "{$nodes.served.output.label}"}),
-        output={"label": "$nodes.broken.output.label"},
+        pinned("broken", broken, {"text": "{$steps.served.output.label}"}),
+        output={"label": "$steps.broken.output.label"},
         name="@wanda/inner",
         weaver=did(0, other.address),
     )
     talk = loom.talker("talk", echoing())
     loom.capsule(
         {"id": "inner", "uses": {"capsule": cid(inner)}, "input": {"text": LAST}, "on_error": "skip"},
-        pinned("reply", talk, {"messages": "$.messages"}, when="nodes.inner.status == 'error'"),
-        output={"content": "$nodes.reply.output.content"},
+        pinned("reply", talk, {"messages": "$.messages"}, when="steps.inner.status == 'error'"),
+        output={"content": "$steps.reply.output.content"},
     )
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert response.status_code == 200, response.text
@@ -413,7 +413,7 @@ def test_a_capability_lets_whole_chains_compete(loom: Loom, world: World, consum
     loom.classifier("fair", inferring("fair"), ask="1000", **skill)
     loom.classifier("english", inferring("no"), ask="1")
     uses = {"capability": {"task": "text-classification", "languages": ["fi"]}}
-    loom.capsule({"id": "mood", "uses": uses, "input": {"text": LAST}}, output={"content": "$nodes.mood.output.label"})
+    loom.capsule({"id": "mood", "uses": uses, "input": {"text": LAST}}, output={"content": "$steps.mood.output.label"})
     key = loom.consumer(consumer)
     said = {loom.gateway.chat(key, "@wanda/flow").json()["choices"][0]["message"]["content"] for _ in range(6)}
     assert said == {"fair"}, "a chain at four times the price gets no calls at all"
@@ -426,7 +426,7 @@ def test_a_url_pins_the_provider(loom: Loom, world: World, consumer: Signer) -> 
     for name, url in (("@wanda/first", loom.nodes[0].url), ("@wanda/second", second.url)):
         loom.capsule(
             {"id": "reply", "uses": {"model": cid(model), "url": url}, "input": {"messages": "$.messages"}},
-            output={"content": "$nodes.reply.output.content"},
+            output={"content": "$steps.reply.output.content"},
             name=name,
         )
     key = loom.consumer(consumer)
@@ -437,7 +437,7 @@ def test_a_url_pins_the_provider(loom: Loom, world: World, consumer: Signer) -> 
 
 def test_a_workflows_steps_are_served_as_near_as_the_call_asks(loom: Loom) -> None:
     talk = loom.talker("talk", echoing(""))
-    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$nodes.reply.output.content"})
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$steps.reply.output.content"})
     entry = loom.gateway.gateway.catalog.by_id[talk]
     assert isinstance(entry, ModelEntry)
     entry.candidates[0].health.round_trip_ms = 40
@@ -458,7 +458,7 @@ def pause(loom: Loom, subject: Digest) -> None:
 
 def test_a_workflow_whose_providers_are_all_paused_is_neither_quoted_nor_run(loom: Loom, consumer: Signer) -> None:
     talk = loom.talker("talk", echoing(""))
-    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$nodes.reply.output.content"})
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$steps.reply.output.content"})
     pause(loom, talk)
     quoted = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"})
     assert (quoted.status_code, quoted.json()["error"]["code"]) == (503, "providers_down"), quoted.text
@@ -476,12 +476,12 @@ def test_a_quote_counts_the_fallback_of_a_paused_step_and_leaves_out_one_to_skip
         pinned("feeling", feeling, {"text": LAST}, on_error="skip"),
         pinned("reply", weak, {"messages": "$.messages"}, on_error="fallback", fallback="spare"),
         pinned("spare", spare, {"messages": "$.messages"}),
-        output={"content": "$nodes.reply.output.content"},
+        output={"content": "$steps.reply.output.content"},
     )
     pause(loom, weak)
     pause(loom, feeling)
     quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"}).json()
-    assert [sub["node"] for sub in quote["subs"]] == ["spare"]
+    assert [sub["step"] for sub in quote["subs"]] == ["spare"]
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert response.status_code == 200, response.text
     root, _ = tree(world.receipts_of(consumer.address))
@@ -490,7 +490,7 @@ def test_a_quote_counts_the_fallback_of_a_paused_step_and_leaves_out_one_to_skip
 
 def test_a_workflow_above_the_consumers_largest_price_is_neither_quoted_nor_run(loom: Loom, consumer: Signer) -> None:
     talk = loom.talker("talk", echoing(), ask={"call": "500"})
-    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$nodes.reply.output.content"})
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$steps.reply.output.content"})
     quoted = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow", "max_price": "100"})
     refused = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", header_tollway_max_price=100)
     for answer in (quoted, refused):
@@ -501,7 +501,7 @@ def test_a_quote_shortens_a_steps_output_to_its_authors_largest_price(loom: Loom
     talk = loom.talker("talk", echoing(), ask={"output_token": "9000000"})  # 9 atoms a token, 10 with the maker's
     loom.capsule(
         pinned("reply", talk, {"messages": "$.messages"}, max_price="200"),
-        output={"content": "$nodes.reply.output.content"},
+        output={"content": "$steps.reply.output.content"},
     )
     quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow", "meters": {"output_token": 500}}).json()
     assert [sub["price"] for sub in quote["subs"]] == ["200"]
@@ -511,7 +511,7 @@ def test_max_price_limits_what_a_step_may_generate(loom: Loom, world: World, con
     talk = loom.talker("talk", echoing(), ask={"output_token": "9000000"})  # 9 atoms a token, 10 with the maker's
     loom.capsule(
         pinned("reply", talk, {"messages": "$.messages"}, max_price="200"),
-        output={"content": "$nodes.reply.output.content"},
+        output={"content": "$steps.reply.output.content"},
     )
     loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
     assert loom.nodes[-1].asked[-1].json["max_tokens"] == 20
@@ -529,11 +529,11 @@ def test_the_demos_workflow_holds_little_more_than_it_costs(loom: Loom, consumer
         "model:kb": loom.classifier("kb", found, ask="3000"),
         "model:dialog": loom.talker("dialog", echoing(), ask={"input_token": "9500000", "output_token": "61000000"}),
     }
-    for node in document["nodes"]:
+    for node in document["steps"]:
         node["uses"] = {"model": cid(uses[node["uses"]["model"]])}
-    document["nodes"][1]["input"] = {"text": LAST}
-    document["nodes"][2]["input"]["messages"][0]["content"] = "feeling: {$nodes.emotion.output.label}"
-    loom.capsule(*document["nodes"], output=document["output"])
+    document["steps"][1]["input"] = {"text": LAST}
+    document["steps"][2]["input"]["messages"][0]["content"] = "feeling: {$steps.emotion.output.label}"
+    loom.capsule(*document["steps"], output=document["output"])
     quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"}).json()
     assert int(quote["hold"]) < 150_000, quote
     long = "where is it? " * 200
@@ -548,7 +548,7 @@ def test_a_quote_says_every_line_and_covers_the_charge(loom: Loom, world: World,
         pinned("feeling", feeling, {"text": LAST}),
         pinned("reply", talk, {"messages": "$.messages"}, on_error="fallback", fallback="spare"),
         pinned("spare", talk, {"messages": "$.messages"}),
-        output={"content": "$nodes.reply.output.content"},
+        output={"content": "$steps.reply.output.content"},
     )
     quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"}).json()
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
@@ -556,14 +556,14 @@ def test_a_quote_says_every_line_and_covers_the_charge(loom: Loom, world: World,
     root, subs = tree(signed)
     assert int(quote["price"]) == root.receipt.price <= int(quote["hold"])
     assert int(response.headers["tollway-charge"]) == root.receipt.price
-    assert {sub["node"] for sub in quote["subs"]} == {"feeling", "reply"}
+    assert {sub["step"] for sub in quote["subs"]} == {"feeling", "reply"}
     assert {int(sub["price"]) for sub in quote["subs"]} == {one.receipt.price for one in subs}
     assert sum(int(line["amount"]) for line in quote["lines"]) == int(quote["price"])
 
 
 def test_no_funds_no_work(loom: Loom, world: World, consumer: Signer) -> None:
     model = loom.classifier("m", inferring("a"))
-    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"})
+    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$steps.m.output.label"})
     response = loom.gateway.chat(loom.consumer(consumer, amount=50), "@wanda/flow")
     assert response.status_code == 402
     assert int(response.json()["error"]["shortfall"]) > 0
@@ -572,7 +572,7 @@ def test_no_funds_no_work(loom: Loom, world: World, consumer: Signer) -> None:
 
 def test_a_stream_cut_in_the_middle_is_the_weavers_loss(loom: Loom, world: World, consumer: Signer) -> None:
     talk = loom.talker("talk", streaming(9, die_after=4), ask={"output_token": "1000000"})
-    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$nodes.reply.output.content"})
+    loom.capsule(pinned("reply", talk, {"messages": "$.messages"}), output={"content": "$steps.reply.output.content"})
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
     events = events_of(response.text)
     assert "error" in events[-1]
@@ -583,7 +583,7 @@ def test_a_stream_cut_in_the_middle_is_the_weavers_loss(loom: Loom, world: World
 
 def test_the_same_key_runs_a_workflow_once(loom: Loom, world: World, consumer: Signer) -> None:
     model = loom.classifier("m", inferring("a", "b", delay=0.1))
-    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$nodes.m.output.label"})
+    loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$steps.m.output.label"})
     key = loom.consumer(consumer)
     answers: list[Any] = []
 

@@ -59,7 +59,7 @@ def _relay(world: World, stop: threading.Event) -> None:
         for asked in waiting:
             world.deposit(asked.account, asked.amount)
             with unit_of_work(world.engine) as session:
-                deposits.set_status(session, asked, "credited")
+                deposits.set_credited(session, asked, 7)
 
 
 def a_client() -> tuple[x402Client, Address]:

@@ -89,7 +89,7 @@ class Loom:
             "name": name,
             "version": "1.0.0",
             "weaver": did(0, WEAVER.address),
-            "nodes": list(nodes),
+            "steps": list(nodes),
             "output": output,
             "distribution": {"weaver": {"ratio_ppm": 100_000, "ask": {}}},
             **more,

@@ -48,10 +48,10 @@ def test_the_seven_patterns_ship() -> None:
 def test_names_become_ids_and_the_weaver_signs_with_its_did(tmp_path: Path) -> None:
     step = {"id": "a", "uses": {"model": "@acme/m"}, "input": {"text": "$.x"}}
     path = tmp_path / "capsule.json"
-    path.write_text(json.dumps({"nodes": [step], "weaver": ""}))
+    path.write_text(json.dumps({"steps": [step], "weaver": ""}))
     document = bundles.read(path, bundles.Names(WEAVER, named, {})).document
     assert document["weaver"] == WEAVER
-    assert document["nodes"][0]["uses"]["model"] == named("@acme/m")
+    assert document["steps"][0]["uses"]["model"] == named("@acme/m")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,6 @@ def test_names_become_ids_and_the_weaver_signs_with_its_did(tmp_path: Path) -> N
 def test_what_is_missing_is_said(tmp_path: Path, uses: dict[str, str], glue: dict[str, object], why: str) -> None:
     (tmp_path / "bad.wat").write_text("(module (this is not")
     path = tmp_path / "capsule.json"
-    path.write_text(json.dumps({"nodes": [{"id": "a", "uses": uses, "input": {}}], "glue": glue}))
+    path.write_text(json.dumps({"steps": [{"id": "a", "uses": uses, "input": {}}], "glue": glue}))
     with pytest.raises(Rejected, match=why):
         bundles.read(path, bundles.Names(WEAVER, named, {}))

@@ -1,4 +1,5 @@
-"""API keys: whose money a key may spend, how much, how fast, on which models, and until when; grants to gateways."""
+"""API keys: whose money a key may spend, how much, how fast, on which models, and until when; grants to gateways;
+what an account lets its lane debit."""
 
 from dataclasses import dataclass
 
@@ -46,3 +47,12 @@ def grant(left: Atoms, need: Atoms, target: Atoms) -> Atoms:
     Above the need it is at most a quarter of what is left, so that other gateways get some too.
     """
     return max(need, min(target, left // 4)) if need <= left else 0
+
+
+def mandate(cum_max: Atoms, debit_at_exit: Atoms, paid_in: Atoms) -> Atoms:
+    """The most a lane may ever debit an account. `Questions.answerMandate` has the same rule on chain.
+
+    `cum_max` is its highest voucher's, `debit_at_exit` its debit when it last left the lane, `paid_in` what it paid by
+    x402 and was booked since: such an authorization says that it pays for calls, as a voucher does.
+    """
+    return max(cum_max, debit_at_exit) + paid_in

@@ -32,7 +32,7 @@ class Side(Enum):
 class Stage(Enum):
     """The state of an item's money."""
 
-    logged = "journaled"
+    logged = "logged"
     posted = "posted"
     built = "built"
     on_chain = "on_chain"

@@ -98,10 +98,10 @@ class Capsule:
 def capsule(document: Document) -> Capsule:
     """A capsule from its document. Rejected, with the step, when it is not a workflow that can run."""
     validate(document, "capsule")
-    rows = [_step(row) for row in document["nodes"]]
+    rows = [_step(row) for row in document["steps"]]
     steps = {step.id: step for step in rows}
     if len(steps) != len(rows):
-        raise Rejected("two steps have the same id", field="$.nodes")
+        raise Rejected("two steps have the same id", field="$.steps")
     _known({path.step for path in named(document["output"]) if path.step}, steps, "$.output")
     split = document["distribution"]
     co_weavers = tuple((parse_did(row["party"])[1], row["ratio_ppm"]) for row in split.get("co_weavers", []))

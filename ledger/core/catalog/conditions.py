@@ -1,7 +1,7 @@
 """Conditions of a capsule's steps: the language of `when`, which can only compare.
 
-    nodes.reply.status == 'error'
-    nodes.cheap.output.confidence < 0.7 && $.language != 'en'
+    steps.reply.status == 'error'
+    steps.cheap.output.confidence < 0.7 && $.language != 'en'
 
 Operators, loosest first: `||`, `&&`, `!`, then one comparison of ==, !=, <, <=, >, >=. Operands: paths (with or without
 `$`), 'text', numbers, true, false, null, and ( ). A value alone is true unless it is null, false, 0 or empty. `<` and

@@ -1,8 +1,8 @@
 """JSON paths and templates of a capsule: how a step's input is made from the values that its author names.
 
     "$.messages[-1].content"          a value of the request, kept as it is
-    "$nodes.emotion.output.label"     a value of another step's answer
-    "The caller is {$nodes.emotion.output.label}."    interpolated; what is not a string becomes compact JSON
+    "$steps.emotion.output.label"     a value of another step's answer
+    "The caller is {$steps.emotion.output.label}."    interpolated; what is not a string becomes compact JSON
     "$$5"                             the text "$5"
 
 Values that are filled in are not read as templates again.
@@ -17,7 +17,7 @@ from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
 
 _KEY = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]+)\]|\['([^']*)'\]")
-_PATH = re.compile(r"\$(?:nodes\.([a-z][a-z0-9_]*))?((?:\.[A-Za-z_][A-Za-z0-9_-]*|\[-?[0-9]+\]|\['[^']*'\])*)")
+_PATH = re.compile(r"\$(?:steps\.([a-z][a-z0-9_]*))?((?:\.[A-Za-z_][A-Za-z0-9_-]*|\[-?[0-9]+\]|\['[^']*'\])*)")
 _INTERPOLATED = re.compile(r"\{(\$[^{}]*)\}")
 
 
@@ -31,15 +31,15 @@ class Path(NamedTuple):
 def parse(text: str) -> Path:
     """A path from its text. Rejected when it is not one."""
     match = _PATH.fullmatch(text)
-    if match is None or text.startswith("$nodes[") or (match[1] is None and text.startswith("$nodes")):
-        raise Rejected(f"{text!r} is not a path such as $.messages[-1].content or $nodes.name.output", path=text)
+    if match is None or text.startswith("$steps[") or (match[1] is None and text.startswith("$steps")):
+        raise Rejected(f"{text!r} is not a path such as $.messages[-1].content or $steps.name.output", path=text)
     keys = (int(index) if index else name or quoted for name, index, quoted in _KEY.findall(match[2]))
     return Path(match[1], tuple(keys))
 
 
-def read(path: Path, request: Json, nodes: Mapping[str, Json]) -> Json:
+def read(path: Path, request: Json, steps: Mapping[str, Json]) -> Json:
     """The value at a path. None below a step without an answer; Rejected where a key is missing."""
-    value: Json = request if path.step is None else nodes.get(path.step)
+    value: Json = request if path.step is None else steps.get(path.step)
     for key in path.keys:
         if value is None and path.step is not None:
             return None
@@ -50,19 +50,19 @@ def read(path: Path, request: Json, nodes: Mapping[str, Json]) -> Json:
     return value
 
 
-def resolve(template: Json, request: Json, nodes: Mapping[str, Json]) -> Json:
-    """A template filled in. `nodes` has each finished step as {"status": ..., "output": ...}."""
+def resolve(template: Json, request: Json, steps: Mapping[str, Json]) -> Json:
+    """A template filled in. `steps` has each finished step as {"status": ..., "output": ...}."""
     if isinstance(template, dict):
-        return {key: resolve(item, request, nodes) for key, item in template.items()}
+        return {key: resolve(item, request, steps) for key, item in template.items()}
     if isinstance(template, list):
-        return [resolve(item, request, nodes) for item in template]
+        return [resolve(item, request, steps) for item in template]
     if not isinstance(template, str):
         return template
     if template.startswith("$$"):
         return template[1:]
     if template.startswith("$"):
-        return read(parse(template), request, nodes)
-    return _INTERPOLATED.sub(lambda match: _text(read(parse(match[1]), request, nodes)), template)
+        return read(parse(template), request, steps)
+    return _INTERPOLATED.sub(lambda match: _text(read(parse(match[1]), request, steps)), template)
 
 
 def named(template: Json) -> Iterator[Path]:
@@ -83,7 +83,7 @@ def named(template: Json) -> Iterator[Path]:
 def spelled(path: Path) -> str:
     """A path as text."""
     keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path.keys)
-    return ("$" if path.step is None else f"$nodes.{path.step}") + keys
+    return ("$" if path.step is None else f"$steps.{path.step}") + keys
 
 
 def _entered(value: Json, key: str | int) -> Json:

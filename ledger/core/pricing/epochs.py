@@ -75,19 +75,31 @@ class Book:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """How a network counts epochs. A book closes `freeze_seconds` before its epoch; `private`: there is no chain."""
+
+    epoch_seconds: int = EPOCH_SECONDS
+    freeze_seconds: int = 0
+    private: bool = False
+
+
 def epoch_at(timestamp: int, epoch_seconds: int) -> int:
     """The epoch of a time in seconds: epoch 0 starts at timestamp 0."""
     return timestamp // epoch_seconds
 
 
-def current_epoch(block_seconds: int | None, *, private: bool, wall_seconds: int, epoch_seconds: int) -> int:
-    """The network's epoch: by the last indexed block's timestamp, on a private grid, without a chain, by the clock.
+def current_epoch(block_seconds: int | None, now_seconds: int, calendar: Calendar) -> int:
+    """The epoch whose book counts now (`now_seconds`: the network's time). 0 while no block is indexed.
 
-    0 while no block is indexed.
+    A book closes `freeze_seconds` before its epoch. Until a block that young is indexed, the one before counts on: a
+    receipt may name the epoch of its end or the one before. On a private grid the clock decides.
     """
-    if private:
-        return epoch_at(wall_seconds, epoch_seconds)
-    return 0 if block_seconds is None else epoch_at(block_seconds, epoch_seconds)
+    if calendar.private:
+        return epoch_at(now_seconds, calendar.epoch_seconds)
+    if block_seconds is None:
+        return 0
+    return epoch_at(min(now_seconds, block_seconds + calendar.freeze_seconds), calendar.epoch_seconds)
 
 
 def raises(old: Bid | None, new: Bid) -> bool:

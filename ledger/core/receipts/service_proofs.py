@@ -37,11 +37,6 @@ def attempt_id(call_id: bytes, number: int) -> Digest:
     return keccak256(call_id, number.to_bytes(4, "big"))
 
 
-def content_digest(attempt: bytes, content: bytes) -> Digest:
-    """The salted digest of a request or an answer. Without the attempt's id, guessed content cannot be checked."""
-    return keccak256(attempt, content)
-
-
 def served_hash(served: Served) -> Digest:
     if not 0 <= served.served_at < 2**64:
         raise Rejected("served_at is out of range in the service proof", served_at=served.served_at)

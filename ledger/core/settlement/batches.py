@@ -94,3 +94,36 @@ def is_exit_batch_due(closed_at: int, requested_at: int, notice: int, now: int) 
         settles_exit(now, requested_at, seconds) and not settles_exit(closed_at, requested_at, seconds)
         for seconds in (0, notice)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AtStake:
+    """What a lane's bond has to cover, in atoms: `charged` and not final, and `leased`, which gateways may charge.
+
+    `Settlement` refuses a batch above `limit`, the bond x leverage; 0: nothing limits a private grid.
+    """
+
+    charged: int = 0
+    leased: int = 0
+    limit: int = 0
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether a lane has to stop serving: receipts above the limit could not be posted in time."""
+        return 0 < self.limit <= self.charged + self.leased
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it is time to add to the bond: four fifths of the limit are used."""
+        return 0 < self.limit * 4 <= (self.charged + self.leased) * 5
+
+
+NOTHING_AT_STAKE = AtStake()
+
+
+def bond_for(traffic: int, window: int, leverage: int, seconds: int) -> int:
+    """The bond in atoms that a lane needs which charges `traffic` atoms in `seconds`.
+
+    A charge is at stake for the window (in seconds), and up to a day longer: before its batch is posted, and ripe.
+    """
+    return -(-traffic * (window + 86_400) // (seconds * leverage))

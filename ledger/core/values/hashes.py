@@ -1,8 +1,10 @@
-"""Keccak-256, the hash of the chain, and SHA-256 of long streams."""
+"""Keccak-256, the hash of the chain; BLAKE3 of what calls send and bring; SHA-256 of long streams."""
 
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NewType
+
+from blake3 import blake3
 
 Digest = NewType("Digest", bytes)
 
@@ -19,6 +21,31 @@ except ImportError:  # no wheel of safe-pysha3 for this platform: slower, the sa
     def keccak256(*parts: bytes) -> Digest:
         """Keccak-256 of the concatenated parts."""
         return Digest(_slow.new(digest_bits=256, data=b"".join(parts)).digest())
+
+
+class BodyHash:
+    """The salted BLAKE3-256 of a request or an answer, as receipts and service proofs name it.
+
+    Without the salt, guessed content cannot be checked. No contract opens it, so it need not be a hash of the chain.
+    """
+
+    def __init__(self, salt: bytes) -> None:
+        self._hash = blake3(salt)
+
+    def update(self, content: bytes) -> None:
+        """Hash the next bytes."""
+        self._hash.update(content)
+
+    def digest(self) -> Digest:
+        """The digest of all bytes so far."""
+        return Digest(self._hash.digest())
+
+
+def body_digest(salt: bytes, content: bytes) -> Digest:
+    """The salted digest of a whole request or answer."""
+    body = BodyHash(salt)
+    body.update(content)
+    return body.digest()
 
 
 LONG = 1 << 16

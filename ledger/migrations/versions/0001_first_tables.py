@@ -147,8 +147,8 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
         "consumers": (
             *octets("lane", primary_key=True),
             *octets("account", primary_key=True),
-            *big("account_index", "deposited", "withdrawn"),
-            *big("requested_at", nullable=True),
+            *big("account_index", "deposited", "withdrawn", "debit_at_exit"),
+            *big("requested_at", "left_in_block", nullable=True),
         ),
         "credentials": (*octets("provider", "subject", primary_key=True), *octets("nonce", "encrypted"), *big("at")),
         "cursor": (*string("name", primary_key=True), *big("block"), *octets("hash"), *big("timestamp", "indexed_at")),
@@ -161,6 +161,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *string("status", index=True),
             *big("requested_at"),
             *octets("call", nullable=True),
+            *big("block", nullable=True),
             *string("error", nullable=True),
         ),
         "documents": (
@@ -275,7 +276,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("lane", primary_key=True),
             *octets("account", primary_key=True),
             *big("cum_max"),
-            *octets("signature"),
+            *octets("signer", "signature"),
         ),
         "watermarks": (
             *octets("lane", "gateway", primary_key=True),

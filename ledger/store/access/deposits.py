@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, or_, update
+from sqlalchemy import ColumnElement, func, or_, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.errors import Conflict
@@ -60,8 +60,23 @@ def sent(session: Session, lane: Lane) -> list[DepositRequest]:
 
 
 def set_status(session: Session, deposit: DepositRequest, status: str, error: str | None = None) -> None:
-    """Record how far a request has come: requested, sent, credited, failed."""
+    """Record how far a request has come: requested, sent, failed."""
     change(session, update(DepositRow).where(*_is(deposit.lane, deposit.id)).values(status=status, error=error))
+
+
+def set_credited(session: Session, deposit: DepositRequest, block: int | None = None) -> None:
+    """Record that it is booked, and in which block of the chain."""
+    booked = {"status": "credited", "error": None, "block": block}
+    change(session, update(DepositRow).where(*_is(deposit.lane, deposit.id)).values(**booked))
+
+
+def paid_in(session: Session, lane: Lane, account: Address, after_block: int | None) -> int:
+    """What an account paid by x402 and was booked after a block, or ever, in atoms."""
+    ours = [col(DepositRow.lane) == lane, col(DepositRow.account) == account]
+    ours += [col(DepositRow.kind) == "inbox", col(DepositRow.status) == "credited"]
+    if after_block is not None:
+        ours.append(col(DepositRow.block) > after_block)
+    return int(session.exec(select(func.coalesce(func.sum(DepositRow.amount), 0)).where(*ours)).one())
 
 
 def _is(lane: Lane, deposit_id: Digest) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

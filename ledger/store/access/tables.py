@@ -27,6 +27,7 @@ class VoucherRow(SQLModel, table=True):
     lane: bytes = octets(key=True)
     account: bytes = octets(key=True)
     cum_max: int = big()
+    signer: bytes = octets()
     signature: bytes = octets()
 
 
@@ -86,4 +87,5 @@ class DepositRow(SQLModel, table=True):
     status: str = Field(index=True, description="requested, sent, credited, failed")
     requested_at: int = big()
     call: bytes | None = maybe_octets()
+    block: int | None = maybe_big()
     error: str | None = Field(default=None)

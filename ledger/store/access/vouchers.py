@@ -1,22 +1,25 @@
 """Vouchers: the most a lane may ever debit an account. The highest one signed counts."""
 
-from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
+from ledger.core.accounts import permissions
 from ledger.core.values.ids import Address, Lane
 from ledger.core.values.typed_data import Voucher
-from ledger.store.access.tables import DepositRow, VoucherRow
+from ledger.store.access import deposits
+from ledger.store.access.tables import VoucherRow
+from ledger.store.chain import lanes, parties
 from ledger.store.session import change
 
 
-def raise_to(session: Session, voucher: Voucher, signature: bytes) -> None:
+def raise_to(session: Session, voucher: Voucher, signer: Address, signature: bytes) -> None:
     """Store a voucher if it allows more than the one on record. A lower one changes nothing: it was signed earlier."""
     statement = insert(VoucherRow).values(
-        lane=voucher.lane, account=voucher.account, cum_max=voucher.cum_max, signature=signature
+        lane=voucher.lane, account=voucher.account, cum_max=voucher.cum_max, signer=signer, signature=signature
     )
-    higher = {"cum_max": statement.excluded.cum_max, "signature": statement.excluded.signature}
-    rising = col(VoucherRow.cum_max) < statement.excluded.cum_max
+    new = statement.excluded
+    higher = {"cum_max": new.cum_max, "signer": new.signer, "signature": new.signature}
+    rising = col(VoucherRow.cum_max) < new.cum_max
     change(session, statement.on_conflict_do_update(index_elements=["lane", "account"], set_=higher, where=rising))
 
 
@@ -27,16 +30,10 @@ def highest(session: Session, lane: Lane, account: Address) -> tuple[int, bytes]
 
 
 def mandate(session: Session, lane: Lane, account: Address) -> int:
-    """The most the lane may ever debit the account, in atoms.
-
-    It is the account's highest voucher or, if that is more, what it paid by x402 `exact` and was credited: such an
-    authorization says that it pays for calls.
-    """
-    voucher = select(VoucherRow.cum_max).where(col(VoucherRow.lane) == lane, col(VoucherRow.account) == account)
-    paid = select(func.sum(DepositRow.amount)).where(
-        col(DepositRow.lane) == lane,
-        col(DepositRow.account) == account,
-        col(DepositRow.kind) == "inbox",
-        col(DepositRow.status) == "credited",
-    )
-    return int(session.exec(select(func.greatest(voucher.scalar_subquery(), paid.scalar_subquery(), 0))).one())
+    """The most the lane may ever debit the account, in atoms. A voucher counts until its key is revoked."""
+    voucher = session.get(VoucherRow, (lane, account), populate_existing=True)
+    counts = voucher is not None and Address(voucher.signer) in parties.signers_of(session, account)
+    consumer = lanes.get_consumer(session, lane, account)
+    debit_at_exit, left_in_block = (consumer.debit_at_exit, consumer.left_in_block) if consumer else (0, None)
+    paid_in = deposits.paid_in(session, lane, account, left_in_block)
+    return permissions.mandate(voucher.cum_max if voucher is not None and counts else 0, debit_at_exit, paid_in)

@@ -33,7 +33,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A consumer's account in a lane. `requested_at` (seconds) is set while it is leaving."""
+    """A consumer's account in a lane. `requested_at` (seconds) is set while it is leaving.
+
+    `debit_at_exit` is its final debit when it last left, in the block `left_in_block`.
+    """
 
     lane: Address
     account: Address
@@ -41,6 +44,8 @@ class Consumer:
     deposited: int = 0
     withdrawn: int = 0
     requested_at: int | None = None
+    debit_at_exit: int = 0
+    left_in_block: int | None = None
 
 
 def put(session: Session, lane: Lane) -> None:
@@ -76,6 +81,13 @@ def gateways(session: Session, lane: Address) -> dict[Address, int]:
     return {Address(key): number for key, number in session.exec(query)}
 
 
+def signing_gateways(session: Session, lane: Address) -> dict[Address, int]:
+    """The number of every gateway key that may sign now: those not revoked."""
+    ours = (col(GatewayRow.lane) == lane, col(GatewayRow.counts_until).is_(None))
+    query = select(GatewayRow.key, GatewayRow.number).where(*ours)
+    return {Address(key): number for key, number in session.exec(query)}
+
+
 def assign_gateways(session: Session, lane: Address, keys: Iterable[Address]) -> None:
     """Give gateway keys without a number the next ones: a private grid has no contract to do it."""
     known = gateways(session, lane)
@@ -96,6 +108,7 @@ def get(session: Session, lane: Address) -> Lane | None:
 def deposit(session: Session, lane: Address, account: Address, index: int, amount: int) -> None:
     """Mirror a deposit: the account is known from its first one."""
     row = {"lane": lane, "account": account, "account_index": index, "deposited": amount, "withdrawn": 0}
+    row["debit_at_exit"] = 0
     grown = {"deposited": col(ConsumerRow.deposited) + amount}
     keys = [col(ConsumerRow.lane), col(ConsumerRow.account)]
     change(session, insert(ConsumerRow).values(row).on_conflict_do_update(index_elements=keys, set_=grown))
@@ -114,9 +127,11 @@ def request_withdrawal(session: Session, lane: Address, account: Address, at: in
     change(session, update(ConsumerRow).where(_is(lane, account)).values(requested_at=at))
 
 
-def withdraw(session: Session, lane: Address, account: Address, amount: int) -> None:
+def withdraw(session: Session, lane: Address, account: Address, amount: int, block: int = 0) -> None:
+    """Record that an account left with `amount`: what it does not take is its final debit."""
     withdrawn = col(ConsumerRow.withdrawn) + amount
-    change(session, update(ConsumerRow).where(_is(lane, account)).values(withdrawn=withdrawn, requested_at=None))
+    left = {"withdrawn": withdrawn, "debit_at_exit": col(ConsumerRow.deposited) - withdrawn, "left_in_block": block}
+    change(session, update(ConsumerRow).where(_is(lane, account)).values(requested_at=None, **left))
 
 
 def get_consumer(session: Session, lane: Address, account: Address) -> Consumer | None:

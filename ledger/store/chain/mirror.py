@@ -24,8 +24,8 @@ def _fell(session: Session, event: events.Fell, log: Log) -> None:
     challenges.lapse(session, event, log)
 
 
-def _withdrawn(session: Session, event: events.Withdrawn, _: Log) -> None:
-    lanes.withdraw(session, event.lane, event.account, event.amount)
+def _withdrawn(session: Session, event: events.Withdrawn, log: Log) -> None:
+    lanes.withdraw(session, event.lane, event.account, event.amount, log.block)
     lane = lanes.get(session, event.lane)
     if event.escaped and lane is not None:
         lanes.set_era(session, event.lane, lane.era + 1)

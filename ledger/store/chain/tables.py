@@ -78,7 +78,7 @@ class ModelRow(SQLModel, table=True):
 
 
 class ConsumerRow(SQLModel, table=True):
-    """A consumer's account in a lane and its index in the debit tree."""
+    """A consumer's account in a lane, its index in the debit tree, and its debit and block when it last left."""
 
     __tablename__ = "consumers"
     lane: bytes = octets(key=True)
@@ -87,6 +87,8 @@ class ConsumerRow(SQLModel, table=True):
     deposited: int = big()
     withdrawn: int = big()
     requested_at: int | None = maybe_big()
+    debit_at_exit: int = big()
+    left_in_block: int | None = maybe_big()
 
 
 class LaneRow(SQLModel, table=True):

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import Session
 
+from ledger.core.accounts import permissions
 from ledger.core.values.ids import Address, Lane
 
 
@@ -96,9 +97,20 @@ def posted_batches_total(session: Session, lane: Lane) -> int:
 
 
 def mandates(session: Session, lane: Lane) -> dict[Address, int]:
-    """The most each consumer has allowed the lane to debit."""
-    rows = _rows(session, lane, "SELECT account, cum_max FROM vouchers WHERE lane = :lane")
-    return {Address(bytes(account)): int(most) for account, most in rows}
+    """The most each consumer that signed a voucher or paid by x402 allowed the lane to debit, ever."""
+    rows = _rows(
+        session,
+        lane,
+        "SELECT c.account, coalesce(v.cum_max, 0), c.debit_at_exit, sum(d.amount) FROM consumers c "
+        "LEFT JOIN vouchers v ON v.lane = c.lane AND v.account = c.account LEFT JOIN deposits_requested d "
+        "ON d.lane = c.lane AND d.account = c.account AND d.kind = 'inbox' AND d.status = 'credited' "
+        "AND (c.left_in_block IS NULL OR d.block > c.left_in_block) WHERE c.lane = :lane "
+        "GROUP BY c.account, v.cum_max, c.debit_at_exit HAVING v.cum_max IS NOT NULL OR sum(d.amount) IS NOT NULL",
+    )
+    return {
+        Address(bytes(account)): permissions.mandate(int(cum_max), int(at_exit), int(paid_in or 0))
+        for account, cum_max, at_exit, paid_in in rows
+    }
 
 
 def gaps(session: Session, lane: Lane) -> list[tuple[Address, int]]:

@@ -53,7 +53,7 @@ def read(path: Path, names: Names) -> Bundle:
 def sketch(path: Path) -> Document:
     """A document to draw from a file, without a network: a name that is not an id yet is replaced by its hash."""
     document = parse(path.read_bytes())
-    uses = [dict(step.get("uses", {})) for step in document.get("nodes", [])]
+    uses = [dict(step.get("uses", {})) for step in document.get("steps", [])]
     texts = {str(use[kind]) for use in uses for kind in ("model", "capsule") if kind in use}
     ids = {text: cid(hashlib.sha256(text.encode()).digest()) for text in texts if not text.startswith("bafkrei")}
     return _bundle(document, path.parent, Names(did(0, ZERO_ADDRESS), ids.__getitem__, ids)).document
@@ -75,7 +75,7 @@ def assemble(path: Path) -> bytes:
 
 
 def _bundle(document: Document, folder: Path, names: Names) -> Bundle:
-    steps = [names.replace(step) for step in document.get("nodes", [])]
+    steps = [names.replace(step) for step in document.get("steps", [])]
     modules, glue = [], {}
     for name, row in document.get("glue", {}).items():
         if "file" in row:
@@ -84,5 +84,5 @@ def _bundle(document: Document, folder: Path, names: Names) -> Bundle:
             digest = "sha256:" + hashlib.sha256(body).hexdigest()
             row = {**{key: value for key, value in row.items() if key != "file"}, "digest": digest, "size": len(body)}
         glue[name] = row
-    complete = {**document, "weaver": document.get("weaver") or names.weaver, "nodes": steps}
+    complete = {**document, "weaver": document.get("weaver") or names.weaver, "steps": steps}
     return Bundle(complete | {"glue": glue} if glue else complete, tuple(modules))

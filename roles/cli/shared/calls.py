@@ -124,14 +124,14 @@ def _quote_rows(part: Json, depth: int) -> Iterator[dict[str, Any]]:
             "amount": line["amount"],
         }
     for sub in part.get("subs", []):
-        yield {"line": "  " * depth + f"> {sub['node']}", "party": "", "ratio": "", "fixed": "", "amount": sub["price"]}
+        yield {"line": "  " * depth + f"> {sub['step']}", "party": "", "ratio": "", "fixed": "", "amount": sub["price"]}
         yield from _quote_rows(sub, depth + 1)
 
 
 def _whole(response: httpx.Response) -> dict[str, Any]:
     response.read()
     answer = _json(response)
-    steps = {"nodes": answer["tollway"]["nodes"]} if "tollway" in answer else {}
+    steps = {"steps": answer["tollway"]["steps"]} if "tollway" in answer else {}
     text = answer["choices"][0]["message"]["content"]
     return {"answer": text, **_cost(response.headers, answer.get("usage")), **steps}
 

@@ -52,9 +52,10 @@ def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) 
     commitment = keccak256(word(subject), word(account), word(salt))
     chain = transactions.chain(here())
     if int(chain.view("Registry", "commitments", commitment)) == 0:
-        transactions.send(here(), chain.calls.to("Registry", "commitModel", commitment))
+        transactions.send(here(), chain.calls.to("Registry", "commit", commitment))
     committed = int(chain.view("Registry", "commitments", commitment))
     output.wait_until(lambda: transactions.now(here()) > committed, WAIT_SECONDS)
     terms = document.get("derivative_terms")
     offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO_DIGEST
-    return transactions.send(here(), chain.calls.register_model(subject, parents, offered, salt))
+    named = [chain.as_parent(parent) for parent in parents]
+    return transactions.send(here(), chain.calls.register_model(subject, named, offered, salt))

@@ -84,29 +84,29 @@ def a_capsule() -> Document:
         "name": "@wanda/customer-service",
         "version": "1.0.0",
         "weaver": did(31337, WEAVER),
-        "nodes": [
+        "steps": [
             {"id": "emotion", "uses": {"model": name}, "input": {"text": "$.messages[-1].content"}, "on_error": "skip"},
             {"id": "kb", "uses": {"model": name}, "input": {"query": "$.messages[-1].content"}, "max_price": "1200"},
             {
                 "id": "prompt",
                 "uses": {"glue": "merge", "export": "build-prompt"},
-                "input": {"emotion": "$nodes.emotion.output", "passages": "$nodes.kb.output"},
+                "input": {"emotion": "$steps.emotion.output", "passages": "$steps.kb.output"},
             },
             {
                 "id": "reply",
                 "uses": {"model": name},
-                "input": {"messages": "$nodes.prompt.output", "mood": "They are {$nodes.emotion.output.label}."},
+                "input": {"messages": "$steps.prompt.output", "mood": "They are {$steps.emotion.output.label}."},
                 "on_error": "fallback",
                 "fallback": "reply_small",
             },
             {
                 "id": "reply_small",
                 "uses": {"capability": {"task": "text-generation"}},
-                "input": {"messages": "$nodes.prompt.output"},
-                "when": "nodes.reply.status == 'error'",
+                "input": {"messages": "$steps.prompt.output"},
+                "when": "steps.reply.status == 'error'",
             },
         ],
-        "output": {"choices": "$nodes.reply.output"},
+        "output": {"choices": "$steps.reply.output"},
         "glue": {"merge": {"digest": f"sha256:{'ef' * 32}", "size": 41_233, "fuel": 2_000_000}},
         "distribution": {
             "weaver": {"ratio_ppm": 100_000, "ask": {}},

@@ -210,7 +210,7 @@ _candidates = st.builds(
     slo_ms=st.integers(1, 1_000),
     capacity=st.integers(0, 1_000),
 )
-_CLOSED = {"$.derivative_terms", "$.capabilities[0]", "$.execution", "$.bid", "$.serve", "$.distribution", "$.nodes[0]"}
+_CLOSED = {"$.derivative_terms", "$.capabilities[0]", "$.execution", "$.bid", "$.serve", "$.distribution", "$.steps[0]"}
 
 
 def _places(value: Any, path: str) -> list[tuple[Any, Any, str]]:

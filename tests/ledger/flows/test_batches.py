@@ -436,12 +436,19 @@ def test_who_never_called_leaves_a_lane_that_has_no_batch(room: Room) -> None:
 def test_a_notice_asks_for_a_batch_after_it(room: Room) -> None:
     room.serve(10)
     assert room.close() is not None
+    room.sweep()
     room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
+    room.chain.mine()
+    room.chain.mine()
+    room.index()
+    with unit_of_work(room.engine) as session:
+        assert settling.is_due(session, LANE, room.now), "what was closed before the request settles no exit"
+    assert room.close() is not None
     room.sweep()
     patient = replace(LANE, exit_notice=600)
     with unit_of_work(room.engine) as session:
-        assert not settling.is_due(session, patient, room.now), "posted after the request, and the notice still runs"
-        assert not settling.is_due(session, LANE, room.now), "posted after the request, and there is no notice"
+        assert not settling.is_due(session, patient, room.now), "closed after the request, and the notice still runs"
+        assert not settling.is_due(session, LANE, room.now), "closed after the request, and there is no notice"
     room.chain.mine(seconds=600)
     room.sweep()
     with unit_of_work(room.engine) as session:

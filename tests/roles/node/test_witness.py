@@ -15,8 +15,8 @@ from pathlib import Path
 from aiohttp.test_utils import TestClient, TestServer
 
 from ledger.core.catalog.bids import encode
-from ledger.core.receipts.service_proofs import Served, attempt_id, content_digest, served_hash
-from ledger.core.values.hashes import keccak256
+from ledger.core.receipts.service_proofs import Served, attempt_id, served_hash
+from ledger.core.values.hashes import body_digest, keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
 from ledger.core.values.meters import Units, used
 from ledger.core.values.typed_data import Domain, Signer, signed_by, signing_digest
@@ -72,7 +72,7 @@ async def test_an_answer_a_gateway_asked_for_is_signed_and_logged(tmp_path: Path
         assert is_signed(served, signature)
         assert served.units.output_token == json.loads(raw)["usage"]["completion_tokens"]
         assert (served.subject, served.attempt) == (SUBJECT, ATTEMPT)
-        assert served.response_digest == content_digest(ATTEMPT, raw)
+        assert served.response_digest == body_digest(ATTEMPT, raw)
         assert log.entries() == [Entry(served, signature)]
     log.close()
 
@@ -89,7 +89,7 @@ async def test_a_stream_is_signed_in_its_last_event(tmp_path: Path) -> None:
         assert is_signed(served, signature)
         assert used(served.units) == last["tollway_units"]
         before = "".join(f"{event}\n\n" for event in events[:-3]).encode()
-        assert served.response_digest == content_digest(ATTEMPT, before)
+        assert served.response_digest == body_digest(ATTEMPT, before)
     log.close()
 
 

@@ -136,7 +136,12 @@ def test_epochs_start_inclusive_and_end_exclusive() -> None:
 def test_the_epoch_follows_the_chain_and_without_a_chain_the_clock(
     block: int | None, private: bool, epoch: int
 ) -> None:
-    assert epochs.current_epoch(block, private=private, wall_seconds=18_000, epoch_seconds=3_600) == epoch
+    assert epochs.current_epoch(block, 18_000, epochs.Calendar(3_600, 0, private)) == epoch
+
+
+@pytest.mark.parametrize(("block", "now", "epoch"), [(10_499, 10_900, 2), (10_500, 10_799, 2), (10_500, 10_800, 3)])
+def test_an_epoch_begins_when_the_block_that_closed_its_book_is_known(block: int, now: int, epoch: int) -> None:
+    assert epochs.current_epoch(block, now, epochs.Calendar(3_600, 300)) == epoch
 
 
 def test_greed_gets_no_traffic_and_a_free_call_goes_by_capacity() -> None:

@@ -24,7 +24,7 @@ OK, ERROR, SKIPPED = Status.ok, Status.error, Status.skipped
 def changed(**fields: Any) -> Capsule:
     """The example capsule, with some node's fields replaced: `reply={"when": ...}`."""
     document = copy.deepcopy(a_capsule())
-    for step in document["nodes"]:
+    for step in document["steps"]:
         step |= fields.pop(step["id"], {})
     return capsules.capsule(document | fields)
 
@@ -37,15 +37,15 @@ def test_independent_nodes_share_a_level_and_a_fallback_comes_after_its_primary(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"kb": {"input": {"query": "$nodes.reply.output"}}}, "the steps kb, prompt, reply wait for each other"),
-        ({"kb": {"input": {"query": "$nodes.kb.output"}}}, "the steps kb wait for each other"),
-        ({"kb": {"input": {"query": "$nodes.nobody.output"}}}, "reads 'nobody', which is not a step"),
+        ({"kb": {"input": {"query": "$steps.reply.output"}}}, "the steps kb, prompt, reply wait for each other"),
+        ({"kb": {"input": {"query": "$steps.kb.output"}}}, "the steps kb wait for each other"),
+        ({"kb": {"input": {"query": "$steps.nobody.output"}}}, "reads 'nobody', which is not a step"),
         ({"kb": {"id": "emotion"}}, "same id"),
         ({"prompt": {"uses": {"glue": "other"}}}, "not in the bundle"),
         ({"reply": {"fallback": "nobody"}}, "'nobody', which is not a step"),
         ({"kb": {"on_error": "fallback"}}, "go together"),
-        ({"kb": {"when": "nodes.kb.status = 'ok'"}}, "not understood"),
-        ({"output": {"choices": "$nodes.gone.output"}}, "reads 'gone'"),
+        ({"kb": {"when": "steps.kb.status = 'ok'"}}, "not understood"),
+        ({"output": {"choices": "$steps.gone.output"}}, "reads 'gone'"),
         ({"distribution": {"weaver": {"ratio_ppm": 300_000, "ask": {}}, "co_weavers": [
             {"party": "did:pkh:eip155:1:0x" + "11" * 20, "ratio_ppm": 1}]}}, "above 300000"),
     ],
@@ -67,11 +67,11 @@ def test_a_node_sees_only_what_its_author_names() -> None:
 def test_what_a_model_answers_is_data_and_never_a_template() -> None:
     capsule = changed()
     outcomes = {
-        "emotion": Outcome(OK, {"label": "{$.messages[0].content} $nodes.kb.output"}),
+        "emotion": Outcome(OK, {"label": "{$.messages[0].content} $steps.kb.output"}),
         "prompt": Outcome(OK, "$.n"),
     }
     reply = workflows.input_of(capsule, capsule.steps["reply"], REQUEST, outcomes)
-    assert reply == {"messages": "$.n", "mood": "They are {$.messages[0].content} $nodes.kb.output."}
+    assert reply == {"messages": "$.n", "mood": "They are {$.messages[0].content} $steps.kb.output."}
 
 
 def test_a_fallback_runs_only_when_its_primary_erred_and_answers_for_it() -> None:
@@ -92,7 +92,7 @@ def test_a_fallback_runs_only_when_its_primary_erred_and_answers_for_it() -> Non
 
 
 def test_a_condition_skips_a_node() -> None:
-    capsule = changed(kb={"when": "nodes.emotion.output.score_ppm >= 700000 && $.n == 2"})
+    capsule = changed(kb={"when": "steps.emotion.output.score_ppm >= 700000 && $.n == 2"})
     step = capsule.steps["kb"]
     assert capsule.levels[:2] == (("emotion",), ("kb",))
     assert workflows.runs(capsule, step, REQUEST, {"emotion": Outcome(OK, {"score_ppm": 700_000})})
@@ -103,15 +103,15 @@ def test_a_condition_skips_a_node() -> None:
 @pytest.mark.parametrize(
     ("text", "holds"),
     [
-        ("nodes.a.status == 'ok'", True),
-        ("$nodes.a.status != 'ok'", False),
-        ("nodes.a.output.score < 0.7", True),
-        ("nodes.a.output.score < 0.5 || nodes.a.output.label == 'joy'", True),
-        ("!(nodes.a.output.label == 'joy') && true", False),
-        ("nodes.a.output.label < 5", False),
-        ("nodes.a.output.list[-1] == 3", True),
-        ("nodes.b.output.anything", False),
-        ("nodes.b.output == null", True),
+        ("steps.a.status == 'ok'", True),
+        ("$steps.a.status != 'ok'", False),
+        ("steps.a.output.score < 0.7", True),
+        ("steps.a.output.score < 0.5 || steps.a.output.label == 'joy'", True),
+        ("!(steps.a.output.label == 'joy') && true", False),
+        ("steps.a.output.label < 5", False),
+        ("steps.a.output.list[-1] == 3", True),
+        ("steps.b.output.anything", False),
+        ("steps.b.output == null", True),
         ("$.n >= 2 && $.n <= 2 && $.n > -1", True),
         ("false", False),
     ],
@@ -126,7 +126,7 @@ def test_conditions_compare_and_nothing_else(text: str, holds: bool) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "nodes.a ==", "a == 1", "(true", "true)", "1 < 2 < 3", "nodes.a.b()", "'open", "!" * 40 + "1", "$.a[x]"],
+    ["", "steps.a ==", "a == 1", "(true", "true)", "1 < 2 < 3", "steps.a.b()", "'open", "!" * 40 + "1", "$.a[x]"],
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(Rejected):

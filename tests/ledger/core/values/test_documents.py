@@ -105,7 +105,7 @@ def test_changing_any_byte_changes_the_id() -> None:
         (a_model, ["owner"], "0x12", "$.owner"),
         (a_model, ["kind"], "thing", "$.kind"),
         (a_model, ["interfaces"], [{"protocol": "openai.chat/1", "url": "x"}], "$.interfaces[0].url"),
-        (a_capsule, ["nodes"], [], "$.nodes"),
+        (a_capsule, ["steps"], [], "$.steps"),
         (a_capsule, ["distribution", "weaver", "ratio_ppm"], 300_001, "$.distribution.weaver.ratio_ppm"),
         (a_capsule, ["failure"], "never", "$.failure"),
         (a_capsule, ["schema"], "tollway/capsule/2", "$.schema"),

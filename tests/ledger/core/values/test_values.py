@@ -17,7 +17,7 @@ from ledger.core.kernels.records import SignedRecords
 from ledger.core.receipts import receipt as receipts
 from ledger.core.receipts import record
 from ledger.core.receipts.receipt import EndReason, Receipt
-from ledger.core.values import atoms, ids, meters, typed_data
+from ledger.core.values import atoms, hashes, ids, meters, typed_data
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
@@ -248,3 +248,14 @@ def test_signed_records_come_back_in_parts_and_joined(chance: Random, count: int
     assert joined.raw.tobytes() == signed.raw.tobytes()
     for place, row in enumerate(rows):
         assert (joined.receipt(place), joined.signature(place)) == (row, bytes(65))
+
+
+def test_a_bodys_digest_is_blake3_of_salt_and_body() -> None:
+    """BLAKE3's own vectors: of nothing, and of the bytes 0, 1, 2."""
+    assert hashes.body_digest(b"", b"").hex() == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    expected = "e1be4d7a8ab5560aa4199eea339849ba8e293d55ca0a81006726d184519e647f"
+    assert hashes.body_digest(b"\0", b"\1\2").hex() == expected
+    parts = hashes.BodyHash(b"\0")
+    parts.update(b"\1")
+    parts.update(b"\2")
+    assert parts.digest().hex() == expected
