@@ -78,7 +78,7 @@ def _recompute(
         return Checked(number, verdict, True, "private grid")
     onchain_id = onchain_id_of(context, number)
     posted = transactions.chain(context).posted(file.opening.lane, onchain_id).hash if onchain_id else b""
-    return Checked(number, verdict, posted == file.header.hash[:24], on_chain(context, number))
+    return Checked(number, verdict, posted == file.header.id, on_chain(context, number))
 
 
 def books(file: BatchFile, bids: list[BidInForce]) -> list[Book]:

@@ -64,8 +64,10 @@ def inspect(chain: Chain, lane: Lane, files: Files, auditor: Auditor, *, book: b
         if chain.posted(lane, batch).hash != header.id:
             break  # the chain moved on while its logs were read: the next look is right
         answers = questions.answers_about(header.id, lane, logged)
-        found = examine(files(header.id), before, header, lane, facts.about(answers))
-        before = found.state
+        file = files(header.id)
+        found = examine(file, before, header, lane, facts.about(answers))
+        was_known = before is not None or batch == 1
+        before = found.state or (state_of(file, header) if file is not None else None)
         if found.proof is not None:
             finding = _act(chain, lane, (batch, header), found.proof, left)
             left -= finding.value
@@ -75,8 +77,8 @@ def inspect(chain: Chain, lane: Lane, files: Files, auditor: Auditor, *, book: b
         elif found.state is not None:
             findings.append(Finding(batch, "honest"))
         else:
-            said = f"a person must look: the file of the batch before batch {batch} is withheld, so ask its operator"
-            findings.append(Finding(batch, said))
+            assert not was_known, "a batch is judged by the one before it"
+            findings.append(Finding(batch, _said_of_unknown(batch, head.finalized)))
     return findings
 
 
@@ -141,6 +143,13 @@ def _headers(logged: Iterable[Event], lane: Lane) -> dict[int, Header]:
         if isinstance(event, events.Committed) and event.lane == lane:
             found[event.id] = event.header
     return found
+
+
+def _said_of_unknown(batch: int, finalized: int) -> str:
+    """What to say of a batch whose receipts are right, but whose cumulative amounts cannot be compared."""
+    if batch - 1 > finalized:
+        return f"waits for batch {batch - 1}, which it goes on from and which is not open yet"
+    return f"a person must look: its receipts are right, but the file of final batch {batch - 1} is withheld"
 
 
 def _final_state(headers: dict[int, Header], finalized: int, files: Files) -> State | None:

@@ -80,7 +80,7 @@ def state_of(file: BatchFile, header: Header) -> State | None:
     opened = [open_tree(tree, leaves, header) for tree, leaves in trees]
     if any(one.root != root_of(header, tree) for one, (tree, _) in zip(opened, trees, strict=True)):
         return None
-    return State(header, *opened, rows)
+    return State(header, opened[0], opened[1], opened[2], rows)
 
 
 def examine(file: BatchFile | None, before: State | None, committed: Header, lane: Lane, facts: Facts) -> Examination:
@@ -134,13 +134,17 @@ class _Batch:
     def previous(self) -> Header | None:
         return self.before.header if self.before else None
 
+    @property
+    def is_previous_known(self) -> bool:
+        return self.before is not None or self.header.prev == NO_HEADER
+
     def faults(self) -> Iterator[FraudProof]:
-        if self.before is None and self.header.prev != NO_HEADER:
-            return
         yield from self._of_logs()
         yield from self._of_places()
         yield from self._of_receipts()
         yield from self._of_lines()
+        if not self.is_previous_known:
+            return
         yield from self._of_payouts()
         yield from self._of_debits()
         self.is_judged = True
@@ -163,10 +167,10 @@ class _Batch:
             due = Range(found.index, key, self._first_due(found.index), amount(found.word))
             if found.word == self._row_leaf(due):
                 self.rows[found.index] = due
-            elif found.word != ZERO:
+            elif found.word != ZERO and self.is_previous_known:
                 yield self._broken_log(found.index, (found.word, found.path))
         earlier = self.before.rows if self.before else {}
-        for number in sorted({*self.rows, *earlier}):
+        for number in sorted({*self.rows, *earlier}) if self.is_previous_known else ():
             key, row = self.facts.gateways.get(number, ZERO_ADDRESS), self.rows.get(number)
             if row is None or (row.gateway, row.first) != (key, self._first_due(number)):
                 yield self._broken_log(number, stands_at(self.gateways, number))
