@@ -435,12 +435,12 @@ class _Batch:
             if isinstance(found, FraudProof):
                 yield found
                 return
-            yield from self._of_debit(found.index, (found.word, found.path))
+            yield from self._of_debit(found.index, (found.word, found.path), due[found.index])
             self.debits.put(found.index, found.word)
         for index in sorted(self.accounts):
             yield from self._of_right_debit(index, stands_at(self.debits, index))
 
-    def _of_debit(self, index: int, now: Stands) -> Iterator[FraudProof]:
+    def _of_debit(self, index: int, now: Stands, due: int) -> Iterator[FraudProof]:
         """Faults of a debit that is not what the receipts give."""
         who = self.accounts.get(index)
         if now[0] != self._account_leaf(DEBITS, index, who, amount(now[0])):
@@ -451,7 +451,7 @@ class _Batch:
         yield from self._of_right_debit(index, now)
         total, before = amount(now[0]), self._before(DEBITS, index)
         was_shown = (index, total) in self.facts.answers.mandates
-        if total > max(amount(before[0]), self.facts.consumers[who].covered) and not was_shown:
+        if total > max(due, self.facts.consumers[who].covered) and not was_shown:
             yield proofs.ask_mandate(index, who, now, self.previous, before)
 
     def _of_right_debit(self, index: int, now: Stands) -> Iterator[FraudProof]:

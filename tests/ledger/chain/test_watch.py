@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger.core.disputes.recomputation import recompute
+
 from ledger.core.settlement.batch_file import BatchFile
 from roles.audit.watch import Files, Finding, inspect
 from tests import builders as b
