@@ -49,7 +49,7 @@ class Auditor:
 
 
 def inspect(chain: Chain, lane: Lane, files: Files, auditor: Auditor, *, book: bool = False) -> list[Finding]:
-    """One finding per pending batch, oldest first, up to the first that is void: later ones are void with it.
+    """One finding per pending batch, oldest first, up to the first that is proven false: all of them fall with it.
 
     `book`: also compare lines with the bids in force.
     """

@@ -39,7 +39,7 @@ def test_the_liar_is_convicted_and_its_bond_gone(live: Live, lie: Callable[[Live
         if not live.answer():
             live.stage.wait(ANSWER + 1)
     assert word in said, said
-    live.is_convicted(live.book.files[-1])
+    live.is_convicted()
 
 
 def test_honest_batches_accuse_nobody(live: Live) -> None:
