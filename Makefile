@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-parts test-contracts forge-build check chaos contracts ganache symbolic lint-contracts gas lock clean
+.PHONY: help install demo up down test test-fast test-slow test-parts test-contracts forge-build fuzz-contracts check chaos contracts ganache symbolic lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -47,6 +47,11 @@ test-contracts: forge-build
 forge-build: install
 	$(call say,'forge build: the tests of the contracts')
 	$(FORGE) build
+
+RUNS = 2000
+fuzz-contracts: forge-build   ## longer than `make test`: RUNS=2000 random lives of the lanes, 200 acts each
+	cd contracts && FOUNDRY_INVARIANT_RUNS=$(RUNS) ../$(BIN)/forge test --match-path 'test/invariants/*' \
+	    --fuzz-seed $$(date +%s)
 
 check: install    ## style, types, import rules, and the rules of the house: rooms, words, declared imports
 	$(BIN)/ruff check .

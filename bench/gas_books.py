@@ -37,10 +37,10 @@ class Books:
         self.maker, self.buyer = self.rpc("eth_accounts")[:2]
         self.token = self.deploy("AICoin", ["address", "uint256"], [self.maker, 10**18])
         times = ["address", "uint64", "uint32", "uint32"]
-        self.registry = self.deploy("v2/Registry", times, [self.token, STAKE, EPOCH, FREEZE])
-        self.book = self.deploy("v2/BidBook", ["address"], [self.registry])
+        self.registry = self.deploy("Registry", times, [self.token, STAKE, EPOCH, FREEZE])
+        self.book = self.deploy("BidBook", ["address"], [self.registry])
         arguments = [self.token, self.maker, "0x" + "de" * 20, 7 * 86_400]
-        self.vault = self.deploy("v2/StakeVault", ["address", "address", "address", "uint40"], arguments)
+        self.vault = self.deploy("StakeVault", ["address", "address", "address", "uint40"], arguments)
         for spender in (self.registry, self.vault):
             for who in (self.maker, self.buyer):
                 self.act("AICoin", self.token, "approve", spender, 2**255, sender=who)
@@ -62,10 +62,10 @@ class Books:
         return int(self._mined({"from": sender or self.maker, "to": where, "data": "0x" + data.hex()})["gasUsed"], 16)
 
     def bid(self, subject: bytes, asks: list[tuple[int, int]]) -> int:
-        return self.act("v2/BidBook", self.book, "placeBid", subject, COMPUTE, 0, asks)
+        return self.act("BidBook", self.book, "placeBid", subject, COMPUTE, 0, asks)
 
     def of_registry(self, function: str, *arguments: Any, sender: str = "") -> int:
-        return self.act("v2/Registry", self.registry, function, *arguments, sender=sender)
+        return self.act("Registry", self.registry, function, *arguments, sender=sender)
 
     def register(self, name: bytes, parents: Sequence[tuple[bytes, bytes, bytes]], sender: str = "") -> int:
         who, salt = bytes.fromhex((sender or self.maker)[2:]), keccak256(b"salt", name)
@@ -111,7 +111,7 @@ def measure(url: str) -> Figures:
     first = int(books.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16) + FREEZE
     previous = (0, USUAL, first // EPOCH + 2)
     books.wait(2 * EPOCH)
-    gas["lower_bid"] = books.act("v2/BidBook", books.book, "lowerBid", models[1], COMPUTE, 0, USUAL, previous)
+    gas["lower_bid"] = books.act("BidBook", books.book, "lowerBid", models[1], COMPUTE, 0, USUAL, previous)
     books.wait(EPOCH)
     gas["bid_15_asks"] = books.bid(models[1], ALL)
 
@@ -127,9 +127,9 @@ def measure(url: str) -> Figures:
     gas["register_organisation"] = books.of_registry("registerOrganisation", name, salt)
     gas["publish_name"] = books.of_registry("publishName", name, "dialog@1.0.0", models[2])
     for _ in range(2):
-        gas["stake_more"] = books.act("v2/StakeVault", books.vault, "stake", 5_000_000)
+        gas["stake_more"] = books.act("StakeVault", books.vault, "stake", 5_000_000)
     for _ in range(2):
-        gas["unbond"] = books.act("v2/StakeVault", books.vault, "unbond", 1_000)
+        gas["unbond"] = books.act("StakeVault", books.vault, "unbond", 1_000)
     return gas
 
 

@@ -24,9 +24,10 @@ COMPILER = HERE / "solc"
 UNITS = (
     ("AICoin",),
     ("Settlement", "Consumers", "Keys", "LaneVault", "StakeVault"),
-    ("QuestionsMaker", "Questions"),
-    ("RefereeMaker", "Referee"),
-    ("PriceJudgeMaker", "PriceJudge"),
+    ("Questions",),
+    ("Referee",),
+    ("PriceJudge",),
+    ("Maker",),
     ("BidBook",),
     ("Registry",),
     ("test/LibrariesHarness",),

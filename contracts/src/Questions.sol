@@ -308,8 +308,7 @@ contract Questions is IQuestions {
             uint256 askedAt = uint256(q.deadline) - _settlement.lanes(lane).answerTime; // which never changes
             return askedAt > _settlement.lives(lane).fellAt;
         }
-        ISettlement.Head memory h = _settlement.heads(lane);
-        return id > h.finalized && id < h.next && _settlement.batches(lane, id).hash == hash;
+        return id < _settlement.heads(lane).next && _settlement.batches(lane, id).hash == hash;
     }
 
     function _answer(Kind kind, bytes32 question) private {
@@ -368,7 +367,7 @@ contract Questions is IQuestions {
             height = previous.height(Tree.debits);
         }
         if (prev != 0 && index >> height == 0) _checkPath(previous.debitRoot, height, before, index, beforePath);
-        else if (before != 0 || beforePath.length != 0) revert ProofInvalid();
+        else if (before != 0) revert ProofInvalid();
     }
 
     /// @dev The node `levels` above words.
@@ -407,9 +406,8 @@ contract Questions is IQuestions {
     {
         bytes32 structHash = keccak256(abi.encode(VOUCHER_TYPEHASH, lane, account, cumMax));
         bytes32 digest = keccak256(abi.encodePacked(hex"1901", _settlement.DOMAIN_SEPARATOR(), structHash));
-        address key = Signatures.signer(digest, signature);
-        bool speaks = key != address(0) && IKeys(_settlement.keys()).speaksFor(account, key, closedAt);
-        if (!speaks) revert SignatureInvalid(account);
+        address key = Signatures.signer(digest, signature); // zero if nobody signed, and zero speaks for nobody
+        if (!IKeys(_settlement.keys()).speaksFor(account, key, closedAt)) revert SignatureInvalid(account);
     }
 
     /// @dev Only payouts and debits have a tree that is final.

@@ -12,9 +12,6 @@ import {Receipt} from "./Receipt.sol";
 abstract contract ReceiptProofs is IReferee, LogProofs {
     using Headers for Header;
 
-    /// @notice Sub-calls of a workflow, at any depth, at most.
-    uint256 public constant MAX_SUBCALLS = 63;
-
     /// @notice Seconds of an epoch, as BidBook and Registry count them.
     uint256 public immutable epochSeconds;
 
@@ -52,7 +49,7 @@ abstract contract ReceiptProofs is IReferee, LogProofs {
         if (segment.records[last].length == 0) revert ProofInvalid();
         Receipt memory parent = receipts[last];
         uint256 count = parent.subcalls;
-        if (count > MAX_SUBCALLS || count > segment.start + last) return _convict(lane, id, header, true);
+        if (count > segment.start + last) return _convict(lane, id, header, true);
         if (count != last) revert ProofInvalid();
         _convict(lane, id, header, !_addsUp(parent, receipts, segment.records));
     }

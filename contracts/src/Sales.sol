@@ -8,7 +8,7 @@ import {IRegistry} from "./interfaces/IRegistry.sol";
 /// @title Transfers and sales of models
 /// @notice See IRegistry, the manual.
 abstract contract Sales is Models, Owed {
-    /// @dev Hash of an offer with all that ends it but a transfer, which deletes it; one a model.
+    /// @dev Hash of an offer and of all that ends it, but a transfer and a sale, which delete it; one a model.
     mapping(bytes32 id => bytes32) private _offers;
 
     /// @inheritdoc IRegistry
@@ -48,13 +48,13 @@ abstract contract Sales is Models, Owed {
         _take(price);
     }
 
-    /// @dev Owner, commitment (a contest changes it), lineage and terms are those of now.
+    /// @dev Commitment (a contest changes it), lineage and terms are those of now.
     function _offerHash(bytes32 id, Model memory model, address buyer, uint64 price, bytes32 terms)
         private
         view
         returns (bytes32)
     {
         (bytes24 content_,,) = content(id);
-        return keccak256(abi.encode(model.owner, model.committedAt, content_, buyer, price, terms));
+        return keccak256(abi.encode(model.committedAt, content_, buyer, price, terms));
     }
 }

@@ -17,8 +17,8 @@ import {SumTree} from "./SumTree.sol";
 /// @title Settlement
 /// @notice See ISettlement, the manual.
 /// @dev Effects come before interactions in every function, so a token that calls back finds the books already closed; no
-/// guard, and no opcode newer than Shanghai, is needed. A commit reads two slots and writes two (head, ring); one that
-/// finalizes writes three more (books, the roots).
+/// guard, and no opcode newer than Shanghai, is needed. A commit reads four slots (lane, books, head, ring) and writes two
+/// (head, ring); one that finalizes writes three more (books, the roots).
 contract Settlement is ISettlement, Eip712 {
     using Headers for Header;
     using SafeERC20 for IERC20;
@@ -172,17 +172,17 @@ contract Settlement is ISettlement, Eip712 {
         if (msg.sender != address(_consumers)) revert NotConsumers(msg.sender);
         if (amount == 0) revert ZeroAmount();
         if (!paidIn && !_lanes[lane].active) revert LaneInactive(lane);
-        Account memory a = _accounts[lane][account];
-        if (a.index == 0) a.index = _enroll(lane, amount);
+        Account storage a = _accounts[lane][account];
+        uint32 index = a.index;
+        if (index == 0) a.index = index = _enroll(lane, amount);
         a.deposited += amount;
         if (paidIn) a.paidIn += amount;
-        _accounts[lane][account] = a;
         Books memory b = _books[lane];
         b.net += amount;
         uint256 held = _token.balanceOf(lane);
         if (held < b.net - b.paid) revert NotReceived(b.net - b.paid, held);
         _books[lane].net = b.net;
-        emit Deposited(lane, account, a.index, amount);
+        emit Deposited(lane, account, index, amount);
     }
 
     // ------------------------------------------------------------------ batches

@@ -41,6 +41,9 @@ abstract contract Base {
     uint256 internal constant CONSUMERS = 3;
 
     IERC20 internal token;
+    /// @dev What the judges were made with.
+    bytes[3] internal _arguments;
+    mapping(address maker => bytes) private _codes;
     ISettlement internal settlement;
     IConsumers internal consumers;
     IKeys internal keys;
@@ -88,7 +91,25 @@ abstract contract Base {
     /// @dev Makers of Questions, Referee and Prices, and what each of them takes.
     function makers() internal virtual returns (IMaker[3] memory m, bytes[3] memory arguments) {
         m[0] = m[1] = m[2] = IMaker(address(new TestMaker()));
-        arguments[0] = arguments[1] = arguments[2] = "";
+        (arguments[0], arguments[1], arguments[2]) = ("0", "1", "2");
+    }
+
+    /// @dev The makers, once they have made the judges of the Settlement that this contract creates next.
+    function judged() internal returns (IMaker[3] memory m) {
+        (m, _arguments) = makers();
+        address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)));
+        for (uint256 i; i < 3; ++i) m[i].make(next, _codes[address(m[i])], _arguments[i]);
+    }
+
+    /// @dev The maker of a judge, by the judge's artifact.
+    function makerOf(string memory judge) internal returns (IMaker maker) {
+        bytes memory code = codeOf(judge);
+        maker = IMaker(create("Maker", abi.encode(keccak256(code))));
+        _codes[address(maker)] = code;
+    }
+
+    function codeOf(string memory name) internal view returns (bytes memory) {
+        return vm.parseJsonBytes(vm.readFile(string.concat("artifacts/", name, ".json")), ".bytecode");
     }
 
     function rules() internal pure virtual returns (ISettlement.Rules memory) {
@@ -101,8 +122,7 @@ abstract contract Base {
 
     /// @dev The network around `token`.
     function deployAround() internal {
-        (IMaker[3] memory m, bytes[3] memory arguments) = makers();
-        settlement = ISettlement(create("Settlement", abi.encode(token, treasury, rules(), m, arguments)));
+        settlement = ISettlement(create("Settlement", abi.encode(token, treasury, rules(), judged(), _arguments)));
         consumers = IConsumers(settlement.consumers());
         keys = IKeys(settlement.keys());
         vault = IStakeVault(settlement.stakeVault());

@@ -59,8 +59,8 @@ abstract contract Court is Base {
         registry = IRegistry(create("Registry", abi.encode(token, uint64(1), EPOCH, FREEZE)));
         bidBook = IBidBook(create("BidBook", abi.encode(registry)));
         m[0] = IMaker(address(new TestMaker()));
-        (m[1], arguments[1]) = (IMaker(create("RefereeMaker", "")), abi.encode(registry));
-        (m[2], arguments[2]) = (IMaker(create("PriceJudgeMaker", "")), abi.encode(registry, bidBook));
+        (m[1], arguments[1]) = (makerOf("Referee"), abi.encode(registry));
+        (m[2], arguments[2]) = (makerOf("PriceJudge"), abi.encode(registry, bidBook));
     }
 
     function populate() internal virtual override {

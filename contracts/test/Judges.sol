@@ -19,8 +19,16 @@ contract TestJudge {
     }
 }
 
+/// @dev Makes three judges of a Settlement, one per argument.
 contract TestMaker {
-    function make(bytes calldata) external returns (address) {
-        return address(new TestJudge(msg.sender));
+    mapping(bytes32 request => address) private _judges;
+
+    function make(address settlement, bytes calldata, bytes calldata arguments) external returns (address judge) {
+        judge = address(new TestJudge(settlement));
+        _judges[keccak256(abi.encode(settlement, arguments))] = judge;
+    }
+
+    function judgeOf(address settlement, bytes calldata arguments) external view returns (address) {
+        return _judges[keccak256(abi.encode(settlement, arguments))];
     }
 }

@@ -39,7 +39,7 @@ contract QuestionsTest is Base {
     }
 
     function makers() internal override returns (IMaker[3] memory m, bytes[3] memory arguments) {
-        m[0] = IMaker(create("QuestionsMaker", ""));
+        m[0] = makerOf("Questions");
         m[1] = m[2] = IMaker(address(new TestMaker()));
         arguments[0] = abi.encode(FLOOR, _dataFee);
     }
@@ -189,6 +189,8 @@ contract QuestionsTest is Base {
         _refusesWords(2, 1, _wordsOf(t, 2, 2), t.proveNode(2, 2), IQuestions.ProofInvalid.selector); // a neighbour's
         words[255] = bytes32(uint256(words[255]) ^ 1);
         _refusesWords(2, 1, words, path, IQuestions.ProofInvalid.selector);
+        // nor is the node at the same position of another level
+        _refusesWords(2, 1, _wordsOf(t, 3, 1), t.proveNode(3, 1), IQuestions.ProofInvalid.selector);
         // nearer words are not those that were asked for
         _refusesWords(2, 1, _wordsOf(t, 10, 4), t.proveNode(10, 4), IQuestions.WordCountWrong.selector);
     }
@@ -231,6 +233,10 @@ contract QuestionsTest is Base {
         bytes32[] memory path = t.prove(5);
         refuses(IQuestions.TermsWrong.selector);
         questions.answerReceipt(lane, 1, h, 5, record, bytes.concat(terms, hex"00"), path);
+        terms[7] = 0;
+        refuses(IQuestions.TermsWrong.selector);
+        questions.answerReceipt(lane, 1, h, 5, record, terms, path);
+        terms[7] = 0xff;
         refuses(IQuestions.ProofInvalid.selector);
         questions.answerReceipt(lane, 1, h, 5, record, terms, _cut(path, 23));
         refuses(Receipts.RecordMalformed.selector);
@@ -286,6 +292,9 @@ contract QuestionsTest is Base {
         bytes memory small = voucher(consumerKey(1), lane, consumer(1), 99);
         refuses(IQuestions.MandateTooSmall.selector);
         questions.answerMandate(lane, 1, h, _debit(1, 100), 99, small);
+        small = voucher(consumerKey(1), lane, consumer(1), 101);
+        vm.assertFalse(questions.answerMandate(lane, 1, h, _debit(1, 101), 101, small), "not asked");
+        eq(settlement.batches(lane, 1).open, 1, "still open");
         refuses(IQuestions.MandateTooSmall.selector);
         questions.answerMandate(lane, 1, h, _debit(1, 100), 0, "");
         _answerMandate(100, voucher(consumerKey(1), lane, consumer(1), 150), 150);
@@ -396,7 +405,11 @@ contract QuestionsTest is Base {
         _refusesMandate(IQuestions.MandateNotNeeded.selector, _debit(1, 130), debits().prove(1), before, beforePath);
         _postDebit(1);
         _askMandateFrom(130, 131);
-        _answerMandate(131, voucher(consumerKey(1), lane, consumer(1), 101), 101); // 101 and 30 paid in since
+        bytes memory small = voucher(consumerKey(1), lane, consumer(1), 100);
+        Header memory h = last;
+        refuses(IQuestions.MandateTooSmall.selector);
+        questions.answerMandate(lane, 4, h, _debit(1, 131), 100, small); // 100 and 30 paid in since
+        _answerMandate(131, voucher(consumerKey(1), lane, consumer(1), 101), 101);
     }
 
     // ------------------------------------------------------------------ final trees
@@ -513,6 +526,15 @@ contract QuestionsTest is Base {
         eq(settlement.owed(challenger), BOND / 2, "the bond was still there");
     }
 
+    function test_Final_AFallInTheSecondOfTheQuestionEndsItToo() external {
+        spend(1, 1, 100);
+        settle();
+        bytes32 subject = _askFinal(Tree.payouts, 1);
+        asReferee.punish(lane, stranger);
+        questions.close(lane, 0, 0, subject);
+        eq(questions.owedWei(challenger), FLOOR, "closed before its deadline");
+    }
+
     function test_Final_AnEscapeEndsNoQuestion() external {
         spend(1, 1, 100);
         settle();
@@ -547,6 +569,15 @@ contract QuestionsTest is Base {
         eq(settlement.books(lane).bond, 0, "slashed");
         eq(questions.owedWei(challenger), FLOOR, "the fee comes back");
         eq(settlement.heads(lane).next, 1, "void");
+    }
+
+    function test_Close_TheSecondOfTheDeadlineIsInTime() external {
+        spend(1, 1, 100);
+        post();
+        _askWords(Tree.payouts, 0, 0);
+        vm.warp(block.timestamp + ANSWER);
+        _answerWords(payouts(), Tree.payouts, 0, 0);
+        eq(settlement.batches(lane, 1).open, 0, "answered");
     }
 
     /// @dev F5, F12.
@@ -645,6 +676,9 @@ contract QuestionsTest is Base {
         post();
         more.fee(0);
         eq(questions.feeAt(IQuestions.Kind.words, 0), 2 ether, "twice");
+        eq(questions.feeAt(IQuestions.Kind.words, 5e14), 455e18 + 2 ether, "and twice the gas");
+        // whole gwei, rounded up
+        eq(questions.feeAt(IQuestions.Kind.words, 2441), 2 ether + 3 gwei, "rounded up");
         Header memory h = last;
         vm.prank(challenger);
         questions.askWords{value: 2 ether}(lane, 1, h, Tree.payouts, 0, 0);
@@ -675,13 +709,14 @@ contract QuestionsTest is Base {
     }
 
     function test_RevertWhen_AFloorIsOutOfRange() external {
-        IMaker maker = IMaker(create("QuestionsMaker", ""));
+        IMaker maker = makerOf("Questions");
+        bytes memory code = codeOf("Questions");
         refuses(IQuestions.FloorOutOfRange.selector);
-        maker.make(abi.encode(uint256(0), uint256(0)));
+        maker.make(address(settlement), code, abi.encode(uint256(0), uint256(0)));
         refuses(IQuestions.FloorOutOfRange.selector);
-        maker.make(abi.encode(uint256(1001 ether), uint256(0)));
+        maker.make(address(settlement), code, abi.encode(uint256(1001 ether), uint256(0)));
         refuses(IQuestions.FloorOutOfRange.selector);
-        maker.make(abi.encode(uint256(1), uint256(1001 ether)));
+        maker.make(address(settlement), code, abi.encode(uint256(1), uint256(1001 ether)));
     }
 
     function testFuzz_Fees_WhatIsOwedAndOpenIsAlwaysHeld(uint256 seed) external {

@@ -107,6 +107,18 @@ contract RegistryTest is World {
         _reveal(stranger, MODEL, "third");
     }
 
+    function test_ATransferOpensNoContest() external {
+        _register(maker, MODEL, none, "terms");
+        uint32 committedAt = registry.models(MODEL).committedAt;
+        _commit(stranger, MODEL, "too late");
+        vm.warp(block.timestamp + 1 hours);
+        vm.prank(maker);
+        registry.transfer(MODEL, provider);
+        eq(registry.models(MODEL).committedAt, committedAt, "the first owner's");
+        refuses(IRegistry.ModelTaken.selector);
+        _reveal(stranger, MODEL, "too late");
+    }
+
     function test_RevertWhen_AModelIsTaken() external {
         _commit(maker, MODEL, "salt");
         _commit(stranger, MODEL, "same second");
@@ -237,9 +249,10 @@ contract RegistryTest is World {
         eq(token.balanceOf(maker), 1_005_000, "collected");
         refuses(IOwed.NothingOwed.selector);
         registry.collect(maker);
-        vm.prank(stranger);
+        _refusesSale(stranger, address(0), 5_000, "agreement"); // once
+        vm.prank(provider);
         refuses(IRegistry.OfferUnknown.selector);
-        registry.buyModel(MODEL, address(0), 5_000, "agreement"); // once
+        registry.withdrawOffer(MODEL);
     }
 
     function test_RevertWhen_AModelOnSaleMayStillBeContested() external {
@@ -314,6 +327,23 @@ contract RegistryTest is World {
         _refusesSale(provider, address(0), 5_000, "agreement");
     }
 
+    function test_AnOfferDoesNotReturnWithAnotherContest() external {
+        bytes32 other = keccak256("other");
+        _commit(maker, other, "first");
+        vm.warp(block.timestamp + 1);
+        _commit(stranger, other, "second");
+        vm.warp(block.timestamp + 1);
+        _register(maker, other, none, "terms");
+        vm.prank(maker);
+        registry.offerModel(other, address(0), 5_000, "agreement");
+        _reveal(stranger, other, "second");
+        _reveal(maker, other, "first"); // owner, lineage and terms are those of the offer again
+        vm.warp(block.timestamp + 2 days);
+        vm.prank(provider);
+        refuses(IRegistry.OfferUnknown.selector);
+        registry.buyModel(other, address(0), 5_000, "agreement");
+    }
+
     // ------------------------------------------------------------------ organisations
 
     function test_AnOrganisationIsHeldByAStake_AndGivenBack() external {
@@ -343,6 +373,9 @@ contract RegistryTest is World {
         vm.prank(stranger);
         refuses(IRegistry.NotOwner.selector);
         registry.setOrganisationKey(ORG, stranger, true);
+        vm.prank(stranger);
+        refuses(IRegistry.NotOwner.selector);
+        registry.transferOrganisation(ORG, stranger);
         vm.startPrank(maker);
         registry.setOrganisationKey(ORG, stranger, true);
         vm.assertTrue(registry.speaksFor(ORG, stranger) && registry.speaksFor(ORG, maker), "key and owner");

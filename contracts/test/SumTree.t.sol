@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Header, Headers, Tree} from "../src/Headers.sol";
 import {SumTree} from "../src/SumTree.sol";
-import {Trees} from "./Trees.sol";
 import {Vm} from "./Vm.sol";
+import {Sparse, Trees} from "./Trees.sol";
 
-/// @dev The library behind an external face, for calldata proofs.
-contract SumTreeFace {
+/// @dev The libraries behind an external face, for calldata.
+contract Face {
     function verify(bytes32 root, bytes32 node, uint256 index, bytes32[] calldata proof) external pure returns (bool) {
         return SumTree.verify(root, node, index, proof);
     }
@@ -22,132 +23,184 @@ contract SumTreeFace {
     function before(uint256 index, bytes32[] calldata proof) external pure returns (uint256) {
         return SumTree.before(index, proof);
     }
+
+    function parent(bytes32 left, bytes32 right) external pure returns (bytes32) {
+        return SumTree.parent(left, right);
+    }
+
+    function heightIn(Header calldata header, Tree tree) external pure returns (uint256) {
+        return Headers.height(header, tree);
+    }
+
+    function rootIn(Header calldata header, Tree tree) external pure returns (bytes32) {
+        return Headers.root(header, tree);
+    }
+
+    function roundsOf(Header calldata header) external pure returns (uint256) {
+        return Headers.rounds(header);
+    }
+
+    function id(Header calldata header) external pure returns (bytes24) {
+        return Headers.id(header);
+    }
 }
 
+/// @dev Trees as the contracts read them, held equal to plain ones; and what a header says of them.
 contract SumTreeTest {
+    using Trees for Sparse;
+
     Vm private constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
     bool public IS_TEST = true;
-    SumTreeFace private face = new SumTreeFace();
+    Face private face = new Face();
+    address private constant LANE = address(0x1a9e);
 
-    function testFuzz_VerifyAgreesWithItsPlainTwin(bytes32 root, bytes32 node, uint256 index, bytes32[] memory proof)
+    // ------------------------------------------------------------------ trees
+
+    function test_ALeafStandsAtItsPlaceAndAtNoOther(uint64[6] memory amounts, uint32[6] memory places, uint8 height)
         external
         view
     {
-        bool plain = Trees.verify(root, node, index, proof);
-        vm.assertTrue(face.verify(root, node, index, proof) == plain, "any");
-        index %= uint256(1) << (proof.length > 20 ? 20 : proof.length);
-        bytes32 climbed = _climb(node, index, proof);
-        plain = Trees.verify(climbed, node, index, proof);
-        vm.assertTrue(face.verify(climbed, node, index, proof) == plain, "a root that fits");
+        Sparse memory t = _tree(amounts, places, height);
+        bytes32 root = t.root();
+        for (uint256 i; i < t.places.length; ++i) {
+            bytes32[] memory proof = t.prove(t.places[i]);
+            vm.assertTrue(face.verify(root, t.words[i], t.places[i], proof), "at its place");
+            vm.assertFalse(face.verify(root, t.words[i], t.places[i] ^ 1, proof), "not beside it");
+            vm.assertFalse(face.verify(root, t.words[i], t.places[i] | (uint256(1) << t.height), proof), "nor beyond");
+            vm.assertFalse(face.verify(root, 0, t.places[i], proof), "and it is not absent");
+            uint256 before_;
+            for (uint256 j; j < i; ++j) before_ += Trees.sumOf(t.words[j]);
+            vm.assertEq(face.before(t.places[i], proof), before_, "what stands left of it");
+        }
     }
 
-    function testFuzz_VerifyHoldsAtTheLeafsIndexAndAtNoOther(uint64[8] memory amounts, uint8 index, uint8 other)
+    function test_AnAbsentLeafIsProvable(uint64[6] memory amounts, uint32[6] memory places, uint8 height, uint32 place)
         external
         view
     {
-        bytes32[] memory leaves = _leaves(amounts);
-        (index, other) = (index % 8, other % 8);
-        bytes32[] memory proof = Trees.prove(leaves, index);
-        bytes32 root = Trees.root(leaves);
-        vm.assertTrue(face.verify(root, leaves[index], index, proof), "at its index");
-        if (other != index) vm.assertFalse(face.verify(root, leaves[index], other, proof), "at another");
-        vm.assertFalse(face.verify(root, leaves[index], uint256(index) + 8, proof), "beyond the width");
+        Sparse memory t = _tree(amounts, places, height);
+        place = uint32(place % (uint256(1) << t.height));
+        bool occupied;
+        for (uint256 i; i < t.places.length; ++i) if (t.places[i] == place) occupied = true;
+        vm.assertTrue(face.verify(t.root(), 0, place, t.prove(place)) == !occupied, "the zero word");
     }
 
-    function test_RevertWhen_ThePathsTotalPasses64Bits() external view {
-        bytes32 leaf = Trees.leaf(1, 0, address(this), type(uint64).max);
-        bytes32 sibling = Trees.leaf(1, 1, address(this), 1);
+    function test_AnInnerNodeIsProvenByAShorterPathOnly(uint64[6] memory amounts, uint32[6] memory places, uint8 depth)
+        external
+        view
+    {
+        Sparse memory t = _tree(amounts, places, 12);
+        depth %= 12;
+        uint256 position = t.places[0] >> (12 - depth);
+        bytes32[] memory proof = t.proveNode(depth, position);
+        vm.assertEq(proof.length, depth, "as long as it is deep");
+        vm.assertTrue(face.verify(t.root(), t.node(depth, position), position, proof), "the node");
+    }
+
+    function test_ARangeHasTheTreesRoot(uint64[6] memory amounts, uint32[6] memory places, uint8 height, uint32 start, uint8 count)
+        external
+        view
+    {
+        Sparse memory t = _tree(amounts, places, height);
+        uint256 width = uint256(1) << t.height;
+        uint256 from = start % width;
+        uint256 many = 1 + count % (width - from < 40 ? width - from : 40);
+        bytes32[] memory nodes = new bytes32[](many);
+        for (uint256 i; i < t.places.length; ++i) {
+            if (t.places[i] >= from && t.places[i] < from + many) nodes[t.places[i] - from] = t.words[i];
+        }
+        bytes32[] memory proof = t.proveRange(from, many);
+        vm.assertEq(face.rangeRoot(nodes, from, t.height, proof), t.root(), "root");
+        vm.assertEq(face.rangeRoot(nodes, from, t.height + 1, proof), 0, "not at another height");
+        vm.assertEq(face.rangeRoot(new bytes32[](0), from, t.height, proof), 0, "nothing proves nothing");
+        bytes32[] memory longer = new bytes32[](proof.length + 1);
+        for (uint256 i; i < proof.length; ++i) longer[i] = proof[i];
+        vm.assertEq(face.rangeRoot(nodes, from, t.height, longer), 0, "nor with a word too many");
+        if (proof.length == 0) return;
+        bytes32[] memory shorter = new bytes32[](proof.length - 1);
+        for (uint256 i; i < shorter.length; ++i) shorter[i] = proof[i];
+        vm.assertEq(face.rangeRoot(nodes, from, t.height, shorter), 0, "nor with one too few");
+    }
+
+    function test_NoPathPassesSixtyFourBits(uint64 amount) external {
+        vm.assume(amount != 0);
+        bytes32 leaf = Trees.mark(keccak256("leaf"), amount);
+        bytes32 sibling = Trees.mark(keccak256("sibling"), uint256(type(uint64).max) - amount + 1); // sums to 2^64
         bytes32 wrapped = Trees.mark(keccak256(abi.encodePacked(leaf, sibling)), 0);
         bytes32[] memory proof = new bytes32[](1);
         proof[0] = sibling;
-        vm.assertFalse(face.verify(wrapped, leaf, 0, proof), "a sum that wrapped");
-        bytes32[] memory pair = new bytes32[](2);
-        (pair[0], pair[1]) = (leaf, sibling);
-        vm.assertEq(face.rangeRoot(pair, 0, 1, new bytes32[](0)), bytes32(0), "a range that wrapped");
+        vm.assertFalse(face.verify(wrapped, leaf, 0, proof), "on a path");
+        bytes32[] memory nodes = new bytes32[](2);
+        (nodes[0], nodes[1]) = (leaf, sibling);
+        vm.assertEq(face.rangeRoot(nodes, 0, 1, new bytes32[](0)), 0, "in a range");
+        vm.expectRevert();
+        face.parent(leaf, sibling);
     }
 
-    function testFuzz_RangeRootAgreesWithItsPlainTwin(
-        bytes32[] memory nodes,
-        uint256 start,
-        uint8 height,
-        bytes32[] memory proof
-    ) external view {
-        start %= 64;
-        height %= 8;
-        bytes32 plain = Trees.rangeRoot(_copy(nodes), start, height, proof);
-        vm.assertEq(face.rangeRoot(nodes, start, height, proof), plain, "any");
-    }
+    // ------------------------------------------------------------------ leaves
 
-    function testFuzz_RangeRootGivesTheRootOfAnHonestTree(uint64[8] memory amounts, uint8 start, uint8 count)
-        external
-        view
-    {
-        bytes32[] memory leaves = _leaves(amounts);
-        start %= 8;
-        count = 1 + (count % (8 - start));
-        bytes32[] memory part = new bytes32[](count);
-        for (uint256 i; i < count; ++i) part[i] = leaves[start + i];
-        bytes32[] memory proof = Trees.proveRange(leaves, start, count);
-        vm.assertEq(Trees.rangeRoot(_copy(part), start, 3, proof), Trees.root(leaves), "plain");
-        vm.assertEq(face.rangeRoot(part, start, 3, proof), Trees.root(leaves), "assembly");
-    }
-
-    function testFuzz_AccountLeafAgreesWithItsPlainTwin(uint8 kind, uint32 index, address account, uint64 cumulative)
+    function test_LeavesAreWhatTheyAreSaidToBe(address lane, uint32 index, address who, uint64 amount, bytes32 hash, uint64 first)
         external
         pure
     {
-        bytes32 plain = Trees.leaf(kind, index, account, cumulative);
-        vm.assertEq(SumTree.accountLeaf(kind, index, account, cumulative), plain, "leaf");
+        eq(SumTree.accountLeaf(SumTree.PAYOUT, lane, index, who, amount), Trees.payoutLeaf(lane, index, who, amount));
+        eq(SumTree.accountLeaf(SumTree.DEBIT, lane, index, who, amount), Trees.debitLeaf(lane, index, who, amount));
+        eq(SumTree.receiptLeaf(lane, hash, amount), Trees.receiptLeaf(lane, hash, amount));
+        eq(SumTree.lineLeaf(lane, index, uint32(first), amount), Trees.lineLeaf(lane, index, uint32(first), amount));
+        eq(SumTree.gatewayLeaf(lane, index, who, first, amount), Trees.gatewayLeaf(lane, index, who, first, amount));
+        if (amount == 0) return;
+        bool apart = Trees.payoutLeaf(lane, index, who, amount) != Trees.debitLeaf(lane, index, who, amount);
+        vm.assertTrue(apart, "a leaf is of one kind");
     }
 
-    function testFuzz_BeforeIsTheSumOfAllLeavesToTheLeft(uint64[8] memory amounts, uint8 index) external view {
-        bytes32[] memory leaves = _leaves(amounts);
-        index %= 8;
-        uint256 expected;
-        for (uint256 i; i < index; ++i) expected += Trees.sumOf(leaves[i]);
-        vm.assertEq(face.before(index, Trees.prove(leaves, index)), expected, "prefix");
-    }
+    // ------------------------------------------------------------------ headers
 
-    function test_SharedVectorsHold() external view {
-        string memory json = vm.readFile("../tests/vectors/sumtree.json");
-        for (uint256 t; vm.keyExistsJson(json, _key(".trees[", t, "]")); ++t) {
-            string memory tree = _key(".trees[", t, "]");
-            bytes32 root = vm.parseJsonBytes32(json, string.concat(tree, ".root"));
-            vm.assertEq(Trees.sumOf(root), vm.parseJsonUint(json, string.concat(tree, ".total")), "total");
-            for (uint256 p; vm.keyExistsJson(json, string.concat(tree, _key(".proofs[", p, "]"))); ++p) {
-                string memory one = string.concat(tree, _key(".proofs[", p, "]"));
-                bytes32 node = vm.parseJsonBytes32(json, string.concat(one, ".node"));
-                bytes32[] memory proof = vm.parseJsonBytes32Array(json, string.concat(one, ".proof"));
-                uint256 index = vm.parseJsonUint(json, string.concat(one, ".index"));
-                vm.assertTrue(face.verify(root, node, index, proof), "proof");
-            }
+    function test_AHeaderSaysEachTreesHeightAndRoot(uint48 heights, bytes32[5] memory roots) external view {
+        Header memory h;
+        h.heights = heights;
+        (h.receiptsRoot, h.payoutRoot, h.debitRoot, h.linesRoot, h.gatewaysRoot) =
+            (roots[0], roots[1], roots[2], roots[3], roots[4]);
+        uint256[5] memory expected = [
+            uint256(uint8(heights)),
+            uint8(heights >> 8),
+            uint8(heights >> 16),
+            uint256(uint8(heights >> 32)) + uint8(heights >> 40),
+            uint8(heights >> 24)
+        ];
+        uint256 rounds;
+        for (uint256 i; i < 5; ++i) {
+            vm.assertEq(face.heightIn(h, Tree(i)), expected[i], "height");
+            vm.assertEq(face.rootIn(h, Tree(i)), roots[i], "root");
+            if ((expected[i] + 7) / 8 > rounds) rounds = (expected[i] + 7) / 8;
         }
+        vm.assertEq(face.roundsOf(h), rounds, "rounds");
+        vm.assertEq(bytes32(face.id(h)), bytes32(bytes24(keccak256(abi.encode(h)))), "its name");
     }
 
-    function _leaves(uint64[8] memory amounts) private pure returns (bytes32[] memory leaves) {
-        leaves = new bytes32[](8);
-        for (uint32 i; i < 8; ++i) leaves[i] = Trees.leaf(1, i, address(uint160(i + 1)), amounts[i] >> 4);
-    }
+    // ------------------------------------------------------------------ inside
 
-    function _climb(bytes32 node, uint256 index, bytes32[] memory proof) private pure returns (bytes32) {
-        uint256 total = Trees.sumOf(node);
-        for (uint256 i; i < proof.length; ++i) {
-            total += Trees.sumOf(proof[i]);
-            bytes32 hash = index % 2 == 0
-                ? keccak256(abi.encodePacked(node, proof[i]))
-                : keccak256(abi.encodePacked(proof[i], node));
-            node = Trees.mark(hash, total & type(uint64).max);
-            index /= 2;
+    /// @dev Up to six leaves, at ascending places of a tree of 1 to 31 levels.
+    function _tree(uint64[6] memory amounts, uint32[6] memory places, uint8 height)
+        private
+        pure
+        returns (Sparse memory t)
+    {
+        t.height = 1 + height % 31;
+        uint256 next;
+        uint256 count;
+        (uint256[] memory at_, bytes32[] memory words) = (new uint256[](6), new bytes32[](6));
+        for (uint256 i; i < 6; ++i) {
+            next += places[i] % ((uint256(1) << t.height) / 6 + 1);
+            if (next >> t.height != 0) break;
+            uint64 amount = amounts[i] / 8 + 1;
+            (at_[count], words[count++]) = (next, Trees.payoutLeaf(LANE, uint32(next), address(uint160(i + 1)), amount));
+            ++next;
         }
-        return node;
+        (t.places, t.words) = (new uint256[](count), new bytes32[](count));
+        for (uint256 i; i < count; ++i) (t.places[i], t.words[i]) = (at_[i], words[i]);
     }
 
-    function _copy(bytes32[] memory given) private pure returns (bytes32[] memory copied) {
-        copied = new bytes32[](given.length);
-        for (uint256 i; i < given.length; ++i) copied[i] = given[i];
-    }
-
-    function _key(string memory head, uint256 i, string memory tail) private pure returns (string memory) {
-        return string.concat(head, vm.toString(i), tail);
+    function eq(bytes32 left, bytes32 right) private pure {
+        vm.assertEq(left, right, "leaf");
     }
 }

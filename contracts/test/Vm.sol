@@ -4,6 +4,8 @@ pragma solidity 0.8.37;
 /// @dev The cheatcodes the tests use: forge-std is not needed for them.
 interface Vm {
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function getNonce(address who) external view returns (uint64);
+    function computeCreateAddress(address creator, uint256 nonce) external pure returns (address);
     function addr(uint256 key) external pure returns (address);
     function prank(address sender) external;
     function startPrank(address sender) external;

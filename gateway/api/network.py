@@ -133,13 +133,10 @@ async def lane(gateway: Here) -> dict[str, Any]:
     state, rules = gateway.lane_state, gateway.deployment
     found = state.terms
     held = await gateway.db(lambda session: postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY])
-    facts = asdict(gateway.deployment) if gateway.deployment is not None else {}
-    addresses = {name: value for name, value in facts.items() if isinstance(value, str)}
     return {
         "chain_id": gateway.domain.chain_id,
         "lane": to_hex(gateway.lane),
-        "addresses": addresses,
-        "since_block": facts.get("block", 0),
+        "deployment": asdict(rules) if rules is not None else {},
         "operator": to_hex(gateway.operator),
         "signer": to_hex(gateway.signer.address),
         "treasury": to_hex(gateway.treasury),

@@ -23,6 +23,7 @@ from ledger.core.catalog.templates import named, resolve
 from ledger.core.pricing import eligibility
 from ledger.core.pricing.eligibility import AboveLimit, AllPaused, RoutePreferences
 from ledger.core.pricing.price import Tariff
+from ledger.core.receipts.receipt import MAX_SUBCALLS
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
 from ledger.core.values.errors import Rejected
@@ -110,6 +111,9 @@ def plan(
             raise Refusal(400, "invalid_request", f"step {step.id}: {rejected.message}", param=step.id) from rejected
     if sum(map(_count, steps.values())) > MAX_STEPS:
         raise Refusal(400, "workflow_too_large", f"{entry.name} has more than {MAX_STEPS} steps with its sub-workflows")
+    if sum(map(_count_calls, steps.values())) > MAX_SUBCALLS:
+        message = f"{entry.name} has more than {MAX_SUBCALLS} calls with its sub-workflows"
+        raise Refusal(400, "workflow_too_large", message)
     subcall_total = sum(planned.price for planned in steps.values())
     most = _root_units(gateway, steps, request_bytes)
     try:
@@ -248,6 +252,11 @@ def _root_units(gateway: Gateway, steps: Mapping[str, PlannedStep], request_byte
 
 def _count(planned: PlannedStep) -> int:
     return 1 + (sum(map(_count, planned.plan.steps.values())) if planned.plan is not None else 0)
+
+
+def _count_calls(planned: PlannedStep) -> int:
+    below = sum(map(_count_calls, planned.plan.steps.values())) if planned.plan is not None else 0
+    return below + planned.step.paid
 
 
 def _nested(gateway: Gateway, entry: CapsuleEntry, depth: int = 0) -> list[CapsuleEntry]:

@@ -144,9 +144,12 @@ class Calls:
         """The sender asks to leave."""
         return self.to("Consumers", "requestWithdraw", lane)
 
-    def withdraw(self, lane: Lane, account: Address, cumulative_debit: int, proof: Sequence[bytes]) -> Call:
-        """Pay an account what is not finally debited."""
-        return self.to_settlement("withdraw", lane, account, cumulative_debit, list(proof))
+    def withdraw(
+        self, lane: Lane, account: Address, cumulative_debit: int, proof: Sequence[bytes], *, escape: bool = False
+    ) -> Call:
+        """Pay an account what is not finally debited; `escape`: of a lane whose operator vanished."""
+        function = "escapeWithdraw" if escape else "withdraw"
+        return self.to_settlement(function, lane, account, cumulative_debit, list(proof))
 
     # ---- a payee's life
 

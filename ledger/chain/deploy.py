@@ -15,6 +15,7 @@ from ledger.chain.abi import encode, interface
 from ledger.chain.rpc import Endpoint
 from ledger.chain.sender import Outbox
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import address, create2, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.deployments import DEVELOPMENT_CHAINS, FOLDER, Deployment, read, save
@@ -78,8 +79,8 @@ def deploy(
     planned = _plan(chain.chain_id, coin, parameters.treasury or account, parameters)
     for name, code in _codes(planned):
         if name == "Settlement":
-            for maker, arguments in zip(MAKERS, _judge_arguments(planned), strict=True):
-                target.make_judge(maker, _place(_code_of(planned, maker)), planned.settlement, arguments)
+            for judge, arguments in zip(JUDGES, _judge_arguments(planned), strict=True):
+                target.make_judge(judge, planned.settlement, arguments)
         target.put(code)
     deployment = _with_parts(planned, chain, _first_block(chain.chain_id, planned.settlement, block, folder))
     check(rpc_url, deployment)
@@ -113,8 +114,8 @@ def check(rpc_url: str, deployment: Deployment) -> None:
         )
 
 
-MAKERS: Final = ("QuestionsMaker", "RefereeMaker", "PriceJudgeMaker")
-"""The makers of Settlement's judges, in the order of its constructor."""
+JUDGES: Final = ("Questions", "Referee", "PriceJudge")
+"""Settlement's judges, in the order of its constructor."""
 _PARTS: Final = {
     "consumers": "consumers",
     "keys": "keys",
@@ -171,8 +172,16 @@ def _parameters_of(deployment: Deployment) -> Parameters:
 
 def _codes(planned: Deployment) -> Iterator[tuple[str, bytes]]:
     """The contracts to put on the chain, in order, with their creation code."""
-    for name in ("Registry", "BidBook", *MAKERS, "Settlement"):
-        yield name, _code_of(planned, name)
+    yield "Registry", _code_of(planned, "Registry")
+    yield "BidBook", _code_of(planned, "BidBook")
+    for judge in JUDGES:
+        yield "Maker", _maker_of(judge)
+    yield "Settlement", _code_of(planned, "Settlement")
+
+
+def _maker_of(judge: str) -> bytes:
+    """The creation code of the maker of a judge."""
+    return load("Maker").bytecode + encode(["bytes32"], [keccak256(load(judge).bytecode)])
 
 
 def _code_of(planned: Deployment, name: str) -> bytes:
@@ -183,19 +192,17 @@ def _code_of(planned: Deployment, name: str) -> bytes:
         arguments = encode(["address", "uint64", "uint32", "uint32"], [p.token, *numbers])
     elif name == "BidBook":
         arguments = encode(["address"], [p.registry])
-    elif name == "Settlement":
+    else:
         times = (p.min_window_seconds, p.min_answer_seconds, p.exit_notice_seconds, p.day_seconds)
         rules = (p.min_bond_atoms, p.max_leverage, *times)
-        makers = [_place(_code_of(p, maker)) for maker in MAKERS]
+        makers = [_place(_maker_of(judge)) for judge in JUDGES]
         types = ["address", "address", "(uint64,uint8,uint32,uint32,uint32,uint32)", "address[3]", "bytes[3]"]
         arguments = encode(types, [p.token, p.treasury, rules, makers, _judge_arguments(p)])
-    else:
-        arguments = b""
     return load(name).bytecode + arguments
 
 
 def _judge_arguments(planned: Deployment) -> list[bytes]:
-    """What each judge takes besides its Settlement, in the order of MAKERS."""
+    """What each judge takes besides its Settlement, in the order of JUDGES."""
     return [
         encode(["uint256", "uint256"], [planned.question_floor_wei, planned.data_fee_wei]),
         encode(["address"], [planned.registry]),
@@ -259,11 +266,11 @@ class _Target:
             self._send(DEPLOYER, SALT + code)
         return where
 
-    def make_judge(self, maker: str, where: str, settlement: str, arguments: bytes) -> None:
+    def make_judge(self, judge: str, settlement: str, arguments: bytes) -> None:
         """Have a judge made for the address at which Settlement will be, unless it is there."""
-        judge = str(self.endpoint.read(maker, where, "judgeOf", settlement, arguments))
-        if int(judge, 16) == 0:
-            self._send(where, interface(maker).call_data("make", settlement, arguments))
+        maker = _place(_maker_of(judge))
+        if int(str(self.endpoint.read("Maker", maker, "judgeOf", settlement, arguments)), 16) == 0:
+            self._send(maker, interface("Maker").call_data("make", settlement, load(judge).bytecode, arguments))
 
     def _send(self, to: str, data: bytes, value: int = 0) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected, TollwayError
-from ledger.core.values.ids import Lane
+from ledger.core.values.ids import Lane, to_hex
 from roles.audit import batches
 from roles.cli import amounts, batch, output
 from roles.cli.context import Group, here
@@ -121,24 +121,24 @@ def _newest() -> Iterator[BatchFile]:
 
 @app.command("solvency")
 def solvency() -> None:
-    """Compare what the contract holds with what it owes to this lane."""
+    """Compare what lies at this lane's address with what its books owe."""
     output.show(holdings())
 
 
 def holdings() -> dict[str, object]:
-    """The lane's money on chain, in atoms. Rejected when its address holds less than its books say."""
-    lane = here().lane_id
-    chain = transactions.chain(here())
+    """The lane's money on chain, in atoms. Rejected when less lies at its address than it owes (C2, C3, C7)."""
+    lane, chain = here().lane_id, transactions.chain(here())
     books, held = chain.books(lane), chain.balance(lane)
     owed = books.net - books.paid
     facts: dict[str, object] = {
         "lane_holds": str(held),
-        "books_say": str(owed),
+        "lane_owes": str(owed),
+        "in_no_account": str(max(0, held - owed)),
         "bond": str(books.bond),
         "settled_ever": str(books.settled),
         "claimed_ever": str(books.paid),
         "said": amounts.format(held),
     }
-    if held < owed:
-        raise Rejected(f"the lane's address holds {held} atoms but its books say {owed}", **facts)
+    if held < owed or not books.paid <= books.settled <= books.net:
+        raise Rejected(f"lane {to_hex(lane)} holds {held} atoms and owes {owed}", **facts)
     return facts

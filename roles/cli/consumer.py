@@ -4,28 +4,42 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import calls
-from roles.cli.shared.payees import add_statement
-from roles.wallet import deposits
+from roles.cli.shared.payees import add_collect, add_statement
+from roles.wallet import deposits, keystore, transactions, trust
 
 app = Group("Deposit once, call any model, check every charge, withdraw the rest.")
 
 METERS = f"METER=UNITS, such as output_token=100. Meters: {amounts.METERS}."
+Relayer = Annotated[str | None, Option(help="A wallet that pays the gas; you only sign.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
 
 
 @app.command("deposit")
-def deposit(amount: Amount, wait: Annotated[float, Option(help="Seconds to wait until it can be spent.")] = 60) -> None:
-    """Deposit AIC with the gateway's lane, without gas: you sign, the gateway sends it to the chain."""
+def deposit(
+    amount: Amount,
+    wait: Annotated[float, Option(help="Seconds to wait until it can be spent.")] = 60,
+    anyway: Annotated[bool, Option("--anyway", help="Also into a lane that one would not trust.")] = False,
+    direct: Annotated[bool, Option("--direct", help="Send it to the chain yourself, with gas.")] = False,
+) -> None:
+    """Deposit AIC with the gateway's lane, without gas: you sign, the gateway sends it to the chain.
+
+    First the lane is read from the chain: its bond, window and leverage. One that is not to be trusted is refused.
+    """
     atoms = amounts.parse(amount)
+    for doubt in trust.check(here(), atoms, anyway=anyway):
+        output.warn(doubt)
+    for stays in trust.STAYS:
+        output.note(f"trust that stays: {stays}")
     output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} into lane {here().lane['lane']}?")
-    status = deposits.deposit(here(), atoms, wait)
+    status = deposits.deposit_directly(here(), atoms) if direct else deposits.deposit(here(), atoms, wait)
     output.show({"deposit": amounts.format(atoms), "atoms": str(atoms), **status})
-    if status["status"] != "credited":
+    if not direct and status["status"] != "credited":
         output.note(f"look again: tollway consumer deposited {status['id']}")
 
 
@@ -149,11 +163,12 @@ def verify(id: Annotated[str, Argument(help="A receipt's or a call's id.")]) -> 
 
 
 add_statement(app)
+add_collect(app)
 
 
 @app.command("withdraw")
 def withdraw(
-    relayer: Annotated[str | None, Option(help="A wallet that pays the gas; you only sign.")] = None,
+    relayer: Relayer = None,
     wait: Annotated[float, Option(help="Seconds to wait for the final batch.")] = 0,
 ) -> None:
     """Withdraw what you have not spent: ask, wait until a later batch is final, receive. Run it again to continue."""
@@ -167,5 +182,44 @@ def withdraw(
     if paid is None:
         output.show({"status": "asked", "next": "run this again when a batch closed after the request is final"})
         return
-    amount, sent = paid
+    show_withdrawn(*paid)
+
+
+def show_withdrawn(amount: int, sent: dict[str, object]) -> None:
     output.show({"status": "withdrawn", "amount": amounts.format(amount), "atoms": str(amount), **sent})
+
+
+@app.command("cancel-withdraw")
+def cancel_withdraw(relayer: Relayer = None) -> None:
+    """Stay after all, before the notice of your request to leave is over."""
+    leaving = deposits.Exit(here(), relayer)
+    output.confirm(f"stay in lane {to_hex(leaving.lane)}?")
+    output.show({"status": "stays", **leaving.stay()})
+
+
+@app.command("escape")
+def escape(relayer: Relayer = None) -> None:
+    """Withdraw from a lane whose operator vanished: a week after you asked to leave, without a batch since."""
+    leaving = deposits.Exit(here(), relayer)
+    output.confirm(f"leave lane {to_hex(leaving.lane)} by the escape exit?")
+    show_withdrawn(*leaving.escape())
+
+
+@app.command("session-key")
+def session_key(
+    key: Annotated[str, Argument(help="The key that signs vouchers: a wallet or 0x address.")],
+    revoke: Annotated[bool, Option("--revoke", help="Stop it, for good: a key is never set again.")] = False,
+) -> None:
+    """Let another key sign vouchers for this wallet, so that the wallet can stay offline."""
+    party, chain = keystore.party(key), transactions.chain(here())
+    known = chain.session_key(here().account, party)
+    if known.revoked_at and not revoke:
+        raise Rejected(f"{to_hex(party)} was revoked, for good: use a new key")
+    if known.signs != revoke:
+        output.show({"key": to_hex(party), "active": known.signs, "note": "no change"})
+        return
+    question = "stop {} from signing for {}, for good?" if revoke else "let {} sign for {}?"
+    output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))
+    function = "revokeSessionKey" if revoke else "setSessionKey"
+    sent = transactions.send(here(), chain.calls.to("Keys", function, party))
+    output.show({"key": to_hex(party), "active": not revoke, **sent})

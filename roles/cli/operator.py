@@ -1,83 +1,173 @@
 """`tollway operator`: deploy the contracts, open a lane (a bonded account on chain), run a gateway for it."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from ledger import deployments
 from ledger.core.catalog.bids import Role
-from ledger.core.values.errors import Rejected
+from ledger.core.settlement.batches import bond_for
+from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Lane, address, lane_subject, to_hex
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, address, lane_subject, to_hex
 from ledger.core.values.typed_data import credit_hash, signing_digest
+from ledger.deployments import Deployment
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared.payees import Ratio, add_earnings, add_staking, parse_bid, place_bid
+from roles.cli.shared import calls
+from roles.cli.shared.payees import Ratio, add_collect, add_earnings, add_staking, parse_bid, place_bid
+from roles.client.gateway import GatewayClient
 from roles.wallet import keystore, transactions
+
+if TYPE_CHECKING:
+    from ledger.chain.calls import LaneTerms
 
 app = Group("Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings.")
 
+DAY_SECONDS = 86_400
+MAX_WINDOW_SECONDS = 30 * DAY_SECONDS
+MAX_URL_BYTES = 200
+GatewayKey = Annotated[str, Argument(metavar="KEY", help="The key that signs receipts: a wallet or 0x address.")]
 LaneOption = Annotated[str | None, Option("--lane", help="0x address of a lane; default: the one this wallet opened.")]
 add_staking(app, "it backs what your lane settles")
 add_earnings(app)
+add_collect(app)
 
 
 @app.command("deploy")
 def deploy(
     epoch_seconds: Annotated[int, Option(help="Seconds in an epoch, during which bids do not change.")] = 3_600,
     token: Annotated[str | None, Option(help="Address of the settlement token; default: a new AICoin.")] = None,
+    treasury: Annotated[
+        str | None, Option(help="Earns the protocol's fee; not an operator. A wallet or 0x address; default: yours.")
+    ] = None,
 ) -> None:
     """Deploy the contracts, or find them. Their addresses follow from the code, so a second run changes nothing."""
     from ledger.chain import deploy as deployment  # slow to import
 
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
-    signer, parameters = here().signer, deployment.Parameters(epoch_seconds, token)
+    payee = to_hex(keystore.party(treasury)) if treasury else None
+    signer, parameters = here().signer, deployment.Parameters(epoch_seconds, token, payee)
     with output.working("deploying"), transactions.outbox(here(), signer) as stored:
         deployed = deployment.deploy(here().rpc_url, signer, parameters, outbox=stored)
     output.show({"written": str(deployments.path(deployed.chain_id)), **asdict(deployed)})
 
 
 @app.command("open-lane")
-def open_lane(
+def open_lane(  # noqa: PLR0913
     bond: Annotated[str, Option(help="The lane's bond: 12.5 (AIC) or 1500atoms.")] = "1000",
-    window: Annotated[int, Option(help="Seconds in which a batch can be challenged.")] = 86_400,
-    answer_time: Annotated[int, Option(help="Seconds you have to answer a challenge.")] = 3_600,
+    window: Annotated[int, Option(help="Seconds in which a batch can be challenged, at least.")] = 86_400,
+    answer_time: Annotated[int, Option(help="Seconds you have to answer a question.")] = 14_400,
+    leverage: Annotated[int, Option(help="What is not final may be at most the bond times this.")] = 1,
+    min_deposit: Annotated[str, Option(help="The least first deposit of an account.")] = "0",
+    url: Annotated[str, Option(help="Where the lane serves, said on chain; `set-url` changes it.")] = "",
+    salt: Annotated[str, Option(help="A word of your own, to open another lane with the same terms.")] = "",
 ) -> None:
-    """Open a lane with a bond. If the wallet has a lane already, show it and change nothing."""
-    from ledger.core.disputes import challenge_game  # slow to import
+    """Open a lane with a bond. Its terms never change. If the wallet has it already, show it and change nothing."""
+    from ledger.chain.calls import LaneTerms  # slow to import
 
-    lane = lane_of(here().account)
-    if lane is not None:
-        output.show({"lane": to_hex(lane), "operator": to_hex(here().account), "note": "the lane is already open"})
+    chain, account, minimum = transactions.chain(here()), here().account, amounts.parse(min_deposit)
+    terms, salted = LaneTerms(window, answer_time, leverage, minimum), keccak256(salt.encode())
+    opened = chain.calls.lane_of(account, salted, terms)
+    known = lane_of(account) if not salt else opened if chain.code(to_hex(opened)) else None
+    if known is not None:
+        output.show({"lane": to_hex(known), "operator": to_hex(account), "note": "the lane is already open"})
         return
-    if why := challenge_game.too_short_to_challenge(window, answer_time):
-        if transactions.chain_id(here()) not in deployments.DEVELOPMENT_CHAINS:
-            raise Rejected(f"{why}. Use a longer --window or a shorter --answer-time", window=window)
-        output.aside().print(f"[yellow]for a development chain only:[/] {why}")
+    check_terms(chain.deployment, terms)
     atoms = amounts.parse(bond)
+    if atoms < chain.deployment.min_bond_atoms:
+        least = amounts.format(chain.deployment.min_bond_atoms)
+        raise Rejected(f"a bond is at least {least} here, not {amounts.format(atoms)}: --bond {least}")
     output.confirm(f"bond {amounts.format(atoms)} of {here().wallet} for a new lane?")
-    calls = transactions.chain(here()).calls
-    transactions.allow(here(), calls.settlement, atoms)
-    sent = transactions.send(here(), calls.open_lane(window, answer_time, atoms))
-    output.show({"lane": to_hex(chosen(None)), "operator": to_hex(here().account), **sent})
+    transactions.allow(here(), chain.calls.settlement, atoms)
+    sent = transactions.send(here(), chain.calls.open_lane(salted, terms, atoms))
+    if url:
+        transactions.send(here(), chain.calls.to("Keys", "setUrl", opened, url))
+    output.show({"lane": to_hex(opened), "operator": to_hex(account), **sent})
+    output.note(f"next: tollway operator add-gateway KEY, for the key of each gateway of lane {to_hex(opened)}")
 
 
-@app.command("session-key")
-def session_key(
-    key: Annotated[str, Argument(help="The key that signs: a wallet or 0x address.")],
-    revoke: Annotated[bool, Option("--revoke", help="Take the permission back.")] = False,
-) -> None:
-    """Let another key sign receipts (a consumer: vouchers) for this wallet, so that the wallet can stay offline."""
-    party = keystore.party(key)
-    if bool(transactions.chain(here()).settlement("sessionKey", here().account, party)) != revoke:
-        output.show({"key": to_hex(party), "active": not revoke, "note": "no change"})
+def check_terms(rules: Deployment, terms: LaneTerms) -> None:
+    """Rejected unless a lane of this deployment can have these terms."""
+    bounds = (
+        ("--window", terms.window, rules.min_window_seconds, MAX_WINDOW_SECONDS),
+        ("--answer-time", terms.answer_time, rules.min_answer_seconds, MAX_WINDOW_SECONDS // 10),
+        ("--leverage", terms.leverage, 1, rules.max_leverage),
+    )
+    for option, value, least, most in bounds:
+        if not least <= value <= most:
+            raise Rejected(f"{option} is {least} to {most} on this chain, not {value}", option=option)
+
+
+@app.command("add-gateway")
+def add_gateway(key: GatewayKey, lane: LaneOption = None) -> None:
+    """Let a gateway's key sign receipts of your lane. A key is added once, and never again once it is revoked."""
+    mine, party, chain = chosen(lane), keystore.party(key), transactions.chain(here())
+    known = chain.gateway_key(mine, party)
+    if known.revoked_at:
+        raise Rejected(f"{to_hex(party)} was revoked in lane {to_hex(mine)}, for good: give the gateway a new key")
+    if known.since:
+        output.show({"lane": to_hex(mine), "key": to_hex(party), "note": "no change"})
         return
-    question = "stop {} from signing for {}?" if revoke else "let {} sign for {}?"
-    output.confirm(question.format(f"{key} ({to_hex(party)})", here().wallet))
-    sent = transactions.send(here(), transactions.chain(here()).calls.to_settlement("setSessionKey", party, not revoke))
-    output.show({"key": to_hex(party), "active": not revoke, **sent})
+    output.confirm(f"let {key} ({to_hex(party)}) sign receipts of lane {to_hex(mine)}?")
+    sent = transactions.send(here(), chain.calls.add_gateway(mine, party))
+    output.show({"lane": to_hex(mine), "key": to_hex(party), **sent})
+
+
+@app.command("revoke-gateway")
+def revoke_gateway(key: GatewayKey, lane: LaneOption = None) -> None:
+    """Stop a gateway's key, for good. What it signed counts in batches that close in the next two days."""
+    mine, party, chain = chosen(lane), keystore.party(key), transactions.chain(here())
+    known = chain.gateway_key(mine, party)
+    if not known.since:
+        raise Rejected(f"{to_hex(party)} is no gateway key of lane {to_hex(mine)}")
+    if known.revoked_at:
+        output.show({"lane": to_hex(mine), "key": to_hex(party), "note": "no change"})
+        return
+    output.confirm(f"stop {key} ({to_hex(party)}) from signing receipts of lane {to_hex(mine)}, for good?")
+    sent = transactions.send(here(), chain.calls.to("Keys", "revokeGateway", mine, party))
+    output.show({"lane": to_hex(mine), "key": to_hex(party), "revoked": True, **sent})
+
+
+@app.command("set-url")
+def set_url(url: Annotated[str, Argument(help="At most 200 bytes.")], lane: LaneOption = None) -> None:
+    """Say on chain where your lane serves."""
+    if len(url.encode()) > MAX_URL_BYTES:
+        raise Rejected(f"a lane's URL has at most {MAX_URL_BYTES} bytes, not {len(url.encode())}")
+    mine, chain = chosen(lane), transactions.chain(here())
+    output.confirm(f"say that lane {to_hex(mine)} serves at {url}?")
+    sent = transactions.send(here(), chain.calls.to("Keys", "setUrl", mine, url))
+    output.show({"lane": to_hex(mine), "url": url, **sent})
+
+
+@app.command("poster")
+def poster(
+    key: Annotated[str | None, Argument(help="The second key that may commit: a wallet or 0x address.")] = None,
+    lane: LaneOption = None,
+) -> None:
+    """Let a second key commit batches, so that your own can stay offline. Without a key: let nobody else."""
+    mine, chain = chosen(lane), transactions.chain(here())
+    party = keystore.party(key) if key else ZERO_ADDRESS
+    if chain.life(mine).poster == party:
+        output.show({"lane": to_hex(mine), "poster": to_hex(party), "note": "no change"})
+        return
+    output.confirm(f"let {to_hex(party) if key else 'nobody else'} commit batches of lane {to_hex(mine)}?")
+    sent = transactions.send(here(), chain.calls.to_settlement("setPoster", mine, party))
+    output.show({"lane": to_hex(mine), "poster": to_hex(party), **sent})
+
+
+@app.command("add-bond")
+def add_bond(amount: Amount, lane: LaneOption = None) -> None:
+    """Add to a lane's bond, so that more can wait for finality. Anybody may."""
+    mine, chain, atoms = chosen(lane), transactions.chain(here()), amounts.parse(amount)
+    output.confirm(f"add {amounts.format(atoms)} of {here().wallet} to the bond of lane {to_hex(mine)}?")
+    transactions.allow(here(), chain.calls.settlement, atoms)
+    sent = transactions.send(here(), chain.calls.to_settlement("addBond", mine, atoms))
+    output.show({"lane": to_hex(mine), "bond": amounts.format(chain.books(mine).bond), **sent})
 
 
 @app.command("bid")
@@ -107,25 +197,53 @@ def credit(
 
 @app.command("status")
 def status(lane: LaneOption = None) -> None:
-    """Show your lane on chain: its bond, holdings and batches."""
+    """Show your lane on chain: its money, its bond and what it covers, its batches."""
     opened = parse_lane(lane) if lane else lane_of(here().account)
     shown = opened if opened is not None else here().lane_id
-    lane_row, head = transactions.chain(here()).lane(shown), transactions.chain(here()).head(shown)
-    output.show(
-        {
-            "lane": to_hex(shown),
-            "operator": to_hex(lane_row.operator),
-            "active": lane_row.active,
-            "bond": amounts.format(lane_row.bond),
-            "holds": amounts.format(lane_row.net),
-            "settled_ever": amounts.format(head.cumulative),
-            "last_batch": head.next - 1,
-            "last_final_batch": head.finalized,
-            "calls": head.calls,
-            "consumers": head.consumers,
-            "window_seconds": lane_row.window,
-        }
-    )
+    chain = transactions.chain(here())
+    state, books, head, life = chain.lane(shown), chain.books(shown), chain.head(shown), chain.life(shown)
+    facts: dict[str, object] = {
+        "lane": to_hex(shown),
+        "operator": to_hex(state.operator),
+        "poster": to_hex(life.poster),
+        "active": state.active,
+        "era": state.era,
+        "net": amounts.format(books.net),
+        "settled": amounts.format(books.settled),
+        "paid": amounts.format(books.paid),
+        "bond": amounts.format(books.bond),
+        "leverage": state.leverage,
+        "at_stake": amounts.format(head.total - books.settled),
+        "covered": amounts.format(books.bond * state.leverage),
+        "last_batch": head.next - 1,
+        "last_final_batch": head.finalized,
+        "consumers": head.consumers,
+        "gateways": int(chain.view("Keys", "gatewayCount", shown)),
+        "window_seconds": state.window,
+        "answer_seconds": state.answer_time,
+        "min_deposit": amounts.format(life.min_deposit),
+    }
+    traffic = traffic_of_a_day(shown)
+    if traffic is not None:
+        needed = bond_for(traffic, state.window, state.leverage, DAY_SECONDS)
+        facts |= {"charged_last_day": amounts.format(traffic), "bond_for_such_days": amounts.format(needed)}
+        if needed > books.bond:
+            more = amounts.format(needed - books.bond)
+            output.warn(f"days like the last need {more} more bond, or the lane stops serving: operator add-bond")
+    output.show(facts)
+
+
+def traffic_of_a_day(lane: Lane) -> int | None:
+    """What batches charged that were built in the last day, in atoms. None when the lane's gateway cannot be asked."""
+    try:
+        if here().lane_id != lane:
+            return None
+        rows = here().gateway.get("/v1/batches")["data"]
+    except (Rejected, Unavailable):
+        return None
+    newest = max((int(row["built_at"]) for row in rows), default=0)
+    recent = (row for row in rows if int(row["built_at"]) > newest - DAY_SECONDS * 1_000 and row["status"] != "void")
+    return sum(int(row["total"]) for row in recent)
 
 
 @app.command("pause")
@@ -141,10 +259,67 @@ def resume(lane: LaneOption = None) -> None:
 
 
 def set_active(lane: str | None, active: bool) -> None:
-    mine = chosen(lane)
+    mine, chain = chosen(lane), transactions.chain(here())
+    if chain.lane(mine).active == active:
+        output.show({"lane": to_hex(mine), "active": active, "note": "no change"})
+        return
     output.confirm(f"{'resume' if active else 'pause'} lane {to_hex(mine)}?")
-    sent = transactions.send(here(), transactions.chain(here()).calls.to_settlement("setActive", mine, active))
+    sent = transactions.send(here(), chain.calls.to_settlement("setActive", mine, active))
     output.show({"lane": to_hex(mine), "active": active, **sent})
+
+
+@app.command("unbond-lane")
+def unbond_lane(lane: LaneOption = None) -> None:
+    """Take the bond back: a week after the lane was paused, when every batch is final."""
+    mine, chain = chosen(lane), transactions.chain(here())
+    bond, head = chain.books(mine).bond, chain.head(mine)
+    if not bond:
+        output.show({"lane": to_hex(mine), "bond": "0", "note": "there is no bond to take"})
+        return
+    if chain.lane(mine).active:
+        raise Rejected("the lane takes batches and deposits: tollway operator drain, or tollway operator pause")
+    if head.finalized + 1 != head.next:
+        waiting = head.next - 1 - head.finalized
+        raise Rejected(f"{waiting} batches are not final yet: leave the worker running, and try again", waiting=waiting)
+    free_at = chain.life(mine).stopped_at + int(chain.settlement("ESCAPE_DELAY"))
+    if transactions.now(here()) < free_at:
+        raise Rejected(f"the bond is free from {calls.utc(free_at * 1000)} UTC: try again then", free_at=free_at)
+    output.confirm(f"take the bond of {amounts.format(bond)} back to {here().wallet}?")
+    sent = transactions.send(here(), chain.calls.to_settlement("unbond", mine))
+    output.show({"lane": to_hex(mine), "unbonded": amounts.format(bond), **sent})
+
+
+@app.command("drain")
+def drain(lane: LaneOption = None) -> None:
+    """Close a lane for good, step by step: all receipts final, then paused, then unbonded. Run it again to continue.
+
+    Stop its gateways first, and leave the worker running. Consumers leave, and deposit into another lane.
+    """
+    mine, chain = chosen(lane), transactions.chain(here())
+    if not chain.lane(mine).active:
+        unbond_lane(to_hex(mine))
+        return
+    waits = not_final(mine)
+    if waits:
+        output.show({"lane": to_hex(mine), "status": "draining", "waits_for": waits})
+        return
+    set_active(to_hex(mine), False)
+
+
+def not_final(lane: Lane) -> str:
+    """What keeps a lane from being paused without loss, as a text with the remedy; nothing when all is final."""
+    head = transactions.chain(here()).head(lane)
+    if head.finalized + 1 != head.next:
+        return f"{head.next - 1 - head.finalized} batches to become final: leave the worker running"
+    try:
+        known = GatewayClient(here().url).get("/v1/lane")
+    except (Rejected, Unavailable):
+        output.warn("no gateway answers: make sure that the ledger has no receipt that is in no batch")
+        return ""
+    if known["lane"] != to_hex(lane):
+        return ""
+    waiting = int(known["at_stake"]["charged"]) + int(known["at_stake"]["leased"])
+    return f"{waiting} atoms in receipts or leases: stop the gateways, leave the worker running" if waiting else ""
 
 
 def chosen(lane: str | None) -> Lane:

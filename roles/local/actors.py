@@ -76,7 +76,7 @@ def lane(window_seconds: int) -> Iterator[str]:
     """The operator's bond, its lane, and the key its gateway signs with."""
     yield f"operator stake 1000 --wallet {OPERATOR}"
     yield f"operator open-lane --bond 1000 --window {window_seconds} --answer-time 600 --wallet {OPERATOR}"
-    yield f"operator session-key {GATEWAY} --wallet {OPERATOR}"
+    yield f"operator add-gateway {GATEWAY} --wallet {OPERATOR}"
     yield f"operator bid --ratio 1% --wallet {OPERATOR}"
 
 

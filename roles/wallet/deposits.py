@@ -26,7 +26,7 @@ def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
 
     lane, signer, chain = context.lane_id, context.signer, transactions.chain(context)
     signed = Authorization(lane, signer.address, atoms, 0, good_until(context), Digest(os.urandom(32)))
-    signature = signing.deposit_authorization(signer, chain.token_domain(), chain.calls.settlement, signed)
+    signature = signing.deposit_authorization(signer, chain.token_domain(), signed)
     window = {"valid_after": signed.valid_after, "valid_before": signed.valid_before}
     whose = {"account": to_hex(signed.account), "amount": str(signed.amount), "salt": to_hex(signed.salt)}
     said = context.gateway.post("/v1/deposits", {**whose, **window, "signature": to_hex(signature)})
@@ -36,6 +36,13 @@ def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
             time.sleep(0.2)
             said = context.gateway.get(f"/v1/deposits/{said['id']}")
     return said
+
+
+def deposit_directly(context: Context, atoms: Atoms) -> Json:
+    """Deposit by the wallet's own transactions, without a gateway's help."""
+    chain, lane = transactions.chain(context), context.lane_id
+    transactions.allow(context, chain.calls.consumers, atoms)
+    return {"status": "on chain", **transactions.send(context, chain.calls.deposit(lane, context.account, atoms))}
 
 
 def make_key(context: Context, budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
@@ -84,27 +91,62 @@ class Exit:
                 f"{self._context.wallet} never deposited into lane {to_hex(self.lane)}", lane=to_hex(self.lane)
             )
 
-    def ask(self) -> dict[str, object]:
-        """Ask to leave: by the wallet's own transaction, or signed for the relayer to send."""
+    def ask(self, *, stay: bool = False) -> dict[str, object]:
+        """Ask to leave, or to stay after all: by the wallet's own transaction, or signed for the relayer to send."""
+        function = "cancelWithdraw" if stay else "requestWithdraw"
+        calls, lane = self.chain.calls, self.lane
         if self.payer is None:
-            return transactions.send(self._context, self.chain.calls.request_withdraw(self.lane))
-        nonce, until = int(self.chain.settlement("nonces", self.account)), good_until(self._context)
-        signature = signing.leave(self._context.signer, self._context.domain, self.lane, nonce, until)
-        call = self.chain.calls.to_settlement("requestWithdrawFor", self.lane, self.account, until, signature)
+            return transactions.send(self._context, calls.to("Consumers", function, lane))
+        nonce, until = int(self.chain.view("Consumers", "nonces", self.account)), good_until(self._context)
+        signature = signing.leave(self._context.signer, self._context.domain, lane, nonce, until, stay=stay)
+        call = calls.to("Consumers", f"{function}For", lane, self.account, until, signature)
         return transactions.send(self._context, call, signer=self.payer)
+
+    def stay(self) -> dict[str, object]:
+        """Take the request back. Rejected when there is none, or its notice is over: batches may have met it."""
+        requested_at = self.chain.account(self.lane, self.account).requested_at
+        if not requested_at:
+            raise Rejected(f"{self._context.wallet} has not asked to leave lane {to_hex(self.lane)}")
+        if transactions.now(self._context) > requested_at + self.chain.deployment.exit_notice_seconds:
+            raise Rejected("the request stands once its notice is over: withdraw, then deposit again")
+        return self.ask(stay=True)
 
     def take(self) -> tuple[int, dict[str, object]] | None:
         """Withdraw with the final debit, if a final batch settles it by now. Atoms received, and the transaction."""
-        notice = int(self.chain.settlement("exitNotice"))
+        notice = self.chain.deployment.exit_notice_seconds
         requested_at = self.chain.account(self.lane, self.account).requested_at
-        if not settles_exit(self.chain.head(self.lane).final_posted_at, requested_at, notice):
+        if not settles_exit(self.chain.head(self.lane).final_closed_at, requested_at, notice):
             return None
-        proof = self._context.gateway.get(f"/v1/proofs/debit/{to_hex(self.account)}")
-        debit, siblings = int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]
+        return self._receive(escape=False)
+
+    def escape(self) -> tuple[int, dict[str, object]]:
+        """Leave a lane that closed no batch for the escape delay. Rejected, with the time, when it is too early."""
+        head, account = self.chain.head(self.lane), self.chain.account(self.lane, self.account)
+        if not account.requested_at:
+            raise Rejected("ask to leave first: tollway consumer withdraw")
+        if settles_exit(head.final_closed_at, account.requested_at, self.chain.deployment.exit_notice_seconds):
+            raise Rejected("a final batch settles this exit: tollway consumer withdraw")
+        if head.finalized + 1 != head.next:
+            raise Rejected("a batch waits for its window: withdraw once it is final; anybody may finalize it")
+        since = max(account.requested_at, head.final_closed_at)
+        free_at = since + int(self.chain.settlement("ESCAPE_DELAY"))
+        if transactions.now(self._context) < free_at:
+            raise Rejected(f"the escape exit opens at {free_at} (seconds since 1970)", free_at=free_at)
+        return self._receive(escape=True)
+
+    def _receive(self, *, escape: bool) -> tuple[int, dict[str, object]]:
+        debit, siblings = self._final_debit()
         before = self.chain.balance(self.account)
-        call = self.chain.calls.withdraw(self.lane, self.account, debit, siblings)
+        call = self.chain.calls.withdraw(self.lane, self.account, debit, siblings, escape=escape)
         sent = transactions.send(self._context, call, signer=self.payer)
         return self.chain.balance(self.account) - before, sent
+
+    def _final_debit(self) -> tuple[int, list[bytes]]:
+        """The final debit and its proof. An account beyond the final tree was debited nothing, and needs no proof."""
+        if self.chain.account(self.lane, self.account).index >> self.chain.head(self.lane).debit_height:
+            return 0, []
+        proof = self._context.gateway.get(f"/v1/proofs/debit/{to_hex(self.account)}")
+        return int(proof["cumulative"]), [bytes.fromhex(word[2:]) for word in proof["proof"]]
 
 
 def good_until(context: Context) -> int:

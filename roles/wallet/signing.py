@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ledger.core.values.documents import Document, digest, validate
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, Lane, cid, did, to_hex
+from ledger.core.values.ids import Digest, Lane, cid, did, to_hex
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash, word
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ RECEIVE_TYPEHASH = keccak256(
     b"uint256 validAfter,uint256 validBefore,bytes32 nonce)"
 )
 LEAVE_TYPEHASH = keccak256(b"RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)")
+STAY_TYPEHASH = keccak256(b"CancelWithdraw(address lane,address account,uint256 nonce,uint256 deadline)")
 
 
 def voucher(signer: Signer, domain: Domain, signed: Voucher) -> dict[str, object]:
@@ -29,11 +30,11 @@ def voucher(signer: Signer, domain: Domain, signed: Voucher) -> dict[str, object
     return {**shown, "signature": signature}
 
 
-def deposit_authorization(signer: Signer, token: Domain, settlement: Address, asked: Authorization) -> bytes:
-    """An ERC-3009 receive authorization. Its nonce binds lane and account, whoever relays it."""
+def deposit_authorization(signer: Signer, token: Domain, asked: Authorization) -> bytes:
+    """An ERC-3009 receive authorization to the lane. Its nonce binds lane and account, whoever relays it."""
     nonce = keccak256(word(asked.lane), word(asked.account), asked.salt)
     window = (word(asked.valid_after), word(asked.valid_before))
-    words = (word(asked.account), word(settlement), word(asked.amount), *window, nonce)
+    words = (word(asked.account), word(asked.lane), word(asked.amount), *window, nonce)
     return signer.sign(signing_digest(token, keccak256(RECEIVE_TYPEHASH, *words)))
 
 
@@ -61,7 +62,7 @@ def offer(context: Context, subject: Digest, role: Role, epochs: int, parts: Doc
     return signed
 
 
-def leave(signer: Signer, domain: Domain, lane: Lane, nonce: int, deadline: int) -> bytes:
-    """A consumer's request to leave a lane, for anybody to relay."""
-    hashed = keccak256(LEAVE_TYPEHASH, word(lane), word(signer.address), word(nonce), word(deadline))
-    return signer.sign(signing_digest(domain, hashed))
+def leave(signer: Signer, domain: Domain, lane: Lane, nonce: int, deadline: int, *, stay: bool = False) -> bytes:
+    """A consumer's request to leave a lane, or with `stay` to stay after all, for anybody to relay."""
+    words = (word(lane), word(signer.address), word(nonce), word(deadline))
+    return signer.sign(signing_digest(domain, keccak256(STAY_TYPEHASH if stay else LEAVE_TYPEHASH, *words)))

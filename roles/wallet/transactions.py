@@ -112,11 +112,6 @@ def chain_id(context: Context) -> int:
 def chain(context: Context) -> Chain:
     """The chain the command talks to, with this deployment's contracts. Without a file the gateway says where."""
     known = deployment(context)
-    if "block" not in known:
-        known |= {"chain_id": chain_id(context), "block": context.lane["since_block"]}
-        known |= {"epoch_seconds": context.lane["epoch_seconds"]}
-        notice = _endpoint(context.rpc_url).read("Settlement", str(known["settlement"]), "exitNotice")
-        known |= {"exit_notice_seconds": int(notice)}
     missing = [one.name for one in fields(Deployment) if one.name not in known]
     if missing:
         raise Rejected(f"this deployment has no {', '.join(missing).replace('_', ' ')}")
@@ -124,12 +119,12 @@ def chain(context: Context) -> Chain:
 
 
 def deployment(context: Context) -> dict[str, Any]:
-    """The contracts' addresses: `TOLLWAY_DEPLOYMENT`, this checkout's file for the chain, or what the gateway says."""
+    """The deployment: `TOLLWAY_DEPLOYMENT`, this checkout's file for the chain, or what the gateway says."""
     known = home.network()
     ours = known.deployment if known and known.rpc == context.rpc_url else None
     named = os.environ.get("TOLLWAY_DEPLOYMENT") or ours
     file = Path(named) if named else deployments.path(chain_id(context))
-    return dict(json.loads(file.read_text()) if named or file.exists() else context.lane["addresses"])
+    return dict(json.loads(file.read_text()) if named or file.exists() else context.lane["deployment"])
 
 
 @lru_cache(maxsize=4)

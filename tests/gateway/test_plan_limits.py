@@ -13,6 +13,7 @@ from ledger.core.catalog.bids import Line, Role, Terms
 from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Capsule, Step, capsule
 from ledger.core.pricing.eligibility import ANY
 from ledger.core.pricing.price import compile_terms
+from ledger.core.receipts.receipt import MAX_SUBCALLS
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest
 from tests.ledger.core.examples import a_capsule
@@ -42,8 +43,15 @@ def test_workflows_nest_six_levels_below_their_root() -> None:
     assert refused.value.code == "workflow_too_deep"
 
 
+def test_a_workflow_makes_63_calls_with_those_of_its_sub_workflows() -> None:
+    most = MAX_SUBCALLS // 2
+    assert len(plan(*nested(2, width=most), None, 0, ANY).steps) == most
+    with pytest.raises(Refusal, match="more than 63 calls") as refused:
+        plan(*nested(2, width=most + 1), None, 0, ANY)
+    assert refused.value.code == "workflow_too_large"
+
+
 def test_a_workflow_has_64_steps_with_those_of_its_sub_workflows() -> None:
-    assert len(plan(*nested(2, width=MAX_STEPS // 2), None, 0, ANY).steps) == MAX_STEPS // 2
     with pytest.raises(Refusal, match="more than 64 steps") as refused:
         plan(*nested(2, width=MAX_STEPS // 2 + 1), None, 0, ANY)
     assert refused.value.code == "workflow_too_large"

@@ -13,6 +13,7 @@ import pytest
 from gateway.catalog.catalog import ModelEntry
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.pricing.price import payees, price
+from ledger.core.receipts import subcalls
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, cid, did
 from ledger.core.values.typed_data import Signer
 from ledger.store.receipts import terms
@@ -21,6 +22,7 @@ from ledger.store.session import unit_of_work
 from tests.gateway.nodes import answering, dying, hanging, streaming
 from tests.gateway.workflows import LAST, Loom, echoing, glued, inferring, meeting, pinned
 from tests.gateway.world import MAKER, OPERATOR, PROVIDER, WEAVER, World, a_signer, events_of
+from tests.ledger.core import strategies as some
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +50,8 @@ def tree(signed: list[Signed]) -> tuple[Signed, list[Signed]]:
     seqs = sorted(one.receipt.seq for one in signed)
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
     assert root.receipt.seq == seqs[-1]
+    in_order = sorted((one.receipt for one in signed), key=lambda receipt: receipt.seq)
+    subcalls.check(some.records(in_order))
     return root, subs
 
 
@@ -362,7 +366,8 @@ def test_workflows_nest_and_so_do_their_receipts(loom: Loom, world: World, consu
     assert response.json()["choices"][0]["message"]["content"] == "it is a", response.text
     signed = world.receipts_of(consumer.address)
     assert len(signed) == 4
-    root = next(one for one in signed if one.receipt.parent == ZERO_DIGEST)
+    root, _ = tree(signed)
+    assert root.receipt.subcalls == 3
     middle = next(one for one in signed if one.receipt.subcall_total and one is not root)
     leaf = next(one for one in signed if one.receipt.parent == middle.receipt.call_id)
     assert leaf.receipt.price == 1000

@@ -154,7 +154,7 @@ interface IQuestions {
     /// @notice Asks what lets the lane debit an account as much as it does, by showing that the debit grew over the
     /// batch before. Refused when what the account paid in by x402, or was debited before it last left, covers it.
     /// @param previous The header before; ignored for a first batch.
-    /// @param before The word at the debit's index in the tree before: zero, with no path, if that tree had no such
+    /// @param before The word at the debit's index in the tree before: zero, by any path, if that tree had no such
     /// index.
     function askMandate(
         address lane,

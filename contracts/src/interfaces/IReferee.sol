@@ -117,8 +117,8 @@ interface IReferee is IJudge {
     /// @notice Offence: the operator paused its lane, to leave with its bond, and a receipt stands in no batch a `day` after
     /// its end, the pause, and the lane's last return. Punished once. Shown: the receipt and its signature, the last
     /// posted batch's header (not looked at if there is none) and the gateway's row in it, which stops before the receipt.
-    /// Safe: who pauses has a `day` to resume and post what is left, and the tools post first. Barred receipts, and those of
-    /// keys that no longer count, don't. A lane that fell is not paused.
+    /// Safe: who pauses has a `day` to resume and post what is left, and the tools post first. A barred receipt
+    /// proves nothing, nor does one of a key that no longer counts. A lane that fell is not paused.
     function proveUnpostedReceipt(address lane, Header calldata lastHeader, Signed calldata signed, Row calldata row)
         external;
 
@@ -152,8 +152,8 @@ interface IReferee is IJudge {
 
     /// @notice Lie: a workflow's receipt with `subcalls` n is not preceded by its n sub-calls, in its gateway's log and the
     /// same batch, or their prices are not its `subcallTotal`. The direct ones are found from the end: the receipt right
-    /// before it, the one right before that one's own sub-calls, and so on. Shown: the n receipts and it, in order; it
-    /// alone when n is more than MAX_SUBCALLS (63) or there are no n places before it.
+    /// before it, the one right before that one's own sub-calls, and so on. Shown: the n receipts (at most 63) and it, in
+    /// order; it alone when there are no n places before it.
     /// Safe: gateways log a workflow's receipts in one piece, and a batch never ends within one. A barred sub-call convicts
     /// nobody.
     function proveBadSubcalls(address lane, uint64 id, Header calldata header, Openings calldata segment) external;

@@ -35,7 +35,7 @@ contract Handler is Model {
     // ------------------------------------------------------------------ consumers
 
     function deposits(uint256 l, uint256 who, uint64 amount, bool fee) external inLane(l) {
-        address account = consumer(1 + who % WHO);
+        address account = consumerOf[1 + who % WHO];
         uint40 requested = settlement.accounts(lane, account).requestedAt;
         amount = 1 + amount % 5_000;
         coin.approve(address(consumers), amount);
@@ -55,18 +55,18 @@ contract Handler is Model {
     function pays(uint256 l, uint256 who, uint64 amount) external inLane(l) {
         who = 1 + who % WHO;
         amount = 1 + amount % 2_000;
-        coin.transfer(consumer(who), amount);
+        coin.transfer(consumerOf[who], amount);
         bytes32 salt = bytes32(++nonce);
         uint256 until = block.timestamp + 1;
         bytes memory signature = authorization(consumerKey(who), false, lane, amount, 0, until, salt);
-        consumers.depositFromInbox(lane, consumer(who), amount, 0, until, salt, signature);
-        try consumers.depositFromInbox(lane, consumer(who), amount, 0, until, salt, signature) {
+        consumers.depositFromInbox(lane, consumerOf[who], amount, 0, until, salt, signature);
+        try consumers.depositFromInbox(lane, consumerOf[who], amount, 0, until, salt, signature) {
             broken = "C7: a payment is booked once";
         } catch {}
     }
 
     function requests(uint256 l, uint256 who, uint8 stays) external inLane(l) {
-        address account = consumer(1 + who % WHO);
+        address account = consumerOf[_oftenTheAccomplice(who)];
         bool leaves = stays % 4 != 0;
         uint40 requestedAt = settlement.accounts(lane, account).requestedAt;
         if (leaves == (requestedAt != 0)) return;
@@ -78,14 +78,14 @@ contract Handler is Model {
 
     function withdraws(uint256 l, uint256 who) external inLane(l) {
         l %= LANES;
-        who = 1 + who % WHO;
+        who = _oftenTheAccomplice(who);
         Model.Filed memory f = finalOf(l);
-        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+        ISettlement.Account memory a = settlement.accounts(lane, consumerOf[who]);
         if (f.withheld) return; // nobody can prove anything
         bool lawful = a.requestedAt != 0 && f.header.closedAt > a.requestedAt + NOTICE;
         bytes32[] memory proof = debitTree(l, f).prove(who);
-        uint256 held = coin.balanceOf(consumer(who));
-        try settlement.withdraw(lane, consumer(who), f.debited[who], proof) {
+        uint256 held = coin.balanceOf(consumerOf[who]);
+        try settlement.withdraw(lane, consumerOf[who], f.debited[who], proof) {
             if (!lawful) broken = "C5: an exit needs a final batch closed after its request and notice";
             _left(l, who, a, f, held);
         } catch (bytes memory why) {
@@ -95,18 +95,18 @@ contract Handler is Model {
 
     function escapes(uint256 l, uint256 who) external inLane(l) {
         l %= LANES;
-        who = 1 + who % WHO;
+        who = _oftenTheAccomplice(who);
         Model.Filed memory f = finalOf(l);
         ISettlement.Head memory h = settlement.heads(lane);
-        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+        ISettlement.Account memory a = settlement.accounts(lane, consumerOf[who]);
         if (f.withheld) return;
         uint256 from = (a.requestedAt > h.finalClosedAt ? a.requestedAt : h.finalClosedAt) + 7 days;
         bool lawful = a.requestedAt != 0 && h.finalized + 1 == h.next && block.timestamp >= from
             && h.finalClosedAt <= a.requestedAt + NOTICE;
         uint32 era = settlement.lanes(lane).era;
         bytes32[] memory proof = h.finalized == 0 ? new bytes32[](0) : debitTree(l, f).prove(who);
-        uint256 held = coin.balanceOf(consumer(who));
-        try settlement.escapeWithdraw(lane, consumer(who), f.debited[who], proof) {
+        uint256 held = coin.balanceOf(consumerOf[who]);
+        try settlement.escapeWithdraw(lane, consumerOf[who], f.debited[who], proof) {
             if (!lawful) broken = "C5: an escape needs a lane that stands still";
             if (settlement.lanes(lane).era != era + 1) broken = "C4: an escape begins an era";
             _left(l, who, a, f, held);
@@ -115,10 +115,14 @@ contract Handler is Model {
         }
     }
 
+    function _oftenTheAccomplice(uint256 who) private pure returns (uint256) {
+        return who % 2 == 0 ? WHO : 1 + (who >> 8) % WHO;
+    }
+
     function _left(uint256 l, uint256 who, ISettlement.Account memory a, Model.Filed memory f, uint256 held) private {
         uint64 has = a.deposited - a.withdrawn;
         uint64 rest = has > f.debited[who] ? has - f.debited[who] : 0;
-        if (coin.balanceOf(consumer(who)) - held != rest) broken = "C5: deposited - withdrawn - final debit";
+        if (coin.balanceOf(consumerOf[who]) - held != rest) broken = "C5: deposited - withdrawn - final debit";
         for (uint256 i = 1; i <= PAYEES; ++i) calls_[l][i][who] = 0; // an honest operator bears what it did not post
     }
 
@@ -134,7 +138,7 @@ contract Handler is Model {
         l %= LANES;
         (who, to, amount) = (1 + who % WHO, 1 + to % PAYEES, 1 + amount % 900);
         Model.Filed memory tip = tipOf(l);
-        ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+        ISettlement.Account memory a = settlement.accounts(lane, consumerOf[who]);
         uint64 spent = tip.debited[who] + amount;
         for (uint256 i = 1; i <= PAYEES; ++i) spent += calls_[l][i][who];
         if (a.requestedAt != 0 || spent > a.deposited - a.withdrawn) return;
@@ -144,15 +148,30 @@ contract Handler is Model {
 
     /// @dev Posts what was served; the liars add a lie.
     function posts(uint256 l, uint256 lie, uint256 lag, uint8 taller) external inLane(l) {
+        _posts(l % LANES, lie, lag, taller);
+    }
+
+    /// @dev Posts a batch, waits and makes it final: most of a lane's life.
+    function settles(uint256 l, uint256 lie) external inLane(l) {
         l %= LANES;
+        _posts(l, lie, 0, 1);
+        ISettlement.Head memory h = settlement.heads(lane);
+        if (h.next == h.finalized + 1) return;
+        uint256 until = settlement.batches(lane, h.next - 1).until;
+        if (until > block.timestamp) _pass(until - block.timestamp);
+        lane = lanes[l];
+        for (uint256 i = settlement.heads(lane).next - settlement.heads(lane).finalized; i > 1; --i) _finalizes(l);
+    }
+
+    function _posts(uint256 l, uint256 lie, uint256 lag, uint8 taller) private {
         ISettlement.Head memory h = settlement.heads(lane);
         if (h.next - h.finalized > 6) return;
         Model.Filed memory tip = tipOf(l);
-        if (tip.withheld) return; // nothing adds up on top of it
         Model.Filed memory f = _draft(l, tip);
         if (l != HONEST) _lies(f, lie);
         uint64 grown = sum(f.earned) - sum(tip.earned);
-        f.header.heights = heightsOf(0, 3 + taller % 29, 3 + (taller >> 3) % 29, 0, 0, 0);
+        bool tall = taller % 8 == 0;
+        f.header.heights = heightsOf(0, tall ? 3 + taller / 9 : 3, tall ? 31 - taller / 16 : 3, 0, 0, 0);
         seal(l, f, tip, _closing(h, lag));
         ISettlement.Books memory b = settlement.books(lane);
         ISettlement.Lane memory n = settlement.lanes(lane);
@@ -179,7 +198,7 @@ contract Handler is Model {
     function _draft(uint256 l, Model.Filed memory tip) private view returns (Model.Filed memory f) {
         (f.earned, f.debited, f.due) = (_copy(tip.earned), _copy(tip.debited), new uint64[](PAYEES + 1));
         for (uint256 who = 1; who <= WHO; ++who) {
-            ISettlement.Account memory a = settlement.accounts(lane, consumer(who));
+            ISettlement.Account memory a = settlement.accounts(lane, consumerOf[who]);
             if (a.requestedAt != 0 && tip.header.closedAt > a.requestedAt + NOTICE) continue;
             for (uint256 to = 1; to <= PAYEES; ++to) {
                 uint64 amount = calls_[l][to][who];
@@ -193,12 +212,12 @@ contract Handler is Model {
     }
 
     /// @dev A debit too high, of the accomplice or another; a payout moved to another payee; trees nobody has; totals that differ.
-    function _lies(Model.Filed memory f, uint256 lie) private pure {
+    function _lies(Model.Filed memory f, uint256 lie) private view {
         uint64 amount = uint64(1 + (lie >> 64) % 12_000);
         (uint256 who, uint256 to) = (1 + (lie >> 8) % WHO, 1 + (lie >> 16) % PAYEES);
         uint256 kind = lie % 16; // most batches are honest: who always lies has nothing final to steal
         if (kind == 1 || kind == 2) {
-            if (kind == 2) who = WHO;
+            if (kind == 2) (who, amount) = (WHO, (lie >> 200) % 2 == 0 ? amount : _allOf(f));
             (f.debited[who], f.earned[to], f.due[to]) = (f.debited[who] + amount, f.earned[to] + amount, f.due[to] + amount);
         } else if (kind == 3) {
             uint256 from = 1 + (lie >> 24) % PAYEES;
@@ -215,6 +234,13 @@ contract Handler is Model {
         } else if (kind == 6) {
             f.earned[to] += amount; // what nobody is debited
         }
+    }
+
+    /// @dev What the accomplice still has: a lie only if it leaves with it too.
+    function _allOf(Model.Filed memory f) private view returns (uint64) {
+        ISettlement.Account memory a = settlement.accounts(lane, consumerOf[WHO]);
+        uint64 has = a.deposited - a.withdrawn;
+        return has > f.debited[WHO] ? has - f.debited[WHO] : 1;
     }
 
     function reposts(uint256 l) external inLane(l) {
@@ -269,12 +295,17 @@ contract Handler is Model {
     // ------------------------------------------------------------------ anybody
 
     function waits(uint256 time) external {
+        _pass(time % 16 == 0 ? 8 days : time % 3 == 0 ? (time >> 8) % 600 : (time >> 8) % 2 days);
+    }
+
+    /// @dev Time passes; before and after, honest operators answer and watchers watch.
+    function _pass(uint256 time) private {
         for (uint256 l; l < LANES; ++l) {
             lane = lanes[l];
             _answers(l);
             if (l != UNWATCHED) _catches(l);
         }
-        vm.warp(block.timestamp + (time % 3 == 0 ? time % 600 : time % 2 days));
+        vm.warp(block.timestamp + time);
         for (uint256 l; l < LANES; ++l) {
             lane = lanes[l];
             if (l != UNWATCHED) _catches(l);
@@ -282,7 +313,10 @@ contract Handler is Model {
     }
 
     function finalizes(uint256 l) external inLane(l) {
-        l %= LANES;
+        _finalizes(l % LANES);
+    }
+
+    function _finalizes(uint256 l) private {
         ISettlement.Head memory h = settlement.heads(lane);
         uint64 id = h.finalized + 1;
         if (id >= h.next) return;
@@ -326,12 +360,12 @@ contract Handler is Model {
         Sparse memory tree = payoutTree(l, f);
         uint256[] memory rows = new uint256[](PAYEES);
         for (uint256 i = 1; i <= PAYEES; ++i) {
-            if (f.earned[i] != 0) rows[i - 1] = (uint256(uint160(payee(i))) << 64) | f.earned[i];
+            if (f.earned[i] != 0) rows[i - 1] = (uint256(uint160(payeeOf[i])) << 64) | f.earned[i];
         }
         bytes32[] memory edge = tree.proveRange(1, PAYEES);
         bytes memory again = abi.encodeCall(settlement.claimRange, (lane, 1, rows, edge));
-        coin.onTransferTo(payee(1 + caller % PAYEES), address(settlement), again);
-        coin.blacklist(payee(who), barred);
+        coin.onTransferTo(payeeOf[1 + caller % PAYEES], address(settlement), again);
+        coin.blacklist(payeeOf[who], barred);
         try settlement.claimRange(lane, 1, rows, edge) {
             for (uint32 i = 1; i <= PAYEES; ++i) {
                 uint64 amount = settlement.claimed(lane, i);
@@ -340,12 +374,12 @@ contract Handler is Model {
         } catch (bytes memory why) {
             if (!_lawfullyShort(l, why)) broken = "C3: payees are paid";
         }
-        coin.blacklist(payee(who), false);
+        coin.blacklist(payeeOf[who], false);
         _claimsAlone(l, f, tree, uint32(who));
     }
 
     function _claimsAlone(uint256 l, Model.Filed memory f, Sparse memory tree, uint32 who) private {
-        try settlement.claim(lane, who, payee(who), f.earned[who], tree.prove(who)) {
+        try settlement.claim(lane, who, payeeOf[who], f.earned[who], tree.prove(who)) {
             if (settlement.claimed(lane, who) < f.earned[who]) broken = "C3: a claim pays";
         } catch (bytes memory why) {
             if (!_lawfullyShort(l, why)) broken = "C3: a payee is paid";
@@ -376,7 +410,7 @@ contract Handler is Model {
             ISettlement.Batch memory batch = settlement.batches(lane, id);
             if (block.timestamp >= batch.until) continue;
             (uint64 bond, uint256 owed) = (settlement.books(lane).bond, settlement.owed(challenger));
-            asReferee.convict(lane, id, batch.hash, challenger);
+            _convicts(l, id);
             if (settlement.books(lane).bond != 0) broken = "C12: a liar loses its bond";
             if (settlement.owed(challenger) - owed != bond / 2) broken = "C12: an accuser gets half, and no more";
             if (settlement.heads(lane).next != h.finalized + 1) broken = "C12: all that pends is void";
@@ -385,13 +419,19 @@ contract Handler is Model {
         }
     }
 
+    /// @dev Stub judges convict whom the model knows to be guilty.
+    function _convicts(uint256, uint64 id) internal virtual {
+        convict(id);
+    }
+
     /// @dev An honest operator answers in time, a liar sometimes.
     function asks(uint256 l, uint256 which) external inLane(l) {
         l %= LANES;
+        if (l != HONEST && which % 4 != 0) return;
         ISettlement.Head memory h = settlement.heads(lane);
         uint64 pending = h.next - 1 - h.finalized;
         if (pending == 0) return;
-        uint64 id = h.finalized + 1 + uint64(which % pending);
+        uint64 id = h.finalized + 1 + uint64((which >> 8) % pending);
         ISettlement.Batch memory batch = settlement.batches(lane, id);
         bool lawful = block.timestamp <= batch.until - 2 * uint256(ANSWER);
         try asQuestions.ask(lane, id, batch.hash) {
@@ -426,7 +466,7 @@ contract Handler is Model {
         l %= LANES;
         if (l == HONEST || rarely % 8 != 0) return;
         ISettlement.Head memory h = settlement.heads(lane);
-        asReferee.punish(lane, challenger);
+        asPrices.punish(lane, challenger);
         if (settlement.books(lane).bond != 0) broken = "C12: an offender loses its bond";
         if (h.next > h.finalized + 1) rolledBack(l, h.finalized + 1);
         else delete calls_[l];
@@ -443,7 +483,7 @@ contract Handler is Model {
     function claimsOn(uint256 l) external view returns (uint256 total, bool overdrawn) {
         Model.Filed memory f = finalOf(l);
         for (uint256 i = 1; i <= WHO; ++i) {
-            ISettlement.Account memory a = settlement.accounts(lanes[l], consumer(i));
+            ISettlement.Account memory a = settlement.accounts(lanes[l], consumerOf[i]);
             uint64 has = a.deposited - a.withdrawn;
             if (f.debited[i] > has) overdrawn = true;
             else total += has - f.debited[i];

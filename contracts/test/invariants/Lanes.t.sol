@@ -4,17 +4,22 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
+import {CourtHandler} from "./CourtHandler.sol";
 import {Handler} from "./Handler.sol";
 
 contract LanesInvariants is Base {
-    Handler private handler;
+    Handler internal handler;
     address[] private lanes;
 
     function setUp() public override {
         address coin;
-        handler = new Handler();
+        handler = makeHandler();
         (settlement, coin, lanes) = handler.world();
         token = IERC20(coin);
+    }
+
+    function makeHandler() internal virtual returns (Handler) {
+        return new Handler();
     }
 
     function targetContracts() external view returns (address[] memory targets) {
@@ -27,8 +32,11 @@ contract LanesInvariants is Base {
         bytes4[] selectors;
     }
 
-    function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[] memory selectors = new bytes4[](24);
+    function targetSelectors() external view virtual returns (FuzzSelector[] memory) {
+        return targeted(new bytes4[](28));
+    }
+
+    function targeted(bytes4[] memory selectors) internal view returns (FuzzSelector[] memory targets) {
         selectors[0] = Handler.deposits.selector;
         selectors[1] = Handler.pays.selector;
         selectors[2] = Handler.requests.selector;
@@ -54,14 +62,19 @@ contract LanesInvariants is Base {
         selectors[21] = Handler.finalizes.selector;
         selectors[22] = Handler.finalizes.selector;
         selectors[23] = Handler.calls.selector;
+        selectors[24] = Handler.settles.selector;
+        selectors[25] = Handler.settles.selector;
+        selectors[26] = Handler.settles.selector;
+        selectors[27] = Handler.claims.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector(address(handler), selectors);
     }
 
     /// @dev C1: what is final is earned as it was debited. C2, C3: paid <= final <= net. C5: where nobody looked away, the
     /// accounts can all leave, with all that is not final, to the atom. C7: vaults hold net - paid, and Settlement what it
-    /// owes and the bonds. What C4, C6 and C8 to C12 forbid, the handler tries.
-    function invariant_EveryLaneOwesWhatItHolds() external view {
+    /// owes and the bonds. What C4, C6 and C9 to C12 forbid, the handler tries. (C8 is of receipts: see Prices.)
+    /// forge-config: default.invariant.depth = 200
+    function invariant_EveryLaneOwesWhatItHolds() public view virtual {
         uint256 bonds;
         for (uint256 l; l < lanes.length; ++l) {
             ISettlement.Books memory b = settlement.books(lanes[l]);
@@ -78,5 +91,24 @@ contract LanesInvariants is Base {
         }
         vm.assertEq(token.balanceOf(address(settlement)), bonds + handler.knownOwed(), "C7: bonds and what is owed");
         vm.assertEq(bytes(handler.broken()).length, 0, handler.broken());
+    }
+}
+
+/// @dev The same before the real Referee.
+contract LanesBeforeTheRefereeInvariants is LanesInvariants {
+    function makeHandler() internal override returns (Handler) {
+        return new CourtHandler();
+    }
+
+    function targetSelectors() external view override returns (FuzzSelector[] memory) {
+        bytes4[] memory selectors = new bytes4[](30);
+        selectors[28] = selectors[29] = CourtHandler.accuses.selector;
+        return targeted(selectors);
+    }
+
+    /// @dev The same laws.
+    /// forge-config: default.invariant.depth = 200
+    function invariant_EveryLaneOwesWhatItHolds() public view override {
+        super.invariant_EveryLaneOwesWhatItHolds();
     }
 }

@@ -40,6 +40,8 @@ abstract contract Model is Base {
     mapping(uint256 l => uint64[PAYEES + 1]) internal seen; // claimed
     mapping(uint256 l => bytes) internal voided; // an encoded header of a batch that fell
     mapping(uint256 l => bool) public soiled; // a lie became final while nobody looked
+    address[PAYEES + 1] internal payeeOf; // kept: the cheatcode multiplies on the curve each time
+    address[WHO + 1] internal consumerOf;
     uint256 internal nonce;
     /// @dev The law that was broken.
     string public broken;
@@ -51,6 +53,8 @@ abstract contract Model is Base {
     }
 
     function populate() internal override {
+        for (uint256 i = 1; i <= PAYEES; ++i) payeeOf[i] = payee(i);
+        for (uint256 i = 1; i <= WHO; ++i) consumerOf[i] = consumer(i);
         uint64[] memory none = new uint64[](PAYEES + 1);
         uint64[] memory nobody = new uint64[](WHO + 1);
         for (uint256 l; l < LANES; ++l) {
@@ -88,13 +92,13 @@ abstract contract Model is Base {
 
     function payoutTree(uint256 l, Filed memory f) internal view returns (Sparse memory) {
         bytes32[] memory leaves = new bytes32[](f.earned.length);
-        for (uint32 i = 1; i < leaves.length; ++i) leaves[i] = Trees.payoutLeaf(lanes[l], i, payee(i), f.earned[i]);
+        for (uint32 i = 1; i < leaves.length; ++i) leaves[i] = Trees.payoutLeaf(lanes[l], i, payeeOf[i], f.earned[i]);
         return Trees.dense(leaves, (f.header.heights >> 8) & 0xff);
     }
 
     function debitTree(uint256 l, Filed memory f) internal view returns (Sparse memory) {
         bytes32[] memory leaves = new bytes32[](f.debited.length);
-        for (uint32 i = 1; i < leaves.length; ++i) leaves[i] = Trees.debitLeaf(lanes[l], i, consumer(i), f.debited[i]);
+        for (uint32 i = 1; i < leaves.length; ++i) leaves[i] = Trees.debitLeaf(lanes[l], i, consumerOf[i], f.debited[i]);
         return Trees.dense(leaves, (f.header.heights >> 16) & 0xff);
     }
 
@@ -127,7 +131,7 @@ abstract contract Model is Base {
         Filed memory b = before(l, id);
         for (uint256 i = 1; i <= WHO; ++i) {
             if (f.debited[i] < b.debited[i]) return true; // proveRegression
-            ISettlement.Account memory a = settlement.accounts(lanes[l], consumer(i));
+            ISettlement.Account memory a = settlement.accounts(lanes[l], consumerOf[i]);
             if (f.debited[i] > _available(a)) return true; // proveOverdraft
             if (f.debited[i] == b.debited[i]) continue;
             if (_leftBefore(a, b)) return true; // proveDebitAfterExit

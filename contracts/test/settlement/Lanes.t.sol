@@ -285,9 +285,9 @@ contract LanesTest is Base {
     }
 
     function _deploys(ISettlement.Rules memory r, bool lawful) private {
-        (IMaker[3] memory m, bytes[3] memory arguments) = makers();
+        IMaker[3] memory m = judged();
         string memory json = vm.readFile("artifacts/Settlement.json");
-        bytes memory given = abi.encode(token, treasury, r, m, arguments);
+        bytes memory given = abi.encode(token, treasury, r, m, _arguments);
         bytes memory code = bytes.concat(vm.parseJsonBytes(json, ".bytecode"), given);
         address made;
         assembly ("memory-safe") {

@@ -114,6 +114,28 @@ def add_earnings(app: Group) -> None:
         output.show({"claimed": str(due), "said": amounts.format(due), "payee": to_hex(here().account), **sent})
 
 
+def add_collect(app: Group) -> None:
+    """Add `collect` to a role's group: what contracts owe a wallet, and never push."""
+
+    @app.command("collect")
+    def collect() -> None:
+        """Collect what the contracts owe you: rewards of accusers, fees, refunds, parts of bonds."""
+        chain, account = transactions.chain(here()), here().account
+        owed = {name: int(chain.view(name, "owed", account)) for name in ("Settlement", "StakeVault", "Registry")}
+        wei = int(chain.view("Questions", "owedWei", account))
+        if not wei and not any(owed.values()):
+            output.show({"collected": "0", "note": "nothing is owed to you"})
+            return
+        output.confirm(f"collect {amounts.format(sum(owed.values()))} and {wei} wei to {to_hex(account)}?")
+        sent = [
+            transactions.send(here(), chain.calls.to(name, "collect", account)) for name, atoms in owed.items() if atoms
+        ]
+        if wei:
+            sent.append(transactions.send(here(), chain.calls.to("Questions", "collectWei", account)))
+        done = [str(one["transaction"]) for one in sent]
+        output.show({"collected": str(sum(owed.values())), "wei": str(wei), "transactions": done})
+
+
 def add_statement(app: Group) -> None:
     @app.command("statement")
     def statement(form: Form = "table") -> None:

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Header} from "../src/Headers.sol";
-import {Receipt, Receipts} from "../src/Receipt.sol";
-import {IJudge} from "../src/interfaces/IJudge.sol";
-import {IReferee} from "../src/interfaces/IReferee.sol";
-import {ISettlement} from "../src/interfaces/ISettlement.sol";
-import {Batch, Court} from "./Court.sol";
-import {Sparse, Trees} from "./Trees.sol";
+import {Header} from "../../src/Headers.sol";
+import {Receipt, Receipts} from "../../src/Receipt.sol";
+import {IJudge} from "../../src/interfaces/IJudge.sol";
+import {IReferee} from "../../src/interfaces/IReferee.sol";
+import {ISettlement} from "../../src/interfaces/ISettlement.sol";
+import {Batch, Court} from "../Court.sol";
+import {Sparse, Trees} from "../Trees.sol";
 
 /// @dev Gateways' rows and receipts: gaps, omissions, wrong places, two for one.
 contract RefereeLogsTest is Court {
@@ -335,7 +335,7 @@ contract RefereeLogsTest is Court {
         refusedBy(address(referee), accusation, IReferee.AlreadyPunished.selector, "once");
     }
 
-    function test_Unposted_NotOfALeavingAccount_NorAfterAFall() external {
+    function test_Unposted_NotOfALeavingAccount() external {
         Receipt memory r = aReceipt(2);
         asksToLeave(1);
         vm.warp(block.timestamp + NOTICE + 1);

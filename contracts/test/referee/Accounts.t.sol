@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Header, Tree} from "../src/Headers.sol";
-import {IJudge} from "../src/interfaces/IJudge.sol";
-import {IReferee} from "../src/interfaces/IReferee.sol";
-import {Receipt} from "../src/Receipt.sol";
-import {Batch, Court} from "./Court.sol";
-import {Sparse, Trees} from "./Trees.sol";
+import {Header, Tree} from "../../src/Headers.sol";
+import {IJudge} from "../../src/interfaces/IJudge.sol";
+import {IReferee} from "../../src/interfaces/IReferee.sol";
+import {Receipt} from "../../src/Receipt.sol";
+import {Batch, Court} from "../Court.sol";
+import {Sparse, Trees} from "../Trees.sol";
 
 /// @dev Debits and payouts that are more, less, or somebody else's.
 contract RefereeAccountsTest is Court {

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Ask} from "../../src/Meters.sol";
+import {Role} from "../../src/Roles.sol";
+import {IJudge} from "../../src/interfaces/IJudge.sol";
+import {IPriceJudge} from "../../src/interfaces/IPriceJudge.sol";
+import {IRegistry} from "../../src/interfaces/IRegistry.sol";
+import {Batch} from "../Court.sol";
+import {PlainPrices, PlainTerms} from "../PlainPrices.sol";
+import {PriceCourt} from "../PriceCourt.sol";
+
+/// @dev Lines of owners and of ancestors' owners: left out, added, paid less, paid to who sold.
+///
+///     GRAND (payee 4) <- MODEL2 (payee 3, grants GRAND 3 %, and an ask)
+///     GRAND           <- CHILD (payee 1, grants GRAND 5 % and MODEL2 10 %)   MODEL2 <- CHILD
+contract PriceJudgeLineageTest is PriceCourt {
+    bytes32 private constant GRAND = keccak256("grand");
+    bytes32 private constant MIDDLE = keccak256("middle");
+    bytes32 private constant CHILD = keccak256("child");
+    bytes32 private constant NONE = keccak256(abi.encode(uint256(0x20), uint256(0)));
+
+    bytes private _toGrand; // what GRAND offers: 3 % and an ask of 2 a call
+    bytes private _toGrandLater; // 5 %
+    bytes private _toMiddle; // 10 %
+
+    function populate() internal override {
+        super.populate();
+        _toGrand = abi.encodePacked(uint24(30_000), uint8(1), uint8(0), uint64(2));
+        _toGrandLater = abi.encodePacked(uint24(50_000), uint8(0));
+        _toMiddle = abi.encodePacked(uint24(100_000), uint8(0));
+        register(payee(4), GRAND, new IRegistry.Parent[](0), keccak256(_toGrand));
+        register(payee(3), MIDDLE, _middles(), keccak256(_toMiddle));
+        vm.prank(payee(4));
+        registry.changeTerms(GRAND, NONE, keccak256(_toGrand), keccak256(_toGrandLater));
+        register(payee(1), CHILD, _childs(), 0);
+        bid(payee(1), CHILD, Role.oem, OWNER_PPM, noAsks());
+        bid(payee(2), CHILD, Role.compute, 0, asksOf(ASK));
+        nextEpoch();
+    }
+
+    // ------------------------------------------------------------------ proveBadOwners
+
+    function test_BadOwners_OwnerAndAncestors_EachOnce_AtTheMaximumOfEachTerm() external {
+        holds(_owners(_terms()), "as due, in a deep lineage");
+    }
+
+    function test_BadOwners_OfAMaker() external {
+        uint256 state = kept();
+        holds(_makers(honestTerms()), "as due");
+        undo(state);
+        lies(_makers(withoutLine(honestTerms(), 0)), "left out");
+        undo(state);
+        lies(_makers(withLine(honestTerms(), line(payee(4), Role.maker, 0, noAsks()))), "a maker that is none");
+        undo(state);
+        lies(_makers(withLine(honestTerms(), honestTerms().lines[0])), "twice");
+        undo(state);
+        PlainTerms memory t = honestTerms();
+        t.lines[0].ratioPpm -= 1;
+        lies(_makers(t), "less than it bid");
+        undo(state);
+        t.lines[0] = line(payee(1), Role.oem, OWNER_PPM, noAsks());
+        lies(_makers(t), "in a role in which it did not bid");
+    }
+
+    function test_BadOwners_AnAncestorLeftOut_PaidLess_OrPaidTwice() external {
+        uint256 state = kept();
+        lies(_owners(withoutLine(_terms(), 4)), "left out");
+        undo(state);
+        PlainTerms memory t = _terms();
+        t.lines[4].ratioPpm = 30_000;
+        lies(_owners(t), "at the lower of two ratios");
+        undo(state);
+        t = _terms();
+        t.lines[4].asks = noAsks();
+        lies(_owners(t), "without the floor");
+        undo(state);
+        t = _terms();
+        t.lines[4].party = payee(2);
+        lies(_owners(t), "to somebody else");
+        undo(state);
+        t = _terms();
+        t.lines[4].role = uint8(Role.oem);
+        lies(_owners(t), "in another role");
+        undo(state);
+        lies(_owners(withLine(_terms(), _terms().lines[4])), "twice");
+    }
+
+    function test_BadOwners_FromTheNextEpoch_TheNewOwnerIsPaid() external {
+        vm.prank(payee(4));
+        registry.transfer(GRAND, payee(2));
+        bytes memory accusation = _owners(_terms());
+        holds(accusation, "until then, the old one");
+        nextEpoch();
+        holds(accusation, "and what was right stays right");
+        PlainTerms memory t = _terms();
+        bytes memory later = _ownersWith(t, _kin(1, 2));
+        lies(later, "the old one afterwards");
+    }
+
+    function test_BadOwners_TheNewOwnerOfAModel_IsPaidWhenItBids() external {
+        vm.prank(payee(1));
+        registry.transfer(MODEL, payee(4));
+        nextEpoch();
+        IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](1);
+        (kin[0].id, kin[0].owner) = (MODEL, 2);
+        uint256 state = kept();
+        lies(_ownersOf(honestTerms(), kin, noBid(), noBid()), "the seller's line");
+        undo(state);
+        holds(_ownersOf(withoutLine(honestTerms(), 0), kin, noBid(), noBid()), "nobody's, until it bids");
+        undo(state);
+        bid(payee(4), MODEL, Role.oem, 7, noAsks());
+        nextEpoch();
+        IPriceJudge.BidShown memory s = shown(payee(4), MODEL, Role.oem, 7, noAsks());
+        PlainTerms memory t = honestTerms();
+        t.lines[0] = line(payee(4), Role.oem, 7, noAsks());
+        state = kept();
+        holds(_ownersOf(t, kin, noBid(), s), "its bid");
+        undo(state);
+        lies(_ownersOf(withoutLine(t, 0), kin, noBid(), s), "left out");
+    }
+
+    function test_BadOwners_AnUnregisteredSubjectConvictsNobody() external {
+        PlainTerms memory t = honestTerms();
+        t.subject = keccak256("unregistered");
+        IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](1);
+        kin[0].id = t.subject;
+        Batch memory b = postOne(t);
+        IPriceJudge.Subject memory none;
+        bytes memory terms = PlainPrices.encode(t);
+        bytes memory accusation = _encode(b, terms, none, kin, noBid(), noBid());
+        holds(accusation, "nobody knows its lineage");
+    }
+
+    function test_RevertWhen_ALineageIsNotWhole_OrNotTheModels() external {
+        uint256 state = kept();
+        IPriceJudge.Kin[] memory kin = _kin(1, 1);
+        IPriceJudge.Kin[] memory two = new IPriceJudge.Kin[](2);
+        (two[0], two[1]) = (kin[0], kin[1]);
+        invalid(_ownersWith(_terms(), two), "an ancestor left out");
+        undo(state);
+        kin = _kin(1, 1);
+        (kin[1], kin[2]) = (kin[2], kin[1]);
+        holds(_ownersWith(_terms(), kin), "a model may come after any that names it");
+        undo(state);
+        kin = _kin(1, 1);
+        kin[1].parents = new IRegistry.Parent[](0);
+        kin[1].royalties = new bytes[](0);
+        invalid(_ownersWith(_terms(), kin), "a model's parents left out");
+        undo(state);
+        kin = _kin(1, 1);
+        kin[0].royalties[0] = _toMiddle;
+        kin[0].royalties[1] = _toMiddle;
+        invalid(_ownersWith(_terms(), kin), "another royalty");
+        undo(state);
+        kin = _kin(1, 1);
+        kin[0].parents[0].terms = keccak256(_toMiddle);
+        bytes memory accusation = _ownersWith(_terms(), kin);
+        refusedBy(address(judge), accusation, IRegistry.TermsUnknown.selector, "another lineage");
+        undo(state);
+        kin = _kin(1, 1);
+        kin[0].id = MODEL;
+        invalid(_ownersWith(_terms(), kin), "another subject");
+    }
+
+    function test_BadOwners_ALineageThatNoGatewayServes() external {
+        bytes memory unreadable = "?";
+        vm.prank(payee(4));
+        registry.changeTerms(GRAND, NONE, keccak256(_toGrandLater), keccak256(unreadable));
+        bytes32 id = keccak256("of unreadable terms");
+        IRegistry.Parent[] memory parents = new IRegistry.Parent[](1);
+        parents[0] = IRegistry.Parent(GRAND, NONE, keccak256(unreadable));
+        register(payee(1), id, parents, 0);
+        nextEpoch();
+        PlainTerms memory t = withoutLine(honestTerms(), 0);
+        t.subject = id;
+        IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](2);
+        kin[0] = IPriceJudge.Kin(id, 1, parents, new bytes[](1));
+        kin[0].royalties[0] = unreadable;
+        (kin[1].id, kin[1].owner) = (GRAND, 1);
+        uint256 state = kept();
+        lies(_ownersOf(t, kin, noBid(), noBid()), "unreadable royalties");
+        undo(state);
+        lies(_missing(t, parents, unreadable), "nor does its path");
+    }
+
+    function test_BadOwners_MoreThanTenAncestors() external {
+        IPriceJudge.Kin[] memory kin = _chain(12);
+        PlainTerms memory t = withoutLine(honestTerms(), 0);
+        t.subject = kin[0].id;
+        IPriceJudge.Kin[] memory shown_ = new IPriceJudge.Kin[](12);
+        for (uint256 i; i < 12; ++i) shown_[i] = kin[i];
+        uint256 state = kept();
+        lies(_ownersOf(t, shown_, noBid(), noBid()), "eleven, the twelfth left out");
+        undo(state);
+        t.subject = kin[2].id; // ten ancestors of nothing
+        IPriceJudge.Kin[] memory ten = new IPriceJudge.Kin[](11);
+        for (uint256 i; i < 11; ++i) ten[i] = kin[i + 2];
+        holds(_ownersOf(t, ten, noBid(), noBid()), "ten, whose royalties are nothing");
+    }
+
+    // ------------------------------------------------------------------ proveMissingRoyalty
+
+    function test_MissingRoyalty_ByOnePath() external {
+        uint256 state = kept();
+        PlainTerms memory t = _terms();
+        holds(_missing(t, _childs(), _toGrandLater), "paid");
+        undo(state);
+        t.lines[4].ratioPpm = 60_000;
+        holds(_missing(t, _childs(), _toGrandLater), "more is no theft from it");
+        undo(state);
+        t.lines[4].ratioPpm = 49_999;
+        lies(_missing(t, _childs(), _toGrandLater), "less than this path grants");
+        undo(state);
+        lies(_missing(withoutLine(_terms(), 4), _childs(), _toGrandLater), "left out");
+        undo(state);
+        invalid(_missing(_terms(), _childs(), _toGrand), "another royalty");
+    }
+
+    function test_MissingRoyalty_ByALongerPath() external {
+        PlainTerms memory t = _terms();
+        t.lines[4].asks = noAsks();
+        IRegistry.Parent[][] memory path = new IRegistry.Parent[][](2);
+        (path[0], path[1]) = (_childs(), _middles());
+        uint8[] memory steps = new uint8[](2);
+        (steps[0], steps[1]) = (1, 0);
+        Batch memory b = postOne(t);
+        lies(_missingBy(b, PlainPrices.encode(t), path, steps, _toGrand), "the floor that MIDDLE granted");
+        path[1] = _childs();
+        invalid(_missingBy(b, PlainPrices.encode(t), path, steps, _toGrand), "no path");
+    }
+
+    // ------------------------------------------------------------------ inside
+
+    /// @dev CHILD's: owner, provider, gateway, protocol, GRAND, MIDDLE.
+    function _terms() private view returns (PlainTerms memory t) {
+        t = honestTerms();
+        t.subject = CHILD;
+        t.lines[0] = line(payee(1), Role.oem, OWNER_PPM, noAsks());
+        t = withLine(t, line(payee(4), Role.maker, 50_000, asksOf(2)));
+        t = withLine(t, line(payee(3), Role.oem, 100_000, noAsks()));
+    }
+
+    function _middles() private view returns (IRegistry.Parent[] memory parents) {
+        parents = new IRegistry.Parent[](1);
+        parents[0] = IRegistry.Parent(GRAND, NONE, keccak256(_toGrand));
+    }
+
+    function _childs() private view returns (IRegistry.Parent[] memory parents) {
+        parents = new IRegistry.Parent[](2);
+        parents[0] = IRegistry.Parent(GRAND, NONE, keccak256(_toGrandLater));
+        parents[1] = IRegistry.Parent(MIDDLE, keccak256(abi.encode(_middles())), keccak256(_toMiddle));
+    }
+
+    function _kin(uint32 owner, uint32 grandsOwner) private view returns (IPriceJudge.Kin[] memory kin) {
+        kin = new IPriceJudge.Kin[](3);
+        kin[0] = IPriceJudge.Kin(CHILD, owner, _childs(), new bytes[](2));
+        (kin[0].royalties[0], kin[0].royalties[1]) = (_toGrandLater, _toMiddle);
+        kin[1] = IPriceJudge.Kin(MIDDLE, 1, _middles(), new bytes[](1));
+        kin[1].royalties[0] = _toGrand;
+        (kin[2].id, kin[2].owner) = (GRAND, grandsOwner);
+    }
+
+    /// @dev `count` ancestors in a line, each granted nothing, and the model that descends from all; the youngest first.
+    function _chain(uint256 count) private returns (IPriceJudge.Kin[] memory kin) {
+        bytes memory nothing = abi.encodePacked(uint24(0), uint8(0));
+        kin = new IPriceJudge.Kin[](count + 1);
+        IRegistry.Parent[] memory parents = new IRegistry.Parent[](0);
+        for (uint256 left = count + 1; left != 0; --left) {
+            uint256 i = left - 1;
+            bytes32 id = keccak256(abi.encode("chain", i));
+            register(payee(1), id, parents, keccak256(nothing));
+            kin[i] = IPriceJudge.Kin(id, 1, parents, new bytes[](parents.length));
+            if (parents.length != 0) kin[i].royalties[0] = nothing;
+            bytes32 lineage = keccak256(abi.encode(parents));
+            parents = new IRegistry.Parent[](1);
+            parents[0] = IRegistry.Parent(id, lineage, keccak256(nothing));
+        }
+        nextEpoch();
+    }
+
+    function _makers(PlainTerms memory t) private returns (bytes memory) {
+        IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](1);
+        (kin[0].id, kin[0].owner) = (MODEL, 1);
+        return _ownersOf(t, kin, shown(payee(1), MODEL, Role.maker, OWNER_PPM, noAsks()), noBid());
+    }
+
+    function _owners(PlainTerms memory t) private returns (bytes memory) {
+        return _ownersWith(t, _kin(1, 1));
+    }
+
+    function _ownersWith(PlainTerms memory t, IPriceJudge.Kin[] memory kin) private returns (bytes memory) {
+        return _ownersOf(t, kin, noBid(), shown(payee(1), CHILD, Role.oem, OWNER_PPM, noAsks()));
+    }
+
+    function _ownersOf(
+        PlainTerms memory t,
+        IPriceJudge.Kin[] memory kin,
+        IPriceJudge.BidShown memory maker,
+        IPriceJudge.BidShown memory oem
+    ) private returns (bytes memory) {
+        Batch memory b = postOne(t);
+        return _encode(b, PlainPrices.encode(t), _subject(t.subject), kin, maker, oem);
+    }
+
+    /// @dev The first change of content; what models here offer.
+    function _subject(bytes32 id) private view returns (IPriceJudge.Subject memory s) {
+        (,, s.content) = registry.content(id);
+        bool chained = id != MODEL && id != CHILD && id != keccak256("of unreadable terms");
+        if (chained) s.terms = keccak256(abi.encodePacked(uint24(0), uint8(0)));
+    }
+
+    function _encode(
+        Batch memory b,
+        bytes memory terms,
+        IPriceJudge.Subject memory subject,
+        IPriceJudge.Kin[] memory kin,
+        IPriceJudge.BidShown memory maker,
+        IPriceJudge.BidShown memory oem
+    ) private view returns (bytes memory) {
+        uint64 id = idOfLast();
+        IJudge.Opening memory o = opening(b, 0);
+        return abi.encodeCall(
+            IPriceJudge.proveBadOwners, (lane, id, last, o, terms, subject, kin, maker, oem)
+        );
+    }
+
+    function _missing(PlainTerms memory t, IRegistry.Parent[] memory parents, bytes memory royalty)
+        private
+        returns (bytes memory)
+    {
+        IRegistry.Parent[][] memory path = new IRegistry.Parent[][](1);
+        path[0] = parents;
+        return _missingBy(postOne(t), PlainPrices.encode(t), path, new uint8[](1), royalty, _subject(t.subject));
+    }
+
+    function _missingBy(
+        Batch memory b,
+        bytes memory terms,
+        IRegistry.Parent[][] memory path,
+        uint8[] memory steps,
+        bytes memory royalty
+    ) private view returns (bytes memory) {
+        return _missingBy(b, terms, path, steps, royalty, _subject(CHILD));
+    }
+
+    function _missingBy(
+        Batch memory b,
+        bytes memory terms,
+        IRegistry.Parent[][] memory path,
+        uint8[] memory steps,
+        bytes memory royalty,
+        IPriceJudge.Subject memory subject
+    ) private view returns (bytes memory) {
+        IJudge.Opening memory o = opening(b, 0);
+        bytes4 selector = IPriceJudge.proveMissingRoyalty.selector;
+        uint64 id = idOfLast();
+        return abi.encodeWithSelector(selector, lane, id, last, o, terms, subject, path, steps, royalty, uint32(1));
+    }
+}
