@@ -148,10 +148,10 @@ class _Answers:
         return calls.to("Questions", "answerFinal", asked.lane, asked.tree, asked.index, shown, path)
 
     def _words(self, batch: Batch, tree: int, depth: int, position: int) -> list[Word]:
-        levels = levels_shown(batch.header, tree, depth)
-        level, first = height_of(batch.header, tree) - depth - levels, position << levels
-        if levels < 0 or position >> depth:
+        height, levels = height_of(batch.header, tree), levels_shown(batch.header, tree, depth)
+        if depth > height or position >> depth:
             raise Conflict(f"the {TREES[tree]} tree of batch {batch.number} has no node {position} at depth {depth}")
+        level, first = height - depth - levels, position << levels
         return self._nodes(batch, tree)([(level, first + at) for at in range(1 << levels)])
 
     def _path(self, batch: Batch, tree: int, depth: int, position: int) -> list[Word]:
