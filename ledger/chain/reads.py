@@ -102,6 +102,15 @@ class Posted:
     open: int
 
 
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """An open question: who asked, until when it can be answered (seconds), and its fee in wei."""
+
+    asker: Address
+    deadline: int
+    fee: int
+
+
 class Chain(Endpoint):
     """An RPC endpoint, and our contracts behind it."""
 
@@ -230,6 +239,16 @@ class Chain(Endpoint):
 
     def posted(self, lane: Address, batch: int) -> Posted:
         return Posted(*self.settlement("batches", lane, batch))
+
+    def question(self, question: Digest) -> OpenQuestion:
+        """An open question; no asker if there is none."""
+        asker, deadline, gwei = self.view("Questions", "questions", question)
+        return OpenQuestion(address(asker), deadline, gwei * 10**9)
+
+    def question_fee(self, kind: int) -> int:
+        """The fee of a question of a kind at the newest block's base fee, in wei."""
+        base = int(self.rpc("eth_getBlockByNumber", "latest", False).get("baseFeePerGas", "0x0"), 16)
+        return int(self.view("Questions", "feeAt", kind, base))
 
     def payee_index(self, party: Address) -> int:
         """A party's payee index; 0 if it has none."""
