@@ -21,7 +21,7 @@ from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.core.values.sum_tree import Tree, amount, leaf, verify
 from ledger.flows import batches as settling
 from ledger.flows import postings
-from ledger.store.chain import parties
+from ledger.store.chain import chain_time, parties
 from ledger.store.receipts import receipts, watermarks
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches, proofs, tree_nodes
