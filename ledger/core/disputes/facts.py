@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.bids import LAPSING, Bid, Role
 from ledger.core.disputes.questions import Answers
 from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.receipts.receipt import Receipt
@@ -12,8 +12,6 @@ from ledger.core.values.ids import Address, Digest
 
 RECEIPT_LIFE = 30 * 86_400
 """Seconds after its end in which a receipt can be charged."""
-LAPSING = (Role.compute, Role.delivery, Role.curator)
-"""Roles whose bids lapse; a value role's bid stands until it is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
