@@ -454,3 +454,14 @@ def test_a_notice_asks_for_a_batch_after_it(room: Room) -> None:
     with unit_of_work(room.engine) as session:
         assert settling.is_due(session, patient, room.now)
         assert not settling.is_due(session, LANE, room.now)
+
+
+def test_no_batch_is_closed_by_an_old_chain(room: Room) -> None:
+    room.serve(3)
+    noticed = replace(LANE, exit_notice=900)
+    with unit_of_work(room.engine) as session:
+        block = chain_time.get(session)
+        assert block is not None
+        indexed_at = 10**12 - (chain_time.now(session, 10**12) - block.timestamp * 1_000)
+        assert settling.close(session, noticed, 1, indexed_at + 900_001) is None, "a request to leave may be unknown"
+        assert settling.close(session, noticed, 1, indexed_at + 900_000) is not None
