@@ -140,5 +140,6 @@ _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     ("StakeVault", "StakeChanged"): lambda a: _event(events.StakeChanged, {**a, "active": a["staked"]}),
     ("BidBook", "BidPlaced"): _bid_placed,
     ("Registry", "ModelRegistered"): _model_registered,
+    ("Registry", "OwnerChanged"): partial(_event, events.OwnerChanged),
     ("Registry", "PayeeRegistered"): lambda a: _event(events.PayeeRegistered, {**a, "payee": a["party"]}),
 }
