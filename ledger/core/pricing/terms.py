@@ -120,7 +120,11 @@ def of_capsule(market: Market, capsule: Capsule) -> CallTerms:
     Rejected when its weaver neither registered it nor bids, an ancestor is not published, or a ratio is above its cap.
     """
     bid = market.book.bid(capsule.id, Role.weaver, capsule.weaver)
-    if not market.operator.private and market.owners.get(capsule.id) != capsule.weaver and bid is None:
+    owners = (
+        market.owners.get(capsule.id),
+        market.next_owners.get(capsule.id),
+    )  # a document's own ratio needs no epoch
+    if not market.operator.private and capsule.weaver not in owners and bid is None:
         raise Rejected(f"{capsule.name} is not registered by its weaver on the chain")
     weaver = _line(capsule.weaver, Role.weaver, bid or capsule.bid)
     lines = [weaver, *(Line(party, Role.weaver, ratio) for party, ratio in capsule.co_weavers)]
