@@ -67,6 +67,13 @@ class Parent(NamedTuple):
     terms: Digest
 
 
+class LastBid(NamedTuple):
+    """The last bid a party placed in a role on a subject, and the epoch from which on it holds."""
+
+    bid: Bid
+    first: int
+
+
 class Calls:
     """Call builders for one deployment."""
 
@@ -169,6 +176,11 @@ class Calls:
     def place_bid(self, subject: Digest, role: Role, bid: Bid) -> Call:
         """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
         return self.to("BidBook", "placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
+
+    def lower_bid(self, subject: Digest, role: Role, bid: Bid, last: LastBid) -> Call:
+        """Bid no more than one's last bid, which is shown: it enters at the next epoch."""
+        previous = (last.bid.ratio_ppm, list(last.bid.asks), last.first)
+        return self.to("BidBook", "lowerBid", subject, role, bid.ratio_ppm, list(bid.asks), previous)
 
     def register_model(self, model: Digest, parents: Sequence[Parent], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 from ledger.chain.abi import interface
 from ledger.chain.calls import header_of
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.pricing.epochs import MAX_EPOCHS
+from ledger.core.pricing.epochs import end_of
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
 from ledger.core.values.ids import Address, Digest, address
@@ -69,7 +69,7 @@ def _bid_placed(a: Arguments) -> Event:
         party=address(a["party"]),
         bid=Bid(a["ratioPpm"], cast(Rates, tuple(a["asks"]))),
         first=a["fromEpoch"],
-        until=a["fromEpoch"] + MAX_EPOCHS,
+        until=end_of(Role(a["role"]), a["fromEpoch"]),
         number=a["number"],
     )
 
@@ -140,5 +140,6 @@ _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     ("StakeVault", "StakeChanged"): lambda a: _event(events.StakeChanged, {**a, "active": a["staked"]}),
     ("BidBook", "BidPlaced"): _bid_placed,
     ("Registry", "ModelRegistered"): _model_registered,
+    ("Registry", "OwnerChanged"): partial(_event, events.OwnerChanged),
     ("Registry", "PayeeRegistered"): lambda a: _event(events.PayeeRegistered, {**a, "payee": a["party"]}),
 }

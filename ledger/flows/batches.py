@@ -75,7 +75,8 @@ def missing_payees(session: Session, lane: Address) -> list[Address]:
 def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     """Build the next batch from posted receipts that are in none.
 
-    None when there are none, an alarm is active, or another worker is at it. A batch without receipts is built when a
+    None when there are none, an alarm is active, another worker is at it, or the last indexed block is so old that a
+    request to leave may not be known. A batch without receipts is built when a
     consumer waits to leave: its exit needs a batch after its request.
 
     Raises Unavailable when a payee or a consumer has no index yet, or a gateway no number.
@@ -84,6 +85,8 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         return None
     known = lanes.get(session, lane.lane)
     if known is not None and not known.active:
+        return None
+    if _is_chain_old(session, lane, now):
         return None
     ranges = _ranges(session, lane)
     if not any(row.count for row in ranges) and not _is_exit_due(session, lane):
@@ -121,6 +124,14 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     for row in ranges:
         watermarks.set_batched(session, lane.lane, row.gateway, row.last)
     return batch
+
+
+def _is_chain_old(session: Session, lane: Lane, now: int) -> bool:
+    """Whether the last indexed block is older than the exit notice. A development chain has no notice."""
+    block = chain_time.get(session)
+    if block is None or not lane.exit_notice:
+        return False
+    return chain_time.now(session, now) - block.timestamp * 1_000 > lane.exit_notice * 1_000
 
 
 def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
@@ -189,7 +200,10 @@ def _retry(session: Session, waiting: Sequence[Batch]) -> None:
 def _ranges(session: Session, lane: Lane) -> list[Range]:
     """The next batch's cover: of each gateway the posted receipts in no batch, whole segments, up to the cap."""
     ranges, room = [], min(lane.batch_calls, MAX_CALLS)
-    marks, numbers = watermarks.of_lane(session, lane.lane), lanes.gateways(session, lane.lane)
+    marks = watermarks.of_lane(session, lane.lane)
+    if not lane.domain.chain_id:
+        lanes.assign_gateways(session, lane.lane, [mark.gateway for mark in marks])
+    numbers = lanes.gateways(session, lane.lane)
     for mark in marks:
         number = numbers.get(mark.gateway)
         if number is None:

@@ -1,14 +1,14 @@
 """Epochs and the frozen book of bids.
 
 An epoch is [start, end). A bid enters at the next epoch; a raise enters one later, so that the others have an epoch's
-notice. A bid that is not renewed expires after 24 epochs.
+notice. A resource role's bid that is not renewed expires after 24 epochs; a value role's stands until it is replaced.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ledger.core.catalog.bids import Bid, Role, encode_asks
+from ledger.core.catalog.bids import LAPSING, Bid, Role, encode_asks
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import Address
@@ -17,7 +17,9 @@ from ledger.core.values.sum_tree import Tree, tree_node
 
 EPOCH_SECONDS = 3_600
 MAX_EPOCHS = 24
-"""A bid holds this long: BidBook's LIFE."""
+"""A bid of a role in LAPSING holds this long: BidBook's LIFE."""
+STANDS = 2**32 - 1
+"""The `until` of a bid that stands until it is replaced: no epoch is as late."""
 BOOK_TAG = 5
 
 
@@ -33,7 +35,7 @@ class BidInForce:
     until: int
 
     def __post_init__(self) -> None:
-        if not self.first < self.until <= self.first + MAX_EPOCHS:
+        if self.until != STANDS and not self.first < self.until <= self.first + MAX_EPOCHS:
             raise Rejected(
                 f"a bid is valid for 1 to {MAX_EPOCHS} epochs, not {self.until - self.first}",
                 first=self.first,
@@ -110,10 +112,15 @@ def raises(old: Bid | None, new: Bid) -> bool:
     return new.ratio_ppm > old.ratio_ppm or any((after or 0) > (before or 0) for after, before in paid)
 
 
-def place(old: Bid | None, new: Bid, epoch: int) -> tuple[int, int]:
+def place(role: Role, old: Bid | None, new: Bid, epoch: int) -> tuple[int, int]:
     """The epochs [first, until) of a bid placed in `epoch`."""
     first = epoch + (2 if raises(old, new) else 1)
-    return first, first + MAX_EPOCHS
+    return first, end_of(role, first)
+
+
+def end_of(role: Role, first: int) -> int:
+    """Until which epoch a bid holds that enters at `first`, unless another replaces it."""
+    return first + MAX_EPOCHS if role in LAPSING else STANDS
 
 
 def freeze(placed: Iterable[BidInForce], epoch: int) -> Book:

@@ -176,12 +176,25 @@ class PayeeRegistered(Event):
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistered(Event):
-    """A model was registered. `id` is the SHA-256 in its CID; `terms` are those of its lineage."""
+    """A model was registered. `id` is the SHA-256 in its CID; `terms` are those of its lineage.
+
+    Its owner is paid from epoch `from_epoch` on.
+    """
 
     id: Digest
     owner: Address
     parents: tuple[Digest, ...]
     terms: Digest
+    from_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerChanged(Event):
+    """A model changed hands: `to` is paid from epoch `from_epoch` on, the owner before until then."""
+
+    id: Digest
+    to: Address
+    from_epoch: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.GatewayRevoked: lambda session, e, _: lanes.revoke_gateway(session, e.lane, e.key, e.counts_until),
     events.UrlSet: lambda session, e, _: lanes.set_url(session, e.lane, e.url),
     events.Fell: _fell,
+    events.OwnerChanged: lambda session, e, _: parties.change_owner(session, e.id, e.to, e.from_epoch),
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
     events.WordsAsked: lambda session, e, log: challenges.put(session, e, log),
     events.ReceiptAsked: lambda session, e, log: challenges.put(session, e, log),

@@ -106,10 +106,11 @@ def test_a_charge_that_does_not_balance_is_refused() -> None:
 
 def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -> None:
     low, high = Bid(100, asks(call=1)), Bid(100, asks(call=2))
-    assert epochs.place(None, low, 7) == (8, 32)
-    assert epochs.place(high, low, 7) == (8, 32)
-    assert epochs.place(low, high, 7) == (9, 33)
-    assert epochs.place(low, Bid(101, asks()), 7) == (9, 33)
+    assert epochs.place(Role.compute, None, low, 7) == (8, 32)
+    assert epochs.place(Role.maker, None, low, 7) == (8, epochs.STANDS), "a value role's bid stands"
+    assert epochs.place(Role.compute, high, low, 7) == (8, 32)
+    assert epochs.place(Role.compute, low, high, 7) == (9, 33)
+    assert epochs.place(Role.compute, low, Bid(101, asks()), 7) == (9, 33)
     subject = Digest(b"\x05" * 32)
     placed = [
         BidInForce(subject, Role.compute, ALICE, low, 8, 32),
@@ -126,6 +127,16 @@ def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -
     assert epochs.freeze(placed, 9).bid(subject, Role.compute, BOB) == high
     with pytest.raises(Rejected):
         BidInForce(subject, Role.compute, BOB, low, 5, 30)
+
+
+def test_a_value_roles_bid_stands_and_a_resource_roles_lapses() -> None:
+    subject = Digest(b"\x01" * 32)
+    placed = [
+        BidInForce(subject, role, BOB, Bid(1, asks()), *epochs.place(role, None, Bid(1, asks()), 7))
+        for role in (Role.maker, Role.compute, Role.gateway)
+    ]
+    roles = [[row.role for row in epochs.freeze(placed, epoch).rows] for epoch in (8, 31, 32, 10**6)]
+    assert roles == [[Role.maker, Role.compute, Role.gateway]] * 2 + [[Role.maker, Role.gateway]] * 2
 
 
 def test_epochs_start_inclusive_and_end_exclusive() -> None:
