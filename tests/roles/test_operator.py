@@ -13,11 +13,11 @@ from roles.wallet import transactions
 from tests import builders as b
 
 
-def test_a_window_must_fit_a_question_for_each_level_and_one_for_the_leaf() -> None:
-    assert too_short_to_challenge(23 * 600, 600) == ""
+def test_a_window_must_fit_a_question_for_each_eight_levels_and_three_answers_more() -> None:
+    assert too_short_to_challenge(9 * 600, 600) == ""
     assert (
-        too_short_to_challenge(23 * 600 - 1, 600)
-        == "23 answers of 600 s take 13800 s, and a batch can be challenged for 13799 s"
+        too_short_to_challenge(9 * 600 - 1, 600)
+        == "9 answers of 600 s take 5400 s, and a batch can be challenged for 5399 s"
     )
 
 
