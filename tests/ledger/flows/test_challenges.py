@@ -192,8 +192,8 @@ def test_x402_payments_are_a_mandate_beside_the_voucher(court: Court) -> None:
     with unit_of_work(court.engine) as session:
         session.execute(
             text(
-                "INSERT INTO deposits_requested (lane, id, account, amount, valid_after, valid_before, salt, signature, "
-                "kind, status, block, requested_at) "
+                "INSERT INTO deposits_requested (lane, id, account, amount, valid_after, valid_before, salt, "
+                "signature, kind, status, block, requested_at) "
                 "VALUES (:lane, 'a', :alice, 7, 0, 0, 's', 's', 'inbox', 'credited', 1, 0)"
             ),
             {"lane": b.LANE, "alice": b.ALICE},
