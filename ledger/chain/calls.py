@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from contracts import load
 from ledger.chain.abi import encode, interface
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.settlement.events import BidPlaced
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header, Heights
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.hashes import keccak256
@@ -169,6 +170,11 @@ class Calls:
     def place_bid(self, subject: Digest, role: Role, bid: Bid) -> Call:
         """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
         return self.to("BidBook", "placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
+
+    def lower_bid(self, last: BidPlaced, bid: Bid) -> Call:
+        """Replace a bidder's last bid by one that raises nothing: from the next epoch on."""
+        previous = (last.bid.ratio_ppm, list(last.bid.asks), last.first)
+        return self.to("BidBook", "lowerBid", last.subject, last.role, bid.ratio_ppm, list(bid.asks), previous)
 
     def register_model(self, model: Digest, parents: Sequence[Parent], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""

@@ -185,6 +185,24 @@ class ModelRegistered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerChanged(Event):
+    """A model changed hands. `to` is paid from epoch `from_epoch` on. `number` counts the model's owners."""
+
+    id: Digest
+    to: Address
+    from_epoch: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TermsChanged(Event):
+    """A model offers other terms to its children to come."""
+
+    id: Digest
+    terms: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class BidPlaced(Event):
     """A party placed a bid in a role on a subject, for epochs [first, until). `number` counts its bids there."""
 

@@ -28,9 +28,7 @@ def place(session: Session, bid: BidInForce, block: int, log_index: int) -> None
 
 def placed_until(session: Session, epoch: int) -> list[BidInForce]:
     """All bids that may count in an epoch, in the order they were placed."""
-    query = select(BidRow).where(
-        col(BidRow.from_epoch) <= epoch, col(BidRow.from_epoch) > epoch - 2 * epochs.MAX_EPOCHS
-    )
+    query = select(BidRow).where(col(BidRow.from_epoch) <= epoch, col(BidRow.until_epoch) > epoch)
     return [_bid_in_force(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
 
 

@@ -48,6 +48,8 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.UrlSet: lambda session, e, _: lanes.set_url(session, e.lane, e.url),
     events.Fell: _fell,
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
+    events.OwnerChanged: lambda session, e, _: parties.change_model(session, e.id, owner=e.to),
+    events.TermsChanged: lambda session, e, _: parties.change_model(session, e.id, terms=e.terms),
     events.WordsAsked: lambda session, e, log: challenges.put(session, e, log),
     events.ReceiptAsked: lambda session, e, log: challenges.put(session, e, log),
     events.MandateAsked: lambda session, e, log: challenges.put(session, e, log),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from ledger.core.settlement.events import ModelRegistered
@@ -53,8 +54,13 @@ def assign(session: Session, lane: Lane, addresses: Iterable[Address]) -> None:
 
 
 def put_model(session: Session, model: ModelRegistered, block: int) -> None:
-    """Mirror a model's registration, or its transfer to another owner."""
+    """Mirror a model's registration."""
     upsert(session, ModelRow, asdict(model) | {"parents": b"".join(model.parents), "block": block})
+
+
+def change_model(session: Session, model: Digest, **changes: bytes) -> None:
+    """Mirror a model's new `owner`, or the new `terms` it offers."""
+    session.execute(update(ModelRow).where(col(ModelRow.id) == model).values(**changes))
 
 
 def model_owners(session: Session) -> dict[Digest, Address]:
