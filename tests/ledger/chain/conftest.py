@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.settlement.events import BidPlaced
-from ledger.core.values.ids import Address, Lane, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
-from tests import builders as b
 from tests.conftest import an_anvil
 
 FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
@@ -64,11 +64,18 @@ def a_stage(chain: Chain) -> Stage:
         chain.rpc("anvil_setBalance", to_hex(key.address), hex(10**20))
         chain.transact(FUNDS, calls.transfer(key.address, 10**12))
         chain.transact(key, calls.approve(calls.settlement, 2**256 - 1))
-    chain.transact(_account(1), calls.open_lane(WINDOW, ANSWER, BOND))
+    lane = open_lane(chain, _account(1), LaneTerms(WINDOW, ANSWER), BOND)
+    chain.transact(_account(1), calls.add_gateway(lane, signers[0].address))
+    chain.transact(FUNDS, calls.approve(calls.consumers, 2**256 - 1))
     for consumer in signers[1:3]:
-        chain.transact(FUNDS, calls.approve(calls.settlement, 2**256 - 1))
-        chain.transact(FUNDS, calls.deposit(b.LANE, consumer.address, DEPOSIT))
-    return Stage(chain, b.LANE, signers[0], (signers[1], signers[2]), signers[3])
+        chain.transact(FUNDS, calls.deposit(lane, consumer.address, DEPOSIT))
+    return Stage(chain, lane, signers[0], (signers[1], signers[2]), signers[3])
+
+
+def open_lane(chain: Chain, operator: Signer, terms: LaneTerms, bond: int) -> Lane:
+    """A lane of an operator that has approved its bond."""
+    chain.transact(operator, chain.calls.open_lane(ZERO_DIGEST, terms, bond))
+    return chain.calls.lane_of(operator.address, ZERO_DIGEST, terms)
 
 
 def register(chain: Chain, *parties: Address) -> dict[Address, int]:
