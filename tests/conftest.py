@@ -145,9 +145,10 @@ def redis_url() -> Iterator[str]:
 
 @contextlib.contextmanager
 def an_anvil(*options: str) -> Iterator[str]:
-    """A chain of one's own that mines each transaction at once; its RPC URL."""
+    """A chain of one's own that mines each transaction at once, each of at most 2^24 gas; its RPC URL."""
     port = free_port()
-    command = [str(TOOLS / "anvil"), "--silent", "--host", "127.0.0.1", "--port", str(port), *options]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    command = [str(TOOLS / "anvil"), "--silent", "--hardfork", "osaka", *where, *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         wait_until_open(port, process)

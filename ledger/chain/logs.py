@@ -8,7 +8,7 @@ from typing import Any, cast
 from ledger.chain.abi import interface
 from ledger.chain.calls import header_of
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.pricing.epochs import end_of
+from ledger.core.pricing.epochs import lapse
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
 from ledger.core.values.ids import Address, Digest, address
@@ -69,7 +69,7 @@ def _bid_placed(a: Arguments) -> Event:
         party=address(a["party"]),
         bid=Bid(a["ratioPpm"], cast(Rates, tuple(a["asks"]))),
         first=a["fromEpoch"],
-        until=end_of(Role(a["role"]), a["fromEpoch"]),
+        until=lapse(Role(a["role"]), a["fromEpoch"]),
         number=a["number"],
     )
 
@@ -129,6 +129,7 @@ _NAMED_ALIKE = {
         events.Answered,
         events.Closed,
     ),
+    "Registry": (events.OwnerChanged, events.TermsChanged),
 }
 _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     **{(name, kind.__name__): partial(_event, kind) for name, kinds in _NAMED_ALIKE.items() for kind in kinds},
@@ -140,6 +141,5 @@ _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     ("StakeVault", "StakeChanged"): lambda a: _event(events.StakeChanged, {**a, "active": a["staked"]}),
     ("BidBook", "BidPlaced"): _bid_placed,
     ("Registry", "ModelRegistered"): _model_registered,
-    ("Registry", "OwnerChanged"): partial(_event, events.OwnerChanged),
     ("Registry", "PayeeRegistered"): lambda a: _event(events.PayeeRegistered, {**a, "payee": a["party"]}),
 }

@@ -132,8 +132,7 @@ def _under_way(session: Session, lane: Lane) -> Iterator[str]:
 def place_bid(session: Session, offer: Offer, epoch: int, now: int) -> BidInForce:
     """Place a signed offer's bid, in force as on a chain: from the next epoch, or the one after it for a raise."""
     mine = [s for s in bids.of_party(session, offer.party) if (s.subject, s.role) == (offer.subject, offer.role)]
-    old = mine[-1].bid if mine and mine[-1].until > epoch else None
-    first, until = epochs.place(offer.role, old, offer.bid, epoch)
+    first, until = epochs.place(offer.role, mine[-1] if mine else None, offer.bid, epoch)
     bid = BidInForce(offer.subject, offer.role, offer.party, offer.bid, first, until)
     bids.place(session, bid, epoch, now)
     return bid

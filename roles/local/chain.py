@@ -18,7 +18,7 @@ COPY_SECONDS = 0.5
 def main(anvil: str, state: str, port: str, chain_id: str, genesis: str) -> None:
     restore(Path(state))
     options = ["--host", "127.0.0.1", "--port", port, "--chain-id", chain_id, "--accounts", "1", "--quiet"]
-    mining = ["--block-time", "1", "--mixed-mining", "--state", state, "--state-interval", "5"]
+    mining = ["--hardfork", "osaka", "--block-time", "1", "--mixed-mining", "--state", state, "--state-interval", "5"]
     first = [] if Path(state).exists() else ["--timestamp", genesis]
     parent = os.getpid()
     if os.fork() == 0:

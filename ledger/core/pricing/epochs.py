@@ -1,7 +1,7 @@
 """Epochs and the frozen book of bids.
 
 An epoch is [start, end). A bid enters at the next epoch; a raise enters one later, so that the others have an epoch's
-notice. A resource role's bid that is not renewed expires after 24 epochs; a value role's stands until it is replaced.
+notice. A resource role's bid lapses after 24 epochs when it is not renewed; a value role's stands until it is replaced.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,9 @@ from ledger.core.values.sum_tree import Tree, tree_node
 
 EPOCH_SECONDS = 3_600
 MAX_EPOCHS = 24
-"""A bid of a role in LAPSING holds this long: BidBook's LIFE."""
-STANDS = 2**32 - 1
-"""The `until` of a bid that stands until it is replaced: no epoch is as late."""
+"""A resource role's bid holds this long: BidBook's LIFE."""
+NEVER = 2**32
+"""`until` of a bid that does not lapse: BidBook counts epochs in 32 bits."""
 BOOK_TAG = 5
 
 
@@ -35,9 +35,9 @@ class BidInForce:
     until: int
 
     def __post_init__(self) -> None:
-        if self.until != STANDS and not self.first < self.until <= self.first + MAX_EPOCHS:
+        if not self.first < self.until <= lapse(self.role, self.first):
             raise Rejected(
-                f"a bid is valid for 1 to {MAX_EPOCHS} epochs, not {self.until - self.first}",
+                f"a {self.role.name}'s bid is valid for 1 to {MAX_EPOCHS} epochs, not {self.until - self.first}",
                 first=self.first,
                 until=self.until,
             )
@@ -112,15 +112,21 @@ def raises(old: Bid | None, new: Bid) -> bool:
     return new.ratio_ppm > old.ratio_ppm or any((after or 0) > (before or 0) for after, before in paid)
 
 
-def place(role: Role, old: Bid | None, new: Bid, epoch: int) -> tuple[int, int]:
-    """The epochs [first, until) of a bid placed in `epoch`."""
-    first = epoch + (2 if raises(old, new) else 1)
-    return first, end_of(role, first)
+def lapse(role: Role, first: int) -> int:
+    """The epoch from which on a bid that entered at `first` is not in force, if nothing replaces it."""
+    return first + MAX_EPOCHS if role in LAPSING else NEVER
 
 
-def end_of(role: Role, first: int) -> int:
-    """Until which epoch a bid holds that enters at `first`, unless another replaces it."""
-    return first + MAX_EPOCHS if role in LAPSING else STANDS
+def place(role: Role, last: BidInForce | None, new: Bid, epoch: int) -> tuple[int, int]:
+    """The epochs [first, until) of a bid placed in `epoch`, after the bidder's `last` one there.
+
+    A bid that raises nothing enters at the next epoch, or with the last one if that enters later still.
+    """
+    if last is None or last.until <= epoch:
+        first = epoch + 1
+    else:
+        first = epoch + 2 if raises(last.bid, new) else max(epoch + 1, last.first)
+    return first, lapse(role, first)
 
 
 def freeze(placed: Iterable[BidInForce], epoch: int) -> Book:

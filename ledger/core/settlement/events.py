@@ -190,11 +190,20 @@ class ModelRegistered(Event):
 
 @dataclass(frozen=True, slots=True)
 class OwnerChanged(Event):
-    """A model changed hands: `to` is paid from epoch `from_epoch` on, the owner before until then."""
+    """A model changed hands. `to` is paid from epoch `from_epoch` on. `number` counts the model's owners."""
 
     id: Digest
     to: Address
     from_epoch: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TermsChanged(Event):
+    """A model offers other terms to its children to come."""
+
+    id: Digest
+    terms: Digest
 
 
 @dataclass(frozen=True, slots=True)

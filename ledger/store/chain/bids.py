@@ -2,7 +2,7 @@
 
 import struct
 
-from sqlalchemy import func, or_
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from ledger.core.catalog.bids import Bid, Role, decode_asks, encode_asks
@@ -28,9 +28,7 @@ def place(session: Session, bid: BidInForce, block: int, log_index: int) -> None
 
 def placed_until(session: Session, epoch: int) -> list[BidInForce]:
     """All bids that may count in an epoch, in the order they were placed."""
-    recent = col(BidRow.from_epoch) > epoch - 2 * epochs.MAX_EPOCHS
-    stands = col(BidRow.until_epoch) == epochs.STANDS
-    query = select(BidRow).where(col(BidRow.from_epoch) <= epoch, or_(recent, stands))
+    query = select(BidRow).where(col(BidRow.from_epoch) <= epoch, col(BidRow.until_epoch) > epoch)
     return [_bid_in_force(row) for row in session.exec(query.order_by(col(BidRow.block), col(BidRow.log_index)))]
 
 

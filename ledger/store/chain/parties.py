@@ -71,6 +71,11 @@ def change_owner(session: Session, model: Digest, owner: Address, from_epoch: in
     change(session, update(ModelRow).where(col(ModelRow.id) == model).values(**values))
 
 
+def change_terms(session: Session, model: Digest, terms: Digest) -> None:
+    """Mirror the terms that a model offers to its children to come."""
+    change(session, update(ModelRow).where(col(ModelRow.id) == model).values(terms=terms))
+
+
 def model_owners(session: Session, epoch: int) -> dict[Digest, Address]:
     """The owner of every registered id in an epoch, the current one or the next."""
     rows = session.exec(select(ModelRow).execution_options(populate_existing=True))

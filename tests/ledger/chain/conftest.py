@@ -12,7 +12,7 @@ from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.settlement.events import BidPlaced
-from ledger.core.values.ids import Address, Digest, Lane, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from tests.conftest import an_anvil
 
@@ -74,6 +74,12 @@ def a_stage(chain: Chain) -> Stage:
     for consumer in signers[1:3]:
         chain.transact(FUNDS, calls.deposit(lane, consumer.address, DEPOSIT))
     return Stage(chain, lane, signers[0], (signers[1], signers[2]), signers[3])
+
+
+def open_lane(chain: Chain, operator: Signer, terms: LaneTerms, bond: int) -> Lane:
+    """A lane of an operator that has approved its bond."""
+    chain.transact(operator, chain.calls.open_lane(ZERO_DIGEST, terms, bond))
+    return chain.calls.lane_of(operator.address, ZERO_DIGEST, terms)
 
 
 def register(chain: Chain, *parties: Address) -> dict[Address, int]:

@@ -165,8 +165,8 @@ def test_what_the_chain_refuses_at_once_is_not_stored(chain: Endpoint) -> None:
 def test_a_call_that_would_revert_is_neither_signed_nor_sent(chain: Endpoint, tmp_path: Path) -> None:
     deployed, outbox = Chain(chain.url, deploy(chain.url, FUNDS, Parameters(60), tmp_path), FUNDS), Kept()
     before = chain.nonces(FUNDS.address)
-    with pytest.raises(Reverted, match="LaneUnknown"):
-        Sender(deployed, outbox).transact(deployed.calls.to_settlement("setActive", 1, True))
+    with pytest.raises(Reverted, match="NotOperator"):
+        Sender(deployed, outbox).transact(deployed.calls.to_settlement("setActive", ALICE, True))
     assert (outbox.stored, chain.nonces(FUNDS.address)) == ([], before)
 
 

@@ -106,12 +106,19 @@ def test_a_charge_that_does_not_balance_is_refused() -> None:
 
 def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -> None:
     low, high = Bid(100, asks(call=1)), Bid(100, asks(call=2))
-    assert epochs.place(Role.compute, None, low, 7) == (8, 32)
-    assert epochs.place(Role.maker, None, low, 7) == (8, epochs.STANDS), "a value role's bid stands"
-    assert epochs.place(Role.compute, high, low, 7) == (8, 32)
-    assert epochs.place(Role.compute, low, high, 7) == (9, 33)
-    assert epochs.place(Role.compute, low, Bid(101, asks()), 7) == (9, 33)
     subject = Digest(b"\x05" * 32)
+
+    def after(bid: Bid, first: int = 5, role: Role = Role.compute) -> BidInForce:
+        return BidInForce(subject, role, ALICE, bid, first, epochs.lapse(role, first))
+
+    assert epochs.place(Role.compute, None, low, 7) == (8, 32)
+    assert epochs.place(Role.compute, after(high), low, 7) == (8, 32)
+    assert epochs.place(Role.compute, after(high, 9), low, 7) == (9, 33), "not before the bid it replaces"
+    assert epochs.place(Role.compute, after(low), high, 7) == (9, 33)
+    assert epochs.place(Role.compute, after(low), Bid(101, asks()), 7) == (9, 33)
+    assert epochs.place(Role.compute, after(low), high, 29) == (30, 54), "the last one has lapsed"
+    assert epochs.place(Role.maker, None, low, 7) == (8, epochs.NEVER)
+    assert epochs.place(Role.maker, after(low, role=Role.maker), high, 10**6) == (10**6 + 2, epochs.NEVER)
     placed = [
         BidInForce(subject, Role.compute, ALICE, low, 8, 32),
         BidInForce(subject, Role.compute, ALICE, high, 10, 34),
