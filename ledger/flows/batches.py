@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from ledger.chain.calls import Calls
-from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
 from ledger.core.settlement.batch_file import Opening
@@ -144,7 +143,7 @@ def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | Non
         return None
     if waiting[0].header.closed_at + lane.day // 2 < chain_time.now(session, now) // 1_000:
         for stale in reversed(waiting):
-            drop(session, stale, now)
+            batches.drop(session, stale, now)
         return None
     batch, ripe = waiting[0], ripe_batch(session, lane.lane)
     finalize_id = ripe.onchain_id if ripe is not None and ripe.onchain_id is not None else NO_BATCH
@@ -176,17 +175,6 @@ def ripe_batch(session: Session, lane: Address) -> Batch | None:
     if not posted or clock is None or posted[0].until is None:
         return None
     return posted[0] if is_window_over(posted[0].until // 1_000, clock.timestamp) else None
-
-
-def drop(session: Session, batch: Batch, now: int) -> None:
-    """Make the newest batch void: its receipts wait for the next, and what it paid is accrued again."""
-    for row in batches.ranges(session, batch.lane, batch.number):
-        watermarks.set_batched(session, batch.lane, row.gateway, row.first - 1)
-    done = postings.get(session, batch.lane, batch.settled) if batch.settled is not None else None
-    if done is not None:
-        postings.book(session, movements.correct(done, now))
-    batches.set_void(session, batch)
-    tree_nodes.drop(session, batch.lane, batch.number)
 
 
 def _retry(session: Session, waiting: Sequence[Batch]) -> None:
