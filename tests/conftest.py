@@ -148,7 +148,8 @@ def an_anvil(*options: str) -> Iterator[str]:
     """A chain of one's own that mines each transaction at once, each of at most 2^24 gas; its RPC URL."""
     port = free_port()
     where = ["--host", "127.0.0.1", "--port", str(port)]
-    command = [str(TOOLS / "anvil"), "--silent", "--hardfork", "osaka", *where, *options]
+    rules = [] if "--hardfork" in options else ["--hardfork", "osaka"]
+    command = [str(TOOLS / "anvil"), "--silent", *rules, *where, *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         wait_until_open(port, process)

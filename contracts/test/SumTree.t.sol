@@ -56,7 +56,7 @@ contract SumTreeTest {
 
     // ------------------------------------------------------------------ trees
 
-    function test_ALeafStandsAtItsPlaceAndAtNoOther(uint64[6] memory amounts, uint32[6] memory places, uint8 height)
+    function testFuzz_ALeafStandsAtItsPlaceAndAtNoOther(uint64[6] memory amounts, uint32[6] memory places, uint8 height)
         external
         view
     {
@@ -74,7 +74,7 @@ contract SumTreeTest {
         }
     }
 
-    function test_AnAbsentLeafIsProvable(uint64[6] memory amounts, uint32[6] memory places, uint8 height, uint32 place)
+    function testFuzz_AnAbsentLeafIsProvable(uint64[6] memory amounts, uint32[6] memory places, uint8 height, uint32 place)
         external
         view
     {
@@ -85,7 +85,7 @@ contract SumTreeTest {
         vm.assertTrue(face.verify(t.root(), 0, place, t.prove(place)) == !occupied, "the zero word");
     }
 
-    function test_AnInnerNodeIsProvenByAShorterPathOnly(uint64[6] memory amounts, uint32[6] memory places, uint8 depth)
+    function testFuzz_AnInnerNodeIsProvenByAShorterPathOnly(uint64[6] memory amounts, uint32[6] memory places, uint8 depth)
         external
         view
     {
@@ -97,7 +97,7 @@ contract SumTreeTest {
         vm.assertTrue(face.verify(t.root(), t.node(depth, position), position, proof), "the node");
     }
 
-    function test_ARangeHasTheTreesRoot(uint64[6] memory amounts, uint32[6] memory places, uint8 height, uint32 start, uint8 count)
+    function testFuzz_ARangeHasTheTreesRoot(uint64[6] memory amounts, uint32[6] memory places, uint8 height, uint32 start, uint8 count)
         external
         view
     {
@@ -122,7 +122,7 @@ contract SumTreeTest {
         vm.assertEq(face.rangeRoot(nodes, from, t.height, shorter), 0, "nor with one too few");
     }
 
-    function test_NoPathPassesSixtyFourBits(uint64 amount) external {
+    function testFuzz_NoPathPassesSixtyFourBits(uint64 amount) external {
         vm.assume(amount != 0);
         bytes32 leaf = Trees.mark(keccak256("leaf"), amount);
         bytes32 sibling = Trees.mark(keccak256("sibling"), uint256(type(uint64).max) - amount + 1); // sums to 2^64
@@ -139,7 +139,7 @@ contract SumTreeTest {
 
     // ------------------------------------------------------------------ leaves
 
-    function test_LeavesAreWhatTheyAreSaidToBe(address lane, uint32 index, address who, uint64 amount, bytes32 hash, uint64 first)
+    function testFuzz_LeavesAreWhatTheyAreSaidToBe(address lane, uint32 index, address who, uint64 amount, bytes32 hash, uint64 first)
         external
         pure
     {
@@ -155,7 +155,7 @@ contract SumTreeTest {
 
     // ------------------------------------------------------------------ headers
 
-    function test_AHeaderSaysEachTreesHeightAndRoot(uint48 heights, bytes32[5] memory roots) external view {
+    function testFuzz_AHeaderSaysEachTreesHeightAndRoot(uint48 heights, bytes32[5] memory roots) external view {
         Header memory h;
         h.heights = heights;
         (h.receiptsRoot, h.payoutRoot, h.debitRoot, h.linesRoot, h.gatewaysRoot) =

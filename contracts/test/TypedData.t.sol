@@ -21,7 +21,7 @@ contract TypedDataTest is World {
         vm.assertEq(separator, vm.parseJsonBytes32(json, ".separator"), "separator");
         bytes32 voucher = keccak256(
             abi.encode(
-                keccak256("Voucher(uint32 lane,address account,uint64 cumMax)"),
+                keccak256("Voucher(address lane,address account,uint64 cumMax)"),
                 vm.parseJsonUint(json, ".voucher.lane"),
                 vm.parseJsonAddress(json, ".voucher.account"),
                 vm.parseJsonUint(json, ".voucher.cumMax")

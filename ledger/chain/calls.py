@@ -17,6 +17,7 @@ from ledger.deployments import Deployment
 
 if TYPE_CHECKING:
     from ledger.core.disputes.proofs import FraudProof
+    from ledger.core.settlement.events import BidPlaced
 
 
 def words(header: Header) -> tuple[bytes | int, ...]:
@@ -65,13 +66,6 @@ class Parent(NamedTuple):
     id: Digest
     lineage: Digest
     terms: Digest
-
-
-class LastBid(NamedTuple):
-    """The last bid a party placed in a role on a subject, and the epoch from which on it holds."""
-
-    bid: Bid
-    first: int
 
 
 class Calls:
@@ -177,10 +171,10 @@ class Calls:
         """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
         return self.to("BidBook", "placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
 
-    def lower_bid(self, subject: Digest, role: Role, bid: Bid, last: LastBid) -> Call:
-        """Bid no more than one's last bid, which is shown: it enters at the next epoch."""
+    def lower_bid(self, last: BidPlaced, bid: Bid) -> Call:
+        """Replace a bidder's last bid by one that raises nothing: from the next epoch on."""
         previous = (last.bid.ratio_ppm, list(last.bid.asks), last.first)
-        return self.to("BidBook", "lowerBid", subject, role, bid.ratio_ppm, list(bid.asks), previous)
+        return self.to("BidBook", "lowerBid", last.subject, last.role, bid.ratio_ppm, list(bid.asks), previous)
 
     def register_model(self, model: Digest, parents: Sequence[Parent], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""

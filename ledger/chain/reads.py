@@ -7,11 +7,13 @@ from typing import Any
 
 from ledger.chain import logs
 from ledger.chain.abi import interface
-from ledger.chain.calls import Calls, LastBid, Parent
+from ledger.chain.calls import Calls, Parent
 from ledger.chain.rpc import At, Endpoint
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.settlement.events import Committed, Log
+from ledger.core.pricing.epochs import raises
+from ledger.core.settlement.events import BidPlaced, Committed, Log
 from ledger.core.settlement.header import HeaderId
+from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address, to_hex
 from ledger.core.values.typed_data import Domain, Signer, word
@@ -223,15 +225,22 @@ class Chain(Endpoint):
         terms = _arguments("Registry", changed[-1])["terms"] if changed else said["terms"]
         return Parent(model, Digest(said["lineage"]), Digest(terms))
 
-    def last_bid(self, subject: Digest, role: Role, party: Address) -> LastBid | None:
-        """A party's last bid in a role on a subject, lapsed or not."""
-        placed = [_arguments("BidBook", raw) for raw in self.raw_logs("BidBook", "BidPlaced", subject, word(party))]
-        mine = [said for said in placed if said["role"] == role]
-        if not mine:
-            return None
-        last = max(mine, key=lambda said: int(said["number"]))
-        last = [said for said in mine if said["number"] == last["number"]][-1]  # a later event replaces an earlier one
-        return LastBid(Bid(last["ratioPpm"], tuple(last["asks"])), last["fromEpoch"])
+    def last_bid(self, subject: Digest, role: Role, party: Address) -> BidPlaced | None:
+        """A bidder's last bid for a role on a subject, in force or not."""
+        placed = [
+            one.event
+            for raw in self.raw_logs("BidBook", "BidPlaced", subject, word(party))
+            for one in logs.decode(self.deployment, raw, 0)
+        ]
+        return next((bid for bid in reversed(placed) if isinstance(bid, BidPlaced) and bid.role == role), None)
+
+    def bid(self, subject: Digest, role: Role, party: Address, bid: Bid) -> Call:
+        """The call by which a party bids so that the bid enters as early as the rules allow."""
+        last = self.last_bid(subject, role, party)
+        frozen = int(self.view("BidBook", "frozenEpoch"))
+        if last is None or last.until <= frozen or raises(last.bid, bid):
+            return self.calls.place_bid(subject, role, bid)
+        return self.calls.lower_bid(last, bid)
 
     def claimed(self, lane: Address, index: int, block: At = "latest") -> int:
         """The total a payee index has claimed, in atoms."""

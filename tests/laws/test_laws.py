@@ -76,7 +76,8 @@ def test_all_laws_hold_on_a_ledger_that_has_lived(room: Room) -> None:
         ),
         (
             "L10",
-            "INSERT INTO vouchers VALUES (decode('{lane}', 'hex'), decode('{alice}', 'hex'), 10, '')",
+            "INSERT INTO vouchers VALUES "
+            "(decode('{lane}', 'hex'), decode('{alice}', 'hex'), 10, decode('{alice}', 'hex'), '')",
             "at most 10 were allowed",
         ),
     ],

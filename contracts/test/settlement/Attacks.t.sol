@@ -177,7 +177,7 @@ contract ProvenAttacksTest is Court {
     using Trees for Sparse;
 
     /// @dev F2: every bit of `prev` is compared, so the header before can always be named.
-    function test_F2_WhatPayeesEarnedCannotBeMovedUnseen(uint8 bit) external {
+    function testFuzz_F2_WhatPayeesEarnedCannotBeMovedUnseen(uint8 bit) external {
         spend(1, 1, 100);
         post();
         Header memory one = last;
@@ -211,7 +211,7 @@ contract ProvenAttacksTest is Court {
 
     /// @dev Poc8: two batches in one block. The first one's finality opens an exit in the very second the other's window
     /// closes. But the second is a lie from its first second: it raises a debit after request and notice.
-    function test_Poc8_AnExitBetweenTwoFinalitiesIsProvenFromTheFirstSecond(uint256 wait) external {
+    function testFuzz_Poc8_AnExitBetweenTwoFinalitiesIsProvenFromTheFirstSecond(uint256 wait) external {
         asksToLeave(3);
         vm.warp(block.timestamp + NOTICE + 1);
         post();
@@ -237,7 +237,7 @@ contract ProvenAttacksTest is Court {
     }
 
     /// @dev C10, Poc8's honest twin: what was served before the notice is in the first batch after it.
-    function test_AnHonestBatchOfWhoLeavesConvictsNobody(uint256 wait, uint64 amount) external {
+    function testFuzz_AnHonestBatchOfWhoLeavesConvictsNobody(uint256 wait, uint64 amount) external {
         amount = uint64(1 + amount % DEPOSIT);
         post();
         Header memory zero = last;

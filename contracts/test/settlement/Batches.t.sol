@@ -28,7 +28,7 @@ contract BatchesTest is Base {
         vm.assertEq(bytes32(settlement.batches(lane, 1).hash), bytes32(idOf(h)), "by its hash");
     }
 
-    function test_RevertWhen_AStrangerCommits(address who) external {
+    function testFuzz_RevertWhen_AStrangerCommits(address who) external {
         vm.assume(who != operator && who != address(0)); // no transaction comes from nobody
         Header memory h = nextHeader();
         vm.prank(who);
@@ -42,7 +42,7 @@ contract BatchesTest is Base {
     // ------------------------------------------------------------------ each bit
 
     /// @dev F2: a bit that commit ignores would make a header nobody can name. What commit takes, the id distinguishes.
-    function test_EveryBitOfAHeaderIsCompared(uint256 bit) external {
+    function testFuzz_EveryBitOfAHeaderIsCompared(uint256 bit) external {
         spend(1, 1, 100);
         post();
         spend(2, 2, 50);
@@ -82,14 +82,14 @@ contract BatchesTest is Base {
 
     // ------------------------------------------------------------------ each check
 
-    function test_RevertWhen_TheEraIsAnother(uint32 era) external {
+    function testFuzz_RevertWhen_TheEraIsAnother(uint32 era) external {
         vm.assume(era != 1);
         Header memory h = nextHeader();
         h.era = era;
         _refused(h, ISettlement.EraWrong.selector);
     }
 
-    function test_RevertWhen_ClosedAtIsOutOfRange(uint256 ago) external {
+    function testFuzz_RevertWhen_ClosedAtIsOutOfRange(uint256 ago) external {
         vm.warp(block.timestamp + 3 days);
         ago %= 3 days;
         Header memory h = nextHeader();
@@ -111,7 +111,7 @@ contract BatchesTest is Base {
         _refused(h, ISettlement.ClosedAtOutOfRange.selector);
     }
 
-    function test_C1_RevertWhen_TotalsDiffer(uint64 paidOut, uint64 debited_, uint64 charged, uint64 lines) external {
+    function testFuzz_C1_RevertWhen_TotalsDiffer(uint64 paidOut, uint64 debited_, uint64 charged, uint64 lines) external {
         spend(1, 1, 100);
         post();
         (paidOut, debited_) = (uint64(paidOut % 5) + 98, uint64(debited_ % 5) + 98);
@@ -135,7 +135,7 @@ contract BatchesTest is Base {
         _refused(h, ISettlement.TotalsDiffer.selector);
     }
 
-    function test_C2_RevertWhen_TheTotalIsAboveWhatTheLaneHolds(uint64 above) external {
+    function testFuzz_C2_RevertWhen_TheTotalIsAboveWhatTheLaneHolds(uint64 above) external {
         above %= 2;
         ISettlement.Terms memory terms = someTerms();
         lane = openLane(operator, "net", terms, BOND);
@@ -145,7 +145,7 @@ contract BatchesTest is Base {
         else post();
     }
 
-    function test_C9_RevertWhen_AtStakeIsAboveTheBond(uint8 leverage, uint64 above) external {
+    function testFuzz_C9_RevertWhen_AtStakeIsAboveTheBond(uint8 leverage, uint64 above) external {
         leverage = 1 + leverage % MAX_LEVERAGE;
         above %= 2;
         ISettlement.Terms memory terms = someTerms();
@@ -176,7 +176,7 @@ contract BatchesTest is Base {
         }
     }
 
-    function test_RevertWhen_CallsDoNotFitTheirTrees(uint32 calls, uint8 receipts, uint8 runs) external {
+    function testFuzz_RevertWhen_CallsDoNotFitTheirTrees(uint32 calls, uint8 receipts, uint8 runs) external {
         receipts %= 25;
         runs %= 21;
         calls = uint32(calls % ((1 << 24) + 2));
@@ -200,7 +200,7 @@ contract BatchesTest is Base {
     }
 
     /// @dev F28: a taller tree waits longer, so that its questions always fit.
-    function test_C11_TheWindowCoversTheTallestPath(uint8 parties, uint8 runs, uint24 answerTime) external {
+    function testFuzz_C11_TheWindowCoversTheTallestPath(uint8 parties, uint8 runs, uint24 answerTime) external {
         parties %= 32;
         runs %= 21;
         answerTime = uint24(ANSWER + answerTime % (3 days - ANSWER + 1));

@@ -46,7 +46,7 @@ contract ClaimsTest is Ranges {
         eq(token.balanceOf(lane), CONSUMERS * DEPOSIT - 150, "out of its vault");
     }
 
-    function test_RevertWhen_AClaimIsForged(uint32 index, uint64 cumulative, uint256 word, uint256 bit) external {
+    function testFuzz_RevertWhen_AClaimIsForged(uint32 index, uint64 cumulative, uint256 word, uint256 bit) external {
         spend(1, 1, 100);
         spend(1, 3, 50);
         settle();
@@ -106,7 +106,7 @@ contract ClaimsTest is Ranges {
         eq(settlement.claim(lane, 1, payee(1), 100, payouts().prove(1)), 100, "and payee 1 is paid");
     }
 
-    function test_ATreeOfAnyHeightPays(uint8 height, uint32 index) external {
+    function testFuzz_ATreeOfAnyHeightPays(uint8 height, uint32 index) external {
         height = 1 + height % 31;
         index = uint32(1 + index % ((uint256(1) << height) - 1));
         Sparse memory p;
@@ -127,7 +127,7 @@ contract ClaimsTest is Ranges {
 
     // ------------------------------------------------------------------ ranges
 
-    function test_ClaimRange_AgreesWithClaimsOneByOne(uint64[12] memory amounts, uint8 start, uint8 count, uint8 mask)
+    function testFuzz_ClaimRange_AgreesWithClaimsOneByOne(uint64[12] memory amounts, uint8 start, uint8 count, uint8 mask)
         external
     {
         earned = new uint64[](13);
@@ -153,7 +153,7 @@ contract ClaimsTest is Ranges {
         eq(settlement.claimRange(lane, start, rows, edge), 0, "nothing twice");
     }
 
-    function test_RevertWhen_ARangeIsForged(uint256 row, uint256 bit, uint256 word) external {
+    function testFuzz_RevertWhen_ARangeIsForged(uint256 row, uint256 bit, uint256 word) external {
         for (uint32 i = 1; i <= PAYEES; ++i) spend(1, i, 100 * i);
         settle();
         (uint256[] memory rows, bytes32[] memory edge) = _range(1, PAYEES);
@@ -196,7 +196,7 @@ contract ClaimsTest is Ranges {
     }
 
     /// @dev Whoever gives too little gas on purpose only defers.
-    function test_ClaimRange_WithLittleGasTakesNothingAway(uint256 gas_) external {
+    function testFuzz_ClaimRange_WithLittleGasTakesNothingAway(uint256 gas_) external {
         for (uint32 i = 1; i <= PAYEES; ++i) spend(1, i, 100 * i);
         settle();
         (uint256[] memory rows, bytes32[] memory edge) = _range(1, PAYEES);
@@ -219,7 +219,7 @@ contract ClaimsOfAHostileTokenTest is Ranges {
         return coin;
     }
 
-    function test_ClaimRange_PassesOverThoseTheTokenRefuses(uint8 barred) external {
+    function testFuzz_ClaimRange_PassesOverThoseTheTokenRefuses(uint8 barred) external {
         for (uint32 i = 1; i <= PAYEES; ++i) spend(1, i, 100 * i);
         settle();
         (uint256[] memory rows, bytes32[] memory edge) = _range(1, PAYEES);
@@ -242,7 +242,7 @@ contract ClaimsOfAHostileTokenTest is Ranges {
         for (uint32 i = 1; i <= PAYEES; ++i) eq(coin.balanceOf(payee(i)), 100 * i, "each once");
     }
 
-    function test_ATokenThatCallsBackFindsTheBooksClosed(uint8 who) external {
+    function testFuzz_ATokenThatCallsBackFindsTheBooksClosed(uint8 who) external {
         for (uint32 i = 1; i <= PAYEES; ++i) spend(1, i, 100 * i);
         settle();
         (uint256[] memory rows, bytes32[] memory edge) = _range(1, PAYEES);

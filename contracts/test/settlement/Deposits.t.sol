@@ -29,7 +29,7 @@ contract DepositsTest is Base {
         consumers.deposit(address(99), stranger, 1);
     }
 
-    function test_RevertWhen_ANewAccountBringsLessThanTheLanesLeast(uint64 least, uint64 amount) external {
+    function testFuzz_RevertWhen_ANewAccountBringsLessThanTheLanesLeast(uint64 least, uint64 amount) external {
         least = uint64(1 + least % 1e9);
         amount = uint64(1 + amount % 2e9);
         ISettlement.Terms memory terms = someTerms();
@@ -50,7 +50,7 @@ contract DepositsTest is Base {
         settlement.request(lane, consumer(1), true);
     }
 
-    function test_C7_NoBookingPassesWhatTheLaneHolds(uint64 amount) external {
+    function testFuzz_C7_NoBookingPassesWhatTheLaneHolds(uint64 amount) external {
         vm.assume(amount != 0 && amount < type(uint64).max - CONSUMERS * DEPOSIT);
         vm.prank(address(consumers));
         refuses(ISettlement.NotReceived.selector);
@@ -146,7 +146,7 @@ contract DepositsTest is Base {
         consumers.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
     }
 
-    function test_ATokenThatCallsBackBooksNothingTwice(uint64 inner) external {
+    function testFuzz_ATokenThatCallsBackBooksNothingTwice(uint64 inner) external {
         HookToken coin = new HookToken();
         deployFor(coin);
         inner = uint64(1 + inner % 1_000);

@@ -74,7 +74,7 @@ contract ExitsTest is Base {
         eq(token.balanceOf(consumer(1)), DEPOSIT + 1_000 - 140, "and nothing is left");
     }
 
-    function test_Withdraw_OfAnAccountBeyondTheTree(uint8 extra) external {
+    function testFuzz_Withdraw_OfAnAccountBeyondTheTree(uint8 extra) external {
         extra = uint8(CONSUMERS) + 1 + extra % 12;
         for (uint256 i = CONSUMERS + 1; i <= extra; ++i) depositFor(consumer(i), 50);
         spend(1, 1, 100);
@@ -87,7 +87,7 @@ contract ExitsTest is Base {
         eq(token.balanceOf(consumer(extra)), 50, "all of it");
     }
 
-    function test_RevertWhen_AnAccountInTheTreeClaimsToBeBeyondIt(uint256 which) external {
+    function testFuzz_RevertWhen_AnAccountInTheTreeClaimsToBeBeyondIt(uint256 which) external {
         spend(1, 1, 100);
         which = 1 + which % CONSUMERS;
         asksToLeave(which);
@@ -101,7 +101,7 @@ contract ExitsTest is Base {
         takeRest(which);
     }
 
-    function test_RevertWhen_ADebitIsForged(uint64 debit, uint256 word, uint256 bit) external {
+    function testFuzz_RevertWhen_ADebitIsForged(uint64 debit, uint256 word, uint256 bit) external {
         spend(1, 1, 100);
         spend(2, 1, 60);
         asksToLeave(1);

@@ -10,7 +10,7 @@ import {Sparse, Trees} from "../Trees.sol";
 contract FinalityTest is Base {
     using Trees for Sparse;
 
-    function test_C4_RevertWhen_AFinalizationComesEarlyOrOutOfOrderOrWithAnotherHeader(uint256 bit) external {
+    function testFuzz_C4_RevertWhen_AFinalizationComesEarlyOrOutOfOrderOrWithAnotherHeader(uint256 bit) external {
         spend(1, 1, 100);
         post();
         Header memory one = last;
@@ -123,7 +123,7 @@ contract FinalityTest is Base {
 
     // ------------------------------------------------------------------ the judges' doors
 
-    function test_RevertWhen_AnybodyButAJudgeSpeaks(address who) external {
+    function testFuzz_RevertWhen_AnybodyButAJudgeSpeaks(address who) external {
         post();
         bytes24 hash = idOf(last);
         vm.assume(who != address(asQuestions) && who != address(asReferee) && who != address(asPrices));
@@ -164,7 +164,7 @@ contract FinalityTest is Base {
         eq(settlement.batches(lane, id).open, 0, "answered");
     }
 
-    function test_RevertWhen_AFinalOrUnknownOrOtherBatchIsAccused(bytes24 other) external {
+    function testFuzz_RevertWhen_AFinalOrUnknownOrOtherBatchIsAccused(bytes24 other) external {
         uint64 id = settle();
         bytes24 hash = idOf(last);
         vm.assume(other != hash);

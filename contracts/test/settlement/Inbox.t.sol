@@ -48,7 +48,7 @@ contract InboxTest is Payments {
         eq(settlement.accounts(lane, consumer(5)).paidIn, 700, "booked");
     }
 
-    function test_RevertWhen_APaymentIsBookedTwice(bool submitted) external {
+    function testFuzz_RevertWhen_APaymentIsBookedTwice(bool submitted) external {
         bytes memory signature = _paid(5, 700, NONCE);
         if (submitted) auth().transferWithAuthorization(consumer(5), lane, 700, 0, _until(), NONCE, signature);
         _books(5, 700, NONCE, signature);
@@ -89,7 +89,7 @@ contract InboxTest is Payments {
     }
 
     /// @dev F27.
-    function test_MoneyThatReachesAStoppedLaneCanLeave(bool fell) external {
+    function testFuzz_MoneyThatReachesAStoppedLaneCanLeave(bool fell) external {
         bytes memory signature = _paid(5, 700, NONCE);
         if (fell) {
             post();
@@ -144,7 +144,7 @@ contract InboxOfADollarTest is Payments {
     }
 
     /// @dev C7. An operator with an accomplice's cancelled payments reaches at most what is in no account.
-    function test_NoBookingReachesWhatIsInAnAccount(uint64 unbooked, uint64 amount) external {
+    function testFuzz_NoBookingReachesWhatIsInAnAccount(uint64 unbooked, uint64 amount) external {
         unbooked %= 10_000;
         amount = uint64(1 + amount % 20_000);
         spend(1, 1, 400);

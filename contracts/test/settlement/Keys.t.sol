@@ -10,7 +10,7 @@ contract KeysTest is Base {
 
     // ------------------------------------------------------------------ a consumer's keys
 
-    function test_SetSessionKey_SpeaksUntilTwoDaysAfterItsRevocation(uint256 time) external {
+    function testFuzz_SetSessionKey_SpeaksUntilTwoDaysAfterItsRevocation(uint256 time) external {
         time = block.timestamp + time % 10 days;
         vm.assertFalse(keys.speaksFor(consumer(1), key, time), "not yet");
         vm.startPrank(consumer(1));
@@ -23,7 +23,7 @@ contract KeysTest is Base {
         vm.assertFalse(keys.speaksFor(consumer(1), key, block.timestamp + 365 days), "not for ever");
     }
 
-    function test_AnAccountSpeaksForItself(address account, uint256 time) external view {
+    function testFuzz_AnAccountSpeaksForItself(address account, uint256 time) external view {
         vm.assertTrue(keys.speaksFor(account, account, time) == (account != address(0)), "always; nobody never");
     }
 
@@ -85,7 +85,7 @@ contract KeysTest is Base {
     }
 
     /// @dev F26: a key that leaked and was revoked long ago signs nothing that is closed now.
-    function test_ARevokedGatewayKeySignsForItsNoticeOnly(uint256 time) external {
+    function testFuzz_ARevokedGatewayKeySignsForItsNoticeOnly(uint256 time) external {
         time = block.timestamp + time % 400 days;
         vm.startPrank(operator);
         keys.addGateway(lane, key);

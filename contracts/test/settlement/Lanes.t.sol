@@ -33,7 +33,7 @@ contract LanesTest is Base {
         eq(settlement.lives(lane).activeSince, block.timestamp, "active since");
     }
 
-    function test_OpenLane_TheAddressFollowsFromOperatorSaltAndTerms(bytes32 salt, uint64 minDeposit) external {
+    function testFuzz_OpenLane_TheAddressFollowsFromOperatorSaltAndTerms(bytes32 salt, uint64 minDeposit) external {
         ISettlement.Terms memory terms = someTerms();
         terms.minDeposit = minDeposit;
         vm.assume(salt != 0 || minDeposit != terms.minDeposit);
@@ -57,7 +57,7 @@ contract LanesTest is Base {
         vm.assertTrue(openLane(operator, 0, terms, BOND) != lane, "other terms");
     }
 
-    function test_RevertWhen_TermsAreOutOfRange(uint24 window, uint24 answerTime, uint8 leverage) external {
+    function testFuzz_RevertWhen_TermsAreOutOfRange(uint24 window, uint24 answerTime, uint8 leverage) external {
         ISettlement.Terms memory terms = ISettlement.Terms(window, answerTime, leverage, 1);
         bool bounded = window >= WINDOW && window <= 30 days && answerTime >= ANSWER && answerTime <= 3 days
             && leverage != 0 && leverage <= MAX_LEVERAGE;
@@ -143,7 +143,7 @@ contract LanesTest is Base {
         vm.assertEq(settlement.treasury(), treasury, "treasury");
     }
 
-    function test_TheDomainDescribesItselfAndSurvivesAFork(uint64 chain) external {
+    function testFuzz_TheDomainDescribesItselfAndSurvivesAFork(uint64 chain) external {
         vm.assume(chain != 0);
         for (uint256 i; i < 2; ++i) {
             (bytes1 fields, string memory name, string memory version, uint256 id, address where,,) =
@@ -195,7 +195,7 @@ contract LanesTest is Base {
         settlement.addBond(address(99), 7);
     }
 
-    function test_RevertWhen_ABondIsAddedWithoutItsMoney(uint64 amount) external {
+    function testFuzz_RevertWhen_ABondIsAddedWithoutItsMoney(uint64 amount) external {
         vm.assume(amount != 0);
         vm.prank(stranger);
         vm.expectRevert();

@@ -9,7 +9,6 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import LAPSING, Bid, Role
-from ledger.core.pricing.epochs import raises
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
@@ -178,13 +177,7 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
-    chain = transactions.chain(here())
-    last = chain.last_bid(subject, role, here().account)
-    if last is None or raises(last.bid, bid):
-        call = chain.calls.place_bid(subject, role, bid)
-    else:
-        call = chain.calls.lower_bid(subject, role, bid, last)
-    sent = transactions.send(here(), call)
+    sent = transactions.send(here(), transactions.chain(here()).bid(subject, role, here().account, bid))
     whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
     output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent})
 

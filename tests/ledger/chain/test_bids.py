@@ -113,11 +113,12 @@ def test_a_model_is_registered_with_its_parents_changes_its_terms_and_its_owner(
     register(chain, CHILD, (PARENT,))
     chain.transact(FUNDS, chain.calls.to("Registry", "transfer", CHILD, OTHER.address))
     said = [log.event for log in chain.logs(0, chain.tip())]
+    next_epoch = frozen(chain) + 1
     assert said[:4] == [
         events.PayeeRegistered(1, FUNDS.address),
-        events.ModelRegistered(PARENT, FUNDS.address, (), TERMS),
+        events.ModelRegistered(PARENT, FUNDS.address, (), TERMS, next_epoch),
         events.TermsChanged(PARENT, LATER_TERMS),
-        events.ModelRegistered(CHILD, FUNDS.address, (PARENT,), TERMS),
+        events.ModelRegistered(CHILD, FUNDS.address, (PARENT,), TERMS, next_epoch),
     ]
     (changed,) = [event for event in said if isinstance(event, events.OwnerChanged)]
     assert (changed.id, changed.to) == (CHILD, OTHER.address)

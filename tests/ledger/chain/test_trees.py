@@ -18,10 +18,10 @@ TESTS = Path(__file__).parents[3] / "contracts" / "test"
 TREES = sorted(TESTS.rglob("*.tree"))
 _TEST = re.compile(r"\bfunction ((?:test|testFuzz|invariant|check)_\w+)\(")
 _NAME = re.compile(
-    r"(?P<how>testFuzz|test|invariant|check)_(?:(?P<law>[CS]\d)_(?=[A-Z]))?(?P<reverts>RevertWhen_)?(?P<what>\w+)"
+    r"(?P<how>testFuzz|test|invariant|check)_(?:(?P<law>[CFS]\d+b?|Poc\d)_(?=[A-Z]))?(?P<reverts>RevertWhen_)?(?P<what>\w+)"
 )
 _LEAF = re.compile(
-    r"(?P<when>when )?(?P<what>.*?)(?P<reverts>: it reverts)?(?P<fuzz>, for any input)?(?:  \((?P<law>\w\d)\))?"
+    r"(?P<when>when )?(?P<what>.*?)(?P<reverts>: it reverts)?(?P<fuzz>, for any input)?(?:  \((?P<law>\w+)\))?"
 )
 
 
@@ -90,7 +90,7 @@ def spoken_for(tree: Path) -> list[Path]:
 def test_a_contracts_tests_are_the_leaves_of_its_tree(tree: Path) -> None:
     text = tree.read_text()
     assert text.splitlines()[0] == tree.stem
-    tests = [name for file in spoken_for(tree) for name in _TEST.findall(file.read_text())]
+    tests = list(dict.fromkeys(name for file in spoken_for(tree) for name in _TEST.findall(file.read_text())))
     assert differences(text, tests) == []
 
 
