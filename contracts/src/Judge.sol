@@ -62,7 +62,8 @@ abstract contract Judge is IJudge {
     }
 
     function _checkRow(address lane, Header calldata header, Row calldata row) internal pure {
-        bytes32 word = row.first == 0 ? bytes32(0) : SumTree.gatewayLeaf(lane, row.number, row.key, row.first, row.count);
+        bytes32 word =
+            row.first == 0 ? bytes32(0) : SumTree.gatewayLeaf(lane, row.number, row.key, row.first, row.count);
         if (row.first == 0 && row.count != 0) revert ProofInvalid();
         _checkWord(header, Tree.gateways, row.number, word, row.proof);
     }

@@ -32,7 +32,9 @@ abstract contract LineageProofs is IPriceJudge, TermsProofs {
         BidShown calldata oem
     ) external {
         (Receipt memory r, Reading memory t) = _readFormed(lane, header, opening, terms);
-        if (lineage.length == 0 || lineage.length > MAX_ANCESTORS + 2 || lineage[0].id != t.subject) revert ProofInvalid();
+        if (lineage.length == 0 || lineage.length > MAX_ANCESTORS + 2 || lineage[0].id != t.subject) {
+            revert ProofInvalid();
+        }
         if (!_isLineage(t.subject, r.epoch, subject, _hash(lineage[0].parents))) revert NotProven();
         (bool lawful, Royalty[] memory dues) = _dues(lineage);
         bool lies = !lawful || lineage.length > MAX_ANCESTORS + 1;

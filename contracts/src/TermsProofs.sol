@@ -44,7 +44,8 @@ abstract contract TermsProofs is IPriceJudge, RunProofs {
             }
         }
         lies = lies || count[uint256(Role.protocol)] != (root ? 1 : 0) || count[uint256(Role.gateway)] > (root ? 1 : 0)
-            || count[uint256(Role.compute)] > 1 || count[uint256(Role.delivery)] > 1 || count[uint256(Role.curator)] != 0;
+            || count[uint256(Role.compute)] > 1 || count[uint256(Role.delivery)] > 1
+            || count[uint256(Role.curator)] != 0;
         bool shown = t.deducted && t.deduction.surface != address(0) && t.deduction.promotion != 0;
         _convict(lane, id, header, lies || (shown && t.deduction.treasury != settlement.treasury()));
     }

@@ -65,7 +65,9 @@ abstract contract Court is Base {
 
     function populate() internal virtual override {
         super.populate();
-        for (uint256 i = 1; i <= PAYEES; ++i) registry.registerPayee(payee(i));
+        for (uint256 i = 1; i <= PAYEES; ++i) {
+            registry.registerPayee(payee(i));
+        }
         vm.prank(operator);
         keys.addGateway(lane, gateway);
     }
@@ -83,7 +85,9 @@ abstract contract Court is Base {
 
     function receiptsFrom(uint64 first, uint256 count) internal view returns (Receipt[] memory rs) {
         rs = new Receipt[](count);
-        for (uint64 i; i < count; ++i) rs[i] = aReceipt(first + i);
+        for (uint64 i; i < count; ++i) {
+            rs[i] = aReceipt(first + i);
+        }
     }
 
     function leafOf(Receipt memory r) internal view returns (bytes32) {
@@ -126,7 +130,9 @@ abstract contract Court is Base {
     function bar(Batch memory b, uint256 place) internal {
         uint64 charge = b.receipts[place].charge;
         bytes32[] memory leaves = new bytes32[](b.receipts.length);
-        for (uint256 i; i < leaves.length; ++i) leaves[i] = i == place ? bytes32(0) : b.places.node(b.places.height, i);
+        for (uint256 i; i < leaves.length; ++i) {
+            leaves[i] = i == place ? bytes32(0) : b.places.node(b.places.height, i);
+        }
         b.places = Trees.dense(leaves);
         b.lines.words[0] = bytes32(uint256(b.lines.words[0]) - charge);
         (debited[1], earned[1]) = (debited[1] - charge, earned[1] - charge);
@@ -138,8 +144,7 @@ abstract contract Court is Base {
         h.era = settlement.lanes(lane).era;
         h.closedAt = b.closedAt;
         uint256 parties = b.lines.height - b.runsHeight;
-        h.heights =
-            heightsOf(b.places.height, b.paid.height, b.owed.height, b.rows.height, parties, b.runsHeight);
+        h.heights = heightsOf(b.places.height, b.paid.height, b.owed.height, b.rows.height, parties, b.runsHeight);
         (h.receiptsRoot, h.payoutRoot, h.debitRoot) = (b.places.root(), b.paid.root(), b.owed.root());
         (h.linesRoot, h.gatewaysRoot) = (b.lines.root(), b.rows.root());
     }
@@ -183,7 +188,9 @@ abstract contract Court is Base {
     function openings(Batch memory b, uint64 start, uint256 count) internal pure returns (IJudge.Openings memory o) {
         (o.start, o.records) = (start, new bytes[](count));
         for (uint256 i; i < count; ++i) {
-            if (b.places.node(b.places.height, start + i) != 0) o.records[i] = PlainReceipts.encode(b.receipts[start + i]);
+            if (b.places.node(b.places.height, start + i) != 0) {
+                o.records[i] = PlainReceipts.encode(b.receipts[start + i]);
+            }
         }
         o.proof = b.places.proveRange(start, count);
     }

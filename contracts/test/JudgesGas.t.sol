@@ -77,7 +77,8 @@ contract JudgesGasTest is PriceCourt {
         IJudge.Row memory row_ = IJudge.Row(1, gateway, 1, 1, _gateways.prove(1));
         IJudge.Word memory zero = _word(_places, 0);
         IJudge.Signed memory signed_ = signedBy(GATEWAY, r);
-        bytes memory proof = abi.encodeCall(IReferee.proveBrokenLog, (lane, 1, _header, _prev, row_, _word(_gateways, 1)));
+        bytes memory proof =
+            abi.encodeCall(IReferee.proveBrokenLog, (lane, 1, _header, _prev, row_, _word(_gateways, 1)));
         _weigh("proveBrokenLog", proof);
         proof = abi.encodeCall(IReferee.proveOmittedReceipt, (lane, 1, _header, _prev, signed_, row_, zero));
         _weigh("proveOmittedReceipt", proof);
@@ -139,9 +140,8 @@ contract JudgesGasTest is PriceCourt {
         }
         _build(leaves, 16);
         o.proof = _places.proveRange(0, 16);
-        bytes memory proof = abi.encodeCall(
-            IPriceJudge.proveBadRun, (lane, 1, _header, 1, o, terms, termsOf, _word(_lines, 1 << 20))
-        );
+        bytes memory proof =
+            abi.encodeCall(IPriceJudge.proveBadRun, (lane, 1, _header, 1, o, terms, termsOf, _word(_lines, 1 << 20)));
         _weighPrices("proveBadRun", proof);
     }
 
@@ -166,7 +166,9 @@ contract JudgesGasTest is PriceCourt {
     function test_ALineageOfTenAncestorsFits() external {
         IPriceJudge.Kin[] memory kin = _family();
         PlainTerms memory t = _longest(kin[0].id);
-        for (uint256 i; i < 10; ++i) t.lines[i] = line(payee(1), Role.oem, 30_000, _mostAsks(1));
+        for (uint256 i; i < 10; ++i) {
+            t.lines[i] = line(payee(1), Role.oem, 30_000, _mostAsks(1));
+        }
         t.lines[9].role = uint8(Role.maker);
         t.lines[10] = line(payee(1), Role.oem, 1, _mostAsks(2));
         bid(payee(1), kin[0].id, Role.maker, 1, _mostAsks(2));
@@ -181,7 +183,9 @@ contract JudgesGasTest is PriceCourt {
             abi.encodeCall(IPriceJudge.proveBadOwners, (lane, 1, _header, o, terms, subject, kin, maker, oem));
         _weighPrices("proveBadOwners", proof);
         IRegistry.Parent[][] memory path = new IRegistry.Parent[][](10);
-        for (uint256 i; i < 10; ++i) path[i] = kin[i].parents;
+        for (uint256 i; i < 10; ++i) {
+            path[i] = kin[i].parents;
+        }
         t.lines[15].role = uint8(Role.maker);
         bytes4 selector = IPriceJudge.proveMissingRoyalty.selector;
         proof = abi.encodeWithSelector(
@@ -194,12 +198,16 @@ contract JudgesGasTest is PriceCourt {
 
     function _mostUnits() private pure returns (Unit[] memory units) {
         units = new Unit[](METERS);
-        for (uint8 m; m < METERS; ++m) units[m] = Unit(m, 2 ** 40 - 1);
+        for (uint8 m; m < METERS; ++m) {
+            units[m] = Unit(m, 2 ** 40 - 1);
+        }
     }
 
     function _mostAsks(uint64 price) private pure returns (Ask[] memory asks) {
         asks = new Ask[](METERS);
-        for (uint8 m; m < METERS; ++m) asks[m] = Ask(m, price);
+        for (uint8 m; m < METERS; ++m) {
+            asks[m] = Ask(m, price);
+        }
     }
 
     function _largest(uint64 seq, bytes32 terms) private view returns (Receipt memory r) {
@@ -218,7 +226,9 @@ contract JudgesGasTest is PriceCourt {
 
     function _royalty() private pure returns (bytes memory royalty) {
         royalty = abi.encodePacked(uint24(30_000), uint8(METERS));
-        for (uint8 m; m < METERS; ++m) royalty = abi.encodePacked(royalty, m, uint64(1));
+        for (uint8 m; m < METERS; ++m) {
+            royalty = abi.encodePacked(royalty, m, uint64(1));
+        }
     }
 
     /// @dev A subject and ten ancestors, each a child of the next four.
@@ -233,7 +243,9 @@ contract JudgesGasTest is PriceCourt {
                 parents[p] = IRegistry.Parent(of_.id, keccak256(abi.encode(of_.parents)), keccak256(_royalty()));
             }
             kin[i] = IPriceJudge.Kin(keccak256(abi.encode("kin", i)), 1, parents, new bytes[](count));
-            for (uint256 p; p < count; ++p) kin[i].royalties[p] = _royalty();
+            for (uint256 p; p < count; ++p) {
+                kin[i].royalties[p] = _royalty();
+            }
             register(payee(1), kin[i].id, parents, keccak256(_royalty()));
         }
     }
@@ -254,7 +266,8 @@ contract JudgesGasTest is PriceCourt {
         _lines.places[0] = 1 << 20;
         _prev.heights = heightsOf(24, 31, 31, 16, 31, 20);
         (_prev.receiptsRoot, _prev.payoutRoot, _prev.debitRoot) = (_places.root(), _accounts.root(), _accounts.root());
-        (_prev.linesRoot, _prev.gatewaysRoot, _prev.closedAt) = (_lines.root(), _gateways.root(), uint40(block.timestamp));
+        (_prev.linesRoot, _prev.gatewaysRoot, _prev.closedAt) =
+        (_lines.root(), _gateways.root(), uint40(block.timestamp));
         _header = _prev;
         _header.prev = idOf(_prev);
     }
@@ -308,7 +321,9 @@ contract JudgesGasTest is PriceCourt {
     /// @dev What the transaction costs beside its execution: 16 for a byte and 4 for a zero, at least 40 and 10 in all.
     function _intrinsic(bytes memory data, uint256 used) private pure returns (uint256) {
         uint256 zeros;
-        for (uint256 i; i < data.length; ++i) if (data[i] == 0) ++zeros;
+        for (uint256 i; i < data.length; ++i) {
+            if (data[i] == 0) ++zeros;
+        }
         uint256 tokens = zeros + 4 * (data.length - zeros);
         uint256 standard = 4 * tokens + used;
         return 21_000 + (standard > 10 * tokens ? 4 * tokens : 10 * tokens - used);

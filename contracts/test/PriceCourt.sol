@@ -99,7 +99,9 @@ abstract contract PriceCourt is Court {
 
     function withLine(PlainTerms memory t, PlainLine memory l) internal pure returns (PlainTerms memory) {
         PlainLine[] memory lines = new PlainLine[](t.lines.length + 1);
-        for (uint256 i; i < t.lines.length; ++i) lines[i] = t.lines[i];
+        for (uint256 i; i < t.lines.length; ++i) {
+            lines[i] = t.lines[i];
+        }
         lines[t.lines.length] = l;
         t.lines = lines;
         return t;
@@ -107,7 +109,9 @@ abstract contract PriceCourt is Court {
 
     function withoutLine(PlainTerms memory t, uint256 left) internal pure returns (PlainTerms memory) {
         PlainLine[] memory lines = new PlainLine[](t.lines.length - 1);
-        for (uint256 i; i < lines.length; ++i) lines[i] = t.lines[i < left ? i : i + 1];
+        for (uint256 i; i < lines.length; ++i) {
+            lines[i] = t.lines[i < left ? i : i + 1];
+        }
         t.lines = lines;
         return t;
     }
@@ -134,7 +138,9 @@ abstract contract PriceCourt is Court {
         bytes32[] memory leaves = new bytes32[](8 << b.runsHeight);
         for (uint32 run; run < runs; ++run) {
             uint64[] memory due = new uint64[](8);
-            for (uint256 i = 16 * run; i < rs.length && i < 16 * run + 16; ++i) _add(due, rs[i], t);
+            for (uint256 i = 16 * run; i < rs.length && i < 16 * run + 16; ++i) {
+                _add(due, rs[i], t);
+            }
             for (uint32 party = 1; party < earned.length; ++party) {
                 leaves[uint256(party) << b.runsHeight | run] = Trees.lineLeaf(lane, party, run, due[party]);
                 earned[party] += due[party];
@@ -146,7 +152,9 @@ abstract contract PriceCourt is Court {
 
     function _add(uint64[] memory due, Receipt memory r, PlainTerms memory t) private view {
         (,,, uint256[] memory amounts) = PlainPrices.split(t, r.units, r.subcallTotal);
-        for (uint256 i; i < t.lines.length; ++i) due[registry.payeeIndex(t.lines[i].party)] += uint64(amounts[i]);
+        for (uint256 i; i < t.lines.length; ++i) {
+            due[registry.payeeIndex(t.lines[i].party)] += uint64(amounts[i]);
+        }
     }
 
     /// @dev A batch of one receipt of these terms, posted, with its lines as a bare sum.

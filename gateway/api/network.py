@@ -182,7 +182,7 @@ async def book(gateway: Here, epoch: Annotated[int | None, Query(ge=0, le=MAX_IN
             "ratio_ppm": row.bid.ratio_ppm,
             "ask": quoted(row.bid.asks),
             "from_epoch": row.first,
-            "until_epoch": row.until,
+            "until_epoch": row.until if row.until != epochs.NEVER else None,
         }
         for row in found.rows
     ]

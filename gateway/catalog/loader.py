@@ -93,7 +93,8 @@ class _Loading:
             operator=operator,
             book=book,
             published={key: one for key, one in parsed.items() if not isinstance(one, Rejected)},
-            owners=parties.model_owners(session),
+            owners=parties.model_owners(session, book.epoch),
+            next_owners=parties.model_owners(session, epochs.NEVER),
             stakes={party: stake.active for party, stake in parties.stakes(session).items()},
         )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from contracts import load
 from ledger.chain.abi import encode, interface
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.settlement.events import BidPlaced
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header, Heights
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.hashes import keccak256
@@ -66,6 +65,13 @@ class Parent(NamedTuple):
     id: Digest
     lineage: Digest
     terms: Digest
+
+
+class LastBid(NamedTuple):
+    """The last bid a party placed in a role on a subject, and the epoch from which on it holds."""
+
+    bid: Bid
+    first: int
 
 
 class Calls:
@@ -171,10 +177,10 @@ class Calls:
         """Bid for a role on a subject: a first bid from the next epoch on, a later one from the epoch after that."""
         return self.to("BidBook", "placeBid", subject, role, bid.ratio_ppm, list(bid.asks))
 
-    def lower_bid(self, last: BidPlaced, bid: Bid) -> Call:
-        """Replace a bidder's last bid by one that raises nothing: from the next epoch on."""
+    def lower_bid(self, subject: Digest, role: Role, bid: Bid, last: LastBid) -> Call:
+        """Bid no more than one's last bid, which is shown: it enters at the next epoch."""
         previous = (last.bid.ratio_ppm, list(last.bid.asks), last.first)
-        return self.to("BidBook", "lowerBid", last.subject, last.role, bid.ratio_ppm, list(bid.asks), previous)
+        return self.to("BidBook", "lowerBid", subject, role, bid.ratio_ppm, list(bid.asks), previous)
 
     def register_model(self, model: Digest, parents: Sequence[Parent], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""

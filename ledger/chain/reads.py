@@ -7,13 +7,11 @@ from typing import Any
 
 from ledger.chain import logs
 from ledger.chain.abi import interface
-from ledger.chain.calls import Calls, Parent
+from ledger.chain.calls import Calls, LastBid, Parent
 from ledger.chain.rpc import At, Endpoint
 from ledger.core.catalog.bids import Bid, Role
-from ledger.core.pricing.epochs import raises
-from ledger.core.settlement.events import BidPlaced, Committed, Log
+from ledger.core.settlement.events import Committed, Log
 from ledger.core.settlement.header import HeaderId
-from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, address, to_hex
 from ledger.core.values.typed_data import Domain, Signer, word
@@ -103,6 +101,15 @@ class Posted:
     hash: HeaderId
     until: int
     open: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """An open question: who asked, until when it can be answered (seconds), and its fee in wei."""
+
+    asker: Address
+    deadline: int
+    fee: int
 
 
 class Chain(Endpoint):
@@ -209,29 +216,22 @@ class Chain(Endpoint):
         registered = self.raw_logs("Registry", "ModelRegistered", model)
         if not registered:
             raise Rejected(f"{to_hex(model)} is not registered on this chain", model=to_hex(model))
-        said = _arguments(registered[-1])
+        said = _arguments("Registry", registered[-1])
         changed = [
             raw for raw in self.raw_logs("Registry", "TermsChanged", model) if _place(raw) > _place(registered[-1])
         ]
-        terms = _arguments(changed[-1])["terms"] if changed else said["terms"]
+        terms = _arguments("Registry", changed[-1])["terms"] if changed else said["terms"]
         return Parent(model, Digest(said["lineage"]), Digest(terms))
 
-    def last_bid(self, subject: Digest, role: Role, party: Address) -> BidPlaced | None:
-        """A bidder's last bid for a role on a subject, in force or not."""
-        found = [
-            one.event
-            for raw in self.raw_logs("BidBook", "BidPlaced", subject, word(party))
-            for one in logs.decode(self.deployment, raw, 0)
-        ]
-        return next((bid for bid in reversed(found) if isinstance(bid, BidPlaced) and bid.role == role), None)
-
-    def bid(self, subject: Digest, role: Role, party: Address, bid: Bid) -> Call:
-        """The call by which a party bids so that the bid enters as early as the rules allow."""
-        last = self.last_bid(subject, role, party)
-        frozen = int(self.view("BidBook", "frozenEpoch"))
-        if last is None or last.until <= frozen or raises(last.bid, bid):
-            return self.calls.place_bid(subject, role, bid)
-        return self.calls.lower_bid(last, bid)
+    def last_bid(self, subject: Digest, role: Role, party: Address) -> LastBid | None:
+        """A party's last bid in a role on a subject, lapsed or not."""
+        placed = [_arguments("BidBook", raw) for raw in self.raw_logs("BidBook", "BidPlaced", subject, word(party))]
+        mine = [said for said in placed if said["role"] == role]
+        if not mine:
+            return None
+        last = max(mine, key=lambda said: int(said["number"]))
+        last = [said for said in mine if said["number"] == last["number"]][-1]  # a later event replaces an earlier one
+        return LastBid(Bid(last["ratioPpm"], tuple(last["asks"])), last["fromEpoch"])
 
     def claimed(self, lane: Address, index: int, block: At = "latest") -> int:
         """The total a payee index has claimed, in atoms."""
@@ -251,6 +251,16 @@ class Chain(Endpoint):
     def posted(self, lane: Address, batch: int) -> Posted:
         return Posted(*self.settlement("batches", lane, batch))
 
+    def question(self, question: Digest) -> OpenQuestion:
+        """An open question; no asker if there is none."""
+        asker, deadline, gwei = self.view("Questions", "questions", question)
+        return OpenQuestion(address(asker), deadline, gwei * 10**9)
+
+    def question_fee(self, kind: int) -> int:
+        """The fee of a question of a kind at the newest block's base fee, in wei."""
+        base = int(self.rpc("eth_getBlockByNumber", "latest", False).get("baseFeePerGas", "0x0"), 16)
+        return int(self.view("Questions", "feeAt", kind, base))
+
     def payee_index(self, party: Address) -> int:
         """A party's payee index; 0 if it has none."""
         return int(self.view("Registry", "payeeIndex", party))
@@ -261,11 +271,11 @@ class Chain(Endpoint):
         return staked, unbonding, release_at
 
 
-def _arguments(raw: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of one of Registry's logs."""
+def _arguments(contract: str, raw: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of one of a contract's logs."""
     topics = [bytes.fromhex(topic[2:]) for topic in raw["topics"]]
-    decoded = interface("Registry").decode_log(topics, bytes.fromhex(raw["data"][2:]))
-    assert decoded is not None, "only Registry's logs were asked for"
+    decoded = interface(contract).decode_log(topics, bytes.fromhex(raw["data"][2:]))
+    assert decoded is not None, "only logs of this contract were asked for"
     return decoded[1]
 
 

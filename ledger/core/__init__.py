@@ -8,6 +8,6 @@ Money is whole atoms, ratios are ppm, ids derive from their cause. Each room imp
     pricing      prices, shares, caps, routing, the epochs of the book
     accounts     accounts, movements, postings, statements
     settlement   header, cumulatives, batch_file, closing, events, batches, transactions
-    disputes     recomputation, proofs, challenge_game, faults, audit
+    disputes     questions, facts, proofs, challenge_game, faults, audit
     kernels      fast twins of the above; pricing, settlement and disputes call them
 """

@@ -193,7 +193,7 @@ def every_charge_is_its_receipts(session: Session, scope: Scope) -> list[Alarm]:
 
 
 def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> list[Alarm]:
-    """L10: no consumer is debited above what it deposited, or allowed."""
+    """L10: no consumer is debited above what it deposited less what it withdrew, or above its mandate."""
     latest, allowed = batches.latest(session, scope.lane), laws.mandates(session, scope.lane)
     if latest is None:
         return []
@@ -204,7 +204,8 @@ def no_consumer_is_debited_above_its_means(session: Session, scope: Scope) -> li
         return [Alarm("L10", f"{unknown} atoms were debited to consumers that never deposited")]
     for position, word in leaves:
         consumer, debited = positions[position], sum_tree.amount(word)
-        most = min(consumer.deposited, allowed.get(consumer.account, consumer.deposited))
+        held = consumer.deposited - consumer.withdrawn
+        most = min(held, allowed.get(consumer.account, held))
         if debited > most:
             who = to_hex(consumer.account)
             return [Alarm("L10", f"{who} was debited {debited} atoms, at most {most} were allowed", who)]

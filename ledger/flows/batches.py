@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from ledger.chain.calls import Calls
-from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
 from ledger.core.settlement.batch_file import Opening
@@ -75,7 +74,8 @@ def missing_payees(session: Session, lane: Address) -> list[Address]:
 def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     """Build the next batch from posted receipts that are in none.
 
-    None when there are none, an alarm is active, or another worker is at it. A batch without receipts is built when a
+    None when there are none, an alarm is active, another worker is at it, or the last indexed block is so old that a
+    request to leave may not be known. A batch without receipts is built when a
     consumer waits to leave: its exit needs a batch after its request.
 
     Raises Unavailable when a payee or a consumer has no index yet, or a gateway no number.
@@ -84,6 +84,8 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         return None
     known = lanes.get(session, lane.lane)
     if known is not None and not known.active:
+        return None
+    if _is_chain_old(session, lane, now):
         return None
     ranges = _ranges(session, lane)
     if not any(row.count for row in ranges) and not _is_exit_due(session, lane):
@@ -123,6 +125,14 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     return batch
 
 
+def _is_chain_old(session: Session, lane: Lane, now: int) -> bool:
+    """Whether the last indexed block is older than the exit notice. A development chain has no notice."""
+    block = chain_time.get(session)
+    if block is None or not lane.exit_notice:
+        return False
+    return chain_time.now(session, now) - block.timestamp * 1_000 > lane.exit_notice * 1_000
+
+
 def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:
     """Intend the commit of the oldest built batch, once all before it are posted. Returns the intention's id."""
     if lane.operator is None or alarms.active(session, lane.lane) or not batches.take(session, lane.lane):
@@ -133,7 +143,7 @@ def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | Non
         return None
     if waiting[0].header.closed_at + lane.day // 2 < chain_time.now(session, now) // 1_000:
         for stale in reversed(waiting):
-            drop(session, stale, now)
+            batches.drop(session, stale, now)
         return None
     batch, ripe = waiting[0], ripe_batch(session, lane.lane)
     finalize_id = ripe.onchain_id if ripe is not None and ripe.onchain_id is not None else NO_BATCH
@@ -167,17 +177,6 @@ def ripe_batch(session: Session, lane: Address) -> Batch | None:
     return posted[0] if is_window_over(posted[0].until // 1_000, clock.timestamp) else None
 
 
-def drop(session: Session, batch: Batch, now: int) -> None:
-    """Make the newest batch void: its receipts wait for the next, and what it paid is accrued again."""
-    for row in batches.ranges(session, batch.lane, batch.number):
-        watermarks.set_batched(session, batch.lane, row.gateway, row.first - 1)
-    done = postings.get(session, batch.lane, batch.settled) if batch.settled is not None else None
-    if done is not None:
-        postings.book(session, movements.correct(done, now))
-    batches.set_void(session, batch)
-    tree_nodes.drop(session, batch.lane, batch.number)
-
-
 def _retry(session: Session, waiting: Sequence[Batch]) -> None:
     """Make a batch built again when its commit failed or lost its nonce; the next sweep intends another."""
     for batch in waiting[:1]:
@@ -189,7 +188,10 @@ def _retry(session: Session, waiting: Sequence[Batch]) -> None:
 def _ranges(session: Session, lane: Lane) -> list[Range]:
     """The next batch's cover: of each gateway the posted receipts in no batch, whole segments, up to the cap."""
     ranges, room = [], min(lane.batch_calls, MAX_CALLS)
-    marks, numbers = watermarks.of_lane(session, lane.lane), lanes.gateways(session, lane.lane)
+    marks = watermarks.of_lane(session, lane.lane)
+    if not lane.domain.chain_id:
+        lanes.assign_gateways(session, lane.lane, [mark.gateway for mark in marks])
+    numbers = lanes.gateways(session, lane.lane)
     for mark in marks:
         number = numbers.get(mark.gateway)
         if number is None:

@@ -12,7 +12,8 @@ import numpy as np
 from sqlmodel import Session
 
 from ledger.chain.calls import Calls, words
-from ledger.core.disputes.questions import DEBITS, GATEWAYS, LINES, PAYOUTS, RECEIPTS, TREES, height_of, levels_shown
+from ledger.core.accounts import permissions
+from ledger.core.disputes.questions import DEBITS, GATEWAYS, PAYOUTS, RECEIPTS, TREES, height_of, levels_shown
 from ledger.core.kernels.sum_tree import Levels, SparseRootBuilder, line_leaves, receipt_leaves
 from ledger.core.receipts.receipt import pack
 from ledger.core.settlement.batches import Status
@@ -25,7 +26,7 @@ from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.sum_tree import EMPTY, Word
-from ledger.store.access import vouchers
+from ledger.store.access import deposits, vouchers
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts, terms
 from ledger.store.settlement import alarms, batch_files, batches, challenges, transactions, tree_nodes
@@ -147,10 +148,10 @@ class _Answers:
         return calls.to("Questions", "answerFinal", asked.lane, asked.tree, asked.index, shown, path)
 
     def _words(self, batch: Batch, tree: int, depth: int, position: int) -> list[Word]:
-        levels = levels_shown(batch.header, tree, depth)
-        level, first = height_of(batch.header, tree) - depth - levels, position << levels
-        if levels < 0 or position >> depth:
+        height, levels = height_of(batch.header, tree), levels_shown(batch.header, tree, depth)
+        if depth > height or position >> depth:
             raise Conflict(f"the {TREES[tree]} tree of batch {batch.number} has no node {position} at depth {depth}")
+        level, first = height - depth - levels, position << levels
         return self._nodes(batch, tree)([(level, first + at) for at in range(1 << levels)])
 
     def _path(self, batch: Batch, tree: int, depth: int, position: int) -> list[Word]:
@@ -177,10 +178,13 @@ class _Answers:
         raise Conflict(f"batch {batch.number} has no receipt at place {place}: there is nothing to show")
 
     def _voucher(self, asked: MandateAsked) -> tuple[int, bytes]:
-        """The account's highest voucher. It is not asked for where x402 payments alone cover the debit."""
+        """The account's highest voucher: the chain knows its other mandates. A revoked key may count still."""
         most, signature = vouchers.highest(self._session, asked.lane, asked.account)
-        if not signature or vouchers.mandate(self._session, asked.lane, asked.account) < asked.cumulative:
-            raise Conflict(f"no voucher of {to_hex(asked.account)} covers a debit of {asked.cumulative} atoms")
+        consumer = lanes.get_consumer(self._session, asked.lane, asked.account)
+        at_exit, left_in_block = (consumer.debit_at_exit, consumer.left_in_block) if consumer else (0, None)
+        paid_in = deposits.paid_in(self._session, asked.lane, asked.account, left_in_block)
+        if permissions.mandate(most, at_exit, paid_in) < asked.cumulative:
+            raise Conflict(f"no mandate of {to_hex(asked.account)} covers a debit of {asked.cumulative} atoms")
         return most, signature
 
 

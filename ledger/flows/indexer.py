@@ -19,7 +19,6 @@ from ledger.core.settlement.events import Block, Blocks, Log
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain
-from ledger.flows.batches import drop
 from ledger.store.chain import bids, chain_time, lanes, mirror
 from ledger.store.chain import events as indexed
 from ledger.store.chain.events import Indexed
@@ -195,7 +194,7 @@ def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> No
     _hold(session, network)
     before = batches.by_header(session, network.lane, batch.header.prev)
     for other in batches.after(session, network.lane, before.number if before else 0):
-        drop(session, other, now)
+        batches.drop(session, other, now)
     closed = batch_files.write_again(session, batch_files.Discard(), network.domain, batch)
     tree_nodes.grow(session, network.lane, before.number if before else 0, batch.number, closed)
     for row in batches.ranges(session, network.lane, batch.number):
@@ -207,7 +206,7 @@ def _void(session: Session, network: Network, now: int) -> None:
     _hold(session, network)
     waiting = batches.with_status(session, network.lane, Status.built, Status.signed, Status.posted)
     for batch in reversed(waiting):
-        drop(session, batch, now)
+        batches.drop(session, batch, now)
 
 
 def _hold(session: Session, network: Network) -> None:

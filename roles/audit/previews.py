@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode
 from ledger.core.pricing import routing
-from ledger.core.pricing.epochs import BidInForce
+from ledger.core.pricing.epochs import NEVER, BidInForce
 from ledger.core.pricing.price import payees, price
 from ledger.core.pricing.terms import TYPICAL_CALL
 from ledger.core.values.errors import Rejected
@@ -110,7 +110,7 @@ def book(context: Context) -> list[BidInForce]:
             address(str(row["party"]).rpartition(":")[2]),
             Bid(int(row["ratio_ppm"]), rates(row["ask"])),
             int(row["from_epoch"]),
-            int(row["until_epoch"]),
+            NEVER if row["until_epoch"] is None else int(row["until_epoch"]),
         )
         for row in context.gateway.get("/v1/book")["bids"]
     ]

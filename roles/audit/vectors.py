@@ -199,8 +199,8 @@ def _check_route(vector: Json) -> Differences:
 def _check_tree(vector: Json) -> Differences:
     leaves = [sum_tree.ZERO] * (max(row["index"] for row in vector["leaves"]) + 1)
     for row in vector["leaves"]:
-        one = sum_tree.leaf(vector["tag"], row["index"], address(row["account"]), int(row["cumulative"]))
-        leaves[row["index"]] = one
+        who = (address(vector["lane"]), row["index"], address(row["account"]))
+        leaves[row["index"]] = sum_tree.leaf(vector["tag"], *who, int(row["cumulative"]))
     tree = sum_tree.Tree.build(leaves)
     fast = Levels.build(np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, 32))
     yield from _compare("root", vector["root"], to_hex(tree.root))

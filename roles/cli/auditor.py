@@ -19,6 +19,7 @@ from roles.wallet import transactions
 if TYPE_CHECKING:
     from ledger.chain.reads import Chain
     from ledger.core.settlement.batch_file import BatchFile
+    from ledger.core.settlement.header import HeaderId
 
 MAX_PENDING = 129
 """Batches that can be pending at once, and the one before them."""
@@ -55,17 +56,18 @@ def watch(
     every: Annotated[float, Option("--every", help="Polling interval in seconds.")] = 15,
     once: Annotated[bool, Option("--once", help="Check once and exit.")] = False,
     book: Annotated[bool, Option(help="Also compare receipts with the bids in force.")] = True,
-    questions: Annotated[int, Option("--questions", help="The most paid questions about one batch.")] = 64,
+    budget: Annotated[int, Option("--budget", help="The most to spend on questions, in wei.")] = 10**17,
 ) -> None:
     """Recompute every pending batch from its public file. Send the fraud proof of the first false one.
 
-    Where a file is withheld, it asks on chain for the missing parts; the fee comes back if there is no answer.
+    Where a file is withheld, it asks on chain for the missing parts; the fee comes back if there is no answer. Only
+    this wallet's own questions count against the budget.
     """
     chain, lane = transactions.chain(here()), here().lane_id
     files = _Files()
     while True:
         try:
-            _look(chain, lane, files, book=book, questions=questions)
+            _look(chain, lane, files, book=book, budget=budget)
         except TollwayError as error:  # the chain is unreachable, or was reorganised during the look
             if once:
                 raise
@@ -75,11 +77,11 @@ def watch(
         time.sleep(every)
 
 
-def _look(chain: Chain, lane: Lane, files: _Files, *, book: bool, questions: int) -> None:
+def _look(chain: Chain, lane: Lane, files: _Files, *, book: bool, budget: int) -> None:
     """Inspect every pending batch once, and send what has to be sent."""
-    from roles.audit.watch import inspect
+    from roles.audit.watch import Auditor, inspect
 
-    for finding in inspect(chain, lane, files.by_header, book=book, questions_at_most=questions):
+    for finding in inspect(chain, lane, files.by_header, Auditor(here().account, budget), book=book):
         facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
         if finding.call is not None:
             try:
@@ -90,19 +92,19 @@ def _look(chain: Chain, lane: Lane, files: _Files, *, book: bool, questions: int
 
 
 class _Files:
-    """The gateway's public files by their headers' hashes. A file that is missing or malformed counts as withheld."""
+    """The gateway's public files by their headers' ids. A file that is missing or malformed counts as withheld."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, BatchFile] = {}
 
-    def by_header(self, hash_start: bytes) -> BatchFile | None:
-        """The file of the header whose hash begins with these 24 bytes, if it is one of the newest."""
-        if hash_start not in self._known:
+    def by_header(self, header_id: HeaderId) -> BatchFile | None:
+        """The file of the header with this id, if it is one of the newest."""
+        if header_id not in self._known:
             for file in _newest():
                 self._known[file.header.id] = file
-                if hash_start in self._known:
+                if header_id in self._known:
                     break
-        return self._known.get(hash_start)
+        return self._known.get(header_id)
 
 
 def _newest() -> Iterator[BatchFile]:

@@ -128,7 +128,7 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
 
 @app.command("retire")
 def retire(model: Model) -> None:
-    """Stop offering terms to new descendants. Existing ones keep theirs. Your bid ends when you stop renewing it."""
+    """Stop offering terms to new descendants. Existing ones keep theirs. Your bid stands until you replace it."""
     output.confirm(f"retire {model}?")
     chain = transactions.chain(here())
     known = chain.as_parent(here().resolve(model))

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from ledger import deployments
 from ledger.core.catalog.bids import Role
-from ledger.core.settlement.batches import bond_for
+from ledger.core.settlement.batches import bond_for, window_end
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, address, lane_subject, to_hex
@@ -31,6 +31,8 @@ app = Group("Run a gateway: contracts, a lane (your bonded account on chain), ke
 DAY_SECONDS = 86_400
 MAX_WINDOW_SECONDS = 30 * DAY_SECONDS
 MAX_URL_BYTES = 200
+USUAL_ROUNDS = 3
+"""Questions that open the longest path of a batch of a million calls."""
 GatewayKey = Annotated[str, Argument(metavar="KEY", help="The key that signs receipts: a wallet or 0x address.")]
 LaneOption = Annotated[str | None, Option("--lane", help="0x address of a lane; default: the one this wallet opened.")]
 add_staking(app, "it backs what your lane settles")
@@ -225,7 +227,8 @@ def status(lane: LaneOption = None) -> None:
     }
     traffic = traffic_of_a_day(shown)
     if traffic is not None:
-        needed = bond_for(traffic, state.window, state.leverage, DAY_SECONDS)
+        window = window_end(0, state.window, state.answer_time, USUAL_ROUNDS)
+        needed = bond_for(traffic, window, state.leverage, DAY_SECONDS)
         facts |= {"charged_last_day": amounts.format(traffic), "bond_for_such_days": amounts.format(needed)}
         if needed > books.bond:
             more = amounts.format(needed - books.bond)

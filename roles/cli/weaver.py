@@ -92,7 +92,8 @@ def run(
         call = str(answer["receipt"])
         rows = list(verification.lines(context.gateway, call))
         root = context.gateway.get(f"/v1/receipts/{call}")["receipt"]
-        output.show_table(rows, f"receipt {call[:18]}… : {root['price']} atoms, {root['passed']} of them for sub-calls")
+        title = f"receipt {call[:18]}… : {root['price']} atoms, {root['subcall_total']} of them for sub-calls"
+        output.show_table(rows, title)
 
 
 def parse_uses(words: list[str]) -> dict[str, str]:

@@ -73,9 +73,13 @@ def money() -> Iterator[str]:
 
 
 def lane(window_seconds: int) -> Iterator[str]:
-    """The operator's bond, its lane, and the key its gateway signs with."""
+    """The operator's bond, its lane, and the key its gateway signs with.
+
+    Answers are due so soon that questions prolong no batch's window.
+    """
+    answer_seconds = max(1, window_seconds // 6)
     yield f"operator stake 1000 --wallet {OPERATOR}"
-    yield f"operator open-lane --bond 1000 --window {window_seconds} --answer-time 600 --wallet {OPERATOR}"
+    yield f"operator open-lane --bond 1000 --window {window_seconds} --answer-time {answer_seconds} --wallet {OPERATOR}"
     yield f"operator add-gateway {GATEWAY} --wallet {OPERATOR}"
     yield f"operator bid --ratio 1% --wallet {OPERATOR}"
 

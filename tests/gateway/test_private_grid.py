@@ -114,7 +114,7 @@ def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_ch
     for payee in (MAKER.address, PROVIDER.address):
         proof = credited.http.get(f"/v1/proofs/payout/{to_hex(payee)}").json()
         cumulative = int(proof["cumulative"])
-        leaf = sum_tree.leaf(sum_tree.PAYOUT_TAG, proof["index"], payee, cumulative)
+        leaf = sum_tree.leaf(sum_tree.PAYOUT_TAG, PRIVATE_LANE, proof["index"], payee, cumulative)
         siblings = [Digest(bytes.fromhex(word[2:])) for word in proof["proof"]]
         assert sum_tree.verify(bytes.fromhex(proof["root"][2:]), leaf, proof["index"], siblings)
         with unit_of_work(world.engine) as session:

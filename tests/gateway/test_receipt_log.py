@@ -23,7 +23,7 @@ def a_draft(call: int, charge: int = 5) -> Draft:
     """A charge that has no number yet."""
     call_id = Digest(call.to_bytes(32, "big"))
     zero = ZERO_DIGEST
-    who = (call_id, zero, ZERO_ADDRESS, ZERO_ADDRESS, 0, CONSUMER, zero)
+    who = (call_id, zero, PRIVATE_LANE, ZERO_ADDRESS, 0, CONSUMER, zero)
     return Draft(Receipt(*who, 7, 0, 0, charge, charge, EndReason.normal, 9, units=Units(call=1, ms=7)), b"{}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +17,12 @@ from x402.client_base import SpendControlAsset
 from x402.http.clients.httpx import x402HttpxClient
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
-from ledger.core.settlement.events import Block
-from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, to_hex
-from ledger.deployments import Deployment, save
-from ledger.store.access import deposits
-from ledger.store.chain import chain_time
+from ledger.core.values.ids import PRIVATE_LANE, Address, to_hex
+from ledger.deployments import save
+from ledger.store.access import deposits, vouchers
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Node, streaming
-from tests.gateway.world import CHAIN, INBOXES, SETTLEMENT, TOKEN, Running, World
+from tests.gateway.world import CHAIN, TOKEN, Running, World, a_deployment
 
 PRICE = 115
 BODY = {"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50}
@@ -34,13 +31,8 @@ BODY = {"model": "@acme/chat", "messages": [{"role": "user", "content": "hi"}], 
 @pytest.fixture
 def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iterator[World]:
     """A lane of a chain, with a worker that credits inbox payments as soon as it sees them."""
-    ours = {"settlement": SETTLEMENT, "token": TOKEN, "inboxes": INBOXES, "treasury": Address(b"\x33" * 20)}
-    others = dict.fromkeys(("referee", "stake_vault", "bid_book", "registry"), to_hex(Address(b"\x44" * 20)))
-    addresses = {name: to_hex(one) for name, one in ours.items()} | others
-    deployment = Deployment(CHAIN, **addresses, epoch_seconds=3600, exit_notice_seconds=0, block=0)
-    world = World(engine, postgres_url, deployment=save(deployment, tmp_path))
-    with unit_of_work(engine) as session:
-        chain_time.advance(session, Block(1, Digest(b"\x01" * 32), int(time.time())))
+    world = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
+    world.open_lane()
     world.a_model_at(node.url)
     stop = threading.Event()
     relaying = threading.Thread(target=_relay, args=(world, stop))
@@ -112,8 +104,22 @@ def test_an_unpaid_request_gets_its_price_and_how_to_find_the_route(chain: World
     [accepted] = shown["accepts"]
     assert (accepted["scheme"], accepted["network"], accepted["amount"]) == ("exact", f"eip155:{CHAIN}", str(PRICE))
     assert accepted["asset"] == to_hex(TOKEN)
+    assert accepted["payTo"] == to_hex(chain.lane), "the lane's own address takes the money"
     assert set(shown["extensions"]) == {"bazaar", "payment-identifier"}
     assert response.json()["error"]["code"] == "payment_required"
+
+
+async def test_a_new_account_is_asked_for_the_lanes_least_deposit(chain: World) -> None:
+    chain.open_lane(min_deposit=PRICE + 1_000)
+    gateway = chain.gateway()
+    client, payer = a_client()
+    unpaid = gateway.http.post("/v1/chat/completions", json=BODY)
+    [accepted] = json.loads(base64.b64decode(unpaid.headers["payment-required"]))["accepts"]
+    assert accepted["amount"] == str(PRICE + 1_000)
+    response = await pay(gateway, client)
+    assert response.status_code == 200, response.text
+    with unit_of_work(chain.engine) as session:
+        assert vouchers.mandate(session, chain.lane, payer) == PRICE + 1_000, "an x402 payment is a mandate"
 
 
 async def test_a_payment_seen_by_others_pays_for_nothing_else(chain: World, node: Node) -> None:

@@ -20,15 +20,16 @@ from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import BidInForce
-from ledger.core.settlement.events import ModelRegistered
+from ledger.core.settlement.events import Block, ModelRegistered
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, Lane, cid, did, to_hex
 from ledger.core.values.meters import NO_RATES, Rates, rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
+from ledger.deployments import Deployment
 from ledger.flows import publications
 from ledger.settings import Settings as LedgerSettings
-from ledger.store.chain import bids, parties
+from ledger.store.chain import bids, chain_time, lanes, parties
 from ledger.store.chain.parties import Stake
 from ledger.store.money import postings
 from ledger.store.receipts import receipts
@@ -37,7 +38,7 @@ from ledger.store.session import unit_of_work
 
 DOMAIN = Domain()
 EPOCH_SECONDS = 3600
-CHAIN, SETTLEMENT, TOKEN, INBOXES = 31337, Address(b"\x51" * 20), Address(b"\x70" * 20), Address(b"\x1b" * 20)
+CHAIN, SETTLEMENT, TOKEN = 31337, Address(b"\x51" * 20), Address(b"\x70" * 20)
 
 
 def a_signer(name: str) -> Signer:
@@ -46,6 +47,18 @@ def a_signer(name: str) -> Signer:
 
 
 MAKER, PROVIDER, OPERATOR, WEAVER = (a_signer(name) for name in ("maker", "provider", "operator", "weaver"))
+
+
+def a_deployment(**chosen: int) -> Deployment:
+    """The contracts of a chain, as far as a gateway can tell."""
+    known = {"settlement": SETTLEMENT, "token": TOKEN, "treasury": Address(b"\x33" * 20)}
+    names = ("consumers", "keys", "questions", "referee", "price_judge", "stake_vault", "bid_book", "registry")
+    others = dict.fromkeys(names, to_hex(Address(b"\x44" * 20)))
+    addresses = {name: to_hex(one) for name, one in known.items()} | others
+    numbers = {"epoch_seconds": EPOCH_SECONDS, "freeze_seconds": 0, "exit_notice_seconds": 0, "day_seconds": 86_400}
+    numbers |= {"min_bond_atoms": 1, "max_leverage": 4, "min_window_seconds": 1, "min_answer_seconds": 1}
+    numbers |= {"question_floor_wei": 1, "data_fee_wei": 0, "name_stake_atoms": 1, "block": 0}
+    return Deployment(CHAIN, **addresses, **{**numbers, **chosen})
 
 
 def epoch_now() -> int:
@@ -168,6 +181,21 @@ class World:
             cause = b"test deposit" + self.placed.to_bytes(4, "big")
             postings.book(session, movements.deposit(PRIVATE_LANE, cause, consumer, amount, 1))
 
+    def open_lane(self, **terms: Any) -> None:
+        """The lane as the chain has it: bonded, and its last block of just now."""
+        known = {"window": 86_400, "answer_time": 14_400, "bond": 10**12, **terms}
+        now = int(time.time())
+        with unit_of_work(self.engine) as session:
+            lanes.put(session, lanes.Lane(self.lane, OPERATOR.address, **known))
+            chain_time.advance(session, Block(1, Digest(b"\x01" * 32), now), now * 1_000)
+
+    def add_gateway(self, key: Address) -> None:
+        """A number for a gateway's key, by the lane's operator."""
+        with unit_of_work(self.engine) as session:
+            number = len(lanes.gateways(session, self.lane)) + 1
+            if key not in lanes.gateways(session, self.lane):
+                lanes.put_gateway(session, self.lane, key, number)
+
     def balance(self, consumer: Address) -> int:
         """Available, as booked."""
         with unit_of_work(self.engine) as session:
@@ -193,6 +221,8 @@ class World:
             "secret": "11" * 32,
             **settings,
         }
+        if self.deployment:
+            self.add_gateway(Signer(bytes.fromhex(str(chosen["signing_key"])[2:])).address)
         running = Running(self, Settings.model_validate(chosen), host).start()
         self.running.append(running)
         return running

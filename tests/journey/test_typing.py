@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from ledger.core.values.errors import Rejected
+from roles.cli import context
 from roles.cli.main import ask as run
+from roles.cli.output import wait_until
 from roles.local import network
 from roles.local.actors import DIALOG, EMOTION, MODELS, SERVICE
 from roles.local.folder import ROOT
@@ -24,6 +26,11 @@ def at_home(settled: Person) -> Iterator[None]:
     """Commands run in this process, in the network's home: a new process starts only where it matters."""
     with network.living_in(settled.home):
         yield
+
+
+def serves() -> bool:
+    """Whether the gateway serves calls now."""
+    return bool(context.here().gateway.get("/v1/lane")["serves"])
 
 
 def refused(command: str) -> str:
@@ -84,9 +91,32 @@ def test_contracts_deployed_twice_are_the_same_and_a_lane_pauses() -> None:
     assert run("operator deploy --wallet treasury") == here
     assert run("operator status --wallet olga")["active"]
     run("operator pause --wallet olga")
+    assert run("operator pause --wallet olga")["note"] == "no change"
     assert not run("operator status --wallet olga")["active"]
+    assert wait_until(lambda: not serves(), 60, 0.5), "a stopped lane serves nobody"
+    assert "tollway operator resume" in refused("consumer call @delta/dialog hello --wallet alice")
     run("operator resume --wallet olga")
     assert run("operator status --wallet olga")["active"]
+    assert wait_until(serves, 60, 0.5)
+
+
+def test_a_gateway_key_is_added_once_and_revoked_for_good() -> None:
+    added = run("operator add-gateway curt --wallet olga")
+    assert run("operator add-gateway curt --wallet olga") == {
+        "lane": added["lane"],
+        "key": added["key"],
+        "note": "no change",
+    }
+    assert run("operator revoke-gateway curt --wallet olga")["revoked"]
+    assert "give the gateway a new key" in refused("operator add-gateway curt --wallet olga")
+
+
+def test_a_lane_is_read_before_a_deposit_and_its_money_is_where_its_books_say() -> None:
+    assert run("consumer deposit 0.5 --direct --wallet alice")["status"] == "on chain"
+    held = run("auditor solvency")
+    assert held["lane_holds"] == held["lane_owes"]
+    status = run("operator status --wallet olga")
+    assert (status["gateways"], status["leverage"], status["era"]) == (2, 1, 1)
 
 
 def test_a_component_stops_and_starts_again() -> None:

@@ -12,7 +12,8 @@ ROOM = Path(roles.__file__).parent
 ASKED_FOR = {
     "auditor._look",  # `watch` says that it sends proofs by itself
     "deposits.ask",  # `consumer withdraw` asks
-    "deposits.take",
+    "deposits.deposit_directly",  # `consumer deposit` asks
+    "deposits._receive",  # `consumer withdraw` and `escape` ask
     "publication._register",  # `register`, `derive` and `publish` ask
 }
 """What is only reached after a question."""

@@ -180,7 +180,7 @@ contract Handler is Model {
         ISettlement.Head memory h = settlement.heads(lane);
         if (h.next < h.finalized + 3) return;
         uint256 until = settlement.batches(lane, h.next - 1).until;
-        _pass(until - block.timestamp);
+        if (until > block.timestamp) _pass(until - block.timestamp);
         lane = lanes[l];
         for (uint256 i = h.next - h.finalized; i > 2; --i) _finalizes(l);
         _withdraws(l, WHO);

@@ -189,13 +189,17 @@ contract PriceJudgeLineageTest is PriceCourt {
         PlainTerms memory t = withoutLine(honestTerms(), 0);
         t.subject = kin[0].id;
         IPriceJudge.Kin[] memory shown_ = new IPriceJudge.Kin[](12);
-        for (uint256 i; i < 12; ++i) shown_[i] = kin[i];
+        for (uint256 i; i < 12; ++i) {
+            shown_[i] = kin[i];
+        }
         uint256 state = kept();
         lies(_ownersOf(t, shown_, noBid(), noBid()), "eleven, the twelfth left out");
         undo(state);
         t.subject = kin[2].id; // ten ancestors of nothing
         IPriceJudge.Kin[] memory ten = new IPriceJudge.Kin[](11);
-        for (uint256 i; i < 11; ++i) ten[i] = kin[i + 2];
+        for (uint256 i; i < 11; ++i) {
+            ten[i] = kin[i + 2];
+        }
         holds(_ownersOf(t, ten, noBid(), noBid()), "ten, whose royalties are nothing");
     }
 
@@ -320,9 +324,7 @@ contract PriceJudgeLineageTest is PriceCourt {
     ) private view returns (bytes memory) {
         uint64 id = idOfLast();
         IJudge.Opening memory o = opening(b, 0);
-        return abi.encodeCall(
-            IPriceJudge.proveBadOwners, (lane, id, last, o, terms, subject, kin, maker, oem)
-        );
+        return abi.encodeCall(IPriceJudge.proveBadOwners, (lane, id, last, o, terms, subject, kin, maker, oem));
     }
 
     function _missing(PlainTerms memory t, IRegistry.Parent[] memory parents, bytes memory royalty)

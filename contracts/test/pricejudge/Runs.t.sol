@@ -3,8 +3,10 @@ pragma solidity 0.8.37;
 
 import {Header} from "../../src/Headers.sol";
 import {Receipt} from "../../src/Receipt.sol";
+import {Role} from "../../src/Roles.sol";
 import {IJudge} from "../../src/interfaces/IJudge.sol";
 import {IPriceJudge} from "../../src/interfaces/IPriceJudge.sol";
+import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Batch} from "../Court.sol";
 import {PlainPrices, PlainTerms} from "../PlainPrices.sol";
 import {PriceCourt} from "../PriceCourt.sol";
@@ -19,7 +21,9 @@ contract PriceJudgeRunsTest is PriceCourt {
     function test_BadPrice_APriceOrChargeThatTheTermsDoNotMake() external {
         PlainTerms memory t = honestTerms();
         Receipt[] memory rs = new Receipt[](3);
-        for (uint64 i; i < 3; ++i) rs[i] = priced(1 + i, t);
+        for (uint64 i; i < 3; ++i) {
+            rs[i] = priced(1 + i, t);
+        }
         rs[1].price += 1;
         rs[2].charge -= 1;
         Batch memory b = aBatch(rs);
@@ -72,14 +76,31 @@ contract PriceJudgeRunsTest is PriceCourt {
         holds(_run(h, b, 7, 1), "its other run");
     }
 
+    function test_BadRun_WhereNoPayeeStands_NobodysLineIsPaid() external {
+        PlainTerms memory t = withLine(honestTerms(), line(address(0), Role.weaver, 1_000, noAsks()));
+        Receipt[] memory rs = new Receipt[](1);
+        rs[0] = priced(1, t);
+        Batch memory b = aPricedBatch(rs, t);
+        (,,, uint256[] memory amounts) = PlainPrices.split(t, rs[0].units, 0);
+        bytes32[] memory leaves = new bytes32[](8);
+        leaves[7] = Trees.lineLeaf(lane, 7, 0, uint64(amounts[4]));
+        b.lines = Trees.dense(leaves);
+        bytes[] memory terms = new bytes[](1);
+        terms[0] = PlainPrices.encode(t);
+        IJudge.Word memory word = wordAt(b.lines, 7);
+        bytes memory accusation = abi.encodeCall(
+            IPriceJudge.proveBadRun, (lane, 1, headOf(b), 7, openings(b, 0, 1), terms, new uint8[](1), word)
+        );
+        // proven, but of a header that is in no lane: its lines are not what it charges
+        refusedBy(address(judge), accusation, ISettlement.HeaderUnknown.selector, "payee 7 is nobody");
+    }
+
     function test_BadRun_BeyondTheLastReceipt() external {
         Batch memory b = _batch(16);
         (b.runsHeight, b.lines) = (1, _spread(b.lines));
         b.lines.words[0] = bytes32(uint256(b.lines.words[0]) - 1);
         b.lines.places[1] = b.lines.places[0] + 1; // run 1 of party 1
-        Header memory h = headOf(b);
-        h.linesRoot = bytes32(uint256(h.linesRoot));
-        _adjust(b, h);
+        Header memory h = postBatch(b);
         lies(_runOf(h, b, 1, 1, 0), "a run of no receipts");
     }
 
@@ -142,7 +163,9 @@ contract PriceJudgeRunsTest is PriceCourt {
         rs[0] = priced(4, t);
         Batch memory b = aPricedBatch(rs, t);
         Header memory h = postBatch(b);
-        for (uint256 i = 1; i < 7; ++i) holds(_payout(h, prev, b, i, wordAt(first.paid, i)), "as due");
+        for (uint256 i = 1; i < 7; ++i) {
+            holds(_payout(h, prev, b, i, wordAt(first.paid, i)), "as due");
+        }
         bytes memory swapped = _payout(h, prev, b, 1, wordAt(first.paid, 2));
         invalid(swapped, "another's word before");
         swapped = _payout(h, h, b, 1, wordAt(first.paid, 1));
@@ -154,7 +177,9 @@ contract PriceJudgeRunsTest is PriceCourt {
     function _batch(uint64 count) private returns (Batch memory) {
         PlainTerms memory t = honestTerms();
         Receipt[] memory rs = new Receipt[](count);
-        for (uint64 i; i < count; ++i) rs[i] = priced(1 + i, t);
+        for (uint64 i; i < count; ++i) {
+            rs[i] = priced(1 + i, t);
+        }
         return aPricedBatch(rs, t);
     }
 
@@ -177,7 +202,9 @@ contract PriceJudgeRunsTest is PriceCourt {
     /// @dev An atom of party 1's first run is party 7's, which nobody is.
     function _withSpare(Sparse memory t, uint256 runsHeight) private view returns (Sparse memory) {
         bytes32[] memory leaves = new bytes32[](uint256(1) << t.height);
-        for (uint256 i; i < t.places.length; ++i) leaves[t.places[i]] = t.words[i];
+        for (uint256 i; i < t.places.length; ++i) {
+            leaves[t.places[i]] = t.words[i];
+        }
         uint256 place = 1 << runsHeight;
         leaves[place] = Trees.lineLeaf(lane, 1, 0, uint64(uint256(leaves[place])) - 1);
         leaves[7 << runsHeight] = Trees.lineLeaf(lane, 7, 0, 1);
@@ -193,11 +220,6 @@ contract PriceJudgeRunsTest is PriceCourt {
             (wide.places[into], wide.words[into]) = (2 * t.places[i], t.words[i]);
         }
         (wide.places[1], wide.words[1]) = (2 * t.places[0] + 1, bytes32(uint256(1)));
-    }
-
-    function _adjust(Batch memory b, Header memory h) private {
-        h.linesRoot = b.lines.root();
-        post(h);
     }
 
     function _price(Header memory h, Batch memory b, uint64 place, bytes memory terms)
@@ -231,9 +253,7 @@ contract PriceJudgeRunsTest is PriceCourt {
     {
         IJudge.Word memory word = wordAt(b.lines, uint256(party) << b.runsHeight | run);
         uint8[] memory termsOf = new uint8[](o.records.length);
-        return abi.encodeCall(
-            IPriceJudge.proveBadRun, (lane, idOfLast(), h, party, o, _termsOnce(), termsOf, word)
-        );
+        return abi.encodeCall(IPriceJudge.proveBadRun, (lane, idOfLast(), h, party, o, _termsOnce(), termsOf, word));
     }
 
     function _termsOnce() private view returns (bytes[] memory terms) {
@@ -250,8 +270,6 @@ contract PriceJudgeRunsTest is PriceCourt {
         IJudge.Word memory sum;
         if (index >> depth == 0) sum = IJudge.Word(b.lines.node(depth, index), b.lines.proveNode(depth, index));
         IJudge.Word memory now_ = wordAt(b.paid, index);
-        return abi.encodeCall(
-            IPriceJudge.provePayout, (lane, idOfLast(), h, prev, uint32(index), before, now_, sum)
-        );
+        return abi.encodeCall(IPriceJudge.provePayout, (lane, idOfLast(), h, prev, uint32(index), before, now_, sum));
     }
 }

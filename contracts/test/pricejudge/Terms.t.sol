@@ -172,6 +172,11 @@ contract PriceJudgeTermsTest is PriceCourt {
         undo(state);
         t.lines[4].party = payee(4);
         holds(_bid(t, 4, noBid(), noBid(), 1), "a co-weaver is the document's");
+        undo(state);
+        bid(payee(4), MODEL, Role.weaver, 1, noAsks());
+        nextEpoch();
+        s = shown(payee(4), MODEL, Role.weaver, 1, noAsks());
+        holds(_bid(t, 4, s, noBid(), 1), "whatever it bids");
     }
 
     function test_BadBid_OwnersAndTheProtocolHaveOtherProofs() external {
@@ -211,8 +216,6 @@ contract PriceJudgeTermsTest is PriceCourt {
         bytes memory terms = PlainPrices.encode(t);
         Header memory h = last;
         uint64 id = idOfLast();
-        return abi.encodeCall(
-            IPriceJudge.proveBadBid, (lane, id, h, opening(b, 0), terms, line_, s, host, owner)
-        );
+        return abi.encodeCall(IPriceJudge.proveBadBid, (lane, id, h, opening(b, 0), terms, line_, s, host, owner));
     }
 }

@@ -62,9 +62,7 @@ contract RefereeAccountsTest is Court {
         bytes memory accusation = _afterExit(second, first, wordAt(before, 1), wordAt(debits(), 1));
         convicts(accusation, "grew by a receipt");
         refuses(IJudge.PreviousHeaderWrong.selector);
-        referee.proveDebitAfterExit(
-            lane, 2, second, second, consumer(1), wordAt(debits(), 1), wordAt(debits(), 1)
-        );
+        referee.proveDebitAfterExit(lane, 2, second, second, consumer(1), wordAt(debits(), 1), wordAt(debits(), 1));
         malformed(_afterExit(second, first, wordAt(debits(), 1), wordAt(debits(), 1)), "another word before");
     }
 
@@ -101,7 +99,9 @@ contract RefereeAccountsTest is Court {
         Header memory second = postBatch(b);
         convicts(_regression(second, first, Tree.payouts, 1, wordAt(before, 1), wordAt(b.paid, 1)), "20, then 19");
         acquits(_regression(second, first, Tree.payouts, 2, wordAt(before, 2), wordAt(b.paid, 2)), "0, then 11");
-        malformed(_regression(second, first, Tree.payouts, 1, wordAt(b.paid, 1), wordAt(b.paid, 1)), "another word before");
+        malformed(
+            _regression(second, first, Tree.payouts, 1, wordAt(b.paid, 1), wordAt(b.paid, 1)), "another word before"
+        );
     }
 
     function test_Regression_AnIndexThatTheTreeLost() external {
@@ -143,7 +143,6 @@ contract RefereeAccountsTest is Court {
         b.paid.words[0] = Trees.payoutLeaf(lane, 7, address(0), PRICE);
         Header memory h = postBatch(b);
         convicts(_payee(h, 7, wordAt(b.paid, 7)), "nobody");
-        b.paid.words[0] = Trees.payoutLeaf(lane, 7, payee(7), PRICE);
     }
 
     function test_WrongPayee_AWordOfNoAmount() external {

@@ -51,8 +51,12 @@ contract RefereeHonestTest is Court {
 
     function testFuzz_WhoKeepsTheRulesIsNeverConvicted(uint256 seed) external {
         _seed = seed;
-        for (uint256 i; i < STEPS; ++i) _step();
-        for (uint256 i; i < 30; ++i) _accuse();
+        for (uint256 i; i < STEPS; ++i) {
+            _step();
+        }
+        for (uint256 i; i < 30; ++i) {
+            _accuse();
+        }
     }
 
     function _step() private {
@@ -226,9 +230,7 @@ contract RefereeHonestTest is Court {
         if (at_ == 0) return;
         IJudge.Word memory before = wordAt(_debitsOf(_posted[at_ - 1]), who);
         address account = consumer(who);
-        _stands(
-            abi.encodeCall(IReferee.proveDebitAfterExit, (lane, id, p.header, p.prev, account, before, debit))
-        );
+        _stands(abi.encodeCall(IReferee.proveDebitAfterExit, (lane, id, p.header, p.prev, account, before, debit)));
     }
 
     function _unposted(IJudge.Signed memory s) private {

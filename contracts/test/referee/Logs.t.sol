@@ -110,7 +110,9 @@ contract RefereeLogsTest is Court {
         Header memory h = postBatch(b);
         acquits(_omitted(h, noHeader(), r, row(b, 1, 3), noWord()), "just a day");
         vm.warp(block.timestamp + 1);
-        acquits(_omitted(h, noHeader(), r, row(b, 1, 3), noWord()), "closed when it was just a day: whenever it is asked");
+        acquits(
+            _omitted(h, noHeader(), r, row(b, 1, 3), noWord()), "closed when it was just a day: whenever it is asked"
+        );
         Batch memory second = aBatch(receiptsFrom(4, 1));
         Header memory next = postBatch(second);
         r.seq = 5;
@@ -247,7 +249,10 @@ contract RefereeLogsTest is Court {
         Header memory h = postBatch(b);
         convicts(_omitted(h, noHeader(), r, row(b, 1, 3), wordAt(b.places, 1)), "within two days");
         vm.warp(block.timestamp + 2);
-        convicts(_omitted(h, noHeader(), r, row(b, 1, 3), wordAt(b.places, 1)), "closed within two days: whenever it is asked");
+        convicts(
+            _omitted(h, noHeader(), r, row(b, 1, 3), wordAt(b.places, 1)),
+            "closed within two days: whenever it is asked"
+        );
         malformed(_omittedBy(OTHER, h, r, row(b, 1, 3)), "signed by another");
         Receipt memory elsewhere = aReceipt(2);
         elsewhere.lane = stranger;
@@ -395,9 +400,7 @@ contract RefereeLogsTest is Court {
         );
         forged = signedBy(GATEWAY, b);
         forged.signature = abi.encodePacked(forged.signature, uint8(0));
-        malformed(
-            abi.encodeCall(IReferee.proveDoubleReceipt, (lane, noHeader(), right, forged, noRow())), "66 bytes"
-        );
+        malformed(abi.encodeCall(IReferee.proveDoubleReceipt, (lane, noHeader(), right, forged, noRow())), "66 bytes");
     }
 
     // ------------------------------------------------------------------ inside

@@ -154,7 +154,11 @@ contract RefereeReceiptsTest is Court {
         return abi.encodeCall(IReferee.proveReceiptTime, (lane, idOfLast(), h, o));
     }
 
-    function _double(Header memory h, IJudge.Opening memory a, IJudge.Opening memory b) private view returns (bytes memory) {
+    function _double(Header memory h, IJudge.Opening memory a, IJudge.Opening memory b)
+        private
+        view
+        returns (bytes memory)
+    {
         return abi.encodeCall(IReferee.proveDoubleCall, (lane, idOfLast(), h, a, b));
     }
 

@@ -45,6 +45,8 @@ class Role(IntEnum):
     protocol = 8
 
 
+LAPSING = (Role.compute, Role.delivery, Role.curator)
+"""Roles whose bids lapse; a value role's bid stands until it is replaced."""
 BOOKED = (Role.compute, Role.delivery, Role.gateway)
 """Roles that bid on chain: a line of theirs must be the bid in force."""
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from ledger.core.catalog.bids import BOOKED, Bid, Role, decode
+from ledger.core.disputes.facts import RECEIPT_LIFE
 from ledger.core.pricing.epochs import Book
 from ledger.core.pricing.shares import exact_total
 from ledger.core.receipts import subcalls
@@ -19,9 +20,9 @@ from ledger.core.receipts.receipt import MAX_SUBCALLS, Receipt, receipt_digest
 from ledger.core.receipts.record import Records, receipt_of
 from ledger.core.receipts.subcalls import Wrong
 from ledger.core.settlement.batch_file import BatchFile
-from ledger.core.settlement.closing import RUN, ReceiptOrder, Trees
+from ledger.core.settlement.closing import ReceiptOrder, Trees
 from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
-from ledger.core.settlement.header import Header, Range, gaps
+from ledger.core.settlement.header import NO_HEADER, RUN, Header, Range, gaps
 from ledger.core.values.atoms import Atoms, ceil_div
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, lane_subject, to_hex
@@ -69,21 +70,24 @@ def verify(
     *,
     signature_step: int = 1,
     books: Sequence[Book] = (),
+    epoch_seconds: int | None = None,
 ) -> Verdict:
     """Recompute a batch. `previous` is the active batch before it (None for the first), `header` the committed one.
 
     `books` are the bids in force in the epochs of the batch and of its receipts, rebuilt from BidBook's events. The
     header's book root must be its epoch's or zero. Lines whose roles bid on chain must be the bids of their epoch.
+    `epoch_seconds`: also check the times and epochs of receipts (None on a private grid).
 
     Checks every `signature_step`-th signature; 0 checks none. Order: header, chain of batches, order of receipts,
-    signatures, sub-calls, books, prices, receipts root, payouts, debits, lines root, totals. One linear pass.
+    times, signatures, sub-calls, books, prices, receipts root, payouts, debits, lines root, totals. One linear pass.
+    The gateways root and the heights follow from the file's rows: only `header` can contradict them.
     """
     charged = sum(exact_total(part["charge"].astype(np.uint64)) for part in _parts(file))
     counts = (len(file.signed), len(file.payouts), len(file.debits), charged)
     try:
         _check_header(file, header)
         _check_chain(file, previous)
-        _check_receipts(file, signature_step)
+        _check_receipts(file, signature_step, epoch_seconds)
         for book in books:
             _check_book(file, book)
         _check_sums(file, previous)
@@ -102,8 +106,7 @@ def _check_header(file: BatchFile, header: Header | None) -> None:
 def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
     now = file.opening
     if previous is None:
-        _same("first batch", "first_call", 0, now.first_call)
-        _same("first batch", "prev", ZERO_DIGEST, now.prev)
+        _same("first batch", "prev", NO_HEADER, now.prev)
         _check_receipt_logs((), now.ranges)
         return
     before = previous.opening
@@ -111,24 +114,46 @@ def _check_chain(file: BatchFile, previous: BatchFile | None) -> None:
     _same("chain", "domain", before.domain, now.domain)
     if now.number <= before.number:  # a missing number is a voided batch; its receipts are in this one
         raise _Difference("chain", "number", f"above {before.number}", now.number)
-    _same("chain", "first_call", before.first_call + before.calls, now.first_call)
-    _same("chain", "prev", previous.header.hash, now.prev)
+    _same("chain", "prev", previous.header.id, now.prev)
+    for what, last, this in (("era", before.era, now.era), ("closed_at", before.closed_at, now.closed_at)):
+        if this < last:
+            raise _Difference("chain", what, f"at least {last}", this)
     _check_receipt_logs(before.ranges, now.ranges)
 
 
 def _check_receipt_logs(before: Sequence[Range], now: Sequence[Range]) -> None:
+    known = {row.gateway: row.number for row in before}
+    for row in now:
+        _same("chain", f"number of gateway {to_hex(row.gateway)}", known.get(row.gateway, row.number), row.number)
     for gateway, expected, found in gaps(before, now):
         raise _Difference("chain", f"first receipt of {to_hex(gateway)}", expected, found or "no row")
 
 
-def _check_receipts(file: BatchFile, step: int) -> None:
+def _check_receipts(file: BatchFile, step: int, epoch_seconds: int | None) -> None:
     order = ReceiptOrder(file.opening)
-    for part in _parts(file):
+    for number, part in enumerate(_parts(file)):
         _attempt("place", partial(order.check, part))
+        if epoch_seconds is not None:
+            _check_times(file, part, number * CHUNK, epoch_seconds)
     _attempt("place", order.check_end)
     for place in range(0, len(file.signed), step) if step else ():
         _check_signature(file, place)
     _check_subcalls(file)
+
+
+def _check_times(file: BatchFile, records: Records, first: int, epoch_seconds: int) -> None:
+    """A receipt ended before the batch was closed, not too long before, in the epoch that it names or the next."""
+    closed = file.opening.closed_at
+    ended = records["ended_at"].astype(np.int64) // 1_000
+    late = (records["epoch"].astype(np.int64) - ended // epoch_seconds) + 1
+    for what, wrong in (("ended_at", (ended > closed) | (ended + RECEIPT_LIFE < closed)), ("epoch", (late >> 1) != 0)):
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            rule = (
+                f"in the {RECEIPT_LIFE} s before {closed}" if what == "ended_at" else "the epoch of its end, or before"
+            )
+            receipt = receipt_of(records[at])
+            raise _Difference(what, _receipt(receipt, first + at), rule, int(records[what][at]))
 
 
 def _check_book(file: BatchFile, book: Book) -> None:
@@ -175,7 +200,8 @@ def _right(records: Records, wrong: Wrong | None, first: int) -> None:
 
 def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
     payouts, debits = (previous.payouts, previous.debits) if previous else (NOTHING, NOTHING)
-    trees = Trees(_indexes(file.payouts), _indexes(file.debits))
+    lane = file.opening.lane
+    trees = Trees(lane, _indexes(file.payouts), _indexes(file.debits))
     for part in _parts(file):
         _attempt("price", partial(trees.add, part, file.terms))
     _same("terms", "those the receipts name", len(trees.terms), len(file.terms))
@@ -184,12 +210,13 @@ def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
     debited = _attempt("debits", trees.debited)
     _check_rows("payouts", _attempt("payouts", partial(payouts.plus, earned)), file.payouts)
     _check_rows("debits", _attempt("debits", partial(debits.plus, debited)), file.debits)
-    _same("payout root", "roots", file.payouts.tree(PAYOUT_TAG).root, file.roots.payout)
-    _same("debit root", "roots", file.debits.tree(DEBIT_TAG).root, file.roots.debit)
-    _same("lines root", "roots", trees.lines_root(), file.roots.lines)
+    _same("payout root", "roots", file.payouts.tree(PAYOUT_TAG, lane).root, file.roots.payout)
+    _same("debit root", "roots", file.debits.tree(DEBIT_TAG, lane).root, file.roots.debit)
+    _same("lines root", "roots", trees.lines_root(file.heights), file.roots.lines)
     charged = payouts.total + amount(file.roots.receipts)
     _same("totals", "previous payouts + receipts = payouts", charged, amount(file.roots.payout))
     _same("totals", "payouts = debits", amount(file.roots.payout), amount(file.roots.debit))
+    _same("totals", "lines = receipts", amount(file.roots.receipts), amount(file.roots.lines))
 
 
 def _check_rows(what: str, computed: Cumulatives, found: Cumulatives) -> None:

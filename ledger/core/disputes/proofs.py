@@ -1,108 +1,180 @@
-"""Fraud proofs as contract calls: contract, function and arguments, named as in the ABI."""
+"""Fraud proofs and questions as contract calls: contract, function and arguments, named and shaped as in the ABI."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from ledger.core.disputes.recomputation import DEBITS, RECEIPTS, Arguments, LineLeaf, Recomputation, boundary
-from ledger.core.receipts.receipt import Receipt, unpack
-from ledger.core.settlement.batch_file import BatchFile
-from ledger.core.settlement.closing import RUN
-from ledger.core.settlement.header import Header, receipt_logs_table
-from ledger.core.values.ids import Address
-from ledger.core.values.meters import counted
-from ledger.core.values.sum_tree import CONSUMER_BIT, Tree, Word
+from ledger.core.catalog.bids import Role
+from ledger.core.disputes import questions
+from ledger.core.disputes.facts import History, PlacedBid, bid_in_force, latest_bid
+from ledger.core.disputes.questions import TREES
+from ledger.core.receipts.receipt import Receipt, pack
+from ledger.core.settlement.header import RUN, Header, Range
+from ledger.core.values.ids import Address, Digest
+from ledger.core.values.sum_tree import ZERO, SumTree, Word
 
-Opened = tuple[bytes, bytes, int, list[Word]]
-"""A leaf as `proveUnevenTree` takes it: preimage, terms, index, proof."""
+Arguments: TypeAlias = tuple[object, ...]
+Stands: TypeAlias = tuple[Word, list[Word]]
+"""A word of a tree and its path: the ABI's `Word`."""
+NO_BID: Arguments = (0, (0, [], 0))
+
+_OF_NO_BATCH = ("proveDoubleReceipt", "proveUnpostedReceipt")
 
 
 @dataclass(frozen=True, slots=True)
 class FraudProof:
-    """A call that proves fraud, or a paid request that leads to one. `arguments` follow (lane, id, header)."""
+    """A call that proves fraud, or a paid question that leads to one.
+
+    `arguments` follow (lane, id, header), for offences of no single batch (lane). A question has its `subject`.
+    """
 
     contract: str
     function: str
     arguments: Arguments
     why: str
-    paid: bool = False
+    subject: Digest | None = None
+
+    @property
+    def paid(self) -> bool:
+        """Whether it is a question, which costs a fee."""
+        return self.subject is not None
 
     @property
     def voids(self) -> bool:
-        """Whether the proof voids the batch. A call charged twice costs bond and stake, and the batch stays."""
-        return self.function != "proveDoubleReceipt"
+        """Whether it is about one batch, which falls with it."""
+        return self.function not in _OF_NO_BATCH
+
+    @property
+    def kind(self) -> int:
+        """The question's kind, as the contract numbers them."""
+        kinds = {"askWords": questions.WORDS, "askReceipt": questions.RECEIPT, "askMandate": questions.MANDATE}
+        return kinds[self.function]
 
 
-def demand(tree: int, word: Word, index: int, proof: Sequence[Word], why: str) -> FraudProof:
-    """Request that the operator opens a tree node."""
-    return FraudProof("Settlement", "demandNode", (tree, word, index, list(proof)), why, paid=True)
+def stands_at(tree: SumTree, index: int) -> Stands:
+    """The word at an index and its path; beyond the tree's width, the zero word without a path."""
+    return (tree.leaf(index), tree.proof(index)) if index < 1 << tree.height else (ZERO, [])
 
 
-def bad_sum(tree: int, word: Word, children: tuple[Word, Word], index: int, proof: Sequence[Word]) -> FraudProof:
-    """A tree node whose hash fits its children and whose sum does not."""
-    why = f"the sum of tree node {index} at depth {len(proof)} of tree {tree} is not the sum of its children"
-    return FraudProof("Settlement", "proveBadSum", (tree, word, *children, index, list(proof)), why)
+# ---------------------------------------------------------------------- questions
 
 
-def uneven(tree: int, a: Opened, b: Opened) -> FraudProof:
-    """Two leaves at different depths, or one receipt at a wrong depth."""
-    why = f"a leaf of tree {tree} is at depth {len(a[3])}"
-    return FraudProof("Referee", "proveUnevenTree", (tree, a, b), why)
+def ask_words(tree: int, depth: int, position: int) -> FraudProof:
+    """Ask for the words eight levels below a node."""
+    why = f"tree node {position} at depth {depth} of the {TREES[tree]} tree does not follow from what is known"
+    subject = questions.subject_of_words(tree, depth, position)
+    return FraudProof("Questions", "askWords", (tree, depth, position), why, subject)
 
 
-def omitted(file: BatchFile, receipt: Receipt, signature: bytes, leaf: Word, proof: Sequence[Word]) -> FraudProof:
-    """A receipt signed by its gateway has another leaf at its place."""
-    arguments = (receipt_logs_table(file.opening.ranges), (as_struct(receipt), signature), leaf, list(proof))
-    return FraudProof("Referee", "proveOmittedReceipt", arguments, f"receipt {receipt.seq} was left out")
+def ask_receipt(place: int, why: str) -> FraudProof:
+    return FraudProof("Questions", "askReceipt", (place,), why, questions.subject_of_receipt(place))
 
 
-def misplaced(file: BatchFile, opening: Arguments, why: str) -> FraudProof:
-    """A receipt is at a place that the table of receipt logs gives to another receipt, or to none."""
-    return FraudProof("Referee", "proveMisplacedReceipt", (receipt_logs_table(file.opening.ranges), opening), why)
+def ask_mandate(index: int, account: Address, now: Stands, previous: Header | None, before: Stands) -> FraudProof:
+    """Ask what lets the lane debit an account as much as it does."""
+    cumulative = int.from_bytes(now[0][24:], "big")
+    why = f"consumer {index} is debited {cumulative} atoms, which its receipts do not come to"
+    arguments = ((index, account, cumulative), now[1], previous, *before)
+    return FraudProof(
+        "Questions", "askMandate", arguments, why, questions.subject_of_mandate(index, account, cumulative)
+    )
 
 
-def bad_run(honest: Recomputation, party: int, run: int, account: Address, line: Arguments) -> FraudProof:
-    """A posted line differs from what the 64 receipts of its run give. `line` is the boundary that shows it."""
-    receipts = honest.receipts[run * RUN : (run + 1) * RUN]
-    names = sorted({receipt.terms for receipt in receipts})
-    bodies = [honest.file.terms[name] for name in names]
-    which = [names.index(receipt.terms) for receipt in receipts]
-    tree = honest.trees[RECEIPTS]
-    proof = tree.range_proof(run * RUN, len(receipts))
-    arguments = (run, party, account, [as_struct(one) for one in receipts], bodies, which, tree.height, proof, line)
-    why = f"run {run} does not give party {party} the amount of its line"
-    return FraudProof("Referee", "proveBadRun", arguments, why)
+# ---------------------------------------------------------------------- Referee
 
 
-def unsorted(rank: int, left: LineLeaf, right: LineLeaf) -> FraudProof:
-    """Two neighbouring lines are out of order, or one of them has no receipts."""
-    why = f"line {rank} or the next one is out of order"
-    return FraudProof("Referee", "proveUnsortedLines", (rank, left, right), why)
+def wrong_account(tree: int, index: int, account: Address, now: Stands) -> FraudProof:
+    """A word of payouts or debits is not the leaf of who stands at its index."""
+    if tree == questions.PAYOUTS:
+        return FraudProof("Referee", "proveWrongPayee", (index, now), f"payee {index} is another account")
+    return FraudProof("Referee", "proveWrongConsumer", (index, account, now), f"consumer {index} is another account")
 
 
-def bad_payout(
-    honest: Recomputation, previous: Header | None, tree: int, index: int, before: Arguments, after: Arguments
+def regression(previous: Header, tree: int, index: int, before: Stands, now: Stands) -> FraudProof:
+    was, is_ = (int.from_bytes(word[24:], "big") for word, _ in (before, now))
+    why = f"index {index} of the {TREES[tree]} tree fell from {was} to {is_}"
+    return FraudProof("Referee", "proveRegression", (previous, tree, index, before, now), why)
+
+
+def overdraft(index: int, account: Address, most: int, now: Stands) -> FraudProof:
+    why = f"consumer {index} is debited {int.from_bytes(now[0][24:], 'big')} of {most}"
+    return FraudProof("Referee", "proveOverdraft", (account, now), why)
+
+
+def debit_after_exit(previous: Header, index: int, account: Address, before: Stands, now: Stands) -> FraudProof:
+    why = f"consumer {index} is debited more, though a batch closed after its request and notice"
+    return FraudProof("Referee", "proveDebitAfterExit", (previous, account, before, now), why)
+
+
+def broken_log(previous: Header | None, before: Arguments, now: Stands) -> FraudProof:
+    """`before` is the gateway's row in the batch before, as `row` gives it."""
+    why = f"the receipts of gateway {before[0]} do not continue from the batch before"
+    return FraudProof("Referee", "proveBrokenLog", (previous, before, now), why)
+
+
+def row(tree: SumTree | None, number: int, key: Address, found: Range | None) -> Arguments:
+    """A gateway's row with its path in a gateways tree; without one, that it has no row yet."""
+    path = [] if tree is None else stands_at(tree, number)[1]
+    return number, key, found.first if found else 0, found.count if found else 0, path
+
+
+def omitted(previous: Header | None, signed: Arguments, of_gateway: Arguments, stands: Stands, seq: int) -> FraudProof:
+    """A receipt signed by its gateway has another leaf at its place, or none."""
+    why = f"receipt {seq} of gateway {of_gateway[0]} was left out"
+    return FraudProof("Referee", "proveOmittedReceipt", (previous, signed, of_gateway, stands), why)
+
+
+def stray(place: int, stands: Stands) -> FraudProof:
+    why = f"a receipt is at place {place}, after the last"
+    return FraudProof("Referee", "proveStrayReceipt", (place, stands), why)
+
+
+# ---------------------------------------------------------------------- openings
+
+
+def opening(tree: SumTree, place: int, receipt: Receipt) -> Arguments:
+    """A receipt at its place, with its path."""
+    return place, pack(receipt), tree.proof(place)
+
+
+def openings(tree: SumTree, start: int, receipts: Sequence[Receipt | None]) -> Arguments:
+    """Consecutive receipts, with the siblings of their range; None where the zero word stands."""
+    records = [pack(receipt) if receipt else b"" for receipt in receipts]
+    return start, records, tree.range_proof(start, len(receipts)) if receipts else []
+
+
+# ---------------------------------------------------------------------- PriceJudge
+
+
+def bad_run(
+    party: int, run: int, receipts: Arguments, of: Sequence[Receipt | None], terms: Mapping[Digest, bytes], line: Stands
 ) -> FraudProof:
-    """A cumulative amount did not grow by its lines. Leaves are (account, cumulative, proof)."""
-    party = index | CONSUMER_BIT if tree == DEBITS else index
-    edges = (boundary(honest, (party, 0)), boundary(honest, (party + 1, 0)))
-    why = f"index {index} of tree {tree} did not grow by its lines"
-    return FraudProof("Referee", "provePayout", (previous, tree, index, before, after, *edges), why)
+    """A posted line differs from what the receipts of its run give."""
+    names = sorted({receipt.terms for receipt in of if receipt})
+    which = [names.index(receipt.terms) if receipt else 0 for receipt in of]
+    why = f"run {run} does not give party {party} the amount of its line"
+    arguments = (party, receipts, [terms[name] for name in names], which, line)
+    return FraudProof("PriceJudge", "proveBadRun", arguments, why)
 
 
-def opening(file: BatchFile, receipt: Receipt, place: int, tree: Tree) -> Arguments:
-    """A receipt of the file with its terms, place and proof."""
-    return as_struct(receipt), file.terms.get(receipt.terms, b""), place, tree.proof(place)
+def run_start(run: int) -> int:
+    """The first place of a run."""
+    return run * RUN
 
 
-def opened_receipt(record: bytes, terms: bytes, place: int, proof: Sequence[Word]) -> Arguments:
-    """The same for a receipt that was opened on chain, as its record."""
-    return as_struct(unpack(record)), terms, place, list(proof)
+def bad_payout(previous: Header | None, index: int, before: Stands, now: Stands, lines: Stands) -> FraudProof:
+    """A payee's cumulative amount did not grow by its lines."""
+    why = f"index {index} of the payouts tree did not grow by its lines"
+    return FraudProof("PriceJudge", "provePayout", (previous, index, before, now, lines), why)
 
 
-def signed(file: BatchFile, place: int) -> Arguments:
-    return as_struct(file.signed.receipt(place)), file.signed.signature(place)
+def bid_shown(history: History, role: Role, epoch: int) -> Arguments:
+    """A bid as the contract is shown it: in force at the epoch, lapsed before it, or none yet."""
+    last = latest_bid(history, epoch)
+    if last is None:
+        return NO_BID
+    return (last.number, _bid(last)) if bid_in_force(history, role, epoch) else (last.number, NO_BID[1])
 
 
-def as_struct(receipt: Receipt) -> Arguments:
-    """A receipt as the contracts take it: its counts as (meter, count)."""
-    return (*receipt[:-1], counted(receipt.units))
+def _bid(placed: PlacedBid) -> Arguments:
+    return placed.bid.ratio_ppm, list(placed.bid.asks), placed.first

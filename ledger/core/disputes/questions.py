@@ -7,15 +7,16 @@ An answer of words shows all nodes between the one that was asked for and the wo
 contract has compared them with the root.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ledger.core.receipts.receipt import struct_hash, unpack
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event
 from ledger.core.settlement.header import Header, HeaderId
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, Lane
-from ledger.core.values.sum_tree import Word, parent
+from ledger.core.values.sum_tree import ZERO, Word, parent, receipt_leaf
 from ledger.core.values.typed_data import word
 
 RECEIPTS, PAYOUTS, DEBITS, LINES, GATEWAYS = range(5)
@@ -114,11 +115,12 @@ def answers_about(batch_header: HeaderId, lane: Lane, happened: Iterable[Event])
             case events.WordsShown(question, words, path):
                 about = asked.get(question)
                 if isinstance(about, events.WordsAsked):
-                    _add_words(shown, about, words, path)
-            case events.ReceiptShown(question, record, terms):
+                    _add_words(shown, about.tree, (about.depth, about.position), words, path)
+            case events.ReceiptShown(question, record, terms, path):
                 about = asked.get(question)
                 if isinstance(about, events.ReceiptAsked):
                     shown.receipts[about.place] = Shown(record, terms)
+                    _add_words(shown, RECEIPTS, (len(path), about.place), (_leaf(lane, record),), path)
             case events.MandateShown(question):
                 about = asked.get(question)
                 if isinstance(about, events.MandateAsked):
@@ -128,19 +130,25 @@ def answers_about(batch_header: HeaderId, lane: Lane, happened: Iterable[Event])
     return shown
 
 
-def _add_words(shown: Answers, about: events.WordsAsked, words: tuple[bytes, ...], path: tuple[bytes, ...]) -> None:
+def _leaf(lane: Lane, record: bytes) -> Word:
+    receipt = unpack(record) if record else None
+    return receipt_leaf(lane, struct_hash(receipt), receipt.charge) if receipt else ZERO
+
+
+def _add_words(shown: Answers, tree: int, spot: Spot, words: Sequence[Word], path: Sequence[Word]) -> None:
+    """Add the words below a node, the nodes between, and what its path shows."""
     levels = len(words).bit_length() - 1
-    nodes, depth, first = list(words), about.depth + levels, about.position << levels
+    nodes, depth, first = list(words), spot[0] + levels, spot[1] << levels
     while True:
         for at, node in enumerate(nodes):
-            shown.nodes[about.tree, (depth, first + at)] = node
+            shown.nodes[tree, (depth, first + at)] = node
         if len(nodes) == 1:
             break
         nodes = [parent(nodes[at], nodes[at + 1]) for at in range(0, len(nodes), 2)]
         depth, first = depth - 1, first >> 1
-    node, position = nodes[0], about.position
+    node, (depth, position) = nodes[0], spot
     for sibling in path:
-        shown.nodes[about.tree, (depth, position ^ 1)] = sibling
+        shown.nodes[tree, (depth, position ^ 1)] = sibling
         node = parent(sibling, node) if position & 1 else parent(node, sibling)
         depth, position = depth - 1, position >> 1
-        shown.nodes[about.tree, (depth, position)] = node
+        shown.nodes[tree, (depth, position)] = node

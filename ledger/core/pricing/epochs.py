@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ledger.core.catalog.bids import Bid, Role, encode_asks
+from ledger.core.catalog.bids import LAPSING, Bid, Role, encode_asks
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
 from ledger.core.values.ids import Address
@@ -20,8 +20,6 @@ MAX_EPOCHS = 24
 """A resource role's bid holds this long: BidBook's LIFE."""
 NEVER = 2**32
 """`until` of a bid that does not lapse: BidBook counts epochs in 32 bits."""
-LAPSING = (Role.compute, Role.delivery, Role.curator)
-"""Roles whose bids lapse."""
 BOOK_TAG = 5
 
 

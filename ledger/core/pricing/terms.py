@@ -12,7 +12,7 @@ A workflow's sub-call has the same terms without the gateway's and the protocol'
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ledger.core.catalog import lineage
@@ -49,13 +49,17 @@ class Operator:
 
 @dataclass(frozen=True)
 class Market:
-    """The inputs of terms in one epoch: the book, published documents, registered owners and active stakes."""
+    """The inputs of terms in one epoch: the book, published documents, registered owners and active stakes.
+
+    `next_owners` are the owners once every change that is registered counts.
+    """
 
     operator: Operator
     book: Book
     published: Mapping[Digest, Model | Capsule]
     owners: Mapping[Digest, Address]
     stakes: Mapping[Address, Atoms]
+    next_owners: Mapping[Digest, Address] = field(default_factory=dict)
 
     @cached_property
     def parents(self) -> dict[Digest, Sequence[Parent]]:
@@ -81,8 +85,7 @@ def model_lines(market: Market, model: Model) -> list[Line]:
     Rejected when its owner is not the registered one or has no bid, an ancestor is not published, or a ratio is above
     its cap.
     """
-    if not market.operator.private and market.owners.get(model.id) != model.owner:
-        raise Rejected(f"{model.name} is not registered by its owner on the chain")
+    _check_owner(market, model)
     roles = (Role.oem, Role.maker) if model.owner_role is Role.oem else (Role.maker, Role.oem)
     bids = ((role, market.book.bid(model.id, role, model.owner)) for role in roles)
     owner = next((_line(model.owner, role, bid) for role, bid in bids if bid is not None), None)
@@ -117,7 +120,11 @@ def of_capsule(market: Market, capsule: Capsule) -> CallTerms:
     Rejected when its weaver neither registered it nor bids, an ancestor is not published, or a ratio is above its cap.
     """
     bid = market.book.bid(capsule.id, Role.weaver, capsule.weaver)
-    if not market.operator.private and market.owners.get(capsule.id) != capsule.weaver and bid is None:
+    owners = (
+        market.owners.get(capsule.id),
+        market.next_owners.get(capsule.id),
+    )  # a document's own ratio needs no epoch
+    if not market.operator.private and capsule.weaver not in owners and bid is None:
         raise Rejected(f"{capsule.name} is not registered by its weaver on the chain")
     weaver = _line(capsule.weaver, Role.weaver, bid or capsule.bid)
     lines = [weaver, *(Line(party, Role.weaver, ratio) for party, ratio in capsule.co_weavers)]
@@ -147,13 +154,23 @@ def _root_lines(market: Market) -> list[Line]:
     return lines
 
 
+def _check_owner(market: Market, model: Model) -> None:
+    """Rejected unless the model is registered, on a chain, to the owner its document names, in this epoch."""
+    if market.operator.private or market.owners.get(model.id) == model.owner:
+        return
+    if market.next_owners.get(model.id) == model.owner:
+        raise Rejected(f"{model.name} was registered in this epoch: it can be called from the next one on")
+    raise Rejected(f"{model.name} is not registered by its owner on the chain")
+
+
 def _ancestors(market: Market, subject: Digest) -> list[Line]:
     lines = []
     for key, royalty in lineage.ancestors(subject, market.parents).items():
         ancestor = market.published.get(key)
         if not isinstance(ancestor, Model):
             raise Rejected(f"the ancestor {cid(key)} is not published")
-        lines.append(Line(ancestor.owner, ancestor.owner_role, royalty.ratio_ppm, royalty.floor))
+        owner = market.owners.get(key, ancestor.owner)
+        lines.append(Line(owner, ancestor.owner_role, royalty.ratio_ppm, royalty.floor))
     return lines
 
 

@@ -176,12 +176,16 @@ class PayeeRegistered(Event):
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistered(Event):
-    """A model was registered. `id` is the SHA-256 in its CID; `terms` are those of its lineage."""
+    """A model was registered. `id` is the SHA-256 in its CID; `terms` are those of its lineage.
+
+    Its owner is paid from epoch `from_epoch` on.
+    """
 
     id: Digest
     owner: Address
     parents: tuple[Digest, ...]
     terms: Digest
+    from_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,6 +209,8 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
         "models": (
             *octets("id", primary_key=True),
             *octets("owner", index=True),
+            *big("from_epoch"),
+            *octets("previous_owner", nullable=True),
             *octets("terms", "parents"),
             *big("block"),
         ),

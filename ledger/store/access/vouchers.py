@@ -1,4 +1,4 @@
-"""Vouchers: the most a lane may ever debit an account. The highest one signed counts."""
+"""Vouchers: the most a lane may ever debit an account. The highest one signed counts. Alone: one table, one file."""
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col

@@ -10,7 +10,7 @@ from ledger.core.settlement.events import ModelRegistered
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.store.chain.tables import ModelRow, PartyRow, PrivatePayeeRow, SessionKeyRow, StakeRow
-from ledger.store.session import insert_once, lock, upsert, value_of
+from ledger.store.session import change, insert_once, lock, upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,33 @@ def assign(session: Session, lane: Lane, addresses: Iterable[Address]) -> None:
 
 
 def put_model(session: Session, model: ModelRegistered, block: int) -> None:
-    """Mirror a model's registration."""
-    upsert(session, ModelRow, asdict(model) | {"parents": b"".join(model.parents), "block": block})
+    """Mirror a model's registration, the first or one that an earlier commitment made."""
+    if session.get(ModelRow, model.id) is not None:
+        change_owner(session, model.id, model.owner, model.from_epoch)
+        return
+    insert_once(session, ModelRow, asdict(model) | {"parents": b"".join(model.parents), "block": block})
 
 
-def change_model(session: Session, model: Digest, **changes: bytes) -> None:
-    """Mirror a model's new `owner`, or the new `terms` it offers."""
-    session.execute(update(ModelRow).where(col(ModelRow.id) == model).values(**changes))
+def change_owner(session: Session, model: Digest, owner: Address, from_epoch: int) -> None:
+    """Mirror that a model is `owner`'s from an epoch on. Of two changes for one epoch the later counts."""
+    row = session.get(ModelRow, model, populate_existing=True)
+    if row is None:
+        return
+    before = row.owner if row.from_epoch < from_epoch else row.previous_owner
+    values = {"owner": owner, "from_epoch": from_epoch, "previous_owner": before}
+    change(session, update(ModelRow).where(col(ModelRow.id) == model).values(**values))
 
 
-def model_owners(session: Session) -> dict[Digest, Address]:
-    """The owner of every registered id."""
-    rows = session.exec(select(ModelRow.id, ModelRow.owner))
-    return {Digest(model): Address(owner) for model, owner in rows}
+def change_terms(session: Session, model: Digest, terms: Digest) -> None:
+    """Mirror the terms that a model offers to its children to come."""
+    change(session, update(ModelRow).where(col(ModelRow.id) == model).values(terms=terms))
+
+
+def model_owners(session: Session, epoch: int) -> dict[Digest, Address]:
+    """The owner of every registered id in an epoch, the current one or the next."""
+    rows = session.exec(select(ModelRow).execution_options(populate_existing=True))
+    owners = {Digest(row.id): row.owner if row.from_epoch <= epoch else row.previous_owner for row in rows}
+    return {model: Address(owner) for model, owner in owners.items() if owner is not None}
 
 
 def put_stake(session: Session, stake: Stake) -> None:

@@ -67,11 +67,14 @@ class BidRow(SQLModel, table=True):
 
 
 class ModelRow(SQLModel, table=True):
-    """A registered model: its 32-byte id is the sha256 its CID carries."""
+    """A registered model: its 32-byte id is the sha256 its CID carries. It is its owner's from an epoch on, before that
+    its previous owner's, if it had one."""
 
     __tablename__ = "models"
     id: bytes = octets(key=True)
     owner: bytes = octets(index=True)
+    from_epoch: int = big()
+    previous_owner: bytes | None = maybe_octets()
     terms: bytes = octets()
     parents: bytes = octets()
     block: int = big()

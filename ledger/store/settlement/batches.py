@@ -7,12 +7,16 @@ from typing import Any
 from sqlalchemy import and_, func, insert, update
 from sqlmodel import Session, col, select
 
+from ledger.core.accounts import movements
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement.batches import BEFORE, Status
 from ledger.core.settlement.header import Header, HeaderId, Heights, Range
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
+from ledger.store.money import postings
+from ledger.store.receipts import watermarks
 from ledger.store.session import change, try_lock, value_of
+from ledger.store.settlement import tree_nodes
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
 
 
@@ -163,6 +167,17 @@ def set_final(session: Session, batch: Batch, at: int) -> None:
 def set_void(session: Session, batch: Batch) -> None:
     """Record that it, or one before it, was proven wrong."""
     _set(session, batch, Status.void)
+
+
+def drop(session: Session, batch: Batch, now: int) -> None:
+    """Make the newest batch void: its receipts wait for the next, and what it paid is accrued again."""
+    for row in ranges(session, batch.lane, batch.number):
+        watermarks.set_batched(session, batch.lane, row.gateway, row.first - 1)
+    done = postings.get(session, batch.lane, batch.settled) if batch.settled is not None else None
+    if done is not None:
+        postings.book(session, movements.correct(done, now))
+    set_void(session, batch)
+    tree_nodes.drop(session, batch.lane, batch.number)
 
 
 def _set(session: Session, batch: Batch, status: Status, **values: Any) -> None:

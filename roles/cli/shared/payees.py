@@ -8,7 +8,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.bids import LAPSING, Bid, Role
+from ledger.core.pricing.epochs import raises
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
@@ -171,10 +172,19 @@ def place_bid(subject: Digest, role: Role, name: str, bid: Bid) -> None:
     warn(role, bid)
     with contextlib.suppress(Unavailable):  # a bid goes to the chain: the gateway need not be up
         current = previews.bid_in_force(here(), subject, role, here().account)
+        if current is not None and current.bid == bid and role not in LAPSING:
+            output.show({"subject": name, "role": role.name, "note": "the same bid is in force, and stands"})
+            return
         if current is not None and current.bid == bid:
             output.note(f"the same bid is in force until epoch {current.until}; this renews it")
     output.confirm(f"bid {describe(bid)} as {role.name} of {name}?")
-    sent = transactions.send(here(), transactions.chain(here()).bid(subject, role, here().account, bid))
+    chain = transactions.chain(here())
+    last = chain.last_bid(subject, role, here().account)
+    if last is None or raises(last.bid, bid):
+        call = chain.calls.place_bid(subject, role, bid)
+    else:
+        call = chain.calls.lower_bid(subject, role, bid, last)
+    sent = transactions.send(here(), call)
     whose = {"subject": name, "id": cid(subject), "role": role.name, "party": to_hex(here().account)}
     output.show({**whose, "ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks), **sent})
 

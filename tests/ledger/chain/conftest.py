@@ -12,14 +12,16 @@ from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.settlement.events import BidPlaced
-from ledger.core.values.ids import ZERO_DIGEST, Address, Lane, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from tests.conftest import an_anvil
 
 FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
-BOND = 10**9
+BOND = 10**10
 WINDOW = 86_400
-ANSWER = 3_600
+ANSWER = 600
+TERMS = LaneTerms(WINDOW, ANSWER)
+SALT = Digest(bytes(32))
 DEPOSIT = 10**9
 
 
@@ -56,16 +58,18 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 def a_stage(chain: Chain) -> Stage:
-    """A lane with two consumers who deposited."""
+    """A lane with two consumers who deposited. Its operator's key signs its receipts, as gateway 1."""
     signers = [Signer(bytes(31) + bytes((number,))) for number in range(1, 5)]
-    calls = chain.calls
+    calls, operator = chain.calls, _account(1)
     for number in range(1, 5):
         key = _account(number)
         chain.rpc("anvil_setBalance", to_hex(key.address), hex(10**20))
         chain.transact(FUNDS, calls.transfer(key.address, 10**12))
-        chain.transact(key, calls.approve(calls.settlement, 2**256 - 1))
-    lane = open_lane(chain, _account(1), LaneTerms(WINDOW, ANSWER), BOND)
-    chain.transact(_account(1), calls.add_gateway(lane, signers[0].address))
+        for contract in (calls.settlement, calls.consumers):
+            chain.transact(key, calls.approve(contract, 2**256 - 1))
+    chain.transact(operator, calls.open_lane(SALT, TERMS, BOND))
+    lane = calls.lane_of(operator.address, SALT, TERMS)
+    chain.transact(operator, calls.add_gateway(lane, operator.address))
     chain.transact(FUNDS, calls.approve(calls.consumers, 2**256 - 1))
     for consumer in signers[1:3]:
         chain.transact(FUNDS, calls.deposit(lane, consumer.address, DEPOSIT))
@@ -87,7 +91,14 @@ def register(chain: Chain, *parties: Address) -> dict[Address, int]:
 
 def epoch_of(chain: Chain) -> int:
     """The epoch of the latest block."""
-    return int(chain.read("BidBook", chain.deployment.bid_book, "epoch"))
+    return time_of(chain) // chain.deployment.epoch_seconds
+
+
+def time_of(chain: Chain) -> int:
+    """The time of the latest block, in seconds."""
+    block = chain.block()
+    assert block is not None, "a chain has a first block"
+    return block.timestamp
 
 
 def bids_of(chain: Chain, party: Address) -> list[BidPlaced]:

@@ -9,24 +9,44 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ledger.core.catalog.bids import Terms, encode, terms_id
-from ledger.core.disputes.recomputation import DEBITS, PAYOUTS, account_leaves
+from ledger.core.disputes.challenge_game import OpenTree
+from ledger.core.disputes.questions import DEBITS, GATEWAYS, LINES, PAYOUTS, RECEIPTS
 from ledger.core.kernels.records import SignedRecords
 from ledger.core.pricing.price import payees, price
 from ledger.core.receipts.receipt import Receipt, pack, receipt_digest, struct_hash
-from ledger.core.settlement.batch_file import BatchFile, Opening, Roots, read, write_head, write_receipts, write_tail
+from ledger.core.settlement.batch_file import (
+    BatchFile,
+    Opening,
+    Roots,
+    heights_of,
+    read,
+    write_head,
+    write_receipts,
+    write_tail,
+)
 from ledger.core.settlement.cumulatives import Cumulatives
-from ledger.core.settlement.header import Range
+from ledger.core.settlement.header import NO_HEADER, RUN, Heights, Range
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane
-from ledger.core.values.sum_tree import CONSUMER_BIT, Tree, line_leaf, receipt_leaf
+from ledger.core.values.sum_tree import (
+    DEBIT_TAG,
+    PAYOUT_TAG,
+    SumTree,
+    Word,
+    gateway_leaf,
+    leaf,
+    line_leaf,
+    receipt_leaf,
+)
 from ledger.core.values.typed_data import Domain, Signer
 
 Amounts = dict[int, tuple[Address, int]]
-Lines = list[tuple[int, int, int]]
+Lines = dict[tuple[int, int], int]
+"""What each run pays each payee, by (payee's index, run)."""
 
 
 @dataclass
 class Book:
-    """An operator's books: who is at which index, what is cumulative so far."""
+    """An operator's books: who is at which index, what is cumulative so far. Its signer is gateway 1."""
 
     domain: Domain
     lane: Lane
@@ -38,13 +58,15 @@ class Book:
     owed: Amounts = field(default_factory=dict)
     files: list[BatchFile] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    closed_at: int = 0
+    era: int = 1
 
     def honest(self, receipts: Sequence[Receipt]) -> Draft:
         """The batch these receipts make."""
         bodies = {terms_id(encode(one)): one for one in self.terms}
-        paid, owed, lines = dict(self.paid), dict(self.owed), dict[tuple[int, int], int]()
+        paid, owed, lines = dict(self.paid), dict(self.owed), Lines()
         for place, receipt in enumerate(receipts):
-            terms, run = bodies[receipt.terms], place // 64
+            terms, run = bodies[receipt.terms], place // RUN
             due = price(terms, receipt.units, receipt.subcall_total)
             shares = [(who, amount) for (who, _), amount in zip(payees(terms), due.amounts, strict=True)]
             # an operator that overcharges gives the surplus to the first line: the totals hide it
@@ -55,15 +77,13 @@ class Book:
                 lines[index, run] = lines.get((index, run), 0) + amount
             index = self.consumers[receipt.consumer]
             owed[index] = (receipt.consumer, owed.get(index, (receipt.consumer, 0))[1] + receipt.charge)
-            lines[index | CONSUMER_BIT, run] = lines.get((index | CONSUMER_BIT, run), 0) + receipt.charge
-        rows = [(party, run, amount) for (party, run), amount in sorted(lines.items()) if amount]
         first = self.files[-1].opening.ranges[0].last + 1 if self.files else 1
-        return Draft(self, list(receipts), paid, owed, rows, first)
+        return Draft(self, list(receipts), paid, owed, lines, first)
 
 
 @dataclass
 class Draft:
-    """A batch not yet written: bend it, then `write` it."""
+    """A batch not yet written: bend it, then `write` it. Its file shows it, but for what is `hidden`."""
 
     book: Book
     receipts: list[Receipt]
@@ -71,55 +91,68 @@ class Draft:
     owed: Amounts
     lines: Lines
     first: int
+    number: int = 1
+    hidden: dict[int, dict[int, Word]] = field(default_factory=dict)
+    """Leaves by tree and index that are posted in place of those that the file shows."""
     bend_roots: Callable[[Roots], Roots] | None = None
     book_root: Digest = ZERO_DIGEST
     before: BatchFile | None = None
     """The batch this one goes on from; by default the last one posted."""
 
-    def write(self) -> bytes:
-        """The public file."""
+    @property
+    def opening(self) -> Opening:
         book = self.book
         before = self.before or (book.files[-1] if book.files else None)
-        opening = Opening(
+        return Opening(
             domain=book.domain,
             lane=book.lane,
             number=len(book.files) + 1,
             epoch=self.receipts[0].epoch,
-            first_call=before.opening.first_call + before.opening.calls if before else 0,
-            prev=before.header.hash if before else ZERO_DIGEST,
+            era=book.era,
+            closed_at=book.closed_at,
+            prev=before.header.id if before else NO_HEADER,
             book_root=self.book_root,
-            ranges=(Range(book.signer.address, self.first, len(self.receipts)),),
+            ranges=(Range(self.number, book.signer.address, self.first, len(self.receipts)),),
         )
-        sink = io.BytesIO()
-        write_head(sink, opening)
+
+    @property
+    def heights(self) -> Heights:
+        return heights_of(self.opening, _cumulatives(self.paid), _cumulatives(self.owed))
+
+    def write(self) -> bytes:
+        """The public file."""
+        book, sink = self.book, io.BytesIO()
+        write_head(sink, self.opening)
         signatures = [book.signer.sign(receipt_digest(book.domain, receipt)) for receipt in self.receipts]
         rows = (pack(receipt) + signature for receipt, signature in zip(self.receipts, signatures, strict=True))
         write_receipts(sink, SignedRecords.read(np.frombuffer(b"".join(rows), np.uint8), len(signatures)))
         bodies = {terms_id(encode(one)): encode(one) for one in book.terms}
         used = {receipt.terms for receipt in self.receipts}
-        payouts, debits = _cumulatives(self.paid), _cumulatives(self.owed)
         roots = self.bend_roots(self.roots()) if self.bend_roots else self.roots()
-        write_tail(sink, {name: bodies[name] for name in used}, payouts, debits, roots)
+        write_tail(sink, {name: bodies[name] for name in used}, _cumulatives(self.paid), _cumulatives(self.owed), roots)
         return sink.getvalue()
 
     def roots(self) -> Roots:
-        """Over what the draft says, honest or not."""
-        leaves = [receipt_leaf(struct_hash(receipt), receipt.charge) for receipt in self.receipts]
-        return Roots(
-            Digest(Tree.build(leaves).root),
-            Digest(self.account_tree(PAYOUTS).root),
-            Digest(self.account_tree(DEBITS).root),
-            Digest(self.lines_tree().root),
-        )
+        """Over what the draft posts, honest or not."""
+        return Roots(*(Digest(self.tree(tree).root) for tree in (RECEIPTS, PAYOUTS, DEBITS, LINES)))
 
-    def account_tree(self, tree: int) -> Tree:
-        """The payouts or debits as drafted."""
-        amounts = (self.paid if tree == PAYOUTS else self.owed).items()
-        return Tree.build(account_leaves(tree, {index: (index, *row) for index, row in amounts if row[1]}))
+    def tree(self, tree: int) -> SumTree:
+        """One of its trees, as it is posted."""
+        h = self.heights
+        heights = (h.receipts, h.payouts, h.debits, h.lines, h.gateways)
+        return OpenTree({**self._leaves(tree), **self.hidden.get(tree, {})}, heights[tree])
 
-    def lines_tree(self) -> Tree:
-        """The lines as drafted."""
-        return Tree.build([line_leaf(*line) for line in self.lines])
+    def _leaves(self, tree: int) -> dict[int, Word]:
+        lane, runs = self.book.lane, self.heights.runs
+        if tree == RECEIPTS:
+            return {at: receipt_leaf(lane, struct_hash(one), one.charge) for at, one in enumerate(self.receipts)}
+        if tree == LINES:
+            return {index << runs | run: line_leaf(lane, index, run, n) for (index, run), n in self.lines.items()}
+        if tree == GATEWAYS:
+            ranges = self.opening.ranges
+            return {one.number: gateway_leaf(lane, one.number, one.gateway, one.first, one.count) for one in ranges}
+        tag, amounts = (PAYOUT_TAG, self.paid) if tree == PAYOUTS else (DEBIT_TAG, self.owed)
+        return {index: leaf(tag, lane, index, who, total) for index, (who, total) in amounts.items()}
 
     def post(self) -> BatchFile:
         """Write it, and take it into the books."""

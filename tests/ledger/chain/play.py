@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from ledger.core.catalog.bids import Line, Role
+from ledger.core.disputes.facts import Facts
 from ledger.core.disputes.faults import find_fraud_proof
 from ledger.core.disputes.proofs import FraudProof
-from ledger.core.disputes.recomputation import Facts, PlacedBid
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.settlement.batch_file import BatchFile
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address
+from roles.audit.watch import Auditor, Files, Finding, gather, inspect
 from tests.builders import COMPUTE, MAKER, a_receipt, some_terms
-from tests.ledger.chain.conftest import BOND, DEPOSIT, Stage, register
+from tests.ledger.chain.conftest import BOND, Stage, epoch_of, register, time_of
 from tests.ledger.chain.lies import Book, Draft
 from tests.rates import asks
+
+BUDGET = 10**17
 
 
 class Play:
@@ -31,6 +34,7 @@ class Play:
         self.consumers = {signer.address: 1 + n for n, signer in enumerate(stage.consumers)}
         self.book = Book(stage.domain, stage.lane, stage.operator, self.payees, self.consumers, [self.terms])
         self.number = 0
+        self.drafts: list[Draft] = []
 
     def receipts(self, count: int = 3) -> list[Receipt]:
         """The next receipts of both consumers in turn."""
@@ -38,40 +42,70 @@ class Play:
         for _ in range(count):
             self.number += 1
             consumer = self.stage.consumers[self.number % 2].address
-            made.append(a_receipt(self.number, self.terms, consumer=consumer, gateway=self.stage.operator.address))
+            made.append(self.receipt(self.number, consumer))
         return made
+
+    def receipt(self, number: int, consumer: Address, **others: object) -> Receipt:
+        """A receipt that ends now."""
+        signer, lane = self.stage.operator.address, self.stage.lane
+        ended_at = time_of(self.chain) * 1_000
+        made = a_receipt(
+            number,
+            self.terms,
+            consumer=consumer,
+            gateway=signer,
+            lane=lane,
+            ended_at=ended_at,
+            **others,  # type: ignore[arg-type]
+        )
+        return made._replace(epoch=epoch_of(self.chain))
 
     def honest(self, count: int = 3) -> Draft:
         return self.book.honest(self.receipts(count))
 
     def post(self, draft: Draft) -> BatchFile:
+        self.book.closed_at, self.book.era = time_of(self.chain), self.chain.lane(self.stage.lane).era
         file = draft.post()
+        self.drafts.append(draft)
         key = self.stage.key(self.stage.operator)
         self.chain.transact(key, self.chain.calls.commit(self.stage.lane, file.header))
         return file
 
-    def facts(self, bids: dict[tuple[Digest, Role, Address], list[PlacedBid]] | None = None) -> Facts:
-        payees = {index: party for party, index in self.payees.items()}
-        deposits = {who: (index, DEPOSIT) for who, index in self.consumers.items()}
-        return Facts(self.treasury, payees, deposits, bids)
+    def auditors_facts(self, *, book: bool = False) -> Facts:
+        """What anybody can know."""
+        logged = [log.event for log in self.chain.logs(0, self.chain.tip())]
+        return gather(self.chain, self.stage.lane, logged, book=book)
 
-    def find_fraud_proof(self, file: BatchFile, facts: Facts | None = None) -> FraudProof | None:
+    def find_fraud_proof(self, file: BatchFile, *, book: bool = False) -> FraudProof | None:
         before = self.book.files[-2] if len(self.book.files) > 1 else None
-        return find_fraud_proof(file, before, file.header, facts or self.facts())
+        return find_fraud_proof(file, before, file.header, self.stage.lane, self.auditors_facts(book=book))
+
+    def look(self, files: Files | None = None, *, budget: int = BUDGET, book: bool = False) -> list[Finding]:
+        """One look of the auditor, and what it says is done."""
+        shown = {file.header.id: file for file in self.book.files}
+        auditor = Auditor(self.stage.auditor.address, budget)
+        found = inspect(self.chain, self.stage.lane, files or shown.get, auditor, book=book)
+        for one in found:
+            if one.call is not None:
+                self.chain.transact(self.stage.key(self.stage.auditor), one.call, one.value)
+        return found
 
     def convict(self, file: BatchFile, proof: FraudProof | None, function: str) -> None:
         """The accusation is the one expected, and the chain agrees with it."""
         assert proof is not None, "the auditor saw nothing"
         assert proof.function == function, proof.why
         self.send(file, proof)
-        head = self.chain.head(self.stage.lane)
-        assert head.next == file.opening.number, "the batch and all after it are void"
-        assert self.chain.balance(self.stage.auditor.address) == 10**12 + BOND // 2, "the auditor has half the bond"
-        lane = self.chain.lane(self.stage.lane)
-        assert (lane.bond, lane.insurance, lane.active) == (0, BOND - BOND // 2, False)
+        self.is_convicted()
 
-    def send(self, file: BatchFile, proof: FraudProof | None) -> None:
+    def is_convicted(self) -> None:
+        """Everything pending is void, and the auditor is owed half the bond."""
+        lane, chain = self.stage.lane, self.chain
+        assert chain.head(lane).next == 1
+        assert int(chain.settlement("owed", self.stage.auditor.address)) == BOND // 2
+        assert (chain.books(lane).bond, chain.lane(lane).active) == (0, False)
+
+    def send(self, file: BatchFile, proof: FraudProof | None, id: int | None = None) -> None:
         assert proof is not None
-        fee = int(self.chain.settlement("challengeFee")) if proof.paid else 0
-        call = self.chain.calls.prove(self.stage.lane, file.opening.number, file.header, proof)
-        self.chain.transact(self.stage.key(self.stage.auditor), call, fee)
+        fee = self.chain.question_fee(proof.kind) if proof.paid else 0
+        call = self.chain.calls.prove(self.stage.lane, id or file.opening.number, file.header, proof)
+        self.chain.transact(self.stage.key(self.stage.auditor), call, 2 * fee)

@@ -1,80 +1,68 @@
-"""What a lying operator keeps to itself: the trees it really posted, opened node by node when it is asked."""
+"""What a lying operator keeps to itself: the trees it really posted, shown when it is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from ledger.core.disputes.recomputation import PAYOUTS
+from ledger.chain.calls import words
+from ledger.core.catalog.bids import encode, terms_id
+from ledger.core.disputes.questions import RECEIPTS, height_of, levels_shown, root_of
 from ledger.core.receipts.receipt import Receipt, pack
-from ledger.core.settlement.events import NodeDemanded
+from ledger.core.settlement import events
+from ledger.core.settlement.events import ReceiptAsked, WordsAsked
+from ledger.core.settlement.transactions import Call
 from ledger.core.values.ids import ZERO_ADDRESS
-from ledger.core.values.sum_tree import DEBIT_TAG, LINE_TAG, PAYOUT_TAG, Tree, Word, line_leaf, parent
+from ledger.core.values.sum_tree import ZERO
 from tests.ledger.chain.conftest import FUNDS
-from tests.ledger.chain.lies import Amounts, Lines
+from tests.ledger.chain.lies import Draft
 from tests.ledger.chain.play import Play
 
+Shows = Callable[[Draft, int], Receipt | None]
+"""The receipt that an operator shows at a place of a draft; None to say nothing."""
 
-@dataclass
-class Secrets:
-    """Nodes and leaves by their words."""
 
-    nodes: dict[Word, tuple[Word, Word]] = field(default_factory=dict)
-    leaves: dict[Word, tuple[bytes, bytes]] = field(default_factory=dict)
+def show_own(draft: Draft, place: int) -> Receipt | None:
+    return draft.receipts[place] if place < len(draft.receipts) else None
 
-    def pair(self, left: Word, right: Word) -> Word:
-        """A node over two."""
-        made = parent(left, right)
-        self.nodes[made] = (left, right)
-        return made
 
-    def tree(self, tree: Tree) -> Word:
-        """All inner nodes of a tree; its root."""
-        for level in range(tree.height):
-            for index in range(0, len(tree.levels[level]), 2):
-                self.pair(tree.at(level, index), tree.at(level, index + 1))
-        return tree.root
+def answer(play: Play, shows: Shows = show_own) -> bool:
+    """Answer what is asked and open, from the drafts. False when there is no answer to a question."""
+    chain, able = play.chain, True
+    for log in chain.logs(chain.deployment.block, chain.tip()):
+        asked = log.event
+        if not isinstance(asked, WordsAsked | ReceiptAsked | events.MandateAsked):
+            continue
+        if chain.question(asked.question).asker == ZERO_ADDRESS:
+            continue
+        files = [file.header.id for file in play.book.files]
+        call = None
+        if asked.hash in files and not isinstance(asked, events.MandateAsked):
+            call = _answer(play, play.drafts[files.index(asked.hash)], asked, shows)
+        if call is None:
+            able = False
+            continue
+        chain.transact(FUNDS, call)
+    return able
 
-    def lines(self, lines: Lines) -> Tree:
-        """A lines tree over these, in this order."""
-        for party, run, paid in lines:
-            packed = bytes((LINE_TAG,)) + party.to_bytes(4, "big") + run.to_bytes(4, "big") + paid.to_bytes(8, "big")
-            self.leaves[line_leaf(party, run, paid)] = (packed, b"")
-        made = Tree.build([line_leaf(*line) for line in lines])
-        self.tree(made)
-        return made
 
-    def accounts(self, tree: int, amounts: Amounts, made: Tree) -> Word:
-        """A payout or debit tree over these."""
-        tag = PAYOUT_TAG if tree == PAYOUTS else DEBIT_TAG
-        for index, (who, amount) in amounts.items():
-            packed = bytes((tag,)) + index.to_bytes(4, "big") + who + amount.to_bytes(8, "big")
-            self.leaves[made.leaf(index)] = (packed, b"")
-        return self.tree(made)
-
-    def receipts(self, receipts: Sequence[Receipt], terms: bytes, made: Tree) -> Word:
-        """A receipts tree over these."""
-        for place, receipt in enumerate(receipts):
-            self.leaves[made.leaf(place)] = (pack(receipt), terms)
-        return self.tree(made)
-
-    def answer(self, play: Play) -> bool:
-        """Open what is demanded and not opened yet. False when there is no answer to a question."""
-        chain, able = play.chain, True
-        for log in chain.logs(chain.deployment.block, chain.tip()):
-            asked = log.event
-            if not isinstance(asked, NodeDemanded):
-                continue
-            hashed = chain.posted(asked.lane, asked.id).hash
-            if chain.challenge(asked.lane, asked.id, hashed, asked.key)[0] == ZERO_ADDRESS:
-                continue
-            where = (asked.lane, asked.id, asked.tree, asked.node, asked.index, asked.depth)
-            if asked.node in self.nodes:
-                call = chain.calls.to_settlement("answerNode", *where, *self.nodes[asked.node])
-            elif asked.node in self.leaves:
-                call = chain.calls.to_settlement("answerLeaf", *where, *self.leaves[asked.node])
-            else:
-                able = False
-                continue
-            chain.transact(FUNDS, call)
-        return able
+def _answer(play: Play, draft: Draft, asked: WordsAsked | ReceiptAsked, shows: Shows) -> Call | None:
+    file = play.book.files[play.drafts.index(draft)]
+    tree = draft.tree(asked.tree if isinstance(asked, WordsAsked) else RECEIPTS)
+    about = asked.lane, asked.id, words(file.header)
+    to = play.chain.calls.to
+    if isinstance(asked, WordsAsked):
+        if tree.root != root_of(file.header, asked.tree):
+            return None  # its sums do not fit: there is no path
+        levels = levels_shown(file.header, asked.tree, asked.depth)
+        level = height_of(file.header, asked.tree) - asked.depth
+        shown = [tree.at(level - levels, (asked.position << levels) + at) for at in range(1 << levels)]
+        path = tree.proof(asked.position, level)
+        return to("Questions", "answerWords", *about, asked.tree, asked.depth, asked.position, shown, path)
+    path = tree.proof(asked.place)
+    if tree.leaf(asked.place) == ZERO:
+        return to("Questions", "answerReceipt", *about, asked.place, b"", b"", path)
+    receipt = shows(draft, asked.place)
+    if receipt is None:
+        return None
+    bodies = {terms_id(encode(one)): encode(one) for one in play.book.terms}
+    return to("Questions", "answerReceipt", *about, asked.place, pack(receipt), bodies[receipt.terms], path)

@@ -6,10 +6,6 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-
-from ledger.chain.errors import Reverted
-from ledger.core.disputes import proofs
-from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.recomputation import (
     DEBITS,
     PAYOUTS,
@@ -20,6 +16,10 @@ from ledger.core.disputes.recomputation import (
     recompute,
     rows,
 )
+
+from ledger.chain.errors import Reverted
+from ledger.core.disputes import proofs
+from ledger.core.disputes.proofs import FraudProof
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.values.ids import ZERO_ADDRESS, Address
 from ledger.core.values.sum_tree import CONSUMER_BIT

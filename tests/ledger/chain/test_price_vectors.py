@@ -1,7 +1,7 @@
 """Vectors for the contracts' receipts and prices, made by pages that share nothing with them or with `ledger.core`.
 
-`python -m tests.ledger.chain.test_price_vectors` writes `tests/vectors/split_prices.json` and `receipts.json`; the tests here
-make them anew and compare. The rule is MECHANISM's, in fractions; the hash of a receipt is eth-account's.
+`python -m tests.ledger.chain.test_price_vectors` writes `tests/vectors/split_prices.json` and `receipts.json`; the
+tests here make them anew and compare. The rule is MECHANISM's, in fractions; the hash of a receipt is eth-account's.
 """
 
 import json

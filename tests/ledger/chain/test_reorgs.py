@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ledger.core.disputes.recomputation import NO_ANSWERS, RECEIPTS
 from sqlalchemy import Engine, text
 
 from ledger.chain.calls import words
@@ -11,7 +12,6 @@ from ledger.chain.logs import demand_key
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.postings import balance
 from ledger.core.disputes.challenge_game import withheld
-from ledger.core.disputes.recomputation import NO_ANSWERS, RECEIPTS
 from ledger.core.settlement.batches import Status
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.typed_data import Signer

@@ -21,7 +21,7 @@ from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.core.values.sum_tree import Tree, amount, leaf, verify
 from ledger.flows import batches as settling
 from ledger.flows import postings
-from ledger.store.chain import parties
+from ledger.store.chain import chain_time, parties
 from ledger.store.receipts import receipts, watermarks
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches, proofs, tree_nodes
@@ -56,9 +56,9 @@ def test_a_batch_file_proves_the_batch_and_nothing_more_is_needed(room: Room) ->
 def test_a_clock_that_jumped_makes_no_receipt_wait(room: Room) -> None:
     with unit_of_work(room.engine) as session:
         b.fund(session, b.ALICE, 10**9)
-        b.write(session, [b.a_receipt(1, ended_at=10**7)])
+        b.write(session, [b.a_receipt(1, ended_at=chain_time.now(session, 10**12))])
         postings.post_chunk(session, b.LANE, b.GATEWAY.address, 10, now=1)
-        due = [settling.is_due(session, LANE, 10**7 + late) for late in (-LANE.batch_ms, -1, 0, LANE.batch_ms)]
+        due = [settling.is_due(session, LANE, 10**12 + late) for late in (-LANE.batch_ms, -1, 0, LANE.batch_ms)]
     assert due == [True, False, False, True]
 
 
@@ -454,3 +454,14 @@ def test_a_notice_asks_for_a_batch_after_it(room: Room) -> None:
     with unit_of_work(room.engine) as session:
         assert settling.is_due(session, patient, room.now)
         assert not settling.is_due(session, LANE, room.now)
+
+
+def test_no_batch_is_closed_by_an_old_chain(room: Room) -> None:
+    room.serve(3)
+    noticed = replace(LANE, exit_notice=900)
+    with unit_of_work(room.engine) as session:
+        block = chain_time.get(session)
+        assert block is not None
+        indexed_at = 10**12 - (chain_time.now(session, 10**12) - block.timestamp * 1_000)
+        assert settling.close(session, noticed, 1, indexed_at + 900_001) is None, "a request to leave may be unknown"
+        assert settling.close(session, noticed, 1, indexed_at + 900_000) is not None

@@ -136,6 +136,16 @@ def test_a_lower_bid_enters_next_epoch_a_raise_one_later_and_silence_is_exit() -
         BidInForce(subject, Role.compute, BOB, low, 5, 30)
 
 
+def test_a_value_roles_bid_stands_and_a_resource_roles_lapses() -> None:
+    subject = Digest(b"\x01" * 32)
+    placed = [
+        BidInForce(subject, role, BOB, Bid(1, asks()), *epochs.place(role, None, Bid(1, asks()), 7))
+        for role in (Role.maker, Role.compute, Role.gateway)
+    ]
+    roles = [[row.role for row in epochs.freeze(placed, epoch).rows] for epoch in (8, 31, 32, 10**6)]
+    assert roles == [[Role.maker, Role.compute, Role.gateway]] * 2 + [[Role.maker, Role.gateway]] * 2
+
+
 def test_epochs_start_inclusive_and_end_exclusive() -> None:
     assert [epochs.epoch_at(at, 3_600) for at in (0, 3_599, 3_600)] == [0, 0, 1]
 

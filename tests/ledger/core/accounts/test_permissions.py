@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from ledger.core.accounts.permissions import ApiKey, grant, may_call, refusal
+import pytest
+
+from ledger.core.accounts.permissions import ApiKey, grant, mandate, may_call, refusal
 from ledger.core.values.ids import Address
 
 KEY = ApiKey(b"hash", "key_1", Address(b"\x01" * 20), "mine", created_at=0)
@@ -38,3 +40,21 @@ def test_a_gateway_is_granted_its_target_up_to_a_quarter_of_what_is_left_but_its
     assert grant(1_000, need=600, target=300) == 600
     assert grant(1_000, need=1_000, target=1_000) == 1_000
     assert grant(1_000, need=1_001, target=2_000) == 0
+
+
+@pytest.mark.parametrize(
+    ("cum_max", "debit_at_exit", "paid_in", "most"),
+    [
+        (0, 0, 0, 0),
+        (150, 0, 0, 150),
+        (0, 0, 70, 70),
+        (0, 100, 30, 130),
+        (101, 100, 30, 131),
+        (99, 100, 30, 130),
+    ],
+)
+def test_a_mandate_is_the_higher_of_voucher_and_exit_and_what_was_paid_since(
+    cum_max: int, debit_at_exit: int, paid_in: int, most: int
+) -> None:
+    """The numbers of contracts/test/Questions.t.sol."""
+    assert mandate(cum_max, debit_at_exit, paid_in) == most
