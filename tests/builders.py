@@ -139,9 +139,9 @@ def fund(
     postings.book(session, movements.lease(lane, cause, consumer, gateway, amount, at=0))
 
 
-def lease(session: Session, consumer: Address, amount: int, number: int = 1) -> None:
+def lease(session: Session, consumer: Address, amount: int, number: int = 1, *, lane: Lane = LANE) -> None:
     """A consumer's deposit is leased to the gateway."""
-    postings.book(session, movements.lease(LANE, b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
+    postings.book(session, movements.lease(lane, b"lease %d" % number, consumer, GATEWAY.address, amount, at=0))
 
 
 def release(session: Session, consumer: Address, amount: int, number: int = 1) -> None:

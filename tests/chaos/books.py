@@ -11,14 +11,15 @@ from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement.batches import Status
-from ledger.core.settlement.header import Header, Range
+from ledger.core.settlement.header import NO_HEADER, Header, Range, gateways_tree, heights_for
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.store.chain import lanes
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.settlement import batches, transactions
 from ledger.store.settlement.batches import Batch
-from tests.chaos.weather import CONSUMER, LANE, PAYEES, SENDER, SimChain
+from tests.chaos.weather import CONSUMER, FIRST_ERA, LANE, PAYEES, SENDER, SimChain
 
 GATEWAY = Address(b"\x6a" * 20)
 FUNDS = 10**12
@@ -48,15 +49,34 @@ def close(s: Session, now: int) -> None:
     (mark,) = watermarks.of_lane(s, LANE)
     if mark.posted_seq == mark.batched_seq:
         return
-    span = Range(GATEWAY, mark.batched_seq + 1, mark.posted_seq - mark.batched_seq)
+    span = Range(1, GATEWAY, mark.batched_seq + 1, mark.posted_seq - mark.batched_seq)
     before, number = batches.latest(s, LANE), batches.newest_number(s, LANE) + 1
     paid = amounts(span.first, span.last)
     added = Digest(b"".join(amount.to_bytes(8, "big") for amount in paid) + number.to_bytes(16, "big"))
-    roots = (keccak256(b"roots", number.to_bytes(8, "big")),) * 6
-    first_call = before.header.first_call + before.header.calls if before else 0
-    header = Header(before.header.hash if before else ZERO_DIGEST, *roots, added, first_call, span.count, 0)
-    total = sum(paid)
-    made = Batch(LANE, number, Status.built, header, total, (before.cumulative if before else 0) + total, now)
+    lane, root, total = lanes.get(s, LANE), keccak256(b"roots", number.to_bytes(8, "big")), sum(paid)
+    header = Header(
+        prev=before.header.id if before else NO_HEADER,
+        era=lane.era if lane else FIRST_ERA,
+        closed_at=now // 1_000,
+        heights=heights_for(span.count, len(PAYEES), 1, 1),
+        receipts_root=root,
+        payout_root=root,
+        debit_root=root,
+        lines_root=root,
+        gateways_root=gateways_tree(LANE, [span]).root,
+        data_ref=added,
+    )
+    made = Batch(
+        lane=LANE,
+        number=number,
+        status=Status.built,
+        header=header,
+        total=total,
+        cumulative=(before.cumulative if before else 0) + total,
+        built_at=now,
+        epoch=0,
+        book_root=ZERO_DIGEST,
+    )
     batches.store(s, made, [span], {(payee, ROLE): amount for payee, amount in zip(PAYEES, paid, strict=True)})
     watermarks.set_batched(s, LANE, GATEWAY, span.last)
 
@@ -86,7 +106,7 @@ def faults(s: Session, chain: SimChain) -> list[str]:
     state, paid, deposited = chain.tip.state, amounts(1, mark.posted_seq), FUNDS + chain.tip.state.deposited
     mine = postings.balances(s, LANE, [available(CONSUMER), leased(CONSUMER, GATEWAY)])
     said: dict[str, tuple[object, object]] = {
-        "headers on chain": (state.headers, tuple(bytes(b.header.hash) for b in standing)),
+        "headers on chain": (state.headers, tuple(b.header.id for b in standing)),
         "final on chain": (state.finalized, len(standing)),
         "final in the ledger": ({b.status for b in standing} - {Status.final}, set()),
         "payees' cumulative on chain": (state.cumulative[-1], paid),

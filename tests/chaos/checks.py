@@ -20,7 +20,7 @@ from ledger.store.receipts import receipts, terms, watermarks
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches
 from tests.chaos.load import Load
-from tests.chaos.network import BOND, CONSUMERS, DEPOSIT, GATEWAY, LANE, Network, payees
+from tests.chaos.network import CONSUMERS, DEPOSIT, GATEWAY, Network, payees
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def come_to_rest(network: Network, seconds: float = 240) -> None:
         network.chain.rpc("evm_increaseTime", 2)
         network.chain.rpc("evm_mine")
         with unit_of_work(network.engine) as session:
-            marks = watermarks.of_lane(session, LANE)
-            waiting = batches.with_status(session, LANE, Status.built, Status.signed, Status.posted)
-            owed = sum(postings.balance(session, LANE, claimable(payee)) for payee in payees())
+            marks = watermarks.of_lane(session, network.lane)
+            waiting = batches.with_status(session, network.lane, Status.built, Status.signed, Status.posted)
+            owed = sum(postings.balance(session, network.lane, claimable(payee)) for payee in payees())
             last = session.execute(text("SELECT coalesce(max(last), 0) FROM segments")).scalar_one()
             done = bool(marks) and all(m.posted_seq == m.batched_seq == last for m in marks)
         return done and not waiting and not owed
@@ -62,18 +62,22 @@ def recompute(network: Network, load: Load, before: dict[Address, int]) -> Total
 
     with unit_of_work(network.engine) as session:
         held = network.chain.held
-        found = audits.reconcile(session, Scope(LANE, network.domain, held), 1, thorough=True)
+        found = audits.reconcile(session, Scope(network.lane, network.domain, held), 1, thorough=True)
         same("laws", [f"{alarm.law} {alarm.message}" for alarm in found], [])
-        same("alarms", [alarm.message for alarm in alarms.active(session, LANE)], [])
-        (mark,) = watermarks.of_lane(session, LANE)
-        chunk = receipts.chunk(session, LANE, GATEWAY.address, 1, mark.posted_seq)
+        same("alarms", [alarm.message for alarm in alarms.active(session, network.lane)], [])
+        (mark,) = watermarks.of_lane(session, network.lane)
+        chunk = receipts.chunk(session, network.lane, GATEWAY.address, 1, mark.posted_seq)
         read = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
         written = [
-            s for s in (receipts.by_seq(session, LANE, GATEWAY.address, n + 1) for n in range(mark.posted_seq)) if s
+            s
+            for s in (receipts.by_seq(session, network.lane, GATEWAY.address, n + 1) for n in range(mark.posted_seq))
+            if s
         ]
-        balance = {name: postings.balance(session, LANE, name) for name in postings.entries(session, LANE)}
-        clock, consumers = chain_time.get(session), lanes.consumers(session, LANE)
-        counted = len(batches.with_status(session, LANE, Status.final))
+        balance = {
+            name: postings.balance(session, network.lane, name) for name in postings.entries(session, network.lane)
+        }
+        clock, consumers = chain_time.get(session), lanes.consumers(session, network.lane)
+        counted = len(batches.with_status(session, network.lane, Status.final))
     ids = Counter(to_hex(s.receipt.call_id) for s in written)
     told = Counter(told for caller in load.callers for told in caller.told.values())
     told.update(first := {to_hex(written[0].receipt.call_id): 1})
@@ -96,13 +100,7 @@ def recompute(network: Network, load: Load, before: dict[Address, int]) -> Total
         left = balance.get(available(who), 0) + balance.get(leased(who, GATEWAY.address), 0)
         same(f"left of {to_hex(who)}", left, DEPOSIT - spent)
         same(f"deposited by {to_hex(who)}", consumers[who].deposited, DEPOSIT)
-    contract = address_of(network)
-    same("custody", balance[CUSTODY], network.chain.balance(contract) - BOND)
+    same("custody", balance[CUSTODY], network.chain.balance(network.lane))
     same("the indexer's place", clock is not None, True)
     calls = sum(told.values()) - len(first) + abandoned
     return Totals(calls, abandoned, charged, sum(earned.values()), counted, tuple(differences))
-
-
-def address_of(network: Network) -> Address:
-    """The settlement contract."""
-    return network.chain.calls.settlement

@@ -21,7 +21,7 @@ from ledger.core.settlement import transactions as rules
 from ledger.core.settlement.batches import BEFORE
 from ledger.core.settlement.batches import Status as Stage
 from ledger.core.settlement.events import Block
-from ledger.core.settlement.header import Range
+from ledger.core.settlement.header import HeaderId, Range
 from ledger.core.settlement.transactions import Attempt, ChainTransaction, Mined, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
@@ -55,6 +55,7 @@ class Tables:
     events: dict[tuple[Digest, int], Indexed] = field(default_factory=dict)
     blocks: dict[int, Digest] = field(default_factory=dict)
     cursor: dict[str, Block] = field(default_factory=dict)
+    indexed_at: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, Balance] = field(default_factory=dict)
     transactions: dict[Digest, Transaction] = field(default_factory=dict)
     watermarks: dict[Address, Watermark] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Tables:
             events=self.events.copy(),
             blocks=self.blocks.copy(),
             cursor=self.cursor.copy(),
+            indexed_at=self.indexed_at.copy(),
             accounts=self.accounts.copy(),
             transactions=self.transactions.copy(),
             watermarks=self.watermarks.copy(),
@@ -218,8 +220,8 @@ def _with_status(s: Tables, lane: Address, *statuses: Stage) -> list[Batch]:
     return sorted((b for b in s.batches.values() if b.status in statuses), key=lambda batch: batch.number)
 
 
-def _by_hash(s: Tables, lane: Address, header_hash: Digest) -> Batch | None:
-    found = [batch for batch in s.batches.values() if batch.header.hash == header_hash]
+def _by_header(s: Tables, lane: Address, header_id: HeaderId) -> Batch | None:
+    found = [batch for batch in s.batches.values() if batch.header.id == header_id]
     return max(found, key=lambda batch: batch.number) if found else None
 
 
@@ -233,7 +235,7 @@ def _change(s: Tables, batch: Batch, **changes: object) -> None:
 
 
 BATCHES = _module(
-    *(store, _with_status, _by_hash),
+    *(store, _with_status, _by_header),
     take=_yes,
     latest=lambda s, lane: next(iter(_standing(s)), None),
     newest_number=lambda s, lane: max(s.batches, default=0),
@@ -243,8 +245,8 @@ BATCHES = _module(
     after=lambda s, lane, number: [b for b in _standing(s) if b.number > number],
     set_signed=lambda s, b, name: _change(s, b, status=Stage.signed, chain_transaction=name),
     set_built=lambda s, b: _change(s, b, status=Stage.built, chain_transaction=None),
-    set_posted=lambda s, b, name, at, settled: _change(
-        s, b, status=Stage.posted, onchain_id=name, posted_at=at, settled=settled
+    set_posted=lambda s, b, name, window, settled: _change(
+        s, b, status=Stage.posted, onchain_id=name, posted_at=window[0], until=window[1], settled=settled
     ),
     set_unposted=lambda s, b: _change(
         s,
@@ -252,6 +254,7 @@ BATCHES = _module(
         status=Stage.signed if b.chain_transaction else Stage.built,
         onchain_id=None,
         posted_at=None,
+        until=None,
         final_at=None,
         settled=None,
     ),
@@ -303,9 +306,14 @@ def _canonical_from(s: Tables, block: int) -> list[Indexed]:
     return sorted(found, key=lambda log: (-log.block, -log.ordinal))
 
 
-def _advance(s: Tables, block: Block) -> None:
-    s.cursor["chain"] = block
+def _advance(s: Tables, block: Block, wall: int) -> None:
+    s.cursor["chain"], s.indexed_at["chain"] = block, wall
     s.blocks[block.number] = block.hash
+
+
+def _now(s: Tables, wall: int) -> int:
+    block = s.cursor.get("chain")
+    return block.timestamp * 1_000 + max(0, wall - s.indexed_at["chain"]) if block else wall
 
 
 def _forget_after(s: Tables, number: int) -> None:
@@ -341,6 +349,7 @@ STORE = {
         *(_advance, _forget_after),
         take=_yes,
         get=lambda s: s.cursor.get("chain"),
+        now=_now,
         hashes=lambda s: sorted(s.blocks.items(), reverse=True),
     ),
     "challenges": _module(**dict.fromkeys(("put", "close", "lapse"), _nothing)),
@@ -349,6 +358,7 @@ STORE = {
         get=lambda s, lane: s.lanes.get(lane),
         leaving=lambda s, lane: [],
         put=_put_lane,
+        set_era=lambda s, lane, era: _put_lane(s, replace(s.lanes[lane], era=era)),
         **dict.fromkeys(("deposit", "claim", "set_bond", "set_active"), _nothing),
     ),
     "bids": _module(latest_epoch=lambda s: 2**40),

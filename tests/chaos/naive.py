@@ -13,7 +13,7 @@ from ledger.core.settlement.batches import Status
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH
 from ledger.store.money import postings
 from ledger.store.settlement import batches
-from tests.chaos.weather import LANE, SENDER, SimCalls, SimChain
+from tests.chaos.weather import LANE, SENDER, WINDOW, SimCalls, SimChain
 
 
 def commit(s: Session, chain: SimChain, now: int) -> None:
@@ -25,7 +25,7 @@ def commit(s: Session, chain: SimChain, now: int) -> None:
     target, data = SimCalls().commit(LANE, batch.header, NO_BATCH, EMPTY_HEADER)
     raw, _ = chain.sign((target, data), chain.nonces(SENDER), 100_000, chain.fee())
     chain.send_raw(raw)
-    cause = movements.batch_cause(LANE, batch.number, batch.header.hash)
+    cause = movements.batch_cause(LANE, batch.number, batch.header.id)
     settled = movements.settle(LANE, cause, batches.earned(s, LANE, batch.number), now)
     postings.book(s, settled)
-    batches.set_posted(s, batch, batch.number, now, settled.id)
+    batches.set_posted(s, batch, batch.number, (now, now + WINDOW * 1_000), settled.id)

@@ -23,12 +23,13 @@ import redis
 from eth_abi.abi import encode
 from sqlalchemy import Engine
 
+from ledger.chain.calls import Calls, LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, Lane, address, cid, did, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, address, cid, did, to_hex
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.deployments import Deployment, path
@@ -42,9 +43,8 @@ from tests.gateway.nodes import Node
 from tests.gateway.world import a_model
 
 TREASURY = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
-LANE = Lane(bytes(19) + b"\1")
 EPOCH_SECONDS = 3_600
-WINDOW_SECONDS = 20
+TERMS = LaneTerms(window=20, answer_time=5)
 BOND = 10**11
 DEPOSIT = 10**10
 MOST_TASKS = 300
@@ -82,6 +82,10 @@ class Network:
     def domain(self) -> Domain:
         """Where signatures count."""
         return Domain(components.CHAIN_ID, address(self.chain.deployment.settlement))
+
+    @property
+    def lane(self) -> Lane:
+        return lane_of(self.chain.calls)
 
     def kill(self, name: str) -> None:
         """kill -9 a component and all its children."""
@@ -210,6 +214,11 @@ def _start(folder: Path, network_folder: NetworkFolder) -> Network:
     return network
 
 
+def lane_of(calls: Calls) -> Lane:
+    """The network's only lane."""
+    return calls.lane_of(OPERATOR.address, ZERO_DIGEST, TERMS)
+
+
 def settle_in(chain: Chain) -> Digest:
     """A lane with a bond, a staked provider, a registered model with bids in force, consumers with deposits."""
     calls, vault = chain.calls, address(chain.deployment.stake_vault)
@@ -218,21 +227,22 @@ def settle_in(chain: Chain) -> Digest:
         chain.transact(TREASURY, calls.transfer(who.address, 10**12))
     keys = {name: Signer(a_key(name)) for name in ("operator", "maker", "provider")}
     chain.transact(keys["operator"], calls.approve(calls.settlement, BOND))
-    chain.transact(keys["operator"], calls.open_lane(WINDOW_SECONDS, 60, BOND))
-    chain.transact(keys["operator"], calls.to_settlement("setSessionKey", GATEWAY.address, True))
+    chain.transact(keys["operator"], calls.open_lane(ZERO_DIGEST, TERMS, BOND))
+    lane = lane_of(calls)
+    chain.transact(keys["operator"], calls.add_gateway(lane, GATEWAY.address))
     chain.transact(keys["provider"], calls.approve(vault, 10**12))
     chain.transact(keys["provider"], calls.to("StakeVault", "stake", 10**9))
     subject, salt = digest(model()), Digest(bytes(32))
     commitment = keccak256(encode(["bytes32", "address", "bytes32"], [subject, to_hex(MAKER.address), salt]))
-    chain.transact(keys["maker"], calls.to("Registry", "commitModel", commitment))
+    chain.transact(keys["maker"], calls.to("Registry", "commit", commitment))
     chain.rpc("evm_mine")
     chain.transact(keys["maker"], calls.register_model(subject, [], Digest(bytes(32)), salt))
     chain.transact(keys["maker"], chain.calls.place_bid(subject, Role.maker, Bid(100_000)))
     chain.transact(keys["provider"], chain.calls.place_bid(subject, Role.compute, Bid(0, rates(ASK))))
     for number, consumer in enumerate(CONSUMERS):
         key = Signer(a_key(f"consumer {number}"))
-        chain.transact(key, calls.approve(calls.settlement, DEPOSIT))
-        chain.transact(key, calls.deposit(LANE, consumer.address, DEPOSIT))
+        chain.transact(key, calls.approve(calls.consumers, DEPOSIT))
+        chain.transact(key, calls.deposit(lane, consumer.address, DEPOSIT))
     chain.rpc("evm_increaseTime", EPOCH_SECONDS)
     chain.rpc("evm_mine")
     return subject
@@ -246,7 +256,7 @@ def settings_of(network_folder: NetworkFolder, deployment: Deployment, folder: P
         "LEDGER_REDIS_URL": components.redis_url(network_folder),
         "LEDGER_RPC_URL": f"http://127.0.0.1:{proxy.port}",
         "LEDGER_DEPLOYMENT": str(path(deployment.chain_id, folder)),
-        "LEDGER_LANE": to_hex(LANE),
+        "LEDGER_LANE": to_hex(lane_of(Calls(deployment))),
         "LEDGER_CONFIRMATIONS": "1",
         "LEDGER_BATCH_SECONDS": "2",
         "LEDGER_SWEEP_SECONDS": "0.5",
@@ -299,9 +309,11 @@ def publish(network: Network, subject: Digest) -> None:
 
 def key_of(network: Network, consumer: Signer) -> str:
     """An API key behind a voucher for all of the deposit."""
-    signed = consumer.sign(signing_digest(network.domain, voucher_hash(Voucher(LANE, consumer.address, DEPOSIT))))
+    signed = consumer.sign(
+        signing_digest(network.domain, voucher_hash(Voucher(network.lane, consumer.address, DEPOSIT)))
+    )
     voucher = {
-        "lane": to_hex(LANE),
+        "lane": to_hex(network.lane),
         "account": to_hex(consumer.address),
         "cum_max": str(DEPOSIT),
         "signature": to_hex(signed),

@@ -13,7 +13,7 @@ from random import Random
 from ledger.chain.calls import Calls
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Block, Event, Log
-from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, Header
+from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, NO_HEADER, Header, HeaderId
 from ledger.core.settlement.transactions import Call, Mined
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
@@ -26,6 +26,9 @@ LANE = Lane(bytes(19) + b"\1")
 TARGET = Address(b"\x7a" * 20)
 WINDOW = 60
 """Seconds a batch can be challenged: five blocks."""
+FIRST_ERA = 1
+HEADERS: dict[HeaderId, Header] = {}
+"""Every header that was ever committed, by its id: what a real commit's calldata would carry."""
 _RAW = struct.Struct(">QQH")
 _PAIR = struct.Struct(">QQ")
 
@@ -40,6 +43,7 @@ class State:
     cumulative: tuple[tuple[int, int], ...] = ((0, 0),)
     """What each payee has earned, before any batch and after each."""
     finalized: int = 0
+    era: int = FIRST_ERA
     claimed: tuple[int, int] = (0, 0)
     deposited: int = 0
     nonces: int = 0
@@ -98,7 +102,7 @@ class SimChain:
         self.random, self.weather = random, weather
         genesis = Block(0, keccak256(b"genesis"), 1_000)
         opened = Block(1, keccak256(b"opened"), 1_012)
-        lane = events.LaneOpened(LANE, SENDER, WINDOW, 0, 0)
+        lane = events.LaneOpened(LANE, SENDER, WINDOW, answer_time=0, leverage=1, min_deposit=0)
         self.blocks = [
             Mining(genesis, State()),
             Mining(opened, State(), (Log(lane, 1, keccak256(b"opening"), 0, opened.timestamp),)),
@@ -275,7 +279,8 @@ class SimCalls(Calls):
         self, lane: Lane, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
     ) -> Call:
         """A commit, and an older batch to finalize on the way."""
-        return TARGET, b"c" + header.prev + header.hash + header.data_ref[:16] + finalize_id.to_bytes(8, "big")
+        HEADERS[header.id] = header
+        return TARGET, b"c" + finalize_id.to_bytes(8, "big") + header.id
 
     def finalize(self, lane: Lane, batch_id: int, header: Header) -> Call:
         """Make a batch final."""
@@ -285,7 +290,7 @@ class SimCalls(Calls):
 def apply(state: State, data: bytes, at: int) -> tuple[State, list[Event] | None]:
     """The contract, called at a time in seconds. None for the events means that it reverts."""
     if data[:1] == b"c":
-        return _commit(state, data[1:33], Digest(data[33:65]), _PAIR.unpack(data[65:81]), data[81:], at)
+        return _commit(state, HEADERS[data[9:]], int.from_bytes(data[1:9], "big"), at)
     if data[:1] == b"f":
         number = int.from_bytes(data[1:], "big")
         return _finalize(state, number) if _is_ripe(state, number, at) else (state, None)
@@ -303,32 +308,34 @@ def claim(state: State) -> tuple[State, list[Event]]:
 
 
 def verdict(state: State) -> tuple[State, list[Event]]:
-    """Somebody proves the oldest batch that is not final wrong: it and all after it are void."""
+    """Somebody proves the oldest batch that is not final wrong: it and all after it are void, and an era begins."""
     kept = state.finalized
     if kept == len(state.headers):
         return state, []
     after = replace(
-        state, headers=state.headers[:kept], posted=state.posted[:kept], cumulative=state.cumulative[: kept + 1]
+        state,
+        headers=state.headers[:kept],
+        posted=state.posted[:kept],
+        cumulative=state.cumulative[: kept + 1],
+        era=state.era + 1,
     )
-    return after, [events.Voided(LANE, kept + 1, CONSUMER)]
+    return after, [events.Fell(LANE, kept + 1, after.era, CONSUMER)]
 
 
-def _commit(
-    state: State, prev: bytes, header: Digest, amounts: tuple[int, ...], finalize_id: bytes, at: int
-) -> tuple[State, list[Event] | None]:
-    if prev != (state.headers[-1] if state.headers else bytes(32)):
+def _commit(state: State, header: Header, finalize_id: int, at: int) -> tuple[State, list[Event] | None]:
+    if header.prev != (state.headers[-1] if state.headers else NO_HEADER) or header.era != state.era:
         return state, None
-    before, number = state.cumulative[-1], len(state.headers) + 1
+    before, number, amounts = state.cumulative[-1], len(state.headers) + 1, _PAIR.unpack(header.data_ref[:16])
     grown = (before[0] + amounts[0], before[1] + amounts[1])
     state = replace(
         state,
-        headers=(*state.headers, header),
+        headers=(*state.headers, header.id),
         posted=(*state.posted, at),
         cumulative=(*state.cumulative, grown),
     )
-    made: list[Event] = [events.Committed(LANE, number, header)]
-    if _is_ripe(state, oldest := int.from_bytes(finalize_id, "big"), at):
-        state, more = _finalize(state, oldest)
+    made: list[Event] = [events.Committed(LANE, number, header, at + WINDOW)]
+    if _is_ripe(state, finalize_id, at):
+        state, more = _finalize(state, finalize_id)
         made += more
     return state, made
 

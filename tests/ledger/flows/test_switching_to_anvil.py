@@ -12,13 +12,14 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from ledger import tasks
+from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.context import Context
 from ledger.core.accounts.accounts import available, claimable
 from ledger.core.settlement.batches import Status as BatchStatus
 from ledger.core.settlement.transactions import Status
-from ledger.core.values.ids import Address, address, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Address, address, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.deployments import path
 from ledger.flows import audits
@@ -27,13 +28,14 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batch_files, batches
 from tests import builders as b
 from tests.conftest import an_anvil, settings_for
+from tests.ledger.chain.conftest import open_lane
 from tests.ledger.flows.test_switching import CREDIT, PRIVATE, a_private_grid, release
 from tests.room import PAYEES
 
 FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 OPERATOR_KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 OPERATOR = Signer(bytes.fromhex(OPERATOR_KEY))
-LANE, WINDOW, BOND = b.LANE, 3, 10**9
+TERMS, BOND = LaneTerms(window=3, answer_time=1), 10**9
 ROUNDS, CALLS, MORE = 8, 20, 10**8
 
 
@@ -48,8 +50,10 @@ def chain(rpc_url: str, tmp_path: Path) -> Chain:
     """A chain with a lane whose windows are seconds long: in almost every sweep a batch is about to be final."""
     chain = Chain(rpc_url, deploy(rpc_url, FUNDS, Parameters(60), tmp_path))
     chain.transact(FUNDS, chain.calls.transfer(OPERATOR.address, 10**12))
-    chain.transact(OPERATOR, chain.calls.approve(chain.calls.settlement, 10**12))
-    chain.transact(OPERATOR, chain.calls.open_lane(WINDOW, 60, BOND))
+    for taker in (chain.calls.settlement, chain.calls.consumers):
+        chain.transact(OPERATOR, chain.calls.approve(taker, 10**12))
+    lane = open_lane(chain, OPERATOR, TERMS, BOND)
+    chain.transact(OPERATOR, chain.calls.add_gateway(lane, b.GATEWAY.address))
     return chain
 
 
@@ -57,7 +61,7 @@ class Worker:
     """What the worker does, knock by knock, over a ledger that has been a private grid."""
 
     def __init__(self, place: Context, chain: Chain) -> None:
-        self.place, self.chain, self.engine = place, chain, place.engine
+        self.place, self.chain, self.engine, self.lane = place, chain, place.engine, place.scope.lane
 
     def sweep(self) -> None:
         """A second passes; everything that could be due is knocked at."""
@@ -71,26 +75,32 @@ class Worker:
     def serve(self, first: int) -> None:
         """Charge calls of Alice, as a gateway would."""
         with unit_of_work(self.engine) as session:
-            b.write(session, [b.a_receipt(first + n, lane=LANE) for n in range(CALLS)])
+            b.write(session, [b.a_receipt(first + n, lane=self.lane) for n in range(CALLS)])
 
     def lease(self, amount: int) -> None:
         """All of Alice's deposit, to the gateway."""
         with unit_of_work(self.engine) as session:
-            b.lease(session, b.ALICE, amount)
+            b.lease(session, b.ALICE, amount, lane=self.lane)
             session.execute(
                 text("INSERT INTO leases VALUES (:lane, :id, :consumer, :gateway, :amount, 0, 0, 'open')"),
-                {"id": b"lease", "lane": LANE, "consumer": b.ALICE, "gateway": b.GATEWAY.address, "amount": amount},
+                {
+                    "id": b"lease",
+                    "lane": self.lane,
+                    "consumer": b.ALICE,
+                    "gateway": b.GATEWAY.address,
+                    "amount": amount,
+                },
             )
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:
-            return postings.balance(session, LANE, name)
+            return postings.balance(session, self.lane, name)
 
     def owed(self) -> int:
         """What is served and not paid out."""
         with unit_of_work(self.engine) as session:
-            waiting = [*batches.with_status(session, LANE, *(set(BatchStatus) - {BatchStatus.final}))]
-            return len(waiting) + sum(postings.balance(session, LANE, claimable(payee)) for payee in PAYEES)
+            waiting = [*batches.with_status(session, self.lane, *(set(BatchStatus) - {BatchStatus.final}))]
+            return len(waiting) + sum(postings.balance(session, self.lane, claimable(payee)) for payee in PAYEES)
 
     def laws(self) -> list[alarms.Alarm]:
         """What a thorough audit finds, of the chain's lane and of the grid's."""
@@ -111,6 +121,7 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     charged = a_private_grid(engine)
+    lane = chain.calls.lane_of(OPERATOR.address, ZERO_DIGEST, TERMS)
     release(engine, CREDIT - charged)
     command = [sys.executable, "-m", "ledger.operate", "retire"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LEDGER_")}
@@ -119,11 +130,11 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
     assert owed["deposits"] == {to_hex(b.ALICE): str(CREDIT - charged)}
     assert sum(map(int, owed["payments"].values())) == charged
     for who, amount in owed["deposits"].items():
-        chain.transact(OPERATOR, chain.calls.deposit(LANE, address(who), int(amount) + MORE))
+        chain.transact(OPERATOR, chain.calls.deposit(lane, address(who), int(amount) + MORE))
     for who, amount in owed["payments"].items():
         chain.transact(OPERATOR, chain.calls.transfer(address(who), int(amount)))
 
-    values = {"redis_url": redis_url, "rpc_url": rpc_url, "lane": LANE, "confirmations": 1, "batch_seconds": 0}
+    values = {"redis_url": redis_url, "rpc_url": rpc_url, "lane": lane, "confirmations": 1, "batch_seconds": 0}
     values |= {"deployment": path(chain.deployment.chain_id, tmp_path), "relay_claims": True}
     settings = settings_for(postgres_url, operator_key=SecretStr(OPERATOR_KEY), **values)
     place = Context(settings)
@@ -143,10 +154,10 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
         worker.sweep()
 
     with unit_of_work(engine) as session:
-        final = batches.with_status(session, LANE, BatchStatus.final)
+        final = batches.with_status(session, lane, BatchStatus.final)
         rows = session.execute(text("SELECT purpose, status FROM chain_transactions"))
         sent = {str(purpose): str(status) for purpose, status in rows}
-        leased = postings.entries(session, LANE, "leased:")
+        leased = postings.entries(session, lane, "leased:")
         old = batches.latest(session, PRIVATE.lane)
         assert old is not None
         batch_files.write_again(session, batch_files.Discard(), Domain(), old)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import CUSTODY, available, claimable
@@ -24,6 +25,7 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches
 from tests import builders as b
 from tests.conftest import an_anvil, stop
+from tests.ledger.chain.conftest import open_lane
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOYER = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
@@ -53,7 +55,7 @@ class Network:
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:
-            return postings.balance(session, b.LANE, name)
+            return postings.balance(session, self.lane, name)
 
     def statuses(self) -> list[str]:
         with unit_of_work(self.engine) as session:
@@ -61,7 +63,7 @@ class Network:
 
     def alarms(self) -> list[alarms.Alarm]:
         with unit_of_work(self.engine) as session:
-            return alarms.active(session, b.LANE)
+            return alarms.active(session, self.lane)
 
     def serve(self, count: int, first: int) -> None:
         """Charge calls of Alice, as a gateway would."""
@@ -90,9 +92,10 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
         chain.transact(DEPLOYER, chain.calls.transfer(operator, 10**12))
         chain.transact(DEPLOYER, chain.calls.transfer(ALICE.address_bytes, 10**12))
         chain.transact(OPERATOR, chain.calls.approve(chain.calls.settlement, 10**11))
-        chain.transact(OPERATOR, chain.calls.open_lane(60, 60, 10**11))
-        chain.transact(ALICE.account, chain.calls.approve(chain.calls.settlement, 10**12))
-        chain.transact(ALICE.account, chain.calls.deposit(b.LANE, ALICE.address_bytes, 10**10))
+        lane = open_lane(chain, OPERATOR, LaneTerms(60, 10), 10**11)
+        chain.transact(OPERATOR, chain.calls.add_gateway(lane, b.GATEWAY.address))
+        chain.transact(ALICE.account, chain.calls.approve(chain.calls.consumers, 10**12))
+        chain.transact(ALICE.account, chain.calls.deposit(lane, ALICE.address_bytes, 10**10))
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -100,7 +103,7 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
             "LEDGER_REDIS_URL": redis_url,
             "LEDGER_RPC_URL": rpc_url,
             "LEDGER_DEPLOYMENT": str(path(deployment.chain_id, tmp_path)),
-            "LEDGER_LANE": to_hex(b.LANE),
+            "LEDGER_LANE": to_hex(lane),
             "LEDGER_CONFIRMATIONS": "1",
             "LEDGER_BATCH_SECONDS": "0",
             "LEDGER_SWEEP_SECONDS": "0.5",
@@ -114,7 +117,7 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
         commands = (("worker", "-c", "1", "-l", "INFO"), ("beat", "-s", schedule, "--pidfile="))
         started = [subprocess.Popen([*celery, *c], env=environment, stdout=log, stderr=log) for c in commands]
         try:
-            yield Network(engine, chain, rpc_url, b.LANE, environment)
+            yield Network(engine, chain, rpc_url, lane, environment)
         finally:
             for process in reversed(started):
                 stop(process)
@@ -127,7 +130,7 @@ def test_a_deposit_becomes_receipts_a_batch_a_commit_and_a_claim(network: Networ
     alice = available(ALICE.address_bytes)
     network.until(lambda: network.balance(alice) == 10**10)
     with unit_of_work(network.engine) as session:
-        b.lease(session, ALICE.address_bytes, 10**9)
+        b.lease(session, ALICE.address_bytes, 10**9, lane=network.lane)
     network.serve(100, first=1)
     network.until(lambda: network.statuses() == ["posted"])
     earned = network.balance(claimable(b.MAKER))
@@ -138,8 +141,7 @@ def test_a_deposit_becomes_receipts_a_batch_a_commit_and_a_claim(network: Networ
     assert network.chain.balance(b.MAKER) == earned
     with unit_of_work(network.engine) as session:
         assert parties.index_of(session, b.COMPUTE) is not None
-    held = network.chain.lane(b.LANE)
-    assert network.balance(CUSTODY) == network.chain.balance(network.chain.calls.settlement) - held.bond
+    assert network.balance(CUSTODY) == network.chain.balance(network.lane)
     network.serve(20, first=101)
     network.until(lambda: network.statuses() == ["final", "posted"])
     assert network.alarms() == []
