@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from ledger.core.accounts import postings
+from ledger.core.accounts import movements, postings
 from ledger.core.accounts.postings import Balance, Transaction
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement import transactions as rules
@@ -234,8 +234,17 @@ def _change(s: Tables, batch: Batch, **changes: object) -> None:
     s.batches[batch.number] = replace(s.batches[batch.number], **changes)  # type: ignore[arg-type]
 
 
+def _drop(s: Tables, batch: Batch, now: int) -> None:
+    for row in s.ranges[batch.number]:
+        _set_batched(s, batch.lane, row.gateway, row.first - 1)
+    settled = s.transactions.get(batch.settled) if batch.settled is not None else None
+    if settled is not None:
+        book(s, movements.correct(settled, now))
+    _change(s, batch, status=Stage.void)
+
+
 BATCHES = _module(
-    *(store, _with_status, _by_header),
+    *(store, _with_status, _by_header, _drop),
     take=_yes,
     latest=lambda s, lane: next(iter(_standing(s)), None),
     newest_number=lambda s, lane: max(s.batches, default=0),
