@@ -58,7 +58,8 @@ def a_deployment(**chosen: int) -> Deployment:
     numbers = {"epoch_seconds": EPOCH_SECONDS, "freeze_seconds": 0, "exit_notice_seconds": 0, "day_seconds": 86_400}
     numbers |= {"min_bond_atoms": 1, "max_leverage": 4, "min_window_seconds": 1, "min_answer_seconds": 1}
     numbers |= {"question_floor_wei": 1, "data_fee_wei": 0, "name_stake_atoms": 1, "block": 0}
-    return Deployment(CHAIN, **addresses, **{**numbers, **chosen})
+    values: dict[str, Any] = {**addresses, **numbers, **chosen}
+    return Deployment(CHAIN, **values)
 
 
 def epoch_now() -> int:

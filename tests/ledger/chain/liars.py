@@ -166,8 +166,7 @@ def a_receipt_that_ends_tomorrow(play: Live) -> None:
 def a_workflow_without_its_sub_calls(play: Live) -> None:
     receipts = play.receipts()
     made = a_receipt(3, play.terms, consumer=receipts[2].consumer, subcalls=1, subcall_total=50)
-    like = {"price": made.price, "charge": made.charge, "subcalls": 1, "subcall_total": 50}
-    receipts[2] = receipts[2]._replace(**like)
+    receipts[2] = receipts[2]._replace(price=made.price, charge=made.charge, subcalls=1, subcall_total=50)
     play.post(play.book.honest(receipts))
 
 
