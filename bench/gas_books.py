@@ -1,26 +1,21 @@
-"""What bids, models, names and stakes of protocol 2 cost in gas: `python -m bench.gas_books`.
+"""What bids, models, names and stakes cost in gas.
 
-Writes `contracts/snapshots/books.json`; `--check` compares, as `bench.gas` does. The parties are registered payees and
+The parties are registered payees and
 have acted before, so that an act writes the slots it always writes: a first time costs 17,100 more for each that goes
 from zero.
 """
 
-import json
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from bench.chain import a_chain
-from bench.gas import Figures, exceeded
+from bench.gas_settlement import Figures
 from contracts import load
 from ledger.chain.abi import Interface, encode
 from ledger.core.values.hashes import keccak256
 
-SNAPSHOT = Path(__file__).resolve().parent.parent / "contracts" / "snapshots" / "books.json"
 EPOCH, FREEZE, STAKE = 3_600, 300, 1_000
 COMPUTE = 3
 NO_LINEAGE = keccak256(encode(["(bytes32,bytes32,bytes32)[]"], [[]]))
@@ -131,21 +126,3 @@ def measure(url: str) -> Figures:
     for _ in range(2):
         gas["unbond"] = books.act("StakeVault", books.vault, "unbond", 1_000)
     return gas
-
-
-def main() -> int:
-    """Measure; write the snapshot, or with --check compare with it."""
-    with a_chain() as url:
-        measured = measure(url)
-    for name, used in measured.items():
-        print(f"{name:24} {used:>10,}")
-    if "--check" in sys.argv:
-        rose = exceeded(measured, json.loads(SNAPSHOT.read_text()))
-        print("\n".join(rose) or "gas: nothing rose by more than 1 %")
-        return 1 if rose else 0
-    SNAPSHOT.write_text(json.dumps(measured, indent=2) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
