@@ -60,8 +60,8 @@ def inspect(chain: Chain, lane: Lane, files: Files, auditor: Auditor, *, book: b
     before = _final_state(headers, head.finalized, files)
     findings: list[Finding] = []
     for batch in range(head.finalized + 1, head.next):
-        header = headers[batch]
-        if chain.posted(lane, batch).hash != header.id:
+        header = headers.get(batch)
+        if header is None or chain.posted(lane, batch).hash != header.id:
             break  # the chain moved on while its logs were read: the next look is right
         answers = questions.answers_about(header.id, lane, logged)
         file = files(header.id)

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import pytest
-from ledger.core.disputes.recomputation import NO_ANSWERS, RECEIPTS
 from sqlalchemy import Engine, text
 
-from ledger.chain.calls import words
+from ledger.chain.calls import LaneTerms
 from ledger.chain.errors import Reverted
-from ledger.chain.logs import demand_key
 from ledger.core.accounts.accounts import CUSTODY
 from ledger.core.accounts.postings import balance
-from ledger.core.disputes.challenge_game import withheld
+from ledger.core.disputes.proofs import ask_words
+from ledger.core.disputes.questions import RECEIPTS, subject_of_words
 from ledger.core.settlement.batches import Status
+from ledger.core.settlement.header import NO_HEADER
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.typed_data import Signer
-from ledger.flows import audits, challenges
+from ledger.flows import audits
 from ledger.flows import batches as settling
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batches, proofs, transactions
 from tests import builders as b
-from tests.ledger.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, stage
+from tests.ledger.chain.conftest import ANSWER, BOND, DEPOSIT, FUNDS, WINDOW, Stage, open_lane, stage
 from tests.ledger.flows.test_on_a_chain import Operator
 
 __all__ = ["stage"]
 LAWS = {"L1", "L3", "L4", "L5", "L6", "L7", "L8", "L9"}
 """Not those of leases and vouchers: here nobody has any."""
+DAY = 86_400
+"""Between a fall and the lane's next life, in seconds."""
+FEE = 10**17
+"""Wei sent with a question. What is above its fee is owed back."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
@@ -59,16 +63,18 @@ class Life:
         lane, chain = self.stage.lane, self.chain
         accounts = [chain.account(lane, who.address) for who in self.stage.consumers]
         exits = [(one.deposited, one.withdrawn, one.requested_at != 0) for one in accounts]
-        head = chain.head(lane)
+        head, books = chain.head(lane), chain.books(lane)
         claimed = [chain.claimed(lane, index) for index in (1, 2)]
         state = chain.lane(lane)
-        open_ = chain.posted(lane, 1).open
-        return head.next, head.finalized, head.cumulative, exits, claimed, state.net, state.bond, open_
+        asked = chain.posted(lane, 1).open
+        return head.next, head.finalized, head.total, exits, claimed, state.era, books, asked
 
     def booked(self) -> tuple[list[tuple[int, Status]], dict[str, int]]:
         """What the ledger says: its batches, and every account with a balance."""
         with unit_of_work(self.operator.engine) as session:
-            balances = {name: balance(name, entries) for name, entries in postings.entries(session, b.LANE).items()}
+            balances = {
+                name: balance(name, entries) for name, entries in postings.entries(session, self.stage.lane).items()
+            }
         return self.standing(), {name: amount for name, amount in balances.items() if amount}
 
     def standing(self) -> list[tuple[int, Status]]:
@@ -81,7 +87,9 @@ class Life:
         """The ledger's custody is what the contract holds for the lane, and no law is broken."""
         self.operator.index()
         with unit_of_work(self.operator.engine) as session:
-            assert postings.balance(session, b.LANE, CUSTODY) == self.chain.held(self.stage.lane, self.chain.tip())
+            assert postings.balance(session, self.stage.lane, CUSTODY) == self.chain.held(
+                self.stage.lane, self.chain.tip()
+            )
             scope = audits.Scope(self.stage.lane, self.stage.domain, self.chain.held)
             assert [alarm for alarm in audits.reconcile(session, scope, 1, thorough=True) if alarm.law in LAWS] == []
 
@@ -92,7 +100,7 @@ def operator(engine: Engine, stage: Stage) -> Operator:
 
 
 def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operator) -> None:
-    life, chain, calls = Life(operator), operator.chain, operator.chain.calls
+    life, calls = Life(operator), operator.chain.calls
     lane, boss = operator.stage.lane, operator.stage.operator
     life.twice(None, calls.deposit(lane, operator.caller, 1_000))
     operator.serve(3)
@@ -101,19 +109,13 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
         assert batch is not None
         settling.commit(session, operator.lane, calls, 1)
     with unit_of_work(operator.engine) as session:
-        (commit,) = transactions.intended(session, b.LANE)
+        (commit,) = transactions.intended(session, lane)
         session.execute(text("UPDATE chain_transactions SET status = 'confirmed'"))
     life.twice(boss, (commit.target, commit.data))
-    question = withheld(batch.header, NO_ANSWERS)
-    assert question is not None
-    fee = int(chain.settlement("challengeFee"))
-    life.twice(operator.stage.auditor, calls.prove(lane, 1, batch.header, question), fee)
+    life.twice(operator.stage.auditor, calls.prove(lane, 1, batch.header, ask_words(RECEIPTS, 0, 0)), FEE)
+    life.twice(boss, operator.answer())
     with unit_of_work(operator.engine) as session:
-        opened = challenges.open_node(session, batch, RECEIPTS, 0, 0)
         earned = proofs.payout(session, batch, b.MAKER)
-    assert opened.children is not None
-    answer = (lane, 1, RECEIPTS, batch.header.receipts_root, 0, 0, *opened.children)
-    life.twice(boss, calls.to_settlement("answerNode", *answer))
     operator.stage.wait(WINDOW)
     life.twice(None, calls.finalize(lane, 1, batch.header))
     assert earned is not None
@@ -122,32 +124,28 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
 
 
 def test_a_conviction_that_is_taken_back_is_sent_again(operator: Operator) -> None:
-    """Two batches fall, down to the last good one, and stand again, and fall again: the bond is paid out once."""
+    """Three batches fall, all that are not final, and stand again, and fall again: the bond is taken once."""
     life, chain, calls = Life(operator), operator.chain, operator.chain.calls
     lane, auditor = operator.stage.lane, operator.stage.auditor
     made = []
     for _ in range(3):
         operator.serve(3)
         made.append(operator.settle())
-    question = withheld(made[1].header, NO_ANSWERS)
-    assert question is not None
-    fee = int(chain.settlement("challengeFee"))
-    chain.transact(operator.stage.key(auditor), calls.prove(lane, 2, made[1].header, question), fee)
+    chain.transact(operator.stage.key(auditor), calls.prove(lane, 2, made[1].header, ask_words(RECEIPTS, 0, 0)), FEE)
     operator.stage.wait(ANSWER + 1)
-    before = chain.balance(auditor.address)
-    key = demand_key(RECEIPTS, made[1].header.receipts_root, 0, 0)
-    life.twice(None, calls.to_settlement("timeout", lane, 2, words(made[1].header), key))
-    assert chain.balance(auditor.address) == before + BOND // 2
-    assert [status.value for _, status in life.standing()] == ["posted", "void", "void"]
+    life.twice(None, calls.to("Questions", "close", lane, 2, made[1].header.id, subject_of_words(RECEIPTS, 0, 0)))
+    assert int(chain.settlement("owed", auditor.address)) == BOND // 2
+    assert [status.value for _, status in life.standing()] == ["void", "void", "void"]
     boss = operator.stage.key(operator.stage.operator)
     chain.transact(boss, calls.to_settlement("addBond", lane, BOND))
+    operator.stage.wait(DAY + 1)
     chain.transact(boss, calls.to_settlement("setActive", lane, True))
+    operator.index()
     again = operator.settle()
-    assert (again.header.calls, again.header.prev) == (6, made[0].header.hash)
+    assert (again.header.calls, again.header.prev, again.header.era) == (9, NO_HEADER, 2)
     life.agrees()
     operator.stage.wait(WINDOW + 1)
-    life.twice(None, calls.finalize(lane, 1, made[0].header))
-    life.twice(None, calls.finalize(lane, 2, again.header))
+    life.twice(None, calls.finalize(lane, 1, again.header))
 
 
 def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operator: Operator) -> None:
@@ -156,16 +154,14 @@ def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operato
     lane, boss = operator.stage.lane, operator.stage.key(operator.stage.operator)
     operator.serve(3)
     first = operator.settle()
-    question = withheld(first.header, NO_ANSWERS)
-    assert question is not None
-    fee = int(chain.settlement("challengeFee"))
-    chain.transact(operator.stage.key(operator.stage.auditor), calls.prove(lane, 1, first.header, question), fee)
+    question = ask_words(RECEIPTS, 0, 0)
+    chain.transact(operator.stage.key(operator.stage.auditor), calls.prove(lane, 1, first.header, question), FEE)
     operator.stage.wait(ANSWER - 60)
     tip, stood = chain.tip(), life.booked()
     chain.rpc("evm_increaseTime", 120)
-    key = demand_key(RECEIPTS, first.header.receipts_root, 0, 0)
-    chain.transact(FUNDS, calls.to_settlement("timeout", lane, 1, words(first.header), key))
+    chain.transact(FUNDS, calls.to("Questions", "close", lane, 1, first.header.id, question.subject))
     chain.transact(boss, calls.to_settlement("addBond", lane, BOND))
+    operator.stage.wait(DAY + 1)
     chain.transact(boss, calls.to_settlement("setActive", lane, True))
     operator.index()
     second = operator.settle()
@@ -176,12 +172,9 @@ def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operato
     assert life.standing() == [(1, Status.posted), (2, Status.void)]
     assert life.booked()[1] == stood[1]
     with unit_of_work(operator.engine) as session:
-        opened = challenges.open_node(session, first, RECEIPTS, 0, 0)
         earned = proofs.payout(session, first, b.MAKER)
-    assert opened.children is not None
     assert earned is not None
-    answer = (lane, 1, RECEIPTS, first.header.receipts_root, 0, 0, *opened.children)
-    life.twice(operator.stage.operator, calls.to_settlement("answerNode", *answer))
+    life.twice(operator.stage.operator, operator.answer())
     operator.stage.wait(WINDOW)
     life.twice(None, calls.finalize(lane, 1, first.header))
     before = chain.balance(b.MAKER)
@@ -211,34 +204,33 @@ def test_an_exit_lives_through_a_reorganisation_at_every_stage(operator: Operato
 def test_consumers_move_from_a_lane_to_another(operator: Operator) -> None:
     """Leave, the last batch, withdraw, deposit in the new lane, and be charged there: nothing is lost on the way."""
     chain, calls, caller = operator.chain, operator.chain.calls, operator.stage.consumers[0]
+    lane = operator.stage.lane
     key, before = operator.stage.key(caller), chain.balance(caller.address)
     operator.serve(3)
-    chain.transact(key, calls.request_withdraw(b.LANE))
+    chain.transact(key, calls.request_withdraw(lane))
     operator.stage.wait(2)
     operator.index()
     batch = operator.settle()
     operator.stage.wait(WINDOW + 1)
-    chain.transact(FUNDS, calls.finalize(b.LANE, 1, batch.header))
+    chain.transact(FUNDS, calls.finalize(lane, 1, batch.header))
     with unit_of_work(operator.engine) as session:
         owed = proofs.debit(session, batch, caller.address)
     assert owed is not None
-    chain.transact(key, calls.open_lane(WINDOW, ANSWER, BOND))
-    chain.transact(FUNDS, calls.withdraw(b.LANE, caller.address, owed.cumulative, list(owed.siblings)))
+    elsewhere = open_lane(chain, key, LaneTerms(WINDOW, ANSWER), BOND)
+    chain.transact(FUNDS, calls.withdraw(lane, caller.address, owed.cumulative, list(owed.siblings)))
     left = chain.balance(caller.address) - before + BOND
     assert left == DEPOSIT - owed.cumulative
-    chain.transact(key, calls.deposit(b.OTHER_LANE, caller.address, left))
-    assert chain.account(b.OTHER_LANE, caller.address).deposited == chain.lane(b.OTHER_LANE).net == left
-    assert chain.lane(b.LANE).net == DEPOSIT + owed.cumulative, (
-        "the other consumer's deposit, and what payees may claim"
-    )
+    chain.transact(key, calls.deposit(elsewhere, caller.address, left))
+    assert chain.account(elsewhere, caller.address).deposited == chain.books(elsewhere).net == left
+    assert chain.books(lane).net == DEPOSIT + owed.cumulative, "the other consumer's deposit, and what payees may claim"
 
 
 def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     """No batch for seven days: out with everything, by the last final proof or, before any, without one."""
     chain, calls, caller = operator.chain, operator.chain.calls, operator.stage.consumers[0]
-    before = chain.balance(caller.address)
-    chain.transact(operator.stage.key(caller), calls.request_withdraw(b.LANE))
-    escape = calls.to_settlement("escapeWithdraw", 1, caller.address, 0, [])
+    lane, before = operator.stage.lane, chain.balance(caller.address)
+    chain.transact(operator.stage.key(caller), calls.request_withdraw(lane))
+    escape = calls.withdraw(lane, caller.address, 0, [], escape=True)
     with pytest.raises(Reverted, match="TooEarly"):
         chain.transact(FUNDS, escape)
     operator.stage.wait(7 * 86_400 + 1)
@@ -246,4 +238,4 @@ def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     assert chain.balance(caller.address) == before + DEPOSIT
     operator.index()
     with unit_of_work(operator.engine) as session:
-        assert postings.balance(session, b.LANE, CUSTODY) == chain.held(b.LANE, chain.tip()) == DEPOSIT
+        assert postings.balance(session, lane, CUSTODY) == chain.held(lane, chain.tip()) == DEPOSIT

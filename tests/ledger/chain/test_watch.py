@@ -42,6 +42,16 @@ def test_it_lets_honest_batches_be_and_convicts_the_first_that_lies(play: Live) 
     assert play.look() == []
 
 
+def test_a_batch_posted_while_it_reads_waits_for_the_next_look(play: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    play.post(play.honest())
+    before = play.chain.tip()
+    play.post(play.honest())
+    with monkeypatch.context() as patch:
+        patch.setattr(play.chain, "tip", lambda: before)
+        assert [one.batch for one in play.look()] == [1]
+    assert [one.batch for one in play.look()] == [1, 2]
+
+
 def test_a_file_nobody_shows_is_asked_for_waited_for_and_convicted(play: Live) -> None:
     play.post(play.honest())
     assert play.look(nothing)[0].said.startswith("asked")

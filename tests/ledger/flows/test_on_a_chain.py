@@ -5,19 +5,20 @@ import io
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger.chain.calls import words
-from ledger.chain.reads import Chain
 from ledger.core.accounts import movements
 from ledger.core.catalog.bids import Line, Role
+from ledger.core.disputes.proofs import FraudProof, ask_mandate, ask_receipt, ask_words
+from ledger.core.disputes.questions import DEBITS, FINAL, GATEWAYS, LINES, PAYOUTS, RECEIPTS, height_of, levels_shown
 from ledger.core.settlement import events
 from ledger.core.settlement.batch_file import BatchFile, read
-from ledger.core.settlement.header import Header
-from ledger.core.values.ids import ZERO_DIGEST
+from ledger.core.settlement.transactions import Call
+from ledger.core.values.sum_tree import ZERO, amount
 from ledger.core.values.typed_data import Voucher, signing_digest, voucher_hash
 from ledger.flows import batches as settling
 from ledger.flows import challenges as disputing
 from ledger.flows import indexer
 from ledger.flows import postings as posting
+from ledger.store.access import vouchers
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.session import unit_of_work
@@ -27,7 +28,6 @@ from tests.ledger.chain.conftest import DEPOSIT, FUNDS, WINDOW, Stage, register,
 from tests.rates import asks
 
 __all__ = ["stage"]
-RECEIPTS, PAYOUTS, DEBITS, LINES = range(4)
 TERMS = b.some_terms(
     lines=[Line(b.MAKER, Role.maker, 100_000), Line(b.COMPUTE, Role.compute, 0, asks(input_token=10**8))]
 )
@@ -58,17 +58,18 @@ class Operator:
         """Calls of the first consumer, leased and posted."""
         signer, first = self.stage.operator, self.served + 1
         self.served += calls
-        made = [b.a_receipt(first + n, TERMS, consumer=self.caller, gateway=signer.address) for n in range(calls)]
+        lane, caller = self.stage.lane, self.caller
+        made = [b.a_receipt(first + n, TERMS, consumer=caller, gateway=signer.address, lane=lane) for n in range(calls)]
         with unit_of_work(self.engine) as session:
-            postings.book(session, movements.lease(b.LANE, b"one", self.caller, signer.address, leased, 1))
+            postings.book(session, movements.lease(self.stage.lane, b"one", self.caller, signer.address, leased, 1))
             b.write(session, made, [TERMS], signer)
-            assert posting.post_chunk(session, b.LANE, signer.address, 1_000, 1) == calls
+            assert posting.post_chunk(session, self.stage.lane, signer.address, 1_000, 1) == calls
 
     def release(self, amount: int) -> None:
         """The gateway gives back what it did not spend, and it is set aside for who is leaving."""
         with unit_of_work(self.engine) as session:
             postings.book(
-                session, movements.release(b.LANE, b"one", self.caller, self.stage.operator.address, amount, 1)
+                session, movements.release(self.stage.lane, b"one", self.caller, self.stage.operator.address, amount, 1)
             )
             indexer.set_aside(session, self.stage.lane, 1)
 
@@ -84,7 +85,7 @@ class Operator:
     def send(self) -> int:
         """Send what is intended; the chain must take it. Returns how many."""
         with unit_of_work(self.engine) as session:
-            waiting = transactions.intended(session, b.LANE)
+            waiting = transactions.intended(session, self.stage.lane)
             for one in waiting:
                 self.chain.transact(self.stage.key(self.stage.operator), (one.target, one.data))
                 session.execute(
@@ -92,6 +93,21 @@ class Operator:
                 )
         self.index()
         return len(waiting)
+
+    def ask(self, batch: batches.Batch, question: FraudProof) -> None:
+        """Put a question about a batch to the chain, as anybody may for a fee."""
+        call = self.chain.calls.prove(self.stage.lane, batch.number, batch.header, question)
+        self.chain.transact(self.stage.key(self.stage.auditor), call, 2 * self.chain.question_fee(question.kind))
+
+    def answer(self) -> Call:
+        """The answer to the one question that is open, as the ledger would send it."""
+        with unit_of_work(self.engine) as session:
+            assert disputing.answer_all(session, self.chain.calls, self.stage.operator.address, self.stage.lane, 1) == 1
+            (waiting,) = transactions.intended(session, self.stage.lane)
+            session.execute(
+                text("UPDATE chain_transactions SET status = 'confirmed' WHERE id = :id"), {"id": waiting.id}
+            )
+        return waiting.target, waiting.data
 
     def file(self, batch: batches.Batch) -> BatchFile:
         sink = io.BytesIO()
@@ -106,43 +122,51 @@ def operator(engine: Engine, stage: Stage) -> Operator:
 
 
 def test_every_question_of_the_chain_is_answered_to_its_satisfaction(operator: Operator) -> None:
-    operator.serve(130)
+    operator.serve(300)
     batch = operator.settle()
     chain, lane, header = operator.chain, operator.stage.lane, batch.header
+    asked = 0
+    for tree in (RECEIPTS, PAYOUTS, DEBITS, LINES, GATEWAYS):
+        height = height_of(header, tree)
+        for spot in sorted({(0, 0), (levels_shown(header, tree, 0), 1), (height, 0), (height, (1 << height) - 1)}):
+            operator.ask(batch, ask_words(tree, *spot))
+            asked += 1
+    for place in (0, 299):
+        operator.ask(batch, ask_receipt(place, ""))
+        asked += 1
     with unit_of_work(operator.engine) as session:
-        for tree in (RECEIPTS, PAYOUTS, DEBITS, LINES):
-            siblings: list[bytes] = []
-            node = bytes((header.receipts_root, header.payout_root, header.debit_root, header.lines_root)[tree])
-            place = 0
-            while True:
-                _ask(chain, operator, "demandNode", header, (tree, node, place, siblings[::-1]))
-                opened = disputing.open_node(session, batch, tree, len(siblings), place)
-                if opened.children is None:
-                    break
-                side = 0 if any(opened.children[0]) else 1
-                siblings.append(opened.children[1 - side])
-                node, place = opened.children[side], 2 * place + side
         proof = proofs.debit(session, batch, operator.caller)
         assert proof is not None
+        assert amount(proof.word) == proof.cumulative > 0
         signer = operator.stage.consumers[0]
-        signed = signer.sign(
-            signing_digest(operator.stage.domain, voucher_hash(Voucher(lane, signer.address, DEPOSIT)))
-        )
-        row = {"lane": lane, "account": signer.address, "most": DEPOSIT, "signed": signed}
-        session.execute(text("INSERT INTO vouchers VALUES (:lane, :account, :most, :signed)"), row)
-    debit = (proof.index, proof.account, proof.cumulative, list(proof.siblings))
-    _ask(chain, operator, "challengeDebit", header, debit)
+        voucher = Voucher(lane, signer.address, DEPOSIT)
+        signed = signer.sign(signing_digest(operator.stage.domain, voucher_hash(voucher)))
+        vouchers.raise_to(session, voucher, signer.address, signed)
+    now = proof.word, list(proof.siblings)
+    operator.ask(batch, ask_mandate(proof.index, proof.account, now, None, (ZERO, [])))
+    asked += 1
     operator.index()
     with unit_of_work(operator.engine) as session:
-        asked = len(challenges.unanswered(session, lane))
-        assert disputing.answer_all(session, chain.calls, operator.stage.operator.address, lane, 2) == asked > 10
+        assert len(challenges.unanswered(session, lane)) == asked
+        sent = disputing.answer_all(session, chain.calls, operator.stage.operator.address, lane, 2)
+        assert sent == -(-asked // disputing.AT_ONCE)
     assert chain.posted(lane, 1).open == asked
-    assert operator.send() == asked
+    assert operator.send() == sent
     assert chain.posted(lane, 1).open == 0
     with unit_of_work(operator.engine) as session:
         assert challenges.unanswered(session, lane) == []
     operator.stage.wait(WINDOW)
     chain.transact(FUNDS, chain.calls.finalize(lane, 1, header))
+    operator.index()
+    for tree, index in ((PAYOUTS, 1), (DEBITS, proof.index), (DEBITS, 0)):
+        question = chain.calls.to("Questions", "askFinal", lane, tree, index)
+        chain.transact(operator.stage.key(operator.stage.auditor), question, 2 * chain.question_fee(FINAL))
+    operator.index()
+    with unit_of_work(operator.engine) as session:
+        assert disputing.answer_all(session, chain.calls, operator.stage.operator.address, lane, 3) == 1
+    operator.send()
+    shown = [log.event for log in chain.logs(0, chain.tip()) if isinstance(log.event, events.FinalShown)]
+    assert [amount(event.word) for event in shown][1:] == [proof.cumulative, 0]
 
 
 @pytest.mark.parametrize("calls", [0, 3])
@@ -156,7 +180,7 @@ def test_who_never_called_leaves_with_all_of_its_deposit(operator: Operator, cal
     if calls:
         operator.serve(calls)
     batch = operator.settle()
-    assert (batch.header.calls, batch.header.debit_root == ZERO_DIGEST) == (calls, calls == 0)
+    assert (batch.header.calls, batch.header.debit_root == ZERO) == (calls, calls == 0)
     operator.stage.wait(WINDOW + 1)
     chain.transact(FUNDS, chain.calls.finalize(lane, 1, batch.header))
     with unit_of_work(operator.engine) as session:
@@ -164,10 +188,6 @@ def test_who_never_called_leaves_with_all_of_its_deposit(operator: Operator, cal
     assert proof is not None
     chain.transact(FUNDS, chain.calls.withdraw(lane, idle.address, proof.cumulative, proof.siblings))
     assert chain.balance(idle.address) == before + DEPOSIT
-    assert events.Withdrawn(lane, idle.address, DEPOSIT) in [log.event for log in chain.logs(0, chain.tip())]
-
-
-def _ask(chain: Chain, operator: Operator, name: str, header: Header, rest: tuple[object, ...]) -> None:
-    """Put a question about batch 1 to the chain, as anybody may for a fee."""
-    call = chain.calls.to_settlement(name, operator.stage.lane, 1, words(header), *rest)
-    chain.transact(operator.stage.key(operator.stage.auditor), call, int(chain.settlement("challengeFee")))
+    assert events.Withdrawn(lane, idle.address, DEPOSIT, escaped=False) in [
+        log.event for log in chain.logs(0, chain.tip())
+    ]
