@@ -128,7 +128,10 @@ class Chain(Endpoint):
     # ---- events
 
     def logs(self, first: int, last: int) -> list[Log]:
-        """Our contracts' events in blocks first..last, both included, in chain order."""
+        """Our contracts' events in blocks first..last, both included, in chain order.
+
+        Unavailable when the chain is reorganised meanwhile.
+        """
         found: list[Log] = []
         times: dict[str, int] = {}
         for start in range(first, last + 1, LOG_CHUNK):
@@ -136,7 +139,10 @@ class Chain(Endpoint):
             for raw in self.rpc("eth_getLogs", {**window, "address": logs.watched(self.deployment)}):
                 number = raw["blockNumber"]
                 if number not in times:
-                    times[number] = int(self.rpc("eth_getBlockByNumber", number, False)["timestamp"], 16)
+                    mined = self.rpc("eth_getBlockByNumber", number, False)
+                    if mined is None:
+                        raise Unavailable(f"block {int(number, 16)} went away while its logs were read")
+                    times[number] = int(mined["timestamp"], 16)
                 found += logs.decode(self.deployment, raw, times[number])
         return sorted(found, key=lambda log: (log.block, log.index))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.errors import Reverted
 from ledger.chain.reads import Chain
 from ledger.core.disputes.questions import GATEWAYS, RECEIPTS
+from ledger.core.values.errors import Unavailable
 from tests.conftest import an_anvil
 from tests.ledger.chain.conftest import ANSWER, BOND, FUNDS, WINDOW
 from tests.ledger.chain.liars import Live, a_price_above_the_real_one
@@ -50,6 +52,17 @@ def test_a_batch_posted_while_it_reads_waits_for_the_next_look(play: Live, monke
         patch.setattr(play.chain, "tip", lambda: before)
         assert [one.batch for one in play.look()] == [1]
     assert [one.batch for one in play.look()] == [1, 2]
+
+
+def test_a_block_that_goes_away_while_its_logs_are_read(play: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = play.chain.rpc
+
+    def rpc(method: str, *parameters: Any) -> Any:
+        return None if method == "eth_getBlockByNumber" else real(method, *parameters)
+
+    monkeypatch.setattr(play.chain, "rpc", rpc)
+    with pytest.raises(Unavailable, match="went away"):
+        play.chain.logs(play.chain.deployment.block, play.chain.tip())
 
 
 def test_a_file_nobody_shows_is_asked_for_waited_for_and_convicted(play: Live) -> None:
