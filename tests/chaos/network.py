@@ -27,6 +27,7 @@ from ledger.chain.calls import Calls, LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.pricing.epochs import epoch_at
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, address, cid, did, to_hex
@@ -235,6 +236,7 @@ def settle_in(chain: Chain) -> Digest:
     subject, salt = digest(model()), Digest(bytes(32))
     commitment = keccak256(encode(["bytes32", "address", "bytes32"], [subject, to_hex(MAKER.address), salt]))
     chain.transact(keys["maker"], calls.to("Registry", "commit", commitment))
+    chain.rpc("evm_increaseTime", 1)
     chain.rpc("evm_mine")
     chain.transact(keys["maker"], calls.register_model(subject, [], Digest(bytes(32)), salt))
     chain.transact(keys["maker"], chain.calls.place_bid(subject, Role.maker, Bid(100_000)))
@@ -290,7 +292,9 @@ def model() -> dict[str, Any]:
 def publish(network: Network, subject: Digest) -> None:
     """The model's document, and its provider's offer."""
     post(network, "/v1/documents", canonical(model()))
-    epoch = network.chain.read("BidBook", network.chain.deployment.bid_book, "epoch")
+    tip = network.chain.block()
+    assert tip is not None
+    epoch = epoch_at(tip.timestamp, EPOCH_SECONDS)
     body = {
         "schema": "tollway/offer/1",
         "subject": cid(subject),

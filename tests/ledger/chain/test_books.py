@@ -1,12 +1,14 @@
 """`tollway batch verify` holds a batch's lines to the bids that BidBook's events say were in force."""
 
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from sqlalchemy import Engine
 
+from ledger import deployments
 from ledger.core.catalog.bids import Bid, Line, Role
 from ledger.core.disputes import audit
 from ledger.core.settlement.batch_file import BatchFile
@@ -49,11 +51,9 @@ _a_receipt = b.a_receipt
 
 
 def test_who_has_no_file_of_the_deployment_finds_the_chain_by_the_gateway(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = asdict(stage.chain.deployment)
-    told = {name: value for name, value in known.items() if str(value).startswith("0x")}
-    lane = {"epoch_seconds": known["epoch_seconds"], "since_block": known["block"]}
-    monkeypatch.setattr(transactions, "deployment", lambda context: told)
+    monkeypatch.setattr(deployments, "path", lambda chain_id: tmp_path / "none.json")
+    lane = {"deployment": asdict(stage.chain.deployment)}
     context = cast("Context", SimpleNamespace(rpc_url=stage.chain.url, lane=lane))
     assert transactions.chain(context).deployment == stage.chain.deployment

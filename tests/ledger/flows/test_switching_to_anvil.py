@@ -125,7 +125,8 @@ def test_batches_and_claims_go_on_where_the_grid_stopped_and_every_payee_is_paid
     release(engine, CREDIT - charged)
     command = [sys.executable, "-m", "ledger.operate", "retire"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LEDGER_")}
-    said = subprocess.run(command, env=kept | {"LEDGER_DATABASE_URL": postgres_url}, check=True, stdout=subprocess.PIPE)
+    grid = {"LEDGER_DATABASE_URL": postgres_url, "LEDGER_LANE": to_hex(PRIVATE.lane)}
+    said = subprocess.run(command, env=kept | grid, check=True, stdout=subprocess.PIPE)
     owed = json.loads(said.stdout)
     assert owed["deposits"] == {to_hex(b.ALICE): str(CREDIT - charged)}
     assert sum(map(int, owed["payments"].values())) == charged
