@@ -8,6 +8,7 @@ import sys
 import uvicorn
 
 from gateway.app import create_app
+from gateway.server import Protocol
 
 
 class JsonLines(logging.Formatter):
@@ -37,7 +38,7 @@ def main() -> None:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="websockets-sansio",
         log_config=None,
         access_log=False,

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from gateway.app import App, create_app
 from gateway.context import Gateway
+from gateway.server import Protocol
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
 from ledger.core.catalog.bids import Bid, Role
@@ -215,7 +216,7 @@ class Running:
             self.app,
             host=host,
             port=0,
-            http="httptools",
+            http=Protocol,
             loop="uvloop",
             ws="websockets-sansio",
             log_level="warning",
