@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import monotonic
 from typing import Any
 
 from gateway.call.idempotency import JSON, Headers, StoredResponse
@@ -13,7 +14,7 @@ Receive = Callable[[], Awaitable[Message]]
 
 
 class BodyTimeouts:
-    """A context around the reading of a body: refused with 408 when it lasts longer than `seconds`.
+    """The reading of bodies: `end` refuses one with 408 that lasts longer than `seconds`.
 
     `cancel_late` is called once a second for all of them: an asyncio.timeout for each request, whose timer uvloop makes
     and closes, costs 6 % of a plain call's CPU.
@@ -21,22 +22,24 @@ class BodyTimeouts:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._late_at: dict[asyncio.Task[Any] | None, float] = {}
+        self._late_at: dict[asyncio.Task[Any], float] = {}
 
-    def __enter__(self) -> None:
-        self._late_at[asyncio.current_task()] = asyncio.get_running_loop().time() + self._seconds
-
-    def __exit__(self, *raised: object) -> None:
+    def begin(self) -> asyncio.Task[Any]:
         task = asyncio.current_task()
-        if self._late_at.pop(task, None) is None and task is not None:
+        assert task is not None
+        self._late_at[task] = monotonic() + self._seconds
+        return task
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        if self._late_at.pop(task, None) is None:
             task.uncancel()
             raise Refusal(408, "body_too_slow", "the request did not arrive in time")
 
     async def cancel_late(self) -> None:
         """Stop the reading of bodies that are late."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         for task, late_at in list(self._late_at.items()):
-            if late_at <= now and task is not None:
+            if late_at <= now:
                 del self._late_at[task]
                 task.cancel()
 
@@ -62,7 +65,8 @@ class Client:
         length = self.headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > max_bytes:
             raise _too_large(max_bytes)
-        with timeouts:
+        reading = timeouts.begin()
+        try:
             message = await self._receive()
             body: bytes = message.get("body", b"")
             if not message.get("more_body", False):
@@ -75,6 +79,8 @@ class Client:
                 if size > max_bytes:
                     raise _too_large(max_bytes)
             return b"".join(parts)
+        finally:
+            timeouts.end(reading)
 
     async def wait_until_gone(self) -> None:
         """Return when the client has closed its connection, or has its whole answer."""
@@ -82,8 +88,10 @@ class Client:
             pass
 
     async def answer(self, response: StoredResponse) -> None:
-        await self.begin(response.status, [*response.headers, (b"content-length", b"%d" % len(response.body))])
-        await self.write(response.body, more=False)
+        self.answered = True
+        headers = [*response.headers, (b"content-length", b"%d" % len(response.body))]
+        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": response.body})
 
     async def begin(self, status: int, headers: Headers) -> None:
         self.answered = True
