@@ -8,7 +8,7 @@ import sys
 import uvicorn
 
 from gateway.app import create_app
-from gateway.server import Protocol
+from gateway.asgi import Protocol
 
 
 class JsonLines(logging.Formatter):

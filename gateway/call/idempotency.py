@@ -18,7 +18,6 @@ from ledger.store.receipts.receipts import Signed
 Headers = list[tuple[bytes, bytes]]
 JSON: Headers = [(b"content-type", b"application/json")]
 RECEIPT_HEADERS = (b"tollway-receipt", b"tollway-charge", b"tollway-seq", b"tollway-signature")
-"""The facts of `receipt_facts` as headers, in its order."""
 
 
 class StoredResponse(msgspec.Struct, frozen=True):

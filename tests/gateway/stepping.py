@@ -18,8 +18,7 @@ import httpx
 import uvicorn
 
 from gateway.app import App, create_app
-from gateway.asgi import Message, Receive, Send
-from gateway.server import Protocol
+from gateway.asgi import Message, Protocol, Receive, Send
 from gateway.settings import Settings
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import to_hex

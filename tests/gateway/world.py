@@ -15,8 +15,8 @@ import uvicorn
 from sqlalchemy import Engine
 
 from gateway.app import App, create_app
+from gateway.asgi import Protocol
 from gateway.context import Gateway
-from gateway.server import Protocol
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
 from ledger.core.catalog.bids import Bid, Role
