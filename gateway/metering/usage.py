@@ -5,7 +5,7 @@ zero is billed as zero. Without a tokenizer, our bound is the size of the answer
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -25,7 +25,7 @@ class Usage(msgspec.Struct):
     completion_tokens: int | None = None
 
 
-class Metered(NamedTuple):
+class Metered(msgspec.Struct, frozen=True):
     """Units to bill, and whether the node had claimed more."""
 
     units: Units
