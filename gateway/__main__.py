@@ -5,6 +5,7 @@ import argparse
 import uvicorn
 
 from gateway.app import create_app
+from gateway.asgi import Protocol
 from ledger import log
 
 
@@ -21,7 +22,7 @@ def main() -> None:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="websockets-sansio",
         log_config=None,
         access_log=False,

@@ -7,7 +7,6 @@ while the consumer has not seen a byte.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -95,8 +94,7 @@ class Route(msgspec.Struct, frozen=True):
         return max(candidate.tariff.hold(self.most) for candidate in self.candidates)
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """A call of one model, ready to be made. `candidates` come in the order they are tried."""
 
     ask: Ask
@@ -110,7 +108,7 @@ class Call:
     """Charges the workflow of which this call is the last, streamed step."""
     late_at: float | None = None
     """When a workflow's step is too late, on the event loop's clock."""
-    hold: Hold | None = field(default=None, init=False)
+    hold: Hold | None = None
 
     async def hold_for(self, gateway: Gateway, candidate: Candidate) -> None:
         """Hold what this candidate may cost at most. One dearer than the last needs a larger hold."""
@@ -206,8 +204,9 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
     candidate.health.begin()
     try:
         reply, body = await _invoke(gateway, call, candidate, number)
+        took_ms = now_ms() - started
         meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
-        metered = answers.whole(meters, call.ask, reply, body, now_ms() - started)
+        metered = answers.whole(meters, call.ask, reply, body, took_ms)
     except NodeFailed as failed:
         note_failure(gateway, call, candidate, failed)
         raise
@@ -219,7 +218,7 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
         raise
     ended = gateway.now_ms()
     near = gateway.upstream.round_trip_ms(candidate.target)
-    candidate.health.succeeded(now_ms() - started, metered.overclaimed, near)
+    candidate.health.succeeded(took_ms, metered.overclaimed, near)
     units = usage.capped(metered.units, call.most)
     digest = call.billing.digest_of(body)
     served = Served(units, EndReason.normal, ended, call.ask.body, digest, candidate.provider)
@@ -273,12 +272,12 @@ async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: in
     return reply, body
 
 
-async def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Reply:
-    """Send the request to a node. Returns its answer's head."""
+def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Awaitable[Reply]:
+    """Send the request to a node. The result is its answer's head."""
     ask = call.ask
     attempt = keccak256(call.billing.call_id, number.to_bytes(4, "big"))
     headers = b"%bIdempotency-Key: %b\r\n" % (ask.headers, to_hex(attempt).encode())
-    return await gateway.upstream.request(
+    return gateway.upstream.request(
         candidate.target, ask.upstream_path(candidate.served_as), ask.body_for(candidate.served_as), headers
     )
 

@@ -17,6 +17,7 @@ from ledger.store.receipts.receipts import Signed
 
 Headers = list[tuple[bytes, bytes]]
 JSON: Headers = [(b"content-type", b"application/json")]
+RECEIPT_HEADERS = (b"tollway-receipt", b"tollway-charge", b"tollway-seq", b"tollway-signature")
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
@@ -98,14 +99,14 @@ def receipt_facts(signed: Sequence[Signed]) -> dict[str, str]:
     receipt = signed[-1].receipt
     return {
         "receipt": to_hex(receipt.call_id),
-        "charge": str(sum(one.receipt.charge for one in signed)),
+        "charge": str(sum([one.receipt.charge for one in signed])),
         "seq": f"{to_hex(receipt.gateway)}-{receipt.seq}",
         "signature": to_hex(signed[-1].signature),
     }
 
 
 def receipt_headers(*signed: Signed) -> Headers:
-    return [(f"tollway-{name}".encode(), value.encode()) for name, value in receipt_facts(signed).items()]
+    return list(zip(RECEIPT_HEADERS, map(str.encode, receipt_facts(signed).values()), strict=True))
 
 
 def answer_headers(reply: Reply, signed: Signed) -> Headers:

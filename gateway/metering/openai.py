@@ -84,8 +84,8 @@ class Answer(msgspec.Struct):
 
     @property
     def text(self) -> str:
-        texts = (c.message.content if c.message else c.text for c in self.choices or ())
-        return "".join(text for text in texts if isinstance(text, str))
+        texts = [c.message.content if c.message else c.text for c in self.choices or ()]
+        return "".join([text for text in texts if isinstance(text, str)])
 
 
 _ANSWER = msgspec.json.Decoder(Answer)
@@ -133,11 +133,6 @@ class _Event(msgspec.Struct):
     def text(self) -> str:
         parts = (part.text if part.delta is None else part.delta.content for part in self.choices)
         return "".join(text for text in parts if text)
-
-    @property
-    def finished(self) -> bool:
-        """A choice says why it ended."""
-        return any(part.finish_reason is not None for part in self.choices)
 
 
 _EVENT = msgspec.json.Decoder(_Event)
@@ -242,10 +237,11 @@ class StreamAccumulator:
         if event.error is not None:
             raise NodeFailed("the node ended its stream with an error", "error")
         self.size += len(data)
-        self.tokens += sum(part.adds for part in event.choices)
-        if event.finished:
-            self.state = StreamState.finished
-        elif self.tokens and self.state is StreamState.silent:
+        for part in event.choices:
+            self.tokens += part.adds
+            if part.finish_reason is not None:
+                self.state = StreamState.finished
+        if self.tokens and self.state is StreamState.silent:
             self.state = StreamState.begun
         if self._texts is not None:
             self._texts.append(event.text)

@@ -6,7 +6,7 @@ zero is billed as zero. Without a tokenizer, our bound is the size of the answer
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -48,7 +48,7 @@ class Usage(msgspec.Struct):
         }
 
 
-class Metered(NamedTuple):
+class Metered(msgspec.Struct, frozen=True):
     """Units to bill, and whether the node had claimed more."""
 
     units: Units

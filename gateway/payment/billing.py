@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -40,7 +39,7 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
 _NOTE = msgspec.json.Decoder(Note)
 
 
-class Served(NamedTuple):
+class Served(msgspec.Struct, frozen=True):
     """A served call: units, how and when (ms) it ended, the request, the digest of the answer, and the provider."""
 
     units: Units
@@ -51,8 +50,7 @@ class Served(NamedTuple):
     provider: Address | None = None
 
 
-@dataclass(slots=True)
-class Billing:
+class Billing(msgspec.Struct):
     """The facts of a call before it is priced: payer, lane and epoch, and the notes beside its receipt.
 
     `budget` is the hash of a key that has a budget. `attempts` are those that did not serve.
@@ -68,7 +66,7 @@ class Billing:
     key_id: str | None = None
     budget: bytes | None = None
     parent: Digest = ZERO_DIGEST
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = []
 
     def digest_of(self, content: bytes) -> Digest:
         """The salted digest by which a receipt names what was asked or answered."""
@@ -108,7 +106,8 @@ async def charge(
 
     When the caller is cancelled meanwhile the holds stay as they are: the receipts may be on their way.
     """
-    assert all(due <= hold.amount for hold, due in dues), "the charge never exceeds the hold"
+    for hold, due in dues:
+        assert due <= hold.amount, "the charge never exceeds the hold"
     for hold, _ in dues:
         hold.begin_charge()
     try:

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
+from time import monotonic
 
+import msgspec
 from sqlalchemy import Engine
 from sqlmodel import Session
 
@@ -65,8 +67,7 @@ class HoldState(IntEnum):
     settled = 2
 
 
-@dataclass(slots=True)
-class Hold:
+class Hold(msgspec.Struct):
     """Atoms set aside for one call, of the consumer's wallet and, if the key has a budget, of the key's."""
 
     consumer: Address
@@ -125,7 +126,7 @@ class BalanceLeases:
         `key` is the hash of a key with a budget.
         """
         wallet = self._wallets[consumer]
-        wallet.touched = asyncio.get_running_loop().time()
+        wallet.touched = monotonic()
         if not wallet.take(amount):
             await self._fill(wallet, amount, lambda need, target: self._lease(consumer, wallet, need, target, amount))
         elif wallet.free < AHEAD * amount and not wallet.filling:
@@ -159,7 +160,7 @@ class BalanceLeases:
 
     async def return_idle(self, idle_seconds: float) -> None:
         """Return the leases of consumers and keys without a call for `idle_seconds`, and without an open one."""
-        before = asyncio.get_running_loop().time() - idle_seconds
+        before = monotonic() - idle_seconds
         for consumer, wallet in list(self._wallets.items()):
             if wallet.touched <= before and wallet.held == 0:
                 await self.give_back(consumer)

@@ -59,7 +59,7 @@ class ReceiptLog:
 
     def append(self, bundle: Bundle) -> asyncio.Future[tuple[Signed, ...]]:
         """The durable receipts of these drafts, or why there are none."""
-        future: asyncio.Future[tuple[Signed, ...]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[tuple[Signed, ...]] = asyncio.Future()
         self._waiting.append((bundle, future))
         self._wake()
         return future

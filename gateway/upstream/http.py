@@ -95,7 +95,7 @@ class Reply:
         self._wake()
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = asyncio.Future()
         self._connection.flow(True)
         try:
             await self._waiter

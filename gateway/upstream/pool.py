@@ -5,6 +5,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from time import monotonic
 
 from gateway.errors import NodeFailed
 from gateway.upstream.guard import Guard
@@ -98,7 +99,7 @@ class Pool:
 
     def _take(self, endpoint: Endpoint) -> Connection | None:
         idle = self._idle.get(endpoint)
-        oldest = asyncio.get_running_loop().time() - self._limits.keep_seconds
+        oldest = monotonic() - self._limits.keep_seconds
         while idle:
             connection = idle.pop()
             if not connection.closed and connection.idle_since >= oldest:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import orjson
+from msgspec import structs
 
 from gateway.call import call as calls
 from gateway.call import routing
@@ -63,7 +64,9 @@ class ServedCall:
 
     def drafts(self, payer: Address | None = None) -> Iterator[Draft]:
         """Its receipts, sub-calls first. `payer` is a weaver whose bond pays instead of the consumer."""
-        billing = self.billing if payer is None else replace(self.billing, consumer=payer, key_id=None, budget=None)
+        billing = (
+            self.billing if payer is None else structs.replace(self.billing, consumer=payer, key_id=None, budget=None)
+        )
         for one in self.subcalls:
             yield from one.drafts(payer)
         yield billing.draft(self.tariff, self.served, self.subcall_count, self.subcall_total)
@@ -202,7 +205,7 @@ class Execution:
         output = steps.output(call.ask.path, answer.body)
         subject = answer.candidate.subject
         model = next((entry.name for entry in planned.models if entry.id == subject), to_hex(subject))
-        billing = replace(call.billing, model=model)
+        billing = structs.replace(call.billing, model=model)
         self.served.append(ServedCall(planned.step.id, billing, answer.candidate.inner, answer.served))
         return output
 
@@ -234,7 +237,7 @@ class Execution:
         else:
             self.guaranteed += inner.guaranteed
             self.served += [
-                replace(one, step=planned.step.id, billing=replace(one.billing, parent=self.billing.call_id))
+                replace(one, step=planned.step.id, billing=structs.replace(one.billing, parent=self.billing.call_id))
                 for one in inner.served
             ]
         raise Refusal(502, "workflow_failed", reason)
@@ -244,7 +247,7 @@ class Execution:
         root = self.billing
         call_id = keccak256(root.call_id, root.salt, planned.step.id.encode())
         self.call_ids[planned.step.id] = call_id
-        return replace(
+        return structs.replace(
             root,
             call_id=call_id,
             model=model,

@@ -7,8 +7,8 @@ are given when a group is written, so a draft that is left out leaves no gap.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+import msgspec
 from sqlmodel import Session
 
 from ledger.core.catalog.bids import terms_id
@@ -22,7 +22,7 @@ from ledger.store.receipts.appender import Appender, Row, RowRefused, Steps, Tak
 from ledger.store.receipts.receipts import Signed
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True):
     """A receipt without a number, what to note beside it, and the key whose budget it uses, if that key has one."""
 
     receipt: Receipt

@@ -44,6 +44,14 @@ def exchange(gateway: Running, *pieces: bytes, until: bytes, times: int = 1, pau
         return got
 
 
+def test_the_head_and_the_body_of_an_answer_leave_in_one_write(gateway: Running, key: str) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as wire:
+        wire.sendall(asked(key))
+        head, _, body = wire.recv(65536).partition(b"\r\n\r\n")
+    assert f"content-length: {len(body)}".encode() in head
+    assert b"hello there" in body
+
+
 def test_a_body_may_come_in_one_packet_in_many_or_in_chunks(gateway: Running, key: str) -> None:
     whole = asked(key)
     at_once = exchange(gateway, whole, until=b"hello there")

@@ -15,6 +15,7 @@ import uvicorn
 from sqlalchemy import Engine
 
 from gateway.app import App, create_app
+from gateway.asgi import Protocol
 from gateway.context import Gateway
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
@@ -246,7 +247,7 @@ class Running:
             self.app,
             host=host,
             port=0,
-            http="httptools",
+            http=Protocol,
             loop="uvloop",
             ws="websockets-sansio",
             log_level="warning",

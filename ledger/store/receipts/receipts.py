@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement
@@ -35,8 +36,7 @@ AT_ONCE = 512
 all the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(msgspec.Struct, frozen=True):
     """A receipt with its digest, its signature, and what the gateway noted beside it."""
 
     receipt: Receipt
