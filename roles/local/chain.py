@@ -1,11 +1,13 @@
 """The local chain as a child process: `python -m roles.local.chain ANVIL STATE PORT CHAIN_ID GENESIS` becomes Anvil.
 
-With a state file, the chain continues from it at the wall clock's time. A new chain starts at the time `GENESIS`, in
-the past, so that its clock can be moved forward without passing the wall clock. Anvil writes its state in place, so a
+With a state file, the chain continues from it at the wall clock's time, or as far ahead as its clock had been moved: a
+chain's time never falls. A new chain starts at the time `GENESIS`, in the past, so that its clock can be moved forward
+without passing the wall clock. Anvil writes its state in place, so a
 kill during a write leaves a torn file: a child process keeps a copy of the last whole one for the next start.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -19,11 +21,11 @@ def main(anvil: str, state: str, port: str, chain_id: str, genesis: str) -> None
     restore(Path(state))
     options = ["--host", "127.0.0.1", "--port", port, "--chain-id", chain_id, "--accounts", "1", "--quiet"]
     mining = ["--hardfork", "osaka", "--block-time", "1", "--mixed-mining", "--state", state, "--state-interval", "5"]
-    first = [] if Path(state).exists() else ["--timestamp", genesis]
+    begin = ["--timestamp", str(resumed_at(Path(state))) if Path(state).exists() else genesis]
     parent = os.getpid()
     if os.fork() == 0:
         _copy_while(parent, Path(state))
-    os.execv(anvil, [anvil, *options, *mining, *first])
+    os.execv(anvil, [anvil, *options, *mining, *begin])
 
 
 def restore(state: Path) -> None:
@@ -34,6 +36,12 @@ def restore(state: Path) -> None:
             whole.replace(state)
         else:
             state.unlink()
+
+
+def resumed_at(state: Path) -> int:
+    """When a stopped chain goes on, in seconds: as far ahead of the wall clock as when its state was written."""
+    last = int(json.loads(state.read_bytes())["block"]["timestamp"], 16)
+    return math.ceil(time.time() + max(0, last - state.stat().st_mtime))
 
 
 def save_copy(state: Path) -> None:
