@@ -38,6 +38,8 @@ from ledger.core.values.ids import Digest, call_id, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
+TIMER_STEP = 0.001
+"""Seconds by which a timer may fire early: uvloop rounds it to the millisecond."""
 Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 """Charges what a candidate served. Returns the receipts; none when nothing was charged."""
 
@@ -211,7 +213,7 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
         note_failure(gateway, call, candidate, failed)
         raise
     except BaseException:
-        if call.late_at is not None and asyncio.get_running_loop().time() >= call.late_at:
+        if call.late_at is not None and asyncio.get_running_loop().time() >= call.late_at - TIMER_STEP:
             note_failure(gateway, call, candidate, NodeFailed("the node was too slow for its workflow", "timeout"))
         else:
             candidate.health.forgotten()
