@@ -42,12 +42,12 @@ def shown(entry: Entry) -> dict[str, Any]:
     }
     if isinstance(entry, CapsuleEntry):
         interface = entry.capsule.document.get("interface", {}).get("protocol", "openai.chat/1")
-        row |= {"owned_by": to_hex(entry.capsule.weaver), "kind": "capsule", "protocols": [interface]}
+        row |= {"owned_by": to_hex(entry.owner), "kind": "capsule", "protocols": [interface]}
         row["steps"] = list(entry.capsule.steps)
         if entry.tariff is not None:
             row["terms"] = shown_terms(entry.tariff.terms)
     else:
-        row |= {"owned_by": to_hex(entry.model.owner), "kind": entry.model.kind, "protocols": sorted(entry.protocols)}
+        row |= {"owned_by": to_hex(entry.owner), "kind": entry.model.kind, "protocols": sorted(entry.protocols)}
         row |= {"context_length": entry.context_tokens, "tasks": sorted(entry.model.tasks)}
         row["providers"] = [
             {

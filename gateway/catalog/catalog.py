@@ -36,9 +36,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model and its providers. Without candidates, `why` says what is missing."""
+    """A model, its owner in this epoch, and its providers. Without candidates, `why` says what is missing."""
 
     model: Model
+    owner: Address
     candidates: tuple[Candidate, ...]
     context_tokens: int | None
     protocols: frozenset[str]
@@ -56,9 +57,11 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class CapsuleEntry:
-    """A workflow. `tariff` prices its calls, `inner` its calls inside another workflow; `why` if it has none."""
+    """A workflow and its owner in this epoch. `tariff` prices its calls, `inner` its calls inside another workflow;
+    `why` if it has none."""
 
     capsule: Capsule
+    owner: Address
     tariff: Tariff | None
     inner: Tariff | None
     why: str = ""

@@ -93,8 +93,8 @@ class _Loading:
             operator=operator,
             book=book,
             published={key: one for key, one in parsed.items() if not isinstance(one, Rejected)},
+            registered=parties.registrations(session),
             owners=parties.model_owners(session, book.epoch),
-            next_owners=parties.model_owners(session, epochs.NEVER),
             stakes={party: stake.active for party, stake in parties.stakes(session).items()},
         )
 
@@ -103,19 +103,20 @@ class _Loading:
         context = max((one.get("context_tokens", 0) for one in capabilities), default=0) or None
         protocols = frozenset(one["protocol"] for one in model.document["interfaces"])
         try:
-            candidates = self.candidates(model)
+            lines = terms.model_lines(self.market, model)
+            candidates, owner = self.candidates(model, lines), lines[0].party
         except Rejected as rejected:
-            return ModelEntry(model, (), context, protocols, rejected.message)
-        return ModelEntry(model, candidates, context, protocols, sponsorship=self.sponsorship(model.id, model.owner))
+            return ModelEntry(model, model.owner, (), context, protocols, rejected.message)
+        sponsor = self.sponsorship(model.id, owner)
+        return ModelEntry(model, owner, candidates, context, protocols, sponsorship=sponsor)
 
     def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
         stored = self.offers.get((subject, owner))
         offer = orjson.loads(stored.body) if stored is not None else None
         return commissions.sponsorship(owner, offer, ppm, window_calls)
 
-    def candidates(self, model: Model) -> tuple[Candidate, ...]:
+    def candidates(self, model: Model, lines: Sequence[Line]) -> tuple[Candidate, ...]:
         """The providers that can serve a model. Rejected, with the reason of each, when there is none."""
-        lines = terms.model_lines(self.market, model)
         bidders = self.market.book.bidders(model.id, Role.compute)
         if not bidders:
             raise Rejected(f"nobody bids to serve {model.name} in this epoch")
@@ -157,11 +158,11 @@ class _Loading:
 
     def capsule(self, one: Capsule) -> CapsuleEntry:
         try:
-            stated = terms.of_capsule(self.market, one)
-            sponsor = self.sponsorship(one.id, one.weaver, one.curation_ppm, one.window_calls)
-            return CapsuleEntry(one, compile_terms(stated.root), compile_terms(stated.sub), sponsorship=sponsor)
+            stated, owner = terms.of_capsule(self.market, one), terms.weaver_of(self.market, one)
         except Rejected as rejected:
-            return CapsuleEntry(one, None, None, rejected.message)
+            return CapsuleEntry(one, one.weaver, None, None, rejected.message)
+        sponsor = self.sponsorship(one.id, owner, one.curation_ppm, one.window_calls)
+        return CapsuleEntry(one, owner, compile_terms(stated.root), compile_terms(stated.sub), sponsorship=sponsor)
 
 
 def _names(published: Sequence[Stored], entries: Mapping[Digest, Entry]) -> dict[str, Entry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from contracts import load
 from ledger.chain.abi import encode, interface
@@ -17,7 +17,7 @@ from ledger.deployments import Deployment
 
 if TYPE_CHECKING:
     from ledger.core.disputes.proofs import FraudProof
-    from ledger.core.settlement.events import BidPlaced
+    from ledger.core.settlement.events import BidPlaced, NamedParent
 
 
 def words(header: Header) -> tuple[bytes | int, ...]:
@@ -58,14 +58,6 @@ class Authorization:
     valid_after: int
     valid_before: int
     salt: bytes
-
-
-class Parent(NamedTuple):
-    """A model as its children name it: its id, the hash of its own parents, and the terms it offers."""
-
-    id: Digest
-    lineage: Digest
-    terms: Digest
 
 
 class Calls:
@@ -176,7 +168,7 @@ class Calls:
         previous = (last.bid.ratio_ppm, list(last.bid.asks), last.first)
         return self.to("BidBook", "lowerBid", last.subject, last.role, bid.ratio_ppm, list(bid.asks), previous)
 
-    def register_model(self, model: Digest, parents: Sequence[Parent], terms: Digest, salt: Digest) -> Call:
+    def register_model(self, model: Digest, parents: Sequence[NamedParent], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""
         return self.to("Registry", "register", model, [tuple(parent) for parent in parents], terms, salt)
 

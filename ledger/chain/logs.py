@@ -47,7 +47,6 @@ def decode(deployment: Deployment, log: dict[str, Any], timestamp: int) -> list[
 _VALUES: dict[Any, Callable[[Any], Any]] = {
     Address: address,
     Digest: Digest,
-    tuple[Digest, ...]: lambda values: tuple(map(Digest, values)),
 }
 """Conversions of ABI values to event fields of these types; numbers and booleans are as they are."""
 
@@ -75,7 +74,8 @@ def _bid_placed(a: Arguments) -> Event:
 
 
 def _model_registered(a: Arguments) -> Event:
-    return _event(events.ModelRegistered, {**a, "parents": [parent[0] for parent in a["parents"]]})
+    parents = tuple(events.NamedParent(*map(Digest, parent)) for parent in a["parents"])
+    return _event(events.ModelRegistered, {**a, "parents": parents})
 
 
 def _lane_opened(a: Arguments) -> Event:

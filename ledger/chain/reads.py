@@ -7,11 +7,11 @@ from typing import Any
 
 from ledger.chain import logs
 from ledger.chain.abi import interface
-from ledger.chain.calls import Calls, Parent
+from ledger.chain.calls import Calls
 from ledger.chain.rpc import At, Endpoint
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import raises
-from ledger.core.settlement.events import BidPlaced, Committed, Log
+from ledger.core.settlement.events import BidPlaced, Committed, Log, NamedParent
 from ledger.core.settlement.header import HeaderId
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.errors import Rejected, Unavailable
@@ -219,7 +219,7 @@ class Chain(Endpoint):
         """A key that signs vouchers of an account."""
         return KeyTimes(*self.view("Keys", "sessionKeys", account, key))
 
-    def as_parent(self, model: Digest) -> Parent:
+    def as_parent(self, model: Digest) -> NamedParent:
         """A registered model as its children name it, from its last events. Rejected when it is not registered."""
         registered = self.raw_logs("Registry", "ModelRegistered", model)
         if not registered:
@@ -229,7 +229,7 @@ class Chain(Endpoint):
             raw for raw in self.raw_logs("Registry", "TermsChanged", model) if _place(raw) > _place(registered[-1])
         ]
         terms = _arguments("Registry", changed[-1])["terms"] if changed else said["terms"]
-        return Parent(model, Digest(said["lineage"]), Digest(terms))
+        return NamedParent(model, Digest(said["lineage"]), Digest(terms))
 
     def last_bid(self, subject: Digest, role: Role, party: Address) -> BidPlaced | None:
         """A bidder's last bid for a role on a subject, in force or not."""

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
+from ledger.core.catalog.models import granted
 from ledger.core.values.documents import Document, canonical
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import ZERO_DIGEST, Digest, cid
+from ledger.core.values.ids import Digest, cid
 from roles.cli import maker, output
 from roles.cli.context import Group, here
 from roles.cli.shared import publication
@@ -51,16 +52,16 @@ def derive(  # noqa: PLR0913
         f"{row['terms']['royalty_ppm']} ppm to {text}" for row, text in zip(lineage, parents.values(), strict=True)
     )
     output.confirm(f"register {name}, owing {owed} on every call?")
-    output.show({**publication.publish(document, tuple(parents)), "owes": document["lineage"]})
+    output.show({**publication.publish(document), "owes": document["lineage"]})
 
 
 def frozen_terms(subject: Digest, name: str, relation: str) -> Document:
     """A lineage row with the terms the parent offers now. Rejected when it offers none."""
     parent: dict[str, Any] = here().gateway.get(f"/v1/documents/{cid(subject)}")
-    offered = parent.get("derivative_terms")
-    retired = transactions.chain(here()).as_parent(subject).terms == ZERO_DIGEST  # no terms on chain, or not any more
-    if not offered or not offered["open"] or retired:
+    royalty, on_chain = granted(parent), transactions.chain(here()).as_parent(subject).terms  # other ones if retired
+    if royalty is None or royalty.digest != on_chain:
         raise Rejected(f"{name} offers no terms to descendants now: ask its maker", parent=name)
+    offered = parent["derivative_terms"]
     return {
         "id": cid(subject),
         "relation": relation,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from gateway.asgi import Protocol
 from gateway.context import Gateway
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
+from ledger.core.catalog import models
 from ledger.core.catalog.bids import Bid, Role
+from ledger.core.catalog.lineage import Parent, parents_hash
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.events import Block, ModelRegistered
 from ledger.core.values.documents import canonical, digest
@@ -101,6 +104,7 @@ class World:
     url: str
     placed: int = 0
     running: list[Running] = field(default_factory=list)
+    parents: dict[Digest, Sequence[Parent]] = field(default_factory=dict)
     deployment: Path | None = None
     """Set: the world is a lane of a chain, as far as a gateway can tell."""
 
@@ -124,7 +128,9 @@ class World:
         with unit_of_work(self.engine) as session:
             made = publications.publish_document(session, document, self.chain_id, int(time.time() * 1000))
             if self.deployment:
-                parties.put_model(session, ModelRegistered(made, MAKER.address, (), made), 1)
+                self.parents[made] = models.parents(document)
+                lineage = parents_hash(made, self.parents)
+                parties.put_model(session, ModelRegistered(made, MAKER.address, (), made, lineage=lineage), 1)
             return made
 
     def bid(self, subject: Digest, role: Role, party: Address, ratio: int = 0, asks: Rates = NO_RATES) -> None:

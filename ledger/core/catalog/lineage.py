@@ -2,6 +2,9 @@
 
 A child freezes its parents' terms when it is registered, so a parent cannot raise them later. A model inserted between
 an ancestor and its descendant never lowers what the ancestor gets.
+
+The Registry has the digest of what a model grants, so that a proof can show it: keccak256 of `ratioPpm u24 | asks`, as
+in a line of terms.
 """
 
 from __future__ import annotations
@@ -9,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ledger.core.catalog.bids import encode_asks
 from ledger.core.values.atoms import Ppm, ppm
 from ledger.core.values.errors import Rejected
-from ledger.core.values.hashes import Digest
+from ledger.core.values.hashes import Digest, keccak256
+from ledger.core.values.ids import Address
 from ledger.core.values.meters import NO_RATES, Rates, asks_by_unit, check_rates
+from ledger.core.values.typed_data import word
 
 MAX_PARENTS = 4
 MAX_ANCESTORS = 10
@@ -37,6 +43,21 @@ class Royalty:
         floor = tuple((meter, max(ours[meter] or 0, theirs[meter] or 0)) for meter in meters)
         return Royalty(max(self.ratio_ppm, other.ratio_ppm), floor)
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it pays nothing, whatever the units."""
+        return not self.ratio_ppm and not any(ask for _, ask in self.floor)
+
+    @property
+    def body(self) -> bytes:
+        """What a proof shows of it."""
+        return self.ratio_ppm.to_bytes(3, "big") + encode_asks(self.floor)
+
+    @property
+    def digest(self) -> Digest:
+        """The terms that the Registry has of a model that grants it."""
+        return keccak256(self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class Parent:
@@ -44,6 +65,34 @@ class Parent:
 
     model: Digest
     royalty: Royalty
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """How a model stands in the Registry: who registered it, with which parents, in force from epoch `first` on.
+
+    `lineage` is the hash of its parents. An earlier commitment can replace it for a day; a new owner does not.
+    """
+
+    by: Address
+    lineage: Digest
+    first: int
+
+
+def parents_hash(model: Digest, parents: Mapping[Digest, Sequence[Parent]]) -> Digest:
+    """The hash of a model's parents, as the Registry has it: of each one's id, its own parents' hash, and its terms.
+
+    `parents` has those of the model and of each of its ancestors.
+    """
+    known: dict[Digest, Digest] = {}
+
+    def of(child: Digest) -> Digest:
+        if child not in known:
+            rows = [word(part) for one in parents[child] for part in (one.model, of(one.model), one.royalty.digest)]
+            known[child] = keccak256(word(32), word(len(parents[child])), *rows)  # abi.encode of a list
+        return known[child]
+
+    return of(model)
 
 
 def ancestors(model: Digest, parents: Mapping[Digest, Sequence[Parent]]) -> dict[Digest, Royalty]:

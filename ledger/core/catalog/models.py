@@ -81,10 +81,17 @@ def model(document: Document) -> Model:
 
 def parents(document: Document) -> tuple[Parent, ...]:
     """The parents that a model or capsule names, with the terms it froze."""
-    return tuple(
-        Parent(cid_digest(row["id"]), Royalty(row["terms"]["royalty_ppm"], rates(row["terms"]["floor"])))
-        for row in document.get("lineage", [])
-    )
+    return tuple(Parent(cid_digest(row["id"]), _royalty(row["terms"])) for row in document.get("lineage", []))
+
+
+def granted(document: Document) -> Royalty | None:
+    """What a model grants itself of its children's calls; None if it offers them no terms."""
+    terms = document.get("derivative_terms")
+    return _royalty(terms) if terms and terms["open"] else None
+
+
+def _royalty(terms: Json) -> Royalty:
+    return Royalty(terms["royalty_ppm"], rates(terms["floor"]))
 
 
 def offer(document: Document, domain: Domain) -> Offer:

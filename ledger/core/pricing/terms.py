@@ -1,6 +1,6 @@
 """The payees of a call's terms, line by line. One rule for every gateway; an auditor can repeat it.
 
-    owner       the model's owner, on its bid of this epoch                        Rejected without one
+    owner       the model's owner in this epoch, on its bid                        Rejected without one
     ancestors   the owner of each ancestor, on the royalty frozen at registration
     delivery    the deliverer whose asks make the least of a typical call          no line if nobody bids
     compute     the provider, on its bid; of a capsule the operator, on its bid to run workflows
@@ -12,13 +12,13 @@ A workflow's sub-call has the same terms without the gateway's and the protocol'
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from ledger.core.catalog import lineage
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
 from ledger.core.catalog.capsules import Capsule
-from ledger.core.catalog.lineage import Parent
+from ledger.core.catalog.lineage import Parent, Registration
 from ledger.core.catalog.models import Model
 from ledger.core.pricing import caps
 from ledger.core.pricing.epochs import BidInForce, Book
@@ -51,15 +51,15 @@ class Operator:
 class Market:
     """The inputs of terms in one epoch: the book, published documents, registered owners and active stakes.
 
-    `next_owners` are the owners once every change that is registered counts.
+    `registered` has the Registry's models; `owners` those whose owner is paid in this epoch.
     """
 
     operator: Operator
     book: Book
     published: Mapping[Digest, Model | Capsule]
+    registered: Mapping[Digest, Registration]
     owners: Mapping[Digest, Address]
     stakes: Mapping[Address, Atoms]
-    next_owners: Mapping[Digest, Address] = field(default_factory=dict)
 
     @cached_property
     def parents(self) -> dict[Digest, Sequence[Parent]]:
@@ -82,16 +82,13 @@ class CallTerms:
 def model_lines(market: Market, model: Model) -> list[Line]:
     """The lines of a model that do not depend on its provider: owner, ancestors, delivery.
 
-    Rejected when its owner is not the registered one or has no bid, an ancestor is not published, or a ratio is above
-    its cap.
+    The owner comes first. Rejected when the document's owner did not register the model with these parents, its owner
+    now has no bid, an ancestor is not published, or a ratio is above its cap.
     """
-    _check_owner(market, model)
-    roles = (Role.oem, Role.maker) if model.owner_role is Role.oem else (Role.maker, Role.oem)
-    bids = ((role, market.book.bid(model.id, role, model.owner)) for role in roles)
-    owner = next((_line(model.owner, role, bid) for role, bid in bids if bid is not None), None)
+    ancestors = _ancestors(market, model.id)
+    owner = _owners_line(market, model.id, _owner_of_model(market, model), model.owner_role)
     if owner is None:
         raise Rejected(f"the owner of {model.name} has no bid in this epoch")
-    ancestors = _ancestors(market, model.id)
     caps.route(owner, ancestors, [])
     return [owner, *ancestors, *_delivery(market, model.id)]
 
@@ -117,19 +114,22 @@ def capacity(market: Market, provider: Address, declared: int) -> int:
 def of_capsule(market: Market, capsule: Capsule) -> CallTerms:
     """The terms of a workflow's root call. With a list price the weaver is the seller of record.
 
-    Rejected when its weaver neither registered it nor bids, an ancestor is not published, or a ratio is above its cap.
+    Rejected when its weaver neither registered it nor bids, somebody else registered it, an ancestor is not published,
+    or a ratio is above its cap.
     """
-    bid = market.book.bid(capsule.id, Role.weaver, capsule.weaver)
-    owners = (
-        market.owners.get(capsule.id),
-        market.next_owners.get(capsule.id),
-    )  # a document's own ratio needs no epoch
-    if not market.operator.private and capsule.weaver not in owners and bid is None:
+    ancestors = _ancestors(market, capsule.id)
+    party = weaver_of(market, capsule)
+    bid = market.book.bid(capsule.id, Role.weaver, party)
+    if not market.operator.private and capsule.id not in market.registered and bid is None:
         raise Rejected(f"{capsule.name} is not registered by its weaver on the chain")
-    weaver = _line(capsule.weaver, Role.weaver, bid or capsule.bid)
+    weaver = _line(party, Role.weaver, bid or capsule.bid)
     lines = [weaver, *(Line(party, Role.weaver, ratio) for party, ratio in capsule.co_weavers)]
+    owner = _owners_line(market, capsule.id, party, Role.maker)
+    if owner is not None and market.owners.get(capsule.id) == party:  # the Registry's owner has a line if it bids
+        caps.route(owner, ancestors, [])
+        lines.append(owner)
     caps.workflow(lines)
-    lines += _ancestors(market, capsule.id)
+    lines += ancestors
     host = market.operator_bid(Role.compute)
     if host is not None:
         lines.append(_line(market.operator.address, Role.compute, host))
@@ -154,13 +154,45 @@ def _root_lines(market: Market) -> list[Line]:
     return lines
 
 
-def _check_owner(market: Market, model: Model) -> None:
-    """Rejected unless the model is registered, on a chain, to the owner its document names, in this epoch."""
-    if market.operator.private or market.owners.get(model.id) == model.owner:
-        return
-    if market.next_owners.get(model.id) == model.owner:
+def weaver_of(market: Market, capsule: Capsule) -> Address:
+    """Who is paid as a workflow's weaver in this epoch: its owner by the Registry, if it is registered by then."""
+    return _owner(market, capsule, capsule.weaver) or capsule.weaver
+
+
+def _owner_of_model(market: Market, model: Model) -> Address:
+    if market.operator.private:
+        return model.owner
+    owner = _owner(market, model, model.owner)
+    if owner is None and model.id in market.registered:
         raise Rejected(f"{model.name} was registered in this epoch: it can be called from the next one on")
-    raise Rejected(f"{model.name} is not registered by its owner on the chain")
+    if owner is None:
+        raise Rejected(f"{model.name} is not registered by its owner on the chain")
+    return owner
+
+
+def _owner(market: Market, subject: Model | Capsule, author: Address) -> Address | None:
+    """Who owns a model or capsule in this epoch by the Registry; None if it is not registered by then.
+
+    Who is given or buys one that its author registered is paid from a later epoch on. Rejected when another account
+    registered it, or with other parents: no terms would be right.
+    """
+    known = market.registered.get(subject.id)
+    if known is None:
+        return None
+    if known.by != author:
+        raise Rejected(f"{subject.name} is not registered by its owner on the chain: another account registered it")
+    if known.lineage != lineage.parents_hash(subject.id, market.parents):
+        raise Rejected(f"{subject.name} is registered with other parents, or other terms of theirs, than it names")
+    return market.owners.get(subject.id) if known.first <= market.book.epoch else None
+
+
+def _owners_line(market: Market, subject: Digest, owner: Address, first: Role) -> Line | None:
+    """The owner's line, on its bid as maker or OEM: in its first role if it bids in both."""
+    for role in (first, Role.oem if first is Role.maker else Role.maker):
+        bid = market.book.bid(subject, role, owner)
+        if bid is not None:
+            return _line(owner, role, bid)
+    return None
 
 
 def _ancestors(market: Market, subject: Digest) -> list[Line]:

@@ -6,11 +6,11 @@ Amounts are in atoms, times in seconds; indexes start at 1. Field names follow t
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.settlement.header import Header, HeaderId
-from ledger.core.values.ids import Address, Digest, Lane
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,18 +174,29 @@ class PayeeRegistered(Event):
     payee: Address
 
 
+class NamedParent(NamedTuple):
+    """A model as its children name it: its id, the hash of its own parents, and the terms it offers."""
+
+    id: Digest
+    lineage: Digest
+    terms: Digest
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRegistered(Event):
-    """A model was registered. `id` is the SHA-256 in its CID; `terms` are those of its lineage.
+    """A model was registered. `id` is the SHA-256 in its CID, `lineage` the hash of its parents.
 
-    Its owner is paid from epoch `from_epoch` on.
+    All counts from epoch `from_epoch` on. `number` counts its changes of parents and terms, `owner_number` its owners.
     """
 
     id: Digest
     owner: Address
-    parents: tuple[Digest, ...]
+    parents: tuple[NamedParent, ...]
     terms: Digest
     from_epoch: int = 0
+    lineage: Digest = ZERO_DIGEST
+    number: int = 1
+    owner_number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +211,12 @@ class OwnerChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class TermsChanged(Event):
-    """A model offers other terms to its children to come."""
+    """A model offers other terms to its children to come. `number` counts as in `ModelRegistered`."""
 
     id: Digest
     terms: Digest
+    from_epoch: int = 0
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)

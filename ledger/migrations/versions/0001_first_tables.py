@@ -211,8 +211,8 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("owner", index=True),
             *big("from_epoch"),
             *octets("previous_owner", nullable=True),
-            *octets("terms", "parents"),
-            *big("block"),
+            *octets("registrant", "lineage"),
+            *big("registered_from", "block"),
         ),
         "offers": (
             *octets("subject", "party", primary_key=True),

@@ -49,7 +49,6 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.Fell: _fell,
     events.OwnerChanged: lambda session, e, _: parties.change_owner(session, e.id, e.to, e.from_epoch),
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
-    events.TermsChanged: lambda session, e, _: parties.change_terms(session, e.id, e.terms),
     events.WordsAsked: lambda session, e, log: challenges.put(session, e, log),
     events.ReceiptAsked: lambda session, e, log: challenges.put(session, e, log),
     events.MandateAsked: lambda session, e, log: challenges.put(session, e, log),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from ledger.core.catalog.lineage import Registration
 from ledger.core.settlement.events import ModelRegistered
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
@@ -55,10 +56,12 @@ def assign(session: Session, lane: Lane, addresses: Iterable[Address]) -> None:
 
 def put_model(session: Session, model: ModelRegistered, block: int) -> None:
     """Mirror a model's registration, the first or one that an earlier commitment made."""
-    if session.get(ModelRow, model.id) is not None:
-        change_owner(session, model.id, model.owner, model.from_epoch)
+    made = {"registrant": model.owner, "lineage": model.lineage, "registered_from": model.from_epoch, "block": block}
+    if session.get(ModelRow, model.id) is None:
+        insert_once(session, ModelRow, made | {"id": model.id, "owner": model.owner, "from_epoch": model.from_epoch})
         return
-    insert_once(session, ModelRow, asdict(model) | {"parents": b"".join(model.parents), "block": block})
+    change_owner(session, model.id, model.owner, model.from_epoch)
+    change(session, update(ModelRow).where(col(ModelRow.id) == model.id).values(**made))
 
 
 def change_owner(session: Session, model: Digest, owner: Address, from_epoch: int) -> None:
@@ -71,16 +74,19 @@ def change_owner(session: Session, model: Digest, owner: Address, from_epoch: in
     change(session, update(ModelRow).where(col(ModelRow.id) == model).values(**values))
 
 
-def change_terms(session: Session, model: Digest, terms: Digest) -> None:
-    """Mirror the terms that a model offers to its children to come."""
-    change(session, update(ModelRow).where(col(ModelRow.id) == model).values(terms=terms))
-
-
 def model_owners(session: Session, epoch: int) -> dict[Digest, Address]:
     """The owner of every registered id in an epoch, the current one or the next."""
     rows = session.exec(select(ModelRow).execution_options(populate_existing=True))
     owners = {Digest(row.id): row.owner if row.from_epoch <= epoch else row.previous_owner for row in rows}
     return {model: Address(owner) for model, owner in owners.items() if owner is not None}
+
+
+def registrations(session: Session) -> dict[Digest, Registration]:
+    """How every registered id stands in the Registry."""
+    rows = session.exec(select(ModelRow).execution_options(populate_existing=True))
+    return {
+        Digest(row.id): Registration(Address(row.registrant), Digest(row.lineage), row.registered_from) for row in rows
+    }
 
 
 def put_stake(session: Session, stake: Stake) -> None:

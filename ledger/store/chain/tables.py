@@ -68,15 +68,16 @@ class BidRow(SQLModel, table=True):
 
 class ModelRow(SQLModel, table=True):
     """A registered model: its 32-byte id is the sha256 its CID carries. It is its owner's from an epoch on, before that
-    its previous owner's, if it had one."""
+    its previous owner's, if it had one. `lineage` is the hash of the parents that it was registered with."""
 
     __tablename__ = "models"
     id: bytes = octets(key=True)
     owner: bytes = octets(index=True)
     from_epoch: int = big()
     previous_owner: bytes | None = maybe_octets()
-    terms: bytes = octets()
-    parents: bytes = octets()
+    registrant: bytes = octets()
+    registered_from: int = big()
+    lineage: bytes = octets()
     block: int = big()
 
 

@@ -1,8 +1,7 @@
 """Publishing: a document goes to the gateway, its id to the Registry contract, by commit and reveal."""
 
-import hashlib
-
-from ledger.core.values.documents import Document, canonical, document_id, validate
+from ledger.core.catalog.models import granted, parents
+from ledger.core.values.documents import Document, document_id, validate
 from ledger.core.values.documents import digest as digest_of
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
@@ -17,14 +16,14 @@ NOT_INDEXED = "is not registered"
 """The gateway's reason while its ledger has not read the registration from the chain."""
 
 
-def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, object]:
+def publish(document: Document) -> dict[str, object]:
     """Register a document on chain for this wallet and store it at the gateway. Publishing it twice changes nothing."""
     kind = validate(document)
     subject, account = digest_of(document), here().account
     facts: dict[str, object] = {"id": document_id(document), "name": document["name"], "owner": to_hex(account)}
     owner = address(transactions.chain(here()).view("Registry", "models", subject)[0])
     if owner == ZERO_ADDRESS:
-        facts |= _register(document, subject, parents)
+        facts |= _register(document, subject)
     elif owner != account:
         output.warn(f"{document['name']} is registered to {to_hex(owner)}, not to {to_hex(account)}")
     else:
@@ -45,7 +44,7 @@ def _is_listed(id: str) -> bool:
         return False
 
 
-def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) -> dict[str, object]:
+def _register(document: Document, subject: Digest) -> dict[str, object]:
     """Commit, wait for a later block, reveal. The commitment hides the id, so nobody can register it first."""
     account = here().account
     salt = keccak256(here().signer.sign(keccak256(b"tollway salt", subject)))
@@ -55,7 +54,7 @@ def _register(document: Document, subject: Digest, parents: tuple[Digest, ...]) 
         transactions.send(here(), chain.calls.to("Registry", "commit", commitment))
     committed = int(chain.view("Registry", "commitments", commitment))
     output.wait_until(lambda: transactions.now(here()) > committed, WAIT_SECONDS)
-    terms = document.get("derivative_terms")
-    offered = Digest(hashlib.sha256(canonical(terms)).digest()) if terms else ZERO_DIGEST
-    named = [chain.as_parent(parent) for parent in parents]
+    royalty = granted(document)
+    offered = royalty.digest if royalty else ZERO_DIGEST
+    named = [chain.as_parent(one.model)._replace(terms=one.royalty.digest) for one in parents(document)]
     return transactions.send(here(), chain.calls.register_model(subject, named, offered, salt))

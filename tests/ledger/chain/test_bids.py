@@ -11,7 +11,7 @@ from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import MAX_EPOCHS, NEVER
 from ledger.core.settlement import events
-from ledger.core.settlement.events import BidPlaced
+from ledger.core.settlement.events import BidPlaced, NamedParent
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest
 from ledger.core.values.typed_data import Signer, word
@@ -114,11 +114,12 @@ def test_a_model_is_registered_with_its_parents_changes_its_terms_and_its_owner(
     chain.transact(FUNDS, chain.calls.to("Registry", "transfer", CHILD, OTHER.address))
     said = [log.event for log in chain.logs(0, chain.tip())]
     next_epoch = frozen(chain) + 1
+    parent = NamedParent(PARENT, lineage, LATER_TERMS)
     assert said[:4] == [
         events.PayeeRegistered(1, FUNDS.address),
-        events.ModelRegistered(PARENT, FUNDS.address, (), TERMS, next_epoch),
-        events.TermsChanged(PARENT, LATER_TERMS),
-        events.ModelRegistered(CHILD, FUNDS.address, (PARENT,), TERMS, next_epoch),
+        events.ModelRegistered(PARENT, FUNDS.address, (), TERMS, next_epoch, lineage),
+        events.TermsChanged(PARENT, LATER_TERMS, next_epoch),
+        events.ModelRegistered(CHILD, FUNDS.address, (parent,), TERMS, next_epoch, chain.as_parent(CHILD).lineage),
     ]
     (changed,) = [event for event in said if isinstance(event, events.OwnerChanged)]
     assert (changed.id, changed.to) == (CHILD, OTHER.address)

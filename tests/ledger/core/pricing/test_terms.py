@@ -8,6 +8,7 @@ import pytest
 
 from ledger.core.catalog.bids import Bid, Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
+from ledger.core.catalog.lineage import Registration, parents_hash
 from ledger.core.catalog.models import Model, model
 from ledger.core.pricing import epochs, terms
 from ledger.core.pricing.commissions import Sponsorship, sponsorship
@@ -40,8 +41,17 @@ def market(bids: Mapping[tuple[Digest, Role, Address], Bid] = BIDS, **changed: A
     book = epochs.freeze([BidInForce(*key, bid, 1, 2) for key, bid in bids.items()], 1)
     published: dict[Digest, Model | Capsule] = {BASE.id: BASE, CHILD.id: CHILD, CAPSULE.id: CAPSULE}
     owners = {BASE.id: OWNER, CHILD.id: WEAVER, CAPSULE.id: WEAVER}
-    made = Market(Operator(OPERATOR, OUR_LANE, TREASURY, 100, False), book, published, owners, {PROVIDER: 250})
+    parents = {key: one.parents for key, one in published.items()}
+    registered = {key: Registration(owner, parents_hash(key, parents), 1) for key, owner in owners.items()}
+    operator = Operator(OPERATOR, OUR_LANE, TREASURY, 100, False)
+    made = Market(operator, book, published, registered, owners, {PROVIDER: 250})
     return replace(made, **changed)
+
+
+def registered(model: Model | Capsule, **changed: Any) -> dict[Digest, Registration]:
+    """The registrations, with another one of this model."""
+    known = market().registered
+    return {**known, model.id: replace(known[model.id], **changed)}
 
 
 def private() -> Operator:
@@ -87,14 +97,43 @@ def test_an_owner_may_bid_as_maker_where_its_model_makes_it_an_oem() -> None:
 
 def test_a_model_is_not_sold_without_owner_registration_bid_or_ancestor() -> None:
     with pytest.raises(Rejected, match="not registered by its owner"):
-        terms.model_lines(market(owners={CHILD.id: OWNER}), CHILD)
-    assert terms.model_lines(market(owners={}, operator=private()), CHILD) == [OWNER_LINE, ANCESTOR]
+        terms.model_lines(market(registered={}), CHILD)
+    assert terms.model_lines(market(registered={}, owners={}, operator=private()), CHILD) == [OWNER_LINE, ANCESTOR]
     with pytest.raises(Rejected, match="has no bid in this epoch"):
         terms.model_lines(market({}), CHILD)
     with pytest.raises(Rejected, match="unknown ancestor"):
         terms.model_lines(market(published={CHILD.id: CHILD}), CHILD)
     with pytest.raises(Rejected, match="at most 300000 ppm"):
         terms.model_lines(market(BIDS | {(CHILD.id, Role.oem, WEAVER): Bid(300_001)}), CHILD)
+
+
+def test_a_model_that_was_sold_pays_its_new_owner_on_its_own_bid() -> None:
+    sold = {BASE.id: NEAR, CHILD.id: FAR}
+    with pytest.raises(Rejected, match="has no bid in this epoch"):
+        terms.model_lines(market(owners=sold), CHILD)
+    made = of_child(market(BIDS | {(CHILD.id, Role.maker, FAR): Bid(70_000)}, owners=sold))
+    assert made.sub.lines == (replace(ANCESTOR, party=NEAR), Line(FAR, Role.maker, 70_000), COMPUTE)
+
+
+def test_a_model_that_another_account_registered_or_with_other_parents_is_not_sold() -> None:
+    with pytest.raises(Rejected, match="another account registered it"):
+        terms.model_lines(market(registered=registered(CHILD, by=FAR)), CHILD)
+    with pytest.raises(Rejected, match="registered with other parents"):
+        terms.model_lines(market(registered=registered(CHILD, lineage=BASE.id)), CHILD)
+    with pytest.raises(Rejected, match="can be called from the next one on"):
+        terms.model_lines(market(registered=registered(CHILD, first=2)), CHILD)
+
+
+def test_a_workflow_pays_its_owner_and_what_that_one_bids_as_its_maker() -> None:
+    bids = BIDS | {(CAPSULE.id, Role.weaver, FAR): Bid(60_000), (CAPSULE.id, Role.maker, FAR): Bid(50_000)}
+    sold = market(bids, owners={CAPSULE.id: FAR})
+    lines = (Line(FAR, Role.maker, 50_000), Line(FAR, Role.weaver, 60_000))
+    assert terms.of_capsule(sold, CAPSULE).sub.lines == lines
+    assert terms.weaver_of(sold, CAPSULE) == FAR
+    later = replace(sold, registered=registered(CAPSULE, first=2))
+    assert terms.of_capsule(later, CAPSULE).sub.lines == (Line(WEAVER, Role.weaver, 100_000),)
+    with pytest.raises(Rejected, match="another account registered it"):
+        terms.of_capsule(market(bids, registered=registered(CAPSULE, by=FAR)), CAPSULE)
 
 
 def test_lines_above_their_caps_are_refused() -> None:
@@ -116,7 +155,10 @@ def test_a_capsules_call_pays_weavers_ancestors_and_the_operator_that_runs_it() 
     assert terms.of_capsule(market(), CAPSULE).root.lines == (Line(WEAVER, Role.weaver, 100_000), GATEWAY, PROTOCOL)
     helped = replace(CAPSULE, co_weavers=((NEAR, 5_000),), parents=CHILD.parents)
     bids = {(CAPSULE.id, Role.weaver, WEAVER): Bid(90_000, RATE), (LANE, Role.compute, OPERATOR): Bid(0, RATE)}
-    made = terms.of_capsule(market(BIDS | bids, published={BASE.id: BASE, CAPSULE.id: helped}), helped)
+    published = {BASE.id: BASE, CAPSULE.id: helped}
+    lineage = parents_hash(helped.id, {BASE.id: (), helped.id: helped.parents})
+    derived = market(BIDS | bids, published=published, registered=registered(helped, lineage=lineage))
+    made = terms.of_capsule(derived, helped)
     lines = (ANCESTOR, Line(OPERATOR, Role.compute, 0, RATE), Line(NEAR, Role.weaver, 5_000))
     assert made.sub.lines == (*lines, Line(WEAVER, Role.weaver, 90_000, RATE))
     assert made.root.lines == (*made.sub.lines, GATEWAY, PROTOCOL)
@@ -132,9 +174,9 @@ def test_a_weaver_with_a_list_price_is_the_seller_of_record() -> None:
 
 def test_a_capsule_is_sold_when_its_weaver_registered_it_or_bids() -> None:
     bid = {(CAPSULE.id, Role.weaver, WEAVER): Bid(1)}
-    assert terms.of_capsule(market(BIDS | bid, owners={}), CAPSULE).root.lines[0].ratio_ppm == 1
+    assert terms.of_capsule(market(BIDS | bid, registered={}), CAPSULE).root.lines[0].ratio_ppm == 1
     with pytest.raises(Rejected, match="not registered by its weaver"):
-        terms.of_capsule(market(owners={}), CAPSULE)
+        terms.of_capsule(market(registered={}), CAPSULE)
     with pytest.raises(Rejected, match="weaver lines take 300001"):
         terms.of_capsule(market(), replace(CAPSULE, co_weavers=((NEAR, 200_001),)))
 
