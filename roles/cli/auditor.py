@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from ledger.core.values.documents import Document, digest
 from ledger.core.values.errors import Rejected, TollwayError
-from ledger.core.values.ids import Lane, to_hex
-from roles.audit import batches
+from ledger.core.values.ids import Digest, cid, to_hex
+from roles.audit import batches, held
 from roles.cli import amounts, batch, output
 from roles.cli.context import Group, here
 from roles.wallet import transactions
 
 if TYPE_CHECKING:
-    from ledger.chain.reads import Chain
     from ledger.core.settlement.batch_file import BatchFile
     from ledger.core.settlement.header import HeaderId
 
+RECEIPT = "A receipt that you hold, a file of `consumer receipt ID --json`: it must be in a batch."
+Budget = Annotated[int, Option("--budget", help="The most to spend on questions, in wei.")]
 MAX_PENDING = 129
 """Batches that can be pending at once, and the one before them."""
 
@@ -56,18 +58,18 @@ def watch(
     every: Annotated[float, Option("--every", help="Polling interval in seconds.")] = 15,
     once: Annotated[bool, Option("--once", help="Check once and exit.")] = False,
     book: Annotated[bool, Option(help="Also compare receipts with the bids in force.")] = True,
-    budget: Annotated[int, Option("--budget", help="The most to spend on questions, in wei.")] = 10**17,
+    budget: Budget = 10**17,
+    receipt: Annotated[list[Path] | None, Option("--receipt", help=f"{RECEIPT} Repeat it.")] = None,
 ) -> None:
     """Recompute every pending batch from its public file. Send the fraud proof of the first false one.
 
     Where a file is withheld, it asks on chain for the missing parts; the fee comes back if there is no answer. Only
     this wallet's own questions count against the budget.
     """
-    chain, lane = transactions.chain(here()), here().lane_id
-    files = _Files()
+    watched = Watched(receipt or [])
     while True:
         try:
-            _look(chain, lane, files, book=book, budget=budget)
+            watched.look(book=book, budget=budget)
         except TollwayError as error:  # the chain is unreachable, or was reorganised during the look
             if once:
                 raise
@@ -77,27 +79,44 @@ def watch(
         time.sleep(every)
 
 
-def _look(chain: Chain, lane: Lane, files: _Files, *, book: bool, budget: int) -> None:
-    """Inspect every pending batch once, and send what has to be sent."""
-    from roles.audit.watch import Auditor, inspect
+class Watched:
+    """The gateway's lane, its public files, and the receipts that the wallet holds.
 
-    for finding in inspect(chain, lane, files.by_header, Auditor(here().account, budget), book=book):
-        facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
-        if finding.call is not None:
-            try:
-                facts |= transactions.send(here(), finding.call, wei=finding.value)
-            except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
-                facts["refused"] = error.message
-        output.show(facts)
+    A file of a batch or of a model that is missing or malformed counts as withheld.
+    """
 
-
-class _Files:
-    """The gateway's public files by their headers' ids. A file that is missing or malformed counts as withheld."""
-
-    def __init__(self) -> None:
+    def __init__(self, receipts: list[Path]) -> None:
         self._known: dict[bytes, BatchFile] = {}
+        self._documents: dict[bytes, Document] = {}
+        self._chain, self._lane = transactions.chain(here()), here().lane_id
+        self._held = held.read(receipts, self._lane, here().domain)
 
-    def by_header(self, header_id: HeaderId) -> BatchFile | None:
+    def look(self, *, book: bool, budget: int) -> None:
+        """Inspect every pending batch once, and send what has to be sent."""
+        from roles.audit.watch import Auditor, Evidence, inspect
+
+        evidence, auditor = Evidence(self.file, self.document, self._held), Auditor(here().account, budget)
+        for finding in inspect(self._chain, self._lane, evidence, auditor, book=book):
+            facts: dict[str, object] = {"batch": finding.batch, "said": finding.said}
+            if finding.call is not None:
+                try:
+                    facts |= transactions.send(here(), finding.call, wei=finding.value)
+                except Rejected as error:  # somebody was first, or the chain disagrees: the next look shows which
+                    facts["refused"] = error.message
+            output.show(facts if finding.batch else {name: facts[name] for name in facts if name != "batch"})
+
+    def document(self, model: Digest) -> Document | None:
+        """A model's document."""
+        if model not in self._documents:
+            try:
+                shown = here().gateway.get(f"/v1/documents/{cid(model)}")
+                if digest(shown) == model:
+                    self._documents[model] = shown
+            except (TollwayError, LookupError, TypeError, ValueError):
+                return None
+        return self._documents.get(model)
+
+    def file(self, header_id: HeaderId) -> BatchFile | None:
         """The file of the header with this id, if it is one of the newest."""
         if header_id not in self._known:
             for file in _newest():

@@ -1,12 +1,13 @@
 """`tollway consumer`: deposit, call models, check charges, withdraw."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
-from roles.cli import amounts, output
+from roles.cli import amounts, auditor, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import calls
@@ -150,7 +151,10 @@ def receipts(limit: Annotated[int, Option(help="How many, at most.")] = 20) -> N
 def receipt(
     id: Annotated[str, Argument(help="An id from the header Tollway-Receipt, or a call id.")],
 ) -> None:
-    """Show one receipt, as the gateway signed it."""
+    """Show one receipt, as the gateway signed it. Keep it: who holds it can prove that it was left out of a batch.
+
+    Example: tollway consumer receipt ID --json > receipt.json
+    """
     output.show(here().gateway.get(f"/v1/receipts/{id}"))
 
 
@@ -160,6 +164,21 @@ def verify(id: Annotated[str, Argument(help="A receipt's or a call's id.")]) -> 
     from roles.audit import verification  # slow to import
 
     output.show(verification.receipt(here(), id))
+
+
+@app.command("prove")
+def prove(
+    receipts: Annotated[list[Path], Argument(help="Files of `consumer receipt ID --json`.")],
+    budget: auditor.Budget = 0,
+) -> None:
+    """Prove on chain that the lane left out a receipt that you hold, or signed two where one may be.
+
+    The lane falls, and half its bond is yours. Where nothing is wrong, it says where each receipt stands.
+    Where a batch's file is withheld, its parts have to be asked for, on a budget.
+
+    Example: tollway consumer prove receipt.json
+    """
+    auditor.Watched(receipts).look(book=False, budget=budget)
 
 
 add_statement(app)

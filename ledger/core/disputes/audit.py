@@ -12,12 +12,12 @@ from typing import TypeVar
 import numpy as np
 
 from ledger.core.catalog.bids import BOOKED, Bid, Role, decode
-from ledger.core.disputes.facts import RECEIPT_LIFE
 from ledger.core.pricing.epochs import Book
 from ledger.core.pricing.shares import exact_total
 from ledger.core.receipts import subcalls
 from ledger.core.receipts.receipt import MAX_SUBCALLS, Receipt, receipt_digest
 from ledger.core.receipts.record import Records, receipt_of
+from ledger.core.settlement.bars import RECEIPT_LIFE
 from ledger.core.receipts.subcalls import Wrong
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import ReceiptOrder, Trees

@@ -13,14 +13,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, decode
-from ledger.core.disputes import proofs
+from ledger.core.disputes import owners, proofs
 from ledger.core.disputes.challenge_game import Divergence, OpenTree, first_difference, open_tree
-from ledger.core.disputes.facts import RECEIPT_LIFE, Facts, History, bid_in_force, is_barred
+from ledger.core.disputes.facts import Facts, History, SignedReceipt, bid_in_force, is_barred
 from ledger.core.disputes.proofs import Arguments, FraudProof, Stands, stands_at
 from ledger.core.disputes.questions import DEBITS, GATEWAYS, LINES, PAYOUTS, RECEIPTS, root_of
 from ledger.core.pricing.caps import PROTOCOL_PPM
 from ledger.core.pricing.price import payees, price
-from ledger.core.receipts.receipt import MAX_SUBCALLS, Receipt, pack, receipt_digest, struct_hash, unpack
+from ledger.core.receipts.receipt import MAX_SUBCALLS, Receipt, struct_hash, unpack
+from ledger.core.settlement.bars import RECEIPT_LIFE
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.header import NO_HEADER, RUN, Header, Range
 from ledger.core.values.errors import Rejected
@@ -37,7 +38,6 @@ from ledger.core.values.sum_tree import (
     line_leaf,
     receipt_leaf,
 )
-from ledger.core.values.typed_data import signed_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ class _Batch:
 
     def __post_init__(self) -> None:
         self._decoded: dict[Digest, Terms | None] = {}
+        self._owners_judged: set[tuple[Digest, int]] = set()
         self.accounts = {one.index: account for account, one in self.facts.consumers.items()}
         file = self.file
         if file is not None:
@@ -141,6 +142,7 @@ class _Batch:
     def faults(self) -> Iterator[FraudProof]:
         yield from self._of_logs()
         yield from self._of_places()
+        yield from self._of_held()
         yield from self._of_receipts()
         yield from self._of_lines()
         if not self.is_previous_known:
@@ -213,18 +215,37 @@ class _Batch:
 
     def _omitted(self, place: int, stands: Stands) -> Iterator[FraudProof]:
         """The file's receipt for this place, if its gateway signed it and the batch must hold it."""
-        receipt = self.receipts.get(place)
         row = self._row_at(place)
-        if receipt is None or row is None or self.file is None or place >= len(self.file.signed):
+        if row is None or self.file is None or place >= len(self.file.signed):
             return
-        if self.file.signed.receipt(place) != receipt or self._place_in(row, receipt) != place:
+        signed = SignedReceipt(self.file.signed.receipt(place), self.file.signed.signature(place))
+        if self._place_in(row, signed.receipt) == place and signed.is_signed(self.facts.domain):
+            yield from self._left_out(signed, row.number, stands)
+
+    def _of_held(self) -> Iterator[FraudProof]:
+        """Receipts that somebody holds and that this batch leaves out."""
+        for signed in self.facts.held:
+            receipt = signed.receipt
+            number = self.facts.number_of(receipt.gateway, self.header.closed_at)
+            if number is None or receipt.lane != self.lane:
+                continue
+            row = self.rows.get(number)
+            if (row is None and self.gateways.leaf(number) != ZERO) or (row is not None and receipt.seq < row.first):
+                continue
+            place = self._place_in(row, receipt) if row else -1
+            if place >= 0:
+                yield from self._left_out(signed, number, stands_at(self.tree, place))
+            elif self.facts.due_at(receipt) < self.header.closed_at:
+                yield from self._left_out(signed, number, (ZERO, []))
+
+    def _left_out(self, signed: SignedReceipt, number: int, stands: Stands) -> Iterator[FraudProof]:
+        """A receipt that has to stand where this word does; none if it does, or is barred and nothing does."""
+        receipt, before = signed.receipt, self.previous.closed_at if self.previous else 0
+        barred = stands[0] == ZERO and is_barred(receipt, self.header.closed_at, before, self.facts)
+        if stands[0] == self._receipt_leaf(receipt) or barred or not self.is_previous_known:
             return
-        if stands[0] == ZERO and is_barred(receipt, self.header, self.previous, self.facts):
-            return
-        signature = self.file.signed.signature(place)
-        if signed_by(receipt_digest(self.file.opening.domain, receipt), signature, receipt.gateway):
-            shown = proofs.row(self.gateways, row.number, row.gateway, row)
-            yield proofs.omitted(self.previous, (pack(receipt), signature), shown, stands, receipt.seq)
+        shown = proofs.row(self.gateways, number, receipt.gateway, self.rows.get(number))
+        yield proofs.omitted(self.previous, signed.shown, shown, stands, receipt.seq)
 
     def _row_at(self, place: int) -> Range | None:
         """The row that covers a place."""
@@ -311,6 +332,25 @@ class _Batch:
                 bids = [proofs.bid_shown(one, line.role, receipt.epoch) for one in (own, hosting)]
                 why = f"line {number} of receipt {receipt.seq} is not the bid in force"
                 yield FraudProof("PriceJudge", "proveBadBid", (shown, body, number, *bids, 0), why)
+        yield from self._of_owners(receipt, terms, (shown, body))
+
+    def _of_owners(self, receipt: Receipt, terms: Terms, shown: Arguments) -> Iterator[FraudProof]:
+        """Faults of the lines of owners and ancestors."""
+        if (receipt.terms, receipt.epoch) in self._owners_judged:
+            return
+        self._owners_judged.add((receipt.terms, receipt.epoch))
+        fault = owners.find_fault(terms, receipt.epoch, self.facts)
+        if fault is not None:
+            why = f"{fault.why}, receipt {receipt.seq}"
+            yield FraudProof("PriceJudge", fault.function, (*shown, *fault.arguments), why)
+        found = owners.find_weavers_fault(terms, receipt.epoch, self.facts)
+        if found is not None:
+            number, owner = found
+            history, _ = self._histories(terms, terms.lines[number])
+            bid = proofs.bid_shown(history, Role.weaver, receipt.epoch)
+            why = f"line {number} of receipt {receipt.seq} is not the bid of the weaver that owns its subject"
+            arguments = (*shown, number, bid, proofs.NO_BID, owner.number)
+            yield FraudProof("PriceJudge", "proveBadBid", arguments, why)
 
     def _terms(self, name: Digest) -> Terms | None:
         """Decoded terms; None if they are malformed."""

@@ -6,20 +6,43 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ledger.chain.reads import Chain
-from ledger.core.catalog.bids import Bid, Line, Role
+from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
+from ledger.core.catalog.models import granted
 from ledger.core.disputes.questions import LINES, PAYOUTS, RECEIPTS
 from ledger.core.receipts.receipt import struct_hash
 from ledger.core.settlement.batch_file import Roots
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.documents import digest, document_id
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.values.meters import Rates
-from ledger.core.values.sum_tree import PAYOUT_TAG, amount, leaf, line_leaf, receipt_leaf
+from ledger.core.values.sum_tree import PAYOUT_TAG, ZERO, amount, leaf, line_leaf, receipt_leaf
+from ledger.core.values.typed_data import Signer, word
 from tests.builders import MAKER, TREASURY, a_receipt, an_address, some_terms
 from tests.ledger.chain.conftest import FUNDS, a_stage, register
 from tests.ledger.chain.play import Play
 from tests.ledger.chain.secrets import Shows, answer, show_own
+from tests.ledger.core.examples import a_base, a_model
 from tests.rates import asks
 
 ASKS = asks(input_token=100_000_000, output_token=400_000_000)
+
+BASE = a_base()
+OTHER_BASE = {
+    **a_base(),
+    "name": "@alpha/other",
+    "derivative_terms": {**a_base()["derivative_terms"], "royalty_ppm": 30_000},
+}
+CHILD = {
+    **a_model(),
+    "lineage": [
+        {
+            **a_model()["lineage"][0],
+            "id": document_id(one),
+            "terms": {**a_model()["lineage"][0]["terms"], "royalty_ppm": one["derivative_terms"]["royalty_ppm"]},
+        }
+        for one in (BASE, OTHER_BASE)
+    ],
+}
 
 
 class Live(Play):
@@ -31,8 +54,9 @@ class Live(Play):
         self.node = self.stage.consumers[1].address
         bidder = self.stage.key(self.stage.consumers[1])
         chain.transact(bidder, chain.calls.place_bid(self.terms.subject, Role.compute, Bid(0, ASKS)))
+        self.derive(bidder)
         self.stage.wait(chain.deployment.epoch_seconds)
-        self.payees |= register(chain, self.node)
+        self.payees |= register(chain, self.node, FUNDS.address, self.stage.auditor.address)
         self.book.payees = self.payees
         self.agree(ASKS)
         self.shown = True
@@ -52,8 +76,36 @@ class Live(Play):
         self.chain.rpc("evm_mine")
         self.book.paid, self.book.owed, self.number = {}, {}, 0
         self.book.files, self.book.bodies, self.drafts = [], [], []
-        self.shown, self.shows = True, show_own
+        self.shown, self.shows, self.held = True, show_own, []
+        self.documents = {digest(one): one for one in (BASE, OTHER_BASE, CHILD)}
         self.agree(ASKS)
+
+    def derive(self, owner: Signer) -> None:
+        """Register a model and its two parents, with the bids of its owner, who serves it too."""
+        calls = self.chain.calls
+        for document, of, parents in ((BASE, FUNDS, []), (OTHER_BASE, FUNDS, []), (CHILD, owner, [BASE, OTHER_BASE])):
+            model, royalty = digest(document), granted(document)
+            commitment = keccak256(word(model), word(of.address), word(ZERO_DIGEST))
+            self.chain.transact(of, calls.to("Registry", "commit", commitment))
+            self.stage.wait(1)
+            named = [self.chain.as_parent(digest(one)) for one in parents]
+            terms = royalty.digest if royalty else ZERO_DIGEST
+            self.chain.transact(of, calls.register_model(model, named, terms, ZERO_DIGEST))
+        for role, bid in ((Role.oem, Bid(50_000)), (Role.weaver, Bid(10_000)), (Role.compute, Bid(0, ASKS))):
+            self.chain.transact(owner, calls.place_bid(digest(CHILD), role, bid))
+
+    def agree_on_the_child(self, *owners: Line, weaver: int = 10_000) -> None:
+        """Terms of the child's calls, with these lines of makers and OEMs."""
+        lines = [Line(self.node, Role.compute, 0, ASKS), Line(self.treasury, Role.protocol, 20_000)]
+        lines = [*owners, *lines, Line(self.node, Role.weaver, weaver)]
+        self.terms = Terms(digest(CHILD), ordered(lines))
+        self.book.terms = [self.terms]
+
+    @property
+    def due(self) -> list[Line]:
+        """The lines of the child's owner and of its parents' owner."""
+        ancestors = [Line(FUNDS.address, Role.maker, ratio, asks(call=40)) for ratio in (120_000, 30_000)]
+        return [Line(self.node, Role.oem, 50_000), *ancestors]
 
     def answer(self) -> bool:
         """Answer what is asked. False when there is no answer to a question."""
@@ -150,6 +202,48 @@ def a_protocol_fee_to_somebody_else(play: Live) -> None:
     play.post(play.honest())
 
 
+def a_line_of_an_owner_that_owns_nothing(play: Live) -> None:
+    owner, *ancestors = play.due
+    play.agree_on_the_child(replace(owner, party=MAKER), *ancestors)
+    play.post(play.honest())
+
+
+def a_line_of_an_owner_that_sold_its_model(play: Live) -> None:
+    sold = play.chain.calls.to("Registry", "transfer", digest(CHILD), play.stage.auditor.address)
+    play.chain.transact(play.stage.key(play.stage.consumers[1]), sold)
+    play.stage.wait(play.chain.deployment.epoch_seconds)
+    play.agree_on_the_child(*play.due)
+    play.post(play.honest())
+
+
+def a_royalty_left_out(play: Live) -> None:
+    play.agree_on_the_child(*play.due[:2])
+    play.post(play.honest())
+
+
+def a_royalty_left_out_beside_a_secret_one(play: Live) -> None:
+    del play.documents[digest(CHILD)], play.documents[digest(OTHER_BASE)]
+    owner, _, secret = play.due
+    play.agree_on_the_child(owner, secret)
+    play.post(play.honest())
+
+
+def a_royalty_of_less_than_was_granted(play: Live) -> None:
+    *others, last = play.due
+    play.agree_on_the_child(*others, replace(last, ratio_ppm=29_999))
+    play.post(play.honest())
+
+
+def a_royalty_to_no_ancestor(play: Live) -> None:
+    play.agree_on_the_child(*play.due, Line(MAKER, Role.maker, 1_000))
+    play.post(play.honest())
+
+
+def a_weavers_line_below_its_bid(play: Live) -> None:
+    play.agree_on_the_child(*play.due, weaver=9_999)
+    play.post(play.honest())
+
+
 def a_receipt_of_an_old_epoch(play: Live) -> None:
     receipts = play.receipts()
     receipts[1] = receipts[1]._replace(epoch=receipts[1].epoch - 2)
@@ -236,6 +330,13 @@ def a_receipt_that_the_file_does_not_show(play: Live) -> None:
     play.post(draft)
 
 
+def an_empty_place_for_a_receipt(play: Live) -> None:
+    receipts = play.receipts()
+    draft = play.book.honest([receipts[0], receipts[2]])
+    draft.receipts, draft.hidden[RECEIPTS] = receipts, {1: ZERO}
+    play.post(draft)
+
+
 def a_receipt_beyond_the_last(play: Live) -> None:
     draft = play.honest()
     draft.hidden[RECEIPTS] = {3: receipt_leaf(play.stage.lane, bytes(32), 0)}
@@ -257,6 +358,13 @@ LIES: list[tuple[Callable[[Live], None], str]] = [
     (a_gateway_that_nobody_named, "do not continue"),
     (a_line_that_is_not_the_bid_in_force, "not the bid in force"),
     (a_protocol_fee_to_somebody_else, "not those that its lane and call must have"),
+    (a_line_of_an_owner_that_owns_nothing, "not those that Registry and book say"),
+    (a_line_of_an_owner_that_sold_its_model, "not those that Registry and book say"),
+    (a_royalty_left_out, "not those that Registry and book say"),
+    (a_royalty_left_out_beside_a_secret_one, "no line that pays what it was granted"),
+    (a_royalty_of_less_than_was_granted, "not those that Registry and book say"),
+    (a_royalty_to_no_ancestor, "not those that Registry and book say"),
+    (a_weavers_line_below_its_bid, "the weaver that owns its subject"),
     (a_receipt_of_an_old_epoch, "the batch was closed at"),
     (a_receipt_that_ends_tomorrow, "the batch was closed at"),
     (a_workflow_without_its_sub_calls, "are not its 1 sub-calls"),
@@ -269,6 +377,7 @@ LIES: list[tuple[Callable[[Live], None], str]] = [
     (a_line_for_a_run_that_no_receipt_is_in, "does not give party"),
     (payouts_that_the_file_does_not_show, "did not grow by its lines"),
     (a_receipt_that_the_file_does_not_show, "was left out"),
+    (an_empty_place_for_a_receipt, "was left out"),
     (a_receipt_beyond_the_last, "after the last"),
 ]
 

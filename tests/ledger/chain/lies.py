@@ -92,6 +92,7 @@ class Draft:
     lines: Lines
     first: int
     number: int = 1
+    has_row: bool = True
     hidden: dict[int, dict[int, Word]] = field(default_factory=dict)
     """Leaves by tree and index that are posted in place of those that the file shows."""
     bend_roots: Callable[[Roots], Roots] | None = None
@@ -107,12 +108,12 @@ class Draft:
             domain=book.domain,
             lane=book.lane,
             number=len(book.files) + 1,
-            epoch=self.receipts[0].epoch,
+            epoch=self.receipts[0].epoch if self.receipts else 0,
             era=book.era,
             closed_at=book.closed_at,
             prev=before.header.id if before else NO_HEADER,
             book_root=self.book_root,
-            ranges=(Range(self.number, book.signer.address, self.first, len(self.receipts)),),
+            ranges=(Range(self.number, book.signer.address, self.first, len(self.receipts)),) if self.has_row else (),
         )
 
     @property

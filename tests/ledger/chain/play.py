@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ledger.core.catalog.bids import Line, Role
-from ledger.core.disputes.facts import Facts
+from ledger.core.disputes.facts import Facts, SignedReceipt
 from ledger.core.disputes.faults import find_fraud_proof
 from ledger.core.disputes.proofs import FraudProof
-from ledger.core.receipts.receipt import Receipt
+from ledger.core.receipts.receipt import Receipt, receipt_digest
 from ledger.core.settlement.batch_file import BatchFile
-from ledger.core.values.ids import Address
-from roles.audit.watch import Auditor, Files, Finding, gather, inspect
+from ledger.core.values.documents import Document
+from ledger.core.values.ids import Address, Digest
+from roles.audit.watch import Auditor, Evidence, Files, Finding, gather, inspect
 from tests.builders import COMPUTE, MAKER, a_receipt, some_terms
 from tests.ledger.chain.conftest import BOND, Stage, epoch_of, register, time_of
 from tests.ledger.chain.lies import Book, Draft
@@ -35,6 +36,8 @@ class Play:
         self.book = Book(stage.domain, stage.lane, stage.operator, self.payees, self.consumers, [self.terms])
         self.number = 0
         self.drafts: list[Draft] = []
+        self.documents: dict[Digest, Document] = {}
+        self.held: list[SignedReceipt] = []
 
     def receipts(self, count: int = 3) -> list[Receipt]:
         """The next receipts of both consumers in turn."""
@@ -60,6 +63,11 @@ class Play:
         )
         return made._replace(epoch=epoch_of(self.chain))
 
+    def hold(self, *receipts: Receipt) -> None:
+        """Somebody holds these receipts, signed by the gateway."""
+        signer = self.stage.operator
+        self.held += [SignedReceipt(one, signer.sign(receipt_digest(self.stage.domain, one))) for one in receipts]
+
     def honest(self, count: int = 3) -> Draft:
         return self.book.honest(self.receipts(count))
 
@@ -84,7 +92,8 @@ class Play:
         """One look of the auditor, and what it says is done."""
         shown = {file.header.id: file for file in self.book.files}
         auditor = Auditor(self.stage.auditor.address, budget)
-        found = inspect(self.chain, self.stage.lane, files or shown.get, auditor, book=book)
+        evidence = Evidence(files or shown.get, self.documents.get, self.held)
+        found = inspect(self.chain, self.stage.lane, evidence, auditor, book=book)
         for one in found:
             if one.call is not None:
                 self.chain.transact(self.stage.key(self.stage.auditor), one.call, one.value)

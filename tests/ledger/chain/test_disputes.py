@@ -8,10 +8,7 @@ import pytest
 
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
-from ledger.core.disputes import proofs
 from ledger.core.disputes.facts import is_barred
-from ledger.core.receipts.receipt import pack, receipt_digest
-from tests.builders import a_receipt
 from tests.conftest import an_anvil
 from tests.ledger.chain.conftest import ANSWER, FUNDS
 from tests.ledger.chain.liars import LIES, Live
@@ -49,6 +46,13 @@ def test_honest_batches_accuse_nobody(live: Live) -> None:
         assert live.find_fraud_proof(file, book=True) is None
 
 
+def test_a_call_of_a_derived_model_accuses_nobody(live: Live) -> None:
+    live.begin()
+    live.agree_on_the_child(*live.due)
+    live.post(live.honest())
+    assert [one.said for one in live.look(book=True)] == ["honest"]
+
+
 def test_a_withheld_file_that_is_opened_whole_on_chain_is_honest(live: Live) -> None:
     live.begin()
     live.post(live.honest(3))
@@ -61,31 +65,10 @@ def test_a_withheld_file_that_is_opened_whole_on_chain_is_honest(live: Live) -> 
         pytest.fail("never open")
 
 
-def test_a_receipt_replaced_by_a_cheaper_one(live: Live) -> None:
-    live.begin()
-    receipts = live.receipts(3)
-    given = receipts[1]  # what the consumer holds, signed
-    signature = live.stage.operator.sign(receipt_digest(live.stage.domain, given))
-    less = given.units._replace(output_token=1)
-    cheaper = a_receipt(2, live.terms, units=less)
-    file = live.post(
-        live.book.honest(
-            [receipts[0], given._replace(units=less, price=cheaper.price, charge=cheaper.charge), receipts[2]]
-        )
-    )
-    assert live.find_fraud_proof(file) is None, "the file alone is consistent"
-    draft = live.drafts[-1]
-    (row,) = file.opening.ranges
-    shown = proofs.row(draft.tree(4), 1, row.gateway, row)
-    stands = proofs.stands_at(draft.tree(0), 1)
-    proof = proofs.omitted(None, (pack(given), signature), shown, stands, given.seq)
-    live.convict(file, proof, "proveOmittedReceipt")
-
-
 def test_an_old_receipt_is_barred_and_a_new_one_is_not(live: Live) -> None:
     live.begin()
     file = live.post(live.honest(3))
     facts = live.auditors_facts()
     one = file.receipts[0]
-    assert not is_barred(one, file.header, None, facts)
-    assert is_barred(one._replace(ended_at=one.ended_at - 31 * 86_400_000), file.header, None, facts)
+    assert not is_barred(one, file.header.closed_at, 0, facts)
+    assert is_barred(one._replace(ended_at=one.ended_at - 31 * 86_400_000), file.header.closed_at, 0, facts)

@@ -17,7 +17,8 @@ import pytest
 
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
-from ledger.core.values.ids import to_hex
+from ledger.core.values.documents import Document
+from ledger.core.values.ids import cid_digest, to_hex
 from roles.wallet import keystore
 from tests.conftest import an_anvil, free_port
 from tests.ledger.chain.conftest import ANSWER, BOND, FUNDS
@@ -111,8 +112,10 @@ def _gateway(live: Live) -> type[BaseHTTPRequestHandler]:
     class Gateway(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = self.path.strip("/").split("/")
-            number = int(parts[2]) if len(parts) > 2 else 0
-            if parts[1] == "lane":
+            number = int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
+            if parts[1] == "documents":
+                self._show(live.documents.get(cid_digest(parts[2])))
+            elif parts[1] == "lane":
                 self._say(json.dumps({"lane": to_hex(live.stage.lane), "chain_id": 31337}).encode())
             elif number and (number > len(live.book.bodies) or (number > 1 and not live.shown)):
                 self.send_error(404)
@@ -121,6 +124,12 @@ def _gateway(live: Live) -> type[BaseHTTPRequestHandler]:
             else:
                 rows = [{"number": n + 1, "status": "posted"} for n in range(len(live.book.bodies))]
                 self._say(json.dumps({"data": rows}).encode())
+
+        def _show(self, document: Document | None) -> None:
+            if document is None:
+                self.send_error(404)
+            else:
+                self._say(json.dumps(document).encode())
 
         def _say(self, body: bytes) -> None:
             self.send_response(200)
