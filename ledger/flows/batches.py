@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from ledger.chain.calls import Calls
+from ledger.core.accounts import movements
 from ledger.core.accounts.accounts import parse
 from ledger.core.accounts.postings import balance
+from ledger.core.settlement.bars import Bars
 from ledger.core.settlement.batch_file import Opening
 from ledger.core.settlement.batches import Status, is_exit_batch_due, is_window_over
-from ledger.core.settlement.header import EMPTY_HEADER, MAX_CALLS, NO_BATCH, NO_HEADER, Range
+from ledger.core.settlement.header import EMPTY_HEADER, MAX_CALLS, NO_BATCH, NO_HEADER, Range, place_of
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.settlement.transactions import finalize_purpose
 from ledger.core.values.errors import Unavailable
@@ -27,7 +29,7 @@ from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import bids, chain_time, lanes, parties
 from ledger.store.money import postings
-from ledger.store.receipts import receipts, segments, watermarks
+from ledger.store.receipts import barred, receipts, segments, watermarks
 from ledger.store.settlement import alarms, batch_files, batches, transactions, tree_nodes
 from ledger.store.settlement.batches import Batch
 
@@ -92,16 +94,20 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         return None
     before = batches.latest(session, lane.lane)
     number = batches.newest_number(session, lane.lane) + 1
+    closed_at = chain_time.now(session, now) // 1_000
+    bars = Bars(closed_at, before.header.closed_at if before else 0, lane.exit_notice)
+    left_out = barred.within(session, lane.lane, ranges, bars)
     opening = Opening(
         domain=lane.domain,
         lane=lane.lane,
         number=number,
         epoch=epoch,
         era=known.era if known else 1,
-        closed_at=chain_time.now(session, now) // 1_000,
+        closed_at=closed_at,
         prev=before.header.id if before else NO_HEADER,
         book_root=bids.root(session, epoch) or ZERO_DIGEST,
         ranges=tuple(ranges),
+        barred=tuple(sorted(place_of(ranges, *one) for one in left_out)),
     )
     closed = batch_files.write(session, batch_files.Discard(), opening, before.number if before else 0)
     tree_nodes.grow(session, lane.lane, before.number if before else 0, number, closed)
@@ -118,8 +124,11 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         built_at=now,
         epoch=epoch,
         book_root=opening.book_root,
+        barred=opening.barred,
     )
     batches.store(session, batch, ranges, closed.earned)
+    cause = movements.batch_cause(lane.lane, number, batch.header.id)
+    barred.keep_books(session, lane.lane, ranges, left_out, cause, now)
     for row in ranges:
         watermarks.set_batched(session, lane.lane, row.gateway, row.last)
     return batch

@@ -19,7 +19,7 @@ from ledger.core.receipts.receipt import pack
 from ledger.core.settlement.batches import Status
 from ledger.core.settlement.closing import Trees
 from ledger.core.settlement.events import FinalAsked, MandateAsked, ReceiptAsked, WordsAsked
-from ledger.core.settlement.header import gateways_tree
+from ledger.core.settlement.header import gateways_tree, name_at
 from ledger.core.settlement.transactions import Call, ChainTransaction, may_try_again
 from ledger.core.settlement.transactions import Status as Sending
 from ledger.core.values.errors import Conflict
@@ -97,12 +97,14 @@ def nodes_of(session: Session, batch: Batch, tree: int) -> Nodes:
         return lambda positions: [gateways.at(*position) for position in positions]
     payees = {payee: index for index, payee in parties.by_index(session, batch.lane).items()}
     consumers = {account: index for index, account in lanes.by_index(session, batch.lane).items()}
-    trees, leaves = Trees(batch.lane, payees, consumers), []
+    trees, leaves = Trees(batch.lane, payees, consumers, batch.barred), []
     for chunk, bodies in batch_files.pieces(session, batch.lane, ranges):
         trees.add(chunk.records, bodies, chunk.digests)
         leaves.append(receipt_leaves(batch.lane, chunk.digests, chunk.records["charge"].astype(np.int64)))
     if tree == RECEIPTS:
-        built = Levels.build(np.concatenate([np.empty((0, 32), np.uint8), *leaves]))
+        words = np.concatenate([np.empty((0, 32), np.uint8), *leaves])
+        words[list(batch.barred)] = 0
+        built = Levels.build(words)
         return lambda positions: [built.at(*position) for position in positions]
     return _Lines(batch, trees.lines()).nodes
 
@@ -166,15 +168,15 @@ class _Answers:
         return self._trees[key]
 
     def _receipt(self, batch: Batch, place: int) -> tuple[bytes, bytes]:
-        """The record at a place, and its terms."""
-        left = place
-        for row in batches.ranges(self._session, batch.lane, batch.number):
-            if left < row.count:
-                found = receipts.by_seq(self._session, batch.lane, row.gateway, row.first + left)
-                if found is not None:
-                    named = found.receipt.terms
-                    return pack(found.receipt), terms.get(self._session, [named])[named]
-            left -= row.count
+        """The record at a place, and its terms; empty where a barred receipt leaves the zero word."""
+        if place in batch.barred:
+            return b"", b""
+        if place < batch.header.calls:
+            name = name_at(batches.ranges(self._session, batch.lane, batch.number), place)
+            found = receipts.by_seq(self._session, batch.lane, *name)
+            if found is not None:
+                named = found.receipt.terms
+                return pack(found.receipt), terms.get(self._session, [named])[named]
         raise Conflict(f"batch {batch.number} has no receipt at place {place}: there is nothing to show")
 
     def _voucher(self, asked: MandateAsked) -> tuple[int, bytes]:

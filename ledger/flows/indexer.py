@@ -14,8 +14,10 @@ from ledger.core.accounts.accounts import available, parse, withdrawing
 from ledger.core.accounts.postings import Kind, Transaction, balance
 from ledger.core.pricing import epochs
 from ledger.core.settlement import events
+from ledger.core.settlement.bars import Exit
 from ledger.core.settlement.batches import ActiveBatch, Status, active_batches
 from ledger.core.settlement.events import Block, Blocks, Log
+from ledger.core.settlement.header import name_at
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain
@@ -23,7 +25,7 @@ from ledger.store.chain import bids, chain_time, lanes, mirror
 from ledger.store.chain import events as indexed
 from ledger.store.chain.events import Indexed
 from ledger.store.money import postings
-from ledger.store.receipts import watermarks
+from ledger.store.receipts import barred, watermarks
 from ledger.store.settlement import batch_files, batches, transactions, tree_nodes
 from ledger.store.settlement.batches import Batch
 
@@ -148,6 +150,7 @@ def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction
             set_aside(session, lane, now)
         case events.Withdrawn(lane, account, amount, _):
             set_aside(session, lane, now)
+            barred.release(session, lane, Exit(account, 0, log.timestamp), cause, now)
             held = postings.lock(session, lane, [withdrawing(account)])[withdrawing(account)]
             if amount or held:
                 return movements.withdraw(lane, cause, account, amount, max(held - amount, 0), now)
@@ -197,8 +200,12 @@ def _reinstate(session: Session, network: Network, batch: Batch, now: int) -> No
         batches.drop(session, other, now)
     closed = batch_files.write_again(session, batch_files.Discard(), network.domain, batch)
     tree_nodes.grow(session, network.lane, before.number if before else 0, batch.number, closed)
-    for row in batches.ranges(session, network.lane, batch.number):
+    ranges = batches.ranges(session, network.lane, batch.number)
+    for row in ranges:
         watermarks.set_batched(session, network.lane, row.gateway, row.last)
+    left_out = {name_at(ranges, place) for place in batch.barred}
+    cause = movements.batch_cause(network.lane, batch.number, batch.header.id)
+    barred.keep_books(session, network.lane, ranges, left_out, cause, now)
 
 
 def _void(session: Session, network: Network, now: int) -> None:

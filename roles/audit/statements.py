@@ -32,7 +32,8 @@ def read_rows(context: Context) -> Iterator[Row]:
 
 def items(file: BatchFile) -> Iterator[Item]:
     terms: dict[Digest, Terms] = {id: decode(body) for id, body in file.terms.items()}
-    for receipt in file.receipts:
+    barred = set(file.opening.barred)
+    for receipt in (one for place, one in enumerate(file.receipts) if place not in barred):
         yield from statements.items(receipt, terms[receipt.terms])
 
 

@@ -34,6 +34,8 @@ def receipt(context: Context, id: str) -> dict[str, object]:
         return {"call": to_hex(call), "signed": "by the gateway", "batch": "none yet: it is in the next one"}
     file, position = batched
     number, one = file.opening.number, file.receipts[position]
+    if position in file.opening.barred:
+        return {"call": to_hex(call), "signed": "by the gateway", "batch": number, "charge": "0: barred, as you left"}
     terms = decode(file.terms[one.terms])
     due = price(terms, one.units, one.subcall_total)
     if (due.price, due.charge) != (one.price, one.charge):

@@ -1,9 +1,11 @@
-"""The nine movements of the ledger. Each makes one balanced transaction of its cause; it decides and saves nothing.
+"""The eleven movements of the ledger. Each makes one balanced transaction of its cause; it decides and saves nothing.
 
 deposit             custody -> available            a Deposited log
 lease               available -> leased             a lease's id
 release             leased -> available             the lease's end
 charge              leased -> accrued               a chunk of a gateway's receipts
+bar                 accrued -> available            receipts that a batch may not charge
+charge_again        available -> accrued            such receipts, once a batch must charge them after all
 settle              accrued -> claimable            a posted batch
 claim               claimable -> custody            a Claimed log
 request_withdrawal  available -> withdrawing        a WithdrawRequested log
@@ -12,6 +14,7 @@ correct             the reverse of a named transaction
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, leased, withdrawing
 from ledger.core.accounts.postings import Kind, Posting, Transaction
@@ -19,6 +22,14 @@ from ledger.core.catalog.bids import Role
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """What barred receipts took: by the account of their consumer that it goes back to, and whom they paid."""
+
+    spent: Mapping[str, Atoms]
+    earned: Mapping[tuple[Address, Role], Atoms]
 
 
 def deposit(lane: Lane, cause: bytes, consumer: Address, amount: Atoms, at: int) -> Transaction:
@@ -52,6 +63,16 @@ def charge(
     debits = {leased(consumer, gateway): amount for (consumer, gateway), amount in spent.items() if amount}
     credits = {accrued(payee, role): amount for (payee, role), amount in earned.items() if amount}
     return Transaction(lane, Kind.charge, cause, _matched(debits, credits), at)
+
+
+def bar(lane: Lane, cause: bytes, refund: Refund, at: int) -> Transaction:
+    """Receipts are barred. Cause: the batch that leaves them out, or the log of the exit."""
+    return Transaction(lane, Kind.bar, cause, _matched(_accrued(refund), dict(refund.spent)), at)
+
+
+def charge_again(lane: Lane, cause: bytes, refund: Refund, at: int) -> Transaction:
+    """The reverse of `bar`: the batch fell that barred these receipts. Cause: the batch that holds them."""
+    return Transaction(lane, Kind.charge_again, cause, _matched(dict(refund.spent), _accrued(refund)), at)
 
 
 def settle(lane: Lane, cause: bytes, earned: Mapping[tuple[Address, Role], Atoms], at: int) -> Transaction:
@@ -107,6 +128,10 @@ def batch_cause(lane: Lane, number: int, header: bytes) -> bytes:
 def log_cause(chain_id: int, transaction: bytes, index: int) -> bytes:
     """The cause of a transaction that a confirmed chain log brings."""
     return chain_id.to_bytes(8, "big") + transaction + index.to_bytes(4, "big")
+
+
+def _accrued(refund: Refund) -> dict[str, Atoms]:
+    return {accrued(payee, role): amount for (payee, role), amount in refund.earned.items()}
 
 
 def _matched(debits: dict[str, Atoms], credits: dict[str, Atoms]) -> tuple[Posting, ...]:

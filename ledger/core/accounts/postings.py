@@ -25,6 +25,8 @@ class Kind(Enum):
     lease = "lease"
     release = "release"
     charge = "charge"
+    bar = "bar"
+    charge_again = "charge_again"
     settle = "settle"
     claim = "claim"
     request_withdrawal = "request_withdrawal"

@@ -13,12 +13,11 @@ import numpy as np
 
 from ledger.core.catalog.bids import BOOKED, Bid, Role, decode
 from ledger.core.pricing.epochs import Book
-from ledger.core.pricing.shares import exact_total
 from ledger.core.receipts import subcalls
 from ledger.core.receipts.receipt import MAX_SUBCALLS, Receipt, receipt_digest
 from ledger.core.receipts.record import Records, receipt_of
-from ledger.core.settlement.bars import RECEIPT_LIFE
 from ledger.core.receipts.subcalls import Wrong
+from ledger.core.settlement.bars import RECEIPT_LIFE
 from ledger.core.settlement.batch_file import BatchFile
 from ledger.core.settlement.closing import ReceiptOrder, Trees
 from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
@@ -82,7 +81,7 @@ def verify(
     times, signatures, sub-calls, books, prices, receipts root, payouts, debits, lines root, totals. One linear pass.
     The gateways root and the heights follow from the file's rows: only `header` can contradict them.
     """
-    charged = sum(exact_total(part["charge"].astype(np.uint64)) for part in _parts(file))
+    charged = amount(file.roots.receipts)
     counts = (len(file.signed), len(file.payouts), len(file.debits), charged)
     try:
         _check_header(file, header)
@@ -146,7 +145,9 @@ def _check_times(file: BatchFile, records: Records, first: int, epoch_seconds: i
     closed = file.opening.closed_at
     ended = records["ended_at"].astype(np.int64) // 1_000
     late = (records["epoch"].astype(np.int64) - ended // epoch_seconds) + 1
+    here = [place - first for place in file.opening.barred if first <= place < first + len(records)]
     for what, wrong in (("ended_at", (ended > closed) | (ended + RECEIPT_LIFE < closed)), ("epoch", (late >> 1) != 0)):
+        wrong[here] = False
         if wrong.any():
             at = int(np.argmax(wrong))
             rule = (
@@ -201,7 +202,7 @@ def _right(records: Records, wrong: Wrong | None, first: int) -> None:
 def _check_sums(file: BatchFile, previous: BatchFile | None) -> None:
     payouts, debits = (previous.payouts, previous.debits) if previous else (NOTHING, NOTHING)
     lane = file.opening.lane
-    trees = Trees(lane, _indexes(file.payouts), _indexes(file.debits))
+    trees = Trees(lane, _indexes(file.payouts), _indexes(file.debits), file.opening.barred)
     for part in _parts(file):
         _attempt("price", partial(trees.add, part, file.terms))
     _same("terms", "those the receipts name", len(trees.terms), len(file.terms))

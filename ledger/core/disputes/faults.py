@@ -119,7 +119,8 @@ class _Batch:
         file = self.file
         if file is not None:
             self.rows = {row.number: row for row in file.opening.ranges}
-            self.receipts = dict(enumerate(file.receipts))
+            barred = set(file.opening.barred)
+            self.receipts = {place: one for place, one in enumerate(file.receipts) if place not in barred}
             self.terms = dict(file.terms)
         for place, shown in self.facts.answers.receipts.items():
             if shown.record:
@@ -142,6 +143,7 @@ class _Batch:
     def faults(self) -> Iterator[FraudProof]:
         yield from self._of_logs()
         yield from self._of_places()
+        yield from self._of_barred()
         yield from self._of_held()
         yield from self._of_receipts()
         yield from self._of_lines()
@@ -212,6 +214,11 @@ class _Batch:
             yield proofs.ask_receipt(place, why)
         self.tree.put(place, found.word)
         self.receipts.pop(place, None)
+
+    def _of_barred(self) -> Iterator[FraudProof]:
+        """Receipts that the file shows and says are barred, and that are not."""
+        for place in self.file.opening.barred if self.file else ():
+            yield from self._omitted(place, stands_at(self.tree, place))
 
     def _omitted(self, place: int, stands: Stands) -> Iterator[FraudProof]:
         """The file's receipt for this place, if its gateway signed it and the batch must hold it."""

@@ -5,8 +5,10 @@ for a chunk what `price.of_receipt` says for one receipt. It uses the kernels an
 receipt at a time must not import this page.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -47,6 +49,14 @@ class Split:
     terms: I64
     charges: U64
     amounts: U64
+
+    def without(self, rows: I64) -> Split:
+        """The same shares, but for these receipts, which are charged to nobody."""
+        if not len(rows):
+            return self
+        charges, amounts = self.charges.copy(), self.amounts.copy()
+        charges[rows], amounts[rows] = 0, 0
+        return replace(self, charges=charges, amounts=amounts)
 
     def earned(self) -> dict[tuple[Address, Role], Atoms]:
         """Each payee's earnings in each role, without zeros."""

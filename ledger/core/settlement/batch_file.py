@@ -6,6 +6,7 @@ Integers are big endian. The file is written in one pass and read without a copy
     head      "TWB2" | chain id u64 | settlement 20 | lane 20 | number u64 | epoch u64 | era u32 | closed at u64
               | calls u32 | prev 24 | book root 32 | gateways u32
     logs      gateways x (number u32 | gateway 20 | first u64 | count u32), by number
+    barred    count u32, then (place u32), ascending: receipts that are charged to nobody (`bars`)
     receipts  calls x (receipt 277 to 361 | signature 65), by place
     terms     count u32, then (size u16 | body), sorted by id
     payouts   count u32, then (index u32 | payee 20 | cumulative u64) by index, after this batch
@@ -70,6 +71,8 @@ class Opening:
     prev: HeaderId
     book_root: Digest
     ranges: tuple[Range, ...]
+    barred: tuple[int, ...] = ()
+    """Places whose receipts are barred, ascending: the zero word stands there."""
 
     @property
     def calls(self) -> int:
@@ -152,7 +155,8 @@ def write_head(sink: Sink, opening: Opening) -> None:
         len(opening.ranges),
     )
     rows = [_LOG_ROW.pack(row.number, row.gateway, row.first, row.count) for row in sorted(opening.ranges)]
-    sink.write(head + b"".join(rows))
+    barred = [_COUNT.pack(number) for number in (len(opening.barred), *opening.barred)]
+    sink.write(head + b"".join(rows + barred))
 
 
 def write_receipts(sink: Sink, signed: SignedRecords) -> None:
@@ -190,7 +194,8 @@ def _read(body: memoryview) -> BatchFile:
     at = HEAD.size + gateways * _LOG_ROW.size
     ranges = _read_ranges(bytes(body[HEAD.size : at]))
     domain = Domain(chain, Address(contract))
-    opening = Opening(domain, Lane(lane), number, epoch, era, closed_at, prev, Digest(book), ranges)
+    barred, at = _read_barred(body, at, calls)
+    opening = Opening(domain, Lane(lane), number, epoch, era, closed_at, prev, Digest(book), ranges, barred)
     if opening.calls != calls:
         raise Rejected(f"the head counts {calls} calls, the receipt logs {opening.calls}")
     if calls * LEAST_SIGNED > len(body):
@@ -210,6 +215,15 @@ def _read_ranges(body: bytes) -> tuple[Range, ...]:
     if list(ranges) != sorted(ranges):
         raise Rejected("receipt logs are sorted by the number of their gateway")
     return ranges
+
+
+def _read_barred(body: memoryview, at: int, calls: int) -> tuple[tuple[int, ...], int]:
+    (count,) = _COUNT.unpack_from(body, at)
+    at += _COUNT.size
+    barred = tuple(np.frombuffer(body, ">u4", count, at).tolist()) if count else ()
+    if list(barred) != sorted(set(barred)) or (barred and barred[-1] >= calls):
+        raise Rejected(f"barred places are ascending, each once, below {calls}")
+    return barred, at + count * _COUNT.size
 
 
 def _read_terms(body: memoryview, at: int) -> tuple[dict[Digest, bytes], int]:

@@ -5,7 +5,7 @@ sorted).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,9 @@ class Closed:
 class Trees:
     """The receipts tree, the lines tree and the totals of a batch, for closing and for audits."""
 
-    def __init__(self, lane: Lane, payee_index: Indexes, consumer_index: Indexes) -> None:
+    def __init__(self, lane: Lane, payee_index: Indexes, consumer_index: Indexes, barred: Sequence[int] = ()) -> None:
+        """`barred` are the places of receipts that are charged to nobody, ascending."""
+        self._barred = np.array(barred, np.int64)
         self._lane, self._payee_index, self._consumer_index = lane, payee_index, consumer_index
         self._totals = np.zeros(max([0, *payee_index.values()]) + 1, np.uint64)
         self._receipts = RootBuilder()
@@ -73,13 +75,15 @@ class Trees:
 
         `digests` (n, 32) are their struct hashes, if known already.
         """
-        parts = shares.split(records, bodies)
+        barred = self._barred_of(len(records))
+        parts = shares.split(records, bodies).without(barred)
         self.terms.update(parts.names)
         self.earned.update(parts.earned())
         consumers, firsts = group_rows(records["consumer"])
         accounts = [Address(records["consumer"][first].tobytes()) for first in firsts]
         hashes = struct_hashes(records) if digests is None else digests
         leaves = receipt_leaves(self._lane, hashes, parts.charges.astype(np.int64))
+        leaves[barred] = 0
         self._add_lines(parts.terms, self._payees_of(parts), parts.amounts)
         self._debit(accounts, consumers, parts.charges)
         self._receipts.add(leaves)
@@ -144,6 +148,12 @@ class Trees:
         owners[np.arange(owners.shape[1]) < np.diff(starts)[:, None]] = index[parts.table.slot]
         return owners
 
+    def _barred_of(self, count: int) -> I64:
+        """Which of the next receipts are barred."""
+        first = self._receipts.size
+        begin, end = np.searchsorted(self._barred, [first, first + count]).tolist()
+        return self._barred[begin:end] - first
+
     def _debit(self, accounts: list[Address], consumers: I64, charges: U64) -> None:
         """Add the charges to the debits. Raises Unavailable when a consumer has no index yet."""
         totals = np.zeros(len(accounts), np.uint64)
@@ -186,7 +196,7 @@ class Writer:
         self._hash = Sha256()
         self._sink, self._opening = sink, opening
         self._payouts, self._debits = payouts, debits
-        self._trees = Trees(opening.lane, payee_index, consumer_index)
+        self._trees = Trees(opening.lane, payee_index, consumer_index, opening.barred)
         self._terms: dict[Digest, bytes] = {}
         self._order = ReceiptOrder(opening)
         write_head(self, opening)

@@ -147,6 +147,16 @@ def gaps(before: Iterable[Range], now: Iterable[Range]) -> list[tuple[Address, i
     return [row for row in rows if row[1] != row[2]]
 
 
+def name_at(ranges: Sequence[Range], place: int) -> tuple[Address, int]:
+    """The gateway and number of the receipt at a place: the inverse of `place_of`."""
+    left = place
+    for row in sorted(ranges):
+        if left < row.count:
+            return row.gateway, row.first + left
+        left -= row.count
+    raise Rejected(f"a batch of {place - left} receipts has no place {place}", place=place)
+
+
 def place_of(ranges: Sequence[Range], gateway: Address, seq: int) -> int:
     """A receipt's place in the batch, from 0. Rejected when the batch does not contain it."""
     before = 0

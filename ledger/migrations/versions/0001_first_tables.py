@@ -79,6 +79,11 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *big("role", primary_key=True),
             *big("amount"),
         ),
+        "barred_receipts": (
+            *octets("lane", "gateway", primary_key=True),
+            *big("seq", primary_key=True),
+            *big("charge"),
+        ),
         "batches": (
             *octets("lane", primary_key=True),
             *big("number", primary_key=True),
@@ -94,6 +99,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
                 "gateways_root",
                 "data_ref",
                 "book_root",
+                "barred",
             ),
             *big("era", "closed_at", "heights", "epoch", "total", "cumulative", "built_at"),
             *big("posted_at", "until", "final_at", nullable=True),
@@ -148,7 +154,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("lane", primary_key=True),
             *octets("account", primary_key=True),
             *big("account_index", "deposited", "withdrawn", "debit_at_exit"),
-            *big("requested_at", "left_in_block", nullable=True),
+            *big("requested_at", "left_in_block", "left_at", nullable=True),
         ),
         "credentials": (*octets("provider", "subject", primary_key=True), *octets("nonce", "encrypted"), *big("at")),
         "cursor": (*string("name", primary_key=True), *big("block"), *octets("hash"), *big("timestamp", "indexed_at")),

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, and_, func, update
+from sqlalchemy import ColumnElement, and_, func, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
+from ledger.core.settlement.bars import Exit
 from ledger.core.values.ids import Address
 from ledger.store.chain.tables import ClaimRow, ConsumerRow, GatewayRow, LaneRow
 from ledger.store.session import change, upsert, value_of
@@ -35,7 +36,7 @@ class Lane:
 class Consumer:
     """A consumer's account in a lane. `requested_at` (seconds) is set while it is leaving.
 
-    `debit_at_exit` is its final debit when it last left, in the block `left_in_block`.
+    `debit_at_exit` is its final debit when it last left, in the block `left_in_block` at `left_at` (seconds).
     """
 
     lane: Address
@@ -46,6 +47,7 @@ class Consumer:
     requested_at: int | None = None
     debit_at_exit: int = 0
     left_in_block: int | None = None
+    left_at: int | None = None
 
 
 def put(session: Session, lane: Lane) -> None:
@@ -127,10 +129,13 @@ def request_withdrawal(session: Session, lane: Address, account: Address, at: in
     change(session, update(ConsumerRow).where(_is(lane, account)).values(requested_at=at))
 
 
-def withdraw(session: Session, lane: Address, account: Address, amount: int, block: int = 0) -> None:
-    """Record that an account left with `amount`: what it does not take is its final debit."""
+def withdraw(
+    session: Session, lane: Address, account: Address, amount: int, block: int = 0, at: int | None = None
+) -> None:
+    """Record that an account left with `amount`, in a block of a time (seconds): what stays is its final debit."""
     withdrawn = col(ConsumerRow.withdrawn) + amount
     left = {"withdrawn": withdrawn, "debit_at_exit": col(ConsumerRow.deposited) - withdrawn, "left_in_block": block}
+    left |= {"left_at": at}
     change(session, update(ConsumerRow).where(_is(lane, account)).values(requested_at=None, **left))
 
 
@@ -155,6 +160,18 @@ def leaving(session: Session, lane: Address) -> list[Consumer]:
     """Consumers that asked to withdraw and have not yet."""
     query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane, col(ConsumerRow.requested_at).is_not(None))
     return [_consumer(row) for row in session.exec(query.execution_options(populate_existing=True))]
+
+
+def exits(session: Session, lane: Address) -> list[Exit]:
+    """The way out of every consumer that asked to leave or left.
+
+    The chain bars what ended before the batch was closed by which an account withdrew, this ledger what ended before
+    it withdrew: between the two an account that asked to leave was served by nobody.
+    """
+    out = or_(col(ConsumerRow.requested_at).is_not(None), col(ConsumerRow.left_at).is_not(None))
+    query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane, out)
+    rows = session.exec(query.execution_options(populate_existing=True))
+    return [Exit(Address(row.account), row.requested_at or 0, row.left_at or 0) for row in rows]
 
 
 def claim(session: Session, lane: Address, index: int, payee: Address, amount: int) -> None:

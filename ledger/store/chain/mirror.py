@@ -25,7 +25,7 @@ def _fell(session: Session, event: events.Fell, log: Log) -> None:
 
 
 def _withdrawn(session: Session, event: events.Withdrawn, log: Log) -> None:
-    lanes.withdraw(session, event.lane, event.account, event.amount, log.block)
+    lanes.withdraw(session, event.lane, event.account, event.amount, log.block, log.timestamp)
     lane = lanes.get(session, event.lane)
     if event.escaped and lane is not None:
         lanes.set_era(session, event.lane, lane.era + 1)

@@ -82,7 +82,7 @@ class ModelRow(SQLModel, table=True):
 
 
 class ConsumerRow(SQLModel, table=True):
-    """A consumer's account in a lane, its index in the debit tree, and its debit and block when it last left."""
+    """A consumer's account in a lane, its index in the debit tree; its debit, block and time (s) when it last left."""
 
     __tablename__ = "consumers"
     lane: bytes = octets(key=True)
@@ -93,6 +93,7 @@ class ConsumerRow(SQLModel, table=True):
     requested_at: int | None = maybe_big()
     debit_at_exit: int = big()
     left_in_block: int | None = maybe_big()
+    left_at: int | None = maybe_big()
 
 
 class LaneRow(SQLModel, table=True):

@@ -60,6 +60,16 @@ def charged_by_transactions(session: Session, lane: Lane) -> int:
     return int(session.execute(text(query), {"lane": lane}).scalar_one())
 
 
+def barred_charges(session: Session, lane: Lane, *, unbatched: bool = False) -> int:
+    """The sum of what barred receipts charged before they gave it back; `unbatched`: of those in no batch."""
+    later = "AND b.seq > w.batched_seq" if unbatched else ""
+    query = (
+        "SELECT coalesce(sum(b.charge), 0) FROM barred_receipts b JOIN watermarks w ON w.lane = b.lane "
+        f"AND w.gateway = b.gateway WHERE b.lane = :lane {later}"
+    )
+    return int(session.execute(text(query), {"lane": lane}).scalar_one())
+
+
 def fallen_leaves(session: Session, lane: Lane) -> list[tuple[int, int, int]]:
     """Leaves of the cumulative trees that fell from one batch to the next: tree, index, batch."""
     rows = _rows(

@@ -66,6 +66,16 @@ class WatermarkRow(SQLModel, table=True):
     batched_seq: int = big()
 
 
+class BarredRow(SQLModel, table=True):
+    """A posted receipt that no batch may charge: what it took is its consumer's again."""
+
+    __tablename__ = "barred_receipts"
+    lane: bytes = octets(key=True)
+    gateway: bytes = octets(key=True)
+    seq: int = big(key=True)
+    charge: int = big()
+
+
 class QuarantineRow(SQLModel, table=True):
     """A segment that does not check out: posting of its gateway stops before it until a person looks."""
 

@@ -76,6 +76,7 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> C
         prev=header.prev,
         book_root=batch.book_root,
         ranges=tuple(batches.ranges(session, batch.lane, batch.number)),
+        barred=batch.barred,
     )
     closed = write(session, sink, opening, before.number if before else 0, hash_again=True)
     if closed.header != header:

@@ -1,5 +1,6 @@
 """Batches: built, signed, posted, final, or void; what each pays, covers and is made of."""
 
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -19,13 +20,16 @@ from ledger.store.session import change, try_lock, value_of
 from ledger.store.settlement import tree_nodes
 from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
 
+_PLACE = struct.Struct(">I")
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch of a lane. `number` counts batches built; `onchain_id` is Settlement's id, which a void batch frees.
 
     `total` is what its receipts charge, `cumulative` the sum of all batches up to it. `epoch` and `book_root` are of
-    the book in force when it was closed. `until` is the end of its window. Times are ms.
+    the book in force when it was closed; `barred` are the places it leaves empty. `until` is the end of its window.
+    Times are ms.
     """
 
     lane: Lane
@@ -37,6 +41,7 @@ class Batch:
     built_at: int
     epoch: int
     book_root: Digest
+    barred: tuple[int, ...] = ()
     onchain_id: int | None = None
     posted_at: int | None = None
     until: int | None = None
@@ -54,7 +59,7 @@ def store(session: Session, batch: Batch, ranges: Iterable[Range], earned: Mappi
     """Store a new batch with the receipts it covers and what it pays."""
     header = batch.header
     row = {field.name: getattr(header, field.name) for field in fields(header)} | {"heights": header.heights.packed}
-    row |= {"epoch": batch.epoch, "book_root": batch.book_root}
+    row |= {"epoch": batch.epoch, "book_root": batch.book_root, "barred": b"".join(map(_PLACE.pack, batch.barred))}
     row |= {"lane": batch.lane, "number": batch.number, "status": batch.status.value, "total": batch.total}
     row |= {"header_id": header.id, "cumulative": batch.cumulative, "built_at": batch.built_at}
     session.execute(insert(BatchRow).values(row))
@@ -196,4 +201,5 @@ def _active(session: Session, lane: Lane, limit: int | None = None) -> list[Batc
 
 def _value(row: BatchRow) -> Batch:
     header = value_of(Header, row, heights=Heights.unpack(row.heights))
-    return value_of(Batch, row, status=Status(row.status), header=header)
+    barred = tuple(place for (place,) in _PLACE.iter_unpack(row.barred))
+    return value_of(Batch, row, status=Status(row.status), header=header, barred=barred)

@@ -7,7 +7,7 @@ from ledger.store.columns import big, maybe_big, maybe_octets, octets
 
 
 class BatchRow(SQLModel, table=True):
-    """A batch of a lane: its header, what it adds, and how far it has come.
+    """A batch of a lane: its header, what it adds, the places that it leaves empty (u32 each), how far it has come.
 
     `number` counts batches built; `onchain_id` is the id Settlement gave it (they differ once a batch was voided).
     """
@@ -30,6 +30,7 @@ class BatchRow(SQLModel, table=True):
     data_ref: bytes = octets()
     epoch: int = big()
     book_root: bytes = octets()
+    barred: bytes = octets()
     total: int = big()
     cumulative: int = big()
     built_at: int = big()

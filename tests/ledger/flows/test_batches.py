@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
-from ledger.core.accounts.accounts import CUSTODY, accrued, claimable
+from ledger.core.accounts.accounts import CUSTODY, accrued, available, claimable, withdrawing
 from ledger.core.catalog.bids import Role
 from ledger.core.disputes import audit
 from ledger.core.settlement import batch_file as batch_files
@@ -465,3 +465,62 @@ def test_no_batch_is_closed_by_an_old_chain(room: Room) -> None:
         indexed_at = 10**12 - (chain_time.now(session, 10**12) - block.timestamp * 1_000)
         assert settling.close(session, noticed, 1, indexed_at + 900_001) is None, "a request to leave may be unknown"
         assert settling.close(session, noticed, 1, indexed_at + 900_000) is not None
+
+
+def leave(room: Room, spent: int) -> None:
+    """Alice's lease ends after what was posted, and she asks to leave with the rest."""
+    with unit_of_work(room.engine) as session:
+        b.release(session, b.ALICE, 10**9 - spent)
+        done = text("UPDATE leases SET spent = :spent, state = 'closed' WHERE consumer = :alice")
+        session.execute(done, {"spent": spent, "alice": b.ALICE})
+    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
+    room.chain.mine(seconds=2)
+    room.chain.mine()
+    room.index()
+
+
+def used_by_alice(room: Room, count: int) -> int:
+    """Half of these calls are Alice's."""
+    room.serve(count)
+    return count // 2 * b.a_receipt(1).charge
+
+
+def test_who_escapes_takes_what_it_used_and_is_not_charged_when_the_operator_returns(room: Room) -> None:
+    leave(room, used_by_alice(room, 10))
+    room.close()
+    room.chain.mine(events.Withdrawn(b.LANE, b.ALICE, 10**9, True))
+    room.chain.mine()
+    room.index()
+    assert room.laws() == []
+    batch = room.close()
+    assert batch is not None
+    assert (batch.barred, batch.total) == (tuple(range(0, 10, 2)), 5 * b.a_receipt(1).charge)
+    room.sweep()
+    assert room.batches()[-1] == (2, "posted", 1)
+    assert room.laws() == []
+    assert (room.balance(withdrawing(b.ALICE)), room.balance(available(b.ALICE))) == (0, 0)
+
+
+def test_what_a_fallen_batch_barred_is_charged_again_if_the_next_one_must(room: Room) -> None:
+    """Between her request and the batch that bars, another batch closed; both fall, and one takes their place."""
+    spent = used_by_alice(room, 10)
+    leave(room, spent)
+    with unit_of_work(room.engine) as session:
+        watermark = watermarks.of_lane(session, b.LANE)
+        session.execute(text("UPDATE watermarks SET posted_seq = 0"))
+    empty = room.close()
+    with unit_of_work(room.engine) as session:
+        for mark in watermark:
+            watermarks.advance_posted(session, b.LANE, mark.gateway, mark.posted_seq)
+    barring = room.close()
+    assert empty is not None
+    assert barring is not None
+    assert (empty.barred, barring.barred) == ((), tuple(range(0, 10, 2)))
+    assert (room.laws(), room.balance(withdrawing(b.ALICE))) == ([], 10**9)
+    room.chain.mine(events.Fell(b.LANE, 1, 2, b.BOB))
+    room.chain.mine()
+    room.index()
+    again = room.close()
+    assert again is not None
+    assert (again.barred, again.total) == ((), 2 * spent)
+    assert (room.laws(), room.balance(withdrawing(b.ALICE))) == ([], 10**9 - spent)

@@ -1,36 +1,42 @@
 """The flows against the real contracts: what they answer is accepted, and who leaves gets all of its money."""
 
 import io
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from ledger.chain.errors import Reverted
 from ledger.core.accounts import movements
 from ledger.core.catalog.bids import Line, Role
-from ledger.core.disputes.proofs import FraudProof, ask_mandate, ask_receipt, ask_words
+from ledger.core.disputes.audit import verify
+from ledger.core.disputes.facts import SignedReceipt
+from ledger.core.disputes.proofs import FraudProof, ask_mandate, ask_receipt, ask_words, omitted
+from ledger.core.disputes.proofs import row as proof_row
 from ledger.core.disputes.questions import DEBITS, FINAL, GATEWAYS, LINES, PAYOUTS, RECEIPTS, height_of, levels_shown
+from ledger.core.receipts.receipt import Receipt, receipt_digest
 from ledger.core.settlement import events
 from ledger.core.settlement.batch_file import BatchFile, read
+from ledger.core.settlement.header import gateways_tree
 from ledger.core.settlement.transactions import Call
-from ledger.core.values.sum_tree import ZERO, amount
+from ledger.core.values.ids import address
+from ledger.core.values.sum_tree import EMPTY, ZERO, amount
 from ledger.core.values.typed_data import Voucher, signing_digest, voucher_hash
+from ledger.flows import audits, indexer
 from ledger.flows import batches as settling
 from ledger.flows import challenges as disputing
-from ledger.flows import indexer
 from ledger.flows import postings as posting
 from ledger.store.access import vouchers
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.session import unit_of_work
 from ledger.store.settlement import batch_files, batches, challenges, proofs, transactions
+from roles.audit.watch import Auditor, Evidence, inspect
 from tests import builders as b
-from tests.ledger.chain.conftest import DEPOSIT, FUNDS, WINDOW, Stage, register, stage
+from tests.ledger.chain.conftest import DEPOSIT, FUNDS, WINDOW, Stage, epoch_of, register, stage, time_of
 from tests.rates import asks
 
 __all__ = ["stage"]
-TERMS = b.some_terms(
-    lines=[Line(b.MAKER, Role.maker, 100_000), Line(b.COMPUTE, Role.compute, 0, asks(input_token=10**8))]
-)
 
 
 class Operator:
@@ -39,12 +45,16 @@ class Operator:
     def __init__(self, engine: Engine, stage: Stage) -> None:
         self.engine, self.stage, self.chain = engine, stage, stage.chain
         self.caller, self.idle = (signer.address for signer in stage.consumers)
-        self.lane = settling.Lane(stage.lane, stage.domain, stage.operator.address, 1_000, 0)
+        self.notice = stage.chain.deployment.exit_notice_seconds
+        self.lane = settling.Lane(stage.lane, stage.domain, stage.operator.address, 1_000, 0, self.notice)
         self.network = indexer.Network(
             stage.chain.deployment.chain_id, stage.lane, 0, 0, settlement=stage.domain.contract
         )
         self.served = 0
-        register(stage.chain, b.MAKER, b.COMPUTE)
+        treasury = address(stage.chain.deployment.treasury)
+        lines = [Line(b.MAKER, Role.maker, 100_000), Line(b.COMPUTE, Role.compute, 0, asks(input_token=10**8))]
+        self.terms = b.some_terms(lines=[*lines, Line(treasury, Role.protocol, 20_000)])
+        register(stage.chain, b.MAKER, b.COMPUTE, treasury)
         with unit_of_work(engine) as session:
             watermarks.ensure(session, stage.lane, stage.operator.address)
         self.index()
@@ -56,14 +66,27 @@ class Operator:
 
     def serve(self, calls: int, leased: int = DEPOSIT) -> None:
         """Calls of the first consumer, leased and posted."""
-        signer, first = self.stage.operator, self.served + 1
+        made = self.call(calls, leased)
+        self.post(made)
+
+    def call(self, calls: int, leased: int = 0) -> list[Receipt]:
+        """Calls of the first consumer that end now, and are not posted yet."""
+        signer, first, ended = self.stage.operator, self.served + 1, time_of(self.chain)
         self.served += calls
-        lane, caller = self.stage.lane, self.caller
-        made = [b.a_receipt(first + n, TERMS, consumer=caller, gateway=signer.address, lane=lane) for n in range(calls)]
+        parties: dict[str, Any] = {"consumer": self.caller, "gateway": signer.address, "lane": self.stage.lane}
+        if leased:
+            with unit_of_work(self.engine) as session:
+                lent = movements.lease(self.stage.lane, b"one", self.caller, signer.address, leased, 1)
+                postings.book(session, lent)
+        epoch = epoch_of(self.chain)
+        made = [b.a_receipt(first + n, self.terms, ended_at=ended * 1_000, **parties) for n in range(calls)]
+        return [one._replace(epoch=epoch) for one in made]
+
+    def post(self, made: list[Receipt]) -> None:
+        signer = self.stage.operator
         with unit_of_work(self.engine) as session:
-            postings.book(session, movements.lease(self.stage.lane, b"one", self.caller, signer.address, leased, 1))
-            b.write(session, made, [TERMS], signer)
-            assert posting.post_chunk(session, self.stage.lane, signer.address, 1_000, 1) == calls
+            b.write(session, made, [self.terms], signer)
+            assert posting.post_chunk(session, self.stage.lane, signer.address, 1_000, 1) == len(made)
 
     def release(self, amount: int) -> None:
         """The gateway gives back what it did not spend, and it is set aside for who is leaving."""
@@ -191,3 +214,53 @@ def test_who_never_called_leaves_with_all_of_its_deposit(operator: Operator, cal
     assert events.Withdrawn(lane, idle.address, DEPOSIT, escaped=False) in [
         log.event for log in chain.logs(0, chain.tip())
     ]
+
+
+def test_receipts_that_come_after_the_batch_of_an_exit_are_barred_and_convict_nobody(operator: Operator) -> None:
+    chain, lane, leaver = operator.chain, operator.stage.lane, operator.stage.consumers[0]
+    operator.serve(2)
+    first = operator.settle()
+    late = operator.call(3)
+    chain.transact(operator.stage.key(leaver), chain.calls.request_withdraw(lane))
+    operator.stage.wait(operator.notice + 2)
+    operator.index()
+    second = operator.settle()
+    operator.post(late)
+    third = operator.settle()
+    assert (third.header.calls, third.barred, third.total, third.cumulative) == (3, (0, 1, 2), 0, first.total)
+    assert amount(third.header.receipts_root) == 0
+
+    files = {batch.header.id: operator.file(batch) for batch in (first, second, third)}
+    held = [
+        SignedReceipt(one, operator.stage.operator.sign(receipt_digest(operator.stage.domain, one))) for one in late
+    ]
+    auditor = Auditor(operator.stage.auditor.address, 0)
+    said = [one.said for one in inspect(chain, lane, Evidence(files.get, held=held), auditor)]
+    assert said[:3] == ["honest"] * 3
+    last, previous = files[third.header.id], files[second.header.id]
+    assert verify(last, previous, third.header, signature_step=0, epoch_seconds=3_600).ok
+
+    (row,) = last.opening.ranges
+    shown = proof_row(gateways_tree(lane, [row]), row.number, row.gateway, row)
+    empty = omitted(second.header, held[0].shown, shown, (ZERO, list(EMPTY[:2])), 1)
+    with pytest.raises(Reverted, match="NotProven"):
+        chain.transact(operator.stage.key(operator.stage.auditor), chain.calls.prove(lane, 3, third.header, empty))
+
+    operator.ask(third, ask_receipt(1, ""))
+    operator.index()
+    chain.transact(operator.stage.key(operator.stage.operator), operator.answer())
+    assert chain.posted(lane, 3).open == 0
+
+    operator.stage.wait(WINDOW + 1)
+    operator.release(DEPOSIT - first.total - sum(one.charge for one in late))
+    for batch in (first, second):
+        chain.transact(FUNDS, chain.calls.finalize(lane, batch.number, batch.header))
+    with unit_of_work(operator.engine) as session:
+        proof = proofs.debit(session, second, leaver.address)
+    assert proof is not None
+    before = chain.balance(leaver.address)
+    chain.transact(FUNDS, chain.calls.withdraw(lane, leaver.address, proof.cumulative, proof.siblings))
+    assert chain.balance(leaver.address) - before == DEPOSIT - first.total
+    operator.index()
+    with unit_of_work(operator.engine) as session:
+        assert audits.reconcile(session, audits.Scope(lane, operator.stage.domain), 1, thorough=True) == []
