@@ -337,6 +337,13 @@ def an_empty_place_for_a_receipt(play: Live) -> None:
     play.post(draft)
 
 
+def a_receipt_that_is_said_to_be_barred(play: Live) -> None:
+    receipts = play.receipts()
+    draft = play.book.honest([receipts[0], receipts[2]])
+    draft.receipts, draft.barred, draft.hidden[RECEIPTS] = receipts, (1,), {1: ZERO}
+    play.post(draft)
+
+
 def a_receipt_beyond_the_last(play: Live) -> None:
     draft = play.honest()
     draft.hidden[RECEIPTS] = {3: receipt_leaf(play.stage.lane, bytes(32), 0)}
@@ -378,6 +385,7 @@ LIES: list[tuple[Callable[[Live], None], str]] = [
     (payouts_that_the_file_does_not_show, "did not grow by its lines"),
     (a_receipt_that_the_file_does_not_show, "was left out"),
     (an_empty_place_for_a_receipt, "was left out"),
+    (a_receipt_that_is_said_to_be_barred, "was left out"),
     (a_receipt_beyond_the_last, "after the last"),
 ]
 

@@ -93,6 +93,7 @@ class Draft:
     first: int
     number: int = 1
     has_row: bool = True
+    barred: tuple[int, ...] = ()
     hidden: dict[int, dict[int, Word]] = field(default_factory=dict)
     """Leaves by tree and index that are posted in place of those that the file shows."""
     bend_roots: Callable[[Roots], Roots] | None = None
@@ -114,6 +115,7 @@ class Draft:
             prev=before.header.id if before else NO_HEADER,
             book_root=self.book_root,
             ranges=(Range(self.number, book.signer.address, self.first, len(self.receipts)),) if self.has_row else (),
+            barred=self.barred,
         )
 
     @property
