@@ -27,6 +27,7 @@ from ledger.core.settlement.transactions import finalize_purpose
 from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, to_hex
 from ledger.core.values.typed_data import Domain
+from ledger.store.access import vouchers
 from ledger.store.chain import bids, chain_time, lanes, parties
 from ledger.store.money import postings
 from ledger.store.receipts import barred, receipts, segments, watermarks
@@ -109,7 +110,8 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         ranges=tuple(ranges),
         barred=tuple(sorted(place_of(ranges, *one) for one in left_out)),
     )
-    closed = batch_files.write(session, batch_files.Discard(), opening, before.number if before else 0)
+    mandates = vouchers.of_lane(session, lane.lane)
+    closed = batch_files.write(session, batch_files.Discard(), opening, before.number if before else 0, mandates)
     tree_nodes.grow(session, lane.lane, before.number if before else 0, number, closed)
     total = closed.charged
     cumulative = (before.cumulative if before else 0) + total
@@ -127,6 +129,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         barred=opening.barred,
     )
     batches.store(session, batch, ranges, closed.earned)
+    batches.store_mandates(session, lane.lane, number, closed.mandates)
     cause = movements.batch_cause(lane.lane, number, batch.header.id)
     barred.keep_books(session, lane.lane, ranges, left_out, cause, now)
     for row in ranges:

@@ -158,6 +158,7 @@ def gather(chain: Chain, lane: Lane, logged: Sequence[Event], *, book: bool) -> 
     gateways: dict[int, Address] = {}
     revoked: dict[Address, int] = {}
     depositors: set[Address] = set()
+    sessions: dict[Address, dict[Address, int | None]] = {}
     histories: dict[BidKey, list[PlacedBid]] = {}
     for event in logged:
         match event:
@@ -167,6 +168,10 @@ def gather(chain: Chain, lane: Lane, logged: Sequence[Event], *, book: bool) -> 
                 gateways[number] = key
             case events.GatewayRevoked(of, key, counts_until) if of == lane:
                 revoked[key] = counts_until
+            case events.SessionKeySet(account, key):
+                sessions.setdefault(account, {})[key] = None
+            case events.SessionKeyRevoked(account, key, counts_until):
+                sessions.setdefault(account, {})[key] = counts_until
             case events.Deposited(of, account) if of == lane:
                 depositors.add(account)
             case events.BidPlaced(subject, role, party, bid, first, _, number):
@@ -183,6 +188,7 @@ def gather(chain: Chain, lane: Lane, logged: Sequence[Event], *, book: bool) -> 
         consumers={account: _consumer(chain, lane, account) for account in depositors},
         gateways=gateways,
         revoked=revoked,
+        sessions=sessions,
         life=Life(state.active, life.fell_at, life.active_since, life.stopped_at),
         epoch_seconds=deployment.epoch_seconds,
         exit_notice=deployment.exit_notice_seconds,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ledger.core.accounts.permissions import Mandate, mandate
 from ledger.core.catalog.bids import LAPSING, Bid, Role
 from ledger.core.catalog.lineage import Royalty
 from ledger.core.disputes.questions import Answers
@@ -10,8 +11,9 @@ from ledger.core.pricing.epochs import MAX_EPOCHS
 from ledger.core.receipts.receipt import Receipt, pack, receipt_digest
 from ledger.core.settlement.bars import Bars, Exit
 from ledger.core.settlement.events import NamedParent
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest
-from ledger.core.values.typed_data import Domain, signed_by
+from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane
+from ledger.core.values.typed_data import Domain, Voucher, recover, signed_by, signing_digest, voucher_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,8 @@ class Facts:
     """Gateway keys by their numbers in the lane."""
     revoked: Mapping[Address, int] = field(default_factory=dict)
     """Until when the gateway keys count that were revoked, in seconds."""
+    sessions: Mapping[Address, Mapping[Address, int | None]] = field(default_factory=dict)
+    """Keys that sign vouchers, by account: until when each counts, in seconds, None if it was not revoked."""
     life: Life = Life()
     epoch_seconds: int = 3_600
     exit_notice: int = 0
@@ -166,6 +170,26 @@ class Facts:
         if time >= self.revoked.get(gateway, time + 1):
             return None
         return next((number for number, key in self.gateways.items() if key == gateway), None)
+
+    def mandate(self, account: Address, lane: Lane, shown: Mandate | None, closed_at: int) -> int:
+        """The most that a batch may debit an account, in all: by the voucher shown and by what the chain knows.
+
+        `Questions.answerMandate` has the same rule.
+        """
+        one, most = self.consumers[account], 0
+        if shown is not None:
+            try:
+                hashed = voucher_hash(Voucher(lane, account, shown.cum_max))
+                signer = recover(signing_digest(self.domain, hashed), shown.signature)
+            except Rejected:
+                signer = ZERO_ADDRESS
+            most = shown.cum_max if self._speaks(account, signer, closed_at) else 0
+        return mandate(most, one.debit_at_exit, one.paid_in)
+
+    def _speaks(self, account: Address, key: Address, time: int) -> bool:
+        """Whether a key signs vouchers for an account, as of a time in seconds."""
+        until = self.sessions.get(account, {}).get(key, 0)
+        return key == account or until is None or time < until
 
     def due_at(self, receipt: Receipt) -> int:
         """A batch closed after this second holds a receipt, unless it is barred. `LogProofs` has the same rule."""

@@ -116,6 +116,7 @@ class _Batch:
         self._decoded: dict[Digest, Terms | None] = {}
         self._owners_judged: set[tuple[Digest, int]] = set()
         self.accounts = {one.index: account for account, one in self.facts.consumers.items()}
+        self.mandates = {one.consumer: one for one in self.file.mandates} if self.file else {}
         file = self.file
         if file is not None:
             self.rows = {row.number: row for row in file.opening.ranges}
@@ -499,7 +500,8 @@ class _Batch:
         total, before = amount(now[0]), self._before(DEBITS, index)
         was_shown = (index, total) in self.facts.answers.mandates
         if total > max(due, self.facts.consumers[who].covered) and not was_shown:
-            yield proofs.ask_mandate(index, who, now, self.previous, before)
+            why = f"consumer {index} is debited {total} atoms, which its receipts do not come to"
+            yield proofs.ask_mandate((index, who), now, (self.previous, before), why)
 
     def _of_right_debit(self, index: int, now: Stands) -> Iterator[FraudProof]:
         """Faults of a debit whatever its receipts."""
@@ -510,6 +512,17 @@ class _Batch:
         noticed = one.requested_at + self.facts.exit_notice
         if self.before and one.requested_at and self.before.header.closed_at > noticed and now[0][24:] > before[0][24:]:
             yield proofs.debit_after_exit(self.before.header, index, who, before, now)
+        if self._is_uncovered(index, amount(now[0])):
+            why = f"consumer {index} is debited {amount(now[0])} atoms, which no mandate in the file covers"
+            yield proofs.ask_mandate((index, who), now, (self.previous, before), why)
+
+    def _is_uncovered(self, index: int, total: int) -> bool:
+        """Whether a debit grew, and neither the file nor the chain shows what allows it. Nobody asks without a file."""
+        grew = total > amount(self._before(DEBITS, index)[0])
+        if self.file is None or not grew or (index, total) in self.facts.answers.mandates:
+            return False
+        shown = self.mandates.get(index)
+        return total > self.facts.mandate(self.accounts[index], self.lane, shown, self.header.closed_at)
 
     def _regression(self, tree: int, index: int, now: Stands) -> Iterator[FraudProof]:
         before = self._before(tree, index)

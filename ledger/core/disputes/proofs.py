@@ -70,14 +70,14 @@ def ask_receipt(place: int, why: str) -> FraudProof:
     return FraudProof("Questions", "askReceipt", (place,), why, questions.subject_of_receipt(place))
 
 
-def ask_mandate(index: int, account: Address, now: Stands, previous: Header | None, before: Stands) -> FraudProof:
-    """Ask what lets the lane debit an account as much as it does."""
-    cumulative = int.from_bytes(now[0][24:], "big")
-    why = f"consumer {index} is debited {cumulative} atoms, which its receipts do not come to"
-    arguments = ((index, account, cumulative), now[1], previous, *before)
-    return FraudProof(
-        "Questions", "askMandate", arguments, why, questions.subject_of_mandate(index, account, cumulative)
-    )
+def ask_mandate(
+    consumer: tuple[int, Address], now: Stands, before: tuple[Header | None, Stands], why: str
+) -> FraudProof:
+    """Ask what lets the lane debit an account as much as it does. `before` is the batch before, and its debit there."""
+    debit = *consumer, int.from_bytes(now[0][24:], "big")
+    previous, earlier = before
+    arguments = (debit, now[1], previous, *earlier)
+    return FraudProof("Questions", "askMandate", arguments, why, questions.subject_of_mandate(*debit))
 
 
 # ---------------------------------------------------------------------- Referee

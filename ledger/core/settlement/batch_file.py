@@ -11,6 +11,7 @@ Integers are big endian. The file is written in one pass and read without a copy
     terms     count u32, then (size u16 | body), sorted by id
     payouts   count u32, then (index u32 | payee 20 | cumulative u64) by index, after this batch
     debits    count u32, then (index u32 | consumer 20 | cumulative u64) by index, after this batch
+    vouchers  count u32, then (index u32 | at most u64 | signature 65) by index: of consumers whose debit grew
     roots     receipts 32 | payout 32 | debit 32 | lines 32
 
 `disputes.audit.verify` checks a batch by its file and the file before it.
@@ -18,13 +19,14 @@ Integers are big endian. The file is written in one pass and read without a copy
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
+from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import terms_id
 from ledger.core.kernels.records import SIGNATURE, SignedRecords
 from ledger.core.receipts.receipt import RECORD_HEAD, Receipt
@@ -47,6 +49,7 @@ ROOTS = struct.Struct(">32s32s32s32s")
 _COUNT = struct.Struct(">I")
 _SIZE = struct.Struct(">H")
 _LOG_ROW = struct.Struct(">I20sQI")
+_MANDATE = struct.Struct(">IQ65s")
 LEAST_SIGNED = RECORD_HEAD.size + SIGNATURE
 """Bytes of a receipt that counts nothing."""
 
@@ -98,6 +101,7 @@ class BatchFile:
     terms: Mapping[Digest, bytes]
     payouts: Cumulatives
     debits: Cumulatives
+    mandates: tuple[Mandate, ...]
     roots: Roots
     digest: Digest
 
@@ -165,7 +169,12 @@ def write_receipts(sink: Sink, signed: SignedRecords) -> None:
 
 
 def write_tail(
-    sink: Sink, terms: Mapping[Digest, bytes], payouts: Cumulatives, debits: Cumulatives, roots: Roots
+    sink: Sink,
+    terms: Mapping[Digest, bytes],
+    payouts: Cumulatives,
+    debits: Cumulatives,
+    mandates: Sequence[Mandate],
+    roots: Roots,
 ) -> None:
     """Write everything after the receipts."""
     sink.write(_COUNT.pack(len(terms)))
@@ -173,6 +182,7 @@ def write_tail(
         sink.write(_SIZE.pack(len(terms[name])) + terms[name])
     for rows in (payouts, debits):
         sink.write(_COUNT.pack(len(rows)) + rows.pack())
+    sink.write(_COUNT.pack(len(mandates)) + b"".join(_MANDATE.pack(*one) for one in mandates))
     sink.write(ROOTS.pack(roots.receipts, roots.payout, roots.debit, roots.lines))
 
 
@@ -204,10 +214,11 @@ def _read(body: memoryview) -> BatchFile:
     terms, at = _read_terms(body, int(signed.starts[-1]))
     payouts, at = _read_rows(body, at)
     debits, at = _read_rows(body, at)
+    mandates, at = _read_mandates(body, at)
     roots = Roots(*map(Digest, ROOTS.unpack_from(body, at)))
     if at + ROOTS.size != len(body):
         raise Rejected(f"{len(body) - at - ROOTS.size} bytes follow the end of the batch file")
-    return BatchFile(opening, signed, terms, payouts, debits, roots, Digest(hashlib.sha256(body).digest()))
+    return BatchFile(opening, signed, terms, payouts, debits, mandates, roots, Digest(hashlib.sha256(body).digest()))
 
 
 def _read_ranges(body: bytes) -> tuple[Range, ...]:
@@ -238,6 +249,16 @@ def _read_terms(body: memoryview, at: int) -> tuple[dict[Digest, bytes], int]:
     if len(terms) != count or list(terms) != sorted(terms):
         raise Rejected("terms must be sorted by id, each once")
     return terms, at
+
+
+def _read_mandates(body: memoryview, at: int) -> tuple[tuple[Mandate, ...], int]:
+    (count,) = _COUNT.unpack_from(body, at)
+    at += _COUNT.size
+    end = at + count * _MANDATE.size
+    mandates = tuple(map(Mandate._make, _MANDATE.iter_unpack(body[at:end])))
+    if len(mandates) != count or [one.consumer for one in mandates] != sorted({one.consumer for one in mandates}):
+        raise Rejected("vouchers are sorted by the index of their consumer, each once")
+    return mandates, end
 
 
 def _read_rows(body: memoryview, at: int) -> tuple[Cumulatives, int]:

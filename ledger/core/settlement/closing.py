@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import Role
 from ledger.core.kernels.jit import I64, U8, U64
 from ledger.core.kernels.receipt_hashes import struct_hashes
@@ -54,6 +55,7 @@ class Closed:
     charged: Atoms
     payout_changes: Mapping[int, Word]
     debit_changes: Mapping[int, Word]
+    mandates: Sequence[Mandate]
 
 
 class Trees:
@@ -217,8 +219,11 @@ class Writer:
         self._terms.update((name, bodies[name]) for name in parts.names)
         write_receipts(self, signed)
 
-    def close(self) -> Closed:
-        """Finish the file. Rejected when receipts are missing. Raises Unavailable when a party has no index yet."""
+    def close(self, vouchers: Mapping[int, Mandate]) -> Closed:
+        """Finish the file. Rejected when receipts are missing. Raises Unavailable when a party has no index yet.
+
+        `vouchers` are those of the consumers that signed one, by index: the file shows those that a debit rests on.
+        """
         self._order.check_end()
         earned, debited = self._trees.payouts(), self._trees.debited()
         payouts, debits = self._payouts.plus(earned), self._debits.plus(debited)
@@ -231,7 +236,8 @@ class Writer:
             Digest(debits.tree(DEBIT_TAG, lane).root),
             self._trees.lines_root(heights),
         )
-        write_tail(self, self._terms, payouts, debits, roots)
+        mandates = [vouchers[index] for index in sorted(debited) if index in vouchers]
+        write_tail(self, self._terms, payouts, debits, mandates, roots)
         return Closed(
             header=header_of(self._opening, roots, heights, self._hash.digest()),
             payouts=payouts,
@@ -240,6 +246,7 @@ class Writer:
             charged=self._trees.charged,
             payout_changes=payouts.changed(PAYOUT_TAG, lane, earned),
             debit_changes=debits.changed(DEBIT_TAG, lane, debited),
+            mandates=mandates,
         )
 
 

@@ -66,6 +66,13 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *big("debits", "credits"),
         ),
         "audited_until": (*octets("lane", primary_key=True), *big("booked_in")),
+        "batch_mandates": (
+            *octets("lane", primary_key=True),
+            *big("number", primary_key=True),
+            *octets("account", primary_key=True),
+            *big("cum_max"),
+            *octets("signature"),
+        ),
         "batch_ranges": (
             *octets("lane", primary_key=True),
             *big("number", primary_key=True),

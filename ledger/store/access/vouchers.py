@@ -1,7 +1,7 @@
 """Vouchers: the most a lane may ever debit an account. The highest one signed counts. Alone: one table, one file."""
 
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from ledger.core.accounts import permissions
 from ledger.core.values.ids import Address, Lane
@@ -27,6 +27,12 @@ def highest(session: Session, lane: Lane, account: Address) -> tuple[int, bytes]
     """The highest voucher on record, locked: its amount and signature; 0 and no bytes when there is none."""
     row = session.get(VoucherRow, (lane, account), populate_existing=True, with_for_update=True)
     return (row.cum_max, row.signature) if row else (0, b"")
+
+
+def of_lane(session: Session, lane: Lane) -> dict[Address, tuple[int, bytes]]:
+    """The highest voucher of every account that signed one: its amount and signature."""
+    query = select(VoucherRow.account, VoucherRow.cum_max, VoucherRow.signature).where(col(VoucherRow.lane) == lane)
+    return {Address(account): (cum_max, signature) for account, cum_max, signature in session.exec(query)}
 
 
 def mandate(session: Session, lane: Lane, account: Address) -> int:

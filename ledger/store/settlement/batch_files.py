@@ -1,19 +1,20 @@
 """Public batch files. A file is a function of stored rows, so it is written when asked for and not stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
 from sqlmodel import Session
 
+from ledger.core.accounts.permissions import Mandate
 from ledger.core.kernels.records import SignedRecords
 from ledger.core.settlement.batch_file import Opening, Sink
 from ledger.core.settlement.closing import Closed, Writer
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
 from ledger.core.values.errors import Conflict
-from ledger.core.values.ids import Digest, Lane, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts, terms
@@ -39,9 +40,18 @@ class Discard:
         """Drop the bytes."""
 
 
-def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_again: bool = False) -> Closed:
+def write(
+    session: Session,
+    sink: Sink,
+    opening: Opening,
+    before: int,
+    mandates: Mapping[Address, tuple[int, bytes]],
+    *,
+    hash_again: bool = False,
+) -> Closed:
     """Write the file of a batch that follows batch `before` (0: none). Memory is bounded; the work is one pass.
 
+    `mandates` are the vouchers of consumers: the most to debit, and the signature.
     Posting checked every digest against its receipt; `hash_again` does so once more.
     Raises Unavailable when a payee or a consumer has no index yet.
     """
@@ -59,7 +69,9 @@ def write(session: Session, sink: Sink, opening: Opening, before: int, *, hash_a
     with _ahead(pieces(session, opening.lane, opening.ranges)) as coming:
         for chunk, bodies in coming:
             writer.add(chunk.signed, bodies, None if hash_again else chunk.digests)
-    return writer.close()
+    return writer.close(
+        {index: Mandate(index, *mandates[account]) for index, account in consumers.items() if account in mandates}
+    )
 
 
 def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> Closed:
@@ -78,7 +90,8 @@ def write_again(session: Session, sink: Sink, domain: Domain, batch: Batch) -> C
         ranges=tuple(batches.ranges(session, batch.lane, batch.number)),
         barred=batch.barred,
     )
-    closed = write(session, sink, opening, before.number if before else 0, hash_again=True)
+    mandates = batches.mandates(session, batch.lane, batch.number)
+    closed = write(session, sink, opening, before.number if before else 0, mandates, hash_again=True)
     if closed.header != header:
         raise Conflict(
             f"batch {batch.number} of lane {to_hex(batch.lane)} no longer comes to its header", number=batch.number

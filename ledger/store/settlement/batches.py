@@ -9,16 +9,18 @@ from sqlalchemy import and_, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.accounts import movements
+from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement.batches import BEFORE, Status
 from ledger.core.settlement.header import Header, HeaderId, Heights, Range
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
+from ledger.store.chain import lanes
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks
 from ledger.store.session import change, try_lock, value_of
 from ledger.store.settlement import tree_nodes
-from ledger.store.settlement.tables import BatchRangeRow, BatchRow, BatchShareRow
+from ledger.store.settlement.tables import BatchMandateRow, BatchRangeRow, BatchRow, BatchShareRow
 
 _PLACE = struct.Struct(">I")
 
@@ -126,6 +128,20 @@ def earned(session: Session, lane: Lane, number: int) -> dict[tuple[Address, Rol
     query = select(BatchShareRow).where(col(BatchShareRow.lane) == lane, col(BatchShareRow.number) == number)
     rows = session.exec(query.order_by(col(BatchShareRow.payee), col(BatchShareRow.role)))
     return {(Address(row.payee), Role(row.role)): row.amount for row in rows}
+
+
+def store_mandates(session: Session, lane: Lane, number: int, mandates: Iterable[Mandate]) -> None:
+    """Store the vouchers that a new batch's debits rest on."""
+    accounts, key = lanes.by_index(session, lane), {"lane": lane, "number": number}
+    rows = [{"account": accounts[one.consumer], "cum_max": one.cum_max, "signature": one.signature} for one in mandates]
+    if rows:
+        session.execute(insert(BatchMandateRow), [key | row for row in rows])
+
+
+def mandates(session: Session, lane: Lane, number: int) -> dict[Address, tuple[int, bytes]]:
+    """The vouchers that a batch's debits rest on: the most to debit, and the signature."""
+    query = select(BatchMandateRow).where(col(BatchMandateRow.lane) == lane, col(BatchMandateRow.number) == number)
+    return {Address(row.account): (row.cum_max, row.signature) for row in session.exec(query)}
 
 
 def holding(session: Session, lane: Lane, gateway: Address, seq: int) -> Batch | None:

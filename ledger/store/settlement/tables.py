@@ -64,6 +64,17 @@ class BatchShareRow(SQLModel, table=True):
     amount: int = big()
 
 
+class BatchMandateRow(SQLModel, table=True):
+    """A voucher that a batch's debit of an account rests on, as its public file shows it."""
+
+    __tablename__ = "batch_mandates"
+    lane: bytes = octets(key=True)
+    number: int = big(key=True)
+    account: bytes = octets(key=True)
+    cum_max: int = big()
+    signature: bytes = octets()
+
+
 class TreeNodeRow(SQLModel, table=True):
     """A node of a cumulative tree as of a batch; only nodes that a batch changed are written.
 

@@ -76,6 +76,8 @@ class Live(Play):
         self.chain.rpc("evm_mine")
         self.book.paid, self.book.owed, self.number = {}, {}, 0
         self.book.files, self.book.bodies, self.drafts = [], [], []
+        self.book.allowed = 10**12
+        self.book.vouchers = {1 + n: signer for n, signer in enumerate(self.stage.consumers)}
         self.shown, self.shows, self.held = True, show_own, []
         self.documents = {digest(one): one for one in (BASE, OTHER_BASE, CHILD)}
         self.agree(ASKS)
@@ -155,6 +157,21 @@ def a_debit_above_the_deposit(play: Live) -> None:
     (few,) = play.receipts(1)
     units = few.units._replace(output_token=10_000_000)
     play.post(play.book.honest([play.receipt(few.seq, spender, units=units)]))
+
+
+def a_debit_without_a_voucher(play: Live) -> None:
+    del play.book.vouchers[1]
+    play.post(play.honest())
+
+
+def a_debit_above_its_voucher(play: Live) -> None:
+    play.book.allowed = 10
+    play.post(play.honest())
+
+
+def a_voucher_that_another_signed(play: Live) -> None:
+    play.book.vouchers[1] = play.stage.operator
+    play.post(play.honest())
 
 
 def a_debit_after_an_exit(play: Live) -> None:
@@ -358,6 +375,9 @@ LIES: list[tuple[Callable[[Live], None], str]] = [
     (a_payee_swapped, "is another account"),
     (a_consumer_swapped, "is another account"),
     (a_debit_above_the_deposit, "is debited"),
+    (a_debit_without_a_voucher, "unanswered: consumer 1 is debited"),
+    (a_debit_above_its_voucher, "which no mandate in the file covers"),
+    (a_voucher_that_another_signed, "unanswered: consumer 1 is debited"),
     (a_debit_after_an_exit, "though a batch closed after its request"),
     (a_receipt_at_anothers_place, "which belongs to another"),
     (a_call_charged_twice_before_a_payee_short_changed, "one call is charged at"),

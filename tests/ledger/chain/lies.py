@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import Terms, encode, terms_id
 from ledger.core.disputes.challenge_game import OpenTree
 from ledger.core.disputes.questions import DEBITS, GATEWAYS, LINES, PAYOUTS, RECEIPTS
@@ -37,7 +38,7 @@ from ledger.core.values.sum_tree import (
     line_leaf,
     receipt_leaf,
 )
-from ledger.core.values.typed_data import Domain, Signer
+from ledger.core.values.typed_data import Domain, Signer, Voucher, signing_digest, voucher_hash
 
 Amounts = dict[int, tuple[Address, int]]
 Lines = dict[tuple[int, int], int]
@@ -58,8 +59,17 @@ class Book:
     owed: Amounts = field(default_factory=dict)
     files: list[BatchFile] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    vouchers: dict[int, Signer] = field(default_factory=dict)
+    """Who signs the voucher of the consumer at an index, which allows to debit `allowed` in all."""
+    allowed: int = 10**12
     closed_at: int = 0
     era: int = 1
+
+    def mandate(self, index: int) -> Mandate:
+        """The voucher of a consumer."""
+        account = next(account for account, at in self.consumers.items() if at == index)
+        hashed = voucher_hash(Voucher(self.lane, account, self.allowed))
+        return Mandate(index, self.allowed, self.vouchers[index].sign(signing_digest(self.domain, hashed)))
 
     def honest(self, receipts: Sequence[Receipt]) -> Draft:
         """The batch these receipts make."""
@@ -132,7 +142,10 @@ class Draft:
         bodies = {terms_id(encode(one)): encode(one) for one in book.terms}
         used = {receipt.terms for receipt in self.receipts}
         roots = self.bend_roots(self.roots()) if self.bend_roots else self.roots()
-        write_tail(sink, {name: bodies[name] for name in used}, _cumulatives(self.paid), _cumulatives(self.owed), roots)
+        agreed, debits, before = {name: bodies[name] for name in used}, _cumulatives(self.owed), self.book.owed
+        grown = [index for index, _, total in debits.rows() if total != before.get(index, (b"", 0))[1]]
+        mandates = [book.mandate(index) for index in grown if index in book.vouchers]
+        write_tail(sink, agreed, _cumulatives(self.paid), debits, mandates, roots)
         return sink.getvalue()
 
     def roots(self) -> Roots:

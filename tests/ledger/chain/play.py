@@ -34,6 +34,7 @@ class Play:
         self.payees = register(self.chain, MAKER, COMPUTE, self.treasury)
         self.consumers = {signer.address: 1 + n for n, signer in enumerate(stage.consumers)}
         self.book = Book(stage.domain, stage.lane, stage.operator, self.payees, self.consumers, [self.terms])
+        self.book.vouchers = {1 + n: signer for n, signer in enumerate(stage.consumers)}
         self.number = 0
         self.drafts: list[Draft] = []
         self.documents: dict[Digest, Document] = {}

@@ -55,8 +55,11 @@ class Operator:
         lines = [Line(b.MAKER, Role.maker, 100_000), Line(b.COMPUTE, Role.compute, 0, asks(input_token=10**8))]
         self.terms = b.some_terms(lines=[*lines, Line(treasury, Role.protocol, 20_000)])
         register(stage.chain, b.MAKER, b.COMPUTE, treasury)
+        voucher = Voucher(stage.lane, self.caller, DEPOSIT)
+        signed = stage.consumers[0].sign(signing_digest(stage.domain, voucher_hash(voucher)))
         with unit_of_work(engine) as session:
             watermarks.ensure(session, stage.lane, stage.operator.address)
+            vouchers.raise_to(session, voucher, self.caller, signed)
         self.index()
 
     def index(self) -> None:
@@ -159,14 +162,12 @@ def test_every_question_of_the_chain_is_answered_to_its_satisfaction(operator: O
         asked += 1
     with unit_of_work(operator.engine) as session:
         proof = proofs.debit(session, batch, operator.caller)
-        assert proof is not None
-        assert amount(proof.word) == proof.cumulative > 0
-        signer = operator.stage.consumers[0]
-        voucher = Voucher(lane, signer.address, DEPOSIT)
-        signed = signer.sign(signing_digest(operator.stage.domain, voucher_hash(voucher)))
-        vouchers.raise_to(session, voucher, signer.address, signed)
+    assert proof is not None
+    assert amount(proof.word) == proof.cumulative > 0
+    (mandate,) = operator.file(batch).mandates
+    assert (mandate.consumer, mandate.cum_max) == (proof.index, DEPOSIT)
     now = proof.word, list(proof.siblings)
-    operator.ask(batch, ask_mandate(proof.index, proof.account, now, None, (ZERO, [])))
+    operator.ask(batch, ask_mandate((proof.index, proof.account), now, (None, (ZERO, [])), ""))
     asked += 1
     operator.index()
     with unit_of_work(operator.engine) as session:

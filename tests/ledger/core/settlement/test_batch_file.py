@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_id
 from ledger.core.disputes import audit
+from ledger.core.disputes.challenge_game import open_tree
+from ledger.core.disputes.questions import RECEIPTS
 from ledger.core.kernels.records import SignedRecords
 from ledger.core.pricing import price
 from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
 from ledger.core.settlement import batch_file
-from ledger.core.settlement.batch_file import BatchFile, Opening
+from ledger.core.settlement.batch_file import ROOTS, BatchFile, Opening
 from ledger.core.settlement.closing import Closed, Writer
 from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
 from ledger.core.settlement.header import NO_HEADER, RUN, Range, gateways_tree
@@ -33,6 +36,7 @@ GATEWAYS = sorted((Signer(b"\x01" * 32), Signer(b"\x02" * 32)), key=lambda signe
 NUMBERS = {signer.address: number for number, signer in enumerate(GATEWAYS, 1)}
 CONSUMERS = {Address(bytes((number,)) * 20): number for number in (1, 2, 3)}
 PAYEES = {Address(bytes((number,)) * 20): number - 9 for number in range(11, 17)}
+VOUCHERS = {number: Mandate(number, 10**9 + number, bytes((number,)) * 65) for number in (1, 3)}
 OPERATOR, TREASURY, WEAVER = (Address(bytes((number,)) * 20) for number in (14, 15, 16))
 
 
@@ -128,7 +132,7 @@ class Lane:
         signed = _signed(rows, signers)
         for begin in range(0, len(rows), chunk):
             writer.add(signed.part(begin, begin + chunk), BODIES)
-        closed = writer.close()
+        closed = writer.close(VOUCHERS)
         self.previous = batch_file.read(sink.getvalue())
         ends = {row.gateway: row.last + 1 for row in ranges}
         one, two = (ends.get(s.address, at) for s, at in zip(GATEWAYS, self.next_seq, strict=True))
@@ -252,7 +256,8 @@ def test_a_lie_in_the_file_is_named(
 
 def test_any_byte_changed_is_another_file(two: tuple[BatchFile, bytes, Closed]) -> None:
     first, body, closed = two
-    for at in range(0, len(body), 1_009):
+    signed = range(len(body) - ROOTS.size - 77 * len(closed.mandates), len(body) - ROOTS.size)
+    for at in [*range(0, len(body), 1_009), *signed[::50]]:
         forged = bytearray(body)
         forged[at] ^= 0x10
         try:
@@ -260,7 +265,34 @@ def test_any_byte_changed_is_another_file(two: tuple[BatchFile, bytes, Closed]) 
         except Rejected:
             continue
         assert not audit.verify(file, first, closed.header).ok
-        assert not audit.verify(file, first).ok, f"byte {at}"
+        assert audit.verify(file, first).ok == (at in signed), f"byte {at}: who signed a voucher the chain knows"
+
+
+def test_barred_receipts_stand_in_the_file_and_in_no_tree() -> None:
+    signer, name = GATEWAYS[0], NAMES[1]
+    rows = [a_receipt(seq, signer, name, Units(call=1, input_token=seq)) for seq in range(1, 70)]
+    rows[30] = rows[30]._replace(ended_at=1)
+    opening = Opening(
+        DOMAIN, LANE, 1, 0, 1, 1_000, NO_HEADER, ZERO_DIGEST, (Range(1, signer.address, 1, 69),), (2, 30, 68)
+    )
+    sink = io.BytesIO()
+    writer = Writer(sink, opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
+    signed = _signed(rows, [signer] * len(rows))
+    writer.add(signed.part(0, 64), BODIES)
+    writer.add(signed.part(64, 69), BODIES)
+    closed = writer.close({})
+    file = batch_file.read(sink.getvalue())
+    assert (file.opening, file.receipts) == (opening, rows)
+    assert closed.charged == sum(row.charge for at, row in enumerate(rows) if at not in opening.barred)
+    assert audit.verify(file, None, closed.header).ok
+    leaves = {at: sum_tree.receipt_leaf(LANE, struct_hash(row), row.charge) for at, row in enumerate(rows)}
+    tree = open_tree(RECEIPTS, {at: leaves[at] for at in leaves.keys() - set(opening.barred)}, file.header)
+    assert tree.root == file.header.receipts_root
+    for wrong in ((30, 2, 68), (2, 2, 68), (2, 30, 69)):
+        forged = io.BytesIO()
+        batch_file.write_head(forged, replace(opening, barred=wrong))
+        with pytest.raises(Rejected, match="barred places are ascending"):
+            batch_file.read(forged.getvalue() + sink.getvalue()[len(forged.getvalue()) :])
 
 
 def test_a_cut_or_continued_file_is_refused(two: tuple[BatchFile, bytes, Closed]) -> None:
@@ -281,7 +313,7 @@ def resigned(file: BatchFile, changed: dict[int, Receipt]) -> bytes:
     sink = io.BytesIO()
     batch_file.write_head(sink, file.opening)
     batch_file.write_receipts(sink, _signed(rows, [by[row.gateway] for row in rows]))
-    batch_file.write_tail(sink, file.terms, file.payouts, file.debits, file.roots)
+    batch_file.write_tail(sink, file.terms, file.payouts, file.debits, file.mandates, file.roots)
     return sink.getvalue()
 
 
@@ -368,7 +400,7 @@ def test_a_private_grid_comes_to_the_same_roots_without_a_chain() -> None:
         sink = io.BytesIO()
         writer = Writer(sink, opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
         writer.add(_signed(rows, [signer] * len(rows), domain), BODIES)
-        headers.append(writer.close().header)
+        headers.append(writer.close({}).header)
         assert audit.verify(batch_file.read(sink.getvalue()), None, headers[-1]).ok
     assert replace(headers[0], data_ref=ZERO_DIGEST) == replace(headers[1], data_ref=ZERO_DIGEST)
     assert headers[0].data_ref != headers[1].data_ref
