@@ -20,7 +20,16 @@ from ledger.store.settlement.tables import BatchRangeRow, BatchRow
 
 SUBJECT_AT = HEADER.size - 33 + 1
 """The subject's offset in encoded terms; PostgreSQL counts from 1. It is followed by one byte, the count."""
-KINDS = (Kind.deposit, Kind.settle, Kind.claim, Kind.request_withdrawal, Kind.withdraw, Kind.correct)
+KINDS = (
+    Kind.deposit,
+    Kind.bar,
+    Kind.charge_again,
+    Kind.settle,
+    Kind.claim,
+    Kind.request_withdrawal,
+    Kind.withdraw,
+    Kind.correct,
+)
 """Movements a statement shows beside the calls. Leases and releases stay within what a consumer has."""
 _ITS_POSTINGS = (
     col(PostingRow.lane) == col(TransactionRow.lane),

@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from gateway.api.representations import receipt_fields
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.values.documents import Document
@@ -29,6 +31,27 @@ ROOT = Path(__file__).resolve().parents[3]
 WAIT_SECONDS = 60
 
 
+@dataclass(frozen=True)
+class Auditor:
+    """A wallet's folder and environment, and the options that lead to the lane."""
+
+    folder: Path
+    environment: dict[str, str]
+    options: tuple[str, ...]
+
+    def start(self, *words: str, out: IO[str]) -> subprocess.Popen[bytes]:
+        """A command, as a process of its own."""
+        command = [sys.executable, "-m", "roles.cli.main", *words, "--json", *self.options]
+        return subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """A command that ends: its exit status, and what it says."""
+        said = self.folder / "ran"
+        with said.open("w") as out:
+            status = self.start(*words, out=out).wait(WAIT_SECONDS)
+        return status, said.read_text()
+
+
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("live")
@@ -37,8 +60,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @pytest.fixture(scope="module")
-def watch(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The gateway of the operator, and the auditor's process; where it says what it does."""
+def auditor(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Auditor]:
+    """The gateway of the operator, and a wallet beside it."""
     folder, deployment = tmp_path_factory.mktemp("auditor"), live.chain.deployment
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOLLWAY_HOME", str(folder))
@@ -49,17 +72,21 @@ def watch(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLWAY_", "LEDGER_"))}
     extra = {"TOLLWAY_HOME": str(folder), "TOLLWAY_PASSWORD": "correct horse", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "roles.cli.main", "auditor", "watch", "--every", "0.2", "--json"]
-    command += ["--gateway", f"http://127.0.0.1:{server.server_port}", "--rpc", live.url]
-    said = folder / "said"
     environment = {**kept, **extra, "TOLLWAY_DEPLOYMENT": str(folder / "deployment.json"), "PYTHONUNBUFFERED": "1"}
+    yield Auditor(folder, environment, ("--gateway", f"http://127.0.0.1:{server.server_port}", "--rpc", live.url))
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def watch(auditor: Auditor) -> Iterator[Path]:
+    """The auditor's process; where it says what it does."""
+    said = auditor.folder / "said"
     with said.open("w") as out:
-        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=out, stderr=out)
+        process = auditor.start("auditor", "watch", "--every", "0.2", out=out)
     yield said
     assert process.poll() is None, "it still watches: " + said.read_text()[-2000:]
     process.terminate()
     process.wait(20)
-    server.shutdown()
 
 
 @pytest.mark.parametrize(("lie", "word"), LIES, ids=[lie.__name__ for lie, _ in LIES])
@@ -77,6 +104,30 @@ def test_the_liar_is_convicted_and_its_bond_gone(
         assert time.monotonic() < deadline, said
         time.sleep(0.05)
     time.sleep(1)  # looks at a lane without batches, which say nothing: none is under way when time is turned back
+
+
+def test_who_holds_a_receipt_proves_with_one_command_that_it_was_left_out(live: Live, auditor: Auditor) -> None:
+    live.begin()
+    first, given = live.receipts(2)
+    live.post(live.book.honest([first]))
+    live.hold(given)
+    mine = auditor.folder / "receipt.json"
+    shown = {"receipt": receipt_fields(given), "signature": to_hex(live.held[0].signature)}
+    mine.write_text(json.dumps(shown))
+    status, said = auditor.run("consumer", "prove", str(mine))
+    assert (status, "is in no batch yet: a batch that is closed in 86" in said) == (0, True), said
+    live.stage.wait(86_401)
+    live.post(live.book.honest([]))
+    mine.write_text(json.dumps(shown | {"signature": "0x" + "11" * 65}))
+    status, said = auditor.run("consumer", "prove", str(mine))
+    assert (status, "its gateway did not sign what it says" in said) == (2, True), said
+    mine.write_text("{}")
+    status, said = auditor.run("consumer", "prove", str(mine))
+    assert (status, "tollway consumer receipt ID --json > receipt.json" in said) == (2, True), said
+    mine.write_text(json.dumps(shown))
+    status, said = auditor.run("consumer", "prove", str(mine))
+    assert (status, "receipt 2 of gateway 1 was left out" in said) == (0, True), said
+    live.is_convicted()
 
 
 def test_an_honest_operator_is_left_alone(live: Live, watch: Path) -> None:
@@ -116,7 +167,11 @@ def _gateway(live: Live) -> type[BaseHTTPRequestHandler]:
             if parts[1] == "documents":
                 self._show(live.documents.get(cid_digest(parts[2])))
             elif parts[1] == "lane":
-                self._say(json.dumps({"lane": to_hex(live.stage.lane), "chain_id": 31337}).encode())
+                contract = to_hex(live.stage.domain.contract)
+                names = {"name": live.stage.domain.name, "version": live.stage.domain.version}
+                domain = {**names, "chainId": 31337, "verifyingContract": contract}
+                lane = {"lane": to_hex(live.stage.lane), "chain_id": 31337, "domain": domain}
+                self._say(json.dumps(lane).encode())
             elif number and (number > len(live.book.bodies) or (number > 1 and not live.shown)):
                 self.send_error(404)
             elif number:
