@@ -77,7 +77,7 @@ def close(count: int, *, hashed: bool) -> tuple[float, int]:
         part[:, SEQ_AT : SEQ_AT + 8] = numbers.view(np.uint8).reshape(-1, 8)
         signed = SignedRecords.read(part.reshape(-1), len(part))
         writer.add(signed, BODIES, digests[: len(part)] if hashed else None)
-    writer.close()
+    writer.close({})
     seconds = time.process_time() - start
     return count / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
