@@ -29,6 +29,8 @@ from tests.ledger.chain.liars import LIES, Live
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]
 WAIT_SECONDS = 60
+COMMAND_SECONDS = 140
+"""Four commands in the time of a test: each imports much, on a machine that may be busy."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Auditor:
         """A command that ends: its exit status, and what it says."""
         said = self.folder / "ran"
         with said.open("w") as out:
-            status = self.start(*words, out=out).wait(WAIT_SECONDS)
+            status = self.start(*words, out=out).wait(COMMAND_SECONDS)
         return status, said.read_text()
 
 
@@ -120,10 +122,10 @@ def test_who_holds_a_receipt_proves_with_one_command_that_it_was_left_out(live: 
     live.post(live.book.honest([]))
     mine.write_text(json.dumps(shown | {"signature": "0x" + "11" * 65}))
     status, said = auditor.run("consumer", "prove", str(mine))
-    assert (status, "its gateway did not sign what it says" in said) == (2, True), said
+    assert (status, "its gateway did not sign what it says" in said) == (1, True), said
     mine.write_text("{}")
     status, said = auditor.run("consumer", "prove", str(mine))
-    assert (status, "tollway consumer receipt ID --json > receipt.json" in said) == (2, True), said
+    assert (status, "tollway consumer receipt ID --json > receipt.json" in said) == (1, True), said
     mine.write_text(json.dumps(shown))
     status, said = auditor.run("consumer", "prove", str(mine))
     assert (status, "receipt 2 of gateway 1 was left out" in said) == (0, True), said
