@@ -68,7 +68,7 @@ def test_a_lane_lives_from_bond_to_withdrawal(chain: Chain) -> None:
     chain.transact(FUNDS, calls.register_payee(payee))
     lane = open_lane(chain, OPERATOR, TERMS, 10**9)
     chain.transact(CONSUMER, calls.deposit(lane, consumer, 1_000))
-    chain.transact(CONSUMER, calls.request_withdraw(lane))
+    chain.transact(CONSUMER, calls.to("Consumers", "requestWithdraw", lane))
     wait(chain, 1)
     header = a_header(chain, lane, 300)
     until = committed_until(chain, chain.transact(OPERATOR, calls.commit(lane, header)).block)

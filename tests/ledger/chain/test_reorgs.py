@@ -120,7 +120,7 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
     life.twice(None, calls.finalize(lane, 1, batch.header))
     assert earned is not None
     life.twice(None, calls.claim(lane, earned.index, b.MAKER, earned.cumulative, list(earned.siblings)))
-    life.twice(operator.stage.consumers[1], calls.request_withdraw(lane))
+    life.twice(operator.stage.consumers[1], calls.to("Consumers", "requestWithdraw", lane))
 
 
 def test_a_conviction_that_is_taken_back_is_sent_again(operator: Operator) -> None:
@@ -187,7 +187,7 @@ def test_an_exit_lives_through_a_reorganisation_at_every_stage(operator: Operato
     lane, leaver = operator.stage.lane, operator.stage.consumers[0]
     before = chain.balance(leaver.address)
     operator.serve(3, DEPOSIT // 2)
-    life.twice(leaver, calls.request_withdraw(lane))
+    life.twice(leaver, calls.to("Consumers", "requestWithdraw", lane))
     operator.stage.wait(2)
     operator.index()
     batch = operator.settle()
@@ -207,7 +207,7 @@ def test_consumers_move_from_a_lane_to_another(operator: Operator) -> None:
     lane = operator.stage.lane
     key, before = operator.stage.key(caller), chain.balance(caller.address)
     operator.serve(3)
-    chain.transact(key, calls.request_withdraw(lane))
+    chain.transact(key, calls.to("Consumers", "requestWithdraw", lane))
     operator.stage.wait(2)
     operator.index()
     batch = operator.settle()
@@ -229,7 +229,7 @@ def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     """No batch for seven days: out with everything, by the last final proof or, before any, without one."""
     chain, calls, caller = operator.chain, operator.chain.calls, operator.stage.consumers[0]
     lane, before = operator.stage.lane, chain.balance(caller.address)
-    chain.transact(operator.stage.key(caller), calls.request_withdraw(lane))
+    chain.transact(operator.stage.key(caller), calls.to("Consumers", "requestWithdraw", lane))
     escape = calls.withdraw(lane, caller.address, 0, [], escape=True)
     with pytest.raises(Reverted, match="TooEarly"):
         chain.transact(FUNDS, escape)
