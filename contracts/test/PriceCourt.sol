@@ -4,7 +4,6 @@ pragma solidity 0.8.37;
 import {Ask} from "../src/Meters.sol";
 import {Receipt} from "../src/Receipt.sol";
 import {Role} from "../src/Roles.sol";
-import {IBidBook} from "../src/interfaces/IBidBook.sol";
 import {IJudge} from "../src/interfaces/IJudge.sol";
 import {IPriceJudge} from "../src/interfaces/IPriceJudge.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
@@ -61,13 +60,6 @@ abstract contract PriceCourt is Court {
         vm.warp(block.timestamp + 1);
         registry.register(id, parents, terms, 0);
         vm.stopPrank();
-    }
-
-    function noAsks() internal pure returns (Ask[] memory) {}
-
-    function asksOf(uint64 perCall) internal pure returns (Ask[] memory asks) {
-        asks = new Ask[](1);
-        asks[0] = Ask(0, perCall);
     }
 
     /// @dev A bidder's last bid, as it is shown.

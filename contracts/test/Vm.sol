@@ -20,7 +20,11 @@ interface Vm {
     function expectRevert(bytes calldata data) external;
     function expectPartialRevert(bytes4 selector) external;
     function expectRevert() external;
-    function expectEmit(bool topic1, bool topic2, bool topic3, bool data, address emitter) external;
+    function expectEmit(address emitter) external;
+    function fee(uint256 baseFee) external;
+    function cool(address target) external;
+    function snapshotState() external returns (uint256 state);
+    function revertToState(uint256 state) external returns (bool);
     function readFile(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);

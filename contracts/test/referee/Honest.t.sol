@@ -45,7 +45,6 @@ contract RefereeHonestTest is Court {
     uint64[3] private _spent; // served, and neither barred nor void
     uint256 private _returnedAt;
     uint256 private _seed;
-    uint256 private _accusations;
 
     // ------------------------------------------------------------------ the law
 
@@ -184,23 +183,18 @@ contract RefereeHonestTest is Court {
         uint256 how = _random(3);
         if (how == 0) {
             if (_next() <= _log.length) return;
-            vm.prank(operator);
-            settlement.setActive(lane, false);
+            setActive(false);
             vm.warp(block.timestamp + _random(3 days));
             _accuse();
-            vm.prank(operator);
-            settlement.setActive(lane, true);
+            setActive(true);
         } else if (how == 1) {
             vm.prank(address(referee));
             settlement.punish(lane, challenger);
             while (_posted.length > _final) _posted.pop();
             vm.warp(block.timestamp + DAY + _random(DAY));
             _accuse();
-            token.transfer(operator, BOND);
-            vm.startPrank(operator);
-            settlement.addBond(lane, BOND);
-            settlement.setActive(lane, true);
-            vm.stopPrank();
+            addBond(BOND);
+            setActive(true);
             _returnedAt = block.timestamp;
         } else if (_posted.length == _final) {
             vm.warp(block.timestamp + (_random(2) == 0 ? 8 days : 31 days));
@@ -244,7 +238,6 @@ contract RefereeHonestTest is Court {
     }
 
     function _stands(bytes memory accusation) private {
-        ++_accusations;
         (bool done, bytes memory why) = address(referee).call(accusation);
         vm.assertFalse(done, "an honest operator was convicted");
         vm.assertEq(bytes32(bytes4(why)), bytes32(IJudge.NotProven.selector), "a proof that was not heard");
