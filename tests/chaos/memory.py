@@ -367,8 +367,8 @@ STORE = {
         get=lambda s, lane: s.lanes.get(lane),
         leaving=lambda s, lane: [],
         put=_put_lane,
-        set_era=lambda s, lane, era: _put_lane(s, replace(s.lanes[lane], era=era)),
-        **dict.fromkeys(("deposit", "claim", "set_bond", "set_active"), _nothing),
+        change_lane=lambda s, lane, **columns: _put_lane(s, replace(s.lanes[lane], **columns)),
+        **dict.fromkeys(("deposit", "claim"), _nothing),
     ),
     "bids": _module(latest_epoch=lambda s: 2**40),
 }
