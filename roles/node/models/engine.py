@@ -1,10 +1,9 @@
 """ONNX Runtime with a pinned profile, so that the same weights give the same results on every provider.
 
 Measured: results are bit-equal over thread counts but not over graph-optimisation levels, so the level is part of a
-model's declared profile ("cpu/threads-1/graph-extended/fp32"), not a setting of the host. Over batch sizes, scores differ in their last bit (1.2e-7), so a
-model whose calls are batched declares only its label or passages as exact, not its scores.
-
-Alone, because every kind of model runs through it.
+model's declared profile ("cpu/threads-1/graph-extended/fp32"), not a setting of the host. Over batch sizes, scores
+differ in their last bit (1.2e-7), so a model whose calls are batched declares only its label or passages as exact, not
+its scores. Alone, because every kind of model runs through it.
 """
 
 from collections.abc import Mapping
