@@ -99,6 +99,15 @@ def operator(engine: Engine, stage: Stage) -> Operator:
     return Operator(engine, stage)
 
 
+def rise(operator: Operator) -> None:
+    """A day after a fall the lane has a bond again, and goes on."""
+    boss, calls = operator.stage.key(operator.stage.operator), operator.chain.calls
+    operator.chain.transact(boss, calls.to_settlement("addBond", operator.stage.lane, BOND))
+    operator.stage.wait(DAY + 1)
+    operator.chain.transact(boss, calls.to_settlement("setActive", operator.stage.lane, True))
+    operator.index()
+
+
 def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operator) -> None:
     life, calls = Life(operator), operator.chain.calls
     lane, boss = operator.stage.lane, operator.stage.operator
@@ -136,11 +145,7 @@ def test_a_conviction_that_is_taken_back_is_sent_again(operator: Operator) -> No
     life.twice(None, calls.to("Questions", "close", lane, 2, made[1].header.id, subject_of_words(RECEIPTS, 0, 0)))
     assert int(chain.settlement("owed", auditor.address)) == BOND // 2
     assert [status.value for _, status in life.standing()] == ["void", "void", "void"]
-    boss = operator.stage.key(operator.stage.operator)
-    chain.transact(boss, calls.to_settlement("addBond", lane, BOND))
-    operator.stage.wait(DAY + 1)
-    chain.transact(boss, calls.to_settlement("setActive", lane, True))
-    operator.index()
+    rise(operator)
     again = operator.settle()
     assert (again.header.calls, again.header.prev, again.header.era) == (9, NO_HEADER, 2)
     life.agrees()
@@ -151,7 +156,7 @@ def test_a_conviction_that_is_taken_back_is_sent_again(operator: Operator) -> No
 def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operator: Operator) -> None:
     """What was built in their place gives way, also on chain; the batches become final and are paid once."""
     life, chain, calls = Life(operator), operator.chain, operator.chain.calls
-    lane, boss = operator.stage.lane, operator.stage.key(operator.stage.operator)
+    lane = operator.stage.lane
     operator.serve(3)
     first = operator.settle()
     question = ask_words(RECEIPTS, 0, 0)
@@ -160,10 +165,7 @@ def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operato
     tip, stood = chain.tip(), life.booked()
     chain.rpc("evm_increaseTime", 120)
     chain.transact(FUNDS, calls.to("Questions", "close", lane, 1, first.header.id, question.subject))
-    chain.transact(boss, calls.to_settlement("addBond", lane, BOND))
-    operator.stage.wait(DAY + 1)
-    chain.transact(boss, calls.to_settlement("setActive", lane, True))
-    operator.index()
+    rise(operator)
     second = operator.settle()
     assert (second.number, second.header.calls) == (2, 3)
     life.agrees()
