@@ -63,22 +63,8 @@ class Tables:
 
     def copy(self) -> Tables:
         """A copy to work on; values are frozen, so only the tables themselves are copied."""
-        return Tables(
-            step=self.step,
-            chain_transactions=self.chain_transactions.copy(),
-            attempts=self.attempts.copy(),
-            batches=self.batches.copy(),
-            ranges=self.ranges.copy(),
-            earned=self.earned.copy(),
-            events=self.events.copy(),
-            blocks=self.blocks.copy(),
-            cursor=self.cursor.copy(),
-            indexed_at=self.indexed_at.copy(),
-            accounts=self.accounts.copy(),
-            transactions=self.transactions.copy(),
-            watermarks=self.watermarks.copy(),
-            lanes=self.lanes.copy(),
-        )
+        tables: dict[str, Any] = {name: table.copy() for name, table in vars(self).items() if name != "step"}
+        return replace(self, **tables)
 
 
 def _noted(function: Callable[..., Any]) -> Callable[..., Any]:
