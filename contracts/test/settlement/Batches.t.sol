@@ -4,12 +4,10 @@ pragma solidity 0.8.37;
 import {Header} from "../../src/Headers.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
-import {Sparse, Trees} from "../Trees.sol";
+import {Trees} from "../Trees.sol";
 
 /// @dev Batches: what a commit compares, and that every bit of a header is compared somewhere.
 contract BatchesTest is Base {
-    using Trees for Sparse;
-
     function test_Commit_EmitsItsHeader() external {
         Header memory h = nextHeader();
         vm.expectEmit(address(settlement));

@@ -113,7 +113,7 @@ contract FinalityTest is Base {
         eq(settlement.books(lane).settled, 100, "final");
     }
 
-    // ------------------------------------------------------------------ the judges' doors
+    // ------------------------------------------------------------------ what judges ask
 
     function testFuzz_RevertWhen_AnybodyButAJudgeSpeaks(address who) external {
         post();

@@ -28,8 +28,6 @@ abstract contract Payments is Base {
 
 /// @dev x402: a plain transfer authorization to the lane's address, booked by whoever brings it.
 contract InboxTest is Payments {
-    using Trees for Sparse;
-
     function test_DepositFromInbox_BooksWhatItSubmits() external {
         bytes memory signature = _paid(5, 700, NONCE);
         vm.prank(stranger);
