@@ -112,30 +112,28 @@ def _fold_levels(positions: U64, nodes: U64, low: int, high: int) -> int:
 
 def account_leaves(tag: int, lane: Lane, indexes: I64, accounts: U8, cumulatives: I64) -> U8:
     """Payout or debit leaves, one per row, at their index. Unused positions hold the zero word."""
-    leaves = np.zeros((int(indexes[-1]) + 1 if len(indexes) else 0, 32), np.uint8)
-    leaves[indexes] = _hashed(tag, lane, (_bytes(indexes, 4), accounts, _bytes(cumulatives, 8)), cumulatives)
-    return leaves
+    size = int(indexes[-1]) + 1 if len(indexes) else 0
+    leaves = np.zeros((size, 4), np.uint64)
+    _account_leaves(_head(tag, lane), indexes, np.ascontiguousarray(accounts), cumulatives, leaves)
+    return leaves.view(np.uint8).reshape(-1, 32)
 
 
 def receipt_leaves(lane: Lane, digests: U8, charges: I64) -> U8:
-    return _hashed(RECEIPT_TAG, lane, (digests,), charges)
+    leaves = np.empty((len(digests), 4), np.uint64)
+    _receipt_leaves(_head(RECEIPT_TAG, lane), np.ascontiguousarray(digests), charges, leaves)
+    return leaves.view(np.uint8).reshape(-1, 32)
 
 
 def line_leaves(lane: Lane, parties: I64, runs: I64, paid: I64) -> U8:
     """Line leaves of rows (party, run), in their order."""
-    return _hashed(LINE_TAG, lane, (_bytes(parties, 4), _bytes(runs, 4), _bytes(paid, 8)), paid)
-
-
-def _hashed(tag: int, lane: Lane, columns: tuple[U8, ...], totals: I64) -> U8:
-    """A leaf a row: the hash of tag, lane and columns, and its total."""
-    leaves = np.empty((len(totals), 4), np.uint64)
-    _leaves(np.frombuffer(bytes((tag,)) + lane, np.uint8), np.concatenate(columns, axis=1), totals, leaves)
+    leaves = np.empty((len(parties), 4), np.uint64)
+    _line_leaves(_head(LINE_TAG, lane), parties, runs, paid, leaves)
     return leaves.view(np.uint8).reshape(-1, 32)
 
 
-def _bytes(numbers: I64, size: int) -> U8:
-    """Each number as so many bytes, big endian."""
-    return numbers.astype(f">u{size}").view(np.uint8).reshape(-1, size)
+def _head(tag: int, lane: Lane) -> U8:
+    """The first 21 bytes of each leaf's preimage."""
+    return np.frombuffer(bytes((tag,)) + lane, np.uint8)
 
 
 @kernel
@@ -218,20 +216,82 @@ def _fold(positions: U64, nodes: U64, size: int, empty: U64) -> int:
 
 
 @kernel
-def _leaves(head: U8, bodies: U8, totals: I64, leaves: U64) -> None:
+def _account_leaves(head: U8, indexes: I64, accounts: U8, cumulatives: I64, leaves: U64) -> None:
     packed, states = np.zeros(136, np.uint8), fresh()
-    lanes, size = packed.view(np.uint64), len(head) + bodies.shape[1]
-    packed[: len(head)] = head
-    packed[size], packed[135] = 1, 0x80
-    for begin in range(0, len(bodies), WAYS):
-        count = min(WAYS, len(bodies) - begin)
+    lanes = packed.view(np.uint64)
+    packed[:21] = head
+    packed[53], packed[135] = 1, 0x80
+    for begin in range(0, len(indexes), WAYS):
+        count = min(WAYS, len(indexes) - begin)
         for k in range(count):
-            packed[len(head) : size] = bodies[begin + k]
-            for lane in range(RATE_LANES):
-                states[lane * WAYS + k] = lanes[lane]
-        states[RATE_LANES * WAYS :] = 0
+            index, cumulative = indexes[begin + k], cumulatives[begin + k]
+            for byte in range(4):
+                packed[21 + byte] = (index >> (24 - 8 * byte)) & 0xFF
+            for byte in range(20):
+                packed[25 + byte] = accounts[begin + k, byte]
+            for byte in range(8):
+                packed[45 + byte] = (cumulative >> (56 - 8 * byte)) & 0xFF
+            _spread(states, k, lanes)
+        _clear(states)
         permute(states)
         for k in range(count):
-            for lane in range(3):
-                leaves[begin + k, lane] = states[lane * WAYS + k]
-            leaves[begin + k, 3] = swapped(np.uint64(totals[begin + k]))
+            _write_leaf(states, k, cumulatives[begin + k], leaves[indexes[begin + k]])
+
+
+@kernel
+def _receipt_leaves(head: U8, digests: U8, charges: I64, leaves: U64) -> None:
+    packed, states = np.zeros(136, np.uint8), fresh()
+    lanes = packed.view(np.uint64)
+    packed[:21] = head
+    packed[53], packed[135] = 1, 0x80
+    for begin in range(0, len(digests), WAYS):
+        count = min(WAYS, len(digests) - begin)
+        for k in range(count):
+            for byte in range(32):
+                packed[21 + byte] = digests[begin + k, byte]
+            _spread(states, k, lanes)
+        _clear(states)
+        permute(states)
+        for k in range(count):
+            _write_leaf(states, k, charges[begin + k], leaves[begin + k])
+
+
+@kernel
+def _line_leaves(head: U8, parties: I64, runs: I64, paid: I64, leaves: U64) -> None:
+    packed, states = np.zeros(136, np.uint8), fresh()
+    lanes = packed.view(np.uint64)
+    packed[:21] = head
+    packed[37], packed[135] = 1, 0x80
+    for begin in range(0, len(parties), WAYS):
+        count = min(WAYS, len(parties) - begin)
+        for k in range(count):
+            for byte in range(4):
+                packed[21 + byte] = (parties[begin + k] >> (24 - 8 * byte)) & 0xFF
+                packed[25 + byte] = (runs[begin + k] >> (24 - 8 * byte)) & 0xFF
+            for byte in range(8):
+                packed[29 + byte] = (paid[begin + k] >> (56 - 8 * byte)) & 0xFF
+            _spread(states, k, lanes)
+        _clear(states)
+        permute(states)
+        for k in range(count):
+            _write_leaf(states, k, paid[begin + k], leaves[begin + k])
+
+
+@kernel
+def _spread(states: U64, k: int, lanes: U64) -> None:
+    """Copy one padded block into state k."""
+    for lane in range(RATE_LANES):
+        states[lane * WAYS + k] = lanes[lane]
+
+
+@kernel
+def _clear(states: U64) -> None:
+    """Zero the lanes that no block fills."""
+    states[RATE_LANES * WAYS :] = 0
+
+
+@kernel
+def _write_leaf(states: U64, k: int, total: int, leaf: U64) -> None:
+    for lane in range(3):
+        leaf[lane] = states[lane * WAYS + k]
+    leaf[3] = swapped(np.uint64(total))
