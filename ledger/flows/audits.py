@@ -172,7 +172,7 @@ def what_is_accrued_waits_for_a_batch(session: Session, scope: Scope) -> list[Al
     """
     total, uneven = _segments(session, scope.lane, unbatched=True)
     total -= laws.barred_charges(session, scope.lane, unbatched=True)
-    return uneven or _accrued(session, scope.lane, total + laws.built_batches_total(session, scope.lane))
+    return uneven or _accrued(session, scope.lane, total + laws.batches_total(session, scope.lane, on_chain=False))
 
 
 def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]:
@@ -181,7 +181,7 @@ def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]
     booked = laws.charged_by_transactions(session, scope.lane)
     if booked != total and not uneven:
         return [Alarm("L9", f"charges of {booked} atoms are booked, segments say {total}")]
-    settled = laws.posted_batches_total(session, scope.lane) + laws.barred_charges(session, scope.lane)
+    settled = laws.batches_total(session, scope.lane, on_chain=True) + laws.barred_charges(session, scope.lane)
     return uneven or _accrued(session, scope.lane, total - settled)
 
 

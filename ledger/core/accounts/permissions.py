@@ -2,7 +2,6 @@
 what an account lets its lane debit."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address
@@ -26,17 +25,6 @@ class ApiKey:
     rate: int | None = None
     models: tuple[str, ...] | None = None
     spent: Atoms = 0
-
-
-class Mandate(NamedTuple):
-    """A voucher as a batch file shows it: of the consumer at an index, the most to debit in all, and the signature.
-
-    The chain knows what else covers a debit: x402 payments, and the debit at the last exit.
-    """
-
-    consumer: int
-    cum_max: Atoms
-    signature: bytes
 
 
 def refusal(key: ApiKey, now: int) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ledger.core.accounts.permissions import Mandate, mandate
+from ledger.core.accounts.permissions import mandate
 from ledger.core.catalog.bids import LAPSING, Bid, Role
 from ledger.core.catalog.lineage import Royalty
 from ledger.core.disputes.questions import Answers
@@ -13,7 +13,7 @@ from ledger.core.settlement.bars import Bars, Exit
 from ledger.core.settlement.events import NamedParent
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane
-from ledger.core.values.typed_data import Domain, Voucher, recover, signed_by, signing_digest, voucher_hash
+from ledger.core.values.typed_data import Domain, Mandate, Voucher, recover, signed_by, signing_digest, voucher_hash
 
 
 @dataclass(frozen=True, slots=True)

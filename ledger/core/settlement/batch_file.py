@@ -26,7 +26,6 @@ from typing import Protocol
 
 import numpy as np
 
-from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import terms_id
 from ledger.core.kernels.records import SIGNATURE, SignedRecords
 from ledger.core.receipts.receipt import RECORD_HEAD, Receipt
@@ -41,7 +40,7 @@ from ledger.core.settlement.header import (
 )
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane
-from ledger.core.values.typed_data import Domain
+from ledger.core.values.typed_data import Domain, Mandate
 
 MAGIC = b"TWB2"
 HEAD = struct.Struct(">4sQ20s20sQQIQI24s32sI")

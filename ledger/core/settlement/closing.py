@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import Role
 from ledger.core.kernels.jit import I64, U8, U64
 from ledger.core.kernels.receipt_hashes import struct_hashes
@@ -36,6 +35,7 @@ from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import Sha256
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, INDEX_END, PAYOUT_TAG, Word
+from ledger.core.values.typed_data import Mandate
 
 LINES_AT_ONCE = 1 << 16
 _LOW = np.uint64(0xFFFFFFFF)

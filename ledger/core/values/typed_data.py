@@ -5,7 +5,7 @@ same signature is Rejected, and no id depends on the bytes of a signature.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from coincurve import PrivateKey, PublicKey
 
@@ -47,6 +47,17 @@ class Voucher:
     lane: Lane
     account: Address
     cum_max: int
+
+
+class Mandate(NamedTuple):
+    """A voucher as a batch file shows it: of the consumer at an index, the most to debit in all, and the signature.
+
+    The chain knows what else covers a debit: x402 payments, and the debit at the last exit.
+    """
+
+    consumer: int
+    cum_max: int
+    signature: bytes
 
 
 def word(value: int | bytes) -> bytes:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 import numpy as np
 from sqlmodel import Session
 
-from ledger.core.accounts.permissions import Mandate
 from ledger.core.kernels.records import SignedRecords
 from ledger.core.settlement.batch_file import Opening, Sink
 from ledger.core.settlement.closing import Closed, Writer
@@ -15,7 +14,7 @@ from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.settlement.header import Range
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
-from ledger.core.values.typed_data import Domain
+from ledger.core.values.typed_data import Domain, Mandate
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts, terms
 from ledger.store.receipts.receipts import Chunk

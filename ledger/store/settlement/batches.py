@@ -9,12 +9,12 @@ from sqlalchemy import and_, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.accounts import movements
-from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement.batches import BEFORE, Status
 from ledger.core.settlement.header import Header, HeaderId, Heights, Range
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
+from ledger.core.values.typed_data import Mandate
 from ledger.store.chain import lanes
 from ledger.store.money import postings
 from ledger.store.receipts import watermarks

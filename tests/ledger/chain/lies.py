@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import Terms, encode, terms_id
 from ledger.core.disputes.challenge_game import OpenTree
 from ledger.core.disputes.questions import DEBITS, GATEWAYS, LINES, PAYOUTS, RECEIPTS
@@ -38,7 +37,7 @@ from ledger.core.values.sum_tree import (
     line_leaf,
     receipt_leaf,
 )
-from ledger.core.values.typed_data import Domain, Signer, Voucher, signing_digest, voucher_hash
+from ledger.core.values.typed_data import Domain, Mandate, Signer, Voucher, signing_digest, voucher_hash
 
 Amounts = dict[int, tuple[Address, int]]
 Lines = dict[tuple[int, int], int]

@@ -198,7 +198,7 @@ def test_who_never_called_leaves_with_all_of_its_deposit(operator: Operator, cal
     chain, lane = operator.chain, operator.stage.lane
     idle = operator.stage.consumers[1]
     before = chain.balance(idle.address)
-    chain.transact(operator.stage.key(idle), chain.calls.request_withdraw(lane))
+    chain.transact(operator.stage.key(idle), chain.calls.to("Consumers", "requestWithdraw", lane))
     operator.stage.wait(2)
     operator.index()
     if calls:
@@ -222,7 +222,7 @@ def test_receipts_that_come_after_the_batch_of_an_exit_are_barred_and_convict_no
     operator.serve(2)
     first = operator.settle()
     late = operator.call(3)
-    chain.transact(operator.stage.key(leaver), chain.calls.request_withdraw(lane))
+    chain.transact(operator.stage.key(leaver), chain.calls.to("Consumers", "requestWithdraw", lane))
     operator.stage.wait(operator.notice + 2)
     operator.index()
     second = operator.settle()

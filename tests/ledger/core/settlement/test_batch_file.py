@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.core.accounts.permissions import Mandate
 from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_id
 from ledger.core.disputes import audit
 from ledger.core.disputes.challenge_game import open_tree
@@ -28,7 +27,7 @@ from ledger.core.values import sum_tree
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
 from ledger.core.values.meters import Units
-from ledger.core.values.typed_data import Domain, Signer, signing_digest
+from ledger.core.values.typed_data import Domain, Mandate, Signer, signing_digest
 from tests.rates import asks
 
 DOMAIN = Domain(31337, Address(b"\x42" * 20))
