@@ -62,14 +62,6 @@ class Examination:
     state: State | None = None
 
 
-def find_fraud_proof(
-    file: BatchFile | None, previous: BatchFile | None, committed: Header, lane: Lane, facts: Facts
-) -> FraudProof | None:
-    """The first provable fault of a batch that follows the batch of a file; None if it is honest."""
-    before = state_of(previous, previous.header) if previous else None
-    return examine(file, before, committed, lane, facts).proof
-
-
 def state_of(file: BatchFile, header: Header) -> State | None:
     """The state after a batch, by its file; None if the file is not what the header commits to."""
     lane, rows = file.opening.lane, {row.number: row for row in file.opening.ranges}

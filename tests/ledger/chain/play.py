@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.disputes.facts import Facts, SignedReceipt
-from ledger.core.disputes.faults import find_fraud_proof
+from ledger.core.disputes.faults import examine, state_of
 from ledger.core.disputes.proofs import FraudProof
 from ledger.core.receipts.receipt import Receipt, receipt_digest
 from ledger.core.settlement.batch_file import BatchFile
@@ -87,7 +87,8 @@ class Play:
 
     def find_fraud_proof(self, file: BatchFile, *, book: bool = False) -> FraudProof | None:
         before = self.book.files[-2] if len(self.book.files) > 1 else None
-        return find_fraud_proof(file, before, file.header, self.stage.lane, self.auditors_facts(book=book))
+        state = state_of(before, before.header) if before else None
+        return examine(file, state, file.header, self.stage.lane, self.auditors_facts(book=book)).proof
 
     def look(self, files: Files | None = None, *, budget: int = BUDGET, book: bool = False) -> list[Finding]:
         """One look of the auditor, and what it says is done."""
