@@ -19,8 +19,10 @@ from ledger.core.settlement.transactions import Step
 from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.ids import ZERO_DIGEST, Address, Lane
 from ledger.core.values.sum_tree import Tree, amount, leaf, verify
+from ledger.core.values.typed_data import Mandate, Voucher
 from ledger.flows import batches as settling
 from ledger.flows import postings
+from ledger.store.access import vouchers
 from ledger.store.chain import chain_time, parties
 from ledger.store.receipts import receipts, watermarks
 from ledger.store.session import unit_of_work
@@ -469,3 +471,16 @@ def test_what_a_fallen_batch_barred_is_charged_again_if_the_next_one_must(room: 
     assert again is not None
     assert (again.barred, again.total) == ((), 2 * spent)
     assert (room.laws(), room.balance(withdrawing(b.ALICE))) == ([], 10**9 - spent)
+
+
+def test_a_voucher_signed_after_closing_changes_no_file(room: Room) -> None:
+    with unit_of_work(room.engine) as session:
+        vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 10**6), b.ALICE, bytes(65))
+    room.serve(4)
+    batch = room.close()
+    assert batch is not None
+    with unit_of_work(room.engine) as session:
+        vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 10**9), b.ALICE, bytes(65))
+        vouchers.raise_to(session, Voucher(b.LANE, b.BOB, 10**9), b.BOB, bytes(65))
+        files.write_again(session, sink := io.BytesIO(), b.DOMAIN, batch)
+    assert batch_files.read(sink.getvalue()).mandates == (Mandate(1, 10**6, bytes(65)),)
