@@ -188,6 +188,8 @@ class _Streaming:
         comment = b": tollway-receipt " + orjson.dumps(note) + b"\n\n" if note else b""
         if failure is not None:
             return self.unsent + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
+        if self.end is EndReason.hold_reached and signed:
+            self.accumulator.report(signed[-1].receipt.units)
         return self.unsent + self.accumulator.last_events(note) + comment + DONE
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:

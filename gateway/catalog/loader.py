@@ -7,6 +7,7 @@ from sqlmodel import Session
 
 from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
+from gateway.metering.ask import LIMITS
 from gateway.upstream import target
 from ledger.core.catalog import models
 from ledger.core.catalog.bids import Line, Role
@@ -159,6 +160,7 @@ class _Loading:
             provider=row.party,
             subject=model.id,
             served_as=server.served_as or model.name,
+            limit_name=serving.get("output_limit", LIMITS[0]),
             target=server,
             tariff=compile_terms(stated.root),
             inner=compile_terms(stated.sub),

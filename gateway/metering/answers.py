@@ -19,6 +19,10 @@ PASSED_ON = frozenset((400, 409, 413, 415, 422))
 """Statuses of a node that say the request is wrong: its error goes to the consumer, and nothing is charged."""
 
 
+UNSEEN = (Meter.reasoning_token, Meter.output_audio_token)
+"""Output that may come without text."""
+
+
 class PassedOn(Exception):
     """The node refused the request as such. Its own error is the answer."""
 
@@ -48,24 +52,27 @@ def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> 
         answer = openai.read_answer(ask.path, body)
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
-        counted = _tokens(meters, ask, answer.usage, _Delivered(answer.text, None, len(body)), noted)
+        counted = _tokens(meters, ask, answer.usage, _Delivered(answer.text, len(answer.text.encode()), None), noted)
     return _metered(meters, ask, counted, noted, took_ms, len(body))
 
 
 def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
     """Units of a stream, as far as it came: by the node's usage if that came too, else what was delivered."""
     noted = stream.units or usage.node_units(reply.headers.get(b"tollway-usage")) or {}
-    delivered = _Delivered(stream.text, stream.tokens, stream.size)
+    delivered = _Delivered(stream.text, stream.text_bytes, stream.tokens)
     counted = _tokens(meters, ask, stream.usage, delivered, noted)
     return _metered(meters, ask, counted, noted, took_ms, stream.size)
 
 
 class _Delivered(NamedTuple):
-    """What came: the text, the least number of tokens that a stream carried (None if it was none), and the bytes."""
+    """What came: the text that was generated, its bytes, and in how many pieces a stream brought it.
+
+    `text` is empty where no tokenizer needs it. Bytes of a protocol are nobody's tokens.
+    """
 
     text: str
-    events: int | None
     size: int
+    pieces: int | None
 
 
 class _Tokens(NamedTuple):
@@ -78,7 +85,7 @@ class _Tokens(NamedTuple):
 
 
 def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delivered, noted: NodeUnits) -> _Tokens:
-    """The tokens of an answer. Reasoning that nobody sees is billed only where the terms sell it by a meter of its own:
+    """The tokens of an answer. What nobody sees as text is billed only where the terms sell it by a meter of its own:
     it cannot be counted, so the consumer's limit is its only bound.
     """
     finer = {meter: count for meter, count in noted.items() if meter.coarse != meter}
@@ -93,13 +100,12 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
     if ask.path == EMBEDDINGS:
         return _Tokens(inputs, 0, claimed_in > len(ask.body), finer)
     if claimed_out is None:
-        known = ours if ours is not None else delivered.events
-        outputs, over = known if known is not None else usage.estimate(len(delivered.text.encode())), False
+        estimate = max(delivered.pieces or 0, usage.estimate(delivered.size))
+        outputs, over = ours if ours is not None else estimate, False
     else:
         claimed_out = max(0, claimed_out)
-        unseen = 0
-        if Meter.reasoning_token in meters.asked:
-            unseen = min(claimed_out, finer.get(Meter.reasoning_token, 0))
+        sold = (finer.get(meter, 0) for meter in UNSEEN if meter in meters.asked)
+        unseen = min(claimed_out, sum(sold))
         outputs, over = usage.agreed(claimed_out - unseen, ours, delivered.size)
         outputs += unseen
     return _Tokens(inputs, outputs, over, finer)
