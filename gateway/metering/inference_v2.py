@@ -35,6 +35,8 @@ def read(model: str, body: bytes, header_length: bytes | None) -> Ask:
 
 def is_answer(body: bytes, header_length: bytes | None) -> bool:
     """Whether this is an inference response: JSON with a list of outputs."""
+    if header_length and not header_length.isdigit():
+        return False
     try:
         _INFERENCE.decode(body[: int(header_length)] if header_length else body)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):

@@ -113,7 +113,7 @@ def test_reasoning_that_nobody_sees_is_billed_only_where_it_is_sold(world: World
     gateway.chat(key)
     [first] = world.receipts_of(consumer.address)
     units = first.receipt.units
-    assert units.output_token + units.reasoning_token == 50, "never above what was asked for"
+    assert units.output_token + units.reasoning_token == len("ten tokens"), "a token is a byte of text at least"
     gateway.chat(key, max_tokens=1_000)
     size = len(answer := json.dumps(chat("ten tokens") | {"usage": hidden}))
     units = newest(world, consumer).units
