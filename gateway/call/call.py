@@ -37,7 +37,7 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.call_heads import Asked, CallHead
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Digest, call_id, to_hex
-from ledger.core.values.meters import Meter, Units, coarse
+from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
 TIMER_STEP = 0.001
@@ -224,9 +224,9 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
     near = gateway.upstream.round_trip_ms(candidate.target)
     candidate.health.succeeded(took_ms, metered.overclaimed, near)
     units, end = usage.capped(metered.units, call.most), EndReason.normal
-    claimed, most = coarse(metered.units).output_token, call.most.output_token
-    if call.ask.path != INFER and claimed > most:
-        body, end = openai.shorten(body, claimed, most), EndReason.hold_reached
+    most = call.most.output_token
+    if call.ask.path != INFER and metered.text_tokens > most:
+        body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached
     digest = call.billing.digest_of(body)
     served = Served(units, end, ended, call.ask.body, digest, candidate.provider)
     return Answer(candidate, reply, body, served)

@@ -47,7 +47,7 @@ def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> 
             raise NodeFailed("the node's answer is not an inference response", "nonsense")
         claimed = Units(**{meter.name: count for meter, count in noted.items()})
         tokens = coarse(claimed)
-        counted = _Tokens(min(tokens.input_token, len(ask.body)), min(tokens.output_token, len(body)), False, noted)
+        counted = _Tokens(min(tokens.input_token, len(ask.body)), min(tokens.output_token, len(body)), 0, False, noted)
     else:
         answer = openai.read_answer(ask.path, body)
         if answer is None:
@@ -76,10 +76,13 @@ class _Delivered(NamedTuple):
 
 
 class _Tokens(NamedTuple):
-    """Input and output tokens to bill, whether the node claimed too many, and which of them are in finer meters."""
+    """Input and output tokens to bill, how many of these came without text, whether the node claimed too many, and
+    which of them are in finer meters.
+    """
 
     inputs: int
     outputs: int
+    unseen: int
     overclaimed: bool
     finer: Mapping[Meter, int]
 
@@ -98,7 +101,8 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
         claimed_in = usage.estimate(len(ask.body))
     inputs = max(0, min(claimed_in, len(ask.body)))
     if ask.path == EMBEDDINGS:
-        return _Tokens(inputs, 0, claimed_in > len(ask.body), finer)
+        return _Tokens(inputs, 0, 0, claimed_in > len(ask.body), finer)
+    unseen = 0
     if claimed_out is None:
         estimate = max(delivered.pieces or 0, usage.estimate(delivered.size))
         outputs, over = ours if ours is not None else estimate, False
@@ -108,7 +112,7 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
         unseen = min(claimed_out, sum(sold))
         outputs, over = usage.agreed(claimed_out - unseen, ours, delivered.size)
         outputs += unseen
-    return _Tokens(inputs, outputs, over, finer)
+    return _Tokens(inputs, outputs, unseen, over, finer)
 
 
 def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_ms: int, size: int) -> Metered:
@@ -126,7 +130,8 @@ def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_m
     }
     if Meter.input_image in meters.asked:
         counts[Meter.input_image] = ask.images
-    return Metered(Units(**{meter.name: count for meter, count in counts.items()}), tokens.overclaimed)
+    units = Units(**{meter.name: count for meter, count in counts.items()})
+    return Metered(units, tokens.outputs - tokens.unseen, tokens.overclaimed)
 
 
 def openai_error(status: int, body: bytes) -> bytes:

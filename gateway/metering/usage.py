@@ -54,9 +54,10 @@ class Usage(msgspec.Struct):
 
 
 class Metered(msgspec.Struct, frozen=True):
-    """Units to bill, and whether the node had claimed more."""
+    """Units to bill, before any limit; how many tokens of text are among them; whether the node had claimed more."""
 
     units: Units
+    text_tokens: int
     overclaimed: bool
 
 
