@@ -15,12 +15,23 @@ import {PlainReceipts} from "./PlainReceipts.sol";
 import {PriceCourt} from "./PriceCourt.sol";
 import {Sparse, Trees} from "./Trees.sol";
 
+/// @dev Cheatcodes for text.
+interface TextVm {
+    function split(string calldata text, string calldata by) external pure returns (string[] memory);
+    function replace(string calldata text, string calldata from, string calldata to) external pure returns (string memory);
+    function trim(string calldata text) external pure returns (string memory);
+    function contains(string calldata text, string calldata part) external pure returns (bool);
+    function parseUint(string calldata text) external pure returns (uint256);
+}
+
 /// @dev Every proof at its worst lawful size: the tallest trees, 15 units, 16 lines of 15 asks and a deduction, distinct
 /// terms, 64 receipts of a workflow, ten ancestors of four parents each. At most 8 M gas, the transaction and its calldata
 /// (EIP-7623) counted, and 64 KB. The header is in no lane, so the last step, the fall, is not in the figure: it is added.
+/// FIELDS.md shows each figure, to 1 %.
 contract JudgesGasTest is PriceCourt {
     using Trees for Sparse;
 
+    TextVm private constant text = TextVm(address(vm));
     uint256 private constant MOST_GAS = 8_000_000;
     uint256 private constant MOST_BYTES = 65_536;
     /// @dev What `settlement.convict` and `punish` cost at most (measured below).
@@ -316,6 +327,28 @@ contract JudgesGasTest is PriceCourt {
         emit Figure(what, total, proof.length);
         vm.assertLe(total, MOST_GAS, what);
         vm.assertLe(proof.length, MOST_BYTES, what);
+        vm.assertTrue(this.isInFields(what, total, proof.length), string.concat("FIELDS.md says otherwise: ", what));
+    }
+
+    /// @dev A row of FIELDS.md that names the proof ends with its gas and its bytes. External: the text stays out of the
+    /// memory whose growth the next figure would pay for.
+    function isInFields(string calldata what, uint256 gas_, uint256 size) external view returns (bool) {
+        string[] memory rows = text.split(vm.readFile("FIELDS.md"), "\n");
+        for (uint256 i; i < rows.length; ++i) {
+            if (!text.contains(rows[i], string.concat("`", what, "`"))) continue;
+            string[] memory cells = text.split(rows[i], "|");
+            if (cells.length < 4) continue;
+            uint256 said = _number(cells[cells.length - 3]);
+            uint256 apart = said > gas_ ? said - gas_ : gas_ - said;
+            if (apart * 100 <= gas_ && _number(cells[cells.length - 2]) == size) return true;
+        }
+        return false;
+    }
+
+    function _number(string memory cell) private pure returns (uint256) {
+        string memory digits = text.replace(text.trim(cell), ",", "");
+        bool some = bytes(digits).length != 0 && bytes(digits)[0] >= "0" && bytes(digits)[0] <= "9";
+        return some ? text.parseUint(digits) : 0;
     }
 
     /// @dev What the transaction costs beside its execution: 16 for a byte and 4 for a zero, at least 40 and 10 in all.
