@@ -103,16 +103,15 @@ def test_the_evidence_names_tests_that_there_are() -> None:
     """docs/evidence-contracts.md names tests as `file::name`, or `::name` of the file before; `*` ends a name early."""
     files = [file for folder in (TESTS, ROOT / "tests") for file in folder.rglob("*") if file.suffix in (".sol", ".py")]
     missing = []
-    for row in (ROOT / "docs" / "evidence-contracts.md").read_text().splitlines():
-        where = ""
-        for found in re.finditer(r"`([\w/.]*)(?:::(\w+\*?))?`", row):
-            where, name = found[1] or where, found[2] or ""
-            if not where.endswith((".t.sol", ".py")):
-                continue
-            texts = [file.read_text() for file in files if file.as_posix().endswith(f"/{where}")]
-            wanted = rf"(?:function|def) {name[:-1]}" if name.endswith("*") else rf"(?:function|def) {name}\("
-            if not any(re.search(wanted, text) if name else text for text in texts):
-                missing.append(f"{where}::{name}")
+    where = ""
+    for found in re.finditer(r"`([\w/.]*)(?:::(\w+\*?))?`", (ROOT / "docs" / "evidence-contracts.md").read_text()):
+        where, name = found[1] or where, found[2] or ""
+        if not where.endswith((".t.sol", ".py")):
+            continue
+        texts = [file.read_text() for file in files if file.as_posix().endswith(f"/{where}")]
+        wanted = rf"(?:function|def) {name[:-1]}" if name.endswith("*") else rf"(?:function|def) {name}\("
+        if not any(re.search(wanted, text) if name else text for text in texts):
+            missing.append(f"{where}::{name}")
     assert missing == []
 
 
