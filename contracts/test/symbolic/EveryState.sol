@@ -46,9 +46,9 @@ abstract contract EveryState {
 
     // ------------------------------------------------------------------ what is assumed
 
-    /// @dev C2, C3 and C7 of a lane. Returns its books and what its vault holds.
-    function sound(address of_) internal view returns (ISettlement.Books memory b, uint256 held) {
-        (b, held) = (settlement.books(of_), token.balanceOf(of_));
+    /// @dev C2, C3 and C7 of the lane. Returns its books and what its vault holds.
+    function sound() internal view returns (ISettlement.Books memory b, uint256 held) {
+        (b, held) = (settlement.books(lane), token.balanceOf(lane));
         vm.assume(b.paid <= b.settled && b.settled <= b.net);
         vm.assume(held <= SUPPLY && held >= b.net - b.paid);
     }

@@ -22,7 +22,7 @@ contract SymbolicFinality is EveryState {
         uint40 time
     ) external {
         at(time);
-        (ISettlement.Books memory b,) = sound(lane);
+        (ISettlement.Books memory b,) = sound();
         ISettlement.Head memory h = ordered();
         ISettlement.Batch memory batch = settlement.batches(lane, id);
         (bytes32 payouts, bytes32 debits) = settlement.finalRoots(lane);
@@ -51,7 +51,7 @@ contract SymbolicFinality is EveryState {
     ) external {
         Header memory header = flat(any);
         at(time);
-        sound(lane);
+        sound();
         ISettlement.Head memory h = ordered();
         ISettlement.Batch memory before = settlement.batches(lane, waiting);
         settlement.commit(lane, header, finalizeId, finalizeHeader);
@@ -81,7 +81,7 @@ contract SymbolicFinality is EveryState {
         uint40 time
     ) external {
         at(time);
-        (ISettlement.Books memory b,) = sound(lane);
+        (ISettlement.Books memory b,) = sound();
         ISettlement.Head memory h = ordered();
         uint32 era = settlement.lanes(lane).era;
         vm.assume(accuser != TREASURY);
@@ -135,7 +135,8 @@ contract SymbolicFinality is EveryState {
     }
 
     function _checkFallen(ISettlement.Head memory h, ISettlement.Books memory b, uint32 era) private view {
-        (ISettlement.Head memory now_, ISettlement.Books memory books) = (settlement.heads(lane), settlement.books(lane));
+        (ISettlement.Head memory now_, ISettlement.Books memory books) =
+            (settlement.heads(lane), settlement.books(lane));
         ISettlement.Lane memory l = settlement.lanes(lane);
         assert(now_.finalized == h.finalized && now_.next == h.finalized + 1 && l.era == era + 1 && !l.active);
         assert(now_.total == b.settled && now_.finalClosedAt == h.finalClosedAt);

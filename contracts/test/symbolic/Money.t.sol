@@ -21,15 +21,15 @@ contract SymbolicMoney is EveryState {
         bytes32[2] calldata siblings
     ) external {
         uint32 index = oneOf(choice);
-        (ISettlement.Books memory b, uint256 held) = sound(lane);
+        (ISettlement.Books memory b, uint256 held) = sound();
         uint256[3] memory had = _others(payee);
-        uint64[4] memory before = _claimed(0);
+        uint64[4] memory before = _claimed();
         try settlement.claim(lane, index, payee, cumulative, _list(siblings)) returns (uint64 paid) {
             (bytes32 root,) = settlement.finalRoots(lane);
             assert(root == _rootOver(Trees.payoutLeaf(lane, index, payee, cumulative), index, siblings));
             assert(paid == (cumulative > before[index] ? cumulative - before[index] : 0));
             before[index] += paid;
-            _same(before, _claimed(0));
+            _same(before, _claimed());
             _paidOut(b, held, paid, payee == lane);
             _richer(payee, had, payee == lane ? 0 : paid);
         } catch {}
@@ -44,16 +44,18 @@ contract SymbolicMoney is EveryState {
         uint32 start = oneOf(choice);
         if (start == 3) return; // beyond the tree with its second row
         vm.assume(settlement.heads(lane).payoutHeight == 2);
-        (ISettlement.Books memory b, uint256 held) = sound(lane);
+        (ISettlement.Books memory b, uint256 held) = sound();
         uint256[3] memory had = _others(address(0));
-        uint64[4] memory before = _claimed(0);
+        uint64[4] memory before = _claimed();
         uint256[] memory pair = new uint256[](2);
         (pair[0], pair[1]) = (rows[0], rows[1]);
         vm.assume(_payeeOf(pair[0]) != lane && _payeeOf(pair[1]) != lane);
         bytes32[] memory proof = new bytes32[](start == 1 ? 2 : 1);
-        for (uint256 i; i < proof.length; ++i) proof[i] = siblings[i];
+        for (uint256 i; i < proof.length; ++i) {
+            proof[i] = siblings[i];
+        }
         try settlement.claimRange(lane, start, pair, proof) returns (uint64 paid) {
-            uint64[4] memory now_ = _claimed(0);
+            uint64[4] memory now_ = _claimed();
             uint256 sum;
             for (uint256 i; i < 4; ++i) {
                 uint64 asked = i >= start && i < start + 2 ? uint64(pair[i - start]) : 0;
@@ -78,7 +80,7 @@ contract SymbolicMoney is EveryState {
         uint40 time
     ) external {
         at(time);
-        (ISettlement.Books memory b, uint256 held) = sound(lane);
+        (ISettlement.Books memory b, uint256 held) = sound();
         uint256[3] memory had = _others(ALICE);
         ISettlement.Account memory a = _store(account, oneOf(choice));
         uint32 era = settlement.lanes(lane).era;
@@ -117,10 +119,7 @@ contract SymbolicMoney is EveryState {
 
     // ------------------------------------------------------------------ inside: before
 
-    function _store(ISettlement.Account calldata account, uint32 index)
-        private
-        returns (ISettlement.Account memory a)
-    {
+    function _store(ISettlement.Account calldata account, uint32 index) private returns (ISettlement.Account memory a) {
         a = account;
         a.index = index; // known on each path, as a proof's index has to be
         bytes32 slot = keccak256(abi.encode(ALICE, keccak256(abi.encode(lane, ACCOUNTS))));
@@ -135,11 +134,15 @@ contract SymbolicMoney is EveryState {
     /// @dev What a payee, the other lane's vault and Settlement hold.
     function _others(address payee) private view returns (uint256[3] memory had) {
         had = [token.balanceOf(payee), token.balanceOf(other), token.balanceOf(address(settlement))];
-        for (uint256 i; i < 3; ++i) vm.assume(had[i] <= SUPPLY);
+        for (uint256 i; i < 3; ++i) {
+            vm.assume(had[i] <= SUPPLY);
+        }
     }
 
-    function _claimed(uint32 start) private view returns (uint64[4] memory amounts) {
-        for (uint32 i; i < 4; ++i) amounts[i] = settlement.claimed(lane, start + i);
+    function _claimed() private view returns (uint64[4] memory amounts) {
+        for (uint32 i; i < 4; ++i) {
+            amounts[i] = settlement.claimed(lane, i);
+        }
     }
 
     function _leave(bool escapes, uint64 debit, bytes32[2] calldata siblings) private returns (bool) {
@@ -176,7 +179,9 @@ contract SymbolicMoney is EveryState {
     }
 
     function _same(uint64[4] memory one, uint64[4] memory another) private pure {
-        for (uint256 i; i < 4; ++i) assert(one[i] == another[i]);
+        for (uint256 i; i < 4; ++i) {
+            assert(one[i] == another[i]);
+        }
     }
 
     function _checkLeft(ISettlement.Account memory a, uint64 amount, uint64 debit) private view {
