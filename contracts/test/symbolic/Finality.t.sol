@@ -100,11 +100,9 @@ contract SymbolicFinality is EveryState {
     /// final: not by itself, not after the lane goes on, at no time, as no id.
     function check_C4_AVoidBatchIsNeverFinal(
         bool goesOn,
-        bool byCommit,
         uint64 id,
         Header calldata fallen,
         Header calldata any,
-        Header calldata another,
         uint40[2] calldata times
     ) external {
         Header memory next = flat(any);
@@ -114,14 +112,9 @@ contract SymbolicFinality is EveryState {
         at(times[0]);
         if (goesOn) settlement.commit(lane, next, 0, next);
         at(times[1]);
-        if (byCommit) {
-            settlement.commit(lane, flat(another), id, fallen);
-        } else {
-            try settlement.finalize(lane, id, fallen) {
-                assert(false);
-            } catch {}
-        }
-        assert(settlement.heads(lane).finalized == h.finalized);
+        try settlement.finalize(lane, id, fallen) {
+            assert(false);
+        } catch {}
     }
 
     // ------------------------------------------------------------------ inside

@@ -69,34 +69,27 @@ contract SymbolicMoney is EveryState {
         } catch {}
     }
 
-    /// @dev C5, C2, C7. An exit takes what the account brought, less what it took and what is finally debited, once; never
-    /// what is finally paid out, and never another lane's.
-    function check_C5_AnExitTakesWhatIsNotFinallyDebited(
-        bool escapes,
-        uint256 choice,
+    /// @dev C5, C2, C7. An exit takes what the account brought, less what it took and what is finally debited; never what
+    /// is finally paid out, and never another lane's.
+    function check_C5_AWithdrawalTakesWhatIsNotFinallyDebited(
+        bool beyond,
         ISettlement.Account calldata account,
         uint64 debit,
         bytes32[2] calldata siblings,
         uint40 time
     ) external {
-        at(time);
-        (ISettlement.Books memory b, uint256 held) = sound();
-        uint256[3] memory had = _others(ALICE);
-        ISettlement.Account memory a = _store(account, oneOf(choice));
-        uint32 era = settlement.lanes(lane).era;
-        vm.assume(era < type(uint32).max);
-        if (!_leave(escapes, debit, siblings)) return;
-        uint64 left = a.deposited - a.withdrawn;
-        uint64 amount = left > debit ? left - debit : 0;
-        _checkLeft(a, amount, debit);
-        _mayLeave(a, escapes, time);
-        _isDebited(a.index, debit, siblings);
-        assert(settlement.lanes(lane).era == era + (escapes ? 1 : 0));
-        ISettlement.Books memory now_ = settlement.books(lane);
-        assert(now_.net == b.net - amount && now_.net >= now_.settled);
-        assert(now_.settled == b.settled && now_.paid == b.paid && now_.bond == b.bond);
-        assert(token.balanceOf(lane) == held - amount);
-        _richer(ALICE, had, amount);
+        _checkExit(false, _store(account, beyond ? 4 : 1), debit, siblings, time);
+    }
+
+    /// @dev The same where the operator vanished; and a new era begins.
+    function check_C5_AnEscapeTakesWhatIsNotFinallyDebited(
+        bool beyond,
+        ISettlement.Account calldata account,
+        uint64 debit,
+        bytes32[2] calldata siblings,
+        uint40 time
+    ) external {
+        _checkExit(true, _store(account, beyond ? 4 : 1), debit, siblings, time);
     }
 
     /// @dev C5. Who left takes nothing more, by either exit, whatever it shows and however long it waits.
@@ -115,6 +108,32 @@ contract SymbolicMoney is EveryState {
         if (!_leave(escapes, debits[0], siblings)) return;
         at(times[1]);
         assert(!_leave(escapesAgain, debits[1], others));
+    }
+
+    function _checkExit(
+        bool escapes,
+        ISettlement.Account memory a,
+        uint64 debit,
+        bytes32[2] calldata siblings,
+        uint40 time
+    ) private {
+        at(time);
+        (ISettlement.Books memory b, uint256 held) = sound();
+        uint256[3] memory had = _others(ALICE);
+        uint32 era = settlement.lanes(lane).era;
+        vm.assume(era < type(uint32).max);
+        if (!_leave(escapes, debit, siblings)) return;
+        uint64 left = a.deposited - a.withdrawn;
+        uint64 amount = left > debit ? left - debit : 0;
+        _checkLeft(a, amount, debit);
+        _mayLeave(a, escapes, time);
+        _isDebited(a.index, debit, siblings);
+        assert(settlement.lanes(lane).era == era + (escapes ? 1 : 0));
+        ISettlement.Books memory now_ = settlement.books(lane);
+        assert(now_.net == b.net - amount && now_.net >= now_.settled);
+        assert(now_.settled == b.settled && now_.paid == b.paid && now_.bond == b.bond);
+        assert(token.balanceOf(lane) == held - amount);
+        _richer(ALICE, had, amount);
     }
 
     // ------------------------------------------------------------------ inside: before
