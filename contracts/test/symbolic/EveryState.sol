@@ -61,7 +61,7 @@ abstract contract EveryState {
     }
 
     /// @dev A time in the next 17,000 years.
-    function at(uint40 time) internal {
+    function setTime(uint40 time) internal {
         vm.assume(time >= 1_800_000_000 && time < 1 << 39);
         vm.warp(time);
     }

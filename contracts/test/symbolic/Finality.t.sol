@@ -21,7 +21,7 @@ contract SymbolicFinality is EveryState {
         Header calldata next,
         uint40 time
     ) external {
-        at(time);
+        setTime(time);
         (ISettlement.Books memory b,) = sound();
         ISettlement.Head memory h = ordered();
         ISettlement.Batch memory batch = settlement.batches(lane, id);
@@ -50,7 +50,7 @@ contract SymbolicFinality is EveryState {
         uint40 time
     ) external {
         Header memory header = flat(any);
-        at(time);
+        setTime(time);
         sound();
         ISettlement.Head memory h = ordered();
         ISettlement.Batch memory before = settlement.batches(lane, waiting);
@@ -80,7 +80,7 @@ contract SymbolicFinality is EveryState {
         address accuser,
         uint40 time
     ) external {
-        at(time);
+        setTime(time);
         (ISettlement.Books memory b,) = sound();
         ISettlement.Head memory h = ordered();
         uint32 era = settlement.lanes(lane).era;
@@ -109,9 +109,9 @@ contract SymbolicFinality is EveryState {
         ISettlement.Head memory h = ordered();
         vm.assume(h.finalized + 1 == h.next && fallen.era < settlement.lanes(lane).era);
         distinct(fallen, next);
-        at(times[0]);
+        setTime(times[0]);
         if (goesOn) settlement.commit(lane, next, 0, next);
-        at(times[1]);
+        setTime(times[1]);
         try settlement.finalize(lane, id, fallen) {
             assert(false);
         } catch {}

@@ -103,10 +103,10 @@ contract SymbolicMoney is EveryState {
         bytes32[2] calldata others,
         uint40[2] calldata times
     ) external {
-        at(times[0]);
+        setTime(times[0]);
         _store(account, oneOf(choice));
         if (!_leave(escapes, debits[0], siblings)) return;
-        at(times[1]);
+        setTime(times[1]);
         assert(!_leave(escapesAgain, debits[1], others));
     }
 
@@ -117,7 +117,7 @@ contract SymbolicMoney is EveryState {
         bytes32[2] calldata siblings,
         uint40 time
     ) private {
-        at(time);
+        setTime(time);
         (ISettlement.Books memory b, uint256 held) = sound();
         uint256[3] memory had = _others(ALICE);
         uint32 era = settlement.lanes(lane).era;
