@@ -35,33 +35,6 @@ contract SymbolicMoney is EveryState {
         } catch {}
     }
 
-    /// @dev The same of a range of two, in the middle of the tree: each row pays its own payee, or nobody.
-    function check_C3_ARangePaysWhatIsFinalAndNotYetPaid(uint256[2] calldata rows, bytes32[2] calldata siblings)
-        external
-    {
-        uint32 start = 1;
-        vm.assume(settlement.heads(lane).payoutHeight == 2);
-        (ISettlement.Books memory b, uint256 held) = sound();
-        uint256[3] memory had = _others(address(0));
-        uint64[4] memory before = _claimed();
-        uint256[] memory pair = new uint256[](2);
-        (pair[0], pair[1]) = (rows[0], rows[1]);
-        vm.assume(_payeeOf(pair[0]) != lane && _payeeOf(pair[1]) != lane);
-        try settlement.claimRange(lane, start, pair, _list(siblings)) returns (uint64 paid) {
-            uint64[4] memory now_ = _claimed();
-            uint256 sum;
-            for (uint256 i; i < 4; ++i) {
-                uint64 asked = i >= start && i < start + 2 ? uint64(pair[i - start]) : 0;
-                assert(now_[i] >= before[i]);
-                if (now_[i] != before[i]) assert(now_[i] == asked);
-                sum += now_[i] - before[i];
-            }
-            assert(sum == paid);
-            _paidOut(b, held, paid, false);
-            _richer(address(0), had, 0);
-        } catch {}
-    }
-
     /// @dev C5, C2, C7. An exit takes what the account brought, less what it took and what is finally debited; never what
     /// is finally paid out, and never another lane's.
     function check_C5_AWithdrawalTakesWhatIsNotFinallyDebited(
@@ -72,17 +45,6 @@ contract SymbolicMoney is EveryState {
         uint40 time
     ) external {
         _checkExit(false, _store(account, beyond ? 4 : 1), debit, siblings, time);
-    }
-
-    /// @dev The same where the operator vanished; and a new era begins.
-    function check_C5_AnEscapeTakesWhatIsNotFinallyDebited(
-        bool beyond,
-        ISettlement.Account calldata account,
-        uint64 debit,
-        bytes32[2] calldata siblings,
-        uint40 time
-    ) external {
-        _checkExit(true, _store(account, beyond ? 4 : 1), debit, siblings, time);
     }
 
     /// @dev C5. Who left takes nothing more, by either exit, whatever it shows and however long it waits.
@@ -231,9 +193,5 @@ contract SymbolicMoney is EveryState {
     function _list(bytes32[2] calldata siblings) private pure returns (bytes32[] memory proof) {
         proof = new bytes32[](2);
         (proof[0], proof[1]) = (siblings[0], siblings[1]);
-    }
-
-    function _payeeOf(uint256 row) private pure returns (address) {
-        return address(uint160(row >> 64));
     }
 }
