@@ -38,10 +38,11 @@ from ledger.store.session import connect
 from roles.local import control
 from roles.local import network as components
 from roles.local.folder import Component, NetworkFolder
+from roles.wallet import signing
 from tests.chaos.proxy import Proxy
 from tests.conftest import settings_for
 from tests.gateway.nodes import Node
-from tests.gateway.world import a_model
+from tests.gateway.world import MAKER, a_model
 
 TREASURY = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 EPOCH_SECONDS = 3_600
@@ -291,7 +292,7 @@ def model() -> dict[str, Any]:
 
 def publish(network: Network, subject: Digest) -> None:
     """The model's document, and its provider's offer."""
-    post(network, "/v1/documents", canonical(model()))
+    post(network, "/v1/documents", canonical(signing.document(MAKER, network.domain, model())))
     tip = network.chain.block()
     assert tip is not None
     epoch = epoch_at(tip.timestamp, EPOCH_SECONDS)

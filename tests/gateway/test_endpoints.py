@@ -138,8 +138,8 @@ def test_an_upstreams_credentials_are_sent_and_never_stored_in_the_clear(
     world.deposit(consumer.address, 10**6)
     subject = next(iter(gateway.gateway.catalog.by_id))
     given, salt = {"Authorization": "Bearer sk-secret"}, bytes(32)
-    serve = {"credentials": to_hex(credentials_hash(salt, given))}
-    offer = {"offer": world.offer(subject, node.url, **serve), "credentials": given, "salt": to_hex(salt)}
+    named = to_hex(credentials_hash(salt, given))
+    offer = {"offer": world.offer(subject, node.url, credentials=named), "credentials": given, "salt": to_hex(salt)}
     assert gateway.http.post("/v1/offers", json=offer).status_code == 201
     key = gateway.key(consumer)
     eventually(lambda: gateway.chat(key) and node.asked[-1].headers.get("authorization") == "Bearer sk-secret")

@@ -674,7 +674,7 @@ def test_a_party_withdraws_its_offer_and_nobody_brings_it_back(
     assert gateway.http.post("/v1/offers", json=forged).status_code == 400
     assert gateway.chat(key).status_code == 200
     assert gateway.http.post("/v1/offers", json=gone).json()["withdrawn"] is True
-    eventually(lambda: not gateway.gateway.catalog.find("@acme/chat").candidates)
+    eventually(lambda: gateway.http.get("/v1/models").json()["data"] == [])
     assert gateway.chat(key).status_code == 503
     assert rows(world, CredentialRow) == 0
     assert gateway.http.post("/v1/offers", json=standing).status_code == 400
