@@ -42,7 +42,7 @@ from roles.wallet import signing
 from tests.chaos.proxy import Proxy
 from tests.conftest import settings_for
 from tests.gateway.nodes import Node
-from tests.gateway.world import MAKER, a_model
+from tests.gateway.world import a_model
 
 TREASURY = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 EPOCH_SECONDS = 3_600
