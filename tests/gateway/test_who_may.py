@@ -41,7 +41,8 @@ from ledger.store.access.tables import CredentialRow, DepositRow
 from ledger.store.chain import lanes, parties
 from ledger.store.network.tables import DocumentRow
 from ledger.store.session import connect, unit_of_work
-from roles.wallet import signing
+from roles.cli import main
+from roles.wallet import keystore, signing
 from tests.conftest import a_database, settings_for
 from tests.gateway.nodes import Node
 from tests.gateway.test_private_grid import work
@@ -107,7 +108,8 @@ class Family:
     account: Signer
     other: Signer
     keys: dict[str, dict[str, Any]]
-    receipt: str = ""
+    receipt: str
+    secret: bytes
 
     def client(self, actor: str) -> httpx.Client:
         """A client of one of the ACTORS."""
@@ -169,7 +171,8 @@ class House:
         keys["itself"] = made(self.here.http.post("/v1/keys", json=limits, headers=bearer(keys["above"]["key"])))
         called = self.here.chat(keys["itself"]["key"])
         assert called.status_code == 200, called.text
-        return Family(self.there, account, other, keys, called.headers["tollway-receipt"])
+        secret = keccak256(b"test", f"account {number}".encode())
+        return Family(self.there, account, other, keys, called.headers["tollway-receipt"], secret)
 
     def make(self, account: Signer, **limits: Any) -> httpx.Response:
         return self.here.http.post("/v1/keys", json={"voucher": a_voucher(account, 10**12), **limits})
@@ -698,6 +701,62 @@ def test_a_bid_of_a_private_grid_is_not_placed_again_by_who_saw_it(world: World,
         return gateway.http.post("/v1/offers", json={**body, "signature": signature}).status_code
 
     assert [bid("1", now + 1), bid("5", now + 2), bid("1", now + 1)] == [201, 201, 400]
+
+
+# The command line.
+
+
+def test_the_command_line_acts_as_its_wallets_account_or_as_the_key_it_was_given(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family = house.family()
+    monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("TOLLWAY_PASSWORD", "correct horse")
+    monkeypatch.setenv("TOLLWAY_GATEWAY", house.there.url)
+    keystore.create("me", family.secret, strength=keystore.LIGHT)
+
+    def run(*words: str, key: str = "", code: int = 0) -> Any:
+        with monkeypatch.context() as patched:
+            if key:
+                patched.setenv("TOLLWAY_API_KEY", key)
+            assert main.run([*words, "--json", "--wallet", "me"]) == code, capsys.readouterr()
+        said = capsys.readouterr()
+        return json.loads(said.out) if said.out else said.err
+
+    above, itself = family.keys["above"], family.keys["itself"]
+    assert int(run("consumer", "balance")["spent"]) == PRICE
+    assert "salt" in run("consumer", "receipt", family.receipt)["noted"]
+    assert [row["id"] for row in run("consumer", "keys", key=itself["key"])] == [itself["id"]]
+    assert {row["id"] for row in run("consumer", "keys")} == {
+        family.keys[n]["id"] for n in family.keys if n != "consumer"
+    }
+    assert run("consumer", "balance", key=itself["key"], code=1)["status"] == 403
+    assert run("provider", "earnings")["roles"] == []
+    words = ("--budget", "300atoms", "--model", "@acme/chat", "--rate", "9", "--minutes", "5", "--label", "agent")
+    agent = run("consumer", "sub-key", *words, key=above["key"])
+    assert (agent["budget"], agent["models"], agent["rate"]) == ("300", ["@acme/chat"], 9)
+    assert house.here.chat(agent["key"]).status_code == 200
+    assert run("consumer", "revoke", agent["id"], key=above["key"])["deleted"]
+    assert house.there.chat(agent["key"]).status_code == 401
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "me").write_text(itself["key"])
+    turned = run("consumer", "rotate-key")
+    assert turned["id"] == itself["id"]
+    assert house.there.chat(Path(turned["kept_in"]).read_text()).status_code == 200
+
+
+def test_a_provider_withdraws_its_offer_by_one_command(
+    world: World, gateway: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("TOLLWAY_PASSWORD", "correct horse")
+    for name in ("provider", "thief"):
+        keystore.create(name, keccak256(b"test", name.encode()), strength=keystore.LIGHT)
+    words = ["provider", "withdraw-offer", "@acme/chat", "--gateway", gateway.url, "--wallet"]
+    assert main.run([*words, "thief"]) == 0, "its own offer, of which there is none"
+    assert [row["id"] for row in gateway.http.get("/v1/models").json()["data"]] == ["@acme/chat"]
+    assert main.run([*words, "provider"]) == 0
+    eventually(lambda: gateway.http.get("/v1/models").json()["data"] == [])
 
 
 # Anonymous writes: nothing is stored without its owner's signature.
