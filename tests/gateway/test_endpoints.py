@@ -172,6 +172,9 @@ def test_a_model_in_a_realm_is_seen_by_that_realm_only(world: World, node: Node,
     key = gateway.key(consumer)
     assert gateway.chat(key).status_code == 404
     assert gateway.chat(key, header_tollway_realm="acme-internal").status_code == 200
+    assert gateway.http.get("/v1/models").json()["data"] == []
+    shown = gateway.http.get("/v1/models/@acme/chat").json()
+    assert (shown["ready"], shown["providers"], "pricing" in shown) == (False, [], False)
 
 
 def test_a_price_above_the_consumers_is_refused(world: World, gateway: Running, consumer: Signer) -> None:
