@@ -498,7 +498,10 @@ def test_sub_keys_are_counted(house: House, above: dict[str, Any], monkeypatch: 
     made(below(house, above))
 
 
-def test_a_managing_key_that_was_revoked_makes_no_key_at_a_gateway_that_does_not_know_yet(house: House) -> None:
+def test_a_managing_key_that_was_revoked_makes_no_key_at_a_gateway_that_does_not_know_yet(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.there.gateway.authenticator, "_fresh_ms", 10**9)
     family = house.family()
     manager = family.keys["manager"]
     assert family.client("manager").get("/v1/keys").status_code == 200, "it is known at the other gateway now"
