@@ -37,13 +37,14 @@ def by_hash(session: Session, lane: Lane, hashed: bytes) -> ApiKey | None:
 
 def of_consumer(session: Session, lane: Lane, consumer: Address, below: str | None = None) -> list[ApiKey]:
     """All keys ever made for a consumer, newest first; or its key `below` alone, and those that descend of it."""
-    whose = _family(lane, below) if below is not None else _of(lane, consumer)
-    query = select(ApiKeyRow).where(*whose).order_by(col(ApiKeyRow.created_at).desc())
+    query = select(ApiKeyRow).filter_by(lane=lane, consumer=consumer).order_by(col(ApiKeyRow.created_at).desc())
+    if below is not None:
+        query = query.where(*_family(lane, below))
     return [_value(session, row) for row in session.exec(query)]
 
 
 def by_id(session: Session, lane: Lane, consumer: Address, key_id: str) -> ApiKey | None:
-    query = select(ApiKeyRow).where(*_of(lane, consumer), col(ApiKeyRow.id) == key_id)
+    query = select(ApiKeyRow).filter_by(lane=lane, consumer=consumer, id=key_id)
     row = session.exec(query.execution_options(populate_existing=True)).first()
     return _value(session, row) if row else None
 
@@ -57,27 +58,27 @@ def ancestors(session: Session, lane: Lane, key: ApiKey) -> tuple[ApiKey, ...]:
 
 def count_below(session: Session, lane: Lane, key_id: str) -> int:
     """How many keys that descend of a key are not revoked."""
-    below = (*_family(lane, key_id), col(ApiKeyRow.id) != key_id, col(ApiKeyRow.revoked_at).is_(None))
-    return session.exec(select(func.count()).select_from(ApiKeyRow).where(*below)).one()
+    below = select(func.count()).select_from(ApiKeyRow).filter_by(revoked_at=None)
+    return session.exec(below.where(*_family(lane, key_id), col(ApiKeyRow.id) != key_id)).one()
 
 
 def revoke(session: Session, lane: Lane, key_id: str, now: int) -> list[bytes]:
     """Refuse a key, and those that descend of it, from now on. Returns the hashes. Revoking again keeps the times."""
     _locked(session, lane, [key_id])  # as whoever takes of a budget below does, and before the keys below
     family = _family(lane, key_id)
-    execute(session, update(ApiKeyRow).where(*family, col(ApiKeyRow.revoked_at).is_(None)).values(revoked_at=now))
+    execute(session, update(ApiKeyRow).filter_by(revoked_at=None).where(*family).values(revoked_at=now))
     return [bytes(hashed) for hashed in session.exec(select(ApiKeyRow.hash).where(*family))]
 
 
 def rotate(session: Session, lane: Lane, key_id: str, old: bytes, hashed: bytes) -> bool:
     """Give a key another secret, unless it was rotated or revoked meanwhile."""
-    this = (*_is(lane, key_id), col(ApiKeyRow.hash) == old, col(ApiKeyRow.revoked_at).is_(None))
-    return execute(session, update(ApiKeyRow).where(*this).values(hash=hashed)) == 1
+    this = update(ApiKeyRow).filter_by(lane=lane, id=key_id, hash=old, revoked_at=None)
+    return execute(session, this.values(hash=hashed)) == 1
 
 
 def change(session: Session, lane: Lane, key_id: str, values: dict[str, Any]) -> None:
     """Change a key's label, budget, rate, models, rights or expiry."""
-    execute(session, update(ApiKeyRow).where(*_is(lane, key_id)).values(**_stored(values)))
+    execute(session, update(ApiKeyRow).filter_by(lane=lane, id=key_id).values(**_stored(values)))
 
 
 def budget_left(session: Session, lane: Lane, line: Sequence[str]) -> int | None:
@@ -103,18 +104,10 @@ def allot(session: Session, lane: Lane, key_id: str, gateway: Address, granted: 
 
 def give_back(session: Session, lane: Lane, gateway: Address, key_id: str | None = None) -> None:
     """Take back what a gateway has not spent of a key's budget, or of all keys'. No charge may be under way."""
-    rows = update(KeyAllowanceRow).where(col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.gateway) == gateway)
+    rows = update(KeyAllowanceRow).filter_by(lane=lane, gateway=gateway)
     if key_id is not None:
-        rows = rows.where(col(KeyAllowanceRow.key) == key_id)
+        rows = rows.filter_by(key=key_id)
     execute(session, rows.values(amount=KeyAllowanceRow.spent))
-
-
-def _of(lane: Lane, consumer: Address) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(ApiKeyRow.lane) == lane, col(ApiKeyRow.consumer) == consumer
-
-
-def _is(lane: Lane, key_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(ApiKeyRow.lane) == lane, col(ApiKeyRow.id) == key_id
 
 
 def _line(made_by: Sequence[str]) -> str:
@@ -123,7 +116,7 @@ def _line(made_by: Sequence[str]) -> str:
 
 def _family(lane: Lane, key_id: str) -> tuple[ColumnElement[bool], ...]:
     """A key and all that descend of it, found by their account's index."""
-    whose = select(ApiKeyRow.consumer).where(*_is(lane, key_id)).scalar_subquery()
+    whose = select(ApiKeyRow.consumer).filter_by(lane=lane, id=key_id).scalar_subquery()
     descends = col(ApiKeyRow.made_by).contains(f"{key_id}/", autoescape=True)
     return col(ApiKeyRow.lane) == lane, col(ApiKeyRow.consumer) == whose, or_(col(ApiKeyRow.id) == key_id, descends)
 
@@ -132,7 +125,7 @@ def _locked(session: Session, lane: Lane, line: Sequence[str]) -> list[ApiKeyRow
     """The keys of a line, locked one after the other from the first one on, so that nobody waits in a circle."""
     rows = []
     for key_id in line:
-        query = select(ApiKeyRow).where(*_is(lane, key_id)).with_for_update()
+        query = select(ApiKeyRow).filter_by(lane=lane, id=key_id).with_for_update()
         rows.append(session.exec(query.execution_options(populate_existing=True)).one())
     return rows
 

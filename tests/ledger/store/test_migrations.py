@@ -1,6 +1,7 @@
 """The schema: migrations and tables say the same."""
 
 import json
+from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -40,7 +41,8 @@ def test_keys_and_offers_of_before_are_found_by_what_names_them_now(engine: Engi
         spent = {"lane": LANE, "key": b"hash", "gateway": ALICE, "amount": 5, "spent": 3}
         served = {"subject": b"s", "party": ALICE, "body": offer, "url": "", "tier": ""}
         served |= {"capacity": 0, "expires_at": 1, "at": 1}
-        for table, values in {"api_keys": key, "key_allowances": spent, "offers": served}.items():
+        rows: dict[str, dict[str, Any]] = {"api_keys": key, "key_allowances": spent, "offers": served}
+        for table, values in rows.items():
             names = ", ".join(values)
             connection.execute(text(f"INSERT INTO {table} ({names}) VALUES (:{names.replace(', ', ', :')})"), values)
         command.upgrade(config, "head")
