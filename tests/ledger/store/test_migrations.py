@@ -39,7 +39,7 @@ def test_keys_and_offers_of_before_are_found_by_what_names_them_now(engine: Engi
             "budget": 9,
         }
         spent = {"lane": LANE, "key": b"hash", "gateway": ALICE, "amount": 5, "spent": 3}
-        served = {"subject": b"s", "party": ALICE, "body": offer, "url": "", "tier": ""}
+        served: dict[str, Any] = {"subject": b"s", "party": ALICE, "body": offer, "url": "", "tier": ""}
         served |= {"capacity": 0, "expires_at": 1, "at": 1}
         rows: dict[str, dict[str, Any]] = {"api_keys": key, "key_allowances": spent, "offers": served}
         for table, values in rows.items():
