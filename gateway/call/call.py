@@ -6,7 +6,7 @@ while the consumer has not seen a byte.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -36,7 +36,7 @@ from ledger.core.values import call_heads
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.call_heads import Asked, CallHead
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.ids import Digest, call_id, to_hex
+from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
@@ -74,14 +74,6 @@ class Request(msgspec.Struct, frozen=True):
             key_id=key.id if key is not None else None,
             budget=self.caller.budget,
         )
-
-
-def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bool]:
-    """The call's id, from its Idempotency-Key or from a nonce, and whether it named a key."""
-    key = headers.get(b"idempotency-key")
-    if key is not None and not 0 < len(key) <= 255:
-        raise Refusal(400, "invalid_request", "an Idempotency-Key has 1 to 255 bytes", param="Idempotency-Key")
-    return call_id(caller.consumer, key or os.urandom(16)), key is not None
 
 
 class Route(msgspec.Struct, frozen=True):

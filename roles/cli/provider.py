@@ -44,6 +44,15 @@ def offer(  # noqa: PLR0913
     output.show({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
 
 
+@app.command("withdraw-offer")
+def withdraw_offer(subject: Annotated[str, Argument(help="A model: @org/name, or its id.")]) -> None:
+    """Withdraw your offer to serve a model: no gateway of the lane sends it calls any more. A new offer ends this."""
+    from roles.node import serve as node_serve
+
+    signed = node_serve.withdrawal(here(), here().resolve(subject))
+    output.show({"subject": subject, **here().gateway.post("/v1/offers", signed)})
+
+
 @app.command("deliver")
 def deliver(subject: Subject, ask: Ask = None) -> None:
     """Bid to deliver a model's data: bandwidth and storage, paid per byte.

@@ -112,6 +112,12 @@ def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document
     return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
 
 
+def withdrawal(context: Context, subject: Digest) -> Document:
+    """A signed offer of this wallet that ends the one before it."""
+    parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "withdrawn": True}
+    return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
+
+
 def audit(context: Context) -> list[dict[str, object]]:
     """Count what became of each call the node signed: paid, short, paid to another attempt, or open."""
     path = log_of(context.wallet)
