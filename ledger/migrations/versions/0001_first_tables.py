@@ -66,13 +66,6 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *big("debits", "credits"),
         ),
         "audited_until": (*octets("lane", primary_key=True), *big("booked_in")),
-        "batch_mandates": (
-            *octets("lane", primary_key=True),
-            *big("number", primary_key=True),
-            *octets("account", primary_key=True),
-            *big("cum_max"),
-            *octets("signature"),
-        ),
         "batch_ranges": (
             *octets("lane", primary_key=True),
             *big("number", primary_key=True),
@@ -85,11 +78,6 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("payee", primary_key=True),
             *big("role", primary_key=True),
             *big("amount"),
-        ),
-        "barred_receipts": (
-            *octets("lane", "gateway", primary_key=True),
-            *big("seq", primary_key=True),
-            *big("charge"),
         ),
         "batches": (
             *octets("lane", primary_key=True),
@@ -106,7 +94,6 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
                 "gateways_root",
                 "data_ref",
                 "book_root",
-                "barred",
             ),
             *big("era", "closed_at", "heights", "epoch", "total", "cumulative", "built_at"),
             *big("posted_at", "until", "final_at", nullable=True),
@@ -161,7 +148,7 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("lane", primary_key=True),
             *octets("account", primary_key=True),
             *big("account_index", "deposited", "withdrawn", "debit_at_exit"),
-            *big("requested_at", "left_in_block", "left_at", nullable=True),
+            *big("requested_at", "left_in_block", nullable=True),
         ),
         "credentials": (*octets("provider", "subject", primary_key=True), *octets("nonce", "encrypted"), *big("at")),
         "cursor": (*string("name", primary_key=True), *big("block"), *octets("hash"), *big("timestamp", "indexed_at")),
@@ -224,8 +211,8 @@ def tables() -> Mapping[str, tuple[SchemaItem, ...]]:
             *octets("owner", index=True),
             *big("from_epoch"),
             *octets("previous_owner", nullable=True),
-            *octets("registrant", "lineage"),
-            *big("registered_from", "block"),
+            *octets("terms", "parents"),
+            *big("block"),
         ),
         "offers": (
             *octets("subject", "party", primary_key=True),
