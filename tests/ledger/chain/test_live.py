@@ -24,11 +24,13 @@ from ledger.core.values.ids import cid_digest, to_hex
 from roles.wallet import keystore
 from tests.conftest import an_anvil, free_port
 from tests.ledger.chain.conftest import ANSWER, BOND, FUNDS
-from tests.ledger.chain.liars import LIES, Live
+from tests.ledger.chain.liars import LIES, Live, a_royalty_left_out_beside_a_secret_one
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]
 WAIT_SECONDS = 60
+OPEN_LIES = [(lie, word) for lie, word in LIES if lie is not a_royalty_left_out_beside_a_secret_one]
+"""Without the one about a document that nobody shows: the process has seen it when it looked at the lies before."""
 COMMAND_SECONDS = 140
 """Four commands in the time of a test: each imports much, on a machine that may be busy."""
 
@@ -91,7 +93,7 @@ def watch(auditor: Auditor) -> Iterator[Path]:
     process.wait(20)
 
 
-@pytest.mark.parametrize(("lie", "word"), LIES, ids=[lie.__name__ for lie, _ in LIES])
+@pytest.mark.parametrize(("lie", "word"), OPEN_LIES, ids=[lie.__name__ for lie, _ in OPEN_LIES])
 def test_the_liar_is_convicted_and_its_bond_gone(
     live: Live, watch: Path, lie: Callable[[Live], None], word: str
 ) -> None:
