@@ -4,7 +4,9 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
+import {AskingHandler} from "./AskingHandler.sol";
 import {CourtHandler} from "./CourtHandler.sol";
+import {Files} from "./Files.sol";
 import {Handler} from "./Handler.sol";
 
 contract LanesInvariants is Base {
@@ -74,7 +76,7 @@ contract LanesInvariants is Base {
 
     /// @dev C1: what is final is earned as it was debited. C2, C3: paid <= final <= net. C5: where nobody looked away, the
     /// accounts can all leave, with all that is not final, to the atom. C7: vaults hold net - paid, and Settlement what it
-    /// owes and the bonds. What C4, C6 and C9 to C12 forbid, the handler tries. (C8 is of receipts: see Prices.)
+    /// owes and the bonds. What C4, C6 and C9 to C12 forbid, the handler tries.
     /// forge-config: default.invariant.depth = 200
     function invariant_EveryLaneOwesWhatItHolds() public view virtual {
         uint256 bonds;
@@ -96,15 +98,23 @@ contract LanesInvariants is Base {
     }
 }
 
-/// @dev The same before the real Referee.
-contract LanesBeforeTheRefereeInvariants is LanesInvariants {
+/// @dev The same before the real judges, with the questions they need: C8 is PriceJudge's, and the fees are there.
+contract LanesBeforeTheJudgesInvariants is LanesInvariants {
+    CourtHandler private court;
+
     function makeHandler() internal override returns (Handler) {
-        return new CourtHandler();
+        return court = new CourtHandler();
     }
 
     function targetSelectors() external view override returns (FuzzSelector[] memory) {
-        bytes4[] memory selectors = new bytes4[](32);
+        bytes4[] memory selectors = new bytes4[](38);
         selectors[30] = selectors[31] = CourtHandler.accuses.selector;
+        selectors[32] = CourtHandler.leaks.selector;
+        selectors[33] = Files.rotates.selector;
+        selectors[34] = AskingHandler.rekeys.selector;
+        selectors[35] = AskingHandler.closes.selector;
+        selectors[36] = AskingHandler.collectsWei.selector;
+        selectors[37] = Handler.asks.selector;
         return targeted(selectors);
     }
 
@@ -112,5 +122,6 @@ contract LanesBeforeTheRefereeInvariants is LanesInvariants {
     /// forge-config: default.invariant.depth = 200
     function invariant_EveryLaneOwesWhatItHolds() public view override {
         super.invariant_EveryLaneOwesWhatItHolds();
+        vm.assertTrue(court.feesAreThere(), "fees are there");
     }
 }
