@@ -6,6 +6,7 @@ model. Commands are in order, without `tollway`; running one twice changes nothi
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from shlex import quote
 
 from roles.local.folder import ROOT
 
@@ -86,7 +87,7 @@ def lane(window_seconds: int) -> Iterator[str]:
 
 def market(upstream: str | None) -> Iterator[str]:
     """Models, lineage, bids, stakes, the workflow. With an upstream, that server is the dialogue model."""
-    folder = f"--onnx {MODELS}"
+    folder = f"--onnx {quote(str(MODELS))}"
     yield f"maker register {BASE} {folder}/emotion-base --royalty 12% --floor call=40 --wallet north"
     yield f"oem derive {EMOTION} --parent {BASE} --relation finetune {folder}/emotion --wallet south"
     yield f"maker register {KB} {folder}/kb --wallet kappa"
@@ -104,4 +105,4 @@ def market(upstream: str | None) -> Iterator[str]:
     yield f"weaver stake 100 --wallet {WEAVER}"
     yield f"weaver bond 20 --wallet {WEAVER}"
     uses = " ".join(f"--use {folder}={model}" for model, folder in FOLDERS.items())
-    yield f"weaver publish {CAPSULE} {uses} --wallet {WEAVER}"
+    yield f"weaver publish {quote(str(CAPSULE))} {uses} --wallet {WEAVER}"

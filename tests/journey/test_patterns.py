@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def tess(settled: Person) -> Iterator[str]:
         run("provider stake 400 --wallet tess")
         names = {folder.name: f"@triage/{folder.name}" for folder in sorted(MODELS.iterdir())}
         for folder, name in names.items():
-            run(f"maker register {name} --onnx {MODELS / folder} --wallet tess")
+            run(f"maker register {name} --onnx {quote(str(MODELS / folder))} --wallet tess")
             run(f"maker bid {name} --ratio 10% --ask call=10 --wallet tess")
             run(f"provider bid {name} --ask call={ASKS[folder.partition('-')[0]]} --wallet tess")
         network.advance(network.EPOCH_SECONDS)
@@ -76,7 +77,7 @@ def published(path: Path) -> str:
     """Publish a shipped workflow with tess's models, and return its name."""
     wanted = sorted(set(re.findall(r"model:([a-z-]+)", path.read_text())))
     uses = " ".join(f"--use {name}=@triage/{name}" for name in wanted)
-    return str(run(f"weaver publish {path} {uses} --wallet wanda")["name"])
+    return str(run(f"weaver publish {quote(str(path))} {uses} --wallet wanda")["name"])
 
 
 def paid(rows: list[dict[str, Any]]) -> Counter[str]:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from roles.local.actors import DIALOG, EMOTION, MODELS, SERVICE
 from roles.local.folder import ROOT
 from tests.journey.conftest import Person
 
+BASE, FINETUNED = (quote(str(MODELS / folder)) for folder in ("emotion-base", "emotion"))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
@@ -48,13 +50,13 @@ def atoms(wallet: str) -> int:
 def test_a_model_is_versioned_given_away_and_retired() -> None:
     run("wallet create zoe --light")
     run("wallet faucet 5 --wallet zoe")
-    register = f"maker register @zoe/mood --onnx {MODELS / 'emotion-base'} --royalty 5% --floor call=1 --wallet zoe"
+    register = f"maker register @zoe/mood --onnx {BASE} --royalty 5% --floor call=1 --wallet zoe"
     first = run(register)
     assert "transaction" in first
     assert run(register) == {**{k: first[k] for k in ("id", "name", "owner", "kind")}, "note": "was registered already"}
     newer = run(f"{register} --version 1.1.0")
     assert {row["id"] for row in run("maker versions @zoe/mood")} == {first["id"], newer["id"]}
-    derive = f"oem derive @zoe/mild --relation quantize --onnx {MODELS / 'emotion'} --parent {newer['id']} --wallet zoe"
+    derive = f"oem derive @zoe/mild --relation quantize --onnx {FINETUNED} --parent {newer['id']} --wallet zoe"
     assert run(derive)["owes"][0]["terms"]["royalty_ppm"] == 50_000
     run(f"maker transfer {newer['id']} alice --wallet zoe")
     assert "NotOwner" in refused(f"maker retire {newer['id']} --wallet zoe")
