@@ -172,7 +172,7 @@ abstract contract AskingHandler is Files {
     function _asks(uint256 l, Asked memory q, bytes memory call_) private {
         uint256 i = _find(l, q);
         bool open = i < asked[l].length && _stands(asked[l][i]);
-        bool lawful = !open && (q.id == 0 ? _leavesTime() : block.timestamp <= _until(q.id) - 2 * uint256(ANSWER));
+        bool lawful = !open && (q.id == 0 ? _leavesTime() : block.timestamp <= _until(q.id) - 2 * uint256(ANSWER_TIME));
         uint40 until = settlement.batches(lane, q.id).until;
         vm.prank(q.asker);
         (bool done,) = address(questions).call{value: FLOOR}(call_);
@@ -187,7 +187,7 @@ abstract contract AskingHandler is Files {
     /// @dev A stopped lane's bond is not held by questions.
     function _leavesTime() private view returns (bool) {
         uint256 leaves = settlement.lives(lane).stoppedAt + 7 days;
-        return settlement.lanes(lane).active || block.timestamp + 2 * uint256(ANSWER) <= leaves;
+        return settlement.lanes(lane).active || block.timestamp + 2 * uint256(ANSWER_TIME) <= leaves;
     }
 
     function _until(uint64 id) private view returns (uint256) {
@@ -213,7 +213,7 @@ abstract contract AskingHandler is Files {
         uint256 count;
         for (uint256 i; i < asked[l].length; ++i) {
             Asked memory q = asked[l][i];
-            bool open = _stands(q) && block.timestamp <= q.askedAt + ANSWER;
+            bool open = _stands(q) && block.timestamp <= q.askedAt + ANSWER_TIME;
             if (open && (l == HONEST || q.place % 2 == 0)) calls[i] = _answerTo(l, q);
             if (calls[i].length != 0) ++count;
         }
@@ -290,7 +290,7 @@ abstract contract AskingHandler is Files {
     function _closes(uint256 l, uint256 i) private returns (bool fell) {
         Asked memory q = asked[l][i];
         bool stands = _stands(q);
-        bool late = block.timestamp > q.askedAt + ANSWER;
+        bool late = block.timestamp > q.askedAt + ANSWER_TIME;
         bool over = q.id != 0 && block.timestamp >= _until(q.id);
         uint32 era = settlement.lanes(lane).era;
         try questions.close(lane, q.id, q.hash, q.subject) {
@@ -306,12 +306,12 @@ abstract contract AskingHandler is Files {
     function _doubted(uint256 l, uint64 id, Filed memory f, Filed memory b) internal returns (address) {
         for (uint256 i; i < asked[l].length; ++i) {
             Asked memory q = asked[l][i];
-            if (q.id == id && q.hash == idOf(f.header) && block.timestamp > q.askedAt + ANSWER) {
+            if (q.id == id && q.hash == idOf(f.header) && block.timestamp > q.askedAt + ANSWER_TIME) {
                 return _closes(l, i) ? q.asker : address(0);
             }
         }
         if (questionsOpen(l, f) != 0 && _isAskedBy(l, f)) return address(0);
-        if (block.timestamp > _until(id) - 2 * uint256(ANSWER)) return address(0);
+        if (block.timestamp > _until(id) - 2 * uint256(ANSWER_TIME)) return address(0);
         if (f.withheld) _asksWords(l, id, challenger, 1);
         else if (unmandated(l, f, b) != 0) _asksMandate(l, id, challenger, unmandated(l, f, b));
         return address(0);
@@ -328,9 +328,9 @@ abstract contract AskingHandler is Files {
 
     /// @dev Watchers come back as soon as a question's time is over.
     function _pass(uint256 time) internal override {
-        if (time <= ANSWER + 1) return super._pass(time);
-        super._pass(ANSWER + 1);
-        super._pass(time - ANSWER - 1);
+        if (time <= ANSWER_TIME + 1) return super._pass(time);
+        super._pass(ANSWER_TIME + 1);
+        super._pass(time - ANSWER_TIME - 1);
     }
 
     function _forget(uint256 l, uint256 i) private {
@@ -340,7 +340,7 @@ abstract contract AskingHandler is Files {
 
     function isLate(uint256 l, Filed memory f) internal view override returns (bool) {
         for (uint256 i; i < asked[l].length; ++i) {
-            if (asked[l][i].hash == idOf(f.header) && block.timestamp > asked[l][i].askedAt + ANSWER) return true;
+            if (asked[l][i].hash == idOf(f.header) && block.timestamp > asked[l][i].askedAt + ANSWER_TIME) return true;
         }
         return false;
     }

@@ -217,34 +217,55 @@ contract Handler is Model {
     function settles(uint256 l, uint256 lie) external inLane(l) {
         l %= LANES;
         _posts(l, lie, 0, 1);
-        ISettlement.Head memory h = settlement.heads(lane);
-        if (h.next == h.finalized + 1) return;
-        uint256 until = settlement.batches(lane, h.next - 1).until;
-        if (until > block.timestamp) _pass(until - block.timestamp);
-        lane = lanes[l];
-        for (uint256 i = settlement.heads(lane).next - settlement.heads(lane).finalized; i > 1; --i) _finalizes(l);
+        _finishes(l, 0);
     }
 
     /// @dev Poc8: the operator and its accomplice, which leaves between the finalities of two batches of one block.
     function races(uint256 l, uint256 lie) external inLane(l) {
         l %= LANES;
         if (l == HONEST) return;
-        if (settlement.accounts(lane, consumerOf[WHO]).requestedAt == 0) {
-            vm.prank(consumerOf[WHO]);
-            consumers.requestWithdraw(lane);
-        }
+        _asksToLeave();
         _pass(NOTICE + 1);
         lane = lanes[l];
         _posts(l, 0, 0, 1);
         _posts(l, (lie >> 8 << 8) | (lie % 2 == 0 ? 2 : 7), 0, 1);
         ISettlement.Head memory h = settlement.heads(lane);
         if (h.next < h.finalized + 3) return;
-        uint256 until = settlement.batches(lane, h.next - 1).until;
-        if (until > block.timestamp) _pass(until - block.timestamp);
-        lane = lanes[l];
-        for (uint256 i = h.next - h.finalized; i > 2; --i) _finalizes(l);
+        _finishes(l, 1);
         _withdraws(l, WHO, Mood.fair);
         _finalizes(l);
+    }
+
+    /// @dev F3: the operator stands still until its accomplice has escaped, and then debits it once more.
+    function vanishes(uint256 l, uint256 lie) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST) return;
+        _asksToLeave();
+        _finishes(l, 0);
+        _pass(7 days);
+        lane = lanes[l];
+        _escapes(l, WHO, Mood.fair);
+        _posts(l, (lie >> 8 << 8) | 2, 0, 1);
+    }
+
+    function _asksToLeave() private {
+        if (settlement.accounts(lane, consumerOf[WHO]).requestedAt != 0) return;
+        vm.prank(consumerOf[WHO]);
+        consumers.requestWithdraw(lane);
+    }
+
+    /// @dev Waits until the windows of all that pends have passed, and makes it final but for the last ones.
+    function _finishes(uint256 l, uint256 last) private {
+        ISettlement.Head memory h = settlement.heads(lane);
+        uint256 until = block.timestamp;
+        for (uint64 id = h.finalized + 1; id < h.next; ++id) {
+            uint256 end = settlement.batches(lane, id).until;
+            if (end > until) until = end;
+        }
+        if (until > block.timestamp) _pass(until - block.timestamp);
+        lane = lanes[l];
+        h = settlement.heads(lane);
+        for (uint256 i = h.next - h.finalized; i > last + 1; --i) _finalizes(l);
     }
 
     function _posts(uint256 l, uint256 lie, uint256 lag, uint8 taller) private {
@@ -271,8 +292,8 @@ contract Handler is Model {
             if (!lawful) broken = "C1, C2, C6, C9: a commit compares totals, net, bond and pause";
             filed[l][h.next] = abi.encode(f);
             delete calls_[l];
-            uint256 until = settlement.batches(lane, h.next).until;
-            if (until > block.timestamp + 30 days || until < block.timestamp + WINDOW) broken = "C11: a window is bounded";
+            uint256 until = block.timestamp + _windowOf(f.header.heights);
+            if (settlement.batches(lane, h.next).until != until) broken = "C11: a window opens the longest path";
         } catch {
             if (lawful) broken = "C11: what is lawful is posted";
         }
@@ -282,6 +303,17 @@ contract Handler is Model {
     function shape(uint8 taller) internal pure virtual returns (uint48) {
         bool tall = taller % 8 == 0;
         return heightsOf(0, tall ? 3 + taller / 9 : 3, tall ? 31 - taller / 16 : 3, 0, 0, 0);
+    }
+
+    /// @dev Eight levels a round, and three answers more.
+    function _windowOf(uint256 heights) private pure returns (uint256) {
+        uint256 tallest = ((heights >> 32) & 0xff) + (heights >> 40);
+        for (uint256 i; i < 4; ++i) {
+            uint256 height = (heights >> (8 * i)) & 0xff;
+            if (height > tallest) tallest = height;
+        }
+        uint256 needed = ((tallest + 7) / 8 + 3) * ANSWER_TIME;
+        return needed > WINDOW ? needed : WINDOW;
     }
 
     function _closing(ISettlement.Head memory h, uint256 lag) private view returns (uint40 closedAt) {
@@ -383,10 +415,39 @@ contract Handler is Model {
         _isRefused(l, f.header, h.next);
         f.header.closedAt = _closing(h, 0);
         _isRefused(l, f.header, h.next);
+        if (anew) _repostsAnew(l, f);
+    }
+
+    function _repostsAnew(uint256 l, Model.Filed memory f) private {
+        _returns(l);
+        ISettlement.Head memory h = settlement.heads(lane);
         Model.Filed memory tip = tipOf(l);
-        if (!anew || h.next != h.finalized + 1 || f.header.prev != prevOf(tip)) return;
+        if (h.next != h.finalized + 1 || f.header.prev != prevOf(tip)) return;
         (f.open, f.askedAt) = (0, 0);
-        _commits(l, f, tip, f.header.closedAt);
+        _commits(l, f, tip, _closing(h, 0));
+    }
+
+    /// @dev An operator whose lane stopped comes back as soon as it may.
+    function _returns(uint256 l) private {
+        if (settlement.lanes(lane).active) return;
+        uint256 from = settlement.lives(lane).fellAt + DAY;
+        if (block.timestamp < from) _pass(from - block.timestamp);
+        lane = lanes[l];
+        if (settlement.books(lane).bond < MIN_BOND) _bonds(l, Mood.fair);
+        vm.prank(operators[l]);
+        settlement.setActive(lane, true);
+    }
+
+    /// @dev F5: while a lie is in question the lane falls for another fault. Then it posts the same lie again.
+    function relapses(uint256 l, uint256 lie) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST) return;
+        _posts(l, (lie >> 8 << 8) | (lie % 2 == 0 ? 1 : 5), 0, 1);
+        _pass(0); // watchers ask
+        lane = lanes[l];
+        if (settlement.heads(lane).next == settlement.heads(lane).finalized + 1) return;
+        _punishes(l);
+        _repostsAnew(l, abi.decode(voided[l], (Model.Filed)));
     }
 
     function _isRefused(uint256 l, Header memory h, uint64 id) private {
@@ -606,7 +667,7 @@ contract Handler is Model {
         if (pending == 0) return;
         uint64 id = h.finalized + 1 + uint64((which >> 8) % pending);
         ISettlement.Batch memory batch = settlement.batches(lane, id);
-        bool lawful = block.timestamp <= batch.until - 2 * uint256(ANSWER);
+        bool lawful = block.timestamp <= batch.until - 2 * uint256(ANSWER_TIME);
         try asQuestions.ask(lane, id, batch.hash) {
             if (!lawful) broken = "C10: every question leaves time for its answer";
         } catch {
@@ -628,7 +689,7 @@ contract Handler is Model {
         for (uint64 id = h.finalized + 1; id < h.next; ++id) {
             Model.Filed memory f = fileOf(l, id);
             if (l != HONEST && id % 2 == 0) continue;
-            if (f.withheld || f.open == 0 || block.timestamp > f.askedAt + ANSWER) continue;
+            if (f.withheld || f.open == 0 || block.timestamp > f.askedAt + ANSWER_TIME) continue;
             for (; f.open != 0; --f.open) asQuestions.answer(lane, id, idOf(f.header));
             filed[l][id] = abi.encode(f);
         }
@@ -637,7 +698,10 @@ contract Handler is Model {
     /// @dev An offence of no single batch, of a liar.
     function punishes(uint256 l, uint8 rarely) external inLane(l) {
         l %= LANES;
-        if (l == HONEST || rarely % 8 != 0) return;
+        if (l != HONEST && rarely % 8 == 0) _punishes(l);
+    }
+
+    function _punishes(uint256 l) private {
         ISettlement.Head memory h = settlement.heads(lane);
         _offends(l);
         if (settlement.books(lane).bond != 0) broken = "C12: an offender loses its bond";

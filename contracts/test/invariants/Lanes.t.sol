@@ -35,7 +35,7 @@ contract LanesInvariants is Base {
     }
 
     function targetSelectors() external view virtual returns (FuzzSelector[] memory) {
-        return targeted(new bytes4[](30));
+        return targeted(new bytes4[](32));
     }
 
     function targeted(bytes4[] memory selectors) internal view returns (FuzzSelector[] memory targets) {
@@ -70,6 +70,8 @@ contract LanesInvariants is Base {
         selectors[27] = Handler.claims.selector;
         selectors[28] = Handler.forges.selector;
         selectors[29] = Handler.races.selector;
+        selectors[30] = Handler.vanishes.selector;
+        selectors[31] = Handler.relapses.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector(address(handler), selectors);
     }
@@ -107,14 +109,14 @@ contract LanesBeforeTheJudgesInvariants is LanesInvariants {
     }
 
     function targetSelectors() external view override returns (FuzzSelector[] memory) {
-        bytes4[] memory selectors = new bytes4[](38);
-        selectors[30] = selectors[31] = CourtHandler.accuses.selector;
-        selectors[32] = CourtHandler.leaks.selector;
-        selectors[33] = Files.rotates.selector;
-        selectors[34] = AskingHandler.rekeys.selector;
-        selectors[35] = AskingHandler.closes.selector;
-        selectors[36] = AskingHandler.collectsWei.selector;
-        selectors[37] = Handler.asks.selector;
+        bytes4[] memory selectors = new bytes4[](40);
+        selectors[32] = selectors[33] = CourtHandler.accuses.selector;
+        selectors[34] = CourtHandler.leaks.selector;
+        selectors[35] = Files.rotates.selector;
+        selectors[36] = AskingHandler.rekeys.selector;
+        selectors[37] = AskingHandler.closes.selector;
+        selectors[38] = AskingHandler.collectsWei.selector;
+        selectors[39] = Handler.asks.selector;
         return targeted(selectors);
     }
 

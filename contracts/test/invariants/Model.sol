@@ -18,6 +18,7 @@ abstract contract Model is Base {
     uint256 internal constant WATCHED = 1; // lies, and every lie that can be proven is
     uint256 internal constant UNWATCHED = 2; // lies, and nobody looks
     uint256 internal constant WHO = 4; // consumers of each lane
+    uint24 internal constant ANSWER_TIME = 3 hours; // so long that the paths of tall trees need more than WINDOW
 
     /// @dev A batch as its operator knows it. `sold`: what each consumer was charged for each payee's calls, a receipt each, at
     /// `placeOf`. `due`: its lines, what these pay on top of the batch before.
@@ -54,6 +55,10 @@ abstract contract Model is Base {
         coin = new DollarToken();
         coin.mint(address(this), 1e18);
         return coin;
+    }
+
+    function someTerms() internal pure override returns (ISettlement.Terms memory) {
+        return ISettlement.Terms(WINDOW, ANSWER_TIME, 1, 1);
     }
 
     function populate() internal virtual override {
@@ -166,7 +171,7 @@ abstract contract Model is Base {
 
     /// @dev A question about it was not answered in time.
     function isLate(uint256, Filed memory f) internal view virtual returns (bool) {
-        return f.open != 0 && block.timestamp > f.askedAt + ANSWER;
+        return f.open != 0 && block.timestamp > f.askedAt + ANSWER_TIME;
     }
 
     /// @dev What the Referee proves of consumers.
