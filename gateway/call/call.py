@@ -23,6 +23,7 @@ from gateway.errors import NodeFailed, Refusal
 from gateway.metering import answers, usage
 from gateway.metering.answers import Meters
 from gateway.metering.ask import Ask
+from gateway.metering.openai import BYTE_ORDER_MARK
 from gateway.payment import billing
 from gateway.payment.auth import Caller
 from gateway.payment.billing import Billing, Served, most_units
@@ -268,7 +269,7 @@ async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: in
     if Meter.byte in candidate.tariff.metered:
         limit = gateway.settings.metered_answer_bytes
     try:
-        body = await reply.body(limit)
+        body = (await reply.body(limit)).removeprefix(BYTE_ORDER_MARK)
     except asyncio.CancelledError:
         reply.cancel()
         raise

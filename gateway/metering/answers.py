@@ -85,8 +85,8 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
     if reported is not None:
         finer |= {meter: count for meter, count in reported.finer().items() if count}
     ours = usage.count(meters.tokenizer, delivered.text) if delivered.text else None
-    claimed_in = reported.prompt_tokens if reported is not None else None
-    claimed_out = reported.completion_tokens if reported is not None else None
+    claimed_in = reported.inputs if reported is not None else None
+    claimed_out = reported.outputs if reported is not None else None
     if claimed_in is None:
         claimed_in = usage.estimate(len(ask.body))
     inputs = max(0, min(claimed_in, len(ask.body)))

@@ -5,7 +5,8 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-import orjson
+
+from gateway.errors import Refusal
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 INFER = "/v2/models/{model}/infer"
@@ -35,8 +36,11 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def json(self) -> Any:
-        """The body, decoded when somebody first needs all of it."""
-        return orjson.loads(self.body)
+        """The body, decoded when somebody first needs all of it: large integers as they are. Refused with 400."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
 
     @cached_property
     def images(self) -> int:
@@ -44,7 +48,8 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         if b"image" not in self.body or self.path != CHAT:
             return 0
         messages = self.json.get("messages")
-        parts = (message.get("content") for message in messages or () if isinstance(message, dict))
+        said = messages if isinstance(messages, list) else ()
+        parts = (message.get("content") for message in said if isinstance(message, dict))
         return sum(_is_image(part) for content in parts if isinstance(content, list) for part in content)
 
     @property
@@ -74,7 +79,9 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         adds_usage = self.stream and not self.include_usage
         if self.path == INFER or (served_as == self.model and not adds_usage):
             return self.body
+        if served_as == self.model and self.body.startswith(b"{") and b'"stream_options"' not in self.body:
+            return b'{"stream_options":{"include_usage":true},' + self.body[1:]
         changed = {**self.json, "model": served_as}
         if adds_usage:
             changed["stream_options"] = {**(changed.get("stream_options") or {}), "include_usage": True}
-        return orjson.dumps(changed)
+        return msgspec.json.encode(changed)

@@ -14,6 +14,8 @@ from gateway.metering.ask import EMBEDDINGS, Ask
 from gateway.metering.usage import NodeUnits, Usage, named_units
 from ledger.core.values.hashes import BodyHash, Digest
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Some servers write it before JSON."""
 NODES_OWN = ("tollway_units", "tollway_served")
 """Fields of the usage event that a node writes for its gateway; no client gets them."""
 
@@ -45,8 +47,10 @@ def read(path: str, body: bytes) -> Ask:
         message, _, where = str(error).partition(" - at `$.")
         param = where.rstrip("`") or ("model" if "`model`" in message else None)
         raise Refusal(400, "invalid_request", f"the request is not valid: {error}", param=param) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
+    if not body.isascii():
+        _check_text(body)
     choices = max(1, wanted.n or 1, wanted.best_of or 1)
     limit = wanted.max_completion_tokens if wanted.max_completion_tokens is not None else wanted.max_tokens
     for name, value in (("max_tokens", limit), ("n", wanted.n)):
@@ -66,8 +70,24 @@ def read(path: str, body: bytes) -> Ask:
     )
 
 
+def _check_text(body: bytes) -> None:
+    """The decoder reads only some fields, and would pass bytes that are no text in the others."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
+
+
+def text_in(content: Any) -> str:
+    """The text of a message's content: a text, or a list of parts."""
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
+
+
 class _Message(msgspec.Struct):
-    content: str | list[msgspec.Raw] | None = None
+    content: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -84,8 +104,7 @@ class Answer(msgspec.Struct):
 
     @property
     def text(self) -> str:
-        texts = [c.message.content if c.message else c.text for c in self.choices or ()]
-        return "".join([text for text in texts if isinstance(text, str)])
+        return "".join([text_in(c.message.content if c.message else c.text) for c in self.choices or ()])
 
 
 _ANSWER = msgspec.json.Decoder(Answer)
@@ -95,13 +114,13 @@ def read_answer(path: str, body: bytes) -> Answer | None:
     """An answer's metered parts; None when it is not an answer to `path` at all."""
     try:
         answer = _ANSWER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return answer if (answer.data if path == EMBEDDINGS else answer.choices) is not None else None
 
 
 class _Delta(msgspec.Struct):
-    content: str | None = None
+    content: Any = None
     reasoning_content: str | None = None
     refusal: str | None = None
     tool_calls: list[msgspec.Raw] | None = None
@@ -124,15 +143,15 @@ class _Part(msgspec.Struct):
 class _Event(msgspec.Struct):
     """The metered parts of one event of a stream."""
 
-    choices: list[_Part] = []
+    choices: list[_Part] | None = []
     usage: Usage | None = None
     error: msgspec.Raw | None = None
     tollway_units: dict[str, int] | None = None
 
     @property
     def text(self) -> str:
-        parts = (part.text if part.delta is None else part.delta.content for part in self.choices)
-        return "".join(text for text in parts if text)
+        parts = self.choices or ()
+        return "".join([text_in(part.text if part.delta is None else part.delta.content) for part in parts])
 
 
 _EVENT = msgspec.json.Decoder(_Event)
@@ -169,7 +188,8 @@ class StreamAccumulator:
         self._unread = b""
         self._hasher = BodyHash(salt)
         self._texts: list[str] | None = [] if keep_text else None
-        self._held_back: list[bytes] = []
+        self._held_back: list[dict[str, Any]] = []
+        self._begun = self._after_cr = False
 
     @property
     def ended(self) -> bool:
@@ -200,7 +220,7 @@ class StreamAccumulator:
             if self._meter(data):
                 out.append(raw + b"\n\n")
             elif self._include_usage:
-                self._held_back.append(data)
+                self._hold_back(data)
             if self.tokens > self._most or self.size > self._most_bytes:
                 self.state = StreamState.full
                 break
@@ -211,33 +231,47 @@ class StreamAccumulator:
     def last_events(self, note: dict[str, Any] | None) -> bytes:
         """The usage, held back until the receipt is durable, with what the call cost."""
         events = []
-        for data in self._held_back:
-            event = orjson.loads(data)
-            for name in NODES_OWN:
-                event.pop(name, None)
+        for event in self._held_back:
             if note is not None:
                 event["tollway"] = note
             events.append(b"data: " + orjson.dumps(event) + b"\n\n")
         return b"".join(events)
 
+    def _hold_back(self, data: bytes) -> None:
+        """Keep a usage event, without what its node wrote for us alone. It must be whole JSON before we charge."""
+        try:
+            event = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise NodeFailed("the node streams nonsense", "nonsense") from error
+        self._held_back.append({name: value for name, value in event.items() if name not in NODES_OWN})
+
     def _events(self, chunk: bytes) -> list[bytes]:
-        """The server-sent events that are whole now, each without its blank line."""
+        """The server-sent events that are whole now, each without its blank line. A line ends with CR, LF or both."""
+        if not self._begun:
+            self._begun, chunk = True, chunk.removeprefix(BYTE_ORDER_MARK)
+        if b"\r" in chunk or self._after_cr:
+            chunk = self._with_plain_ends(chunk)
         whole = self._unread + chunk if self._unread else chunk
-        if b"\r" in whole:
-            whole = whole.replace(b"\r\n", b"\n")
         *events, self._unread = whole.split(b"\n\n")
         return events
+
+    def _with_plain_ends(self, chunk: bytes) -> bytes:
+        """The same lines, each ended by LF. The CR and the LF of one end may come in two chunks."""
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+        self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _meter(self, data: bytes) -> bool:
         """Count an event. False for the final usage event, which the gateway sends itself, or leaves out."""
         try:
             event = _EVENT.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise NodeFailed("the node streams nonsense", "nonsense") from error
         if event.error is not None:
             raise NodeFailed("the node ended its stream with an error", "error")
         self.size += len(data)
-        for part in event.choices:
+        for part in event.choices or ():
             self.tokens += part.adds
             if part.finish_reason is not None:
                 self.state = StreamState.finished
