@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,7 @@ from ledger.store.network.tunnels import Entrance
 SendBytes = Callable[[bytes], Awaitable[None]]
 Close = Callable[[int, str], Awaitable[None]]
 
+NOT_IN_A_LINE = re.compile(rb"[\r\n\0]")
 GRANT_BYTES = 64 * 1024
 REFUSED, REPLACED = 4401, 4409
 """WebSocket close codes."""
@@ -106,7 +108,10 @@ class Stream:
             head = orjson.loads(payload)
             self.reply.status = int(head["status"])
             named = head.get("headers", {}).items()
-            self.reply.headers = {k.lower().encode("latin-1"): str(v).encode("latin-1") for k, v in named}
+            lines = {k.lower().encode("latin-1"): str(v).encode("latin-1") for k, v in named}
+            if any(NOT_IN_A_LINE.search(part) for line in lines.items() for part in line):
+                raise ValueError("a header of more than one line")
+            self.reply.headers = lines
         except (ValueError, KeyError, AttributeError, TypeError):
             self.abort(NodeFailed("the node's answer has no head", "nonsense"))
             return
@@ -237,6 +242,8 @@ class Tunnels:
         def check() -> None:
             if stream.reply.complete or stream.reply.failure is not None:
                 return
+            if not stream.reply.is_awaited:  # the consumer is slow, not the node
+                stream.heard_at = loop.time()
             left = stream.heard_at + self._idle_seconds - loop.time()
             if left <= 0:
                 stream.abort(NodeFailed("the node fell silent", "timeout"))
