@@ -17,13 +17,14 @@ from ledger.core.values.meters import Meter, Units, coarse
 
 PASSED_ON = frozenset((400, 409, 413, 415, 422))
 """Statuses of a node that say the request is wrong: its error goes to the consumer, and nothing is charged."""
+BUSY = frozenset((429, 503))
 
 
-class PassedOn(Exception):
-    """The node refused the request as such. Its own error is the answer."""
+class PassedOn(NodeFailed):
+    """The node refused the request as such. If all do, its own error is the answer."""
 
     def __init__(self, reply: Reply, body: bytes) -> None:
-        super().__init__(reply.status)
+        super().__init__(f"the node refused the request with status {reply.status}", "refused", status=reply.status)
         self.stored = StoredResponse(reply.status, JSON, openai_error(reply.status, body))
 
 
@@ -138,11 +139,15 @@ def openai_error(status: int, body: bytes) -> bytes:
 
 
 def check_status(reply: Reply, body: bytes) -> None:
-    """Raise NodeFailed unless the node served, or PassedOn when it refused the request as such."""
+    """Raise NodeFailed unless the node served: PassedOn when it refused the request as such."""
     status = reply.status
     if 200 <= status < 300:
         return
     if status in PASSED_ON:
         raise PassedOn(reply, body)
-    kind = "busy" if status in (429, 503) else "refused" if status in (401, 403, 404) else "error"
+    if status in BUSY:
+        wait = reply.headers.get(b"retry-after", b"")
+        retry_after = int(wait) if wait.isdigit() and len(wait) < 10 else 1
+        raise NodeFailed(f"the node answered {status}", "busy", retry_after=retry_after, status=status)
+    kind = "refused" if 400 <= status < 500 else "error"
     raise NodeFailed(f"the node answered {status}", kind, status=status)
