@@ -21,7 +21,6 @@ from gateway.catalog.catalog import ModelEntry
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering.answers import PassedOn
 from gateway.upstream.http import Reply
-from ledger.core.receipts.receipt import EndReason
 from ledger.core.values.atoms import PPM
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
 from ledger.core.values.ids import PRIVATE_LANE, Digest, cid, to_hex
@@ -238,6 +237,3 @@ def test_a_refusal_an_outage_or_a_cancelled_caller_marks_nobody(scene: Scene, st
             if not {"charge", "_write", "_forward", "_charge"} & {*where}:
                 assert made == 0, f"{kind} in {where}: {body}"
                 assert status != 200 or kind == "cancelled", f"{kind} in {where}: {body}"
-
-
-__all__ = ["EndReason"]
