@@ -9,16 +9,19 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway.call import routing
 from gateway.call.health import MARKS, Health
 from gateway.call.probes import ask_of
 from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.errors import NodeFailed
 from ledger.core.values.atoms import PPM
 from ledger.core.values.ids import Digest
+from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Signer
 from tests.gateway.conftest import consumer, loom, node, world
 from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, dying, hanging, piece, streaming
@@ -148,6 +151,19 @@ def test_two_nodes_that_fail_alike_do_not_make_it_the_requests_fault(market: Mar
     gateway = market.world.gateway(attempts=5, first_byte_seconds=1)
     assert statuses(gateway, market.consumer(gateway), 6) == [200] * 6
     assert [len(calls_of(one)) for one in market.nodes[:4]] == [1, 1, 1, 1]
+
+
+def test_the_next_candidate_is_another_owners_while_there_is_one(market: Market) -> None:
+    """A party with many models that can do the same must not use up all attempts of a workflow's step."""
+    market.add(streaming(), streaming())
+    gateway = market.world.gateway()
+    evil, honest = (market.candidate(gateway, one) for one in market.nodes)
+    many = [replace(evil, subject=Digest(bytes([n]) * 32), health=Health()) for n in range(4)]
+    for n in range(20):
+        draw = routing.Draw(bytes([n]) * 64, 350_000, None, 1)
+        tried = [one.provider for one in routing.order([*many, honest], Units(call=1), draw)]
+        assert len(tried) == 5
+        assert honest.provider in tried[:2]
 
 
 def test_three_nodes_that_are_always_busy_use_up_no_attempt(market: Market) -> None:
