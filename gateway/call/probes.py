@@ -20,6 +20,7 @@ from gateway.catalog.catalog import Candidate, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, RuleBroken
+from gateway.metering import openai
 from gateway.metering.ask import CHAT, INFER, Ask
 from gateway.payment.billing import Billing, most_units
 from ledger.core.values.errors import TollwayError
@@ -92,7 +93,7 @@ async def _send(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> st
 def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
     now, ask = now_ms(), ask_of(entry)
     billing = Billing(
-        call_id=call_id(gateway.operator, os.urandom(16)),
+        call_id=call_id(gateway.lane, gateway.operator, "", ask.path, os.urandom(16)),
         consumer=gateway.operator,
         lane=gateway.lane,
         epoch=gateway.catalog.epoch,
@@ -109,11 +110,11 @@ def ask_of(entry: ModelEntry) -> Ask:
     """
     if "openai.chat/1" in entry.protocols:
         said = {"model": entry.name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-        return Ask(CHAT, entry.name, orjson.dumps(said), outputs=1)
+        return openai.read(CHAT, orjson.dumps(said))
     interfaces = entry.model.document["interfaces"]
     declared: list[Mapping[str, Any]] = next((one["inputs"] for one in interfaces if one["protocol"] == "oip/2"), [])
     inputs = [_tensor(one) for one in declared]
-    return Ask(INFER, entry.name, orjson.dumps({"inputs": inputs}), outputs=0)
+    return Ask(INFER, entry.name, orjson.dumps({"inputs": inputs}), limit=0)
 
 
 def _tensor(declared: Mapping[str, Any]) -> dict[str, Any]:

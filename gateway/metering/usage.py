@@ -42,6 +42,11 @@ class Usage(msgspec.Struct):
     def outputs(self) -> int | None:
         return number(self.completion_tokens)
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether it claims nothing: some servers write that beside every piece of a stream."""
+        return not self.inputs and not self.outputs
+
     def finer(self) -> dict[Meter, int]:
         """The parts of the totals that are in finer meters, and searches, as OpenAI and Anthropic report them."""
         prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
@@ -57,9 +62,10 @@ class Usage(msgspec.Struct):
 
 
 class Metered(msgspec.Struct, frozen=True):
-    """Units to bill, and whether the node had claimed more."""
+    """Units to bill, before any limit; how many tokens of text are among them; whether the node had claimed more."""
 
     units: Units
+    text_tokens: int
     overclaimed: bool
 
 
