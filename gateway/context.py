@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from gateway.asgi import BodyTimeouts
+from gateway.call.health import Unwell
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog.catalog import EMPTY, Catalog
@@ -68,6 +69,7 @@ class Gateway:
     tracing: Tracing | None = None
     body_timeouts: BodyTimeouts = field(default_factory=lambda: BodyTimeouts(20.0))
     draining: bool = False
+    unwell: Unwell = field(default_factory=Unwell)
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

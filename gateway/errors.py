@@ -23,14 +23,20 @@ TYPES = {
 
 
 class NodeFailed(Unavailable):
-    """A node did not answer as it should.
+    """A node did not serve: its own fault, unless it is `refused`, which may be the request's.
 
-    `kind` is unreachable, timeout, cut, nonsense, error, busy, too_long or cancelled.
+    `kind` is unreachable, timeout, late (for a workflow's step), cut, nonsense, error, busy, refused, too_long or
+    cancelled. A busy node may say after how many seconds to try again.
     """
 
-    def __init__(self, message: str, kind: str, **facts: object) -> None:
+    def __init__(self, message: str, kind: str, *, retry_after: int = 0, **facts: object) -> None:
         super().__init__(message, kind=kind, **facts)
         self.kind = kind
+        self.retry_after = retry_after
+
+
+class RuleBroken(Exception):
+    """A rule of ours refused something while a node was asked: the gateway's fault, and neither node nor request's."""
 
 
 class Refusal(TollwayError):
@@ -64,7 +70,7 @@ def refusal(error: TollwayError) -> Refusal:
         return error
     facts = {name: value for name, value in error.facts.items() if name not in ("code", "param", "status", "message")}
     if isinstance(error, NodeFailed):
-        status = 504 if error.kind == "timeout" else 502
+        status = 504 if error.kind in ("timeout", "late") else 502
         return Refusal(status, f"node_{error.kind}", error.message, facts=facts)
     if isinstance(error, Rejected):
         field = facts.pop("field", None)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from sqlmodel import Session
 
 from gateway.asgi import BodyTimeouts
+from gateway.call import probes
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog import credentials
@@ -85,6 +86,7 @@ class Running:
             (MEASURE_SECONDS, self._measure),
             (lane_state.READ_SECONDS, lambda g: g.read_lane()),
             (tunnel.ANNOUNCE_SECONDS, lambda g: g.upstream.forwarder.announce()),
+            (probes.EVERY_SECONDS, probes.send_due),
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
         self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
@@ -105,9 +107,10 @@ class Running:
         deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
         while gateway.open_calls and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
-        for job in self._periodic:
+        jobs = [*self._periodic, *gateway.unwell.probes]
+        for job in jobs:
             job.cancel()
-        await asyncio.gather(*self._periodic, return_exceptions=True)
+        await asyncio.gather(*jobs, return_exceptions=True)
         await gateway.upstream.close()
         try:
             await gateway.upstream.forwarder.close()
@@ -201,7 +204,11 @@ class Running:
 
     async def _measure(self, gateway: Gateway) -> None:
         records = gateway.loader.records()
-        seen = {key: (h.calls, h.errors, h.latency_ms, h.quality_ppm) for key, h in records.items() if h.calls}
+        seen = {
+            key: (h.calls, h.errors, h.latency_ms, h.quality_ppm)
+            for key, h in records.items()
+            if h.calls or h.probed_at
+        }
         await gateway.db(lambda session: publications.record(session, seen, now_ms()))
 
     async def _repeat(self, gateway: Gateway, every: float, work: Callable[[Gateway], Awaitable[None]]) -> None:

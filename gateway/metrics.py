@@ -30,7 +30,7 @@ class Metrics(Collector):
         registry.register(self)
         self.refusals = Counter("tollway_refusals", "Refused calls by code", ["code"], registry=registry)
         self.node_failures = Counter(
-            "tollway_node_failures", "Attempts that failed, by kind", ["kind"], registry=registry
+            "tollway_node_failures", "Attempts that did not serve, by kind", ["kind"], registry=registry
         )
         self.open_calls = Gauge("tollway_open_calls", "Open calls", registry=registry)
         self.held = Gauge("tollway_held_atoms", "Atoms held by open calls", registry=registry)

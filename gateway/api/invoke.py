@@ -12,6 +12,7 @@ from gateway.errors import Refusal
 from gateway.metering import openai
 from gateway.metering.ask import CHAT, INFER, Ask
 from gateway.workflow import steps
+from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import to_hex
 from ledger.core.values.meters import used
 from ledger.store.receipts.receipts import Signed
@@ -43,11 +44,17 @@ def read(catalog: Catalog, body: bytes) -> Ask:
 
 
 def shown(ask: Ask, stored: StoredResponse, signed: tuple[Signed, ...]) -> StoredResponse:
-    """An answer in the native shape: what the node or workflow answered is its `output`."""
+    """An answer in the native shape: what the node or workflow answered is its `output`, as text if it has no values.
+    It is paid, so it is shown.
+    """
     root = signed[-1].receipt
+    try:
+        output = steps.output(ask.path, stored.body)
+    except Rejected:
+        output = stored.body.decode(errors="replace")
     body = {
         "model": ask.model,
-        "output": steps.output(ask.path, stored.body),
+        "output": output,
         "receipt": to_hex(root.call_id),
         "charge": str(sum(one.receipt.charge for one in signed)),
         "units": used(root.units),

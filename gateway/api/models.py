@@ -63,6 +63,8 @@ def shown(entry: Entry) -> dict[str, Any]:
                 "latency_ms": c.health.latency_ms,
                 "round_trip_ms": c.health.round_trip_ms,
                 "calls": c.health.calls,
+                "errors": c.health.errors,
+                "refusals": c.health.refusals,
                 "terms": to_hex(c.tariff.id),
             }
             for c in public(entry)

@@ -53,7 +53,8 @@ def _model(
 ) -> dict[str, Any]:
     candidates = routing.eligible(entry, preferences, units, now)
     seed = keccak256(b"quote", entry.id, now.to_bytes(8, "big"))
-    drawn = next(routing.order(gateway.catalog, candidates, units, seed, gateway.settings.tau_ppm), None)
+    draw = routing.draw_for(gateway.catalog, gateway.settings, seed, None, now)
+    drawn = next(routing.order(candidates, units, draw), None)
     if drawn is None:
         raise Refusal(503, "no_capacity", f"no provider of {entry.name} has capacity", retry_after=1)
     price, _ = drawn.tariff.price(units)

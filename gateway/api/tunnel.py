@@ -81,8 +81,8 @@ async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) 
         reply = await _forward(gateway, scope, client)
     except TollwayError as error:
         refused = refusal(error)
-        if isinstance(error, NodeFailed):
-            refused.headers.append((FAILED, error.kind.encode()))
+        kind = error.kind if isinstance(error, NodeFailed) else "unreachable"
+        refused.headers.append((FAILED, kind.encode()))
         await client.answer(refused_response(refused))
     else:
         await _pass_back(reply, client)

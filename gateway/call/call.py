@@ -7,7 +7,7 @@ while the consumer has not seen a byte.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from itertools import islice
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -19,10 +19,11 @@ from gateway.call.referrals import ReferralContext
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import NodeFailed, Refusal
+from gateway.errors import NodeFailed, Refusal, RuleBroken
 from gateway.metering import answers, openai, usage
-from gateway.metering.answers import Meters
+from gateway.metering.answers import Meters, PassedOn
 from gateway.metering.ask import INFER, Ask
+from gateway.metering.openai import BYTE_ORDER_MARK
 from gateway.payment import billing
 from gateway.payment.auth import Caller
 from gateway.payment.billing import Billing, Served, most_units
@@ -35,13 +36,15 @@ from ledger.core.receipts.service_proofs import attempt_id
 from ledger.core.values import call_heads
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.call_heads import Asked, CallHead
-from ledger.core.values.errors import TollwayError
+from ledger.core.values.errors import Conflict, Rejected, TollwayError
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
 TIMER_STEP = 0.001
 """Seconds by which a timer may fire early: uvloop rounds it to the millisecond."""
+MOST_BUSY = 8
+"""The most busy nodes that one call asks beside those it tries."""
 Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 """Charges what a candidate served. Returns the receipts; none when nothing was charged."""
 
@@ -105,20 +108,44 @@ class Call(msgspec.Struct):
     late_at: float | None = None
     """When a workflow's step is too late, on the event loop's clock."""
     hold: Hold | None = None
+    failures: list[tuple[Candidate, NodeFailed]] = []
+    """The nodes that did not serve, and why, until it is known whether another one did."""
+
+    def tries(self, attempts: int) -> Iterator[tuple[int, Candidate]]:
+        """Candidates in turn, each with its number, until so many were tried. A busy one was not, up to `MOST_BUSY`."""
+        for number, candidate in enumerate(self.candidates):
+            busy = sum(failure.kind == "busy" for _, failure in self.failures) if self.failures else 0
+            if number - min(busy, MOST_BUSY) >= attempts:
+                return
+            yield number, candidate
 
     async def hold_for(self, gateway: Gateway, candidate: Candidate) -> None:
-        """Hold what this candidate may cost at most. One dearer than the last needs a larger hold."""
+        """Hold what this candidate may cost at most: for one dearer than the last, the difference too."""
         if self.part_of_workflow:
             return
         need = candidate.tariff.hold(self.most)
-        hold = self.hold
-        if hold is not None and hold.amount >= need:
-            return
-        self.hold = None
-        larger = await gateway.leases.hold(self.billing.consumer, need, self.billing.budget)
-        if hold is not None:
-            hold.release()
-        self.hold = larger
+        if self.hold is None:
+            self.hold = await gateway.leases.hold(self.billing.consumer, need, self.billing.budget)
+        elif self.hold.amount < need:
+            more = need - self.hold.amount
+            self.hold.join(await gateway.leases.hold(self.billing.consumer, more, self.billing.budget))
+
+    def fail(self, gateway: Gateway, candidate: Candidate, failure: NodeFailed) -> None:
+        """Note that a candidate did not serve: beside the receipt and in the metrics. `book_failures` marks it."""
+        self.failures.append((candidate, failure))
+        self.billing.attempts.append({"provider": to_hex(candidate.provider), "failed": failure.kind})
+        gateway.metrics.node_failures.labels(failure.kind).inc()
+
+    def book_failures(self, gateway: Gateway, served: bool) -> None:
+        """Mark the nodes that did not serve, once it is known whether another one did. Those that failed are probed,
+        and those that refused what another served; what all refuse is the request's fault.
+        """
+        now = now_ms()
+        for candidate, failure in self.failures:
+            candidate.health.failed(self.billing.consumer, failure, now)
+            if served or failure.kind != "refused":
+                gateway.unwell.add((candidate.provider, candidate.subject), candidate.health)
+        self.failures.clear()
 
     async def charge(self, gateway: Gateway, candidate: Candidate, served: Served) -> tuple[Signed, ...]:
         """Make the receipt of what a candidate served durable: on its terms, with a deduction if it was referred."""
@@ -152,23 +179,27 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
 
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
-    candidates = routing.order(route.catalog, route.candidates, route.most, request.call_id, gateway.settings.tau_ppm)
+    consumer, now = request.caller.consumer, request.started
+    draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, consumer, now)
+    candidates = routing.order(route.candidates, route.most, draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)
     return Call(request.ask, route.most, billing, candidates, referral)
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A node's whole answer, and what it served."""
+    """A node's whole answer, what it served in how many ms, and whether it claimed more."""
 
     candidate: Candidate
     reply: Reply
     body: bytes
     served: Served
+    took_ms: int
+    overclaimed: bool
 
 
 async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Serve a call whose answer comes in one piece: the answer, and its receipts, which are durable. Raises PassedOn
-    when the node refused the request.
+    when the nodes refused the request.
     """
     try:
         answer = await attempt(gateway, call)
@@ -181,47 +212,47 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
 
 async def attempt(gateway: Gateway, call: Call) -> Answer:
     """Ask candidates in turn until one serves. What each may cost is held before it is asked."""
-    last: NodeFailed | None = None
     hedging = 0 if call.part_of_workflow else gateway.settings.hedge_ms / 1000
-    route = enumerate(islice(call.candidates, gateway.settings.attempts))
-    for number, candidate in route:
-        await call.hold_for(gateway, candidate)
-        try:
-            first = _once(gateway, call, candidate, number)
-            return await (_hedged(gateway, call, first, route, hedging) if hedging else first)
-        except NodeFailed as failed:
-            last = failed
-    raise exhausted(call, last)
+    route, served = call.tries(gateway.settings.attempts), False
+    try:
+        for number, candidate in route:
+            await call.hold_for(gateway, candidate)
+            try:
+                first = _once(gateway, call, candidate, number)
+                answer = await (_hedged(gateway, call, first, route, hedging) if hedging else first)
+            except NodeFailed:
+                continue
+            served = True
+            return answer
+        raise exhausted(call)
+    finally:
+        if call.failures:
+            call.book_failures(gateway, served)
 
 
 async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Answer:
-    """One attempt, recorded in the candidate's health. A failure is noted, and raised as NodeFailed."""
-    started = now_ms()
-    candidate.health.begin()
+    """One attempt. A failure is noted, and raised as NodeFailed."""
     try:
-        reply, body = await _invoke(gateway, call, candidate, number)
-        took_ms = now_ms() - started
-        meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
-        metered = answers.whole(meters, call.ask, reply, body, took_ms)
-    except NodeFailed as failed:
-        note_failure(gateway, call, candidate, failed)
+        answer = await invoke(gateway, call, candidate, number)
+    except NodeFailed as failure:
+        call.fail(gateway, candidate, failure)
         raise
-    except BaseException:
+    except asyncio.CancelledError:
         if call.late_at is not None and asyncio.get_running_loop().time() >= call.late_at - TIMER_STEP:
-            note_failure(gateway, call, candidate, NodeFailed("the node was too slow for its workflow", "timeout"))
-        else:
-            candidate.health.forgotten()
+            call.fail(gateway, candidate, NodeFailed("the node was too slow for its workflow", "late"))
         raise
-    ended = gateway.now_ms()
-    near = gateway.upstream.round_trip_ms(candidate.target)
-    candidate.health.succeeded(took_ms, metered.overclaimed, near)
-    units, end = usage.capped(metered.units, call.most), EndReason.normal
-    most = call.most.output_token
-    if call.ask.path != INFER and metered.text_tokens > most:
-        body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached
-    digest = call.billing.digest_of(body)
-    served = Served(units, end, ended, call.ask.body, digest, candidate.provider)
-    return Answer(candidate, reply, body, served)
+    except (Rejected, Conflict) as error:
+        raise RuleBroken(error) from error
+    note_success(gateway, candidate, answer.took_ms, answer.overclaimed)
+    return answer
+
+
+def note_success(gateway: Gateway, candidate: Candidate, took_ms: int, overclaimed: bool) -> None:
+    """Record a served call in the node's health; `took_ms` until its first byte."""
+    health = candidate.health
+    health.succeeded(took_ms, overclaimed, gateway.upstream.round_trip_ms(candidate.target))
+    if health.wants_probe:
+        gateway.unwell.add((candidate.provider, candidate.subject), health)
 
 
 async def _hedged(
@@ -231,14 +262,17 @@ async def _hedged(
     route: Iterator[tuple[int, Candidate]],
     wait: float,
 ) -> Answer:
-    """When the first node is silent for `wait` seconds, ask the next one too. The first answer serves and is billed."""
+    """When the first node is silent for `wait` seconds, ask the next one too, if it can be paid. The first answer
+    serves and is billed.
+    """
     asked = [asyncio.create_task(first)]
     try:
         done, _ = await asyncio.wait(asked, timeout=wait)
         second = next(route, None) if not done else None
         if second is not None:
-            await call.hold_for(gateway, second[1])
-            asked.append(asyncio.create_task(_once(gateway, call, second[1], second[0])))
+            with suppress(Refusal):
+                await call.hold_for(gateway, second[1])
+                asked.append(asyncio.create_task(_once(gateway, call, second[1], second[0])))
         waiting, last = set(asked), NodeFailed("no node answered", "error")
         while waiting:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -256,19 +290,28 @@ async def _hedged(
         await asyncio.gather(*asked, return_exceptions=True)
 
 
-async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> tuple[Reply, bytes]:
-    """The node's whole answer. Raises NodeFailed, or PassedOn when the node refused the request itself."""
+async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Answer:
+    """The node's whole answer, metered. Raises NodeFailed."""
+    started = now_ms()
     reply = await ask_node(gateway, call, candidate, number)
     limit = gateway.settings.max_answer_bytes
     if Meter.byte in candidate.tariff.metered:
         limit = gateway.settings.metered_answer_bytes
     try:
-        body = await reply.body(limit)
-    except asyncio.CancelledError:
+        body = (await reply.body(limit)).removeprefix(BYTE_ORDER_MARK)
+    except BaseException:
         reply.cancel()
         raise
     answers.check_status(reply, body)
-    return reply, body
+    took_ms = now_ms() - started
+    meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
+    metered = answers.whole(meters, call.ask, reply, body, took_ms)
+    units, end, most = usage.capped(metered.units, call.most), EndReason.normal, call.most.output_token
+    if call.ask.path != INFER and metered.text_tokens > most:
+        body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached
+    digest = call.billing.digest_of(body)
+    served = Served(units, end, gateway.now_ms(), call.ask.body, digest, candidate.provider)
+    return Answer(candidate, reply, body, served, took_ms, metered.overclaimed)
 
 
 def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Awaitable[Reply]:
@@ -286,25 +329,25 @@ def _proven(gateway: Gateway, candidate: Candidate, asked: Asked) -> bytes:
     return f"Idempotency-Key: {to_hex(asked.attempt)}\r\n{call_heads.HEADER}: {head}\r\n".encode()
 
 
-def exhausted(call: Call, last: TollwayError | None) -> Refusal:
-    """The refusal when no candidate served, with what happened to each."""
+def exhausted(call: Call) -> TollwayError:
+    """Why no candidate served: the last refusal if all that were tried refused, else the last failure, with what
+    happened to each; "busy" only if all were.
+    """
     facts: dict[str, object] = {"attempts": call.billing.attempts}
-    if not isinstance(last, NodeFailed):
+    failures = [failure for _, failure in call.failures]
+    if not failures:
         return Refusal(
             503, "no_capacity", f"no provider of {call.billing.model} has capacity", retry_after=1, facts=facts
         )
-    status = {"timeout": 504, "busy": 503}.get(last.kind, 502)
-    return Refusal(
-        status,
-        f"node_{last.kind}",
-        f"{last.message}; {len(call.billing.attempts)} tried, nothing was charged",
-        retry_after=1 if status == 503 else None,
-        facts=facts,
-    )
-
-
-def note_failure(gateway: Gateway, call: Call, candidate: Candidate, failed: NodeFailed) -> None:
-    """Record a failed attempt: in the node's health, beside the receipt, and in the metrics."""
-    candidate.health.failed(now_ms())
-    call.billing.attempts.append({"provider": to_hex(candidate.provider), "failed": failed.kind})
-    gateway.metrics.node_failures.labels(failed.kind).inc()
+    tried = [failure for failure in failures if failure.kind != "busy"]
+    faults = [failure for failure in tried if failure.kind != "refused"]
+    last = (faults or tried or failures)[-1]
+    if isinstance(last, PassedOn):
+        return last
+    message = f"{last.message}; {len(failures)} tried, nothing was charged"
+    if tried:
+        status = 504 if last.kind in ("timeout", "late") else 502
+        return Refusal(status, f"node_{last.kind}", message, facts=facts)
+    status = 429 if all(failure.facts.get("status") == 429 for failure in failures) else 503
+    wait = max(1, min(failure.retry_after for failure in failures))
+    return Refusal(status, "node_busy", message, retry_after=wait, facts=facts)

@@ -1,50 +1,75 @@
-"""This gateway's measurements of each provider on each subject, and a circuit breaker.
+"""This gateway's measurements of each provider on each subject: who is tried last, and who is not tried at all.
 
-Nothing a node claims counts here. Quality falls with every failure and rises with every success. After some failures in
-a row the circuit opens: the node gets no calls for a while, then a single one as a trial.
+Nothing a node claims counts here, and no consumer can harm a node for another. A node that does not serve a call is
+tried last for that consumer for a while. The quality moves, and the circuit opens, only by our own probes, and when the
+node cannot be reached or is silent for two consumers. A probe that is answered closes the circuit.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 
+from gateway.errors import NodeFailed
 from ledger.core.values.atoms import PPM
+from ledger.core.values.ids import Address, Digest
 
-TRIPS_AFTER = 3
-FIRST_PAUSE_MS = 500
-LONGEST_PAUSE_MS = 30_000
+Pair = tuple[Address, Digest]
+"""A provider and a subject."""
+
+PROBE_MS = 10_000
+"""The least time between two probes of a node."""
+MARK_MS = 60_000
+"""How long a node is tried last for a consumer whose call it did not serve."""
+MARKS = 256
+"""The most consumers a node is tried last for; beyond, the oldest mark is forgotten."""
+SHORTEST_BUSY_MS, LONGEST_BUSY_MS = 1_000, 30_000
 NEAR_MS = (10, 30, 80)
 """Upper bounds of the classes of round trip, in ms. A longer one has no class."""
 WEIGHT = 32
-"""A call moves the quality by 1/WEIGHT of its distance to 0 or 1."""
+"""A probe moves the quality by 1/WEIGHT of its distance to 0 or 1."""
 KEPT = 63
 """Latencies kept for the median."""
+MISSED = frozenset(("unreachable", "timeout"))
+"""Failures that no request causes: what two consumers see of them is true for all."""
 
 
 @dataclass(slots=True)
 class Health:
-    """One provider on one subject. Times are ms since the epoch."""
+    """One provider on one subject. Times are ms since the epoch, 0 for never."""
 
     quality_ppm: int = PPM
     latency_ms: int = 0
     round_trip_ms: int = 0
     calls: int = 0
     errors: int = 0
+    refusals: int = 0
     overclaims: int = 0
-    open_calls: int = 0
-    failures_in_a_row: int = 0
     paused_until: int = 0
-    trial: bool = False
+    """The time of the next probe while the circuit is open; 0 while it is closed."""
+    busy_until: int = 0
+    probed_at: int = 0
+    answered_at: int = 0
+    """When it last answered a probe."""
+    marks: dict[Address, int] = field(default_factory=dict)
+    """Until when it is tried last, by consumer."""
+    _missed: tuple[Address, int] | None = None
+    """The consumer that missed it last, and when."""
+    _busy_ms: int = 0
+    _busy_again: int = 0
+    """The time from which "busy" counts as said again."""
     _latencies: list[int] = field(default_factory=list)
 
     def usable(self, now: int) -> bool:
-        """False while the circuit is open. After its pause, true for one trial call at a time."""
-        if self.failures_in_a_row < TRIPS_AFTER:
-            return True
-        return now >= self.paused_until and not self.trial
+        """False while the circuit is open. The time of the next probe does not close it, only its answer does."""
+        return self.paused_until == 0
 
-    def begin(self) -> None:
-        self.open_calls += 1
-        if self.failures_in_a_row >= TRIPS_AFTER:
-            self.trial = True
+    def is_last(self, consumer: Address | None, now: int) -> bool:
+        """Whether it is tried after all others: it is busy, or did not serve this consumer lately."""
+        return self.busy_until > now or (consumer is not None and self.marks.get(consumer, 0) > now)
+
+    @property
+    def wants_probe(self) -> bool:
+        """Whether only another probe can make it whole again."""
+        return self.paused_until != 0 or self.quality_ppm < PPM
 
     @property
     def near(self) -> int | None:
@@ -57,34 +82,89 @@ class Health:
         """
         seen = max(1, took_ms if round_trip_ms is None else round_trip_ms)
         self.round_trip_ms = min(self.round_trip_ms or seen, seen)
-        self.open_calls -= 1
         self.calls += 1
-        self.failures_in_a_row = 0
-        self.trial = False
-        self.overclaims += overclaimed
-        self._judge(not overclaimed)
+        self._missed = None
+        self._busy_ms = 0
+        if overclaimed:
+            self.overclaims += 1
+            self._judge(False)
         self._latencies.append(took_ms)
         if len(self._latencies) >= KEPT or self.latency_ms == 0:
             self.latency_ms = sorted(self._latencies)[len(self._latencies) // 2]
             self._latencies = self._latencies[-KEPT // 2 :]
 
-    def failed(self, now: int) -> None:
-        """A call failed: no answer, or a bad one."""
-        self.open_calls -= 1
+    def failed(self, consumer: Address, failure: NodeFailed, now: int) -> None:
+        """A call of this consumer is over, and this node failed it, refused it, or was busy."""
+        if failure.kind == "busy":
+            self._was_busy(consumer, failure.retry_after, now)
+            return
         self.calls += 1
-        self.errors += 1
-        self.failures_in_a_row += 1
-        self.trial = False
-        self._judge(False)
-        if self.failures_in_a_row >= TRIPS_AFTER:
-            doublings = min(self.failures_in_a_row - TRIPS_AFTER, 10)
-            self.paused_until = now + min(FIRST_PAUSE_MS << doublings, LONGEST_PAUSE_MS)
+        self.refusals += failure.kind == "refused"
+        self.errors += failure.kind != "refused"
+        self._mark(consumer, now + MARK_MS)
+        if failure.kind in MISSED:
+            self._was_missed(consumer, failure.kind, now)
 
-    def forgotten(self) -> None:
-        """A call ended that shows nothing about the node: the consumer left, or sent a bad request."""
-        self.open_calls -= 1
-        self.trial = False
+    def probe_passed(self, now: int) -> None:
+        self._judge(True)
+        self.probe_answered(now)
+
+    def probe_answered(self, now: int) -> None:
+        """A probe was answered with a refusal, which may be the probe's own fault: the node is there."""
+        self.answered_at, self.paused_until, self.busy_until = now, 0, 0
+        self._missed, self._busy_ms = None, 0
+
+    def probe_failed(self, now: int) -> None:
+        self._judge(False)
+        self.answered_at, self.paused_until = 0, now + PROBE_MS
+
+    def _mark(self, consumer: Address, until: int) -> None:
+        self.marks.pop(consumer, None)
+        self.marks[consumer] = until
+        if len(self.marks) > MARKS:
+            del self.marks[next(iter(self.marks))]
+
+    def _was_busy(self, consumer: Address, retry_after: int, now: int) -> None:
+        """Out of the draw for what it says, twice as long each time. A node that answers probes is so for one consumer
+        alone: else a consumer that makes it say "busy" would keep the others from it.
+        """
+        if now >= self._busy_again:  # what a burst is answered counts once
+            self._busy_ms = min(max(2 * self._busy_ms, 1_000 * retry_after, SHORTEST_BUSY_MS), LONGEST_BUSY_MS)
+            self._busy_again = now + self._busy_ms
+        until = now + self._busy_ms
+        self._mark(consumer, max(until, self.marks.get(consumer, 0)))
+        if not self._is_answering(now):
+            self.busy_until = max(until, self.busy_until)
+
+    def _was_missed(self, consumer: Address, kind: str, now: int) -> None:
+        """A second consumer opens the circuit. Silence may be the requests' fault where probes are answered."""
+        before, self._missed = self._missed, (consumer, now)
+        second = before is not None and before[0] != consumer and now - before[1] < MARK_MS
+        if second and not self.paused_until and (kind == "unreachable" or not self._is_answering(now)):
+            self.probe_failed(now)
+
+    def _is_answering(self, now: int) -> bool:
+        return self.answered_at != 0 and now - self.answered_at < PROBE_MS
 
     def _judge(self, good: bool) -> None:
         gap = (PPM if good else 0) - self.quality_ppm
         self.quality_ppm += -(-gap // WEIGHT) if good else gap // WEIGHT
+
+
+class Unwell:
+    """The nodes that wait for a probe, and from when on (ms). Each is probed at most once in `PROBE_MS`."""
+
+    def __init__(self) -> None:
+        self._due: dict[Pair, int] = {}
+        self.probes: set[asyncio.Task[None]] = set()
+        """Those under way."""
+
+    def add(self, node: Pair, health: Health) -> None:
+        self._due.setdefault(node, health.probed_at + PROBE_MS)
+
+    def take(self, now: int, most: int) -> list[Pair]:
+        """At most `most` nodes to probe now. They do not wait any more."""
+        due = [node for node, at in self._due.items() if at <= now][:most]
+        for node in due:
+            del self._due[node]
+        return due

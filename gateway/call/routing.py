@@ -1,15 +1,16 @@
 """Which provider serves a call: `core.pricing` decides, over this epoch's candidates and what was measured of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.errors import Refusal
+from gateway.settings import Settings
 from ledger.core.pricing import eligibility, routing
 from ledger.core.pricing.eligibility import ANY, AboveLimit, AllPaused, NoneFits, RoutePreferences
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Unavailable
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Address, Digest
 from ledger.core.values.meters import Units
 
 
@@ -62,22 +63,52 @@ def refusal_of(name: str, error: AboveLimit | AllPaused, now: int) -> Refusal:
     return Refusal(503, "providers_down", f"every provider of {name} failed lately", retry_after=wait)
 
 
-def order(
-    catalog: Catalog, candidates: Sequence[Candidate], most: Units, call_id: Digest, tau_ppm: int, inner: bool = False
-) -> Iterator[Candidate]:
-    """The candidates to try, each drawn from those left. Lazy: the first one mostly serves."""
-    left = list(candidates)
-    seed = routing.call_seed(catalog.book_root, call_id)
-    while left:
-        if len(left) == 1:
-            yield left[0]
-            return
-        seen = [as_seen(one, (one.inner if inner else one.tariff).price(most)[0]) for one in left]
-        try:
-            picked = routing.choose(seen, seed, tau_ppm)
-        except Unavailable:
-            return
-        yield left.pop(picked)
+class Draw(NamedTuple):
+    """What a draw of candidates depends on beside them: its seed, how far above the best price one may be, the consumer
+    and the time. `inner` draws by the prices of sub-calls.
+    """
+
+    seed: bytes
+    tau_ppm: int
+    consumer: Address | None
+    now: int
+    inner: bool = False
+
+
+def draw_for(catalog: Catalog, settings: Settings, call_id: Digest, consumer: Address | None, now: int) -> Draw:
+    return Draw(routing.call_seed(catalog.book_root, call_id), settings.tau_ppm, consumer, now)
+
+
+def order(candidates: Sequence[Candidate], most: Units, draw: Draw) -> Iterator[Candidate]:
+    """The candidates to try, each drawn from those left: of a party that was not tried yet, while there is one. Those
+    that are busy, or did not serve this consumer lately, come last. Lazy: the first one mostly serves.
+    """
+    if len(candidates) == 1:
+        yield candidates[0]
+        return
+    waits = [one.health.is_last(draw.consumer, draw.now) for one in candidates]
+    tried: set[Address] = set()
+    for last in (False, True):
+        left = [one for one, wait in zip(candidates, waits, strict=True) if wait is last]
+        while left:
+            others = [one for one in left if one.provider not in tried] if tried else left
+            drawn = _draw(others or left, most, draw)
+            if drawn is None:
+                break
+            tried.add(drawn.provider)
+            yield drawn
+            left = [one for one in left if one is not drawn]
+
+
+def _draw(candidates: Sequence[Candidate], most: Units, draw: Draw) -> Candidate | None:
+    """One candidate; None when none has capacity."""
+    if len(candidates) == 1:
+        return candidates[0]
+    seen = [as_seen(one, (one.inner if draw.inner else one.tariff).price(most)[0]) for one in candidates]
+    try:
+        return candidates[routing.choose(seen, draw.seed, draw.tau_ppm)]
+    except Unavailable:
+        return None
 
 
 def as_seen(candidate: Candidate, price: int) -> routing.Candidate:

@@ -5,27 +5,28 @@ Nothing is sent before the node's first token, so until then the next candidate 
 was cut, by either side, is billed for what was delivered and ends without `[DONE]`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from itertools import islice
 
 import orjson
 
 from gateway.asgi import Client
-from gateway.call.call import Call, Request, ask_node, exhausted, note_failure
+from gateway.call.call import Call, Request, ask_node, exhausted, note_success
 from gateway.call.idempotency import StoredResponse, receipt_facts
 from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import NodeFailed, Refusal, body_of, refusal
+from gateway.errors import NodeFailed, Refusal, RuleBroken, body_of, refusal
 from gateway.metering import answers, usage
 from gateway.metering.answers import Meters
 from gateway.metering.openai import StreamAccumulator, StreamState
 from gateway.payment.billing import Served
 from gateway.upstream.http import Reply
 from ledger.core.receipts.receipt import EndReason
-from ledger.core.values.errors import TollwayError
+from ledger.core.values.errors import Conflict, Rejected, TollwayError
 from ledger.core.values.ids import to_hex
 from ledger.core.values.meters import Meter
 from ledger.store.receipts.receipts import Signed
@@ -36,33 +37,46 @@ HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-cont
 
 async def answer_stream(gateway: Gateway, call: Call, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Serve a call as a stream. Returns what was sent, and the receipts: none when nothing was charged. Raises PassedOn
-    when the node refused the request.
+    when the nodes refused the request.
     """
-    last: TollwayError | None = None
+    streaming: _Streaming | None = None
     try:
-        for number, candidate in enumerate(islice(call.candidates, gateway.settings.attempts)):
+        streaming = await _begin(gateway, call, request)
+        return await streaming.run()
+    except BaseException:
+        if streaming is not None:
+            streaming.cancel()
+        raise
+    finally:
+        if call.failures:
+            call.book_failures(gateway, served=True)
+        call.release()
+
+
+async def _begin(gateway: Gateway, call: Call, request: Request) -> _Streaming:
+    """Ask candidates in turn until one streams its first token."""
+    served = False
+    try:
+        for number, candidate in call.tries(gateway.settings.attempts):
             await call.hold_for(gateway, candidate)
-            candidate.health.begin()
             streaming = _Streaming(gateway, call, candidate, request)
             try:
                 async with asyncio.timeout_at(call.late_at):
                     await streaming.begin(number)
             except TimeoutError:
-                last = NodeFailed("the node was too slow for its workflow", "timeout")
-                note_failure(gateway, call, candidate, last)
-                streaming.cancel()
+                call.fail(gateway, candidate, NodeFailed("the node was too slow for its workflow", "late"))
                 break
-            except NodeFailed as failed:
-                last = failed
-                note_failure(gateway, call, candidate, failed)
+            except NodeFailed as failure:
+                call.fail(gateway, candidate, failure)
                 continue
-            except BaseException:
-                candidate.health.forgotten()
-                raise
-            return await streaming.run()
-        raise exhausted(call, last)
+            except (Rejected, Conflict) as error:
+                raise RuleBroken(error) from error
+            served = True
+            return streaming
+        raise exhausted(call)
     finally:
-        call.release()
+        if call.failures:
+            call.book_failures(gateway, served)
 
 
 class _Streaming:
@@ -89,16 +103,20 @@ class _Streaming:
         self.unsent = b""
 
     async def begin(self, number: int) -> None:
-        """Ask the node, and read up to its first token. Raises NodeFailed, or PassedOn; nothing is sent yet."""
+        """Ask the node, and read up to its first token. Raises NodeFailed; nothing is sent yet."""
         reply = self.reply = await ask_node(self.gateway, self.call, self.candidate, number)
-        if not 200 <= reply.status < 300:
-            answers.check_status(reply, await reply.body(self.gateway.settings.max_answer_bytes))
-        self.chunks = reply.chunks()
-        while self.accumulator.state is StreamState.silent:
-            chunk = await anext(self.chunks, None)
-            if chunk is None:
-                raise NodeFailed("the node ended its stream before it said anything", "cut")
-            self.unsent += self.accumulator.take(chunk)
+        try:
+            if not 200 <= reply.status < 300:
+                answers.check_status(reply, await reply.body(self.gateway.settings.max_answer_bytes))
+            self.chunks = reply.chunks()
+            while self.accumulator.state is StreamState.silent:
+                chunk = await anext(self.chunks, None)
+                if chunk is None:
+                    raise NodeFailed("the node ended its stream before it said anything", "cut")
+                self.unsent += self.accumulator.take(chunk)
+        except BaseException:
+            self.cancel()
+            raise
         self.first_byte_ms = now_ms() - self.started
 
     async def run(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
@@ -143,7 +161,7 @@ class _Streaming:
             if self.end is EndReason.normal:
                 self.end, self.failure = EndReason.upstream_cut, failed
             elif self.end is EndReason.timeout:
-                self.failure = NodeFailed("the node took longer than its workflow gives it", "timeout")
+                self.failure = NodeFailed("the node took longer than its workflow gives it", "late")
             return
         if self.end is not EndReason.client_abort:
             self.end = EndReason.normal
@@ -171,10 +189,10 @@ class _Streaming:
         meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
         metered = answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)
         if self.end in (EndReason.upstream_cut, EndReason.timeout):
-            candidate.health.failed(now)
+            assert self.failure is not None
+            call.failures.append((candidate, self.failure))
         else:
-            near = gateway.upstream.round_trip_ms(candidate.target)
-            candidate.health.succeeded(self.first_byte_ms, metered.overclaimed, near)
+            note_success(gateway, candidate, self.first_byte_ms, metered.overclaimed)
         units = usage.capped(metered.units, call.most)
         served = Served(units, self.end, gateway.now_ms(), call.ask.body, self.accumulator.digest, candidate.provider)
         try:

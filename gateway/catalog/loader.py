@@ -157,7 +157,7 @@ class _Loading:
         stated = terms.of_provider(self.market, model, lines, row)
         health = self.loader.health(row.party, model.id)
         measured = self.measured.get((row.party, model.id))
-        if measured is not None and health.calls == 0:
+        if measured is not None and not health.calls and not health.probed_at:
             health.quality_ppm, health.latency_ms = measured.quality_ppm, measured.latency_p50_ms
         return Candidate(
             provider=row.party,

@@ -17,17 +17,18 @@ from ledger.core.values.meters import Meter, Units, coarse
 
 PASSED_ON = frozenset((400, 409, 413, 415, 422))
 """Statuses of a node that say the request is wrong: its error goes to the consumer, and nothing is charged."""
+BUSY = frozenset((429, 503))
 
 
 UNSEEN = (Meter.reasoning_token, Meter.output_audio_token)
 """Output that may come without text."""
 
 
-class PassedOn(Exception):
-    """The node refused the request as such. Its own error is the answer."""
+class PassedOn(NodeFailed):
+    """The node refused the request as such. If all do, its own error is the answer."""
 
     def __init__(self, reply: Reply, body: bytes) -> None:
-        super().__init__(reply.status)
+        super().__init__(f"the node refused the request with status {reply.status}", "refused", status=reply.status)
         self.stored = StoredResponse(reply.status, JSON, openai_error(reply.status, body))
 
 
@@ -95,8 +96,8 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
     if reported is not None:
         finer |= {meter: count for meter, count in reported.finer().items() if count}
     ours = usage.count(meters.tokenizer, delivered.text) if delivered.text else None
-    claimed_in = reported.prompt_tokens if reported is not None else None
-    claimed_out = reported.completion_tokens if reported is not None else None
+    claimed_in = reported.inputs if reported is not None else None
+    claimed_out = reported.outputs if reported is not None else None
     if claimed_in is None:
         claimed_in = usage.estimate(len(ask.body))
     inputs = max(0, min(claimed_in, len(ask.body)))
@@ -149,11 +150,15 @@ def openai_error(status: int, body: bytes) -> bytes:
 
 
 def check_status(reply: Reply, body: bytes) -> None:
-    """Raise NodeFailed unless the node served, or PassedOn when it refused the request as such."""
+    """Raise NodeFailed unless the node served: PassedOn when it refused the request as such."""
     status = reply.status
     if 200 <= status < 300:
         return
     if status in PASSED_ON:
         raise PassedOn(reply, body)
-    kind = "busy" if status in (429, 503) else "refused" if status in (401, 403, 404) else "error"
+    if status in BUSY:
+        wait = reply.headers.get(b"retry-after", b"")
+        retry_after = int(wait) if wait.isdigit() and len(wait) < 10 else 1
+        raise NodeFailed(f"the node answered {status}", "busy", retry_after=retry_after, status=status)
+    kind = "refused" if 400 <= status < 500 else "error"
     raise NodeFailed(f"the node answered {status}", kind, status=status)

@@ -8,6 +8,8 @@ from urllib.parse import quote
 import msgspec
 import orjson
 
+from gateway.errors import Refusal
+
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 INFER = "/v2/models/{model}/infer"
 LIMITS = ("max_tokens", "max_completion_tokens")
@@ -40,8 +42,11 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def json(self) -> Any:
-        """The body, decoded when somebody first needs all of it."""
-        return orjson.loads(self.body)
+        """The body, decoded when somebody first needs all of it: large integers as they are. Refused with 400."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
 
     @cached_property
     def images(self) -> int:
@@ -49,7 +54,8 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         if b"image" not in self.body or self.path != CHAT:
             return 0
         messages = self.json.get("messages")
-        parts = (message.get("content") for message in messages or () if isinstance(message, dict))
+        said = messages if isinstance(messages, list) else ()
+        parts = (message.get("content") for message in said if isinstance(message, dict))
         return sum(_is_image(part) for content in parts if isinstance(content, list) for part in content)
 
     @property

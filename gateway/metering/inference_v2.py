@@ -39,6 +39,6 @@ def is_answer(body: bytes, header_length: bytes | None) -> bool:
         return False
     try:
         _INFERENCE.decode(body[: int(header_length)] if header_length else body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     return True

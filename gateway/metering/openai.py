@@ -16,6 +16,8 @@ from gateway.metering.usage import NodeUnits, Usage, named_units
 from ledger.core.values.hashes import BodyHash, Digest
 from ledger.core.values.meters import Units, coarse
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Some servers write it before JSON."""
 NODES_OWN = ("tollway_units", "tollway_served")
 """Fields of the usage event that a node writes for its gateway; no client gets them."""
 
@@ -64,6 +66,8 @@ def fields(body: bytes) -> dict[str, msgspec.Raw]:
 def read(path: str, body: bytes) -> Ask:
     """A request of one of the OpenAI routes. Refused with 400, naming the field."""
     try:
+        if not body.isascii():
+            body.decode()  # the decoder passes bytes that are no text in fields it does not read
         found = fields(body)
         read_fields = [
             b'"%b":%b' % (name.encode(), found[name]) for name in _Request.__struct_fields__ if name in found
@@ -73,7 +77,7 @@ def read(path: str, body: bytes) -> Ask:
         message, _, where = str(error).partition(" - at `$.")
         param = where.rstrip("`") or ("model" if "`model`" in message else None)
         raise Refusal(400, "invalid_request", f"the request is not valid: {error}", param=param) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
     limit, options = wanted.limit, wanted.stream_options
     for name, value in (("max_tokens", limit), ("n", wanted.n), ("best_of", wanted.best_of)):
@@ -112,14 +116,18 @@ class _ToolCall(msgspec.Struct):
     function: _Function | None = None
 
 
-class _TextPart(msgspec.Struct):
-    text: str | None = None
+def text_in(content: Any) -> str:
+    """The text of a message's content: a text, or a list of parts."""
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
 
 
 class _Message(msgspec.Struct):
     """What a model generated: the message of a whole answer, or what one event adds to it."""
 
-    content: str | list[_TextPart] | None = None
+    content: Any = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -129,10 +137,7 @@ class _Message(msgspec.Struct):
     @property
     def generated(self) -> str:
         """All of its text: content, reasoning, refusals, and calls of tools."""
-        content = self.content
-        if isinstance(content, list):
-            content = "".join([part.text or "" for part in content])
-        parts = [content, self.reasoning_content or self.reasoning, self.refusal]
+        parts = [text_in(self.content), self.reasoning_content or self.reasoning, self.refusal]
         functions = [call.function for call in self.tool_calls or ()]
         for function in (*functions, self.function_call):
             if function is not None:
@@ -170,7 +175,7 @@ def read_answer(path: str, body: bytes) -> Answer | None:
     """An answer's metered parts; None when it is no answer to `path`. Raises NodeFailed when it is an error."""
     try:
         answer = _ANSWER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if answer.error is not None and answer.error != b"null":
         raise NodeFailed("the node answered an error as if it had served", "error")
@@ -217,7 +222,7 @@ class _Part(msgspec.Struct):
 class _Event(msgspec.Struct):
     """The metered parts of one event of a stream."""
 
-    choices: list[_Part] = []
+    choices: list[_Part] | None = []
     usage: Usage | None = None
     error: msgspec.Raw | None = None
     tollway_units: dict[str, int] | None = None
@@ -263,6 +268,7 @@ class StreamAccumulator:
         self._hasher = BodyHash(salt)
         self._texts: list[str] | None = [] if keep_text else None
         self._held_back: list[bytes] = []
+        self._begun = self._after_cr = False
 
     @property
     def ended(self) -> bool:
@@ -298,7 +304,7 @@ class StreamAccumulator:
             if self._meter(event, data):
                 out.append(raw + b"\n\n")
             elif self._include_usage:
-                self._held_back.append(data)
+                self._hold_back(data)
         whole = b"".join(out)
         self._hasher.update(whole)
         return whole
@@ -323,23 +329,40 @@ class StreamAccumulator:
             events.append(b"data: " + orjson.dumps(event) + b"\n\n")
         return b"".join(events)
 
+    def _hold_back(self, data: bytes) -> None:
+        """Keep a usage event. It must be whole JSON before we charge."""
+        try:
+            orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise NodeFailed("the node streams nonsense", "nonsense") from error
+        self._held_back.append(data)
+
     def _events(self, chunk: bytes) -> list[bytes]:
-        """The server-sent events that are whole now, each without its blank line."""
+        """The server-sent events that are whole now, each without its blank line. A line ends with CR, LF or both."""
+        if not self._begun:
+            self._begun, chunk = True, chunk.removeprefix(BYTE_ORDER_MARK)
+        if b"\r" in chunk or self._after_cr:
+            chunk = self._with_plain_ends(chunk)
         whole = self._unread + chunk if self._unread else chunk
-        if b"\r" in whole:
-            whole = whole.replace(b"\r\n", b"\n")
         *events, self._unread = whole.split(b"\n\n")
         return events
 
+    def _with_plain_ends(self, chunk: bytes) -> bytes:
+        """The same lines, each ended by LF. The CR and the LF of one end may come in two chunks."""
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+        self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
     def _fits(self, event: _Event, size: int) -> bool:
         """Whether what was held for covers this event too."""
-        adds = sum(1 for part in event.choices if part.generated)
+        adds = sum(1 for part in event.choices or () if part.generated)
         return self.tokens + adds <= self._most and (not event.choices or self.size + size <= self._most_bytes)
 
     def _meter(self, event: _Event, data: bytes) -> bool:
         """Count an event. False for the final usage event, which the gateway sends itself, or leaves out."""
         self.size += len(data)
-        for part in event.choices:
+        for part in event.choices or ():
             generated = part.generated
             if generated:
                 self.tokens += 1
@@ -375,7 +398,7 @@ class StreamAccumulator:
 def _read_event(data: bytes) -> _Event:
     try:
         event = _EVENT.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NodeFailed("the node streams nonsense", "nonsense") from error
     if event.error is not None:
         raise NodeFailed("the node ended its stream with an error", "error")

@@ -22,11 +22,11 @@ BYTES_PER_TOKEN = 4
 class Usage(msgspec.Struct):
     """The `usage` object of an OpenAI answer, and what other upstreams add to it. Embeddings have no completion tokens.
 
-    Only the two totals must be numbers; whatever else an upstream reports is read as 0 where it is none.
+    Upstreams write numbers in many ways: 10, 10.0, "10". What is none counts as not reported.
     """
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
     prompt_tokens_details: Any = None
     completion_tokens_details: Any = None
     cache_read_input_tokens: Any = None
@@ -35,9 +35,17 @@ class Usage(msgspec.Struct):
     num_search_queries: Any = None
 
     @property
+    def inputs(self) -> int | None:
+        return number(self.prompt_tokens)
+
+    @property
+    def outputs(self) -> int | None:
+        return number(self.completion_tokens)
+
+    @property
     def is_zero(self) -> bool:
         """Whether it claims nothing: some servers write that beside every piece of a stream."""
-        return not self.prompt_tokens and not self.completion_tokens
+        return not self.inputs and not self.outputs
 
     def finer(self) -> dict[Meter, int]:
         """The parts of the totals that are in finer meters, and searches, as OpenAI and Anthropic report them."""
@@ -85,6 +93,15 @@ class Tokenizers:
         return self._known[model]
 
 
+def number(value: Any) -> int | None:
+    """A number that an upstream reports, rounded down; None if it is none."""
+    if type(value) is int:
+        return value
+    if type(value) is float:
+        return int(value)
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 20 else None
+
+
 def count(tokenizer: Any | None, text: str) -> int | None:
     """Our count of a text; None without a tokenizer."""
     return len(tokenizer.encode(text, add_special_tokens=False).ids) if tokenizer is not None else None
@@ -101,7 +118,7 @@ def node_units(header: bytes | None) -> NodeUnits | None:
         return None
     try:
         return named_units(_NODE_UNITS.decode(header))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -144,4 +161,4 @@ def _reported(details: Any, name: str) -> int:
 
 
 def _whole(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
+    return max(0, number(value) or 0)

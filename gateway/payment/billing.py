@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,23 +103,18 @@ async def charge(
 ) -> tuple[Signed, ...]:
     """Make the receipts durable, all or none, and take each hold's due from it; release the holds when that fails.
 
-    When the caller is cancelled meanwhile the holds stay as they are: the receipts may be on their way.
+    The receipt log settles the holds when it knows, also for a caller that was cancelled meanwhile.
     """
     for hold, due in dues:
         assert due <= hold.amount, "the charge never exceeds the hold"
     for hold, _ in dues:
         hold.begin_charge()
-    try:
-        signed = await receipt_log.append(drafts)
-    except asyncio.CancelledError:
-        raise
-    except BaseException:
-        for hold, _ in dues:
-            hold.settle(0)
-        raise
-    for hold, due in dues:
-        hold.settle(due)
-    return signed
+
+    def settle(durable: bool) -> None:
+        for hold, due in dues:
+            hold.settle(due if durable else 0)
+
+    return await receipt_log.append(drafts, settle)
 
 
 MOST_SEARCHES = 16

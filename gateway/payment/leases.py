@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
 from time import monotonic
+from typing import Self
 
 import msgspec
 from sqlalchemy import Engine
@@ -93,6 +94,11 @@ class Hold(msgspec.Struct):
         """Free everything, unless a charge is under way or the hold is settled."""
         if self.state is HoldState.open:
             self.settle(0)
+
+    def join(self, other: Self) -> None:
+        """Add an open hold of the same wallets to this one."""
+        other._enter(HoldState.settled)
+        self.amount += other.amount
 
     def _enter(self, state: HoldState) -> None:
         assert state > self.state, f"a hold that is {self.state.name} cannot be {state.name}"

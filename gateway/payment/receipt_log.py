@@ -29,7 +29,9 @@ here. At 16 connections a group is half as large again, and a call costs an eigh
 """
 RETRY_SECONDS = 0.25
 
-Waiting = tuple[Bundle, asyncio.Future[tuple[Signed, ...]]]
+Settle = Callable[[bool], None]
+"""Called once, with whether the receipts are durable."""
+Waiting = tuple[Bundle, Settle, asyncio.Future[tuple[Signed, ...]]]
 Holdings = Callable[[], dict[Address, int]]
 
 
@@ -57,10 +59,10 @@ class ReceiptLog:
         self.healthy = True
         self._task = asyncio.create_task(self._run(), name="receipt_log")
 
-    def append(self, bundle: Bundle) -> asyncio.Future[tuple[Signed, ...]]:
-        """The durable receipts of these drafts, or why there are none."""
+    def append(self, bundle: Bundle, settle: Settle) -> asyncio.Future[tuple[Signed, ...]]:
+        """The durable receipts of these drafts, or why there are none. `settle` hears it even if nobody waits then."""
         future: asyncio.Future[tuple[Signed, ...]] = asyncio.Future()
-        self._waiting.append((bundle, future))
+        self._waiting.append((bundle, settle, future))
         self._wake()
         return future
 
@@ -87,7 +89,7 @@ class ReceiptLog:
                 await asyncio.sleep(0)
             group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
             try:
-                results = await self._write([bundle for bundle, _ in group])
+                results = await self._write([bundle for bundle, _, _ in group])
             except BaseException as bug:
                 self.healthy = False
                 log.critical("receipt_log_stopped", extra={"reason": repr(bug)}, exc_info=True)
@@ -191,7 +193,8 @@ def _spend(left: dict[Address, int], bundle: Bundle) -> bool:
 
 
 def _resolve(group: Sequence[Waiting], results: Sequence[Outcome]) -> None:
-    for (_, future), result in zip(group, results, strict=True):
+    for (_, settle, future), result in zip(group, results, strict=True):
+        settle(not isinstance(result, TollwayError))
         if future.done():
             continue
         if isinstance(result, TollwayError):

@@ -34,7 +34,7 @@ class Guard:
         """An address of `host` that may be called. Rejected when it has none."""
         try:
             entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             raise NodeFailed(f"the node's host {host!r} cannot be resolved", "unreachable", host=host) from error
         for address in (str(entry[4][0]) for entry in entries):
             if self.permits(address):

@@ -46,6 +46,11 @@ class Reply:
         self._buffered = 0
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a reader waits for more of it now."""
+        return self._waiter is not None
+
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises NodeFailed when it is incomplete, late, or longer than `limit` bytes."""
         while not self.complete:
@@ -245,6 +250,8 @@ class Connection(asyncio.Protocol):
         if self._reply is None:
             return
         silent = self._heard_at == 0.0
+        if not silent and self._reply.status and not self._reply.is_awaited:  # the consumer is slow, not the node
+            self._heard_at = self._loop.time()
         late_at = self._first_byte_by if silent else self._heard_at + self._idle_seconds
         if late_at > self._loop.time():
             self._set_timer(late_at)

@@ -1,6 +1,7 @@
 """Connections to nodes, kept open between calls. One is used again only after a whole exchange."""
 
 import asyncio
+import errno
 import ssl
 from collections import defaultdict
 from collections.abc import Awaitable
@@ -12,9 +13,12 @@ from gateway.upstream.guard import Guard
 from gateway.upstream.http import Connection, Reply
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.tunnel import FAILED, Forwarder, Tunnels
+from ledger.core.values.errors import Rejected
 
 Endpoint = tuple[str, str, int]
 """Scheme, host and port."""
+OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+"""Errors of a connection that say what this process lacks, and nothing of the node."""
 TLS_ROUND_TRIPS = 2
 """Round trips to open a connection with TLS 1.3: one for TCP, one for the handshake."""
 
@@ -137,5 +141,10 @@ class Pool:
                 return connection
         except TimeoutError as error:
             raise NodeFailed("the node cannot be reached in time", "unreachable", host=target.host) from error
-        except OSError as error:
-            raise NodeFailed(f"the node cannot be reached: {error.strerror or error}", "unreachable") from error
+        except Rejected as error:
+            raise NodeFailed(f"the node may not be reached: {error.message}", "unreachable") from error
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in OURS:
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise NodeFailed(f"the node cannot be reached: {reason}", "unreachable") from error

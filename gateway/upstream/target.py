@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from ledger.core.values.errors import Rejected
+from ledger.core.values.ids import address
 
 TUNNEL = "tunnel"
 
@@ -45,14 +46,18 @@ class Target:
 
 
 def parse(url: str, head: bytes = b"") -> Target:
-    """The target of an offer's URL. Rejected: other schemes, queries, and credentials inside the URL."""
+    """The target of an offer's URL. Rejected: other schemes, a tunnel of no party, queries, credentials inside it."""
     try:
+        if not url.isprintable():
+            raise ValueError("it has control characters")
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise Rejected(f"{url!r} is not a URL: {error}", url=url) from error
     if parts.scheme not in ("http", "https", TUNNEL) or not parts.hostname:
         raise Rejected(f"{url!r} is not an http, https or tunnel URL", url=url)
+    if parts.scheme == TUNNEL:
+        address(parts.hostname)
     if parts.username is not None or parts.password is not None or parts.query:
         raise Rejected("a node's URL carries no credentials and no query", url=parts._replace(netloc="…").geturl())
     prefix = quote(parts.path.rstrip("/"), safe="/%:@-._~")

@@ -243,6 +243,8 @@ class Tunnels:
         def check() -> None:
             if stream.reply.complete or stream.reply.failure is not None:
                 return
+            if not stream.reply.is_awaited:  # the consumer is slow, not the node
+                stream.heard_at = loop.time()
             left = stream.heard_at + self._idle_seconds - loop.time()
             if left <= 0:
                 stream.abort(NodeFailed("the node fell silent", "timeout"))

@@ -167,11 +167,12 @@ class Execution:
             message = f"its input has {size} bytes, planned were {planned.most.input_token}"
             raise Refusal(413, "input_too_large", message)
         most = planned.most._replace(input_token=size, input_character=size, fuel=0)
-        most, candidates = serving(planned, most, planned.price, now_ms())
+        now = now_ms()
+        most, candidates = serving(planned, most, planned.price, now)
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         billing = self._subcall_billing(planned, planned.models[0].name)
-        catalog, tau_ppm = self.plan.catalog, self.gateway.settings.tau_ppm
-        route = routing.order(catalog, candidates, most, billing.call_id, tau_ppm, inner=True)
+        draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer, now)
+        route = routing.order(candidates, most, draw._replace(inner=True))
         late_at = asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000
         return Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge, late_at=late_at)
 

@@ -82,7 +82,7 @@ def test_a_node_that_hangs_dies_or_speaks_nonsense_costs_nothing(world: World, n
         (dying, 502, "node_cut"),
         (answering(b"<html>"), 502, "node_nonsense"),
     ):
-        gateway.gateway.loader.health(*_served(gateway)).failures_in_a_row = 0
+        gateway.gateway.loader.health(*_served(gateway)).probed_at = 10**15  # no probe finds it down meanwhile
         node.behaviour = behaviour
         response = gateway.chat(key)
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)

@@ -218,9 +218,7 @@ def test_discovery_is_priced_and_explains_an_empty_answer(gateway: Running) -> N
 def test_a_model_whose_only_provider_has_an_open_circuit_is_not_recommended(gateway: Running, consumer: Signer) -> None:
     subject = gateway.gateway.catalog.find("@acme/chat").id
     health = gateway.gateway.loader.health(PROVIDER.address, subject)
-    for _ in range(3):
-        health.begin()
-        health.failed(int(time.time() * 1000) + 60_000)
+    health.probe_failed(int(time.time() * 1000))
     found = gateway.http.post("/v1/discover", json={"task": "text-generation"}).json()
     assert found["results"] == []
     lacks = ["a provider that did not fail lately"]

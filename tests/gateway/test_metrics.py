@@ -64,6 +64,7 @@ def test_after_known_traffic_every_count_is_what_was_sent(
         ("refusals", "invalid_api_key"): 1,
         ("refusals", "above_max_price"): 1,
         ("node_failures", "cut"): 1,
+        ("node_failures", "refused"): 1,
     }
     assert found["charged_atoms", ""] == sum(one.charge for one in receipts)
     gauges = samples_of(gateway)

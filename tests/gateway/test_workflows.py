@@ -218,7 +218,7 @@ def test_a_provider_that_exceeds_its_steps_time_is_remembered_as_slow(loom: Loom
     entry = loom.gateway.gateway.catalog.by_id[weak]
     assert isinstance(entry, ModelEntry)
     [candidate] = entry.candidates
-    assert (candidate.health.errors, candidate.health.failures_in_a_row, candidate.health.open_calls) == (1, 1, 0)
+    assert (candidate.health.errors, list(candidate.health.marks)) == (1, [consumer.address])
 
 
 def test_a_stream_that_outlasts_its_steps_time_is_cut_and_the_weavers_loss(
@@ -265,7 +265,7 @@ def test_who_is_cut_off_because_another_left_is_not_blamed(loom: Loom, consumer:
     entry = loom.gateway.gateway.catalog.by_id[slow]
     assert isinstance(entry, ModelEntry)
     [candidate] = entry.candidates
-    assert (candidate.health.errors, candidate.health.open_calls) == (0, 0)
+    assert (candidate.health.errors, candidate.health.marks) == (0, {})
 
 
 def test_a_stream_falls_back_before_its_first_byte(loom: Loom, world: World, consumer: Signer) -> None:
@@ -453,12 +453,10 @@ def test_a_workflows_steps_are_served_as_near_as_the_call_asks(loom: Loom) -> No
 
 
 def pause(loom: Loom, subject: Digest) -> None:
-    """The model's only provider failed lately."""
+    """The model's only provider failed a probe just now."""
     entry = loom.gateway.gateway.catalog.by_id[subject]
     assert isinstance(entry, ModelEntry)
-    for _ in range(3):
-        entry.candidates[0].health.begin()
-        entry.candidates[0].health.failed(int(time.time() * 1000) + 60_000)
+    entry.candidates[0].health.probe_failed(int(time.time() * 1000))
 
 
 def test_a_workflow_whose_providers_are_all_paused_is_neither_quoted_nor_run(loom: Loom, consumer: Signer) -> None:

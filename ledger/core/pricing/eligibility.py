@@ -4,7 +4,7 @@ Discovery, quotes, routing and workflows all use this rule, so nothing is recomm
 
     1  the provider fits what the consumer asks of the route: realm, tiers, nearness, latency
     2  its price for the most the call can use is within the consumer's limit
-    3  its circuit is closed: it did not fail several times in a row just now
+    3  its circuit is closed: it answered the gateway's last probe, if it was probed
 
 The conditions are checked in this order; the first that leaves no provider is the reason of the refusal. A workflow's
 plan checks the first for each step, its quote and its run the others.
@@ -25,8 +25,8 @@ EDGE = "edge"
 class Measured(Protocol):
     """A gateway's measurements of a provider. Times in ms; `latency_ms` is 0 while nothing is measured.
 
-    `near` is the class of its round trip, None if that is too long. It is `usable` while its circuit is closed, and for
-    one trial call after a pause.
+    `near` is the class of its round trip, None if that is too long. It is `usable` while its circuit is closed; else
+    it is probed again at `paused_until`.
     """
 
     latency_ms: int

@@ -41,8 +41,9 @@ class Row:
         if self.sampling.temperature <= 0:
             token = int(logits.argmax())
         else:
-            scaled = logits.astype(np.float64) / self.sampling.temperature
-            chances = np.exp(scaled - scaled.max())
+            below = logits.astype(np.float64) - float(logits.max())  # at most 0: divided by little, it is never NaN
+            with np.errstate(over="ignore"):
+                chances = np.exp(below / self.sampling.temperature)
             chances /= chances.sum()
             if self.sampling.top_p < 1:
                 order = np.argsort(-chances, kind="stable")

@@ -14,9 +14,12 @@ import aiohttp
 import orjson
 
 from ledger.core.values.errors import Rejected, Unavailable
+from roles.node.models.batching import Busy
 from roles.node.models.model import Talk
 
 MAX_ANSWER_BYTES = 16 << 20
+OURS = frozenset((401, 402, 403, 407))
+"""Statuses by which the server refuses the provider, and not the caller's request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,10 @@ class Upstream:
     def headers(self) -> dict[str, str]:
         said = {"Content-Type": "application/json"}
         return said | {"Authorization": f"Bearer {self.key}"} if self.key else said
+
+
+class UpstreamFailed(Unavailable):
+    """The server did not answer as it should."""
 
 
 class Refused(Rejected):
@@ -82,7 +89,7 @@ class Resold:
                 data = line[5:].strip()
                 if data == b"[DONE]":
                     if not counted:
-                        raise Unavailable("the upstream does not report the usage of its stream")
+                        raise UpstreamFailed("the upstream does not report the usage of its stream")
                     return
                 event = _object(data)
                 if event.get("usage"):
@@ -91,10 +98,10 @@ class Resold:
                     if not event.get("choices"):
                         continue
                 yield data
-        raise Unavailable("the upstream's stream broke off before its end")
+        raise UpstreamFailed("the upstream's stream broke off before its end")
 
     async def infer(self, body: bytes) -> bytes:
-        async with self._call(f"/v2/models/{self.upstream.model}/infer", _object(body)) as answer:
+        async with self._call(f"/v2/models/{self.upstream.model}/infer", _request(body)) as answer:
             return await _whole(answer)
 
     async def metadata(self) -> dict[str, object]:
@@ -104,11 +111,13 @@ class Resold:
             return _object(await _whole(answer))
 
     def _named(self, body: bytes) -> dict[str, object]:
-        return _object(body) | {"model": self.upstream.model}
+        return _request(body) | {"model": self.upstream.model}
 
     @asynccontextmanager
     async def _call(self, path: str, body: Mapping[str, object]) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The response to a POST, if its status is good. Refused if the request is at fault, else Unavailable."""
+        """The response to a POST, if its status is good. Refused if the request is at fault, Busy or Unavailable if the
+        server says so, else UpstreamFailed.
+        """
         url, reached = self.upstream.root + path, False
         try:
             async with self._http.post(url, data=orjson.dumps(body), headers=self.upstream.headers) as answer:
@@ -122,15 +131,19 @@ class Resold:
             if reached and isinstance(error, TimeoutError):
                 raise
             what = "broke off" if reached else "cannot be reached"
-            raise Unavailable(f"the upstream {what}: {type(error).__name__}") from error
-        if answer.status in (400, 404, 413, 422):
+            raise UpstreamFailed(f"the upstream {what}: {type(error).__name__}") from error
+        if answer.status in (429, 503):
+            wait = answer.headers.get("Retry-After", "")
+            busy = Busy if answer.status == 429 else Unavailable
+            raise busy(f"the upstream answered {answer.status}", retry_after=int(wait) if wait.isdecimal() else 1)
+        if 400 <= answer.status < 500 and answer.status not in OURS:
             raise Refused(answer.status, f"the upstream refused the request: {words}")
-        raise Unavailable(f"the upstream answered {answer.status}")
+        raise UpstreamFailed(f"the upstream answered {answer.status}")
 
     def _count(self, usage: object, talk: Talk) -> None:
         tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
         if len(tokens) != 2 or not all(type(count) is int and count >= 0 for count in tokens):
-            raise Unavailable("the upstream does not report its usage, so it cannot be sold by the token")
+            raise UpstreamFailed("the upstream does not report its usage, so it cannot be sold by the token")
         talk.prompt_tokens, talk.completion_tokens = int(tokens[0] or 0), int(tokens[1] or 0)
 
 
@@ -139,15 +152,22 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     while len(raw) <= MAX_ANSWER_BYTES and (part := await answer.content.read(MAX_ANSWER_BYTES + 1 - len(raw))):
         raw += part
     if len(raw) > MAX_ANSWER_BYTES:
-        raise Unavailable(f"the upstream's answer is longer than {MAX_ANSWER_BYTES} bytes")
+        raise UpstreamFailed(f"the upstream's answer is longer than {MAX_ANSWER_BYTES} bytes")
     return raw
+
+
+def _request(body: bytes) -> dict[str, object]:
+    try:
+        return _object(body)
+    except UpstreamFailed as error:
+        raise Rejected("the body is not a JSON object", code="invalid_body") from error
 
 
 def _object(raw: bytes) -> dict[str, object]:
     try:
         found = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise Unavailable(f"the upstream's answer is not JSON: {error}") from error
+        raise UpstreamFailed(f"the upstream's answer is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise Unavailable("the upstream's answer is not an object")
+        raise UpstreamFailed("the upstream's answer is not an object")
     return found

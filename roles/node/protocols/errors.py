@@ -9,7 +9,7 @@ from aiohttp import web
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
 from roles.node.callers import NotOurs
 from roles.node.models.batching import Busy
-from roles.node.models.resale import Refused
+from roles.node.models.resale import Refused, UpstreamFailed
 
 log = logging.getLogger("node")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -21,6 +21,13 @@ class NotFound(Rejected):
 
 class Draining(Unavailable):
     """The node finishes its open calls and accepts no new ones."""
+
+
+UNAVAILABLE: dict[type[Exception], tuple[int, str]] = {
+    Draining: (503, "draining"),
+    UpstreamFailed: (502, "upstream_failed"),
+}
+"""Status and code, where it is not 503 `unavailable`."""
 
 
 def json_answer(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -49,8 +56,8 @@ def failure(error: Exception) -> tuple[int, dict[str, object]]:
     if isinstance(error, Busy):
         return 429, _body(error.message, "rate_limit_error", "queue_full", error.facts)
     if isinstance(error, Unavailable):
-        code = "draining" if isinstance(error, Draining) else "unavailable"
-        return 503, _body(error.message, "server_error", code, error.facts)
+        status, code = UNAVAILABLE.get(type(error), (503, "unavailable"))
+        return status, _body(error.message, "server_error", code, error.facts)
     return 400, _body(error.message, "invalid_request_error", str(error.facts.get("code", "bad_request")), error.facts)
 
 
@@ -66,7 +73,8 @@ async def errors_in_shape(request: web.Request, handler: Handler) -> web.StreamR
         return json_answer(body, status=error.status)
     except Exception as error:  # the edge: the caller always gets an error body
         status, body = failure(error)
-        return json_answer(body, status=status, headers={"Retry-After": "1"} if status in (429, 503) else None)
+        wait = error.facts.get("retry_after", 1) if isinstance(error, TollwayError) else 1
+        return json_answer(body, status=status, headers={"Retry-After": f"{wait}"} if status in (429, 503) else None)
 
 
 def _body(message: str, kind: str, code: str, facts: dict[str, object]) -> dict[str, object]:

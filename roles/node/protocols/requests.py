@@ -1,6 +1,7 @@
 """Requests to the node, decoded and checked. Unknown fields of the OpenAI format are ignored, as its clients expect."""
 
 import math
+import sys
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +12,8 @@ from roles.node.models.model import Message, Sampling, Tensor
 from roles.node.models.tensors import DATATYPES
 
 Request = TypeVar("Request")
+LEAST = sys.float_info.min
+"""The smallest number that floats have in full. What is smaller divides to infinity."""
 
 
 class Part(msgspec.Struct):
@@ -57,8 +60,10 @@ class ChatRequest(msgspec.Struct):
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         if most is not None and most < 1:
             raise Rejected(f"max_tokens must be at least 1, not {most}")
-        if not 0 <= temperature <= 2 or not 0 < top_p <= 1:
+        if not 0 <= temperature <= 2 or not LEAST <= top_p <= 1:
             raise Rejected(f"temperature must be in [0, 2] and top_p in (0, 1], not {temperature} and {top_p}")
+        if 0 < temperature < LEAST:
+            raise Rejected(f"temperature must be 0, or at least {LEAST}, not {temperature}")
         if self.n not in (None, 1):
             raise Rejected(f"this node supports n = 1, not {self.n}")
         if len(stop) > 4 or not all(stop):
@@ -90,7 +95,7 @@ def decode(body: bytes, kind: type[Request]) -> Request:
     """Decode a request. Rejected, naming the wrong field, when it is not valid."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"the body is not a valid request: {error}", code="invalid_body") from error
 
 

@@ -156,6 +156,10 @@ def test_the_catalogue_and_its_metadata_agree(node: RunningNode) -> None:
         (b'{"model":"dialog","messages":[{"role":"wizard","content":"hi"}]}', 400, "bad_request"),
         (b'{"model":"dialog","max_tokens":0,"messages":[{"role":"user","content":"hi"}]}', 400, "bad_request"),
         (b'{"model":"dialog","temperature":9,"messages":[{"role":"user","content":"hi"}]}', 400, "bad_request"),
+        (b'{"model":"dialog","temperature":1e-320,"messages":[{"role":"user","content":"hi"}]}', 400, "bad_request"),
+        (b'{"model":"dialog","top_p":1e-320,"messages":[{"role":"user","content":"hi"}]}', 400, "bad_request"),
+        (b'{"model":"dialog","messages":[{"role":"user","content":"\\ud800"}]}', 400, "invalid_body"),
+        (b'{"model":"dialog","messages":%b}' % (b"[" * 5_000 + b"]" * 5_000), 400, "invalid_body"),
         (b'{"model":"dialog","stream":true,"messages":[{"role":"wizard","content":"hi"}]}', 400, "bad_request"),
         (
             b'{"model":"dialog","messages":[{"role":"user","content":"%s"}]}' % (b"word " * 600),
@@ -173,6 +177,13 @@ def test_a_bad_chat_is_told_what_is_wrong(node: RunningNode, body: bytes, status
     answer = httpx.post(f"{node.url}/v1/chat/completions", content=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("option", [b'"temperature":1e-306', b'"temperature":1,"seed":%b' % (b"9" * 40)])
+def test_an_odd_option_that_is_in_range_is_served(node: RunningNode, option: bytes) -> None:
+    body = b'{"model":"dialog",%b,"max_tokens":3,"messages":[{"role":"user","content":"hi"}]}' % option
+    answer = httpx.post(f"{node.url}/v1/chat/completions", content=body)
+    assert answer.status_code == 200, answer.text
 
 
 def test_an_unknown_model_is_answered_with_the_nearest_names(node: RunningNode) -> None:

@@ -88,14 +88,19 @@ async def selling(
 async def test_an_answer_that_is_not_metered_is_not_sold() -> None:
     async with selling(lambda _: web.json_response({"choices": []}), []) as client:
         answer = await client.post("/v1/chat/completions", json=ASK)
-        assert (answer.status, (await answer.json())["error"]["code"]) == (503, "unavailable")
+        assert (answer.status, (await answer.json())["error"]["code"]) == (502, "upstream_failed")
 
 
-@pytest.mark.parametrize(("status", "expected"), [(500, 503), (429, 503), (401, 503), (422, 422), (404, 404)])
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(500, 502), (429, 429), (503, 503), (401, 502), (402, 502), (409, 409), (422, 422), (404, 404)],
+)
 async def test_an_upstream_refusal_is_the_callers_only_when_it_is_their_fault(status: int, expected: int) -> None:
-    async with selling(lambda _: web.json_response({"error": "no"}, status=status), []) as client:
+    headers = {"Retry-After": "7"}
+    async with selling(lambda _: web.json_response({"error": "no"}, status=status, headers=headers), []) as client:
         answer = await client.post("/v1/chat/completions", json=ASK)
         assert answer.status == expected
+        assert answer.headers.get("Retry-After") == ("7" if expected in (429, 503) else None)
         assert "secret-key" not in await answer.text()
 
 

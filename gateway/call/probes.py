@@ -1,0 +1,131 @@
+"""Probes: our own small calls of nodes that failed a consumer. They alone move a node's quality, so no consumer can.
+
+A probe is a call of the operator: it is charged to its deposit. One that this does not cover, or that costs more than
+`MOST_ATOMS`, is sent all the same and not charged: what a provider asks must not be able to empty the operator's purse.
+"""
+
+import asyncio
+import logging
+import math
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from gateway.call import call as calls
+from gateway.call.call import Call
+from gateway.catalog.catalog import Candidate, ModelEntry
+from gateway.clock import now_ms
+from gateway.context import Gateway
+from gateway.errors import NodeFailed, Refusal, RuleBroken
+from gateway.metering import openai
+from gateway.metering.ask import CHAT, INFER, Ask
+from gateway.payment.billing import Billing, most_units
+from ledger.core.values.errors import TollwayError
+from ledger.core.values.ids import call_id, to_hex
+
+log = logging.getLogger("tollway.probes")
+
+EVERY_SECONDS = 0.5
+MOST_AT_ONCE = 8
+MOST_ATOMS = 10_000
+"""The most that the operator pays for one probe."""
+MOST_ANSWER_BYTES, MOST_SECONDS = 16_384, 10
+"""What it is held for, and charged at most, where bytes or time are paid for."""
+MOST_ELEMENTS = 4_096
+"""The largest tensor that a probe fills."""
+
+
+async def send_due(gateway: Gateway) -> None:
+    """Begin the probes that are due. They go on by themselves."""
+    unwell = gateway.unwell
+    if gateway.draining or not gateway.receipt_log.healthy or gateway.refusal() is not None:
+        return
+    for provider, subject in unwell.take(now_ms(), MOST_AT_ONCE - len(unwell.probes)):
+        entry = gateway.catalog.by_id.get(subject)
+        if isinstance(entry, ModelEntry):
+            for candidate in entry.candidates:
+                if candidate.provider == provider:
+                    task = asyncio.create_task(_probe(gateway, entry, candidate))
+                    unwell.probes.add(task)
+                    task.add_done_callback(unwell.probes.discard)
+
+
+async def _probe(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> None:
+    health = candidate.health
+    health.probed_at = now_ms()
+    try:
+        result = await _send(gateway, entry, candidate)
+    except (RuleBroken, TollwayError, OSError) as error:
+        log.error("probe_broke", extra={"provider": to_hex(candidate.provider), "reason": str(error)})
+    else:
+        log.info("node_probed", extra={"provider": to_hex(candidate.provider), "model": entry.name, "result": result})
+    if health.wants_probe:
+        gateway.unwell.add((candidate.provider, candidate.subject), health)
+
+
+async def _send(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> str:
+    """Send a probe, judge the node by its answer, and pay for it. Returns the result in a word."""
+    call, health = _call(gateway, entry, candidate), candidate.health
+    with suppress(Refusal):
+        if candidate.tariff.hold(call.most) <= MOST_ATOMS:
+            await call.hold_for(gateway, candidate)
+    try:
+        answer = await calls.invoke(gateway, call, candidate, 0)
+        health.probe_passed(now_ms())
+        if call.hold is not None:
+            await call.charge(gateway, candidate, answer.served)
+        return "passed"
+    except NodeFailed as failure:
+        if failure.kind == "busy":
+            return "busy"
+        if failure.kind == "refused" or (failure.kind in ("error", "nonsense") and call.ask.path == INFER):
+            health.probe_answered(now_ms())
+            return "answered"
+        health.probe_failed(now_ms())
+        return failure.kind
+    finally:
+        call.release()
+
+
+def _call(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> Call:
+    now, ask = now_ms(), ask_of(entry)
+    billing = Billing(
+        call_id=call_id(gateway.lane, gateway.operator, "", ask.path, os.urandom(16)),
+        consumer=gateway.operator,
+        lane=gateway.lane,
+        epoch=gateway.catalog.epoch,
+        model=entry.name,
+        salt=os.urandom(16),
+        started=now,
+    )
+    return Call(ask, most_units(len(ask.body), 1, MOST_ANSWER_BYTES, MOST_SECONDS), billing, iter((candidate,)))
+
+
+def ask_of(entry: ModelEntry) -> Ask:
+    """A probe of a model: one token of chat, or tensors that fit the declared inputs. Whether a model can use those is
+    not declared, so a refusal of them, or an error, says only that the node is there.
+    """
+    if "openai.chat/1" in entry.protocols:
+        said = {"model": entry.name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        return openai.read(CHAT, orjson.dumps(said))
+    interfaces = entry.model.document["interfaces"]
+    declared: list[Mapping[str, Any]] = next((one["inputs"] for one in interfaces if one["protocol"] == "oip/2"), [])
+    inputs = [_tensor(one) for one in declared]
+    return Ask(INFER, entry.name, orjson.dumps({"inputs": inputs}), limit=0)
+
+
+def _tensor(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """An input of zeros, false or "hello", with 1 for each free dimension. A large one is left empty."""
+    shape = [max(1, size) for size in declared["shape"]]
+    if math.prod(shape) > MOST_ELEMENTS:
+        shape = [0]
+    element: Any = {"BYTES": "hello", "BOOL": False}.get(declared["datatype"], 0)
+    return {
+        "name": declared["name"],
+        "datatype": declared["datatype"],
+        "shape": shape,
+        "data": [element] * math.prod(shape),
+    }
