@@ -1,4 +1,4 @@
-"""Starting and stopping a gateway, and its periodic jobs: the book, the leases, the measurements, late bodies."""
+"""Starting and stopping a gateway, and its periodic jobs: the book, the leases, the measurements, late clients."""
 
 import asyncio
 import gc
@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
 
-from gateway.asgi import BodyTimeouts
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog import credentials
@@ -23,6 +22,7 @@ from gateway.payment.auth import Authenticator
 from gateway.payment.lane import Limits as LaneLimits
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
+from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream import tunnel
@@ -47,7 +47,7 @@ from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
-BODY_CHECK_SECONDS = 1.0
+LATE_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 MEASURE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
@@ -80,7 +80,7 @@ class Running:
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
-            (BODY_CHECK_SECONDS, lambda g: g.body_timeouts.cancel_late()),
+            (LATE_CHECK_SECONDS, lambda g: g.connections.close_late()),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (MEASURE_SECONDS, self._measure),
             (lane_state.READ_SECONDS, lambda g: g.read_lane()),
@@ -157,11 +157,11 @@ class Running:
             answers=Answers(),
             referrals=Referrals(engine, lane, domain, treasury),
             metrics=Metrics(),
+            connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),
             limits=_limits(deployment, settings, ledger),
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
-            body_timeouts=BodyTimeouts(settings.body_seconds),
         )
 
     async def _watch_book(self, gateway: Gateway) -> None:

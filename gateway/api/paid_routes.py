@@ -11,8 +11,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from gateway import bounds
 from gateway.api import invoke
-from gateway.asgi import Client, Message, Receive, Send, refused_response
+from gateway.asgi import Client, Message, refused_response
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route, identify
@@ -21,7 +22,7 @@ from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal, refusal
+from gateway.errors import Refusal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
@@ -52,13 +53,13 @@ def is_paid_route(scope: Message) -> bool:
     return path in OPENAI or path == invoke.PATH or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
 
 
-async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
     """Answer one paid call, or say why not."""
     if gateway.tracing is None:
-        await _serve(gateway, scope["path"], Client(scope, receive, send))
+        await _serve(gateway, scope["path"], client)
         return
     with gateway.tracing.call(scope["path"]) as span:
-        signed = await _serve(gateway, scope["path"], Client(scope, receive, send))
+        signed = await _serve(gateway, scope["path"], client)
         model = Note.of(signed[-1]).model if signed else ""
         gateway.tracing.finish(span, model, signed[-1].receipt if signed else None)
 
@@ -67,14 +68,13 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
     """Answer a call, whatever becomes of it. Returns its receipts."""
     started = now_ms()
     signed: tuple[Signed, ...] = ()
-    gateway.open_calls += 1
     try:
         response, signed = await _answer(gateway, path, client, started)
         end = signed[-1].receipt.end.name if signed else "released"
     except PassedOn as passed_on:
         response, end = passed_on.stored, "released"
     except TollwayError as error:
-        refused = refusal(error)
+        refused = await gateway.explain(error)
         gateway.metrics.refusals.labels(refused.code).inc()
         response, end = refused_response(refused), "refused"
     except Exception:
@@ -82,7 +82,9 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
         broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
         response, end = refused_response(broken), "refused"
     finally:
-        gateway.open_calls -= 1
+        gateway.open_calls -= client.is_open_call
+    if client.is_open_call:
+        client.sender.settle(served=end != "refused")
     if not client.answered:
         await client.answer(response)
     gateway.note(end, signed, now_ms() - started)
@@ -92,22 +94,25 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
 async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """The answer, and its receipts: none when nothing was charged now. A stream is sent already."""
     _check_open(gateway)
-    headers, body = client.headers, await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
+    headers = client.headers
     has_key = b"authorization" in headers or b"tollway-voucher" in headers
     by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
-    caller = None if by_x402 else await gateway.authenticator.admit(headers, now)
-    ask = _read(gateway, path, headers, body)
-    preferences = routing.preferences_of(headers)
-    if caller is not None:
-        identity, keyed = identify(headers, caller)
-        request = Request(client, ask, caller, identity, keyed, preferences, now)
-    elif x402.HEADER in headers:
+    if by_x402 and x402.HEADER not in headers:
+        raise await _price(gateway, path, client, now)
+    if by_x402:
         payment = x402.read(gateway, headers[x402.HEADER], now)
+        with gateway.payments.place(to_hex(payment.payer)):
+            body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
+        ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
         identity, settled = call_id(payment.payer, payment.key), [x402.settled(gateway, payment)]
         request = Request(client, ask, Caller(payment.payer), identity, True, preferences, now, payment, settled)
     else:
-        route = await _route(gateway, gateway.catalog.find(ask.model), ask, preferences, now)
-        raise x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
+        caller = await gateway.authenticator.admit(headers, now)
+        _open(gateway, client)
+        body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
+        ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
+        identity, keyed = identify(headers, caller)
+        request = Request(client, ask, caller, identity, keyed, preferences, now)
     if not request.keyed:
         return await _make(gateway, request)
     stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
@@ -125,6 +130,16 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     return response, signed
 
 
+async def _price(gateway: Gateway, path: str, client: Client, now: int) -> Refusal:
+    """The refusal of a request without credentials, with its price. Its body is read for nothing."""
+    headers = client.headers
+    with gateway.unpaid_bodies.place(client.sender.address):
+        body = await client.read_body(bounds.UNPAID_BODY_BYTES, bounds.UNPAID_BODY_SECONDS)
+    ask = _read(gateway, path, headers, body)
+    route = await _route(gateway, gateway.catalog.find(ask.model), ask, routing.preferences_of(headers), now)
+    return x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
+
+
 async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Make the call: routed, paid for, served, charged."""
     ask, caller, now = request.ask, request.caller, request.started
@@ -133,7 +148,9 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
         raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
-        await x402.take(gateway, request.payment, request.call_id, route.price)
+        with gateway.payments.place(to_hex(request.payment.payer)):
+            await x402.take(gateway, request.payment, request.call_id, route.price)
+        _open(gateway, request.client)
     referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
     signed: tuple[Signed, ...] = ()
     try:
@@ -151,6 +168,11 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
 
 def _read(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Ask:
     """The request in a body, by its route's protocol."""
+    if path.startswith(INFER_HEAD):
+        length = headers.get(b"inference-header-content-length", b"")
+        bounds.check_nesting(body[: int(length)] if length.isdigit() else body)
+    else:
+        bounds.check_nesting(body)
     if path in OPENAI:
         return openai.read(path, body)
     if path == invoke.PATH:
@@ -167,7 +189,7 @@ async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePre
 
 
 def _check_open(gateway: Gateway) -> None:
-    """Refuse before any work when the gateway cannot charge, stops, or is full."""
+    """Refuse before any work when the gateway cannot charge, or stops."""
     if gateway.draining:
         raise Refusal(503, "draining", "this gateway is shutting down; try again", retry_after=1)
     if not gateway.receipt_log.healthy:
@@ -175,8 +197,15 @@ def _check_open(gateway: Gateway) -> None:
     refused = gateway.refusal()
     if refused is not None:
         raise refused
-    if gateway.open_calls > gateway.settings.max_open_calls:
+
+
+def _open(gateway: Gateway, client: Client) -> None:
+    """Count an admitted call. Refused when too many are open."""
+    if gateway.open_calls >= gateway.settings.max_open_calls:
         raise Refusal(503, "overloaded", f"{gateway.settings.max_open_calls} calls are open", retry_after=1)
+    gateway.open_calls += 1
+    client.is_open_call = True
+    client.sender.admit()
 
 
 async def _check_not_charged(gateway: Gateway, request: Request) -> None:

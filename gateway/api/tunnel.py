@@ -10,7 +10,8 @@ import os
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.asgi import Client, Message, Receive, Send, refused_response
+from gateway import bounds
+from gateway.asgi import Client, Message, refused_response
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, refusal
@@ -73,9 +74,8 @@ def is_forwarded(scope: Message) -> bool:
     return path.startswith(PREFIX)
 
 
-async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
     """Send a forwarded request through the tunnel, and its answer back."""
-    client = Client(scope, receive, send)
     gateway.open_calls += 1
     try:
         reply = await _forward(gateway, scope, client)
@@ -94,7 +94,7 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
     headers, path = client.headers, scope["raw_path"].decode("ascii")
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full or shuts down", "busy")
-    body = await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
+    body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
     if not gateway.upstream.forwarder.admits(headers, path, body, now_ms()):
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
     party, slash, rest = path[len(PREFIX) :].partition("/")

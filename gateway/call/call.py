@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway import bounds
 from gateway.asgi import Client
 from gateway.call import routing
 from gateway.call.idempotency import Headers, StoredResponse, answer_headers
@@ -262,7 +263,7 @@ async def _hedged(
 async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> tuple[Reply, bytes]:
     """The node's whole answer. Raises NodeFailed, or PassedOn when the node refused the request itself."""
     reply = await ask_node(gateway, call, candidate, number)
-    limit = gateway.settings.max_answer_bytes
+    limit = bounds.ANSWER_BYTES
     if Meter.byte in candidate.tariff.metered:
         limit = gateway.settings.metered_answer_bytes
     try:

@@ -12,6 +12,7 @@ from itertools import islice
 
 import orjson
 
+from gateway import bounds
 from gateway.asgi import Client
 from gateway.call.call import Call, Request, ask_node, exhausted, note_failure
 from gateway.call.idempotency import StoredResponse, receipt_facts
@@ -92,7 +93,7 @@ class _Streaming:
         """Ask the node, and read up to its first token. Raises NodeFailed, or PassedOn; nothing is sent yet."""
         reply = self.reply = await ask_node(self.gateway, self.call, self.candidate, number)
         if not 200 <= reply.status < 300:
-            answers.check_status(reply, await reply.body(self.gateway.settings.max_answer_bytes))
+            answers.check_status(reply, await reply.body(bounds.ANSWER_BYTES))
         self.chunks = reply.chunks()
         while self.accumulator.state is StreamState.silent:
             chunk = await anext(self.chunks, None)
