@@ -178,6 +178,10 @@ class Places(Generic[T]):
     def taken(self, address: str) -> int:
         return len(self._taken.get(address, ()))
 
+    def has_room(self, address: str) -> bool:
+        """Whether an address may have one more without losing its oldest."""
+        return self.taken(address) < self._each
+
     def take(self, address: str, holder: T) -> Place[T]:
         """A place for one more. An address may have too many until `close_excess`."""
         place = Place(self, address, holder)

@@ -73,6 +73,7 @@ class Gateway:
     unpaid_bodies: Tasks = field(default_factory=lambda: Tasks(bounds.UNPAID_BODIES_AN_ADDRESS, bounds.UNPAID_BODIES))
     payments: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
     """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
+    tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
     failures: Rates = field(default_factory=lambda: Rates(bounds.FAILURES_A_MINUTE))
     writes: Rates = field(default_factory=lambda: Rates(bounds.WRITES_A_MINUTE))
     tracing: Tracing | None = None

@@ -27,7 +27,8 @@ from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream import tunnel
 from gateway.upstream.guard import Guard, networks
-from gateway.upstream.pool import Limits, Pool
+from gateway.upstream.http import Limits
+from gateway.upstream.pool import Pool
 from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger import deployments
@@ -132,8 +133,10 @@ class Running:
                 lanes.assign_gateways(session, lane, [signer.address])
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury or (deployment.treasury if deployment else operator))
-        limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
-        tunnels = Tunnels(lane, domain, settings.idle_stream_seconds)
+        limits = Limits(
+            settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds, settings.call_seconds
+        )
+        tunnels = Tunnels(lane, domain, limits)
         shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
 
         def holdings() -> dict[Address, int]:

@@ -11,13 +11,13 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway import bounds
-from gateway.asgi import Client, Message, refused_response
+from gateway.asgi import Client, Message, Sender, refused_response
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, refusal
 from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
-from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TunnelNode
+from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TOO_MANY, TunnelNode
 from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.tunnel_frames import Kind, decode, encode
 
@@ -34,7 +34,21 @@ _HOP_BY_HOP = frozenset(
 async def tunnel(socket: WebSocket) -> None:
     """Serve one node's tunnel, from the challenge to the close."""
     gateway: Gateway = socket.app.state.gateway
+    sender: Sender = socket.scope["state"]["sender"]
+    headers = {name.lower(): value for name, value in socket.headers.raw}
+    address = gateway.connections.addresses.of_request(sender.address, headers)
     await socket.accept()
+    if not gateway.tunnels.has_room(address):
+        await socket.close(TOO_MANY, "too many tunnels of one address")
+        return
+    try:
+        with gateway.tunnels.place(address):
+            await _serve_tunnel(gateway, sender, socket)
+    except Refusal as evicted:
+        await socket.close(TOO_MANY, evicted.message)
+
+
+async def _serve_tunnel(gateway: Gateway, sender: Sender, socket: WebSocket) -> None:
     try:
         node = await _challenge(gateway, socket)
     except (Rejected, TimeoutError, KeyError) as refused:
@@ -42,6 +56,7 @@ async def tunnel(socket: WebSocket) -> None:
         return
     except WebSocketDisconnect:
         return
+    sender.admit()
     writer = asyncio.create_task(node.write())
     try:
         await gateway.upstream.forwarder.announce(node.party)  # before the node gets its welcome
@@ -101,8 +116,7 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
     sent = {
         name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP_BY_HOP
     }
-    target, seconds = Target(TUNNEL, party, 0), gateway.settings.first_byte_seconds
-    return await gateway.upstream.tunnels.request(target, slash + rest, body, sent, seconds)
+    return await gateway.upstream.tunnels.request(Target(TUNNEL, party, 0), slash + rest, body, sent)
 
 
 async def _pass_back(reply: Reply, client: Client) -> None:
@@ -115,6 +129,7 @@ async def _pass_back(reply: Reply, client: Client) -> None:
     headers = [(name, value) for name, value in reply.headers.items() if name not in _HOP_BY_HOP]
     await client.begin(reply.status, headers)
     watcher = asyncio.create_task(watch())
+    reply.begun = True  # the other gateway looks at its first token
     try:
         async for piece in reply.chunks():
             await client.write(piece)

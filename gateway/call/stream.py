@@ -73,6 +73,7 @@ class _Streaming:
         self.gateway, self.call, self.candidate = gateway, call, candidate
         self.client: Client = request.client
         self.stored: list[bytes] | None = [] if request.keyed else None
+        self.stored_bytes = 0
         call_header = (b"tollway-call", to_hex(call.billing.call_id).encode())
         self.headers = [*HEADERS, call_header, *request.extra_headers]
         counted = gateway.tokenizers.of(candidate.subject) is not None
@@ -100,6 +101,7 @@ class _Streaming:
             if chunk is None:
                 raise NodeFailed("the node ended its stream before it said anything", "cut")
             self.unsent += self.accumulator.take(chunk)
+        reply.begun = True
         self.first_byte_ms = now_ms() - self.started
 
     async def run(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
@@ -192,8 +194,9 @@ class _Streaming:
         return self.unsent + self.accumulator.last_events(note) + comment + DONE
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
-        if self.stored is not None:
+        if self.stored is not None and self.stored_bytes <= bounds.KEPT_ANSWER_BYTES:  # a longer one is not kept
             self.stored.append(body)
+            self.stored_bytes += len(body)
         if not self.client.answered:
             await self.client.begin(200, self.headers)
         await self.client.write(body, more=more)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from gateway import bounds
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering.ask import EMBEDDINGS, Ask
 from gateway.metering.usage import NodeUnits, Usage, named_units
@@ -166,7 +167,10 @@ class StreamAccumulator:
         self.size = 0
         self._most, self._most_bytes = most, most_bytes
         self._include_usage = ask.include_usage
-        self._unread = b""
+        self._unread: list[bytes] = []
+        """The beginning of an event, in pieces; `_seam` are its last bytes."""
+        self._seam = b""
+        self._unread_bytes = self._prelude_bytes = self._text_bytes = 0
         self._hasher = BodyHash(salt)
         self._texts: list[str] | None = [] if keep_text else None
         self._held_back: list[bytes] = []
@@ -193,17 +197,18 @@ class StreamAccumulator:
             if data is None:
                 if raw:
                     out.append(raw + b"\n\n")
-                continue
-            if data == b"[DONE]":
+            elif data == b"[DONE]":
                 self.state = StreamState.done
                 break
-            if self._meter(data):
+            elif self._meter(data):
                 out.append(raw + b"\n\n")
             elif self._include_usage:
-                self._held_back.append(data)
+                self._held_back = [data]
             if self.tokens > self._most or self.size > self._most_bytes:
                 self.state = StreamState.full
                 break
+            if self.state is StreamState.silent:
+                self._skip(len(raw))
         whole = b"".join(out)
         self._hasher.update(whole)
         return whole
@@ -222,11 +227,28 @@ class StreamAccumulator:
 
     def _events(self, chunk: bytes) -> list[bytes]:
         """The server-sent events that are whole now, each without its blank line."""
-        whole = self._unread + chunk if self._unread else chunk
+        seam = self._seam + chunk
+        if b"\n\n" not in seam and b"\n\r\n" not in seam:
+            self._unread.append(chunk)
+            self._seam = seam[-3:]
+            self._unread_bytes += len(chunk)
+            if self._unread_bytes > bounds.EVENT_BYTES:
+                raise _too_long("an event", bounds.EVENT_BYTES)
+            return []
+        whole = b"".join([*self._unread, chunk]) if self._unread else chunk
         if b"\r" in whole:
             whole = whole.replace(b"\r\n", b"\n")
-        *events, self._unread = whole.split(b"\n\n")
+        *events, rest = whole.split(b"\n\n")
+        self._unread, self._seam, self._unread_bytes = [rest], rest[-3:], len(rest)
+        if len(max(events, key=len)) > bounds.EVENT_BYTES:
+            raise _too_long("an event", bounds.EVENT_BYTES)
         return events
+
+    def _skip(self, size: int) -> None:
+        """Count bytes that came before the first token."""
+        self._prelude_bytes += size
+        if self._prelude_bytes > bounds.PRELUDE_BYTES:
+            raise _too_long("what comes before its first token", bounds.PRELUDE_BYTES)
 
     def _meter(self, data: bytes) -> bool:
         """Count an event. False for the final usage event, which the gateway sends itself, or leaves out."""
@@ -245,12 +267,19 @@ class StreamAccumulator:
             self.state = StreamState.begun
         if self._texts is not None:
             self._texts.append(event.text)
+            self._text_bytes += len(self._texts[-1])
+            if self._text_bytes > bounds.ANSWER_BYTES:
+                raise _too_long("its text", bounds.ANSWER_BYTES)
         if event.tollway_units is not None:
             self.units = named_units(event.tollway_units)
         if event.usage is not None:
             self.usage = event.usage
             return bool(event.choices)
         return True
+
+
+def _too_long(what: str, most: int) -> NodeFailed:
+    return NodeFailed(f"the node streams more than {most} bytes as {what}", "too_long", limit_bytes=most)
 
 
 def _data_of(raw: bytes) -> bytes | None:
