@@ -15,9 +15,14 @@ from gateway.asgi import Client, Message, Receive, Send, Sender, refused_respons
 from gateway.context import Gateway
 from gateway.errors import Refusal, body_of, refusal
 from gateway.lifespan import Running
+from gateway.payment import x402
 from gateway.settings import Settings
 from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
+
+CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
+WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/deposits", "/v1/credits", "/v1/keys"))
+"""Where everybody can leave a row."""
 
 
 class App:
@@ -45,6 +50,22 @@ class App:
                 await client.answer(refused_response(evicted))
 
     async def _serve(self, gateway: Gateway, scope: Message, client: Client) -> None:
+        """Serve a request, unless its address has sent too much of what costs the gateway work."""
+        address, shows = client.sender.address, not CREDENTIALS.isdisjoint(client.headers)
+        try:
+            if shows and not gateway.authenticator.knows(client.headers):
+                gateway.failures.check(address, "wrong credentials")
+            if scope["method"] == "POST" and scope["path"] in WRITES:
+                gateway.writes.check(address, "publications and requests")
+                gateway.writes.note(address)
+        except Refusal as refused:
+            await client.answer(refused_response(refused))
+            return
+        await self._route(gateway, scope, client)
+        if shows and (client.status == 401 or (client.status in (400, 402) and x402.HEADER in client.headers)):
+            gateway.failures.note(address)
+
+    async def _route(self, gateway: Gateway, scope: Message, client: Client) -> None:
         if paid_routes.is_paid_route(scope):
             await paid_routes.serve(gateway, scope, client)
         elif tunnel.is_forwarded(scope):

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final, Generic, TypeVar
 
 from gateway.errors import Refusal
+from gateway.upstream.guard import Network
 
 KIB, MIB = 2**10, 2**20
 
@@ -74,7 +75,6 @@ KEPT_ANSWERS: Final = 10_000
 FETCH_SECONDS: Final = 10.0
 
 T = TypeVar("T")
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _TEXT = bytes(set(range(256)) - set(b'[]{}"'))
 _AS_ARRAYS = bytes.maketrans(b"{}", b"[]")

@@ -14,8 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import bounds
 from gateway.asgi import BodyTimeouts, Sender
-from gateway.bounds import Addresses, Network, Places, Tasks
+from gateway.bounds import Addresses, Places, Tasks
 from gateway.errors import Refusal, body_of
+from gateway.upstream.guard import Network
 from ledger.core.values.tunnel_frames import HEAD, MAX_PAYLOAD
 
 MAX_JOINED_BYTES = 64 * 1024

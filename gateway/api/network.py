@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from sqlmodel import Session
 
+from gateway import bounds
 from gateway.api import quotes
 from gateway.api.dependencies import Here, the_caller
 from gateway.api.discovery import discover
@@ -20,6 +21,7 @@ from gateway.errors import Refusal
 from gateway.upstream import target
 from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
+from ledger.core.catalog import models
 from ledger.core.catalog.models import Offer
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import Book
@@ -89,10 +91,12 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
             raise Refusal(400, "rejected", f"unknown field {unknown!r}", param=unknown)
         document = wrapped
     canon.validate(document, "offer")
+    models.offer(document, gateway.domain)  # is it signed? A name is looked up for its party only
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
-            await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
+            async with asyncio.timeout(bounds.FETCH_SECONDS):
+                await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
     credential = None
     if isinstance(given, dict):
         headers = {str(name): str(value) for name, value in given.items()}

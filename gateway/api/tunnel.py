@@ -5,6 +5,7 @@ answer that the node cut must look cut to the other gateway too.
 """
 
 import asyncio
+import hashlib
 import os
 
 from fastapi import APIRouter
@@ -109,9 +110,13 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
     headers, path = client.headers, scope["raw_path"].decode("ascii")
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full or shuts down", "busy")
-    body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
-    if not gateway.upstream.forwarder.admits(headers, path, body, now_ms()):
+    digest = gateway.upstream.forwarder.admits(headers, path, now_ms())
+    if digest is None:
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
+    client.sender.admit()
+    body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise Refusal(401, "not_a_gateway", "this is not the body that the gateway sent")
     party, slash, rest = path[len(PREFIX) :].partition("/")
     sent = {
         name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP_BY_HOP

@@ -77,8 +77,10 @@ class Answers:
             self._bytes -= self._kept.popitem(last=False)[1].size
 
     def abandon(self, call_id: Digest) -> None:
-        """Forget a call that was not charged. It may be sent again; the ledger decides."""
+        """Forget a call that was not charged, or its answer. It may be sent again; the ledger decides."""
         self._running.pop(call_id, None)
+        kept = self._kept.pop(call_id, None)
+        self._bytes -= kept.size if kept is not None else 0
 
 
 def mismatch(call_id: Digest) -> Refusal:

@@ -293,13 +293,14 @@ class Forwarder:
         line = b"%b: %b\r\n" % (AUTHENTICATION, authenticate(entrance.key, whole, body, now_ms()))
         return Target(gateway.scheme, gateway.host, gateway.port, ours=True), whole, line
 
-    def admits(self, headers: Mapping[bytes, bytes], path: str, body: bytes, now: int) -> bool:
-        """Whether a gateway of the lane sent this request within `SKEW_MS`."""
+    def admits(self, headers: Mapping[bytes, bytes], path: str, now: int) -> bytes | None:
+        """The SHA-256 of the body that a gateway of the lane sends within `SKEW_MS`; None when it is none of them."""
         given = headers.get(AUTHENTICATION, b"")
-        at = given.partition(b"-")[0]
+        at, _, rest = given.partition(b"-")
+        digest = rest.partition(b"-")[0]
         if not at.isdigit() or len(at) > 15 or abs(now - int(at)) > SKEW_MS:
-            return False
-        return hmac.compare_digest(given, authenticate(self._key, path, body, int(at)))
+            return None
+        return digest if hmac.compare_digest(given, _proof(self._key, path, digest, int(at))) else None
 
     async def _entrance(self, party: Address, now: int) -> Entrance | None:
         known = self._found.get(party)
@@ -311,6 +312,12 @@ class Forwarder:
 
 
 def authenticate(key: bytes, path: str, body: bytes, at: int) -> bytes:
-    """The header value `<ms>-<HMAC-SHA256 of POST, path, ms and the body's SHA-256>`."""
-    asked = b"\n".join((b"POST", path.encode(), b"%d" % at, hashlib.sha256(body).digest()))
-    return b"%d-%b" % (at, hmac.new(key, asked, hashlib.sha256).hexdigest().encode())
+    """The header value `<ms>-<the body's SHA-256>-<HMAC-SHA256 of POST, path and both>`: it is checked before the body
+    is read.
+    """
+    return _proof(key, path, hashlib.sha256(body).hexdigest().encode(), at)
+
+
+def _proof(key: bytes, path: str, digest: bytes, at: int) -> bytes:
+    asked = b"\n".join((b"POST", path.encode(), b"%d" % at, digest))
+    return b"%d-%b-%b" % (at, digest, hmac.new(key, asked, hashlib.sha256).hexdigest().encode())

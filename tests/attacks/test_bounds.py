@@ -300,6 +300,39 @@ def test_a_models_name_has_128_characters(gateway: Running, key: str) -> None:
         assert quoted.status_code == 400
 
 
+# What costs the gateway work
+def test_an_address_sends_60_wrong_credentials_a_minute(gateway: Running, key: str) -> None:
+    with others_served(gateway), dial(gateway) as wire:
+        statuses, began = [], time.monotonic()
+        while 429 not in statuses and len(statuses) < 100:
+            wire.sendall(head("GET", "/v1/balance", f"Authorization: Bearer tw_{len(statuses)}"))
+            statuses.append(read_answer(wire)[0])
+        assert 60 <= statuses.count(401) <= 62 + time.monotonic() - began, "60 at once, and one a second"
+        assert send(gateway, chat("tw_wrong"))[0] == 429
+        assert send(gateway, chat(key))[0] == 429, "a key that was never seen is not looked up"
+        assert send(gateway, chat(key), source=OTHER)[0] == 200
+        assert send(gateway, chat(key))[0] == 200, "a key that is known may be behind the same address"
+        assert send(gateway, chat("tw_wrong"), source=OTHER)[0] == 401
+        assert send(gateway, head("GET", "/v1/models"))[0] == 200, "who shows none is not refused"
+
+
+def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:
+    with others_served(gateway), dial(gateway) as wire:
+        statuses, began = [], time.monotonic()
+        while 429 not in statuses and len(statuses) < 200:
+            wire.sendall(head("POST", "/v1/documents", length=2) + b"{}")
+            statuses.append(read_answer(wire)[0])
+        assert 120 <= statuses.count(400) <= 122 + 2 * (time.monotonic() - began), "120 at once, and two a second"
+        assert send(gateway, head("POST", "/v1/deposits", length=2) + b"{}")[0] == 429
+        assert send(gateway, head("POST", "/v1/documents", length=2) + b"{}", source=OTHER)[0] == 400
+
+
+def test_a_body_for_another_gateways_tunnel_is_read_after_its_proof(gateway: Running) -> None:
+    forged = f"0-{'ab' * 32}-{'cd' * 32}"
+    path = "/v1/tunnel/0x" + "11" * 20 + PATH
+    assert send(gateway, head("POST", path, f"tollway-relay: {forged}", length=10 * MIB))[0] == 401
+
+
 # Other protocols, and clients that close their side
 def test_an_offer_of_another_protocol_is_ignored(gateway: Running, key: str) -> None:
     offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAA")

@@ -14,6 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from gateway.upstream.guard import Guard, networks
 from ledger.core.values.ids import to_hex
 from ledger.core.values.tunnel_frames import Frame, Kind, decode, encode, tunnel_hash
 from ledger.core.values.typed_data import Signer, signing_digest
@@ -271,3 +272,23 @@ async def test_a_frame_has_64_kib(world: World, tunnelled: tuple[Running, Client
     await tunnel.send(b"\x05\0\0\0\x63" + b"x" * (64 * KIB + 1))
     with pytest.raises(ConnectionClosed):
         await asyncio.wait_for(tunnel.recv(), 5)
+
+
+# Where a node may be
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "100.64.0.1", "169.254.169.254", "192.0.0.8", "192.88.99.1", "224.0.0.1", "240.0.0.1",
+        "::", "::1", "::127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "2001::1", "2001:db8::1",
+        "3fff::1", "4000::1", "fc00::1", "fe80::1%eth0", "fec0::1", "ff02::1",
+    ],
+)  # fmt: skip
+def test_special_addresses_are_never_called(address: str) -> None:
+    assert not Guard([]).permits(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "::ffff:8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"])
+def test_public_addresses_are_called(address: str) -> None:
+    assert Guard([]).permits(address)
+    assert Guard(networks("10.0.0.0/8, fd00::/8")).permits(address)
+    assert Guard(networks("10.0.0.0/8, fd00::/8")).permits("fd00::1")
