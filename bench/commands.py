@@ -24,9 +24,10 @@ from pathlib import Path
 
 from bench import report
 from bench.chain import a_chain
+from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
-from ledger.core.values.ids import address
+from ledger.core.values.ids import ZERO_DIGEST, address
 from ledger.core.values.typed_data import Signer
 from roles.cli.main import GROUPS
 
@@ -88,7 +89,7 @@ def prepare(url: str, environment: dict[str, str]) -> None:
     chain.transact(FUNDS, chain.calls.transfer(alice, 10**9))
     chain.transact(FUNDS, (alice, b""), 10**18)
     chain.transact(FUNDS, chain.calls.approve(chain.calls.settlement, 10**9))
-    chain.transact(FUNDS, chain.calls.open_lane(86_400, 600, 10**9))
+    chain.transact(FUNDS, chain.calls.open_lane(ZERO_DIGEST, LaneTerms(86_400, 600), 10**9))
 
 
 def main() -> None:

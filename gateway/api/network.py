@@ -26,11 +26,12 @@ from ledger.core.catalog.models import Offer
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import Book
 from ledger.core.values import documents as canon
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Document
-from ledger.core.values.ids import address, cid, cid_digest, parse_did, to_hex
+from ledger.core.values.ids import Address, address, cid, cid_digest, parse_did, to_hex
 from ledger.core.values.meters import quoted
 from ledger.flows import credits, publications
-from ledger.store.chain import bids
+from ledger.store.chain import bids, lanes
 from ledger.store.money import postings
 from ledger.store.network import documents
 
@@ -136,7 +137,12 @@ async def lane(gateway: Here) -> dict[str, Any]:
     """This gateway's lane: its chain and contracts, operator, signer, epoch, window and bond."""
     state, rules = gateway.lane_state, gateway.deployment
     found = state.terms
-    held = await gateway.db(lambda session: postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY])
+
+    def ask(session: Session) -> tuple[Atoms, list[Address]]:
+        custody = postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY]
+        return custody, sorted(lanes.signing_gateways(session, gateway.lane))
+
+    held, keys = await gateway.db(ask)
     return {
         "chain_id": gateway.domain.chain_id,
         "lane": to_hex(gateway.lane),
@@ -156,6 +162,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
         "era": found.era if found else None,
         "exit_notice": rules.exit_notice_seconds if rules else 0,
         "gateway_number": state.number,
+        "gateways": [to_hex(key) for key in keys],
         "at_stake": {
             "charged": str(state.at_stake.charged),
             "leased": str(state.at_stake.leased),

@@ -32,9 +32,11 @@ from gateway.payment.x402 import Payment
 from gateway.upstream.http import Reply
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.receipts.receipt import EndReason
+from ledger.core.receipts.service_proofs import attempt_id
+from ledger.core.values import call_heads
 from ledger.core.values.atoms import Atoms
+from ledger.core.values.call_heads import Asked, CallHead
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest, call_id, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
@@ -277,12 +279,16 @@ async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: in
 
 def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Awaitable[Reply]:
     """Send the request to a node. The result is its answer's head."""
-    ask = call.ask
-    attempt = keccak256(call.billing.call_id, number.to_bytes(4, "big"))
-    headers = b"%bIdempotency-Key: %b\r\n" % (ask.headers, to_hex(attempt).encode())
-    return gateway.upstream.request(
-        candidate.target, ask.upstream_path(candidate.served_as), ask.body_for(candidate.served_as), headers
-    )
+    ask, served_as = call.ask, candidate.served_as
+    asked = Asked(attempt_id(call.billing.call_id, number), ask.upstream_path(served_as), ask.body_for(served_as))
+    headers = ask.headers + _proven(gateway, candidate, asked)
+    return gateway.upstream.request(candidate.target, asked.path, asked.body, headers)
+
+
+def _proven(gateway: Gateway, candidate: Candidate, asked: Asked) -> bytes:
+    """The header lines that show a node that its lane's gateway asks, for this request."""
+    head = call_heads.write(CallHead(gateway.lane, gateway.signer.public, now_ms()), candidate.secret, asked)
+    return f"Idempotency-Key: {to_hex(asked.attempt)}\r\n{call_heads.HEADER}: {head}\r\n".encode()
 
 
 def exhausted(call: Call, last: TollwayError | None) -> Refusal:

@@ -32,6 +32,8 @@ class Candidate:
     slo_ms: int
     tier: str
     realm: str
+    secret: bytes = field(repr=False)
+    """What our key and the provider's have in common: heads of calls are proven with it."""
     health: Health = field(compare=False)
 
 

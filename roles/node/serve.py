@@ -11,17 +11,18 @@ from pathlib import Path
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Address, Digest, Lane, address, to_hex
 from ledger.core.values.meters import quoted
 from roles.audit import batches, previews
 from roles.node import audit as auditing
 from roles.node import server
 from roles.node.audit import Settled
+from roles.node.callers import Callers
 from roles.node.models.resale import Upstream
 from roles.node.server import NodeOptions, TunnelGateway
 from roles.node.tunnel import Identity
 from roles.node.witness import ServedLog, Witness
-from roles.wallet import home, signing
+from roles.wallet import home, signing, transactions
 from roles.wallet.context import Context
 
 OFFER_EPOCHS = 2
@@ -59,6 +60,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
     subjects = {name: _until_reachable(partial(context.resolve, name), say) for name in names}
     signer = context.signer
+    callers = Callers(signer, context.lane_id, partial(list_gateways, context))
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 
     def announce(url: str) -> None:
@@ -72,7 +74,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
 
     identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
-    server.serve(replace(options, witness=witness, tunnel=gateway), ready)
+    server.serve(replace(options, callers=callers, witness=witness, tunnel=gateway), ready)
 
 
 def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, say: Say) -> None:
@@ -86,6 +88,13 @@ def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: T
                 say(f"offer of {name} not taken: {error.message}")
                 taken = False
         time.sleep(REFRESH_SECONDS if taken else RETRY_SECONDS)
+
+
+def list_gateways(context: Context, lane: Lane) -> frozenset[Address]:
+    """The keys that sign for a lane now: by the chain, or by the gateway of a private grid, which has none."""
+    if context.lane["chain_id"]:
+        return transactions.chain(context).gateway_keys(lane)
+    return frozenset(address(str(key)) for key in context.gateway.get("/v1/lane")["gateways"])
 
 
 def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document:
@@ -110,8 +119,8 @@ def audit(context: Context) -> list[dict[str, object]]:
     settled = (Settled(number, file.receipts, file.terms) for number, file in files)
     findings = auditing.audit(log.entries(), settled)
     log.close()
-    counted = Counter(finding.outcome.value for finding in findings)
-    return [{"outcome": outcome, "calls": calls} for outcome, calls in sorted(counted.items())]
+    counted = Counter((to_hex(finding.entry.served.lane), finding.outcome.value) for finding in findings)
+    return [{"lane": lane, "outcome": outcome, "calls": calls} for (lane, outcome), calls in sorted(counted.items())]
 
 
 def log_of(wallet: str) -> Path:

@@ -9,7 +9,7 @@ from ledger.core.values.documents import Document, Json, digest, unsigned, valid
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, address, cid_digest, parse_did
 from ledger.core.values.meters import rates
-from ledger.core.values.typed_data import Domain, offer_hash, recover, signing_digest
+from ledger.core.values.typed_data import Domain, address_of, offer_hash, recover_public, signing_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,7 @@ def offer(document: Document, domain: Domain) -> Offer:
     chain_id, party = parse_did(document["party"])
     if document["chain_id"] != domain.chain_id or chain_id != domain.chain_id:
         raise Rejected(f"$.chain_id: this is chain {domain.chain_id}", field="$.chain_id")
-    signature = bytes.fromhex(document["signature"][2:])
-    signer = recover(signing_digest(domain, offer_hash(digest(unsigned(document)))), signature)
-    if signer != party:
+    if address_of(signing_key(document, domain)) != party:
         raise Rejected("$.signature: not signed by the offer's party", field="$.signature")
     serve: Json = document.get("serve")
     serving = None
@@ -117,6 +115,12 @@ def offer(document: Document, domain: Domain) -> Offer:
         nonce=document["nonce"],
         document=document,
     )
+
+
+def signing_key(document: Document, domain: Domain) -> bytes:
+    """The public key that signed an offer, 33 bytes compressed."""
+    hashed = offer_hash(digest(unsigned(document)))
+    return recover_public(signing_digest(domain, hashed), bytes.fromhex(document["signature"][2:]))
 
 
 def party_of(text: str) -> Address:

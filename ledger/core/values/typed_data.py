@@ -94,6 +94,18 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer(0x{self.address.hex()})"
 
+    @property
+    def public(self) -> bytes:
+        """The public key, 33 bytes compressed."""
+        return self._key.public_key.format()
+
+    def exchange(self, public: bytes) -> bytes:
+        """The 32-byte Diffie-Hellman secret with the holder of another key. Rejected when `public` is no key."""
+        try:
+            return self._key.ecdh(public)
+        except ValueError as error:
+            raise Rejected("this is not a public key of secp256k1") from error
+
     def sign(self, digest: bytes) -> bytes:
         """Sign a 32-byte digest: 65 bytes r | s | v, deterministic, low s."""
         raw = self._key.sign_recoverable(digest, hasher=None)
@@ -102,13 +114,22 @@ class Signer:
 
 def recover(digest: bytes, signature: bytes) -> Address:
     """The address that signed `digest`. Rejected unless the signature is in its canonical 65-byte form."""
+    return _address(_recovered(digest, signature))
+
+
+def recover_public(digest: bytes, signature: bytes) -> bytes:
+    """The public key that signed `digest`, 33 bytes compressed. Rejected like `recover`."""
+    return _recovered(digest, signature).format()
+
+
+def _recovered(digest: bytes, signature: bytes) -> PublicKey:
     if len(signature) != 65 or signature[64] not in (27, 28):
         raise Rejected(f"a signature is 65 bytes r|s|v with v 27 or 28, not {len(signature)} bytes")
     if int.from_bytes(signature[32:64], "big") > ORDER // 2:
         raise Rejected("the signature's s is in the high half of the order: only the low half is valid")
     try:
         raw = signature[:64] + bytes((signature[64] - 27,))
-        return _address(PublicKey.from_signature_and_message(raw, digest, hasher=None))
+        return PublicKey.from_signature_and_message(raw, digest, hasher=None)
     except Exception as error:  # coincurve raises bare Exception for a point that is not on the curve
         raise Rejected("this is not a signature of this digest") from error
 
@@ -119,6 +140,14 @@ def signed_by(digest: bytes, signature: bytes, account: Address) -> bool:
         return recover(digest, signature) == account
     except Rejected:
         return False
+
+
+def address_of(public: bytes) -> Address:
+    """The address of a public key. Rejected when it is no key."""
+    try:
+        return _address(PublicKey(public))
+    except ValueError as error:
+        raise Rejected("this is not a public key of secp256k1") from error
 
 
 def _address(public: PublicKey) -> Address:
