@@ -53,7 +53,7 @@ class App:
         """Serve a request, unless its address has sent too much of what costs the gateway work."""
         address, shows = client.sender.address, not CREDENTIALS.isdisjoint(client.headers)
         try:
-            if shows and not gateway.authenticator.knows(client.headers):
+            if shows and gateway.failures.left(address) < 1 and not gateway.authenticator.knows(client.headers):
                 gateway.failures.check(address, "wrong credentials")
             if scope["method"] == "POST" and scope["path"] in WRITES:
                 gateway.writes.check(address, "publications and requests")

@@ -108,22 +108,27 @@ class Client:
         """The request's body. Refused when it is longer than `max_bytes`, or comes too slowly."""
         length = self.headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > max_bytes:
-            raise _too_large(max_bytes)
-        parts, size, more = [], 0, True
+            raise too_large(max_bytes)
+        body = await self.read_beginning(max_bytes + 1, seconds)
+        if len(body) > max_bytes:
+            raise too_large(max_bytes)
+        return body
+
+    async def read_beginning(self, size: int, seconds: float) -> bytes:
+        """The body, or at least its first `size` bytes. Refused when they come too slowly."""
+        parts, got, more = [], 0, True
         self._bodies.begin(seconds)
         try:
-            while more:
+            while more and got < size:
                 message = await self.receive()
                 if message["type"] == "http.disconnect":
                     raise Refusal(400, "body_cut", "the client left before its request was complete")
                 parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
+                got += len(parts[-1])
                 more = message.get("more_body", False)
         finally:
             self._bodies.end()
-        self._is_unread = False
+        self._is_unread = more
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def again(self, body: bytes) -> Receive:
@@ -165,5 +170,5 @@ def refused_response(refused: Refusal) -> StoredResponse:
     return StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused))
 
 
-def _too_large(most: int) -> Refusal:
+def too_large(most: int) -> Refusal:
     return Refusal(413, "body_too_large", f"a request has at most {most} bytes", facts={"max_bytes": most})

@@ -6,6 +6,7 @@ whole of it. The FastAPI router here only shows the same routes in the OpenAPI d
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi import APIRouter
 
 from gateway import bounds
 from gateway.api import invoke
-from gateway.asgi import Client, Message, refused_response
+from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route, identify
@@ -44,6 +45,7 @@ router = APIRouter(tags=["calls"])
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
+NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 
 
 def is_paid_route(scope: Message) -> bool:
@@ -134,10 +136,24 @@ async def _price(gateway: Gateway, path: str, client: Client, now: int) -> Refus
     """The refusal of a request without credentials, with its price. Its body is read for nothing."""
     headers = client.headers
     with gateway.unpaid_bodies.place(client.sender.address):
-        body = await client.read_body(bounds.UNPAID_BODY_BYTES, bounds.UNPAID_BODY_SECONDS)
-    ask = _read(gateway, path, headers, body)
+        body = await client.read_beginning(bounds.UNPAID_BODY_BYTES + 1, bounds.UNPAID_BODY_SECONDS)
+    if len(body) <= bounds.UNPAID_BODY_BYTES:
+        ask = _read(gateway, path, headers, body)
+    else:
+        ask = _longest(gateway, path, headers, body)
     route = await _route(gateway, gateway.catalog.find(ask.model), ask, routing.preferences_of(headers), now)
     return x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
+
+
+def _longest(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
+    """The dearest request that begins like this, is as long as it says, and is not read to its end."""
+    length, named = headers.get(b"content-length", b""), NAMED.search(beginning, 0, bounds.UNPAID_BODY_BYTES)
+    if path not in OPENAI or named is None or not length.isdigit() or int(length) > bounds.PAID_BODY_BYTES:
+        raise too_large(bounds.UNPAID_BODY_BYTES)
+    entry = gateway.catalog.find(named[1].decode(errors="replace"))
+    if isinstance(entry, CapsuleEntry):
+        raise too_large(bounds.UNPAID_BODY_BYTES)
+    return Ask(path, entry.name, beginning.ljust(int(length), b" "), outputs=entry.context_tokens)
 
 
 async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:

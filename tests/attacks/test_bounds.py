@@ -303,7 +303,8 @@ def test_a_models_name_has_128_characters(gateway: Running, key: str) -> None:
 # What costs the gateway work
 def test_an_address_sends_60_wrong_credentials_a_minute(gateway: Running, key: str) -> None:
     with others_served(gateway), dial(gateway) as wire:
-        statuses, began = [], time.monotonic()
+        began = time.monotonic()
+        statuses: list[int] = []
         while 429 not in statuses and len(statuses) < 100:
             wire.sendall(head("GET", "/v1/balance", f"Authorization: Bearer tw_{len(statuses)}"))
             statuses.append(read_answer(wire)[0])
@@ -318,7 +319,8 @@ def test_an_address_sends_60_wrong_credentials_a_minute(gateway: Running, key: s
 
 def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:
     with others_served(gateway), dial(gateway) as wire:
-        statuses, began = [], time.monotonic()
+        began = time.monotonic()
+        statuses: list[int] = []
         while 429 not in statuses and len(statuses) < 200:
             wire.sendall(head("POST", "/v1/documents", length=2) + b"{}")
             statuses.append(read_answer(wire)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iter
     """A lane of a chain where no payment is ever relayed."""
     world = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
     world.open_lane()
-    world.a_model_at(node.url)
+    world.a_model_at(node.url, ask={"call": "100", "input_token": "1000000", "output_token": "1000000"})
     yield world
     world.stop()
 
@@ -47,10 +48,14 @@ def test_an_unpaid_body_has_1_mib(chain: World) -> None:
     longest = short.replace(b'"x": ""', b'"x": "%b"' % (b"y" * (MIB - len(short))))
     assert len(longest) == MIB
     assert send(gateway, unpaid(longest))[0] == 402
+    dearer = [int(json.loads(send(gateway, unpaid(longest + b" " * size))[1])["error"]["required"]) for size in (0, 1)]
+    assert dearer[1] > dearer[0], "beyond that it is priced for the longest answer, and not read"
     with others_served(gateway):
-        assert send(gateway, unpaid(longest + b" "))[0] in (402, 413)
+        assert send(gateway, head("POST", PATH, length=20 * MIB), longest + b" ")[0] == 402, "before the rest came"
+        assert send(gateway, head("POST", PATH, length=20 * MIB + 1), longest + b" ")[0] == 413
+        assert send(gateway, unpaid(b" " * MIB + longest))[0] == 413, "no model is named in what was read"
         endless = head("POST", PATH, "Transfer-Encoding: chunked")
-        assert send(gateway, endless, *[b"10000\r\n%b\r\n" % (b" " * 65536)] * 400)[0] in (0, 402, 413)
+        assert send(gateway, endless, *[b"10000\r\n%b\r\n" % (b" " * 65536)] * 400)[0] in (0, 413)
 
 
 def test_an_address_has_4_unpaid_bodies_and_all_have_64(chain: World, consumer: Signer) -> None:
