@@ -87,7 +87,7 @@ def a_receipt(
 
 
 def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (), signer: Signer = GATEWAY) -> Segment:
-    """Append receipts to the signer's journal as one segment, numbered densely after the last, and store the terms."""
+    """Append receipts to the signer's log as one segment, numbered densely after the last, and store the terms."""
     for body in map(encode, of or [some_terms()]):
         terms.put(session, body)
     watermarks.ensure(session, receipts[0].lane, signer.address)

@@ -52,7 +52,7 @@ contract JudgesGasTest is PriceCourt {
 
     function test_AccountsFit() external {
         _build(new bytes32[](1), 0);
-        IJudge.Word memory one = _word(_accounts, 1);
+        IJudge.Word memory one = wordAt(_accounts, 1);
         _weigh("proveOverdraft", abi.encodeCall(IReferee.proveOverdraft, (lane, 1, _header, consumer(1), one)));
         bytes memory proof =
             abi.encodeCall(IReferee.proveDebitAfterExit, (lane, 1, _header, _prev, consumer(1), one, one));
@@ -75,10 +75,10 @@ contract JudgesGasTest is PriceCourt {
         leaves[0] = leafOf(r);
         _build(leaves, 1);
         IJudge.Row memory row_ = IJudge.Row(1, gateway, 1, 1, _gateways.prove(1));
-        IJudge.Word memory zero = _word(_places, 0);
+        IJudge.Word memory zero = wordAt(_places, 0);
         IJudge.Signed memory signed_ = signedBy(GATEWAY, r);
         bytes memory proof =
-            abi.encodeCall(IReferee.proveBrokenLog, (lane, 1, _header, _prev, row_, _word(_gateways, 1)));
+            abi.encodeCall(IReferee.proveBrokenLog, (lane, 1, _header, _prev, row_, wordAt(_gateways, 1)));
         _weigh("proveBrokenLog", proof);
         proof = abi.encodeCall(IReferee.proveOmittedReceipt, (lane, 1, _header, _prev, signed_, row_, zero));
         _weigh("proveOmittedReceipt", proof);
@@ -95,16 +95,14 @@ contract JudgesGasTest is PriceCourt {
         last = _header;
         Header memory h = _postable();
         post(h);
-        vm.warp(settlement.batches(lane, 1).until);
-        settlement.finalize(lane, 1, h);
+        finalizeLast();
         Receipt memory r = _largest(2, keccak256("terms"));
         IJudge.Row memory row_ = IJudge.Row(1, gateway, 1, 1, _gateways.prove(1));
         IJudge.Signed memory one = signedBy(GATEWAY, r);
         r.price += 1;
         bytes memory proof = abi.encodeCall(IReferee.proveDoubleReceipt, (lane, h, one, signedBy(GATEWAY, r), row_));
         _weigh("proveDoubleReceipt", proof);
-        vm.prank(operator);
-        settlement.setActive(lane, false);
+        setActive(false);
         vm.warp(block.timestamp + DAY + 1);
         _weigh("proveUnpostedReceipt", abi.encodeCall(IReferee.proveUnpostedReceipt, (lane, h, one, row_)));
     }
@@ -141,7 +139,7 @@ contract JudgesGasTest is PriceCourt {
         _build(leaves, 16);
         o.proof = _places.proveRange(0, 16);
         bytes memory proof =
-            abi.encodeCall(IPriceJudge.proveBadRun, (lane, 1, _header, 1, o, terms, termsOf, _word(_lines, 1 << 20)));
+            abi.encodeCall(IPriceJudge.proveBadRun, (lane, 1, _header, 1, o, terms, termsOf, wordAt(_lines, 1 << 20)));
         _weighPrices("proveBadRun", proof);
     }
 
@@ -288,10 +286,6 @@ contract JudgesGasTest is PriceCourt {
         return IJudge.Opening(0, PlainReceipts.encode(r), _places.prove(0));
     }
 
-    function _word(Sparse memory t, uint256 place) private pure returns (IJudge.Word memory) {
-        return IJudge.Word(t.node(t.height, place), t.prove(place));
-    }
-
     // ------------------------------------------------------------------ inside: scales
 
     function _weigh(string memory what, bytes memory proof) private {
@@ -303,7 +297,7 @@ contract JudgesGasTest is PriceCourt {
     }
 
     function _weighAt(address court, string memory what, bytes memory proof) private {
-        uint256 state = kept();
+        uint256 state = vm.snapshotState();
         uint256 before = gasleft();
         (bool done, bytes memory why) = court.call(proof);
         uint256 used = before - gasleft();
@@ -311,7 +305,7 @@ contract JudgesGasTest is PriceCourt {
         bool ended = done || bytes4(why) == IJudge.NotProven.selector
             || bytes4(why) == bytes4(keccak256("HeaderUnknown(address,uint64)"));
         vm.assertTrue(ended, what);
-        undo(state);
+        vm.revertToState(state);
         uint256 total = used + _intrinsic(proof, used) + FALL;
         emit Figure(what, total, proof.length);
         vm.assertLe(total, MOST_GAS, what);

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -30,19 +30,18 @@ def by_hash(session: Session, lane: Lane, hashed: bytes) -> ApiKey | None:
 
 def of_consumer(session: Session, lane: Lane, consumer: Address) -> list[ApiKey]:
     """All keys ever made for a consumer, newest first."""
-    query = select(ApiKeyRow).where(*_of(lane, consumer)).order_by(col(ApiKeyRow.created_at).desc())
+    query = select(ApiKeyRow).filter_by(lane=lane, consumer=consumer).order_by(col(ApiKeyRow.created_at).desc())
     return [_value(session, row) for row in session.exec(query)]
 
 
 def by_id(session: Session, lane: Lane, consumer: Address, key_id: str) -> ApiKey | None:
-    query = select(ApiKeyRow).where(*_of(lane, consumer), col(ApiKeyRow.id) == key_id)
-    row = session.exec(query).first()
+    row = session.exec(select(ApiKeyRow).filter_by(lane=lane, consumer=consumer, id=key_id)).first()
     return _value(session, row) if row else None
 
 
 def revoke(session: Session, lane: Lane, hashed: bytes, now: int) -> None:
     """Refuse this key from now on. Revoking it again keeps the first time."""
-    rows = update(ApiKeyRow).where(*_is(lane, hashed), col(ApiKeyRow.revoked_at).is_(None))
+    rows = update(ApiKeyRow).filter_by(lane=lane, hash=hashed, revoked_at=None)
     execute(session, rows.values(revoked_at=now))
 
 
@@ -50,17 +49,16 @@ def change(session: Session, lane: Lane, hashed: bytes, values: dict[str, Any]) 
     """Change a key's label, budget, rate, models or expiry."""
     if "models" in values and values["models"] is not None:
         values = {**values, "models": json.dumps(values["models"])}
-    execute(session, update(ApiKeyRow).where(*_is(lane, hashed)).values(**values))
+    execute(session, update(ApiKeyRow).filter_by(lane=lane, hash=hashed).values(**values))
 
 
 def budget_left(session: Session, lane: Lane, hashed: bytes) -> int | None:
     """The free part of a key's budget: not held or spent by a gateway. None without budget. Locks the key."""
-    query = select(ApiKeyRow).where(*_is(lane, hashed)).with_for_update()
+    query = select(ApiKeyRow).filter_by(lane=lane, hash=hashed).with_for_update()
     row = session.exec(query.execution_options(populate_existing=True)).one()
     if row.budget is None:
         return None
-    handed_out = select(func.sum(KeyAllowanceRow.amount)).where(*_allowed(lane, hashed))
-    return max(0, row.budget - int(session.exec(handed_out).one() or 0))
+    return max(0, row.budget - _total(session, KeyAllowanceRow.amount, lane, hashed))
 
 
 def allot(session: Session, lane: Lane, hashed: bytes, gateway: Address, granted: int) -> None:
@@ -72,28 +70,19 @@ def allot(session: Session, lane: Lane, hashed: bytes, gateway: Address, granted
 
 def give_back(session: Session, lane: Lane, gateway: Address, hashed: bytes | None = None) -> None:
     """Take back what a gateway has not spent of a key's budget, or of all keys'. No charge may be under way."""
-    rows = update(KeyAllowanceRow).where(col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.gateway) == gateway)
+    rows = update(KeyAllowanceRow).filter_by(lane=lane, gateway=gateway)
     if hashed is not None:
-        rows = rows.where(col(KeyAllowanceRow.key) == hashed)
+        rows = rows.filter_by(key=hashed)
     execute(session, rows.values(amount=KeyAllowanceRow.spent))
 
 
-def _of(lane: Lane, consumer: Address) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(ApiKeyRow.lane) == lane, col(ApiKeyRow.consumer) == consumer
-
-
-def _is(lane: Lane, hashed: bytes) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(ApiKeyRow.lane) == lane, col(ApiKeyRow.hash) == hashed
-
-
-def _allowed(lane: Lane, hashed: bytes) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.key) == hashed
+def _total(session: Session, amounts: int, lane: Lane, hashed: bytes) -> int:
+    """The sum of one column of a key's allowances."""
+    ours = (col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.key) == hashed)
+    return int(session.exec(select(func.sum(amounts)).where(*ours)).one() or 0)
 
 
 def _value(session: Session, row: ApiKeyRow) -> ApiKey:
-    spent = 0
-    if row.budget is not None:
-        query = select(func.sum(KeyAllowanceRow.spent)).where(*_allowed(Lane(row.lane), row.hash))
-        spent = int(session.exec(query).one() or 0)
+    spent = _total(session, KeyAllowanceRow.spent, Lane(row.lane), row.hash) if row.budget is not None else 0
     models = tuple(json.loads(row.models)) if row.models is not None else None
     return value_of(ApiKey, row, models=models, spent=spent)

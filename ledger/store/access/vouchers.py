@@ -33,7 +33,11 @@ def mandate(session: Session, lane: Lane, account: Address) -> int:
     """The most the lane may ever debit the account, in atoms. A voucher counts until its key is revoked."""
     voucher = session.get(VoucherRow, (lane, account), populate_existing=True)
     counts = voucher is not None and Address(voucher.signer) in parties.signers_of(session, account)
+    return mandate_with(session, lane, account, voucher.cum_max if voucher is not None and counts else 0)
+
+
+def mandate_with(session: Session, lane: Lane, account: Address, cum_max: int) -> int:
+    """The most the lane may ever debit the account, in atoms, if its highest voucher that counts is of `cum_max`."""
     consumer = lanes.get_consumer(session, lane, account)
     debit_at_exit, left_in_block = (consumer.debit_at_exit, consumer.left_in_block) if consumer else (0, None)
-    paid_in = deposits.paid_in(session, lane, account, left_in_block)
-    return permissions.mandate(voucher.cum_max if voucher is not None and counts else 0, debit_at_exit, paid_in)
+    return permissions.mandate(cum_max, debit_at_exit, deposits.paid_in(session, lane, account, left_in_block))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.receipt import Receipt, unpack
@@ -118,7 +117,7 @@ def chunk(session: Session, lane: Lane, gateway: Address, first: int, last: int)
 
 def by_call(session: Session, lane: Lane, call: Digest) -> Signed | None:
     """The receipt of a call, if it was charged."""
-    row = session.exec(select(ReceiptRow).where(*_named(lane, call))).first()
+    row = session.exec(select(ReceiptRow).filter_by(lane=lane, call_id=call)).first()
     return _signed(row) if row else None
 
 
@@ -130,16 +129,12 @@ def by_seq(session: Session, lane: Lane, gateway: Address, seq: int) -> Signed |
 
 def children(session: Session, lane: Lane, parent: Digest) -> list[Signed]:
     """The receipts of a workflow's direct sub-calls. They are among the receipts right before it that it counts."""
-    root = session.exec(select(ReceiptRow).where(*_named(lane, parent))).first()
+    root = session.exec(select(ReceiptRow).filter_by(lane=lane, call_id=parent)).first()
     if root is None:
         return []
-    near = select(ReceiptRow).where(
-        col(ReceiptRow.lane) == lane,
-        col(ReceiptRow.gateway) == root.gateway,
-        col(ReceiptRow.seq) < root.seq,
-        col(ReceiptRow.seq) >= root.seq - unpack(bytes(root.record)).subcalls,
-        col(ReceiptRow.parent) == parent,
-    )
+    near = select(ReceiptRow).filter_by(lane=lane, gateway=root.gateway, parent=parent)
+    first = root.seq - unpack(bytes(root.record)).subcalls
+    near = near.where(col(ReceiptRow.seq) >= first, col(ReceiptRow.seq) < root.seq)
     return [_signed(row) for row in session.exec(near.order_by(col(ReceiptRow.seq)))]
 
 
@@ -147,15 +142,11 @@ def of_consumer(
     session: Session, lane: Lane, consumer: Address, before: int | None = None, limit: int = 100
 ) -> list[Signed]:
     """A consumer's latest receipts, newest first; `before` (ms) pages back."""
-    query = select(ReceiptRow).where(col(ReceiptRow.lane) == lane, col(ReceiptRow.consumer) == consumer)
+    query = select(ReceiptRow).filter_by(lane=lane, consumer=consumer)
     if before is not None:
         query = query.where(col(ReceiptRow.ended_at) < before)
     rows: Sequence[ReceiptRow] = session.exec(query.order_by(col(ReceiptRow.ended_at).desc()).limit(limit)).all()
     return [_signed(row) for row in rows]
-
-
-def _named(lane: Lane, call: Digest) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(ReceiptRow.lane) == lane, col(ReceiptRow.call_id) == call
 
 
 def _signed(row: ReceiptRow) -> Signed:
