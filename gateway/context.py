@@ -25,6 +25,7 @@ from gateway.payment.auth import Authenticator
 from gateway.payment.lane import NOT_READ, LaneState
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
+from gateway.payment.relays import Relays
 from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
@@ -63,6 +64,7 @@ class Gateway:
     referrals: Referrals
     metrics: Metrics
     connections: Connections
+    relays: Relays
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits

@@ -22,6 +22,7 @@ from gateway.payment.auth import Authenticator
 from gateway.payment.lane import Limits as LaneLimits
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
+from gateway.payment.relays import Relays
 from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
@@ -160,6 +161,7 @@ class Running:
             answers=Answers(),
             referrals=Referrals(engine, lane, domain, treasury),
             metrics=Metrics(),
+            relays=Relays(engine, lane),
             connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),
             limits=_limits(deployment, settings, ledger),

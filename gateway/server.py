@@ -95,7 +95,7 @@ class Protocol(HttpToolsProtocol):
         at = 0
         if self.head:
             data, self.head = self.head + data, b""
-        for _ in range(bounds.AHEAD):
+        for _ in range(bounds.AHEAD - len(self.pipeline)):
             if self.joined.is_closing():
                 self.joined.drop(len(data) - at)
                 return
@@ -158,12 +158,14 @@ class Protocol(HttpToolsProtocol):
         return end
 
     def refuse(self, refused: Refusal) -> None:
-        """Answer what is no request, unless an answer is under way, and close."""
-        if self.cycle is None or self.cycle.response_complete:
-            body, status = body_of(refused), HTTPStatus(refused.status)
-            line = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            self.joined.write(b"%bcontent-length: %d\r\n\r\n%b" % (line.encode(), len(body), body))
+        """Answer what is no request and close. Close at once while another answer is under way."""
         self.head, self.refused = b"", True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.joined.abort()
+            return
+        body, status = body_of(refused), HTTPStatus(refused.status)
+        line = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        self.joined.write(b"%bcontent-length: %d\r\n\r\n%b" % (line.encode(), len(body), body))
         self.joined.close()
 
     def probe(self) -> None:
