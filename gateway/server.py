@@ -39,6 +39,8 @@ class JoinedWrites:
 
     def __init__(self, transport: Any, unread: Callable[[], bool]) -> None:
         self._transport, self._unsent, self._unread = transport, b"", unread
+        self.ended = False
+        """It was closed, by the server."""
         self._may_drop: int | None = None
         """Bytes, once it closes slowly."""
 
@@ -55,7 +57,12 @@ class JoinedWrites:
     def is_closing(self) -> bool:
         return self._may_drop is not None or bool(self._transport.is_closing())
 
+    def abort(self) -> None:
+        self.ended = True
+        self._transport.abort()
+
     def close(self) -> None:
+        self.ended = True
         self._send()
         if self._may_drop is not None or self._transport.is_closing() or not self._unread():
             self._transport.close()
@@ -66,10 +73,11 @@ class JoinedWrites:
         asyncio.get_running_loop().call_later(bounds.DROPPED_SECONDS, self._transport.abort)
 
     def drop(self, size: int) -> None:
-        """Drop bytes that came after the end. After the most it drops it closes at once."""
-        self._may_drop = (self._may_drop or 0) - size
-        if self._may_drop < 0:
-            self._transport.abort()
+        """Drop bytes that came after the end. When they are too many it closes at once."""
+        if self._may_drop is not None:
+            self._may_drop -= size
+            if self._may_drop < 0:
+                self._transport.abort()
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, b""
@@ -96,7 +104,7 @@ class Protocol(HttpToolsProtocol):
         if self.head:
             data, self.head = self.head + data, b""
         for _ in range(bounds.AHEAD - len(self.pipeline)):
-            if self.joined.is_closing():
+            if self.joined.ended:
                 self.joined.drop(len(data) - at)
                 return
             is_last = self.cycle is not None and not self.cycle.keep_alive and not self.left

@@ -11,6 +11,9 @@ import time
 import httpx
 import pytest
 
+from gateway.call.idempotency import Answers, StoredResponse
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Digest
 from ledger.core.values.typed_data import Signer
 from tests.attacks.strangers import (
     ATTACKER,
@@ -363,3 +366,27 @@ def test_a_client_that_closes_its_side_after_the_request_is_served(
 def test_there_is_no_page_with_scripts_of_others(gateway: Running) -> None:
     assert [gateway.http.get(path).status_code for path in ("/docs", "/redoc")] == [404, 404]
     assert httpx.get(gateway.url + "/openapi.json").status_code == 200
+
+
+# What is kept of answers
+def kept_of(answers: Answers, sizes: list[int]) -> list[bool]:
+    """Which of the answers to as many calls, of bodies of these sizes, are kept at the end."""
+    ids = [Digest(keccak256(b"%d" % number)) for number in range(len(sizes))]
+    for call, size in zip(ids, sizes, strict=True):
+        assert answers.begin(call, b"a request") is None
+        answers.finish(call, StoredResponse(200, [], b"x" * size))
+    return [answers.begin(call, b"a request") is not None for call in ids]
+
+
+def test_a_kept_answer_has_4_mib_and_all_have_64_mib(gateway: Running) -> None:
+    answers = gateway.gateway.answers
+    assert kept_of(answers, [4 * MIB, 4 * MIB + 1]) == [True, False]
+    assert kept_of(Answers(), [4 * MIB] * 17) == [False] + [True] * 16
+    headers = StoredResponse(200, [(b"x", b"y" * 4 * MIB)], b"")
+    answers.begin(Digest(bytes(32)), b"a request")
+    answers.finish(Digest(bytes(32)), headers)
+    assert answers.begin(Digest(bytes(32)), b"a request") is None, "headers count too"
+
+
+def test_10_000_answers_are_kept() -> None:
+    assert kept_of(Answers(), [0] * 10_001) == [False] + [True] * 10_000
