@@ -38,8 +38,10 @@ GATEWAY = (("consumer", "balance"), ("consumer", "models"), ("provider", "earnin
 LANE = "0x" + "00" * 19 + "01"
 CHAIN = (("wallet", "balance"), ("operator", "status", "--lane", LANE), ("wallet", "send", "0x" + "11" * 20, "1atoms"))
 AIMS = {"home": 0.5, "gateway": 0.5, "chain": 2.0}
+DOMAIN = {"name": "Tollway", "version": "2", "chainId": 0, "verifyingContract": "0x" + "00" * 20}
 ANSWERS = {
     "/v1/balance": {"available": "0", "held": "0", "spent": "0"},
+    "/v1/lane": {"lane": LANE, "domain": DOMAIN},
     "/v1/earnings": {"roles": [], "claimable": "0", "claimed": "0"},
 }
 

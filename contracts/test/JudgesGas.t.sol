@@ -18,6 +18,7 @@ import {Sparse, Trees} from "./Trees.sol";
 /// @dev Every proof at its worst lawful size: the tallest trees, 15 units, 16 lines of 15 asks and a deduction, distinct
 /// terms, 64 receipts of a workflow, ten ancestors of four parents each. At most 8 M gas, the transaction and its calldata
 /// (EIP-7623) counted, and 64 KB. The header is in no lane, so the last step, the fall, is not in the figure: it is added.
+/// FIELDS.md shows each figure, to 1 %.
 contract JudgesGasTest is PriceCourt {
     using Trees for Sparse;
 
@@ -310,6 +311,28 @@ contract JudgesGasTest is PriceCourt {
         emit Figure(what, total, proof.length);
         vm.assertLe(total, MOST_GAS, what);
         vm.assertLe(proof.length, MOST_BYTES, what);
+        vm.assertTrue(this.isInFields(what, total, proof.length), string.concat("FIELDS.md says otherwise: ", what));
+    }
+
+    /// @dev A row of FIELDS.md that names the proof ends with its gas and its bytes. External: the text stays out of the
+    /// memory whose growth the next figure would pay for.
+    function isInFields(string calldata what, uint256 gas_, uint256 size) external view returns (bool) {
+        string[] memory rows = vm.split(vm.readFile("FIELDS.md"), "\n");
+        for (uint256 i; i < rows.length; ++i) {
+            if (!vm.contains(rows[i], string.concat("`", what, "`"))) continue;
+            string[] memory cells = vm.split(rows[i], "|");
+            if (cells.length < 4) continue;
+            uint256 said = _number(cells[cells.length - 3]);
+            uint256 apart = said > gas_ ? said - gas_ : gas_ - said;
+            if (apart * 100 <= gas_ && _number(cells[cells.length - 2]) == size) return true;
+        }
+        return false;
+    }
+
+    function _number(string memory cell) private pure returns (uint256) {
+        string memory digits = vm.replace(vm.trim(cell), ",", "");
+        bool some = bytes(digits).length != 0 && bytes(digits)[0] >= "0" && bytes(digits)[0] <= "9";
+        return some ? vm.parseUint(digits) : 0;
     }
 
     /// @dev What the transaction costs beside its execution: 16 for a byte and 4 for a zero, at least 40 and 10 in all.

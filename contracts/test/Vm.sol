@@ -29,6 +29,15 @@ interface Vm {
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
+    function envBytes(string calldata name) external view returns (bytes memory);
+    function split(string calldata text, string calldata by) external pure returns (string[] memory);
+    function replace(string calldata text, string calldata from, string calldata to)
+        external
+        pure
+        returns (string memory);
+    function trim(string calldata text) external pure returns (string memory);
+    function contains(string calldata text, string calldata part) external pure returns (bool);
+    function parseUint(string calldata text) external pure returns (uint256);
     function toString(uint256 value) external pure returns (string memory);
     function assertTrue(bool condition, string calldata what) external pure;
     function assertFalse(bool condition, string calldata what) external pure;

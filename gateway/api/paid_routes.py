@@ -17,7 +17,7 @@ from gateway.api import invoke
 from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
 from gateway.call import routing
-from gateway.call.call import Request, Route, identify
+from gateway.call.call import Request, Route
 from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
@@ -28,15 +28,14 @@ from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
 from gateway.payment import x402
-from gateway.payment.auth import Caller
+from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
-from ledger.core.accounts import permissions
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import body_digest
-from ledger.core.values.ids import call_id, to_hex
+from ledger.core.values.ids import NO_KEY, call_id, to_hex
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed
 
@@ -106,15 +105,19 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         with gateway.payments.place(to_hex(payment.payer)):
             body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
         ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
-        identity, settled = call_id(payment.payer, payment.key), [x402.settled(gateway, payment)]
+        name = idempotency_key(headers) or payment.key
+        identity = call_id(gateway.lane, payment.payer, NO_KEY, path, name)
+        settled = [x402.settled(gateway, payment)]
         request = Request(client, ask, Caller(payment.payer), identity, True, preferences, now, payment, settled)
     else:
-        caller = await gateway.authenticator.admit(headers, now)
+        caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
         _open(gateway, client)
         body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
         ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
-        identity, keyed = identify(headers, caller)
         request = Request(client, ask, caller, identity, keyed, preferences, now)
+    entry = gateway.catalog.find(ask.model)
+    if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
+        raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     if not request.keyed:
         return await _make(gateway, request)
     stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
@@ -153,15 +156,13 @@ def _longest(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], beginn
     entry = gateway.catalog.find(named[1].decode(errors="replace"))
     if isinstance(entry, CapsuleEntry):
         raise too_large(bounds.UNPAID_BODY_BYTES)
-    return Ask(path, entry.name, beginning.ljust(int(length), b" "), outputs=entry.context_tokens)
+    return Ask(path, entry.name, beginning.ljust(int(length), b" "), limit=entry.context_tokens)
 
 
 async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Make the call: routed, paid for, served, charged."""
     ask, caller, now = request.ask, request.caller, request.started
     entry = gateway.catalog.find(ask.model)
-    if caller.key is not None and not permissions.may_call(caller.key, entry.name, ask.model):
-        raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
         with gateway.payments.place(to_hex(request.payment.payer)):

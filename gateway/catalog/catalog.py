@@ -25,6 +25,8 @@ class Candidate:
     provider: Address
     subject: Digest
     served_as: str
+    limit_name: str
+    """The field by which its node is told how long an answer may be."""
     target: Target
     tariff: Tariff
     inner: Tariff

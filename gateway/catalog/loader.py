@@ -7,6 +7,7 @@ from sqlmodel import Session
 
 from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
+from gateway.metering.ask import LIMITS
 from gateway.upstream import target
 from ledger.core.catalog import models
 from ledger.core.catalog.bids import Line, Role
@@ -100,7 +101,9 @@ class _Loading:
         self.credentials = credentials
         self.published = documents.everything(session)
         self.measured = measurements.everything(session)
-        self.offers = {(o.subject, o.party): o for o in offers.unexpired(session, book.epoch)}
+        standing = offers.unexpired(session, book.epoch)
+        self.offers = {(o.subject, o.party): o for o in standing if o.role is Role.compute}
+        self.sponsors = {(o.subject, o.party): o for o in standing if o.role is not Role.compute}
         parsed = {stored.id: loader.parse(stored) for stored in self.published}
         self.market = Market(
             operator=operator,
@@ -122,7 +125,7 @@ class _Loading:
         return ModelEntry(model, candidates, context, protocols, sponsorship=self.sponsorship(model.id, model.owner))
 
     def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
-        stored = self.offers.get((subject, owner))
+        stored = self.sponsors.get((subject, owner))
         offer = orjson.loads(stored.body) if stored is not None else None
         return commissions.sponsorship(owner, offer, ppm, window_calls)
 
@@ -159,6 +162,7 @@ class _Loading:
             provider=row.party,
             subject=model.id,
             served_as=server.served_as or model.name,
+            limit_name=serving.get("output_limit", LIMITS[0]),
             target=server,
             tariff=compile_terms(stated.root),
             inner=compile_terms(stated.sub),

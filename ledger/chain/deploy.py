@@ -106,6 +106,12 @@ def check(rpc_url: str, deployment: Deployment) -> None:
         if not load(name).matches(code):
             raise DeploymentFailed(f"the code at {where} on chain {chain.chain_id} is not this version's {name}")
     planned = _plan(deployment.chain_id, deployment.token, deployment.treasury, _parameters_of(deployment))
+    for name in ("registry", "bid_book", "settlement"):
+        value, expected = getattr(deployment, name), getattr(planned, name)
+        if value != expected:
+            raise DeploymentFailed(
+                f"{name} is {value} in the deployment's file, whose parameters lead to {expected}: one of them is wrong"
+            )
     said = asdict(_with_parts(planned, chain, deployment.block))
     for field, value in asdict(deployment).items():
         if said[field] != value:

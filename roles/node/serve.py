@@ -39,6 +39,8 @@ class Terms:
     capacity: int
     realm: str
     slo_ms: int
+    output_limit: str = ""
+    """The field by which its server is told how long an answer may be; empty: `max_tokens`."""
 
 
 def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: int) -> NodeOptions:
@@ -102,10 +104,17 @@ def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document
     current = previews.bid_in_force(context, subject, Role.compute, context.account)
     bid = current.bid if current else Bid()
     serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
+    chosen = {"realm": terms.realm, "output_limit": terms.output_limit}
     parts: Document = {
         "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},
-        "serve": {**serve, "realm": terms.realm} if terms.realm else serve,
+        "serve": {**serve, **{name: said for name, said in chosen.items() if said}},
     }
+    return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
+
+
+def withdrawal(context: Context, subject: Digest) -> Document:
+    """A signed offer of this wallet that ends the one before it."""
+    parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "withdrawn": True}
     return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
 
 

@@ -38,6 +38,7 @@ from ledger.store.session import connect
 from roles.local import control
 from roles.local import network as components
 from roles.local.folder import Component, NetworkFolder
+from roles.wallet import signing
 from tests.chaos.proxy import Proxy
 from tests.conftest import settings_for
 from tests.gateway.nodes import Node
@@ -289,7 +290,7 @@ def model() -> dict[str, Any]:
 
 def publish(network: Network, subject: Digest) -> None:
     """The model's document, and its provider's offer."""
-    post(network, "/v1/documents", canonical(model()))
+    post(network, "/v1/documents", canonical(signing.document(MAKER, network.domain, model())))
     tip = network.chain.block()
     assert tip is not None
     epoch = epoch_at(tip.timestamp, EPOCH_SECONDS)

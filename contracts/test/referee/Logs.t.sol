@@ -8,6 +8,7 @@ import {IReferee} from "../../src/interfaces/IReferee.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Batch, Court} from "../Court.sol";
 import {Sparse, Trees} from "../Trees.sol";
+import {Wallet} from "../World.sol";
 
 /// @dev Gateways' rows and receipts: gaps, omissions, wrong places, two for one.
 contract RefereeLogsTest is Court {
@@ -396,6 +397,21 @@ contract RefereeLogsTest is Court {
         forged = signedBy(GATEWAY, b);
         forged.signature = abi.encodePacked(forged.signature, uint8(0));
         malformed(abi.encodeCall(IReferee.proveDoubleReceipt, (lane, noHeader(), right, forged, noRow())), "66 bytes");
+    }
+
+    /// @dev F22: what a contract says by ERC-1271 it can unsay, so it signs no receipt.
+    function test_DoubleReceipt_AContractsWordIsNone() external {
+        address wallet = address(new Wallet(vm.addr(OTHER)));
+        vm.prank(operator);
+        keys.addGateway(lane, wallet);
+        Receipt memory a = aReceipt(1);
+        a.gateway = wallet;
+        IJudge.Signed memory one = signedBy(OTHER, a);
+        a.price += 1;
+        IJudge.Row memory none = IJudge.Row(2, wallet, 0, 0, new bytes32[](0));
+        malformed(
+            abi.encodeCall(IReferee.proveDoubleReceipt, (lane, noHeader(), one, signedBy(OTHER, a), none)), "no key"
+        );
     }
 
     // ------------------------------------------------------------------ inside

@@ -21,7 +21,19 @@ VOUCHER_TYPEHASH = keccak256(b"Voucher(address lane,address account,uint64 cumMa
 UNIT_TYPE = "Unit(uint8 meter,uint64 count)"
 UNIT_TYPEHASH = keccak256(UNIT_TYPE.encode())
 OFFER_TYPEHASH = keccak256(b"Offer(bytes32 document)")
+DOCUMENT_TYPEHASH = keccak256(b"Document(bytes32 document)")
+REQUEST_TYPEHASH = keccak256(b"Request(address lane,address account,bytes32 request,uint64 at)")
 CREDIT_TYPEHASH = keccak256(b"Credit(address lane,address account,uint64 amount,bytes32 reference)")
+
+
+RECEIVE_TYPEHASH, TRANSFER_TYPEHASH = (
+    keccak256(
+        name + b"WithAuthorization(address from,address to,uint256 value,"
+        b"uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+    )
+    for name in (b"Receive", b"Transfer")
+)
+"""ERC-3009: the first may be sent by its payee alone, the second by anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,23 @@ class Voucher:
     cum_max: int
 
 
+@dataclass(frozen=True, slots=True)
+class TokenAuthorization:
+    """An ERC-3009 authorization: tokens from payer to payee, good after and before these times (seconds)."""
+
+    payer: Address
+    payee: Address
+    amount: int
+    valid_after: int
+    valid_before: int
+    nonce: Digest
+
+    def hash(self, typehash: Digest) -> Digest:
+        """Its struct hash, as a transfer or as a receipt."""
+        window = (word(self.valid_after), word(self.valid_before))
+        return keccak256(typehash, word(self.payer), word(self.payee), word(self.amount), *window, self.nonce)
+
+
 def word(value: int | bytes) -> bytes:
     """One ABI word of 32 bytes: numbers big endian, shorter bytes right-aligned."""
     return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")
@@ -68,6 +97,24 @@ def units_hash(units: Units) -> Digest:
 def offer_hash(document: bytes) -> Digest:
     """Struct hash of an offer. `document` is the SHA-256 of its canonical JSON without the signature."""
     return keccak256(OFFER_TYPEHASH, word(document))
+
+
+def document_hash(document: bytes) -> Digest:
+    """Struct hash by which an owner publishes a model or capsule. `document` is the SHA-256 of its canonical JSON."""
+    return keccak256(DOCUMENT_TYPEHASH, word(document))
+
+
+def request_hash(lane: Lane, account: Address, request: bytes, at: int) -> Digest:
+    """Struct hash of one request of an account to a lane's gateway. `request` is its `request_digest`, `at` in ms."""
+    return keccak256(REQUEST_TYPEHASH, word(lane), word(account), word(request), word(at))
+
+
+def request_digest(method: str, target: bytes, body: bytes) -> Digest:
+    """keccak256(method | space | target | newline | body), the target as it is sent: a path and what follows `?`.
+
+    Neither method nor target can have a space or a newline.
+    """
+    return keccak256(method.encode(), b" ", target, b"\n", body)
 
 
 def credit_hash(lane: Lane, account: Address, amount: int, reference: bytes) -> Digest:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy import and_, func, literal
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.receipt import Receipt, unpack
@@ -30,6 +31,8 @@ _READ = (
     "FROM receipts WHERE lane = %s AND gateway = %s AND seq BETWEEN %s AND %s ORDER BY seq) r"
 )
 _NEWEST = "SELECT coalesce(max(seq), 0) FROM receipts WHERE lane = %s AND gateway = %s"
+LOOKED_THROUGH = 10_000
+"""Receipts of a consumer that are looked through for those of one key: a note has no index."""
 AT_ONCE = 512
 """Receipts the server joins at once: 190 kB. For four times as many it maps new pages every time, which costs more than
 all the rest."""
@@ -147,6 +150,28 @@ def of_consumer(
         query = query.where(col(ReceiptRow.ended_at) < before)
     rows: Sequence[ReceiptRow] = session.exec(query.order_by(col(ReceiptRow.ended_at).desc()).limit(limit)).all()
     return [_signed(row) for row in rows]
+
+
+def of_key(
+    session: Session, lane: Lane, call_of: tuple[Address, str], before: int | None, limit: int
+) -> tuple[list[Signed], int | None]:
+    """The latest receipts of calls by one key of a consumer, and before when (ms) to look for more, if there may be
+    more: at most LOOKED_THROUGH of the consumer's are looked through at once.
+    """
+    consumer, key_id = call_of
+    noted = func.position(literal(f'"key":"{key_id}"'.encode()).op("IN")(col(ReceiptRow.extra))) > 0
+    latest = select(ReceiptRow.gateway, ReceiptRow.seq, ReceiptRow.ended_at, noted.label("noted"))
+    latest = latest.where(col(ReceiptRow.lane) == lane, col(ReceiptRow.consumer) == consumer)
+    if before is not None:
+        latest = latest.where(col(ReceiptRow.ended_at) < before)
+    looked = latest.order_by(col(ReceiptRow.ended_at).desc()).limit(LOOKED_THROUGH).subquery()
+    its = and_(col(ReceiptRow.gateway) == looked.c.gateway, col(ReceiptRow.seq) == looked.c.seq, looked.c.noted)
+    newest = select(ReceiptRow).join(looked, its).where(col(ReceiptRow.lane) == lane)
+    found = [_signed(row) for row in session.exec(newest.order_by(col(ReceiptRow.ended_at).desc()).limit(limit))]
+    if len(found) == limit:
+        return found, found[-1].receipt.ended_at
+    count, oldest = session.exec(select(func.count(), func.min(looked.c.ended_at)).select_from(looked)).one()
+    return found, oldest if count == LOOKED_THROUGH else None
 
 
 def _signed(row: ReceiptRow) -> Signed:

@@ -45,7 +45,8 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
         made = Chain(url, deploy(url, FUNDS, Parameters(60), tmp_path))
         for who in people[1:]:
             made.transact(FUNDS, made.calls.transfer(who.address, 10**12))
-            made.transact(who, made.calls.approve(made.calls.settlement, 10**18))
+            for taker in (made.calls.settlement, made.calls.consumers):
+                made.transact(who, made.calls.approve(taker, 10**18))
         yield made
     finally:
         stop(process)

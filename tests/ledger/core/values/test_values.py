@@ -20,7 +20,7 @@ from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values import atoms, hashes, ids, meters, typed_data
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
+from ledger.core.values.ids import ZERO_DIGEST, Address
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain, Signer, Voucher
 from tests.ledger.core import strategies as some
@@ -202,8 +202,19 @@ def test_account_names_come_apart_as_they_were_made(party: Address, gateway: Add
             accounts.parse(wrong)
 
 
-def test_a_call_id_comes_from_consumer_and_key() -> None:
-    assert ids.call_id(ALICE.address, b"k") == Digest(keccak256(ALICE.address + b"k"))
+def test_a_call_id_comes_from_lane_account_key_path_and_idempotency_key() -> None:
+    lane = ids.PRIVATE_LANE
+    named = ids.call_id(lane, ALICE.address, "key_1", "/v1/x", b"k")
+    assert named == keccak256(lane + ALICE.address + b"\x05key_1" + b"\0\0\0\x05/v1/x" + b"k")
+    others = [
+        ids.call_id(ALICE.address, ALICE.address, "key_1", "/v1/x", b"k"),
+        ids.call_id(lane, ids.PRIVATE_LANE, "key_1", "/v1/x", b"k"),
+        ids.call_id(lane, ALICE.address, ids.NO_KEY, "/v1/x", b"k"),
+        ids.call_id(lane, ALICE.address, "key_1", "/v1/", b"xk"),
+        ids.call_id(lane, ALICE.address, "key_1/v1", "/x", b"k"),
+        ids.call_id(lane, ALICE.address, "key_1", "/v1/x", b"K"),
+    ]
+    assert len({named, *others}) == 7
 
 
 RECORD = receipts.pack(a_receipt())
