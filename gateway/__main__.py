@@ -5,7 +5,7 @@ import argparse
 import uvicorn
 
 from gateway.app import create_app
-from gateway.asgi import Protocol
+from gateway.server import OPTIONS
 from ledger import log
 
 
@@ -21,14 +21,9 @@ def main() -> None:
         create_app(),
         host=options.host,
         port=options.port,
-        loop="uvloop",
-        http=Protocol,
-        ws="websockets-sansio",
         log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
         timeout_graceful_shutdown=30,
+        **OPTIONS,
     )
 
 

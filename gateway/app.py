@@ -2,19 +2,27 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from gateway import bounds
 from gateway.api import accounts, health, inference_v2, keys, models, network, paid_routes, proofs, statements, tunnel
-from gateway.asgi import Message, Receive, Send
+from gateway.asgi import Client, Message, Receive, Send, Sender, refused_response
+from gateway.context import Gateway
 from gateway.errors import Refusal, body_of, refusal
 from gateway.lifespan import Running
+from gateway.payment import x402
 from gateway.settings import Settings
 from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
+
+CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
+WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/deposits", "/v1/credits", "/v1/keys"))
+"""Where everybody can leave a row."""
 
 
 class App:
@@ -26,12 +34,58 @@ class App:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         gateway = self.running.gateway
-        if gateway is not None and paid_routes.is_paid_route(scope):
-            await paid_routes.serve(gateway, scope, receive, send)
-        elif gateway is not None and tunnel.is_forwarded(scope):
-            await tunnel.serve(gateway, scope, receive, send)
-        else:
+        if gateway is None or scope["type"] != "http":
             await self.api_routes(scope, receive, send)
+            return
+        client = Client(scope, receive, send)
+        if client.sender.place is not None:
+            await self._serve(gateway, scope, client)
+            return
+        try:
+            with gateway.connections.requests.place(client.forwarded_for(gateway.connections.addresses)) as place:
+                client.sender = Sender(place.address, place)
+                await self._serve(gateway, scope, client)
+        except Refusal as evicted:
+            if not client.answered:
+                await client.answer(refused_response(evicted))
+
+    async def _serve(self, gateway: Gateway, scope: Message, client: Client) -> None:
+        """Serve a request, unless its address has sent too much of what costs the gateway work."""
+        address, shows = client.sender.address, not CREDENTIALS.isdisjoint(client.headers)
+        try:
+            if shows and gateway.failures.left(address) < 1 and not gateway.authenticator.knows(client.headers):
+                gateway.failures.check(address, "wrong credentials")
+            if scope["method"] == "POST" and scope["path"] in WRITES:
+                gateway.writes.check(address, "publications and requests")
+                gateway.writes.note(address)
+        except Refusal as refused:
+            await client.answer(refused_response(refused))
+            return
+        await self._route(gateway, scope, client)
+        if shows and (client.status == 401 or (client.status in (400, 402) and x402.HEADER in client.headers)):
+            gateway.failures.note(address)
+
+    async def _route(self, gateway: Gateway, scope: Message, client: Client) -> None:
+        if paid_routes.is_paid_route(scope):
+            await paid_routes.serve(gateway, scope, client)
+        elif tunnel.is_forwarded(scope):
+            await tunnel.serve(gateway, scope, client)
+        else:
+            await self._serve_other(scope, client)
+
+    async def _serve_other(self, scope: Message, client: Client) -> None:
+        """Serve by FastAPI, which would read a body of any length."""
+        receive = client.receive
+        if client.is_unread:
+            try:
+                body = await client.read_body(bounds.OTHER_BODY_BYTES, bounds.OTHER_BODY_SECONDS)
+                if client.headers.get(b"content-type") != b"application/wasm":
+                    bounds.check_nesting(body)
+            except Refusal as refused:
+                await client.answer(refused_response(refused))
+                return
+            receive = client.again(body)
+        await self.api_routes(scope, receive, client.send)
 
 
 def create_app(settings: Settings | None = None, ledger: LedgerSettings | None = None) -> App:
@@ -43,14 +97,14 @@ def api_routes(running: Running) -> FastAPI:
     """Every route that is not a paid call."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.gateway = await running.start()
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        app.state.gateway = gateway = await running.start()
         try:
-            yield
+            yield {"connections": gateway.connections}
         finally:
             await running.stop()
 
-    app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan)
+    app = FastAPI(title="Tollway gateway", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     for module in (accounts, keys, paid_routes, models, network, inference_v2, proofs, statements, health, tunnel):
         app.include_router(module.router)
     app.add_exception_handler(TollwayError, _refused)
@@ -59,9 +113,10 @@ def api_routes(running: Running) -> FastAPI:
     return app
 
 
-def _refused(request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, TollwayError)
-    return _response(refusal(error))
+    gateway: Gateway | None = getattr(request.app.state, "gateway", None)
+    return _response(await gateway.explain(error) if gateway is not None else refusal(error))
 
 
 def _invalid(request: Request, error: Exception) -> Response:

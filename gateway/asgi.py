@@ -3,79 +3,66 @@
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from gateway.bounds import Addresses, Place
 from gateway.call.idempotency import JSON, Headers, StoredResponse
 from gateway.errors import Refusal, body_of
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
-
-MOST_JOINED_BYTES = 64 * 1024
-"""More is sent before the turn ends: the transport must notice a slow reader."""
+CLOSE = (b"connection", b"close")
 
 
-class JoinedWrites:
-    """A transport that sends what one turn of the event loop writes together. uvicorn writes the head of an answer and
-    then its body; as two packets they cost a plain call 6 % more CPU.
+class Sender:
+    """Who sends over a connection, or a request through a proxy: the address that bounds count, and its place among
+    the strangers, whose calls were not admitted yet.
     """
 
-    def __init__(self, transport: Any) -> None:
-        self._transport, self._unsent = transport, b""
+    __slots__ = ("address", "is_served", "place")
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def __init__(self, address: str, place: Place[Any] | None) -> None:
+        self.address = address
+        self.place = place
+        """None for a proxy's connection."""
+        self.is_served = False
 
-    def write(self, data: bytes) -> None:
-        if not self._unsent:
-            asyncio.get_running_loop().call_soon(self._send)
-        self._unsent += data
-        if len(self._unsent) >= MOST_JOINED_BYTES:
-            self._send()
+    def admit(self) -> None:
+        """A call was admitted: this is no stranger."""
+        if self.place is not None:
+            self.place.leave()
 
-    def close(self) -> None:
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        unsent, self._unsent = self._unsent, b""
-        if unsent and not self._transport.is_closing():
-            self._transport.write(unsent)
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol over joined writes. The method is asyncio's."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport)))
+    def settle(self, served: bool) -> None:
+        """The call has ended. Who was never served is a stranger again: a key alone costs nothing."""
+        self.is_served |= served
+        if self.place is not None and not self.is_served:
+            self.place.retake()
 
 
 class BodyTimeouts:
-    """A context around the reading of a body: refused with 408 when it lasts longer than `seconds`.
+    """Limits how long the reading of bodies may take: a late one is refused with 408.
 
     `cancel_late` is called once a second for all of them: an asyncio.timeout for each request, whose timer uvloop makes
     and closes, costs 6 % of a plain call's CPU.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._late_at: dict[asyncio.Task[Any] | None, float] = {}
 
-    def __enter__(self) -> None:
-        self._late_at[asyncio.current_task()] = monotonic() + self._seconds
+    def begin(self, seconds: float) -> None:
+        """The current task reads a body, from now on."""
+        self._late_at[asyncio.current_task()] = monotonic() + seconds
 
-    def __exit__(self, *raised: object) -> None:
+    def end(self) -> None:
+        """It has read it. Refused when it was late."""
         task = asyncio.current_task()
         if self._late_at.pop(task, None) is None and task is not None:
             task.uncancel()
             raise Refusal(408, "body_too_slow", "the request did not arrive in time")
 
-    async def cancel_late(self) -> None:
+    def cancel_late(self, now: float) -> None:
         """Stop the reading of bodies that are late."""
-        now = monotonic()
         for task, late_at in list(self._late_at.items()):
             if late_at <= now and task is not None:
                 del self._late_at[task]
@@ -89,48 +76,90 @@ class Client:
     chunk.
     """
 
-    __slots__ = ("_receive", "_send", "answered", "headers")
+    __slots__ = ("_bodies", "_is_unread", "_send", "headers", "is_open_call", "receive", "sender", "status")
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.answered = False
-        """The answer has begun: its status is sent."""
-        self._receive = receive
+        self.sender: Sender = scope["state"]["sender"]
+        self.status: int | None = None
+        """The answer's, once it has begun."""
+        self.is_open_call = False
+        """It was admitted, and counts among the gateway's open calls."""
+        self._bodies: BodyTimeouts = scope["state"]["connections"].bodies
+        self.receive = receive
         self._send = send
+        self._is_unread = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
 
-    async def read_body(self, max_bytes: int, timeouts: BodyTimeouts) -> bytes:
-        """The request's body. Refused when it is longer than `max_bytes` or comes too slowly."""
+    @property
+    def answered(self) -> bool:
+        """Whether the answer has begun."""
+        return self.status is not None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether there is a body of which not all was read."""
+        return self._is_unread
+
+    def forwarded_for(self, addresses: Addresses) -> str:
+        """The address for which a proxy sends this."""
+        return addresses.of_request(self.sender.address, self.headers)
+
+    async def read_body(self, max_bytes: int, seconds: float) -> bytes:
+        """The request's body. Refused when it is longer than `max_bytes`, or comes too slowly."""
         length = self.headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > max_bytes:
-            raise _too_large(max_bytes)
-        with timeouts:
-            message = await self._receive()
-            body: bytes = message.get("body", b"")
-            if not message.get("more_body", False):
-                return body
-            parts, size = [body], len(body)
-            while message.get("more_body", False):
-                message = await self._receive()
+            raise too_large(max_bytes)
+        body = await self.read_beginning(max_bytes + 1, seconds)
+        if len(body) > max_bytes:
+            raise too_large(max_bytes)
+        return body
+
+    async def read_beginning(self, size: int, seconds: float) -> bytes:
+        """The body, or at least its first `size` bytes. Refused when they come too slowly."""
+        parts, got, more = [], 0, True
+        self._bodies.begin(seconds)
+        try:
+            while more and got < size:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise Refusal(400, "body_cut", "the client left before its request was complete")
                 parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
-            return b"".join(parts)
+                got += len(parts[-1])
+                more = message.get("more_body", False)
+        finally:
+            self._bodies.end()
+        self._is_unread = more
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def again(self, body: bytes) -> Receive:
+        """Receives the body that was read, once more, and then what comes after it."""
+        parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Message:
+            return parts.pop() if parts else await self.receive()
+
+        return receive
 
     async def wait_until_gone(self) -> None:
         """Return when the client has closed its connection, or has its whole answer."""
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self.receive())["type"] != "http.disconnect":
             pass
 
+    async def send(self, message: Message) -> None:
+        """Send a message of the answer, and say in its head when the connection ends: when not all was read."""
+        if self.status is None:
+            self.status = message["status"]
+            if self._is_unread:
+                message = {**message, "headers": [*message.get("headers", ()), CLOSE]}
+        await self._send(message)
+
     async def answer(self, response: StoredResponse) -> None:
-        self.answered = True
         headers = [*response.headers, (b"content-length", b"%d" % len(response.body))]
-        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await self.send({"type": "http.response.start", "status": response.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": response.body})
 
     async def begin(self, status: int, headers: Headers) -> None:
-        self.answered = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, body: bytes, *, more: bool = True) -> None:
         """Send a piece of the answer's body; without `more` it is the last one."""
@@ -141,5 +170,5 @@ def refused_response(refused: Refusal) -> StoredResponse:
     return StoredResponse(refused.status, [*JSON, *refused.headers], body_of(refused))
 
 
-def _too_large(most: int) -> Refusal:
+def too_large(most: int) -> Refusal:
     return Refusal(413, "body_too_large", f"a request has at most {most} bytes", facts={"max_bytes": most})

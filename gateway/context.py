@@ -9,15 +9,16 @@ from typing import TypeVar
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from gateway.asgi import BodyTimeouts
+from gateway import bounds
+from gateway.bounds import Rates, Tasks
 from gateway.call.health import Unwell
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
-from gateway.catalog.catalog import EMPTY, Catalog
+from gateway.catalog.catalog import EMPTY, Catalog, UnknownModel
 from gateway.catalog.loader import CatalogLoader
 from gateway.clock import now_ms
 from gateway.database import transact
-from gateway.errors import Refusal
+from gateway.errors import Refusal, refusal
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
 from gateway.payment import lane as lanes
@@ -25,11 +26,14 @@ from gateway.payment.auth import Authenticator
 from gateway.payment.lane import NOT_READ, LaneState
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
+from gateway.payment.relays import Relays
+from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream.pool import Pool
 from gateway.workflow.wasm import Workshop
 from ledger.core.pricing.epochs import Calendar
+from ledger.core.values.errors import TollwayError
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.deployments import Deployment
@@ -60,16 +64,25 @@ class Gateway:
     answers: Answers
     referrals: Referrals
     metrics: Metrics
+    connections: Connections
+    relays: Relays
     workshop: Workshop
     calendar: Calendar
     limits: lanes.Limits
     lane_state: LaneState = NOT_READ
     catalog: Catalog = EMPTY
     open_calls: int = 0
+    """Admitted calls that are under way."""
+    unpaid_bodies: Tasks = field(default_factory=lambda: Tasks(bounds.UNPAID_BODIES_AN_ADDRESS, bounds.UNPAID_BODIES))
+    payments: Tasks = field(default_factory=lambda: Tasks(bounds.PAYMENTS_A_PAYER, bounds.PAYMENTS))
+    """x402 payments, by payer: those whose bodies are read, or that wait for the chain."""
+    tunnels: Tasks = field(default_factory=lambda: Tasks(bounds.TUNNELS_AN_ADDRESS, bounds.TUNNELS))
+    failures: Rates = field(default_factory=lambda: Rates(bounds.FAILURES_A_MINUTE))
+    writes: Rates = field(default_factory=lambda: Rates(bounds.WRITES_A_MINUTE))
     tracing: Tracing | None = None
-    body_timeouts: BodyTimeouts = field(default_factory=lambda: BodyTimeouts(20.0))
     draining: bool = False
     unwell: Unwell = field(default_factory=Unwell)
+    looking_for_names: bool = False
     book_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -89,6 +102,16 @@ class Gateway:
     def refusal(self) -> Refusal | None:
         """Why the lane serves no call now; None when it does."""
         return self.lane_state.refusal(self.limits, self.lane, self.signer.address)
+
+    async def explain(self, error: TollwayError) -> Refusal:
+        """The refusal for an error. An unknown model's gets the nearest names, in a thread, one at a time."""
+        if not isinstance(error, UnknownModel) or self.looking_for_names:
+            return refusal(error)
+        self.looking_for_names = True
+        try:
+            return await asyncio.to_thread(error.with_nearest)
+        finally:
+            self.looking_for_names = False
 
     async def read_lane(self) -> None:
         """Read the lane's state again."""

@@ -1,4 +1,4 @@
-"""Starting and stopping a gateway, and its periodic jobs: the book, the leases, the measurements, late bodies."""
+"""Starting and stopping a gateway, and its periodic jobs: the book, the leases, the measurements, late clients."""
 
 import asyncio
 import gc
@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 
 from sqlmodel import Session
 
-from gateway.asgi import BodyTimeouts
 from gateway.call import probes
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
@@ -24,11 +23,14 @@ from gateway.payment.auth import Authenticator
 from gateway.payment.lane import Limits as LaneLimits
 from gateway.payment.leases import BalanceLeases
 from gateway.payment.receipt_log import ReceiptLog
+from gateway.payment.relays import Relays
+from gateway.server import Connections
 from gateway.settings import Settings
 from gateway.tracing import Tracing
 from gateway.upstream import tunnel
 from gateway.upstream.guard import Guard, networks
-from gateway.upstream.pool import Limits, Pool
+from gateway.upstream.http import Limits
+from gateway.upstream.pool import Pool
 from gateway.upstream.tunnel import Forwarder, Tunnels
 from gateway.workflow.wasm import Workshop
 from ledger import deployments
@@ -48,7 +50,7 @@ from ledger.store.session import connect, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
-BODY_CHECK_SECONDS = 1.0
+LATE_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 MEASURE_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
@@ -81,7 +83,7 @@ class Running:
         settings = self.settings
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
-            (BODY_CHECK_SECONDS, lambda g: g.body_timeouts.cancel_late()),
+            (LATE_CHECK_SECONDS, lambda g: g.connections.close_late()),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (MEASURE_SECONDS, self._measure),
             (lane_state.READ_SECONDS, lambda g: g.read_lane()),
@@ -135,8 +137,10 @@ class Running:
                 lanes.assign_gateways(session, lane, [signer.address])
         operator = address(settings.operator) if settings.operator else known.operator if known else signer.address
         treasury = address(settings.treasury or (deployment.treasury if deployment else operator))
-        limits = Limits(settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds)
-        tunnels = Tunnels(lane, domain, settings.idle_stream_seconds)
+        limits = Limits(
+            settings.connect_seconds, settings.first_byte_seconds, settings.idle_stream_seconds, settings.call_seconds
+        )
+        tunnels = Tunnels(lane, domain, limits)
         shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
 
         def holdings() -> dict[Address, int]:
@@ -160,11 +164,12 @@ class Running:
             answers=Answers(),
             referrals=Referrals(engine, lane, domain, treasury),
             metrics=Metrics(),
+            relays=Relays(engine, lane),
+            connections=Connections(networks(settings.trusted_proxies)),
             calendar=_calendar(deployment, ledger),
             limits=_limits(deployment, settings, ledger),
             workshop=Workshop(),
             tracing=Tracing() if settings.trace else None,
-            body_timeouts=BodyTimeouts(settings.body_seconds),
         )
 
     async def _watch_book(self, gateway: Gateway) -> None:

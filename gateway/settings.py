@@ -38,12 +38,9 @@ class Settings(BaseSettings):
     key_seconds: float = Field(default=1.0, gt=0, description="how long an API key is cached")
     book_seconds: float = Field(default=2.0, gt=0, description="how often to look for new bids, offers and documents")
 
-    max_body_bytes: int = Field(default=8 * 2**20, ge=1, description="longest request")
-    max_answer_bytes: int = Field(default=64 * 2**20, ge=1, description="longest answer of a node")
     metered_answer_bytes: int = Field(default=2**20, ge=1, description="longest answer where bytes are paid for")
     max_open_calls: int = Field(default=1024, ge=1, description="more calls at once are refused with 503")
     default_output_tokens: int = Field(default=1024, ge=1, description="held for a request that names no maximum")
-    body_seconds: float = Field(default=20, gt=0, description="a request must have arrived within this time")
     connect_seconds: float = Field(default=3, gt=0, description="a connection to a node must be open within this time")
     first_byte_seconds: float = Field(default=60, gt=0, description="a node must begin to answer within this time")
     idle_stream_seconds: float = Field(default=30, gt=0, description="longest silence in a node's answer")
@@ -54,6 +51,7 @@ class Settings(BaseSettings):
     attempts: int = Field(default=3, ge=1, description="providers tried for a call before its first byte")
     hedge_ms: int = Field(default=0, ge=0, description="ask a second node after so long; 0: never")
 
+    trusted_proxies: str = Field(default="", description="proxies in front of this gateway, as CIDRs: X-Forwarded-For")
     allowed_networks: str = Field(default="", description="private ranges that nodes may be in, as CIDRs")
     tau_ppm: int = Field(default=350_000, ge=0, le=1_000_000, description="how far above the best price a route may be")
     kappa_atoms: int = Field(default=1_000_000, ge=1, description="stake that covers one call at a time")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from sqlmodel import Session
 
+from gateway import bounds
 from gateway.api import quotes
 from gateway.api.dependencies import Here, caller_of, shows_credentials
 from gateway.api.discovery import discover
@@ -111,10 +112,12 @@ async def offer(request: Request, gateway: Here) -> dict[str, Any]:
     """
     document, headers = _read_offer(await _read_document(request))
     canon.validate(document, "offer")
+    models.offer(document, gateway.domain)  # is it signed? A name is looked up for its party only
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
-            await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
+            async with asyncio.timeout(bounds.FETCH_SECONDS):
+                await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
     credential = None
     if headers:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])

@@ -6,13 +6,15 @@ whole of it. The FastAPI router here only shows the same routes in the OpenAPI d
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
 
+from gateway import bounds
 from gateway.api import invoke
-from gateway.asgi import Client, Message, Receive, Send, refused_response
+from gateway.asgi import Client, Message, refused_response, too_large
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Request, Route
@@ -21,7 +23,7 @@ from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal, refusal
+from gateway.errors import Refusal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
@@ -42,6 +44,7 @@ router = APIRouter(tags=["calls"])
 
 OPENAI = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
 INFER_HEAD, INFER_TAIL = INFER.split("{model}")
+NAMED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 
 
 def is_paid_route(scope: Message) -> bool:
@@ -51,13 +54,13 @@ def is_paid_route(scope: Message) -> bool:
     return path in OPENAI or path == invoke.PATH or (path.startswith(INFER_HEAD) and path.endswith(INFER_TAIL))
 
 
-async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
     """Answer one paid call, or say why not."""
     if gateway.tracing is None:
-        await _serve(gateway, scope["path"], Client(scope, receive, send))
+        await _serve(gateway, scope["path"], client)
         return
     with gateway.tracing.call(scope["path"]) as span:
-        signed = await _serve(gateway, scope["path"], Client(scope, receive, send))
+        signed = await _serve(gateway, scope["path"], client)
         model = Note.of(signed[-1]).model if signed else ""
         gateway.tracing.finish(span, model, signed[-1].receipt if signed else None)
 
@@ -66,14 +69,13 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
     """Answer a call, whatever becomes of it. Returns its receipts."""
     started = now_ms()
     signed: tuple[Signed, ...] = ()
-    gateway.open_calls += 1
     try:
         response, signed = await _answer(gateway, path, client, started)
         end = signed[-1].receipt.end.name if signed else "released"
     except PassedOn as passed_on:
         response, end = passed_on.stored, "released"
     except TollwayError as error:
-        refused = refusal(error)
+        refused = await gateway.explain(error)
         gateway.metrics.refusals.labels(refused.code).inc()
         response, end = refused_response(refused), "refused"
     except Exception:
@@ -81,7 +83,9 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
         broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
         response, end = refused_response(broken), "refused"
     finally:
-        gateway.open_calls -= 1
+        gateway.open_calls -= client.is_open_call
+    if client.is_open_call:
+        client.sender.settle(served=end != "refused")
     if not client.answered:
         await client.answer(response)
     gateway.note(end, signed, now_ms() - started)
@@ -91,24 +95,26 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
 async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """The answer, and its receipts: none when nothing was charged now. A stream is sent already."""
     _check_open(gateway)
-    headers, body = client.headers, await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
+    headers = client.headers
     has_key = b"authorization" in headers or b"tollway-voucher" in headers
     by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
-    admitted = None if by_x402 else await gateway.authenticator.admit_call(headers, path, now)
-    ask = _read(gateway, path, headers, body)
-    preferences = routing.preferences_of(headers)
-    if admitted is not None:
-        caller, identity, keyed = admitted
-        request = Request(client, ask, caller, identity, keyed, preferences, now)
-    elif x402.HEADER in headers:
+    if by_x402 and x402.HEADER not in headers:
+        raise await _price(gateway, path, client, now)
+    if by_x402:
         payment = x402.read(gateway, headers[x402.HEADER], now)
+        with gateway.payments.place(to_hex(payment.payer)):
+            body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
+        ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
         name = idempotency_key(headers) or payment.key
         identity = call_id(gateway.lane, payment.payer, NO_KEY, path, name)
         settled = [x402.settled(gateway, payment)]
         request = Request(client, ask, Caller(payment.payer), identity, True, preferences, now, payment, settled)
     else:
-        route = await _route(gateway, gateway.catalog.find(ask.model), ask, preferences, now)
-        raise x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
+        caller, identity, keyed = await gateway.authenticator.admit_call(headers, path, now)
+        _open(gateway, client)
+        body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
+        ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
+        request = Request(client, ask, caller, identity, keyed, preferences, now)
     entry = gateway.catalog.find(ask.model)
     if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
         raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
@@ -129,13 +135,39 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     return response, signed
 
 
+async def _price(gateway: Gateway, path: str, client: Client, now: int) -> Refusal:
+    """The refusal of a request without credentials, with its price. Its body is read for nothing."""
+    headers = client.headers
+    with gateway.unpaid_bodies.place(client.sender.address):
+        body = await client.read_beginning(bounds.UNPAID_BODY_BYTES + 1, bounds.UNPAID_BODY_SECONDS)
+    if len(body) <= bounds.UNPAID_BODY_BYTES:
+        ask = _read(gateway, path, headers, body)
+    else:
+        ask = _longest(gateway, path, headers, body)
+    route = await _route(gateway, gateway.catalog.find(ask.model), ask, routing.preferences_of(headers), now)
+    return x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
+
+
+def _longest(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], beginning: bytes) -> Ask:
+    """The dearest request that begins like this, is as long as it says, and is not read to its end."""
+    length, named = headers.get(b"content-length", b""), NAMED.search(beginning, 0, bounds.UNPAID_BODY_BYTES)
+    if path not in OPENAI or named is None or not length.isdigit() or int(length) > bounds.PAID_BODY_BYTES:
+        raise too_large(bounds.UNPAID_BODY_BYTES)
+    entry = gateway.catalog.find(named[1].decode(errors="replace"))
+    if isinstance(entry, CapsuleEntry):
+        raise too_large(bounds.UNPAID_BODY_BYTES)
+    return Ask(path, entry.name, beginning.ljust(int(length), b" "), limit=entry.context_tokens)
+
+
 async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Make the call: routed, paid for, served, charged."""
     ask, caller, now = request.ask, request.caller, request.started
     entry = gateway.catalog.find(ask.model)
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
-        await x402.take(gateway, request.payment, request.call_id, route.price)
+        with gateway.payments.place(to_hex(request.payment.payer)):
+            await x402.take(gateway, request.payment, request.call_id, route.price)
+        _open(gateway, request.client)
     referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
     signed: tuple[Signed, ...] = ()
     try:
@@ -153,6 +185,11 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
 
 def _read(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Ask:
     """The request in a body, by its route's protocol."""
+    if path.startswith(INFER_HEAD):
+        length = headers.get(b"inference-header-content-length", b"")
+        bounds.check_nesting(body[: int(length)] if length.isdigit() else body)
+    else:
+        bounds.check_nesting(body)
     if path in OPENAI:
         return openai.read(path, body)
     if path == invoke.PATH:
@@ -169,7 +206,7 @@ async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePre
 
 
 def _check_open(gateway: Gateway) -> None:
-    """Refuse before any work when the gateway cannot charge, stops, or is full."""
+    """Refuse before any work when the gateway cannot charge, or stops."""
     if gateway.draining:
         raise Refusal(503, "draining", "this gateway is shutting down; try again", retry_after=1)
     if not gateway.receipt_log.healthy:
@@ -177,8 +214,15 @@ def _check_open(gateway: Gateway) -> None:
     refused = gateway.refusal()
     if refused is not None:
         raise refused
-    if gateway.open_calls > gateway.settings.max_open_calls:
+
+
+def _open(gateway: Gateway, client: Client) -> None:
+    """Count an admitted call. Refused when too many are open."""
+    if gateway.open_calls >= gateway.settings.max_open_calls:
         raise Refusal(503, "overloaded", f"{gateway.settings.max_open_calls} calls are open", retry_after=1)
+    gateway.open_calls += 1
+    client.is_open_call = True
+    client.sender.admit()
 
 
 async def _check_not_charged(gateway: Gateway, request: Request) -> None:

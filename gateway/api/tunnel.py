@@ -5,18 +5,20 @@ answer that the node cut must look cut to the other gateway too.
 """
 
 import asyncio
+import hashlib
 import os
 
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.asgi import Client, Message, Receive, Send, refused_response
+from gateway import bounds
+from gateway.asgi import Client, Message, Sender, refused_response
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, refusal
 from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
-from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TunnelNode
+from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TOO_MANY, TunnelNode
 from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.tunnel_frames import Kind, decode, encode
 
@@ -33,7 +35,21 @@ _HOP_BY_HOP = frozenset(
 async def tunnel(socket: WebSocket) -> None:
     """Serve one node's tunnel, from the challenge to the close."""
     gateway: Gateway = socket.app.state.gateway
+    sender: Sender = socket.scope["state"]["sender"]
+    headers = {name.lower(): value for name, value in socket.headers.raw}
+    address = gateway.connections.addresses.of_request(sender.address, headers)
     await socket.accept()
+    if not gateway.tunnels.has_room(address):
+        await socket.close(TOO_MANY, "too many tunnels of one address")
+        return
+    try:
+        with gateway.tunnels.place(address):
+            await _serve_tunnel(gateway, sender, socket)
+    except Refusal as evicted:
+        await socket.close(TOO_MANY, evicted.message)
+
+
+async def _serve_tunnel(gateway: Gateway, sender: Sender, socket: WebSocket) -> None:
     try:
         node = await _challenge(gateway, socket)
     except (Rejected, TimeoutError, KeyError) as refused:
@@ -41,6 +57,7 @@ async def tunnel(socket: WebSocket) -> None:
         return
     except WebSocketDisconnect:
         return
+    sender.admit()
     writer = asyncio.create_task(node.write())
     try:
         await gateway.upstream.forwarder.announce(node.party)  # before the node gets its welcome
@@ -73,9 +90,8 @@ def is_forwarded(scope: Message) -> bool:
     return path.startswith(PREFIX)
 
 
-async def serve(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
+async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
     """Send a forwarded request through the tunnel, and its answer back."""
-    client = Client(scope, receive, send)
     gateway.open_calls += 1
     try:
         reply = await _forward(gateway, scope, client)
@@ -94,15 +110,18 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
     headers, path = client.headers, scope["raw_path"].decode("ascii")
     if gateway.draining or gateway.open_calls > gateway.settings.max_open_calls:
         raise NodeFailed("the gateway that holds the node's tunnel is full or shuts down", "busy")
-    body = await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
-    if not gateway.upstream.forwarder.admits(headers, path, body, now_ms()):
+    digest = gateway.upstream.forwarder.admits(headers, path, now_ms())
+    if digest is None:
         raise Refusal(401, "not_a_gateway", "only a gateway of this lane may send this")
+    client.sender.admit()
+    body = await client.read_body(bounds.PAID_BODY_BYTES, bounds.PAID_BODY_SECONDS)
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise Refusal(401, "not_a_gateway", "this is not the body that the gateway sent")
     party, slash, rest = path[len(PREFIX) :].partition("/")
     sent = {
         name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP_BY_HOP
     }
-    target, seconds = Target(TUNNEL, party, 0), gateway.settings.first_byte_seconds
-    return await gateway.upstream.tunnels.request(target, slash + rest, body, sent, seconds)
+    return await gateway.upstream.tunnels.request(Target(TUNNEL, party, 0), slash + rest, body, sent)
 
 
 async def _pass_back(reply: Reply, client: Client) -> None:
@@ -115,6 +134,7 @@ async def _pass_back(reply: Reply, client: Client) -> None:
     headers = [(name, value) for name, value in reply.headers.items() if name not in _HOP_BY_HOP]
     await client.begin(reply.status, headers)
     watcher = asyncio.create_task(watch())
+    reply.begun = True  # the other gateway looks at its first token
     try:
         async for piece in reply.chunks():
             await client.write(piece)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway import bounds
 from gateway.asgi import Client
 from gateway.call import routing
 from gateway.call.idempotency import Headers, StoredResponse, answer_headers
@@ -294,7 +295,7 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
     """The node's whole answer, metered. Raises NodeFailed."""
     started = now_ms()
     reply = await ask_node(gateway, call, candidate, number)
-    limit = gateway.settings.max_answer_bytes
+    limit = bounds.ANSWER_BYTES
     if Meter.byte in candidate.tariff.metered:
         limit = gateway.settings.metered_answer_bytes
     try:

@@ -6,10 +6,11 @@ answer is gone the receipt still exists, so the call is refused and not made twi
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
+from gateway import bounds
 from gateway.errors import Refusal
 from gateway.upstream.http import Reply
 from ledger.core.values.ids import Digest, to_hex
@@ -30,30 +31,33 @@ class StoredResponse(msgspec.Struct, frozen=True):
     body: bytes
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Kept(NamedTuple):
+    """An answer, the fingerprint of its request, and the bytes it takes."""
+
     fingerprint: bytes
-    stored: StoredResponse | None = None
+    stored: StoredResponse
+    size: int
 
 
 class Answers:
-    """Keyed calls under way, and the answers of those that ended, oldest first, up to `keep_bytes` in all."""
+    """Keyed calls under way, and the answers of those that ended, oldest first, as many as bounds allow."""
 
-    def __init__(self, keep_bytes: int = 64 * 2**20, one_bytes: int = 4 * 2**20) -> None:
-        self._entries: OrderedDict[Digest, _Entry] = OrderedDict()
-        self._keep_bytes = keep_bytes
-        self._one_bytes = one_bytes
+    def __init__(self) -> None:
+        self._running: dict[Digest, bytes] = {}
+        """Their fingerprints."""
+        self._kept: OrderedDict[Digest, _Kept] = OrderedDict()
         self._bytes = 0
 
     def begin(self, call_id: Digest, fingerprint: bytes) -> StoredResponse | None:
         """Start a keyed call. Returns the kept answer if it has ended; 409 while it runs, or for another request."""
-        entry = self._entries.get(call_id)
-        if entry is None:
-            self._entries[call_id] = _Entry(fingerprint)
+        kept = self._kept.get(call_id)
+        known = kept.fingerprint if kept is not None else self._running.get(call_id)
+        if known is None:
+            self._running[call_id] = fingerprint
             return None
-        if entry.fingerprint != fingerprint:
+        if known != fingerprint:
             raise mismatch(call_id)
-        if entry.stored is None:
+        if kept is None:
             raise Refusal(
                 409,
                 "in_progress",
@@ -61,29 +65,24 @@ class Answers:
                 retry_after=1,
                 facts={"call": to_hex(call_id)},
             )
-        return entry.stored
+        return kept.stored
 
     def finish(self, call_id: Digest, stored: StoredResponse) -> None:
-        """Keep the answer of a call that was charged."""
-        entry = self._entries.get(call_id)
-        if entry is None:
+        """Keep the answer of a call that was charged, unless it is too long, in the place of the oldest ones."""
+        fingerprint = self._running.pop(call_id, None)
+        size = len(stored.body) + sum(len(name) + len(value) for name, value in stored.headers)
+        if fingerprint is None or size > bounds.KEPT_ANSWER_BYTES:
             return
-        if len(stored.body) > self._one_bytes:
-            self.abandon(call_id)
-            return
-        entry.stored = stored
-        self._bytes += len(stored.body)
-        while self._bytes > self._keep_bytes:
-            oldest = next((key for key, one in self._entries.items() if one.stored is not None), None)
-            if oldest is None:
-                return
-            self.abandon(oldest)
+        self._kept[call_id] = _Kept(fingerprint, stored, size)
+        self._bytes += size
+        while self._bytes > bounds.KEPT_BYTES or len(self._kept) > bounds.KEPT_ANSWERS:
+            self._bytes -= self._kept.popitem(last=False)[1].size
 
     def abandon(self, call_id: Digest) -> None:
-        """Forget a call that was not charged, or whose answer is not kept. It may be sent again; the ledger decides."""
-        entry = self._entries.pop(call_id, None)
-        if entry is not None and entry.stored is not None:
-            self._bytes -= len(entry.stored.body)
+        """Forget a call that was not charged, or its answer. It may be sent again; the ledger decides."""
+        self._running.pop(call_id, None)
+        kept = self._kept.pop(call_id, None)
+        self._bytes -= kept.size if kept is not None else 0
 
 
 def mismatch(call_id: Digest) -> Refusal:

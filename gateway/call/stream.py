@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 
+from gateway import bounds
 from gateway.asgi import Client
 from gateway.call.call import Call, Request, ask_node, exhausted, note_success
 from gateway.call.idempotency import StoredResponse, receipt_facts
@@ -86,6 +87,7 @@ class _Streaming:
         self.gateway, self.call, self.candidate = gateway, call, candidate
         self.client: Client = request.client
         self.stored: list[bytes] | None = [] if request.keyed else None
+        self.stored_bytes = 0
         call_header = (b"tollway-call", to_hex(call.billing.call_id).encode())
         self.headers = [*HEADERS, call_header, *request.extra_headers]
         counted = gateway.tokenizers.of(candidate.subject) is not None
@@ -107,13 +109,14 @@ class _Streaming:
         reply = self.reply = await ask_node(self.gateway, self.call, self.candidate, number)
         try:
             if not 200 <= reply.status < 300:
-                answers.check_status(reply, await reply.body(self.gateway.settings.max_answer_bytes))
+                answers.check_status(reply, await reply.body(bounds.ANSWER_BYTES))
             self.chunks = reply.chunks()
             while self.accumulator.state is StreamState.silent:
                 chunk = await anext(self.chunks, None)
                 if chunk is None:
                     raise NodeFailed("the node ended its stream before it said anything", "cut")
                 self.unsent += self.accumulator.take(chunk)
+            reply.begun = True
         except BaseException:
             self.cancel()
             raise
@@ -213,8 +216,9 @@ class _Streaming:
         return self.unsent + self.accumulator.last_events(note) + comment + DONE
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:
-        if self.stored is not None:
+        if self.stored is not None and self.stored_bytes <= bounds.KEPT_ANSWER_BYTES:  # a longer one is not kept
             self.stored.append(body)
+            self.stored_bytes += len(body)
         if not self.client.answered:
             await self.client.begin(200, self.headers)
         await self.client.write(body, more=more)

@@ -4,9 +4,10 @@ If a bid, an offer or a stake is missing, the model cannot be called, and its en
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateway import bounds
 from gateway.call.health import Health
 from gateway.errors import Refusal
 from gateway.upstream.target import Target
@@ -93,18 +94,15 @@ class Catalog:
     by_name: Mapping[str, Entry]
 
     def find(self, name: str) -> Entry:
-        """A model or capsule by `@org/name` or CID. Refused with the nearest names when there is none."""
+        """A model or capsule by `@org/name` or CID. Refused when there is none."""
         entry = self.by_name.get(name)
         if entry is not None:
             return entry
-        near = self.nearest(name)
-        hint = f"; the nearest are {', '.join(near)}" if near else ""
-        raise Refusal(
-            404, "model_not_found", f"there is no model {name!r}{hint}", param="model", facts={"nearest": near}
-        )
+        bounds.check_model_name(name)
+        raise UnknownModel(self, name)
 
     def nearest(self, name: str) -> list[str]:
-        """Up to three names like this one."""
+        """Up to three names like this one. It takes long: not on the event loop."""
         named = [known for known in self.by_name if known.startswith("@")]
         whole = difflib.get_close_matches(name, named, n=3, cutoff=0.4)
         last = {known: known.rpartition("/")[2] for known in named}
@@ -113,6 +111,20 @@ class Catalog:
 
     def models(self) -> list[ModelEntry]:
         return [entry for entry in self.by_id.values() if isinstance(entry, ModelEntry)]
+
+
+class UnknownModel(Refusal):
+    """There is no such model."""
+
+    def __init__(self, catalog: Catalog, name: str, near: Sequence[str] = ()) -> None:
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        facts = {"nearest": list(near)}
+        super().__init__(404, "model_not_found", f"there is no model {name!r}{hint}", param="model", facts=facts)
+        self._catalog, self._name = catalog, name
+
+    def with_nearest(self) -> "UnknownModel":
+        """The same, with the nearest names."""
+        return UnknownModel(self._catalog, self._name, self._catalog.nearest(self._name))
 
 
 EMPTY = Catalog(0, Digest(bytes(32)), {}, {})

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from gateway import bounds
 from gateway.errors import NodeFailed, Refusal
 from gateway.metering.ask import COMPLETIONS, EMBEDDINGS, Ask
 from gateway.metering.usage import NodeUnits, Usage, named_units
@@ -261,10 +262,13 @@ class StreamAccumulator:
         self.size = 0
         self._most, self._most_bytes = most, most_bytes
         self._include_usage = ask.include_usage
+        self._unread: list[bytes] = []
+        """The beginning of an event, in pieces; `_seam` are its last bytes."""
+        self._seam = b""
+        self._unread_bytes = self._prelude_bytes = 0
         self._completes = ask.path == COMPLETIONS
         self._unfinished: set[int] = set()
         self._last = b"{}"
-        self._unread = b""
         self._hasher = BodyHash(salt)
         self._texts: list[str] | None = [] if keep_text else None
         self._held_back: list[bytes] = []
@@ -292,6 +296,7 @@ class StreamAccumulator:
             if data is None:
                 if raw:
                     out.append(raw + b"\n\n")
+                self._skip(len(raw))
                 continue
             if data == b"[DONE]":
                 self.state = StreamState.done
@@ -305,6 +310,7 @@ class StreamAccumulator:
                 out.append(raw + b"\n\n")
             elif self._include_usage:
                 self._hold_back(data)
+            self._skip(len(raw))
         whole = b"".join(out)
         self._hasher.update(whole)
         return whole
@@ -335,7 +341,7 @@ class StreamAccumulator:
             orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise NodeFailed("the node streams nonsense", "nonsense") from error
-        self._held_back.append(data)
+        self._held_back = [data]
 
     def _events(self, chunk: bytes) -> list[bytes]:
         """The server-sent events that are whole now, each without its blank line. A line ends with CR, LF or both."""
@@ -343,8 +349,18 @@ class StreamAccumulator:
             self._begun, chunk = True, chunk.removeprefix(BYTE_ORDER_MARK)
         if b"\r" in chunk or self._after_cr:
             chunk = self._with_plain_ends(chunk)
-        whole = self._unread + chunk if self._unread else chunk
-        *events, self._unread = whole.split(b"\n\n")
+        if b"\n\n" not in self._seam + chunk:
+            self._unread.append(chunk)
+            self._seam = chunk[-1:] or self._seam
+            self._unread_bytes += len(chunk)
+            if self._unread_bytes > bounds.EVENT_BYTES:
+                raise _too_long("an event", bounds.EVENT_BYTES)
+            return []
+        whole = b"".join([*self._unread, chunk]) if self._unread else chunk
+        *events, rest = whole.split(b"\n\n")
+        self._unread, self._seam, self._unread_bytes = [rest], rest[-1:], len(rest)
+        if len(max(events, key=len)) > bounds.EVENT_BYTES:
+            raise _too_long("an event", bounds.EVENT_BYTES)
         return events
 
     def _with_plain_ends(self, chunk: bytes) -> bytes:
@@ -353,6 +369,14 @@ class StreamAccumulator:
             chunk = chunk.removeprefix(b"\n")
         self._after_cr = chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _skip(self, size: int) -> None:
+        """Count what came before the first token."""
+        if self.state is not StreamState.silent:
+            return
+        self._prelude_bytes += size
+        if self._prelude_bytes > bounds.PRELUDE_BYTES:
+            raise _too_long("what comes before its first token", bounds.PRELUDE_BYTES)
 
     def _fits(self, event: _Event, size: int) -> bool:
         """Whether what was held for covers this event too."""
@@ -375,6 +399,8 @@ class StreamAccumulator:
                 self._unfinished.discard(part.index)
         if self.tokens and self.state is StreamState.silent:
             self.state = StreamState.begun
+        if self.text_bytes > bounds.ANSWER_BYTES:
+            raise _too_long("its text", bounds.ANSWER_BYTES)
         if event.tollway_units is not None:
             self.units = named_units(event.tollway_units)
         if event.choices:
@@ -403,6 +429,10 @@ def _read_event(data: bytes) -> _Event:
     if event.error is not None:
         raise NodeFailed("the node ended its stream with an error", "error")
     return event
+
+
+def _too_long(what: str, most: int) -> NodeFailed:
+    return NodeFailed(f"the node streams more than {most} bytes as {what}", "too_long", limit_bytes=most)
 
 
 def _data_of(raw: bytes) -> bytes | None:

@@ -127,6 +127,10 @@ class Authenticator:
             raise _missing()
         return await self._by_key(secret[7:].strip(), now)
 
+    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether these headers show a key that was good lately."""
+        return hashlib.sha256(headers.get(b"authorization", b"")[7:].strip()).digest() in self._known
+
     async def admit_call(self, headers: Mapping[bytes, bytes], path: str, now: int) -> tuple[Caller, Digest, bool]:
         """The caller of a paid request, by its key or voucher; the call's id; and whether its answer is kept, because
         the call can be sent again by the same name.

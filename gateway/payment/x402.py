@@ -5,7 +5,6 @@ becomes a deposit of its signer. The call is charged like any other, and the uns
 Each authorization pays for one call, so a payment header cannot be reused by somebody who saw it.
 """
 
-import asyncio
 import base64
 import binascii
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from ledger.core.values.ids import Address, Digest, address, digest, to_hex
 from ledger.core.values.typed_data import TRANSFER_TYPEHASH, Domain, TokenAuthorization, signed_by, signing_digest
 from ledger.deployments import Deployment
 from ledger.flows import leases, publications
-from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import lanes
 
@@ -31,7 +29,6 @@ LASTS_SECONDS = 300
 MARGIN_SECONDS = 20
 """An authorization must be valid for this much longer, because it has to be relayed first."""
 IDENTIFIER = "payment-identifier"
-POLL_SECONDS = 0.2
 SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
 EXTENSIONS = {
     IDENTIFIER: {
@@ -193,26 +190,23 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
     )
     if not await gateway.db(lambda session: publications.pay(session, deposit, call, now_ms())):
         raise _unpaid("this payment was sent with another call before")
-    deadline = asyncio.get_running_loop().time() + gateway.settings.payment_seconds
-    while True:
-        means, known = await gateway.db(
-            lambda session: (
-                leases.means(session, gateway.lane, payment.payer),
-                deposits.get(session, gateway.lane, deposit.id),
-            )
+    if await _spendable(gateway, payment.payer) >= need:
+        return
+    relayed = await gateway.relays.wait(deposit.id, gateway.settings.payment_seconds)
+    if relayed is not None and relayed.status == "failed":
+        raise _unpaid(f"the payment could not be relayed: {relayed.error}")
+    if relayed is None or await _spendable(gateway, payment.payer) < need:
+        raise Refusal(
+            503,
+            "payment_pending",
+            "the payment is on its way to the chain: send the same request with the same header again",
+            retry_after=2,
         )
-        if means.spendable + gateway.leases.free(payment.payer) >= need:
-            return
-        if known is not None and known.status == "failed":
-            raise _unpaid(f"the payment could not be relayed: {known.error}")
-        if asyncio.get_running_loop().time() >= deadline:
-            raise Refusal(
-                503,
-                "payment_pending",
-                "the payment is on its way to the chain: send the same request with the same header again",
-                retry_after=2,
-            )
-        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _spendable(gateway: Gateway, payer: Address) -> int:
+    means = await gateway.db(lambda session: leases.means(session, gateway.lane, payer))
+    return means.spendable + gateway.leases.free(payer)
 
 
 async def _check_first_deposit(gateway: Gateway, payment: Payment) -> None:

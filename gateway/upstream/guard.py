@@ -15,6 +15,19 @@ from ledger.core.values.errors import Rejected
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+def networks(text: str) -> tuple[Network, ...]:
+    """The networks of comma-separated CIDR ranges."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise Rejected(f"not a list of networks: {error}", networks=text) from error
+
+
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+SPECIAL = networks("192.0.0.0/24, 192.88.99.0/24, 2001::/23, 2002::/16, 3fff::/20")
+"""Special ranges that Python's list lacks: it is older than some, and 6to4 leads to any IPv4 address."""
+
+
 class Guard:
     """Resolves hosts to addresses that may be called, outside of special ranges and inside of `allowed` ones."""
 
@@ -26,9 +39,12 @@ class Guard:
         address = ipaddress.ip_address(text.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
-        if any(address in network for network in self._allowed if network.version == address.version):
+        if any(address in network for network in self._allowed):
             return True
-        return address.is_global and not address.is_multicast and not address.is_reserved
+        if isinstance(address, ipaddress.IPv6Address) and address not in GLOBAL_UNICAST:
+            return False
+        special = address.is_multicast or address.is_reserved or any(address in network for network in SPECIAL)
+        return address.is_global and not special
 
     async def resolve(self, host: str, port: int) -> str:
         """An address of `host` that may be called. Rejected when it has none."""
@@ -43,11 +59,3 @@ class Guard:
             f"{host!r} is a private or special address; the operator can allow it in GATEWAY_ALLOWED_NETWORKS",
             host=host,
         )
-
-
-def networks(text: str) -> tuple[Network, ...]:
-    """The networks of comma-separated CIDR ranges."""
-    try:
-        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise Rejected(f"not a list of networks: {error}", networks=text) from error

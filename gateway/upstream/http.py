@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import httptools
@@ -19,6 +20,22 @@ HIGH_WATER = 256 * 1024
 """Bytes of a body that may wait for a reader before the connection stops reading."""
 MAX_FRAMING_BYTES = 64 * 1024
 """Most bytes that are not body and come in a row: heads, chunk extensions, trailers. More is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Time limits of each step, and the number of idle connections kept for a node.
+
+    Within `first_byte_seconds` of the request the whole head must have come, and of a stream the first token too; after
+    that each byte within `idle_seconds` of the one before, and all of it within `call_seconds`.
+    """
+
+    connect_seconds: float = 3.0
+    first_byte_seconds: float = 60.0
+    idle_seconds: float = 30.0
+    call_seconds: float = 600.0
+    keep_seconds: float = 30.0
+    keep_connections: int = 256
 
 
 class Source(Protocol):
@@ -34,12 +51,14 @@ class Source(Protocol):
 class Reply:
     """A node's answer to one request. Status and headers are there from the start; the body is read as it comes."""
 
-    __slots__ = ("_buffered", "_chunks", "_connection", "_waiter", "complete", "failure", "headers", "status")
+    __slots__ = ("_buffered", "_chunks", "_connection", "_waiter", "begun", "complete", "failure", "headers", "status")
 
     def __init__(self, connection: Source) -> None:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.complete = False
+        self.begun = False
+        """Its reader has what had to come in the first seconds: the head, or the first token of a stream."""
         self.failure: NodeFailed | None = None
         self._connection = connection
         self._chunks: deque[bytes] = deque()
@@ -53,6 +72,7 @@ class Reply:
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises NodeFailed when it is incomplete, late, or longer than `limit` bytes."""
+        self.begun = True
         while not self.complete:
             if self._buffered > limit:
                 break
@@ -124,9 +144,11 @@ class Connection(asyncio.Protocol):
         self._head: asyncio.Future[Reply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._idle_seconds = 0.0
-        self._first_byte_by = 0.0
+        self._begun_by = 0.0
+        self._whole_by = 0.0
         self._heard_at = 0.0
         self._framing_bytes = 0
+        self._header_bytes = 0
         self._reading = True
         self.closed = False
         self.idle_since = 0.0
@@ -136,21 +158,20 @@ class Connection(asyncio.Protocol):
         """Whether a byte of the current or last answer has come."""
         return self._heard_at != 0.0
 
-    def exchange(self, request: bytes, first_byte_seconds: float, idle_seconds: float) -> asyncio.Future[Reply]:
-        """Send one request. The future's result is the reply, as soon as its head has come.
-
-        The first byte must come within `first_byte_seconds`, each later one within `idle_seconds` of the one before.
-        """
+    def exchange(self, request: bytes, limits: Limits) -> asyncio.Future[Reply]:
+        """Send one request. The future's result is the reply, as soon as its head has come."""
         assert self._reply is None
         assert self._transport is not None
         self._head = self._loop.create_future()
         self._reply = Reply(self)
-        self._idle_seconds = idle_seconds
+        self._idle_seconds = limits.idle_seconds
         self._heard_at = 0.0
-        self._framing_bytes = 0
-        self._first_byte_by = self._loop.time() + first_byte_seconds
-        if self._timer is None or self._timer.when() > self._first_byte_by:
-            self._set_timer(self._first_byte_by)
+        self._framing_bytes = self._header_bytes = 0
+        now = self._loop.time()
+        self._begun_by, self._whole_by = now + limits.first_byte_seconds, now + limits.call_seconds
+        check_at = min(self._begun_by, now + limits.idle_seconds)
+        if self._timer is None or self._timer.when() > check_at:
+            self._set_timer(check_at)
         self.flow(True)
         self._transport.write(request)
         return self._head
@@ -209,12 +230,16 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reply is not None and not self._reply.status:  # after the head these are trailers, which are ignored
             self._reply.headers[name.lower()] = value
+            self._header_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         assert self._reply is not None
         if status < 200:
             self._reply.headers.clear()
+            return
+        if self._header_bytes > MAX_FRAMING_BYTES:
+            self.abort(NodeFailed(f"the node's head has more than {MAX_FRAMING_BYTES} bytes", "too_long"))
             return
         self._reply.status = status
         if self._head is not None and not self._head.done():
@@ -249,14 +274,16 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._reply is None:
             return
-        silent = self._heard_at == 0.0
-        if not silent and self._reply.status and not self._reply.is_awaited:  # the consumer is slow, not the node
+        begun = self._reply.begun
+        if begun and not self._reply.is_awaited:  # the consumer is slow, not the node
             self._heard_at = self._loop.time()
-        late_at = self._first_byte_by if silent else self._heard_at + self._idle_seconds
+        late_at = min(self._heard_at + self._idle_seconds, self._whole_by) if begun else self._begun_by
         if late_at > self._loop.time():
             self._set_timer(late_at)
-        elif silent:
+        elif not begun:
             self.abort(NodeFailed("the node did not begin to answer in time", "timeout"))
+        elif late_at == self._whole_by:
+            self.abort(NodeFailed("the node took too long for its whole answer", "timeout"))
         else:
             self.abort(NodeFailed("the node fell silent", "timeout"))
 

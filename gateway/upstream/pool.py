@@ -5,12 +5,11 @@ import errno
 import ssl
 from collections import defaultdict
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from time import monotonic
 
 from gateway.errors import NodeFailed
 from gateway.upstream.guard import Guard
-from gateway.upstream.http import Connection, Reply
+from gateway.upstream.http import Connection, Limits, Reply
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.tunnel import FAILED, Forwarder, Tunnels
 from ledger.core.values.errors import Rejected
@@ -21,17 +20,6 @@ OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno
 """Errors of a connection that say what this process lacks, and nothing of the node."""
 TLS_ROUND_TRIPS = 2
 """Round trips to open a connection with TLS 1.3: one for TCP, one for the handshake."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Time limits of each step, and the number of idle connections kept for a node."""
-
-    connect_seconds: float = 3.0
-    first_byte_seconds: float = 60.0
-    idle_seconds: float = 30.0
-    keep_seconds: float = 30.0
-    keep_connections: int = 256
 
 
 class Pool:
@@ -71,7 +59,7 @@ class Pool:
         if self.tunnels.connected(target):
             lines = (line.decode("latin-1").partition(": ") for line in headers.split(b"\r\n") if line)
             named = {name: value for name, _, value in lines}
-            return await self.tunnels.request(target, path, body, named, self._limits.first_byte_seconds)
+            return await self.tunnels.request(target, path, body, named)
         gateway, whole, authentication = await self.forwarder.route(target, path, body)
         reply = await self._send(gateway, whole, body, headers + authentication)
         failed = reply.headers.get(FAILED)
@@ -94,9 +82,8 @@ class Pool:
         return await self._exchange(await self._open(target, endpoint), message)
 
     async def _exchange(self, connection: Connection, message: bytes) -> Reply:
-        limits = self._limits
         try:
-            return await connection.exchange(message, limits.first_byte_seconds, limits.idle_seconds)
+            return await connection.exchange(message, self._limits)
         except asyncio.CancelledError:
             connection.abort(NodeFailed("cancelled", "cancelled"))
             raise

@@ -26,7 +26,7 @@ from sqlalchemy import Engine
 from gateway.clock import now_ms
 from gateway.database import transact
 from gateway.errors import NodeFailed
-from gateway.upstream.http import Reply
+from gateway.upstream.http import Limits, Reply
 from gateway.upstream.target import Target, parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Lane, address, to_hex
@@ -39,7 +39,7 @@ SendBytes = Callable[[bytes], Awaitable[None]]
 Close = Callable[[int, str], Awaitable[None]]
 
 GRANT_BYTES = 64 * 1024
-REFUSED, REPLACED = 4401, 4409
+REFUSED, REPLACED, TOO_MANY = 4401, 4409, 4429
 """WebSocket close codes."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
@@ -65,14 +65,16 @@ class Stream:
         self.head: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.allowed = CREDIT
         self.more = asyncio.Event()
-        self.heard_at = asyncio.get_running_loop().time()
+        self.asked_at = self.heard_at = asyncio.get_running_loop().time()
         self._node = node
         self._owed = 0
+        self._credit = CREDIT
 
     def flow(self, on: bool) -> None:
         """Grant the node as much as was read since the last grant."""
         if on and self._owed >= GRANT_BYTES:
             owed, self._owed = self._owed, 0
+            self._credit += owed
             self._node.post(credit(self.number, owed))
 
     def abort(self, failure: NodeFailed) -> None:
@@ -87,6 +89,10 @@ class Stream:
             self._begin(frame.payload)
         elif frame.kind is Kind.body and self.head.done():
             self._owed += len(frame.payload)
+            self._credit -= len(frame.payload)
+            if self._credit < 0:
+                self.abort(NodeFailed("the node sent more than it was allowed to", "nonsense"))
+                return
             self.reply.feed(frame.payload)
         elif frame.kind is Kind.end:
             self._node.streams.pop(self.number, None)
@@ -150,10 +156,10 @@ class TunnelNode:
 class Tunnels:
     """The nodes connected to this process."""
 
-    def __init__(self, lane: Lane, domain: Domain, idle_seconds: float) -> None:
+    def __init__(self, lane: Lane, domain: Domain, limits: Limits) -> None:
         self._lane = lane
         self._domain = domain
-        self._idle_seconds = idle_seconds
+        self._limits = limits
         self._nodes: dict[Address, dict[str, TunnelNode]] = {}
 
     def challenge(self, hello: Frame, nonce: bytes) -> tuple[Address, str]:
@@ -199,8 +205,8 @@ class Tunnels:
         if stream is not None:
             stream.take(frame)
 
-    async def request(self, target: Target, path: str, body: bytes, headers: dict[str, str], seconds: float) -> Reply:
-        """POST a request through the least busy tunnel of the target's party. The head must come in `seconds`."""
+    async def request(self, target: Target, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+        """POST a request through the least busy tunnel of the target's party. The result is the answer's head."""
         nodes = self._nodes.get(address(target.host))
         if not nodes:
             raise NodeFailed("no tunnel of this provider is open here", "unreachable", provider=target.host)
@@ -210,7 +216,7 @@ class Tunnels:
         asked: dict[str, Any] = {"method": "POST", "path": target.prefix + path, "headers": headers}
         node.post(encode(Kind.request, number, orjson.dumps(asked)))
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._limits.first_byte_seconds):
                 await self._send_body(node, stream, body)
                 reply = await stream.head
         except TimeoutError:
@@ -237,21 +243,25 @@ class Tunnels:
         node.post(encode(Kind.end, stream.number))
 
     def _watch(self, stream: Stream) -> None:
-        """Abort an answer of which nothing comes for `idle_seconds`."""
-        loop = asyncio.get_running_loop()
+        """Abort an answer that is late, as a connection does."""
+        loop, limits = asyncio.get_running_loop(), self._limits
 
         def check() -> None:
             if stream.reply.complete or stream.reply.failure is not None:
                 return
-            if not stream.reply.is_awaited:  # the consumer is slow, not the node
-                stream.heard_at = loop.time()
-            left = stream.heard_at + self._idle_seconds - loop.time()
+            if stream.reply.begun:
+                if not stream.reply.is_awaited:  # the consumer is slow, not the node
+                    stream.heard_at = loop.time()
+                late_at = min(stream.heard_at + limits.idle_seconds, stream.asked_at + limits.call_seconds)
+            else:
+                late_at = stream.asked_at + limits.first_byte_seconds
+            left = late_at - loop.time()
             if left <= 0:
                 stream.abort(NodeFailed("the node fell silent", "timeout"))
             else:
                 loop.call_later(left, check)
 
-        loop.call_later(self._idle_seconds, check)
+        check()
 
 
 class Forwarder:
@@ -291,13 +301,14 @@ class Forwarder:
         line = b"%b: %b\r\n" % (AUTHENTICATION, authenticate(entrance.key, whole, body, now_ms()))
         return Target(gateway.scheme, gateway.host, gateway.port, ours=True), whole, line
 
-    def admits(self, headers: Mapping[bytes, bytes], path: str, body: bytes, now: int) -> bool:
-        """Whether a gateway of the lane sent this request within `SKEW_MS`."""
+    def admits(self, headers: Mapping[bytes, bytes], path: str, now: int) -> bytes | None:
+        """The SHA-256 of the body that a gateway of the lane sends within `SKEW_MS`; None when it is none of them."""
         given = headers.get(AUTHENTICATION, b"")
-        at = given.partition(b"-")[0]
+        at, _, rest = given.partition(b"-")
+        digest = rest.partition(b"-")[0]
         if not at.isdigit() or len(at) > 15 or abs(now - int(at)) > SKEW_MS:
-            return False
-        return hmac.compare_digest(given, authenticate(self._key, path, body, int(at)))
+            return None
+        return digest if hmac.compare_digest(given, _proof(self._key, path, digest, int(at))) else None
 
     async def _entrance(self, party: Address, now: int) -> Entrance | None:
         known = self._found.get(party)
@@ -309,6 +320,12 @@ class Forwarder:
 
 
 def authenticate(key: bytes, path: str, body: bytes, at: int) -> bytes:
-    """The header value `<ms>-<HMAC-SHA256 of POST, path, ms and the body's SHA-256>`."""
-    asked = b"\n".join((b"POST", path.encode(), b"%d" % at, hashlib.sha256(body).digest()))
-    return b"%d-%b" % (at, hmac.new(key, asked, hashlib.sha256).hexdigest().encode())
+    """The header value `<ms>-<the body's SHA-256>-<HMAC-SHA256 of POST, path and both>`: it is checked before the body
+    is read.
+    """
+    return _proof(key, path, hashlib.sha256(body).hexdigest().encode(), at)
+
+
+def _proof(key: bytes, path: str, digest: bytes, at: int) -> bytes:
+    asked = b"\n".join((b"POST", path.encode(), b"%d" % at, digest))
+    return b"%d-%b-%b" % (at, digest, hmac.new(key, asked, hashlib.sha256).hexdigest().encode())

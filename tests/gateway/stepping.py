@@ -18,7 +18,8 @@ import httpx
 import uvicorn
 
 from gateway.app import App, create_app
-from gateway.asgi import Message, Protocol, Receive, Send
+from gateway.asgi import Message, Receive, Send
+from gateway.server import OPTIONS
 from gateway.settings import Settings
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import to_hex
@@ -104,7 +105,7 @@ def serve(port: int, url: str) -> None:
         "lease_atoms": 1,  # each call leases what it may cost, and awaits that
     }
     app = create_app(Settings.model_validate(chosen), LedgerSettings.model_validate({"database_url": url}))
-    config = uvicorn.Config(Suicidal(app), port=port, http=Protocol, loop="uvloop", log_level="error", access_log=False)
+    config = uvicorn.Config(Suicidal(app), port=port, log_level="error", **OPTIONS)
     uvicorn.Server(config).run()
 
 

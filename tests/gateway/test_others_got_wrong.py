@@ -225,13 +225,6 @@ def test_a_lying_stream_ends_at_the_hold(world: World, gateway: Running, node: N
     assert (signed.receipt.units.output_token, signed.receipt.end.name) == (20, "hold_reached")
 
 
-def test_a_slow_body_and_a_large_one_are_refused(world: World, node: Node, consumer: Signer) -> None:
-    world.a_model_at(node.url)
-    gateway = world.gateway(max_body_bytes=1000)
-    response = gateway.chat(gateway.key(consumer), text="x" * 2000)
-    assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
-
-
 def _leased(world: World, gateways: list[Running], consumer: Signer) -> int:
     names = [accounts.leased(consumer.address, g.app.running.settings.signer().address) for g in gateways]
     with unit_of_work(world.engine) as session:

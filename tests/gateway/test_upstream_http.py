@@ -13,8 +13,8 @@ import pytest
 
 from gateway.errors import NodeFailed
 from gateway.upstream.guard import Guard
-from gateway.upstream.http import MAX_FRAMING_BYTES, Reply
-from gateway.upstream.pool import Limits, Pool
+from gateway.upstream.http import MAX_FRAMING_BYTES, Limits, Reply
+from gateway.upstream.pool import Pool
 from gateway.upstream.target import Target
 from gateway.upstream.tunnel import Forwarder, Tunnels
 from ledger.core.values.ids import PRIVATE_LANE
@@ -77,8 +77,8 @@ async def raw() -> AsyncIterator[RawNode]:
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
     """A pool that may call this machine."""
-    tunnels = Tunnels(PRIVATE_LANE, Domain(), 1.0)
-    made = Pool(Guard([]), Limits(2.0, 2.0, 2.0), tunnels, cast(Forwarder, None))
+    limits = Limits(2.0, 2.0, 2.0)
+    made = Pool(Guard([]), limits, Tunnels(PRIVATE_LANE, Domain(), limits), cast(Forwarder, None))
     yield made
     await made.close()
 

@@ -16,8 +16,8 @@ import uvicorn
 from sqlalchemy import Engine
 
 from gateway.app import App, create_app
-from gateway.asgi import Protocol
 from gateway.context import Gateway
+from gateway.server import OPTIONS
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
 from ledger.core.catalog import models
@@ -281,16 +281,7 @@ class Running:
         ledger = LedgerSettings.model_validate(place)
         self.world = world
         self.app: App = create_app(settings, ledger)
-        config = uvicorn.Config(
-            self.app,
-            host=host,
-            port=0,
-            http=Protocol,
-            loop="uvloop",
-            ws="websockets-sansio",
-            log_level="warning",
-            access_log=False,
-        )
+        config = uvicorn.Config(self.app, host=host, port=0, log_level="warning", **OPTIONS)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 

@@ -1,5 +1,6 @@
 """Deposits that consumers asked to have relayed: stored when asked for, sent by the worker, booked by the indexer."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Update, func, or_, update
@@ -57,6 +58,13 @@ def requested(session: Session, lane: Lane, limit: int = 100) -> list[DepositReq
 def sent(session: Session, lane: Lane) -> list[DepositRequest]:
     """Requests sent and not yet credited or failed, oldest first."""
     return _with_status(session, lane, "sent")
+
+
+def ended(session: Session, lane: Lane, ids: Sequence[Digest]) -> dict[Digest, DepositRequest]:
+    """Those of these requests that are credited or have failed, by id."""
+    ours = (col(DepositRow.lane) == lane, col(DepositRow.id).in_(ids))
+    query = select(DepositRow).where(*ours, col(DepositRow.status).in_(("credited", "failed")))
+    return {Digest(row.id): value_of(DepositRequest, row) for row in session.exec(query)}
 
 
 def set_status(session: Session, deposit: DepositRequest, status: str, error: str | None = None) -> None:

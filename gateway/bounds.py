@@ -1,0 +1,269 @@
+"""Every bound on what strangers send, open or make the gateway do: one table. A stranger is a client before its call is
+admitted, and a node always. `tests/attacks/test_bounds.py` has a test for each row, with the numbers written again.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Final, Generic, TypeVar
+
+from gateway.errors import Refusal
+from gateway.upstream.guard import Network
+
+KIB, MIB = 2**10, 2**20
+
+# A client's request.
+HEAD_BYTES: Final = 32 * KIB
+HEADERS: Final = 100
+HEAD_SECONDS: Final = 10.0
+"""A head of 60 MB cost 6 s of CPU, and half a head stayed for ever."""
+AHEAD: Final = 512
+"""Requests that a client may send before the first is answered: each that waits has its own objects."""
+PAID_BODY_BYTES: Final = 20 * MIB
+PAID_BODY_SECONDS: Final = 60.0
+"""Images. Read after the key, the voucher or the payment was checked."""
+UNPAID_BODY_BYTES: Final = MIB
+UNPAID_BODY_SECONDS: Final = 10.0
+UNPAID_BODIES_AN_ADDRESS: Final = 4
+UNPAID_BODIES: Final = 64
+"""A 402 needs the request's price, so its body is read for nothing."""
+OTHER_BODY_BYTES: Final = 256 * KIB
+OTHER_BODY_SECONDS: Final = 10.0
+"""FastAPI keeps a body of any length: 250 MB were buffered."""
+DROPPED_BYTES: Final = 20 * MIB
+DROPPED_SECONDS: Final = 5.0
+"""What is read and dropped after a refusal. A connection that is closed at once resets, and the client may never see
+the answer: Node's fetch did not in 16 of 20.
+"""
+NESTING: Final = 64
+"""JSON libraries recurse: 5,000 levels were a 500."""
+MODEL_NAME: Final = 128
+"""Characters. The nearest names to one of 5 MB took 6 s."""
+
+# A client's connections.
+CONNECTIONS_AN_ADDRESS: Final = 64
+CONNECTIONS: Final = 2048
+IDLE_SECONDS: Final = 75
+"""Connections that have not carried an admitted call. A sum alone is itself the attack: 8 addresses fill it."""
+TUNNELS_AN_ADDRESS: Final = 4
+TUNNELS: Final = 1024
+PAYMENTS_A_PAYER: Final = 2
+PAYMENTS: Final = 64
+"""x402 payments that wait for the chain. Worthless ones held every slot of the calls."""
+FAILURES_A_MINUTE: Final = 60
+"""Wrong keys, vouchers and payments of an address: each costs a look-up or a signature check."""
+WRITES_A_MINUTE: Final = 120
+"""Documents, offers, deposits and credits of an address: each is a row for ever."""
+ADDRESSES: Final = 10_000
+"""Addresses whose rates are remembered."""
+
+# A node's answer.
+EVENT_BYTES: Final = MIB
+"""96 MB came as one event."""
+PRELUDE_BYTES: Final = 64 * KIB
+"""Comments and empty events before the first token."""
+ANSWER_BYTES: Final = 20 * MIB
+
+# What is kept of answers.
+KEPT_ANSWER_BYTES: Final = 4 * MIB
+KEPT_BYTES: Final = 64 * MIB
+KEPT_ANSWERS: Final = 10_000
+
+# What is fetched for strangers.
+FETCH_SECONDS: Final = 10.0
+
+T = TypeVar("T")
+
+_TEXT = bytes(set(range(256)) - set(b'[]{}"'))
+_AS_ARRAYS = bytes.maketrans(b"{}", b"[]")
+
+
+def check_nesting(body: bytes) -> None:
+    """Refuse JSON of more than `NESTING` levels before anything recurses into it.
+
+    All steps are single passes in C: 20 MiB take some 30 ms, and a body with few brackets takes two counts.
+    """
+    if body.count(b"[") + body.count(b"{") <= NESTING:
+        return
+    marks = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_AS_ARRAYS, _TEXT)
+    marks = b"".join(marks.split(b'"')[::2])
+    for _ in range(NESTING):
+        marks = marks.replace(b"[]", b"")  # the innermost level
+        if not marks:
+            return
+    raise Refusal(400, "invalid_json", f"the body is not JSON of at most {NESTING} levels", facts={"levels": NESTING})
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a name that no model can have, without repeating it."""
+    if len(name) > MODEL_NAME:
+        raise Refusal(400, "invalid_request", f"a model's name has at most {MODEL_NAME} characters", param="model")
+
+
+class Addresses:
+    """Whom the bounds count as one: an IPv4 address, or a /64 of IPv6, in front of the operator's own proxies."""
+
+    def __init__(self, proxies: Sequence[Network]) -> None:
+        self._proxies = tuple(proxies)
+
+    def is_proxy(self, host: str) -> bool:
+        address = _parsed(host)
+        return address is not None and any(address in network for network in self._proxies)
+
+    def of_connection(self, host: str) -> str:
+        """The address of a peer."""
+        address = _parsed(host)
+        if isinstance(address, ipaddress.IPv6Address):
+            return str(ipaddress.IPv6Network((address, 64), strict=False))
+        return host
+
+    def of_request(self, host: str, headers: Mapping[bytes, bytes]) -> str:
+        """The address of a request's sender: behind proxies the last one in X-Forwarded-For that is no proxy."""
+        forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        while forwarded and self.is_proxy(host):
+            host = forwarded.pop().strip()
+        return self.of_connection(host)
+
+
+def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+class Place(Generic[T]):
+    """A place that an address has taken for its `holder`, since a moment of the monotonic clock."""
+
+    __slots__ = ("_places", "address", "evicted", "holder", "since")
+
+    def __init__(self, places: "Places[T]", address: str, holder: T) -> None:
+        self._places = places
+        self.address = address
+        self.holder = holder
+        self.since = monotonic()
+        self.evicted = False
+
+    def leave(self) -> None:
+        """Give it back. Again changes nothing."""
+        self._places.drop(self)
+
+    def retake(self) -> None:
+        """Take it again, as the newest. Again changes nothing."""
+        self._places.put(self)
+
+
+class Places(Generic[T]):
+    """Places for what strangers keep open: `each` an address, `total` in all.
+
+    One too many closes the oldest holder of the address that has most, never the newcomer. A fixed sum that refused
+    newcomers could be held by a few addresses.
+    """
+
+    def __init__(self, each: int, total: int, close: Callable[[T], object]) -> None:
+        self._each, self._total, self._close = each, total, close
+        self._taken: dict[str, dict[Place[T], None]] = {}
+        self._count = 0
+
+    def __iter__(self) -> Iterator[Place[T]]:
+        return iter([place for places in self._taken.values() for place in places])
+
+    def addresses(self) -> list[str]:
+        return list(self._taken)
+
+    def taken(self, address: str) -> int:
+        return len(self._taken.get(address, ()))
+
+    def has_room(self, address: str) -> bool:
+        """Whether an address may have one more without losing its oldest."""
+        return self.taken(address) < self._each
+
+    def take(self, address: str, holder: T) -> Place[T]:
+        """A place for one more. An address may have too many until `close_excess`."""
+        place = Place(self, address, holder)
+        self.put(place)
+        return place
+
+    def put(self, place: Place[T]) -> None:
+        if place in self._taken.get(place.address, ()):
+            return
+        if self._count >= self._total:
+            self._close_oldest(max(self._taken, key=self.taken))
+        self._taken.setdefault(place.address, {})[place] = None
+        self._count += 1
+
+    def close_excess(self, address: str) -> None:
+        """Close the oldest holders of an address that has more than its share."""
+        while self.taken(address) > self._each:
+            self._close_oldest(address)
+
+    def drop(self, place: Place[T]) -> None:
+        places = self._taken.get(place.address, {})
+        if place in places:
+            del places[place]
+            self._count -= 1
+            if not places:
+                del self._taken[place.address]
+
+    def _close_oldest(self, address: str) -> None:
+        oldest = next(iter(self._taken[address]))
+        self.drop(oldest)
+        oldest.evicted = True
+        self._close(oldest.holder)
+
+
+class Tasks(Places["asyncio.Task[object]"]):
+    """Places for what a request makes its gateway do meanwhile. Who loses its place gets 503."""
+
+    def __init__(self, each: int, total: int) -> None:
+        super().__init__(each, total, lambda task: task.cancel())
+
+    @contextmanager
+    def place(self, address: str) -> Iterator[Place["asyncio.Task[object]"]]:
+        """A place for the current task."""
+        task = asyncio.current_task()
+        assert task is not None
+        place = self.take(address, task)
+        self.close_excess(address)
+        try:
+            yield place
+        except asyncio.CancelledError:
+            if not place.evicted:
+                raise
+            task.uncancel()
+            raise Refusal(503, "overloaded", "others of this address took the place", retry_after=1) from None
+        finally:
+            place.leave()
+
+
+class Rates:
+    """A number of events a minute for each address, as many at once after a quiet minute."""
+
+    def __init__(self, a_minute: int) -> None:
+        self._a_minute = a_minute
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def left(self, address: str) -> float:
+        """The events that an address may still cause now; below 1 it may cause none."""
+        left, at = self._left.get(address, (float(self._a_minute), 0.0))
+        return min(float(self._a_minute), left + (monotonic() - at) * self._a_minute / 60)
+
+    def note(self, address: str) -> None:
+        """Count an event."""
+        left = self.left(address) - 1
+        self._left.pop(address, None)
+        if len(self._left) >= ADDRESSES:
+            del self._left[next(iter(self._left))]
+        self._left[address] = max(0.0, left), monotonic()
+
+    def check(self, address: str, what: str) -> None:
+        """Refuse with 429 when an address may cause none now."""
+        left = self.left(address)
+        if left < 1:
+            wait = int((1 - left) * 60 / self._a_minute) + 1
+            message = f"more than {self._a_minute} {what} a minute from one address"
+            raise Refusal(429, "rate_limited", message, retry_after=wait)

@@ -1,0 +1,392 @@
+"""The table of bounds, a test a row: one beyond it is cut, one below is served, and so are others meanwhile.
+
+The numbers stand here as GATEWAY has them; no test reads them from the code. What takes long is marked slow.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import httpx
+import pytest
+
+from gateway.call.idempotency import Answers, StoredResponse
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import Digest
+from ledger.core.values.typed_data import Signer
+from tests.attacks.strangers import (
+    ATTACKER,
+    OTHER,
+    chat,
+    chat_body,
+    dial,
+    flood,
+    head,
+    is_closed,
+    others_served,
+    read,
+    read_answer,
+    send,
+)
+from tests.gateway.nodes import Node
+from tests.gateway.world import Running, World
+
+KIB, MIB = 2**10, 2**20
+PATH = "/v1/chat/completions"
+
+
+@pytest.fixture
+def key(world: World, gateway: Running, consumer: Signer) -> str:
+    """A consumer's key, with money behind it."""
+    world.deposit(consumer.address, 10**9)
+    return gateway.key(consumer)
+
+
+def a_head(size: int) -> bytes:
+    """A head of a GET, of so many bytes."""
+    short = head("GET", "/health", "X-Long: ")
+    return head("GET", "/health", "X-Long: " + "x" * (size - len(short)))
+
+
+# A request's head
+def test_a_head_has_32_kib(gateway: Running) -> None:
+    with others_served(gateway):
+        assert send(gateway, a_head(32 * KIB))[0] == 200
+        assert send(gateway, a_head(32 * KIB + 1))[0] == 431
+        assert send(gateway, a_head(60 * MIB))[0] in (0, 431)
+
+
+def test_a_head_in_pieces_has_32_kib_too(gateway: Running) -> None:
+    longest = a_head(32 * KIB)
+    assert send(gateway, longest[:100], longest[100:-2], longest[-2:])[0] == 200
+    with others_served(gateway), dial(gateway) as wire:
+        flood(wire, b"GET /health HTTP/1.1\r\nX-Long: ", *[b"x" * 1000] * 1000)
+        assert is_closed(wire)
+
+
+def test_a_head_after_a_body_has_32_kib_too(gateway: Running, key: str) -> None:
+    with dial(gateway) as wire:
+        wire.sendall(chat(key) + a_head(32 * KIB))
+        assert [read_answer(wire)[0] for _ in range(2)] == [200, 200]
+    with dial(gateway) as wire:
+        wire.sendall(chat(key))
+        assert read_answer(wire)[0] == 200
+        wire.sendall(a_head(32 * KIB + 1))
+        assert read_answer(wire)[0] == 431
+
+
+def test_a_head_has_100_headers(gateway: Running) -> None:
+    some = [f"X-{n}: y" for n in range(99)]
+    assert send(gateway, head("GET", "/health", *some))[0] == 200
+    assert send(gateway, head("GET", "/health", *some, "X-99: y"))[0] == 431
+    with others_served(gateway):
+        assert send(gateway, head("GET", "/health", *["X: y"] * 1_000_000))[0] in (0, 431)
+
+
+def test_requests_may_be_sent_ahead_but_not_without_end(gateway: Running) -> None:
+    one = head("GET", "/health")
+    with dial(gateway) as wire:
+        wire.sendall(one * 200 + head("GET", "/health", "Connection: close"))
+        assert read(wire).count(b"HTTP/1.1 200") == 201
+    for endless in (one * 200_000, b"\r\n" * 2_000_000):
+        with others_served(gateway), dial(gateway) as wire:
+            flood(wire, endless)
+            assert is_closed(wire, 20)
+
+
+@pytest.mark.slow
+def test_what_is_late_or_idle_is_closed(gateway: Running, key: str) -> None:
+    """One socket a row, all at once, because the longest bound is 75 s."""
+    body = chat_body()
+    begun = {
+        "silent": (b"", 75.0),
+        "half a head": (b"GET /health HTTP/1.1\r\nHost: ", 10.0),
+        "half a body of another route": (head("POST", "/v1/keys", length=100) + b"{", 10.0),
+        "half a paid body": (chat(key)[: -len(body) // 2], 60.0),
+        "an answered connection": (head("GET", "/health"), 75.0),
+    }
+    wires = {}
+    for name, (sent, _) in begun.items():
+        wires[name] = dial(gateway, seconds=100)
+        wires[name].sendall(sent)
+    assert read_answer(wires["an answered connection"])[0] == 200
+    started = time.monotonic()
+    for name, (_, seconds) in sorted(begun.items(), key=lambda row: row[1][1]):
+        assert is_closed(wires[name], 100), name
+        took = time.monotonic() - started
+        assert seconds - 2 < took < seconds + 12, f"{name} was closed after {took} s"
+        wires[name].close()
+
+
+# Connections without an admitted call
+def test_an_address_has_64_connections_that_carried_no_admitted_call(gateway: Running, key: str) -> None:
+    wires = [dial(gateway) for _ in range(64)]
+    time.sleep(2.5)
+    wires[0].sendall(head("GET", "/health"))
+    assert read_answer(wires[0])[0] == 200, "64 stay open"
+    with others_served(gateway):
+        newcomer = dial(gateway)
+        assert is_closed(wires[0]), "the oldest goes"
+        newcomer.sendall(head("GET", "/health"))
+        assert read_answer(newcomer)[0] == 200, "never the newcomer"
+        assert send(gateway, chat(key), source=OTHER)[0] == 200
+    for wire in [*wires, newcomer]:
+        wire.close()
+
+
+def test_connections_that_carried_an_admitted_call_are_not_limited(gateway: Running, key: str) -> None:
+    wires = [dial(gateway) for _ in range(80)]
+    for wire in wires:
+        wire.sendall(chat(key))
+    assert {read_answer(wire)[0] for wire in wires} == {200}
+    time.sleep(2.5)
+    for wire in wires:
+        wire.sendall(head("GET", "/health"))
+    assert {read_answer(wire)[0] for wire in wires} == {200}
+    for wire in wires:
+        wire.close()
+
+
+def test_a_key_without_money_admits_no_connection(gateway: Running, consumer: Signer) -> None:
+    poor = gateway.key(consumer)
+    wires = [dial(gateway) for _ in range(65)]
+    for wire in wires:
+        wire.sendall(chat(poor))
+    assert {read_answer(wire)[0] for wire in wires[1:]} == {402}
+    assert any(is_closed(wire, 0.2) for _ in range(20) for wire in wires)
+    for wire in wires:
+        wire.close()
+
+
+def test_all_addresses_have_2048_connections_and_the_one_with_most_loses(gateway: Running, key: str) -> None:
+    wires = [dial(gateway, f"127.0.1.{n}") for n in range(1, 34) for _ in range(62)]  # 2,046
+    most = [dial(gateway, ATTACKER) for _ in range(2)]
+    quiet = dial(gateway, OTHER)
+    assert is_closed(wires[0]), "the oldest of an address that has most"
+    for wire in [wires[1], *most, quiet]:
+        wire.sendall(head("GET", "/health"))
+        assert read_answer(wire)[0] == 200
+    with others_served(gateway):
+        more = [dial(gateway, f"127.0.2.{n}") for n in range(1, 200)]
+        for wire in [*most, quiet, *more[:10]]:
+            wire.sendall(head("GET", "/health"))
+            assert read_answer(wire)[0] == 200, "who has few keeps them"
+        assert send(gateway, chat(key), source=OTHER)[0] == 200
+    for wire in [*wires, *most, quiet, *more]:
+        wire.close()
+
+
+def test_half_bodies_of_strangers_take_no_call_from_consumers(gateway: Running, key: str) -> None:
+    with others_served(gateway):
+        wires = [dial(gateway, f"127.0.1.{n}") for n in range(1, 34) for _ in range(32)]
+        for wire in wires:
+            wire.sendall(head("POST", PATH, length=100) + b"{")
+        assert gateway.chat(key).status_code == 200
+        assert gateway.gateway.open_calls == 0
+    for wire in wires:
+        wire.close()
+
+
+# Behind proxies
+def test_behind_a_trusted_proxy_the_forwarded_address_counts(world: World, node: Node) -> None:
+    world.a_model_at(node.url)
+    gateway = world.gateway(trusted_proxies="127.0.0.2/32, 10.0.0.0/8", body_seconds=1)
+    slow = head("POST", "/v1/quote", "X-Forwarded-For: 9.9.9.9, 8.8.8.8, 10.0.0.7", length=100) + b"{"
+    wires = [dial(gateway) for _ in range(64)]
+    for wire in wires:
+        wire.sendall(slow)
+    time.sleep(2.5)
+    other = head("GET", "/health", "X-Forwarded-For: 8.8.4.4")
+    assert send(gateway, other)[0] == 200, "the proxy's own connections are not limited"
+    newcomer = dial(gateway)
+    newcomer.sendall(slow)
+    assert read_answer(wires[0])[0] == 503, "the oldest request of the address"
+    forged = [dial(gateway, OTHER) for _ in range(64)]
+    for wire in forged:
+        wire.sendall(head("GET", "/health", "X-Forwarded-For: 1.1.1.1"))
+        assert read_answer(wire)[0] == 200
+    last = dial(gateway, OTHER)
+    assert is_closed(forged[0]), "who is no proxy is counted by its own address"
+    for wire in [*wires, newcomer, *forged, last]:
+        wire.close()
+
+
+# Bodies
+def test_a_paid_body_has_20_mib(gateway: Running, key: str) -> None:
+    whole = chat_body(messages=[{"role": "user", "content": ""}])
+    longest = whole.replace(b'"content": ""', b'"content": "%b"' % (b"x" * (20 * MIB - len(whole))))
+    assert len(longest) == 20 * MIB
+    assert send(gateway, chat(key, body=longest))[0] == 200
+    with others_served(gateway):
+        assert send(gateway, chat(key, body=longest + b" "))[0] == 413
+
+
+def test_a_body_is_read_only_after_its_key_was_checked(gateway: Running, key: str) -> None:
+    wrong = head("POST", PATH, "Authorization: Bearer tw_wrong", length=10 * MIB)
+    with dial(gateway) as wire:
+        wire.sendall(wrong)
+        assert read_answer(wire)[0] == 401, "before any of the body"
+        wire.sendall(b"x" * (10 * MIB))
+        assert is_closed(wire), "what was on its way is read and dropped, and then the connection ends"
+    with dial(gateway) as wire:
+        wire.sendall(head("POST", PATH, "Authorization: Bearer tw_wrong", "Expect: 100-continue", length=100))
+        assert read(wire).startswith(b"HTTP/1.1 401"), "and nobody is asked to go on"
+
+
+@pytest.mark.slow
+def test_what_comes_after_a_refusal_is_dropped_for_5_seconds_or_20_mib(gateway: Running) -> None:
+    wrong = head("POST", PATH, "Authorization: Bearer tw_wrong", length=100 * MIB)
+    with dial(gateway) as silent, dial(gateway) as endless:
+        for wire in (silent, endless):
+            wire.sendall(wrong)
+            assert read_answer(wire)[0] == 401
+        began = time.monotonic()
+        assert 19 * MIB < flood(endless, *[b"x" * 65536] * 1600) < 40 * MIB
+        while is_open_for_writing(silent):
+            time.sleep(0.1)
+        assert 4 < time.monotonic() - began < 9
+
+
+def is_open_for_writing(wire: socket.socket) -> bool:
+    """Whether the other side still takes a byte: a closed one resets."""
+    return flood(wire, b"x") > 0
+
+
+@pytest.mark.parametrize("route", ["/v1/keys", "/v1/documents", "/v1/offers", "/v1/deposits", "/v1/quote"])
+def test_a_body_of_another_route_has_256_kib(gateway: Running, route: str) -> None:
+    def asked(size: int) -> tuple[int, bytes]:
+        return send(gateway, head("POST", route, "Content-Type: application/json", length=size) + b"{" * size)
+
+    assert asked(256 * KIB)[0] in (400, 422)
+    assert asked(256 * KIB + 1)[0] == 413
+    with others_served(gateway):
+        endless = head("POST", route, "Transfer-Encoding: chunked")
+        assert send(gateway, endless, *[b"10000\r\n%b\r\n" % (b"{" * 65536)] * 160)[0] in (0, 413)
+
+
+def test_json_has_64_levels(gateway: Running, key: str) -> None:
+    def nested(levels: int) -> bytes:
+        inner = b"[" * (levels - 1) + b'"]\\"[[[\\\\"' + b"]" * (levels - 1)
+        return b'{"model": "@acme/chat", "max_tokens": 5, "messages": [], "x": %b}' % inner
+
+    for body, status in ((nested(64), 200), (nested(65), 400), (nested(5000), 400)):
+        assert send(gateway, chat(key, body=body))[0] == status
+        assert send(gateway, chat(key, body=body.replace(b'"x"', b'"stream": false, "x"')))[0] == status
+    for route in ("/v1/quote", "/v1/discover", "/v1/keys", "/v1/invoke", "/v2/models/@acme/chat/infer"):
+        lines = (f"Authorization: Bearer {key}",)
+        status, answer = send(gateway, head("POST", route, *lines, length=len(nested(70))) + nested(70))
+        assert (status, b"64" in answer) == (400, True), route
+    many = chat_body(messages=[{"role": "user", "content": [{"type": "text", "text": "{[\\"}]}] * 2000)
+    assert send(gateway, chat(key, body=many))[0] == 200, "it counts levels, not brackets"
+    with others_served(gateway):
+        wide = chat_body(x="").replace(b'"x": ""', b'"x": [%b[]]' % (b"[]," * (MIB // 3)))
+        assert send(gateway, chat(key, body=wide))[0] in (200, 402)
+
+
+# A model's name
+def test_a_models_name_has_128_characters(gateway: Running, key: str) -> None:
+    near = "@acme/" + "c" * 122
+    answer = gateway.chat(key, near)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert gateway.chat(key, "@acme/chut").json()["error"]["nearest"] == ["@acme/chat"]
+    with others_served(gateway):
+        for name in (near + "c", "@acme/chat" * 100_000):
+            answer = gateway.chat(key, name)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+            assert len(answer.content) < 300, "it is not repeated"
+        for path in ("/v1/models/", "/v2/models/"):
+            answer = gateway.http.get(path + near + "c")
+            assert answer.status_code == 400, path
+            assert len(answer.content) < 300
+        quoted = gateway.http.post("/v1/quote", json={"model": "@acme/chat" * 10_000})
+        assert quoted.status_code == 400
+
+
+# What costs the gateway work
+def test_an_address_sends_60_wrong_credentials_a_minute(gateway: Running, key: str) -> None:
+    with others_served(gateway), dial(gateway) as wire:
+        began = time.monotonic()
+        statuses: list[int] = []
+        while 429 not in statuses and len(statuses) < 100:
+            wire.sendall(head("GET", "/v1/balance", f"Authorization: Bearer tw_{len(statuses)}"))
+            statuses.append(read_answer(wire)[0])
+        assert 60 <= statuses.count(401) <= 62 + time.monotonic() - began, "60 at once, and one a second"
+        assert send(gateway, chat("tw_wrong"))[0] == 429
+        assert send(gateway, chat(key))[0] == 429, "a key that was never seen is not looked up"
+        assert send(gateway, chat(key), source=OTHER)[0] == 200
+        assert send(gateway, chat(key))[0] == 200, "a key that is known may be behind the same address"
+        assert send(gateway, chat("tw_wrong"), source=OTHER)[0] == 401
+        assert send(gateway, head("GET", "/v1/models"))[0] == 200, "who shows none is not refused"
+
+
+def test_an_address_leaves_120_rows_a_minute(gateway: Running) -> None:
+    with others_served(gateway), dial(gateway) as wire:
+        began = time.monotonic()
+        statuses: list[int] = []
+        while 429 not in statuses and len(statuses) < 200:
+            wire.sendall(head("POST", "/v1/documents", length=2) + b"{}")
+            statuses.append(read_answer(wire)[0])
+        assert 120 <= statuses.count(400) <= 122 + 2 * (time.monotonic() - began), "120 at once, and two a second"
+        assert send(gateway, head("POST", "/v1/deposits", length=2) + b"{}")[0] == 429
+        assert send(gateway, head("POST", "/v1/documents", length=2) + b"{}", source=OTHER)[0] == 400
+
+
+def test_a_body_for_another_gateways_tunnel_is_read_after_its_proof(gateway: Running) -> None:
+    forged = f"0-{'ab' * 32}-{'cd' * 32}"
+    path = "/v1/tunnel/0x" + "11" * 20 + PATH
+    assert send(gateway, head("POST", path, f"tollway-relay: {forged}", length=10 * MIB))[0] == 401
+
+
+# Other protocols, and clients that close their side
+def test_an_offer_of_another_protocol_is_ignored(gateway: Running, key: str) -> None:
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAA")
+    for lines in (offer, ("Connection: Upgrade", "uPGRADE: websocket"), ("Connection: upgrade", "Upgrade: TLS/1.0")):
+        status, answer = send(gateway, chat(key, *lines))
+        assert (status, b"hello there" in answer) == (200, True), lines
+    whole = chat(key, *offer)
+    at = whole.index(b"Upgrade: h2c") + 4
+    assert send(gateway, whole[:at], whole[at:])[0] == 200, "also one that comes in two packets"
+    assert send(gateway, head("GET", "/health", *offer))[0] == 200
+
+
+def test_a_client_that_closes_its_side_after_the_request_is_served(
+    world: World, gateway: Running, key: str, consumer: Signer
+) -> None:
+    for lines in ((), ("Connection: close",)):
+        with dial(gateway) as wire:
+            wire.sendall(chat(key, *lines))
+            wire.shutdown(socket.SHUT_WR)
+            status, answer = read_answer(wire)
+            assert (status, b"hello there" in answer) == (200, True)
+            assert is_closed(wire)
+    assert [one.receipt.end.name for one in world.receipts_of(consumer.address)] == ["normal"] * 2
+
+
+def test_there_is_no_page_with_scripts_of_others(gateway: Running) -> None:
+    assert [gateway.http.get(path).status_code for path in ("/docs", "/redoc")] == [404, 404]
+    assert httpx.get(gateway.url + "/openapi.json").status_code == 200
+
+
+# What is kept of answers
+def kept_of(answers: Answers, sizes: list[int]) -> list[bool]:
+    """Which of the answers to as many calls, of bodies of these sizes, are kept at the end."""
+    ids = [Digest(keccak256(b"%d" % number)) for number in range(len(sizes))]
+    for call, size in zip(ids, sizes, strict=True):
+        assert answers.begin(call, b"a request") is None
+        answers.finish(call, StoredResponse(200, [], b"x" * size))
+    return [answers.begin(call, b"a request") is not None for call in ids]
+
+
+def test_a_kept_answer_has_4_mib_and_all_have_64_mib(gateway: Running) -> None:
+    answers = gateway.gateway.answers
+    assert kept_of(answers, [4 * MIB, 4 * MIB + 1]) == [True, False]
+    assert kept_of(Answers(), [4 * MIB] * 17) == [False] + [True] * 16
+    headers = StoredResponse(200, [(b"x", b"y" * 4 * MIB)], b"")
+    answers.begin(Digest(bytes(32)), b"a request")
+    answers.finish(Digest(bytes(32)), headers)
+    assert answers.begin(Digest(bytes(32)), b"a request") is None, "headers count too"
+
+
+def test_10_000_answers_are_kept() -> None:
+    assert kept_of(Answers(), [0] * 10_001) == [False] + [True] * 10_000
