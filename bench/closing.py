@@ -44,7 +44,7 @@ CONSUMERS = {Address(bytes((number,)) + bytes(19)): number for number in range(1
 class Nowhere:
     """A sink that keeps nothing."""
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Forget."""
 
 
@@ -68,7 +68,7 @@ def close(count: int, *, hashed: bool) -> tuple[float, int]:
     pool = a_chunk(min(count, CHUNK), chance)
     body = np.concatenate([packed(pool), np.zeros((len(pool), SIGNATURE), np.uint8)], axis=1)
     digests = struct_hashes(pool)
-    opening = Opening(Domain(), LANE, 1, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(GATEWAY, 1, count),))
+    opening = Opening(Domain(), LANE, 1, 0, 0, 0, ZERO_DIGEST, ZERO_DIGEST, (Range(1, GATEWAY, 1, count),))
     start = time.process_time()
     writer = Writer(Nowhere(), opening, NOTHING, NOTHING, PAYEES, CONSUMERS)
     for begin in range(0, count, CHUNK):

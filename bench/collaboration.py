@@ -28,8 +28,9 @@ from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
 from roles.cli.shared import bundles
+from roles.wallet import signing
 from tests.conftest import free_port, wait_until_open
-from tests.gateway.world import MAKER, WEAVER, Running, World, a_signer
+from tests.gateway.world import DOMAIN, MAKER, WEAVER, Running, World, a_signer
 
 MODELS = Path(__file__).parent / "triage" / "models"
 CAPSULES = Path(__file__).parents[1] / "deploy" / "demo" / "capsules"
@@ -68,8 +69,9 @@ def weave(world: World, gateway: Running, models: Mapping[str, Digest]) -> list[
         bundle = bundles.read(path, bundles.Names(did(0, WEAVER.address), lambda name: name, known))
         for module in bundle.modules:
             headers = {"content-type": "application/wasm"}
-            gateway.http.post("/v1/documents", content=module, headers=headers).raise_for_status()
-        gateway.http.post("/v1/documents", json=bundle.document).raise_for_status()
+            gateway.of(WEAVER).post("/v1/documents", content=module, headers=headers).raise_for_status()
+        published = signing.document(WEAVER, DOMAIN, bundle.document)
+        gateway.http.post("/v1/documents", json=published).raise_for_status()
         names.append(bundle.document["name"])
     wait_for(gateway, names)
     return names

@@ -24,9 +24,10 @@ from pathlib import Path
 
 from bench import report
 from bench.chain import a_chain
+from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
-from ledger.core.values.ids import address
+from ledger.core.values.ids import ZERO_DIGEST, address
 from ledger.core.values.typed_data import Signer
 from roles.cli.main import GROUPS
 
@@ -37,8 +38,10 @@ GATEWAY = (("consumer", "balance"), ("consumer", "models"), ("provider", "earnin
 LANE = "0x" + "00" * 19 + "01"
 CHAIN = (("wallet", "balance"), ("operator", "status", "--lane", LANE), ("wallet", "send", "0x" + "11" * 20, "1atoms"))
 AIMS = {"home": 0.5, "gateway": 0.5, "chain": 2.0}
+DOMAIN = {"name": "Tollway", "version": "2", "chainId": 0, "verifyingContract": "0x" + "00" * 20}
 ANSWERS = {
     "/v1/balance": {"available": "0", "held": "0", "spent": "0"},
+    "/v1/lane": {"lane": LANE, "domain": DOMAIN},
     "/v1/earnings": {"roles": [], "claimable": "0", "claimed": "0"},
 }
 
@@ -88,7 +91,7 @@ def prepare(url: str, environment: dict[str, str]) -> None:
     chain.transact(FUNDS, chain.calls.transfer(alice, 10**9))
     chain.transact(FUNDS, (alice, b""), 10**18)
     chain.transact(FUNDS, chain.calls.approve(chain.calls.settlement, 10**9))
-    chain.transact(FUNDS, chain.calls.open_lane(86_400, 600, 10**9))
+    chain.transact(FUNDS, chain.calls.open_lane(ZERO_DIGEST, LaneTerms(86_400, 600), 10**9))
 
 
 def main() -> None:

@@ -1,19 +1,15 @@
 """What bids, models, names and stakes cost in gas.
 
-The parties are registered payees and
-have acted before, so that an act writes the slots it always writes: a first time costs 17,100 more for each that goes
-from zero.
+The parties are registered payees and have acted before, so that an act writes the slots it always writes: a first time
+costs 17,100 more for each that goes from zero.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
-
-from bench.gas_settlement import Figures
+from bench.gas_settlement import Chain, Figures
 from contracts import load
-from ledger.chain.abi import Interface, encode
+from ledger.chain.abi import encode
 from ledger.core.values.hashes import keccak256
 
 EPOCH, FREEZE, STAKE = 3_600, 300, 1_000
@@ -24,37 +20,21 @@ USUAL = [(1, 2_000_000), (4, 6_000_000)]
 ALL = [(meter, 10**9 + meter) for meter in range(15)]
 
 
-class Books:
-    """The contracts, from Anvil's first account, which owns all tokens; each act returns its gas."""
+class Books(Chain):
+    """The contracts around the token; a maker, who deployed them, and a buyer."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=30)
+        super().__init__(url)
         self.maker, self.buyer = self.rpc("eth_accounts")[:2]
-        self.token = self.deploy("AICoin", ["address", "uint256"], [self.maker, 10**18])
         times = ["address", "uint64", "uint32", "uint32"]
-        self.registry = self.deploy("Registry", times, [self.token, STAKE, EPOCH, FREEZE])
-        self.book = self.deploy("BidBook", ["address"], [self.registry])
+        self.registry = self.deploy(load("Registry").bytecode, times, [self.token, STAKE, EPOCH, FREEZE])
+        self.book = self.deploy(load("BidBook").bytecode, ["address"], [self.registry])
         arguments = [self.token, self.maker, "0x" + "de" * 20, 7 * 86_400]
-        self.vault = self.deploy("StakeVault", ["address", "address", "address", "uint40"], arguments)
+        self.vault = self.deploy(load("StakeVault").bytecode, ["address", "address", "address", "uint40"], arguments)
         for spender in (self.registry, self.vault):
             for who in (self.maker, self.buyer):
                 self.act("AICoin", self.token, "approve", spender, 2**255, sender=who)
         self.act("AICoin", self.token, "transfer", self.buyer, 10**15)
-
-    def rpc(self, method: str, *arguments: object) -> Any:
-        asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": arguments}
-        answer = self._http.post("", json=asked).json()
-        if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
-        return answer["result"]
-
-    def deploy(self, name: str, types: list[str], values: list[Any]) -> str:
-        code = load(name).bytecode + encode(types, values)
-        return str(self._mined({"from": self.maker, "data": "0x" + code.hex()})["contractAddress"])
-
-    def act(self, contract: str, where: str, function: str, *arguments: Any, sender: str = "") -> int:
-        data = Interface(load(contract).abi).call_data(function, *arguments)
-        return int(self._mined({"from": sender or self.maker, "to": where, "data": "0x" + data.hex()})["gasUsed"], 16)
 
     def bid(self, subject: bytes, asks: list[tuple[int, int]]) -> int:
         return self.act("BidBook", self.book, "placeBid", subject, COMPUTE, 0, asks)
@@ -67,17 +47,6 @@ class Books:
         self.of_registry("commit", keccak256(name, bytes(12), who, salt), sender=sender)
         self.wait(1)
         return self.of_registry("register", name, parents, keccak256(b"terms"), salt, sender=sender)
-
-    def wait(self, seconds: int) -> None:
-        self.rpc("evm_increaseTime", seconds)
-
-    def _mined(self, transaction: dict[str, str]) -> dict[str, str]:
-        hash_ = self.rpc("eth_sendTransaction", {**transaction, "gas": hex(16_000_000)})
-        while (receipt := self.rpc("eth_getTransactionReceipt", hash_)) is None:
-            time.sleep(0.01)
-        if receipt["status"] != "0x1":
-            raise RuntimeError(f"a transaction failed: {transaction}")
-        return dict(receipt)
 
 
 def measure(url: str) -> Figures:

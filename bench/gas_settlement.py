@@ -8,6 +8,7 @@ acts asks them.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -45,21 +46,13 @@ def party(number: int) -> Address:
     return Address(keccak256(b"party", number.to_bytes(4, "big"))[:20])
 
 
-class World:
-    """Settlement around AICoin, from Anvil's first account, which owns all tokens; each act returns its gas."""
+class Chain:
+    """A chain with AICoin, from Anvil's first account, which owns all tokens; each act returns its gas."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=120)
         self.funds = str(self.rpc("eth_accounts")[0])
-        assert bytes.fromhex(self.funds[2:]) == FUNDS.address
-        self.token = self._deployed(load("AICoin").bytecode + encode(["address", "uint256"], [self.funds, 10**18]))
-        maker = self._deployed(MAKER)
-        types = ["address", "address", "(uint64,uint8,uint32,uint32,uint32,uint32)", "address[3]", "bytes[3]"]
-        given = encode(types, [self.token, "0x" + "de" * 20, RULES, [maker] * 3, [b""] * 3])
-        self.settlement = self._deployed(load("Settlement").bytecode + given)
-        self.consumers = "0x" + self.read("consumers")[-20:].hex()
-        for spender in (self.settlement, self.consumers):
-            self.act("AICoin", self.token, "approve", spender, 2**256 - 1)
+        self.token = self.deploy(load("AICoin").bytecode, ["address", "uint256"], [self.funds, 10**18])
 
     def rpc(self, method: str, *arguments: object) -> Any:
         asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": arguments}
@@ -68,17 +61,13 @@ class World:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
 
-    def read(self, function: str, *arguments: Any) -> bytes:
-        data = Interface(load("Settlement").abi).call_data(function, *arguments)
-        return bytes.fromhex(self.rpc("eth_call", {"to": self.settlement, "data": "0x" + data.hex()}, "latest")[2:])
-
-    def settle(self, function: str, *arguments: Any) -> int:
-        return self.act("Settlement", self.settlement, function, *arguments)
+    def deploy(self, code: bytes, types: Sequence[str] = (), values: Sequence[Any] = ()) -> str:
+        made = {"from": self.funds, "data": "0x" + (code + encode(types, values)).hex()}
+        return str(self._mined(made)["contractAddress"])
 
     def act(self, contract: str, where: str, function: str, *arguments: Any, sender: str = "") -> int:
         data = Interface(load(contract).abi).call_data(function, *arguments)
-        sent = {"from": sender or self.funds, "to": where, "data": "0x" + data.hex(), "gas": hex(16_000_000)}
-        return int(self._mined(sent)["gasUsed"], 16)
+        return int(self._mined({"from": sender or self.funds, "to": where, "data": "0x" + data.hex()})["gasUsed"], 16)
 
     def now(self) -> int:
         return int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
@@ -87,18 +76,35 @@ class World:
         self.rpc("evm_increaseTime", seconds)
         self.rpc("evm_mine")
 
-    def _deployed(self, code: bytes) -> str:
-        return str(
-            self._mined({"from": self.funds, "data": "0x" + code.hex(), "gas": hex(16_777_216)})["contractAddress"]
-        )
-
     def _mined(self, transaction: dict[str, str]) -> dict[str, str]:
-        hash_ = self.rpc("eth_sendTransaction", transaction)
+        hash_ = self.rpc("eth_sendTransaction", {**transaction, "gas": hex(2**24)})
         while (receipt := self.rpc("eth_getTransactionReceipt", hash_)) is None:
             time.sleep(0.01)
         if receipt["status"] != "0x1":
-            raise RuntimeError("a transaction failed")
+            raise RuntimeError(f"a transaction failed: {transaction}")
         return dict(receipt)
+
+
+class World(Chain):
+    """Settlement around the token."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        assert bytes.fromhex(self.funds[2:]) == FUNDS.address
+        maker = self.deploy(MAKER)
+        types = ["address", "address", "(uint64,uint8,uint32,uint32,uint32,uint32)", "address[3]", "bytes[3]"]
+        given = [self.token, "0x" + "de" * 20, RULES, [maker] * 3, [b""] * 3]
+        self.settlement = self.deploy(load("Settlement").bytecode, types, given)
+        self.consumers = "0x" + self.read("consumers")[-20:].hex()
+        for spender in (self.settlement, self.consumers):
+            self.act("AICoin", self.token, "approve", spender, 2**256 - 1)
+
+    def read(self, function: str, *arguments: Any) -> bytes:
+        data = Interface(load("Settlement").abi).call_data(function, *arguments)
+        return bytes.fromhex(self.rpc("eth_call", {"to": self.settlement, "data": "0x" + data.hex()}, "latest")[2:])
+
+    def settle(self, function: str, *arguments: Any) -> int:
+        return self.act("Settlement", self.settlement, function, *arguments)
 
 
 class Lane:

@@ -36,7 +36,6 @@ from sqlmodel import Session
 from bench import receipt_logs
 from bench.peers import rows
 from bench.report import RESULTS, save, table
-from ledger.chain.abi import lane_address
 from ledger.core.values.ids import Lane
 from ledger.core.values.typed_data import Domain
 from ledger.flows import batches, postings
@@ -148,7 +147,7 @@ class Bench:
 
     def run(self, receipts: int) -> Run:
         """COPY so many receipts in, then have them posted and closed."""
-        lane, self.lane = lane_address(self.lane), self.lane + 1
+        lane, self.lane = receipt_logs.lane_of(self.lane), self.lane + 1
         with unit_of_work(self.engine) as session:
             receipt_logs.open_lane(session, lane)
         began = time.monotonic()

@@ -63,6 +63,11 @@ def consumer(number: int) -> Address:
     return Address(b"\xc0" * 16 + number.to_bytes(4, "big"))
 
 
+def lane_of(number: int) -> Lane:
+    """A lane to measure in."""
+    return Lane(number.to_bytes(20, "big"))
+
+
 def gateway_of(lane: Lane) -> Address:
     """The one gateway of a lane."""
     return Address(b"\x90" * 16 + lane[-4:])

@@ -20,14 +20,15 @@ from bench.report import best, save, table
 from ledger.core.kernels.sum_tree import Levels
 from ledger.core.settlement.cumulatives import Cumulatives
 from ledger.core.values import sum_tree
-from ledger.core.values.ids import Address
+from ledger.core.values.ids import Address, Lane
 
+LANE = Lane(bytes(19) + b"\1")
 PEER = Path(__file__).parent / "peers" / "openzeppelin.js"
 
 
 def plain(rows: list[tuple[int, Address, int]]) -> sum_tree.Tree:
     """Leaves and levels by the plain page."""
-    return sum_tree.Tree.build([sum_tree.leaf(1, *row) for row in rows])
+    return sum_tree.Tree.build([sum_tree.leaf(1, LANE, *row) for row in rows])
 
 
 def by_pycryptodome(rows: list[tuple[int, Address, int]]) -> bytes:
@@ -37,7 +38,7 @@ def by_pycryptodome(rows: list[tuple[int, Address, int]]) -> bytes:
         return pycryptodome.new(digest_bits=256, data=data).digest()[:24] + amount.to_bytes(8, "big")
 
     level = [
-        node(bytes((1,)) + index.to_bytes(4, "big") + account + amount.to_bytes(8, "big"), amount)
+        node(bytes((1,)) + LANE + index.to_bytes(4, "big") + account + amount.to_bytes(8, "big"), amount)
         for index, account, amount in rows
     ]
     height = 0
@@ -76,13 +77,13 @@ def main() -> None:
     everybody = Cumulatives(np.arange(count), accounts, amounts)
     rows = Cumulatives(np.arange(few), accounts[:few], amounts[:few]).rows()
 
-    small = Cumulatives.of(rows).tree(1)  # compiles
+    small = Cumulatives.of(rows).tree(1, LANE)  # compiles
     assert small.root == plain(rows).root == by_pycryptodome(rows)
-    leaves = everybody.leaves(1)
-    ours = count / best(lambda: everybody.tree(1))
+    leaves = everybody.leaves(1, LANE)
+    ours = count / best(lambda: everybody.tree(1, LANE))
     inner = count / best(lambda: Levels.build(leaves))
     tree = Levels.build(leaves)
-    changes = {int(i): sum_tree.leaf(1, int(i), Address(bytes(20)), 7) for i in chance.integers(0, count, 1_000)}
+    changes = {int(i): sum_tree.leaf(1, LANE, int(i), Address(bytes(20)), 7) for i in chance.integers(0, count, 1_000)}
     _, positions = sum_tree.positions_to_read(changes, tree.height)
     known = {at: tree.at(*at) for at in positions}
     update = len(changes) / best(lambda: sum_tree.rehash(changes, tree.height, tree.height, known))

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ARTIFACTS = ("AICoin", "BidBook", "Registry", "Settlement")
+ARTIFACTS = ("AICoin", "LaneVault", "Settlement")
 ARGUMENTS = ("--root", ".", "--forge-build-out", "out/symbolic", "--match-contract", "^Symbolic", "--loop", "300")
 _COLOUR = re.compile(r"\x1b\[\d*m")
 

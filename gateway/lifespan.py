@@ -152,7 +152,7 @@ class Running:
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             authenticator=Authenticator(engine, lane, domain, int(settings.key_seconds * 1000)),
             upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
-            loader=CatalogLoader(),
+            loader=CatalogLoader(signer, domain),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
             referrals=Referrals(engine, lane, domain, treasury),

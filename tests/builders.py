@@ -10,7 +10,8 @@ from ledger.core.catalog.bids import Line, Role, Terms, encode, ordered, terms_i
 from ledger.core.pricing.price import price
 from ledger.core.receipts.receipt import EndReason, Receipt, pack, struct_hash
 from ledger.core.receipts.segments import Segment, link
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, call_id
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane
 from ledger.core.values.meters import Rates, Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store.money import postings
@@ -68,7 +69,7 @@ def a_receipt(
     named = of or some_terms()
     due = price(named, units, subcall_total)
     return Receipt(
-        call_id=call_id(consumer, b"call %d" % number),
+        call_id=keccak256(consumer, b"call %d" % number),
         parent=parent,
         lane=lane,
         gateway=gateway,
@@ -87,7 +88,7 @@ def a_receipt(
 
 
 def write(session: Session, receipts: Sequence[Receipt], of: Iterable[Terms] = (), signer: Signer = GATEWAY) -> Segment:
-    """Append receipts to the signer's journal as one segment, numbered densely after the last, and store the terms."""
+    """Append receipts to the signer's log as one segment, numbered densely after the last, and store the terms."""
     for body in map(encode, of or [some_terms()]):
         terms.put(session, body)
     watermarks.ensure(session, receipts[0].lane, signer.address)

@@ -1,4 +1,4 @@
-"""Real surroundings for every test that needs them: PostgreSQL, Redis and a chain, each started once a session.
+"""Real services for every test that needs them: PostgreSQL, Redis and a chain, each started once a session.
 
 Servers live under a temporary folder, listen on free ports or sockets, and are stopped by their own process id.
 """

@@ -7,7 +7,7 @@ from ledger.core.settlement import events
 from ledger.core.settlement.batches import Status
 from ledger.core.settlement.header import EMPTY_HEADER, NO_BATCH, NO_HEADER, Header
 from ledger.core.settlement.transactions import Call, Policy, Step
-from ledger.core.values.ids import Address, Lane
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.flows import audits, indexer, postings, transactions
 from ledger.flows import batches as settling
 from ledger.store.chain import lanes
@@ -114,9 +114,7 @@ class Room:
 
     def deposit(self, consumer: Address, amount: int) -> None:
         """A deposit is mined and confirmed."""
-        self.chain.mine(events.Deposited(b.LANE, consumer, {b.ALICE: 1, b.BOB: 4}[consumer], amount))
-        self.chain.mine()
-        self.index()
+        self.see(events.Deposited(b.LANE, consumer, {b.ALICE: 1, b.BOB: 4}[consumer], amount))
 
     def lease(self, consumer: Address, amount: int) -> None:
         """A slice of a deposit is leased to the gateway."""
@@ -150,6 +148,18 @@ class Room:
         with unit_of_work(self.engine) as session:
             return settling.close(session, LANE, 10, self.now)
 
+    def closed(self) -> Batch:
+        """Close a batch; there is something to close."""
+        batch = self.close()
+        assert batch is not None
+        return batch
+
+    def post(self, calls: int) -> None:
+        """A batch of so many calls, on chain."""
+        self.serve(calls)
+        self.close()
+        self.sweep()
+
     def commit(self) -> None:
         with unit_of_work(self.engine) as session:
             settling.commit(session, LANE, self.calls, self.now)
@@ -171,6 +181,19 @@ class Room:
             with unit_of_work(self.engine) as session:
                 done = indexer.index_next(session, self.chain, NETWORK, self.now)
 
+    def see(self, *happened: events.Event, seconds: int = 12, transaction: Digest | None = None) -> None:
+        """A block with these events is mined, confirmed by another, and indexed."""
+        self.chain.mine(*happened, seconds=seconds, transaction=transaction)
+        self.chain.mine()
+        self.index()
+
+    def fork(self, depth: int, *, keep_pool: bool = False) -> None:
+        """The newest blocks are replaced by empty ones, and one more."""
+        self.chain.fork(depth, keep_pool=keep_pool)
+        for _ in range(depth + 1):
+            self.chain.mine()
+        self.index()
+
     def sweep(self, rounds: int = 4) -> None:
         for _ in range(rounds):
             self.now += 300
@@ -183,6 +206,13 @@ class Room:
         with unit_of_work(self.engine) as session:
             found = batches.with_status(session, b.LANE, *Status)
             return [(batch.number, batch.status.value, batch.onchain_id) for batch in found]
+
+    def header(self, number: int) -> Header:
+        """A batch's header."""
+        with unit_of_work(self.engine) as session:
+            batch = batches.get(session, b.LANE, number)
+        assert batch is not None
+        return batch.header
 
     def balance(self, name: str) -> int:
         with unit_of_work(self.engine) as session:

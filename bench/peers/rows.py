@@ -14,7 +14,6 @@ from sqlmodel import Field, Session, SQLModel, select
 
 from bench import receipt_logs
 from bench.gateway.peers import environment
-from ledger.chain.abi import lane_address
 from ledger.core.catalog.bids import Terms, decode
 from ledger.core.pricing.price import payees, price
 from ledger.core.receipts.receipt import Receipt
@@ -85,7 +84,7 @@ def hordak(engine: Engine, url: str, count: int = 3_000) -> float | None:
 
 def _receipts(engine: Engine, count: int) -> tuple[list[Receipt], dict[Digest, Terms]]:
     with Session(engine) as session:
-        lane = lane_address(2)
+        lane = receipt_logs.lane_of(2)
         chunk = receipts.chunk(session, lane, receipt_logs.gateway_of(lane), 1, count)
         known = {name: decode(body) for name, body in terms.get(session, chunk.terms_ids()).items()}
     return chunk.signed.receipts, known

@@ -5,6 +5,7 @@ import {IKeys} from "./interfaces/IKeys.sol";
 import {IQuestions} from "./interfaces/IQuestions.sol";
 import {ISettlement} from "./interfaces/ISettlement.sol";
 import {Header, Headers, Tree} from "./Headers.sol";
+import {METERS} from "./Meters.sol";
 import {Receipt, Receipts} from "./Receipt.sol";
 import {Signatures} from "./Signatures.sol";
 import {SumTree} from "./SumTree.sol";
@@ -19,9 +20,9 @@ contract Questions is IQuestions {
 
     /// @dev Levels between a node and the words that are shown of it.
     uint256 private constant LEVELS = 8;
-    /// @dev The longest lawful terms: 16 lines of 15 asks, and a deduction. Longer ones cannot be shown, so that no
-    /// proof about terms is larger than a transaction.
-    uint256 private constant MAX_TERMS_BYTES = 2_679;
+    /// @dev The longest lawful terms: 16 lines that ask for every meter, and a deduction. Longer ones cannot be shown, so
+    /// that no proof about terms is larger than a transaction.
+    uint256 private constant MAX_TERMS_BYTES = 119 + 16 * (25 + 9 * METERS);
     uint256 private constant MAX_FLOOR = 1_000 ether;
     /// @dev As in Settlement: a stopped lane's bond leaves after it.
     uint256 private constant ESCAPE_DELAY = 7 days;

@@ -48,7 +48,6 @@ contract AICoinTest is Base {
         auth().transferWithAuthorization(consumer(1), stranger, 0, 0, type(uint256).max, "n", late);
     }
 
-
     // ------------------------------------------------------------------ helpers
 
     function _transfer(uint64 amount, bytes32 nonce, bytes memory signature, bool spelled) private {
@@ -58,20 +57,5 @@ contract AICoinTest is Base {
         }
         (bytes32 r, bytes32 s, uint8 v) = cut(signature);
         auth().transferWithAuthorization(consumer(1), stranger, amount, 0, type(uint256).max, nonce, v, r, s);
-    }
-
-    /// @dev The same signature's other spelling: s' = n - s.
-    function highS(bytes memory signature) private pure returns (bytes memory) {
-        (bytes32 r, bytes32 s, uint8 v) = cut(signature);
-        uint256 order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
-        return abi.encodePacked(r, order - uint256(s), v == 27 ? uint8(28) : uint8(27));
-    }
-
-    function cut(bytes memory signature) private pure returns (bytes32 r, bytes32 s, uint8 v) {
-        assembly ("memory-safe") {
-            r := mload(add(signature, 0x20))
-            s := mload(add(signature, 0x40))
-            v := byte(0, mload(add(signature, 0x60)))
-        }
     }
 }

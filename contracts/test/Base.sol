@@ -9,10 +9,10 @@ import {IKeys} from "../src/interfaces/IKeys.sol";
 import {IMaker} from "../src/interfaces/IMaker.sol";
 import {ISettlement} from "../src/interfaces/ISettlement.sol";
 import {IStakeVault} from "../src/interfaces/IStakeVault.sol";
-import {MockToken} from "./Tokens.sol";
-import {Vm} from "./Vm.sol";
+import {DollarToken, MockToken} from "./Tokens.sol";
 import {TestMaker} from "./Judges.sol";
 import {Sparse, Trees} from "./Trees.sol";
+import {World} from "./World.sol";
 
 interface ITokenDomain {
     function DOMAIN_SEPARATOR() external view returns (bytes32);
@@ -23,11 +23,8 @@ interface ITokenDomain {
 
 /// @dev A network deployed from the committed artifacts, with one lane, three consumers and four payees. Its judges say what
 /// a test tells them (`makers` puts others in their place).
-abstract contract Base {
+abstract contract Base is World {
     using Trees for Sparse;
-
-    Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
-    bool public IS_TEST = true;
 
     uint64 internal constant BOND = 1_000_000;
     uint64 internal constant MIN_BOND = 1_000;
@@ -57,7 +54,6 @@ abstract contract Base {
     address internal treasury = address(0x7EA5);
     address internal operator = vm.addr(1);
     address internal challenger = vm.addr(2);
-    address internal stranger = vm.addr(3);
 
     /// @dev Cumulative amounts by index, as an honest ledger would hold them.
     uint64[] internal earned;
@@ -108,10 +104,6 @@ abstract contract Base {
         _codes[address(maker)] = code;
     }
 
-    function codeOf(string memory name) internal view returns (bytes memory) {
-        return vm.parseJsonBytes(vm.readFile(string.concat("artifacts/", name, ".json")), ".bytecode");
-    }
-
     function rules() internal pure virtual returns (ISettlement.Rules memory) {
         return ISettlement.Rules(MIN_BOND, MAX_LEVERAGE, WINDOW, ANSWER, NOTICE, DAY);
     }
@@ -139,14 +131,15 @@ abstract contract Base {
         populate();
     }
 
-    /// @dev Creates a contract from its committed artifact.
-    function create(string memory name, bytes memory arguments) internal returns (address made) {
-        string memory json = vm.readFile(string.concat("artifacts/", name, ".json"));
-        bytes memory code = bytes.concat(vm.parseJsonBytes(json, ".bytecode"), arguments);
-        assembly ("memory-safe") {
-            made := create(0, add(code, 0x20), mload(code))
-        }
-        require(made != address(0), name);
+    function deployForDollar() internal returns (DollarToken coin) {
+        coin = new DollarToken();
+        deployFor(coin);
+    }
+
+    /// @dev A dollar as `token`, for `makeToken`.
+    function aDollar() internal returns (DollarToken coin) {
+        coin = new DollarToken();
+        coin.mint(address(this), 1e15);
     }
 
     function openLane(address who, bytes32 salt) internal returns (address) {
@@ -253,21 +246,70 @@ abstract contract Base {
     }
 
     function post(Header memory h) internal returns (uint64 id) {
+        return post(h, 0, noHeader());
+    }
+
+    /// @dev Posts it, and makes an older batch final in the same transaction, if that one is ripe.
+    function post(Header memory h, uint64 older, Header memory olders) internal returns (uint64 id) {
         id = settlement.heads(lane).next;
         vm.prank(operator);
-        settlement.commit(lane, h, 0, noHeader());
+        settlement.commit(lane, h, older, olders);
         last = h;
     }
 
     /// @dev Posts the next batch and waits until it is final.
     function settle() internal returns (uint64 id) {
         id = post();
-        vm.warp(settlement.batches(lane, id).until);
-        settlement.finalize(lane, id, last);
+        finalizeLast();
+    }
+
+    /// @dev A batch in which consumer 1 pays payee 1.
+    function spendAndPost(uint64 amount) internal {
+        spend(1, 1, amount);
+        post();
+    }
+
+    function spendAndSettle(uint64 amount) internal {
+        spendAndPost(amount);
+        finalizeLast();
+    }
+
+    function idOfLast() internal view returns (uint64) {
+        return settlement.heads(lane).next - 1;
+    }
+
+    function finalizeLast() internal {
+        vm.warp(settlement.batches(lane, idOfLast()).until);
+        settlement.finalize(lane, idOfLast(), last);
+    }
+
+    /// @dev The operator posts it in vain.
+    function refusesBatch(Header memory h, bytes4 why) internal {
+        vm.prank(operator);
+        refuses(why);
+        settlement.commit(lane, h, 0, noHeader());
     }
 
     function convict(uint64 id) internal {
         asReferee.convict(lane, id, settlement.batches(lane, id).hash, challenger);
+    }
+
+    function setActive(bool active) internal {
+        vm.prank(operator);
+        settlement.setActive(lane, active);
+    }
+
+    function addBond(uint64 amount) internal {
+        token.approve(address(settlement), amount);
+        settlement.addBond(lane, amount);
+    }
+
+    /// @dev A day after a fall the lane has a bond again, and goes on from what is final.
+    function rise() internal {
+        vm.warp(block.timestamp + DAY);
+        addBond(BOND);
+        setActive(true);
+        if (settlement.heads(lane).finalized == 0) delete last;
     }
 
     // ------------------------------------------------------------------ consumers
@@ -275,6 +317,12 @@ abstract contract Base {
     function asksToLeave(uint256 who) internal {
         vm.prank(consumer(who));
         consumers.requestWithdraw(lane);
+    }
+
+    /// @dev It asks, and its notice has passed.
+    function leavesSoon(uint256 who) internal {
+        asksToLeave(who);
+        vm.warp(block.timestamp + NOTICE + 1);
     }
 
     /// @dev A consumer takes what its final debit leaves it, by the tree of what was debited.
@@ -288,6 +336,21 @@ abstract contract Base {
     function signed(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
         return abi.encodePacked(r, s, v);
+    }
+
+    /// @dev The same signature's other spelling: s' = n - s.
+    function highS(bytes memory signature) internal pure returns (bytes memory) {
+        (bytes32 r, bytes32 s, uint8 v) = cut(signature);
+        uint256 order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
+        return abi.encodePacked(r, order - uint256(s), v == 27 ? uint8(28) : uint8(27));
+    }
+
+    function cut(bytes memory signature) internal pure returns (bytes32 r, bytes32 s, uint8 v) {
+        assembly ("memory-safe") {
+            r := mload(add(signature, 0x20))
+            s := mload(add(signature, 0x40))
+            v := byte(0, mload(add(signature, 0x60)))
+        }
     }
 
     function tollwayDigest(bytes32 structHash) internal view returns (bytes32) {
@@ -322,15 +385,5 @@ abstract contract Base {
 
     function domain() internal view returns (ITokenDomain) {
         return ITokenDomain(address(token));
-    }
-
-    // ------------------------------------------------------------------ assertions
-
-    function eq(uint256 left, uint256 right, string memory what) internal pure {
-        vm.assertEq(left, right, what);
-    }
-
-    function refuses(bytes4 selector) internal {
-        vm.expectPartialRevert(selector);
     }
 }

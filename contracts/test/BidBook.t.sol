@@ -65,24 +65,22 @@ contract BidBookTest is World {
         eq(_from(), NOW + 4, "next epoch");
         vm.prank(provider);
         refuses(IBidBook.BidUnknown.selector);
-        book.lowerBid(MODEL, Role.compute, 0, _asks(9), _made(30, NOW + 4)); // was never placed
+        book.lowerBid(MODEL, Role.compute, 0, asksOf(9), _made(30, NOW + 4)); // was never placed
         vm.prank(stranger);
         refuses(IBidBook.BidUnknown.selector);
-        book.lowerBid(MODEL, Role.compute, 0, _asks(9), _made(9, NOW + 4)); // was another's
+        book.lowerBid(MODEL, Role.compute, 0, asksOf(9), _made(9, NOW + 4)); // was another's
     }
 
     function test_RevertWhen_ALowerBidRaisesAnything() external {
-        Ask[] memory asks = _two(1, 10, 2, 4); // input and cached input
+        Ask[] memory asks = asksOf(1, 10, 2, 4); // input and cached input
         vm.prank(provider);
         book.placeBid(MODEL, Role.compute, 0, asks);
         IBidBook.Bid memory previous = IBidBook.Bid(0, asks, NOW + 1);
-        _refusesLower(_two(1, 11, 2, 4), previous, 1);
-        _refusesLower(_two(1, 10, 2, 5), previous, 2);
-        _refusesLower(_two(1, 10, 3, 11), previous, 2); // cached units would be counted as input
-        asks = new Ask[](1);
-        asks[0] = Ask(1, 10);
-        _refusesLower(asks, previous, 2);
-        _refusesLower(_two(1, 10, 12, 1), previous, 2);
+        _refusesLower(asksOf(1, 11, 2, 4), previous, 1);
+        _refusesLower(asksOf(1, 10, 2, 5), previous, 2);
+        _refusesLower(asksOf(1, 10, 3, 11), previous, 2); // cached units would be counted as input
+        _refusesLower(asksOf(1, 10), previous, 2);
+        _refusesLower(asksOf(1, 10, 12, 1), previous, 2);
         asks = new Ask[](3);
         (asks[0], asks[1], asks[2]) = (Ask(1, 10), Ask(2, 4), Ask(12, 1)); // ms were free
         _refusesLower(asks, previous, 12);
@@ -90,9 +88,9 @@ contract BidBookTest is World {
         vm.prank(provider);
         book.lowerBid(MODEL, Role.compute, 0, asks, previous); // free as before
         vm.startPrank(maker);
-        book.placeBid(MODEL, Role.maker, 100, new Ask[](0));
+        book.placeBid(MODEL, Role.maker, 100, noAsks());
         refuses(IBidBook.RaisesTheRatio.selector);
-        book.lowerBid(MODEL, Role.maker, 101, new Ask[](0), IBidBook.Bid(100, new Ask[](0), NOW + 1));
+        book.lowerBid(MODEL, Role.maker, 101, noAsks(), IBidBook.Bid(100, noAsks(), NOW + 1));
         vm.stopPrank();
     }
 
@@ -144,12 +142,12 @@ contract BidBookTest is World {
 
     function test_AValueRolesBidStandsUntilItIsReplaced() external {
         vm.prank(maker);
-        book.placeBid(MODEL, Role.maker, 100_000, _asks(7));
-        IBidBook.Bid memory bid = IBidBook.Bid(100_000, _asks(7), NOW + 1);
+        book.placeBid(MODEL, Role.maker, 100_000, asksOf(7));
+        IBidBook.Bid memory bid = IBidBook.Bid(100_000, asksOf(7), NOW + 1);
         vm.warp((NOW + 5_000) * HOUR);
         vm.assertTrue(book.inForce(MODEL, Role.maker, maker, NOW + 5_000, 1, bid), "ratio and floor");
         vm.prank(maker);
-        book.placeBid(MODEL, Role.maker, 200_000, _asks(7));
+        book.placeBid(MODEL, Role.maker, 200_000, asksOf(7));
         (, uint32 from,) = book.lastBid(MODEL, Role.maker, maker);
         eq(from, NOW + 5_002, "a raise");
     }
@@ -225,25 +223,25 @@ contract BidBookTest is World {
 
     function test_RevertWhen_ABidIsOutOfRange() external {
         refuses(IBidBook.RoleUnknown.selector);
-        book.placeBid(MODEL, Role.none, 0, _asks(1));
+        book.placeBid(MODEL, Role.none, 0, asksOf(1));
         refuses(IBidBook.RatioTooLarge.selector);
-        book.placeBid(MODEL, Role.maker, 300_001, _asks(1));
+        book.placeBid(MODEL, Role.maker, 300_001, asksOf(1));
         refuses(IBidBook.RatioTooLarge.selector);
-        book.placeBid(MODEL, Role.oem, 300_001, _asks(1));
+        book.placeBid(MODEL, Role.oem, 300_001, asksOf(1));
         refuses(IBidBook.RatioTooLarge.selector);
-        book.placeBid(MODEL, Role.weaver, 300_001, _asks(1));
+        book.placeBid(MODEL, Role.weaver, 300_001, asksOf(1));
         refuses(IBidBook.RatioTooLarge.selector);
-        book.placeBid(MODEL, Role.gateway, 30_001, _asks(1));
+        book.placeBid(MODEL, Role.gateway, 30_001, asksOf(1));
         refuses(IBidBook.RatioTooLarge.selector);
-        book.placeBid(MODEL, Role.compute, 1, _asks(1));
+        book.placeBid(MODEL, Role.compute, 1, asksOf(1));
         refuses(Meters.AsksMalformed.selector);
-        book.placeBid(MODEL, Role.compute, 0, _asks(1 << 63));
+        book.placeBid(MODEL, Role.compute, 0, asksOf(1 << 63));
         refuses(Meters.MeterUnknown.selector);
-        book.placeBid(MODEL, Role.compute, 0, _two(1, 1, 15, 1));
+        book.placeBid(MODEL, Role.compute, 0, asksOf(1, 1, 15, 1));
         refuses(Meters.AsksMalformed.selector);
-        book.placeBid(MODEL, Role.compute, 0, _two(2, 1, 1, 1));
+        book.placeBid(MODEL, Role.compute, 0, asksOf(2, 1, 1, 1));
         (bool ok,) = address(book).call(
-            abi.encodeWithSelector(book.placeBid.selector, MODEL, uint256(9), uint24(0), _asks(1))
+            abi.encodeWithSelector(book.placeBid.selector, MODEL, uint256(9), uint24(0), asksOf(1))
         );
         vm.assertFalse(ok, "role 9");
     }
@@ -287,28 +285,18 @@ contract BidBookTest is World {
         }
     }
 
-    function _asks(uint64 ask) private pure returns (Ask[] memory asks) {
-        asks = new Ask[](1);
-        asks[0] = Ask(0, ask);
-    }
-
-    function _two(uint8 meter, uint64 price, uint8 other, uint64 otherPrice) private pure returns (Ask[] memory asks) {
-        asks = new Ask[](2);
-        (asks[0], asks[1]) = (Ask(meter, price), Ask(other, otherPrice));
-    }
-
     function _made(uint64 ask, uint32 from) private pure returns (IBidBook.Bid memory) {
-        return IBidBook.Bid(0, _asks(ask), from);
+        return IBidBook.Bid(0, asksOf(ask), from);
     }
 
     function _bid(uint64 ask) private {
         vm.prank(provider);
-        book.placeBid(MODEL, Role.compute, 0, _asks(ask));
+        book.placeBid(MODEL, Role.compute, 0, asksOf(ask));
     }
 
     function _lower(uint64 ask, IBidBook.Bid memory previous) private {
         vm.prank(provider);
-        book.lowerBid(MODEL, Role.compute, 0, _asks(ask), previous);
+        book.lowerBid(MODEL, Role.compute, 0, asksOf(ask), previous);
     }
 
     function _refusesLower(Ask[] memory asks, IBidBook.Bid memory previous, uint256 meter) private {

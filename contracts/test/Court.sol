@@ -16,11 +16,6 @@ import {TestMaker} from "./Judges.sol";
 import {PlainReceipts} from "./PlainReceipts.sol";
 import {Sparse, Trees} from "./Trees.sol";
 
-interface Snapshots {
-    function snapshotState() external returns (uint256);
-    function revertToState(uint256 id) external returns (bool);
-}
-
 /// @dev A batch in parts, so that a test changes one of them and posts the rest as it is.
 struct Batch {
     Receipt[] receipts;
@@ -155,15 +150,6 @@ abstract contract Court is Base {
         post(h);
     }
 
-    function idOfLast() internal view returns (uint64) {
-        return settlement.heads(lane).next - 1;
-    }
-
-    function finalizeLast() internal {
-        vm.warp(settlement.batches(lane, idOfLast()).until);
-        settlement.finalize(lane, idOfLast(), last);
-    }
-
     // ------------------------------------------------------------------ what is shown
 
     function wordAt(Sparse memory t, uint256 place) internal pure returns (IJudge.Word memory) {
@@ -197,19 +183,10 @@ abstract contract Court is Base {
 
     // ------------------------------------------------------------------ verdicts
 
-    /// @dev The world as it is, for `undo`: so that one test tries several batches.
-    function kept() internal returns (uint256) {
-        return Snapshots(address(vm)).snapshotState();
-    }
-
-    function undo(uint256 state) internal {
-        Snapshots(address(vm)).revertToState(state);
-    }
-
     /// @dev The accusation is proven: the lane falls, and half its bond is the challenger's. Everything is as before
     /// afterwards, so that one test can ask for several verdicts.
     function convicts(address court, bytes memory accusation, string memory what) internal {
-        uint256 state = kept();
+        uint256 state = vm.snapshotState();
         ISettlement.Head memory before = settlement.heads(lane);
         uint256 owed = settlement.owed(challenger);
         uint256 bond = settlement.books(lane).bond;
@@ -223,7 +200,7 @@ abstract contract Court is Base {
         eq(settlement.owed(challenger) - owed, bond / 2, what);
         eq(settlement.heads(lane).next, before.finalized + 1, what);
         vm.assertFalse(settlement.lanes(lane).active, what);
-        undo(state);
+        vm.revertToState(state);
     }
 
     /// @dev The same of the Referee.
@@ -232,12 +209,12 @@ abstract contract Court is Base {
     }
 
     function refusedBy(address court, bytes memory accusation, bytes4 error_, string memory what) internal {
-        uint256 state = kept();
+        uint256 state = vm.snapshotState();
         vm.prank(challenger);
         (bool done, bytes memory why) = court.call(accusation);
         vm.assertFalse(done, what);
         vm.assertEq(bytes32(bytes4(why)), bytes32(error_), what);
-        undo(state);
+        vm.revertToState(state);
     }
 
     function acquits(bytes memory accusation, string memory what) internal {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Ask} from "../src/Meters.sol";
 import {Header, Tree} from "../src/Headers.sol";
 import {Role} from "../src/Roles.sol";
 import {IAuthorizations} from "../src/interfaces/IAuthorizations.sol";
@@ -18,14 +17,6 @@ import {TestMaker} from "./Judges.sol";
 import {MockToken} from "./Tokens.sol";
 import {Sparse, Trees} from "./Trees.sol";
 import {World} from "./World.sol";
-
-interface VmMore {
-    function expectEmit(address emitter) external;
-    function snapshotState() external returns (uint256 id);
-    function revertToState(uint256 id) external returns (bool);
-}
-
-VmMore constant more = VmMore(address(uint160(uint256(keccak256("hevm cheat code")))));
 
 /// @dev Ledgers, auditors and mirrors know the chain by its events alone: each says what happened, and all of it.
 contract SettlementEventsTest is Base {
@@ -203,17 +194,17 @@ contract SettlementEventsTest is Base {
 
     /// @dev The lane that the operator opens with this salt, looked up by opening it and taking it back.
     function _next(bytes32 salt, ISettlement.Terms memory terms) private returns (address opened) {
-        uint256 before = more.snapshotState();
+        uint256 before = vm.snapshotState();
         opened = openLane(operator, salt, terms, BOND);
-        more.revertToState(before);
+        vm.revertToState(before);
     }
 
     function _expect() private {
-        more.expectEmit(address(settlement));
+        vm.expectEmit(address(settlement));
     }
 
     function _expect(address emitter) private {
-        more.expectEmit(emitter);
+        vm.expectEmit(emitter);
     }
 }
 
@@ -330,7 +321,7 @@ contract QuestionsEventsTest is Base {
     }
 
     function _expect() private {
-        more.expectEmit(address(questions));
+        vm.expectEmit(address(questions));
     }
 }
 
@@ -362,34 +353,34 @@ contract RegistryEventsTest is World {
         bytes32 lineage = keccak256(abi.encode(new IRegistry.Parent[](0)));
         bytes32 commitment = keccak256(abi.encode(MODEL, maker, bytes32("salt")));
         vm.startPrank(maker);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.Committed(commitment);
         registry.commit(commitment);
         vm.warp(block.timestamp + 1);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.PayeeRegistered(1, maker);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.ModelRegistered(
             MODEL, maker, new IRegistry.Parent[](0), lineage, keccak256("terms"), NOW + 1, 1, 1
         );
         registry.register(MODEL, new IRegistry.Parent[](0), keccak256("terms"), "salt");
         vm.warp(block.timestamp + HOUR);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.TermsChanged(MODEL, keccak256("dearer"), NOW + 2, 2);
         registry.changeTerms(MODEL, lineage, keccak256("terms"), keccak256("dearer"));
         vm.warp(block.timestamp + 1 days);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.ModelOffered(MODEL, maker, provider, 300, "agreement");
         registry.offerModel(MODEL, provider, 300, "agreement");
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.OfferWithdrawn(MODEL);
         registry.withdrawOffer(MODEL);
         registry.offerModel(MODEL, provider, 300, "agreement");
         vm.stopPrank();
         vm.prank(provider);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.OwnerChanged(MODEL, maker, provider, NOW + 26, 2);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.ModelSold(MODEL, maker, provider, 300, "agreement", NOW + 26);
         registry.buyModel(MODEL, provider, 300, "agreement");
     }
@@ -397,37 +388,35 @@ contract RegistryEventsTest is World {
     function test_AnOrganisationsLifeIsInItsEvents() external {
         _commit(ORG);
         vm.startPrank(maker);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.OrganisationChanged(ORG, maker);
         registry.registerOrganisation(ORG, "salt");
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.OrganisationKeySet(ORG, provider, true);
         registry.setOrganisationKey(ORG, provider, true);
         vm.stopPrank();
         _commit(MODEL);
         vm.startPrank(maker);
         registry.register(MODEL, new IRegistry.Parent[](0), 0, "salt");
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.NamePublished(ORG, "model", MODEL);
         registry.publishName(ORG, "model", MODEL);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IRegistry.OrganisationChanged(ORG, address(0));
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IOwed.Credited(maker, 1_000);
         registry.releaseOrganisation(ORG);
-        more.expectEmit(address(registry));
+        vm.expectEmit(address(registry));
         emit IOwed.Collected(maker, 1_000);
         registry.collect(maker);
         vm.stopPrank();
     }
 
     function test_ABidIsInItsEvent() external {
-        Ask[] memory asks = new Ask[](1);
-        asks[0] = Ask(0, 12);
-        more.expectEmit(address(book));
-        emit IBidBook.BidPlaced(MODEL, provider, Role.compute, 0, asks, NOW + 1, 1);
+        vm.expectEmit(address(book));
+        emit IBidBook.BidPlaced(MODEL, provider, Role.compute, 0, asksOf(12), NOW + 1, 1);
         vm.prank(provider);
-        book.placeBid(MODEL, Role.compute, 0, asks);
+        book.placeBid(MODEL, Role.compute, 0, asksOf(12));
     }
 
     function _commit(bytes32 what) private {

@@ -18,6 +18,7 @@ import {Sparse, Trees} from "./Trees.sol";
 /// @dev Every proof at its worst lawful size: the tallest trees, 15 units, 16 lines of 15 asks and a deduction, distinct
 /// terms, 64 receipts of a workflow, ten ancestors of four parents each. At most 8 M gas, the transaction and its calldata
 /// (EIP-7623) counted, and 64 KB. The header is in no lane, so the last step, the fall, is not in the figure: it is added.
+/// FIELDS.md shows each figure, to 1 %.
 contract JudgesGasTest is PriceCourt {
     using Trees for Sparse;
 
@@ -52,7 +53,7 @@ contract JudgesGasTest is PriceCourt {
 
     function test_AccountsFit() external {
         _build(new bytes32[](1), 0);
-        IJudge.Word memory one = _word(_accounts, 1);
+        IJudge.Word memory one = wordAt(_accounts, 1);
         _weigh("proveOverdraft", abi.encodeCall(IReferee.proveOverdraft, (lane, 1, _header, consumer(1), one)));
         bytes memory proof =
             abi.encodeCall(IReferee.proveDebitAfterExit, (lane, 1, _header, _prev, consumer(1), one, one));
@@ -75,10 +76,10 @@ contract JudgesGasTest is PriceCourt {
         leaves[0] = leafOf(r);
         _build(leaves, 1);
         IJudge.Row memory row_ = IJudge.Row(1, gateway, 1, 1, _gateways.prove(1));
-        IJudge.Word memory zero = _word(_places, 0);
+        IJudge.Word memory zero = wordAt(_places, 0);
         IJudge.Signed memory signed_ = signedBy(GATEWAY, r);
         bytes memory proof =
-            abi.encodeCall(IReferee.proveBrokenLog, (lane, 1, _header, _prev, row_, _word(_gateways, 1)));
+            abi.encodeCall(IReferee.proveBrokenLog, (lane, 1, _header, _prev, row_, wordAt(_gateways, 1)));
         _weigh("proveBrokenLog", proof);
         proof = abi.encodeCall(IReferee.proveOmittedReceipt, (lane, 1, _header, _prev, signed_, row_, zero));
         _weigh("proveOmittedReceipt", proof);
@@ -95,16 +96,14 @@ contract JudgesGasTest is PriceCourt {
         last = _header;
         Header memory h = _postable();
         post(h);
-        vm.warp(settlement.batches(lane, 1).until);
-        settlement.finalize(lane, 1, h);
+        finalizeLast();
         Receipt memory r = _largest(2, keccak256("terms"));
         IJudge.Row memory row_ = IJudge.Row(1, gateway, 1, 1, _gateways.prove(1));
         IJudge.Signed memory one = signedBy(GATEWAY, r);
         r.price += 1;
         bytes memory proof = abi.encodeCall(IReferee.proveDoubleReceipt, (lane, h, one, signedBy(GATEWAY, r), row_));
         _weigh("proveDoubleReceipt", proof);
-        vm.prank(operator);
-        settlement.setActive(lane, false);
+        setActive(false);
         vm.warp(block.timestamp + DAY + 1);
         _weigh("proveUnpostedReceipt", abi.encodeCall(IReferee.proveUnpostedReceipt, (lane, h, one, row_)));
     }
@@ -141,7 +140,7 @@ contract JudgesGasTest is PriceCourt {
         _build(leaves, 16);
         o.proof = _places.proveRange(0, 16);
         bytes memory proof =
-            abi.encodeCall(IPriceJudge.proveBadRun, (lane, 1, _header, 1, o, terms, termsOf, _word(_lines, 1 << 20)));
+            abi.encodeCall(IPriceJudge.proveBadRun, (lane, 1, _header, 1, o, terms, termsOf, wordAt(_lines, 1 << 20)));
         _weighPrices("proveBadRun", proof);
     }
 
@@ -288,10 +287,6 @@ contract JudgesGasTest is PriceCourt {
         return IJudge.Opening(0, PlainReceipts.encode(r), _places.prove(0));
     }
 
-    function _word(Sparse memory t, uint256 place) private pure returns (IJudge.Word memory) {
-        return IJudge.Word(t.node(t.height, place), t.prove(place));
-    }
-
     // ------------------------------------------------------------------ inside: scales
 
     function _weigh(string memory what, bytes memory proof) private {
@@ -303,7 +298,7 @@ contract JudgesGasTest is PriceCourt {
     }
 
     function _weighAt(address court, string memory what, bytes memory proof) private {
-        uint256 state = kept();
+        uint256 state = vm.snapshotState();
         uint256 before = gasleft();
         (bool done, bytes memory why) = court.call(proof);
         uint256 used = before - gasleft();
@@ -311,11 +306,33 @@ contract JudgesGasTest is PriceCourt {
         bool ended = done || bytes4(why) == IJudge.NotProven.selector
             || bytes4(why) == bytes4(keccak256("HeaderUnknown(address,uint64)"));
         vm.assertTrue(ended, what);
-        undo(state);
+        vm.revertToState(state);
         uint256 total = used + _intrinsic(proof, used) + FALL;
         emit Figure(what, total, proof.length);
         vm.assertLe(total, MOST_GAS, what);
         vm.assertLe(proof.length, MOST_BYTES, what);
+        vm.assertTrue(this.isInFields(what, total, proof.length), string.concat("FIELDS.md says otherwise: ", what));
+    }
+
+    /// @dev A row of FIELDS.md that names the proof ends with its gas and its bytes. External: the text stays out of the
+    /// memory whose growth the next figure would pay for.
+    function isInFields(string calldata what, uint256 gas_, uint256 size) external view returns (bool) {
+        string[] memory rows = vm.split(vm.readFile("FIELDS.md"), "\n");
+        for (uint256 i; i < rows.length; ++i) {
+            if (!vm.contains(rows[i], string.concat("`", what, "`"))) continue;
+            string[] memory cells = vm.split(rows[i], "|");
+            if (cells.length < 4) continue;
+            uint256 said = _number(cells[cells.length - 3]);
+            uint256 apart = said > gas_ ? said - gas_ : gas_ - said;
+            if (apart * 100 <= gas_ && _number(cells[cells.length - 2]) == size) return true;
+        }
+        return false;
+    }
+
+    function _number(string memory cell) private pure returns (uint256) {
+        string memory digits = vm.replace(vm.trim(cell), ",", "");
+        bool some = bytes(digits).length != 0 && bytes(digits)[0] >= "0" && bytes(digits)[0] <= "9";
+        return some ? vm.parseUint(digits) : 0;
     }
 
     /// @dev What the transaction costs beside its execution: 16 for a byte and 4 for a zero, at least 40 and 10 in all.

@@ -45,18 +45,13 @@ contract MetersTest is World {
         lib.weight(METERS);
         refuses(Meters.MeterUnknown.selector);
         lib.coarser(METERS);
-        Ask[] memory asks = new Ask[](2);
-        (asks[0], asks[1]) = (Ask(1, 10), Ask(15, 1));
         refuses(Meters.MeterUnknown.selector);
-        lib.rates(asks);
-        asks[1] = Ask(1, 1);
+        lib.rates(asksOf(1, 10, 15, 1));
         refuses(Meters.AsksMalformed.selector);
-        lib.rates(asks);
-        asks[1] = Ask(0, 1);
+        lib.rates(asksOf(1, 10, 1, 1));
         refuses(Meters.AsksMalformed.selector);
-        lib.rates(asks);
-        asks[1] = Ask(2, 1 << 63);
+        lib.rates(asksOf(1, 10, 0, 1));
         refuses(Meters.AsksMalformed.selector);
-        lib.rates(asks);
+        lib.rates(asksOf(1, 10, 2, 1 << 63));
     }
 }

@@ -4,7 +4,6 @@ pragma solidity 0.8.37;
 import {Ask} from "../src/Meters.sol";
 import {Receipt} from "../src/Receipt.sol";
 import {Role} from "../src/Roles.sol";
-import {IBidBook} from "../src/interfaces/IBidBook.sol";
 import {IJudge} from "../src/interfaces/IJudge.sol";
 import {IPriceJudge} from "../src/interfaces/IPriceJudge.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
@@ -61,13 +60,6 @@ abstract contract PriceCourt is Court {
         vm.warp(block.timestamp + 1);
         registry.register(id, parents, terms, 0);
         vm.stopPrank();
-    }
-
-    function noAsks() internal pure returns (Ask[] memory) {}
-
-    function asksOf(uint64 perCall) internal pure returns (Ask[] memory asks) {
-        asks = new Ask[](1);
-        asks[0] = Ask(0, perCall);
     }
 
     /// @dev A bidder's last bid, as it is shown.
@@ -129,6 +121,13 @@ abstract contract PriceCourt is Court {
         (r.price, r.charge) = (uint64(price), uint64(charge));
     }
 
+    function pricedFrom(uint64 first, uint64 count, PlainTerms memory t) internal view returns (Receipt[] memory rs) {
+        rs = new Receipt[](count);
+        for (uint64 i; i < count; ++i) {
+            rs[i] = priced(first + i, t);
+        }
+    }
+
     /// @dev An honest batch of receipts of one terms: payees earn what their lines say, run by run.
     function aPricedBatch(Receipt[] memory rs, PlainTerms memory t) internal returns (Batch memory b) {
         uint64 was = earned[1];
@@ -163,8 +162,7 @@ abstract contract PriceCourt is Court {
     }
 
     function postOne(PlainTerms memory t, bool subcall) internal returns (Batch memory b) {
-        Receipt[] memory rs = new Receipt[](1);
-        rs[0] = priced(last.era == 0 ? 1 : 2, t);
+        Receipt[] memory rs = pricedFrom(last.era == 0 ? 1 : 2, 1, t);
         if (subcall) rs[0].parent = keccak256("parent");
         b = aBatch(rs);
         postBatch(b);

@@ -26,10 +26,10 @@ contract PricesTest is World {
 
     function test_AFractionOfAnAtomIsRoundedUp_OncePerLine() external view {
         // 3 input tokens at 1 atom a million and 1 ms at 1 atom a thousand: 3e-6 + 1e-3 atoms, one atom
-        PlainTerms memory t = _oneLine(0, _asks(1, 1, 12, 1));
+        PlainTerms memory t = _oneLine(0, asksOf(1, 1, 12, 1));
         eq(lib.split(PlainPrices.encode(t), _units(1, 3, 12, 1), 0).price, 1, "one, not two");
         // 2,000,000 tokens at 3 atoms a million, and 1 more: 6 atoms and a bit
-        t = _oneLine(0, _asks(1, 3));
+        t = _oneLine(0, asksOf(1, 3));
         eq(lib.split(PlainPrices.encode(t), _units(1, 2_000_000), 0).price, 6, "whole");
         eq(lib.split(PlainPrices.encode(t), _units(1, 2_000_001), 0).price, 7, "and a bit");
     }
@@ -37,23 +37,23 @@ contract PricesTest is World {
     function test_FinerUnitsAreCountedInTheCoarserMeter_UnlessTheLineAsksForThem() external view {
         // 1,000,000 input and 500,000 cached tokens
         Unit[] memory units = _units(1, 1_000_000, 2, 500_000);
-        eq(lib.split(PlainPrices.encode(_oneLine(0, _asks(1, 10))), units, 0).price, 15, "as input");
-        eq(lib.split(PlainPrices.encode(_oneLine(0, _asks(1, 10, 2, 4))), units, 0).price, 12, "as cached");
-        eq(lib.split(PlainPrices.encode(_oneLine(0, _asks(1, 10, 2, 0))), units, 0).price, 10, "cached is free");
-        eq(lib.split(PlainPrices.encode(_oneLine(0, _asks(2, 4))), units, 0).price, 2, "input is free");
-        eq(lib.split(PlainPrices.encode(_oneLine(0, _asks(4, 4))), units, 0).price, 0, "all is free");
+        eq(lib.split(PlainPrices.encode(_oneLine(0, asksOf(1, 10))), units, 0).price, 15, "as input");
+        eq(lib.split(PlainPrices.encode(_oneLine(0, asksOf(1, 10, 2, 4))), units, 0).price, 12, "as cached");
+        eq(lib.split(PlainPrices.encode(_oneLine(0, asksOf(1, 10, 2, 0))), units, 0).price, 10, "cached is free");
+        eq(lib.split(PlainPrices.encode(_oneLine(0, asksOf(2, 4))), units, 0).price, 2, "input is free");
+        eq(lib.split(PlainPrices.encode(_oneLine(0, asksOf(4, 4))), units, 0).price, 0, "all is free");
     }
 
     function test_ThePriceIsTheLeastThatPaysEveryBid() external view {
         // fixed 97 and three ratios: 97 / (1 - 0.03) = 100
-        PlainTerms memory t = _oneLine(10_000, _asks(0, 97));
+        PlainTerms memory t = _oneLine(10_000, asksOf(0, 97));
         t.lines = _three(t.lines[0], 10_000, 10_000);
         Prices.Split memory s = lib.split(PlainPrices.encode(t), _units(0, 1), 0);
         eq(s.price, 100, "price");
         eq(s.amounts[0], 98, "ask and ratio");
         eq(s.amounts[1] + s.amounts[2], 2, "ratios");
         // ratios and no ask: free
-        t.lines[0].asks = new Ask[](0);
+        t.lines[0].asks = noAsks();
         s = lib.split(PlainPrices.encode(t), _units(0, 1), 0);
         vm.assertTrue(s.sound && s.price == 0, "free");
         // a sub-call of 1,000 is passed on: 1000 / 0.97 = 1030.9; each ratio's share is 10.31, rounded up to 11
@@ -63,7 +63,7 @@ contract PricesTest is World {
     }
 
     function test_OfAListedPrice_TheSellerGetsTheRest() external view {
-        PlainTerms memory t = _oneLine(0, _asks(0, 40));
+        PlainTerms memory t = _oneLine(0, asksOf(0, 40));
         t.lines = _three(t.lines[0], 100_000, 50_000);
         (t.listed, t.seller, t.listPrice) = (true, 1, 1_000);
         Prices.Split memory s = lib.split(PlainPrices.encode(t), _units(0, 1), 200);
@@ -78,7 +78,7 @@ contract PricesTest is World {
     }
 
     function test_ADeductionComesOutOfTheSponsorsLineAlone() external view {
-        PlainTerms memory t = _oneLine(0, _asks(0, 1_001));
+        PlainTerms memory t = _oneLine(0, asksOf(0, 1_001));
         t.deducted = true;
         t.deduction = Deduction(0, maker, 200_000, 250_000, 333, provider, stranger);
         Prices.Split memory s = lib.split(PlainPrices.encode(t), _units(0, 1), 0);
@@ -98,7 +98,7 @@ contract PricesTest is World {
     }
 
     function test_NoPriceIsAbove63Bits() external view {
-        PlainTerms memory t = _oneLine(0, _asks(0, MAX_ATOMS));
+        PlainTerms memory t = _oneLine(0, asksOf(0, MAX_ATOMS));
         vm.assertTrue(lib.split(PlainPrices.encode(t), _units(0, 1), 0).sound, "the most");
         vm.assertFalse(lib.split(PlainPrices.encode(t), _units(0, 2), 0).sound, "a fixed part above it");
         vm.assertFalse(lib.split(PlainPrices.encode(t), _units(0, 1), 1).sound, "a sum above it");
@@ -170,7 +170,7 @@ contract PricesTest is World {
     // ------------------------------------------------------------------ a price as given
 
     function test_PaysTo_AddsAPartysRoles_AtAnyPrice() external view {
-        PlainTerms memory t = _oneLine(0, _asks(0, 40));
+        PlainTerms memory t = _oneLine(0, asksOf(0, 40));
         t.lines = _three(t.lines[0], 100_000, 50_000);
         t.lines[2].party = t.lines[0].party;
         bytes memory terms = PlainPrices.encode(t);
@@ -298,18 +298,8 @@ contract PricesTest is World {
     function _three(PlainLine memory first, uint24 second, uint24 third) private view returns (PlainLine[] memory lines) {
         lines = new PlainLine[](3);
         lines[0] = first;
-        lines[1] = PlainLine(maker, 1, second, new Ask[](0));
-        lines[2] = PlainLine(stranger, 8, third, new Ask[](0));
-    }
-
-    function _asks(uint8 meter, uint64 price) private pure returns (Ask[] memory asks) {
-        asks = new Ask[](1);
-        asks[0] = Ask(meter, price);
-    }
-
-    function _asks(uint8 meter, uint64 price, uint8 other, uint64 otherPrice) private pure returns (Ask[] memory asks) {
-        asks = new Ask[](2);
-        (asks[0], asks[1]) = (Ask(meter, price), Ask(other, otherPrice));
+        lines[1] = PlainLine(maker, 1, second, noAsks());
+        lines[2] = PlainLine(stranger, 8, third, noAsks());
     }
 
     function _units(uint8 meter, uint64 count) private pure returns (Unit[] memory units) {

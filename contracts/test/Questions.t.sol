@@ -7,23 +7,17 @@ import {IQuestions} from "../src/interfaces/IQuestions.sol";
 import {ISettlement} from "../src/interfaces/ISettlement.sol";
 import {Unit} from "../src/Meters.sol";
 import {Receipt, Receipts} from "../src/Receipt.sol";
-import {BlacklistToken} from "./Tokens.sol";
+import {DollarToken} from "./Tokens.sol";
 import {Base} from "./Base.sol";
 import {TestMaker} from "./Judges.sol";
 import {PlainReceipts} from "./PlainReceipts.sol";
 import {Sparse, Trees} from "./Trees.sol";
-
-interface VmMore {
-    function fee(uint256 baseFee) external;
-    function cool(address target) external;
-    function expectEmit(address emitter) external;
-}
+import {Wallet} from "./World.sol";
 
 /// @dev Questions about pending batches and final trees, their answers, and what becomes of the fees.
 contract QuestionsTest is Base {
     using Trees for Sparse;
 
-    VmMore private constant more = VmMore(address(uint160(uint256(keccak256("hevm cheat code")))));
     uint256 private constant FLOOR = 0.001 ether;
     uint256 private constant SESSION_KEY = 77;
 
@@ -47,15 +41,14 @@ contract QuestionsTest is Base {
     // ------------------------------------------------------------------ asking: where and when
 
     function test_RevertWhen_APlaceIsNotInTheTree() external {
-        _postReceipts(_someWords(9, 0, 40));
-        Header memory h = last;
+        _postReceipts(_someWords(9, 0, 40), 1);
         vm.startPrank(challenger);
         refuses(IQuestions.PlaceUnknown.selector);
-        questions.askWords{value: FLOOR}(lane, 1, h, Tree.receipts, 10, 0); // below the leaves
+        questions.askWords{value: FLOOR}(lane, 1, last, Tree.receipts, 10, 0); // below the leaves
         refuses(IQuestions.PlaceUnknown.selector);
-        questions.askWords{value: FLOOR}(lane, 1, h, Tree.receipts, 3, 8); // beyond the level's width
+        questions.askWords{value: FLOOR}(lane, 1, last, Tree.receipts, 3, 8); // beyond the level's width
         refuses(IQuestions.PlaceUnknown.selector);
-        questions.askReceipt{value: FLOOR}(lane, 1, h, 1); // of one call
+        questions.askReceipt{value: FLOOR}(lane, 1, last, 1); // of one call
         refuses(IQuestions.PlaceUnknown.selector);
         questions.askFinal{value: FLOOR}(lane, Tree.payouts, 1); // nothing is final
         refuses(IQuestions.TreeUnfit.selector);
@@ -66,8 +59,7 @@ contract QuestionsTest is Base {
     }
 
     function test_RevertWhen_ABatchIsUnknownFallenFinalOrAnothers() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         Header memory h = last;
         vm.startPrank(challenger);
         refuses(ISettlement.HeaderUnknown.selector);
@@ -85,7 +77,7 @@ contract QuestionsTest is Base {
         vm.prank(challenger);
         refuses(ISettlement.HeaderUnknown.selector);
         questions.askReceipt{value: FLOOR}(lane, 1, h, 0);
-        _rise();
+        rise();
         settle();
         h = last;
         vm.prank(challenger);
@@ -94,32 +86,28 @@ contract QuestionsTest is Base {
     }
 
     function test_AQuestionAtTheLastSecondStillLeavesTimeToProve() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         uint256 until = settlement.batches(lane, 1).until;
         vm.warp(until - 2 * ANSWER);
         bytes32 subject = _askReceipt(0);
         vm.warp(until - 2 * ANSWER + 1);
-        Header memory h = last;
         vm.prank(challenger);
         refuses(ISettlement.WindowClosed.selector);
-        questions.askWords{value: FLOOR}(lane, 1, h, Tree.payouts, 0, 0);
+        questions.askWords{value: FLOOR}(lane, 1, last, Tree.payouts, 0, 0);
         vm.warp(until - ANSWER);
         refuses(IQuestions.TooEarly.selector);
-        questions.close(lane, 1, idOf(h), subject);
+        questions.close(lane, 1, idOf(last), subject);
         vm.warp(until - ANSWER + 1);
-        questions.close(lane, 1, idOf(h), subject);
+        questions.close(lane, 1, idOf(last), subject);
         eq(settlement.heads(lane).next, 1, "fell");
     }
 
     function test_RevertWhen_TheSameQuestionIsOpen() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         _askWords(Tree.payouts, 0, 0);
-        Header memory h = last;
         vm.prank(operator);
         refuses(IQuestions.QuestionOpen.selector);
-        questions.askWords{value: FLOOR}(lane, 1, h, Tree.payouts, 0, 0);
+        questions.askWords{value: FLOOR}(lane, 1, last, Tree.payouts, 0, 0);
         eq(settlement.batches(lane, 1).open, 1, "asked once");
         _askWords(Tree.debits, 0, 0); // another tree
         _askWords(Tree.payouts, 1, 0); // another node
@@ -128,8 +116,7 @@ contract QuestionsTest is Base {
     }
 
     function test_AnsweredAndAskedAgain_ItCostsAgain() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         for (uint256 i; i < 2; ++i) {
             _askWords(Tree.payouts, 0, 0);
             _answerWords(payouts(), Tree.payouts, 0, 0);
@@ -147,38 +134,29 @@ contract QuestionsTest is Base {
         depth %= height + 1;
         position %= 1 << depth;
         Sparse memory t = _someWords(height, seed, 1 + seed % 6);
-        _postReceipts(t);
+        _postReceipts(t, 1);
         _askWords(Tree.receipts, depth, position);
         _answerWords(t, Tree.receipts, depth, position);
         eq(settlement.batches(lane, 1).open, 0, "answered");
     }
 
-    function test_Words_ATreeOfOneLeafOpensToItself() external {
-        _postReceipts(_someWords(0, 7, 1));
-        _askWords(Tree.receipts, 0, 0);
-        _answerWords(_someWords(0, 7, 1), Tree.receipts, 0, 0);
-        eq(settlement.batches(lane, 1).open, 0, "answered");
-    }
-
     function test_Words_AreReadableHoweverTheyWereSent() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         _askWords(Tree.payouts, 0, 0);
-        Forwarder wallet = new Forwarder();
+        Wallet wallet = new Wallet(stranger);
         Sparse memory p = payouts();
-        Header memory h = last;
         bytes32[] memory words = _wordsOf(p, 0, 0);
         bytes32[] memory path = new bytes32[](0);
-        bytes memory call_ = abi.encodeCall(questions.answerWords, (lane, 1, h, Tree.payouts, 0, 0, words, path));
-        bytes32 question = questions.questionOf(lane, 1, idOf(h), questions.subjectOfWords(Tree.payouts, 0, 0));
-        more.expectEmit(address(questions));
+        bytes memory call_ = abi.encodeCall(questions.answerWords, (lane, 1, last, Tree.payouts, 0, 0, words, path));
+        bytes32 question = questions.questionOf(lane, 1, idOf(last), questions.subjectOfWords(Tree.payouts, 0, 0));
+        vm.expectEmit(address(questions));
         emit IQuestions.WordsShown(question, words, path);
-        wallet.forward(address(questions), call_);
+        wallet.call(address(questions), call_);
     }
 
     function test_RevertWhen_WordsOrTheirPathAreNotTheTrees() external {
         Sparse memory t = _someWords(12, 3, 6);
-        _postReceipts(t);
+        _postReceipts(t, 1);
         _askWords(Tree.receipts, 2, 1);
         bytes32[] memory words = _wordsOf(t, 2, 1);
         bytes32[] memory path = t.proveNode(2, 1);
@@ -200,11 +178,11 @@ contract QuestionsTest is Base {
     function test_RevertWhen_SumsPass64BitsBelowAZeroWord() external {
         Sparse memory t = _someWords(1, 3, 2);
         t.words[0] = 0; // the left half of ten levels
-        _postReceipts(t);
+        _postReceipts(t, 1);
         Header memory h = last;
         h.heights = h.heights | 9; // 1 + 8 levels
         convict(1);
-        _rise();
+        rise();
         (h.era, h.closedAt) = (settlement.lanes(lane).era, uint40(block.timestamp));
         post(h);
         _askWords(Tree.receipts, 1, 0);
@@ -228,24 +206,23 @@ contract QuestionsTest is Base {
         Sparse memory t = _treeOf(r, 24, 5);
         _postReceipts(t, 9);
         _askReceipt(5);
-        Header memory h = last;
         bytes memory record = PlainReceipts.encode(r);
         bytes32[] memory path = t.prove(5);
         refuses(IQuestions.TermsWrong.selector);
-        questions.answerReceipt(lane, 1, h, 5, record, bytes.concat(terms, hex"00"), path);
+        questions.answerReceipt(lane, 1, last, 5, record, bytes.concat(terms, hex"00"), path);
         terms[7] = 0;
         refuses(IQuestions.TermsWrong.selector);
-        questions.answerReceipt(lane, 1, h, 5, record, terms, path);
+        questions.answerReceipt(lane, 1, last, 5, record, terms, path);
         terms[7] = 0xff;
         refuses(IQuestions.ProofInvalid.selector);
-        questions.answerReceipt(lane, 1, h, 5, record, terms, _cut(path, 23));
+        questions.answerReceipt(lane, 1, last, 5, record, terms, _cut(path, 23));
         refuses(Receipts.RecordMalformed.selector);
-        questions.answerReceipt(lane, 1, h, 5, bytes.concat(record, hex"00"), terms, path);
+        questions.answerReceipt(lane, 1, last, 5, bytes.concat(record, hex"00"), terms, path);
         ++r.charge;
         refuses(IQuestions.ProofInvalid.selector);
-        questions.answerReceipt(lane, 1, h, 5, PlainReceipts.encode(r), terms, path);
-        vm.assertFalse(questions.answerReceipt(lane, 1, h, 4, record, terms, path), "not asked");
-        vm.assertTrue(questions.answerReceipt(lane, 1, h, 5, record, terms, path), "answered");
+        questions.answerReceipt(lane, 1, last, 5, PlainReceipts.encode(r), terms, path);
+        vm.assertFalse(questions.answerReceipt(lane, 1, last, 4, record, terms, path), "not asked");
+        vm.assertTrue(questions.answerReceipt(lane, 1, last, 5, record, terms, path), "answered");
         eq(settlement.batches(lane, 1).open, 0, "answered");
     }
 
@@ -255,14 +232,13 @@ contract QuestionsTest is Base {
         _postReceipts(t, 9);
         _askReceipt(4);
         _askReceipt(5);
-        Header memory h = last;
         bytes32[] memory path = t.prove(4);
         refuses(IQuestions.TermsWrong.selector);
-        questions.answerReceipt(lane, 1, h, 4, "", "x", path);
-        vm.assertTrue(questions.answerReceipt(lane, 1, h, 4, "", "", path), "empty");
+        questions.answerReceipt(lane, 1, last, 4, "", "x", path);
+        vm.assertTrue(questions.answerReceipt(lane, 1, last, 4, "", "", path), "empty");
         path = t.prove(5);
         refuses(IQuestions.ProofInvalid.selector);
-        questions.answerReceipt(lane, 1, h, 5, "", "", path); // this one is not
+        questions.answerReceipt(lane, 1, last, 5, "", "", path); // this one is not
     }
 
     function test_RevertWhen_TermsAreLongerThanLawful() external {
@@ -272,10 +248,9 @@ contract QuestionsTest is Base {
         Sparse memory t = _treeOf(r, 4, 0);
         _postReceipts(t, 1);
         _askReceipt(0);
-        Header memory h = last;
         bytes32[] memory path = t.prove(0);
         refuses(IQuestions.TermsWrong.selector);
-        questions.answerReceipt(lane, 1, h, 0, PlainReceipts.encode(r), terms, path);
+        questions.answerReceipt(lane, 1, last, 0, PlainReceipts.encode(r), terms, path);
     }
 
     // ------------------------------------------------------------------ mandates
@@ -286,17 +261,16 @@ contract QuestionsTest is Base {
         _refusesVoucher(100, voucher(consumerKey(2), lane, consumer(1), 100)); // another's key
         _refusesVoucher(100, voucher(consumerKey(1), address(0xdead), consumer(1), 100)); // another lane's
         _refusesVoucher(100, voucher(consumerKey(1), lane, consumer(1), 99)); // another amount
-        _refusesVoucher(100, _highS(voucher(consumerKey(1), lane, consumer(1), 100)));
+        _refusesVoucher(100, highS(voucher(consumerKey(1), lane, consumer(1), 100)));
         _refusesVoucher(100, "");
-        Header memory h = last;
         bytes memory small = voucher(consumerKey(1), lane, consumer(1), 99);
         refuses(IQuestions.MandateTooSmall.selector);
-        questions.answerMandate(lane, 1, h, _debit(1, 100), 99, small);
+        questions.answerMandate(lane, 1, last, _debit(1, 100), 99, small);
         small = voucher(consumerKey(1), lane, consumer(1), 101);
-        vm.assertFalse(questions.answerMandate(lane, 1, h, _debit(1, 101), 101, small), "not asked");
+        vm.assertFalse(questions.answerMandate(lane, 1, last, _debit(1, 101), 101, small), "not asked");
         eq(settlement.batches(lane, 1).open, 1, "still open");
         refuses(IQuestions.MandateTooSmall.selector);
-        questions.answerMandate(lane, 1, h, _debit(1, 100), 0, "");
+        questions.answerMandate(lane, 1, last, _debit(1, 100), 0, "");
         _answerMandate(100, voucher(consumerKey(1), lane, consumer(1), 150), 150);
     }
 
@@ -309,14 +283,13 @@ contract QuestionsTest is Base {
         leaves[4] = Trees.debitLeaf(lane, 4, address(wallet), 40);
         d = Trees.dense(leaves);
         post(headerOver(payouts(), d));
-        Header memory h = last;
         IQuestions.Debit memory debit = IQuestions.Debit(4, address(wallet), 40);
         _sendMandate(1, debit, d.prove(4), 0, new bytes32[](0));
         bytes memory signature = voucher(88, lane, address(wallet), 40);
         refuses(IQuestions.SignatureInvalid.selector);
-        questions.answerMandate(lane, 1, h, debit, 40, signature);
+        questions.answerMandate(lane, 1, last, debit, 40, signature);
         wallet.call(address(keys), abi.encodeCall(keys.setSessionKey, (vm.addr(88))));
-        vm.assertTrue(questions.answerMandate(lane, 1, h, debit, 40, signature), "by its key");
+        vm.assertTrue(questions.answerMandate(lane, 1, last, debit, 40, signature), "by its key");
     }
 
     function test_Mandate_AKeyCountsForWhatWasClosedBeforeItsRevocationAndNotice() external {
@@ -331,10 +304,9 @@ contract QuestionsTest is Base {
         _answerMandate(100, voucher(SESSION_KEY, lane, consumer(1), 100), 100);
         _postDebit(50);
         _askMandate(2, 150);
-        Header memory h = last;
         bytes memory late = voucher(SESSION_KEY, lane, consumer(1), 150);
         refuses(IQuestions.SignatureInvalid.selector);
-        questions.answerMandate(lane, 2, h, _debit(1, 150), 150, late);
+        questions.answerMandate(lane, 2, last, _debit(1, 150), 150, late);
     }
 
     function test_RevertWhen_ADebitDidNotGrow() external {
@@ -382,9 +354,8 @@ contract QuestionsTest is Base {
         _refusesMandate(IQuestions.MandateNotNeeded.selector, _debit(1, 60), debits().prove(1), 0, none);
         _postDebit(10); // one atom above what was paid needs a voucher
         _askMandate(2, 70);
-        Header memory h = last;
         refuses(IQuestions.MandateTooSmall.selector);
-        questions.answerMandate(lane, 2, h, _debit(1, 70), 0, "");
+        questions.answerMandate(lane, 2, last, _debit(1, 70), 0, "");
         _payIn(1, 10);
         _answerMandate(70, "", 0);
     }
@@ -392,9 +363,7 @@ contract QuestionsTest is Base {
     function test_Mandate_WhatWasDebitedBeforeTheLastExitNeedsNoVoucher() external {
         _postDebit(100);
         asksToLeave(1);
-        vm.warp(settlement.batches(lane, 1).until);
-        Header memory first = last;
-        settlement.finalize(lane, 1, first);
+        finalizeLast();
         vm.warp(block.timestamp + NOTICE + 1);
         settle();
         takeRest(1);
@@ -406,17 +375,15 @@ contract QuestionsTest is Base {
         _postDebit(1);
         _askMandateFrom(130, 131);
         bytes memory small = voucher(consumerKey(1), lane, consumer(1), 100);
-        Header memory h = last;
         refuses(IQuestions.MandateTooSmall.selector);
-        questions.answerMandate(lane, 4, h, _debit(1, 131), 100, small); // 100 and 30 paid in since
+        questions.answerMandate(lane, 4, last, _debit(1, 131), 100, small); // 100 and 30 paid in since
         _answerMandate(131, voucher(consumerKey(1), lane, consumer(1), 101), 101);
     }
 
     // ------------------------------------------------------------------ final trees
 
     function test_Final_AWordOfTheTreeThatIsFinalWhenTheAnswerComes() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         _askFinal(Tree.payouts, 1);
         bytes32[] memory old = payouts().prove(1);
         bytes32 oldWord = Trees.payoutLeaf(lane, 1, payee(1), 100);
@@ -434,8 +401,7 @@ contract QuestionsTest is Base {
     }
 
     function test_Final_AMissedAnswerPunishesWhateverIsPending() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         _stakeFor(operator, 500);
         bytes32 subject = _askFinal(Tree.payouts, 1);
         post();
@@ -459,11 +425,9 @@ contract QuestionsTest is Base {
 
     /// @dev F4, in the settlement token.
     function test_Final_AnAskerThatTheTokenBarsStillPunishes() external {
-        BlacklistToken coin = new BlacklistToken();
-        deployFor(coin);
+        DollarToken coin = deployForDollar();
         questions = IQuestions(settlement.questions());
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         _stakeFor(operator, 500);
         bytes32 subject = _askFinal(Tree.payouts, 1);
         coin.blacklist(challenger, true);
@@ -474,13 +438,12 @@ contract QuestionsTest is Base {
     }
 
     function test_Final_AFallEndsEveryQuestionBeforeIt() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         bytes32 one = _askFinal(Tree.payouts, 1);
         bytes32 other = _askFinal(Tree.payouts, 2);
         vm.warp(block.timestamp + ANSWER + 1);
         questions.close(lane, 0, 0, one);
-        _rise();
+        rise();
         vm.assertFalse(questions.answerFinal(lane, Tree.payouts, 2, 0, new bytes32[](0)), "gone, without a proof");
         eq(questions.owedWei(challenger), 2 * FLOOR, "both fees");
         refuses(IQuestions.QuestionUnknown.selector);
@@ -490,8 +453,7 @@ contract QuestionsTest is Base {
     }
 
     function test_Final_AskedAgainAfterAFall_TheOldFeeComesBack() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         _askFinal(Tree.payouts, 1);
         vm.warp(block.timestamp + 1);
         asReferee.punish(lane, stranger);
@@ -505,10 +467,8 @@ contract QuestionsTest is Base {
     }
 
     function test_Final_InAStoppedLane_UntilTwoAnswerTimesBeforeTheBondMayLeave() external {
-        spend(1, 1, 100);
-        settle();
-        vm.prank(operator);
-        settlement.setActive(lane, false);
+        spendAndSettle(100);
+        setActive(false);
         (, bytes memory delay) = address(settlement).staticcall(abi.encodeWithSignature("ESCAPE_DELAY()"));
         eq(abi.decode(delay, (uint256)), 7 days, "Settlement's");
         uint256 leaves = block.timestamp + 7 days;
@@ -527,8 +487,7 @@ contract QuestionsTest is Base {
     }
 
     function test_Final_AFallInTheSecondOfTheQuestionEndsItToo() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         bytes32 subject = _askFinal(Tree.payouts, 1);
         asReferee.punish(lane, stranger);
         questions.close(lane, 0, 0, subject);
@@ -536,8 +495,7 @@ contract QuestionsTest is Base {
     }
 
     function test_Final_AnEscapeEndsNoQuestion() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         asksToLeave(2);
         vm.warp(block.timestamp + 7 days);
         bytes32 subject = _askFinal(Tree.payouts, 1);
@@ -552,17 +510,15 @@ contract QuestionsTest is Base {
     // ------------------------------------------------------------------ without an answer
 
     function test_Close_AMissedAnswerConvicts() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         bytes32 subject = _askReceipt(0);
         bytes24 hash = idOf(last);
         vm.warp(block.timestamp + ANSWER);
         refuses(IQuestions.TooEarly.selector);
         questions.close(lane, 1, hash, subject);
         vm.warp(block.timestamp + 1);
-        Header memory h = last;
         refuses(IQuestions.DeadlinePassed.selector);
-        questions.answerReceipt(lane, 1, h, 0, "", "", new bytes32[](0));
+        questions.answerReceipt(lane, 1, last, 0, "", "", new bytes32[](0));
         vm.prank(stranger);
         questions.close(lane, 1, hash, subject);
         eq(settlement.owed(challenger), BOND / 2, "the asker is the accuser");
@@ -572,8 +528,7 @@ contract QuestionsTest is Base {
     }
 
     function test_Close_TheSecondOfTheDeadlineIsInTime() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         _askWords(Tree.payouts, 0, 0);
         vm.warp(block.timestamp + ANSWER);
         _answerWords(payouts(), Tree.payouts, 0, 0);
@@ -587,7 +542,7 @@ contract QuestionsTest is Base {
         bytes32 mandate = _askMandate(1, 100); // by an accomplice, say
         bytes32 receipt = _askReceipt(0);
         convict(1);
-        _rise();
+        rise();
         post(); // the same batch again
         eq(settlement.batches(lane, 1).open, 0, "nothing is open about it");
         bytes32 again = _askMandate(1, 100);
@@ -602,29 +557,25 @@ contract QuestionsTest is Base {
     }
 
     function test_Close_AfterTheWindow_TheBatchFallsFirst() external {
-        spend(1, 1, 100);
-        post();
-        Header memory h = last;
+        spendAndPost(100);
         bytes32 subject = _askReceipt(0);
         vm.warp(settlement.batches(lane, 1).until);
         refuses(ISettlement.WindowClosed.selector);
-        questions.close(lane, 1, idOf(h), subject);
-        settlement.finalize(lane, 1, h);
+        questions.close(lane, 1, idOf(last), subject);
+        settlement.finalize(lane, 1, last);
         eq(settlement.books(lane).bond, 0, "no batch with an open question becomes final");
-        questions.close(lane, 1, idOf(h), subject);
+        questions.close(lane, 1, idOf(last), subject);
         eq(questions.owedWei(challenger), FLOOR, "the fee comes back");
         eq(settlement.owed(challenger), 0, "who does not accuse in time gets no reward");
     }
 
     function test_Close_AnAnswerToAFallenBatchPaysNobodyButTheAsker() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         _askWords(Tree.payouts, 0, 0);
-        Header memory h = last;
         convict(1);
-        more.fee(100 gwei);
+        vm.fee(100 gwei);
         vm.prank(operator);
-        bool done = questions.answerWords(lane, 1, h, Tree.payouts, 0, 0, new bytes32[](0), new bytes32[](0));
+        bool done = questions.answerWords(lane, 1, last, Tree.payouts, 0, 0, new bytes32[](0), new bytes32[](0));
         vm.assertFalse(done, "closed");
         eq(questions.owedWei(challenger), FLOOR, "the asker");
         eq(questions.owedWei(operator), 0, "not the answerer");
@@ -633,20 +584,18 @@ contract QuestionsTest is Base {
     // ------------------------------------------------------------------ fees
 
     function test_Fees_TwiceTheDearestAnswer_AndTheRestOwedBack() external {
-        spend(1, 1, 100);
-        post();
-        Header memory h = last;
-        more.fee(50 gwei);
+        spendAndPost(100);
+        vm.fee(50 gwei);
         uint256 fee = questions.feeAt(IQuestions.Kind.words, 50 gwei);
         eq(fee, 100 gwei * questions.gasOf(IQuestions.Kind.words), "twice");
         eq(questions.feeAt(IQuestions.Kind.words, 1), FLOOR, "at least the floor");
         vm.startPrank(challenger);
         refuses(IQuestions.FeeTooSmall.selector);
-        questions.askWords{value: fee - 1}(lane, 1, h, Tree.payouts, 0, 0);
-        questions.askWords{value: fee + 5}(lane, 1, h, Tree.payouts, 0, 0);
+        questions.askWords{value: fee - 1}(lane, 1, last, Tree.payouts, 0, 0);
+        questions.askWords{value: fee + 5}(lane, 1, last, Tree.payouts, 0, 0);
         vm.stopPrank();
         eq(questions.owedWei(challenger), 5, "the rest");
-        more.fee(20 gwei);
+        vm.fee(20 gwei);
         _answerWordsAs(operator, payouts(), Tree.payouts, 0, 0);
         eq(questions.owedWei(operator), 20 gwei * questions.gasOf(IQuestions.Kind.words), "the answer's price");
         questions.collectWei(challenger);
@@ -655,14 +604,12 @@ contract QuestionsTest is Base {
     }
 
     function test_Fees_AnAnswererGetsAtMostTheFee() external {
-        spend(1, 1, 100);
-        post();
-        more.fee(50 gwei);
+        spendAndPost(100);
+        vm.fee(50 gwei);
         uint256 fee = questions.feeAt(IQuestions.Kind.words, 50 gwei);
-        Header memory h = last;
         vm.prank(challenger);
-        questions.askWords{value: fee}(lane, 1, h, Tree.payouts, 0, 0);
-        more.fee(5000 gwei);
+        questions.askWords{value: fee}(lane, 1, last, Tree.payouts, 0, 0);
+        vm.fee(5000 gwei);
         _answerWordsAs(operator, payouts(), Tree.payouts, 0, 0);
         eq(questions.owedWei(operator), fee, "the fee");
     }
@@ -672,30 +619,26 @@ contract QuestionsTest is Base {
         deployAround();
         populate();
         questions = IQuestions(settlement.questions());
-        spend(1, 1, 100);
-        post();
-        more.fee(0);
+        spendAndPost(100);
+        vm.fee(0);
         eq(questions.feeAt(IQuestions.Kind.words, 0), 2 ether, "twice");
         eq(questions.feeAt(IQuestions.Kind.words, 5e14), 455e18 + 2 ether, "and twice the gas");
         // whole gwei, rounded up
         eq(questions.feeAt(IQuestions.Kind.words, 2441), 2 ether + 3 gwei, "rounded up");
-        Header memory h = last;
         vm.prank(challenger);
-        questions.askWords{value: 2 ether}(lane, 1, h, Tree.payouts, 0, 0);
+        questions.askWords{value: 2 ether}(lane, 1, last, Tree.payouts, 0, 0);
         _answerWordsAs(operator, payouts(), Tree.payouts, 0, 0);
         eq(questions.owedWei(operator), 1 ether, "once");
     }
 
     /// @dev F4: whoever refuses wei, or calls back, harms itself.
     function test_Fees_NobodyThatRefusesOrCallsBackStopsAVerdict() external {
-        spend(1, 1, 100);
-        post();
-        Header memory h = last;
+        spendAndPost(100);
         Refuser refuser = new Refuser();
         vm.deal(address(refuser), 1 ether);
-        refuser.call{value: 0}(address(questions), 2 * FLOOR, abi.encodeCall(questions.askReceipt, (lane, 1, h, 0)));
+        refuser.call{value: 0}(address(questions), 2 * FLOOR, abi.encodeCall(questions.askReceipt, (lane, 1, last, 0)));
         vm.warp(block.timestamp + ANSWER + 1);
-        questions.close(lane, 1, idOf(h), questions.subjectOfReceipt(0));
+        questions.close(lane, 1, idOf(last), questions.subjectOfReceipt(0));
         eq(settlement.books(lane).bond, 0, "convicted");
         eq(questions.owedWei(address(refuser)), 2 * FLOOR, "owed");
         refuses(IQuestions.PaymentRefused.selector);
@@ -720,21 +663,19 @@ contract QuestionsTest is Base {
     }
 
     function testFuzz_Fees_WhatIsOwedAndOpenIsAlwaysHeld(uint256 seed) external {
-        spend(1, 1, 100);
-        post();
-        Header memory h = last;
+        spendAndPost(100);
         Sparse memory p = payouts();
         uint256 open;
         for (uint256 i; i < 12; ++i) {
             seed = uint256(keccak256(abi.encode(seed)));
-            more.fee(seed % 300 gwei);
+            vm.fee(seed % 300 gwei);
             uint8 depth = uint8((seed >> 64) % 3);
-            bytes32 question = questions.questionOf(lane, 1, idOf(h), questions.subjectOfWords(Tree.payouts, depth, 0));
+            bytes32 question = questions.questionOf(lane, 1, idOf(last), questions.subjectOfWords(Tree.payouts, depth, 0));
             IQuestions.Question memory q = questions.questions(question);
             if (q.asker == address(0)) {
                 uint256 fee = questions.feeAt(IQuestions.Kind.words, seed % 300 gwei);
                 vm.prank(challenger);
-                questions.askWords{value: fee + (seed >> 128) % 1 ether}(lane, 1, h, Tree.payouts, depth, 0);
+                questions.askWords{value: fee + (seed >> 128) % 1 ether}(lane, 1, last, Tree.payouts, depth, 0);
                 open += fee;
             } else {
                 _answerWordsAs(operator, p, Tree.payouts, depth, 0);
@@ -748,9 +689,7 @@ contract QuestionsTest is Base {
     // ------------------------------------------------------------------ many at once
 
     function test_Multicall_PassesOverWhatIsClosedOrWrong() external {
-        spend(1, 1, 100);
-        post();
-        Header memory h = last;
+        spendAndPost(100);
         _askWords(Tree.payouts, 0, 0);
         _askWords(Tree.debits, 0, 0);
         _askWords(Tree.debits, 1, 0);
@@ -759,8 +698,8 @@ contract QuestionsTest is Base {
         calls[1] = calls[0]; // closed by then
         calls[2] = _wordsCall(payouts(), Tree.debits, 0, 0); // wrong
         calls[3] = _wordsCall(debits(), Tree.debits, 1, 0);
-        calls[4] = abi.encodeCall(questions.askWords, (lane, 1, h, Tree.payouts, 0, 0)); // without a fee
-        more.fee(1 gwei);
+        calls[4] = abi.encodeCall(questions.askWords, (lane, 1, last, Tree.payouts, 0, 0)); // without a fee
+        vm.fee(1 gwei);
         vm.prank(operator);
         bool[] memory done = questions.multicall(calls);
         vm.assertTrue(done[0] && done[1] && !done[2] && done[3] && !done[4], "passed over");
@@ -786,10 +725,9 @@ contract QuestionsTest is Base {
         Sparse memory t = _treeOf(r, 24, 5);
         _postReceipts(t, 1 << 24);
         _askReceipt(5);
-        Header memory h = last;
         bytes memory record = PlainReceipts.encode(r);
         _measure(
-            IQuestions.Kind.receipt, abi.encodeCall(questions.answerReceipt, (lane, 1, h, 5, record, terms, t.prove(5)))
+            IQuestions.Kind.receipt, abi.encodeCall(questions.answerReceipt, (lane, 1, last, 5, record, terms, t.prove(5)))
         );
     }
 
@@ -798,11 +736,10 @@ contract QuestionsTest is Base {
         keys.setSessionKey(vm.addr(SESSION_KEY));
         _postDebit(100);
         _askMandate(1, 100);
-        Header memory h = last;
         bytes memory signature = voucher(SESSION_KEY, lane, consumer(1), type(uint64).max);
         _measure(
             IQuestions.Kind.mandate,
-            abi.encodeCall(questions.answerMandate, (lane, 1, h, _debit(1, 100), type(uint64).max, signature))
+            abi.encodeCall(questions.answerMandate, (lane, 1, last, _debit(1, 100), type(uint64).max, signature))
         );
     }
 
@@ -812,9 +749,7 @@ contract QuestionsTest is Base {
         Sparse memory p = Trees.dense(leaves, 31);
         spend(1, 1, 100);
         post(headerOver(p, debits()));
-        vm.warp(settlement.batches(lane, 1).until);
-        Header memory h = last;
-        settlement.finalize(lane, 1, h);
+        finalizeLast();
         _askFinal(Tree.payouts, 1);
         _measure(
             IQuestions.Kind.finalWord,
@@ -862,10 +797,6 @@ contract QuestionsTest is Base {
         }
     }
 
-    function _postReceipts(Sparse memory t) private {
-        _postReceipts(t, 1);
-    }
-
     /// @dev The next batch with this tree of receipts, and as many calls.
     function _postReceipts(Sparse memory t, uint256 calls) private {
         spend(1, 1, uint64(Trees.sumOf(t.root())));
@@ -896,16 +827,6 @@ contract QuestionsTest is Base {
         settle();
         // back before the deadline: only the final tree has changed
         vm.warp(time + 1);
-    }
-
-    /// @dev After a fall of the first batches: a day later, the lane has a bond and goes on.
-    function _rise() private {
-        vm.warp(block.timestamp + DAY);
-        token.approve(address(settlement), BOND);
-        settlement.addBond(lane, BOND);
-        vm.prank(operator);
-        settlement.setActive(lane, true);
-        if (settlement.heads(lane).finalized == 0) delete last;
     }
 
     function _payIn(uint256 who, uint64 amount) private {
@@ -949,18 +870,16 @@ contract QuestionsTest is Base {
     // ------------------------------------------------------------------ helpers: questions
 
     function _askWords(Tree tree, uint256 depth, uint256 position) private returns (bytes32 subject) {
-        Header memory h = last;
-        uint64 id = settlement.heads(lane).next - 1;
+        uint64 id = idOfLast();
         vm.prank(challenger);
-        questions.askWords{value: FLOOR}(lane, id, h, tree, uint8(depth), uint64(position));
+        questions.askWords{value: FLOOR}(lane, id, last, tree, uint8(depth), uint64(position));
         return questions.subjectOfWords(tree, uint8(depth), uint64(position));
     }
 
     function _askReceipt(uint64 place) private returns (bytes32 subject) {
-        Header memory h = last;
-        uint64 id = settlement.heads(lane).next - 1;
+        uint64 id = idOfLast();
         vm.prank(challenger);
-        questions.askReceipt{value: FLOOR}(lane, id, h, place);
+        questions.askReceipt{value: FLOOR}(lane, id, last, place);
         return questions.subjectOfReceipt(place);
     }
 
@@ -970,14 +889,13 @@ contract QuestionsTest is Base {
         if (last.prev == 0) {
             _sendMandate(id, _debit(1, cumulative), debits().prove(1), 0, new bytes32[](0));
         } else {
-            bytes32 before = Trees.debitLeaf(lane, 1, consumer(1), grownFrom);
-            _sendMandate(id, _debit(1, cumulative), debits().prove(1), before, _debitsWere(grownFrom, 0).prove(1));
+            _askMandateFrom(grownFrom, cumulative);
         }
         return questions.subjectOfMandate(_debit(1, cumulative));
     }
 
     function _askMandateFrom(uint64 from, uint64 cumulative) private {
-        uint64 id = settlement.heads(lane).next - 1;
+        uint64 id = idOfLast();
         bytes32 before = Trees.debitLeaf(lane, 1, consumer(1), from);
         _sendMandate(id, _debit(1, cumulative), debits().prove(1), before, _debitsWere(from, 0).prove(1));
     }
@@ -1010,14 +928,9 @@ contract QuestionsTest is Base {
         bytes32 before,
         bytes32[] memory beforePath
     ) private {
-        uint64 id = settlement.heads(lane).next - 1;
-        bytes memory call_ =
-            abi.encodeCall(questions.askMandate, (lane, id, last, debit, path, _void, before, beforePath));
-        address target = address(questions);
-        vm.prank(challenger);
-        (bool ok, bytes memory said) = target.call{value: FLOOR}(call_);
-        vm.assertFalse(ok, "refused");
-        vm.assertEq(bytes32(bytes4(said)), bytes32(selector), "for the reason");
+        uint64 id = idOfLast();
+        refuses(selector);
+        _sendMandate(id, debit, path, before, beforePath);
     }
 
     function _debit(uint32 who, uint64 cumulative) private pure returns (IQuestions.Debit memory) {
@@ -1046,9 +959,8 @@ contract QuestionsTest is Base {
     {
         bytes32[] memory words = _wordsOf(t, depth, position);
         bytes32[] memory path = t.proveNode(depth, position);
-        Header memory h = last;
-        uint64 id = settlement.heads(lane).next - 1;
-        return abi.encodeCall(questions.answerWords, (lane, id, h, tree, uint8(depth), uint64(position), words, path));
+        uint64 id = idOfLast();
+        return abi.encodeCall(questions.answerWords, (lane, id, last, tree, uint8(depth), uint64(position), words, path));
     }
 
     function _answerWords(Sparse memory t, Tree tree, uint256 depth, uint256 position) private {
@@ -1066,23 +978,20 @@ contract QuestionsTest is Base {
     function _refusesWords(uint8 depth, uint64 position, bytes32[] memory words, bytes32[] memory path, bytes4 selector)
         private
     {
-        Header memory h = last;
         refuses(selector);
-        questions.answerWords(lane, 1, h, Tree.receipts, depth, position, words, path);
+        questions.answerWords(lane, 1, last, Tree.receipts, depth, position, words, path);
     }
 
     function _answerMandate(uint64 cumulative, bytes memory signature, uint64 cumMax) private {
-        Header memory h = last;
-        uint64 id = settlement.heads(lane).next - 1;
-        bool done = questions.answerMandate(lane, id, h, _debit(1, cumulative), cumMax, signature);
+        uint64 id = idOfLast();
+        bool done = questions.answerMandate(lane, id, last, _debit(1, cumulative), cumMax, signature);
         vm.assertTrue(done, "answered");
         eq(settlement.batches(lane, id).open, 0, "answered");
     }
 
     function _refusesVoucher(uint64 cumulative, bytes memory signature) private {
-        Header memory h = last;
         refuses(IQuestions.SignatureInvalid.selector);
-        questions.answerMandate(lane, 1, h, _debit(1, cumulative), cumulative, signature);
+        questions.answerMandate(lane, 1, last, _debit(1, cumulative), cumulative, signature);
     }
 
     /// @dev What the call costs as a transaction of its own: storage cold, no refund, every byte of calldata as dear as
@@ -1098,10 +1007,10 @@ contract QuestionsTest is Base {
     }
 
     function _gasOf(bytes memory call_, uint256 value) private returns (uint256) {
-        more.cool(address(questions));
-        more.cool(address(settlement));
-        more.cool(address(keys));
-        more.fee(1 gwei);
+        vm.cool(address(questions));
+        vm.cool(address(settlement));
+        vm.cool(address(keys));
+        vm.fee(1 gwei);
         address target = address(questions);
         uint256 start = gasleft();
         (bool ok,) = target.call{value: value}(call_);
@@ -1119,31 +1028,9 @@ contract QuestionsTest is Base {
             out[i] = words[i];
         }
     }
-
-    /// @dev The same signature's other spelling: s' = n - s.
-    function _highS(bytes memory signature) private pure returns (bytes memory) {
-        bytes32 r;
-        bytes32 s;
-        uint8 v;
-        assembly ("memory-safe") {
-            r := mload(add(signature, 0x20))
-            s := mload(add(signature, 0x40))
-            v := byte(0, mload(add(signature, 0x60)))
-        }
-        uint256 order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
-        return abi.encodePacked(r, order - uint256(s), v == 27 ? uint8(28) : uint8(27));
-    }
 }
 
-/// @dev Sends a call on, as a smart account does.
-contract Forwarder {
-    function forward(address target, bytes calldata call_) external {
-        (bool ok,) = target.call(call_);
-        require(ok);
-    }
-}
-
-/// @dev Asks, and refuses wei until it repents; then calls back for more.
+/// @dev Asks, and refuses wei until it repents; then calls back for vm.
 contract Refuser {
     IQuestions private _questions;
 
@@ -1159,25 +1046,5 @@ contract Refuser {
     receive() external payable {
         require(address(_questions) != address(0), "refused");
         try _questions.collectWei(address(this)) {} catch {}
-    }
-}
-
-/// @dev A contract account that signs with a key (ERC-1271).
-contract Wallet {
-    address private immutable _owner;
-
-    constructor(address owner) {
-        _owner = owner;
-    }
-
-    function call(address target, bytes calldata call_) external {
-        (bool ok,) = target.call(call_);
-        require(ok);
-    }
-
-    function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4) {
-        bytes32 r = bytes32(signature[0:32]);
-        bytes32 s = bytes32(signature[32:64]);
-        return ecrecover(digest, uint8(signature[64]), r, s) == _owner ? bytes4(0x1626ba7e) : bytes4(0);
     }
 }

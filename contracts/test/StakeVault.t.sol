@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {IOwed} from "../src/interfaces/IOwed.sol";
 import {IStakeVault} from "../src/interfaces/IStakeVault.sol";
-import {BlacklistToken, FeeToken, HookToken, MockToken} from "./Tokens.sol";
+import {FeeToken, HookToken, HostileToken, MockToken} from "./Tokens.sol";
 import {World} from "./World.sol";
 
 /// @dev Stakes, their release, their slashing.
@@ -90,7 +90,7 @@ contract StakeVaultTest is World {
     }
 
     function test_AnAccuserThatTheTokenRefusesStopsNobody() external {
-        BlacklistToken barring = new BlacklistToken();
+        HostileToken barring = new HostileToken();
         _around(barring);
         _stake(1_000);
         barring.blacklist(maker, true);

@@ -3,8 +3,8 @@ pragma solidity 0.8.37;
 
 import {Header, Headers, Tree} from "../src/Headers.sol";
 import {SumTree} from "../src/SumTree.sol";
-import {Vm} from "./Vm.sol";
 import {Sparse, Trees} from "./Trees.sol";
+import {World} from "./World.sol";
 
 /// @dev The libraries behind an external face, for calldata.
 contract Face {
@@ -46,11 +46,9 @@ contract Face {
 }
 
 /// @dev Trees as the contracts read them, held equal to plain ones; and what a header says of them.
-contract SumTreeTest {
+contract SumTreeTest is World {
     using Trees for Sparse;
 
-    Vm private constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
-    bool public IS_TEST = true;
     Face private face = new Face();
     address private constant LANE = address(0x1a9e);
 

@@ -90,14 +90,14 @@ contract TermsTest is World {
         PlainTerms memory t;
         t.lines = new PlainLine[](16);
         for (uint256 i; i < 16; ++i) {
-            t.lines[i] = PlainLine(maker, 1, 56_250, new Ask[](0));
+            t.lines[i] = PlainLine(maker, 1, 56_250, noAsks());
         }
         _formed(PlainPrices.encode(t), true, "16 of 56,250");
         t.lines[7].ratioPpm += 1;
         _formed(PlainPrices.encode(t), false, "900,001");
         t.lines = new PlainLine[](17);
         for (uint256 i; i < 17; ++i) {
-            t.lines[i] = PlainLine(maker, 1, 0, new Ask[](0));
+            t.lines[i] = PlainLine(maker, 1, 0, noAsks());
         }
         _formed(PlainPrices.encode(t), false, "17");
     }
@@ -124,7 +124,7 @@ contract TermsTest is World {
         for (uint8 m; m < METERS; ++m) {
             t.lines[1].asks[m] = Ask(m, uint64(m) * 1_000_003);
         }
-        t.lines[2] = PlainLine(stranger, 8, 20_000, new Ask[](0));
+        t.lines[2] = PlainLine(stranger, 8, 20_000, noAsks());
     }
 
     function _spoilt(uint256 index, bytes1 value, string memory what) private view {

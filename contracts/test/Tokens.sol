@@ -27,19 +27,6 @@ contract WeiToken is MockToken {
     }
 }
 
-contract BlacklistToken is MockToken {
-    mapping(address => bool) private _barred;
-
-    function blacklist(address who, bool barred) external {
-        _barred[who] = barred;
-    }
-
-    function _update(address from, address to, uint256 value) internal override {
-        require(!_barred[to], "blacklisted");
-        super._update(from, to, value);
-    }
-}
-
 /// @dev Calls back whoever it pays, as ERC-777 does.
 contract HookToken is MockToken {
     mapping(address => bool) private _armed;

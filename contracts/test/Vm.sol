@@ -11,7 +11,6 @@ interface Vm {
     function startPrank(address sender) external;
     function stopPrank() external;
     function warp(uint256 time) external;
-    function roll(uint256 number) external;
     function chainId(uint256 id) external;
     function load(address who, bytes32 slot) external view returns (bytes32);
     function store(address who, bytes32 slot, bytes32 value) external;
@@ -20,15 +19,25 @@ interface Vm {
     function expectRevert(bytes calldata data) external;
     function expectPartialRevert(bytes4 selector) external;
     function expectRevert() external;
-    function expectEmit(bool topic1, bool topic2, bool topic3, bool data, address emitter) external;
+    function expectEmit(address emitter) external;
+    function fee(uint256 baseFee) external;
+    function cool(address target) external;
+    function snapshotState() external returns (uint256 state);
+    function revertToState(uint256 state) external returns (bool);
     function readFile(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
-    function parseJsonBytes32Array(string calldata json, string calldata key) external pure returns (bytes32[] memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
-    function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function envBytes(string calldata name) external view returns (bytes memory);
+    function split(string calldata text, string calldata by) external pure returns (string[] memory);
+    function replace(string calldata text, string calldata from, string calldata to)
+        external
+        pure
+        returns (string memory);
+    function trim(string calldata text) external pure returns (string memory);
+    function contains(string calldata text, string calldata part) external pure returns (bool);
+    function parseUint(string calldata text) external pure returns (uint256);
     function toString(uint256 value) external pure returns (string memory);
     function assertTrue(bool condition, string calldata what) external pure;
     function assertFalse(bool condition, string calldata what) external pure;

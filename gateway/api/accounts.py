@@ -6,17 +6,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from sqlmodel import Session
 
-from gateway.api.dependencies import Asking, Here, party
+from gateway.api.dependencies import Anybody, Asking, Here, party
 from gateway.api.representations import noted, receipt_fields, receipt_id, shown_receipt, shown_terms
 from gateway.api.schemas import MAX_INT, CreditBody, DepositBody
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from ledger.core.accounts import accounts
+from gateway.payment import x402
+from gateway.payment.auth import Caller, require
+from gateway.payment.billing import Note
+from ledger.core.accounts import accounts, permissions
+from ledger.core.accounts.permissions import Act, Subject
 from ledger.core.accounts.postings import Balance
 from ledger.core.catalog.bids import Role, decode
+from ledger.core.settlement.batches import PUBLIC
 from ledger.core.values import atoms
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest, Lane, address, digest, to_hex
+from ledger.core.values.typed_data import RECEIVE_TYPEHASH, TokenAuthorization, signed_by, signing_digest, word
 from ledger.flows import credits, publications
 from ledger.flows import leases as leasing
 from ledger.store.access import deposits, leases, vouchers
@@ -32,8 +39,11 @@ router = APIRouter(prefix="/v1", tags=["accounts"])
 
 @router.get("/balance")
 async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
-    """The caller's balance: spendable, held by gateways, spent, and what its voucher allows."""
+    """The account's balance: spendable, held by gateways, spent, and what its voucher allows. Only for the account, or
+    a key with `manage`; another key sees its own budget at GET /v1/keys.
+    """
     consumer = caller.consumer
+    require(caller, Act.read_account, Subject(consumer))
 
     def read(session: Session) -> dict[str, Any]:
         means = leasing.means(session, gateway.lane, consumer)
@@ -59,7 +69,9 @@ async def balance(gateway: Here, caller: Asking) -> dict[str, Any]:
 
 @router.post("/deposits", status_code=202)
 async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
-    """Have a signed authorization relayed into the lane. Asking again changes nothing."""
+    """Have a signed authorization relayed into the lane. Asking again changes nothing; without the account's signature
+    nothing is stored.
+    """
     deposit = _deposit_request(gateway, body, digest(body.salt), body.valid_after, body.valid_before)
     now = now_ms()
     if gateway.private:
@@ -68,8 +80,19 @@ async def ask_deposit(body: DepositBody, gateway: Here) -> dict[str, Any]:
         raise Refusal(400, "invalid_deposit", "the authorization's value is 0")
     if body.valid_before <= now // 1000:
         raise Refusal(400, "invalid_deposit", f"the authorization has expired (validBefore {body.valid_before})")
+    _check_signature(gateway, deposit)
     await gateway.db(lambda session: deposits.request(session, deposit, now))
     return _requested(deposit)
+
+
+def _check_signature(gateway: Gateway, deposit: DepositRequest) -> None:
+    """Refuse an authorization that its account did not sign: the token would."""
+    nonce = keccak256(word(deposit.lane), word(deposit.account), deposit.salt)
+    window = (deposit.valid_after, deposit.valid_before)
+    signed = TokenAuthorization(deposit.account, deposit.lane, deposit.amount, *window, nonce)
+    digest = signing_digest(x402.token_domain(gateway), signed.hash(RECEIVE_TYPEHASH))
+    if not signed_by(digest, deposit.signature, deposit.account):
+        raise Refusal(401, "invalid_signature", "the authorization is not signed by its account", param="signature")
 
 
 @router.post("/credits", status_code=202)
@@ -128,44 +151,70 @@ async def list_receipts(
     before: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
-    """The caller's receipts, newest first. `before` (ms) pages back."""
-    if consumer is not None and party(consumer) != caller.consumer:
-        raise Refusal(403, "not_yours", "an API key can only read its own account's receipts")
-    found = await gateway.db(
-        lambda session: receipts.of_consumer(session, gateway.lane, caller.consumer, before, limit)
-    )
+    """The account's receipts, newest first; for a key without `manage` those of its own calls. `before` (ms) pages
+    back: while `has_more`, `before` of the answer is where the next page begins, which may be an empty one.
+    """
+    whose = Subject(party(consumer) if consumer is not None else caller.consumer)
+    every = permissions.may(caller.asker, Act.read_account, whose)
+    if not every and whose.account != caller.consumer:
+        require(caller, Act.read_account, whose)
+
+    def read(session: Session) -> tuple[list[Signed], int | None]:
+        if not every:
+            return receipts.of_key(session, gateway.lane, (caller.consumer, caller.key_id), before, limit)
+        found = receipts.of_consumer(session, gateway.lane, whose.account, before, limit)
+        return found, found[-1].receipt.ended_at if len(found) == limit else None
+
+    found, earlier = await gateway.db(read)
     rows = [{**receipt_fields(one.receipt), "id": receipt_id(one.receipt), "noted": noted(one)} for one in found]
-    return {"object": "list", "data": rows, "has_more": len(found) == limit}
+    return {"object": "list", "data": rows, "has_more": earlier is not None, "before": earlier}
 
 
 @router.get("/receipts/{receipt_id}")
-async def show_receipt(receipt: Annotated[str, Path(alias="receipt_id")], gateway: Here) -> dict[str, Any]:
+async def show_receipt(
+    receipt: Annotated[str, Path(alias="receipt_id")], gateway: Here, caller: Anybody
+) -> dict[str, Any]:
     """One signed receipt by its call id, or by `gateway-seq`, with its terms, sub-calls and batch.
 
-    Anybody who knows a call id may see its receipt: it has digests and amounts, never prompts.
+    `noted`, with the salt and the attempts, is shown to the account and to the key that made the call. To others a
+    receipt is there once its batch is public, and without `noted`.
     """
 
     def read(session: Session) -> dict[str, Any]:
         found = _find(session, gateway.lane, receipt)
-        if found is None:
+        shown = _shown_to(session, gateway, caller, found) if found is not None else None
+        if found is None or shown is None:
             raise Refusal(404, "no_such_receipt", f"there is no receipt {receipt!r}")
-        shown = shown_receipt(found, gateway)
         body = terms.get(session, [found.receipt.terms])[found.receipt.terms]
-        batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
         subs = receipts.children(session, gateway.lane, found.receipt.call_id)
+        theirs = [_shown_to(session, gateway, caller, sub) for sub in subs]
+        batch = batches.holding(session, gateway.lane, found.receipt.gateway, found.receipt.seq)
         return shown | {
             "terms": shown_terms(decode(body)) | {"body": to_hex(body)},
-            "subs": [shown_receipt(sub, gateway) for sub in subs],
+            "subs": [sub for sub in theirs if sub is not None],
             "batch": {"number": batch.number, "status": batch.status.value} if batch else None,
         }
 
     return await gateway.db(read)
 
 
+def _shown_to(session: Session, gateway: Gateway, caller: Caller | None, signed: Signed) -> dict[str, Any] | None:
+    """A receipt as this caller may see it: whole, its signed fields, or not at all."""
+    asker, key_id = caller.asker if caller is not None else None, Note.of(signed).key
+    subject = Subject(signed.receipt.consumer, key_id)
+    if permissions.may(asker, Act.read_receipt, subject):
+        return shown_receipt(signed, gateway) | {"noted": noted(signed)}
+    batch = batches.holding(session, gateway.lane, signed.receipt.gateway, signed.receipt.seq)
+    if batch is None or batch.status not in PUBLIC or not permissions.may(asker, Act.read_public, subject):
+        return None
+    return shown_receipt(signed, gateway)
+
+
 @router.get("/earnings/{payee}")
-async def earnings(payee: str, gateway: Here) -> dict[str, Any]:
-    """A payee's earnings by role: earned, not yet settled, claimable and claimed."""
+async def earnings(payee: str, gateway: Here, caller: Asking) -> dict[str, Any]:
+    """A payee's earnings by role: earned, not yet settled, claimable and claimed. Only for the payee itself."""
     who = party(payee)
+    require(caller, Act.read_account, Subject(who))
 
     def read(session: Session) -> dict[str, Any]:
         def entry(account: str) -> Balance:

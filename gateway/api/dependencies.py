@@ -7,10 +7,13 @@ from fastapi import Depends, Request
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment.auth import Caller
+from gateway.payment.auth import Caller, SignedRequest
 from ledger.core.catalog.models import party_of
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address
+from ledger.core.values.typed_data import request_digest
+
+SIGNATURE = b"tollway-account"
 
 
 def the_gateway(request: Request) -> Gateway:
@@ -25,14 +28,33 @@ def the_gateway(request: Request) -> Gateway:
 Here = Annotated[Gateway, Depends(the_gateway)]
 
 
-async def the_caller(request: Request, gateway: Here) -> Caller:
-    """The caller, by its API key."""
+async def caller_of(request: Request, gateway: Gateway, body: bytes) -> Caller:
+    """The caller of a request with this body, by its API key or by the account's signature of this very request."""
     headers = {name.lower(): value for name, value in request.headers.raw}
-    headers.pop(b"tollway-voucher", None)
-    return await gateway.authenticator.admit(headers, now_ms())
+    signature = headers.get(SIGNATURE)
+    if signature is None:
+        return await gateway.authenticator.admit(headers, now_ms())
+    query: bytes = request.scope["query_string"]
+    target = request.scope["raw_path"] + (b"?" + query if query else b"")
+    digest = request_digest(request.method, target, body)
+    return await gateway.authenticator.by_signature(SignedRequest(request.method, digest, signature), now_ms())
+
+
+def shows_credentials(request: Request) -> bool:
+    return not {name.lower() for name, _ in request.headers.raw}.isdisjoint((SIGNATURE, b"authorization"))
+
+
+async def the_caller(request: Request, gateway: Here) -> Caller:
+    return await caller_of(request, gateway, await request.body())
+
+
+async def any_caller(request: Request, gateway: Here) -> Caller | None:
+    """The caller, or None for a stranger, who shows no credentials."""
+    return await the_caller(request, gateway) if shows_credentials(request) else None
 
 
 Asking = Annotated[Caller, Depends(the_caller)]
+Anybody = Annotated[Caller | None, Depends(any_caller)]
 
 
 def party(text: str) -> Address:

@@ -35,7 +35,7 @@ def read(catalog: Catalog, body: bytes) -> Ask:
     entry = catalog.find(name)
     if isinstance(entry, ModelEntry) and "openai.chat/1" not in entry.protocols:
         body = orjson.dumps(steps.tensor_request(entry.model, values))
-        return Ask(INFER, name, body, outputs=0, native=True)
+        return Ask(INFER, name, body, limit=0, native=True)
     if not isinstance(values.get("messages"), list):
         raise Refusal(400, "invalid_request", f"{entry.name} is a chat model: send `messages`", param="input")
     asked = openai.read(CHAT, orjson.dumps({**values, "model": name, "stream": False}))

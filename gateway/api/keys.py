@@ -1,4 +1,4 @@
-"""API keys: make one behind a voucher, list, change, rotate and revoke them."""
+"""API keys: make one behind a voucher or with a key that may, list, change, rotate and revoke them."""
 
 import hashlib
 import secrets
@@ -9,120 +9,194 @@ import orjson
 from fastapi import APIRouter
 from sqlmodel import Session
 
-from gateway.api.dependencies import Asking, Here
+from gateway.api.dependencies import Anybody, Asking, Here
 from gateway.api.schemas import KeyBody, KeyLimits
 from gateway.clock import now_ms
+from gateway.context import Gateway
 from gateway.errors import Refusal
-from gateway.payment.auth import PREFIX, Caller, accept, read_voucher
-from ledger.core.accounts.permissions import ApiKey
+from gateway.payment.auth import PREFIX, Caller, accept, read_voucher, require
+from ledger.core.accounts import permissions
+from ledger.core.accounts.permissions import (
+    MAX_DEPTH,
+    MAX_SUB_KEYS,
+    Act,
+    ApiKey,
+    Asker,
+    Right,
+    Standing,
+    Subject,
+    standing,
+)
 from ledger.core.values import atoms
-from ledger.core.values.ids import Lane, to_hex
+from ledger.core.values.ids import Address, to_hex
 from ledger.store.access import keys
 
 router = APIRouter(prefix="/v1", tags=["keys"])
 
 
 @router.post("/keys", status_code=201)
-async def make_key(body: KeyBody, gateway: Here) -> dict[str, Any]:
-    """Make an API key that spends what the voucher allows. The key is shown once; only its hash is kept."""
-    voucher, signature = read_voucher(orjson.dumps(body.voucher.model_dump()))
+async def make_key(body: KeyBody, gateway: Here, caller: Anybody) -> dict[str, Any]:
+    """Make an API key: behind a voucher that allows more than the account's last one, or as the account or a key with
+    `manage`. A key with `delegate` makes sub-keys, within its own limits. The key is shown once; its hash is kept.
+    """
     secret, hashed = _new_secret()
-    key = ApiKey(
-        hash=hashed,
-        id=_key_id(hashed),
-        consumer=voucher.account,
-        label=body.label,
-        created_at=now_ms(),
-        expires_at=body.expires_at,
-        budget=atoms.parse(body.budget, "budget") if body.budget is not None else None,
-        rate=body.rate,
-        models=tuple(body.models) if body.models is not None else None,
-    )
 
-    def make(session: Session) -> None:
-        known = accept(session, gateway.domain, gateway.lane, voucher, signature)
-        if voucher.cum_max < known or (
-            voucher.cum_max == known and keys.of_consumer(session, gateway.lane, voucher.account)
-        ):
-            raise Refusal(
-                409,
-                "voucher_not_larger",
-                f"a voucher of {known} atoms is on record and may have been seen by others: sign one above it,"
-                " or make the key with POST /v1/keys/rotate and a key you have",
-                facts={"cum_max": str(known)},
-            )
+    def make(session: Session) -> ApiKey:
+        if body.voucher is not None:
+            voucher, signature = read_voucher(orjson.dumps(body.voucher.model_dump()))
+            accept(session, gateway.domain, gateway.lane, voucher, signature)
+            key = _key(body, hashed, voucher.account)
+        else:
+            asking = _again(session, gateway, caller) if caller is not None else None
+            whose = asking.consumer if asking is not None else gateway.operator
+            key = _key(body, hashed, whose)
+            if asking is not None and asking.key is not None and _is_limited(asking.key):
+                key = _sub_key(session, gateway, asking, key)
+            else:
+                require(asking, Act.make_key, Subject(whose))
         keys.add(session, gateway.lane, key)
+        return key
 
-    await gateway.db(make)
+    key = await gateway.db(make)
     return {"key": secret, **_shown_key(key)}
 
 
 @router.post("/keys/rotate", status_code=201)
 async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
-    """Replace the key of this request by a new one with the same limits and the rest of its budget."""
+    """Replace the secret of this request's key. Its id, limits, spending and sub-keys stay."""
     old = caller.key
-    assert old is not None, "the route admits API keys only"
+    if old is None:
+        raise Refusal(400, "no_key", "send the request with the key that is to be rotated")
+    require(caller, Act.rotate_key, _subject(old))
     secret, hashed = _new_secret()
-    now = now_ms()
 
-    def rotate(session: Session) -> ApiKey:
-        stored = keys.by_hash(session, gateway.lane, old.hash)
-        assert stored is not None
-        left = None if stored.budget is None else max(0, stored.budget - stored.spent)
-        made = replace(stored, hash=hashed, id=_key_id(hashed), created_at=now, revoked_at=None, budget=left, spent=0)
-        keys.revoke(session, gateway.lane, old.hash, now)
-        keys.add(session, gateway.lane, made)
-        return made
+    def rotate(session: Session) -> ApiKey | None:
+        rotated = keys.rotate(session, gateway.lane, old.id, old.hash, hashed)
+        return keys.by_id(session, gateway.lane, old.consumer, old.id) if rotated else None
 
     made = await gateway.db(rotate)
     gateway.authenticator.forget(old.hash)
+    if made is None:
+        raise Refusal(401, "invalid_api_key", "this key was rotated or revoked")
     return {"key": secret, **_shown_key(made)}
 
 
 @router.get("/keys")
 async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
-    """All keys of the caller's account, without their secrets."""
-    found = await gateway.db(lambda session: keys.of_consumer(session, gateway.lane, caller.consumer))
-    return {"object": "list", "data": [_shown_key(key) for key in found]}
+    """The keys that the caller may see, without their secrets: all of the account, or the caller's key and those that
+    it made.
+    """
+    below = None if permissions.may(caller.asker, Act.read_account, Subject(caller.consumer)) else caller.key_id
+    found = await gateway.db(lambda session: keys.of_consumer(session, gateway.lane, caller.consumer, below))
+    seen = [key for key in found if permissions.may(caller.asker, Act.read_key, _subject(key))]
+    return {"object": "list", "data": [_shown_key(key) for key in seen]}
 
 
 @router.patch("/keys/{key_id}")
 async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking) -> dict[str, Any]:
-    """Change a key's label, budget, rate, models or expiry. Fields left out stay as they are."""
+    """Change a key's label, budget, rate, models, rights or expiry. Fields left out stay as they are. A key without
+    `manage` can change itself alone, and only tighten its limits.
+    """
 
-    def change(session: Session) -> ApiKey:
-        key = _find(session, gateway.lane, caller, key_id)
-        values: dict[str, Any] = body.model_dump(exclude_unset=True)
-        if values.get("budget") is not None:
-            values["budget"] = atoms.parse(values["budget"], "budget")
+    def change(session: Session) -> tuple[ApiKey, list[bytes]]:
+        asking = _again(session, gateway, caller)
+        key = _find(session, gateway, asking, key_id)
+        values = _values(body)
+        looser = permissions.loosened(key, replace(key, **values))
+        if looser is not None and not permissions.may(asking.asker, Act.change_key, _subject(key)):
+            raise Refusal(403, "not_allowed", f"this key may only tighten its own limits, not {looser}", param=looser)
+        require(asking, Act.tighten_key, _subject(key))
         if values:
-            keys.change(session, gateway.lane, key.hash, values)
-        return _find(session, gateway.lane, caller, key_id)
+            keys.change(session, gateway.lane, key.id, values)
+        family = keys.of_consumer(session, gateway.lane, key.consumer, key.id)
+        return _find(session, gateway, caller, key_id), [one.hash for one in family]
 
-    key = await gateway.db(change)
-    gateway.authenticator.forget(key.hash)
+    key, hashes = await gateway.db(change)
+    gateway.authenticator.forget(*hashes)
     return _shown_key(key)
 
 
 @router.delete("/keys/{key_id}")
 async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, Any]:
-    """Revoke a key. This gateway refuses it at once, the others within GATEWAY_KEY_SECONDS."""
+    """Revoke a key and its sub-keys. This gateway refuses them at once, the others within GATEWAY_KEY_SECONDS."""
 
-    def revoke(session: Session) -> ApiKey:
-        key = _find(session, gateway.lane, caller, key_id)
-        keys.revoke(session, gateway.lane, key.hash, now_ms())
-        return key
+    def revoke(session: Session) -> tuple[ApiKey, list[bytes]]:
+        asking = _again(session, gateway, caller)
+        key = _find(session, gateway, asking, key_id)
+        require(asking, Act.revoke_key, _subject(key))
+        return key, keys.revoke(session, gateway.lane, key.id, now_ms())
 
-    key = await gateway.db(revoke)
-    gateway.authenticator.forget(key.hash)
+    key, hashes = await gateway.db(revoke)
+    gateway.authenticator.forget(*hashes)
     return {"id": key.id, "object": "key", "deleted": True}
 
 
-def _find(session: Session, lane: Lane, caller: Caller, key_id: str) -> ApiKey:
-    key = keys.by_id(session, lane, caller.consumer, key_id)
+def _subject(key: ApiKey) -> Subject:
+    return Subject(key.consumer, key.id, key.made_by)
+
+
+def _find(session: Session, gateway: Gateway, caller: Caller, key_id: str) -> ApiKey:
+    """A key that the caller may see. Others are as if they were not there."""
+    key = keys.by_id(session, gateway.lane, caller.consumer, key_id)
+    missing = Refusal(404, "no_such_key", f"there is no key {key_id!r}")
     if key is None:
-        raise Refusal(404, "no_such_key", f"there is no key {key_id!r}")
+        raise missing
+    require(caller, Act.read_key, _subject(key), missing)
     return key
+
+
+def _again(session: Session, gateway: Gateway, caller: Caller) -> Caller:
+    """The caller as it is stored now. A key that was revoked a moment ago, elsewhere, must change no key."""
+    if caller.key is None:
+        return caller
+    key = keys.by_id(session, gateway.lane, caller.consumer, caller.key.id)
+    assert key is not None, "keys are never deleted"
+    ancestors = keys.ancestors(session, gateway.lane, key)
+    refused = permissions.refusal((key, *ancestors), now_ms())
+    if refused is None and key.hash != caller.key.hash:
+        refused = "this key was rotated"
+    if refused is not None:
+        raise Refusal(401, "invalid_api_key", refused)
+    return replace(caller, key=key, ancestors=ancestors)
+
+
+def _is_limited(key: ApiKey) -> bool:
+    """Whether a key asks for itself, not for its account: the keys that it makes are sub-keys."""
+    return standing(Asker(key.consumer, key), _subject(key)) is Standing.itself
+
+
+def _sub_key(session: Session, gateway: Gateway, asking: Caller, wanted: ApiKey) -> ApiKey:
+    """The key that a key with `delegate` makes. Refused when it is not within what that key has now."""
+    parent = asking.key
+    assert parent is not None, "a key asks"
+    require(asking, Act.make_sub_key, _subject(parent))
+    below = keys.count_below(session, gateway.lane, parent.id)
+    if len(parent.made_by) >= MAX_DEPTH:
+        raise Refusal(403, "too_deep", f"keys make sub-keys {MAX_DEPTH} deep, and this one is at the bottom")
+    if below >= MAX_SUB_KEYS:
+        raise Refusal(409, "too_many_keys", f"this key has {below} sub-keys that are not revoked: revoke some")
+    outer = permissions.left((parent, *asking.ancestors))
+    made = permissions.sub_key(outer, wanted)
+    looser = permissions.loosened(outer, made)
+    if looser is not None:
+        raise Refusal(403, "not_allowed", f"a sub-key's {looser} must be within what its key has left", param=looser)
+    return made
+
+
+def _key(body: KeyBody, hashed: bytes, consumer: Address) -> ApiKey:
+    return ApiKey(hash=hashed, id=_key_id(hashed), consumer=consumer, created_at=now_ms(), **_values(body, every=True))
+
+
+def _values(body: KeyLimits, *, every: bool = False) -> dict[str, Any]:
+    """A key's label, limits and rights as the request names them; with `every` also those it leaves out."""
+    values: dict[str, Any] = body.model_dump(exclude_unset=not every, exclude={"voucher"})
+    if values.get("budget") is not None:
+        values["budget"] = atoms.parse(values["budget"], "budget")
+    if values.get("models") is not None:
+        values["models"] = tuple(values["models"])
+    if "rights" in values:
+        values["rights"] = tuple(sorted({Right(name) for name in values["rights"]}))
+    return values
 
 
 def _new_secret() -> tuple[str, bytes]:
@@ -148,4 +222,6 @@ def _shown_key(key: ApiKey) -> dict[str, Any]:
         "spent": str(key.spent) if key.budget is not None else None,
         "rate": key.rate,
         "models": list(key.models) if key.models is not None else None,
+        "rights": [right.value for right in key.rights],
+        "made_by": list(key.made_by),
     }

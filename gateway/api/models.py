@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from gateway.api.dependencies import Here
 from gateway.api.representations import shown_terms
-from gateway.catalog.catalog import CapsuleEntry, Entry
+from gateway.catalog.catalog import Candidate, CapsuleEntry, Entry, ModelEntry
 from ledger.core.pricing.price import Tariff
 from ledger.core.values.ids import cid, to_hex
 from ledger.core.values.meters import Meter, Units
@@ -28,7 +28,12 @@ async def show_model(name: str, gateway: Here) -> dict[str, Any]:
 
 
 def ready(entry: Entry) -> bool:
-    return entry.tariff is not None if isinstance(entry, CapsuleEntry) else bool(entry.candidates)
+    return entry.tariff is not None if isinstance(entry, CapsuleEntry) else bool(public(entry))
+
+
+def public(entry: ModelEntry) -> list[Candidate]:
+    """The providers that serve everybody. Those of a realm are for its members to know."""
+    return [candidate for candidate in entry.candidates if not candidate.realm]
 
 
 def shown(entry: Entry) -> dict[str, Any]:
@@ -60,10 +65,10 @@ def shown(entry: Entry) -> dict[str, Any]:
                 "calls": c.health.calls,
                 "terms": to_hex(c.tariff.id),
             }
-            for c in entry.candidates
+            for c in public(entry)
         ]
-        if entry.candidates:
-            row["pricing"] = pricing(entry.candidates[0].tariff)
+        if ready(entry):
+            row["pricing"] = pricing(public(entry)[0].tariff)
     sponsorship = entry.sponsorship
     if sponsorship is not None and sponsorship.offer_ppm:
         offered = {"offer_ppm": sponsorship.offer_ppm, "window_calls": sponsorship.window_calls}

@@ -10,25 +10,30 @@ from fastapi.responses import Response
 from sqlmodel import Session
 
 from gateway.api import quotes
-from gateway.api.dependencies import Here, the_caller
+from gateway.api.dependencies import Here, caller_of, shows_credentials
 from gateway.api.discovery import discover
 from gateway.api.representations import domain_fields
 from gateway.api.schemas import MAX_INT
 from gateway.catalog import credentials
 from gateway.clock import now_ms
 from gateway.errors import Refusal
+from gateway.payment.auth import require
 from gateway.upstream import target
 from gateway.workflow.wasm import MAX_MODULE_BYTES
 from ledger.core.accounts.accounts import CUSTODY
+from ledger.core.accounts.permissions import Act, Subject
+from ledger.core.catalog import models
 from ledger.core.catalog.models import Offer
 from ledger.core.pricing import epochs
 from ledger.core.pricing.epochs import Book
 from ledger.core.values import documents as canon
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Document
-from ledger.core.values.ids import address, cid, cid_digest, parse_did, to_hex
+from ledger.core.values.ids import Address, address, cid, cid_digest, digest, parse_did, to_hex
 from ledger.core.values.meters import quoted
 from ledger.flows import credits, publications
-from ledger.store.chain import bids
+from ledger.flows.publications import Signed
+from ledger.store.chain import bids, lanes
 from ledger.store.money import postings
 from ledger.store.network import documents
 
@@ -53,70 +58,110 @@ async def _read_body(request: Request, most: int) -> bytes:
 
 @router.post("/documents", status_code=201)
 async def publish(request: Request, gateway: Here) -> dict[str, Any]:
-    """Publish a model document, a capsule, or a capsule's glue (application/wasm). Its id is the hash of its content:
-    publishing again changes nothing.
+    """Publish {"document": ..., "signature": ...}: a model document or a capsule that its owner signed. Or publish a
+    capsule's glue (application/wasm), as an account. The id is the hash of the content: publishing again changes
+    nothing.
     """
     if request.headers.get("content-type", "") == "application/wasm":
         module = await _read_body(request, MAX_MODULE_BYTES)
+        caller = await caller_of(request, gateway, module)
+        require(caller, Act.publish, Subject(caller.consumer))
         glue = await asyncio.to_thread(gateway.workshop.load, module)
         gateway.workshop.check(glue)
-        made = await gateway.db(lambda session: publications.publish_glue(session, module, now_ms()))
+        made = await gateway.db(lambda session: publications.publish_glue(session, module, caller.consumer, now_ms()))
         return {"id": cid(made), "digest": f"sha256:{made.hex()}", "size": len(module), "exports": sorted(glue.shapes)}
-    document = await _read_document(request)
-    chain_id = gateway.domain.chain_id
-    made = await gateway.db(lambda session: publications.publish_document(session, document, chain_id, now_ms()))
+    document, signature = _signed_document(await _read_document(request))
+    signed = Signed(document, signature)
+    made = await gateway.db(lambda session: publications.publish_document(session, signed, gateway.domain, now_ms()))
     gateway.book_changed.set()
     return {"id": cid(made), "digest": to_hex(made), "name": document["name"]}
 
 
+def _signed_document(body: Document) -> tuple[Document, bytes]:
+    """A document and its owner's signature."""
+    document, signature = body.get("document"), body.get("signature")
+    if not isinstance(document, dict) or not isinstance(signature, str) or body.keys() - {"document", "signature"}:
+        message = 'send {"document": ..., "signature": "0x..."}, signed by the document\'s owner'
+        raise Refusal(400, "rejected", message, param="signature")
+    try:
+        return document, bytes.fromhex(signature.removeprefix("0x"))
+    except ValueError as error:
+        raise Refusal(400, "rejected", f"the signature is not hex: {error}", param="signature") from error
+
+
 @router.get("/documents/{document_id}")
 async def show_document(document_id: str, gateway: Here) -> Response:
-    """A document's canonical bytes: their sha256 is the id."""
+    """A document's canonical bytes: their sha256 is the id. `Tollway-Signature` is its owner's."""
     found = await gateway.db(lambda session: documents.get(session, cid_digest(document_id)))
     if found is None:
         raise Refusal(404, "no_such_document", f"there is no document {document_id}")
     kind = "application/wasm" if found.kind == "glue" else "application/json"
-    return Response(found.body, media_type=kind, headers={"cache-control": "public, immutable"})
+    headers = {"cache-control": "public, immutable"}
+    if found.signature is not None:
+        headers["tollway-signature"] = to_hex(found.signature)
+    return Response(found.body, media_type=kind, headers=headers)
 
 
 @router.post("/offers", status_code=201)
 async def offer(request: Request, gateway: Here) -> dict[str, Any]:
-    """Publish a provider's signed offer; {"offer": ..., "credentials": {header: value}} if its server wants them."""
-    document = await _read_document(request)
-    wrapped, given = document.get("offer"), document.get("credentials")
-    if isinstance(wrapped, dict):
-        for unknown in sorted(document.keys() - {"offer", "credentials"}):
-            raise Refusal(400, "rejected", f"unknown field {unknown!r}", param=unknown)
-        document = wrapped
+    """Publish a party's signed offer, or withdraw it by one that says `withdrawn`. It replaces the party's offer with a
+    lower nonce; the same one again changes nothing. If its server wants credentials:
+    {"offer": ..., "credentials": {header: value}, "salt": "0x..."}, of which the offer's `serve.credentials` is the
+    hash: keccak256(salt | canonical JSON).
+    """
+    document, headers = _read_offer(await _read_document(request))
     canon.validate(document, "offer")
     if "serve" in document:
         server = target.parse(document["serve"]["url"])
         if server.scheme != target.TUNNEL:
             await gateway.upstream.guard.resolve(server.host, server.port)  # may the gateway call it at all?
     credential = None
-    if isinstance(given, dict):
-        headers = {str(name): str(value) for name, value in given.items()}
+    if headers:
         provider, subject = parse_did(document["party"])[1], cid_digest(document["subject"])
         credential = credentials.encrypt(gateway.settings.secret, provider, subject, credentials.lines(headers))
     epoch = gateway.catalog.epoch
 
     def take(session: Session) -> Offer:
-        offered = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
-        if gateway.private:
+        offered, is_new = publications.publish_offer(session, document, gateway.domain, epoch, credential, now_ms())
+        if gateway.private and is_new and not offered.withdrawn:
             credits.place_bid(session, offered, epoch, now_ms())
         return offered
 
     made = await gateway.db(take)
     gateway.book_changed.set()
-    return {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
+    shown = {"subject": cid(made.subject), "party": to_hex(made.party), "expires_epoch": made.until}
+    return shown | ({"withdrawn": True} if made.withdrawn else {})
+
+
+def _read_offer(body: Document) -> tuple[Document, dict[str, str]]:
+    """An offer, and the credentials that come with it. Refused unless they are those that the offer's party signed."""
+    offer = body.get("offer", body)
+    if not isinstance(offer, dict):
+        raise Refusal(400, "rejected", "`offer` is an offer", param="offer")
+    for unknown in sorted(body.keys() - {"offer", "credentials", "salt"} if offer is not body else ()):
+        raise Refusal(400, "rejected", f"unknown field {unknown!r}", param=unknown)
+    serve = offer.get("serve")
+    signed = serve.get("credentials") if isinstance(serve, dict) else None
+    given, salt = (body.get("credentials"), body.get("salt")) if offer is not body else (None, None)
+    if given is None and signed is None:
+        return offer, {}
+    if not isinstance(given, dict) or not isinstance(salt, str) or not all(isinstance(v, str) for v in given.values()):
+        raise Refusal(
+            400, "invalid_credentials", "credentials are an object of texts, with their salt of 32 bytes in hex"
+        )
+    if signed != to_hex(models.credentials_hash(digest(salt), given)):
+        message = "the offer's party did not sign these credentials: `serve.credentials` is their hash with the salt"
+        raise Refusal(400, "invalid_credentials", message, param="credentials")
+    return offer, given
 
 
 @router.post("/discover")
 async def find(request: Request, gateway: Here) -> dict[str, Any]:
     """Models that can do a task, priced for the expected meters; what is missing when there are none."""
-    wanted = await _read_document(request)
+    body = await _read_body(request, MAX_DOCUMENT_BYTES)
+    wanted = canon.parse(body)
     canon.check(wanted, "discover", "request")
-    caller = await the_caller(request, gateway) if "authorization" in request.headers else None
+    caller = await caller_of(request, gateway, body) if shows_credentials(request) else None
     surface = request.headers.get("tollway-surface")
     return await discover(gateway, wanted, caller, address(surface) if surface else gateway.operator, now_ms())
 
@@ -132,7 +177,12 @@ async def lane(gateway: Here) -> dict[str, Any]:
     """This gateway's lane: its chain and contracts, operator, signer, epoch, window and bond."""
     state, rules = gateway.lane_state, gateway.deployment
     found = state.terms
-    held = await gateway.db(lambda session: postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY])
+
+    def ask(session: Session) -> tuple[Atoms, list[Address]]:
+        custody = postings.balances(session, gateway.lane, [CUSTODY])[CUSTODY]
+        return custody, sorted(lanes.signing_gateways(session, gateway.lane))
+
+    held, keys = await gateway.db(ask)
     return {
         "chain_id": gateway.domain.chain_id,
         "lane": to_hex(gateway.lane),
@@ -152,6 +202,7 @@ async def lane(gateway: Here) -> dict[str, Any]:
         "era": found.era if found else None,
         "exit_notice": rules.exit_notice_seconds if rules else 0,
         "gateway_number": state.number,
+        "gateways": [to_hex(key) for key in keys],
         "at_stake": {
             "charged": str(state.at_stake.charged),
             "leased": str(state.at_stake.leased),

@@ -15,7 +15,7 @@ from gateway.api import invoke
 from gateway.asgi import Client, Message, Receive, Send, refused_response
 from gateway.call import call as calls
 from gateway.call import routing
-from gateway.call.call import Request, Route, identify
+from gateway.call.call import Request, Route
 from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
@@ -26,15 +26,14 @@ from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
 from gateway.payment import x402
-from gateway.payment.auth import Caller
+from gateway.payment.auth import Caller, idempotency_key
 from gateway.payment.billing import Note
 from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
-from ledger.core.accounts import permissions
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import body_digest
-from ledger.core.values.ids import call_id, to_hex
+from ledger.core.values.ids import NO_KEY, call_id, to_hex
 from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed
 
@@ -95,19 +94,24 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     headers, body = client.headers, await client.read_body(gateway.settings.max_body_bytes, gateway.body_timeouts)
     has_key = b"authorization" in headers or b"tollway-voucher" in headers
     by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
-    caller = None if by_x402 else await gateway.authenticator.admit(headers, now)
+    admitted = None if by_x402 else await gateway.authenticator.admit_call(headers, path, now)
     ask = _read(gateway, path, headers, body)
     preferences = routing.preferences_of(headers)
-    if caller is not None:
-        identity, keyed = identify(headers, caller)
+    if admitted is not None:
+        caller, identity, keyed = admitted
         request = Request(client, ask, caller, identity, keyed, preferences, now)
     elif x402.HEADER in headers:
         payment = x402.read(gateway, headers[x402.HEADER], now)
-        identity, settled = call_id(payment.payer, payment.key), [x402.settled(gateway, payment)]
+        name = idempotency_key(headers) or payment.key
+        identity = call_id(gateway.lane, payment.payer, NO_KEY, path, name)
+        settled = [x402.settled(gateway, payment)]
         request = Request(client, ask, Caller(payment.payer), identity, True, preferences, now, payment, settled)
     else:
         route = await _route(gateway, gateway.catalog.find(ask.model), ask, preferences, now)
         raise x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
+    entry = gateway.catalog.find(ask.model)
+    if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
+        raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     if not request.keyed:
         return await _make(gateway, request)
     stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
@@ -129,8 +133,6 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
     """Make the call: routed, paid for, served, charged."""
     ask, caller, now = request.ask, request.caller, request.started
     entry = gateway.catalog.find(ask.model)
-    if caller.key is not None and not permissions.may_call(caller.key, entry.name, ask.model):
-        raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
         await x402.take(gateway, request.payment, request.call_id, route.price)

@@ -14,7 +14,7 @@ from gateway.api.representations import hexed
 from gateway.api.schemas import MAX_INT
 from gateway.context import Gateway
 from gateway.errors import Refusal
-from ledger.core.settlement.batches import Status
+from ledger.core.settlement.batches import PUBLIC, Status
 from ledger.core.settlement.header import Header
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.settlement import batches, proofs
@@ -36,18 +36,13 @@ async def list_batches(gateway: Here) -> dict[str, Any]:
 
 @router.get("/batches/{number}")
 async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
-    """One batch: its header, the receipts it covers, and what it pays to whom."""
+    """One batch: its header and the receipts it covers. What it pays to whom is in its file."""
 
     def read(session: Session) -> dict[str, Any]:
         batch = _get(session, gateway.lane, number)
         ranges = batches.ranges(session, gateway.lane, number)
-        earned = batches.earned(session, gateway.lane, number)
         return _batch_fields(batch) | {
             "ranges": [{"gateway": to_hex(r.gateway), "first": r.first, "count": r.count} for r in ranges],
-            "earned": [
-                {"payee": to_hex(payee), "role": role.name, "amount": str(amount)}
-                for (payee, role), amount in earned.items()
-            ],
         }
 
     return await gateway.db(read)
@@ -55,11 +50,15 @@ async def show_batch(number: Number, gateway: Here) -> dict[str, Any]:
 
 @router.get("/batches/{number}/file")
 async def batch_file(number: Number, gateway: Here) -> Response:
-    """A batch's public file, from which anybody can recompute the batch. Its sha256 is the header's data_ref."""
+    """A batch's public file, from which anybody can recompute the batch. Its sha256 is the header's data_ref. It is
+    there once the batch is on its way to the chain.
+    """
     from ledger.store.settlement import batch_files  # imports numba, which the gateway loads only for this
 
     def write(session: Session) -> tuple[bytes, Batch]:
         batch = _get(session, gateway.lane, number)
+        if batch.status not in PUBLIC:
+            raise Refusal(404, "not_public", f"batch {number} is not public: it is {batch.status.value}")
         sink = io.BytesIO()
         batch_files.write_again(session, sink, gateway.domain, batch)
         return sink.getvalue(), batch

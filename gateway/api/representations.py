@@ -15,7 +15,7 @@ from ledger.store.receipts.receipts import Signed
 
 
 def shown_receipt(signed: Signed, gateway: Gateway) -> dict[str, Any]:
-    """A receipt, its signature, and what the gateway noted beside it."""
+    """A receipt with its signature: what anybody may see of it once its batch is public."""
     receipt = signed.receipt
     return {
         "id": receipt_id(receipt),
@@ -23,7 +23,6 @@ def shown_receipt(signed: Signed, gateway: Gateway) -> dict[str, Any]:
         "digest": to_hex(signed.digest),
         "signature": to_hex(signed.signature),
         "units": used(receipt.units),
-        "noted": noted(signed),
         "domain": domain_fields(gateway),
     }
 

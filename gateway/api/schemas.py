@@ -1,6 +1,6 @@
 """Request bodies as pydantic models. Pure: nothing here needs a gateway, so a client may import it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,16 +49,19 @@ class VoucherBody(Strict):
 
 
 class KeyLimits(Strict):
-    """The limits of a key. `rate` is calls a minute."""
+    """The limits and rights of a key. `rate` is calls a minute. `manage`: it may do all that the account may, but spend
+    above the voucher. `delegate`: it may make sub-keys within its limits.
+    """
 
     label: str = Field(default="", max_length=200)
     budget: Amount | None = None
     rate: int | None = Field(default=None, ge=1, le=10**6)
     models: list[str] | None = Field(default=None, max_length=1000)
     expires_at: int | None = Field(default=None, ge=0, le=MAX_INT, description="ms since the epoch")
+    rights: list[Literal["manage", "delegate"]] = Field(default=[], max_length=2)
 
 
 class KeyBody(KeyLimits):
-    """A new key, behind a voucher."""
+    """A new key: behind a voucher, or made by whoever sends the request."""
 
-    voucher: VoucherBody
+    voucher: VoucherBody | None = None

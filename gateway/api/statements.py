@@ -8,10 +8,12 @@ import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from gateway.api.dependencies import Here, party
+from gateway.api.dependencies import Asking, Here, party
 from gateway.api.schemas import MAX_INT
 from gateway.errors import Refusal
+from gateway.payment.auth import require
 from ledger.core.accounts import beancount, statements
+from ledger.core.accounts.permissions import Act, Subject
 from ledger.core.accounts.statements import Movement, Row
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid, cid_digest, to_hex
@@ -39,6 +41,7 @@ COLUMNS = (
 async def statement(  # noqa: PLR0913
     address: str,
     gateway: Here,
+    caller: Asking,
     role: str = "",
     model: str = "",
     first: Annotated[int, Query(alias="from", ge=0, le=MAX_INT)] = 0,
@@ -47,8 +50,11 @@ async def statement(  # noqa: PLR0913
     cursor: str = "",
     limit: Annotated[int, Query(ge=1, le=reports.MAX_PAGE)] = 200,
 ) -> Response:
-    """A page of a party's statement. `Tollway-Next` is the cursor of the next page; pages can be joined as text."""
+    """A page of a party's statement, for the party itself or a key of it with `manage`. `Tollway-Next` is the cursor of
+    the next page; pages can be joined as text.
+    """
     who, roles = party(address), statements.roles_of(role)
+    require(caller, Act.read_account, Subject(who))
     subject = await _subject(gateway, model) if model else None
     query = reports.Query(gateway.lane, who, Period(first, to), roles, subject)
     page = await gateway.db(lambda session: reports.statement(session, query, cursor, limit))

@@ -6,7 +6,7 @@ while the consumer has not seen a byte.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -20,9 +20,9 @@ from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal
-from gateway.metering import answers, usage
+from gateway.metering import answers, openai, usage
 from gateway.metering.answers import Meters
-from gateway.metering.ask import Ask
+from gateway.metering.ask import INFER, Ask
 from gateway.payment import billing
 from gateway.payment.auth import Caller
 from gateway.payment.billing import Billing, Served, most_units
@@ -31,10 +31,12 @@ from gateway.payment.x402 import Payment
 from gateway.upstream.http import Reply
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.receipts.receipt import EndReason
+from ledger.core.receipts.service_proofs import attempt_id
+from ledger.core.values import call_heads
 from ledger.core.values.atoms import Atoms
+from ledger.core.values.call_heads import Asked, CallHead
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Digest, call_id, to_hex
+from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
 
@@ -72,14 +74,6 @@ class Request(msgspec.Struct, frozen=True):
             key_id=key.id if key is not None else None,
             budget=self.caller.budget,
         )
-
-
-def identify(headers: Mapping[bytes, bytes], caller: Caller) -> tuple[Digest, bool]:
-    """The call's id, from its Idempotency-Key or from a nonce, and whether it named a key."""
-    key = headers.get(b"idempotency-key")
-    if key is not None and not 0 < len(key) <= 255:
-        raise Refusal(400, "invalid_request", "an Idempotency-Key has 1 to 255 bytes", param="Idempotency-Key")
-    return call_id(caller.consumer, key or os.urandom(16)), key is not None
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -149,11 +143,11 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
         spoken = ", ".join(sorted(entry.protocols))
         raise Refusal(400, "wrong_protocol", f"{entry.name} speaks {spoken}, not {ask.protocol}", param="model")
     settings = gateway.settings
-    outputs = ask.outputs
-    if outputs is None:
-        outputs = min(settings.default_output_tokens, entry.context_tokens or 2**31) * ask.choices
+    limit = ask.limit
+    if limit is None:
+        limit = min(settings.default_output_tokens, entry.context_tokens or 2**31)
     seconds = settings.first_byte_seconds + settings.idle_stream_seconds
-    most = most_units(len(ask.body), outputs, settings.metered_answer_bytes, seconds, ask.most_images)
+    most = most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, ask.most_images)
     return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most, now), most)
 
 
@@ -221,9 +215,12 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
     ended = gateway.now_ms()
     near = gateway.upstream.round_trip_ms(candidate.target)
     candidate.health.succeeded(took_ms, metered.overclaimed, near)
-    units = usage.capped(metered.units, call.most)
+    units, end = usage.capped(metered.units, call.most), EndReason.normal
+    most = call.most.output_token
+    if call.ask.path != INFER and metered.text_tokens > most:
+        body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached
     digest = call.billing.digest_of(body)
-    served = Served(units, EndReason.normal, ended, call.ask.body, digest, candidate.provider)
+    served = Served(units, end, ended, call.ask.body, digest, candidate.provider)
     return Answer(candidate, reply, body, served)
 
 
@@ -276,12 +273,17 @@ async def _invoke(gateway: Gateway, call: Call, candidate: Candidate, number: in
 
 def ask_node(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Awaitable[Reply]:
     """Send the request to a node. The result is its answer's head."""
-    ask = call.ask
-    attempt = keccak256(call.billing.call_id, number.to_bytes(4, "big"))
-    headers = b"%bIdempotency-Key: %b\r\n" % (ask.headers, to_hex(attempt).encode())
-    return gateway.upstream.request(
-        candidate.target, ask.upstream_path(candidate.served_as), ask.body_for(candidate.served_as), headers
-    )
+    ask, served_as = call.ask, candidate.served_as
+    body = ask.body_for(served_as, candidate.limit_name, call.most.output_token // ask.choices)
+    asked = Asked(attempt_id(call.billing.call_id, number), ask.upstream_path(served_as), body)
+    headers = ask.headers + _proven(gateway, candidate, asked)
+    return gateway.upstream.request(candidate.target, asked.path, asked.body, headers)
+
+
+def _proven(gateway: Gateway, candidate: Candidate, asked: Asked) -> bytes:
+    """The header lines that show a node that its lane's gateway asks, for this request."""
+    head = call_heads.write(CallHead(gateway.lane, gateway.signer.public, now_ms()), candidate.secret, asked)
+    return f"Idempotency-Key: {to_hex(asked.attempt)}\r\n{call_heads.HEADER}: {head}\r\n".encode()
 
 
 def exhausted(call: Call, last: TollwayError | None) -> Refusal:

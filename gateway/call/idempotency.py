@@ -17,6 +17,8 @@ from ledger.store.receipts.receipts import Signed
 
 Headers = list[tuple[bytes, bytes]]
 JSON: Headers = [(b"content-type", b"application/json")]
+BINARY: Headers = [(b"content-type", b"application/octet-stream")]
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 RECEIPT_HEADERS = (b"tollway-receipt", b"tollway-charge", b"tollway-seq", b"tollway-signature")
 
 
@@ -110,9 +112,11 @@ def receipt_headers(*signed: Signed) -> Headers:
 
 
 def answer_headers(reply: Reply, signed: Signed) -> Headers:
-    """The headers of a node's whole answer: its content type and its receipt."""
-    headers = [(b"content-type", reply.headers.get(b"content-type", b"application/json"))]
+    """The headers of a node's whole answer, and its receipt. No byte of the node's own head is passed on."""
     length = reply.headers.get(b"inference-header-content-length")
-    if length is not None:
-        headers.append((b"inference-header-content-length", length))
-    return headers + receipt_headers(signed)
+    headers = (
+        JSON
+        if length is None or not length.isdigit()
+        else [*BINARY, (b"inference-header-content-length", b"%d" % int(length))]
+    )
+    return [*headers, NO_SNIFFING, *receipt_headers(signed)]

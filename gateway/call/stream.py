@@ -18,7 +18,7 @@ from gateway.call.idempotency import StoredResponse, receipt_facts
 from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import NodeFailed, body_of, refusal
+from gateway.errors import NodeFailed, Refusal, body_of, refusal
 from gateway.metering import answers, usage
 from gateway.metering.answers import Meters
 from gateway.metering.openai import StreamAccumulator, StreamState
@@ -186,8 +186,12 @@ class _Streaming:
         """The last bytes: usage and receipt, then `[DONE]`, or an error and no `[DONE]`."""
         note = receipt_facts(signed) if signed else None
         comment = b": tollway-receipt " + orjson.dumps(note) + b"\n\n" if note else b""
+        if self.end is EndReason.client_abort:
+            failure = failure or Refusal(409, "client_abort", "the client left before the end: it paid what it got")
         if failure is not None:
             return self.unsent + comment + b"data: " + body_of(refusal(failure)) + b"\n\n"
+        if self.end is EndReason.hold_reached and signed:
+            self.accumulator.report(signed[-1].receipt.units)
         return self.unsent + self.accumulator.last_events(note) + comment + DONE
 
     async def _write(self, body: bytes, *, more: bool = True) -> None:

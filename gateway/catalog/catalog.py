@@ -24,6 +24,8 @@ class Candidate:
     provider: Address
     subject: Digest
     served_as: str
+    limit_name: str
+    """The field by which its node is told how long an answer may be."""
     target: Target
     tariff: Tariff
     inner: Tariff
@@ -31,6 +33,8 @@ class Candidate:
     slo_ms: int
     tier: str
     realm: str
+    secret: bytes = field(repr=False)
+    """What our key and the provider's have in common: heads of calls are proven with it."""
     health: Health = field(compare=False)
 
 

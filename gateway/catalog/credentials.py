@@ -8,13 +8,16 @@ from pydantic import SecretStr
 from sqlmodel import Session
 
 from gateway.errors import Refusal
+from ledger.core.values import call_heads
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest
 from ledger.store.network import offers
 from ledger.store.network.offers import Credential
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
-_FORBIDDEN = frozenset(("host", "content-length", "transfer-encoding", "connection", "idempotency-key"))
+_FORBIDDEN = frozenset(
+    ("host", "content-length", "transfer-encoding", "connection", "idempotency-key", call_heads.HEADER.lower())
+)
 
 
 def lines(headers: dict[str, str]) -> bytes:

@@ -7,6 +7,7 @@ from sqlmodel import Session
 
 from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
+from gateway.metering.ask import LIMITS
 from gateway.upstream import target
 from ledger.core.catalog import models
 from ledger.core.catalog.bids import Line, Role
@@ -18,8 +19,11 @@ from ledger.core.pricing.epochs import BidInForce, Book
 from ledger.core.pricing.price import Tariff, compile_terms
 from ledger.core.pricing.terms import Market, Operator
 from ledger.core.values.atoms import Ppm
+from ledger.core.values.call_heads import common_secret
+from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid
+from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows import receipt_log
 from ledger.store.chain import bids, parties
 from ledger.store.network import documents, measurements, offers
@@ -30,9 +34,11 @@ Credentials = Mapping[tuple[Address, Digest], bytes]
 
 
 class CatalogLoader:
-    """Loads catalogs. Keeps each provider's health, and the documents that are parsed already."""
+    """Loads catalogs. Keeps each provider's health and secret, and the documents that are parsed already."""
 
-    def __init__(self) -> None:
+    def __init__(self, signer: Signer, domain: Domain) -> None:
+        self._signer, self._domain = signer, domain
+        self._secrets: dict[Address, bytes] = {}
         self._health: dict[tuple[Address, Digest], Health] = {}
         self._parsed: dict[Digest, Model | Capsule | Rejected] = {}
         self._stored_terms: set[Digest] = set()
@@ -51,6 +57,14 @@ class CatalogLoader:
 
     def health(self, provider: Address, subject: Digest) -> Health:
         return self._health.setdefault((provider, subject), Health())
+
+    def secret(self, provider: Address, offer: Document) -> bytes:
+        """What a provider that signed an offer and this gateway have in common."""
+        secret = self._secrets.get(provider)
+        if secret is None:
+            secret = common_secret(self._signer, models.signing_key(offer, self._domain))
+            self._secrets[provider] = secret
+        return secret
 
     def records(self) -> dict[tuple[Address, Digest], Health]:
         return dict(self._health)
@@ -87,7 +101,9 @@ class _Loading:
         self.credentials = credentials
         self.published = documents.everything(session)
         self.measured = measurements.everything(session)
-        self.offers = {(o.subject, o.party): o for o in offers.unexpired(session, book.epoch)}
+        standing = offers.unexpired(session, book.epoch)
+        self.offers = {(o.subject, o.party): o for o in standing if o.role is Role.compute}
+        self.sponsors = {(o.subject, o.party): o for o in standing if o.role is not Role.compute}
         parsed = {stored.id: loader.parse(stored) for stored in self.published}
         self.market = Market(
             operator=operator,
@@ -109,7 +125,7 @@ class _Loading:
         return ModelEntry(model, candidates, context, protocols, sponsorship=self.sponsorship(model.id, model.owner))
 
     def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
-        stored = self.offers.get((subject, owner))
+        stored = self.sponsors.get((subject, owner))
         offer = orjson.loads(stored.body) if stored is not None else None
         return commissions.sponsorship(owner, offer, ppm, window_calls)
 
@@ -133,7 +149,8 @@ class _Loading:
         offer = self.offers.get((model.id, row.party))
         if offer is None or not offer.url:
             raise Rejected(f"0x{row.party.hex()} has no standing offer")
-        serving = orjson.loads(offer.body).get("serve") or {}
+        document: Document = orjson.loads(offer.body)
+        serving = document.get("serve") or {}
         capacity = terms.capacity(self.market, row.party, offer.capacity)
         server = target.parse(offer.url, self.credentials.get((row.party, model.id), b""))
         stated = terms.of_provider(self.market, model, lines, row)
@@ -145,6 +162,7 @@ class _Loading:
             provider=row.party,
             subject=model.id,
             served_as=server.served_as or model.name,
+            limit_name=serving.get("output_limit", LIMITS[0]),
             target=server,
             tariff=compile_terms(stated.root),
             inner=compile_terms(stated.sub),
@@ -152,6 +170,7 @@ class _Loading:
             slo_ms=serving.get("slo_ms", models.DEFAULT_SLO_MS),
             tier=offer.tier,
             realm=serving.get("realm", ""),
+            secret=self.loader.secret(row.party, document),
             health=health,
         )
 

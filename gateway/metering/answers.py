@@ -19,6 +19,10 @@ PASSED_ON = frozenset((400, 409, 413, 415, 422))
 """Statuses of a node that say the request is wrong: its error goes to the consumer, and nothing is charged."""
 
 
+UNSEEN = (Meter.reasoning_token, Meter.output_audio_token)
+"""Output that may come without text."""
+
+
 class PassedOn(Exception):
     """The node refused the request as such. Its own error is the answer."""
 
@@ -43,42 +47,48 @@ def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> 
             raise NodeFailed("the node's answer is not an inference response", "nonsense")
         claimed = Units(**{meter.name: count for meter, count in noted.items()})
         tokens = coarse(claimed)
-        counted = _Tokens(min(tokens.input_token, len(ask.body)), min(tokens.output_token, len(body)), False, noted)
+        counted = _Tokens(min(tokens.input_token, len(ask.body)), min(tokens.output_token, len(body)), 0, False, noted)
     else:
         answer = openai.read_answer(ask.path, body)
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
-        counted = _tokens(meters, ask, answer.usage, _Delivered(answer.text, None, len(body)), noted)
+        counted = _tokens(meters, ask, answer.usage, _Delivered(answer.text, len(answer.text.encode()), None), noted)
     return _metered(meters, ask, counted, noted, took_ms, len(body))
 
 
 def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
     """Units of a stream, as far as it came: by the node's usage if that came too, else what was delivered."""
     noted = stream.units or usage.node_units(reply.headers.get(b"tollway-usage")) or {}
-    delivered = _Delivered(stream.text, stream.tokens, stream.size)
+    delivered = _Delivered(stream.text, stream.text_bytes, stream.tokens)
     counted = _tokens(meters, ask, stream.usage, delivered, noted)
     return _metered(meters, ask, counted, noted, took_ms, stream.size)
 
 
 class _Delivered(NamedTuple):
-    """What came: the text, the least number of tokens that a stream carried (None if it was none), and the bytes."""
+    """What came: the text that was generated, its bytes, and in how many pieces a stream brought it.
+
+    `text` is empty where no tokenizer needs it. Bytes of a protocol are nobody's tokens.
+    """
 
     text: str
-    events: int | None
     size: int
+    pieces: int | None
 
 
 class _Tokens(NamedTuple):
-    """Input and output tokens to bill, whether the node claimed too many, and which of them are in finer meters."""
+    """Input and output tokens to bill, how many of these came without text, whether the node claimed too many, and
+    which of them are in finer meters.
+    """
 
     inputs: int
     outputs: int
+    unseen: int
     overclaimed: bool
     finer: Mapping[Meter, int]
 
 
 def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delivered, noted: NodeUnits) -> _Tokens:
-    """The tokens of an answer. Reasoning that nobody sees is billed only where the terms sell it by a meter of its own:
+    """The tokens of an answer. What nobody sees as text is billed only where the terms sell it by a meter of its own:
     it cannot be counted, so the consumer's limit is its only bound.
     """
     finer = {meter: count for meter, count in noted.items() if meter.coarse != meter}
@@ -91,18 +101,18 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
         claimed_in = usage.estimate(len(ask.body))
     inputs = max(0, min(claimed_in, len(ask.body)))
     if ask.path == EMBEDDINGS:
-        return _Tokens(inputs, 0, claimed_in > len(ask.body), finer)
+        return _Tokens(inputs, 0, 0, claimed_in > len(ask.body), finer)
+    unseen = 0
     if claimed_out is None:
-        known = ours if ours is not None else delivered.events
-        outputs, over = known if known is not None else usage.estimate(len(delivered.text.encode())), False
+        estimate = max(delivered.pieces or 0, usage.estimate(delivered.size))
+        outputs, over = ours if ours is not None else estimate, False
     else:
         claimed_out = max(0, claimed_out)
-        unseen = 0
-        if Meter.reasoning_token in meters.asked:
-            unseen = min(claimed_out, finer.get(Meter.reasoning_token, 0))
+        sold = (finer.get(meter, 0) for meter in UNSEEN if meter in meters.asked)
+        unseen = min(claimed_out, sum(sold))
         outputs, over = usage.agreed(claimed_out - unseen, ours, delivered.size)
         outputs += unseen
-    return _Tokens(inputs, outputs, over, finer)
+    return _Tokens(inputs, outputs, unseen, over, finer)
 
 
 def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_ms: int, size: int) -> Metered:
@@ -120,7 +130,8 @@ def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_m
     }
     if Meter.input_image in meters.asked:
         counts[Meter.input_image] = ask.images
-    return Metered(Units(**{meter.name: count for meter, count in counts.items()}), tokens.overclaimed)
+    units = Units(**{meter.name: count for meter, count in counts.items()})
+    return Metered(units, tokens.outputs - tokens.unseen, tokens.overclaimed)
 
 
 def openai_error(status: int, body: bytes) -> bytes:

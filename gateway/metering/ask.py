@@ -1,5 +1,6 @@
 """A request to a model as the gateway understands it, whichever protocol it came in."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +10,8 @@ import orjson
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 INFER = "/v2/models/{model}/infer"
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""The names of the output limit. An offer says which its node reads; the other one never reaches it."""
 
 
 def _is_image(part: Any) -> bool:
@@ -18,7 +21,8 @@ def _is_image(part: Any) -> bool:
 class Ask(msgspec.Struct, frozen=True, dict=True):
     """A request: what its price and route depend on, and its body as it came.
 
-    `outputs` is the most output tokens it may bring, None when it does not say. `header_bytes` is the length of the
+    `fields` are those of an OpenAI body, each as it came. `limit` is the most output tokens of each of its `choices`,
+    None when it does not say. `header_bytes` is the length of the
     JSON part of an Open Inference request with binary tensors. `native` requests came through /v1/invoke and are
     answered in its shape.
     """
@@ -28,7 +32,8 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
     body: bytes
     stream: bool = False
     include_usage: bool = False
-    outputs: int | None = None
+    fields: Mapping[str, msgspec.Raw] = {}
+    limit: int | None = None
     choices: int = 1
     header_bytes: int | None = None
     native: bool = False
@@ -69,12 +74,19 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
         length = b"Inference-Header-Content-Length: %d\r\n" % self.header_bytes
         return b"Content-Type: application/octet-stream\r\n" + length
 
-    def body_for(self, served_as: str) -> bytes:
-        """The body for a node that calls the model `served_as`: the same bytes where nothing has to change."""
-        adds_usage = self.stream and not self.include_usage
-        if self.path == INFER or (served_as == self.model and not adds_usage):
+    def body_for(self, served_as: str, limit_name: str, limit: int) -> bytes:
+        """The body for a node that calls the model `served_as`, with the output limit held for, under its one name.
+
+        Every other field is as it came, to the digit; of a field that came twice, the last.
+        """
+        if self.path == INFER:
             return self.body
-        changed = {**self.json, "model": served_as}
-        if adds_usage:
-            changed["stream_options"] = {**(changed.get("stream_options") or {}), "include_usage": True}
-        return orjson.dumps(changed)
+        written: dict[str, bytes | msgspec.Raw] = {**self.fields, "model": orjson.dumps(served_as)}
+        if self.path != EMBEDDINGS:
+            for name in LIMITS:
+                written.pop(name, None)
+            written[limit_name] = b"%d" % limit
+        if self.stream and not self.include_usage:
+            options = self.json.get("stream_options") or {}
+            written["stream_options"] = orjson.dumps({**options, "include_usage": True})
+        return b"{%b}" % b",".join([b"%b:%b" % (orjson.dumps(name), value) for name, value in written.items()])

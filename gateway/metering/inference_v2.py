@@ -30,11 +30,13 @@ def read(model: str, body: bytes, header_length: bytes | None) -> Ask:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
     if not isinstance(whole, dict) or not isinstance(whole.get("inputs"), list):
         raise Refusal(400, "invalid_request", "an inference request has a list of inputs", param="inputs")
-    return Ask(INFER, model, body, outputs=0, header_bytes=length)
+    return Ask(INFER, model, body, limit=0, header_bytes=length)
 
 
 def is_answer(body: bytes, header_length: bytes | None) -> bool:
     """Whether this is an inference response: JSON with a list of outputs."""
+    if header_length and not header_length.isdigit():
+        return False
     try:
         _INFERENCE.decode(body[: int(header_length)] if header_length else body)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):

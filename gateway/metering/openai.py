@@ -3,6 +3,7 @@
 Only what money depends on is decoded: which model, whether to stream, how much output at most, the text and the usage.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -10,12 +11,19 @@ import msgspec
 import orjson
 
 from gateway.errors import NodeFailed, Refusal
-from gateway.metering.ask import EMBEDDINGS, Ask
+from gateway.metering.ask import COMPLETIONS, EMBEDDINGS, Ask
 from gateway.metering.usage import NodeUnits, Usage, named_units
 from ledger.core.values.hashes import BodyHash, Digest
+from ledger.core.values.meters import Units, coarse
 
 NODES_OWN = ("tollway_units", "tollway_served")
 """Fields of the usage event that a node writes for its gateway; no client gets them."""
+
+
+SYNONYMS = frozenset(
+    ("max_new_tokens", "max_output_tokens", "max_length", "n_predict", "num_predict", "min_tokens", "ignore_eos")
+)
+"""Fields by which some servers are told how long an answer is. The gateway tells them itself, by one field."""
 
 
 class _StreamOptions(msgspec.Struct):
@@ -33,46 +41,112 @@ class _Request(msgspec.Struct):
     n: int | None = None
     best_of: int | None = None
 
+    @property
+    def limit(self) -> int | None:
+        """The most output tokens of a choice, None when it does not say. Refused with 400 when it says two."""
+        said = {value for value in (self.max_tokens, self.max_completion_tokens) if value is not None}
+        if len(said) > 1:
+            raise Refusal(
+                400, "invalid_request", "max_tokens and max_completion_tokens differ: give one", param="max_tokens"
+            )
+        return said.pop() if said else None
 
+
+_BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(_Request)
+
+
+def fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a JSON object, each as it is written. Raises msgspec's errors when it is none."""
+    return _BODY.decode(body)
 
 
 def read(path: str, body: bytes) -> Ask:
     """A request of one of the OpenAI routes. Refused with 400, naming the field."""
     try:
-        wanted = _REQUEST.decode(body)
+        found = fields(body)
+        read_fields = [
+            b'"%b":%b' % (name.encode(), found[name]) for name in _Request.__struct_fields__ if name in found
+        ]
+        wanted = _REQUEST.decode(b"{%b}" % b",".join(read_fields))
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$.")
         param = where.rstrip("`") or ("model" if "`model`" in message else None)
         raise Refusal(400, "invalid_request", f"the request is not valid: {error}", param=param) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
-    choices = max(1, wanted.n or 1, wanted.best_of or 1)
-    limit = wanted.max_completion_tokens if wanted.max_completion_tokens is not None else wanted.max_tokens
-    for name, value in (("max_tokens", limit), ("n", wanted.n)):
-        if value is not None and not 0 <= value <= 2**31:
+    limit, options = wanted.limit, wanted.stream_options
+    for name, value in (("max_tokens", limit), ("n", wanted.n), ("best_of", wanted.best_of)):
+        if value is not None and not 1 <= value <= 2**31:
             raise Refusal(400, "invalid_request", f"{name} is out of range", param=name)
-    if path == EMBEDDINGS:
-        limit = 0
-    options = wanted.stream_options
+    _check_names(found)
     return Ask(
         path,
         wanted.model,
         body,
         stream=bool(wanted.stream) and path != EMBEDDINGS,
         include_usage=bool(options and options.include_usage),
-        outputs=None if limit is None else limit * choices,
-        choices=choices,
+        fields=found,
+        limit=0 if path == EMBEDDINGS else limit,
+        choices=max(wanted.n or 1, wanted.best_of or 1),
     )
 
 
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse with 400 what some servers read as a longer answer, or as another request, than is paid for."""
+    for name in names:
+        plain = name.lower()
+        if plain in SYNONYMS:
+            message = f"leave {name} out: the gateway bounds an answer by max_tokens"
+            raise Refusal(400, "invalid_request", message, param=name)
+        if plain != name and plain in _Request.__struct_fields__:
+            raise Refusal(400, "invalid_request", f"{name} is written {plain}", param=name)
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function | None = None
+
+
+class _TextPart(msgspec.Struct):
+    text: str | None = None
+
+
 class _Message(msgspec.Struct):
-    content: str | list[msgspec.Raw] | None = None
+    """What a model generated: the message of a whole answer, or what one event adds to it."""
+
+    content: str | list[_TextPart] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
+
+    @property
+    def generated(self) -> str:
+        """All of its text: content, reasoning, refusals, and calls of tools."""
+        content = self.content
+        if isinstance(content, list):
+            content = "".join([part.text or "" for part in content])
+        parts = [content, self.reasoning_content or self.reasoning, self.refusal]
+        functions = [call.function for call in self.tool_calls or ()]
+        for function in (*functions, self.function_call):
+            if function is not None:
+                parts += [function.name, function.arguments]
+        return "".join([part for part in parts if part])
 
 
 class _Choice(msgspec.Struct):
     message: _Message | None = None
     text: str | None = None
+
+    @property
+    def generated(self) -> str:
+        return self.message.generated if self.message is not None else self.text or ""
 
 
 class Answer(msgspec.Struct):
@@ -81,44 +155,63 @@ class Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     data: list[msgspec.Raw] | None = None
     usage: Usage | None = None
+    error: msgspec.Raw | None = None
 
     @property
     def text(self) -> str:
-        texts = [c.message.content if c.message else c.text for c in self.choices or ()]
-        return "".join([text for text in texts if isinstance(text, str)])
+        """All that was generated."""
+        return "".join([choice.generated for choice in self.choices or ()])
 
 
 _ANSWER = msgspec.json.Decoder(Answer)
 
 
 def read_answer(path: str, body: bytes) -> Answer | None:
-    """An answer's metered parts; None when it is not an answer to `path` at all."""
+    """An answer's metered parts; None when it is no answer to `path`. Raises NodeFailed when it is an error."""
     try:
         answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return answer if (answer.data if path == EMBEDDINGS else answer.choices) is not None else None
+    if answer.error is not None and answer.error != b"null":
+        raise NodeFailed("the node answered an error as if it had served", "error")
+    return answer if (answer.data if path == EMBEDDINGS else answer.choices) else None
 
 
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
+def shorten(body: bytes, tokens: int, most: int) -> bytes:
+    """An answer of `tokens` output tokens, by the node's own count, cut to the share of its text that `most` are."""
+
+    def cut(holder: dict[str, Any]) -> None:
+        for name, value in holder.items():
+            if name in _GENERATED and isinstance(value, str):
+                holder[name] = value[: len(value) * most // tokens]
+            for inner in value if isinstance(value, list) else (value,):
+                if isinstance(inner, dict):
+                    cut(inner)
+
+    answer = orjson.loads(body)
+    for choice in answer["choices"]:
+        cut(choice)
+        choice["finish_reason"] = "length"
+    usage = answer["usage"]
+    usage["completion_tokens"] = most
+    if isinstance(usage.get("prompt_tokens"), int):
+        usage["total_tokens"] = usage["prompt_tokens"] + most
+    return orjson.dumps(answer)
+
+
+_GENERATED = frozenset(("content", "text", "reasoning_content", "reasoning", "refusal", "arguments"))
+"""The names of strings that a model generated, in a choice."""
 
 
 class _Part(msgspec.Struct):
-    delta: _Delta | None = None
+    index: int = 0
+    delta: _Message | None = None
     text: str | None = None
     finish_reason: str | None = None
 
     @property
-    def adds(self) -> bool:
-        """Whether it carries any output."""
-        delta = self.delta
-        if delta is None:
-            return bool(self.text)
-        return bool(delta.content or delta.reasoning_content or delta.refusal or delta.tool_calls)
+    def generated(self) -> str:
+        return self.delta.generated if self.delta is not None else self.text or ""
 
 
 class _Event(msgspec.Struct):
@@ -128,11 +221,6 @@ class _Event(msgspec.Struct):
     usage: Usage | None = None
     error: msgspec.Raw | None = None
     tollway_units: dict[str, int] | None = None
-
-    @property
-    def text(self) -> str:
-        parts = (part.text if part.delta is None else part.delta.content for part in self.choices)
-        return "".join(text for text in parts if text)
 
 
 _EVENT = msgspec.json.Decoder(_Event)
@@ -155,7 +243,8 @@ class StreamState(IntEnum):
 class StreamAccumulator:
     """Reads a stream: decides which of it goes to the consumer, and counts its tokens and bytes.
 
-    `most` tokens or `most_bytes` end it. The text is kept only with `keep_text`, for a tokenizer.
+    What would pass `most` tokens or `most_bytes` is not passed on: the stream ends there, as one of a full length. The
+    text is kept only with `keep_text`, for a tokenizer.
     """
 
     def __init__(self, ask: Ask, salt: bytes, most: int, most_bytes: int, keep_text: bool) -> None:
@@ -163,9 +252,13 @@ class StreamAccumulator:
         self.usage: Usage | None = None
         self.units: NodeUnits | None = None
         self.tokens = 0
+        self.text_bytes = 0
         self.size = 0
         self._most, self._most_bytes = most, most_bytes
         self._include_usage = ask.include_usage
+        self._completes = ask.path == COMPLETIONS
+        self._unfinished: set[int] = set()
+        self._last = b"{}"
         self._unread = b""
         self._hasher = BodyHash(salt)
         self._texts: list[str] | None = [] if keep_text else None
@@ -197,16 +290,26 @@ class StreamAccumulator:
             if data == b"[DONE]":
                 self.state = StreamState.done
                 break
-            if self._meter(data):
+            event = _read_event(data)
+            if not self._fits(event, len(data)):
+                self.state = StreamState.full
+                out.append(self._cut())
+                break
+            if self._meter(event, data):
                 out.append(raw + b"\n\n")
             elif self._include_usage:
                 self._held_back.append(data)
-            if self.tokens > self._most or self.size > self._most_bytes:
-                self.state = StreamState.full
-                break
         whole = b"".join(out)
         self._hasher.update(whole)
         return whole
+
+    def report(self, units: Units) -> None:
+        """Hold back the usage of a stream that the gateway ended, as it is billed: the node's did not come."""
+        if self._include_usage and not self._held_back:
+            billed = coarse(units)
+            tokens = {"prompt_tokens": billed.input_token, "completion_tokens": billed.output_token}
+            usage = {**tokens, "total_tokens": billed.input_token + billed.output_token}
+            self._held_back.append(orjson.dumps({**self._envelope(), "choices": [], "usage": usage}))
 
     def last_events(self, note: dict[str, Any] | None) -> bytes:
         """The usage, held back until the receipt is durable, with what the call cost."""
@@ -228,29 +331,55 @@ class StreamAccumulator:
         *events, self._unread = whole.split(b"\n\n")
         return events
 
-    def _meter(self, data: bytes) -> bool:
+    def _fits(self, event: _Event, size: int) -> bool:
+        """Whether what was held for covers this event too."""
+        adds = sum(1 for part in event.choices if part.generated)
+        return self.tokens + adds <= self._most and (not event.choices or self.size + size <= self._most_bytes)
+
+    def _meter(self, event: _Event, data: bytes) -> bool:
         """Count an event. False for the final usage event, which the gateway sends itself, or leaves out."""
-        try:
-            event = _EVENT.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise NodeFailed("the node streams nonsense", "nonsense") from error
-        if event.error is not None:
-            raise NodeFailed("the node ended its stream with an error", "error")
         self.size += len(data)
         for part in event.choices:
-            self.tokens += part.adds
+            generated = part.generated
+            if generated:
+                self.tokens += 1
+                self.text_bytes += len(generated.encode())
+                if self._texts is not None:
+                    self._texts.append(generated)
+            self._unfinished.add(part.index)
             if part.finish_reason is not None:
                 self.state = StreamState.finished
+                self._unfinished.discard(part.index)
         if self.tokens and self.state is StreamState.silent:
             self.state = StreamState.begun
-        if self._texts is not None:
-            self._texts.append(event.text)
         if event.tollway_units is not None:
             self.units = named_units(event.tollway_units)
-        if event.usage is not None:
+        if event.choices:
+            self._last = data
+        if event.usage is not None and not (event.choices and event.usage.is_zero):
             self.usage = event.usage
-            return bool(event.choices)
-        return True
+        return bool(event.choices) or event.usage is None
+
+    def _cut(self) -> bytes:
+        """An event that ends every choice at its length."""
+        part: dict[str, Any] = {"text": ""} if self._completes else {"delta": {}}
+        ends = [{"index": index, **part, "finish_reason": "length"} for index in sorted(self._unfinished)]
+        return b"data: " + orjson.dumps({**self._envelope(), "choices": ends}) + b"\n\n"
+
+    def _envelope(self) -> dict[str, Any]:
+        """The fields that all events of the stream have in common."""
+        said = orjson.loads(self._last)
+        return {name: said[name] for name in ("id", "object", "created", "model") if name in said}
+
+
+def _read_event(data: bytes) -> _Event:
+    try:
+        event = _EVENT.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise NodeFailed("the node streams nonsense", "nonsense") from error
+    if event.error is not None:
+        raise NodeFailed("the node ended its stream with an error", "error")
+    return event
 
 
 def _data_of(raw: bytes) -> bytes | None:

@@ -34,6 +34,11 @@ class Usage(msgspec.Struct):
     server_tool_use: Any = None
     num_search_queries: Any = None
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether it claims nothing: some servers write that beside every piece of a stream."""
+        return not self.prompt_tokens and not self.completion_tokens
+
     def finer(self) -> dict[Meter, int]:
         """The parts of the totals that are in finer meters, and searches, as OpenAI and Anthropic report them."""
         prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
@@ -49,9 +54,10 @@ class Usage(msgspec.Struct):
 
 
 class Metered(msgspec.Struct, frozen=True):
-    """Units to bill, and whether the node had claimed more."""
+    """Units to bill, before any limit; how many tokens of text are among them; whether the node had claimed more."""
 
     units: Units
+    text_tokens: int
     overclaimed: bool
 
 

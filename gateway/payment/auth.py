@@ -1,7 +1,11 @@
-"""Authenticates callers: by an API key behind a voucher, or by a voucher sent with the call."""
+"""Authenticates callers: by an API key, by a voucher sent with the call, or by the account's signature of the request.
+
+What an authenticated caller may do is `core.accounts.permissions`; `require` is where routes ask it.
+"""
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,35 +15,95 @@ from sqlmodel import Session
 
 from gateway.database import transact
 from gateway.errors import Refusal
+from gateway.payment.leases import Line
 from ledger.core.accounts import permissions
-from ledger.core.accounts.permissions import ApiKey
+from ledger.core.accounts.permissions import Act, ApiKey, Asker, Subject
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Lane, address, to_hex
-from ledger.core.values.typed_data import Domain, Voucher, recover, signing_digest, voucher_hash
-from ledger.store.access import keys, vouchers
+from ledger.core.values.ids import NO_KEY, Address, Digest, Lane, address, call_id, to_hex
+from ledger.core.values.typed_data import Domain, Voucher, recover, request_hash, signing_digest, voucher_hash
+from ledger.store.access import keys, signed_requests, vouchers
 from ledger.store.chain import parties
 
 PREFIX = b"tw_"
 MINUTE_MS = 60_000
 KNOWN_KEYS = 100_000
+FRESH_MS = 60_000
+"""A signed request is good for this long before and after the time it names."""
+SAFE = frozenset(("GET", "HEAD"))
+"""Methods that change nothing: such a request may be sent again while its signature is fresh."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated consumer, and its key if it used one. `budget` is the key's hash if the key has a budget."""
+    """An authenticated consumer, its key if it used one, and the keys that one descends from, its maker first.
+
+    `budget` is the key's line if the key, or one it descends from, has a budget.
+    """
 
     consumer: Address
     key: ApiKey | None = None
-    budget: bytes | None = None
+    ancestors: tuple[ApiKey, ...] = ()
+    budget: Line | None = None
+
+    @property
+    def asker(self) -> Asker:
+        return Asker(self.consumer, self.key)
+
+    @property
+    def key_id(self) -> str:
+        return self.key.id if self.key is not None else NO_KEY
+
+    def may_call(self, name: str, asked: str) -> bool:
+        """Whether its key, if it has one, may call a model."""
+        return self.key is None or permissions.may_call((self.key, *self.ancestors), name, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request as an account signed it: its method, the digest of all of it, and the header with the signature."""
+
+    method: str
+    digest: Digest
+    header: bytes
+
+
+def require(caller: Caller | None, act: Act, subject: Subject, hidden: Refusal | None = None) -> None:
+    """Refuse what a caller, None for a stranger, may not do. `hidden` is said instead where the subject's existence is
+    not theirs to know.
+    """
+    if permissions.may(caller.asker if caller is not None else None, act, subject):
+        return
+    if hidden is not None:
+        raise hidden
+    if caller is None:
+        raise _missing()
+    right = "its account's signature or a key with `manage`" if act is not Act.make_sub_key else "a key with `delegate`"
+    raise Refusal(403, "not_allowed", f"{act.name.replace('_', ' ')} of {to_hex(subject.account)} needs {right}")
+
+
+def _missing() -> Refusal:
+    message = (
+        "send `Authorization: Bearer tw_...` (make a key with POST /v1/keys), a Tollway-Voucher header, or, "
+        "as an account, a Tollway-Account header"
+    )
+    return Refusal(401, "missing_key", message)
 
 
 @dataclass(slots=True)
 class _Known:
-    """A key as it was at `seen_at`, and how many calls its rate still allows (`tokens`, as of `filled_at`)."""
+    """A key as it was at `seen_at`, with those it descends from (`line`); `limited` when one of them has a rate."""
 
     caller: Caller
+    line: tuple[ApiKey, ...]
+    limited: bool
     seen_at: int
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """How many calls a key's rate still allows (`tokens`, as of `filled_at`)."""
+
     tokens: float
     filled_at: int
 
@@ -54,55 +118,65 @@ class Authenticator:
         self._fresh_ms = fresh_ms
         self._known: dict[bytes, _Known] = {}
         self._looking: dict[bytes, asyncio.Task[_Known]] = {}
+        self._buckets: dict[str, _Bucket] = {}
 
     async def admit(self, headers: Mapping[bytes, bytes], now: int) -> Caller:
-        """The caller of a request with these headers. Refused with 401, or 429 above the key's rate."""
+        """The caller of a request with these headers, by its key. Refused with 401, or 429 above the key's rate."""
         secret = headers.get(b"authorization", b"")
-        if secret[:10].lower() == b"bearer " + PREFIX:
-            return await self._by_key(secret[7:].strip(), now)
-        voucher = headers.get(b"tollway-voucher")
-        if voucher is not None:
-            return await self.by_voucher(voucher, replay=b"idempotency-key" in headers)
-        raise Refusal(
-            401,
-            "missing_key",
-            "send `Authorization: Bearer tw_...` (make a key with POST /v1/keys), or a Tollway-Voucher header",
-        )
+        if secret[:10].lower() != b"bearer " + PREFIX:
+            raise _missing()
+        return await self._by_key(secret[7:].strip(), now)
 
-    def forget(self, hashed: bytes) -> None:
-        """Read this key again before its next use."""
-        self._known.pop(hashed, None)
-        self._looking.pop(hashed, None)
+    async def admit_call(self, headers: Mapping[bytes, bytes], path: str, now: int) -> tuple[Caller, Digest, bool]:
+        """The caller of a paid request, by its key or voucher; the call's id; and whether its answer is kept, because
+        the call can be sent again by the same name.
+        """
+        given, voucher = idempotency_key(headers), headers.get(b"tollway-voucher")
+        if voucher is not None and b"authorization" not in headers:
+            return await self._by_voucher(voucher, path, given)
+        caller = await self.admit(headers, now)
+        identity = call_id(self._lane, caller.consumer, caller.key_id, path, given or os.urandom(16))
+        return caller, identity, given is not None
+
+    def forget(self, *hashes: bytes) -> None:
+        """Read these keys again before their next use, and those that descend of them: all keys of a line."""
+        for hashed in hashes:
+            self._known.pop(hashed, None)
+            self._looking.pop(hashed, None)
 
     async def _by_key(self, secret: bytes, now: int) -> Caller:
         hashed = hashlib.sha256(secret).digest()
         known = self._known.get(hashed)
         if known is None or now - known.seen_at >= self._fresh_ms:
-            known = await self._looked_up(hashed, known, now)
-        key = known.caller.key
-        assert key is not None
-        refused = permissions.refusal(key, now)
+            known = await self._looked_up(hashed, now)
+        refused = permissions.refusal(known.line, now)
         if refused is not None:
             raise Refusal(401, "invalid_api_key", refused)
-        if key.rate is not None:
-            self._throttle(known, key.rate, now)
+        if known.limited:
+            self._throttle(known.line, now)
         return known.caller
 
-    async def _looked_up(self, hashed: bytes, known: _Known | None, now: int) -> _Known:
+    async def _looked_up(self, hashed: bytes, now: int) -> _Known:
         """Read a key once for all calls that arrive meanwhile: the read costs more than a call."""
         looking = self._looking.get(hashed)
         if looking is None:
-            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, known, now))
+            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, now))
             looking.add_done_callback(lambda ended: self._keep(hashed, ended))
         return await asyncio.shield(looking)
 
-    async def _look_up(self, hashed: bytes, known: _Known | None, now: int) -> _Known:
-        key = await transact(self._engine, lambda session: keys.by_hash(session, self._lane, hashed))
-        if key is None:
+    async def _look_up(self, hashed: bytes, now: int) -> _Known:
+        def read(session: Session) -> tuple[ApiKey, tuple[ApiKey, ...]] | None:
+            key = keys.by_hash(session, self._lane, hashed)
+            return (key, keys.ancestors(session, self._lane, key)) if key is not None else None
+
+        found = await transact(self._engine, read)
+        if found is None:
             raise Refusal(401, "invalid_api_key", "there is no such key; make one with POST /v1/keys")
-        caller = Caller(key.consumer, key, hashed if key.budget is not None else None)
-        tokens = known.tokens if known is not None else float(key.rate or 0)
-        return _Known(caller, now, tokens, known.filled_at if known is not None else now)
+        key, ancestors = found
+        line = (key, *ancestors)
+        budget = (*key.made_by, key.id) if any(one.budget is not None for one in line) else None
+        limited = any(one.rate is not None for one in line)
+        return _Known(Caller(key.consumer, key, ancestors, budget), line, limited, now)
 
     def _keep(self, hashed: bytes, looking: asyncio.Task[_Known]) -> None:
         """Remember a key that was read, unless `forget` was called meanwhile."""
@@ -115,33 +189,77 @@ class Authenticator:
             self._known.clear()
         self._known[hashed] = looking.result()
 
-    @staticmethod
-    def _throttle(known: _Known, rate: int, now: int) -> None:
-        """Limit a key's calls by a token bucket that holds one minute's calls. Each gateway process has its own."""
-        known.tokens = min(float(rate), known.tokens + (now - known.filled_at) * rate / MINUTE_MS)
-        known.filled_at = now
-        if known.tokens < 1:
-            wait = int((1 - known.tokens) * 60 / rate) + 1
-            raise Refusal(429, "rate_limited", f"this key may make {rate} calls a minute", retry_after=wait)
-        known.tokens -= 1
+    def _throttle(self, line: tuple[ApiKey, ...], now: int) -> None:
+        """Limit a key's calls, and those of its sub-keys with them, by a token bucket that holds one minute's calls.
 
-    async def by_voucher(self, text: bytes, replay: bool = False) -> Caller:
-        """The account of a voucher that allows more than any before it, so that a copied voucher is worth nothing.
-
-        `replay` also allows the highest one, for a call that is sent again.
+        Each gateway process has its own.
         """
+        limited = [(self._bucket(key, key.rate, now), key.rate) for key in line if key.rate is not None]
+        for bucket, rate in limited:
+            if bucket.tokens < 1:
+                wait = int((1 - bucket.tokens) * 60 / rate) + 1
+                raise Refusal(429, "rate_limited", f"this key may make {rate} calls a minute", retry_after=wait)
+        for bucket, _ in limited:
+            bucket.tokens -= 1
+
+    def _bucket(self, key: ApiKey, rate: int, now: int) -> _Bucket:
+        """A key's bucket, filled up to now. A change of the key does not fill it."""
+        bucket = self._buckets.get(key.id)
+        if bucket is None:
+            if len(self._buckets) >= KNOWN_KEYS:  # those that are full say nothing
+                self._buckets = {name: one for name, one in self._buckets.items() if now - one.filled_at < MINUTE_MS}
+            bucket = self._buckets[key.id] = _Bucket(float(rate), now)
+        bucket.tokens = min(float(rate), bucket.tokens + (now - bucket.filled_at) * rate / MINUTE_MS)
+        bucket.filled_at = now
+        return bucket
+
+    async def _by_voucher(self, text: bytes, path: str, given: bytes | None) -> tuple[Caller, Digest, bool]:
+        """The account of a voucher, which opens one call: without an Idempotency-Key the voucher names it."""
         voucher, signature = read_voucher(text)
-        known = await transact(
-            self._engine, lambda session: accept(session, self._domain, self._lane, voucher, signature)
+        name = given if given is not None else b"voucher:%d" % voucher.cum_max
+        identity = call_id(self._lane, voucher.account, NO_KEY, path, name)
+        await transact(
+            self._engine, lambda session: accept(session, self._domain, self._lane, voucher, signature, identity)
         )
-        if voucher.cum_max < known or (voucher.cum_max == known and not replay):
-            raise Refusal(
-                401,
-                "voucher_not_larger",
-                f"each voucher must allow more than the one before: sign one above {known}",
-                facts={"cum_max": str(known)},
-            )
-        return Caller(voucher.account)
+        return Caller(voucher.account), identity, True
+
+    async def by_signature(self, request: SignedRequest, now: int) -> Caller:
+        """The account that signed this very request lately. A request that changes something is taken once."""
+        try:
+            row = orjson.loads(request.header)
+            account, at = address(row["account"]), int(row["at"])
+            signature = bytes.fromhex(row["signature"].removeprefix("0x"))
+            hashed = request_hash(self._lane, account, request.digest, at)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, Rejected) as error:
+            message = f"Tollway-Account is JSON with account, at (ms) and signature: {error}"
+            raise Refusal(400, "invalid_signature", message) from error
+        if abs(now - at) >= FRESH_MS:
+            raise Refusal(401, "invalid_signature", "the request was not signed in this minute: look at the clock")
+        try:
+            signer = recover(signing_digest(self._domain, hashed), signature)
+        except Rejected as rejected:
+            raise Refusal(401, "invalid_signature", rejected.message) from rejected
+
+        def check(session: Session) -> None:
+            if signer not in parties.signers_of(session, account):
+                raise Refusal(
+                    401, "invalid_signature", "neither the account nor a session key of it signed this request"
+                )
+            if request.method not in SAFE and not signed_requests.take(
+                session, self._lane, hashed, at + 2 * FRESH_MS, now
+            ):
+                raise Refusal(409, "sent_before", "this signed request was sent before: sign it again")
+
+        await transact(self._engine, check)
+        return Caller(account)
+
+
+def idempotency_key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """The Idempotency-Key of a request, if it has one."""
+    key = headers.get(b"idempotency-key")
+    if key is not None and not 0 < len(key) <= 255:
+        raise Refusal(400, "invalid_request", "an Idempotency-Key has 1 to 255 bytes", param="Idempotency-Key")
+    return key
 
 
 def read_voucher(text: bytes) -> tuple[Voucher, bytes]:
@@ -155,8 +273,14 @@ def read_voucher(text: bytes) -> tuple[Voucher, bytes]:
         raise Refusal(400, "invalid_voucher", message) from error
 
 
-def accept(session: Session, domain: Domain, lane: Lane, voucher: Voucher, signature: bytes) -> int:
-    """Check a voucher's lane and signature and store it. Returns the `cum_max` of the highest one before it."""
+def accept(
+    session: Session, domain: Domain, lane: Lane, voucher: Voucher, signature: bytes, call: Digest | None = None
+) -> None:
+    """Check a voucher's lane and signature, and store it with the call that it opens, None for an API key.
+
+    Refused unless it allows more than any before it, so that a voucher that others saw is worth nothing; or it opened
+    this very call, which is sent again.
+    """
     if voucher.lane != lane:
         said = f"this gateway serves lane {to_hex(lane)}, not {to_hex(voucher.lane)}"
         raise Refusal(400, "invalid_voucher", said, param="lane")
@@ -166,7 +290,13 @@ def accept(session: Session, domain: Domain, lane: Lane, voucher: Voucher, signa
         raise Refusal(401, "invalid_voucher", rejected.message) from rejected
     if signer not in parties.signers_of(session, voucher.account):
         raise Refusal(401, "invalid_voucher", "the voucher is signed by neither the account nor a session key of it")
-    known, _ = vouchers.highest(session, lane, voucher.account)
-    if voucher.cum_max > known:
-        vouchers.raise_to(session, voucher, signer, signature)
-    return known
+    if vouchers.raise_to(session, voucher, signer, signature, call):
+        return
+    known, opened = vouchers.opened(session, lane, voucher.account)
+    if voucher.cum_max != known or call is None or opened != call:
+        raise Refusal(
+            401,
+            "voucher_not_larger",
+            f"a voucher of {known} atoms is on record and may have been seen by others: sign one above it",
+            facts={"cum_max": str(known)},
+        )

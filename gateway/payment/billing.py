@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.payment.leases import Hold
+from gateway.payment.leases import Hold, Line
 from gateway.payment.receipt_log import ReceiptLog
 from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
@@ -53,7 +53,7 @@ class Served(msgspec.Struct, frozen=True):
 class Billing(msgspec.Struct):
     """The facts of a call before it is priced: payer, lane and epoch, and the notes beside its receipt.
 
-    `budget` is the hash of a key that has a budget. `attempts` are those that did not serve.
+    `budget` is the line of a key whose spending a budget bounds. `attempts` are those that did not serve.
     """
 
     call_id: Digest
@@ -64,7 +64,7 @@ class Billing(msgspec.Struct):
     salt: bytes
     started: int
     key_id: str | None = None
-    budget: bytes | None = None
+    budget: Line | None = None
     parent: Digest = ZERO_DIGEST
     attempts: list[dict[str, Any]] = []
 
@@ -96,7 +96,7 @@ class Billing(msgspec.Struct):
         )
         provider = to_hex(served.provider) if served.provider is not None else None
         note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts)
-        return Draft(receipt, msgspec.json.encode(note), self.budget)
+        return Draft(receipt, msgspec.json.encode(note), self.budget[-1] if self.budget is not None else None)
 
 
 async def charge(

@@ -28,6 +28,8 @@ AHEAD = 8
 """A wallet with less than AHEAD times the last call's hold is filled in the background."""
 
 
+Line = tuple[str, ...]
+"""The ids of the keys that a key descends from, the first one first, and its own. One of them has a budget."""
 Fetch = Callable[[int, int], Awaitable[int]]
 """Lease (least, best) atoms for a wallet; returns how many. Refused when fewer than the least are available."""
 
@@ -107,7 +109,7 @@ class BalanceLeases:
         self._target = target
         self._lasts_ms = lasts_ms
         self._wallets: defaultdict[Address, Wallet] = defaultdict(Wallet)
-        self._budgets: defaultdict[bytes, Wallet] = defaultdict(Wallet)
+        self._budgets: defaultdict[Line, Wallet] = defaultdict(Wallet)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def adopt(self, holdings: dict[Address, int]) -> None:
@@ -120,10 +122,10 @@ class BalanceLeases:
             wallet.free = holdings.get(consumer, 0) - wallet.held
             wallet.adopted += 1
 
-    async def hold(self, consumer: Address, amount: int, key: bytes | None = None) -> Hold:
+    async def hold(self, consumer: Address, amount: int, key: Line | None = None) -> Hold:
         """Set `amount` aside. Refused with 402 and the exact shortfall when deposit, voucher or budget are too small.
 
-        `key` is the hash of a key with a budget.
+        `key` is the line of a key whose spending a budget bounds.
         """
         wallet = self._wallets[consumer]
         wallet.touched = monotonic()
@@ -166,7 +168,9 @@ class BalanceLeases:
                 await self.give_back(consumer)
         for key, budget in list(self._budgets.items()):
             if budget.touched <= before and budget.held == 0:
-                await self._return(budget, partial(keys.give_back, lane=self._lane, gateway=self._gateway, hashed=key))
+                await self._return(
+                    budget, partial(keys.give_back, lane=self._lane, gateway=self._gateway, key_id=key[-1])
+                )
 
     async def give_back(self, consumer: Address) -> None:
         """Return a consumer's lease, unless a call of it is open."""
@@ -242,7 +246,7 @@ class BalanceLeases:
             },
         )
 
-    async def _allot(self, key: bytes, need: int, target: int) -> int:
+    async def _allot(self, key: Line, need: int, target: int) -> int:
         granted = await transact(
             self._engine, lambda session: leases.allot(session, self._lane, key, self._gateway, need, target)
         )

@@ -19,7 +19,7 @@ from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, address, digest, to_hex
-from ledger.core.values.typed_data import Domain, recover, signing_digest, word
+from ledger.core.values.typed_data import TRANSFER_TYPEHASH, Domain, TokenAuthorization, signed_by, signing_digest
 from ledger.deployments import Deployment
 from ledger.flows import leases, publications
 from ledger.store.access import deposits
@@ -27,10 +27,6 @@ from ledger.store.access.deposits import DepositRequest
 from ledger.store.chain import lanes
 
 HEADER, REQUIRED, RESPONSE = b"payment-signature", b"payment-required", b"payment-response"
-TRANSFER_TYPEHASH = keccak256(
-    b"TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,"
-    b"bytes32 nonce)"
-)
 LASTS_SECONDS = 300
 MARGIN_SECONDS = 20
 """An authorization must be valid for this much longer, because it has to be relayed first."""
@@ -171,12 +167,8 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
         raise _unpaid("the payment is not to this lane's address")
     if not valid_after <= now // 1000 < valid_before - MARGIN_SECONDS or valid_before >= 2**62:
         raise _unpaid(f"the payment is not valid now, or for less than {MARGIN_SECONDS} s more")
-    words = (word(payer), word(to), word(amount), word(valid_after), word(valid_before), nonce)
-    try:
-        signer = recover(signing_digest(domain, keccak256(TRANSFER_TYPEHASH, *words)), signature)
-    except Rejected as rejected:
-        raise _unpaid(rejected.message) from rejected
-    if signer != payer:
+    signed = TokenAuthorization(payer, to, amount, valid_after, valid_before, nonce)
+    if not signed_by(signing_digest(domain, signed.hash(TRANSFER_TYPEHASH)), signature, payer):
         raise _unpaid("the payment is not signed by its payer")
     if identifier is not None and not (isinstance(identifier, str) and 16 <= len(identifier) <= 128):
         raise Refusal(400, "invalid_payment", "a payment identifier has 16 to 128 characters")

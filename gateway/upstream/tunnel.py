@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,9 @@ GRANT_BYTES = 64 * 1024
 REFUSED, REPLACED = 4401, 4409
 """WebSocket close codes."""
 
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""What RFC 9110 allows in a header: a tunnelled head came through no parser."""
 PREFIX = "/v1/tunnel/"
 AUTHENTICATION, FAILED = b"tollway-relay", b"tollway-relay-failed"
 ANNOUNCE_SECONDS = 5.0
@@ -105,8 +109,10 @@ class Stream:
         try:
             head = orjson.loads(payload)
             self.reply.status = int(head["status"])
-            named = head.get("headers", {}).items()
-            self.reply.headers = {k.lower().encode("latin-1"): str(v).encode("latin-1") for k, v in named}
+            lines = [(str(name).lower(), str(value)) for name, value in head.get("headers", {}).items()]
+            if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in lines):
+                raise ValueError("not a header")
+            self.reply.headers = {name.encode(): value.encode("latin-1") for name, value in lines}
         except (ValueError, KeyError, AttributeError, TypeError):
             self.abort(NodeFailed("the node's answer has no head", "nonsense"))
             return

@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
+from gateway.metering import openai
 from gateway.metering.answers import PassedOn
-from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, Ask
+from gateway.metering.ask import CHAT, EMBEDDINGS, INFER, LIMITS, Ask
 from gateway.workflow.plan import OPENAI_CHAT, PlannedStep, embeds, speaks
 from ledger.core.catalog.capsules import Capsule
 from ledger.core.catalog.models import Model
@@ -18,7 +19,7 @@ from ledger.core.catalog.templates import named
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Units
 
-OURS = frozenset(("model", "stream", "stream_options", "n", "best_of", "max_completion_tokens", "max_tokens", "user"))
+OURS = frozenset(("model", "stream", "stream_options", "n", "best_of", *LIMITS, "user")) | openai.SYNONYMS
 """Fields of a request that decide its price and receiver: the gateway sets them, never a template."""
 ANSWERS = (
     ("output",),
@@ -36,16 +37,21 @@ def ask(planned: PlannedStep, values: Any, most: Units, *, stream: bool = False,
     if speaks(planned.step) == OPENAI_CHAT:
         if not isinstance(values.get("messages"), list) or not values["messages"]:
             raise Rejected("`messages` is not a list of messages")
-        body = {key: value for key, value in values.items() if key not in OURS}
+        body = {key: value for key, value in values.items() if key.lower() not in OURS}
         body |= {"model": model.name, "max_tokens": most.output_token, "stream": stream}
         if stream:
             body["stream_options"] = {"include_usage": True}
-        return Ask(CHAT, model.name, orjson.dumps(body), stream, include_usage, most.output_token)
+        return _written(CHAT, body, most.output_token, include_usage=include_usage)
     if embeds(planned.step, model):
-        body = {key: value for key, value in values.items() if key not in OURS}
+        body = {key: value for key, value in values.items() if key.lower() not in OURS}
         body |= {"model": model.name, "encoding_format": "float"}
-        return Ask(EMBEDDINGS, model.name, orjson.dumps(body), outputs=0)
-    return Ask(INFER, model.name, orjson.dumps(tensor_request(model.model, values)), outputs=0)
+        return _written(EMBEDDINGS, body, 0)
+    return Ask(INFER, model.name, orjson.dumps(tensor_request(model.model, values)), limit=0)
+
+
+def _written(path: str, body: dict[str, Any], limit: int, *, include_usage: bool = False) -> Ask:
+    raw, stream = orjson.dumps(body), bool(body.get("stream"))
+    return Ask(path, body["model"], raw, stream, include_usage, openai.fields(raw), limit)
 
 
 def output(path: str, body: bytes) -> Any:

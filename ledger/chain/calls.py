@@ -113,10 +113,6 @@ class Calls:
         """Let a key sign receipts of a lane; its operator sends this."""
         return self.to("Keys", "addGateway", lane, key)
 
-    def set_session_key(self, key: Address) -> Call:
-        """Let a key sign vouchers of the sender."""
-        return self.to("Keys", "setSessionKey", key)
-
     def commit(
         self, lane: Lane, header: Header, finalize_id: int = NO_BATCH, finalize_header: Header = EMPTY_HEADER
     ) -> Call:
@@ -140,10 +136,6 @@ class Calls:
     def deposit_from_inbox(self, signed: Authorization, signature: bytes) -> Call:
         """Relay a plain x402 transfer authorization to the lane's address."""
         return self.to("Consumers", "depositFromInbox", *astuple(signed), signature)
-
-    def request_withdraw(self, lane: Lane) -> Call:
-        """The sender asks to leave."""
-        return self.to("Consumers", "requestWithdraw", lane)
 
     def withdraw(
         self, lane: Lane, account: Address, cumulative_debit: int, proof: Sequence[bytes], *, escape: bool = False

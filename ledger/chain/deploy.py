@@ -61,8 +61,10 @@ class Parameters:
     name_stake_atoms: int = 10 * 10**9
 
 
-CHAIN_TIMES: Final = {"freeze": 300, "exit_notice": 900, "min_window": 86_400, "min_answer": 14_400}
-DEVELOPMENT_TIMES: Final = {"freeze": 0, "exit_notice": 0, "min_window": 1, "min_answer": 1}
+_TIMES: Final = ("freeze_seconds", "exit_notice_seconds", "min_window_seconds", "min_answer_seconds")
+CHAIN_TIMES: Final = dict(zip(_TIMES, (300, 900, 86_400, 14_400), strict=True))
+DEVELOPMENT_TIMES: Final = dict(zip(_TIMES, (0, 0, 1, 1), strict=True))
+_ALSO_OF_DEPLOYMENTS: Final = [field.name for field in fields(Parameters) if field.name not in ("token", "treasury")]
 
 
 def deploy(
@@ -104,6 +106,12 @@ def check(rpc_url: str, deployment: Deployment) -> None:
         if not load(name).matches(code):
             raise DeploymentFailed(f"the code at {where} on chain {chain.chain_id} is not this version's {name}")
     planned = _plan(deployment.chain_id, deployment.token, deployment.treasury, _parameters_of(deployment))
+    for name in ("registry", "bid_book", "settlement"):
+        value, expected = getattr(deployment, name), getattr(planned, name)
+        if value != expected:
+            raise DeploymentFailed(
+                f"{name} is {value} in the deployment's file, whose parameters lead to {expected}: one of them is wrong"
+            )
     said = asdict(_with_parts(planned, chain, deployment.block))
     for field, value in asdict(deployment).items():
         if said[field] != value:
@@ -130,44 +138,17 @@ _PARTS: Final = {
 def _plan(chain_id: int, coin: str, treasury: str, wanted: Parameters) -> Deployment:
     """The deployment that follows from these parameters, without what only the chain can tell."""
     usual = DEVELOPMENT_TIMES if chain_id in DEVELOPMENT_CHAINS else CHAIN_TIMES
-
-    def seconds(given: int | None, name: str) -> int:
-        return usual[name] if given is None else given
-
-    planned = Deployment(
-        chain_id=chain_id,
-        token=coin.lower(),
-        settlement="",
-        consumers="",
-        keys="",
-        questions="",
-        referee="",
-        price_judge="",
-        stake_vault="",
-        bid_book="",
-        registry="",
-        treasury=treasury.lower(),
-        epoch_seconds=wanted.epoch_seconds,
-        freeze_seconds=seconds(wanted.freeze_seconds, "freeze"),
-        exit_notice_seconds=seconds(wanted.exit_notice_seconds, "exit_notice"),
-        day_seconds=wanted.day_seconds,
-        min_bond_atoms=wanted.min_bond_atoms,
-        max_leverage=wanted.max_leverage,
-        min_window_seconds=seconds(wanted.min_window_seconds, "min_window"),
-        min_answer_seconds=seconds(wanted.min_answer_seconds, "min_answer"),
-        question_floor_wei=wanted.question_floor_wei,
-        data_fee_wei=wanted.data_fee_wei,
-        name_stake_atoms=wanted.name_stake_atoms,
-        block=0,
-    )
+    given = {name: getattr(wanted, name) for name in _ALSO_OF_DEPLOYMENTS}
+    given |= {name: seconds for name, seconds in usual.items() if given[name] is None}
+    given |= dict.fromkeys(("settlement", "bid_book", "registry", *_PARTS), "")  # known later
+    planned = Deployment(chain_id=chain_id, token=coin.lower(), treasury=treasury.lower(), block=0, **given)
     planned = replace(planned, registry=_place(_code_of(planned, "Registry")))
     planned = replace(planned, bid_book=_place(_code_of(planned, "BidBook")))
     return replace(planned, settlement=_place(_code_of(planned, "Settlement")))
 
 
 def _parameters_of(deployment: Deployment) -> Parameters:
-    names = {field.name for field in fields(Parameters)} - {"token", "treasury"}
-    return Parameters(**{name: getattr(deployment, name) for name in names})
+    return Parameters(**{name: getattr(deployment, name) for name in _ALSO_OF_DEPLOYMENTS})
 
 
 def _codes(planned: Deployment) -> Iterator[tuple[str, bytes]]:

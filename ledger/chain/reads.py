@@ -215,6 +215,14 @@ class Chain(Endpoint):
         _, since, revoked_at = self.view("Keys", "gateways", lane, key)
         return KeyTimes(since, revoked_at)
 
+    def gateway_keys(self, lane: Address) -> frozenset[Address]:
+        """The keys that sign for a lane now: added and not revoked."""
+        added, revoked = (
+            {address("0x" + raw["topics"][2][-40:]) for raw in self.raw_logs("Keys", event, word(lane))}
+            for event in ("GatewayAdded", "GatewayRevoked")
+        )
+        return frozenset(added - revoked)
+
     def session_key(self, account: Address, key: Address) -> KeyTimes:
         """A key that signs vouchers of an account."""
         return KeyTimes(*self.view("Keys", "sessionKeys", account, key))

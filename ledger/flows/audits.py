@@ -168,7 +168,7 @@ def the_newest_batch_comes_to_its_header(session: Session, scope: Scope) -> list
 def what_is_accrued_waits_for_a_batch(session: Session, scope: Scope) -> list[Alarm]:
     """L9: what is accrued is what posted segments in no batch, and batches not yet on chain, charge."""
     total, uneven = _segments(session, scope.lane, unbatched=True)
-    return uneven or _accrued(session, scope.lane, total + laws.built_batches_total(session, scope.lane))
+    return uneven or _accrued(session, scope.lane, total + laws.batches_total(session, scope.lane, on_chain=False))
 
 
 def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]:
@@ -177,7 +177,7 @@ def every_charge_has_its_segments(session: Session, scope: Scope) -> list[Alarm]
     booked = laws.charged_by_transactions(session, scope.lane)
     if booked != total and not uneven:
         return [Alarm("L9", f"charges of {booked} atoms are booked, segments say {total}")]
-    return uneven or _accrued(session, scope.lane, total - laws.posted_batches_total(session, scope.lane))
+    return uneven or _accrued(session, scope.lane, total - laws.batches_total(session, scope.lane, on_chain=True))
 
 
 def every_charge_is_its_receipts(session: Session, scope: Scope) -> list[Alarm]:

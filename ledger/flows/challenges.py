@@ -12,7 +12,6 @@ import numpy as np
 from sqlmodel import Session
 
 from ledger.chain.calls import Calls, words
-from ledger.core.accounts import permissions
 from ledger.core.disputes.questions import DEBITS, GATEWAYS, PAYOUTS, RECEIPTS, TREES, height_of, levels_shown
 from ledger.core.kernels.sum_tree import Levels, SparseRootBuilder, line_leaves, receipt_leaves
 from ledger.core.receipts.receipt import pack
@@ -26,7 +25,7 @@ from ledger.core.values.errors import Conflict
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.core.values.sum_tree import EMPTY, Word
-from ledger.store.access import deposits, vouchers
+from ledger.store.access import vouchers
 from ledger.store.chain import lanes, parties
 from ledger.store.receipts import receipts, terms
 from ledger.store.settlement import alarms, batch_files, batches, challenges, transactions, tree_nodes
@@ -180,10 +179,7 @@ class _Answers:
     def _voucher(self, asked: MandateAsked) -> tuple[int, bytes]:
         """The account's highest voucher: the chain knows its other mandates. A revoked key may count still."""
         most, signature = vouchers.highest(self._session, asked.lane, asked.account)
-        consumer = lanes.get_consumer(self._session, asked.lane, asked.account)
-        at_exit, left_in_block = (consumer.debit_at_exit, consumer.left_in_block) if consumer else (0, None)
-        paid_in = deposits.paid_in(self._session, asked.lane, asked.account, left_in_block)
-        if permissions.mandate(most, at_exit, paid_in) < asked.cumulative:
+        if vouchers.mandate_with(self._session, asked.lane, asked.account, most) < asked.cumulative:
             raise Conflict(f"no mandate of {to_hex(asked.account)} covers a debit of {asked.cumulative} atoms")
         return most, signature
 

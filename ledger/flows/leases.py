@@ -8,6 +8,7 @@ A gateway closes its own leases. A worker may close them only when they have exp
 that gateway's receipt log: only then can no receipt follow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -120,15 +121,18 @@ def reclaim(session: Session, lane: Lane, now: int) -> dict[Address, int]:
     return returned
 
 
-def allot(session: Session, lane: Lane, key: bytes, gateway: Address, need: int, target: int) -> int:
-    """Hand a gateway up to `target` atoms of a key's budget, at least `need` or nothing."""
-    left = keys.budget_left(session, lane, key)
+def allot(session: Session, lane: Lane, line: Sequence[str], gateway: Address, need: int, target: int) -> int:
+    """Hand a gateway up to `target` atoms of a key's budget, at least `need` or nothing.
+
+    `line` are the ids of the keys that it descends from, the first one first, and its own.
+    """
+    left = keys.budget_left(session, lane, line)
     if left is None:
         return target
     granted = permissions.grant(left, need, target)
     if granted == 0:
         return 0
-    keys.allot(session, lane, key, gateway, granted)
+    keys.allot(session, lane, line[-1], gateway, granted)
     return granted
 
 

@@ -1,10 +1,11 @@
 """Publications: documents, offers and measurements that every gateway of the lane reads; and requests for deposits.
 
-Nothing here moves money. A document is stored if it fits its schema and its owner is of this chain, an offer if its
-party signed it. A deposit is a request: the worker relays it and the chain decides.
+Nothing here moves money. A document is stored if it fits its schema and its owner signed it, an offer if its party
+did. A deposit is a request: the worker relays it and the chain decides.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 
 from sqlmodel import Session
@@ -12,11 +13,11 @@ from sqlmodel import Session
 from ledger.core.catalog import capsules, models
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.models import Offer
-from ledger.core.values.documents import Document, canonical, digest, parse, validate
+from ledger.core.values.documents import Document, canonical, digest, validate
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import ZERO_ADDRESS, Address, Digest, Lane, parse_did
-from ledger.core.values.typed_data import Domain
+from ledger.core.values.ids import Address, Digest, Lane, parse_did, to_hex
+from ledger.core.values.typed_data import Domain, document_hash, signed_by, signing_digest
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
 from ledger.store.network import documents, measurements, offers
@@ -24,8 +25,19 @@ from ledger.store.network.measurements import Measurement
 from ledger.store.network.offers import Credential
 
 
-def publish_document(session: Session, document: Document, chain_id: int, now: int) -> Digest:
-    """Store a model document or a capsule. Rejected when it does not fit its schema or names another chain."""
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A document, and its owner's signature of it."""
+
+    document: Document
+    signature: bytes
+
+
+def publish_document(session: Session, signed: Signed, domain: Domain, now: int) -> Digest:
+    """Store a model document or a capsule. Rejected when it does not fit its schema, names another chain, or is not
+    signed by its owner.
+    """
+    document, chain_id = signed.document, domain.chain_id
     kind = validate(document)
     if kind not in ("model", "capsule"):
         raise Rejected(f"a {kind} is not published as a document", field="$.schema")
@@ -37,44 +49,61 @@ def publish_document(session: Session, document: Document, chain_id: int, now: i
     else:
         capsules.capsule(document)
     body, document_id = canonical(document), digest(document)
-    documents.put(session, documents.Stored(document_id, kind, document["name"], party, body, now))
+    if not signed_by(signing_digest(domain, document_hash(document_id)), signed.signature, party):
+        raise Rejected(f"the document is not signed by its owner {to_hex(party)}", field="signature")
+    stored = documents.Stored(document_id, kind, document["name"], party, body, now, signed.signature)
+    documents.put(session, stored)
     return document_id
 
 
-def publish_glue(session: Session, module: bytes, now: int) -> Digest:
-    """Store a checked WebAssembly module under the sha256 of its bytes, by which capsules name it. It has no owner."""
+def publish_glue(session: Session, module: bytes, publisher: Address, now: int) -> Digest:
+    """Store a checked WebAssembly module under the sha256 of its bytes, by which capsules name it."""
     module_id = Digest(sha256(module).digest())
-    documents.put(session, documents.Stored(module_id, "glue", "", ZERO_ADDRESS, module, now))
+    documents.put(session, documents.Stored(module_id, "glue", "", publisher, module, now))
     return module_id
 
 
 def publish_offer(
     session: Session, document: Document, domain: Domain, epoch: int, credential: Credential | None, now: int
-) -> Offer:
-    """Store a provider's signed offer. Rejected when it is not signed, has expired, or is older than the stored one."""
+) -> tuple[Offer, bool]:
+    """Store a party's signed offer, or withdraw the one it has by one that says so; and whether that changed anything:
+    the same offer again does not. Rejected when it is not signed, has expired, or is not newer than the stored one.
+
+    Credentials of an earlier offer end with it.
+    """
     offer = models.offer(document, domain)
     if offer.until <= epoch:
         raise Rejected(f"the offer expired at epoch {offer.until}; this is {epoch}", field="$.expires_epoch")
     sponsors = offer.role in (Role.maker, Role.oem, Role.weaver) and (offer.curation_ppm or offer.promotion)
-    if domain.chain_id == 0 and offer.serving is None and not sponsors:
-        return offer
-    if not sponsors and (offer.role is not Role.compute or offer.serving is None):
+    serves = offer.role is Role.compute and offer.serving is not None
+    if not (sponsors or serves or offer.withdrawn or domain.chain_id == 0):
         raise Rejected(
             "only compute offers with `serve`, or owners' offers with `curation` or `promotion`, can be published; "
             "bids are placed on the chain",
             field="role",
         )
-    known = offers.get(session, offer.subject, offer.party)
-    nonce = int(parse(known.body)["nonce"]) if known is not None else 0
-    if nonce > offer.nonce:
-        raise Rejected(f"an offer with the higher nonce {nonce} is known", field="$.nonce")
-    at = offer.serving
-    url, tier, capacity = (at.url, at.tier, at.capacity) if at else ("", "", 0)
-    stored = offers.Stored(offer.subject, offer.party, canonical(document), url, tier, capacity, offer.until, now)
-    offers.put(session, stored)
-    if credential is not None:
-        offers.put_credential(session, credential, now)
-    return offer
+    at = offer.serving if not offer.withdrawn else None
+    stored = offers.Stored(
+        subject=offer.subject,
+        party=offer.party,
+        role=offer.role,
+        body=canonical(document),
+        nonce=offer.nonce,
+        url=at.url if at else "",
+        tier=at.tier if at else "",
+        capacity=at.capacity if at else 0,
+        expires_at=offer.until if not offer.withdrawn else 0,
+        at=now,
+    )
+    if not offers.put(session, stored):
+        known = offers.get(session, offer.subject, offer.party, offer.role)
+        if known is None or known.body != stored.body:
+            said = f"an offer with nonce {known.nonce if known else offer.nonce} is known: sign one with a higher nonce"
+            raise Rejected(said, field="$.nonce")
+        return offer, False
+    if offer.role is Role.compute:
+        offers.put_credential(session, offer.subject, offer.party, credential, now)
+    return offer, True
 
 
 def pay(session: Session, deposit: DepositRequest, call: Digest, now: int) -> bool:

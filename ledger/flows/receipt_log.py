@@ -23,11 +23,11 @@ from ledger.store.receipts.receipts import Signed
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A receipt without a number, what to note beside it, and the key whose budget it uses, if that key has one."""
+    """A receipt without a number, what to note beside it, and the id of its key if a budget bounds that."""
 
     receipt: Receipt
     extra: bytes
-    key: bytes | None = None
+    key: str | None = None
 
 
 Bundle = tuple[Draft, ...]
@@ -49,7 +49,7 @@ class Group:
     segment: Segment
     signed: tuple[Signed, ...]
     rows: tuple[Row, ...]
-    key_spending: Counter[bytes]
+    key_spending: Counter[str]
 
     @property
     def tail(self) -> Tail:
@@ -70,7 +70,7 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
     """Number, digest and sign the drafts after `tail`."""
     signed: list[Signed] = []
     rows: list[Row] = []
-    spending: Counter[bytes] = Counter()
+    spending: Counter[str] = Counter()
     seq = tail.seq
     for bundle in bundles:
         for draft in bundle:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ledger.core.settlement.batches import PUBLIC
 from roles.client.gateway import Json
 from roles.wallet import transactions
 
@@ -110,7 +111,9 @@ def read(context: Context, number: int) -> BatchFile:
 
 
 def numbers(context: Context) -> list[int]:
-    return sorted(int(row["number"]) for row in listed(context))
+    """The numbers of the batches whose files are public."""
+    public = {status.value for status in PUBLIC}
+    return sorted(int(row["number"]) for row in listed(context) if row["status"] in public)
 
 
 def listed(context: Context) -> list[Json]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def receipt(context: Context, id: str) -> dict[str, object]:
     """Check everything about a charge. Rejected with the first thing that does not agree."""
-    answer = context.gateway.get(f"/v1/receipts/{id}")
+    answer = context.account_gateway.get(f"/v1/receipts/{id}")
     call = digest(str(answer.get("receipt", answer)["call_id"]))
     batched = find(context, call)
     if batched is None:
@@ -79,7 +79,7 @@ def lines(gateway: GatewayClient, call: str, depth: int = 0) -> Iterator[dict[st
         claimed = f"price {receipt['price']} and charge {receipt['charge']}"
         raise Conflict(f"receipt {call} says {claimed}; its terms give {due.price} and {due.charge}")
     said = ", ".join(f"{count} {meter}" for meter, count in used(measured).items())
-    name = shown["noted"].get("model", call[:18])
+    name = shown.get("noted", {}).get("model", call[:18])
     yield {"what": "  " * depth + str(name), "party": "", "used": said, "atoms": receipt["price"]}
     for (party, role), amount in zip(payees(terms), due.amounts, strict=True):
         if amount:

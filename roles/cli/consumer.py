@@ -1,5 +1,6 @@
 """`tollway consumer`: deposit, call models, check charges, withdraw."""
 
+import time
 from typing import Annotated, Any
 
 from typer import Argument, Option
@@ -54,25 +55,57 @@ def key(
     budget: Annotated[str | None, Option(help="The most the key may ever spend; default: the whole deposit.")] = None,
     label: Annotated[str, Option(help="A name for the key; default: the wallet's.")] = "",
     show: Annotated[bool, Option("--show", help="Print the key itself.")] = False,
+    manage: Annotated[bool, Option("--manage", help="It may read the account, and make and change its keys.")] = False,
+    delegate: Annotated[bool, Option("--delegate", help="It may make keys within its own limits: `sub-key`.")] = False,
 ) -> None:
     """Create an API key for any OpenAI client, stored beside the wallet. You sign a voucher as its budget."""
-    created, path, ceiling = deposits.make_key(here(), amounts.parse(budget) if budget else None, label)
+    rights = [name for name, given in (("manage", manage), ("delegate", delegate)) if given]
+    created, path, ceiling = deposits.make_key(here(), amounts.parse(budget) if budget else None, label, rights)
     shown = {"key": created["key"]} if show or output.mode.json else {"kept_in": str(path)}
     output.show({"id": created["id"], **shown, "spends_at_most": amounts.format(ceiling)})
     output.note(f'in Python: OpenAI(base_url="{here().url}/v1", api_key=open("{path}").read())')
 
 
+@app.command("sub-key")
+def sub_key(
+    budget: Annotated[str | None, Option(help="The most it may spend; default: what the key has left.")] = None,
+    model: Annotated[list[str] | None, Option(help="A model it may call; repeat it. Default: the key's.")] = None,
+    rate: Annotated[int | None, Option(help="Calls a minute, of the key's own.")] = None,
+    minutes: Annotated[float | None, Option(help="How long it is good; default: as long as the key.")] = None,
+    label: Annotated[str, Option(help="A name for it.")] = "",
+    delegate: Annotated[bool, Option("--delegate", help="It may make keys within its limits in turn.")] = False,
+) -> None:
+    """Make a key within the limits of your API key, which must be one with `--delegate`, and print it.
+
+    What it spends counts for your key too. Revoked with it, or by `revoke`. Example: a key for each agent of a task.
+    """
+    body: dict[str, Any] = {"label": label, "rights": ["delegate"] if delegate else [], "rate": rate, "models": model}
+    if budget is not None:
+        body["budget"] = str(amounts.parse(budget))
+    if minutes is not None:
+        body["expires_at"] = int((time.time() + 60 * minutes) * 1000)
+    made = here().gateway.post("/v1/keys", body)
+    output.show({name: made[name] for name in ("id", "key", "budget", "rate", "models", "expires_at", "rights")})
+
+
+@app.command("rotate-key")
+def rotate_key() -> None:
+    """Replace the secret of the API key that is stored beside the wallet. Its id and limits stay."""
+    key, path = deposits.rotate_key(here())
+    output.show({"id": key["id"], "kept_in": str(path)})
+
+
 @app.command("keys")
 def keys() -> None:
-    """List your API keys, without their secrets."""
-    rows = here().gateway.get("/v1/keys").get("data", [])
+    """List your API keys, without their secrets. By TOLLWAY_API_KEY: that key, and the keys it made."""
+    rows = here().account_gateway.get("/v1/keys").get("data", [])
     output.show_table(rows if output.mode.json else [calls.key_row(row) for row in rows])
 
 
 @app.command("revoke")
 def revoke(id: Annotated[str, Argument(help="A key's id, from `consumer keys`.")]) -> None:
-    """Revoke an API key. Revoking it twice changes nothing."""
-    output.show(here().gateway.delete(f"/v1/keys/{id}"))
+    """Revoke an API key, and the keys it made. Revoking it twice changes nothing."""
+    output.show(here().account_gateway.delete(f"/v1/keys/{id}"))
 
 
 @app.command("models")
@@ -136,13 +169,13 @@ def discover(
 @app.command("balance")
 def balance() -> None:
     """Show what you can spend, what is reserved and what you have spent, in atoms."""
-    output.show(here().gateway.get("/v1/balance"))
+    output.show(here().account_gateway.get("/v1/balance"))
 
 
 @app.command("receipts")
 def receipts(limit: Annotated[int, Option(help="How many, at most.")] = 20) -> None:
     """List your latest receipts."""
-    answer = here().gateway.get("/v1/receipts", consumer=to_hex(here().account), limit=limit)
+    answer = here().account_gateway.get("/v1/receipts", limit=limit)
     output.show_table([calls.receipt_row(row) for row in answer["data"]])
 
 
@@ -151,7 +184,7 @@ def receipt(
     id: Annotated[str, Argument(help="An id from the header Tollway-Receipt, or a call id.")],
 ) -> None:
     """Show one receipt, as the gateway signed it."""
-    output.show(here().gateway.get(f"/v1/receipts/{id}"))
+    output.show(here().account_gateway.get(f"/v1/receipts/{id}"))
 
 
 @app.command("verify")

@@ -25,6 +25,7 @@ from roles.wallet import keystore, transactions
 
 if TYPE_CHECKING:
     from ledger.chain.calls import LaneTerms
+    from ledger.core.settlement.transactions import Call
 
 app = Group("Run a gateway: contracts, a lane (your bonded account on chain), keys, earnings.")
 
@@ -112,12 +113,8 @@ def add_gateway(key: GatewayKey, lane: LaneOption = None) -> None:
     known = chain.gateway_key(mine, party)
     if known.revoked_at:
         raise Rejected(f"{to_hex(party)} was revoked in lane {to_hex(mine)}, for good: give the gateway a new key")
-    if known.since:
-        output.show({"lane": to_hex(mine), "key": to_hex(party), "note": "no change"})
-        return
-    output.confirm(f"let {key} ({to_hex(party)}) sign receipts of lane {to_hex(mine)}?")
-    sent = transactions.send(here(), chain.calls.add_gateway(mine, party))
-    output.show({"lane": to_hex(mine), "key": to_hex(party), **sent})
+    question = f"let {key} ({to_hex(party)}) sign receipts of lane {to_hex(mine)}?"
+    change(mine, {"key": to_hex(party)}, question, chain.calls.add_gateway(mine, party), done=bool(known.since))
 
 
 @app.command("revoke-gateway")
@@ -127,12 +124,9 @@ def revoke_gateway(key: GatewayKey, lane: LaneOption = None) -> None:
     known = chain.gateway_key(mine, party)
     if not known.since:
         raise Rejected(f"{to_hex(party)} is no gateway key of lane {to_hex(mine)}")
-    if known.revoked_at:
-        output.show({"lane": to_hex(mine), "key": to_hex(party), "note": "no change"})
-        return
-    output.confirm(f"stop {key} ({to_hex(party)}) from signing receipts of lane {to_hex(mine)}, for good?")
-    sent = transactions.send(here(), chain.calls.to("Keys", "revokeGateway", mine, party))
-    output.show({"lane": to_hex(mine), "key": to_hex(party), "revoked": True, **sent})
+    question = f"stop {key} ({to_hex(party)}) from signing receipts of lane {to_hex(mine)}, for good?"
+    call = chain.calls.to("Keys", "revokeGateway", mine, party)
+    change(mine, {"key": to_hex(party), "revoked": True}, question, call, done=bool(known.revoked_at))
 
 
 @app.command("set-url")
@@ -141,9 +135,8 @@ def set_url(url: Annotated[str, Argument(help="At most 200 bytes.")], lane: Lane
     if len(url.encode()) > MAX_URL_BYTES:
         raise Rejected(f"a lane's URL has at most {MAX_URL_BYTES} bytes, not {len(url.encode())}")
     mine, chain = chosen(lane), transactions.chain(here())
-    output.confirm(f"say that lane {to_hex(mine)} serves at {url}?")
-    sent = transactions.send(here(), chain.calls.to("Keys", "setUrl", mine, url))
-    output.show({"lane": to_hex(mine), "url": url, **sent})
+    question = f"say that lane {to_hex(mine)} serves at {url}?"
+    change(mine, {"url": url}, question, chain.calls.to("Keys", "setUrl", mine, url))
 
 
 @app.command("poster")
@@ -154,12 +147,9 @@ def poster(
     """Let a second key commit batches, so that your own can stay offline. Without a key: let nobody else."""
     mine, chain = chosen(lane), transactions.chain(here())
     party = keystore.party(key) if key else ZERO_ADDRESS
-    if chain.life(mine).poster == party:
-        output.show({"lane": to_hex(mine), "poster": to_hex(party), "note": "no change"})
-        return
-    output.confirm(f"let {to_hex(party) if key else 'nobody else'} commit batches of lane {to_hex(mine)}?")
-    sent = transactions.send(here(), chain.calls.to_settlement("setPoster", mine, party))
-    output.show({"lane": to_hex(mine), "poster": to_hex(party), **sent})
+    question = f"let {to_hex(party) if key else 'nobody else'} commit batches of lane {to_hex(mine)}?"
+    call = chain.calls.to_settlement("setPoster", mine, party)
+    change(mine, {"poster": to_hex(party)}, question, call, done=chain.life(mine).poster == party)
 
 
 @app.command("add-bond")
@@ -263,12 +253,19 @@ def resume(lane: LaneOption = None) -> None:
 
 def set_active(lane: str | None, active: bool) -> None:
     mine, chain = chosen(lane), transactions.chain(here())
-    if chain.lane(mine).active == active:
-        output.show({"lane": to_hex(mine), "active": active, "note": "no change"})
+    question = f"{'resume' if active else 'pause'} lane {to_hex(mine)}?"
+    call = chain.calls.to_settlement("setActive", mine, active)
+    change(mine, {"active": active}, question, call, done=chain.lane(mine).active == active)
+
+
+def change(lane: Lane, facts: dict[str, object], question: str, call: Call, *, done: bool = False) -> None:
+    """Ask, change a lane on chain, and show it; what is so already stays."""
+    shown = {"lane": to_hex(lane), **facts}
+    if done:
+        output.show({**shown, "note": "no change"})
         return
-    output.confirm(f"{'resume' if active else 'pause'} lane {to_hex(mine)}?")
-    sent = transactions.send(here(), chain.calls.to_settlement("setActive", mine, active))
-    output.show({"lane": to_hex(mine), "active": active, **sent})
+    output.confirm(question)
+    output.show({**shown, **transactions.send(here(), call)})
 
 
 @app.command("unbond-lane")
@@ -287,9 +284,8 @@ def unbond_lane(lane: LaneOption = None) -> None:
     free_at = chain.life(mine).stopped_at + int(chain.settlement("ESCAPE_DELAY"))
     if transactions.now(here()) < free_at:
         raise Rejected(f"the bond is free from {calls.utc(free_at * 1000)} UTC: try again then", free_at=free_at)
-    output.confirm(f"take the bond of {amounts.format(bond)} back to {here().wallet}?")
-    sent = transactions.send(here(), chain.calls.to_settlement("unbond", mine))
-    output.show({"lane": to_hex(mine), "unbonded": amounts.format(bond), **sent})
+    question = f"take the bond of {amounts.format(bond)} back to {here().wallet}?"
+    change(mine, {"unbonded": amounts.format(bond)}, question, chain.calls.to_settlement("unbond", mine))
 
 
 @app.command("drain")

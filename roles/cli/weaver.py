@@ -47,7 +47,7 @@ def publish(
     output.note("\n".join(drawing.draw(capsule)))
     output.confirm(f"publish {capsule.name}, taking {amounts.format_ratio(capsule.bid.ratio_ppm)} of each run?")
     for module in bundle.modules:
-        here().gateway.send("/v1/documents", module, "application/wasm")
+        here().account_gateway.send("/v1/documents", module, "application/wasm")
     output.show(publication.publish(bundle.document))
     if capsule.policy is Policy.all_or_nothing:
         output.note("this workflow is all-or-nothing: it needs a bond (tollway weaver bond AMOUNT)")

@@ -6,7 +6,7 @@ httpx is imported with the first request: help, and commands that only read the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     import httpx
 
 Json = Any
+Sign = Callable[[str, bytes, bytes], str]
+"""The header `Tollway-Account` of a request, from its method, its target and its body."""
 
 
 class GatewayClient:
-    """One gateway, with an API key or without. Answers are JSON; an error is raised as the gateway said it."""
+    """One gateway, with an API key, or signing as an account, or as a stranger. Answers are JSON; an error is raised as
+    the gateway said it.
+    """
 
-    def __init__(self, url: str, key: str | None = None, seconds: float = 60) -> None:
+    def __init__(self, url: str, key: str | None = None, seconds: float = 60, sign: Sign | None = None) -> None:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._sign = sign
         self._seconds = seconds
 
     def get(self, path: str, **query: object) -> Json:
@@ -65,7 +70,10 @@ class GatewayClient:
         import httpx
 
         try:
-            response = self._http.request(method, path, **options)
+            request = self._http.build_request(method, path, **options)
+            if self._sign is not None:
+                request.headers["Tollway-Account"] = self._sign(method, request.url.raw_path, request.read())
+            response = self._http.send(request)
         except httpx.TimeoutException as error:
             raise Unavailable(f"the gateway at {self.url} did not answer in time") from error
         except httpx.TransportError as error:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
@@ -53,6 +54,13 @@ def earnings() -> Earned:
     return earned
 
 
+def earned_by(name: str) -> dict[str, Any]:
+    """What the ledger says that a wallet earned, asked as that wallet."""
+    asking = replace(context.here(), wallet_name=name)
+    found: dict[str, Any] = asking.account_gateway.get(f"/v1/earnings/{to_hex(asking.account)}")
+    return found
+
+
 def name_of(party: Address) -> str:
     return {keystore.address_of(name): name for name in keystore.names()}.get(party, to_hex(party))
 
@@ -69,7 +77,7 @@ def _compare(console: DemoConsole, earned: Earned, charged: int, deposited: int,
     for party, atoms in by_party.items():
         index = transactions.chain(context.here()).payee_index(party)
         claimed = transactions.chain(context.here()).claimed(lane, index)
-        ledger = int(context.here().gateway.get(f"/v1/earnings/{to_hex(party)}")["earned"])
+        ledger = int(earned_by(name_of(party))["earned"])
         if not atoms == claimed == ledger:
             all_agree = False
             console.check(f"{name_of(party)}: files = ledger = chain", False, f"{atoms}, {ledger}, {claimed}")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ledger.core.values.errors import Rejected, Unavailable
-from ledger.core.values.ids import to_hex
 from roles.audit import batches
 from roles.cli import context
 from roles.cli.output import wait_until
@@ -135,7 +134,7 @@ class Demo(Scenario):
         console.say("the dispute window passes on the chain's clock")
         self.await_batches("final", {"final"})
         for name in (*actors.PEOPLE, keystore.TREASURY):
-            earned = context.here().gateway.get(f"/v1/earnings/{to_hex(keystore.address_of(name))}")
+            earned = checks.earned_by(name)
             command, due = f"{group_of(name)} claim --wallet {name}", int(earned["claimable"]) > 0
             self.facts.setdefault("claimed", {})[name] = console.run(command, "claimed")["claimed"] if due else "0"
         left = console.run(f"consumer withdraw --relayer {OPERATOR} --wallet {CONSUMER} --wait 60", "amount")

@@ -48,6 +48,7 @@ def main() -> int:
         names += [name for name, _ in upstreams]
         names += [str(given.artifacts)] if given.artifacts else []
         print(f"serving {', '.join(names)} on http://{given.host}:{port}", flush=True)
+        print("whoever reaches it is served without payment; `tollway provider serve` serves gateways only", flush=True)
 
     limits = Limits(call_seconds=given.call_seconds, batch=given.batch, queue=given.queue)
     try:

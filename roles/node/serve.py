@@ -11,17 +11,18 @@ from pathlib import Path
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
-from ledger.core.values.ids import Digest
+from ledger.core.values.ids import Address, Digest, Lane, address, to_hex
 from ledger.core.values.meters import quoted
 from roles.audit import batches, previews
 from roles.node import audit as auditing
 from roles.node import server
 from roles.node.audit import Settled
+from roles.node.callers import Callers
 from roles.node.models.resale import Upstream
 from roles.node.server import NodeOptions, TunnelGateway
 from roles.node.tunnel import Identity
 from roles.node.witness import ServedLog, Witness
-from roles.wallet import home, signing
+from roles.wallet import home, signing, transactions
 from roles.wallet.context import Context
 
 OFFER_EPOCHS = 2
@@ -38,6 +39,8 @@ class Terms:
     capacity: int
     realm: str
     slo_ms: int
+    output_limit: str = ""
+    """The field by which its server is told how long an answer may be; empty: `max_tokens`."""
 
 
 def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: int) -> NodeOptions:
@@ -59,6 +62,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
     subjects = {name: _until_reachable(partial(context.resolve, name), say) for name in names}
     signer = context.signer
+    callers = Callers(signer, context.lane_id, partial(list_gateways, context))
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))
 
     def announce(url: str) -> None:
@@ -72,7 +76,7 @@ def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, s
 
     identity = Identity(signer, context.domain, context.lane_id, context.wallet, names)
     gateway = TunnelGateway(context.url, identity, announce) if tunnel else None
-    server.serve(replace(options, witness=witness, tunnel=gateway), ready)
+    server.serve(replace(options, callers=callers, witness=witness, tunnel=gateway), ready)
 
 
 def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: Terms, say: Say) -> None:
@@ -88,15 +92,29 @@ def keep_fresh(context: Context, subjects: dict[str, Digest], url: str, terms: T
         time.sleep(REFRESH_SECONDS if taken else RETRY_SECONDS)
 
 
+def list_gateways(context: Context, lane: Lane) -> frozenset[Address]:
+    """The keys that sign for a lane now: by the chain, or by the gateway of a private grid, which has none."""
+    if context.lane["chain_id"]:
+        return transactions.chain(context).gateway_keys(lane)
+    return frozenset(address(str(key)) for key in context.gateway.get("/v1/lane")["gateways"])
+
+
 def offer(context: Context, subject: Digest, url: str, terms: Terms) -> Document:
     """A signed offer of this wallet, with its bid on chain."""
     current = previews.bid_in_force(context, subject, Role.compute, context.account)
     bid = current.bid if current else Bid()
     serve = {"url": url, "tier": terms.tier, "capacity": terms.capacity, "slo_ms": terms.slo_ms}
+    chosen = {"realm": terms.realm, "output_limit": terms.output_limit}
     parts: Document = {
         "bid": {"ratio_ppm": bid.ratio_ppm, "ask": quoted(bid.asks)},
-        "serve": {**serve, "realm": terms.realm} if terms.realm else serve,
+        "serve": {**serve, **{name: said for name, said in chosen.items() if said}},
     }
+    return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
+
+
+def withdrawal(context: Context, subject: Digest) -> Document:
+    """A signed offer of this wallet that ends the one before it."""
+    parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "withdrawn": True}
     return signing.offer(context, subject, Role.compute, OFFER_EPOCHS, parts)
 
 
@@ -110,8 +128,8 @@ def audit(context: Context) -> list[dict[str, object]]:
     settled = (Settled(number, file.receipts, file.terms) for number, file in files)
     findings = auditing.audit(log.entries(), settled)
     log.close()
-    counted = Counter(finding.outcome.value for finding in findings)
-    return [{"outcome": outcome, "calls": calls} for outcome, calls in sorted(counted.items())]
+    counted = Counter((to_hex(finding.entry.served.lane), finding.outcome.value) for finding in findings)
+    return [{"lane": lane, "outcome": outcome, "calls": calls} for (lane, outcome), calls in sorted(counted.items())]
 
 
 def log_of(wallet: str) -> Path:

@@ -13,14 +13,16 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
+from ledger.core.values.call_heads import HEADER
 from roles.node.artifacts.delivery import NAME, ArtifactRoutes, Delivery
 from roles.node.artifacts.layout import Layout
+from roles.node.callers import Callers
 from roles.node.models.loader import LoadedModels, load
 from roles.node.models.model import Model
 from roles.node.models.resale import Resold, Upstream
 from roles.node.protocols import inference_v2, openai
 from roles.node.protocols.errors import Draining, Handler, errors_in_shape
-from roles.node.state import STATE, Limits, State
+from roles.node.state import CALLER, STATE, Limits, State
 from roles.node.tunnel import Identity, Tunnel
 from roles.node.witness import Witness
 
@@ -43,6 +45,17 @@ class TunnelGateway:
 
 
 @web.middleware
+async def check_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Serve calls of the lane's gateways only. Health and lists of models are open."""
+    callers = request.app[STATE].callers
+    if callers is not None and request.method == "POST":
+        head = await callers.check_head(request.headers.get(HEADER))
+        body = await request.read()
+        request[CALLER] = callers.admit(head, request.headers.get("Idempotency-Key"), request.path, body)
+    return await handler(request)
+
+
+@web.middleware
 async def count_calls(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse new calls while the node drains; count the open ones."""
     state = request.app[STATE]
@@ -58,7 +71,9 @@ async def count_calls(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Application:
-    app = web.Application(middlewares=[errors_in_shape, count_calls], client_max_size=state.limits.body_bytes)
+    app = web.Application(
+        middlewares=[errors_in_shape, count_calls, check_caller], client_max_size=state.limits.body_bytes
+    )
     app[STATE] = state
     app.add_routes(
         [
@@ -81,8 +96,9 @@ def application(state: State, artifacts: ArtifactRoutes | None = None) -> web.Ap
 class NodeOptions:
     """A node's models and settings.
 
-    With a `witness` the node signs and logs the calls of gateways. With a `tunnel` it opens one to that gateway. With
-    `artifacts` it serves those too, by digest. Port 0 takes a free port.
+    With `callers` it serves these only, else whoever reaches it. With a `witness` the node signs and logs their calls.
+    With a `tunnel` it opens one to that gateway. With `artifacts` it serves those too, by digest. Port 0 takes a free
+    port.
     """
 
     models: Sequence[ModelFolder] = ()
@@ -90,6 +106,7 @@ class NodeOptions:
     host: str = "127.0.0.1"
     port: int = 0
     artifacts: Layout | None = None
+    callers: Callers | None = None
     witness: Witness | None = None
     tunnel: TunnelGateway | None = None
     limits: Limits = field(default_factory=Limits)
@@ -114,7 +131,7 @@ async def run(options: NodeOptions, ready: Ready | None = None) -> None:
         artifact_routes = ArtifactRoutes(options.artifacts) if options.artifacts else None
         if artifact_routes:
             loaded.append((NAME, Delivery(artifact_routes)))
-        state = State(LoadedModels(loaded), options.witness, limits)
+        state = State(LoadedModels(loaded), options.callers, options.witness, limits)
         runner = web.AppRunner(
             application(state, artifact_routes), handler_cancellation=True, access_log=None, shutdown_timeout=1
         )

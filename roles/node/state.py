@@ -6,6 +6,7 @@ from aiohttp import web
 
 from ledger.core.values.meters import Units
 from roles.node import metering
+from roles.node.callers import Caller, Callers
 from roles.node.models.loader import LoadedModels
 from roles.node.witness import Witness
 
@@ -23,9 +24,10 @@ class Limits:
 
 @dataclass(slots=True)
 class State:
-    """One node's state."""
+    """One node's state. Without `callers` it serves whoever reaches it."""
 
     models: LoadedModels
+    callers: Callers | None = None
     witness: Witness | None = None
     limits: Limits = field(default_factory=Limits)
     draining: bool = False
@@ -35,12 +37,11 @@ class State:
         self, request: web.Request, model: str, units: Units, asked: bytes, answered: bytes
     ) -> dict[str, str]:
         """The headers of an answer: the units it used and, if a gateway asked, the node's signature over them."""
-        headers = metering.headers(units)
-        if self.witness is None:
+        headers, caller = metering.headers(units), request.get(CALLER)
+        if self.witness is None or caller is None:
             return headers
-        return headers | await self.witness.testify(
-            request.headers.get("Idempotency-Key"), model, units, asked, answered
-        )
+        return headers | await self.witness.testify(caller, model, units, asked, answered)
 
 
 STATE = web.AppKey("state", State)
+CALLER = web.RequestKey("caller", Caller)

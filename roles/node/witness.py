@@ -12,19 +12,19 @@ from typing import Any
 import orjson
 
 from ledger.core.receipts.service_proofs import Served, served_hash
-from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import body_digest
-from ledger.core.values.ids import ZERO_DIGEST, Digest, digest, to_hex
+from ledger.core.values.ids import ZERO_DIGEST, Digest, to_hex
 from ledger.core.values.meters import Units, units, used
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
+from roles.node.callers import Caller
 from roles.node.models.batching import Batcher
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS served (
-    attempt BLOB PRIMARY KEY, subject BLOB NOT NULL, provider BLOB NOT NULL, units TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS attempts (
+    attempt BLOB PRIMARY KEY, lane BLOB NOT NULL, subject BLOB NOT NULL, provider BLOB NOT NULL, units TEXT NOT NULL,
     request_digest BLOB NOT NULL, response_digest BLOB NOT NULL, served_at INTEGER NOT NULL, signature BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS served_in_order ON served (served_at);
+CREATE INDEX IF NOT EXISTS attempts_in_order ON attempts (served_at);
 """
 
 MOST_TOGETHER, MOST_WAITING = 1_000, 1 << 20
@@ -42,6 +42,7 @@ class Entry:
         """The value of the `Tollway-Served` header: one line of JSON."""
         served = self.served
         said = {
+            "lane": to_hex(served.lane),
             "attempt": to_hex(served.attempt),
             "subject": to_hex(served.subject),
             "provider": to_hex(served.provider),
@@ -73,8 +74,8 @@ class ServedLog:
     def entries(self, since: int = 0) -> list[Entry]:
         """The entries served at or after `since` (ms since the epoch), in order."""
         rows = self._database.execute(
-            "SELECT attempt, subject, provider, units, request_digest, response_digest, served_at, signature"
-            " FROM served WHERE served_at >= ? ORDER BY served_at, attempt",
+            "SELECT attempt, lane, subject, provider, units, request_digest, response_digest, served_at, signature"
+            " FROM attempts WHERE served_at >= ? ORDER BY served_at, attempt",
             (since,),
         )
         return [_entry(row) for row in rows]
@@ -87,32 +88,29 @@ class ServedLog:
     def _insert(self, entries: Sequence[Entry]) -> list[None]:
         with self._database:
             self._database.executemany(
-                "INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_row(entry) for entry in entries]
+                "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [_row(entry) for entry in entries]
             )
         return [None] * len(entries)
 
 
 class Witness:
-    """Signs and logs served calls. A call without an attempt id did not come from a gateway and is not signed."""
+    """Signs and logs the calls that a node served for gateways."""
 
     def __init__(self, signer: Signer, domain: Domain, subjects: Mapping[str, Digest], log: ServedLog) -> None:
         self._signer, self._domain, self._subjects, self._log = signer, domain, subjects, log
 
     async def testify(
-        self, key: str | None, model: str, units: Units, request: bytes, response: bytes
+        self, caller: Caller, model: str, units: Units, request: bytes, response: bytes
     ) -> dict[str, str]:
-        """The `Tollway-Served` header of an answer; empty when there is nothing to sign."""
-        try:
-            attempt = digest(key or "")
-        except Rejected:
-            return {}
+        """The `Tollway-Served` header of an answer, which is in the log then."""
         served = Served(
-            attempt,
+            caller.lane,
+            caller.attempt,
             self._subjects.get(model, ZERO_DIGEST),
             self._signer.address,
             units,
-            body_digest(attempt, request),
-            body_digest(attempt, response),
+            body_digest(caller.attempt, request),
+            body_digest(caller.attempt, response),
             time.time_ns() // 1_000_000,
         )
         entry = Entry(served, self._signer.sign(signing_digest(self._domain, served_hash(served))))
@@ -123,11 +121,11 @@ class Witness:
 def _row(entry: Entry) -> tuple[object, ...]:
     served = entry.served
     units = orjson.dumps(used(served.units)).decode()
-    digests = (served.request_digest, served.response_digest)
-    return (served.attempt, served.subject, served.provider, units, *digests, served.served_at, entry.signature)
+    ids = (served.attempt, served.lane, served.subject, served.provider)
+    return (*ids, units, served.request_digest, served.response_digest, served.served_at, entry.signature)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    attempt, subject, provider, counts, request, response, served_at, signature = row
+    attempt, lane, subject, provider, counts, request, response, served_at, signature = row
     measured = units(orjson.loads(counts))
-    return Entry(Served(attempt, subject, provider, measured, request, response, served_at), signature)
+    return Entry(Served(lane, attempt, subject, provider, measured, request, response, served_at), signature)

@@ -13,7 +13,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest
 from ledger.core.values.typed_data import Domain, Signer
 from roles.client.gateway import GatewayClient, Json
-from roles.wallet import home, keystore
+from roles.wallet import home, keystore, signing
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,16 @@ class Context:
     def gateway(self) -> GatewayClient:
         """The gateway's client, with the API key if there is one."""
         return GatewayClient(self.url, self.api_key)
+
+    @cached_property
+    def account_gateway(self) -> GatewayClient:
+        """The gateway's client that signs each request as this wallet's account: it may read and rule the account.
+
+        With `TOLLWAY_API_KEY` it sends that key instead, which may do less.
+        """
+        if os.environ.get("TOLLWAY_API_KEY"):
+            return self.gateway
+        return GatewayClient(self.url, sign=signing.request(self.signer, self.domain, self.lane_id))
 
     @property
     def url(self) -> str:

@@ -5,6 +5,7 @@ A consumer does all of it to call; a weaver deposits as the bond of its all-or-n
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def deposit_directly(context: Context, atoms: Atoms) -> Json:
     return {"status": "on chain", **transactions.send(context, chain.calls.deposit(lane, context.account, atoms))}
 
 
-def make_key(context: Context, budget: Atoms | None, label: str) -> tuple[Json, Path, Atoms]:
+def make_key(
+    context: Context, budget: Atoms | None, label: str, rights: Sequence[str] = ()
+) -> tuple[Json, Path, Atoms]:
     """An API key behind a voucher for the whole deposit, kept beside the wallet; and the most it may spend."""
     lane = context.lane_id
     ceiling = transactions.chain(context).account(lane, context.account).deposited
@@ -53,7 +56,7 @@ def make_key(context: Context, budget: Atoms | None, label: str) -> tuple[Json, 
     def vouched(most: Atoms) -> dict[str, object]:
         return signing.voucher(context.signer, context.domain, Voucher(lane, context.account, most))
 
-    body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or context.wallet}
+    body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or context.wallet, "rights": list(rights)}
     if budget is not None:
         body["budget"] = str(budget)
     try:
@@ -63,9 +66,20 @@ def make_key(context: Context, budget: Atoms | None, label: str) -> tuple[Json, 
             raise
         larger = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is accepted
         key = context.gateway.post("/v1/keys", {**body, "voucher": larger})
+    path = keep_key(context, key)
+    return key, path, ceiling if budget is None else budget
+
+
+def rotate_key(context: Context) -> tuple[Json, Path]:
+    """Another secret for the API key that is kept beside the wallet, in its place."""
+    key = context.gateway.post("/v1/keys/rotate", {})
+    return key, keep_key(context, key)
+
+
+def keep_key(context: Context, key: Json) -> Path:
     path = home.home() / "keys" / context.wallet
     home.write_private(path, key["key"])
-    return key, path, ceiling if budget is None else budget
+    return path
 
 
 class Exit:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
 from ledger.core.values.documents import Document, digest, validate
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest, Lane, cid, did, to_hex
-from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash, word
+from ledger.core.values.typed_data import (
+    RECEIVE_TYPEHASH,
+    Domain,
+    Signer,
+    TokenAuthorization,
+    Voucher,
+    document_hash,
+    offer_hash,
+    request_digest,
+    request_hash,
+    signing_digest,
+    voucher_hash,
+    word,
+)
 
 if TYPE_CHECKING:
     from ledger.chain.calls import Authorization
     from ledger.core.catalog.bids import Role
+    from roles.client.gateway import Sign
     from roles.wallet.context import Context
 
-RECEIVE_TYPEHASH = keccak256(
-    b"ReceiveWithAuthorization(address from,address to,uint256 value,"
-    b"uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-)
 LEAVE_TYPEHASH = keccak256(b"RequestWithdraw(address lane,address account,uint256 nonce,uint256 deadline)")
 STAY_TYPEHASH = keccak256(b"CancelWithdraw(address lane,address account,uint256 nonce,uint256 deadline)")
 
@@ -33,9 +44,8 @@ def voucher(signer: Signer, domain: Domain, signed: Voucher) -> dict[str, object
 def deposit_authorization(signer: Signer, token: Domain, asked: Authorization) -> bytes:
     """An ERC-3009 receive authorization to the lane. Its nonce binds lane and account, whoever relays it."""
     nonce = keccak256(word(asked.lane), word(asked.account), asked.salt)
-    window = (word(asked.valid_after), word(asked.valid_before))
-    words = (word(asked.account), word(asked.lane), word(asked.amount), *window, nonce)
-    return signer.sign(signing_digest(token, keccak256(RECEIVE_TYPEHASH, *words)))
+    signed = TokenAuthorization(asked.account, asked.lane, asked.amount, asked.valid_after, asked.valid_before, nonce)
+    return signer.sign(signing_digest(token, signed.hash(RECEIVE_TYPEHASH)))
 
 
 def offer(context: Context, subject: Digest, role: Role, epochs: int, parts: Document) -> Document:
@@ -60,6 +70,24 @@ def offer(context: Context, subject: Digest, role: Role, epochs: int, parts: Doc
     signed = {**document, "signature": to_hex(signature)}
     validate(signed, "offer")
     return signed
+
+
+def document(signer: Signer, domain: Domain, published: Document) -> dict[str, object]:
+    """A model document or capsule with its owner's signature, as the gateway takes it."""
+    signature = signer.sign(signing_digest(domain, document_hash(digest(published))))
+    return {"document": published, "signature": to_hex(signature)}
+
+
+def request(signer: Signer, domain: Domain, lane: Lane) -> Sign:
+    """Signs requests as this account: the value of `Tollway-Account`, good for this one request and for a minute."""
+
+    def sign(method: str, target: bytes, body: bytes) -> str:
+        at = time.time_ns() // 1_000_000
+        hashed = request_hash(lane, signer.address, request_digest(method, target, body), at)
+        signature = to_hex(signer.sign(signing_digest(domain, hashed)))
+        return json.dumps({"account": to_hex(signer.address), "at": at, "signature": signature})
+
+    return sign
 
 
 def leave(signer: Signer, domain: Domain, lane: Lane, nonce: int, deadline: int, *, stay: bool = False) -> bytes:

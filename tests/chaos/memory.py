@@ -63,22 +63,8 @@ class Tables:
 
     def copy(self) -> Tables:
         """A copy to work on; values are frozen, so only the tables themselves are copied."""
-        return Tables(
-            step=self.step,
-            chain_transactions=self.chain_transactions.copy(),
-            attempts=self.attempts.copy(),
-            batches=self.batches.copy(),
-            ranges=self.ranges.copy(),
-            earned=self.earned.copy(),
-            events=self.events.copy(),
-            blocks=self.blocks.copy(),
-            cursor=self.cursor.copy(),
-            indexed_at=self.indexed_at.copy(),
-            accounts=self.accounts.copy(),
-            transactions=self.transactions.copy(),
-            watermarks=self.watermarks.copy(),
-            lanes=self.lanes.copy(),
-        )
+        tables: dict[str, Any] = {name: table.copy() for name, table in vars(self).items() if name != "step"}
+        return replace(self, **tables)
 
 
 def _noted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -367,8 +353,8 @@ STORE = {
         get=lambda s, lane: s.lanes.get(lane),
         leaving=lambda s, lane: [],
         put=_put_lane,
-        set_era=lambda s, lane, era: _put_lane(s, replace(s.lanes[lane], era=era)),
-        **dict.fromkeys(("deposit", "claim", "set_bond", "set_active"), _nothing),
+        change_lane=lambda s, lane, **columns: _put_lane(s, replace(s.lanes[lane], **columns)),
+        **dict.fromkeys(("deposit", "claim"), _nothing),
     ),
     "bids": _module(latest_epoch=lambda s: 2**40),
 }

@@ -38,6 +38,7 @@ from ledger.store.session import connect
 from roles.local import control
 from roles.local import network as components
 from roles.local.folder import Component, NetworkFolder
+from roles.wallet import signing
 from tests.chaos.proxy import Proxy
 from tests.conftest import settings_for
 from tests.gateway.nodes import Node
@@ -226,25 +227,23 @@ def settle_in(chain: Chain) -> Digest:
     for who in (OPERATOR, MAKER, PROVIDER, *CONSUMERS):
         chain.rpc("anvil_setBalance", to_hex(who.address), hex(10**20))
         chain.transact(TREASURY, calls.transfer(who.address, 10**12))
-    keys = {name: Signer(a_key(name)) for name in ("operator", "maker", "provider")}
-    chain.transact(keys["operator"], calls.approve(calls.settlement, BOND))
-    chain.transact(keys["operator"], calls.open_lane(ZERO_DIGEST, TERMS, BOND))
+    chain.transact(OPERATOR, calls.approve(calls.settlement, BOND))
+    chain.transact(OPERATOR, calls.open_lane(ZERO_DIGEST, TERMS, BOND))
     lane = lane_of(calls)
-    chain.transact(keys["operator"], calls.add_gateway(lane, GATEWAY.address))
-    chain.transact(keys["provider"], calls.approve(vault, 10**12))
-    chain.transact(keys["provider"], calls.to("StakeVault", "stake", 10**9))
+    chain.transact(OPERATOR, calls.add_gateway(lane, GATEWAY.address))
+    chain.transact(PROVIDER, calls.approve(vault, 10**12))
+    chain.transact(PROVIDER, calls.to("StakeVault", "stake", 10**9))
     subject, salt = digest(model()), Digest(bytes(32))
     commitment = keccak256(encode(["bytes32", "address", "bytes32"], [subject, to_hex(MAKER.address), salt]))
-    chain.transact(keys["maker"], calls.to("Registry", "commit", commitment))
+    chain.transact(MAKER, calls.to("Registry", "commit", commitment))
     chain.rpc("evm_increaseTime", 1)
     chain.rpc("evm_mine")
-    chain.transact(keys["maker"], calls.register_model(subject, [], Digest(bytes(32)), salt))
-    chain.transact(keys["maker"], chain.calls.place_bid(subject, Role.maker, Bid(100_000)))
-    chain.transact(keys["provider"], chain.calls.place_bid(subject, Role.compute, Bid(0, rates(ASK))))
-    for number, consumer in enumerate(CONSUMERS):
-        key = Signer(a_key(f"consumer {number}"))
-        chain.transact(key, calls.approve(calls.consumers, DEPOSIT))
-        chain.transact(key, calls.deposit(lane, consumer.address, DEPOSIT))
+    chain.transact(MAKER, calls.register_model(subject, [], Digest(bytes(32)), salt))
+    chain.transact(MAKER, chain.calls.place_bid(subject, Role.maker, Bid(100_000)))
+    chain.transact(PROVIDER, chain.calls.place_bid(subject, Role.compute, Bid(0, rates(ASK))))
+    for consumer in CONSUMERS:
+        chain.transact(consumer, calls.approve(calls.consumers, DEPOSIT))
+        chain.transact(consumer, calls.deposit(lane, consumer.address, DEPOSIT))
     chain.rpc("evm_increaseTime", EPOCH_SECONDS)
     chain.rpc("evm_mine")
     return subject
@@ -291,7 +290,7 @@ def model() -> dict[str, Any]:
 
 def publish(network: Network, subject: Digest) -> None:
     """The model's document, and its provider's offer."""
-    post(network, "/v1/documents", canonical(model()))
+    post(network, "/v1/documents", canonical(signing.document(MAKER, network.domain, model())))
     tip = network.chain.block()
     assert tip is not None
     epoch = epoch_at(tip.timestamp, EPOCH_SECONDS)

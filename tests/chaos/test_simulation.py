@@ -170,7 +170,7 @@ def test_a_planted_fault_is_seen(planted: str) -> None:
 
 
 def one_planted(seed: int) -> list[str]:
-    """A life in the surroundings the test has made."""
+    """A life in the store the test has made."""
     return a_life(seed, TRIALS, MemoryStore()).live(STORM_TICKS)
 
 

@@ -1,4 +1,4 @@
-"""A seeded run: a network under load, one misfortune after another, and the reckoning."""
+"""A seeded run: a network under load, one misfortune after another, and what the books say afterwards."""
 
 from __future__ import annotations
 

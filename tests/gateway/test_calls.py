@@ -25,7 +25,7 @@ def test_a_call_is_answered_charged_and_signed(world: World, gateway: Running, c
     assert (signed.receipt.units.input_token, signed.receipt.units.output_token) == (10, 2)
     assert signed.digest == struct_hash(signed.receipt)
     assert recover(signing_digest(DOMAIN, signed.digest), signed.signature) == gateway.gateway.signer.address
-    shown = gateway.http.get(f"/v1/receipts/{response.headers['tollway-receipt']}").json()
+    shown = gateway.of(consumer).get(f"/v1/receipts/{response.headers['tollway-receipt']}").json()
     assert shown["receipt"]["charge"] == str(PRICE)
 
 

@@ -27,9 +27,10 @@ def test_the_lines_of_a_nested_workflow_add_up_to_what_was_paid(loom: Loom, cons
         distribution={"weaver": {"ratio_ppm": 100_000, "ask": {}}, "curation": {"offer_ppm": 400_000}},
     )
     word = token(Referral(a_signer("curator").address, outer, 500_000, 9, 2**62), a_signer("curator"), DOMAIN)
-    answer = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", header_tollway_referral=word)
+    key = loom.consumer(consumer)
+    answer = loom.gateway.chat(key, "@wanda/flow", header_tollway_referral=word)
     assert answer.status_code == 200, answer.text
-    rows = list(verification.lines(GatewayClient(loom.gateway.url), answer.headers["tollway-receipt"]))
+    rows = list(verification.lines(GatewayClient(loom.gateway.url, key), answer.headers["tollway-receipt"]))
     calls = [row["what"].strip() for row in rows if not row["what"].strip().startswith("·")]
     assert sorted(calls) == ["@acme/m", "@acme/talk", "@wanda/flow", "@wanda/inner"]
     paid = sum(int(row["atoms"]) for row in rows if row["party"] and "rebate" not in row["what"])
@@ -43,8 +44,9 @@ def test_a_receipt_that_does_not_cost_what_its_terms_say_is_reported(
 ) -> None:
     model = loom.classifier("m", inferring("a"))
     loom.capsule(pinned("m", model, {"text": LAST}), output={"content": "$steps.m.output.label"})
-    answer = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
-    gateway, honest = GatewayClient(loom.gateway.url), GatewayClient.get
+    key = loom.consumer(consumer)
+    answer = loom.gateway.chat(key, "@wanda/flow")
+    gateway, honest = GatewayClient(loom.gateway.url, key), GatewayClient.get
 
     def lying(self: GatewayClient, path: str, **query: object) -> object:
         shown = honest(self, path, **query)

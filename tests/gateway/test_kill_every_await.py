@@ -47,7 +47,8 @@ def test_killed_at_any_await_a_call_is_charged_once_or_not_at_all(
     node.behaviour = BEHAVIOUR[kind]
     consumers = [a_signer(f"{kind} consumer {n}") for n in range(2)]
     http = lives.begin()
-    keys = [http.post("/v1/keys", json={"voucher": a_voucher(one, 10**12)}).json()["key"] for one in consumers]
+    made = [http.post("/v1/keys", json={"voucher": a_voucher(one, 10**12)}).json() for one in consumers]
+    keys = [one["key"] for one in made]
     for consumer in consumers:
         world.deposit(consumer.address, DEPOSIT)
     lives.stop()
@@ -61,7 +62,7 @@ def test_killed_at_any_await_a_call_is_charged_once_or_not_at_all(
 
     def charges(n: int) -> list[int]:
         consumer = consumers[n % 2].address
-        identity = call_id(consumer, f"call {n}".encode())
+        identity = call_id(world.lane, consumer, made[n % 2]["id"], "/v1/chat/completions", f"call {n}".encode())
         return [s.receipt.charge for s in world.receipts_of(consumer) if s.receipt.call_id == identity]
 
     found: Counter[tuple[bool, bool]] = Counter()

@@ -115,10 +115,10 @@ def test_a_lane_stops_before_its_bond_is_reached_and_warns_early(chain: World, c
 def test_a_stopped_lane_serves_nobody_until_it_is_resumed(chain: World) -> None:
     gateway = chain.gateway()
     with unit_of_work(chain.engine) as session:
-        lanes.set_active(session, chain.lane, False)
+        lanes.change_lane(session, chain.lane, active=False)
     assert "tollway operator resume" in until(gateway, "lane_stopped")["reason"]
     with unit_of_work(chain.engine) as session:
-        lanes.set_active(session, chain.lane, True)
+        lanes.change_lane(session, chain.lane, active=True)
     until(gateway, "ok")
 
 

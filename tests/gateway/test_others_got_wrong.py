@@ -121,7 +121,7 @@ def test_every_charge_is_whole_atoms_and_sums_to_the_last_one(world: World, node
         total += int(gateway.chat(key).headers["tollway-charge"])
     found = world.receipts_of(consumer.address)
     assert sum(s.receipt.charge for s in found) == total
-    shown = gateway.http.get("/v1/balance", headers={"Authorization": f"Bearer {key}"}).json()
+    shown = gateway.of(consumer).get("/v1/balance").json()
     assert int(shown["spent"]) == total
     assert int(shown["spendable"]) == 10**6 - total
 

@@ -132,33 +132,34 @@ def test_statements_add_up_in_every_form(credited: Running, world: World, consum
     for _ in range(5):
         assert credited.chat(key).status_code == 200
     work(world)
-    spent = every_line(credited, to_hex(consumer.address))
+    spent = every_line(credited, consumer)
     receipts = {line["receipt"] for line in spent}
     assert len(receipts) == 5
     charged = sum(int(line["amount"]) for line in spent)
     assert charged == sum(signed.receipt.charge for signed in world.receipts_of(consumer.address))
-    earned = every_line(credited, to_hex(PROVIDER.address), role="compute", model="@acme/chat")
+    earned = every_line(credited, PROVIDER, role="compute", model="@acme/chat")
     with unit_of_work(world.engine) as session:
         held = postings.balance(session, PRIVATE_LANE, claimable(PROVIDER.address))
     assert sum(int(line["amount"]) for line in earned) == held
     assert {line["why"] for line in earned} == {"call 100 on the units = 100"}
     assert {line["stage"] for line in earned} == {"final"}
 
-    assert joined(credited, to_hex(MAKER.address), "csv").count("\n") == 1 + 5 + 2
+    assert joined(credited, MAKER, "csv").count("\n") == 1 + 5 + 2
     file = tmp_path / "maker.beancount"
-    file.write_text(joined(credited, to_hex(MAKER.address), "beancount"))
+    file.write_text(joined(credited, MAKER, "beancount"))
     check = [str(Path(sys.executable).with_name("bean-check")), str(file)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    refused = credited.http.get(f"/v1/statements/{to_hex(MAKER.address)}?role=landlord")
+    refused = credited.of(MAKER).get(f"/v1/statements/{to_hex(MAKER.address)}?role=landlord")
     assert refused.status_code == 400
 
 
-def pages(gateway: Running, who: str, **query: str) -> list[Any]:
+def pages(gateway: Running, who: Signer, **query: str) -> list[Any]:
     """All pages of a statement."""
     found, cursor = [], ""
     while True:
-        answer = gateway.http.get(f"/v1/statements/{who}", params={"limit": "2", "cursor": cursor, **query})
+        query |= {"limit": "2", "cursor": cursor}
+        answer = gateway.of(who).get(f"/v1/statements/{to_hex(who.address)}", params=query)
         assert answer.status_code == 200, answer.text
         found.append(answer)
         cursor = answer.headers.get("tollway-next", "")
@@ -166,11 +167,11 @@ def pages(gateway: Running, who: str, **query: str) -> list[Any]:
             return found
 
 
-def every_line(gateway: Running, who: str, **query: str) -> list[Any]:
+def every_line(gateway: Running, who: Signer, **query: str) -> list[Any]:
     """All lines of a statement."""
     return [line for page in pages(gateway, who, **query) for line in page.json()["lines"]]
 
 
-def joined(gateway: Running, who: str, form: str) -> str:
+def joined(gateway: Running, who: Signer, form: str) -> str:
     """All pages of a statement in a form, end to end."""
     return "".join(page.text for page in pages(gateway, who, format=form))

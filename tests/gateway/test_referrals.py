@@ -80,11 +80,11 @@ def test_a_referral_pays_curator_and_consumer_out_of_the_makers_line(
         assert before[who] == after[who], "nobody else gives anything"
     prices = {signed.receipt.price for one in (consumer, other) for signed in world.receipts_of(one.address)}
     assert len(prices) == 1
-    shown = gateway.http.get(f"/v1/receipts/{referred.headers['tollway-receipt']}").json()["terms"]
+    shown = gateway.of(consumer).get(f"/v1/receipts/{referred.headers['tollway-receipt']}").json()["terms"]
     assert shown["carve"]["curator"] == to_hex(CURATOR.address)
     assert (shown["carve"]["offer_ppm"], shown["carve"]["keep_ppm"]) == (500_000, 600_000)
     assert shown["lines"][shown["carve"]["sponsor"]]["role"] == "maker"
-    assert "carve" not in gateway.http.get(f"/v1/receipts/{plain.headers['tollway-receipt']}").json()["terms"]
+    assert "carve" not in gateway.of(other).get(f"/v1/receipts/{plain.headers['tollway-receipt']}").json()["terms"]
 
 
 def test_the_window_closes_for_all_curators_and_outlives_the_gateway(

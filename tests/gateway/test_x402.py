@@ -143,6 +143,13 @@ async def test_a_payment_seen_by_others_pays_for_nothing_else(chain: World, node
     changed = {"PAYMENT-SIGNATURE": base64.b64encode(json.dumps(shown).encode()).decode()}
     renamed = gateway.http.post("/v1/chat/completions", json=other, headers=changed)
     assert (renamed.status_code, renamed.json()["error"]["code"]) == (402, "payment_invalid")
+    invoked = {"model": "@acme/chat", "input": {"messages": []}}
+    for path, body, more in (
+        ("/v1/chat/completions", BODY, {"Idempotency-Key": "stolen"}),
+        ("/v1/invoke", invoked, {}),
+    ):
+        moved = gateway.http.post(path, json=body, headers={**headers, **more})
+        assert (moved.status_code, moved.json()["error"]["code"]) == (402, "payment_invalid")
     assert len(chain.receipts_of(payer)) == len(node.asked) == 1
 
 

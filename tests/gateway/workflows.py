@@ -100,7 +100,8 @@ class Loom:
 
     def glue(self, fuel: int = 1_000_000) -> dict[str, Any]:
         """The example's glue, published, as a capsule names it."""
-        response = self.gateway.http.post("/v1/documents", content=WEAVE, headers={"content-type": "application/wasm"})
+        wasm = {"content-type": "application/wasm"}
+        response = self.gateway.of(WEAVER).post("/v1/documents", content=WEAVE, headers=wasm)
         assert response.status_code == 201, response.text
         digest = "sha256:" + hashlib.sha256(WEAVE).hexdigest()
         assert response.json()["digest"] == digest

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,27 +25,43 @@ from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement.events import Block, ModelRegistered
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, Lane, cid, did, to_hex
+from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, Lane, cid, did, parse_did, to_hex
 from ledger.core.values.meters import NO_RATES, Rates, rates
-from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
+from ledger.core.values.typed_data import (
+    Domain,
+    Signer,
+    Voucher,
+    document_hash,
+    offer_hash,
+    signing_digest,
+    voucher_hash,
+)
 from ledger.deployments import Deployment
 from ledger.flows import publications
+from ledger.flows.publications import Signed
 from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import bids, chain_time, lanes, parties
 from ledger.store.chain.parties import Stake
 from ledger.store.money import postings
 from ledger.store.receipts import receipts
-from ledger.store.receipts.receipts import Signed
+from ledger.store.receipts.receipts import Signed as SignedReceipt
 from ledger.store.session import unit_of_work
+from roles.client.gateway import Sign
+from roles.wallet import signing
 
 DOMAIN = Domain()
 EPOCH_SECONDS = 3600
 CHAIN, SETTLEMENT, TOKEN = 31337, Address(b"\x51" * 20), Address(b"\x70" * 20)
 
 
+SIGNERS: dict[Address, Signer] = {}
+"""Every party made so far: what it owns is published under its signature."""
+
+
 def a_signer(name: str) -> Signer:
     """A party by name."""
-    return Signer(keccak256(b"test", name.encode()))
+    made = Signer(keccak256(b"test", name.encode()))
+    return SIGNERS.setdefault(made.address, made)
 
 
 MAKER, PROVIDER, OPERATOR, WEAVER = (a_signer(name) for name in ("maker", "provider", "operator", "weaver"))
@@ -120,9 +137,11 @@ class World:
         return Domain(CHAIN, SETTLEMENT) if self.deployment else DOMAIN
 
     def publish(self, document: dict[str, Any]) -> Digest:
-        """A document, published."""
+        """A document, published by its owner."""
+        owner = SIGNERS[parse_did(document.get("owner") or document["weaver"])[1]]
+        signed = Signed(document, owner.sign(signing_digest(self.domain, document_hash(digest(document)))))
         with unit_of_work(self.engine) as session:
-            made = publications.publish_document(session, document, self.chain_id, int(time.time() * 1000))
+            made = publications.publish_document(session, signed, self.domain, int(time.time() * 1000))
             if self.deployment:
                 parties.put_model(session, ModelRegistered(made, MAKER.address, (), made), 1)
             return made
@@ -203,7 +222,7 @@ class World:
         with unit_of_work(self.engine) as session:
             return postings.balance(session, PRIVATE_LANE, accounts.available(consumer))
 
-    def receipts_of(self, consumer: Address) -> list[Signed]:
+    def receipts_of(self, consumer: Address) -> list[SignedReceipt]:
         """A consumer's receipts, newest first."""
         with unit_of_work(self.engine) as session:
             return receipts.of_consumer(session, PRIVATE_LANE, consumer)
@@ -233,6 +252,20 @@ class World:
         """Stop every gateway."""
         for running in self.running:
             running.stop()
+
+
+class Signing(httpx.Auth):
+    """Signs each request as an account."""
+
+    requires_request_body = True
+
+    def __init__(self, sign: Sign) -> None:
+        self._sign = sign
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+        """The request, signed."""
+        request.headers["Tollway-Account"] = self._sign(request.method, request.url.raw_path, request.content)
+        yield request
 
 
 class Running:
@@ -286,6 +319,11 @@ class Running:
         response = self.http.post("/v1/keys", json={"voucher": self.voucher(consumer, cum_max), **limits})
         assert response.status_code == 201, response.text
         return str(response.json()["key"])
+
+    def of(self, account: Signer) -> httpx.Client:
+        """A client that signs each request as an account."""
+        sign = signing.request(account, self.world.domain, self.world.lane)
+        return httpx.Client(base_url=self.url, timeout=30, auth=Signing(sign))
 
     def voucher(self, consumer: Signer, cum_max: int) -> dict[str, Any]:
         """A signed voucher for this lane."""

@@ -23,7 +23,18 @@ FIRST_FILE = {"roles/client"}
 """Rooms that have their first file only: models of the gateway's answers come with its typed responses."""
 
 CORE_USES = {"numpy", "numba", "sha3", "Crypto", "blake3", "coincurve", "jsonschema_rs"}
+ELSEWHERE = {"bench.triage.train": "onnx"}
+"""Programs that run in an environment of their own, and the library that only that one has."""
 GATEWAY_FLOWS = {f"ledger.flows.{name}" for name in ("leases", "receipt_log", "publications", "credits", "reports")}
+IMPORTING = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        library = error.name if isinstance(error, ModuleNotFoundError) else None
+        print(name, library or repr(error), sep="\\t")
+"""
 BUILT_ON = {"web3", "solcx", "eth_account", "fastapi", "sqlmodel", "onnxruntime", "celery", "redis"}
 
 
@@ -31,6 +42,20 @@ def counted(pages: list[Path], root: Path) -> dict[str, int]:
     """Python files a folder, without `__init__` and `__main__`. Alembic says what is in `migrations`."""
     names = [page.parent.relative_to(root) for page in pages if page.name not in {"__init__.py", "__main__.py"}]
     return {str(folder): count for folder, count in Counter(names).items() if "migrations" not in folder.parts}
+
+
+def unimportable(modules: list[str], folder: Path) -> dict[str, str]:
+    """Why each of these modules cannot be imported, if it cannot: the library that is missing, or the error."""
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTING, *modules],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return dict(line.split("\t", 1) for line in ended.stdout.splitlines())
 
 
 def silent(page: Path) -> bool:
@@ -67,6 +92,21 @@ def test_a_short_file_says_why_it_is_alone() -> None:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     assert circle(graph(pages(*PRODUCT))) == []
+
+
+def test_every_module_of_the_benches_and_of_the_chaos_trial_can_be_imported() -> None:
+    modules = [module(page) for page in pages("bench", "tests/chaos")]
+    wrong = unimportable(modules, ROOT)
+    assert {name: why for name, why in wrong.items() if ELSEWHERE.get(name) != why} == {}
+
+
+def test_a_name_or_a_library_that_is_not_there_is_found(tmp_path: Path) -> None:
+    (tmp_path / "sound.py").write_text("import json\n")
+    (tmp_path / "name.py").write_text("from json import unheard_of\n")
+    (tmp_path / "library.py").write_text("import unheard_of\n")
+    wrong = unimportable(["sound", "name", "library"], tmp_path)
+    assert (set(wrong), wrong["library"]) == ({"name", "library"}, "unheard_of")
+    assert "cannot import name 'unheard_of'" in wrong["name"]
 
 
 def test_the_core_uses_no_library_but_its_own() -> None:

@@ -69,23 +69,17 @@ class Lives(RuleBasedStateMachine):
         who = b.an_account(payee)
         amount = self.room.final_claim(who) // part
         if amount:
-            self.room.chain.mine(events.Claimed(b.LANE, PAYEES.index(who) + 3, who, amount))
-            self.room.chain.mine()
-            self.room.index()
+            self.room.see(events.Claimed(b.LANE, PAYEES.index(who) + 3, who, amount))
 
     @rule(consumer=CONSUMERS)
     def leave(self, consumer: bytes) -> None:
         who = b.an_account(consumer)
-        self.room.chain.mine(events.WithdrawRequested(b.LANE, who, True))
-        self.room.chain.mine()
-        self.room.index()
+        self.room.see(events.WithdrawRequested(b.LANE, who, True))
         with unit_of_work(self.room.engine) as session:
             indexer.set_aside(session, b.LANE, self.room.now)
         amount = self.room.balance(withdrawing(who))
         if amount:
-            self.room.chain.mine(events.Withdrawn(b.LANE, who, amount, False))
-            self.room.chain.mine()
-            self.room.index()
+            self.room.see(events.Withdrawn(b.LANE, who, amount, False))
 
     @precondition(lambda self: any(status == "posted" for _, status, _ in self.room.batches()))
     @rule()
@@ -95,18 +89,13 @@ class Lives(RuleBasedStateMachine):
         with unit_of_work(self.room.engine) as session:
             lane = lanes.get(session, b.LANE)
         assert lane is not None
-        self.room.chain.mine(events.Fell(b.LANE, posted, lane.era + 1, b.BOB))
-        self.room.chain.mine()
-        self.room.index()
+        self.room.see(events.Fell(b.LANE, posted, lane.era + 1, b.BOB))
 
     @precondition(lambda self: self.room.blocks_without_exits() > 0)
     @rule(depth=st.integers(1, 3), keep_pool=st.booleans())
     def reorganise(self, depth: int, keep_pool: bool) -> None:
         depth = min(depth, self.room.blocks_without_exits())
-        self.room.chain.fork(depth, keep_pool=keep_pool)
-        for _ in range(depth + 1):
-            self.room.chain.mine()
-        self.room.index()
+        self.room.fork(depth, keep_pool=keep_pool)
 
     @rule()
     def forget_the_pool(self) -> None:

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Ask} from "../../src/Meters.sol";
 import {Role} from "../../src/Roles.sol";
 import {IJudge} from "../../src/interfaces/IJudge.sol";
 import {IPriceJudge} from "../../src/interfaces/IPriceJudge.sol";
@@ -46,43 +45,31 @@ contract PriceJudgeLineageTest is PriceCourt {
     }
 
     function test_BadOwners_OfAMaker() external {
-        uint256 state = kept();
         holds(_makers(honestTerms()), "as due");
-        undo(state);
         lies(_makers(withoutLine(honestTerms(), 0)), "left out");
-        undo(state);
         lies(_makers(withLine(honestTerms(), line(payee(4), Role.maker, 0, noAsks()))), "a maker that is none");
-        undo(state);
         lies(_makers(withLine(honestTerms(), honestTerms().lines[0])), "twice");
-        undo(state);
         PlainTerms memory t = honestTerms();
         t.lines[0].ratioPpm -= 1;
         lies(_makers(t), "less than it bid");
-        undo(state);
         t.lines[0] = line(payee(1), Role.oem, OWNER_PPM, noAsks());
         lies(_makers(t), "in a role in which it did not bid");
     }
 
     function test_BadOwners_AnAncestorLeftOut_PaidLess_OrPaidTwice() external {
-        uint256 state = kept();
         lies(_owners(withoutLine(_terms(), 4)), "left out");
-        undo(state);
         PlainTerms memory t = _terms();
         t.lines[4].ratioPpm = 30_000;
         lies(_owners(t), "at the lower of two ratios");
-        undo(state);
         t = _terms();
         t.lines[4].asks = noAsks();
         lies(_owners(t), "without the floor");
-        undo(state);
         t = _terms();
         t.lines[4].party = payee(2);
         lies(_owners(t), "to somebody else");
-        undo(state);
         t = _terms();
         t.lines[4].role = uint8(Role.oem);
         lies(_owners(t), "in another role");
-        undo(state);
         lies(_owners(withLine(_terms(), _terms().lines[4])), "twice");
     }
 
@@ -104,19 +91,14 @@ contract PriceJudgeLineageTest is PriceCourt {
         nextEpoch();
         IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](1);
         (kin[0].id, kin[0].owner) = (MODEL, 2);
-        uint256 state = kept();
         lies(_ownersOf(honestTerms(), kin, noBid(), noBid()), "the seller's line");
-        undo(state);
         holds(_ownersOf(withoutLine(honestTerms(), 0), kin, noBid(), noBid()), "nobody's, until it bids");
-        undo(state);
         bid(payee(4), MODEL, Role.oem, 7, noAsks());
         nextEpoch();
         IPriceJudge.BidShown memory s = shown(payee(4), MODEL, Role.oem, 7, noAsks());
         PlainTerms memory t = honestTerms();
         t.lines[0] = line(payee(4), Role.oem, 7, noAsks());
-        state = kept();
         holds(_ownersOf(t, kin, noBid(), s), "its bid");
-        undo(state);
         lies(_ownersOf(withoutLine(t, 0), kin, noBid(), s), "left out");
     }
 
@@ -133,31 +115,25 @@ contract PriceJudgeLineageTest is PriceCourt {
     }
 
     function test_RevertWhen_ALineageIsNotWhole_OrNotTheModels() external {
-        uint256 state = kept();
         IPriceJudge.Kin[] memory kin = _kin(1, 1);
         IPriceJudge.Kin[] memory two = new IPriceJudge.Kin[](2);
         (two[0], two[1]) = (kin[0], kin[1]);
         invalid(_ownersWith(_terms(), two), "an ancestor left out");
-        undo(state);
         kin = _kin(1, 1);
         (kin[1], kin[2]) = (kin[2], kin[1]);
         holds(_ownersWith(_terms(), kin), "a model may come after any that names it");
-        undo(state);
         kin = _kin(1, 1);
         kin[1].parents = new IRegistry.Parent[](0);
         kin[1].royalties = new bytes[](0);
         invalid(_ownersWith(_terms(), kin), "a model's parents left out");
-        undo(state);
         kin = _kin(1, 1);
         kin[0].royalties[0] = _toMiddle;
         kin[0].royalties[1] = _toMiddle;
         invalid(_ownersWith(_terms(), kin), "another royalty");
-        undo(state);
         kin = _kin(1, 1);
         kin[0].parents[0].terms = keccak256(_toMiddle);
         bytes memory accusation = _ownersWith(_terms(), kin);
         refusedBy(address(judge), accusation, IRegistry.TermsUnknown.selector, "another lineage");
-        undo(state);
         kin = _kin(1, 1);
         kin[0].id = MODEL;
         invalid(_ownersWith(_terms(), kin), "another subject");
@@ -178,9 +154,7 @@ contract PriceJudgeLineageTest is PriceCourt {
         kin[0] = IPriceJudge.Kin(id, 1, parents, new bytes[](1));
         kin[0].royalties[0] = unreadable;
         (kin[1].id, kin[1].owner) = (GRAND, 1);
-        uint256 state = kept();
         lies(_ownersOf(t, kin, noBid(), noBid()), "unreadable royalties");
-        undo(state);
         lies(_missing(t, parents, unreadable), "nor does its path");
     }
 
@@ -192,9 +166,7 @@ contract PriceJudgeLineageTest is PriceCourt {
         for (uint256 i; i < 12; ++i) {
             shown_[i] = kin[i];
         }
-        uint256 state = kept();
         lies(_ownersOf(t, shown_, noBid(), noBid()), "eleven, the twelfth left out");
-        undo(state);
         t.subject = kin[2].id; // ten ancestors of nothing
         IPriceJudge.Kin[] memory ten = new IPriceJudge.Kin[](11);
         for (uint256 i; i < 11; ++i) {
@@ -206,18 +178,13 @@ contract PriceJudgeLineageTest is PriceCourt {
     // ------------------------------------------------------------------ proveMissingRoyalty
 
     function test_MissingRoyalty_ByOnePath() external {
-        uint256 state = kept();
         PlainTerms memory t = _terms();
         holds(_missing(t, _childs(), _toGrandLater), "paid");
-        undo(state);
         t.lines[4].ratioPpm = 60_000;
         holds(_missing(t, _childs(), _toGrandLater), "more is no theft from it");
-        undo(state);
         t.lines[4].ratioPpm = 49_999;
         lies(_missing(t, _childs(), _toGrandLater), "less than this path grants");
-        undo(state);
         lies(_missing(withoutLine(_terms(), 4), _childs(), _toGrandLater), "left out");
-        undo(state);
         invalid(_missing(_terms(), _childs(), _toGrand), "another royalty");
     }
 

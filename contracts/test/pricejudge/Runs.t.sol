@@ -20,10 +20,7 @@ contract PriceJudgeRunsTest is PriceCourt {
 
     function test_BadPrice_APriceOrChargeThatTheTermsDoNotMake() external {
         PlainTerms memory t = honestTerms();
-        Receipt[] memory rs = new Receipt[](3);
-        for (uint64 i; i < 3; ++i) {
-            rs[i] = priced(1 + i, t);
-        }
+        Receipt[] memory rs = pricedFrom(1, 3, t);
         rs[1].price += 1;
         rs[2].charge -= 1;
         Batch memory b = aBatch(rs);
@@ -78,8 +75,7 @@ contract PriceJudgeRunsTest is PriceCourt {
 
     function test_BadRun_WhereNoPayeeStands_NobodysLineIsPaid() external {
         PlainTerms memory t = withLine(honestTerms(), line(address(0), Role.weaver, 1_000, noAsks()));
-        Receipt[] memory rs = new Receipt[](1);
-        rs[0] = priced(1, t);
+        Receipt[] memory rs = pricedFrom(1, 1, t);
         Batch memory b = aPricedBatch(rs, t);
         (,,, uint256[] memory amounts) = PlainPrices.split(t, rs[0].units, 0);
         bytes32[] memory leaves = new bytes32[](8);
@@ -128,12 +124,8 @@ contract PriceJudgeRunsTest is PriceCourt {
 
     function test_BadRun_ABarredReceiptPaysNothing() external {
         PlainTerms memory t = honestTerms();
-        Receipt[] memory rs = new Receipt[](2);
-        (rs[0], rs[1]) = (priced(1, t), priced(2, t));
-        Receipt[] memory one = new Receipt[](1);
-        one[0] = rs[0];
-        Batch memory paid = aPricedBatch(one, t);
-        Batch memory b = paid;
+        Receipt[] memory rs = pricedFrom(1, 2, t);
+        Batch memory b = aPricedBatch(pricedFrom(1, 1, t), t);
         b.receipts = rs;
         bytes32[] memory leaves = new bytes32[](2);
         leaves[0] = leafOf(rs[0]);
@@ -159,9 +151,7 @@ contract PriceJudgeRunsTest is PriceCourt {
         Batch memory first = _batch(3);
         Header memory prev = postBatch(first);
         PlainTerms memory t = honestTerms();
-        Receipt[] memory rs = new Receipt[](1);
-        rs[0] = priced(4, t);
-        Batch memory b = aPricedBatch(rs, t);
+        Batch memory b = aPricedBatch(pricedFrom(4, 1, t), t);
         Header memory h = postBatch(b);
         for (uint256 i = 1; i < 7; ++i) {
             holds(_payout(h, prev, b, i, wordAt(first.paid, i)), "as due");
@@ -176,11 +166,7 @@ contract PriceJudgeRunsTest is PriceCourt {
 
     function _batch(uint64 count) private returns (Batch memory) {
         PlainTerms memory t = honestTerms();
-        Receipt[] memory rs = new Receipt[](count);
-        for (uint64 i; i < count; ++i) {
-            rs[i] = priced(1 + i, t);
-        }
-        return aPricedBatch(rs, t);
+        return aPricedBatch(pricedFrom(1, count, t), t);
     }
 
     function _posted(uint64 count) private returns (Batch memory b, Header memory h) {

@@ -16,33 +16,24 @@ contract PriceJudgeTermsTest is PriceCourt {
     // ------------------------------------------------------------------ proveBadRoles
 
     function test_BadRoles_TheProtocolsLine_OfRootCallsOnly() external {
-        uint256 state = kept();
         holds(_roles(honestTerms(), false), "as due");
-        undo(state);
         lies(_roles(withoutLine(honestTerms(), 3), false), "left out");
-        undo(state);
         PlainTerms memory t = honestTerms();
         t.lines[3].party = operator;
         lies(_roles(t, false), "another treasury");
-        undo(state);
         t = honestTerms();
         t.lines[3].ratioPpm -= 1;
         lies(_roles(t, false), "another ratio");
-        undo(state);
         t = honestTerms();
         t.lines[3].asks = asksOf(0);
         lies(_roles(t, false), "an ask of 0");
-        undo(state);
         t = withLine(honestTerms(), line(treasury, Role.protocol, PROTOCOL_PPM, noAsks()));
         lies(_roles(t, false), "twice");
     }
 
     function test_BadRoles_OfASubcall() external {
-        uint256 state = kept();
         holds(_roles(withoutLine(withoutLine(honestTerms(), 3), 2), true), "neither protocol nor gateway");
-        undo(state);
         lies(_roles(withoutLine(honestTerms(), 3), true), "a gateway's line");
-        undo(state);
         lies(_roles(withoutLine(honestTerms(), 2), true), "the protocol's line");
     }
 
@@ -53,28 +44,20 @@ contract PriceJudgeTermsTest is PriceCourt {
     }
 
     function test_BadRoles_TwoOfARoleThatHasOne() external {
-        uint256 state = kept();
         lies(_roles(withLine(honestTerms(), honestTerms().lines[1]), false), "the provider twice");
-        undo(state);
         lies(_roles(withLine(honestTerms(), honestTerms().lines[2]), false), "the gateway twice");
-        undo(state);
         PlainTerms memory t = withLine(honestTerms(), line(payee(3), Role.delivery, 0, asksOf(1)));
         holds(_roles(t, false), "one deliverer");
-        undo(state);
         lies(_roles(withLine(t, line(payee(4), Role.delivery, 0, asksOf(1))), false), "two");
-        undo(state);
         lies(_roles(withLine(honestTerms(), line(payee(4), Role.curator, 0, asksOf(1))), false), "a curator's line");
     }
 
     function test_BadRoles_APaidSlotsRestIsTheTreasurys() external {
-        uint256 state = kept();
         PlainTerms memory t = honestTerms();
         (t.deducted, t.deduction) = (true, Deduction(0, address(0), 0, 0, 1, payee(3), treasury));
         holds(_roles(t, false), "the treasury's");
-        undo(state);
         t.deduction.treasury = operator;
         lies(_roles(t, false), "the operator's");
-        undo(state);
         t.deduction.surface = address(0);
         holds(_roles(t, false), "nobody showed it");
     }
@@ -83,25 +66,19 @@ contract PriceJudgeTermsTest is PriceCourt {
 
     function test_BadBid_AProvidersLineIsItsBid() external {
         IPriceJudge.BidShown memory s = shown(payee(2), MODEL, Role.compute, 0, asksOf(ASK));
-        uint256 state = kept();
         holds(_bid(honestTerms(), 1, s), "its bid");
-        undo(state);
         PlainTerms memory t = honestTerms();
         t.lines[1].asks = asksOf(ASK + 1);
         lies(_bid(t, 1, s), "another ask");
-        undo(state);
         t = honestTerms();
         t.lines[1].ratioPpm = 1;
         lies(_bid(t, 1, s), "a ratio");
-        undo(state);
         t = honestTerms();
         t.lines[1].party = payee(3);
         lies(_bid(t, 1, noBid()), "of one that never bid");
-        undo(state);
         bytes memory accusation = _bid(honestTerms(), 1, noBid());
         refusedBy(address(judge), accusation, Histories.NotOfEpoch.selector, "not shown");
         s.bid.asks = asksOf(ASK + 1);
-        undo(state);
         accusation = _bid(honestTerms(), 1, s);
         refusedBy(address(judge), accusation, IBidBook.BidUnknown.selector, "another bid");
     }
@@ -121,20 +98,15 @@ contract PriceJudgeTermsTest is PriceCourt {
     function test_BadBid_ABidThatLapsed() external {
         IPriceJudge.BidShown memory s = shown(payee(2), MODEL, Role.compute, 0, asksOf(ASK));
         vm.warp(block.timestamp + 23 * EPOCH);
-        uint256 state = kept();
         holds(_bid(honestTerms(), 1, s), "its last epoch");
-        undo(state);
         vm.warp(block.timestamp + EPOCH);
         lies(_bid(honestTerms(), 1, s), "an epoch more");
-        undo(state);
         vm.warp(block.timestamp + EPOCH);
         holds(_bid(honestTerms(), 2, _gatewaysBid()), "a gateway's stands");
     }
 
     function test_BadBid_TheGatewaysIsOnItsLane() external {
-        uint256 state = kept();
         holds(_bid(honestTerms(), 2, _gatewaysBid()), "its bid");
-        undo(state);
         PlainTerms memory t = honestTerms();
         t.lines[2].ratioPpm += 1;
         lies(_bid(t, 2, _gatewaysBid()), "an atom in a million more");
@@ -146,36 +118,26 @@ contract PriceJudgeTermsTest is PriceCourt {
         PlainTerms memory t = honestTerms();
         t.lines[1] = line(operator, Role.compute, 0, asksOf(7));
         IPriceJudge.BidShown memory host = shown(operator, ofLane(), Role.compute, 0, asksOf(7));
-        uint256 state = kept();
         holds(_bid(t, 1, noBid(), host, 0), "as host");
-        undo(state);
         t.lines[1].asks = asksOf(8);
         lies(_bid(t, 1, noBid(), host, 0), "more than it bid");
-        undo(state);
         t.lines[1] = line(payee(3), Role.compute, 0, asksOf(7));
         lies(_bid(t, 1, noBid(), host, 0), "somebody else");
     }
 
     function test_BadBid_AWeaverThatOwnsAndBids() external {
         PlainTerms memory t = withLine(honestTerms(), line(payee(1), Role.weaver, 5_000, noAsks()));
-        uint256 state = kept();
         holds(_bid(t, 4, noBid(), noBid(), 1), "without a bid, its line is its document's");
-        undo(state);
         bid(payee(1), MODEL, Role.weaver, 5_000, noAsks());
         nextEpoch();
         IPriceJudge.BidShown memory s = shown(payee(1), MODEL, Role.weaver, 5_000, noAsks());
-        state = kept();
         holds(_bid(t, 4, s, noBid(), 1), "its bid");
-        undo(state);
         t.lines[4].ratioPpm = 4_999;
         lies(_bid(t, 4, s, noBid(), 1), "less");
-        undo(state);
         t = withLine(t, line(payee(1), Role.weaver, 5_000, noAsks()));
         holds(_bid(t, 4, s, noBid(), 1), "another line is its bid: this one is its document's");
-        undo(state);
         t.lines[4].party = payee(4);
         holds(_bid(t, 4, noBid(), noBid(), 1), "a co-weaver is the document's");
-        undo(state);
         bid(payee(4), MODEL, Role.weaver, 1, noAsks());
         nextEpoch();
         s = shown(payee(4), MODEL, Role.weaver, 1, noAsks());
@@ -183,11 +145,8 @@ contract PriceJudgeTermsTest is PriceCourt {
     }
 
     function test_BadBid_OwnersAndTheProtocolHaveOtherProofs() external {
-        uint256 state = kept();
         holds(_bid(honestTerms(), 0, noBid()), "the owner");
-        undo(state);
         holds(_bid(honestTerms(), 3, noBid()), "the protocol");
-        undo(state);
         invalid(_bid(honestTerms(), 4, noBid()), "no line");
     }
 

@@ -23,8 +23,7 @@ contract RefereeAccountsTest is Court {
     }
 
     function test_Overdraft_NotOfAnHonestDebit_NorAfterTheAccountLeft() external {
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         Header memory h = postBatch(aBatch(_costing(DEPOSIT)));
         acquits(_overdraft(h, consumer(1), wordAt(debits(), 1)), "all of it");
         finalizeLast();
@@ -34,8 +33,7 @@ contract RefereeAccountsTest is Court {
     }
 
     function test_Overdraft_OfWhatTheAccountTookWithIt() external {
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         postBatch(aBatch(_costing(PRICE)));
         finalizeLast();
         takeRest(1);
@@ -55,8 +53,7 @@ contract RefereeAccountsTest is Court {
     // ------------------------------------------------------------------ proveDebitAfterExit
 
     function test_DebitAfterExit_ADebitThatGrewAfterRequestAndNotice() external {
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         (Header memory first, Sparse memory before) = (postBatch(aBatch(receiptsFrom(1, 1))), debits());
         Header memory second = postBatch(aBatch(receiptsFrom(2, 1)));
         bytes memory accusation = _afterExit(second, first, wordAt(before, 1), wordAt(debits(), 1));

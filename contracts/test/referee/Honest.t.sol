@@ -45,7 +45,6 @@ contract RefereeHonestTest is Court {
     uint64[3] private _spent; // served, and neither barred nor void
     uint256 private _returnedAt;
     uint256 private _seed;
-    uint256 private _accusations;
 
     // ------------------------------------------------------------------ the law
 
@@ -90,13 +89,13 @@ contract RefereeHonestTest is Court {
     function _close() private {
         if (!settlement.lanes(lane).active || _posted.length - _final > 20) return;
         Posted memory p;
-        (p.first, p.prev) = (_next(), _lastHeader());
+        (p.first, p.prev) = (_next(), _last().header);
         if (p.first > _log.length) return;
         uint256 rest = _log.length - (p.first - 1);
         if (rest > 16) rest = 16;
         p.count = uint64(_random(rest + 1));
         while (p.count < rest && _isDue(_log[p.first - 1 + p.count])) ++p.count;
-        p.debits = _lastDebits();
+        p.debits = _last().debits;
         for (uint256 i; i < p.count; ++i) {
             Served memory s = _log[p.first - 1 + i];
             if (_isBarred(s, p.prev.closedAt)) p.barred |= 1 << i;
@@ -184,23 +183,18 @@ contract RefereeHonestTest is Court {
         uint256 how = _random(3);
         if (how == 0) {
             if (_next() <= _log.length) return;
-            vm.prank(operator);
-            settlement.setActive(lane, false);
+            setActive(false);
             vm.warp(block.timestamp + _random(3 days));
             _accuse();
-            vm.prank(operator);
-            settlement.setActive(lane, true);
+            setActive(true);
         } else if (how == 1) {
             vm.prank(address(referee));
             settlement.punish(lane, challenger);
             while (_posted.length > _final) _posted.pop();
             vm.warp(block.timestamp + DAY + _random(DAY));
             _accuse();
-            token.transfer(operator, BOND);
-            vm.startPrank(operator);
-            settlement.addBond(lane, BOND);
-            settlement.setActive(lane, true);
-            vm.stopPrank();
+            addBond(BOND);
+            setActive(true);
             _returnedAt = block.timestamp;
         } else if (_posted.length == _final) {
             vm.warp(block.timestamp + (_random(2) == 0 ? 8 days : 31 days));
@@ -244,7 +238,6 @@ contract RefereeHonestTest is Court {
     }
 
     function _stands(bytes memory accusation) private {
-        ++_accusations;
         (bool done, bytes memory why) = address(referee).call(accusation);
         vm.assertFalse(done, "an honest operator was convicted");
         vm.assertEq(bytes32(bytes4(why)), bytes32(IJudge.NotProven.selector), "a proof that was not heard");
@@ -252,18 +245,14 @@ contract RefereeHonestTest is Court {
 
     // ------------------------------------------------------------------ inside
 
+    /// @dev The last batch; before the first, one of nothing, which receipt 1 follows.
+    function _last() private view returns (Posted memory p) {
+        if (_posted.length != 0) return _posted[_posted.length - 1];
+        p.first = 1;
+    }
+
     function _next() private view returns (uint64) {
-        if (_posted.length == 0) return 1;
-        Posted memory p = _posted[_posted.length - 1];
-        return p.first + p.count;
-    }
-
-    function _lastHeader() private view returns (Header memory h) {
-        if (_posted.length != 0) h = _posted[_posted.length - 1].header;
-    }
-
-    function _lastDebits() private view returns (uint64[3] memory amounts) {
-        if (_posted.length != 0) amounts = _posted[_posted.length - 1].debits;
+        return _last().first + _last().count;
     }
 
     function _receipt(uint64 seq) private view returns (Receipt memory r) {

@@ -8,6 +8,7 @@ import {IReferee} from "../../src/interfaces/IReferee.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Batch, Court} from "../Court.sol";
 import {Sparse, Trees} from "../Trees.sol";
+import {Wallet} from "../World.sol";
 
 /// @dev Gateways' rows and receipts: gaps, omissions, wrong places, two for one.
 contract RefereeLogsTest is Court {
@@ -29,17 +30,17 @@ contract RefereeLogsTest is Court {
         (Header memory prev, IJudge.Row memory before) = (postBatch(first), row(first, 1, 3));
         uint256 gap = _postWith(rowsOf(5, 3), 4);
         convicts(_log(last, prev, before, _now(rowsOf(5, 3))), "a gap");
-        undo(gap);
+        vm.revertToState(gap);
         uint256 again = _postWith(rowsOf(3, 3), 4);
         convicts(_log(last, prev, before, _now(rowsOf(3, 3))), "a repetition");
-        undo(again);
+        vm.revertToState(again);
         bytes32[] memory other = new bytes32[](4);
         other[3] = Trees.gatewayLeaf(lane, 3, gateway, 4, 3);
         uint256 dropped = _postWith(Trees.dense(other), 4);
         convicts(_log(last, prev, before, _now(Trees.dense(other))), "dropped, and at a number that no key has");
         IJudge.Row memory nobody = IJudge.Row(3, gateway, 0, 0, new bytes32[](0));
         convicts(_log(last, prev, nobody, _now(Trees.dense(other))), "a number that no key has");
-        undo(dropped);
+        vm.revertToState(dropped);
         _postWith(rowsOf(4, 3), 4);
         acquits(_log(last, prev, before, _now(rowsOf(4, 3))), "it goes on");
         nobody.number = 9;
@@ -140,7 +141,8 @@ contract RefereeLogsTest is Court {
     function test_Omitted_CountsFromTheLanesReturnAfterAFall_NotAfterAPause() external {
         Receipt memory r = aReceipt(4);
         vm.warp(block.timestamp + DAY + 1);
-        _pause();
+        setActive(false);
+        setActive(true);
         Batch memory b = aBatch(receiptsFrom(1, 3));
         Header memory h = postBatch(b);
         convicts(_omitted(h, noHeader(), r, row(b, 1, 3), noWord()), "a pause moves nothing");
@@ -171,8 +173,7 @@ contract RefereeLogsTest is Court {
 
     function test_Omitted_NotOfALeavingAccount_WhateverItDoesAfterwards() external {
         Receipt memory late = aReceipt(2);
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         Header memory h = postBatch(aBatch(receiptsFrom(1, 1)));
         vm.warp(block.timestamp + 1 hours);
         Batch memory second = aBatch(receiptsFrom(2, 2));
@@ -199,8 +200,7 @@ contract RefereeLogsTest is Court {
     }
 
     function test_Omitted_OfALeavingAccount_WhatEndedAfterItsNotice() external {
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         Header memory h = postBatch(aBatch(receiptsFrom(1, 1)));
         Batch memory second = aBatch(receiptsFrom(2, 1)); // no honest gateway signs it
         bar(second, 0);
@@ -210,8 +210,7 @@ contract RefereeLogsTest is Court {
 
     function test_Omitted_NotOfAnAccountThatLeft() external {
         Receipt memory late = aReceipt(2);
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         Header memory h = postBatch(aBatch(receiptsFrom(1, 1)));
         finalizeLast();
         takeRest(1);
@@ -226,8 +225,7 @@ contract RefereeLogsTest is Court {
     }
 
     function test_Omitted_OfAnAccountThatCameBack_WhatEndedSince() external {
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         Header memory h = postBatch(aBatch(receiptsFrom(1, 1)));
         finalizeLast();
         takeRest(1);
@@ -318,7 +316,7 @@ contract RefereeLogsTest is Court {
         bytes memory accusation = _unposted(h, r, row(b, 1, 3));
         vm.warp(block.timestamp + 2 * DAY);
         acquits(accusation, "a lane that serves");
-        _stop();
+        setActive(false);
         vm.warp(block.timestamp + DAY);
         acquits(accusation, "a day to post it");
         vm.warp(block.timestamp + 1);
@@ -331,25 +329,23 @@ contract RefereeLogsTest is Court {
 
     function test_Unposted_WithoutAnyBatch_OnceOnly() external {
         bytes memory accusation = _unposted(noHeader(), aReceipt(1), noRow());
-        _stop();
+        setActive(false);
         vm.warp(block.timestamp + DAY + 1);
         referee.proveUnpostedReceipt(lane, noHeader(), signedBy(GATEWAY, aReceiptAt(1, 1_800_000_000)), noRow());
         acquits(accusation, "a lane that fell is not paused");
-        vm.warp(block.timestamp + DAY);
-        _resume();
-        _stop();
+        rise();
+        setActive(false);
         vm.warp(block.timestamp + DAY + 1);
         refusedBy(address(referee), accusation, IReferee.AlreadyPunished.selector, "once");
     }
 
     function test_Unposted_NotOfALeavingAccount() external {
         Receipt memory r = aReceipt(2);
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         Batch memory b = aBatch(receiptsFrom(1, 1));
         Header memory h = postBatch(b);
         bytes memory accusation = _unposted(h, r, row(b, 1, 1));
-        _stop();
+        setActive(false);
         vm.warp(block.timestamp + DAY + 1);
         acquits(accusation, "its debit may not grow any more");
     }
@@ -376,12 +372,12 @@ contract RefereeLogsTest is Court {
         Header memory h = postBatch(batch);
         bytes memory before = _double(noHeader(), a, b, noRow());
         convicts(before, "its batch is pending");
-        uint256 state = kept();
+        uint256 state = vm.snapshotState();
         vm.prank(challenger);
         (bool done,) = address(referee).call(before);
         vm.assertTrue(done, "first");
         refusedBy(address(referee), before, IReferee.AlreadyPunished.selector, "once");
-        undo(state);
+        vm.revertToState(state);
         finalizeLast();
         malformed(before, "no header shown");
         acquits(_double(h, a, b, row(batch, 1, 3)), "its batch is final");
@@ -392,9 +388,9 @@ contract RefereeLogsTest is Court {
     function test_DoubleReceipt_OneNumberOrCallIsOneFall_WhicheverTwoShowIt() external {
         Receipt[3] memory r = [aReceipt(1), aReceipt(1), aReceipt(1)];
         (r[1].callId, r[2].callId) = ("another", "a third");
-        uint256 state = kept();
+        uint256 state = vm.snapshotState();
         _punishesOnce(r, "one number");
-        undo(state);
+        vm.revertToState(state);
         r = [aReceipt(1), aReceipt(2), aReceipt(3)];
         r[1].callId = r[2].callId = r[0].callId;
         _punishesOnce(r, "one call");
@@ -414,6 +410,21 @@ contract RefereeLogsTest is Court {
         malformed(abi.encodeCall(IReferee.proveDoubleReceipt, (lane, noHeader(), right, forged, noRow())), "66 bytes");
     }
 
+    /// @dev F22: what a contract says by ERC-1271 it can unsay, so it signs no receipt.
+    function test_DoubleReceipt_AContractsWordIsNone() external {
+        address wallet = address(new Wallet(vm.addr(OTHER)));
+        vm.prank(operator);
+        keys.addGateway(lane, wallet);
+        Receipt memory a = aReceipt(1);
+        a.gateway = wallet;
+        IJudge.Signed memory one = signedBy(OTHER, a);
+        a.price += 1;
+        IJudge.Row memory none = IJudge.Row(2, wallet, 0, 0, new bytes32[](0));
+        malformed(
+            abi.encodeCall(IReferee.proveDoubleReceipt, (lane, noHeader(), one, signedBy(OTHER, a), none)), "no key"
+        );
+    }
+
     // ------------------------------------------------------------------ inside
 
     function aReceiptAt(uint64 seq, uint256 time) private view returns (Receipt memory r) {
@@ -423,7 +434,7 @@ contract RefereeLogsTest is Court {
 
     /// @dev Posts a batch of three receipts from `first` on under other rows. Returns the state before.
     function _postWith(Sparse memory rows, uint64 first) private returns (uint256 state) {
-        state = kept();
+        state = vm.snapshotState();
         Batch memory b = aBatch(receiptsFrom(first, 3));
         b.rows = rows;
         postBatch(b);
@@ -433,35 +444,14 @@ contract RefereeLogsTest is Court {
         b.rows = rows;
     }
 
-    function _stop() private {
-        vm.prank(operator);
-        settlement.setActive(lane, false);
-    }
-
-    function _resume() private {
-        token.transfer(operator, BOND);
-        vm.startPrank(operator);
-        settlement.addBond(lane, BOND);
-        settlement.setActive(lane, true);
-        vm.stopPrank();
-    }
-
-    function _pause() private {
-        _stop();
-        vm.prank(operator);
-        settlement.setActive(lane, true);
-    }
-
     /// @dev The lane falls by its last batch, waits its day, and returns.
     function _fall() private {
         vm.prank(address(referee));
         settlement.punish(lane, challenger);
-        vm.warp(block.timestamp + DAY);
-        _resume();
+        rise();
     }
 
     function _reposted(Batch memory b) private returns (Header memory h) {
-        delete last;
         b.closedAt = uint40(block.timestamp);
         return postBatch(b);
     }

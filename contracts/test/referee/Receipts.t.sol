@@ -80,12 +80,10 @@ contract RefereeReceiptsTest is Court {
     }
 
     function test_Subcalls_ASumThatIsNotTheirs() external {
-        uint256 state = kept();
         Receipt[] memory rs = _workflow();
         rs[4].subcallTotal += 1;
         Batch memory b = aBatch(rs);
         convicts(_subcalls(postBatch(b), openings(b, 0, 5)), "an atom more");
-        undo(state);
         rs = _workflow();
         rs[0].subcallTotal = 1;
         b = aBatch(rs);
@@ -93,17 +91,14 @@ contract RefereeReceiptsTest is Court {
     }
 
     function test_Subcalls_SomebodyElsesChildren() external {
-        uint256 state = kept();
         Receipt[] memory rs = _workflow();
         rs[0].parent = keccak256("another");
         Batch memory b = aBatch(rs);
         convicts(_subcalls(postBatch(b), openings(b, 0, 5)), "another's child");
-        undo(state);
         rs = _workflow();
         rs[0].gateway = stranger;
         b = aBatch(rs);
         convicts(_subcalls(postBatch(b), openings(b, 0, 5)), "of another gateway");
-        undo(state);
         rs = _workflow();
         rs[3].subcalls = 4;
         b = aBatch(rs);
@@ -120,13 +115,11 @@ contract RefereeReceiptsTest is Court {
     }
 
     function test_Subcalls_ABarredOneConvictsNobody_UnlessTheRestCostsTooMuch() external {
-        uint256 state = kept();
         Batch memory b = aBatch(_workflow());
         bar(b, 0);
         Header memory h = postBatch(b);
         acquits(_subcalls(h, openings(b, 0, 5)), "the rest costs less");
         malformed(_subcalls(h, openings(b, 0, 1)), "a barred receipt");
-        undo(state);
         Receipt[] memory rs = _workflow();
         rs[4].subcallTotal = 29;
         b = aBatch(rs);

@@ -7,17 +7,7 @@ import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
 import {Court} from "../Court.sol";
 import {Sparse, Trees} from "../Trees.sol";
-
-/// @dev Commits as a smart account does: the header is in no transaction's calldata.
-contract Wallet {
-    function run(address target, bytes calldata data) external {
-        (bool done, bytes memory said) = target.call(data);
-        if (done) return;
-        assembly ("memory-safe") {
-            revert(add(said, 0x20), mload(said))
-        }
-    }
-}
+import {Wallet} from "../World.sol";
 
 /// @dev Attacks that counters stop, whoever watches. Those that one subject stops stand with it.
 contract AttacksTest is Base {
@@ -41,8 +31,7 @@ contract AttacksTest is Base {
             vm.prank(thief);
             settlement.commit(lane, h, 0, noHeader());
             last = h;
-            vm.warp(settlement.batches(lane, i).until);
-            settlement.finalize(lane, i, h); // nobody watches the thief's lane
+            finalizeLast(); // nobody watches the thief's lane
             bytes32[] memory proof = p.prove(i);
             if (i > 1) refuses(ISettlement.AboveNet.selector);
             taken += settlement.claim(lane, i, thief, x, proof);
@@ -94,12 +83,10 @@ contract AttacksTest is Base {
 
     /// @dev F4: a question whose asker cannot be answered or paid freezes nobody: the batch falls with its window.
     function test_F4_AnOpenQuestionFreezesNoExit() external {
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         uint64 id = post();
         asQuestions.ask(lane, id, idOf(last));
-        vm.warp(settlement.batches(lane, id).until);
-        settlement.finalize(lane, id, last);
+        finalizeLast();
         vm.warp(block.timestamp + 7 days);
         settlement.escapeWithdraw(lane, consumer(1), 0, new bytes32[](0));
         eq(token.balanceOf(consumer(1)), DEPOSIT, "out");
@@ -107,32 +94,13 @@ contract AttacksTest is Base {
 
     /// @dev F10: a commit through another contract tells its header all the same.
     function test_F10_ACommitThroughAContractTellsItsHeader() external {
-        Wallet wallet = new Wallet();
+        Wallet wallet = new Wallet(operator);
         vm.prank(operator);
         settlement.setPoster(lane, address(wallet));
         Header memory h = nextHeader();
-        vm.expectEmit(true, true, true, true, address(settlement));
+        vm.expectEmit(address(settlement));
         emit ISettlement.Committed(lane, 1, h, uint40(block.timestamp + WINDOW));
-        wallet.run(address(settlement), abi.encodeCall(settlement.commit, (lane, h, 0, noHeader())));
-    }
-
-    /// @dev F28: a tree of forty levels, or of fourteen thousand, is no batch.
-    function test_F28_ATreeTallerThanTheWindowIsNoBatch() external {
-        spend(1, 1, 100);
-        Header memory h = nextHeader();
-        h.heights |= uint48(40) << 16;
-        vm.prank(operator);
-        refuses(ISettlement.HeaderMisshapen.selector);
-        settlement.commit(lane, h, 0, noHeader());
-    }
-
-    function test_AMillionAccountsOfOneAtomCostTheirDeposits() external {
-        ISettlement.Terms memory terms = someTerms();
-        terms.minDeposit = 1_000;
-        lane = openLane(operator, "dear", terms, BOND);
-        token.approve(address(consumers), 1e9);
-        refuses(ISettlement.DepositTooSmall.selector);
-        consumers.deposit(lane, stranger, 999);
+        wallet.call(address(settlement), abi.encodeCall(settlement.commit, (lane, h, 0, noHeader())));
     }
 
     function test_AFullLaneSaysSo() external {
@@ -151,8 +119,7 @@ contract AttacksTest is Base {
     }
 
     function test_ADebitProofIsOfOneLane() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         bytes32[] memory proof = debits().prove(1);
         address other = openLane(stranger, 0);
         lane = other;
@@ -178,17 +145,14 @@ contract ProvenAttacksTest is Court {
 
     /// @dev F2: every bit of `prev` is compared, so the header before can always be named.
     function testFuzz_F2_WhatPayeesEarnedCannotBeMovedUnseen(uint8 bit) external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         Header memory one = last;
         IJudge.Word memory before = IJudge.Word(Trees.payoutLeaf(lane, 1, payee(1), 100), payouts().prove(1));
         (earned[3], earned[1]) = (100, 0);
         Header memory two = nextHeader();
         Header memory forged = abi.decode(abi.encode(two), (Header));
         forged.prev ^= bytes24(uint192(1) << (bit % 192));
-        vm.prank(operator);
-        refuses(ISettlement.PreviousHeaderWrong.selector);
-        settlement.commit(lane, forged, 0, noHeader());
+        refusesBatch(forged, ISettlement.PreviousHeaderWrong.selector);
         post(two);
         IJudge.Word memory afterwards = IJudge.Word(0, payouts().prove(1));
         vm.prank(challenger);
@@ -212,8 +176,7 @@ contract ProvenAttacksTest is Court {
     /// @dev Poc8: two batches in one block. The first one's finality opens an exit in the very second the other's window
     /// closes. But the second is a lie from its first second: it raises a debit after request and notice.
     function testFuzz_Poc8_AnExitBetweenTwoFinalitiesIsProvenFromTheFirstSecond(uint256 wait) external {
-        asksToLeave(3);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(3);
         post();
         Header memory one = last;
         IJudge.Word memory before = _debit(3);
@@ -224,16 +187,6 @@ contract ProvenAttacksTest is Court {
         vm.prank(challenger);
         referee.proveDebitAfterExit(lane, two, last, one, consumer(3), before, afterwards);
         _fell();
-    }
-
-    /// @dev The same with the accomplice's request taken back in between: it cannot be.
-    function test_Poc8_ARequestThatABatchMetStands() external {
-        asksToLeave(3);
-        vm.warp(block.timestamp + NOTICE + 1);
-        post();
-        vm.prank(consumer(3));
-        refuses(ISettlement.RequestUnchanged.selector);
-        consumers.cancelWithdraw(lane);
     }
 
     /// @dev C10, Poc8's honest twin: what was served before the notice is in the first batch after it.

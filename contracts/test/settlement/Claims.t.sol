@@ -68,8 +68,7 @@ contract ClaimsTest is Ranges {
     }
 
     function test_RevertWhen_AProofIsShorterOrLongerThanItsTree() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         bytes32[] memory proof = payouts().prove(1);
         bytes32[] memory longer = new bytes32[](proof.length + 1);
         bytes32[] memory shorter = new bytes32[](proof.length - 1);
@@ -83,8 +82,7 @@ contract ClaimsTest is Ranges {
     }
 
     function test_RevertWhen_NothingIsFinal() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         bytes32[] memory proof = payouts().prove(1);
         refuses(ISettlement.ProofInvalid.selector);
         settlement.claim(lane, 1, payee(1), 100, proof);
@@ -101,8 +99,7 @@ contract ClaimsTest is Ranges {
         refuses(ISettlement.ProofInvalid.selector);
         settlement.claimRange(lane, 1, rows, new bytes32[](0));
         eq(settlement.claimed(lane, 1), 0, "nothing is claimed");
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         eq(settlement.claim(lane, 1, payee(1), 100, payouts().prove(1)), 100, "and payee 1 is paid");
     }
 
@@ -143,10 +140,8 @@ contract ClaimsTest is Ranges {
         (p.height, p.places, p.words) = (height, new uint256[](1), new bytes32[](1));
         (p.places[0], p.words[0]) = (index, Trees.payoutLeaf(lane, index, payee(1), 100));
         debited[1] = 100;
-        Header memory h = headerOver(p, debits());
-        uint64 id = post(h);
-        vm.warp(settlement.batches(lane, id).until);
-        settlement.finalize(lane, id, h);
+        post(headerOver(p, debits()));
+        finalizeLast();
         eq(settlement.claim(lane, index, payee(1), 100, p.prove(index)), 100, "paid");
         eq(settlement.claimed(lane, index), 100, "at its index");
         eq(settlement.claimed(lane, index ^ 1), 0, "not its neighbour");
@@ -202,8 +197,7 @@ contract ClaimsTest is Ranges {
     }
 
     function test_RevertWhen_ARangeIsEmptyOrTooLongOrBeyondTheIndices() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         refuses(ISettlement.ProofInvalid.selector);
         settlement.claimRange(lane, 1, new uint256[](0), new bytes32[](0));
         refuses(ISettlement.ProofInvalid.selector);
@@ -244,8 +238,7 @@ contract ClaimsOfAHostileTokenTest is Ranges {
     DollarToken private coin;
 
     function makeToken() internal override returns (IERC20) {
-        coin = new DollarToken();
-        coin.mint(address(this), 1e15);
+        coin = aDollar();
         return coin;
     }
 

@@ -4,9 +4,8 @@ pragma solidity 0.8.37;
 import {IAuthorizations} from "../../src/interfaces/IAuthorizations.sol";
 import {IConsumers} from "../../src/interfaces/IConsumers.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
-import {HookToken} from "../Tokens.sol";
 import {Base} from "../Base.sol";
-import {DollarToken} from "../Tokens.sol";
+import {DollarToken, HookToken} from "../Tokens.sol";
 
 /// @dev Money in: by approval, permit and authorization. It lies at the lane's address at once.
 contract DepositsTest is Base {
@@ -29,6 +28,7 @@ contract DepositsTest is Base {
         consumers.deposit(address(99), stranger, 1);
     }
 
+    /// @dev So a million accounts of one atom cost their deposits.
     function testFuzz_RevertWhen_ANewAccountBringsLessThanTheLanesLeast(uint64 least, uint64 amount) external {
         least = uint64(1 + least % 1e9);
         amount = uint64(1 + amount % 2e9);
@@ -117,8 +117,7 @@ contract DepositsTest is Base {
 
     function test_RevertWhen_AnAuthorizationComesToAStoppedLane() external {
         bytes memory signature = _authorize(1, 700, lane, "salt");
-        vm.prank(operator);
-        settlement.setActive(lane, false);
+        setActive(false);
         refuses(ISettlement.LaneInactive.selector);
         consumers.depositWithAuthorization(lane, consumer(1), 700, 0, block.timestamp + 1, "salt", signature);
         eq(token.balanceOf(consumer(1)), 700, "kept");
@@ -127,8 +126,7 @@ contract DepositsTest is Base {
     // ------------------------------------------------------------------ hostile tokens
 
     function test_RevertWhen_TheTokenTakesAFee() external {
-        DollarToken coin = new DollarToken();
-        deployFor(coin);
+        DollarToken coin = deployForDollar();
         coin.setFee(1);
         coin.approve(address(consumers), 1_000);
         vm.expectRevert(abi.encodeWithSelector(IConsumers.NotReceived.selector, 1_000, 999));
@@ -136,8 +134,7 @@ contract DepositsTest is Base {
     }
 
     function test_RevertWhen_AnAuthorizationPaysATokensFee() external {
-        DollarToken coin = new DollarToken();
-        deployFor(coin);
+        DollarToken coin = deployForDollar();
         bytes memory signature = _authorize(1, 700, lane, "salt");
         coin.setFee(1);
         refuses(IConsumers.NotReceived.selector);

@@ -11,8 +11,7 @@ contract EscapesTest is Base {
     using Trees for Sparse;
 
     function test_Escape_FromAnOperatorThatVanished() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         bytes32[] memory proof = debits().prove(1);
         refuses(ISettlement.NotRequested.selector);
         settlement.escapeWithdraw(lane, consumer(1), 100, proof);
@@ -66,9 +65,7 @@ contract EscapesTest is Base {
         spend(1, 1, 50);
         Header memory h = nextHeader();
         settlement.escapeWithdraw(lane, consumer(1), 0, new bytes32[](0));
-        vm.prank(operator);
-        refuses(ISettlement.EraWrong.selector);
-        settlement.commit(lane, h, 0, noHeader());
+        refusesBatch(h, ISettlement.EraWrong.selector);
         h.era = 2;
         post(h); // without consumer 1's debit, an honest operator would
     }
@@ -84,9 +81,7 @@ contract EscapesTest is Base {
         eq(settlement.books(lane).net, 0, "all gone");
         spend(1, 1, 400); // it had been served before
         Header memory h = nextHeader();
-        vm.prank(operator);
-        refuses(ISettlement.AboveNet.selector);
-        settlement.commit(lane, h, 0, noHeader());
+        refusesBatch(h, ISettlement.AboveNet.selector);
         depositFor(consumer(1), 400); // an operator that returns tops the account up
         settle();
         eq(settlement.claim(lane, 1, payee(1), 400, payouts().prove(1)), 400, "the payee is paid");
@@ -108,8 +103,7 @@ contract EscapesTest is Base {
     function test_Escape_AfterAFall() external {
         asksToLeave(1);
         vm.warp(block.timestamp + 7 days);
-        spend(1, 1, DEPOSIT);
-        post();
+        spendAndPost(DEPOSIT);
         convict(1);
         settlement.escapeWithdraw(lane, consumer(1), 0, new bytes32[](0));
         eq(token.balanceOf(consumer(1)), DEPOSIT, "what is void was never debited");

@@ -13,8 +13,7 @@ contract ExitsTest is Base {
     using Trees for Sparse;
 
     function test_C5_AWithdrawalNeedsAFinalBatchClosedAfterTheRequestAndItsNotice() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         Header memory one = last;
         refuses(ISettlement.NotRequested.selector);
         settlement.withdraw(lane, consumer(1), 100, new bytes32[](2));
@@ -24,8 +23,7 @@ contract ExitsTest is Base {
         post();
         Header memory two = last;
         vm.warp(block.timestamp + 1);
-        spend(1, 1, 7);
-        post();
+        spendAndPost(7);
         vm.warp(block.timestamp + WINDOW);
         settlement.finalize(lane, 1, one);
         settlement.finalize(lane, 2, two);
@@ -52,11 +50,9 @@ contract ExitsTest is Base {
     function test_ABatchClosedBeforeTheRequestAndPostedLateLetsNobodyOut() external {
         Header memory h = nextHeader();
         vm.warp(block.timestamp + 1);
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
-        uint64 id = post(h);
-        vm.warp(settlement.batches(lane, id).until);
-        settlement.finalize(lane, id, h);
+        leavesSoon(1);
+        post(h);
+        finalizeLast();
         bytes32[] memory proof = debits().prove(1);
         refuses(ISettlement.NoFinalBatchSince.selector);
         settlement.withdraw(lane, consumer(1), 0, proof);
@@ -78,8 +74,7 @@ contract ExitsTest is Base {
         extra = uint8(CONSUMERS) + 1 + extra % 12;
         for (uint256 i = CONSUMERS + 1; i <= extra; ++i) depositFor(consumer(i), 50);
         spend(1, 1, 100);
-        asksToLeave(extra);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(extra);
         settle(); // a tree of four places
         if (extra > 3) {
             settlement.withdraw(lane, consumer(extra), 0, new bytes32[](0));
@@ -90,8 +85,7 @@ contract ExitsTest is Base {
     function testFuzz_RevertWhen_AnAccountInTheTreeClaimsToBeBeyondIt(uint256 which) external {
         spend(1, 1, 100);
         which = 1 + which % CONSUMERS;
-        asksToLeave(which);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(which);
         settle();
         refuses(ISettlement.ProofInvalid.selector);
         settlement.withdraw(lane, consumer(which), 0, new bytes32[](0));
@@ -104,8 +98,7 @@ contract ExitsTest is Base {
     function testFuzz_RevertWhen_ADebitIsForged(uint64 debit, uint256 word, uint256 bit) external {
         spend(1, 1, 100);
         spend(2, 1, 60);
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         settle();
         bytes32[] memory proof = debits().prove(1);
         vm.assume(debit != 100);
@@ -144,10 +137,9 @@ contract ExitsTest is Base {
         consumers.requestWithdraw(lane); // no account
     }
 
-    /// @dev What was left out of a batch because its account leaves must stay rightly left out.
+    /// @dev Poc8: what was left out of a batch because its account leaves must stay rightly left out.
     function test_RevertWhen_ARequestIsTakenBackAfterItsNotice() external {
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(1);
         vm.prank(consumer(1));
         refuses(ISettlement.RequestUnchanged.selector);
         consumers.cancelWithdraw(lane);
@@ -179,11 +171,9 @@ contract ExitsTest is Base {
     }
 
     function test_RevertWhen_TheTokenRefusesWhoLeaves() external {
-        DollarToken coin = new DollarToken();
-        deployFor(coin);
+        DollarToken coin = deployForDollar();
         asksToLeave(1);
-        asksToLeave(2);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(2);
         settle();
         coin.blacklist(consumer(1), true);
         bytes32[] memory proof = debits().prove(1);
@@ -195,10 +185,8 @@ contract ExitsTest is Base {
     }
 
     function test_ATokenThatCallsBackLetsNobodyLeaveTwice() external {
-        DollarToken coin = new DollarToken();
-        deployFor(coin);
-        asksToLeave(1);
-        vm.warp(block.timestamp + NOTICE + 1);
+        DollarToken coin = deployForDollar();
+        leavesSoon(1);
         settle();
         bytes32[] memory proof = debits().prove(1);
         coin.onTransferTo(
@@ -213,8 +201,7 @@ contract ExitsTest is Base {
         spend(1, 1, 2 * DEPOSIT); // twice what it has
         asksToLeave(1);
         asksToLeave(2);
-        asksToLeave(3);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(3);
         settle();
         takeRest(1);
         eq(token.balanceOf(consumer(1)), 0, "nothing is left of nothing");
@@ -240,8 +227,7 @@ contract ExitsTest is Base {
     // ------------------------------------------------------------------ inside
 
     function _leaves(uint256 who) private {
-        asksToLeave(who);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(who);
         settle();
         takeRest(who);
     }

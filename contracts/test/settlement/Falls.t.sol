@@ -15,15 +15,14 @@ contract FallsTest is Base {
     event Fell(address indexed lane, uint64 from, uint32 era, address accuser, uint64 bond);
 
     function test_C12_AFallVoidsAllThatPendsAndTakesTheBond() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         Header memory kept = last;
         spend(2, 2, 50);
         post();
         spend(3, 3, 20);
         uint64 id = post();
         bytes24 hash = idOf(last);
-        vm.expectEmit(true, true, true, true, address(settlement));
+        vm.expectEmit(address(settlement));
         emit Fell(lane, 2, 2, challenger, BOND);
         asReferee.convict(lane, id, hash, challenger);
         ISettlement.Head memory h = settlement.heads(lane);
@@ -51,8 +50,7 @@ contract FallsTest is Base {
 
     /// @dev F3b: slashing oneself costs half, whoever one is.
     function test_C12_AnOperatorThatAccusesItselfLosesHalf() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         bytes24 hash = idOf(last);
         asReferee.convict(lane, 1, hash, operator);
         settlement.collect(operator);
@@ -65,8 +63,7 @@ contract FallsTest is Base {
 
     /// @dev F4: an accuser that cannot be paid stops nobody.
     function test_AnAccuserThatTheTokenRefusesBlocksNothing() external {
-        DollarToken coin = new DollarToken();
-        deployFor(coin);
+        DollarToken coin = deployForDollar();
         coin.approve(address(vault), 500);
         vault.stakeFor(operator, 500);
         post();
@@ -86,17 +83,14 @@ contract FallsTest is Base {
     function test_ALaneRestsForADayAfterAFall() external {
         post();
         convict(1);
-        vm.prank(operator);
         refuses(ISettlement.BondTooSmall.selector);
-        settlement.setActive(lane, true);
-        _bonds(MIN_BOND);
+        setActive(true);
+        addBond(MIN_BOND);
         vm.warp(block.timestamp + DAY - 1);
-        vm.prank(operator);
         refuses(ISettlement.TooEarly.selector);
-        settlement.setActive(lane, true);
+        setActive(true);
         vm.warp(block.timestamp + 1);
-        vm.prank(operator);
-        settlement.setActive(lane, true);
+        setActive(true);
         eq(settlement.lives(lane).activeSince, block.timestamp, "omissions count from here");
         delete last;
         eq(post(), 1, "the next batch takes the place of the void one");
@@ -104,16 +98,11 @@ contract FallsTest is Base {
     }
 
     function test_AfterAFallTheLaneGoesOnFromWhatIsFinal() external {
-        spend(1, 1, 100);
-        settle();
+        spendAndSettle(100);
         Header memory kept = last;
-        spend(1, 1, 50);
-        post();
+        spendAndPost(50);
         convict(2);
-        vm.warp(block.timestamp + DAY);
-        _bonds(BOND);
-        vm.prank(operator);
-        settlement.setActive(lane, true);
+        rise();
         spend(2, 2, 5); // 50 was never settled: it is in the next batch
         last = kept;
         settle();
@@ -123,17 +112,12 @@ contract FallsTest is Base {
 
     /// @dev A question, an accusation and an answer end with the batch they are about.
     function test_WhatIsAskedEndsWithItsBatch() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         bytes24 hash = idOf(last);
         asQuestions.ask(lane, 1, hash);
         convict(1);
         asQuestions.answer(lane, 1, hash); // does nothing
-        vm.warp(block.timestamp + DAY);
-        _bonds(BOND);
-        vm.prank(operator);
-        settlement.setActive(lane, true);
-        delete last;
+        rise();
         post(); // the same batch in the new era
         vm.assertTrue(idOf(last) != hash, "has another name");
         eq(settlement.batches(lane, 1).open, 0, "and no questions");
@@ -151,8 +135,7 @@ contract FallsTest is Base {
         token.approve(address(vault), 500);
         vault.stake(500);
         vm.stopPrank();
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         asReferee.punish(lane, challenger);
         eq(settlement.heads(lane).next, 1, "what pends is void");
         eq(settlement.owed(challenger), BOND / 2, "half the bond");
@@ -191,9 +174,8 @@ contract FallsTest is Base {
             asReferee.convict(lane, 1, hash, operator);
             vm.warp(block.timestamp + DAY);
             if (block.timestamp >= start + 7 days) break;
-            _bonds(MIN_BOND);
-            vm.prank(operator);
-            settlement.setActive(lane, true);
+            addBond(MIN_BOND);
+            setActive(true);
         }
         settlement.escapeWithdraw(lane, consumer(1), 0, new bytes32[](0));
         eq(token.balanceOf(consumer(1)), DEPOSIT, "out");
@@ -204,13 +186,5 @@ contract FallsTest is Base {
     function _first(uint64 amount) private pure returns (uint64[] memory amounts) {
         amounts = new uint64[](PAYEES + 1);
         amounts[1] = amount;
-    }
-
-    function _bonds(uint64 amount) private {
-        token.transfer(operator, amount);
-        vm.startPrank(operator);
-        token.approve(address(settlement), amount);
-        settlement.addBond(lane, amount);
-        vm.stopPrank();
     }
 }

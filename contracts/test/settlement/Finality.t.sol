@@ -11,8 +11,7 @@ contract FinalityTest is Base {
     using Trees for Sparse;
 
     function testFuzz_C4_RevertWhen_AFinalizationComesEarlyOrOutOfOrderOrWithAnotherHeader(uint256 bit) external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         Header memory one = last;
         spend(2, 2, 30);
         post();
@@ -43,11 +42,9 @@ contract FinalityTest is Base {
     }
 
     function test_C4_AVoidBatchIsNeverFinal() external {
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         Header memory one = last;
-        spend(1, 1, 100);
-        post();
+        spendAndPost(100);
         convict(2); // also voids the first
         vm.warp(block.timestamp + 365 days);
         refuses(ISettlement.OutOfOrder.selector);
@@ -55,7 +52,7 @@ contract FinalityTest is Base {
         refuses(ISettlement.OutOfOrder.selector);
         settlement.finalize(lane, 2, last);
         eq(settlement.books(lane).settled, 0, "nothing is final");
-        rebond();
+        rise();
         refuses(ISettlement.EraWrong.selector);
         vm.prank(operator);
         settlement.commit(lane, one, 1, one); // nor by way of a commit
@@ -68,8 +65,7 @@ contract FinalityTest is Base {
         asQuestions.ask(lane, id, hash);
         asQuestions.ask(lane, id, hash);
         asQuestions.answer(lane, id, hash);
-        vm.warp(settlement.batches(lane, id).until);
-        settlement.finalize(lane, id, last);
+        finalizeLast();
         eq(settlement.heads(lane).next, 1, "one stayed open: it fell");
         eq(settlement.books(lane).bond, 0, "the bond is taken");
         eq(settlement.owed(treasury), BOND, "and there is no accuser");
@@ -80,16 +76,14 @@ contract FinalityTest is Base {
         uint64 id = post();
         asQuestions.ask(lane, id, idOf(last));
         asQuestions.answer(lane, id, idOf(last));
-        vm.warp(settlement.batches(lane, id).until);
-        settlement.finalize(lane, id, last);
+        finalizeLast();
         eq(settlement.heads(lane).finalized, id, "final");
     }
 
     /// @dev F7: a batch that the lane cannot pay any more falls; it does not stay for ever.
     function test_C11_ABatchAboveTheDepositsFalls() external {
         spend(1, 1, 100);
-        asksToLeave(2);
-        vm.warp(block.timestamp + NOTICE + 1);
+        leavesSoon(2);
         post(); // closed after the request: consumer 2 may leave when it is final
         Header memory one = last;
         spend(1, 1, DEPOSIT - 100);
@@ -112,16 +106,14 @@ contract FinalityTest is Base {
     }
 
     function test_C11_AStoppedLanesBatchesBecomeFinalOrFall() external {
-        spend(1, 1, 100);
-        post();
-        vm.prank(operator);
-        settlement.setActive(lane, false);
+        spendAndPost(100);
+        setActive(false);
         vm.warp(block.timestamp + WINDOW);
         settlement.finalize(lane, 1, last);
         eq(settlement.books(lane).settled, 100, "final");
     }
 
-    // ------------------------------------------------------------------ the judges' doors
+    // ------------------------------------------------------------------ what judges ask
 
     function testFuzz_RevertWhen_AnybodyButAJudgeSpeaks(address who) external {
         post();
@@ -199,14 +191,5 @@ contract FinalityTest is Base {
     function _after(uint64 first) private pure returns (uint64[] memory amounts) {
         amounts = new uint64[](CONSUMERS + 1);
         amounts[1] = first;
-    }
-
-    function rebond() internal {
-        vm.warp(block.timestamp + DAY);
-        token.transfer(operator, BOND);
-        vm.startPrank(operator);
-        settlement.addBond(lane, BOND);
-        settlement.setActive(lane, true);
-        vm.stopPrank();
     }
 }

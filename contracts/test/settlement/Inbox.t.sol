@@ -28,8 +28,6 @@ abstract contract Payments is Base {
 
 /// @dev x402: a plain transfer authorization to the lane's address, booked by whoever brings it.
 contract InboxTest is Payments {
-    using Trees for Sparse;
-
     function test_DepositFromInbox_BooksWhatItSubmits() external {
         bytes memory signature = _paid(5, 700, NONCE);
         vm.prank(stranger);
@@ -96,8 +94,7 @@ contract InboxTest is Payments {
             convict(1);
             delete last;
         } else {
-            vm.prank(operator);
-            settlement.setActive(lane, false);
+            setActive(false);
         }
         auth().transferWithAuthorization(consumer(5), lane, 700, 0, _until(), NONCE, signature);
         vm.warp(block.timestamp + 365 days);
@@ -116,8 +113,7 @@ contract InboxOfADollarTest is Payments {
     DollarToken private coin;
 
     function makeToken() internal override returns (IERC20) {
-        coin = new DollarToken();
-        coin.mint(address(this), 1e15);
+        coin = aDollar();
         return coin;
     }
 
@@ -147,8 +143,7 @@ contract InboxOfADollarTest is Payments {
     function testFuzz_NoBookingReachesWhatIsInAnAccount(uint64 unbooked, uint64 amount) external {
         unbooked %= 10_000;
         amount = uint64(1 + amount % 20_000);
-        spend(1, 1, 400);
-        settle();
+        spendAndSettle(400);
         settlement.claim(lane, 1, payee(1), 400, payouts().prove(1)); // paid money is no surplus
         coin.transfer(lane, unbooked);
         vm.prank(consumer(5));

@@ -253,8 +253,7 @@ contract LanesTest is Base {
         vm.prank(stranger);
         refuses(ISettlement.NotOperator.selector);
         settlement.setActive(lane, false);
-        vm.prank(operator);
-        settlement.setActive(lane, false);
+        setActive(false);
         token.approve(address(consumers), 1);
         refuses(ISettlement.LaneInactive.selector);
         consumers.deposit(lane, consumer(1), 1);
@@ -264,11 +263,8 @@ contract LanesTest is Base {
         takeRest(1);
         asksToLeave(2);
         Header memory next = nextHeader();
-        vm.prank(operator);
-        refuses(ISettlement.LaneInactive.selector);
-        settlement.commit(lane, next, 0, noHeader());
-        vm.prank(operator);
-        settlement.setActive(lane, true);
+        refusesBatch(next, ISettlement.LaneInactive.selector);
+        setActive(true);
         post();
     }
 

@@ -1,15 +1,18 @@
 """Models and offers as values, from documents that fit their schemas."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Parent, Royalty
 from ledger.core.values.atoms import PPM
-from ledger.core.values.documents import Document, Json, digest, unsigned, validate
+from ledger.core.values.documents import Document, Json, canonical, digest, unsigned, validate
 from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Digest, address, cid_digest, parse_did
+from ledger.core.values.ids import digest as digest_of
 from ledger.core.values.meters import rates
-from ledger.core.values.typed_data import Domain, offer_hash, recover, signing_digest
+from ledger.core.values.typed_data import Domain, address_of, offer_hash, recover_public, signing_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +38,21 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A provider's URL, tier and limits."""
+    """A provider's URL, tier and limits; the hash of the credentials that its server wants, if it wants any."""
 
     url: str
     tier: str
     capacity: int
     slo_ms: int
     realm: str
+    credentials: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One party's signed offer in one role for one subject, in force in the epochs [first, until)."""
+    """One party's signed offer in one role for one subject, in force in the epochs [first, until). One that is
+    `withdrawn` ends those before it.
+    """
 
     subject: Digest
     party: Address
@@ -60,6 +66,7 @@ class Offer:
     until: int
     nonce: int
     document: Document
+    withdrawn: bool = False
 
 
 DEFAULT_SLO_MS = 2_000
@@ -93,15 +100,14 @@ def offer(document: Document, domain: Domain) -> Offer:
     chain_id, party = parse_did(document["party"])
     if document["chain_id"] != domain.chain_id or chain_id != domain.chain_id:
         raise Rejected(f"$.chain_id: this is chain {domain.chain_id}", field="$.chain_id")
-    signature = bytes.fromhex(document["signature"][2:])
-    signer = recover(signing_digest(domain, offer_hash(digest(unsigned(document)))), signature)
-    if signer != party:
+    if address_of(signing_key(document, domain)) != party:
         raise Rejected("$.signature: not signed by the offer's party", field="$.signature")
     serve: Json = document.get("serve")
     serving = None
     if serve:
         slo_ms, realm = serve.get("slo_ms", DEFAULT_SLO_MS), serve.get("realm", "")
-        serving = Serving(serve["url"], serve["tier"], serve["capacity"], slo_ms, realm)
+        credentials = digest_of(serve["credentials"]) if "credentials" in serve else None
+        serving = Serving(serve["url"], serve["tier"], serve["capacity"], slo_ms, realm, credentials)
     curation: Json = document.get("curation") or {}
     return Offer(
         subject=cid_digest(document["subject"]),
@@ -116,7 +122,19 @@ def offer(document: Document, domain: Domain) -> Offer:
         until=document["expires_epoch"],
         nonce=document["nonce"],
         document=document,
+        withdrawn=document.get("withdrawn", False),
     )
+
+
+def credentials_hash(salt: bytes, credentials: Mapping[str, str]) -> Digest:
+    """The hash by which an offer names credentials: keccak256(salt of 32 bytes | canonical JSON)."""
+    return keccak256(salt, canonical(dict(credentials)))
+
+
+def signing_key(document: Document, domain: Domain) -> bytes:
+    """The public key that signed an offer, 33 bytes compressed."""
+    hashed = offer_hash(digest(unsigned(document)))
+    return recover_public(signing_digest(domain, hashed), bytes.fromhex(document["signature"][2:]))
 
 
 def party_of(text: str) -> Address:

@@ -60,19 +60,3 @@ def first_difference(tree: int, expected: OpenTree, header: Header, answers: Ans
 def open_tree(tree: int, leaves: Mapping[int, Word], header: Header) -> OpenTree:
     """The tree over expected leaves, of the height that the header states."""
     return OpenTree(leaves, height_of(header, tree))
-
-
-ROUNDS = 6
-"""Questions down the tallest lines tree: 51 levels."""
-
-
-def too_short_to_challenge(window: int, answer_time: int) -> str:
-    """Why this window (seconds) is too short for a whole challenge game at once; empty if it is not.
-
-    A game takes a question for each eight levels, one after the other; each may take `answer_time`. The contract makes
-    the window of a batch whose trees need more rounds longer.
-    """
-    needed = (ROUNDS + 3) * answer_time
-    if window >= needed:
-        return ""
-    return f"{ROUNDS + 3} answers of {answer_time} s take {needed} s, and a batch can be challenged for {window} s"

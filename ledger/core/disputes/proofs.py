@@ -9,7 +9,7 @@ from ledger.core.disputes import questions
 from ledger.core.disputes.facts import History, PlacedBid, bid_in_force, latest_bid
 from ledger.core.disputes.questions import TREES
 from ledger.core.receipts.receipt import Receipt, pack
-from ledger.core.settlement.header import RUN, Header, Range
+from ledger.core.settlement.header import Header, Range
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.sum_tree import ZERO, SumTree, Word
 
@@ -155,11 +155,6 @@ def bad_run(
     why = f"run {run} does not give party {party} the amount of its line"
     arguments = (party, receipts, [terms[name] for name in names], which, line)
     return FraudProof("PriceJudge", "proveBadRun", arguments, why)
-
-
-def run_start(run: int) -> int:
-    """The first place of a run."""
-    return run * RUN
 
 
 def bad_payout(previous: Header | None, index: int, before: Stands, now: Stands, lines: Stands) -> FraudProof:

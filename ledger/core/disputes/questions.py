@@ -59,10 +59,6 @@ def subject_of_mandate(index: int, account: Address, cumulative: int) -> Digest:
     return _subject(MANDATE, index, account, cumulative)
 
 
-def subject_of_final(tree: int, index: int) -> Digest:
-    return _subject(FINAL, tree, index)
-
-
 def question_of(lane: Lane, batch: int, header_id: HeaderId, subject: Digest) -> Digest:
     """The name of a question. Batch 0 and a zero header id for a final tree."""
     return keccak256(word(lane), word(batch), header_id.ljust(32, b"\0"), subject)

@@ -6,7 +6,6 @@ hash, without a domain.
 """
 
 import struct
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -68,7 +67,6 @@ RECORD_HEAD = struct.Struct(">32s32s20s20sQ20s32sQBQQQBQ32s32sB")
 """A record up to its counts: the fields, and how many counts follow."""
 COUNT_SIZE = 6
 """A count: meter u8, units u40."""
-MOST_RECORD = RECORD_HEAD.size + COUNT_SIZE * len(Meter)
 _WORDS = struct.Struct(">32s32s32s12x20s12x20s24xQ12x20s32s24xQ31xB24xQ24xQ24xQ31xB24xQ32s32s32s")
 
 
@@ -99,40 +97,23 @@ def pack(receipt: Receipt) -> bytes:
 
 def unpack(record: bytes) -> Receipt:
     """Decode a record. Rejected when its size or a field is wrong, or its counts are not ascending and above 0."""
-    receipt, end = _unpack_at(record, 0)
-    if end != len(record):
-        raise Rejected(f"malformed receipt record: {len(record)} bytes, not {end}")
-    return receipt
-
-
-def unpack_each(body: bytes) -> Iterator[Receipt]:
-    """Decode consecutive records, one at a time."""
-    at = 0
-    while at < len(body):
-        receipt, at = _unpack_at(body, at)
-        yield receipt
-
-
-def _unpack_at(body: bytes, at: int) -> tuple[Receipt, int]:
-    """The receipt whose record begins at `at`, and where it ends."""
     try:
-        values = list(RECORD_HEAD.unpack_from(body, at))
+        values = list(RECORD_HEAD.unpack_from(record))
         values[12] = EndReason(values[12])
     except (struct.error, ValueError) as error:
-        raise Rejected(f"malformed receipt record of {len(body) - at} bytes: {error}") from error
+        raise Rejected(f"malformed receipt record of {len(record)} bytes: {error}") from error
     _check_subcalls(values[8])
-    begin = at + RECORD_HEAD.size
-    end = begin + COUNT_SIZE * values[-1]
-    if end > len(body):
-        raise Rejected(f"malformed receipt record: {values[-1]} counts end at byte {end} of {len(body)}")
+    end = RECORD_HEAD.size + COUNT_SIZE * values[-1]
+    if end != len(record):
+        raise Rejected(f"malformed receipt record: {values[-1]} counts end at byte {end} of {len(record)}")
     counts, last = [0] * len(Meter), -1
-    for place in range(begin, end, COUNT_SIZE):
-        meter, count = body[place], int.from_bytes(body[place + 1 : place + COUNT_SIZE], "big")
+    for place in range(RECORD_HEAD.size, end, COUNT_SIZE):
+        meter, count = record[place], int.from_bytes(record[place + 1 : place + COUNT_SIZE], "big")
         if not last < meter < len(Meter) or not count:
             raise Rejected(f"malformed receipt record: {count} units of meter {meter} after meter {last}")
         counts[meter], last = count, meter
     values[-1] = Units(*counts)
-    return Receipt._make(values), end
+    return Receipt._make(values)
 
 
 def _check_subcalls(subcalls: int) -> None:

@@ -9,20 +9,21 @@ from typing import Final
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest
+from ledger.core.values.ids import Address, Digest, Lane
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import UNIT_TYPE, units_hash, word
 
 SERVED_TYPEHASH: Final = keccak256(
-    b"Served(bytes32 attempt,bytes32 subject,address provider,bytes32 requestDigest,bytes32 responseDigest,"
-    b"uint64 servedAt,Unit[] units)" + UNIT_TYPE.encode()
+    b"Served(address lane,bytes32 attempt,bytes32 subject,address provider,bytes32 requestDigest,"
+    b"bytes32 responseDigest,uint64 servedAt,Unit[] units)" + UNIT_TYPE.encode()
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One attempt that a node answered. The attempt's id salts the digests; `served_at` is in ms since 1970."""
+    """One attempt that a node answered for a gateway of `lane`. Its id salts the digests; `served_at` is in ms."""
 
+    lane: Lane
     attempt: Digest
     subject: Digest
     provider: Address
@@ -42,6 +43,7 @@ def served_hash(served: Served) -> Digest:
         raise Rejected("served_at is out of range in the service proof", served_at=served.served_at)
     return keccak256(
         SERVED_TYPEHASH,
+        word(served.lane),
         served.attempt,
         served.subject,
         word(served.provider),

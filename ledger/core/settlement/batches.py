@@ -19,6 +19,8 @@ class Status(Enum):
     void = "void"
 
 
+PUBLIC = frozenset((Status.signed, Status.posted, Status.final))
+"""In these states a batch's file is public, and so are its receipts: what is on chain must be there to be checked."""
 BEFORE = {
     Status.built: {Status.signed, Status.posted, Status.final},
     Status.signed: {Status.built, Status.posted, Status.final},

@@ -77,9 +77,18 @@ def lane_subject(lane: Lane) -> Digest:
     return Digest(lane.rjust(32, b"\0"))
 
 
-def call_id(consumer: Address, key: bytes) -> Digest:
-    """The id of a call: keccak256(consumer | idempotency key, or a nonce)."""
-    return keccak256(consumer, key)
+NO_KEY = ""
+"""The key id of calls that a voucher or a payment opens."""
+
+
+def call_id(lane: Lane, account: Address, key_id: str, path: str, idempotency_key: bytes) -> Digest:
+    """The id of a call: keccak256(lane | account | key id | path | idempotency key, or a nonce).
+
+    Key id and path have their length before them (1 and 4 bytes, big endian), so that no two calls are one text.
+    """
+    key, where = key_id.encode(), path.encode()
+    sizes = len(key).to_bytes(1, "big"), len(where).to_bytes(4, "big")
+    return keccak256(lane, account, sizes[0], key, sizes[1], where, idempotency_key)
 
 
 def _bytes(text: str | bytes, size: int, what: str) -> bytes:

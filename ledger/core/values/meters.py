@@ -1,7 +1,6 @@
 """Meters: the units that a call's use is counted in, how many an ask buys, and where a line without an ask counts them.
 
-A unit is counted in one meter only: a cached token is not also an input token. To add a meter, append a row to `Meter`
-and its name to the schemas.
+A unit is counted in one meter only: a cached token is not also an input token. CONTRIBUTING says how to add a meter.
 """
 
 from collections import namedtuple

@@ -21,7 +21,19 @@ VOUCHER_TYPEHASH = keccak256(b"Voucher(address lane,address account,uint64 cumMa
 UNIT_TYPE = "Unit(uint8 meter,uint64 count)"
 UNIT_TYPEHASH = keccak256(UNIT_TYPE.encode())
 OFFER_TYPEHASH = keccak256(b"Offer(bytes32 document)")
+DOCUMENT_TYPEHASH = keccak256(b"Document(bytes32 document)")
+REQUEST_TYPEHASH = keccak256(b"Request(address lane,address account,bytes32 request,uint64 at)")
 CREDIT_TYPEHASH = keccak256(b"Credit(address lane,address account,uint64 amount,bytes32 reference)")
+
+
+RECEIVE_TYPEHASH, TRANSFER_TYPEHASH = (
+    keccak256(
+        name + b"WithAuthorization(address from,address to,uint256 value,"
+        b"uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+    )
+    for name in (b"Receive", b"Transfer")
+)
+"""ERC-3009: the first may be sent by its payee alone, the second by anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,23 @@ class Voucher:
     cum_max: int
 
 
+@dataclass(frozen=True, slots=True)
+class TokenAuthorization:
+    """An ERC-3009 authorization: tokens from payer to payee, good after and before these times (seconds)."""
+
+    payer: Address
+    payee: Address
+    amount: int
+    valid_after: int
+    valid_before: int
+    nonce: Digest
+
+    def hash(self, typehash: Digest) -> Digest:
+        """Its struct hash, as a transfer or as a receipt."""
+        window = (word(self.valid_after), word(self.valid_before))
+        return keccak256(typehash, word(self.payer), word(self.payee), word(self.amount), *window, self.nonce)
+
+
 def word(value: int | bytes) -> bytes:
     """One ABI word of 32 bytes: numbers big endian, shorter bytes right-aligned."""
     return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")
@@ -68,6 +97,24 @@ def units_hash(units: Units) -> Digest:
 def offer_hash(document: bytes) -> Digest:
     """Struct hash of an offer. `document` is the SHA-256 of its canonical JSON without the signature."""
     return keccak256(OFFER_TYPEHASH, word(document))
+
+
+def document_hash(document: bytes) -> Digest:
+    """Struct hash by which an owner publishes a model or capsule. `document` is the SHA-256 of its canonical JSON."""
+    return keccak256(DOCUMENT_TYPEHASH, word(document))
+
+
+def request_hash(lane: Lane, account: Address, request: bytes, at: int) -> Digest:
+    """Struct hash of one request of an account to a lane's gateway. `request` is its `request_digest`, `at` in ms."""
+    return keccak256(REQUEST_TYPEHASH, word(lane), word(account), word(request), word(at))
+
+
+def request_digest(method: str, target: bytes, body: bytes) -> Digest:
+    """keccak256(method | space | target | newline | body), the target as it is sent: a path and what follows `?`.
+
+    Neither method nor target can have a space or a newline.
+    """
+    return keccak256(method.encode(), b" ", target, b"\n", body)
 
 
 def credit_hash(lane: Lane, account: Address, amount: int, reference: bytes) -> Digest:
@@ -94,6 +141,18 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer(0x{self.address.hex()})"
 
+    @property
+    def public(self) -> bytes:
+        """The public key, 33 bytes compressed."""
+        return self._key.public_key.format()
+
+    def exchange(self, public: bytes) -> bytes:
+        """The 32-byte Diffie-Hellman secret with the holder of another key. Rejected when `public` is no key."""
+        try:
+            return self._key.ecdh(public)
+        except ValueError as error:
+            raise Rejected("this is not a public key of secp256k1") from error
+
     def sign(self, digest: bytes) -> bytes:
         """Sign a 32-byte digest: 65 bytes r | s | v, deterministic, low s."""
         raw = self._key.sign_recoverable(digest, hasher=None)
@@ -102,13 +161,22 @@ class Signer:
 
 def recover(digest: bytes, signature: bytes) -> Address:
     """The address that signed `digest`. Rejected unless the signature is in its canonical 65-byte form."""
+    return _address(_recovered(digest, signature))
+
+
+def recover_public(digest: bytes, signature: bytes) -> bytes:
+    """The public key that signed `digest`, 33 bytes compressed. Rejected like `recover`."""
+    return _recovered(digest, signature).format()
+
+
+def _recovered(digest: bytes, signature: bytes) -> PublicKey:
     if len(signature) != 65 or signature[64] not in (27, 28):
         raise Rejected(f"a signature is 65 bytes r|s|v with v 27 or 28, not {len(signature)} bytes")
     if int.from_bytes(signature[32:64], "big") > ORDER // 2:
         raise Rejected("the signature's s is in the high half of the order: only the low half is valid")
     try:
         raw = signature[:64] + bytes((signature[64] - 27,))
-        return _address(PublicKey.from_signature_and_message(raw, digest, hasher=None))
+        return PublicKey.from_signature_and_message(raw, digest, hasher=None)
     except Exception as error:  # coincurve raises bare Exception for a point that is not on the curve
         raise Rejected("this is not a signature of this digest") from error
 
@@ -119,6 +187,14 @@ def signed_by(digest: bytes, signature: bytes, account: Address) -> bool:
         return recover(digest, signature) == account
     except Rejected:
         return False
+
+
+def address_of(public: bytes) -> Address:
+    """The address of a public key. Rejected when it is no key."""
+    try:
+        return _address(PublicKey(public))
+    except ValueError as error:
+        raise Rejected("this is not a public key of secp256k1") from error
 
 
 def _address(public: PublicKey) -> Address:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, func, or_, update
+from sqlalchemy import Update, func, or_, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.errors import Conflict
@@ -41,7 +41,7 @@ def request(session: Session, deposit: DepositRequest, now: int) -> bool:
 def bind(session: Session, lane: Lane, deposit_id: Digest, call: Digest) -> bool:
     """Let a payment pay for one call and no other. False when it already pays for another."""
     free = or_(col(DepositRow.call).is_(None), col(DepositRow.call) == call)
-    return change(session, update(DepositRow).where(*_is(lane, deposit_id), free).values(call=call)) == 1
+    return change(session, update(DepositRow).filter_by(lane=lane, id=deposit_id).where(free).values(call=call)) == 1
 
 
 def get(session: Session, lane: Lane, deposit_id: Digest) -> DepositRequest | None:
@@ -61,13 +61,12 @@ def sent(session: Session, lane: Lane) -> list[DepositRequest]:
 
 def set_status(session: Session, deposit: DepositRequest, status: str, error: str | None = None) -> None:
     """Record how far a request has come: requested, sent, failed."""
-    change(session, update(DepositRow).where(*_is(deposit.lane, deposit.id)).values(status=status, error=error))
+    change(session, _this(deposit).values(status=status, error=error))
 
 
 def set_credited(session: Session, deposit: DepositRequest, block: int | None = None) -> None:
     """Record that it is booked, and in which block of the chain."""
-    booked = {"status": "credited", "error": None, "block": block}
-    change(session, update(DepositRow).where(*_is(deposit.lane, deposit.id)).values(**booked))
+    change(session, _this(deposit).values(status="credited", error=None, block=block))
 
 
 def paid_in(session: Session, lane: Lane, account: Address, after_block: int | None) -> int:
@@ -79,11 +78,10 @@ def paid_in(session: Session, lane: Lane, account: Address, after_block: int | N
     return int(session.exec(select(func.coalesce(func.sum(DepositRow.amount), 0)).where(*ours)).one())
 
 
-def _is(lane: Lane, deposit_id: Digest) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(DepositRow.lane) == lane, col(DepositRow.id) == deposit_id
+def _this(deposit: DepositRequest) -> Update:
+    return update(DepositRow).filter_by(lane=deposit.lane, id=deposit.id)
 
 
 def _with_status(session: Session, lane: Lane, status: str, limit: int | None = None) -> list[DepositRequest]:
-    ours = (col(DepositRow.lane) == lane, col(DepositRow.status) == status)
-    query = select(DepositRow).where(*ours).order_by(col(DepositRow.requested_at))
+    query = select(DepositRow).filter_by(lane=lane, status=status).order_by(col(DepositRow.requested_at))
     return [value_of(DepositRequest, row) for row in session.exec(query.limit(limit))]

@@ -1,14 +1,20 @@
-"""API keys by their hash, and the parts of their budgets that gateways hold."""
+"""API keys: by the hash of their secret or by their id, with those they descend from; and the parts of their budgets
+that gateways hold.
+
+A key's budget also bounds what its sub-keys spend: whoever takes of a budget locks the key's whole line, the first key
+first, and sums what all keys below each were given.
+"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, update
+from sqlalchemy import ColumnElement, func, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from ledger.core.accounts.permissions import ApiKey
+from ledger.core.accounts.permissions import ApiKey, Right
 from ledger.core.values.ids import Address, Lane
 from ledger.store.access.tables import ApiKeyRow, KeyAllowanceRow
 from ledger.store.session import change as execute
@@ -17,83 +23,132 @@ from ledger.store.session import value_of
 
 def add(session: Session, lane: Lane, key: ApiKey) -> None:
     """Record a new key: its hash only, never its secret."""
-    row = asdict(key) | {"lane": lane, "models": json.dumps(key.models) if key.models is not None else None}
+    row = asdict(key) | {"lane": lane, **_stored({"models": key.models, "rights": key.rights})}
     del row["spent"]  # its gateways' allowances say that
+    row["made_by"] = _line(key.made_by)
     execute(session, insert(ApiKeyRow).values(row))
 
 
 def by_hash(session: Session, lane: Lane, hashed: bytes) -> ApiKey | None:
     """The key with this hash, also when it is revoked or expired."""
-    row = session.get(ApiKeyRow, (lane, hashed))
+    row = session.get(ApiKeyRow, (lane, hashed), populate_existing=True)
     return _value(session, row) if row else None
 
 
-def of_consumer(session: Session, lane: Lane, consumer: Address) -> list[ApiKey]:
-    """All keys ever made for a consumer, newest first."""
-    query = select(ApiKeyRow).where(*_of(lane, consumer)).order_by(col(ApiKeyRow.created_at).desc())
+def of_consumer(session: Session, lane: Lane, consumer: Address, below: str | None = None) -> list[ApiKey]:
+    """All keys ever made for a consumer, newest first; or its key `below` alone, and those that descend of it."""
+    query = select(ApiKeyRow).filter_by(lane=lane, consumer=consumer).order_by(col(ApiKeyRow.created_at).desc())
+    if below is not None:
+        query = query.where(*_family(lane, below))
     return [_value(session, row) for row in session.exec(query)]
 
 
 def by_id(session: Session, lane: Lane, consumer: Address, key_id: str) -> ApiKey | None:
-    query = select(ApiKeyRow).where(*_of(lane, consumer), col(ApiKeyRow.id) == key_id)
-    row = session.exec(query).first()
+    query = select(ApiKeyRow).filter_by(lane=lane, consumer=consumer, id=key_id)
+    row = session.exec(query.execution_options(populate_existing=True)).first()
     return _value(session, row) if row else None
 
 
-def revoke(session: Session, lane: Lane, hashed: bytes, now: int) -> None:
-    """Refuse this key from now on. Revoking it again keeps the first time."""
-    rows = update(ApiKeyRow).where(*_is(lane, hashed), col(ApiKeyRow.revoked_at).is_(None))
-    execute(session, rows.values(revoked_at=now))
+def ancestors(session: Session, lane: Lane, key: ApiKey) -> tuple[ApiKey, ...]:
+    """The keys that a key descends from, its maker first."""
+    found = [by_id(session, lane, key.consumer, made_by) for made_by in reversed(key.made_by)]
+    assert None not in found, "keys are never deleted"
+    return tuple(one for one in found if one is not None)
 
 
-def change(session: Session, lane: Lane, hashed: bytes, values: dict[str, Any]) -> None:
-    """Change a key's label, budget, rate, models or expiry."""
-    if "models" in values and values["models"] is not None:
-        values = {**values, "models": json.dumps(values["models"])}
-    execute(session, update(ApiKeyRow).where(*_is(lane, hashed)).values(**values))
+def count_below(session: Session, lane: Lane, key_id: str) -> int:
+    """How many keys that descend of a key are not revoked."""
+    below = select(func.count()).select_from(ApiKeyRow).filter_by(revoked_at=None)
+    return session.exec(below.where(*_family(lane, key_id), col(ApiKeyRow.id) != key_id)).one()
 
 
-def budget_left(session: Session, lane: Lane, hashed: bytes) -> int | None:
-    """The free part of a key's budget: not held or spent by a gateway. None without budget. Locks the key."""
-    query = select(ApiKeyRow).where(*_is(lane, hashed)).with_for_update()
-    row = session.exec(query.execution_options(populate_existing=True)).one()
-    if row.budget is None:
-        return None
-    handed_out = select(func.sum(KeyAllowanceRow.amount)).where(*_allowed(lane, hashed))
-    return max(0, row.budget - int(session.exec(handed_out).one() or 0))
+def revoke(session: Session, lane: Lane, key_id: str, now: int) -> list[bytes]:
+    """Refuse a key, and those that descend of it, from now on. Returns the hashes. Revoking again keeps the times."""
+    _locked(session, lane, [key_id])  # as whoever takes of a budget below does, and before the keys below
+    family = _family(lane, key_id)
+    execute(session, update(ApiKeyRow).filter_by(revoked_at=None).where(*family).values(revoked_at=now))
+    return [bytes(hashed) for hashed in session.exec(select(ApiKeyRow.hash).where(*family))]
 
 
-def allot(session: Session, lane: Lane, hashed: bytes, gateway: Address, granted: int) -> None:
+def rotate(session: Session, lane: Lane, key_id: str, old: bytes, hashed: bytes) -> bool:
+    """Give a key another secret, unless it was rotated or revoked meanwhile."""
+    this = update(ApiKeyRow).filter_by(lane=lane, id=key_id, hash=old, revoked_at=None)
+    return execute(session, this.values(hash=hashed)) == 1
+
+
+def change(session: Session, lane: Lane, key_id: str, values: dict[str, Any]) -> None:
+    """Change a key's label, budget, rate, models, rights or expiry."""
+    execute(session, update(ApiKeyRow).filter_by(lane=lane, id=key_id).values(**_stored(values)))
+
+
+def budget_left(session: Session, lane: Lane, line: Sequence[str]) -> int | None:
+    """What may still be taken of a key's budget: not held or spent by a gateway, for it or for a key below. None
+    without budget, 0 for a revoked key.
+
+    `line` are the ids of the keys it descends from, the first one first, and its own: each budget among them bounds
+    it. Locks them.
+    """
+    rows = _locked(session, lane, line)
+    if any(row.revoked_at is not None for row in rows):
+        return 0
+    left = [max(0, row.budget - _sum(session, lane, row.id, "amount")) for row in rows if row.budget is not None]
+    return min(left, default=None)
+
+
+def allot(session: Session, lane: Lane, key_id: str, gateway: Address, granted: int) -> None:
     """Hand a gateway `granted` more atoms of a key's budget."""
-    statement = insert(KeyAllowanceRow).values(lane=lane, key=hashed, gateway=gateway, amount=granted, spent=0)
+    statement = insert(KeyAllowanceRow).values(lane=lane, key=key_id, gateway=gateway, amount=granted, spent=0)
     raised = {"amount": KeyAllowanceRow.amount + statement.excluded.amount}
     execute(session, statement.on_conflict_do_update(index_elements=["lane", "key", "gateway"], set_=raised))
 
 
-def give_back(session: Session, lane: Lane, gateway: Address, hashed: bytes | None = None) -> None:
+def give_back(session: Session, lane: Lane, gateway: Address, key_id: str | None = None) -> None:
     """Take back what a gateway has not spent of a key's budget, or of all keys'. No charge may be under way."""
-    rows = update(KeyAllowanceRow).where(col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.gateway) == gateway)
-    if hashed is not None:
-        rows = rows.where(col(KeyAllowanceRow.key) == hashed)
+    rows = update(KeyAllowanceRow).filter_by(lane=lane, gateway=gateway)
+    if key_id is not None:
+        rows = rows.filter_by(key=key_id)
     execute(session, rows.values(amount=KeyAllowanceRow.spent))
 
 
-def _of(lane: Lane, consumer: Address) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(ApiKeyRow.lane) == lane, col(ApiKeyRow.consumer) == consumer
+def _line(made_by: Sequence[str]) -> str:
+    return "".join(f"{one}/" for one in made_by)
 
 
-def _is(lane: Lane, hashed: bytes) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(ApiKeyRow.lane) == lane, col(ApiKeyRow.hash) == hashed
+def _family(lane: Lane, key_id: str) -> tuple[ColumnElement[bool], ...]:
+    """A key and all that descend of it, found by their account's index."""
+    whose = select(ApiKeyRow.consumer).filter_by(lane=lane, id=key_id).scalar_subquery()
+    descends = col(ApiKeyRow.made_by).contains(f"{key_id}/", autoescape=True)
+    return col(ApiKeyRow.lane) == lane, col(ApiKeyRow.consumer) == whose, or_(col(ApiKeyRow.id) == key_id, descends)
 
 
-def _allowed(lane: Lane, hashed: bytes) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.key) == hashed
+def _locked(session: Session, lane: Lane, line: Sequence[str]) -> list[ApiKeyRow]:
+    """The keys of a line, locked one after the other from the first one on, so that nobody waits in a circle."""
+    rows = []
+    for key_id in line:
+        query = select(ApiKeyRow).filter_by(lane=lane, id=key_id).with_for_update()
+        rows.append(session.exec(query.execution_options(populate_existing=True)).one())
+    return rows
+
+
+def _sum(session: Session, lane: Lane, key_id: str, column: str) -> int:
+    """What gateways were given (`amount`) or have `spent` for a key and all keys that descend of it."""
+    theirs = (col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.key) == col(ApiKeyRow.id))
+    query = select(func.sum(getattr(KeyAllowanceRow, column))).where(*theirs, *_family(lane, key_id))
+    return int(session.exec(query).one() or 0)
+
+
+def _stored(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of columns: lists as JSON."""
+    lists = {name: json.dumps(values[name]) for name in ("models", "rights") if values.get(name) is not None}
+    return values | lists
 
 
 def _value(session: Session, row: ApiKeyRow) -> ApiKey:
-    spent = 0
-    if row.budget is not None:
-        query = select(func.sum(KeyAllowanceRow.spent)).where(*_allowed(Lane(row.lane), row.hash))
-        spent = int(session.exec(query).one() or 0)
-    models = tuple(json.loads(row.models)) if row.models is not None else None
-    return value_of(ApiKey, row, models=models, spent=spent)
+    return value_of(
+        ApiKey,
+        row,
+        models=tuple(json.loads(row.models)) if row.models is not None else None,
+        rights=tuple(Right(name) for name in json.loads(row.rights)),
+        made_by=tuple(row.made_by.split("/")[:-1]),
+        spent=_sum(session, Lane(row.lane), row.id, "spent") if row.budget is not None else 0,
+    )

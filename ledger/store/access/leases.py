@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, update
+from sqlalchemy import and_, case, func, insert, update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Digest, Lane
@@ -41,40 +41,39 @@ def committed(session: Session, lane: Lane, consumer: Address) -> int:
 
 def count(session: Session, lane: Lane, consumer: Address) -> int:
     """The number of leases a consumer's deposit has ever had."""
-    ours = (col(LeaseRow.lane) == lane, col(LeaseRow.consumer) == consumer)
-    return session.exec(select(func.count()).select_from(LeaseRow).where(*ours)).one()
+    return session.exec(select(func.count()).select_from(LeaseRow).filter_by(lane=lane, consumer=consumer)).one()
 
 
 def open_ones(session: Session, lane: Lane, gateway: Address, consumer: Address | None = None) -> list[Lease]:
     """A gateway's open leases, of one consumer or of all, oldest first."""
-    query = select(LeaseRow).where(*_open(lane), col(LeaseRow.gateway) == gateway)
+    query = select(LeaseRow).filter_by(lane=lane, gateway=gateway, state=OPEN)
     if consumer is not None:
-        query = query.where(col(LeaseRow.consumer) == consumer)
+        query = query.filter_by(consumer=consumer)
     rows = session.exec(query.order_by(col(LeaseRow.expires_at), col(LeaseRow.id)).with_for_update())
     return [value_of(Lease, row) for row in rows]
 
 
 def holders(session: Session, lane: Lane, consumer: Address) -> list[Address]:
     """Gateways with open leases of a consumer."""
-    query = select(LeaseRow.gateway).where(*_open(lane), col(LeaseRow.consumer) == consumer)
+    query = select(LeaseRow.gateway).filter_by(lane=lane, consumer=consumer, state=OPEN)
     return sorted(Address(gateway) for gateway in set(session.exec(query)))
 
 
 def close(session: Session, lease: Lease, spent: int) -> None:
     """Close a lease of which `spent` was charged."""
-    this = (col(LeaseRow.lane) == lease.lane, col(LeaseRow.id) == lease.id)
-    change(session, update(LeaseRow).where(*this).values(state=CLOSED, spent=spent))
+    this = update(LeaseRow).filter_by(lane=lease.lane, id=lease.id)
+    change(session, this.values(state=CLOSED, spent=spent))
 
 
 def renew(session: Session, lane: Lane, gateway: Address, expires_at: int) -> None:
     """Move the expiry of a gateway's open leases."""
-    rows = update(LeaseRow).where(*_open(lane), col(LeaseRow.gateway) == gateway)
+    rows = update(LeaseRow).filter_by(lane=lane, gateway=gateway, state=OPEN)
     change(session, rows.values(expires_at=expires_at))
 
 
 def expired(session: Session, lane: Lane, now: int) -> list[Address]:
     """Gateways with open leases that were not renewed in time."""
-    query = select(LeaseRow.gateway).where(*_open(lane), col(LeaseRow.expires_at) < now)
+    query = select(LeaseRow.gateway).filter_by(lane=lane, state=OPEN).where(col(LeaseRow.expires_at) < now)
     return [Address(gateway) for gateway in session.exec(query.distinct())]
 
 
@@ -98,7 +97,3 @@ def gateway_is_gone(session: Session, lock_number: int) -> bool:
 def consumers(leases: Sequence[Lease]) -> list[Address]:
     """The consumers of these leases, in order of address."""
     return sorted({lease.consumer for lease in leases})
-
-
-def _open(lane: Lane) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(LeaseRow.lane) == lane, col(LeaseRow.state) == OPEN

@@ -1,4 +1,4 @@
-"""Tables of a consumer's means: leases of its deposit, vouchers it signed, API keys, deposits to relay."""
+"""Tables of a consumer's means: leases of its deposit, vouchers and requests it signed, API keys, deposits to relay."""
 
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field, SQLModel
@@ -21,7 +21,10 @@ class LeaseRow(SQLModel, table=True):
 
 
 class VoucherRow(SQLModel, table=True):
-    """The most a lane may ever have debited an account, signed by the account or its session key."""
+    """The most a lane may ever have debited an account, signed by the account or its session key.
+
+    `call` is the call that it opened. None when it made an API key, which needs no voucher any more.
+    """
 
     __tablename__ = "vouchers"
     lane: bytes = octets(key=True)
@@ -29,10 +32,24 @@ class VoucherRow(SQLModel, table=True):
     cum_max: int = big()
     signer: bytes = octets()
     signature: bytes = octets()
+    call: bytes | None = maybe_octets()
+
+
+class SignedRequestRow(SQLModel, table=True):
+    """A change that an account signed, kept while the signature is fresh, so that it cannot be sent again."""
+
+    __tablename__ = "signed_requests"
+    lane: bytes = octets(key=True)
+    digest: bytes = octets(key=True)
+    until: int = big(index=True)
 
 
 class ApiKeyRow(SQLModel, table=True):
-    """A key `tw_...`, known only by its hash."""
+    """A key `tw_...`, known only by its hash, which a rotation changes; `id` stays.
+
+    `rights` and `models` are JSON lists. `made_by` has the ids of the keys it descends from, the first one first, each
+    with a slash behind it.
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = (UniqueConstraint("lane", "id", name="api_keys_id"),)
@@ -47,14 +64,19 @@ class ApiKeyRow(SQLModel, table=True):
     budget: int | None = maybe_big()
     rate: int | None = maybe_big()
     models: str | None = Field(default=None)
+    rights: str = Field(default="[]")
+    made_by: str = Field(default="")
 
 
 class KeyAllowanceRow(SQLModel, table=True):
-    """The part of a key's budget one gateway may spend, and what it has spent, written with the receipts."""
+    """The part of a key's budget one gateway may spend, and what it has spent, written with the receipts.
+
+    `key` is the key's id.
+    """
 
     __tablename__ = "key_allowances"
     lane: bytes = octets(key=True)
-    key: bytes = octets(key=True)
+    key: str = Field(primary_key=True)
     gateway: bytes = octets(key=True)
     amount: int = big()
     spent: int = big()

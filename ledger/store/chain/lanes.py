@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, and_, func, update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -52,16 +52,9 @@ def put(session: Session, lane: Lane) -> None:
     upsert(session, LaneRow, asdict(lane))
 
 
-def set_bond(session: Session, lane: Address, bond: int) -> None:
-    change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(bond=bond))
-
-
-def set_era(session: Session, lane: Address, era: int) -> None:
-    change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(era=era))
-
-
-def set_url(session: Session, lane: Address, url: str) -> None:
-    change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(url=url))
+def change_lane(session: Session, lane: Address, **columns: int | bool | str) -> None:
+    """Mirror what changed of a lane: its bond, era, URL, or whether it is active."""
+    change(session, update(LaneRow).filter_by(lane=lane).values(**columns))
 
 
 def put_gateway(session: Session, lane: Address, key: Address, number: int) -> None:
@@ -71,21 +64,18 @@ def put_gateway(session: Session, lane: Address, key: Address, number: int) -> N
 
 def revoke_gateway(session: Session, lane: Address, key: Address, counts_until: int) -> None:
     """Mirror that a key signs no new receipts; those closed before a time (seconds) stand."""
-    ours = (col(GatewayRow.lane) == lane, col(GatewayRow.key) == key)
-    change(session, update(GatewayRow).where(*ours).values(counts_until=counts_until))
+    change(session, update(GatewayRow).filter_by(lane=lane, key=key).values(counts_until=counts_until))
 
 
 def gateways(session: Session, lane: Address) -> dict[Address, int]:
     """The number of every gateway key the lane ever had."""
-    query = select(GatewayRow.key, GatewayRow.number).where(col(GatewayRow.lane) == lane)
-    return {Address(key): number for key, number in session.exec(query)}
+    return {Address(row.key): row.number for row in session.exec(select(GatewayRow).filter_by(lane=lane))}
 
 
 def signing_gateways(session: Session, lane: Address) -> dict[Address, int]:
     """The number of every gateway key that may sign now: those not revoked."""
-    ours = (col(GatewayRow.lane) == lane, col(GatewayRow.counts_until).is_(None))
-    query = select(GatewayRow.key, GatewayRow.number).where(*ours)
-    return {Address(key): number for key, number in session.exec(query)}
+    rows = session.exec(select(GatewayRow).filter_by(lane=lane, counts_until=None))
+    return {Address(row.key): row.number for row in rows}
 
 
 def assign_gateways(session: Session, lane: Address, keys: Iterable[Address]) -> None:
@@ -94,10 +84,6 @@ def assign_gateways(session: Session, lane: Address, keys: Iterable[Address]) ->
     for key in sorted(set(keys) - set(known)):
         known[key] = max(known.values(), default=0) + 1
         put_gateway(session, lane, key, known[key])
-
-
-def set_active(session: Session, lane: Address, active: bool) -> None:
-    change(session, update(LaneRow).where(col(LaneRow.lane) == lane).values(active=active))
 
 
 def get(session: Session, lane: Address) -> Lane | None:
@@ -124,14 +110,15 @@ def assign(session: Session, lane: Address, accounts: Iterable[Address]) -> None
 
 def request_withdrawal(session: Session, lane: Address, account: Address, at: int | None) -> None:
     """Mirror that an account wants to leave (or, with None, no longer does)."""
-    change(session, update(ConsumerRow).where(_is(lane, account)).values(requested_at=at))
+    change(session, update(ConsumerRow).filter_by(lane=lane, account=account).values(requested_at=at))
 
 
 def withdraw(session: Session, lane: Address, account: Address, amount: int, block: int = 0) -> None:
     """Record that an account left with `amount`: what it does not take is its final debit."""
     withdrawn = col(ConsumerRow.withdrawn) + amount
     left = {"withdrawn": withdrawn, "debit_at_exit": col(ConsumerRow.deposited) - withdrawn, "left_in_block": block}
-    change(session, update(ConsumerRow).where(_is(lane, account)).values(requested_at=None, **left))
+    this = update(ConsumerRow).filter_by(lane=lane, account=account)
+    change(session, this.values(requested_at=None, **left))
 
 
 def get_consumer(session: Session, lane: Address, account: Address) -> Consumer | None:
@@ -140,20 +127,19 @@ def get_consumer(session: Session, lane: Address, account: Address) -> Consumer 
 
 
 def consumers(session: Session, lane: Address) -> dict[Address, Consumer]:
-    query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane)
-    rows = session.exec(query.execution_options(populate_existing=True))
+    rows = session.exec(select(ConsumerRow).filter_by(lane=lane).execution_options(populate_existing=True))
     return {Address(row.account): _consumer(row) for row in rows}
 
 
 def by_index(session: Session, lane: Address) -> dict[int, Address]:
     """Every consumer of a lane by its index in the debit tree."""
-    query = select(ConsumerRow.account_index, ConsumerRow.account).where(col(ConsumerRow.lane) == lane)
+    query = select(ConsumerRow.account_index, ConsumerRow.account).filter_by(lane=lane)
     return {index: Address(account) for index, account in session.exec(query)}
 
 
 def leaving(session: Session, lane: Address) -> list[Consumer]:
     """Consumers that asked to withdraw and have not yet."""
-    query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane, col(ConsumerRow.requested_at).is_not(None))
+    query = select(ConsumerRow).filter_by(lane=lane).where(col(ConsumerRow.requested_at).is_not(None))
     return [_consumer(row) for row in session.exec(query.execution_options(populate_existing=True))]
 
 
@@ -167,12 +153,8 @@ def claim(session: Session, lane: Address, index: int, payee: Address, amount: i
 
 def claimed(session: Session, lane: Address) -> dict[int, int]:
     """Each payee's total payments, by its index."""
-    query = select(ClaimRow).where(col(ClaimRow.lane) == lane).execution_options(populate_existing=True)
+    query = select(ClaimRow).filter_by(lane=lane).execution_options(populate_existing=True)
     return {row.payee_index: row.claimed for row in session.exec(query)}
-
-
-def _is(lane: Address, account: Address) -> ColumnElement[bool]:
-    return and_(col(ConsumerRow.lane) == lane, col(ConsumerRow.account) == account)
 
 
 def _consumer(row: ConsumerRow) -> Consumer:

@@ -20,7 +20,7 @@ def copy(session: Session, log: Log) -> None:
 
 
 def _fell(session: Session, event: events.Fell, log: Log) -> None:
-    lanes.set_era(session, event.lane, event.era)
+    lanes.change_lane(session, event.lane, era=event.era)
     challenges.lapse(session, event, log)
 
 
@@ -28,7 +28,7 @@ def _withdrawn(session: Session, event: events.Withdrawn, log: Log) -> None:
     lanes.withdraw(session, event.lane, event.account, event.amount, log.block)
     lane = lanes.get(session, event.lane)
     if event.escaped and lane is not None:
-        lanes.set_era(session, event.lane, lane.era + 1)
+        lanes.change_lane(session, event.lane, era=lane.era + 1)
 
 
 _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
@@ -45,7 +45,7 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.SessionKeyRevoked: lambda session, e, _: parties.put_session_key(session, e.account, e.key, e.counts_until),
     events.GatewayAdded: lambda session, e, _: lanes.put_gateway(session, e.lane, e.key, e.number),
     events.GatewayRevoked: lambda session, e, _: lanes.revoke_gateway(session, e.lane, e.key, e.counts_until),
-    events.UrlSet: lambda session, e, _: lanes.set_url(session, e.lane, e.url),
+    events.UrlSet: lambda session, e, _: lanes.change_lane(session, e.lane, url=e.url),
     events.Fell: _fell,
     events.OwnerChanged: lambda session, e, _: parties.change_owner(session, e.id, e.to, e.from_epoch),
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
@@ -59,7 +59,7 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.LaneOpened: lambda session, e, _: lanes.put(
         session, lanes.Lane(e.lane, e.operator, e.window, e.answer_time, e.leverage, e.min_deposit)
     ),
-    events.BondChanged: lambda session, e, _: lanes.set_bond(session, e.lane, e.bond),
-    events.LaneActive: lambda session, e, _: lanes.set_active(session, e.lane, e.active),
+    events.BondChanged: lambda session, e, _: lanes.change_lane(session, e.lane, bond=e.bond),
+    events.LaneActive: lambda session, e, _: lanes.change_lane(session, e.lane, active=e.active),
 }
 """The function that copies each event, by its type."""

@@ -84,15 +84,10 @@ def batched_shares(session: Session, lane: Lane) -> dict[Address, int]:
     return {Address(bytes(payee)): int(amount) for payee, amount in rows}
 
 
-def built_batches_total(session: Session, lane: Lane) -> int:
-    """The total charge of the batches that are not on chain yet."""
-    query = "SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ('built', 'signed')"
-    return int(session.execute(text(query), {"lane": lane}).scalar_one())
-
-
-def posted_batches_total(session: Session, lane: Lane) -> int:
-    """The total charge of the batches on chain."""
-    query = "SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ('posted', 'final')"
+def batches_total(session: Session, lane: Lane, *, on_chain: bool) -> int:
+    """What the batches charge that are on chain, or those that are not yet."""
+    states = "'posted', 'final'" if on_chain else "'built', 'signed'"
+    query = f"SELECT coalesce(sum(total), 0) FROM batches WHERE lane = :lane AND status IN ({states})"
     return int(session.execute(text(query), {"lane": lane}).scalar_one())
 
 

@@ -6,7 +6,7 @@ statements that write are text: a column is sent as one value, which costs the d
 
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import ColumnElement, func, text
+from sqlalchemy import func, text
 from sqlmodel import Session, col, select
 
 from ledger.core.accounts import postings as core_postings
@@ -35,18 +35,8 @@ def book(session: Session, transaction: Transaction) -> bool:
     Raises Rejected when an account would be overdrawn (L1); the caller's unit of work must then be rolled back.
     """
     lane = transaction.lane
-    row: dict[str, object] = {
-        "lane": lane,
-        "id": transaction.id,
-        "kind": transaction.kind.value,
-    }
-    row |= {
-        "cause": transaction.cause,
-        "digest": transaction.digest,
-        "at": transaction.at,
-        "reverses": transaction.reverses,
-    }
-    if not insert_once(session, TransactionRow, row):
+    row = {name: getattr(transaction, name) for name in ("lane", "id", "cause", "digest", "at", "reverses")}
+    if not insert_once(session, TransactionRow, row | {"kind": transaction.kind.value}):
         core_postings.repeated(_digest_of(session, transaction), transaction)
         return False
     added = core_postings.effect(transaction.postings)
@@ -64,19 +54,12 @@ def balance(session: Session, lane: Lane, name: str) -> int:
 
 
 def balances(session: Session, lane: Lane, names: Iterable[str]) -> dict[str, int]:
-    found = {name: Balance() for name in names}
-    query = select(AccountRow).where(*_named(lane, found)).execution_options(populate_existing=True)
-    found |= {row.name: Balance(row.debits, row.credits) for row in session.exec(query)}
-    return {name: core_postings.balance(name, entries) for name, entries in found.items()}
+    return _balances(session, lane, names, locked=False)
 
 
 def lock(session: Session, lane: Lane, names: Iterable[str]) -> dict[str, int]:
     """Balances of these accounts, locked until the transaction ends. Accounts never used are not locked."""
-    found = {name: Balance() for name in names}
-    query = select(AccountRow).where(*_named(lane, found)).order_by(col(AccountRow.name)).with_for_update()
-    rows = session.exec(query.execution_options(populate_existing=True))
-    found |= {row.name: Balance(row.debits, row.credits) for row in rows}
-    return {name: core_postings.balance(name, entries) for name, entries in found.items()}
+    return _balances(session, lane, names, locked=True)
 
 
 def entries(session: Session, lane: Lane, prefix: str = "") -> dict[str, Balance]:
@@ -121,8 +104,14 @@ def is_booked(session: Session, lane: Lane, kind: Kind, cause: bytes) -> bool:
     return session.get(TransactionRow, (lane, core_postings.transaction_id(lane, kind, cause))) is not None
 
 
-def _named(lane: Lane, names: Iterable[str]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(AccountRow.lane) == lane, col(AccountRow.name).in_(names)
+def _balances(session: Session, lane: Lane, names: Iterable[str], *, locked: bool) -> dict[str, int]:
+    found = {name: Balance() for name in names}
+    query = select(AccountRow).where(col(AccountRow.lane) == lane, col(AccountRow.name).in_(found))
+    if locked:
+        query = query.order_by(col(AccountRow.name)).with_for_update()
+    rows = session.exec(query.execution_options(populate_existing=True))
+    found |= {row.name: Balance(row.debits, row.credits) for row in rows}
+    return {name: core_postings.balance(name, entries) for name, entries in found.items()}
 
 
 def _digest_of(session: Session, transaction: Transaction) -> Digest:

@@ -15,14 +15,16 @@ from ledger.store.session import insert_once, value_of
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document's canonical bytes, and the fields it is searched by. Kind: model, capsule, glue."""
+    """A document's canonical bytes, its owner's signature, and the fields it is searched by."""
 
     id: Digest
     kind: str
+    """model, capsule or glue."""
     name: str
     party: Address
     body: bytes
     at: int
+    signature: bytes | None = None
 
 
 def put(session: Session, document: Stored) -> bool:

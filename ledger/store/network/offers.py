@@ -2,21 +2,28 @@
 
 from dataclasses import asdict, dataclass
 
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
+from ledger.core.catalog.bids import Role
 from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import CredentialRow
 from ledger.store.network.tables import OfferRow
-from ledger.store.session import upsert, value_of
+from ledger.store.session import change, upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An offer's canonical bytes with its signature, and the fields it is searched by. `expires_at` is an epoch."""
+    """An offer's canonical bytes with its signature, and the fields it is searched by. `expires_at` is an epoch, 0 when
+    it is withdrawn.
+    """
 
     subject: Digest
     party: Address
+    role: Role
     body: bytes
+    nonce: int
     url: str
     tier: str
     capacity: int
@@ -34,25 +41,41 @@ class Credential:
     encrypted: bytes
 
 
-def put(session: Session, offer: Stored) -> None:
-    """Store an offer in place of the party's earlier one for the subject."""
-    upsert(session, OfferRow, asdict(offer))
+def put(session: Session, offer: Stored) -> bool:
+    """Store an offer in place of the party's earlier one in the role for the subject. False when that has as high a
+    nonce.
+    """
+    row = asdict(offer)
+    keys = ["subject", "party", "role"]
+    statement = insert(OfferRow).values(row)
+    newer = col(OfferRow.nonce) < statement.excluded.nonce
+    return change(session, statement.on_conflict_do_update(index_elements=keys, set_=row, where=newer)) == 1
 
 
-def get(session: Session, subject: Digest, party: Address) -> Stored | None:
-    row = session.get(OfferRow, (subject, party), populate_existing=True)
-    return value_of(Stored, row) if row else None
+def get(session: Session, subject: Digest, party: Address, role: Role) -> Stored | None:
+    row = session.get(OfferRow, (subject, party, role), populate_existing=True)
+    return _value(row) if row else None
 
 
 def unexpired(session: Session, epoch: int) -> list[Stored]:
     """All offers that have not expired by an epoch, by subject and party."""
     query = select(OfferRow).where(col(OfferRow.expires_at) > epoch)
-    return [value_of(Stored, row) for row in session.exec(query.order_by(col(OfferRow.subject), col(OfferRow.party)))]
+    return [_value(row) for row in session.exec(query.order_by(col(OfferRow.subject), col(OfferRow.party)))]
 
 
-def put_credential(session: Session, credential: Credential, now: int) -> None:
-    """Store a provider's credential for a subject, in place of an earlier one."""
-    upsert(session, CredentialRow, asdict(credential) | {"at": now})
+def put_credential(
+    session: Session, subject: Digest, provider: Address, credential: Credential | None, now: int
+) -> None:
+    """Store a provider's credential for a subject in place of an earlier one, or, with None, remove that."""
+    if credential is not None:
+        upsert(session, CredentialRow, asdict(credential) | {"at": now})
+        return
+    theirs = (col(CredentialRow.provider) == provider, col(CredentialRow.subject) == subject)
+    change(session, delete(CredentialRow).where(*theirs))
+
+
+def _value(row: OfferRow) -> Stored:
+    return value_of(Stored, row, role=Role(row.role))
 
 
 def credentials(session: Session) -> list[Credential]:

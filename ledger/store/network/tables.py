@@ -2,11 +2,11 @@
 
 from sqlmodel import Field, SQLModel
 
-from ledger.store.columns import big, octets
+from ledger.store.columns import big, maybe_octets, octets
 
 
 class DocumentRow(SQLModel, table=True):
-    """A canonical JSON document by the sha256 its CID carries. Kind: model, capsule."""
+    """A canonical JSON document by the sha256 its CID carries, signed by its owner. Kind: model, capsule, glue."""
 
     __tablename__ = "documents"
     id: bytes = octets(key=True)
@@ -14,16 +14,19 @@ class DocumentRow(SQLModel, table=True):
     name: str = Field(default="", index=True)
     party: bytes = octets(index=True)
     body: bytes = octets()
+    signature: bytes | None = maybe_octets()
     at: int = big()
 
 
 class OfferRow(SQLModel, table=True):
-    """A provider's URL for a subject, signed by it."""
+    """A party's offer in a role for a subject, signed by it. A withdrawn one stays, without a URL, for its nonce."""
 
     __tablename__ = "offers"
     subject: bytes = octets(key=True)
     party: bytes = octets(key=True)
+    role: int = big(key=True)
     body: bytes = octets()
+    nonce: int = big()
     url: str = Field()
     tier: str = Field(default="center")
     capacity: int = big()

@@ -59,7 +59,7 @@ _STATEMENTS = {
     b"segment": _SEGMENT,
     b"single": f"WITH written AS ({_SEGMENT}) INSERT INTO receipts ({COLUMNS}) VALUES ({_VALUES})",
     b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint"
-    " WHERE lane = $2::bytea AND key = $3::bytea AND gateway = $4::bytea",
+    " WHERE lane = $2::bytea AND key = $3::text AND gateway = $4::bytea",
     b"receipts": f"INSERT INTO receipts ({COLUMNS}) SELECT * FROM unnest({_ARRAYS})",
 }
 
@@ -134,7 +134,7 @@ class Appender:
             cursor.execute(query, (self._lane, list(call_ids)))
             return {bytes(found[0]) for found in cursor}
 
-    def append(self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[bytes, int]) -> Steps[None]:
+    def append(self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[str, int]) -> Steps[None]:
         """Write a segment, its rows, and what keys with a budget spent: all or nothing, durable on return.
 
         Raises Taken when a call has a receipt already, RowRefused when the database refuses a row for another reason,
@@ -145,7 +145,7 @@ class Appender:
         wire.enter_pipeline_mode()
         head = (self._lane, segment.gateway, *numbers, segment.digest, segment.previous)
         for key, spent in sorted(key_spending.items()):
-            _send(wire, b"spend", (_INT.pack(spent), self._lane, key, self._gateway))
+            _send(wire, b"spend", (_INT.pack(spent), self._lane, key.encode(), self._gateway))
         if len(rows) == 1:  # one statement without arrays takes 0.6 of the time
             fixed, record, extra = rows[0]
             _send(wire, b"single", (*head, *(fixed[cut][4:] for cut in _CUTS), record, extra))

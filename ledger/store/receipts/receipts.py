@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement
+from sqlalchemy import and_, func, literal
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.receipt import Receipt, unpack
@@ -31,6 +31,8 @@ _READ = (
     "FROM receipts WHERE lane = %s AND gateway = %s AND seq BETWEEN %s AND %s ORDER BY seq) r"
 )
 _NEWEST = "SELECT coalesce(max(seq), 0) FROM receipts WHERE lane = %s AND gateway = %s"
+LOOKED_THROUGH = 10_000
+"""Receipts of a consumer that are looked through for those of one key: a note has no index."""
 AT_ONCE = 512
 """Receipts the server joins at once: 190 kB. For four times as many it maps new pages every time, which costs more than
 all the rest."""
@@ -118,7 +120,7 @@ def chunk(session: Session, lane: Lane, gateway: Address, first: int, last: int)
 
 def by_call(session: Session, lane: Lane, call: Digest) -> Signed | None:
     """The receipt of a call, if it was charged."""
-    row = session.exec(select(ReceiptRow).where(*_named(lane, call))).first()
+    row = session.exec(select(ReceiptRow).filter_by(lane=lane, call_id=call)).first()
     return _signed(row) if row else None
 
 
@@ -130,16 +132,12 @@ def by_seq(session: Session, lane: Lane, gateway: Address, seq: int) -> Signed |
 
 def children(session: Session, lane: Lane, parent: Digest) -> list[Signed]:
     """The receipts of a workflow's direct sub-calls. They are among the receipts right before it that it counts."""
-    root = session.exec(select(ReceiptRow).where(*_named(lane, parent))).first()
+    root = session.exec(select(ReceiptRow).filter_by(lane=lane, call_id=parent)).first()
     if root is None:
         return []
-    near = select(ReceiptRow).where(
-        col(ReceiptRow.lane) == lane,
-        col(ReceiptRow.gateway) == root.gateway,
-        col(ReceiptRow.seq) < root.seq,
-        col(ReceiptRow.seq) >= root.seq - unpack(bytes(root.record)).subcalls,
-        col(ReceiptRow.parent) == parent,
-    )
+    near = select(ReceiptRow).filter_by(lane=lane, gateway=root.gateway, parent=parent)
+    first = root.seq - unpack(bytes(root.record)).subcalls
+    near = near.where(col(ReceiptRow.seq) >= first, col(ReceiptRow.seq) < root.seq)
     return [_signed(row) for row in session.exec(near.order_by(col(ReceiptRow.seq)))]
 
 
@@ -147,15 +145,33 @@ def of_consumer(
     session: Session, lane: Lane, consumer: Address, before: int | None = None, limit: int = 100
 ) -> list[Signed]:
     """A consumer's latest receipts, newest first; `before` (ms) pages back."""
-    query = select(ReceiptRow).where(col(ReceiptRow.lane) == lane, col(ReceiptRow.consumer) == consumer)
+    query = select(ReceiptRow).filter_by(lane=lane, consumer=consumer)
     if before is not None:
         query = query.where(col(ReceiptRow.ended_at) < before)
     rows: Sequence[ReceiptRow] = session.exec(query.order_by(col(ReceiptRow.ended_at).desc()).limit(limit)).all()
     return [_signed(row) for row in rows]
 
 
-def _named(lane: Lane, call: Digest) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(ReceiptRow.lane) == lane, col(ReceiptRow.call_id) == call
+def of_key(
+    session: Session, lane: Lane, call_of: tuple[Address, str], before: int | None, limit: int
+) -> tuple[list[Signed], int | None]:
+    """The latest receipts of calls by one key of a consumer, and before when (ms) to look for more, if there may be
+    more: at most LOOKED_THROUGH of the consumer's are looked through at once.
+    """
+    consumer, key_id = call_of
+    noted = func.position(literal(f'"key":"{key_id}"'.encode()).op("IN")(col(ReceiptRow.extra))) > 0
+    latest = select(ReceiptRow.gateway, ReceiptRow.seq, ReceiptRow.ended_at, noted.label("noted"))
+    latest = latest.where(col(ReceiptRow.lane) == lane, col(ReceiptRow.consumer) == consumer)
+    if before is not None:
+        latest = latest.where(col(ReceiptRow.ended_at) < before)
+    looked = latest.order_by(col(ReceiptRow.ended_at).desc()).limit(LOOKED_THROUGH).subquery()
+    its = and_(col(ReceiptRow.gateway) == looked.c.gateway, col(ReceiptRow.seq) == looked.c.seq, looked.c.noted)
+    newest = select(ReceiptRow).join(looked, its).where(col(ReceiptRow.lane) == lane)
+    found = [_signed(row) for row in session.exec(newest.order_by(col(ReceiptRow.ended_at).desc()).limit(limit))]
+    if len(found) == limit:
+        return found, found[-1].receipt.ended_at
+    count, oldest = session.exec(select(func.count(), func.min(looked.c.ended_at)).select_from(looked)).one()
+    return found, oldest if count == LOOKED_THROUGH else None
 
 
 def _signed(row: ReceiptRow) -> Signed:

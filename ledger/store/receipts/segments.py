@@ -2,7 +2,7 @@
 
 from itertools import takewhile
 
-from sqlalchemy import ColumnElement, func, true
+from sqlalchemy import func, true
 from sqlmodel import Session, col, select
 
 from ledger.core.receipts.segments import Segment
@@ -13,16 +13,16 @@ from ledger.store.session import insert_once
 
 def after(session: Session, lane: Lane, gateway: Address, seq: int, limit: int) -> list[Segment]:
     """The next segments after a receipt, in order: as many as hold `limit` receipts, and at least one."""
-    query = select(SegmentRow).where(
-        *_of(lane, gateway), col(SegmentRow.first) > seq, col(SegmentRow.first) <= seq + limit
-    )
+    ahead = select(SegmentRow).filter_by(lane=lane, gateway=gateway).where(col(SegmentRow.first) > seq)
+    query = ahead.where(col(SegmentRow.first) <= seq + limit)
     segments = [_value(row) for row in session.exec(query.order_by(col(SegmentRow.first)))]
     return list(takewhile(lambda segment: segment.last <= seq + limit, segments)) or segments[:1]
 
 
 def last_end(session: Session, lane: Lane, gateway: Address, after_seq: int, until_seq: int) -> int:
     """The last receipt of the last whole segment in (after_seq, until_seq]; of the first segment if none is whole."""
-    ahead = (*_of(lane, gateway), col(SegmentRow.first) > after_seq)
+    of_gateway = (col(SegmentRow.lane) == lane, col(SegmentRow.gateway) == gateway)
+    ahead = (*of_gateway, col(SegmentRow.first) > after_seq)
     whole = session.exec(select(func.max(SegmentRow.last)).where(*ahead, col(SegmentRow.last) <= until_seq)).one()
     if whole is not None:
         return int(whole)
@@ -32,7 +32,7 @@ def last_end(session: Session, lane: Lane, gateway: Address, after_seq: int, unt
 
 def before(session: Session, lane: Lane, gateway: Address, first: int) -> Segment | None:
     """The segment that ends right before a receipt."""
-    query = select(SegmentRow).where(*_of(lane, gateway), col(SegmentRow.first) < first)
+    query = select(SegmentRow).filter_by(lane=lane, gateway=gateway).where(col(SegmentRow.first) < first)
     row = session.exec(query.order_by(col(SegmentRow.first).desc()).limit(1)).first()
     return _value(row) if row else None
 
@@ -67,12 +67,8 @@ def quarantine(session: Session, lane: Lane, segment: Segment, reason: str, now:
 
 def quarantined(session: Session, lane: Lane) -> list[tuple[Address, int, str]]:
     """Quarantined segments of a lane: gateway, first receipt, reason."""
-    rows = session.exec(select(QuarantineRow).where(col(QuarantineRow.lane) == lane).order_by(col(QuarantineRow.at)))
+    rows = session.exec(select(QuarantineRow).filter_by(lane=lane).order_by(col(QuarantineRow.at)))
     return [(Address(row.gateway), row.first, row.reason) for row in rows]
-
-
-def _of(lane: Lane, gateway: Address) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(SegmentRow.lane) == lane, col(SegmentRow.gateway) == gateway
 
 
 def _value(row: SegmentRow) -> Segment:

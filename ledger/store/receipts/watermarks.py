@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Lane
@@ -27,27 +27,23 @@ def ensure(session: Session, lane: Lane, gateway: Address) -> None:
 
 def of_lane(session: Session, lane: Lane) -> list[Watermark]:
     """Every gateway of a lane, by address."""
-    rows = session.exec(select(WatermarkRow).where(col(WatermarkRow.lane) == lane).order_by(col(WatermarkRow.gateway)))
+    rows = session.exec(select(WatermarkRow).filter_by(lane=lane).order_by(col(WatermarkRow.gateway)))
     return [value_of(Watermark, row) for row in rows]
 
 
 def take(session: Session, lane: Lane, gateway: Address) -> Watermark | None:
     """Lock a gateway's watermark until the transaction ends; None when another worker holds it."""
-    query = select(WatermarkRow).where(*_is(lane, gateway)).with_for_update(skip_locked=True)
+    query = select(WatermarkRow).filter_by(lane=lane, gateway=gateway).with_for_update(skip_locked=True)
     row = session.exec(query.execution_options(populate_existing=True)).first()
     return value_of(Watermark, row) if row else None
 
 
 def advance_posted(session: Session, lane: Lane, gateway: Address, seq: int) -> None:
     """Record that receipts up to `seq` are posted. It never moves back."""
-    behind = (*_is(lane, gateway), col(WatermarkRow.posted_seq) < seq)
-    change(session, update(WatermarkRow).where(*behind).values(posted_seq=seq))
+    behind = update(WatermarkRow).filter_by(lane=lane, gateway=gateway).where(col(WatermarkRow.posted_seq) < seq)
+    change(session, behind.values(posted_seq=seq))
 
 
 def set_batched(session: Session, lane: Lane, gateway: Address, seq: int) -> None:
     """Record that receipts up to `seq` are in batches; a void batch moves it back."""
-    change(session, update(WatermarkRow).where(*_is(lane, gateway)).values(batched_seq=seq))
-
-
-def _is(lane: Lane, gateway: Address) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(WatermarkRow.lane) == lane, col(WatermarkRow.gateway) == gateway
+    change(session, update(WatermarkRow).filter_by(lane=lane, gateway=gateway).values(batched_seq=seq))

@@ -90,7 +90,7 @@ def add_earnings(app: Group) -> None:
         whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
         last: object = None
         while True:
-            earned = here().gateway.get(f"/v1/earnings/{to_hex(here().account)}")
+            earned = here().account_gateway.get(f"/v1/earnings/{to_hex(here().account)}")
             if earned != last and output.mode.json:
                 output.show(earned)
             elif earned != last:

@@ -10,7 +10,7 @@ from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, c
 from ledger.core.values.typed_data import word
 from roles.cli import output
 from roles.cli.context import here
-from roles.wallet import transactions
+from roles.wallet import signing, transactions
 
 WAIT_SECONDS = 30
 NOT_INDEXED = "is not registered"
@@ -29,7 +29,7 @@ def publish(document: Document, parents: tuple[Digest, ...] = ()) -> dict[str, o
         output.warn(f"{document['name']} is registered to {to_hex(owner)}, not to {to_hex(account)}")
     else:
         facts["note"] = "was registered already"
-    stored = here().gateway.post("/v1/documents", document)
+    stored = here().gateway.post("/v1/documents", signing.document(here().signer, here().domain, document))
     assert stored["id"] == cid(subject), "the gateway computes the same id from the document's bytes"
     if not output.wait_until(lambda: _is_listed(stored["id"]), WAIT_SECONDS, 0.1):
         here().gateway.get(f"/v1/models/{stored['id']}")

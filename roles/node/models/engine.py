@@ -1,8 +1,9 @@
 """ONNX Runtime with a pinned profile, so that the same weights give the same results on every provider.
 
 Measured: results are bit-equal over thread counts but not over graph-optimisation levels, so the level is part of a
-model's declared profile, not a setting of the host. Over batch sizes, scores differ in their last bit (1.2e-7), so a
-model whose calls are batched declares only its label or passages as exact, not its scores.
+model's declared profile ("cpu/threads-1/graph-extended/fp32"), not a setting of the host. Over batch sizes, scores
+differ in their last bit (1.2e-7), so a model whose calls are batched declares only its label or passages as exact, not
+its scores. Alone, because every kind of model runs through it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 
 from ledger.core.values.errors import Rejected
 
-PROFILE = "cpu/threads-1/graph-extended/fp32"
 Arrays = Mapping[str, NDArray[np.generic]]
 
 

@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
+from roles.node.callers import NotOurs
 from roles.node.models.batching import Busy
 from roles.node.models.resale import Refused
 
@@ -43,6 +44,8 @@ def failure(error: Exception) -> tuple[int, dict[str, object]]:
         return 404, _body(error.message, "invalid_request_error", "model_not_found", error.facts)
     if isinstance(error, Refused):
         return error.status, _body(error.message, "invalid_request_error", "upstream_refused", error.facts)
+    if isinstance(error, NotOurs):
+        return 401, _body(error.message, "authentication_error", "not_a_gateway", error.facts)
     if isinstance(error, Busy):
         return 429, _body(error.message, "rate_limit_error", "queue_full", error.facts)
     if isinstance(error, Unavailable):

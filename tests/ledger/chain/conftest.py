@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from tests.conftest import an_anvil
 
-FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
+FUNDS_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+FUNDS = Signer(FUNDS_KEY)
 BOND = 10**10
 WINDOW = 86_400
 ANSWER = 600
@@ -50,10 +52,16 @@ class Stage:
         self.chain.rpc("evm_mine")
 
 
+@contextmanager
+def a_chain(folder: Path, epoch_seconds: int = 3_600) -> Iterator[Chain]:
+    """A chain of one's own with the contracts on it."""
+    with an_anvil() as url:
+        yield Chain(url, deploy(url, FUNDS, Parameters(epoch_seconds), folder))
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    with an_anvil() as url:
-        chain = Chain(url, deploy(url, FUNDS, Parameters(3_600), tmp_path))
+    with a_chain(tmp_path) as chain:
         yield a_stage(chain)
 
 

@@ -107,7 +107,7 @@ def a_debit_above_the_deposit(play: Live) -> None:
 
 def a_debit_after_an_exit(play: Live) -> None:
     leaver = play.stage.consumers[0]
-    play.chain.transact(play.stage.key(leaver), play.chain.calls.request_withdraw(play.stage.lane))
+    play.chain.transact(play.stage.key(leaver), play.chain.calls.to("Consumers", "requestWithdraw", play.stage.lane))
     play.stage.wait(play.chain.deployment.exit_notice_seconds + 2)
     play.post(play.honest())
     play.post(play.honest())

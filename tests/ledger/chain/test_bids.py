@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.errors import Reverted
 from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Role
@@ -15,8 +14,7 @@ from ledger.core.settlement.events import BidPlaced
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest
 from ledger.core.values.typed_data import Signer, word
-from tests.conftest import an_anvil
-from tests.ledger.chain.conftest import FUNDS
+from tests.ledger.chain.conftest import FUNDS, a_chain
 from tests.rates import asks
 
 EPOCH_SECONDS = 3_600
@@ -27,8 +25,8 @@ OTHER = Signer(b"\x05" * 32)
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
-    with an_anvil() as url:
-        yield Chain(url, deploy(url, FUNDS, Parameters(EPOCH_SECONDS), tmp_path))
+    with a_chain(tmp_path, EPOCH_SECONDS) as chain:
+        yield chain
 
 
 def bid(chain: Chain, role: Role, wanted: Bid) -> BidPlaced:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from eth_account import Account
 
+from ledger.chain.calls import LaneTerms
 from ledger.chain.deploy import (
     DEPLOYER,
     DEPLOYER_SENDER,
@@ -17,9 +18,10 @@ from ledger.chain.deploy import (
     check,
     deploy,
 )
-from ledger.deployments import read
+from ledger.chain.reads import Chain
+from ledger.deployments import Deployment, read
 from tests.conftest import an_anvil
-from tests.ledger.chain.conftest import FUNDS
+from tests.ledger.chain.conftest import FUNDS, open_lane
 
 
 def test_deploying_again_sends_nothing_and_finds_the_same(anvil: str, tmp_path: Path) -> None:
@@ -39,6 +41,28 @@ def test_code_that_is_missing_or_another_is_told(anvil: str, tmp_path: Path) -> 
         check(anvil, replace(deployed, registry=deployed.bid_book))
     with pytest.raises(DeploymentFailed, match="is chain 31337"):
         check(anvil, replace(deployed, chain_id=1))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [field.name for field in fields(Deployment) if field.type is int and field.name not in ("chain_id", "block")],
+)
+def test_a_parameter_that_is_not_the_contracts_own_is_told(anvil: str, tmp_path: Path, name: str) -> None:
+    """F25: a file that states another parameter names other addresses than those that are there."""
+    deployed = deploy(anvil, FUNDS, Parameters(81), tmp_path)
+    with pytest.raises(DeploymentFailed, match="in the deployment's file"):
+        check(anvil, replace(deployed, **{name: getattr(deployed, name) + 1}))
+
+
+def test_a_treasury_that_operates_a_lane_is_refused_where_money_is_real(tmp_path: Path) -> None:
+    """F25: such an operator would be paid for its own falls."""
+    with an_anvil("--chain-id", "8453") as url:
+        deployed = deploy(url, FUNDS, Parameters(), tmp_path)
+        chain = Chain(url, deployed)
+        chain.transact(FUNDS, chain.calls.approve(chain.calls.settlement, 10**18))
+        open_lane(chain, FUNDS, LaneTerms(86_400, 14_400), 10**9)
+        with pytest.raises(DeploymentFailed, match="operates a lane"):
+            check(url, deployed)
 
 
 def test_a_chain_older_than_shanghai_is_refused_in_plain_words(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from tests.conftest import free_port, stop, wait_until_open
 from tests.ledger.chain import test_life as life
+from tests.ledger.chain.conftest import FUNDS, FUNDS_KEY
 
 GANACHE = Path(__file__).parent / "ganache" / "node_modules" / "ganache" / "dist" / "node" / "cli.js"
 WEI = 10**21
@@ -25,8 +26,8 @@ pytestmark = [
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
-    port, people = free_port(), (life.FUNDS, life.OPERATOR, life.CONSUMER, life.PAYEE)
-    secrets = (life.FUNDS_KEY, *(bytes(31) + bytes((n,)) for n in (1, 2, 3)))
+    port, people = free_port(), (FUNDS, life.OPERATOR, life.CONSUMER, life.PAYEE)
+    secrets = (FUNDS_KEY, *(bytes(31) + bytes((n,)) for n in (1, 2, 3)))
     command = [
         str(Path(sys.prefix) / "bin" / "node"),
         str(GANACHE),
@@ -41,10 +42,11 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
     try:
         wait_until_open(port, process)
         url = f"http://127.0.0.1:{port}"
-        made = Chain(url, deploy(url, life.FUNDS, Parameters(60), tmp_path))
+        made = Chain(url, deploy(url, FUNDS, Parameters(60), tmp_path))
         for who in people[1:]:
-            made.transact(life.FUNDS, made.calls.transfer(who.address, 10**12))
-            made.transact(who, made.calls.approve(made.calls.settlement, 10**18))
+            made.transact(FUNDS, made.calls.transfer(who.address, 10**12))
+            for taker in (made.calls.settlement, made.calls.consumers):
+                made.transact(who, made.calls.approve(taker, 10**18))
         yield made
     finally:
         stop(process)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ledger.chain.calls import LaneTerms
-from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.errors import Reverted
 from ledger.chain.reads import Books, Chain
 from ledger.core.settlement import events
@@ -17,12 +16,9 @@ from ledger.core.settlement.header import EMPTY_HEADER, Header, Range, gateways_
 from ledger.core.values.ids import Lane, to_hex
 from ledger.core.values.sum_tree import DEBIT_TAG, PAYOUT_TAG, ZERO, leaf, parent, tree_node
 from ledger.core.values.typed_data import Signer
-from tests.conftest import an_anvil
-from tests.ledger.chain.conftest import open_lane
+from tests.ledger.chain.conftest import FUNDS, a_chain, open_lane
 
 OPERATOR, CONSUMER, PAYEE = (Signer(bytes(31) + bytes((n,))) for n in (1, 2, 3))
-FUNDS_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
-FUNDS = Signer(FUNDS_KEY)
 EMPTY = bytes(32)
 WINDOW = 3_600
 TERMS = LaneTerms(WINDOW, 60)
@@ -30,8 +26,7 @@ TERMS = LaneTerms(WINDOW, 60)
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
-    with an_anvil() as url:
-        chain = Chain(url, deploy(url, FUNDS, Parameters(60), tmp_path))
+    with a_chain(tmp_path, 60) as chain:
         for who in (OPERATOR, CONSUMER, PAYEE):
             chain.rpc("anvil_setBalance", to_hex(who.address), hex(10**20))
             chain.transact(FUNDS, chain.calls.transfer(who.address, 10**12))
@@ -68,7 +63,7 @@ def test_a_lane_lives_from_bond_to_withdrawal(chain: Chain) -> None:
     chain.transact(FUNDS, calls.register_payee(payee))
     lane = open_lane(chain, OPERATOR, TERMS, 10**9)
     chain.transact(CONSUMER, calls.deposit(lane, consumer, 1_000))
-    chain.transact(CONSUMER, calls.request_withdraw(lane))
+    chain.transact(CONSUMER, calls.to("Consumers", "requestWithdraw", lane))
     wait(chain, 1)
     header = a_header(chain, lane, 300)
     until = committed_until(chain, chain.transact(OPERATOR, calls.commit(lane, header)).block)

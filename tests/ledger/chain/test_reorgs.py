@@ -99,6 +99,15 @@ def operator(engine: Engine, stage: Stage) -> Operator:
     return Operator(engine, stage)
 
 
+def rise(operator: Operator) -> None:
+    """A day after a fall the lane has a bond again, and goes on."""
+    boss, calls = operator.stage.key(operator.stage.operator), operator.chain.calls
+    operator.chain.transact(boss, calls.to_settlement("addBond", operator.stage.lane, BOND))
+    operator.stage.wait(DAY + 1)
+    operator.chain.transact(boss, calls.to_settlement("setActive", operator.stage.lane, True))
+    operator.index()
+
+
 def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operator) -> None:
     life, calls = Life(operator), operator.chain.calls
     lane, boss = operator.stage.lane, operator.stage.operator
@@ -120,7 +129,7 @@ def test_a_batch_lives_through_a_reorganisation_at_every_stage(operator: Operato
     life.twice(None, calls.finalize(lane, 1, batch.header))
     assert earned is not None
     life.twice(None, calls.claim(lane, earned.index, b.MAKER, earned.cumulative, list(earned.siblings)))
-    life.twice(operator.stage.consumers[1], calls.request_withdraw(lane))
+    life.twice(operator.stage.consumers[1], calls.to("Consumers", "requestWithdraw", lane))
 
 
 def test_a_conviction_that_is_taken_back_is_sent_again(operator: Operator) -> None:
@@ -136,11 +145,7 @@ def test_a_conviction_that_is_taken_back_is_sent_again(operator: Operator) -> No
     life.twice(None, calls.to("Questions", "close", lane, 2, made[1].header.id, subject_of_words(RECEIPTS, 0, 0)))
     assert int(chain.settlement("owed", auditor.address)) == BOND // 2
     assert [status.value for _, status in life.standing()] == ["void", "void", "void"]
-    boss = operator.stage.key(operator.stage.operator)
-    chain.transact(boss, calls.to_settlement("addBond", lane, BOND))
-    operator.stage.wait(DAY + 1)
-    chain.transact(boss, calls.to_settlement("setActive", lane, True))
-    operator.index()
+    rise(operator)
     again = operator.settle()
     assert (again.header.calls, again.header.prev, again.header.era) == (9, NO_HEADER, 2)
     life.agrees()
@@ -151,7 +156,7 @@ def test_a_conviction_that_is_taken_back_is_sent_again(operator: Operator) -> No
 def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operator: Operator) -> None:
     """What was built in their place gives way, also on chain; the batches become final and are paid once."""
     life, chain, calls = Life(operator), operator.chain, operator.chain.calls
-    lane, boss = operator.stage.lane, operator.stage.key(operator.stage.operator)
+    lane = operator.stage.lane
     operator.serve(3)
     first = operator.settle()
     question = ask_words(RECEIPTS, 0, 0)
@@ -160,10 +165,7 @@ def test_a_conviction_that_is_gone_for_good_leaves_the_batches_it_struck(operato
     tip, stood = chain.tip(), life.booked()
     chain.rpc("evm_increaseTime", 120)
     chain.transact(FUNDS, calls.to("Questions", "close", lane, 1, first.header.id, question.subject))
-    chain.transact(boss, calls.to_settlement("addBond", lane, BOND))
-    operator.stage.wait(DAY + 1)
-    chain.transact(boss, calls.to_settlement("setActive", lane, True))
-    operator.index()
+    rise(operator)
     second = operator.settle()
     assert (second.number, second.header.calls) == (2, 3)
     life.agrees()
@@ -187,7 +189,7 @@ def test_an_exit_lives_through_a_reorganisation_at_every_stage(operator: Operato
     lane, leaver = operator.stage.lane, operator.stage.consumers[0]
     before = chain.balance(leaver.address)
     operator.serve(3, DEPOSIT // 2)
-    life.twice(leaver, calls.request_withdraw(lane))
+    life.twice(leaver, calls.to("Consumers", "requestWithdraw", lane))
     operator.stage.wait(2)
     operator.index()
     batch = operator.settle()
@@ -207,7 +209,7 @@ def test_consumers_move_from_a_lane_to_another(operator: Operator) -> None:
     lane = operator.stage.lane
     key, before = operator.stage.key(caller), chain.balance(caller.address)
     operator.serve(3)
-    chain.transact(key, calls.request_withdraw(lane))
+    chain.transact(key, calls.to("Consumers", "requestWithdraw", lane))
     operator.stage.wait(2)
     operator.index()
     batch = operator.settle()
@@ -229,7 +231,7 @@ def test_who_served_by_a_vanished_operator_escapes(operator: Operator) -> None:
     """No batch for seven days: out with everything, by the last final proof or, before any, without one."""
     chain, calls, caller = operator.chain, operator.chain.calls, operator.stage.consumers[0]
     lane, before = operator.stage.lane, chain.balance(caller.address)
-    chain.transact(operator.stage.key(caller), calls.request_withdraw(lane))
+    chain.transact(operator.stage.key(caller), calls.to("Consumers", "requestWithdraw", lane))
     escape = calls.withdraw(lane, caller.address, 0, [], escape=True)
     with pytest.raises(Reverted, match="TooEarly"):
         chain.transact(FUNDS, escape)

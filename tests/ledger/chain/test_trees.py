@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[3] / "contracts" / "test"
+ROOT = Path(__file__).parents[3]
+TESTS = ROOT / "contracts" / "test"
 TREES = sorted(TESTS.rglob("*.tree"))
 _TEST = re.compile(r"\bfunction ((?:test|testFuzz|invariant|check)_\w+)\(")
 _NAME = re.compile(
@@ -96,6 +97,22 @@ def test_a_contracts_tests_are_the_leaves_of_its_tree(tree: Path) -> None:
 
 def test_every_test_has_a_tree() -> None:
     assert sorted(file for tree in TREES for file in spoken_for(tree)) == sorted(TESTS.rglob("*.t.sol"))
+
+
+def test_the_evidence_names_tests_that_there_are() -> None:
+    """docs/evidence-contracts.md names tests as `file::name`, or `::name` of the file before; `*` ends a name early."""
+    files = [file for folder in (TESTS, ROOT / "tests") for file in folder.rglob("*") if file.suffix in (".sol", ".py")]
+    missing = []
+    where = ""
+    for found in re.finditer(r"`([\w/.]*)(?:::(\w+\*?))?`", (ROOT / "docs" / "evidence-contracts.md").read_text()):
+        where, name = found[1] or where, found[2] or ""
+        if not where.endswith((".t.sol", ".py")):
+            continue
+        texts = [file.read_text() for file in files if file.as_posix().endswith(f"/{where}")]
+        wanted = rf"(?:function|def) {name[:-1]}" if name.endswith("*") else rf"(?:function|def) {name}\("
+        if not any(re.search(wanted, text) if name else text for text in texts):
+            missing.append(f"{where}::{name}")
+    assert missing == []
 
 
 def test_what_differs_is_told() -> None:

@@ -54,7 +54,7 @@ def a_units(chance: Random, bits: int = 23) -> Units:
 
 
 def a_terms(chance: Random, bits: int = 40) -> Terms:
-    """Composed or listed terms, with or without a carve, rates below 2^bits."""
+    """Composed or listed terms, with or without a deduction, rates below 2^bits."""
     size, left, lines = chance.randint(1, 8), 900_000, []
     for _ in range(size):
         ratio = chance.choice([0, chance.randrange(left // 2 + 1)])
@@ -93,7 +93,7 @@ cheap_units = chances.map(small_units)
 
 @st.composite
 def deductions(draw: st.DrawFn) -> tuple[Address, int, int, int, Address, Address]:
-    """A carve without its sponsor."""
+    """A deduction without its sponsor."""
     return (draw(maybe_addresses), draw(ppms), draw(ppms), draw(atoms), draw(maybe_addresses), draw(addresses))
 
 

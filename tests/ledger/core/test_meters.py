@@ -1,8 +1,6 @@
 """Fifteen meters: where a line counts units it has no ask for, what presence means, and rounding by hand (M13)."""
 
-import inspect
 from random import Random
-from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -227,19 +225,3 @@ def test_two_royalties_together_pay_no_less_than_either(given_: list[tuple[Rando
     both = one | other
     assert fixed(both.floor, used) >= max(fixed(one.floor, used), fixed(other.floor, used))
     assert both == other | one
-
-
-def test_a_new_meter_is_one_row() -> None:
-    """On a copy: units, rates, fallbacks and JSON know it without another line."""
-    source = inspect.getsource(meters)
-    assert source.count("    fuel = 14, 10**6\n") == 1
-    source = source.replace("    fuel = 14, 10**6\n", "    fuel = 14, 10**6\n    video_token = 15, 10**6, 4\n")
-    copy = ModuleType("ledger.core.values.meters_copy")
-    exec(compile(source, "meters_copy", "exec"), copy.__dict__)
-    used = copy.units({"video_token": 5, "call": 1})
-    assert copy.used(used) == {"call": 1, "video_token": 5}
-    assert copy.counted(used) == [(0, 1), (15, 5)]
-    assert copy.coarse(used).output_token == 5
-    rates = copy.rates({"output_token": "3"})
-    copy.check_rates(rates)
-    assert copy.asks_by_unit(rates)[15] == 3

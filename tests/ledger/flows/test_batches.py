@@ -40,8 +40,7 @@ def test_a_batch_file_proves_the_batch_and_nothing_more_is_needed(room: Room) ->
     previous = None
     for calls in (130, 70):
         room.serve(calls)
-        batch = room.close()
-        assert batch is not None
+        batch = room.closed()
         with unit_of_work(room.engine) as session:
             files.write_again(session, sink := io.BytesIO(), b.DOMAIN, batch)
         file = batch_files.read(sink.getvalue())
@@ -65,8 +64,7 @@ def test_a_clock_that_jumped_makes_no_receipt_wait(room: Room) -> None:
 def test_proofs_come_from_stored_nodes(room: Room) -> None:
     for calls in (30, 20):
         room.serve(calls)
-        batch = room.close()
-        assert batch is not None
+        batch = room.closed()
         with unit_of_work(room.engine) as session:
             for place, payee in enumerate(PAYEES):
                 proof = proofs.payout(session, batch, payee)
@@ -86,8 +84,7 @@ def test_proofs_come_from_stored_nodes(room: Room) -> None:
 
 def test_the_tree_in_the_store_is_the_tree_built_whole(room: Room) -> None:
     room.serve(10)
-    batch = room.close()
-    assert batch is not None
+    batch = room.closed()
     with unit_of_work(room.engine) as session:
         words = dict(tree_nodes.leaves(session, b.LANE, tree_nodes.PAYOUT, batch.number))
         names = parties.by_index(session)
@@ -100,8 +97,7 @@ def test_the_tree_in_the_store_is_the_tree_built_whole(room: Room) -> None:
 
 def test_a_built_batch_cannot_become_final_and_stays_as_it_is(room: Room) -> None:
     room.serve(10)
-    batch = room.close()
-    assert batch is not None
+    batch = room.closed()
     with unit_of_work(room.engine) as session, pytest.raises(Conflict, match="cannot become final"):
         batches.set_final(session, batch, 1)
     assert room.batches() == [(1, "built", None)]
@@ -120,9 +116,7 @@ def test_a_batch_is_committed_posted_and_final(room: Room) -> None:
     assert earned > 0
     with unit_of_work(room.engine) as session:
         assert settling.finalize(session, LANE, room.calls, room.now) is None
-    room.chain.mine(seconds=61)
-    room.chain.mine()
-    room.index()
+    room.see(seconds=61)
     with unit_of_work(room.engine) as session:
         assert settling.finalize(session, LANE, room.calls, room.now) is not None
         assert settling.finalize(session, LANE, room.calls, room.now) is None
@@ -135,15 +129,9 @@ def test_a_batch_is_committed_posted_and_final(room: Room) -> None:
 
 
 def test_a_commit_carries_the_finalizing_of_a_ripe_batch(room: Room) -> None:
-    room.serve(10)
-    room.close()
-    room.sweep()
-    room.chain.mine(seconds=61)
-    room.chain.mine()
-    room.index()
-    room.serve(10)
-    room.close()
-    room.sweep()
+    room.post(10)
+    room.see(seconds=61)
+    room.post(10)
     assert room.batches() == [(1, "final", 1), (2, "posted", 2)]
 
 
@@ -186,15 +174,10 @@ def test_a_dropped_commit_is_sent_again(room: Room) -> None:
 
 
 def test_a_reorganisation_under_a_posted_batch_posts_it_again(room: Room) -> None:
-    room.serve(10)
-    room.close()
-    room.sweep()
+    room.post(10)
     assert room.batches() == [(1, "posted", 1)]
     charged = room.balance(claimable(b.MAKER))
-    room.chain.fork(4, keep_pool=False)
-    for _ in range(5):
-        room.chain.mine()
-    room.index()
+    room.fork(4)
     assert room.batches() == [(1, "signed", None)]
     assert room.balance(claimable(b.MAKER)) == 0
     room.sweep(8)
@@ -203,22 +186,15 @@ def test_a_reorganisation_under_a_posted_batch_posts_it_again(room: Room) -> Non
 
 
 def test_a_void_batch_is_reversed_and_its_receipts_go_into_the_next(room: Room) -> None:
-    room.serve(10)
-    room.close()
-    room.sweep()
-    room.serve(5)
-    room.close()
-    room.sweep()
+    room.post(10)
+    room.post(5)
     charged = room.balance(claimable(b.MAKER))
-    room.chain.mine(events.Fell(b.LANE, 1, 2, b.BOB))
-    room.chain.mine()
-    room.index()
+    room.see(events.Fell(b.LANE, 1, 2, b.BOB))
     assert room.batches() == [(1, "void", 1), (2, "void", 2)]
     assert (room.balance(claimable(b.MAKER)), room.balance(accrued(b.MAKER, Role.maker))) == (0, charged)
-    again = room.close()
-    assert again is not None
+    again = room.closed()
     assert (again.number, again.header.calls, again.header.prev) == (3, 15, NO_HEADER)
-    assert (again.header.era, batch_era(room, 2)) == (2, 1), "what was closed before the fall is of another era"
+    assert (again.header.era, room.header(2).era) == (2, 1), "what was closed before the fall is of another era"
     room.sweep()
     assert room.batches()[-1] == (3, "posted", 1)
     assert room.balance(claimable(b.MAKER)) == charged
@@ -229,12 +205,9 @@ def test_a_fall_and_an_escape_void_what_was_built_and_not_yet_posted(room: Room)
     room.close()
     again = None
     for ends in (events.Fell(b.LANE, 1, 2, b.BOB), events.Withdrawn(b.LANE, b.ALICE, 0, True)):
-        room.chain.mine(ends)
-        room.chain.mine()
-        room.index()
+        room.see(ends)
         assert room.batches()[-1][1] == "void"
-        again = room.close()
-        assert again is not None
+        again = room.closed()
         assert (again.header.prev, again.header.calls) == (NO_HEADER, 10)
     assert again is not None
     assert again.header.era == 3, "a fall and an escape begin an era each"
@@ -244,15 +217,11 @@ def test_a_fall_and_an_escape_void_what_was_built_and_not_yet_posted(room: Room)
 
 def test_a_batch_that_waited_too_long_is_closed_anew(room: Room) -> None:
     room.serve(10)
-    stale = room.close()
-    assert stale is not None
-    room.chain.mine(seconds=LANE.day)
-    room.chain.mine()
-    room.index()
+    stale = room.closed()
+    room.see(seconds=LANE.day)
     room.commit()
     assert room.batches() == [(1, "void", None)]
-    fresh = room.close()
-    assert fresh is not None
+    fresh = room.closed()
     assert fresh.header.closed_at >= stale.header.closed_at + LANE.day
     room.sweep()
     assert room.batches()[-1] == (2, "posted", 1)
@@ -261,22 +230,10 @@ def test_a_batch_that_waited_too_long_is_closed_anew(room: Room) -> None:
 
 def test_a_paused_lane_closes_nothing(room: Room) -> None:
     room.serve(10)
-    room.chain.mine(events.LaneActive(b.LANE, False))
-    room.chain.mine()
-    room.index()
+    room.see(events.LaneActive(b.LANE, False))
     assert room.close() is None
-    room.chain.mine(events.LaneActive(b.LANE, True))
-    room.chain.mine()
-    room.index()
+    room.see(events.LaneActive(b.LANE, True))
     assert room.close() is not None
-
-
-def batch_era(room: Room, number: int) -> int:
-    """The era in a batch's header."""
-    with unit_of_work(room.engine) as session:
-        batch = batches.get(session, b.LANE, number)
-    assert batch is not None
-    return batch.header.era
 
 
 def test_a_reverted_commit_is_tried_again_under_another_purpose(room: Room) -> None:
@@ -326,8 +283,7 @@ def test_a_batch_covers_whole_segments_of_all_gateways_up_to_its_cap(room: Room)
 
 def test_a_file_that_no_longer_comes_to_its_header_is_a_conflict(room: Room) -> None:
     room.serve(10)
-    batch = room.close()
-    assert batch is not None
+    batch = room.closed()
     with unit_of_work(room.engine) as session:
         session.execute(text(b.altered(3, "ended_at")))
     with pytest.raises(Conflict, match="no longer"), unit_of_work(room.engine) as session:
@@ -348,8 +304,7 @@ class Full:
 
 def test_a_file_is_read_ahead_in_pieces_and_never_past_an_error(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.serve(300)
-    whole = room.close()
-    assert whole is not None
+    whole = room.closed()
     monkeypatch.setattr(files, "READ_CALLS", 64)
     reading, read, plain = threading.Event(), [], receipts.chunk
 
@@ -375,19 +330,15 @@ def test_a_file_is_read_ahead_in_pieces_and_never_past_an_error(room: Room, monk
 
 def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> None:
     room.serve(10)
-    first = room.close()
-    assert first is not None
+    first = room.closed()
     room.commit()
     room.sweep()
     assert room.close() is None
     room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
-    for _ in range(2):
-        room.chain.mine()
-    room.index()
+    room.see()
     with unit_of_work(room.engine) as session:
         assert settling.is_due(session, LANE, room.now)
-    empty = room.close()
-    assert empty is not None
+    empty = room.closed()
     assert (empty.header.calls, empty.total, empty.cumulative) == (0, 0, first.cumulative)
     assert (empty.header.payout_root, empty.header.debit_root) == (first.header.payout_root, first.header.debit_root)
     with unit_of_work(room.engine) as session:
@@ -409,19 +360,15 @@ def test_who_leaves_gets_a_batch_of_its_own_when_nobody_calls(room: Room) -> Non
 def test_who_never_called_leaves_a_lane_that_has_no_batch(room: Room) -> None:
     assert room.close() is None
     room.chain.mine(events.WithdrawRequested(b.LANE, b.BOB, True))
-    for _ in range(2):
-        room.chain.mine()
-    room.index()
-    empty = room.close()
-    assert empty is not None
+    room.see()
+    empty = room.closed()
     assert (empty.header.calls, empty.cumulative, empty.header.debit_root) == (0, 0, ZERO_DIGEST)
     assert room.close() is None, "one is under way"
     room.commit()
     room.sweep()
     assert room.batches()[-1][:2] == (1, "posted")
     room.serve(1)
-    busy = room.close()
-    assert busy is not None
+    busy = room.closed()
     with unit_of_work(room.engine) as session:
         for batch in (empty, busy):
             proof = proofs.debit(session, batch, b.BOB)
@@ -438,9 +385,7 @@ def test_a_notice_asks_for_a_batch_after_it(room: Room) -> None:
     assert room.close() is not None
     room.sweep()
     room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
-    room.chain.mine()
-    room.chain.mine()
-    room.index()
+    room.see()
     with unit_of_work(room.engine) as session:
         assert settling.is_due(session, LANE, room.now), "what was closed before the request settles no exit"
     assert room.close() is not None

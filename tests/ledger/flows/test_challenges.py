@@ -54,9 +54,7 @@ class Court(Room):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.serve(150)
-        self.close()
-        self.sweep()
+        self.post(150)
         self.answers = Answers()
         with unit_of_work(engine) as session:
             row = {"lane": b.LANE, "alice": b.ALICE, "signature": VOUCHER}
@@ -76,11 +74,6 @@ class Court(Room):
     @property
     def id(self) -> HeaderId:
         return self.batch.header.id
-
-    def ask(self, *asked: events.Event) -> None:
-        self.chain.mine(*asked)
-        self.chain.mine()
-        self.index()
 
     def answer(self, now: int = 1) -> int:
         with unit_of_work(self.engine) as session:
@@ -117,7 +110,7 @@ def test_the_words_below_any_node_are_shown_with_their_path(court: Court, tree: 
     header = court.batch.header
     height = height_of(header, tree)
     spots = [(0, 0), *((1, side) for side in (0, 1) if height), (height, 0), (height, (1 << height) - 1)]
-    court.ask(*(court.words(keccak256(bytes(spot)), tree, *spot) for spot in spots))
+    court.see(*(court.words(keccak256(bytes(spot)), tree, *spot) for spot in spots))
     assert court.answer() == 1
     for (depth, position), (name, arguments) in zip(spots, court.said(), strict=True):
         lane, id, _, *asked, words, path = arguments
@@ -130,7 +123,7 @@ def test_the_words_below_any_node_are_shown_with_their_path(court: Court, tree: 
 
 def test_a_receipt_is_shown_with_its_terms_and_its_path(court: Court) -> None:
     header = court.batch.header
-    court.ask(*(events.ReceiptAsked(b.LANE, 1, keccak256(bytes([n])), court.id, n, b.BOB, LATER) for n in (0, 149)))
+    court.see(*(events.ReceiptAsked(b.LANE, 1, keccak256(bytes([n])), court.id, n, b.BOB, LATER) for n in (0, 149)))
     assert court.answer() == 1
     for place, (name, (_, _, _, said, record, body, path)) in zip((0, 149), court.said(), strict=True):
         receipt = unpack(record)
@@ -141,10 +134,10 @@ def test_a_receipt_is_shown_with_its_terms_and_its_path(court: Court) -> None:
 
 
 def test_a_final_word_is_shown_in_the_tree_that_is_final_now(court: Court) -> None:
-    court.ask(events.FinalAsked(b.LANE, KEY, PAYOUTS, 3, b.BOB, LATER))
+    court.see(events.FinalAsked(b.LANE, KEY, PAYOUTS, 3, b.BOB, LATER))
     assert court.answer() == 0
     assert "no batch" in court.alarms()[0]
-    court.ask(events.Finalized(b.LANE, 1), events.FinalAsked(b.LANE, OTHER, DEBITS, 0, b.BOB, LATER))
+    court.see(events.Finalized(b.LANE, 1), events.FinalAsked(b.LANE, OTHER, DEBITS, 0, b.BOB, LATER))
     assert court.answer() == 1
     (_, (_, *one, word, path)), (_, (_, *other, none, its_path)) = court.said()
     header = court.batch.header
@@ -156,30 +149,30 @@ def test_a_final_word_is_shown_in_the_tree_that_is_final_now(court: Court) -> No
 
 
 def test_questions_are_answered_together_and_once_until_the_chain_says_so(court: Court) -> None:
-    court.ask(court.mandate(), court.words(OTHER))
+    court.see(court.mandate(), court.words(OTHER))
     assert court.answer() == 1
     assert court.answer(2) == 0
     assert [name for name, _ in court.said()] == ["answerMandate", "answerWords"]
     assert court.said()[0][1][3:] == ((1, b.ALICE, 5), 10**9, VOUCHER)
-    court.ask(events.Answered(KEY, SENDER, 0))
+    court.see(events.Answered(KEY, SENDER, 0))
     assert court.waiting() == [OTHER]
 
 
 def test_an_answer_that_was_passed_over_is_sent_again(court: Court) -> None:
     """Many answers in one transaction succeed together, also when one of them does not."""
-    court.ask(court.mandate(), court.words(OTHER))
+    court.see(court.mandate(), court.words(OTHER))
     assert court.answer() == 1
     with unit_of_work(court.engine) as session:
         (first,) = transactions.intended(session, b.LANE)
         transactions.set_status(session, b.LANE, first.id, Sending.confirmed)
-    court.ask(events.Answered(KEY, SENDER, 0))
+    court.see(events.Answered(KEY, SENDER, 0))
     assert court.answer(2) == 0, "not at once"
     assert court.answer(60_000) == 1
     assert [name for name, _ in court.said()] == ["answerWords"]
 
 
 def test_a_debit_without_a_mandate_wakes_a_person_and_keeps_no_other_question_waiting(court: Court) -> None:
-    court.ask(court.mandate(account=b.BOB), court.words(OTHER))
+    court.see(court.mandate(account=b.BOB), court.words(OTHER))
     assert court.answer() == 1
     assert [name for name, _ in court.said()] == ["answerWords"]
     assert "no mandate" in court.alarms()[0]
@@ -187,7 +180,7 @@ def test_a_debit_without_a_mandate_wakes_a_person_and_keeps_no_other_question_wa
 
 def test_x402_payments_are_a_mandate_beside_the_voucher(court: Court) -> None:
     """F18: one rule in ledger and contract."""
-    court.ask(court.mandate(cumulative=10**9 + 7))
+    court.see(court.mandate(cumulative=10**9 + 7))
     assert court.answer() == 0
     with unit_of_work(court.engine) as session:
         session.execute(
@@ -203,14 +196,14 @@ def test_x402_payments_are_a_mandate_beside_the_voucher(court: Court) -> None:
 
 
 def test_a_batch_that_is_not_ours_wakes_a_person(court: Court) -> None:
-    court.ask(events.WordsAsked(b.LANE, 1, KEY, bytes(24), RECEIPTS, 0, 0, b.BOB, LATER))
+    court.see(events.WordsAsked(b.LANE, 1, KEY, bytes(24), RECEIPTS, 0, 0, b.BOB, LATER))
     assert court.answer() == 0
     assert "this ledger has none" in court.alarms()[0]
 
 
 def test_a_node_or_place_that_is_not_there_wakes_a_person(court: Court) -> None:
     beyond = events.ReceiptAsked(b.LANE, 1, OTHER, court.id, 150, b.BOB, LATER)
-    court.ask(court.words(depth=40), beyond)
+    court.see(court.words(depth=40), beyond)
     assert court.answer() == 0
     assert sorted(said.split(" of ")[0].split(" at ")[0] for said in court.alarms()) == [
         "batch 1 has no receipt",
@@ -221,10 +214,10 @@ def test_a_node_or_place_that_is_not_there_wakes_a_person(court: Court) -> None:
 def test_the_same_question_asked_again_is_answered_again(court: Court) -> None:
     """F6: a question is named by its whole cause and its log, so that no answer counts for two."""
     for turn in range(2):
-        court.ask(court.mandate())
+        court.see(court.mandate())
         assert court.answer(turn) == 1
         assert court.answer(turn) == 0
-        court.ask(events.Answered(KEY, SENDER, 0))
+        court.see(events.Answered(KEY, SENDER, 0))
         assert court.waiting() == []
     with unit_of_work(court.engine) as session:
         assert len({one.id for one in transactions.intended(session, b.LANE)}) == 2
@@ -233,7 +226,7 @@ def test_the_same_question_asked_again_is_answered_again(court: Court) -> None:
 def test_a_question_answered_and_asked_again_in_one_block_stays_open(court: Court) -> None:
     asked = court.mandate()
     court.chain.mine(asked)
-    court.ask(events.Answered(KEY, SENDER, 0), asked)
+    court.see(events.Answered(KEY, SENDER, 0), asked)
     with unit_of_work(court.engine) as session:
         (left,) = challenges.unanswered(session, b.LANE)
     assert left.asked == asked
@@ -241,7 +234,7 @@ def test_a_question_answered_and_asked_again_in_one_block_stays_open(court: Cour
 
 
 def test_an_answer_that_failed_is_intended_again(court: Court) -> None:
-    court.ask(court.mandate())
+    court.see(court.mandate())
     assert court.answer() == 1
     with unit_of_work(court.engine) as session:
         (first,) = transactions.intended(session, b.LANE)
@@ -251,21 +244,21 @@ def test_an_answer_that_failed_is_intended_again(court: Court) -> None:
 
 
 def test_questions_end_with_their_cause(court: Court) -> None:
-    court.ask(court.mandate(account=b.BOB), events.FinalAsked(b.LANE, OTHER, PAYOUTS, 3, b.BOB, LATER))
-    court.ask(events.Fell(b.LANE, 1, 2, b.BOB))
+    court.see(court.mandate(account=b.BOB), events.FinalAsked(b.LANE, OTHER, PAYOUTS, 3, b.BOB, LATER))
+    court.see(events.Fell(b.LANE, 1, 2, b.BOB))
     assert court.waiting() == []
     assert court.answer() == 0
     assert court.alarms() == []
 
 
 def test_a_question_that_was_closed_waits_no_longer(court: Court) -> None:
-    court.ask(court.mandate(account=b.BOB))
-    court.ask(events.Closed(KEY, False))
+    court.see(court.mandate(account=b.BOB))
+    court.see(events.Closed(KEY, False))
     assert court.waiting() == []
 
 
 def test_a_flood_of_questions_is_answered_a_few_at_a_time(court: Court) -> None:
-    court.ask(*(court.words(keccak256(bytes([n])), RECEIPTS, 8, n) for n in range(20)))
+    court.see(*(court.words(keccak256(bytes([n])), RECEIPTS, 8, n) for n in range(20)))
     assert court.answer() == 3
     with unit_of_work(court.engine) as session:
         sizes = sorted(len(court.answers.sent(one.data)) for one in transactions.intended(session, b.LANE))

@@ -1,4 +1,7 @@
-"""Relaying: deposits are sent once and followed, payees get places, claims are cut below the gas cap."""
+"""Relaying: deposits are sent once and followed, payees get places, claims are cut below the gas cap.
+
+What came to nothing is intended again, under another id, and never twice at once.
+"""
 
 from collections.abc import Sequence
 
@@ -75,16 +78,29 @@ def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -
     }
 
 
+def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> None:
+    purpose = f"deposit 0x{asked(1).id.hex()}"
+    with unit_of_work(engine) as session:
+        requests.request(session, asked(1), now=0)
+        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, now=0) == 1
+        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, now=9_000) == 0
+        _, first = transactions.latest(session, b.LANE, purpose)
+        assert first is not None
+        transactions.set_status(session, b.LANE, first.id, Status.lost)
+        assert deposits.follow_deposits(session, b.LANE) == 1
+        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, now=1_000) == 0
+        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, now=9_000) == 1
+        tries, second = transactions.latest(session, b.LANE, purpose)
+        assert second is not None
+        assert (tries, second.status, second.id != first.id) == (2, Status.intended, True)
+
+
 @pytest.fixture
 def room(engine: Engine) -> Room:
     """A lane whose first batch is final."""
     room = Room(engine)
-    room.serve(40)
-    room.close()
-    room.sweep()
-    room.chain.mine(seconds=61)
-    room.chain.mine()
-    room.index()
+    room.post(40)
+    room.see(seconds=61)
     room.finalize()
     room.sweep()
     return room
@@ -103,9 +119,7 @@ def test_claims_of_neighbours_prove_their_range_against_the_final_root(room: Roo
 
 def test_who_has_claimed_is_left_out(room: Room) -> None:
     for place, payee in enumerate((b.MAKER, b.COMPUTE, b.OPERATOR, b.TREASURY)):
-        room.chain.mine(events.Claimed(b.LANE, place + 3, payee, room.final_claim(payee)))
-    room.chain.mine()
-    room.index()
+        room.see(events.Claimed(b.LANE, place + 3, payee, room.final_claim(payee)))
     with unit_of_work(room.engine) as session:
         assert claims.claim(session, Relays(), SENDER, b.LANE, 1) == 0
 
@@ -125,9 +139,7 @@ def test_claims_wait_while_another_batch_becomes_the_last_and_come_before_the_on
     room.commit()
     assert intended() == 0, "the commit may finalize"
     room.sweep()
-    room.chain.mine(seconds=61)
-    room.chain.mine()
-    room.index()
+    room.see(seconds=61)
     room.now += 10_000
     assert intended() == 1, "ripe, but it is ours to come first"
     room.finalize()
@@ -143,7 +155,10 @@ def test_a_claim_stays_below_what_a_transaction_may_use() -> None:
     assert list(claims._neighbours(due)) == [(1, CLAIM_ROWS), (CLAIM_ROWS + 1, 1), (5 * CLAIM_ROWS, 1)]
 
 
-def test_payees_without_a_place_are_registered_once(engine: Engine) -> None:
+def test_payees_without_a_place_are_registered_once_and_again_if_that_failed(engine: Engine) -> None:
     with unit_of_work(engine) as session:
         assert claims.register_payees(session, b.LANE, Relays(), SENDER, [b.MAKER, b.COMPUTE], 1) == 2
-        assert claims.register_payees(session, b.LANE, Relays(), SENDER, [b.MAKER, b.COMPUTE], 2) == 0
+        assert claims.register_payees(session, b.LANE, Relays(), SENDER, [b.MAKER, b.COMPUTE], 9_000) == 0
+        failed = keccak256(f"register 0x{b.MAKER.hex()} 0".encode())
+        transactions.set_status(session, b.LANE, failed, Status.failed)
+        assert claims.register_payees(session, b.LANE, Relays(), SENDER, [b.MAKER, b.COMPUTE], 9_000) == 1

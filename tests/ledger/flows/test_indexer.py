@@ -1,6 +1,7 @@
 """Indexing: once per log, behind the confirmations, and back again when the chain changes its mind."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -35,6 +36,12 @@ def index(engine: Engine, chain: FakeChain, network: Network = NETWORK) -> int:
             return total
 
 
+def see(engine: Engine, chain: FakeChain, *happened: events.Event, **block: Any) -> None:
+    """Mine a block with these events and index it, without waiting for others upon it."""
+    chain.mine(*happened, **block)
+    index(engine, chain, replace(NETWORK, confirmations=0))
+
+
 def balance(engine: Engine, name: str) -> int:
     """An account's balance."""
     with unit_of_work(engine) as session:
@@ -60,8 +67,7 @@ def test_a_deposit_counts_once_it_has_its_confirmations(engine: Engine) -> None:
 
 def test_another_lanes_deposit_is_not_our_money(engine: Engine) -> None:
     chain = FakeChain()
-    chain.mine(replace(DEPOSIT, lane=b.OTHER_LANE))
-    index(engine, chain, replace(NETWORK, confirmations=0))
+    see(engine, chain, replace(DEPOSIT, lane=b.OTHER_LANE))
     assert balance(engine, CUSTODY) == 0
 
 
@@ -74,62 +80,52 @@ def test_ranges_are_read_in_spans(engine: Engine) -> None:
 
 
 def test_a_deposit_that_moves_to_another_block_is_never_missed(engine: Engine) -> None:
-    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)
+    chain = FakeChain()
     same = keccak256(b"the same transaction")
-    chain.mine(DEPOSIT, transaction=same)
-    index(engine, chain, shallow)
+    see(engine, chain, DEPOSIT, transaction=same)
     with unit_of_work(engine) as session:
         b.lease(session, b.ALICE, 500)
     chain.fork(1)
     chain.mine()
-    chain.mine(DEPOSIT, transaction=same)
-    index(engine, chain, shallow)
+    see(engine, chain, DEPOSIT, transaction=same)
     assert balance(engine, CUSTODY) == 500
     with unit_of_work(engine) as session:
         assert lanes.consumers(session, b.LANE)[b.ALICE].deposited == 500
 
 
 def test_a_deposit_the_chain_takes_back_is_taken_back_and_may_return(engine: Engine) -> None:
-    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)
+    chain = FakeChain()
     same = keccak256(b"the same transaction")
-    chain.mine(DEPOSIT, transaction=same)
-    index(engine, chain, shallow)
+    see(engine, chain, DEPOSIT, transaction=same)
     chain.fork(1)
-    chain.mine()
-    index(engine, chain, shallow)
+    see(engine, chain)
     assert balance(engine, CUSTODY) == balance(engine, available(b.ALICE)) == 0
     with unit_of_work(engine) as session:
         assert lanes.consumers(session, b.LANE) == {}
-    chain.mine(DEPOSIT, transaction=same)
-    index(engine, chain, shallow)
+    see(engine, chain, DEPOSIT, transaction=same)
     assert balance(engine, CUSTODY) == balance(engine, available(b.ALICE)) == 500
 
 
 def test_a_consumer_that_leaves_is_set_aside_and_paid(engine: Engine) -> None:
-    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)
-    chain.mine(DEPOSIT)
-    index(engine, chain, shallow)
+    chain = FakeChain()
+    see(engine, chain, DEPOSIT)
     with unit_of_work(engine) as session:
         b.lease(session, b.ALICE, 200)
-    chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
-    index(engine, chain, shallow)
+    see(engine, chain, events.WithdrawRequested(b.LANE, b.ALICE, True))
     assert (balance(engine, available(b.ALICE)), balance(engine, withdrawing(b.ALICE))) == (0, 300)
     with unit_of_work(engine) as session:
         b.release(session, b.ALICE, 200)
         assert indexer.set_aside(session, b.LANE, now=2) == 200
-    chain.mine(events.Withdrawn(b.LANE, b.ALICE, 500, False))
-    index(engine, chain, shallow)
+    see(engine, chain, events.Withdrawn(b.LANE, b.ALICE, 500, False))
     assert (balance(engine, withdrawing(b.ALICE)), balance(engine, CUSTODY)) == (0, 0)
 
 
 def test_claims_leave_custody(engine: Engine) -> None:
-    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)
-    chain.mine(DEPOSIT)
-    index(engine, chain, shallow)
+    chain = FakeChain()
+    see(engine, chain, DEPOSIT)
     with unit_of_work(engine) as session:
         b.earn(session, b.ALICE, b.MAKER, 120)
-    chain.mine(events.Claimed(b.LANE, 3, b.MAKER, 100))
-    index(engine, chain, shallow)
+    see(engine, chain, events.Claimed(b.LANE, 3, b.MAKER, 100))
     assert (balance(engine, claimable(b.MAKER)), balance(engine, CUSTODY)) == (20, 400)
     with unit_of_work(engine) as session:
         assert lanes.claimed(session, b.LANE) == {3: 100}
@@ -137,7 +133,9 @@ def test_claims_leave_custody(engine: Engine) -> None:
 
 def test_parties_stakes_keys_and_lanes_are_mirrored(engine: Engine) -> None:
     chain = FakeChain()
-    chain.mine(
+    see(
+        engine,
+        chain,
         events.PayeeRegistered(7, b.MAKER),
         events.StakeChanged(b.COMPUTE, 900, 100, 55),
         events.SessionKeySet(b.ALICE, b.BOB),
@@ -150,7 +148,6 @@ def test_parties_stakes_keys_and_lanes_are_mirrored(engine: Engine) -> None:
         events.BondChanged(b.LANE, 2_000),
         events.LaneActive(b.LANE, False),
     )
-    index(engine, chain, replace(NETWORK, confirmations=0))
     with unit_of_work(engine) as session:
         assert parties.index_of(session, b.MAKER) == 7
         assert parties.stakes(session)[b.COMPUTE] == parties.Stake(b.COMPUTE, 900, 100, 55)
@@ -172,17 +169,15 @@ def test_parties_stakes_keys_and_lanes_are_mirrored(engine: Engine) -> None:
 
 
 def test_the_book_of_an_epoch_is_frozen_when_chain_time_enters_it(engine: Engine) -> None:
-    chain, shallow = FakeChain(), replace(NETWORK, confirmations=0)  # the first block is at 1,000 s: epoch 10
+    chain = FakeChain()  # the first block is at 1,000 s: epoch 10
     model = Digest(b"\x07" * 32)
-    chain.mine(events.BidPlaced(model, Role.compute, b.COMPUTE, Bid(0, b.ASKS), 11, 35))
-    index(engine, chain, shallow)
+    see(engine, chain, events.BidPlaced(model, Role.compute, b.COMPUTE, Bid(0, b.ASKS), 11, 35))
     with unit_of_work(engine) as session:
         frozen = bids.book(session, 10)
         assert frozen is not None
         assert frozen.bid(model, Role.compute, b.COMPUTE) is None
         assert bids.book(session, 11) is None
-    chain.mine(seconds=200)
-    index(engine, chain, shallow)
+    see(engine, chain, seconds=200)
     with unit_of_work(engine) as session:
         assert bids.latest_epoch(session) == 12
         frozen = bids.book(session, 12)

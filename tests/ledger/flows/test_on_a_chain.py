@@ -174,7 +174,7 @@ def test_who_never_called_leaves_with_all_of_its_deposit(operator: Operator, cal
     chain, lane = operator.chain, operator.stage.lane
     idle = operator.stage.consumers[1]
     before = chain.balance(idle.address)
-    chain.transact(operator.stage.key(idle), chain.calls.request_withdraw(lane))
+    chain.transact(operator.stage.key(idle), chain.calls.to("Consumers", "requestWithdraw", lane))
     operator.stage.wait(2)
     operator.index()
     if calls:

@@ -28,11 +28,10 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batch_files, batches
 from tests import builders as b
 from tests.conftest import an_anvil, settings_for
-from tests.ledger.chain.conftest import open_lane
+from tests.ledger.chain.conftest import FUNDS, open_lane
 from tests.ledger.flows.test_switching import CREDIT, PRIVATE, a_private_grid, release
 from tests.room import PAYEES
 
-FUNDS = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 OPERATOR_KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 OPERATOR = Signer(bytes.fromhex(OPERATOR_KEY))
 TERMS, BOND = LaneTerms(window=3, answer_time=1), 10**9
@@ -58,13 +57,13 @@ def chain(rpc_url: str, tmp_path: Path) -> Chain:
 
 
 class Worker:
-    """What the worker does, knock by knock, over a ledger that has been a private grid."""
+    """What the worker does, task by task, over a ledger that has been a private grid."""
 
     def __init__(self, place: Context, chain: Chain) -> None:
         self.place, self.chain, self.engine, self.lane = place, chain, place.engine, place.scope.lane
 
     def sweep(self) -> None:
-        """A second passes; everything that could be due is knocked at."""
+        """A second passes; every task that could be due runs."""
         self.chain.rpc("evm_increaseTime", 1)
         self.chain.rpc("evm_mine")
         tasks.index()

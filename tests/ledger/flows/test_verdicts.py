@@ -7,7 +7,7 @@ from ledger.core.accounts.accounts import accrued, available, claimable, withdra
 from ledger.core.catalog.bids import Role
 from ledger.core.settlement import events
 from ledger.core.settlement.batches import ActiveBatch, active_batches
-from ledger.core.settlement.header import NO_HEADER, HeaderId
+from ledger.core.settlement.header import NO_HEADER
 from ledger.core.values.errors import Conflict, Unavailable
 from ledger.core.values.hashes import keccak256
 from ledger.flows import batches as settling
@@ -24,25 +24,13 @@ def room(engine: Engine) -> Room:
     """Three batches on chain: the first is good, the second and third are about to fall."""
     room = Room(engine)
     for calls in (10, 5, 3):
-        room.serve(calls)
-        room.close()
-        room.sweep()
+        room.post(calls)
     return room
 
 
 def fall(room: Room, first: int = 2) -> None:
     """Somebody proves a batch wrong: it and all after it are void."""
-    room.chain.mine(events.Fell(b.LANE, first, 2, b.BOB), transaction=VERDICT)
-    room.chain.mine()
-    room.index()
-
-
-def take_back(room: Room, depth: int = 2) -> None:
-    """The newest blocks, with the verdict, are replaced by empty ones."""
-    room.chain.fork(depth, keep_pool=False)
-    for _ in range(depth + 1):
-        room.chain.mine()
-    room.index()
+    room.see(events.Fell(b.LANE, first, 2, b.BOB), transaction=VERDICT)
 
 
 def money(room: Room) -> tuple[int, int]:
@@ -57,14 +45,13 @@ def test_what_a_lost_verdict_had_voided_stands_again(room: Room) -> None:
     fall(room)
     assert room.batches() == [(1, "final", 1), (2, "void", 2), (3, "void", 3)]
     assert sum(money(room)) == sum(before)
-    take_back(room)
+    room.fork(2)
     assert (room.batches(), money(room)) == (stood, before)
     with unit_of_work(room.engine) as session:
         assert tree_nodes.leaves(session, b.LANE, tree_nodes.PAYOUT, 3) == leaves
     assert room.laws() == []
     room.serve(4)
-    after = room.close()
-    assert after is not None
+    after = room.closed()
     assert after.header.calls == 4, "what the restored batches hold is not batched again"
     room.sweep()
     assert room.batches()[-1] == (4, "posted", 4)
@@ -77,12 +64,11 @@ def test_a_verdict_that_comes_back_voids_again(room: Room) -> None:
         fall(room)
         assert [status for _, status, _ in room.batches()] == ["final", "void", "void"]
         assert (sum(money(room)), room.laws()) == (sum(before), [])
-        take_back(room)
+        room.fork(2)
         assert (money(room), room.laws()) == (before, [])
     fall(room)
-    again = room.close()
-    assert again is not None
-    assert (again.header.calls, again.header.prev) == (8, room_header(room, 1))
+    again = room.closed()
+    assert (again.header.calls, again.header.prev) == (8, room.header(1).id)
     room.sweep()
     assert room.batches()[-1] == (4, "posted", 2)
     assert (money(room), room.laws()) == (before, [])
@@ -96,11 +82,10 @@ def test_what_was_built_in_its_place_gives_way(room: Room) -> None:
     room.sweep()
     assert room.batches()[-1] == (4, "posted", 2)
     room.chain.forget()
-    take_back(room, 6)
+    room.fork(6)
     assert room.batches() == [(1, "final", 1), (2, "posted", 2), (3, "posted", 3), (4, "void", None)]
     assert room.laws() == []
-    last = room.close()
-    assert last is not None
+    last = room.closed()
     assert last.header.calls == 2
     room.sweep(8)
     assert room.batches()[-1] == (5, "posted", 4)
@@ -112,19 +97,14 @@ def test_what_was_built_in_its_place_holds_if_the_chain_takes_it_first(room: Roo
     """The verdict is lost, the old batches stand, the verdict returns, and then the replacement's commit is mined."""
     fall(room)
     room.serve(2)
-    replacement = room.close()
-    assert replacement is not None
+    replacement = room.closed()
     room.sweep()
     paid = money(room)
     room.chain.fork(6, keep_pool=False)
-    room.chain.mine()
-    room.chain.mine()
-    room.index()
+    room.see()
     assert room.batches()[-1] == (4, "void", None)
     room.chain.mine(events.Fell(b.LANE, 2, 2, b.BOB), transaction=VERDICT)
-    room.chain.mine(events.Committed(b.LANE, 2, replacement.header, 10**6))
-    room.chain.mine()
-    room.index()
+    room.see(events.Committed(b.LANE, 2, replacement.header, 10**6))
     assert room.batches() == [(1, "final", 1), (2, "void", 2), (3, "void", 3), (4, "posted", 2)]
     assert (money(room), room.laws()) == (paid, [])
     assert room.close() is None, "it holds every receipt"
@@ -132,15 +112,12 @@ def test_what_was_built_in_its_place_holds_if_the_chain_takes_it_first(room: Roo
 
 def test_a_verdict_against_the_first_batch_is_taken_back(engine: Engine) -> None:
     room = Room(engine)
-    room.serve(10)
-    room.close()
-    room.sweep()
+    room.post(10)
     before = money(room)
     fall(room, 1)
-    rebuilt = room.close()
-    assert rebuilt is not None
+    rebuilt = room.closed()
     assert (rebuilt.header.prev, rebuilt.header.calls) == (NO_HEADER, 10)
-    take_back(room)
+    room.fork(2)
     assert room.batches() == [(1, "posted", 1), (2, "void", None)]
     assert (money(room), room.laws()) == (before, [])
 
@@ -158,11 +135,9 @@ def test_nothing_falls_while_a_batch_is_being_built(room: Room) -> None:
 
 def test_an_exit_that_was_never_asked_for_is_forgotten(room: Room) -> None:
     room.deposit(b.ALICE, 700)
-    room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
-    room.chain.mine()
-    room.index()
+    room.see(events.WithdrawRequested(b.LANE, b.ALICE, True))
     assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (0, 700)
-    take_back(room)
+    room.fork(2)
     assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (700, 0)
     assert room.laws() == []
 
@@ -171,26 +146,20 @@ def test_an_exit_that_was_paid_is_taken_back_and_paid_again(room: Room) -> None:
     room.deposit(b.ALICE, 700)
     for _ in range(3):
         room.chain.mine(events.WithdrawRequested(b.LANE, b.ALICE, True))
-        room.chain.mine(events.Withdrawn(b.LANE, b.ALICE, 700, False), transaction=VERDICT)
-        room.chain.mine()
-        room.index()
+        room.see(events.Withdrawn(b.LANE, b.ALICE, 700, False), transaction=VERDICT)
         assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (0, 0)
         assert room.laws() == []
-        take_back(room, 3)
+        room.fork(3)
         assert (room.balance(available(b.ALICE)), room.balance(withdrawing(b.ALICE))) == (700, 0)
         assert room.laws() == []
 
 
 def test_a_deposit_that_is_gone_and_spent_waits_for_its_return_or_a_person(room: Room) -> None:
-    room.chain.mine(events.Deposited(b.LANE, b.ALICE, 1, 500), transaction=VERDICT)
-    room.chain.mine()
-    room.index()
+    room.see(events.Deposited(b.LANE, b.ALICE, 1, 500), transaction=VERDICT)
     room.lease(b.ALICE, 400)
     with pytest.raises(Conflict, match="took back a deposit of which something was spent"):
-        take_back(room)
-    room.chain.mine(events.Deposited(b.LANE, b.ALICE, 1, 500), transaction=VERDICT)
-    room.chain.mine()
-    room.index()
+        room.fork(2)
+    room.see(events.Deposited(b.LANE, b.ALICE, 1, 500), transaction=VERDICT)
     assert (room.balance(available(b.ALICE)), room.laws()) == (100, [])
 
 
@@ -201,16 +170,8 @@ def test_the_logs_of_a_lane_say_which_batches_stand(room: Room) -> None:
     logs = room.chain.logs(0, 10**6)
     (one,) = active_batches(logs, b.LANE)
     assert one == ActiveBatch(1, one.header, one.posted_at, one.until, room.chain.blocks[-1].block.timestamp)
-    assert one.header.id == room_header(room, 1)
+    assert one.header.id == room.header(1).id
     assert active_batches(logs, b.OTHER_LANE) == []
-
-
-def room_header(room: Room, number: int) -> HeaderId:
-    """The id of a batch's header."""
-    with unit_of_work(room.engine) as session:
-        batch = batches.get(session, b.LANE, number)
-    assert batch is not None
-    return batch.header.id
 
 
 def test_a_retried_commit_of_the_replaced_batch_reverts(room: Room) -> None:
@@ -219,7 +180,7 @@ def test_a_retried_commit_of_the_replaced_batch_reverts(room: Room) -> None:
     assert room.close() is not None
     room.commit()
     room.transmit()
-    take_back(room)
+    room.fork(2)
     room.sweep(6)
     assert room.batches() == [(1, "final", 1), (2, "posted", 2), (3, "posted", 3), (4, "void", None)]
     with unit_of_work(room.engine) as session:

@@ -25,12 +25,12 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches
 from tests import builders as b
 from tests.conftest import an_anvil, stop
-from tests.ledger.chain.conftest import open_lane
+from tests.ledger.chain.conftest import FUNDS, open_lane
 
 ROOT = Path(__file__).resolve().parents[3]
-DEPLOYER = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
 OPERATOR_KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 OPERATOR = Signer(bytes.fromhex(OPERATOR_KEY))
+ALICE = Signer(bytes.fromhex("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"))
 
 
 @dataclass
@@ -68,34 +68,22 @@ class Network:
     def serve(self, count: int, first: int) -> None:
         """Charge calls of Alice, as a gateway would."""
         with unit_of_work(self.engine) as session:
-            b.write(
-                session, [b.a_receipt(first + i, lane=self.lane, consumer=ALICE.address_bytes) for i in range(count)]
-            )
-
-
-class Consumer:
-    """A consumer with a key of its own."""
-
-    account = Signer(bytes.fromhex("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"))
-    address_bytes = account.address
-
-
-ALICE = Consumer
+            b.write(session, [b.a_receipt(first + i, lane=self.lane, consumer=ALICE.address) for i in range(count)])
 
 
 @pytest.fixture
 def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Network]:
     with an_anvil() as rpc_url:
-        deployment: Deployment = deploy(rpc_url, DEPLOYER, Parameters(60), tmp_path)
+        deployment: Deployment = deploy(rpc_url, FUNDS, Parameters(60), tmp_path)
         chain = Chain(rpc_url, deployment)
         operator = OPERATOR.address
-        chain.transact(DEPLOYER, chain.calls.transfer(operator, 10**12))
-        chain.transact(DEPLOYER, chain.calls.transfer(ALICE.address_bytes, 10**12))
+        chain.transact(FUNDS, chain.calls.transfer(operator, 10**12))
+        chain.transact(FUNDS, chain.calls.transfer(ALICE.address, 10**12))
         chain.transact(OPERATOR, chain.calls.approve(chain.calls.settlement, 10**11))
         lane = open_lane(chain, OPERATOR, LaneTerms(60, 10), 10**11)
         chain.transact(OPERATOR, chain.calls.add_gateway(lane, b.GATEWAY.address))
-        chain.transact(ALICE.account, chain.calls.approve(chain.calls.consumers, 10**12))
-        chain.transact(ALICE.account, chain.calls.deposit(lane, ALICE.address_bytes, 10**10))
+        chain.transact(ALICE, chain.calls.approve(chain.calls.consumers, 10**12))
+        chain.transact(ALICE, chain.calls.deposit(lane, ALICE.address, 10**10))
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -127,10 +115,10 @@ def network(engine: Engine, postgres_url: str, redis_url: str, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_deposit_becomes_receipts_a_batch_a_commit_and_a_claim(network: Network) -> None:
-    alice = available(ALICE.address_bytes)
+    alice = available(ALICE.address)
     network.until(lambda: network.balance(alice) == 10**10)
     with unit_of_work(network.engine) as session:
-        b.lease(session, ALICE.address_bytes, 10**9, lane=network.lane)
+        b.lease(session, ALICE.address, 10**9, lane=network.lane)
     network.serve(100, first=1)
     network.until(lambda: network.statuses() == ["posted"])
     earned = network.balance(claimable(b.MAKER))

@@ -1,4 +1,4 @@
-"""What a gateway asks of the journal while a consumer waits: answered by an index, however long the journal is."""
+"""What a gateway asks of the receipt log while a consumer waits: answered by an index, however long the log is."""
 
 from sqlalchemy import Engine, text
 

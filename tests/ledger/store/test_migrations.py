@@ -1,17 +1,59 @@
 """The schema: migrations and tables say the same."""
 
+import json
+from typing import Any
+
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 
+from ledger.core.catalog.bids import Role
+from ledger.core.values.ids import Digest
 from ledger.migrations import configuration, migrate
+from ledger.store.access import keys
+from ledger.store.network import offers
+from ledger.store.session import unit_of_work
 from ledger.store.tables import metadata
+from tests.builders import ALICE, LANE
 
 
 def test_migrations_lead_to_exactly_the_declared_tables(engine: Engine) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_keys_and_offers_of_before_are_found_by_what_names_them_now(engine: Engine) -> None:
+    offer = json.dumps({"nonce": 7, "role": "weaver"}).encode()
+    with engine.begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        key = {
+            "lane": LANE,
+            "hash": b"hash",
+            "id": "key_1",
+            "consumer": ALICE,
+            "label": "",
+            "created_at": 1,
+            "budget": 9,
+        }
+        spent = {"lane": LANE, "key": b"hash", "gateway": ALICE, "amount": 5, "spent": 3}
+        served: dict[str, Any] = {"subject": b"s", "party": ALICE, "body": offer, "url": "", "tier": ""}
+        served |= {"capacity": 0, "expires_at": 1, "at": 1}
+        rows: dict[str, dict[str, Any]] = {"api_keys": key, "key_allowances": spent, "offers": served}
+        for table, values in rows.items():
+            names = ", ".join(values)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES (:{names.replace(', ', ', :')})"), values)
+        command.upgrade(config, "head")
+    with unit_of_work(engine) as session:
+        found_key = keys.by_hash(session, LANE, b"hash")
+        assert found_key is not None
+        assert (found_key.spent, found_key.rights, found_key.made_by) == (3, (), ())
+        assert keys.budget_left(session, LANE, [found_key.id]) == 4
+        found = offers.get(session, Digest(b"s"), ALICE, Role.weaver)
+        assert found is not None
+        assert found.nonce == 7
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""The money journal in a real database: once per cause, never overdrawn, balances from entries."""
+"""Postings in a real database: once per cause, never overdrawn, balances from entries."""
 
 from collections.abc import Callable
 from threading import Thread

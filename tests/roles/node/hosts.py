@@ -107,7 +107,7 @@ class Hosts:
         return self.run(host, "-m", "roles.node", "--model", f"{model}={name}", "--host", address, "--port", "8000")
 
     def home_node(self, host: str, model: Path, name: str, gateway: str, secret: str) -> subprocess.Popen[str]:
-        """A node that listens on its own loopback only and knocks at the gateway."""
+        """A node that listens on its own loopback only and opens a tunnel to the gateway."""
         return self.run(host, "-m", "tests.roles.node.home", str(model), name, gateway, secret)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The two doors of a node, as their own clients see them."""
+"""The two protocols of a node, as their own clients see them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from ledger.core.settlement.cumulatives import NOTHING, Cumulatives
 from ledger.core.settlement.header import NO_HEADER, RUN, Range, gateways_tree
 from ledger.core.values import sum_tree
 from ledger.core.values.errors import Conflict, Rejected, Unavailable
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, call_id
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.values.meters import Units
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from tests.rates import asks
@@ -64,7 +65,7 @@ def a_receipt(
     due = price.price(TERMS[name], units, passed)
     consumer = list(CONSUMERS)[seq % 3]
     return Receipt(
-        call_id=call_id(consumer, gateway.address + bytes((seq >> 8, seq & 255))),
+        call_id=keccak256(consumer, gateway.address + bytes((seq >> 8, seq & 255))),
         parent=parent,
         lane=LANE,
         gateway=gateway.address,
