@@ -11,7 +11,8 @@ are mutant 17. Random tests take a few runs of a fixed seed: what only luck woul
 seen only by a test that compiles a library itself: it gets the sources as they are.
 
 A run goes on from the last one. Over the same sources and seed, what was killed stays killed, and what was alive is
-tried again: write the test, and run this. Mutants that no test can kill are in `contracts/mutants.md`, with the reason.
+tried again: write the test, and run this. A mutant that no test can kill goes into the snapshot's `equivalent` by hand,
+with the reason, and is not counted.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 from contracts import build
@@ -39,7 +41,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 WORK = ROOT / "build" / "mutants"
 SNAPSHOT = HERE / "snapshots" / "mutants.json"
-EQUIVALENT = HERE / "mutants.md"
 
 SWITCH = {
     "contracts/src/Switch.sol": "// SPDX-License-Identifier: Apache-2.0\npragma solidity 0.8.37;\nlibrary Switch {}\n"
@@ -243,6 +244,7 @@ class Trial:
         for bench in benches:
             bench.compile_tests(None if bench is benches[0] else benches[0])
             self._free.put(bench)
+        self._writing = Lock()
         self.left_out = self._baseline()
         self._file = (
             WORK / f"killed-{hashlib.sha256(json.dumps(sorted(everything().items())).encode()).hexdigest()}.json"
@@ -256,8 +258,11 @@ class Trial:
             return
         by = next(filter(None, (self._killer(number, tests) for tests in self._in_turn(change) if tests)), "")
         if by:
-            self.killed[change.name] = by
-            self._file.write_text(json.dumps(self.killed, indent=1))
+            with self._writing:
+                self.killed[change.name] = by
+                part = self._file.with_suffix(".part")
+                part.write_text(json.dumps(self.killed, indent=1))
+                part.replace(self._file)
         say(f"{number:4} {place(change)}  {change.name}\n     {'killed by ' + by if by else 'ALIVE'}")
 
     def _in_turn(self, change: Change) -> tuple[tuple[str, ...], ...]:
@@ -266,7 +271,9 @@ class Trial:
         Likely are those that saw changes of this file, or say the function's name.
         """
         saw = Counter(
-            by.partition(":")[0] for name, by in self.killed.items() if name.startswith(f"{Path(change.file).name} ")
+            by.partition(":")[0]
+            for name, by in list(self.killed.items())
+            if name.startswith(f"{Path(change.file).name} ")
         )
         word = change.function.strip("_").lower()
         tests = sorted(
@@ -301,16 +308,15 @@ class Trial:
 
 
 def equivalent() -> dict[str, str]:
-    """The mutants that no test can kill, and why: `- `name`` and the reason, indented, below it."""
-    found = re.findall(r"^- `([^`]+)`\n((?:  .+\n)+)", EQUIVALENT.read_text(), re.MULTILINE)
-    return {name: " ".join(reason.split()) for name, reason in found}
+    """The mutants that no test can kill, and why, by hand in the snapshot."""
+    return dict(json.loads(SNAPSHOT.read_text())["equivalent"]) if SNAPSHOT.exists() else {}
 
 
 def report(chosen: list[Change], killed: dict[str, str], seed: int) -> dict[str, Any]:
     """What became of the mutants. `total` is without the equivalent ones."""
     reasons = equivalent()
     if wrong := sorted(reasons.keys() & killed.keys()):
-        raise RuntimeError(f"{EQUIVALENT.name} lists mutants that a test kills: {wrong}")
+        raise RuntimeError(f"a test kills what the snapshot calls equivalent: {wrong}")
     alive = [change for change in chosen if change.name not in killed]
     counted = [change for change in chosen if change.name not in reasons]
     dead = [change for change in counted if change.name in killed]
@@ -325,7 +331,7 @@ def report(chosen: list[Change], killed: dict[str, str], seed: int) -> dict[str,
         "percent": round(100 * len(dead) / len(counted), 1),
         "killed_and_total": files,
         "alive": {change.name: place(change) for change in alive if change.name not in reasons},
-        "equivalent": {change.name: reasons[change.name] for change in alive if change.name in reasons},
+        "equivalent": reasons,
     }
 
 
