@@ -48,8 +48,8 @@ forge-build: install
 	$(call say,'forge build: the tests of the contracts')
 	$(FORGE) build
 
-RUNS = 2000
-fuzz-contracts: forge-build   ## longer than `make test`: RUNS=2000 random lives of the lanes, 200 acts each
+RUNS = 2560
+fuzz-contracts: forge-build   ## longer than `make test`: RUNS=2560 random lives of the lanes, ten times as many, 200 acts each
 	cd contracts && FOUNDRY_INVARIANT_RUNS=$(RUNS) ../$(BIN)/forge test --match-path 'test/invariants/*' \
 	    --fuzz-seed $$(date +%s)
 

@@ -86,6 +86,12 @@ contract DollarToken is HostileToken {
         return false;
     }
 
+    function transferFrom(address from, address to, uint256 amount) public override returns (bool) {
+        if (!lies) return super.transferFrom(from, to, amount);
+        _hook(to);
+        return false;
+    }
+
     function transferWithAuthorization(
         address from,
         address to,
@@ -139,7 +145,7 @@ contract DollarToken is HostileToken {
         bytes32 hash = keccak256(abi.encode(keccak256(bytes(kind)), from, to, value, validAfter, validBefore, nonce));
         bytes32 digest = keccak256(abi.encodePacked(hex"1901", DOMAIN_SEPARATOR(), hash));
         require(ECDSA.recover(digest, signature) == from, "not signed");
-        _transfer(from, to, value);
+        if (!lies) _transfer(from, to, value);
     }
 
     function _update(address from, address to, uint256 value) internal override {

@@ -132,6 +132,22 @@ library Trees {
         for (uint256 i; i < used; ++i) proof[i] = long[i];
     }
 
+    /// @dev The words `levels` levels below the node at (depth, position).
+    function wordsBelow(Sparse memory t, uint256 depth, uint256 position, uint256 levels)
+        internal
+        pure
+        returns (bytes32[] memory shown)
+    {
+        (uint256[] memory places, bytes32[] memory words) = (t.places, t.words);
+        bytes32 empty;
+        for (uint256 level; level < t.height - depth - levels; ++level) (places, words, empty) = _fold(places, words, empty);
+        shown = new bytes32[](1 << levels);
+        for (uint256 i; i < shown.length; ++i) shown[i] = empty;
+        for (uint256 i; i < places.length; ++i) {
+            if (places[i] >> levels == position) shown[places[i] & (shown.length - 1)] = words[i];
+        }
+    }
+
     /// @dev One level up. `empty` is the node over places that hold nothing.
     function _fold(uint256[] memory places, bytes32[] memory words, bytes32 empty)
         private

@@ -8,8 +8,9 @@ import {Model} from "./Model.sol";
 
 /// @dev Everybody at once, at random, in three lanes: an honest operator, one that lies and is watched, one that lies and is
 /// not, and goes on afterwards. Consumers that come, pay by x402, leave, escape and come back; payees that the token refuses;
-/// accusers that cannot be paid; a token that calls back. What an actor may lawfully find refused, it checks beforehand, so any
-/// other revert fails the run; what must be refused is tried, and `broken` names the law when it is not.
+/// accusers that cannot be paid; a token that takes fees, says false, and calls back. What an actor may lawfully find refused, it
+/// checks beforehand, so any other revert fails the run; what must be refused is tried, and `broken` names the law when it is
+/// not.
 contract Handler is Model {
     using Trees for Sparse;
 
@@ -32,33 +33,80 @@ contract Handler is Model {
         }
     }
 
+    // ------------------------------------------------------------------ a hostile token
+
+    /// @dev How the token treats whom it pays next.
+    enum Mood {
+        fair,
+        takesAFee,
+        saysFalse,
+        refuses,
+        callsBack
+    }
+
+    function _moodOf(uint8 seed) private pure returns (Mood) {
+        return seed % 8 > uint8(Mood.callsBack) ? Mood.fair : Mood(seed % 8);
+    }
+
+    /// @dev Whoever is paid next may be refused, or calls Settlement back.
+    function _turns(Mood mood, address to, bytes memory again) private {
+        if (mood == Mood.takesAFee) coin.setFee(1);
+        if (mood == Mood.saysFalse) coin.setLies(true);
+        if (mood == Mood.refuses) coin.blacklist(to, true);
+        if (mood == Mood.callsBack) coin.onTransferTo(to, address(settlement), again);
+    }
+
+    function _calms(Mood mood, address to) private {
+        if (mood == Mood.takesAFee) coin.setFee(0);
+        if (mood == Mood.saysFalse) coin.setLies(false);
+        if (mood == Mood.refuses) coin.blacklist(to, false);
+        if (mood == Mood.callsBack) coin.onTransferTo(to, address(0), ""); // nobody is called
+    }
+
+    /// @dev Pays somebody out. Whom the token did not pay, it pays later.
+    function _exits(Mood mood, address to, bytes memory exit) private returns (bool done, bytes memory why) {
+        if (mood == Mood.takesAFee) mood = Mood.fair; // the payee bears it
+        _turns(mood, to, exit);
+        (done, why) = address(settlement).call(exit);
+        _calms(mood, to);
+        if (!done && mood != Mood.fair) (done, why) = address(settlement).call(exit);
+    }
+
     // ------------------------------------------------------------------ consumers
 
-    function deposits(uint256 l, uint256 who, uint64 amount, bool fee) external inLane(l) {
+    function deposits(uint256 l, uint256 who, uint64 amount, uint8 seed) external inLane(l) {
         address account = consumerOf[1 + who % WHO];
         uint40 requested = settlement.accounts(lane, account).requestedAt;
         amount = 1 + amount % 5_000;
         coin.approve(address(consumers), amount);
-        if (fee || !settlement.lanes(lane).active) {
-            if (fee) coin.setFee(1);
-            try consumers.deposit(lane, account, amount) {
-                broken = "C6, C7: a pause stops deposits, and a fee is not booked";
-            } catch {}
-            coin.setFee(0);
-        } else {
-            consumers.deposit(lane, account, amount);
+        Mood mood = _moodOf(seed);
+        _turns(mood, lane, mood == Mood.callsBack ? _claim(l % LANES) : bytes(""));
+        try consumers.deposit(lane, account, amount) {
+            if (!settlement.lanes(lane).active) broken = "C6: a pause stops deposits";
+            if (mood != Mood.fair && mood != Mood.callsBack) broken = "C7: what did not come is not booked";
+        } catch {
+            if (settlement.lanes(lane).active && mood == Mood.fair) broken = "C6: a deposit is taken";
         }
+        _calms(mood, lane);
         if (settlement.accounts(lane, account).requestedAt != requested) broken = "C6: a deposit changes no exit";
     }
 
     /// @dev By x402: also into a stopped lane. Twice is refused.
-    function pays(uint256 l, uint256 who, uint64 amount) external inLane(l) {
+    function pays(uint256 l, uint256 who, uint64 amount, uint8 seed) external inLane(l) {
         who = 1 + who % WHO;
         amount = 1 + amount % 2_000;
         coin.transfer(consumerOf[who], amount);
         bytes32 salt = bytes32(++nonce);
         uint256 until = block.timestamp + 1;
         bytes memory signature = authorization(consumerKey(who), false, lane, amount, 0, until, salt);
+        Mood mood = _moodOf(seed);
+        if (mood != Mood.fair && mood != Mood.callsBack) {
+            _turns(mood, lane, "");
+            try consumers.depositFromInbox(lane, consumerOf[who], amount, 0, until, salt, signature) {
+                broken = "C7: what did not come is not booked";
+            } catch {}
+            _calms(mood, lane);
+        }
         consumers.depositFromInbox(lane, consumerOf[who], amount, 0, until, salt, signature);
         try consumers.depositFromInbox(lane, consumerOf[who], amount, 0, until, salt, signature) {
             broken = "C7: a payment is booked once";
@@ -76,45 +124,52 @@ contract Handler is Model {
         else consumers.cancelWithdraw(lane);
     }
 
-    function withdraws(uint256 l, uint256 who) external inLane(l) {
-        _withdraws(l % LANES, _oftenTheAccomplice(who));
+    function withdraws(uint256 l, uint256 who, uint8 seed) external inLane(l) {
+        _withdraws(l % LANES, _oftenTheAccomplice(who), _moodOf(seed));
     }
 
-    function _withdraws(uint256 l, uint256 who) private {
+    function _withdraws(uint256 l, uint256 who, Mood mood) private {
         Model.Filed memory f = finalOf(l);
         ISettlement.Account memory a = settlement.accounts(lane, consumerOf[who]);
         if (f.withheld) return; // nobody can prove anything
         bool lawful = a.requestedAt != 0 && f.header.closedAt > a.requestedAt + NOTICE;
-        bytes32[] memory proof = debitTree(l, f).prove(who);
         uint256 held = coin.balanceOf(consumerOf[who]);
-        try settlement.withdraw(lane, consumerOf[who], f.debited[who], proof) {
-            if (!lawful) broken = "C5: an exit needs a final batch closed after its request and notice";
-            _left(l, who, a, f, held);
-        } catch (bytes memory why) {
-            if (lawful && !_lawfullyShort(l, why)) broken = "C5: who may leave leaves";
-        }
+        (bool done, bytes memory why) = _exits(mood, consumerOf[who], _exit(settlement.withdraw.selector, l, who, f));
+        if (done && !lawful) broken = "C5: an exit needs a final batch closed after its request and notice";
+        if (!done && lawful && !_lawfullyShort(l, why)) broken = "C5: who may leave leaves";
+        if (done) _left(l, who, a, f, held);
     }
 
-    function escapes(uint256 l, uint256 who) external inLane(l) {
-        l %= LANES;
-        who = _oftenTheAccomplice(who);
+    function escapes(uint256 l, uint256 who, uint8 seed) external inLane(l) {
+        _escapes(l % LANES, _oftenTheAccomplice(who), _moodOf(seed));
+    }
+
+    function _escapes(uint256 l, uint256 who, Mood mood) private {
         Model.Filed memory f = finalOf(l);
-        ISettlement.Head memory h = settlement.heads(lane);
         ISettlement.Account memory a = settlement.accounts(lane, consumerOf[who]);
         if (f.withheld) return;
-        uint256 from = (a.requestedAt > h.finalClosedAt ? a.requestedAt : h.finalClosedAt) + 7 days;
-        bool lawful = a.requestedAt != 0 && h.finalized + 1 == h.next && block.timestamp >= from
-            && h.finalClosedAt <= a.requestedAt + NOTICE;
+        bool lawful = _mayEscape(a);
         uint32 era = settlement.lanes(lane).era;
-        bytes32[] memory proof = h.finalized == 0 ? new bytes32[](0) : debitTree(l, f).prove(who);
         uint256 held = coin.balanceOf(consumerOf[who]);
-        try settlement.escapeWithdraw(lane, consumerOf[who], f.debited[who], proof) {
-            if (!lawful) broken = "C5: an escape needs a lane that stands still";
-            if (settlement.lanes(lane).era != era + 1) broken = "C4: an escape begins an era";
-            _left(l, who, a, f, held);
-        } catch (bytes memory why) {
-            if (lawful && !_lawfullyShort(l, why)) broken = "C5: who may escape escapes";
-        }
+        bytes memory exit = _exit(settlement.escapeWithdraw.selector, l, who, f);
+        (bool done, bytes memory why) = _exits(mood, consumerOf[who], exit);
+        if (!done && lawful && !_lawfullyShort(l, why)) broken = "C5: who may escape escapes";
+        if (!done) return;
+        if (!lawful) broken = "C5: an escape needs a lane that stands still";
+        if (settlement.lanes(lane).era != era + 1) broken = "C4: an escape begins an era";
+        _left(l, who, a, f, held);
+    }
+
+    function _mayEscape(ISettlement.Account memory a) private view returns (bool) {
+        ISettlement.Head memory h = settlement.heads(lane);
+        uint256 from = (a.requestedAt > h.finalClosedAt ? a.requestedAt : h.finalClosedAt) + 7 days;
+        return a.requestedAt != 0 && h.finalized + 1 == h.next && block.timestamp >= from
+            && h.finalClosedAt <= a.requestedAt + NOTICE;
+    }
+
+    /// @dev The call of either exit.
+    function _exit(bytes4 selector, uint256 l, uint256 who, Model.Filed memory f) private view returns (bytes memory) {
+        return abi.encodeWithSelector(selector, lane, consumerOf[who], f.debited[who], debitTree(l, f).prove(who));
     }
 
     function _oftenTheAccomplice(uint256 who) private pure returns (uint256) {
@@ -145,7 +200,12 @@ contract Handler is Model {
         for (uint256 i = 1; i <= PAYEES; ++i) spent += calls_[l][i][who];
         if (a.requestedAt != 0 || spent > a.deposited - a.withdrawn) return;
         calls_[l][to][who] += amount;
-        if (spent > vouchers[l][who] && spent > a.debitAtExit + a.paidIn) vouchers[l][who] = spent;
+        if (spent > mandateOf(l, who, uint40(block.timestamp) + 2 * DAY)) _signs(l, who, spent);
+    }
+
+    /// @dev A gateway takes no voucher of a key that was revoked, though it still counts.
+    function _signs(uint256 l, uint256 who, uint64 spent) internal virtual {
+        vouchers[l][who] = spent;
     }
 
     /// @dev Posts what was served; the liars add a lie.
@@ -157,46 +217,72 @@ contract Handler is Model {
     function settles(uint256 l, uint256 lie) external inLane(l) {
         l %= LANES;
         _posts(l, lie, 0, 1);
-        ISettlement.Head memory h = settlement.heads(lane);
-        if (h.next == h.finalized + 1) return;
-        uint256 until = settlement.batches(lane, h.next - 1).until;
-        if (until > block.timestamp) _pass(until - block.timestamp);
-        lane = lanes[l];
-        for (uint256 i = settlement.heads(lane).next - settlement.heads(lane).finalized; i > 1; --i) _finalizes(l);
+        _finishes(l, 0);
     }
 
     /// @dev Poc8: the operator and its accomplice, which leaves between the finalities of two batches of one block.
     function races(uint256 l, uint256 lie) external inLane(l) {
         l %= LANES;
         if (l == HONEST) return;
-        if (settlement.accounts(lane, consumerOf[WHO]).requestedAt == 0) {
-            vm.prank(consumerOf[WHO]);
-            consumers.requestWithdraw(lane);
-        }
+        _asksToLeave();
         _pass(NOTICE + 1);
         lane = lanes[l];
         _posts(l, 0, 0, 1);
         _posts(l, (lie >> 8 << 8) | (lie % 2 == 0 ? 2 : 7), 0, 1);
         ISettlement.Head memory h = settlement.heads(lane);
         if (h.next < h.finalized + 3) return;
-        uint256 until = settlement.batches(lane, h.next - 1).until;
+        _finishes(l, 1);
+        _withdraws(l, WHO, Mood.fair);
+        _finalizes(l);
+    }
+
+    /// @dev F3: the operator stands still until its accomplice has escaped, and then debits it once more.
+    function vanishes(uint256 l, uint256 lie) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST) return;
+        _asksToLeave();
+        _finishes(l, 0);
+        _pass(7 days);
+        lane = lanes[l];
+        _escapes(l, WHO, Mood.fair);
+        _posts(l, (lie >> 8 << 8) | 2, 0, 1);
+    }
+
+    function _asksToLeave() private {
+        if (settlement.accounts(lane, consumerOf[WHO]).requestedAt != 0) return;
+        vm.prank(consumerOf[WHO]);
+        consumers.requestWithdraw(lane);
+    }
+
+    /// @dev Waits until the windows of all that pends have passed, and makes it final but for the last ones.
+    function _finishes(uint256 l, uint256 last) private {
+        ISettlement.Head memory h = settlement.heads(lane);
+        uint256 until = block.timestamp;
+        for (uint64 id = h.finalized + 1; id < h.next; ++id) {
+            uint256 end = settlement.batches(lane, id).until;
+            if (end > until) until = end;
+        }
         if (until > block.timestamp) _pass(until - block.timestamp);
         lane = lanes[l];
-        for (uint256 i = h.next - h.finalized; i > 2; --i) _finalizes(l);
-        _withdraws(l, WHO);
-        _finalizes(l);
+        h = settlement.heads(lane);
+        for (uint256 i = h.next - h.finalized; i > last + 1; --i) _finalizes(l);
     }
 
     function _posts(uint256 l, uint256 lie, uint256 lag, uint8 taller) private {
         ISettlement.Head memory h = settlement.heads(lane);
         if (h.next - h.finalized > 6) return;
         Model.Filed memory tip = tipOf(l);
-        Model.Filed memory f = _draft(l, tip);
+        uint40 closedAt = _closing(h, lag);
+        Model.Filed memory f = _draft(l, tip, closedAt);
         if (l != HONEST) _lies(f, lie);
+        f.header.heights = shape(taller);
+        _commits(l, f, tip, closedAt);
+    }
+
+    function _commits(uint256 l, Model.Filed memory f, Model.Filed memory tip, uint40 closedAt) private {
+        ISettlement.Head memory h = settlement.heads(lane);
         uint64 grown = sum(f.earned) - sum(tip.earned);
-        bool tall = taller % 8 == 0;
-        f.header.heights = heightsOf(0, tall ? 3 + taller / 9 : 3, tall ? 31 - taller / 16 : 3, 0, 0, 0);
-        seal(l, f, tip, _closing(h, lag));
+        seal(l, f, tip, closedAt);
         ISettlement.Books memory b = settlement.books(lane);
         ISettlement.Lane memory n = settlement.lanes(lane);
         bool lawful = n.active && sum(f.debited) == sum(f.earned) && sum(f.earned) <= b.net
@@ -206,11 +292,28 @@ contract Handler is Model {
             if (!lawful) broken = "C1, C2, C6, C9: a commit compares totals, net, bond and pause";
             filed[l][h.next] = abi.encode(f);
             delete calls_[l];
-            uint256 until = settlement.batches(lane, h.next).until;
-            if (until > block.timestamp + 30 days || until < block.timestamp + WINDOW) broken = "C11: a window is bounded";
+            uint256 until = block.timestamp + _windowOf(f.header.heights);
+            if (settlement.batches(lane, h.next).until != until) broken = "C11: a window opens the longest path";
         } catch {
             if (lawful) broken = "C11: what is lawful is posted";
         }
+    }
+
+    /// @dev Heights, now and then as tall as trees may be.
+    function shape(uint8 taller) internal pure virtual returns (uint48) {
+        bool tall = taller % 8 == 0;
+        return heightsOf(0, tall ? 3 + taller / 9 : 3, tall ? 31 - taller / 16 : 3, 0, 0, 0);
+    }
+
+    /// @dev Eight levels a round, and three answers more.
+    function _windowOf(uint256 heights) private pure returns (uint256) {
+        uint256 tallest = ((heights >> 32) & 0xff) + (heights >> 40);
+        for (uint256 i; i < 4; ++i) {
+            uint256 height = (heights >> (8 * i)) & 0xff;
+            if (height > tallest) tallest = height;
+        }
+        uint256 needed = ((tallest + 7) / 8 + 3) * ANSWER_TIME;
+        return needed > WINDOW ? needed : WINDOW;
     }
 
     function _closing(ISettlement.Head memory h, uint256 lag) private view returns (uint40 closedAt) {
@@ -218,46 +321,71 @@ contract Handler is Model {
         if (closedAt < h.lastClosedAt) closedAt = h.lastClosedAt;
     }
 
-    /// @dev An honest batch: all that was served, but of those who left before the batch before was closed.
-    function _draft(uint256 l, Model.Filed memory tip) private view returns (Model.Filed memory f) {
-        (f.earned, f.debited, f.due) = (_copy(tip.earned), _copy(tip.debited), new uint64[](PAYEES + 1));
+    /// @dev An honest batch: all that was served, but of those who left before the batch before was closed, and what no
+    /// mandate covers any more. A liar charges that too.
+    function _draft(uint256 l, Model.Filed memory tip, uint40 closedAt) private view returns (Model.Filed memory f) {
+        (f.earned, f.debited, f.sold) = (_copy(tip.earned), _copy(tip.debited), new uint64[](PAYEES * WHO));
         for (uint256 who = 1; who <= WHO; ++who) {
             ISettlement.Account memory a = settlement.accounts(lane, consumerOf[who]);
             if (a.requestedAt != 0 && tip.header.closedAt > a.requestedAt + NOTICE) continue;
-            for (uint256 to = 1; to <= PAYEES; ++to) {
-                uint64 amount = calls_[l][to][who];
-                (f.earned[to], f.debited[who], f.due[to]) = (f.earned[to] + amount, f.debited[who] + amount, f.due[to] + amount);
-            }
+            uint64 charged;
+            for (uint256 to = 1; to <= PAYEES; ++to) charged += calls_[l][to][who];
+            bool covered = f.debited[who] + charged <= mandateOf(l, who, closedAt);
+            if (charged == 0 || (l == HONEST && !covered)) continue;
+            for (uint256 to = 1; to <= PAYEES; ++to) sells(f, to, who, calls_[l][to][who]);
         }
+        _splits(f);
+    }
+
+    /// @dev What was sold is earned.
+    function _splits(Model.Filed memory f) private pure {
+        uint64[] memory due = dueOf(f);
+        for (uint256 to = 1; to <= PAYEES; ++to) f.earned[to] = f.earned[to] + due[to] - (f.due.length == 0 ? 0 : f.due[to]);
+        f.due = due;
     }
 
     function _copy(uint64[] memory amounts) private pure returns (uint64[] memory) {
         return abi.decode(abi.encode(amounts), (uint64[]));
     }
 
-    /// @dev A debit too high, of the accomplice or another; a payout moved to another payee; trees nobody has; totals that differ.
+    /// @dev A debit too high, of the accomplice or another; a payout moved to another payee; trees nobody has; totals that
+    /// differ; a price above its terms; lines that their receipts do not say; another receipt than was signed.
     function _lies(Model.Filed memory f, uint256 lie) private view {
         uint64 amount = uint64(1 + (lie >> 64) % 12_000);
         (uint256 who, uint256 to) = (1 + (lie >> 8) % WHO, 1 + (lie >> 16) % PAYEES);
-        uint256 kind = lie % 16; // most batches are honest: who always lies has nothing final to steal
+        uint256 kind = lie % 32; // most batches are honest: who always lies has nothing final to steal
         if (kind == 7) (kind, amount) = (1, _room(f));
         if (kind == 1 || kind == 2) {
             if (kind == 2) (who, amount) = (WHO, (lie >> 200) % 2 == 0 ? amount : _allOf(f));
-            (f.debited[who], f.earned[to], f.due[to]) = (f.debited[who] + amount, f.earned[to] + amount, f.due[to] + amount);
-        } else if (kind == 3) {
-            uint256 from = 1 + (lie >> 24) % PAYEES;
-            amount = f.earned[from];
-            f.earned[from] = 0;
-            f.earned[to] += amount;
+            sells(f, to, who, amount);
+            _splits(f);
         } else if (kind == 4) {
             uint256 from = 1 + (lie >> 24) % WHO;
             amount = f.debited[from];
             f.debited[from] = 0;
             f.debited[who] += amount;
-        } else if (kind == 5) {
-            f.withheld = true;
         } else if (kind == 6) {
             f.earned[to] += amount; // what nobody is debited
+        } else {
+            _moves(f, kind, 1 + (lie >> 24) % PAYEES, to);
+        }
+    }
+
+    function _moves(Model.Filed memory f, uint256 kind, uint256 from, uint256 to) private pure {
+        if (kind == 3) {
+            uint64 amount = f.earned[from];
+            f.earned[from] = 0;
+            f.earned[to] += amount;
+        } else if (kind == 5) {
+            f.withheld = true;
+        } else if (kind == 8) {
+            f.dear = sum(f.sold) != 0;
+        } else if (kind == 9) {
+            uint64 amount = f.due[from];
+            (f.due[from], f.earned[from]) = (0, f.earned[from] - amount);
+            (f.due[to], f.earned[to]) = (f.due[to] + amount, f.earned[to] + amount);
+        } else if (kind == 10) {
+            f.forged = sum(f.sold) != 0;
         }
     }
 
@@ -277,15 +405,56 @@ contract Handler is Model {
         return has > f.debited[WHO] ? has - f.debited[WHO] : 1;
     }
 
-    function reposts(uint256 l) external inLane(l) {
+    /// @dev A batch that fell is posted again: as it was, or closed anew, which is refused; and as one of its new era, which is
+    /// another batch with the same words.
+    function reposts(uint256 l, bool anew) external inLane(l) {
         l %= LANES;
         if (voided[l].length == 0) return;
-        Header memory h = abi.decode(voided[l], (Header));
+        Model.Filed memory f = abi.decode(voided[l], (Model.Filed));
+        ISettlement.Head memory h = settlement.heads(lane);
+        _isRefused(l, f.header, h.next);
+        f.header.closedAt = _closing(h, 0);
+        _isRefused(l, f.header, h.next);
+        if (anew) _repostsAnew(l, f);
+    }
+
+    function _repostsAnew(uint256 l, Model.Filed memory f) private {
+        _returns(l);
+        ISettlement.Head memory h = settlement.heads(lane);
+        Model.Filed memory tip = tipOf(l);
+        if (h.next != h.finalized + 1 || f.header.prev != prevOf(tip)) return;
+        (f.open, f.askedAt) = (0, 0);
+        _commits(l, f, tip, _closing(h, 0));
+    }
+
+    /// @dev An operator whose lane stopped comes back as soon as it may.
+    function _returns(uint256 l) private {
+        if (settlement.lanes(lane).active) return;
+        uint256 from = settlement.lives(lane).fellAt + DAY;
+        if (block.timestamp < from) _pass(from - block.timestamp);
+        lane = lanes[l];
+        if (settlement.books(lane).bond < MIN_BOND) _bonds(l, Mood.fair);
+        vm.prank(operators[l]);
+        settlement.setActive(lane, true);
+    }
+
+    /// @dev F5: while a lie is in question the lane falls for another fault. Then it posts the same lie again.
+    function relapses(uint256 l, uint256 lie) external inLane(l) {
+        l %= LANES;
+        if (l == HONEST) return;
+        _posts(l, (lie >> 8 << 8) | (lie % 2 == 0 ? 1 : 5), 0, 1);
+        _pass(0); // watchers ask
+        lane = lanes[l];
+        if (settlement.heads(lane).next == settlement.heads(lane).finalized + 1) return;
+        _punishes(l);
+        _repostsAnew(l, abi.decode(voided[l], (Model.Filed)));
+    }
+
+    function _isRefused(uint256 l, Header memory h, uint64 id) private {
         vm.prank(operators[l]);
         try settlement.commit(lane, h, 0, noHeader()) {
             broken = "C4: a void batch is not posted again";
         } catch {}
-        uint64 id = settlement.heads(lane).next;
         try settlement.finalize(lane, id, h) {
             broken = "C4: a void batch never becomes final";
         } catch {}
@@ -302,14 +471,23 @@ contract Handler is Model {
             } catch {}
             return;
         }
-        if (active && settlement.books(lane).bond < MIN_BOND) {
-            coin.transfer(operators[l], MIN_BOND * 3);
-            vm.startPrank(operators[l]);
-            settlement.addBond(lane, MIN_BOND * 3);
-            vm.stopPrank();
-        }
+        if (active && settlement.books(lane).bond < MIN_BOND) _bonds(l, _moodOf(stops / 8));
         vm.prank(operators[l]);
         settlement.setActive(lane, active);
+    }
+
+    function _bonds(uint256 l, Mood mood) private {
+        coin.transfer(operators[l], MIN_BOND * 3);
+        vm.startPrank(operators[l]);
+        if (mood != Mood.fair && mood != Mood.callsBack) {
+            _turns(mood, address(settlement), "");
+            try settlement.addBond(lane, MIN_BOND * 3) {
+                broken = "C7: a bond that did not come is not booked";
+            } catch {}
+            _calms(mood, address(settlement));
+        }
+        settlement.addBond(lane, MIN_BOND * 3);
+        vm.stopPrank();
     }
 
     function unbonds(uint256 l) external inLane(l) {
@@ -333,7 +511,7 @@ contract Handler is Model {
     }
 
     /// @dev Time passes; before and after, honest operators answer and watchers watch.
-    function _pass(uint256 time) private {
+    function _pass(uint256 time) internal virtual {
         for (uint256 l; l < LANES; ++l) {
             lane = lanes[l];
             _answers(l);
@@ -374,7 +552,8 @@ contract Handler is Model {
             return;
         }
         if (settlement.heads(lane).finalized == id) {
-            if (f.open != 0) broken = "C4: nothing final is in question";
+            if (questionsOpen(l, f) != 0) broken = "C4: nothing final is in question";
+            if (wrong && l != UNWATCHED) broken = "C12: where somebody looks no lie becomes final";
             becameFinal(l, id, wrong);
             return;
         }
@@ -385,31 +564,38 @@ contract Handler is Model {
 
     // ------------------------------------------------------------------ payees
 
-    /// @dev Somebody claims for all, then one alone. One may be refused, and one calls back to be paid twice.
-    function claims(uint256 l, uint256 who, bool barred, uint256 caller) external inLane(l) {
+    /// @dev Somebody claims for all, then one alone. One may be refused or all, and one calls back to be paid twice.
+    function claims(uint256 l, uint256 who, uint256 caller, uint8 seed) external inLane(l) {
         l %= LANES;
         who = 1 + who % PAYEES;
+        caller = 1 + caller % PAYEES;
         Model.Filed memory f = finalOf(l);
         if (f.withheld || settlement.heads(lane).finalized == 0) return;
-        Sparse memory tree = payoutTree(l, f);
+        bytes memory claim = _claim(l);
+        Mood mood = _moodOf(seed);
+        if (mood == Mood.takesAFee) mood = Mood.fair; // the payee bears it
+        _turns(Mood.callsBack, payeeOf[caller], claim);
+        _turns(mood, payeeOf[who], claim);
+        (bool done, bytes memory why) = address(settlement).call(claim);
+        for (uint32 i = 1; done && i <= PAYEES; ++i) {
+            bool refused = mood == Mood.saysFalse || (mood == Mood.refuses && i == who);
+            if (settlement.claimed(lane, i) < f.earned[i] && !refused) broken = "C3: who is not refused is paid";
+        }
+        if (!done && !_lawfullyShort(l, why)) broken = "C3: payees are paid";
+        _calms(Mood.callsBack, payeeOf[caller]);
+        _calms(mood, payeeOf[who]);
+        _claimsAlone(l, f, payoutTree(l, f), uint32(who));
+    }
+
+    /// @dev The call that claims for all payees.
+    function _claim(uint256 l) private view returns (bytes memory) {
+        Model.Filed memory f = finalOf(l);
+        if (f.withheld) return "";
         uint256[] memory rows = new uint256[](PAYEES);
         for (uint256 i = 1; i <= PAYEES; ++i) {
             if (f.earned[i] != 0) rows[i - 1] = (uint256(uint160(payeeOf[i])) << 64) | f.earned[i];
         }
-        bytes32[] memory edge = tree.proveRange(1, PAYEES);
-        bytes memory again = abi.encodeCall(settlement.claimRange, (lane, 1, rows, edge));
-        coin.onTransferTo(payeeOf[1 + caller % PAYEES], address(settlement), again);
-        coin.blacklist(payeeOf[who], barred);
-        try settlement.claimRange(lane, 1, rows, edge) {
-            for (uint32 i = 1; i <= PAYEES; ++i) {
-                uint64 amount = settlement.claimed(lane, i);
-                if (amount < f.earned[i] && !(barred && i == who)) broken = "C3: who is not refused is paid";
-            }
-        } catch (bytes memory why) {
-            if (!_lawfullyShort(l, why)) broken = "C3: payees are paid";
-        }
-        coin.blacklist(payeeOf[who], false);
-        _claimsAlone(l, f, tree, uint32(who));
+        return abi.encodeCall(settlement.claimRange, (lane, 1, rows, payoutTree(l, f).proveRange(1, PAYEES)));
     }
 
     function _claimsAlone(uint256 l, Model.Filed memory f, Sparse memory tree, uint32 who) private {
@@ -448,30 +634,32 @@ contract Handler is Model {
         coin.blacklist(challenger, false);
     }
 
-    function _catches(uint256 l) private {
+    function _catches(uint256 l) internal {
         ISettlement.Head memory h = settlement.heads(lane);
         for (uint64 id = h.finalized + 1; id < h.next; ++id) {
             if (!guilty(l, id)) continue;
             if (l == HONEST) broken = "C10: an honest batch is never guilty, whenever it is asked";
             ISettlement.Batch memory batch = settlement.batches(lane, id);
             if (block.timestamp >= batch.until) continue;
-            (uint64 bond, uint256 owed) = (settlement.books(lane).bond, settlement.owed(challenger));
-            _convicts(l, id);
+            (uint64 bond, uint256 owed) = (settlement.books(lane).bond, knownOwed());
+            address accuser = _convicts(l, id);
+            if (accuser == address(0)) continue; // there is a question first
             if (settlement.books(lane).bond != 0) broken = "C12: a liar loses its bond";
-            if (settlement.owed(challenger) - owed != bond / 2) broken = "C12: an accuser gets half, and no more";
+            if (knownOwed() - owed != bond || settlement.owed(accuser) < bond / 2) broken = "C12: an accuser gets half";
             if (settlement.heads(lane).next != h.finalized + 1) broken = "C12: all that pends is void";
             rolledBack(l, h.finalized + 1);
             return;
         }
     }
 
-    /// @dev Stub judges convict whom the model knows to be guilty.
-    function _convicts(uint256, uint64 id) internal virtual {
+    /// @dev Stub judges convict whom the model knows to be guilty. Returns who accused, zero if nobody could yet.
+    function _convicts(uint256, uint64 id) internal virtual returns (address) {
         convict(id);
+        return challenger;
     }
 
     /// @dev An honest operator answers in time, a liar sometimes.
-    function asks(uint256 l, uint256 which) external inLane(l) {
+    function asks(uint256 l, uint256 which) external virtual inLane(l) {
         l %= LANES;
         if (l != HONEST && which % 4 != 0) return;
         ISettlement.Head memory h = settlement.heads(lane);
@@ -479,7 +667,7 @@ contract Handler is Model {
         if (pending == 0) return;
         uint64 id = h.finalized + 1 + uint64((which >> 8) % pending);
         ISettlement.Batch memory batch = settlement.batches(lane, id);
-        bool lawful = block.timestamp <= batch.until - 2 * uint256(ANSWER);
+        bool lawful = block.timestamp <= batch.until - 2 * uint256(ANSWER_TIME);
         try asQuestions.ask(lane, id, batch.hash) {
             if (!lawful) broken = "C10: every question leaves time for its answer";
         } catch {
@@ -496,12 +684,12 @@ contract Handler is Model {
         if (l % LANES == HONEST || all) _answers(l % LANES);
     }
 
-    function _answers(uint256 l) private {
+    function _answers(uint256 l) internal virtual {
         ISettlement.Head memory h = settlement.heads(lane);
         for (uint64 id = h.finalized + 1; id < h.next; ++id) {
             Model.Filed memory f = fileOf(l, id);
             if (l != HONEST && id % 2 == 0) continue;
-            if (f.withheld || f.open == 0 || block.timestamp > f.askedAt + ANSWER) continue;
+            if (f.withheld || f.open == 0 || block.timestamp > f.askedAt + ANSWER_TIME) continue;
             for (; f.open != 0; --f.open) asQuestions.answer(lane, id, idOf(f.header));
             filed[l][id] = abi.encode(f);
         }
@@ -510,17 +698,31 @@ contract Handler is Model {
     /// @dev An offence of no single batch, of a liar.
     function punishes(uint256 l, uint8 rarely) external inLane(l) {
         l %= LANES;
-        if (l == HONEST || rarely % 8 != 0) return;
+        if (l != HONEST && rarely % 8 == 0) _punishes(l);
+    }
+
+    function _punishes(uint256 l) private {
         ISettlement.Head memory h = settlement.heads(lane);
-        asPrices.punish(lane, challenger);
+        _offends(l);
         if (settlement.books(lane).bond != 0) broken = "C12: an offender loses its bond";
         if (h.next > h.finalized + 1) rolledBack(l, h.finalized + 1);
         else delete calls_[l];
     }
 
-    function collects(bool who) external {
+    function _offends(uint256) internal virtual {
+        asPrices.punish(lane, challenger);
+    }
+
+    function questionsOpen(uint256, Filed memory f) internal view virtual returns (uint256) {
+        return f.open;
+    }
+
+    function collects(bool who, uint8 seed) external {
         address to = who ? challenger : treasury;
-        if (settlement.owed(to) != 0) settlement.collect(to);
+        (uint256 owed, uint256 held) = (settlement.owed(to), coin.balanceOf(to));
+        if (owed == 0) return;
+        (bool done,) = _exits(_moodOf(seed), to, abi.encodeCall(settlement.collect, (to)));
+        if (!done || coin.balanceOf(to) != held + owed) broken = "C12: what is owed is paid, once";
     }
 
     // ------------------------------------------------------------------ for the laws
@@ -541,7 +743,7 @@ contract Handler is Model {
         return (sum(f.earned), sum(f.debited), f.withheld);
     }
 
-    function knownOwed() external view returns (uint256) {
+    function knownOwed() public view virtual returns (uint256) {
         return settlement.owed(challenger) + settlement.owed(treasury);
     }
 }

@@ -4,7 +4,9 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
+import {AskingHandler} from "./AskingHandler.sol";
 import {CourtHandler} from "./CourtHandler.sol";
+import {Files} from "./Files.sol";
 import {Handler} from "./Handler.sol";
 
 contract LanesInvariants is Base {
@@ -33,7 +35,7 @@ contract LanesInvariants is Base {
     }
 
     function targetSelectors() external view virtual returns (FuzzSelector[] memory) {
-        return targeted(new bytes4[](30));
+        return targeted(new bytes4[](32));
     }
 
     function targeted(bytes4[] memory selectors) internal view returns (FuzzSelector[] memory targets) {
@@ -68,13 +70,15 @@ contract LanesInvariants is Base {
         selectors[27] = Handler.claims.selector;
         selectors[28] = Handler.forges.selector;
         selectors[29] = Handler.races.selector;
+        selectors[30] = Handler.vanishes.selector;
+        selectors[31] = Handler.relapses.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector(address(handler), selectors);
     }
 
     /// @dev C1: what is final is earned as it was debited. C2, C3: paid <= final <= net. C5: where nobody looked away, the
     /// accounts can all leave, with all that is not final, to the atom. C7: vaults hold net - paid, and Settlement what it
-    /// owes and the bonds. What C4, C6 and C9 to C12 forbid, the handler tries. (C8 is of receipts: see Prices.)
+    /// owes and the bonds. What C4, C6 and C9 to C12 forbid, the handler tries.
     /// forge-config: default.invariant.depth = 200
     function invariant_EveryLaneOwesWhatItHolds() public view virtual {
         uint256 bonds;
@@ -96,15 +100,23 @@ contract LanesInvariants is Base {
     }
 }
 
-/// @dev The same before the real Referee.
-contract LanesBeforeTheRefereeInvariants is LanesInvariants {
+/// @dev The same before the real judges, with the questions they need: C8 is PriceJudge's, and the fees are there.
+contract LanesBeforeTheJudgesInvariants is LanesInvariants {
+    CourtHandler private court;
+
     function makeHandler() internal override returns (Handler) {
-        return new CourtHandler();
+        return court = new CourtHandler();
     }
 
     function targetSelectors() external view override returns (FuzzSelector[] memory) {
-        bytes4[] memory selectors = new bytes4[](32);
-        selectors[30] = selectors[31] = CourtHandler.accuses.selector;
+        bytes4[] memory selectors = new bytes4[](40);
+        selectors[32] = selectors[33] = CourtHandler.accuses.selector;
+        selectors[34] = CourtHandler.leaks.selector;
+        selectors[35] = Files.rotates.selector;
+        selectors[36] = AskingHandler.rekeys.selector;
+        selectors[37] = AskingHandler.closes.selector;
+        selectors[38] = AskingHandler.collectsWei.selector;
+        selectors[39] = Handler.asks.selector;
         return targeted(selectors);
     }
 
@@ -112,5 +124,6 @@ contract LanesBeforeTheRefereeInvariants is LanesInvariants {
     /// forge-config: default.invariant.depth = 200
     function invariant_EveryLaneOwesWhatItHolds() public view override {
         super.invariant_EveryLaneOwesWhatItHolds();
+        vm.assertTrue(court.feesAreThere(), "fees are there");
     }
 }

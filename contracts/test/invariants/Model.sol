@@ -18,13 +18,18 @@ abstract contract Model is Base {
     uint256 internal constant WATCHED = 1; // lies, and every lie that can be proven is
     uint256 internal constant UNWATCHED = 2; // lies, and nobody looks
     uint256 internal constant WHO = 4; // consumers of each lane
+    uint24 internal constant ANSWER_TIME = 3 hours; // so long that the paths of tall trees need more than WINDOW
 
-    /// @dev A batch as its operator knows it. `due`: what its calls pay, on top of the batch before.
+    /// @dev A batch as its operator knows it. `sold`: what each consumer was charged for each payee's calls, a receipt each, at
+    /// `placeOf`. `due`: its lines, what these pay on top of the batch before.
     struct Filed {
         Header header;
         uint64[] earned;
         uint64[] debited;
         uint64[] due;
+        uint64[] sold;
+        bool dear; // its first receipt costs more than its terms say
+        bool forged; // its first receipt is not the one that the gateway signed
         bool withheld; // its trees are hashes of nothing
         uint64 open; // questions nobody answers
         uint256 askedAt; // the first of them
@@ -38,7 +43,7 @@ abstract contract Model is Base {
     mapping(uint256 l => uint64[WHO + 1][PAYEES + 1]) internal calls_; // [payee][consumer]
     mapping(uint256 l => uint64[WHO + 1]) internal vouchers;
     mapping(uint256 l => uint64[PAYEES + 1]) internal seen; // claimed
-    mapping(uint256 l => bytes) internal voided; // an encoded header of a batch that fell
+    mapping(uint256 l => bytes) internal voided; // a batch that fell
     mapping(uint256 l => bool) public soiled; // a lie became final while nobody looked
     address[PAYEES + 1] internal payeeOf; // kept: the cheatcode multiplies on the curve each time
     address[WHO + 1] internal consumerOf;
@@ -52,11 +57,16 @@ abstract contract Model is Base {
         return coin;
     }
 
-    function populate() internal override {
+    function someTerms() internal pure override returns (ISettlement.Terms memory) {
+        return ISettlement.Terms(WINDOW, ANSWER_TIME, 1, 1);
+    }
+
+    function populate() internal virtual override {
         for (uint256 i = 1; i <= PAYEES; ++i) payeeOf[i] = payee(i);
         for (uint256 i = 1; i <= WHO; ++i) consumerOf[i] = consumer(i);
         uint64[] memory none = new uint64[](PAYEES + 1);
         uint64[] memory nobody = new uint64[](WHO + 1);
+        uint64[] memory unsold = new uint64[](PAYEES * WHO);
         for (uint256 l; l < LANES; ++l) {
             address who = vm.addr(10 + l);
             operators.push(who);
@@ -65,7 +75,7 @@ abstract contract Model is Base {
             lanes.push(lane = openLane(who, 0, terms, l == HONEST ? BOND : MIN_BOND * 10));
             for (uint256 i = 1; i <= WHO; ++i) depositFor(consumer(i), DEPOSIT);
             Header memory h;
-            finalFiled[l] = abi.encode(Filed(h, none, nobody, none, false, 0, 0));
+            finalFiled[l] = abi.encode(Filed(h, none, nobody, none, unsold, false, false, false, 0, 0));
             vouchers[l][WHO] = type(uint64).max; // its operator's accomplice signs everything
         }
     }
@@ -106,10 +116,38 @@ abstract contract Model is Base {
         for (uint256 i; i < amounts.length; ++i) total += amounts[i];
     }
 
+    function placeOf(uint256 to, uint256 who) internal pure returns (uint256) {
+        return (to - 1) * WHO + who - 1;
+    }
+
+    /// @dev A consumer's calls of a payee: the next payee has a tenth of the price, rounded up.
+    function sells(Filed memory f, uint256 to, uint256 who, uint64 price) internal pure {
+        f.sold[placeOf(to, who)] += price;
+        f.debited[who] += price;
+    }
+
+    /// @dev What the receipts pay each payee.
+    function dueOf(Filed memory f) internal pure returns (uint64[] memory due) {
+        due = new uint64[](PAYEES + 1);
+        for (uint256 to = 1; to <= PAYEES; ++to) {
+            for (uint256 who = 1; who <= WHO; ++who) {
+                uint64 price = f.sold[placeOf(to, who)];
+                if (price == 0) continue;
+                uint64 tenth = (price - 1) / 10 + 1;
+                due[to] += price - tenth;
+                due[to % PAYEES + 1] += tenth;
+            }
+        }
+    }
+
+    function prevOf(Filed memory tip) internal pure returns (bytes24) {
+        return tip.header.era == 0 ? bytes24(0) : idOf(tip.header);
+    }
+
     /// @dev The header over what `f` says, as an operator would post it now.
-    function seal(uint256 l, Filed memory f, Filed memory tip, uint40 closedAt) internal view {
+    function seal(uint256 l, Filed memory f, Filed memory tip, uint40 closedAt) internal virtual {
         Header memory h = f.header;
-        h.prev = tip.header.era == 0 ? bytes24(0) : idOf(tip.header);
+        h.prev = prevOf(tip);
         h.era = settlement.lanes(lanes[l]).era;
         h.closedAt = closedAt;
         (h.payoutRoot, h.debitRoot) = (payoutTree(l, f).root(), debitTree(l, f).root());
@@ -126,20 +164,53 @@ abstract contract Model is Base {
     /// @dev True when a pending batch can be proven wrong now, were it by an unanswered question.
     function guilty(uint256 l, uint64 id) internal view returns (bool) {
         Filed memory f = fileOf(l, id);
-        if (f.withheld) return true;
-        if (f.open != 0 && block.timestamp > f.askedAt + ANSWER) return true;
+        if (f.withheld || f.forged || isLate(l, f)) return true;
         Filed memory b = before(l, id);
+        return wrongAbout(l, f, b) || unmandated(l, f, b) != 0 || wronglyPriced(f, b);
+    }
+
+    /// @dev A question about it was not answered in time.
+    function isLate(uint256, Filed memory f) internal view virtual returns (bool) {
+        return f.open != 0 && block.timestamp > f.askedAt + ANSWER_TIME;
+    }
+
+    /// @dev What the Referee proves of consumers.
+    function wrongAbout(uint256 l, Filed memory f, Filed memory b) internal view returns (bool) {
         for (uint256 i = 1; i <= WHO; ++i) {
             if (f.debited[i] < b.debited[i]) return true; // proveRegression
             ISettlement.Account memory a = settlement.accounts(lanes[l], consumerOf[i]);
             if (f.debited[i] > _available(a)) return true; // proveOverdraft
-            if (f.debited[i] == b.debited[i]) continue;
-            if (_leftBefore(a, b)) return true; // proveDebitAfterExit
-            uint64 mandate = vouchers[l][i] > a.debitAtExit ? vouchers[l][i] : a.debitAtExit;
-            if (f.debited[i] > uint256(mandate) + a.paidIn) return true; // a question for its mandate
+            if (f.debited[i] > b.debited[i] && _leftBefore(a, b)) return true; // proveDebitAfterExit
         }
+        return false;
+    }
+
+    /// @dev A consumer whose debit grew above its mandate: nobody can answer for it.
+    function unmandated(uint256 l, Filed memory f, Filed memory b) internal view returns (uint256) {
+        for (uint256 i = 1; i <= WHO; ++i) {
+            if (f.debited[i] > b.debited[i] && f.debited[i] > mandateOf(l, i, f.header.closedAt)) return i;
+        }
+        return 0;
+    }
+
+    /// @dev What a consumer may have been debited in all, by what was valid when a batch was closed.
+    function mandateOf(uint256 l, uint256 who, uint40 closedAt) internal view returns (uint256) {
+        ISettlement.Account memory a = settlement.accounts(lanes[l], consumerOf[who]);
+        uint64 signed_ = isValid(l, who, closedAt) ? vouchers[l][who] : 0;
+        return uint256(signed_ > a.debitAtExit ? signed_ : a.debitAtExit) + a.paidIn;
+    }
+
+    /// @dev That who signed a consumer's voucher speaks for it then.
+    function isValid(uint256, uint256, uint40) internal view virtual returns (bool) {
+        return true;
+    }
+
+    /// @dev What PriceJudge proves: of a price, of lines, of payouts.
+    function wronglyPriced(Filed memory f, Filed memory b) internal pure returns (bool) {
+        if (f.dear) return true; // proveBadPrice
+        uint64[] memory due = dueOf(f);
         for (uint256 i = 1; i <= PAYEES; ++i) {
-            if (f.earned[i] != b.earned[i] + f.due[i]) return true; // provePayout, proveRegression
+            if (f.due[i] != due[i] || f.earned[i] != b.earned[i] + f.due[i]) return true; // proveBadRun, provePayout
         }
         return false;
     }
@@ -158,7 +229,7 @@ abstract contract Model is Base {
 
     /// @dev What fell is no more: the calls in it are its operator's loss.
     function rolledBack(uint256 l, uint64 from) internal {
-        voided[l] = abi.encode(fileOf(l, from).header);
+        voided[l] = filed[l][from];
         delete calls_[l];
     }
 
