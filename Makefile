@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-parts test-contracts forge-build fuzz-contracts check chaos contracts ganache symbolic lint-contracts gas lock clean
+.PHONY: help install demo up down test test-fast test-slow test-parts test-contracts forge-build fuzz-contracts check chaos contracts ganache symbolic mutants lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -72,6 +72,9 @@ ganache: install  ## the contracts' life on a second chain, Ganache, which is in
 
 symbolic: $(STAMP)/analysis   ## laws of the contracts, for every input, by halmos in its own environment
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m contracts.symbolic .venv/analysis/bin/halmos
+
+mutants: install  ## small changes of the contracts, each of which a forge test must see; writes contracts/snapshots/mutants.json
+	$(BIN)/python -m contracts.mutants $(MUTANTS)
 
 lint-contracts: $(STAMP)/analysis   ## slither on the contracts; its findings are answered in docs/evidence-contracts.md
 	rm -rf contracts/out/slither contracts/cache/slither

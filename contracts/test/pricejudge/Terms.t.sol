@@ -126,10 +126,11 @@ contract PriceJudgeTermsTest is PriceCourt {
     }
 
     function test_BadBid_AWeaverThatOwnsAndBids() external {
+        PlainTerms memory t = withLine(honestTerms(), line(payee(1), Role.weaver, 5_000, noAsks()));
+        holds(_bid(t, 4, noBid(), noBid(), 1), "without a bid, its line is its document's");
         bid(payee(1), MODEL, Role.weaver, 5_000, noAsks());
         nextEpoch();
         IPriceJudge.BidShown memory s = shown(payee(1), MODEL, Role.weaver, 5_000, noAsks());
-        PlainTerms memory t = withLine(honestTerms(), line(payee(1), Role.weaver, 5_000, noAsks()));
         holds(_bid(t, 4, s, noBid(), 1), "its bid");
         t.lines[4].ratioPpm = 4_999;
         lies(_bid(t, 4, s, noBid(), 1), "less");

@@ -385,6 +385,17 @@ contract RefereeLogsTest is Court {
         convicts(_double(h, a, b, row(batch, 1, 3)), "the next one's is not");
     }
 
+    function test_DoubleReceipt_OneNumberOrCallIsOneFall_WhicheverTwoShowIt() external {
+        Receipt[3] memory r = [aReceipt(1), aReceipt(1), aReceipt(1)];
+        (r[1].callId, r[2].callId) = ("another", "a third");
+        uint256 state = vm.snapshotState();
+        _punishesOnce(r, "one number");
+        vm.revertToState(state);
+        r = [aReceipt(1), aReceipt(2), aReceipt(3)];
+        r[1].callId = r[2].callId = r[0].callId;
+        _punishesOnce(r, "one call");
+    }
+
     function test_RevertWhen_ADoubleReceiptIsNotSigned() external {
         Receipt memory a = aReceipt(1);
         Receipt memory b = aReceipt(1);
@@ -488,6 +499,15 @@ contract RefereeLogsTest is Court {
 
     function _unposted(Header memory h, Receipt memory r, IJudge.Row memory row_) private view returns (bytes memory) {
         return abi.encodeCall(IReferee.proveUnpostedReceipt, (lane, h, signedBy(GATEWAY, r), row_));
+    }
+
+    function _punishesOnce(Receipt[3] memory r, string memory what) private {
+        vm.prank(challenger);
+        (bool done,) = address(referee).call(_double(noHeader(), r[0], r[1], noRow()));
+        vm.assertTrue(done, what);
+        refusedBy(
+            address(referee), _double(noHeader(), r[1], r[2], noRow()), IReferee.AlreadyPunished.selector, what
+        );
     }
 
     function _double(Header memory h, Receipt memory a, Receipt memory b, IJudge.Row memory row_)

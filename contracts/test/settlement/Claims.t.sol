@@ -103,6 +103,36 @@ contract ClaimsTest is Ranges {
         eq(settlement.claim(lane, 1, payee(1), 100, payouts().prove(1)), 100, "and payee 1 is paid");
     }
 
+    /// @dev A liar's tree: below a node that carries an atom stand two leaves whose amounts pass 64 bits.
+    function test_RevertWhen_AmountsPass64BitsBelowANode() external {
+        bytes32[] memory leaves = new bytes32[](2);
+        bytes32 large = Trees.payoutLeaf(lane, 2, payee(2), type(uint64).max);
+        bytes32 small = Trees.payoutLeaf(lane, 3, payee(3), 2);
+        leaves[1] = Trees.mark(keccak256(abi.encodePacked(large, small)), 1);
+        debited[1] = 1;
+        Header memory h = headerOver(Trees.dense(leaves), debits());
+        h.heights = heightsOf(0, 2, debits().height, 0, 0, 0);
+        uint64 id = post(h);
+        vm.warp(settlement.batches(lane, id).until);
+        settlement.finalize(lane, id, h);
+        uint256[] memory rows = new uint256[](2);
+        (rows[0], rows[1]) = (_row(payee(2), type(uint64).max), _row(payee(3), 2));
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.claimRange(lane, 2, rows, new bytes32[](1)); // both
+        bytes32[] memory edge = new bytes32[](2);
+        edge[0] = large;
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.claim(lane, 3, payee(3), 2, edge);
+        rows = new uint256[](1);
+        rows[0] = _row(payee(3), 2);
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.claimRange(lane, 3, rows, edge); // beside the large one
+        rows[0] = _row(payee(2), type(uint64).max);
+        edge[0] = small;
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.claimRange(lane, 2, rows, edge); // beside the small one
+    }
+
     function testFuzz_ATreeOfAnyHeightPays(uint8 height, uint32 index) external {
         height = 1 + height % 31;
         index = uint32(1 + index % ((uint256(1) << height) - 1));
