@@ -356,6 +356,7 @@ STORE = {
         change_lane=lambda s, lane, **columns: _put_lane(s, replace(s.lanes[lane], **columns)),
         **dict.fromkeys(("deposit", "claim"), _nothing),
     ),
+    "barred": _module(within=lambda *asked: set(), **dict.fromkeys(("keep_books", "release"), _nothing)),
     "bids": _module(latest_epoch=lambda s: 2**40),
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.clock import now_ms
 from ledger.core.accounts.accounts import CUSTODY, claimable
 from ledger.core.disputes import audit
 from ledger.core.settlement import batch_file
@@ -38,8 +39,9 @@ def a_credit(consumer: Signer, amount: int, reference: str, signer: Signer = OPE
     return {**body, "reference": to_hex(noted), "signature": to_hex(signature)}
 
 
-def work(world: World, *, window_ms: int = 0, now: int = 10**13) -> None:
+def work(world: World, *, window_ms: int = 0, now: int | None = None) -> None:
     """What the worker does on a private grid, once."""
+    now = now_ms() if now is None else now
     with unit_of_work(world.engine) as session:
         credits.credit(session, PRIVATE_LANE, now)
     with unit_of_work(world.engine) as session:
@@ -99,10 +101,11 @@ def test_a_batch_is_published_with_the_file_and_the_proofs_it_would_have_on_a_ch
     key = credited.key(consumer)
     for _ in range(3):
         assert credited.chat(key).status_code == 200
-    work(world, window_ms=1_000, now=10**13)
+    began = now_ms()
+    work(world, window_ms=1_000, now=began)
     (batch,) = credited.http.get("/v1/batches").json()["data"]
     assert (batch["status"], batch["calls"]) == ("posted", 3)
-    work(world, window_ms=1_000, now=10**13 + 1_000)
+    work(world, window_ms=1_000, now=began + 1_000)
     (batch,) = credited.http.get("/v1/batches").json()["data"]
     assert batch["status"] == "final"
 

@@ -5,6 +5,7 @@ Everything is prepared at one gateway of the lane and tried at another.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import time
@@ -20,6 +21,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from gateway.api import keys as key_routes
+from gateway.clock import now_ms
 from ledger.core.catalog import models
 from ledger.core.values.documents import digest
 from ledger.core.values.hashes import keccak256
@@ -178,6 +180,14 @@ class House:
         return self.here.http.post("/v1/keys", json={"voucher": a_voucher(account, 10**12), **limits})
 
 
+_addresses = count(1)
+
+
+def _from_elsewhere(request: httpx.Request) -> None:
+    """Every request comes from an address of its own: what one address may do in a minute is tried elsewhere."""
+    request.headers["X-Forwarded-For"] = str(ipaddress.IPv4Address(0x0A000000 + next(_addresses)))
+
+
 @pytest.fixture(scope="module")
 def house(postgres_server: str) -> Iterator[House]:
     node = Node().start()
@@ -185,7 +195,11 @@ def house(postgres_server: str) -> Iterator[House]:
         engine = connect(settings_for(url).sqlalchemy_url)
         world = World(engine, url)
         world.a_model_at(node.url)
-        yield House(world, world.gateway("here"), world.gateway("there"))
+        proxied = {"trusted_proxies": "127.0.0.0/8"}
+        here, there = world.gateway("here", **proxied), world.gateway("there", **proxied)
+        for gateway in (here, there):
+            gateway.http.event_hooks["request"].append(_from_elsewhere)
+        yield House(world, here, there)
         world.stop()
         engine.dispose()
     node.stop()
@@ -587,10 +601,10 @@ def test_a_batch_that_is_not_public_has_no_file(house: House) -> None:
     receipt = house.family().receipt
     with unit_of_work(house.world.engine) as session:
         for gateway in posting.due(session, PRIVATE_LANE):
-            posting.post_chunk(session, PRIVATE_LANE, gateway, 10_000, 10**13)
+            posting.post_chunk(session, PRIVATE_LANE, gateway, 10_000, now_ms())
     with unit_of_work(house.world.engine) as session:
         parties.assign(session, PRIVATE_LANE, batches.missing_payees(session, PRIVATE_LANE))
-        batches.close(session, LANE, 1, 10**13)
+        batches.close(session, LANE, 1, now_ms())
     newest = house.there.http.get("/v1/batches").json()["data"][0]
     assert newest["status"] == "built"
     assert house.there.http.get(newest["file"]).status_code == 404

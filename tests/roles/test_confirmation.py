@@ -10,7 +10,7 @@ import roles
 
 ROOM = Path(roles.__file__).parent
 ASKED_FOR = {
-    "auditor._look",  # `watch` says that it sends proofs by itself
+    "auditor.look",  # `watch` says that it sends proofs by itself
     "deposits.ask",  # `consumer withdraw` asks
     "deposits.deposit_directly",  # `consumer deposit` asks
     "deposits._receive",  # `consumer withdraw` and `escape` ask
