@@ -89,7 +89,8 @@ async def test_a_tunnelled_node_is_reached_through_a_gateway_it_is_not_connected
     await asyncio.to_thread(eventually, lambda: node.aborted > before)  # hanging up reaches the node
     one.kill()
     unreached = await asyncio.to_thread(two.chat, key)
-    assert (unreached.status_code, unreached.json()["error"]["code"]) == (502, "node_unreachable")
+    said = (unreached.status_code, unreached.json()["error"]["code"])
+    assert said in ((502, "node_unreachable"), (503, "providers_down")), "this call or our own probe found out first"
 
 
 @pytest.mark.slow

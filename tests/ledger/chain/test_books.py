@@ -32,22 +32,19 @@ def test_the_lines_of_a_batch_are_held_to_the_bids_on_chain(
     terms = b.some_terms(lines=[Line(b.MAKER, Role.maker, 100_000), Line(miner.address, Role.compute, 0, ASKS)])
     register(chain, miner.address)
     previous: BatchFile | None = None
-    monkeypatch.setattr(on_a_chain, "TERMS", terms)
     monkeypatch.setattr(transactions, "chain", lambda context: chain)
     chain.transact(stage.key(miner), chain.calls.place_bid(terms.subject, Role.compute, Bid(0, ASKS)))
     (placed,) = bids_of(chain, miner.address)
     operator = on_a_chain.Operator(engine, stage)
+    operator.terms = terms
     for epoch, difference in ((placed.first, ""), (placed.first - 1, "bid")):
-        monkeypatch.setattr(b, "a_receipt", lambda *seq, at=epoch, **more: _a_receipt(*seq, **more)._replace(epoch=at))
+        monkeypatch.setattr(on_a_chain, "epoch_of", lambda _, at=epoch: at)
         operator.serve(3)
         file = operator.file(operator.settle())
         verdict = audit.verify(file, previous, signature_step=0, books=batches.books(file, batches.placed(Context())))
         assert verdict.difference == difference, str(verdict)
         assert audit.verify(file, previous, signature_step=0).ok
         previous = file
-
-
-_a_receipt = b.a_receipt
 
 
 def test_who_has_no_file_of_the_deployment_finds_the_chain_by_the_gateway(

@@ -28,7 +28,7 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batch_files, batches
 from tests import builders as b
 from tests.conftest import an_anvil, settings_for
-from tests.ledger.chain.conftest import FUNDS, open_lane
+from tests.ledger.chain.conftest import FUNDS, open_lane, time_of
 from tests.ledger.flows.test_switching import CREDIT, PRIVATE, a_private_grid, release
 from tests.room import PAYEES
 
@@ -73,8 +73,9 @@ class Worker:
 
     def serve(self, first: int) -> None:
         """Charge calls of Alice, as a gateway would."""
+        ended = time_of(self.chain) * 1_000
         with unit_of_work(self.engine) as session:
-            b.write(session, [b.a_receipt(first + n, lane=self.lane) for n in range(CALLS)])
+            b.write(session, [b.a_receipt(first + n, lane=self.lane, ended_at=ended) for n in range(CALLS)])
 
     def lease(self, amount: int) -> None:
         """All of Alice's deposit, to the gateway."""

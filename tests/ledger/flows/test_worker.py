@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -25,7 +26,7 @@ from ledger.store.session import unit_of_work
 from ledger.store.settlement import alarms, batches
 from tests import builders as b
 from tests.conftest import an_anvil, stop
-from tests.ledger.chain.conftest import FUNDS, open_lane
+from tests.ledger.chain.conftest import FUNDS, open_lane, time_of
 
 ROOT = Path(__file__).resolve().parents[3]
 OPERATOR_KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
@@ -67,8 +68,10 @@ class Network:
 
     def serve(self, count: int, first: int) -> None:
         """Charge calls of Alice, as a gateway would."""
+        ended = time_of(self.chain) * 1_000
+        parties: dict[str, Any] = {"lane": self.lane, "consumer": ALICE.address, "ended_at": ended}
         with unit_of_work(self.engine) as session:
-            b.write(session, [b.a_receipt(first + i, lane=self.lane, consumer=ALICE.address) for i in range(count)])
+            b.write(session, [b.a_receipt(first + i, **parties) for i in range(count)])
 
 
 @pytest.fixture
