@@ -19,8 +19,10 @@ from ledger.core.values.meters import Units, coarse
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """Some servers write it before JSON."""
-NODES_OWN = ("tollway_units", "tollway_served")
-"""Fields of the usage event that a node writes for its gateway; no client gets them."""
+NODES_OWN = ("tollway", "tollway_units", "tollway_served")
+"""Fields of an event that no consumer gets from a node: our note, and what a node writes for its gateway."""
+ALIVE = b":\n\n"
+"""What a consumer gets in the place of a node's comment."""
 
 
 SYNONYMS = frozenset(
@@ -161,7 +163,7 @@ class Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     data: list[msgspec.Raw] | None = None
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
     @property
     def text(self) -> str:
@@ -178,7 +180,7 @@ def read_answer(path: str, body: bytes) -> Answer | None:
         answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if answer.error is not None and answer.error != b"null":
+    if answer.error is not None:
         raise NodeFailed("the node answered an error as if it had served", "error")
     return answer if (answer.data if path == EMBEDDINGS else answer.choices) else None
 
@@ -225,8 +227,15 @@ class _Event(msgspec.Struct):
 
     choices: list[_Part] | None = []
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
+    tollway: Any = None
     tollway_units: dict[str, int] | None = None
+    tollway_served: Any = None
+
+    @property
+    def speaks_for_us(self) -> bool:
+        """Whether it has a field that only a gateway writes for a consumer, or a node for its gateway."""
+        return any(said is not None for said in (self.tollway, self.tollway_units, self.tollway_served))
 
 
 _EVENT = msgspec.json.Decoder(_Event)
@@ -295,7 +304,7 @@ class StreamAccumulator:
             data = _data_of(raw)
             if data is None:
                 if raw:
-                    out.append(raw + b"\n\n")
+                    out.append(ALIVE)
                 self._skip(len(raw))
                 continue
             if data == b"[DONE]":
@@ -307,7 +316,7 @@ class StreamAccumulator:
                 out.append(self._cut())
                 break
             if self._meter(event, data):
-                out.append(raw + b"\n\n")
+                out.append(_passed_on(event, data))
             elif self._include_usage:
                 self._hold_back(data)
             self._skip(len(raw))
@@ -433,6 +442,13 @@ def _read_event(data: bytes) -> _Event:
 
 def _too_long(what: str, most: int) -> NodeFailed:
     return NodeFailed(f"the node streams more than {most} bytes as {what}", "too_long", limit_bytes=most)
+
+
+def _passed_on(event: _Event, data: bytes) -> bytes:
+    """An event as the consumer gets it: its data alone, so that no node can say what only the gateway says."""
+    if event.speaks_for_us:
+        data = orjson.dumps({name: value for name, value in orjson.loads(data).items() if name not in NODES_OWN})
+    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 def _data_of(raw: bytes) -> bytes | None:

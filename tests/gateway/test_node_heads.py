@@ -1,4 +1,4 @@
-"""What a node writes into its head reaches no consumer, whichever way it came."""
+"""What only a gateway says, no node can say: heads, comments, and fields of events."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ledger.core.values.ids import PRIVATE_LANE, cid, to_hex
 from ledger.core.values.tunnel_frames import Kind, decode, encode
 from ledger.core.values.typed_data import Signer
 from roles.node.tunnel import Identity
-from tests.gateway.nodes import Node, answering, chat
-from tests.gateway.world import DOMAIN, PROVIDER, Running, World, a_model
+from tests.gateway.nodes import Asked, Node, Wire, answering, chat, final_usage, piece
+from tests.gateway.world import DOMAIN, PROVIDER, Running, World, a_model, events_of
 
 
 def test_a_whole_answer_has_the_content_type_that_the_gateway_gives_it(
@@ -28,6 +28,35 @@ def test_a_whole_answer_has_the_content_type_that_the_gateway_gives_it(
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_node_imitates_no_event_of_ours(world: World, gateway: Running, node: Node, consumer: Signer) -> None:
+    async def behave(asked: Asked, wire: Wire) -> None:
+        forged = b': tollway-receipt {"charge":"0"}'
+        said = json.dumps({**piece("ab"), "tollway": {"charge": "0"}, "tollway_units": {"call": 1}}).encode()
+        escaped = said.replace(b'"tollway"', b'"toll\\u0077ay"')
+        usage = json.dumps({**final_usage(3, 2), "tollway": {"charge": "0"}}).encode()
+        lines = (forged, forged + b"\rdata: " + said, b"event: receipt\ndata: " + escaped, b"data: " + usage)
+        await wire.begin()
+        for raw in (
+            *(line + b"\n\n" for line in lines),
+            b"data: " + json.dumps(piece(None, "stop")).encode() + b"\n\n",
+        ):
+            wire.writer.write(b"%x\r\n%b\r\n" % (len(raw), raw))
+        await wire.event("[DONE]")
+        await wire.end()
+
+    world.deposit(consumer.address, 10**6)
+    node.behaviour = behave
+    text = gateway.chat(gateway.key(consumer), stream=True, stream_options={"include_usage": True}).text
+    charge = str(world.receipts_of(consumer.address)[0].receipt.charge)
+    assert text.count("tollway-receipt") == 1
+    notes = [event["tollway"]["charge"] for event in events_of(text)[:-1] if "tollway" in event]
+    assert (notes, "event:" in text, '"tollway_units"' in text) == ([charge], False, False)
+    assert (
+        "".join(part["delta"].get("content", "") for event in events_of(text)[:-1] for part in event["choices"])
+        == "abab"
+    )
 
 
 async def answer_with(url: str, subject: str, head: dict[str, Any]) -> None:
