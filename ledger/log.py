@@ -7,8 +7,12 @@ import json
 import logging
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "data", "color_message"}
-QUIET = ("celery.app.trace", "celery.worker.strategy", "celery.beat")
-"""They log every task, and there are several a second."""
+QUIET = ("celery.app.trace", "celery.worker.strategy", "celery.beat", "numba")
+"""They log every task, and there are several a second; or every instruction that is compiled."""
+OPEN = ("uvicorn.error", "urllib3", "web3")
+"""Below INFO they log what the process sends and receives: frames of tunnels with prompts and answers, heads with keys,
+URLs of RPC endpoints and collectors, which may have a key in their path.
+"""
 
 
 class JsonLines(logging.Formatter):
@@ -23,9 +27,11 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: int | str) -> None:
-    """Log to standard error, without the loggers that would drown the events."""
+    """Log to standard error, without the loggers that would drown the events or tell what callers said."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in OPEN:
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
