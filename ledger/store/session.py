@@ -20,8 +20,10 @@ Value = TypeVar("Value", bound="DataclassInstance")
 
 
 def connect(url: str, *, pool_size: int = 5) -> Engine:
-    """An engine over psycopg 3 with a small pool; `url` is Settings.sqlalchemy_url."""
-    return create_engine(url, pool_size=pool_size, pool_pre_ping=True)
+    """An engine over psycopg 3 with a small pool; `url` is Settings.sqlalchemy_url. Its errors, which are logged, name
+    statements and not the values in them.
+    """
+    return create_engine(url, pool_size=pool_size, pool_pre_ping=True, hide_parameters=True)
 
 
 @contextmanager
