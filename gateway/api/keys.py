@@ -3,14 +3,14 @@
 import hashlib
 import secrets
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from sqlmodel import Session
 
 from gateway.api.dependencies import Anybody, Asking, Here
-from gateway.api.schemas import KeyBody, KeyLimits
+from gateway.api.schemas import NO_NUL, KeyBody, KeyLimits
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -32,6 +32,7 @@ from ledger.core.values.ids import Address, to_hex
 from ledger.store.access import keys
 
 router = APIRouter(prefix="/v1", tags=["keys"])
+KeyId = Annotated[str, Path(pattern=NO_NUL)]
 
 
 @router.post("/keys", status_code=201)
@@ -93,7 +94,7 @@ async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
 
 
 @router.patch("/keys/{key_id}")
-async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking) -> dict[str, Any]:
+async def change_key(key_id: KeyId, body: KeyLimits, gateway: Here, caller: Asking) -> dict[str, Any]:
     """Change a key's label, budget, rate, models, rights or expiry. Fields left out stay as they are. A key without
     `manage` can change itself alone, and only tighten its limits.
     """
@@ -117,7 +118,7 @@ async def change_key(key_id: str, body: KeyLimits, gateway: Here, caller: Asking
 
 
 @router.delete("/keys/{key_id}")
-async def revoke_key(key_id: str, gateway: Here, caller: Asking) -> dict[str, Any]:
+async def revoke_key(key_id: KeyId, gateway: Here, caller: Asking) -> dict[str, Any]:
     """Revoke a key and its sub-keys. This gateway refuses them at once, the others within GATEWAY_KEY_SECONDS."""
 
     def revoke(session: Session) -> tuple[ApiKey, list[bytes]]:

@@ -10,6 +10,8 @@ MAX_INT = 2**63 - 1
 Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,18})$", description="whole atoms, as a decimal string")]
 Hex32 = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{64}$")]
 HexAddress = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
+NO_NUL = r"^[^\x00]*$"
+"""Of texts that go into the database, which keeps no NUL."""
 HexSignature = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{130}$")]
 
 
@@ -53,7 +55,7 @@ class KeyLimits(Strict):
     above the voucher. `delegate`: it may make sub-keys within its limits.
     """
 
-    label: str = Field(default="", max_length=200)
+    label: str = Field(default="", max_length=200, pattern=NO_NUL)
     budget: Amount | None = None
     rate: int | None = Field(default=None, ge=1, le=10**6)
     models: list[str] | None = Field(default=None, max_length=1000)

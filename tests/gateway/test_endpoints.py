@@ -250,3 +250,11 @@ def test_a_book_of_no_epoch_is_refused(gateway: Running, epoch: str) -> None:
     answer = httpx.get(f"{gateway.url}/v1/book", params={"epoch": epoch})
     assert answer.status_code in (400, 422)
     assert "epoch" in answer.json()["error"]["message"]
+
+
+def test_a_text_that_the_database_cannot_keep_is_refused(gateway: Running, consumer: Signer) -> None:
+    by = {"Authorization": f"Bearer {gateway.key(consumer, rights=['manage'])}"}
+    asked = (("POST", "/v1/keys"), ("PATCH", "/v1/keys/a"), ("PATCH", "/v1/keys/%00"), ("DELETE", "/v1/keys/%00"))
+    for method, path in asked:
+        answer = httpx.request(method, gateway.url + path, json={"label": "\0"}, headers=by)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request"), answer.text
