@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
@@ -29,6 +31,8 @@ class Process:
     module: str = "gateway"
     settings: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    log: Path | None = None
+    """Set: it logs all that it can into this file."""
 
     def start(self) -> Process:
         """Listen."""
@@ -42,8 +46,10 @@ class Process:
             "GATEWAY_LEASE_SECONDS": "2",
             **self.settings,
         }
-        command = [sys.executable, "-m", self.module, "--port", str(self.port), "--log-level", "error"]
-        self.process = subprocess.Popen(command, env=environment)
+        level = "debug" if self.log else "error"
+        command = [sys.executable, "-m", self.module, "--port", str(self.port), "--log-level", level]
+        with self.log.open("ab") if self.log else nullcontext() as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         wait_until_open(self.port, self.process, 200)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
         return self

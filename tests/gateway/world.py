@@ -148,7 +148,7 @@ class World:
             if self.deployment:
                 self.parents[made] = models.parents(document)
                 lineage = parents_hash(made, self.parents)
-                parties.put_model(session, ModelRegistered(made, MAKER.address, (), made, lineage=lineage), 1)
+                parties.put_model(session, ModelRegistered(made, owner.address, (), made, lineage=lineage), 1)
             return made
 
     def bid(self, subject: Digest, role: Role, party: Address, ratio: int = 0, asks: Rates = NO_RATES) -> None:
