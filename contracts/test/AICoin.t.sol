@@ -16,6 +16,16 @@ contract AICoinTest is Base {
         _transfer(amount, nonce, s, spelled);
     }
 
+    function test_Token_BothSpellingsMove() external {
+        token.transfer(consumer(1), 7);
+        _transfer(3, "n", authorization(consumerKey(1), false, stranger, 3, 0, type(uint256).max, "n"), true);
+        bytes memory signature = authorization(consumerKey(1), true, stranger, 4, 0, type(uint256).max, "m");
+        (bytes32 r, bytes32 s, uint8 v) = cut(signature);
+        vm.prank(stranger);
+        auth().receiveWithAuthorization(consumer(1), stranger, 4, 0, type(uint256).max, "m", v, r, s);
+        eq(token.balanceOf(stranger), 7, "moved");
+    }
+
     function test_RevertWhen_AnAuthorizationIsEarlyLateOrNotTheSigners() external {
         uint256 t = block.timestamp;
         bytes memory s = authorization(consumerKey(1), false, stranger, 0, t, t + 1, "n");
@@ -38,9 +48,8 @@ contract AICoinTest is Base {
     function test_Token_ACancelledNonceIsSpent() external {
         bytes32 typehash = keccak256("CancelAuthorization(address authorizer,bytes32 nonce)");
         bytes32 hash = keccak256(abi.encode(typehash, consumer(1), bytes32("n")));
-        bytes memory s = signed(
-            consumerKey(1), keccak256(abi.encodePacked(hex"1901", domain().DOMAIN_SEPARATOR(), hash))
-        );
+        bytes memory s =
+            signed(consumerKey(1), keccak256(abi.encodePacked(hex"1901", domain().DOMAIN_SEPARATOR(), hash)));
         auth().cancelAuthorization(consumer(1), "n", s);
         vm.assertEq(auth().authorizationOf(consumer(1), "n"), bytes32(uint256(1)), "cancelled");
         bytes memory late = authorization(consumerKey(1), false, stranger, 0, 0, type(uint256).max, "n");

@@ -69,7 +69,7 @@ contract DepositsTest is Base {
     // ------------------------------------------------------------------ permits
 
     function test_DepositWithPermit_SurvivesAFrontRunPermit() external {
-        (address owner, uint256 deadline) = (consumer(1), block.timestamp + 1);
+        (address owner, uint256 deadline) = (consumer(1), block.timestamp); // its last second
         token.transfer(owner, 500);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(consumerKey(1), _permitDigest(owner, 500, deadline));
         domain().permit(owner, address(consumers), 500, deadline, v, r, s); // the front-runner's

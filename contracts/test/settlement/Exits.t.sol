@@ -158,6 +158,7 @@ contract ExitsTest is Base {
         consumers.requestWithdrawFor(lane, consumer(1), deadline, forged);
         refuses(IConsumers.SignatureInvalid.selector);
         consumers.cancelWithdrawFor(lane, consumer(1), deadline, request);
+        vm.warp(deadline); // its last second
         consumers.requestWithdrawFor(lane, consumer(1), deadline, request);
         eq(consumers.nonces(consumer(1)), 1, "used");
         consumers.cancelWithdrawFor(lane, consumer(1), deadline, cancel);

@@ -69,7 +69,9 @@ contract InboxTest is Payments {
             refuses(IConsumers.AuthorizationUnusable.selector);
             _books(5, 700, NONCE, signature);
         }
-        bytes32 digest = keccak256(abi.encode(keccak256("CancelAuthorization(address authorizer,bytes32 nonce)"), consumer(6), NONCE));
+        bytes32 digest = keccak256(
+            abi.encode(keccak256("CancelAuthorization(address authorizer,bytes32 nonce)"), consumer(6), NONCE)
+        );
         digest = keccak256(abi.encodePacked(hex"1901", domain().DOMAIN_SEPARATOR(), digest));
         bytes memory cancel = signed(consumerKey(6), digest);
         auth().cancelAuthorization(consumer(6), NONCE, cancel);
