@@ -40,10 +40,13 @@ abstract contract LineageProofs is IPriceJudge, TermsProofs {
         bool lies = !lawful || lineage.length > MAX_ANCESTORS + 1;
         if (!lies) {
             uint256 rest = _ownersLines(t); // a bit for each line of a maker or OEM that is not accounted for
+            bytes32[] memory nothings = new bytes32[](lineage.length); // lines that may be left out
             for (uint256 i = 1; i < lineage.length && !lies; ++i) {
-                (rest, lies) = _take(t, rest, _ancestorsLine(lineage[i], r.epoch, dues[i]), dues[i].isNothing());
+                bytes32 due = _ancestorsLine(lineage[i], r.epoch, dues[i]);
+                if (dues[i].isNothing()) nothings[i] = due;
+                else (rest, lies) = _take(t, rest, due);
             }
-            lies = lies || !_isOwners(t, rest, lineage[0], r.epoch, maker, oem);
+            lies = lies || !_isOwners(t, rest, nothings, lineage[0], r.epoch, maker, oem);
         }
         _convict(lane, id, header, lies);
     }
@@ -141,8 +144,8 @@ abstract contract LineageProofs is IPriceJudge, TermsProofs {
         }
     }
 
-    /// @dev Takes one line of this hash out of `rest`; `missing` if there is none, unless it may be.
-    function _take(Reading memory t, uint256 rest, bytes32 hash, bool mayBeMissing)
+    /// @dev Takes one line of this hash out of `rest`; `missing` if there is none.
+    function _take(Reading memory t, uint256 rest, bytes32 hash)
         private
         pure
         returns (uint256, bool missing)
@@ -150,13 +153,15 @@ abstract contract LineageProofs is IPriceJudge, TermsProofs {
         for (uint256 i; i < t.lines.length; ++i) {
             if ((rest >> i) & 1 != 0 && _lineHash(t.lines[i]) == hash) return (rest ^ (1 << i), false);
         }
-        return (rest, !mayBeMissing);
+        return (rest, true);
     }
 
-    /// @dev True when what is left of the lines is what the subject's owner bid: as maker or as OEM, or nothing at all.
+    /// @dev True when what is left of the lines is what the subject's owner bid, as maker or as OEM, or nothing at all; and
+    /// lines of royalties of nothing. Those are looked for last: one may be equal to the owner's own.
     function _isOwners(
         Reading memory t,
         uint256 rest,
+        bytes32[] memory nothings,
         Kin calldata subject,
         uint64 epoch,
         BidShown calldata maker,
@@ -169,10 +174,17 @@ abstract contract LineageProofs is IPriceJudge, TermsProofs {
             BidShown calldata shown = i == 0 ? maker : oem;
             if (!_inForce(subject.id, role, owner, epoch, shown)) continue;
             bids = true;
-            (uint256 left, bool missing) = _take(t, rest, _lineHash(owner, role, shown.bid), false);
-            if (!missing && left == 0) return true;
+            (uint256 left, bool missing) = _take(t, rest, _lineHash(owner, role, shown.bid));
+            if (!missing && _areNothings(t, left, nothings)) return true;
         }
-        return !bids && rest == 0;
+        return !bids && _areNothings(t, rest, nothings);
+    }
+
+    function _areNothings(Reading memory t, uint256 rest, bytes32[] memory nothings) private pure returns (bool) {
+        for (uint256 i; i < nothings.length && rest != 0; ++i) {
+            (rest,) = _take(t, rest, nothings[i]);
+        }
+        return rest == 0;
     }
 
     function _hash(IRegistry.Parent[] calldata parents) private pure returns (bytes32) {

@@ -88,7 +88,8 @@ contract Settlement is ISettlement, Eip712 {
         _day = rules_.day;
         _consumers = new Consumers(this, token_);
         _keys = new Keys(this, rules_.day);
-        _stakeVault = new StakeVault(token_, address(this), treasury_, ESCAPE_DELAY);
+        // no lane that keeps its consumers posts later than the one, none is final later than the other
+        _stakeVault = new StakeVault(token_, address(this), treasury_, ESCAPE_DELAY + MAX_WINDOW);
         questions = makers[0].judgeOf(address(this), arguments[0]);
         referee = makers[1].judgeOf(address(this), arguments[1]);
         prices = makers[2].judgeOf(address(this), arguments[2]);

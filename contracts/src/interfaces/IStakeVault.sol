@@ -5,7 +5,7 @@ import {IOwed} from "./IOwed.sol";
 
 /// @title StakeVault: what providers, weavers and operators put at risk
 /// @notice Stake is in atoms of the settlement token; a token that takes a fee is refused. Leaving takes `unbondDelay`,
-/// which outlasts every dispute; what is leaving can still be slashed. Only `slasher` slashes, and only for a proof: half
+/// which outlasts every window; what is leaving can still be slashed. Only `slasher` slashes, and only for a proof: half
 /// is owed to the accuser, half to `sink` (IOwed), so that accusing oneself costs half.
 interface IStakeVault is IOwed {
     /// @notice One slot per party.

@@ -175,6 +175,33 @@ contract PriceJudgeLineageTest is PriceCourt {
         holds(_ownersOf(t, ten, noBid(), noBid()), "ten, whose royalties are nothing");
     }
 
+    /// @dev Who owns a model and its parent may bid for nothing on the one, and grant the other nothing: two equal lines, of
+    /// which the parent's may be left out.
+    function test_BadOwners_ALineOfNothingLeftOut_BesideAnEqualOneOfTheOwner() external {
+        bytes memory nothing = abi.encodePacked(uint24(0), uint8(0));
+        IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](2);
+        (kin[1].id, kin[1].owner) = (keccak256("of nothing"), 1);
+        register(payee(3), kin[1].id, kin[1].parents, keccak256(nothing));
+        IRegistry.Parent[] memory parents = new IRegistry.Parent[](1);
+        parents[0] = IRegistry.Parent(kin[1].id, NONE, keccak256(nothing));
+        kin[0] = IPriceJudge.Kin(keccak256("for nothing"), 1, parents, new bytes[](1));
+        kin[0].royalties[0] = nothing;
+        register(payee(3), kin[0].id, parents, keccak256(nothing));
+        bid(payee(3), kin[0].id, Role.maker, 0, noAsks());
+        bid(payee(3), kin[0].id, Role.oem, 1, noAsks());
+        nextEpoch();
+        IPriceJudge.BidShown memory maker_ = shown(payee(3), kin[0].id, Role.maker, 0, noAsks());
+        IPriceJudge.BidShown memory oem = shown(payee(3), kin[0].id, Role.oem, 1, noAsks());
+        bytes32 id = kin[0].id;
+        holds(_ownersOf(_forNothing(id, 1, 0), kin, maker_, oem), "the owner's stands, the parent's is left out");
+        holds(_ownersOf(_forNothing(id, 2, 0), kin, maker_, oem), "both");
+        lies(_ownersOf(_forNothing(id, 3, 0), kin, maker_, oem), "one too many");
+        lies(_ownersOf(_forNothing(id, 0, 0), kin, maker_, oem), "none, of who bids");
+        holds(_ownersOf(_forNothing(id, 0, 1), kin, maker_, oem), "the owner's as OEM");
+        holds(_ownersOf(_forNothing(id, 1, 1), kin, maker_, oem), "and the parent's");
+        lies(_ownersOf(_forNothing(id, 2, 1), kin, maker_, oem), "the owner's twice");
+    }
+
     // ------------------------------------------------------------------ proveMissingRoyalty
 
     function test_MissingRoyalty_ByOnePath() external {
@@ -202,6 +229,16 @@ contract PriceJudgeLineageTest is PriceCourt {
     }
 
     // ------------------------------------------------------------------ inside
+
+    /// @dev Provider, gateway, protocol, and so many lines of payee 3: of nothing as maker, of 1 ppm as OEM.
+    function _forNothing(bytes32 id, uint256 nothings, uint256 oems) private view returns (PlainTerms memory t) {
+        t = withoutLine(honestTerms(), 0);
+        t.subject = id;
+        for (uint256 i; i < nothings + oems; ++i) {
+            (Role role, uint24 ratio) = i < nothings ? (Role.maker, 0) : (Role.oem, 1);
+            t = withLine(t, line(payee(3), role, ratio, noAsks()));
+        }
+    }
 
     /// @dev CHILD's: owner, provider, gateway, protocol, GRAND, MIDDLE.
     function _terms() private view returns (PlainTerms memory t) {

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Header} from "../../src/Headers.sol";
 import {ISettlement} from "../../src/interfaces/ISettlement.sol";
+import {IStakeVault} from "../../src/interfaces/IStakeVault.sol";
 import {Base} from "../Base.sol";
 import {DollarToken} from "../Tokens.sol";
 import {Sparse, Trees} from "../Trees.sol";
@@ -142,6 +143,24 @@ contract FallsTest is Base {
         eq(vault.stakes(operator).staked, 0, "the stake");
         eq(vault.owed(challenger), 250, "half of it");
         eq(vault.owed(treasury), 250, "and half");
+    }
+
+    /// @dev An offence is proven until its receipt is final: stake that began to leave with the offence is there to the end.
+    function test_Punish_StakeThatLeavesOutlastsTheLongestWindow() external {
+        lane = openLane(operator, bytes32(uint256(1)), ISettlement.Terms(30 days, ANSWER, 1, 1), BOND);
+        token.transfer(operator, 500);
+        vm.startPrank(operator);
+        token.approve(address(vault), 500);
+        vault.stake(500);
+        vault.unbond(500);
+        vm.stopPrank();
+        vm.warp(block.timestamp + 7 days - 1); // a batch later than this comes after its consumers
+        post();
+        vm.warp(settlement.batches(lane, 1).until);
+        refuses(IStakeVault.TooEarly.selector);
+        vault.release(operator);
+        asReferee.punish(lane, challenger);
+        eq(vault.owed(challenger), 250, "half of the stake");
     }
 
     function test_Punish_OfAStoppedLaneTakesWhatIsThere() external {

@@ -174,7 +174,8 @@ def _owner(market: Market, subject: Model | Capsule, author: Address) -> Address
     """Who owns a model or capsule in this epoch by the Registry; None if it is not registered by then.
 
     Who is given or buys one that its author registered is paid from a later epoch on. Rejected when another account
-    registered it, or with other parents: no terms would be right.
+    registered it, or with other parents: no terms would be right. So too while the registration before the last one
+    holds, which may have named others.
     """
     known = market.registered.get(subject.id)
     if known is None:
@@ -183,7 +184,12 @@ def _owner(market: Market, subject: Model | Capsule, author: Address) -> Address
         raise Rejected(f"{subject.name} is not registered by its owner on the chain: another account registered it")
     if known.lineage != lineage.parents_hash(subject.id, market.parents):
         raise Rejected(f"{subject.name} is registered with other parents, or other terms of theirs, than it names")
-    return market.owners.get(subject.id) if known.first <= market.book.epoch else None
+    owner = market.owners.get(subject.id)
+    if known.first <= market.book.epoch:
+        return owner
+    if owner is not None:
+        raise Rejected(f"{subject.name} was registered again in this epoch: it can be called from the next one on")
+    return None
 
 
 def _owners_line(market: Market, subject: Digest, owner: Address, first: Role) -> Line | None:

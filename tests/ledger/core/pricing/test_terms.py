@@ -130,10 +130,21 @@ def test_a_workflow_pays_its_owner_and_what_that_one_bids_as_its_maker() -> None
     lines = (Line(FAR, Role.maker, 50_000), Line(FAR, Role.weaver, 60_000))
     assert terms.of_capsule(sold, CAPSULE).sub.lines == lines
     assert terms.weaver_of(sold, CAPSULE) == FAR
-    later = replace(sold, registered=registered(CAPSULE, first=2))
+    later = replace(sold, registered=registered(CAPSULE, first=2), owners={})
     assert terms.of_capsule(later, CAPSULE).sub.lines == (Line(WEAVER, Role.weaver, 100_000),)
     with pytest.raises(Rejected, match="another account registered it"):
         terms.of_capsule(market(bids, registered=registered(CAPSULE, by=FAR)), CAPSULE)
+
+
+def test_what_is_registered_again_is_not_sold_while_its_registration_before_holds() -> None:
+    """Whoever registered it before, perhaps its own author with other parents: the chain judges this epoch by that."""
+    again = registered(CAPSULE, first=2) | {CHILD.id: registered(CHILD, first=2)[CHILD.id]}
+    for before in (WEAVER, FAR):
+        owned = market(registered=again, owners={CAPSULE.id: before, CHILD.id: before})
+        with pytest.raises(Rejected, match="registered again in this epoch"):
+            terms.of_capsule(owned, CAPSULE)
+        with pytest.raises(Rejected, match="registered again in this epoch"):
+            terms.model_lines(owned, CHILD)
 
 
 def test_lines_above_their_caps_are_refused() -> None:
