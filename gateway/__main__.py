@@ -1,12 +1,22 @@
 """`python -m gateway --host --port`: one gateway process, configured by GATEWAY_... and LEDGER_... variables."""
 
 import argparse
+import resource
 
 import uvicorn
 
 from gateway.app import create_app
 from gateway.server import OPTIONS
 from ledger import log
+
+MOST_FILES = 65_536
+
+
+def allow_files() -> None:
+    """Allow this process as many open files as the system does, up to `MOST_FILES`. Each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def main() -> None:
@@ -16,6 +26,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
+    allow_files()
     log.configure(options.log_level.upper())
     uvicorn.run(
         create_app(),

@@ -6,11 +6,15 @@ The numbers stand here as GATEWAY has them; no test reads them from the code. Wh
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 
+from gateway.__main__ import allow_files
 from gateway.call.idempotency import Answers, StoredResponse
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Digest
@@ -34,6 +38,7 @@ from tests.gateway.world import Running, World
 
 KIB, MIB = 2**10, 2**20
 PATH = "/v1/chat/completions"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -47,6 +52,25 @@ def a_head(size: int) -> bytes:
     """A head of a GET, of so many bytes."""
     short = head("GET", "/health", "X-Long: ")
     return head("GET", "/health", "X-Long: " + "x" * (size - len(short)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files() -> None:
+    """Both ends of a connection are in this process: it may open as many files as a gateway's."""
+    allow_files()
+
+
+def test_a_gateway_takes_more_connections_than_the_open_files_a_process_has_at_first() -> None:
+    script = """
+import resource
+from gateway.__main__ import allow_files
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+allow_files()
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+    said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    assert int(said.stdout) > 2_048
 
 
 # A request's head
