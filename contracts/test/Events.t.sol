@@ -143,7 +143,7 @@ contract SettlementEventsTest is Base {
     }
 
     function test_StakesAreInTheirEvents() external {
-        uint40 releaseAt = uint40(block.timestamp) + 7 days;
+        uint40 releaseAt = uint40(block.timestamp) + 37 days;
         token.transfer(operator, 11);
         vm.startPrank(operator);
         token.approve(address(vault), 11);
