@@ -23,8 +23,6 @@ NODES_OWN = ("tollway", "tollway_units", "tollway_served")
 """Fields of an event that no consumer gets from a node: our note, and what a node writes for its gateway."""
 ALIVE = b":\n\n"
 """What a consumer gets in the place of a node's comment."""
-
-
 SYNONYMS = frozenset(
     ("max_new_tokens", "max_output_tokens", "max_length", "n_predict", "num_predict", "min_tokens", "ignore_eos")
 )
@@ -186,25 +184,41 @@ def read_answer(path: str, body: bytes) -> Answer | None:
 
 
 def shorten(body: bytes, tokens: int, most: int) -> bytes:
-    """An answer of `tokens` output tokens, by the node's own count, cut to the share of its text that `most` are."""
+    """An answer of `tokens` output tokens, by the node's own count, cut to the share of its text that `most` are.
 
-    def cut(holder: dict[str, Any]) -> None:
-        for name, value in holder.items():
-            if name in _GENERATED and isinstance(value, str):
-                holder[name] = value[: len(value) * most // tokens]
-            for inner in value if isinstance(value, list) else (value,):
-                if isinstance(inner, dict):
-                    cut(inner)
-
-    answer = orjson.loads(body)
+    Raises NodeFailed when it cannot be decoded whole.
+    """
+    answer = _object(body)
     for choice in answer["choices"]:
-        cut(choice)
+        for holder in _texts_of(choice):
+            for name, value in holder.items():
+                if name in _GENERATED and isinstance(value, str):
+                    holder[name] = value[: len(value) * most // tokens]
         choice["finish_reason"] = "length"
-    usage = answer["usage"]
-    usage["completion_tokens"] = most
-    if isinstance(usage.get("prompt_tokens"), int):
-        usage["total_tokens"] = usage["prompt_tokens"] + most
+    usage = answer.get("usage")
+    if usage is not None:
+        usage["completion_tokens"] = most
+        if isinstance(usage.get("prompt_tokens"), int):
+            usage["total_tokens"] = usage["prompt_tokens"] + most
     return orjson.dumps(answer)
+
+
+def _texts_of(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects of a choice that hold what was generated."""
+    message = choice.get("message") or {}
+    content = message.get("content")
+    calls = [call.get("function") for call in message.get("tool_calls") or ()]
+    parts = content if isinstance(content, list) else []
+    return [one for one in (choice, message, message.get("function_call"), *calls, *parts) if isinstance(one, dict)]
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """An answer or event, decoded whole. Raises NodeFailed: fields that nobody meters may hold what is no JSON."""
+    try:
+        found: dict[str, Any] = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise NodeFailed("the node's answer is nonsense", "nonsense") from error
+    return found
 
 
 _GENERATED = frozenset(("content", "text", "reasoning_content", "reasoning", "refusal", "arguments"))
@@ -280,7 +294,7 @@ class StreamAccumulator:
         self._last = b"{}"
         self._hasher = BodyHash(salt)
         self._texts: list[str] | None = [] if keep_text else None
-        self._held_back: list[bytes] = []
+        self._held_back: dict[str, Any] | None = None
         self._begun = self._after_cr = False
 
     @property
@@ -311,14 +325,15 @@ class StreamAccumulator:
                 self.state = StreamState.done
                 break
             event = _read_event(data)
-            if not self._fits(event, len(data)):
+            pieces = [part.generated for part in event.choices or ()]
+            if not self._fits(event, pieces, len(data)):
                 self.state = StreamState.full
                 out.append(self._cut())
                 break
-            if self._meter(event, data):
+            if self._meter(event, pieces, data):
                 out.append(_passed_on(event, data))
             elif self._include_usage:
-                self._hold_back(data)
+                self._held_back = _object(data)  # whole, before we charge
             self._skip(len(raw))
         whole = b"".join(out)
         self._hasher.update(whole)
@@ -326,31 +341,20 @@ class StreamAccumulator:
 
     def report(self, units: Units) -> None:
         """Hold back the usage of a stream that the gateway ended, as it is billed: the node's did not come."""
-        if self._include_usage and not self._held_back:
+        if self._include_usage and self._held_back is None:
             billed = coarse(units)
             tokens = {"prompt_tokens": billed.input_token, "completion_tokens": billed.output_token}
             usage = {**tokens, "total_tokens": billed.input_token + billed.output_token}
-            self._held_back.append(orjson.dumps({**self._envelope(), "choices": [], "usage": usage}))
+            self._held_back = {**self._envelope(), "choices": [], "usage": usage}
 
     def last_events(self, note: dict[str, Any] | None) -> bytes:
         """The usage, held back until the receipt is durable, with what the call cost."""
-        events = []
-        for data in self._held_back:
-            event = orjson.loads(data)
-            for name in NODES_OWN:
-                event.pop(name, None)
-            if note is not None:
-                event["tollway"] = note
-            events.append(b"data: " + orjson.dumps(event) + b"\n\n")
-        return b"".join(events)
-
-    def _hold_back(self, data: bytes) -> None:
-        """Keep a usage event. It must be whole JSON before we charge."""
-        try:
-            orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise NodeFailed("the node streams nonsense", "nonsense") from error
-        self._held_back = [data]
+        if self._held_back is None:
+            return b""
+        event = _without_ours(self._held_back)
+        if note is not None:
+            event["tollway"] = note
+        return b"data: " + orjson.dumps(event) + b"\n\n"
 
     def _events(self, chunk: bytes) -> list[bytes]:
         """The server-sent events that are whole now, each without its blank line. A line ends with CR, LF or both."""
@@ -387,16 +391,15 @@ class StreamAccumulator:
         if self._prelude_bytes > bounds.PRELUDE_BYTES:
             raise _too_long("what comes before its first token", bounds.PRELUDE_BYTES)
 
-    def _fits(self, event: _Event, size: int) -> bool:
-        """Whether what was held for covers this event too."""
-        adds = sum(1 for part in event.choices or () if part.generated)
+    def _fits(self, event: _Event, pieces: list[str], size: int) -> bool:
+        """Whether what was held for covers this event too, with the text of each of its choices."""
+        adds = len(pieces) - pieces.count("")
         return self.tokens + adds <= self._most and (not event.choices or self.size + size <= self._most_bytes)
 
-    def _meter(self, event: _Event, data: bytes) -> bool:
+    def _meter(self, event: _Event, pieces: list[str], data: bytes) -> bool:
         """Count an event. False for the final usage event, which the gateway sends itself, or leaves out."""
         self.size += len(data)
-        for part in event.choices or ():
-            generated = part.generated
+        for part, generated in zip(event.choices or (), pieces, strict=True):
             if generated:
                 self.tokens += 1
                 self.text_bytes += len(generated.encode())
@@ -426,7 +429,7 @@ class StreamAccumulator:
 
     def _envelope(self) -> dict[str, Any]:
         """The fields that all events of the stream have in common."""
-        said = orjson.loads(self._last)
+        said = _object(self._last)
         return {name: said[name] for name in ("id", "object", "created", "model") if name in said}
 
 
@@ -447,8 +450,12 @@ def _too_long(what: str, most: int) -> NodeFailed:
 def _passed_on(event: _Event, data: bytes) -> bytes:
     """An event as the consumer gets it: its data alone, so that no node can say what only the gateway says."""
     if event.speaks_for_us:
-        data = orjson.dumps({name: value for name, value in orjson.loads(data).items() if name not in NODES_OWN})
+        data = orjson.dumps(_without_ours(_object(data)))
     return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
+
+
+def _without_ours(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name not in NODES_OWN}
 
 
 def _data_of(raw: bytes) -> bytes | None:

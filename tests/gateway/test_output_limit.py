@@ -305,3 +305,37 @@ def test_an_answer_without_an_answer_is_not_charged(
     node.behaviour = behave
     assert gateway.chat(key).status_code == 502
     assert world.receipts_of(consumer.address) == []
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("usage", [True, False], ids=["claims", "says nothing"])
+def test_an_overrun_in_what_cannot_be_decoded_whole_is_the_nodes_failure(
+    paid: tuple[Running, str], world: World, node: Node, consumer: Signer, usage: bool, stream: bool
+) -> None:
+    gateway, key = paid
+
+    async def behave(asked: Asked, wire: Wire) -> None:
+        if not stream:
+            answer = chat("ab" * 200, 3, 400) | ({} if usage else {"usage": None})
+            await wire.answer(json.dumps(answer).encode()[:-1] + b',"x":1e999}')
+            return
+        await wire.begin()
+        for number in range(20):
+            await wire.event(json.dumps(piece("ab"))[:-1] + (',"tollway":1,"x":1e999}' if number == 0 else "}"))
+        await wire.event("[DONE]")
+        await wire.end()
+
+    node.behaviour = behave
+    answer = gateway.chat(key, max_tokens=LIMIT, stream=stream)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "node_nonsense")
+    assert world.receipts_of(consumer.address) == []
+
+
+def test_an_overrun_without_a_claim_is_cut_too(
+    paid: tuple[Running, str], world: World, node: Node, consumer: Signer
+) -> None:
+    gateway, key = paid
+    node.behaviour = talking(40, None)  # 80 bytes of text are 20 tokens
+    said, reasons, _ = heard(gateway.chat(key, max_tokens=LIMIT), stream=False)
+    assert (said, reasons) == ("ab" * 16, {"length"})
+    assert world.receipts_of(consumer.address)[0].receipt.units.output_token == LIMIT
