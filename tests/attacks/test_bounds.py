@@ -414,3 +414,15 @@ def test_a_kept_answer_has_4_mib_and_all_have_64_mib(gateway: Running) -> None:
 
 def test_10_000_answers_are_kept() -> None:
     assert kept_of(Answers(), [0] * 10_001) == [False] + [True] * 10_000
+
+
+def test_a_body_has_20_000_keys(gateway: Running, key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    known = ('"model":"@acme/chat"', '"messages":[]', '"max_tokens":5')
+    text = r'"user":"\"a\":1"'  # what is in a text is no key
+    with others_served(gateway):
+        for more, status in ((19_996, 200), (19_997, 400), (1_500_000, 400)):
+            rows = (*known, text, *(f'"{number:x}":0' for number in range(more)))
+            body = f"{{{','.join(rows)}}}"
+            answer = gateway.http.post(PATH, content=body, headers=headers)
+            assert answer.status_code == status, answer.text[:300]
