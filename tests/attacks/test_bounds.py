@@ -421,7 +421,7 @@ def test_a_body_has_20_000_keys(gateway: Running, key: str) -> None:
     known = ('"model":"@acme/chat"', '"messages":[]', '"max_tokens":5')
     text = r'"user":"\"a\":1"'  # what is in a text is no key
     with others_served(gateway):
-        for more, status in ((19_996, 200), (19_997, 400), (1_500_000, 400)):
+        for more, status in ((19_996, 200), (19_997, 400), (200_000, 400)):
             rows = (*known, text, *(f'"{number:x}":0' for number in range(more)))
             body = f"{{{','.join(rows)}}}"
             answer = gateway.http.post(PATH, content=body, headers=headers)
