@@ -80,7 +80,7 @@ class App:
             try:
                 body = await client.read_body(bounds.OTHER_BODY_BYTES, bounds.OTHER_BODY_SECONDS)
                 if client.headers.get(b"content-type") != b"application/wasm":
-                    bounds.check_nesting(body)
+                    bounds.check_shape(body)
             except Refusal as refused:
                 await client.answer(refused_response(refused))
                 return

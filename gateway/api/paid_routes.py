@@ -187,9 +187,9 @@ def _read(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], body: byt
     """The request in a body, by its route's protocol."""
     if path.startswith(INFER_HEAD):
         length = headers.get(b"inference-header-content-length", b"")
-        bounds.check_nesting(body[: int(length)] if length.isdigit() else body)
+        bounds.check_shape(body[: int(length)] if length.isdigit() else body)
     else:
-        bounds.check_nesting(body)
+        bounds.check_shape(body)
     if path in OPENAI:
         return openai.read(path, body)
     if path == invoke.PATH:
