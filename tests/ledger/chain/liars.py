@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
+from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.catalog.bids import Bid, Line, Role, Terms, ordered
 from ledger.core.catalog.models import granted
@@ -18,6 +21,7 @@ from ledger.core.values.meters import Rates
 from ledger.core.values.sum_tree import PAYOUT_TAG, ZERO, amount, leaf, line_leaf, receipt_leaf
 from ledger.core.values.typed_data import Signer, word
 from tests.builders import MAKER, TREASURY, a_receipt, an_address, some_terms
+from tests.conftest import an_anvil
 from tests.ledger.chain.conftest import FUNDS, a_stage, register
 from tests.ledger.chain.play import Play
 from tests.ledger.chain.secrets import Shows, answer, show_own
@@ -43,6 +47,13 @@ CHILD = {
         for one in (BASE, OTHER_BASE)
     ],
 }
+
+
+@contextmanager
+def playing(folder: Path) -> Iterator[Live]:
+    """A play on a chain of its own; the deployment's file is in the folder."""
+    with an_anvil() as url:
+        yield Live(url, Chain(url, deploy(url, FUNDS, Parameters(3_600), folder)))
 
 
 class Live(Play):

@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ledger.chain.deploy import Parameters, deploy
-from ledger.chain.reads import Chain
 from ledger.core.disputes.facts import is_barred
-from tests.conftest import an_anvil
-from tests.ledger.chain.conftest import ANSWER, FUNDS
-from tests.ledger.chain.liars import LIES, Live
+from tests.ledger.chain.conftest import ANSWER
+from tests.ledger.chain.liars import LIES, Live, playing
 
 LOOKS = 24
 """More than any lie here takes."""
@@ -19,8 +16,8 @@ LOOKS = 24
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with an_anvil() as url:
-        yield Live(url, Chain(url, deploy(url, FUNDS, Parameters(3_600), tmp_path_factory.mktemp("live"))))
+    with playing(tmp_path_factory.mktemp("live")) as made:
+        yield made
 
 
 @pytest.mark.parametrize(("lie", "word"), LIES, ids=[lie.__name__ for lie, _ in LIES])

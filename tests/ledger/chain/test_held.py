@@ -6,21 +6,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ledger.chain.deploy import Parameters, deploy
-from ledger.chain.reads import Chain
 from ledger.core.receipts.receipt import Receipt
 from tests.builders import a_receipt
-from tests.conftest import an_anvil
 from tests.ledger.chain.conftest import BOND, FUNDS
-from tests.ledger.chain.liars import Live
+from tests.ledger.chain.liars import Live, playing
 
 DAY = 86_400
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with an_anvil() as url:
-        yield Live(url, Chain(url, deploy(url, FUNDS, Parameters(3_600), tmp_path_factory.mktemp("held"))))
+    with playing(tmp_path_factory.mktemp("held")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -17,14 +17,12 @@ from typing import IO
 import pytest
 
 from gateway.api.representations import receipt_fields
-from ledger.chain.deploy import Parameters, deploy
-from ledger.chain.reads import Chain
 from ledger.core.values.documents import Document
 from ledger.core.values.ids import cid_digest, to_hex
 from roles.wallet import keystore
-from tests.conftest import an_anvil, free_port
-from tests.ledger.chain.conftest import ANSWER, BOND, FUNDS
-from tests.ledger.chain.liars import LIES, Live, a_royalty_left_out_beside_a_secret_one
+from tests.conftest import free_port
+from tests.ledger.chain.conftest import ANSWER, BOND
+from tests.ledger.chain.liars import LIES, Live, a_royalty_left_out_beside_a_secret_one, playing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,8 +57,8 @@ class Auditor:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("live")
-    with an_anvil() as url:
-        yield Live(url, Chain(url, deploy(url, FUNDS, Parameters(3_600), folder)))
+    with playing(folder) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

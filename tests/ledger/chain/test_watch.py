@@ -8,20 +8,17 @@ from typing import Any
 import pytest
 
 from ledger.chain.calls import words
-from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.errors import Reverted
-from ledger.chain.reads import Chain
 from ledger.core.disputes.questions import GATEWAYS, RECEIPTS
 from ledger.core.values.errors import Unavailable
-from tests.conftest import an_anvil
 from tests.ledger.chain.conftest import ANSWER, BOND, FUNDS, WINDOW
-from tests.ledger.chain.liars import Live, a_price_above_the_real_one
+from tests.ledger.chain.liars import Live, a_price_above_the_real_one, playing
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with an_anvil() as url:
-        yield Live(url, Chain(url, deploy(url, FUNDS, Parameters(3_600), tmp_path_factory.mktemp("watch"))))
+    with playing(tmp_path_factory.mktemp("watch")) as made:
+        yield made
 
 
 @pytest.fixture
