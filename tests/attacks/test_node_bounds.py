@@ -33,14 +33,15 @@ BEGIN_SECONDS, CALL_SECONDS = 2, 4
 def patient(world: World, node: Node) -> Running:
     """A gateway that gives a node 2 s to begin and 4 s for all of it, but lets it be silent for longer."""
     world.a_model_at(node.url)
-    return world.gateway(first_byte_seconds=BEGIN_SECONDS, call_seconds=CALL_SECONDS, idle_stream_seconds=10)
+    running = world.gateway(first_byte_seconds=BEGIN_SECONDS, call_seconds=CALL_SECONDS, idle_stream_seconds=10)
+    return running.send_no_probes()
 
 
 @pytest.fixture
 def key(world: World, gateway: Running, consumer: Signer) -> str:
     """A consumer's key, with money behind it."""
     world.deposit(consumer.address, 10**9)
-    return gateway.key(consumer)
+    return gateway.send_no_probes().key(consumer)
 
 
 def sending(*pieces: bytes, pause: float = 0.0, for_ever: bytes = b"") -> Behaviour:

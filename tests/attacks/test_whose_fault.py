@@ -316,10 +316,9 @@ def test_a_refusal_beside_a_failure_is_not_told_as_the_requests_fault(market: Ma
 
 def test_two_consumers_that_cannot_reach_a_node_open_its_circuit(market: Market) -> None:
     [gone] = market.add(streaming())
-    gateway = market.world.gateway()
+    gateway = market.world.gateway().send_no_probes()
     keys = [market.consumer(gateway) for _ in range(2)]
     health = market.health(gateway, gone)
-    health.probed_at = int(time.time() * 1000) + 3_600_000  # no probe of ours decides it
     gone.stop()
     assert [gateway.chat(keys[0]).status_code for _ in range(3)] == [502] * 3
     assert not health.paused_until, "three of one consumer"

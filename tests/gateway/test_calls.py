@@ -74,7 +74,7 @@ def test_an_unknown_model_is_refused_with_the_nearest(world: World, gateway: Run
 
 def test_a_node_that_hangs_dies_or_speaks_nonsense_costs_nothing(world: World, node: Node, consumer: Signer) -> None:
     world.a_model_at(node.url)
-    gateway = world.gateway(first_byte_seconds=0.3)
+    gateway = world.gateway(first_byte_seconds=0.3).send_no_probes()
     world.deposit(consumer.address, 10_000)
     key = gateway.key(consumer)
     for behaviour, status, code in (
@@ -82,17 +82,12 @@ def test_a_node_that_hangs_dies_or_speaks_nonsense_costs_nothing(world: World, n
         (dying, 502, "node_cut"),
         (answering(b"<html>"), 502, "node_nonsense"),
     ):
-        gateway.gateway.loader.health(*_served(gateway)).probed_at = 10**15  # no probe finds it down meanwhile
         node.behaviour = behaviour
         response = gateway.chat(key)
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
         assert "nothing was charged" in response.json()["error"]["message"]
     assert world.receipts_of(consumer.address) == []
     assert gateway.gateway.leases.outstanding() == 0
-
-
-def _served(gateway: Running):  # type: ignore[no-untyped-def]
-    return next(iter(gateway.gateway.loader.records()))
 
 
 def test_a_bid_above_its_roles_cap_is_not_sold_and_says_so(world: World, node: Node, consumer: Signer) -> None:
