@@ -39,6 +39,10 @@ class RuleBroken(Exception):
     """A rule of ours refused something while a node was asked: the gateway's fault, and neither node nor request's."""
 
 
+class ClientLeft(Exception):
+    """The client closed its connection: nobody waits for the answer. No error of ours, so no step's and no node's."""
+
+
 class Refusal(TollwayError):
     """A refusal with its HTTP status, its code, and headers of the answer."""
 

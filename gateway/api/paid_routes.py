@@ -23,7 +23,7 @@ from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal
+from gateway.errors import ClientLeft, Refusal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
@@ -74,6 +74,8 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
         end = signed[-1].receipt.end.name if signed else "released"
     except PassedOn as passed_on:
         response, end = passed_on.stored, "released"
+    except ClientLeft:
+        response, end = refused_response(Refusal(499, "client_left", "the client has left")), "released"
     except TollwayError as error:
         refused = await gateway.explain(error)
         gateway.metrics.refusals.labels(refused.code).inc()
@@ -166,7 +168,7 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
         with gateway.payments.place(to_hex(request.payment.payer)):
-            await x402.take(gateway, request.payment, request.call_id, route.price)
+            await x402.take(gateway, request.payment, request.call_id, route.price, request.client.presence)
         _open(gateway, request.client)
     referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
     signed: tuple[Signed, ...] = ()
