@@ -113,7 +113,18 @@ class Client:
     chunk.
     """
 
-    __slots__ = ("_bodies", "_is_unread", "_send", "headers", "is_open_call", "presence", "receive", "sender", "status")
+    __slots__ = (
+        "_bodies",
+        "_is_unread",
+        "_send",
+        "ended",
+        "headers",
+        "is_open_call",
+        "presence",
+        "receive",
+        "sender",
+        "status",
+    )
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -121,6 +132,8 @@ class Client:
         self.presence: Presence = scope["state"]["presence"]
         self.status: int | None = None
         """The answer's, once it has begun."""
+        self.ended = False
+        """The last of it was sent by `send`."""
         self.is_open_call = False
         """It was admitted, and counts among the gateway's open calls."""
         self._bodies: BodyTimeouts = scope["state"]["connections"].bodies
@@ -180,6 +193,7 @@ class Client:
 
     async def send(self, message: Message) -> None:
         """Send a message of the answer, and say in its head when the connection ends: when not all was read."""
+        self.ended = message["type"] == "http.response.body" and not message.get("more_body")
         if self.status is None:
             self.status = message["status"]
             if self._is_unread:

@@ -23,7 +23,7 @@ from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import ClientLeft, Refusal
+from gateway.errors import ClientLeft, Refusal, internal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
@@ -82,8 +82,7 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
         response, end = refused_response(refused), "refused"
     except Exception:
         log.exception("call_broke")
-        broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
-        response, end = refused_response(broken), "refused"
+        response, end = refused_response(internal()), "refused"
     finally:
         gateway.open_calls -= client.is_open_call
     if client.is_open_call:
