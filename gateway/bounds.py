@@ -258,7 +258,10 @@ class Rates:
 
     def left(self, address: str) -> float:
         """The events that an address may still cause now; below 1 it may cause none."""
-        left, at = self._left.get(address, (float(self._a_minute), 0.0))
+        known = self._left.get(address)
+        if known is None:
+            return float(self._a_minute)
+        left, at = known
         return min(float(self._a_minute), left + (monotonic() - at) * self._a_minute / 60)
 
     def note(self, address: str) -> None:

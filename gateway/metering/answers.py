@@ -13,7 +13,7 @@ from gateway.metering.ask import EMBEDDINGS, INFER, Ask
 from gateway.metering.openai import StreamAccumulator
 from gateway.metering.usage import Metered, NodeUnits, Usage
 from gateway.upstream.http import Reply
-from ledger.core.values.meters import Meter, Units, coarse
+from ledger.core.values.meters import Meter, by_meter, coarse
 
 PASSED_ON = frozenset((400, 409, 413, 415, 422))
 """Statuses of a node that say the request is wrong: its error goes to the consumer, and nothing is charged."""
@@ -46,14 +46,14 @@ def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> 
     if ask.path == INFER:
         if not inference_v2.is_answer(body, reply.headers.get(b"inference-header-content-length")):
             raise NodeFailed("the node's answer is not an inference response", "nonsense")
-        claimed = Units(**{meter.name: count for meter, count in noted.items()})
-        tokens = coarse(claimed)
+        tokens = coarse(by_meter(noted))
         counted = _Tokens(min(tokens.input_token, len(ask.body)), min(tokens.output_token, len(body)), 0, False, noted)
     else:
         answer = openai.read_answer(ask.path, body)
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
-        counted = _tokens(meters, ask, answer.usage, _Delivered(answer.text, len(answer.text.encode()), None), noted)
+        text = answer.text
+        counted = _tokens(meters, ask, answer.usage, _Delivered(text, len(text.encode()), None), noted)
     return _metered(meters, ask, counted, noted, took_ms, len(body))
 
 
@@ -131,8 +131,7 @@ def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_m
     }
     if Meter.input_image in meters.asked:
         counts[Meter.input_image] = ask.images
-    units = Units(**{meter.name: count for meter, count in counts.items()})
-    return Metered(units, tokens.outputs - tokens.unseen, tokens.overclaimed)
+    return Metered(by_meter(counts), tokens.outputs - tokens.unseen, tokens.overclaimed)
 
 
 def openai_error(status: int, body: bytes) -> bytes:

@@ -5,13 +5,14 @@ zero is billed as zero. Without a tokenizer, our bound is the size of the answer
 """
 
 from collections.abc import Mapping
+from operator import sub
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ledger.core.values.ids import Digest, cid
-from ledger.core.values.meters import Meter, Units, coarse
+from ledger.core.values.meters import FINER, Meter, Units, coarse
 
 SLACK_TOKENS = 4
 """Begin and end marks that a node may count and we do not see."""
@@ -131,10 +132,10 @@ def named_units(noted: Mapping[str, int]) -> NodeUnits | None:
 def divide(total: int, into: Meter, parts: Mapping[Meter, int]) -> dict[Meter, int]:
     """A total of the coarse meter `into`, with its finer parts counted apart: never more than the total together."""
     divided: dict[Meter, int] = {}
-    for meter in Meter:
-        if meter.coarse == into != meter:
-            divided[meter] = min(parts.get(meter, 0), total)
-            total -= divided[meter]
+    for finer, coarser in FINER:
+        if coarser == into:
+            divided[finer] = min(parts.get(finer, 0), total)
+            total -= divided[finer]
     return divided | {into: total}
 
 
@@ -149,10 +150,12 @@ def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:
 
 def capped(units: Units, most: Units) -> Units:
     """Units no higher than those the hold was made for: finer meters share what their coarser one may hold."""
-    left, kept = list(coarse(most)), []
-    for meter, count in zip(Meter, units, strict=True):
-        kept.append(min(count, left[meter.coarse]))
-        left[meter.coarse] -= kept[-1]
+    left = coarse(most)
+    kept = list(map(min, units, left))
+    shares = list(map(sub, left, kept))
+    for finer, coarser in FINER:
+        kept[finer] = min(units[finer], shares[coarser])
+        shares[coarser] -= kept[finer]
     return Units(*kept)
 
 
