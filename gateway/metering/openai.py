@@ -363,7 +363,7 @@ class StreamAccumulator:
         whole = b"".join([*self._unread, chunk]) if self._unread else chunk
         *events, rest = whole.split(b"\n\n")
         self._unread, self._seam, self._unread_bytes = [rest], rest[-1:], len(rest)
-        if len(max(events, key=len)) > bounds.EVENT_BYTES:
+        if len(whole) > bounds.EVENT_BYTES and len(max(events, key=len)) > bounds.EVENT_BYTES:
             raise _too_long("an event", bounds.EVENT_BYTES)
         return events
 
@@ -391,13 +391,21 @@ class StreamAccumulator:
         if texts:
             self._last = data
             self._count(event, texts, tokens)
-        if event.usage is not None or event.tollway_units is not None:
-            self._note_usage(event)
-        if texts or event.usage is None:
-            return b"data: ", _passed_on(event, data), b"\n\n"
+        if event.usage is not None or event.speaks_for_us:
+            data = self._take_notes(event, data)
+        return (b"data: ", data.replace(b"\n", b"\ndata: "), b"\n\n") if data else ()
+
+    def _take_notes(self, event: _Event, data: bytes) -> bytes:
+        """Keep what the node says that it used. Returns what goes on: no node says what only a gateway says."""
+        if event.tollway_units is not None:
+            self.units = named_units(event.tollway_units)
+        if event.usage is not None and not (event.choices and event.usage.is_zero):
+            self.usage = event.usage
+        if event.choices or event.usage is None:
+            return orjson.dumps(_without_ours(_object(data))) if event.speaks_for_us else data
         if self._include_usage:
             self._held_back = _object(data)  # whole, before we charge
-        return ()
+        return b""
 
     def _count(self, event: _Event, texts: list[str], tokens: int) -> None:
         """Count an event's choices, with the text of each: each that is not empty is one token."""
@@ -416,13 +424,6 @@ class StreamAccumulator:
             if part.finish_reason is not None:
                 self.state = StreamState.finished
                 self._unfinished.discard(part.index)
-
-    def _note_usage(self, event: _Event) -> None:
-        """Keep what the node says that it used."""
-        if event.tollway_units is not None:
-            self.units = named_units(event.tollway_units)
-        if event.usage is not None and not (event.choices and event.usage.is_zero):
-            self.usage = event.usage
 
     def _cut(self) -> bytes:
         """An event that ends every choice at its length."""
@@ -448,13 +449,6 @@ def _read_event(data: bytes) -> _Event:
 
 def _too_long(what: str, most: int) -> NodeFailed:
     return NodeFailed(f"the node streams more than {most} bytes as {what}", "too_long", limit_bytes=most)
-
-
-def _passed_on(event: _Event, data: bytes) -> bytes:
-    """The data of an event as the consumer gets it: no node can say what only the gateway says."""
-    if event.speaks_for_us:
-        return orjson.dumps(_without_ours(_object(data)))
-    return data.replace(b"\n", b"\ndata: ")
 
 
 def _without_ours(event: dict[str, Any]) -> dict[str, Any]:
