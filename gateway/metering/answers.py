@@ -94,7 +94,7 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
     """
     finer = {meter: count for meter, count in noted.items() if meter.coarse != meter}
     if reported is not None:
-        finer |= {meter: count for meter, count in reported.finer().items() if count}
+        finer |= reported.finer()
     ours = usage.count(meters.tokenizer, delivered.text) if delivered.text else None
     claimed_in = reported.inputs if reported is not None else None
     claimed_out = reported.outputs if reported is not None else None
@@ -118,17 +118,21 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
 
 def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_ms: int, size: int) -> Metered:
     """All units of an answer of `size` bytes: tokens, time never above what we saw, and what a node noted."""
-    counts = usage.divide(tokens.inputs, Meter.input_token, tokens.finer)
-    counts |= usage.divide(tokens.outputs, Meter.output_token, tokens.finer)
-    counts |= {
-        Meter.call: 1,
-        Meter.output_image: noted.get(Meter.output_image, 0),
-        Meter.search: max(noted.get(Meter.search, 0), tokens.finer.get(Meter.search, 0)),
-        Meter.input_character: min(noted.get(Meter.input_character, 0), len(ask.body)),
-        Meter.ms: min(noted.get(Meter.ms, took_ms), took_ms),
-        Meter.byte: len(ask.body) + size,
-        Meter.fuel: noted.get(Meter.fuel, 0),
-    }
+    counts = {Meter.call: 1, Meter.ms: took_ms, Meter.byte: len(ask.body) + size}
+    if tokens.finer:
+        counts |= usage.divide(tokens.inputs, Meter.input_token, tokens.finer)
+        counts |= usage.divide(tokens.outputs, Meter.output_token, tokens.finer)
+        counts[Meter.search] = tokens.finer.get(Meter.search, 0)
+    else:
+        counts[Meter.input_token], counts[Meter.output_token] = tokens.inputs, tokens.outputs
+    if noted:
+        counts |= {
+            Meter.output_image: noted.get(Meter.output_image, 0),
+            Meter.search: max(noted.get(Meter.search, 0), counts.get(Meter.search, 0)),
+            Meter.input_character: min(noted.get(Meter.input_character, 0), len(ask.body)),
+            Meter.ms: min(noted.get(Meter.ms, took_ms), took_ms),
+            Meter.fuel: noted.get(Meter.fuel, 0),
+        }
     if Meter.input_image in meters.asked:
         counts[Meter.input_image] = ask.images
     return Metered(by_meter(counts), tokens.outputs - tokens.unseen, tokens.overclaimed)

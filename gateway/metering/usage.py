@@ -51,15 +51,18 @@ class Usage(msgspec.Struct):
     def finer(self) -> dict[Meter, int]:
         """The parts of the totals that are in finer meters, and searches, as OpenAI and Anthropic report them."""
         prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
-        written = _reported(prompt, "cache_write_tokens")
-        return {
-            Meter.cached_input_token: _reported(prompt, "cached_tokens") or _whole(self.cache_read_input_tokens),
-            Meter.cache_write_token: written or _whole(self.cache_creation_input_tokens),
+        cached, cache_written = self.cache_read_input_tokens, self.cache_creation_input_tokens
+        if not any((prompt, completion, cached, cache_written, self.server_tool_use, self.num_search_queries)):
+            return {}
+        found = {
+            Meter.cached_input_token: _reported(prompt, "cached_tokens") or _whole(cached),
+            Meter.cache_write_token: _reported(prompt, "cache_write_tokens") or _whole(cache_written),
             Meter.input_audio_token: _reported(prompt, "audio_tokens"),
             Meter.reasoning_token: _reported(completion, "reasoning_tokens"),
             Meter.output_audio_token: _reported(completion, "audio_tokens"),
             Meter.search: _reported(self.server_tool_use, "web_search_requests") or _whole(self.num_search_queries),
         }
+        return {meter: count for meter, count in found.items() if count}
 
 
 class Metered(msgspec.Struct, frozen=True):
