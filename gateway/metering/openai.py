@@ -57,6 +57,7 @@ class _Request(msgspec.Struct):
 
 _BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(_Request)
+_KEYS = {name: b'"%b":' % name.encode() for name in _Request.__struct_fields__}
 
 
 def fields(body: bytes) -> dict[str, msgspec.Raw]:
@@ -69,7 +70,9 @@ def read(path: str, body: bytes) -> Ask:
     try:
         if not body.isascii():
             body.decode()  # the decoder passes bytes that are no text in fields it does not read
-        found, wanted = fields(body), _REQUEST.decode(body)
+        found = fields(body)
+        read_fields = [b"%b%b" % (key, found[name]) for name, key in _KEYS.items() if name in found]
+        wanted = _REQUEST.decode(b"{%b}" % b",".join(read_fields))  # not of the body: a long one is passed only once
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$.")
         param = where.rstrip("`") or ("model" if "`model`" in message else None)
