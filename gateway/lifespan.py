@@ -84,6 +84,7 @@ class Running:
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
             (LATE_CHECK_SECONDS, lambda g: g.connections.close_late()),
+            (LATE_CHECK_SECONDS, lambda g: g.upstream.close_idle()),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (MEASURE_SECONDS, self._measure),
             (lane_state.READ_SECONDS, lambda g: g.read_lane()),
