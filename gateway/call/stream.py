@@ -194,7 +194,7 @@ class _Streaming:
         gateway, call, candidate, now = self.gateway, self.call, self.candidate, now_ms()
         assert self.reply is not None
         meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
-        metered = answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)
+        metered = await answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)
         if self.end in (EndReason.upstream_cut, EndReason.timeout):
             assert self.failure is not None
             call.failures.append((candidate, self.failure))
