@@ -39,6 +39,8 @@ from ledger.core.values.typed_data import (
     word,
 )
 from ledger.deployments import save
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
 from ledger.store.access.tables import CredentialRow, DepositRow
 from ledger.store.chain import lanes, parties
 from ledger.store.network.tables import DocumentRow
@@ -75,6 +77,7 @@ read a receipt                 404       404      401      404     200    404   
 read it when it is public      200       200      401      200     200    200      200      200
 read its salt when public       no        no       no       no     yes     no      yes      yes
 read the balance               401       200      401      403     403    403      200      200
+read a deposit                 404       404      401      404     404    404      200      200
 list the receipts              401       403      401      200     200    200      200      200
 see the receipt in the list     no        no       no       no     yes     no      yes      yes
 read the statement             401       403      401      403     403    403      200      200
@@ -112,6 +115,7 @@ class Family:
     keys: dict[str, dict[str, Any]]
     receipt: str
     secret: bytes
+    deposit: Digest
 
     def client(self, actor: str) -> httpx.Client:
         """A client of one of the ACTORS."""
@@ -174,7 +178,11 @@ class House:
         called = self.here.chat(keys["itself"]["key"])
         assert called.status_code == 200, called.text
         secret = keccak256(b"test", f"account {number}".encode())
-        return Family(self.there, account, other, keys, called.headers["tollway-receipt"], secret)
+        deposit = Digest(os.urandom(32))
+        with unit_of_work(self.world.engine) as session:
+            asked = DepositRequest(deposit, PRIVATE_LANE, account.address, 7, 0, 0, deposit, b"", status="credited")
+            deposits.request(session, asked, now_ms())
+        return Family(self.there, account, other, keys, called.headers["tollway-receipt"], secret, deposit)
 
     def make(self, account: Signer, **limits: Any) -> httpx.Response:
         return self.here.http.post("/v1/keys", json={"voucher": a_voucher(account, 10**12), **limits})
@@ -255,6 +263,7 @@ def make_below(family: Family, client: httpx.Client, *, below: bool) -> str:
 READS: dict[str, Callable[[Family, httpx.Client], str | httpx.Response]] = {
     "read a receipt": lambda f, c: c.get(f"/v1/receipts/{f.receipt}"),
     "read the balance": lambda f, c: c.get("/v1/balance"),
+    "read a deposit": lambda f, c: c.get(f"/v1/deposits/{to_hex(f.deposit)}"),
     "list the receipts": list_receipts,
     "see the receipt in the list": lambda f, c: has(f.receipt, list_receipts(f, c)),
     "read the statement": lambda f, c: c.get(f"/v1/statements/{to_hex(f.account.address)}"),
