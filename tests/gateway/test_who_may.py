@@ -41,7 +41,7 @@ from ledger.core.values.typed_data import (
 from ledger.deployments import save
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
-from ledger.store.access.tables import CredentialRow, DepositRow
+from ledger.store.access.tables import CredentialRow, DepositRow, VoucherRow
 from ledger.store.chain import lanes, parties
 from ledger.store.network.tables import DocumentRow
 from ledger.store.session import connect, unit_of_work
@@ -817,6 +817,40 @@ def test_a_document_is_published_by_its_owner(world: World, gateway: Running) ->
     shown = gateway.http.get(f"/v1/documents/{cid(digest(document))}")
     signature = bytes.fromhex(shown.headers["tollway-signature"][2:])
     assert signature == maker.sign(signing_digest(DOMAIN, document_hash(digest(document))))
+
+
+@pytest.fixture
+def chain(engine: Engine, postgres_url: str, tmp_path: Path) -> Iterator[World]:
+    """A lane of a chain."""
+    world = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
+    world.open_lane()
+    yield world
+    world.stop()
+
+
+def by_voucher(at: Running, party: Signer, path: str) -> int:
+    """The status of a call, or of a request for a key, by a party's voucher."""
+    voucher = at.voucher(party, 10**6)
+    if path == "/v1/keys":
+        return at.http.post(path, json={"voucher": voucher}).status_code
+    return at.http.post(path, json=BODY, headers={"Tollway-Voucher": json.dumps(voucher)}).status_code
+
+
+def test_a_voucher_of_an_account_without_a_deposit_leaves_no_row(chain: World) -> None:
+    strangers, at = [a_signer(f"stranger {n}") for n in range(3)], chain.gateway()
+    for path in (CALL, "/v1/keys"):
+        assert [by_voucher(at, one, path) for one in strangers] == [402] * 3
+    assert rows(chain, VoucherRow) == 0
+    chain.deposit(strangers[0].address, 10**6)
+    assert [by_voucher(at, one, "/v1/keys") for one in strangers] == [201, 402, 402]
+    assert rows(chain, VoucherRow) == 1
+
+
+def test_on_a_private_grid_a_key_may_come_before_the_credit(world: World, gateway: Running) -> None:
+    early = a_signer("early")
+    assert by_voucher(gateway, early, CALL) == 402
+    assert rows(world, VoucherRow) == 0
+    assert by_voucher(gateway, early, "/v1/keys") == 201
 
 
 def test_a_deposit_is_stored_when_its_account_signed_it(engine: Engine, postgres_url: str, tmp_path: Path) -> None:
