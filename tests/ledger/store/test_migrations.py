@@ -17,7 +17,7 @@ from ledger.store.chain import parties
 from ledger.store.network import offers
 from ledger.store.session import unit_of_work
 from ledger.store.tables import metadata
-from tests.builders import ALICE, LANE
+from tests.builders import ALICE, BOB, LANE, MAKER
 
 
 def test_migrations_lead_to_exactly_the_declared_tables(engine: Engine) -> None:
@@ -74,6 +74,34 @@ def test_models_of_before_are_as_their_owners_registered_them(engine: Engine) ->
     alone, derived = Digest(b"a" * 32), Digest(b"b" * 32)
     assert found[alone] == Registration(ALICE, parents_hash(alone, {alone: ()}), 5)
     assert found[derived].lineage == b"", "the chain knows it"
+
+
+def test_the_owners_of_before_are_known_by_epoch_and_the_last_two_again_when_going_back(engine: Engine) -> None:
+    sold, kept = Digest(b"a" * 32), Digest(b"b" * 32)
+    columns = "id, owner, from_epoch, previous_owner"
+    with engine.begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        model = (
+            f"INSERT INTO models ({columns}, registrant, registered_from, lineage, block) "
+            "VALUES (:id, :owner, 5, :previous, :owner, 3, '', 1)"
+        )
+        before: list[tuple[bytes, bytes, int, bytes | None]] = [(sold, ALICE, 5, BOB), (kept, BOB, 5, None)]
+        for id, owner, _, previous in before:
+            connection.execute(text(model), {"id": id, "owner": owner, "previous": previous})
+        command.upgrade(config, "head")
+    with unit_of_work(engine) as session:
+        assert parties.model_owners(session, 4) == {sold: BOB}
+        assert parties.model_owners(session, 5) == {sold: ALICE, kept: BOB}
+        parties.change_owner(session, sold, MAKER, 6)
+        parties.change_owner(session, sold, BOB, 8)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        found = connection.execute(text(f"SELECT {columns} FROM models ORDER BY id"))
+        assert [tuple(row) for row in found] == [(sold, BOB, 8, MAKER), (kept, BOB, 5, None)]
+        command.upgrade(config, "head")
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
