@@ -437,7 +437,8 @@ contract Settlement is ISettlement, Eip712 {
     /// @dev A new consumer's index.
     function _enroll(address lane, uint64 amount) private returns (uint32 index) {
         uint64 least = _lives[lane].minDeposit;
-        if (amount < least) revert DepositTooSmall(amount, least);
+        // a stopped lane takes x402 payments alone, of any size: what lies at its address must be able to leave
+        if (amount < least && _lanes[lane].active) revert DepositTooSmall(amount, least);
         index = _heads[lane].consumers + 1;
         if (index > MAX_CONSUMERS) revert LaneFull(lane);
         _heads[lane].consumers = index;

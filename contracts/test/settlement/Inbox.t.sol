@@ -106,6 +106,24 @@ contract InboxTest is Payments {
         settlement.escapeWithdraw(lane, consumer(5), 0, new bytes32[](0));
         eq(token.balanceOf(consumer(5)), 700, "home");
     }
+
+    /// @dev While the lane is active the account can deposit what is missing, and then book it.
+    function testFuzz_LessThanALanesLeastLeavesAStoppedLane(uint64 least, uint64 amount) external {
+        amount = 1 + amount % 10_000;
+        ISettlement.Terms memory terms = someTerms();
+        terms.minDeposit = least = amount + 1 + least % 10_000;
+        lane = openLane(operator, "another", terms, BOND);
+        bytes memory signature = _paid(5, amount, NONCE);
+        auth().transferWithAuthorization(consumer(5), lane, amount, 0, _until(), NONCE, signature);
+        refuses(ISettlement.DepositTooSmall.selector);
+        _books(5, amount, NONCE, signature);
+        setActive(false);
+        _books(5, amount, NONCE, signature);
+        asksToLeave(5);
+        vm.warp(block.timestamp + 7 days);
+        settlement.escapeWithdraw(lane, consumer(5), 0, new bytes32[](0));
+        eq(token.balanceOf(consumer(5)), amount, "home");
+    }
 }
 
 /// @dev The same with a token that keeps no record of what spent a nonce, as USDC.
