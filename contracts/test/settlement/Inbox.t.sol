@@ -174,6 +174,19 @@ contract InboxOfADollarTest is Payments {
         _books(5, amount, NONCE, signature);
     }
 
+    /// @dev FIELDS.md, what stays: the token says of a cancelled payment only that its nonce is spent.
+    function test_TheOperatorCanBookACancelledPayment_OverOneThatOthersSubmitted() external {
+        bytes memory signature = _paid(5, 700, NONCE);
+        coin.transferWithAuthorization(consumer(5), lane, 700, 0, _until(), NONCE, signature);
+        bytes memory cancelled = _paid(6, 700, NONCE);
+        vm.prank(consumer(6));
+        coin.cancelAuthorization(NONCE);
+        vm.startPrank(operator);
+        _books(6, 700, NONCE, cancelled);
+        refuses(ISettlement.NotReceived.selector);
+        _books(5, 700, NONCE, signature);
+    }
+
     function test_RevertWhen_APaymentPaysATokensFee() external {
         coin.transfer(lane, 700); // what others sent must not fill the gap
         bytes memory signature = _paid(5, 700, NONCE);
