@@ -11,8 +11,9 @@ from sqlalchemy import Engine, inspect, text
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.lineage import Registration, parents_hash
 from ledger.core.values.ids import Digest
+from ledger.core.values.typed_data import Voucher
 from ledger.migrations import configuration, migrate
-from ledger.store.access import keys
+from ledger.store.access import keys, vouchers
 from ledger.store.chain import parties
 from ledger.store.network import offers
 from ledger.store.session import unit_of_work
@@ -102,6 +103,21 @@ def test_the_owners_of_before_are_known_by_epoch_and_the_last_two_again_when_goi
         found = connection.execute(text(f"SELECT {columns} FROM models ORDER BY id"))
         assert [tuple(row) for row in found] == [(sold, BOB, 8, MAKER), (kept, BOB, 5, None)]
         command.upgrade(config, "head")
+
+
+def test_going_back_keeps_the_highest_voucher_of_each_account(engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        for account, signer, cum_max in ((ALICE, ALICE, 5), (ALICE, MAKER, 7), (BOB, BOB, 3)):
+            vouchers.raise_to(session, Voucher(LANE, account, cum_max), signer, b"")
+    with engine.begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0004")
+        found = connection.execute(text("SELECT account, signer, cum_max FROM vouchers ORDER BY cum_max"))
+        assert [tuple(row) for row in found] == [(BOB, BOB, 3), (ALICE, MAKER, 7)]
+        command.upgrade(config, "head")
+    with unit_of_work(engine) as session:
+        assert vouchers.opened(session, LANE, BOB) == (3, None)
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
