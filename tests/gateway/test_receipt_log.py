@@ -81,6 +81,9 @@ def test_a_lock_ends_with_its_receipt_and_a_call_that_is_not_locked_for_us_is_le
             assert call_locks.take(session, life, {call: b"fingerprint"}) == {call: None}
     appender = Appender(postgres_url, SIGNER.address, PRIVATE_LANE, us.boot)
     bundles: list[Bundle] = [(structs.replace(a_draft(n), lock=calls[n - 1]),) for n in range(1, 6)]
+    for bundle in bundles[1:3]:
+        tail, results = write(appender, tail_of(appender), [bundle])
+        assert (tail.seq, [type(result) for result in results]) == (0, [Unavailable])
     tail, results = write(appender, tail_of(appender), bundles)
     assert [type(result) for result in results] == [tuple, Unavailable, Unavailable, tuple, Unavailable]
     assert tail == tail_of(appender)

@@ -111,6 +111,22 @@ def test_a_gateway_that_starts_again_has_no_locks_of_before(unsynced: Engine) ->
     assert take(unsynced, OTHER) is None
 
 
+def test_a_lock_of_a_run_that_is_over_is_free_however_late_it_was_written(unsynced: Engine) -> None:
+    live(unsynced, FIRST, OTHER, AGAIN)
+    take(unsynced, FIRST)
+    assert take(unsynced, OTHER) is None
+
+
+def test_a_lock_whose_gateway_writes_a_receipt_now_is_not_waited_for(unsynced: Engine, engine: Engine) -> None:
+    live(unsynced, FIRST, OTHER)
+    take(unsynced, FIRST)
+    silent(unsynced, FIRST, SILENT_MS)
+    with unit_of_work(engine) as session:
+        call_locks.release(session, FIRST, [CALL])
+        assert take(unsynced, OTHER) is Refused.running
+    assert take(unsynced, OTHER) is None
+
+
 def test_a_gateway_that_stops_leaves_nothing(unsynced: Engine) -> None:
     live(unsynced, FIRST, OTHER)
     take(unsynced, FIRST)
