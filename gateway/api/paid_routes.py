@@ -260,6 +260,12 @@ def _charged_before(request: Request, found: Signed) -> Refusal:
     return again
 
 
+SENT_AGAIN = (
+    " With an `Idempotency-Key` (1 to 255 bytes; a voucher or a payment is its own) the call is made and charged once,"
+    " whichever gateway of the lane it reaches. Sent again it gets the stored answer; 409 `in_progress` while it runs;"
+    " 409 `answer_not_kept`, with the receipt, when the answer is not kept any more; 409 `idempotency_mismatch` if the"
+    " request is another one. A call that was not charged is made."
+)
 TEXT, OBJECTS = {"type": "string"}, {"type": "array", "items": {"type": "object"}}
 MODEL = {"type": "string", "description": "`@org/name`, or a CID"}
 OPTIONS = {"stream": {"type": "boolean"}, "max_tokens": {"type": "integer", "minimum": 0, "maximum": 2**31}}
@@ -276,7 +282,9 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     if "{name}" in path:
         extra["parameters"] = [NAME]
-    router.add_api_route(path, _starting, methods=["POST"], name=name, description=description, openapi_extra=extra)
+    router.add_api_route(
+        path, _starting, methods=["POST"], name=name, description=description + SENT_AGAIN, openapi_extra=extra
+    )
 
 
 _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)
