@@ -22,7 +22,7 @@ from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Asked, Node, Wire, answering, chat, piece
 from tests.gateway.processes import PRICE, Process
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
-from tests.gateway.world import WEAVER, Running, World, a_voucher, events_of
+from tests.gateway.world import WEAVER, Running, World, a_signer, a_voucher, events_of
 
 Answer = tuple[int, str]
 """Status, and the error's code."""
@@ -283,6 +283,30 @@ def test_a_kept_answer_is_refused_at_every_gateway_to_a_key_that_may_not_call_th
     for at in pair:
         eventually(partial(is_forbidden, at, made["key"]))
     assert len(world.receipts_of(consumer.address)) == 1
+
+
+def test_there_are_no_more_locks_than_open_calls(
+    world: World, node: Node, holding: Holding, pool: ThreadPoolExecutor, consumer: Signer
+) -> None:
+    world.a_model_at(node.url)
+    world.deposit(consumer.address, 10**6)
+    gateway = world.gateway(max_open_calls=2)
+    key = gateway.key(consumer)
+    prompts = ("one", "two")
+    may_end = [holding.hold(prompt) for prompt in prompts]
+
+    def ask(name: str) -> httpx.Response:
+        return gateway.chat(key, header_idempotency_key=name, text=name)
+
+    running = [begun(pool, holding, prompt, partial(ask, prompt)) for prompt in prompts]
+    assert {answer(pool.submit(ask, f"more {n}").result()) for n in range(5)} == {(503, "overloaded")}
+    assert locked(world) == 2
+    for event in may_end:
+        event.set()
+    assert [answer(call.result()) for call in running] == [(200, ""), (200, "")]
+    poor = gateway.key(a_signer("a consumer without a deposit"))
+    assert answer(gateway.chat(poor, header_idempotency_key="one"))[0] == 402
+    assert locked(world) == 0
 
 
 def test_no_call_is_made_when_it_cannot_be_locked_and_nothing_stays_behind(
