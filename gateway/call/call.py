@@ -51,7 +51,7 @@ Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A paid request. `keyed`: it names an idempotency key or a payment, and its answer is kept."""
+    """A paid request. `keyed`: it names an idempotency key or a payment, so it is locked, and its answer is kept."""
 
     client: Client
     ask: Ask
@@ -77,6 +77,7 @@ class Request(msgspec.Struct, frozen=True):
             started=self.started,
             key_id=key.id if key is not None else None,
             budget=self.caller.budget,
+            lock=self.call_id if self.keyed else None,
         )
 
 
