@@ -53,7 +53,6 @@ class CallLocks:
         """Locks that could not be ended, or whose call was gone when they came. They are ended with a heartbeat."""
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
-        self.groups = 0
 
     async def open(self) -> None:
         """Show that this run begins. The locks of earlier runs end."""
@@ -114,7 +113,6 @@ class CallLocks:
                 _fail(group, bug)
                 raise
             else:
-                self.groups += 1
                 self._settle(group, taken)
 
     def _write(self, group: list[_Waiting], session: Session) -> dict[Digest, Taking]:

@@ -21,6 +21,7 @@ from ledger.store.receipts.call_locks import SILENT_MS
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import Asked, Node, Wire, answering, chat, piece
 from tests.gateway.processes import PRICE, Process
+from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
 from tests.gateway.world import WEAVER, Running, World, a_signer, a_voucher, events_of
 
@@ -31,14 +32,6 @@ Answer = tuple[int, str]
 def answer(response: httpx.Response) -> Answer:
     """What a gateway answered."""
     return response.status_code, "" if response.status_code == 200 else response.json()["error"]["code"]
-
-
-def eventually(check: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def locked(world: World) -> int:
@@ -171,7 +164,7 @@ def test_a_call_without_a_key_is_not_locked(
     assert locked(world) == 0
     may_end.set()
     assert answer(running.result()) == (200, "")
-    assert pair[0].gateway.call_locks.groups == 0
+    assert pair[0].gateway.call_locks._task is None, "nothing was asked for"
 
 
 def lose_locks(world: World) -> None:
@@ -339,7 +332,7 @@ def test_a_gateway_shows_that_it_is_alive_and_ends_what_it_could_not_end_before(
             may_end.set()
             assert answer(running.result()) == (502, "node_error")
             assert session.execute(text("SELECT count(*) FROM call_locks")).scalar_one() == 1
-    eventually(lambda: locked(world) == 0, 30)
+    eventually(lambda: locked(world) == 0)
 
     def seen() -> bool:
         with unit_of_work(world.engine) as session:
@@ -447,7 +440,7 @@ def test_a_gateway_that_slept_too_long_charges_no_call_that_was_taken_over(
     here.process.send_signal(signal.SIGSTOP)
     holding.broken.add(("released", 1))
     may_end = holding.hold("running", 1)
-    eventually(lambda: answer(said(there, key, "charged")) == (200, ""))
+    eventually(lambda: answer(said(there, key, "charged")) == (200, ""), 60)
     running = begun(pool, holding, "running", partial(said, there, key, "running"))
     assert answer(said(there, key, "released")) == (502, "node_error")
     for event in wake:
