@@ -48,7 +48,7 @@ from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import chain_time, lanes
 from ledger.store.network import documents
 from ledger.store.receipts.appender import Appender
-from ledger.store.receipts.call_locks import Life
+from ledger.store.receipts.call_locks import GatewayRun
 from ledger.store.session import connect, connect_unsynced, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
@@ -138,7 +138,7 @@ class Running:
         deployment = deployments.load(ledger.deployment) if ledger.deployment else None
         domain = deployment.domain if deployment else Domain()
         signer = settings.signer()
-        life = Life(lane, signer.address, os.urandom(16))
+        run = GatewayRun(lane, signer.address, os.urandom(16))
         engine = connect(ledger.sqlalchemy_url, pool_size=8)
         with unit_of_work(engine) as session:
             known = lanes.get(session, lane)
@@ -165,7 +165,7 @@ class Running:
             signer=signer,
             engine=engine,
             receipt_log=ReceiptLog(
-                lambda: Appender(ledger.libpq_url, signer.address, lane, life.boot), holdings, signer, domain
+                lambda: Appender(ledger.libpq_url, signer.address, lane, run.boot), holdings, signer, domain
             ),
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             authenticator=Authenticator(engine, lane, domain, int(settings.key_seconds * 1000)),
@@ -173,7 +173,7 @@ class Running:
             loader=CatalogLoader(signer, domain),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
-            call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), life),
+            call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), run),
             referrals=Referrals(engine, lane, domain, treasury),
             metrics=Metrics(),
             relays=Relays(engine, lane),
