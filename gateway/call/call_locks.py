@@ -125,7 +125,7 @@ class CallLocks:
     def _settle(self, group: list[_Waiting], taken: dict[Digest, Taking]) -> None:
         """Tell each call what became of its lock."""
         for call, fingerprint, future in group:
-            found = taken.get(call)
+            found = taken[call] if fingerprint is not None else None
             is_ours = fingerprint is not None and found is None
             if future.done():
                 if is_ours:

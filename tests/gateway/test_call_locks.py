@@ -16,14 +16,18 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from gateway.call.call_locks import CallLocks
+from gateway.errors import Refusal
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.typed_data import Signer
-from ledger.store.receipts.call_locks import SILENT_MS
-from ledger.store.session import unit_of_work
+from ledger.store.receipts import call_locks
+from ledger.store.receipts.call_locks import SILENT_MS, GatewayRun
+from ledger.store.session import connect_unsynced, unit_of_work
 from tests.gateway.nodes import Asked, Node, Wire, answering, chat, piece
 from tests.gateway.processes import PRICE, Process
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
-from tests.gateway.world import WEAVER, Running, World, a_signer, a_voucher, events_of
+from tests.gateway.world import OPERATOR, WEAVER, Running, World, a_signer, a_voucher, events_of
 
 Answer = tuple[int, str]
 """Status, and the error's code."""
@@ -165,6 +169,22 @@ def test_a_call_without_a_key_is_not_locked(
     may_end.set()
     assert answer(running.result()) == (200, "")
     assert pair[0].gateway.call_locks._task is None, "nothing was asked for"
+
+
+async def test_a_lock_that_was_lost_is_ended_beside_the_same_call_that_is_asked_for_again(world: World) -> None:
+    engine = connect_unsynced(world.engine.url.render_as_string(hide_password=False))
+    us, other = (GatewayRun(world.lane, one.address, b"a run") for one in (OPERATOR, WEAVER))
+    locks, call = CallLocks(engine, us), keccak256(b"a call")
+    await locks.open()
+    assert await locks.take(call, b"") is None
+    with unit_of_work(world.engine) as session:
+        call_locks.begin(session, other)
+        call_locks.release(session, us, [call])
+        assert call_locks.take(session, other, {call: b""}) == {call: None}
+    ended, taken = await asyncio.gather(locks.release(call), locks.take(call, b""), return_exceptions=True)
+    assert ended is None
+    assert isinstance(taken, Refusal)
+    await locks.close()
 
 
 def lose_locks(world: World) -> None:
