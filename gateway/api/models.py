@@ -9,7 +9,7 @@ from gateway.api.representations import shown_terms
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Entry, ModelEntry
 from ledger.core.pricing.price import Tariff
 from ledger.core.values.ids import cid, to_hex
-from ledger.core.values.meters import Meter, Units
+from ledger.core.values.meters import Meter, by_meter
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
@@ -82,4 +82,4 @@ def shown(entry: Entry) -> dict[str, Any]:
 
 def pricing(tariff: Tariff) -> dict[str, str]:
     """The price of one scale of each meter by itself, in atoms: a million tokens, a second, a gigabyte."""
-    return {meter.name: str(tariff.price(Units(**{meter.name: meter.scale}))[0]) for meter in Meter}
+    return {meter.name: str(tariff.price(by_meter({meter: meter.scale}))[0]) for meter in Meter}

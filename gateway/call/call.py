@@ -175,7 +175,9 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
     if limit is None:
         limit = min(settings.default_output_tokens, entry.context_tokens or 2**31)
     seconds = settings.first_byte_seconds + settings.idle_stream_seconds
-    most = most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, ask.most_images)
+    sold_by_image = any(Meter.input_image in one.tariff.metered for one in entry.candidates)
+    images = ask.most_images if sold_by_image else 0  # a long body is searched only where it matters
+    most = most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, images)
     return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most, now), most)
 
 

@@ -13,7 +13,7 @@ from gateway.metering.ask import EMBEDDINGS, INFER, Ask
 from gateway.metering.openai import StreamAccumulator
 from gateway.metering.usage import Metered, NodeUnits, Usage
 from gateway.upstream.http import Reply
-from ledger.core.values.meters import Meter, Units, coarse
+from ledger.core.values.meters import Meter, by_meter, coarse
 
 PASSED_ON = frozenset((400, 409, 413, 415, 422))
 """Statuses of a node that say the request is wrong: its error goes to the consumer, and nothing is charged."""
@@ -46,14 +46,14 @@ def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> 
     if ask.path == INFER:
         if not inference_v2.is_answer(body, reply.headers.get(b"inference-header-content-length")):
             raise NodeFailed("the node's answer is not an inference response", "nonsense")
-        claimed = Units(**{meter.name: count for meter, count in noted.items()})
-        tokens = coarse(claimed)
+        tokens = coarse(by_meter(noted))
         counted = _Tokens(min(tokens.input_token, len(ask.body)), min(tokens.output_token, len(body)), 0, False, noted)
     else:
         answer = openai.read_answer(ask.path, body)
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
-        counted = _tokens(meters, ask, answer.usage, _Delivered(answer.text, len(answer.text.encode()), None), noted)
+        text = answer.text
+        counted = _tokens(meters, ask, answer.usage, _Delivered(text, len(text.encode()), None), noted)
     return _metered(meters, ask, counted, noted, took_ms, len(body))
 
 
@@ -94,7 +94,7 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
     """
     finer = {meter: count for meter, count in noted.items() if meter.coarse != meter}
     if reported is not None:
-        finer |= {meter: count for meter, count in reported.finer().items() if count}
+        finer |= reported.finer()
     ours = usage.count(meters.tokenizer, delivered.text) if delivered.text else None
     claimed_in = reported.inputs if reported is not None else None
     claimed_out = reported.outputs if reported is not None else None
@@ -118,21 +118,24 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
 
 def _metered(meters: Meters, ask: Ask, tokens: _Tokens, noted: NodeUnits, took_ms: int, size: int) -> Metered:
     """All units of an answer of `size` bytes: tokens, time never above what we saw, and what a node noted."""
-    counts = usage.divide(tokens.inputs, Meter.input_token, tokens.finer)
-    counts |= usage.divide(tokens.outputs, Meter.output_token, tokens.finer)
-    counts |= {
-        Meter.call: 1,
-        Meter.output_image: noted.get(Meter.output_image, 0),
-        Meter.search: max(noted.get(Meter.search, 0), tokens.finer.get(Meter.search, 0)),
-        Meter.input_character: min(noted.get(Meter.input_character, 0), len(ask.body)),
-        Meter.ms: min(noted.get(Meter.ms, took_ms), took_ms),
-        Meter.byte: len(ask.body) + size,
-        Meter.fuel: noted.get(Meter.fuel, 0),
-    }
+    counts = {Meter.call: 1, Meter.ms: took_ms, Meter.byte: len(ask.body) + size}
+    if tokens.finer:
+        counts |= usage.divide(tokens.inputs, Meter.input_token, tokens.finer)
+        counts |= usage.divide(tokens.outputs, Meter.output_token, tokens.finer)
+        counts[Meter.search] = tokens.finer.get(Meter.search, 0)
+    else:
+        counts[Meter.input_token], counts[Meter.output_token] = tokens.inputs, tokens.outputs
+    if noted:
+        counts |= {
+            Meter.output_image: noted.get(Meter.output_image, 0),
+            Meter.search: max(noted.get(Meter.search, 0), counts.get(Meter.search, 0)),
+            Meter.input_character: min(noted.get(Meter.input_character, 0), len(ask.body)),
+            Meter.ms: min(noted.get(Meter.ms, took_ms), took_ms),
+            Meter.fuel: noted.get(Meter.fuel, 0),
+        }
     if Meter.input_image in meters.asked:
         counts[Meter.input_image] = ask.images
-    units = Units(**{meter.name: count for meter, count in counts.items()})
-    return Metered(units, tokens.outputs - tokens.unseen, tokens.overclaimed)
+    return Metered(by_meter(counts), tokens.outputs - tokens.unseen, tokens.overclaimed)
 
 
 def openai_error(status: int, body: bytes) -> bytes:

@@ -93,6 +93,6 @@ class Ask(msgspec.Struct, frozen=True, dict=True):
                 written.pop(name, None)
             written[limit_name] = b"%d" % limit
         if self.stream and not self.include_usage:
-            options = self.json.get("stream_options") or {}
+            options = msgspec.json.decode(self.fields.get("stream_options", b"null")) or {}
             written["stream_options"] = orjson.dumps({**options, "include_usage": True})
         return b"{%b}" % b",".join([b"%b:%b" % (orjson.dumps(name), value) for name, value in written.items()])

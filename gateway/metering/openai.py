@@ -57,6 +57,7 @@ class _Request(msgspec.Struct):
 
 _BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _REQUEST = msgspec.json.Decoder(_Request)
+_KEYS = {name: b'"%b":' % name.encode() for name in _Request.__struct_fields__}
 
 
 def fields(body: bytes) -> dict[str, msgspec.Raw]:
@@ -70,10 +71,8 @@ def read(path: str, body: bytes) -> Ask:
         if not body.isascii():
             body.decode()  # the decoder passes bytes that are no text in fields it does not read
         found = fields(body)
-        read_fields = [
-            b'"%b":%b' % (name.encode(), found[name]) for name in _Request.__struct_fields__ if name in found
-        ]
-        wanted = _REQUEST.decode(b"{%b}" % b",".join(read_fields))
+        read_fields = [b"%b%b" % (key, found[name]) for name, key in _KEYS.items() if name in found]
+        wanted = _REQUEST.decode(b"{%b}" % b",".join(read_fields))  # not of the body: a long one is passed only once
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$.")
         param = where.rstrip("`") or ("model" if "`model`" in message else None)
@@ -138,12 +137,15 @@ class _Message(msgspec.Struct):
     @property
     def generated(self) -> str:
         """All of its text: content, reasoning, refusals, and calls of tools."""
-        parts = [text_in(self.content), self.reasoning_content or self.reasoning, self.refusal]
+        text = self.content if type(self.content) is str else text_in(self.content)
+        if not (self.reasoning_content or self.reasoning or self.refusal or self.tool_calls or self.function_call):
+            return text
+        parts = [text, self.reasoning_content or self.reasoning, self.refusal]
         functions = [call.function for call in self.tool_calls or ()]
         for function in (*functions, self.function_call):
             if function is not None:
                 parts += [function.name, function.arguments]
-        return "".join([part for part in parts if part])
+        return "".join(filter(None, parts))
 
 
 class _Choice(msgspec.Struct):
@@ -249,7 +251,7 @@ class _Event(msgspec.Struct):
     @property
     def speaks_for_us(self) -> bool:
         """Whether it has a field that only a gateway writes for a consumer, or a node for its gateway."""
-        return any(said is not None for said in (self.tollway, self.tollway_units, self.tollway_served))
+        return self.tollway is not None or self.tollway_units is not None or self.tollway_served is not None
 
 
 _EVENT = msgspec.json.Decoder(_Event)
@@ -313,28 +315,20 @@ class StreamAccumulator:
 
     def take(self, chunk: bytes) -> bytes:
         """The part of a chunk that goes to the consumer now. Raises NodeFailed for an error event or nonsense."""
-        out = []
+        out: list[bytes] = []
         for raw in self._events(chunk):
             data = _data_of(raw)
-            if data is None:
-                if raw:
-                    out.append(ALIVE)
-                self._skip(len(raw))
-                continue
             if data == b"[DONE]":
                 self.state = StreamState.done
                 break
-            event = _read_event(data)
-            pieces = [part.generated for part in event.choices or ()]
-            if not self._fits(event, pieces, len(data)):
-                self.state = StreamState.full
-                out.append(self._cut())
+            if data is not None:
+                out += self._take_event(_read_event(data), data)
+            elif raw:
+                out.append(ALIVE)
+            if self.state is StreamState.silent:
+                self._skip(len(raw))
+            elif self.state is StreamState.full:
                 break
-            if self._meter(event, pieces, data):
-                out.append(_passed_on(event, data))
-            elif self._include_usage:
-                self._held_back = _object(data)  # whole, before we charge
-            self._skip(len(raw))
         whole = b"".join(out)
         self._hasher.update(whole)
         return whole
@@ -372,7 +366,7 @@ class StreamAccumulator:
         whole = b"".join([*self._unread, chunk]) if self._unread else chunk
         *events, rest = whole.split(b"\n\n")
         self._unread, self._seam, self._unread_bytes = [rest], rest[-1:], len(rest)
-        if len(max(events, key=len)) > bounds.EVENT_BYTES:
+        if len(whole) > bounds.EVENT_BYTES and len(max(events, key=len)) > bounds.EVENT_BYTES:
             raise _too_long("an event", bounds.EVENT_BYTES)
         return events
 
@@ -385,41 +379,54 @@ class StreamAccumulator:
 
     def _skip(self, size: int) -> None:
         """Count what came before the first token."""
-        if self.state is not StreamState.silent:
-            return
         self._prelude_bytes += size
         if self._prelude_bytes > bounds.PRELUDE_BYTES:
             raise _too_long("what comes before its first token", bounds.PRELUDE_BYTES)
 
-    def _fits(self, event: _Event, pieces: list[str], size: int) -> bool:
-        """Whether what was held for covers this event too, with the text of each of its choices."""
-        adds = len(pieces) - pieces.count("")
-        return self.tokens + adds <= self._most and (not event.choices or self.size + size <= self._most_bytes)
-
-    def _meter(self, event: _Event, pieces: list[str], data: bytes) -> bool:
-        """Count an event. False for the final usage event, which the gateway sends itself, or leaves out."""
+    def _take_event(self, event: _Event, data: bytes) -> tuple[bytes, ...]:
+        """Count an event. Returns what the consumer gets of it: nothing of the usage, which we send ourselves."""
+        texts = [part.generated for part in event.choices] if event.choices else []
+        tokens = len(texts) - texts.count("")
+        if self.tokens + tokens > self._most or (texts and self.size + len(data) > self._most_bytes):
+            self.state = StreamState.full
+            return (self._cut(),)
         self.size += len(data)
-        for part, generated in zip(event.choices or (), pieces, strict=True):
-            if generated:
-                self.tokens += 1
-                self.text_bytes += len(generated.encode())
-                if self._texts is not None:
-                    self._texts.append(generated)
+        if texts:
+            self._last = data
+            self._count(event, texts, tokens)
+        if event.usage is not None or event.speaks_for_us:
+            data = self._take_notes(event, data)
+        return (b"data: ", data.replace(b"\n", b"\ndata: "), b"\n\n") if data else ()
+
+    def _take_notes(self, event: _Event, data: bytes) -> bytes:
+        """Keep what the node says that it used. Returns what goes on: no node says what only a gateway says."""
+        if event.tollway_units is not None:
+            self.units = named_units(event.tollway_units)
+        if event.usage is not None and not (event.choices and event.usage.is_zero):
+            self.usage = event.usage
+        if event.choices or event.usage is None:
+            return orjson.dumps(_without_ours(_object(data))) if event.speaks_for_us else data
+        if self._include_usage:
+            self._held_back = _object(data)  # whole, before we charge
+        return b""
+
+    def _count(self, event: _Event, texts: list[str], tokens: int) -> None:
+        """Count an event's choices, with the text of each: each that is not empty is one token."""
+        if tokens:
+            self.tokens += tokens
+            text = "".join(texts)
+            self.text_bytes += len(text) if text.isascii() else len(text.encode())
+            if self.text_bytes > bounds.ANSWER_BYTES:
+                raise _too_long("its text", bounds.ANSWER_BYTES)
+            if self._texts is not None:
+                self._texts.append(text)
+            if self.state is StreamState.silent:
+                self.state = StreamState.begun
+        for part in event.choices or ():
             self._unfinished.add(part.index)
             if part.finish_reason is not None:
                 self.state = StreamState.finished
                 self._unfinished.discard(part.index)
-        if self.tokens and self.state is StreamState.silent:
-            self.state = StreamState.begun
-        if self.text_bytes > bounds.ANSWER_BYTES:
-            raise _too_long("its text", bounds.ANSWER_BYTES)
-        if event.tollway_units is not None:
-            self.units = named_units(event.tollway_units)
-        if event.choices:
-            self._last = data
-        if event.usage is not None and not (event.choices and event.usage.is_zero):
-            self.usage = event.usage
-        return bool(event.choices) or event.usage is None
 
     def _cut(self) -> bytes:
         """An event that ends every choice at its length."""
@@ -445,13 +452,6 @@ def _read_event(data: bytes) -> _Event:
 
 def _too_long(what: str, most: int) -> NodeFailed:
     return NodeFailed(f"the node streams more than {most} bytes as {what}", "too_long", limit_bytes=most)
-
-
-def _passed_on(event: _Event, data: bytes) -> bytes:
-    """An event as the consumer gets it: its data alone, so that no node can say what only the gateway says."""
-    if event.speaks_for_us:
-        data = orjson.dumps(_without_ours(_object(data)))
-    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 def _without_ours(event: dict[str, Any]) -> dict[str, Any]:

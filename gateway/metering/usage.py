@@ -5,13 +5,14 @@ zero is billed as zero. Without a tokenizer, our bound is the size of the answer
 """
 
 from collections.abc import Mapping
+from operator import sub
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ledger.core.values.ids import Digest, cid
-from ledger.core.values.meters import Meter, Units, coarse
+from ledger.core.values.meters import FINER, Meter, Units, coarse
 
 SLACK_TOKENS = 4
 """Begin and end marks that a node may count and we do not see."""
@@ -50,15 +51,18 @@ class Usage(msgspec.Struct):
     def finer(self) -> dict[Meter, int]:
         """The parts of the totals that are in finer meters, and searches, as OpenAI and Anthropic report them."""
         prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
-        written = _reported(prompt, "cache_write_tokens")
-        return {
-            Meter.cached_input_token: _reported(prompt, "cached_tokens") or _whole(self.cache_read_input_tokens),
-            Meter.cache_write_token: written or _whole(self.cache_creation_input_tokens),
+        cached, cache_written = self.cache_read_input_tokens, self.cache_creation_input_tokens
+        if not any((prompt, completion, cached, cache_written, self.server_tool_use, self.num_search_queries)):
+            return {}
+        found = {
+            Meter.cached_input_token: _reported(prompt, "cached_tokens") or _whole(cached),
+            Meter.cache_write_token: _reported(prompt, "cache_write_tokens") or _whole(cache_written),
             Meter.input_audio_token: _reported(prompt, "audio_tokens"),
             Meter.reasoning_token: _reported(completion, "reasoning_tokens"),
             Meter.output_audio_token: _reported(completion, "audio_tokens"),
             Meter.search: _reported(self.server_tool_use, "web_search_requests") or _whole(self.num_search_queries),
         }
+        return {meter: count for meter, count in found.items() if count}
 
 
 class Metered(msgspec.Struct, frozen=True):
@@ -131,10 +135,10 @@ def named_units(noted: Mapping[str, int]) -> NodeUnits | None:
 def divide(total: int, into: Meter, parts: Mapping[Meter, int]) -> dict[Meter, int]:
     """A total of the coarse meter `into`, with its finer parts counted apart: never more than the total together."""
     divided: dict[Meter, int] = {}
-    for meter in Meter:
-        if meter.coarse == into != meter:
-            divided[meter] = min(parts.get(meter, 0), total)
-            total -= divided[meter]
+    for finer, coarser in FINER:
+        if coarser == into:
+            divided[finer] = min(parts.get(finer, 0), total)
+            total -= divided[finer]
     return divided | {into: total}
 
 
@@ -149,10 +153,12 @@ def agreed(claimed: int, ours: int | None, most: int) -> tuple[int, bool]:
 
 def capped(units: Units, most: Units) -> Units:
     """Units no higher than those the hold was made for: finer meters share what their coarser one may hold."""
-    left, kept = list(coarse(most)), []
-    for meter, count in zip(Meter, units, strict=True):
-        kept.append(min(count, left[meter.coarse]))
-        left[meter.coarse] -= kept[-1]
+    left = coarse(most)
+    kept = list(map(min, units, left))
+    shares = list(map(sub, left, kept))
+    for finer, coarser in FINER:
+        kept[finer] = min(units[finer], shares[coarser])
+        shares[coarser] -= kept[finer]
     return Units(*kept)
 
 

@@ -53,6 +53,8 @@ class Meter(IntEnum):
 
 METERS = tuple(Meter)
 """The meters by number."""
+FINER = tuple((meter, METERS[meter.coarse]) for meter in METERS if meter.coarse != meter)
+"""The finer meters, each with its coarser one."""
 
 Rates: TypeAlias = tuple[tuple[int, int], ...]
 """Asks as (meter, atoms per scale), meters ascending. An ask of 0 is an ask: its units are free."""
@@ -84,6 +86,11 @@ def units(measured: Mapping[str, object]) -> Units:
     return Units(**measured)  # type: ignore[arg-type]
 
 
+def by_meter(counts: Mapping[Meter, int]) -> Units:
+    """Units from counts of some meters; the others are 0."""
+    return Units(*[counts.get(meter, 0) for meter in METERS])
+
+
 def used(measured: Units) -> dict[str, int]:
     """The counts above 0, by meter name. The inverse of `units`."""
     return {meter.name: measured[meter] for meter in Meter if measured[meter]}
@@ -91,17 +98,17 @@ def used(measured: Units) -> dict[str, int]:
 
 def counted(measured: Units) -> list[tuple[int, int]]:
     """The counts above 0 as (meter, count): as they are signed and stored. Rejected above 2^40-1."""
-    pairs = [(meter, count) for meter, count in enumerate(measured) if count]
-    if pairs and not 0 < min(pairs, key=_count)[1] <= max(pairs, key=_count)[1] <= MAX_UNITS:
+    if min(measured) < 0 or max(measured) > MAX_UNITS:
         raise Rejected("units are whole numbers up to 2^40-1", units=list(measured))
-    return pairs
+    return [(meter, count) for meter, count in enumerate(measured) if count]
 
 
 def coarse(measured: Units) -> Units:
     """The same units without finer meters: each counted in its coarser meter."""
-    counts = [0] * len(Meter)
-    for meter, count in zip(Meter, measured, strict=True):
-        counts[meter.coarse] += count
+    counts = list(measured)
+    for finer, coarser in FINER:
+        counts[coarser] += counts[finer]
+        counts[finer] = 0
     return Units(*counts)
 
 
@@ -130,10 +137,6 @@ def check_rates(asks: Rates) -> None:
         sound = False
     if not sound or any(one >= other for (one, _), (other, _) in pairwise(asks)):
         raise Rejected(f"asks are (meter, atoms) pairs, meters ascending, not {asks!r}", field="ask")
-
-
-def _count(pair: tuple[int, int]) -> int:
-    return pair[1]
 
 
 def _meter(name: str) -> Meter:

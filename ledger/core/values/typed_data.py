@@ -4,6 +4,7 @@ A signature is 65 bytes r | s | v, with v 27 or 28 and s in the low half of the 
 same signature is Rejected, and no id depends on the bytes of a signature.
 """
 
+import struct
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -20,6 +21,8 @@ DOMAIN_TYPEHASH = keccak256(b"EIP712Domain(string name,string version,uint256 ch
 VOUCHER_TYPEHASH = keccak256(b"Voucher(address lane,address account,uint64 cumMax)")
 UNIT_TYPE = "Unit(uint8 meter,uint64 count)"
 UNIT_TYPEHASH = keccak256(UNIT_TYPE.encode())
+_UNIT = struct.Struct(">32s31xB24xQ")
+"""The words of a unit: typehash, meter, count."""
 OFFER_TYPEHASH = keccak256(b"Offer(bytes32 document)")
 DOCUMENT_TYPEHASH = keccak256(b"Document(bytes32 document)")
 REQUEST_TYPEHASH = keccak256(b"Request(address lane,address account,bytes32 request,uint64 at)")
@@ -102,7 +105,7 @@ def voucher_hash(voucher: Voucher) -> Digest:
 
 def units_hash(units: Units) -> Digest:
     """The hash of a `Unit[]`: of the counts above 0, meters ascending."""
-    return keccak256(*(keccak256(UNIT_TYPEHASH, word(meter), word(count)) for meter, count in counted(units)))
+    return keccak256(*[keccak256(_UNIT.pack(UNIT_TYPEHASH, meter, count)) for meter, count in counted(units)])
 
 
 def offer_hash(document: bytes) -> Digest:
@@ -141,21 +144,18 @@ def signing_digest(domain: Domain, hashed: bytes) -> Digest:
 class Signer:
     """A private key and its address. The repr shows only the address."""
 
-    __slots__ = ("_key", "address")
+    __slots__ = ("_key", "address", "public")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != 32:
             raise Rejected("a private key is 32 bytes")
         self._key = PrivateKey(secret)
         self.address = _address(self._key.public_key)
+        self.public = self._key.public_key.format()
+        """The public key, 33 bytes compressed."""
 
     def __repr__(self) -> str:
         return f"Signer(0x{self.address.hex()})"
-
-    @property
-    def public(self) -> bytes:
-        """The public key, 33 bytes compressed."""
-        return self._key.public_key.format()
 
     def exchange(self, public: bytes) -> bytes:
         """The 32-byte Diffie-Hellman secret with the holder of another key. Rejected when `public` is no key."""
