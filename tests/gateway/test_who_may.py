@@ -345,6 +345,20 @@ def test_a_voucher_that_was_seen_makes_no_key(house: House, consumer: Signer) ->
     assert house.here.http.post(CALL, json=BODY, headers=seen).status_code == 401, "a key's voucher opens no call"
 
 
+def test_who_revokes_a_stolen_key_goes_on_with_vouchers_of_its_own(house: House, consumer: Signer) -> None:
+    house.credit(consumer)
+    thief, http = a_signer("thief"), house.here.http
+    with unit_of_work(house.world.engine) as session:
+        parties.put_session_key(session, consumer.address, thief.address)
+    stolen = {"Tollway-Voucher": json.dumps(a_voucher(consumer, 2**63 - 1, signer=thief))}
+    assert http.post(CALL, json=BODY, headers=stolen).status_code == 200
+    assert http.post(CALL, json=BODY, headers=voucher_of(consumer, 10**6)).status_code == 401
+    with unit_of_work(house.world.engine) as session:
+        parties.put_session_key(session, consumer.address, thief.address, counts_until=10**9)
+    assert http.post(CALL, json=BODY, headers=voucher_of(consumer, 10**6)).status_code == 200
+    assert http.post(CALL, json={**BODY, "temperature": 1}, headers=stolen).status_code == 401
+
+
 # Calls are named by their key.
 
 
