@@ -250,6 +250,7 @@ def test_a_workflow_is_locked_once_and_no_receipt_of_it_is_written_without_the_l
     last = loom.nodes[1]
     for lost in (True, False):
         may_end.clear()
+        loom.gateway.send_no_probes()
         before = len(last.asked)
         running = pool.submit(loom.gateway.chat, key, "@wanda/flow", header_idempotency_key="one")
         eventually(partial(was_asked_again, last, before))
