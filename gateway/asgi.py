@@ -76,7 +76,7 @@ class Client:
     chunk.
     """
 
-    __slots__ = ("_bodies", "_is_unread", "_send", "headers", "is_open_call", "receive", "sender", "status")
+    __slots__ = ("_bodies", "_is_unread", "_send", "headers", "is_open_call", "model", "receive", "sender", "status")
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -85,6 +85,8 @@ class Client:
         """The answer's, once it has begun."""
         self.is_open_call = False
         """It was admitted, and counts among the gateway's open calls."""
+        self.model = ""
+        """The name of the model or workflow that it calls, once the catalog has it."""
         self._bodies: BodyTimeouts = scope["state"]["connections"].bodies
         self.receive = receive
         self._send = send
