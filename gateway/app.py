@@ -1,5 +1,6 @@
 """The application: paid and forwarded calls by plain ASGI handlers, everything else by FastAPI."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,13 +14,14 @@ from gateway import bounds
 from gateway.api import accounts, health, inference_v2, keys, models, network, paid_routes, proofs, statements, tunnel
 from gateway.asgi import Client, Message, Receive, Send, Sender, refused_response
 from gateway.context import Gateway
-from gateway.errors import Refusal, body_of, refusal
+from gateway.errors import Refusal, body_of, internal, refusal
 from gateway.lifespan import Running
 from gateway.payment import x402
 from gateway.settings import Settings
 from ledger.core.values.errors import TollwayError
 from ledger.settings import Settings as LedgerSettings
 
+log = logging.getLogger("tollway.gateway")
 CREDENTIALS = frozenset((b"authorization", b"tollway-voucher", b"tollway-account", x402.HEADER))
 WRITES = frozenset(("/v1/documents", "/v1/offers", "/v1/deposits", "/v1/credits", "/v1/keys"))
 """Where everybody can leave a row."""
@@ -50,6 +52,19 @@ class App:
                 await client.answer(refused_response(evicted))
 
     async def _serve(self, gateway: Gateway, scope: Message, client: Client) -> None:
+        """Serve a request. What breaks is the gateway's fault; the connection serves on, unless half an answer is sent:
+        that must look cut.
+        """
+        try:
+            await self._serve_within_rates(gateway, scope, client)
+        except Exception as error:
+            if client.answered and not client.ended:
+                raise
+            log.exception("request_broke", exc_info=error)
+            if not client.answered:
+                await client.answer(refused_response(internal()))
+
+    async def _serve_within_rates(self, gateway: Gateway, scope: Message, client: Client) -> None:
         """Serve a request, unless its address has sent too much of what costs the gateway work."""
         address, shows = client.sender.address, not CREDENTIALS.isdisjoint(client.headers)
         try:
@@ -110,6 +125,7 @@ def api_routes(running: Running) -> FastAPI:
     app.add_exception_handler(TollwayError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _broken)  # and then it goes on to `App`
     return app
 
 
@@ -124,6 +140,10 @@ def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
     return _response(Refusal(422, "invalid_request", f"{where or 'the request'}: {first['msg']}", param=where or None))
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    return _response(internal())
 
 
 def _http(request: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.bounds import Addresses, Place
 from gateway.call.idempotency import JSON, Headers, StoredResponse
-from gateway.errors import Refusal, body_of
+from gateway.errors import ClientLeft, Refusal, body_of
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -38,6 +38,43 @@ class Sender:
         self.is_served |= served
         if self.place is not None and not self.is_served:
             self.place.retake()
+
+
+class Presence:
+    """Whether the client of a connection is still there, and what is stopped when it leaves.
+
+    `with presence:` stands around a wait for somebody else, a node or the chain: when the client leaves, the wait is
+    cancelled, and the block ends with ClientLeft. Never around a booking, which would be done all the same.
+    """
+
+    __slots__ = ("is_gone", "stop")
+
+    def __init__(self) -> None:
+        self.is_gone = False
+        self.stop: Callable[[], object] | None = None
+        """Called once, when the client leaves."""
+
+    def leave(self) -> None:
+        """The connection is closed."""
+        self.is_gone = True
+        if self.stop is not None:
+            stop, self.stop = self.stop, None
+            stop()
+
+    def __enter__(self) -> None:
+        if self.is_gone:
+            raise ClientLeft
+        task = asyncio.current_task()
+        assert task is not None
+        self.stop = task.cancel
+
+    def __exit__(self, *raised: object) -> None:
+        if self.is_gone:
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            raise ClientLeft from None
+        self.stop = None
 
 
 class BodyTimeouts:
@@ -76,13 +113,28 @@ class Client:
     chunk.
     """
 
-    __slots__ = ("_bodies", "_is_unread", "_send", "headers", "is_open_call", "model", "receive", "sender", "status")
+    __slots__ = (
+        "_bodies",
+        "_is_unread",
+        "_send",
+        "ended",
+        "headers",
+        "is_open_call",
+        "model",
+        "presence",
+        "receive",
+        "sender",
+        "status",
+    )
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.sender: Sender = scope["state"]["sender"]
+        self.presence: Presence = scope["state"]["presence"]
         self.status: int | None = None
         """The answer's, once it has begun."""
+        self.ended = False
+        """The last of it was sent by `send`."""
         self.is_open_call = False
         """It was admitted, and counts among the gateway's open calls."""
         self.model = ""
@@ -142,13 +194,9 @@ class Client:
 
         return receive
 
-    async def wait_until_gone(self) -> None:
-        """Return when the client has closed its connection, or has its whole answer."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
     async def send(self, message: Message) -> None:
         """Send a message of the answer, and say in its head when the connection ends: when not all was read."""
+        self.ended = message["type"] == "http.response.body" and not message.get("more_body")
         if self.status is None:
             self.status = message["status"]
             if self._is_unread:

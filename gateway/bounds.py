@@ -70,6 +70,12 @@ PRELUDE_BYTES: Final = 64 * KIB
 """Comments and empty events before the first token."""
 ANSWER_BYTES: Final = 20 * MIB
 
+# What is remembered of nodes.
+ENDPOINTS: Final = 10_000
+"""Hosts and ports that calls went to: a provider may offer at a new one each day."""
+NODES: Final = 10_000
+"""Providers of subjects that are measured. Those of the catalog stay, however many."""
+
 # What is kept of answers.
 KEPT_ANSWER_BYTES: Final = 4 * MIB
 KEPT_BYTES: Final = 64 * MIB

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from gateway import bounds
 from gateway.bounds import Rates, Tasks
+from gateway.call.call_locks import CallLocks
 from gateway.call.health import Unwell
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
@@ -62,6 +63,7 @@ class Gateway:
     loader: CatalogLoader
     tokenizers: Tokenizers
     answers: Answers
+    call_locks: CallLocks
     referrals: Referrals
     metrics: Metrics
     connections: Connections

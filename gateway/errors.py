@@ -39,6 +39,10 @@ class RuleBroken(Exception):
     """A rule of ours refused something while a node was asked: the gateway's fault, and neither node nor request's."""
 
 
+class ClientLeft(Exception):
+    """The client closed its connection: nobody waits for the answer. No error of ours, so no step's and no node's."""
+
+
 class Refusal(TollwayError):
     """A refusal with its HTTP status, its code, and headers of the answer."""
 
@@ -79,7 +83,12 @@ def refusal(error: TollwayError) -> Refusal:
         return Refusal(409, "conflict", error.message, facts=facts)
     if isinstance(error, Unavailable):
         return Refusal(503, "unavailable", error.message, retry_after=1, facts=facts)
-    return Refusal(500, "internal", "the gateway failed; nothing was charged")
+    return internal()
+
+
+def internal() -> Refusal:
+    """What is said of an error that is the gateway's own fault."""
+    return Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
 
 
 def body_of(refused: Refusal) -> bytes:

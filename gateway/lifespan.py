@@ -1,15 +1,17 @@
-"""Starting and stopping a gateway, and its periodic jobs: the book, the leases, the measurements, late clients."""
+"""Starting and stopping a gateway, and its periodic jobs: the book, leases, measurements, late clients, heartbeats."""
 
 import asyncio
 import gc
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from sqlmodel import Session
 
-from gateway.call import probes
+from gateway.call import call_locks, probes
+from gateway.call.call_locks import CallLocks
 from gateway.call.idempotency import Answers
 from gateway.call.referrals import Referrals
 from gateway.catalog import credentials
@@ -47,7 +49,8 @@ from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import chain_time, lanes
 from ledger.store.network import documents
 from ledger.store.receipts.appender import Appender
-from ledger.store.session import connect, unit_of_work
+from ledger.store.receipts.call_locks import Life
+from ledger.store.session import connect, connect_unsynced, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
 
@@ -76,6 +79,7 @@ class Running:
         gateway = await asyncio.to_thread(self._make)
         receipt_log = gateway.receipt_log
         await receipt_log.open()
+        await gateway.call_locks.open()
         gateway.leases.adopt(
             await gateway.db(lambda session: leases.unspent(session, gateway.lane, gateway.signer.address))
         )
@@ -86,11 +90,14 @@ class Running:
         jobs: list[tuple[float, Callable[[Gateway], Awaitable[None]]]] = [
             (settings.lease_seconds / 3, lambda g: g.leases.renew()),
             (LATE_CHECK_SECONDS, lambda g: g.connections.close_late()),
+            (LATE_CHECK_SECONDS, lambda g: g.upstream.close_idle()),
             (IDLE_CHECK_SECONDS, self._return_idle),
             (MEASURE_SECONDS, self._measure),
             (lane_state.READ_SECONDS, lambda g: g.read_lane()),
             (tunnel.ANNOUNCE_SECONDS, lambda g: g.upstream.forwarder.announce()),
             (probes.EVERY_SECONDS, probes.send_due),
+            (call_locks.HEARTBEAT_SECONDS, lambda g: g.call_locks.show_alive()),
+            (call_locks.CLEAN_SECONDS, lambda g: g.call_locks.clean()),
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
         self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
@@ -123,6 +130,7 @@ class Running:
             await self._measure(gateway)
         finally:
             await gateway.receipt_log.close()
+            await _guarded("call_locks", gateway.call_locks.close())
             if gateway.tracing is not None:
                 await asyncio.to_thread(gateway.tracing.close)
             gateway.engine.dispose()
@@ -133,6 +141,7 @@ class Running:
         deployment = deployments.load(ledger.deployment) if ledger.deployment else None
         domain = deployment.domain if deployment else Domain()
         signer = settings.signer()
+        life = Life(lane, signer.address, os.urandom(16))
         engine = connect(ledger.sqlalchemy_url, pool_size=8)
         with unit_of_work(engine) as session:
             known = lanes.get(session, lane)
@@ -158,13 +167,16 @@ class Running:
             treasury=treasury,
             signer=signer,
             engine=engine,
-            receipt_log=ReceiptLog(lambda: Appender(ledger.libpq_url, signer.address, lane), holdings, signer, domain),
+            receipt_log=ReceiptLog(
+                lambda: Appender(ledger.libpq_url, signer.address, lane, life.boot), holdings, signer, domain
+            ),
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             authenticator=Authenticator(engine, lane, domain, int(settings.key_seconds * 1000)),
             upstream=Pool(Guard(networks(settings.allowed_networks)), limits, tunnels, shared),
             loader=CatalogLoader(signer, domain),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
+            call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), life),
             referrals=Referrals(engine, lane, domain, treasury),
             metrics=Metrics(),
             relays=Relays(engine, lane),

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import bounds
-from gateway.asgi import BodyTimeouts, Sender
+from gateway.asgi import BodyTimeouts, Presence, Sender
 from gateway.bounds import Addresses, Places, Tasks
 from gateway.errors import Refusal, body_of
 from gateway.upstream.guard import Network
@@ -86,7 +86,7 @@ class JoinedWrites:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol within bounds, over joined writes. The three methods it overrides are asyncio's.
+    """uvicorn's protocol within bounds, over joined writes. The four methods it overrides are asyncio's.
 
     The parser gets a head when all of it is there. So its length is known, the parser joins no pieces, and an offer of
     another protocol can be hidden: the parser would drop the body. A body is cut where it ends: after it comes a head.
@@ -97,7 +97,8 @@ class Protocol(HttpToolsProtocol):
         self.head, self.left, self.refused = b"", 0, False
         self.joined = JoinedWrites(transport, lambda: self.refused or self.left != 0)
         super().connection_made(cast(asyncio.Transport, self.joined))
-        self.app_state = {**self.app_state, "sender": self.opened.enter(self)}
+        self.presence = Presence()
+        self.app_state = {**self.app_state, "sender": self.opened.enter(self), "presence": self.presence}
 
     def data_received(self, data: bytes) -> None:
         at = 0
@@ -112,6 +113,10 @@ class Protocol(HttpToolsProtocol):
                 return
             at = self.take_body(data, at) if self.left else self.take_head(data, at)
         self.refuse(Refusal(400, "too_far_ahead", f"a client may send {bounds.AHEAD} requests ahead of their answers"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.presence.leave()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never stays open
         """Stay open until a whole request is answered."""
@@ -155,14 +160,16 @@ class Protocol(HttpToolsProtocol):
             end = min(len(data), at + self.left)
             self.left -= end - at
             super().data_received(data[at:end])
-            return end
-        last = data.find(LAST_CHUNK, at)
-        end = last + len(LAST_CHUNK) if last >= 0 else len(data)
-        super().data_received(data[at:end])
-        if self.cycle is not cycle:  # a whole head stood behind it, and how much of a body is not known: the last one
-            self.left, self.cycle.keep_alive = 0, False
-        elif not cycle.more_body:
-            self.left = 0
+        else:
+            last = data.find(LAST_CHUNK, at)
+            end = last + len(LAST_CHUNK) if last >= 0 else len(data)
+            super().data_received(data[at:end])
+            if self.cycle is not cycle:  # a whole head stood behind it, its body's length is not known: the last one
+                self.left, self.cycle.keep_alive = 0, False
+            elif not cycle.more_body:
+                self.left = 0
+        if not self.left and not self.pipeline:  # while it is paused, for a long body, nobody learns that it is closed
+            self.flow.resume_reading()
         return end
 
     def refuse(self, refused: Refusal) -> None:

@@ -169,7 +169,7 @@ def transmit() -> None:
         _each(lambda session: claims.claim(session, calls, sender, lane.lane, now()))
         _sign(lane.lane, wire)
     _each(
-        lambda session: deposits.send_deposits(session, lane.lane, calls, sender, now()),
+        lambda session: deposits.send_deposits(session, lane.lane, calls, wire.balance, sender, now()),
         lambda session: batches.commit(session, lane, calls, now()),
         lambda session: batches.finalize(session, lane, calls, now()),
     )

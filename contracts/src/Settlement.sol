@@ -31,6 +31,8 @@ contract Settlement is ISettlement, Eip712 {
     /// @notice Without a batch for this long, consumers leave by the escape exit and operators with their bond.
     uint32 public constant ESCAPE_DELAY = 7 days;
     uint32 private constant MAX_WINDOW = 30 days;
+    /// @dev An operator that stops has a `day` to post; then as long is left to show a receipt in no batch before the bond leaves.
+    uint32 private constant MAX_DAY = ESCAPE_DELAY / 2;
     /// @dev The tallest trees take seven rounds of questions and three answer times more: no batch waits longer than `MAX_WINDOW`.
     uint32 private constant MAX_ANSWER_TIME = MAX_WINDOW / 10;
     uint32 private constant MAX_CONSUMERS = type(uint32).max >> 1;
@@ -74,7 +76,7 @@ contract Settlement is ISettlement, Eip712 {
         bytes[3] memory arguments
     ) Eip712("Tollway", "2") {
         if (IERC20Metadata(address(token_)).decimals() > 9) revert TokenUnfit(address(token_));
-        bool bounded = rules_.minBond != 0 && rules_.maxLeverage != 0 && rules_.day != 0 && rules_.day <= MAX_WINDOW
+        bool bounded = rules_.minBond != 0 && rules_.maxLeverage != 0 && rules_.day != 0 && rules_.day <= MAX_DAY
             && rules_.minWindow != 0 && rules_.minWindow <= MAX_WINDOW && rules_.minAnswerTime != 0
             && rules_.minAnswerTime <= MAX_ANSWER_TIME && rules_.exitNotice <= rules_.day && treasury_ != address(0);
         if (!bounded) revert RulesOutOfRange();
@@ -435,7 +437,8 @@ contract Settlement is ISettlement, Eip712 {
     /// @dev A new consumer's index.
     function _enroll(address lane, uint64 amount) private returns (uint32 index) {
         uint64 least = _lives[lane].minDeposit;
-        if (amount < least) revert DepositTooSmall(amount, least);
+        // a stopped lane takes x402 payments alone, of any size: what lies at its address must be able to leave
+        if (amount < least && _lanes[lane].active) revert DepositTooSmall(amount, least);
         index = _heads[lane].consumers + 1;
         if (index > MAX_CONSUMERS) revert LaneFull(lane);
         _heads[lane].consumers = index;

@@ -97,7 +97,9 @@ def _check_signature(gateway: Gateway, deposit: DepositRequest) -> None:
 
 @router.post("/credits", status_code=202)
 async def credit(body: CreditBody, gateway: Here) -> dict[str, Any]:
-    """Credit a consumer of a private grid. The same reference again changes nothing; GET /v1/deposits/{id} shows it."""
+    """Credit a consumer of a private grid. The same reference again changes nothing; GET /v1/deposits/{id} shows it
+    to the consumer.
+    """
     if not gateway.private:
         raise Refusal(400, "not_private", "this lane has a chain: deposits are made there")
     deposit = replace(_deposit_request(gateway, body, digest(body.reference)), kind=credits.KIND)
@@ -134,12 +136,16 @@ def _requested(deposit: DepositRequest) -> dict[str, Any]:
 
 @router.get("/deposits/{deposit_id}")
 async def show_deposit(
-    deposit_id: Annotated[str, Path(pattern="^0x[0-9a-fA-F]{64}$")], gateway: Here
+    deposit_id: Annotated[str, Path(pattern="^0x[0-9a-fA-F]{64}$")], gateway: Here, caller: Anybody
 ) -> dict[str, Any]:
-    """A deposit's status: requested, sent, credited, or failed, with the reason."""
+    """A deposit's status: requested, sent, credited, or failed, with the reason. Only for its account, or a key of it
+    with `manage`.
+    """
+    missing = Refusal(404, "no_such_deposit", f"there is no deposit {deposit_id} of yours")
     found = await gateway.db(lambda session: deposits.get(session, gateway.lane, digest(deposit_id)))
     if found is None:
-        raise Refusal(404, "no_such_deposit", f"there is no deposit {deposit_id}")
+        raise missing
+    require(caller, Act.read_account, Subject(found.account), hidden=missing)
     return _requested(found) | ({"reason": found.error} if found.error else {})
 
 

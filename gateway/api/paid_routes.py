@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from fastapi import APIRouter
@@ -23,7 +24,7 @@ from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal
+from gateway.errors import ClientLeft, Refusal, internal
 from gateway.metering import inference_v2, openai
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, COMPLETIONS, EMBEDDINGS, INFER, Ask
@@ -36,7 +37,6 @@ from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.errors import TollwayError
 from ledger.core.values.hashes import body_digest
 from ledger.core.values.ids import NO_KEY, call_id, to_hex
-from ledger.store.receipts import receipts
 from ledger.store.receipts.receipts import Signed
 
 log = logging.getLogger("tollway.calls")
@@ -78,12 +78,14 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]
         end = signed[-1].receipt.end.name if signed else "released"
     except PassedOn as passed_on:
         response, end = passed_on.stored, "released"
+    except ClientLeft:
+        response, end = refused_response(Refusal(499, "client_left", "the client has left")), "released"
     except TollwayError as error:
         refused = await gateway.explain(error)
         response, end, code = refused_response(refused), "refused", refused.code
     except Exception:
         log.exception("call_broke")
-        broken = Refusal(500, "internal", "the gateway failed; nothing was charged unless a receipt says so")
+        broken = internal()
         response, end, code = refused_response(broken), "refused", broken.code
     finally:
         gateway.open_calls -= client.is_open_call
@@ -126,19 +128,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     if not request.keyed:
         return await _make(gateway, request)
-    stored = gateway.answers.begin(identity, hashlib.sha256(path.encode() + b"\0" + body).digest())
-    if stored is not None:
-        return stored, ()
-    signed: tuple[Signed, ...] = ()
-    try:
-        await _check_not_charged(gateway, request)
-        response, signed = await _make(gateway, request)
-    finally:
-        if not signed:
-            gateway.answers.abandon(identity)
-    if signed:
-        gateway.answers.finish(identity, response)
-    return response, signed
+    return await _make_once(gateway, request, hashlib.sha256(identity + body).digest())
 
 
 async def _price(gateway: Gateway, path: str, client: Client, now: int) -> Refusal:
@@ -165,6 +155,38 @@ def _longest(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], beginn
     return Ask(path, entry.name, beginning.ljust(int(length), b" "), limit=entry.context_tokens)
 
 
+async def _make_once(
+    gateway: Gateway, request: Request, fingerprint: bytes
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Make a keyed call, unless it has an answer here, is under way at a gateway of the lane, or was charged."""
+    identity, signed = request.call_id, tuple[Signed, ...]()
+    stored = gateway.answers.begin(identity, fingerprint)
+    if stored is not None:
+        return stored, ()
+    try:
+        await _lock(gateway, request, fingerprint)
+        response, signed = await _make(gateway, request)
+    finally:
+        if not signed:
+            try:
+                await gateway.call_locks.release(identity)
+            finally:
+                gateway.answers.abandon(identity)
+    if signed:
+        gateway.call_locks.forget(identity)
+        gateway.answers.finish(identity, response)
+    return response, signed
+
+
+async def _lock(gateway: Gateway, request: Request, fingerprint: bytes) -> None:
+    """Lock a call for this gateway. Refused when it was charged before. Strangers' payments wait in bounded number."""
+    payment = request.payment
+    with gateway.payments.place(to_hex(payment.payer)) if payment is not None else nullcontext():
+        charged = await gateway.call_locks.take(request.call_id, fingerprint)
+    if charged is not None:
+        raise _charged_before(request, charged)
+
+
 async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Make the call: routed, paid for, served, charged."""
     ask, caller, now = request.ask, request.caller, request.started
@@ -172,7 +194,7 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
         with gateway.payments.place(to_hex(request.payment.payer)):
-            await x402.take(gateway, request.payment, request.call_id, route.price)
+            await x402.take(gateway, request.payment, request.call_id, route.price, request.client.presence)
         _open(gateway, request.client)
     referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
     signed: tuple[Signed, ...] = ()
@@ -231,14 +253,11 @@ def _open(gateway: Gateway, client: Client) -> None:
     client.sender.admit()
 
 
-async def _check_not_charged(gateway: Gateway, request: Request) -> None:
-    """Refuse a call that was charged before, here or at another gateway."""
-    found = await gateway.db(lambda session: receipts.by_call(session, gateway.lane, request.call_id))
-    if found is None:
-        return
+def _charged_before(request: Request, found: Signed) -> Refusal:
+    """The refusal of a call that has a receipt, which it shows; or of another request with its key."""
     salt = bytes.fromhex(Note.of(found).salt)
     if body_digest(salt, request.ask.body) != found.receipt.request_digest:
-        raise mismatch(request.call_id)
+        return mismatch(request.call_id)
     again = Refusal(
         409,
         "answer_not_kept",
@@ -246,9 +265,15 @@ async def _check_not_charged(gateway: Gateway, request: Request) -> None:
         facts={"call": to_hex(request.call_id), "charge": str(found.receipt.charge)},
     )
     again.headers += [*receipt_headers(found), (b"x-should-retry", b"false")]
-    raise again
+    return again
 
 
+SENT_AGAIN = (
+    " With an `Idempotency-Key` (1 to 255 bytes; a voucher or a payment is its own) the call is made and charged once,"
+    " whichever gateway of the lane it reaches. Sent again it gets the stored answer; 409 `in_progress` while it runs;"
+    " 409 `answer_not_kept`, with the receipt, when the answer is not kept any more; 409 `idempotency_mismatch` if the"
+    " request is another one. A call that was not charged is made."
+)
 TEXT, OBJECTS = {"type": "string"}, {"type": "array", "items": {"type": "object"}}
 MODEL = {"type": "string", "description": "`@org/name`, or a CID"}
 OPTIONS = {"stream": {"type": "boolean"}, "max_tokens": {"type": "integer", "minimum": 0, "maximum": 2**31}}
@@ -265,7 +290,9 @@ def _describe(path: str, name: str, description: str, required: dict[str, Any], 
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
     if "{name}" in path:
         extra["parameters"] = [NAME]
-    router.add_api_route(path, _starting, methods=["POST"], name=name, description=description, openapi_extra=extra)
+    router.add_api_route(
+        path, _starting, methods=["POST"], name=name, description=description + SENT_AGAIN, openapi_extra=extra
+    )
 
 
 _describe(CHAT, "chat", "A chat completion of a model or a workflow.", {"model": MODEL, "messages": OBJECTS}, **OPTIONS)

@@ -6,23 +6,31 @@ from typing import Any
 import msgspec
 
 from gateway.context import Gateway
+from gateway.metering.answers import UNSEEN
 from gateway.payment.billing import Note
 from ledger.core.catalog.bids import Terms
 from ledger.core.receipts.receipt import Receipt
 from ledger.core.values.ids import cid, to_hex
-from ledger.core.values.meters import quoted, used
+from ledger.core.values.meters import Meter, quoted, used
 from ledger.store.receipts.receipts import Signed
+
+CLAIMED = frozenset(meter.name for meter in (*UNSEEN, Meter.output_image, Meter.search))
+"""Meters whose units may come without text: nobody but the node can count those."""
 
 
 def shown_receipt(signed: Signed, gateway: Gateway) -> dict[str, Any]:
-    """A receipt with its signature: what anybody may see of it once its batch is public."""
+    """A receipt with its signature: what anybody may see of it once its batch is public. `claimed` are the units that
+    are the node's word, within the request's own limits.
+    """
     receipt = signed.receipt
+    units = used(receipt.units)
     return {
         "id": receipt_id(receipt),
         "receipt": receipt_fields(receipt),
         "digest": to_hex(signed.digest),
         "signature": to_hex(signed.signature),
-        "units": used(receipt.units),
+        "units": units,
+        "claimed": {name: count for name, count in units.items() if name in CLAIMED},
         "domain": domain_fields(gateway),
     }
 

@@ -15,7 +15,7 @@ from gateway import bounds
 from gateway.asgi import Client, Message, Sender, refused_response
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import NodeFailed, Refusal, refusal
+from gateway.errors import ClientLeft, NodeFailed, Refusal, refusal
 from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TOO_MANY, TunnelNode
@@ -100,6 +100,8 @@ async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
         kind = error.kind if isinstance(error, NodeFailed) else "unreachable"
         refused.headers.append((FAILED, kind.encode()))
         await client.answer(refused_response(refused))
+    except ClientLeft:
+        pass
     else:
         await _pass_back(reply, client)
     finally:
@@ -121,26 +123,23 @@ async def _forward(gateway: Gateway, scope: Message, client: Client) -> Reply:
     sent = {
         name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name not in _HOP_BY_HOP
     }
-    return await gateway.upstream.tunnels.request(Target(TUNNEL, party, 0), slash + rest, body, sent)
+    with client.presence:
+        return await gateway.upstream.tunnels.request(Target(TUNNEL, party, 0), slash + rest, body, sent)
 
 
 async def _pass_back(reply: Reply, client: Client) -> None:
     """Send the answer as it comes. If the other gateway closes the connection, cancel the call at the node."""
-
-    async def watch() -> None:
-        await client.wait_until_gone()
-        reply.cancel()
-
     headers = [(name, value) for name, value in reply.headers.items() if name not in _HOP_BY_HOP]
+    client.presence.stop = reply.cancel
     await client.begin(reply.status, headers)
-    watcher = asyncio.create_task(watch())
     reply.begun = True  # the other gateway looks at its first token
     try:
         async for piece in reply.chunks():
             await client.write(piece)
+        client.presence.stop = None
         await client.write(b"", more=False)
     except NodeFailed:
         pass  # without a last write the answer looks cut here too
     finally:
-        watcher.cancel()
+        client.presence.stop = None
         reply.cancel()

@@ -7,7 +7,7 @@ while the consumer has not seen a byte.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A paid request. `keyed`: it names an idempotency key or a payment, and its answer is kept."""
+    """A paid request. `keyed`: it names an idempotency key or a payment, so it is locked, and its answer is kept."""
 
     client: Client
     ask: Ask
@@ -81,6 +81,7 @@ class Request(msgspec.Struct, frozen=True):
             started=self.started,
             key_id=key.id if key is not None else None,
             budget=self.caller.budget,
+            lock=self.call_id if self.keyed else None,
         )
 
 
@@ -112,6 +113,8 @@ class Call(msgspec.Struct):
     """Charges the workflow of which this call is the last, streamed step."""
     late_at: float | None = None
     """When a workflow's step is too late, on the event loop's clock."""
+    presence: AbstractContextManager[None] = nullcontext()
+    """The client's, unless it waits for the whole workflow."""
     hold: Hold | None = None
     failures: list[tuple[Candidate, NodeFailed]] = []
     """The nodes that did not serve, and why, until it is known whether another one did."""
@@ -203,7 +206,7 @@ def open_call(gateway: Gateway, request: Request, route: Route, referral: Referr
     draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, consumer, now)
     candidates = routing.order(route.candidates, route.most, draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)
-    return Call(request.ask, route.most, billing, candidates, referral)
+    return Call(request.ask, route.most, billing, candidates, referral, presence=request.client.presence)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -243,8 +246,12 @@ async def _attempt(gateway: Gateway, call: Call) -> Answer:
         for number, candidate in route:
             await call.hold_for(gateway, candidate)
             try:
-                first = _once(gateway, call, candidate, number)
-                answer = await (_hedged(gateway, call, first, route, hedging) if hedging else first)
+                if hedging:
+                    first = _once(gateway, call, candidate, number)
+                    answer = await _hedged(gateway, call, first, route, hedging)
+                else:
+                    with call.presence:
+                        answer = await _once(gateway, call, candidate, number)
             except NodeFailed:
                 continue
             served = True
@@ -295,7 +302,8 @@ async def _hedged(
     """
     asked = [asyncio.create_task(first)]
     try:
-        done, _ = await asyncio.wait(asked, timeout=wait)
+        with call.presence:
+            done, _ = await asyncio.wait(asked, timeout=wait)
         second = next(route, None) if not done else None
         if second is not None:
             with suppress(Refusal):
@@ -303,7 +311,8 @@ async def _hedged(
                 asked.append(asyncio.create_task(_once(gateway, call, second[1], second[0])))
         waiting, last = set(asked), NodeFailed("no node answered", "error")
         while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            with call.presence:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 failed = task.exception()
                 if failed is None:
@@ -333,7 +342,7 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
     answers.check_status(reply, body)
     took_ms = now_ms() - started
     meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
-    metered = answers.whole(meters, call.ask, reply, body, took_ms)
+    metered = await answers.whole(meters, call.ask, reply, body, took_ms)
     units, end, most = usage.capped(metered.units, call.most), EndReason.normal, call.most.output_token
     if call.ask.path != INFER and metered.text_tokens > most:
         body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached

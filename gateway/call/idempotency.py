@@ -1,7 +1,8 @@
 """Idempotency: a call that is sent again is answered again and never charged again.
 
 Answers are kept in memory only, and only for calls with an Idempotency-Key: prompts and answers reach no disk. When an
-answer is gone the receipt still exists, so the call is refused and not made twice.
+answer is gone the receipt still exists, so the call is refused and not made twice. That no other gateway makes it
+meanwhile is what `call_locks` is for.
 """
 
 from collections import OrderedDict
@@ -58,13 +59,7 @@ class Answers:
         if known != fingerprint:
             raise mismatch(call_id)
         if kept is None:
-            raise Refusal(
-                409,
-                "in_progress",
-                "a call with this Idempotency-Key is under way",
-                retry_after=1,
-                facts={"call": to_hex(call_id)},
-            )
+            raise in_progress(call_id)
         return kept.stored
 
     def finish(self, call_id: Digest, stored: StoredResponse) -> None:
@@ -83,6 +78,12 @@ class Answers:
         self._running.pop(call_id, None)
         kept = self._kept.pop(call_id, None)
         self._bytes -= kept.size if kept is not None else 0
+
+
+def in_progress(call_id: Digest) -> Refusal:
+    """The refusal of a call that is sent again while it runs, at this gateway or another one."""
+    said = "a call with this Idempotency-Key is under way"
+    return Refusal(409, "in_progress", said, retry_after=1, facts={"call": to_hex(call_id)})
 
 
 def mismatch(call_id: Digest) -> Refusal:

@@ -140,6 +140,8 @@ class Referrals:
         """Store terms before a receipt names them."""
         if reduced.id not in self._stored:
             await transact(self._engine, lambda session: receipt_log.store_terms(session, [reduced.body]))
+            if len(self._stored) >= KEPT:
+                self._stored.clear()
             self._stored.add(reduced.id)
 
     def count_spent(self, subject: Digest, price: Atoms, now: int) -> None:

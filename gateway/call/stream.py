@@ -20,7 +20,7 @@ from gateway.call.idempotency import StoredResponse, receipt_facts
 from gateway.catalog.catalog import Candidate
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import NodeFailed, Refusal, RuleBroken, body_of, refusal
+from gateway.errors import ClientLeft, NodeFailed, Refusal, RuleBroken, body_of, refusal
 from gateway.metering import answers, usage
 from gateway.metering.answers import Meters
 from gateway.metering.openai import StreamAccumulator, StreamState
@@ -114,7 +114,9 @@ class _Streaming:
 
     async def begin(self, number: int) -> None:
         """Ask the node, and read up to its first token. Raises NodeFailed; nothing is sent yet."""
-        reply = self.reply = await ask_node(self.gateway, self.call, self.candidate, number)
+        with self.client.presence:
+            reply = self.reply = await ask_node(self.gateway, self.call, self.candidate, number)
+        self.client.presence.stop = self._leave
         try:
             if not 200 <= reply.status < 300:
                 answers.check_status(reply, await reply.body(bounds.ANSWER_BYTES))
@@ -126,23 +128,25 @@ class _Streaming:
                 self.unsent += self.accumulator.take(chunk)
             reply.begun = True
         except BaseException:
+            self.client.presence.stop = None
             self.cancel()
+            if self.end is EndReason.client_abort:
+                raise ClientLeft from None
             raise
         now = now_ms()
         self.first_byte_ms, self.first_token_ms = now - self.started, now - self.arrived
 
     async def run(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Pass the stream on to its end, charge, and end the answer truthfully."""
-        if not self.accumulator.ended:
-            watcher = asyncio.create_task(self._watch())
-            late_at = self.call.late_at
-            late = asyncio.get_running_loop().call_at(late_at, self._too_late) if late_at is not None else None
-            try:
+        late_at = self.call.late_at
+        late = asyncio.get_running_loop().call_at(late_at, self._too_late) if late_at is not None else None
+        try:
+            if not self.accumulator.ended:
                 await self._forward()
-            finally:
-                watcher.cancel()
-                if late is not None:
-                    late.cancel()
+        finally:
+            self.client.presence.stop = None
+            if late is not None:
+                late.cancel()
         if self.accumulator.state is StreamState.full:
             self.cancel()
             self.end = EndReason.hold_reached
@@ -186,20 +190,20 @@ class _Streaming:
             self.end = EndReason.timeout
         self.cancel()
 
-    async def _watch(self) -> None:
+    def _leave(self) -> None:
         """When the consumer leaves, stop the node, or, if it cannot be stopped, let it finish for a while."""
-        await self.client.wait_until_gone()
         self.end = EndReason.client_abort
         if self.reply is not None and self.reply.headers.get(b"tollway-cancel") == b"none":
-            await asyncio.sleep(self.gateway.settings.drain_seconds)
-        self.cancel()
+            asyncio.get_running_loop().call_later(self.gateway.settings.drain_seconds, self.cancel)
+        else:
+            self.cancel()
 
     async def _charge(self) -> tuple[tuple[Signed, ...], TollwayError | None]:
         """Meter and charge. Returns the receipts, or why there are none."""
         gateway, call, candidate, now = self.gateway, self.call, self.candidate, now_ms()
         assert self.reply is not None
         meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
-        metered = answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)
+        metered = await answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)
         if self.end in (EndReason.upstream_cut, EndReason.timeout):
             assert self.failure is not None
             call.failures.append((candidate, self.failure))

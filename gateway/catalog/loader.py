@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 from sqlmodel import Session
 
+from gateway import bounds
 from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.metering.ask import LIMITS
@@ -52,6 +53,7 @@ class CatalogLoader:
             for key, one in loading.market.published.items()
         }
         self._store_terms(session, entries.values())
+        self._forget(entries)
         by_cid = {cid(key): entry for key, entry in entries.items()}
         return Catalog(epoch, book.root, entries, {**by_cid, **_names(loading.published, entries)})
 
@@ -88,7 +90,16 @@ class CatalogLoader:
                 tariffs += [tariff for tariff in (one.tariff, one.inner) if tariff is not None]
         new = [one for one in tariffs if one.id not in self._stored_terms]
         receipt_log.store_terms(session, [one.body for one in new])
-        self._stored_terms.update(one.id for one in new)
+        self._stored_terms = {one.id for one in tariffs}
+
+    def _forget(self, entries: Mapping[Digest, Entry]) -> None:
+        """Forget what no entry needs. A provider's health outlasts its offer, or it could be made new."""
+        models = [one for one in entries.values() if isinstance(one, ModelEntry)]
+        nodes = {(one.provider, one.subject) for entry in models for one in entry.candidates}
+        providers = {provider for provider, _ in nodes}
+        self._secrets = {one: secret for one, secret in self._secrets.items() if one in providers}
+        for pair in [one for one in self._health if one not in nodes][: max(0, len(self._health) - bounds.NODES)]:
+            del self._health[pair]
 
 
 class _Loading:

@@ -1,7 +1,6 @@
 """Reading what a node answered: is it an answer at all, and what units does it stand for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,15 +31,14 @@ class PassedOn(NodeFailed):
         self.stored = StoredResponse(reply.status, JSON, openai_error(reply.status, body))
 
 
-@dataclass(frozen=True, slots=True)
-class Meters:
+class Meters(NamedTuple):
     """How a candidate's answers are metered: its tokenizer, if there is one, and the meters its terms ask for."""
 
     tokenizer: Any | None
     asked: frozenset[int]
 
 
-def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> Metered:
+async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> Metered:
     """Units of a whole answer. Raises NodeFailed when it is not one."""
     noted = usage.node_units(reply.headers.get(b"tollway-usage")) or {}
     if ask.path == INFER:
@@ -53,25 +51,28 @@ def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> 
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
         text = answer.text
-        counted = _tokens(meters, ask, answer.usage, _Delivered(text, len(text.encode()), None), noted)
+        ours = await usage.count(meters.tokenizer, text) if text and meters.tokenizer is not None else None
+        counted = _tokens(meters, ask, answer.usage, _Delivered(ours, len(text.encode()), None), noted)
     return _metered(meters, ask, counted, noted, took_ms, len(body))
 
 
-def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
+async def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumulator, took_ms: int) -> Metered:
     """Units of a stream, as far as it came: by the node's usage if that came too, else what was delivered."""
     noted = stream.units or usage.node_units(reply.headers.get(b"tollway-usage")) or {}
-    delivered = _Delivered(stream.text, stream.text_bytes, stream.tokens)
+    text = stream.text
+    ours = await usage.count(meters.tokenizer, text) if text else None
+    delivered = _Delivered(ours, stream.text_bytes, stream.tokens)
     counted = _tokens(meters, ask, stream.usage, delivered, noted)
     return _metered(meters, ask, counted, noted, took_ms, stream.size)
 
 
 class _Delivered(NamedTuple):
-    """What came: the text that was generated, its bytes, and in how many pieces a stream brought it.
+    """What was generated: its tokens if we counted them, its bytes, and in how many pieces a stream brought it.
 
-    `text` is empty where no tokenizer needs it. Bytes of a protocol are nobody's tokens.
+    Bytes of a protocol are nobody's tokens.
     """
 
-    text: str
+    ours: int | None
     size: int
     pieces: int | None
 
@@ -95,7 +96,7 @@ def _tokens(meters: Meters, ask: Ask, reported: Usage | None, delivered: _Delive
     finer = {meter: count for meter, count in noted.items() if meter.coarse != meter}
     if reported is not None:
         finer |= reported.finer()
-    ours = usage.count(meters.tokenizer, delivered.text) if delivered.text else None
+    ours = delivered.ours
     claimed_in = reported.inputs if reported is not None else None
     claimed_out = reported.outputs if reported is not None else None
     if claimed_in is None:

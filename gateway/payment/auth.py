@@ -16,7 +16,7 @@ from sqlmodel import Session
 from gateway.database import transact
 from gateway.errors import Refusal
 from gateway.payment.leases import Line
-from ledger.core.accounts import permissions
+from ledger.core.accounts import accounts, permissions
 from ledger.core.accounts.permissions import Act, ApiKey, Asker, Subject
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
@@ -24,6 +24,7 @@ from ledger.core.values.ids import NO_KEY, Address, Digest, Lane, address, call_
 from ledger.core.values.typed_data import Domain, Voucher, recover, request_hash, signing_digest, voucher_hash
 from ledger.store.access import keys, signed_requests, vouchers
 from ledger.store.chain import parties
+from ledger.store.money import postings
 
 PREFIX = b"tw_"
 MINUTE_MS = 60_000
@@ -283,7 +284,8 @@ def accept(
     """Check a voucher's lane and signature, and store it with the call that it opens, None for an API key.
 
     Refused unless it allows more than any before it, so that a voucher that others saw is worth nothing; or it opened
-    this very call, which is sent again.
+    this very call, which is sent again. One of an account that never had a deposit leaves no row: anybody can sign it.
+    On a private grid such an account may make a key, for which its operator credits it then.
     """
     if voucher.lane != lane:
         said = f"this gateway serves lane {to_hex(lane)}, not {to_hex(voucher.lane)}"
@@ -294,6 +296,10 @@ def accept(
         raise Refusal(401, "invalid_voucher", rejected.message) from rejected
     if signer not in parties.signers_of(session, voucher.account):
         raise Refusal(401, "invalid_voucher", "the voucher is signed by neither the account nor a session key of it")
+    with_deposit = postings.is_used(session, lane, accounts.available(voucher.account))
+    if not with_deposit and (call is not None or domain.chain_id):
+        said = f"{to_hex(voucher.account)} has no deposit in this lane yet"
+        raise Refusal(402, "insufficient_balance", said, facts={"available": "0", "short_of": "deposit"})
     if vouchers.raise_to(session, voucher, signer, signature, call):
         return
     known, opened = vouchers.opened(session, lane, voucher.account)

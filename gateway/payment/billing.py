@@ -52,7 +52,8 @@ class Served(msgspec.Struct, frozen=True):
 class Billing(msgspec.Struct):
     """The facts of a call before it is priced: payer, lane and epoch, and the notes beside its receipt.
 
-    `budget` is the line of a key whose spending a budget bounds. `attempts` are those that did not serve.
+    `budget` is the line of a key whose spending a budget bounds. `attempts` are those that did not serve. `lock` is the
+    locked call that the consumer sent.
     """
 
     call_id: Digest
@@ -66,6 +67,7 @@ class Billing(msgspec.Struct):
     budget: Line | None = None
     parent: Digest = ZERO_DIGEST
     attempts: list[dict[str, Any]] = []
+    lock: Digest | None = None
 
     def digest_of(self, content: bytes) -> Digest:
         """The salted digest by which a receipt names what was asked or answered."""
@@ -95,7 +97,8 @@ class Billing(msgspec.Struct):
         )
         provider = to_hex(served.provider) if served.provider is not None else None
         note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts)
-        return Draft(receipt, msgspec.json.encode(note), self.budget[-1] if self.budget is not None else None)
+        key = self.budget[-1] if self.budget is not None else None
+        return Draft(receipt, msgspec.json.encode(note), key, self.lock)
 
 
 async def charge(

@@ -54,6 +54,10 @@ class Wallet:
         self.held += amount
         return True
 
+    def is_idle(self, since: float) -> bool:
+        """Whether no call has used it since then, holds some of it, or waits for it."""
+        return self.touched <= since and self.held == 0 and not self.filling and not self.lock.locked()
+
     def settle(self, held: int, charge: int) -> None:
         """A call is over: its hold ends, `charge` of it is gone."""
         assert 0 <= charge <= held <= self.held
@@ -170,13 +174,17 @@ class BalanceLeases:
         """Return the leases of consumers and keys without a call for `idle_seconds`, and without an open one."""
         before = monotonic() - idle_seconds
         for consumer, wallet in list(self._wallets.items()):
-            if wallet.touched <= before and wallet.held == 0:
+            if wallet.is_idle(before):
                 await self.give_back(consumer)
+                if wallet.is_idle(before):
+                    del self._wallets[consumer]
         for key, budget in list(self._budgets.items()):
-            if budget.touched <= before and budget.held == 0:
+            if budget.is_idle(before):
                 await self._return(
                     budget, partial(keys.give_back, lane=self._lane, gateway=self._gateway, key_id=key[-1])
                 )
+                if budget.is_idle(before):
+                    del self._budgets[key]
 
     async def give_back(self, consumer: Address) -> None:
         """Return a consumer's lease, unless a call of it is open."""

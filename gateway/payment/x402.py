@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from gateway.asgi import Presence
 from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
@@ -172,8 +173,11 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
     return Payment(payer, amount, valid_after, valid_before, nonce, signature, identifier)
 
 
-async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> None:
-    """Have the payment relayed, and wait until the payer can spend `need` atoms. Its deposit may cover that already."""
+async def take(gateway: Gateway, payment: Payment, call: Digest, need: int, presence: Presence) -> None:
+    """Have the payment relayed, and wait until the payer can spend `need` atoms. Its deposit may cover that already.
+
+    When the client leaves the payment stays on its way, and becomes its payer's deposit.
+    """
     if payment.amount < need:
         raise _unpaid(f"this call may cost {need} atoms; the payment is of {payment.amount}")
     await _check_first_deposit(gateway, payment)
@@ -192,7 +196,8 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int) -> N
         raise _unpaid("this payment was sent with another call before")
     if await _spendable(gateway, payment.payer) >= need:
         return
-    relayed = await gateway.relays.wait(deposit.id, gateway.settings.payment_seconds)
+    with presence:
+        relayed = await gateway.relays.wait(deposit.id, gateway.settings.payment_seconds)
     if relayed is not None and relayed.status == "failed":
         raise _unpaid(f"the payment could not be relayed: {relayed.error}")
     if relayed is None or await _spendable(gateway, payment.payer) < need:

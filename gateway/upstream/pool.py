@@ -3,10 +3,12 @@
 import asyncio
 import errno
 import ssl
-from collections import defaultdict
 from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
 
+from gateway import bounds
 from gateway.errors import NodeFailed
 from gateway.upstream.guard import Guard
 from gateway.upstream.http import Connection, Limits, Reply
@@ -22,6 +24,19 @@ TLS_ROUND_TRIPS = 2
 """Round trips to open a connection with TLS 1.3: one for TCP, one for the handshake."""
 
 
+@dataclass(slots=True)
+class Reached:
+    """What is known of an endpoint: its idle connections, the oldest first, and the shortest round trip in ms."""
+
+    idle: list[Connection] = field(default_factory=list)
+    round_trip_ms: int | None = None
+
+    def close(self, before: float, why: str) -> None:
+        """Close the connections that are idle since then."""
+        while self.idle and (self.idle[0].closed or self.idle[0].idle_since < before):
+            self.idle.pop(0).abort(NodeFailed(why, "cancelled"))
+
+
 class Pool:
     """Sends requests to nodes. One per gateway process."""
 
@@ -30,9 +45,8 @@ class Pool:
         self.forwarder = forwarder
         self.guard = guard
         self._limits = limits
-        self._idle: defaultdict[Endpoint, list[Connection]] = defaultdict(list)
+        self._reached: dict[Endpoint, Reached] = {}
         self._tls = ssl.create_default_context()
-        self._round_trips: dict[Endpoint, int] = {}
 
     def request(self, target: Target, path: str, body: bytes, headers: bytes = b"") -> Awaitable[Reply]:
         """POST to a node; the result is ready when the head of its answer has come. `headers` are whole lines.
@@ -46,13 +60,19 @@ class Pool:
 
     def round_trip_ms(self, target: Target) -> int | None:
         """The shortest round trip of any new connection to a node, at least 1; None through a tunnel, or unknown."""
-        return self._round_trips.get((target.scheme, target.host, target.port))
+        reached = self._reached.get((target.scheme, target.host, target.port))
+        return reached.round_trip_ms if reached is not None else None
+
+    async def close_idle(self) -> None:
+        """Close the connections that were kept too long, of endpoints that nobody calls any more too."""
+        oldest = monotonic() - self._limits.keep_seconds
+        for reached in self._reached.values():
+            reached.close(oldest, "kept too long")
 
     async def close(self) -> None:
-        for connections in self._idle.values():
-            for connection in connections:
-                connection.abort(NodeFailed("the gateway is closing", "cancelled"))
-        self._idle.clear()
+        for reached in self._reached.values():
+            reached.close(inf, "the gateway is closing")
+        self._reached.clear()
 
     async def _through_tunnel(self, target: Target, path: str, body: bytes, headers: bytes) -> Reply:
         """By a tunnel of this process, or by the gateway that has one."""
@@ -89,21 +109,30 @@ class Pool:
             raise
 
     def _take(self, endpoint: Endpoint) -> Connection | None:
-        idle = self._idle.get(endpoint)
+        reached = self._reached.get(endpoint)
+        if reached is None:
+            return None
         oldest = monotonic() - self._limits.keep_seconds
-        while idle:
-            connection = idle.pop()
+        while reached.idle:
+            connection = reached.idle.pop()
             if not connection.closed and connection.idle_since >= oldest:
                 return connection
             connection.abort(NodeFailed("kept too long", "cancelled"))
         return None
 
     def _give_back(self, endpoint: Endpoint, connection: Connection) -> None:
-        idle = self._idle[endpoint]
-        if not connection.closed and len(idle) < self._limits.keep_connections:
-            idle.append(connection)
+        reached = self._reached.get(endpoint)
+        if reached is not None and not connection.closed and len(reached.idle) < self._limits.keep_connections:
+            reached.idle.append(connection)
         else:
             connection.abort(NodeFailed("not needed any more", "cancelled"))
+
+    def _note(self, endpoint: Endpoint, round_trip_ms: int) -> None:
+        """Remember an endpoint, in the place of the one that was reached first."""
+        reached = self._reached.setdefault(endpoint, Reached())
+        reached.round_trip_ms = min(round_trip_ms, reached.round_trip_ms or round_trip_ms)
+        if len(self._reached) > bounds.ENDPOINTS:
+            self._reached.pop(next(iter(self._reached))).close(inf, "not needed any more")
 
     async def _open(self, target: Target, endpoint: Endpoint) -> Connection:
         loop = asyncio.get_running_loop()
@@ -124,7 +153,7 @@ class Pool:
                     server_hostname=target.host if secure else None,
                 )
                 took = max(1, round((loop.time() - began) * 1000 / (TLS_ROUND_TRIPS if secure else 1)))
-                self._round_trips[endpoint] = min(took, self._round_trips.get(endpoint, took))
+                self._note(endpoint, took)
                 return connection
         except TimeoutError as error:
             raise NodeFailed("the node cannot be reached in time", "unreachable", host=target.host) from error

@@ -189,14 +189,16 @@ class Tunnels:
         nodes = self._nodes.get(node.party, {})
         if nodes.get(node.name) is node:
             del nodes[node.name]
+            if not nodes:
+                del self._nodes[node.party]
         node.drop()
 
     def parties(self) -> list[Address]:
-        return [party for party, nodes in self._nodes.items() if nodes]
+        return list(self._nodes)
 
     def connected(self, target: Target) -> bool:
         """Whether a node of the target's party is here."""
-        return bool(self._nodes.get(address(target.host)))
+        return address(target.host) in self._nodes
 
     def take(self, node: TunnelNode, message: bytes) -> None:
         """Handle a message from a node. Frames of unknown streams are ignored."""
@@ -315,6 +317,7 @@ class Forwarder:
         if known is None or now - known[0] >= LOOKUP_MS:
             entrances = await transact(self._engine, lambda session: store.entrances(session, party, now))
             known = now, next((one for one in entrances if one.gateway != self._gateway), None)
+            self._found = {one: found for one, found in self._found.items() if now - found[0] < LOOKUP_MS}
             self._found[party] = known
         return known[1]
 

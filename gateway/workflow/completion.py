@@ -19,7 +19,7 @@ from gateway.call.stream import DONE, HEADERS, answer_stream
 from gateway.catalog.catalog import Candidate, CapsuleEntry
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import Refusal
+from gateway.errors import ClientLeft, Refusal
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, Ask
 from gateway.payment.auth import Caller
@@ -166,10 +166,27 @@ class _Completion:
     holds: Holds
 
     async def answer(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
-        """Run, charge and answer: as a stream if the last step can be one."""
+        """Run, charge and answer: as a stream if the last step can be one. A consumer that leaves stops the steps that
+        run, and pays for those that served: no weaver's bond does.
+        """
+        try:
+            return await self._answer()
+        except ClientLeft:
+            execution = self.execution
+            root = execution.root(self.plan.tariff, EndReason.client_abort, execution.billing.digest_of(b""), 0)
+            charged = [root] if execution.served else []
+            signed = await self.holds.charge(self.gateway, execution.guaranteed, charged)
+            if not signed:
+                raise
+            left = Refusal(409, "client_abort", "the client left before the end: it paid for the steps that served")
+            left.headers += receipt_headers(*signed)
+            return refused_response(left), signed
+
+    async def _answer(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         execution, ask = self.execution, self.request.ask
         last = steps.last_steps(self.plan.entry.capsule, self.plan.steps) if ask.stream else ()
-        await execution.run(streamed=last)
+        with self.request.client.presence:
+            await execution.run(streamed=last)
         for name in last:
             streamed = await self._stream(self.plan.steps[name])
             if streamed is not None:

@@ -118,6 +118,7 @@ class Execution:
         finally:
             for task in tasks.values():
                 task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)  # workflows inside say what they served
 
     def is_due(self, planned: PlannedStep) -> bool:
         """Whether a step whose needs have ended runs. One that does not is skipped."""
@@ -237,15 +238,22 @@ class Execution:
             reason = f"it took longer than {planned.step.timeout_ms} ms"
         except TollwayError as error:
             reason = error.message
+        except asyncio.CancelledError:
+            self._take_over(planned, inner)
+            raise
         if plan.entry.capsule.policy is Policy.all_or_nothing:
             self.guaranteed += inner.guaranteed_subcalls()
         else:
-            self.guaranteed += inner.guaranteed
-            self.served += [
-                replace(one, step=planned.step.id, billing=structs.replace(one.billing, parent=self.billing.call_id))
-                for one in inner.served
-            ]
+            self._take_over(planned, inner)
         raise Refusal(502, "workflow_failed", reason)
+
+    def _take_over(self, planned: PlannedStep, inner: Execution) -> None:
+        """What a workflow inside this one served is this one's to pay."""
+        self.guaranteed += inner.guaranteed
+        self.served += [
+            replace(one, step=planned.step.id, billing=structs.replace(one.billing, parent=self.billing.call_id))
+            for one in inner.served
+        ]
 
     def _subcall_billing(self, planned: PlannedStep, model: str) -> Billing:
         """The billing of a sub-call. Its id depends on the root's salt, so each run of a workflow has new ids."""

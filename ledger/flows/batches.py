@@ -110,7 +110,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         ranges=tuple(ranges),
         barred=tuple(sorted(place_of(ranges, *one) for one in left_out)),
     )
-    mandates = vouchers.of_lane(session, lane.lane)
+    mandates = vouchers.at_closing(session, lane.lane, closed_at)
     closed = batch_files.write(session, batch_files.Discard(), opening, before.number if before else 0, mandates)
     tree_nodes.grow(session, lane.lane, before.number if before else 0, number, closed)
     total = closed.charged

@@ -134,7 +134,7 @@ class _Answers:
                 path = self._path(batch, RECEIPTS, batch.header.heights.receipts, place)
                 return calls.to("Questions", "answerReceipt", *about, place, record, body, path)
             case MandateAsked(index=index, account=account, cumulative=cumulative):
-                most, signature = self._voucher(asked)
+                most, signature = self._voucher(batch, asked)
                 debit = index, account, cumulative
                 return calls.to("Questions", "answerMandate", *about, debit, most, signature)
 
@@ -178,9 +178,10 @@ class _Answers:
                 return pack(found.receipt), terms.get(self._session, [named])[named]
         raise Conflict(f"batch {batch.number} has no receipt at place {place}: there is nothing to show")
 
-    def _voucher(self, asked: MandateAsked) -> tuple[int, bytes]:
-        """The account's highest voucher: the chain knows its other mandates. A revoked key may count still."""
-        most, signature = vouchers.highest(self._session, asked.lane, asked.account)
+    def _voucher(self, batch: Batch, asked: MandateAsked) -> tuple[int, bytes]:
+        """The account's highest voucher that counts in the batch. The chain knows its other mandates."""
+        counting = vouchers.at_closing(self._session, batch.lane, batch.header.closed_at, asked.account)
+        most, signature = counting.get(asked.account, (0, b""))
         if vouchers.mandate_with(self._session, asked.lane, asked.account, most) < asked.cumulative:
             raise Conflict(f"no mandate of {to_hex(asked.account)} covers a debit of {asked.cumulative} atoms")
         return most, signature

@@ -3,10 +3,14 @@
 An authorization names its lane and its account, so a relayed deposit cannot credit anybody else.
 """
 
+from collections import Counter
+from collections.abc import Callable
+
 from sqlmodel import Session
 
 from ledger.chain.calls import Authorization, Calls
 from ledger.core.settlement.transactions import Call, Status
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address, Lane, to_hex
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
@@ -14,12 +18,29 @@ from ledger.store.chain import chain_time
 from ledger.store.settlement import transactions
 
 
-def send_deposits(session: Session, lane: Lane, calls: Calls, sender: Address, now: int) -> int:
-    """Intend the deposits consumers asked for. Returns how many."""
-    made = 0
+def send_deposits(
+    session: Session, lane: Lane, calls: Calls, balance: Callable[[Address], Atoms], sender: Address, now: int
+) -> int:
+    """Intend the deposits consumers asked for. Returns how many.
+
+    One that its account's tokens (`balance`) cannot pay fails at once, and one that they cannot pay beside those on
+    their way waits: a transfer that fails on chain costs the operator gas.
+    """
+    made, on_their_way, tokens = 0, Counter[Address](), dict[Address, Atoms]()
+    for one in deposits.sent(session, lane):
+        on_their_way[one.account] += one.amount
     for asked in deposits.requested(session, lane):
-        if transactions.intend_again(session, lane, _purpose(asked), sender, _call(calls, asked), now):
+        account = asked.account
+        if account not in tokens:
+            tokens[account] = balance(account)
+        if asked.amount > tokens[account]:
+            error = f"its account has {tokens[account]} atoms, the payment is of {asked.amount}"
+            deposits.set_status(session, asked, "failed", error)
+        elif asked.amount > tokens[account] - on_their_way[account]:
+            continue
+        elif transactions.intend_again(session, lane, _purpose(asked), sender, _call(calls, asked), now):
             deposits.set_status(session, asked, "sent")
+            on_their_way[account] += asked.amount
             made += 1
     return made
 

@@ -5,7 +5,7 @@ are given when a group is written, so a draft that is left out leaves no gap.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,20 +14,24 @@ from sqlmodel import Session
 from ledger.core.catalog.bids import terms_id
 from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.receipts.segments import Segment, link
-from ledger.core.values.errors import Conflict, Rejected, TollwayError
+from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store.receipts import terms
-from ledger.store.receipts.appender import Appender, Row, RowRefused, Steps, Taken, row
+from ledger.store.receipts.appender import Appender, Row, RowRefused, Steps, Taken, Unlocked, row
 from ledger.store.receipts.receipts import Signed
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A receipt without a number, what to note beside it, and the id of its key if a budget bounds that."""
+    """A receipt without a number, what to note beside it, and the id of its key if a budget bounds that.
+
+    `lock` is the call that must be locked for this gateway, whose lock ends with the receipt.
+    """
 
     receipt: Receipt
     extra: bytes
     key: str | None = None
+    lock: Digest | None = None
 
 
 Bundle = tuple[Draft, ...]
@@ -44,12 +48,13 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Bundles as they would be written: the segment, its signed receipts, and the rows."""
+    """Bundles as they would be written: the segment, its signed receipts, the rows, and the locks that end."""
 
     segment: Segment
     signed: tuple[Signed, ...]
     rows: tuple[Row, ...]
     key_spending: Counter[str]
+    locks: tuple[Digest, ...]
 
     @property
     def tail(self) -> Tail:
@@ -71,6 +76,7 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
     signed: list[Signed] = []
     rows: list[Row] = []
     spending: Counter[str] = Counter()
+    locks: set[Digest] = set()
     seq = tail.seq
     for bundle in bundles:
         for draft in bundle:
@@ -82,9 +88,11 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
             rows.append(row(receipt, digest, signature, draft.extra))
             if draft.key is not None:
                 spending[draft.key] += receipt.charge
+            if draft.lock is not None:
+                locks.add(draft.lock)
     digests, total = [s.digest for s in signed], sum(s.receipt.charge for s in signed)
     segment = link(signer.address, tail.seq + 1, b"".join(digests), total, tail.digest)
-    return Group(segment, tuple(signed), tuple(rows), spending)
+    return Group(segment, tuple(signed), tuple(rows), spending, tuple(locks))
 
 
 def append(
@@ -92,15 +100,22 @@ def append(
 ) -> Steps[tuple[Tail, list[Outcome]]]:
     """Write bundles as one segment, without those that cannot be written. Returns the new tail and each one's outcome.
 
-    Calls that have a receipt already are left out with a Conflict, and the rest is written. When the database refuses
-    anything else, each bundle is tried by itself. It yields where it must wait (`store.receipts.appender`).
+    Calls that have a receipt already are left out with a Conflict, those that are not locked for us any more with an
+    Unavailable, and the rest is written. When the database refuses anything else, each bundle is tried by itself. It
+    yields where it must wait (`store.receipts.appender`).
     Raises Unavailable when the connection is lost: then `tail_of` a new one tells if the segment was written.
     """
     try:
         group = prepare(signer, domain, tail, bundles)
-        yield from appender.append(group.segment, group.rows, group.key_spending)
-    except Taken as refused:
-        return (yield from _without_taken(appender, signer, domain, tail, bundles, refused))
+        yield from appender.append(group.segment, group.rows, group.key_spending, group.locks)
+    except (Taken, Unlocked) as refused:
+        find = _taken if isinstance(refused, Taken) else _unlocked
+        left_out: dict[int, Outcome] = dict(find(appender, bundles))
+        if left_out:
+            return (yield from _without(appender, signer, domain, tail, bundles, left_out))
+        if len(bundles) == 1:
+            return tail, [refused]
+        return (yield from _one_by_one(appender, signer, domain, tail, bundles))
     except (RowRefused, Rejected) as refused:
         if len(bundles) == 1:
             return tail, [refused]
@@ -124,26 +139,42 @@ def store_terms(session: Session, bodies: Sequence[bytes]) -> None:
         terms.put(session, body)
 
 
-def _without_taken(
-    appender: Appender, signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle], refused: Taken
-) -> Steps[tuple[Tail, list[Outcome]]]:
+def _taken(appender: Appender, bundles: Sequence[Bundle]) -> Iterator[tuple[int, Conflict]]:
+    """The places of bundles with a call that has a receipt already, and why they are left out."""
     taken = appender.taken([draft.receipt.call_id for bundle in bundles for draft in bundle])
-    results: dict[int, Outcome] = {}
-    for index, bundle in enumerate(bundles):
+    for at, bundle in enumerate(bundles):
         for draft in bundle:
             if draft.receipt.call_id in taken:
                 call = to_hex(draft.receipt.call_id)
-                results[index] = Conflict(f"call {call} has a receipt already", call=call)
-    if not results:
-        if len(bundles) == 1:
-            return tail, [refused]
-        return (yield from _one_by_one(appender, signer, domain, tail, bundles))
-    rest = [bundle for index, bundle in enumerate(bundles) if index not in results]
+                yield at, Conflict(f"call {call} has a receipt already", call=call)
+
+
+def _unlocked(appender: Appender, bundles: Sequence[Bundle]) -> Iterator[tuple[int, Unavailable]]:
+    """The places of bundles whose call is not locked for this gateway any more, and why they are left out."""
+    locks = {at: draft.lock for at, bundle in enumerate(bundles) for draft in bundle if draft.lock is not None}
+    held = appender.locked(list(locks.values()))
+    for at, lock in locks.items():
+        if lock not in held:
+            call = to_hex(lock)
+            message = f"this gateway was silent for too long and lost call {call}: nothing was charged, send it again"
+            yield at, Unavailable(message, call=call)
+
+
+def _without(
+    appender: Appender,
+    signer: Signer,
+    domain: Domain,
+    tail: Tail,
+    bundles: Sequence[Bundle],
+    left_out: Mapping[int, Outcome],
+) -> Steps[tuple[Tail, list[Outcome]]]:
+    """Write the bundles whose places are not among those left out."""
+    written: list[Outcome] = []
+    rest = [bundle for at, bundle in enumerate(bundles) if at not in left_out]
     if rest:
         tail, written = yield from append(appender, signer, domain, tail, rest)
-        left = [index for index in range(len(bundles)) if index not in results]
-        results.update(zip(left, written, strict=True))
-    return tail, [results[index] for index in range(len(bundles))]
+    outcome = iter(written)
+    return tail, [left_out[at] if at in left_out else next(outcome) for at in range(len(bundles))]
 
 
 def _one_by_one(

@@ -26,6 +26,16 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
     return create_engine(url, pool_size=pool_size, pool_pre_ping=True, hide_parameters=True)
 
 
+def connect_unsynced(url: str) -> Engine:
+    """An engine of one connection for rows that a crash of the database may lose: each statement is a transaction of
+    its own, which does not wait for the disk, and for a lock at most a second.
+    """
+    options = {"options": "-c synchronous_commit=off -c lock_timeout=1s", "connect_timeout": 5}
+    return create_engine(
+        url, pool_size=1, pool_pre_ping=True, hide_parameters=True, isolation_level="AUTOCOMMIT", connect_args=options
+    )
+
+
 @contextmanager
 def unit_of_work(engine: Engine) -> Iterator[Session]:
     """One database transaction: committed when the block ends, rolled back when it raises."""

@@ -48,7 +48,7 @@ def deposit(
 @app.command("deposited")
 def deposited(id: Annotated[str, Argument(help="The id that `deposit` answered.")]) -> None:
     """Show the status of a deposit."""
-    output.show(here().gateway.get(f"/v1/deposits/{id}"))
+    output.show(here().account_gateway.get(f"/v1/deposits/{id}"))
 
 
 @app.command("key")

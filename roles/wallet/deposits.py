@@ -35,7 +35,7 @@ def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
     with context.working("waiting for the chain and the ledger"):
         while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:
             time.sleep(0.2)
-            said = context.gateway.get(f"/v1/deposits/{said['id']}")
+            said = context.account_gateway.get(f"/v1/deposits/{said['id']}")
     return said
 
 

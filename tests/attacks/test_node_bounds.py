@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from ledger.core.values.tunnel_frames import Frame, Kind, decode, encode, tunnel
 from ledger.core.values.typed_data import Signer, signing_digest
 from tests.attacks.strangers import chat as asks
 from tests.attacks.strangers import chat_body, others_served
-from tests.gateway.nodes import Asked, Behaviour, Node, Wire, chat, piece
+from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, piece
+from tests.gateway.test_operating import words_of
 from tests.gateway.world import PROVIDER, Running, World, events_of
 
 KIB, MIB = 2**10, 2**20
@@ -293,3 +295,27 @@ def test_public_addresses_are_called(address: str) -> None:
     assert Guard([]).permits(address)
     assert Guard(networks("10.0.0.0/8, fd00::/8")).permits(address)
     assert Guard(networks("10.0.0.0/8, fd00::/8")).permits("fd00::1")
+
+
+def test_the_tokens_of_a_long_answer_are_counted_beside_the_event_loop(
+    world: World, node: Node, consumer: Signer, tmp_path: Path
+) -> None:
+    words_of(world.a_model_at(node.url, ask={"output_token": "1"}), tmp_path)
+    gateway = world.gateway(tokenizers=tmp_path)
+    world.deposit(consumer.address, 10**9)
+    key, words = gateway.key(consumer), 200_000
+
+    async def in_pieces(asked: Asked, wire: Wire) -> None:
+        await wire.begin()
+        for _ in range(10):
+            await wire.event(piece("two " * (words // 10)))
+        await wire.event(piece(None, "stop"))
+        await wire.event("[DONE]")
+        await wire.end()
+
+    for behaviour, stream in ((answering(chat("two " * words, 10, 10)), False), (in_pieces, True)):
+        node.behaviour = behaviour
+        with others_served(gateway):
+            assert gateway.chat(key, stream=stream, max_tokens=words).status_code == 200
+    counted, claimed = (one.receipt.units.output_token for one in world.receipts_of(consumer.address))
+    assert (claimed, words <= counted <= words + 20) == (10, True)

@@ -26,6 +26,7 @@ from sqlalchemy import Engine
 from ledger.chain.calls import Calls, LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
+from ledger.core.accounts.accounts import available
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import epoch_at
 from ledger.core.values.documents import canonical, digest
@@ -34,7 +35,8 @@ from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, Lane, address, 
 from ledger.core.values.meters import rates
 from ledger.core.values.typed_data import Domain, Signer, Voucher, offer_hash, signing_digest, voucher_hash
 from ledger.deployments import Deployment, path
-from ledger.store.session import connect
+from ledger.store.money import postings
+from ledger.store.session import connect, unit_of_work
 from roles.local import control
 from roles.local import network as components
 from roles.local.folder import Component, NetworkFolder
@@ -211,6 +213,7 @@ def _start(folder: Path, network_folder: NetworkFolder) -> Network:
         network_folder.want(component)
     control.wait(network_folder, ("worker", "beat", "gateway"))
     publish(network, subject)
+    network.until(lambda: deposits_are_booked(network), 90, "the deposits")
     network.keys = tuple(key_of(network, consumer) for consumer in CONSUMERS)
     network.until(lambda: call(network, 0, "first") == 200, 90, "a first call")
     return network
@@ -308,6 +311,12 @@ def publish(network: Network, subject: Digest) -> None:
     }
     signature = PROVIDER.sign(signing_digest(network.domain, offer_hash(digest(body))))
     post(network, "/v1/offers", canonical({**body, "signature": to_hex(signature)}))
+
+
+def deposits_are_booked(network: Network) -> bool:
+    """Whether all consumers may sign vouchers."""
+    with unit_of_work(network.engine) as session:
+        return all(postings.balance(session, network.lane, available(one.address)) for one in CONSUMERS)
 
 
 def key_of(network: Network, consumer: Signer) -> str:

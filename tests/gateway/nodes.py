@@ -27,7 +27,8 @@ class Asked:
 class Wire:
     """What a behaviour writes to."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
         self.writer = writer
 
     async def answer(self, body: Any, status: int = 200, **headers: str) -> None:
@@ -56,6 +57,11 @@ class Wire:
         """The end of a stream's body."""
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
+
+    async def closed(self) -> None:
+        """Wait until the other side closes the connection, and fail as a server does then."""
+        await self.reader.read()
+        raise ConnectionError
 
     def die(self) -> None:
         """Drop the connection."""
@@ -142,6 +148,11 @@ async def hanging(asked: Asked, wire: Wire) -> None:
     await asyncio.sleep(3600)
 
 
+async def working(asked: Asked, wire: Wire) -> None:
+    """Works, and says nothing, until the caller closes the connection."""
+    await wire.closed()
+
+
 async def dying(asked: Asked, wire: Wire) -> None:
     """Drops the connection instead of answering."""
     wire.die()
@@ -200,7 +211,7 @@ class Node:
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 asked = Asked(first.split(" ")[1], headers, body)
                 self.asked.append(asked)
-                await self.behaviour(asked, Wire(writer))
+                await self.behaviour(asked, Wire(reader, writer))
         except (asyncio.IncompleteReadError, ConnectionError):
             self.aborted += 1
         finally:

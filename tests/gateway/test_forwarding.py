@@ -17,7 +17,7 @@ from ledger.store.network import tunnels
 from ledger.store.network.tunnels import Entrance
 from ledger.store.session import unit_of_work
 from roles.node.tunnel import Identity, Tunnel
-from tests.gateway.nodes import Node, answering, streaming
+from tests.gateway.nodes import Node, answering, streaming, working
 from tests.gateway.processes import Process
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import DOMAIN, OPERATOR, PROVIDER, WEAVER, World, a_model
@@ -55,6 +55,13 @@ async def subject(world: World, gateways: tuple[Process, Process], node: Node) -
     task.cancel()
 
 
+def give_up(process: Process, key: str) -> None:
+    """Leave a plain call that is not answered."""
+    asked, timeout = {"model": "@acme/chat", "messages": []}, httpx.Timeout(20, read=1)
+    with pytest.raises(httpx.ReadTimeout):
+        process.http.post(CHAT, json=asked, headers={"Authorization": f"Bearer {key}"}, timeout=timeout)
+
+
 def hang_up(process: Process, key: str) -> None:
     """Leave a stream after its first line."""
     asked = {"model": "@acme/chat", "messages": [], "stream": True}
@@ -87,6 +94,9 @@ async def test_a_tunnelled_node_is_reached_through_a_gateway_it_is_not_connected
     before = node.aborted
     await asyncio.to_thread(hang_up, two, key)
     await asyncio.to_thread(eventually, lambda: node.aborted > before)  # hanging up reaches the node
+    node.behaviour, before = working, node.aborted
+    await asyncio.to_thread(give_up, two, key)
+    await asyncio.to_thread(eventually, lambda: node.aborted > before)
     one.kill()
     unreached = await asyncio.to_thread(two.chat, key)
     said = (unreached.status_code, unreached.json()["error"]["code"])

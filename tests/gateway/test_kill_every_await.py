@@ -18,7 +18,7 @@ from tests.gateway.world import World, a_signer, a_voucher
 pytestmark = pytest.mark.slow
 
 DEPOSIT = 10**6
-MOST, FEWEST = 80, {"plain": 8, "stream": 12}
+MOST, FEWEST = 80, {"plain": 8, "stream": 11}
 """How many awaits a call may have, and how many it must at least before its receipt is durable: all are tried."""
 WHOLE = {"plain": "}}", "stream": "data: [DONE]\n\n"}
 """How a whole answer ends."""

@@ -8,6 +8,7 @@ from gateway.metering import usage
 from gateway.metering.ask import CHAT, Ask
 from gateway.payment.billing import MOST_SEARCHES
 from ledger.core.receipts.receipt import Receipt
+from ledger.core.values.ids import to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.core.values.typed_data import Signer
 from tests.gateway.nodes import Asked, Node, Wire, answering, chat, final_usage, piece
@@ -120,6 +121,8 @@ def test_reasoning_that_nobody_sees_is_billed_only_where_it_is_sold(world: World
     assert used(world, consumer) == {"call": 1, "input_token": 9, "output_token": 10, "reasoning_token": 890}
     gateway.chat(key, model="@acme/reasoner", max_tokens=500)
     assert used(world, consumer) == {"call": 1, "input_token": 9, "output_token": 10, "reasoning_token": 490}
+    shown = gateway.of(consumer).get(f"/v1/receipts/{to_hex(newest(world, consumer).call_id)}").json()
+    assert shown["claimed"] == {"reasoning_token": 490}
 
 
 def test_images_are_counted_in_the_request_and_searches_have_a_limit(

@@ -195,7 +195,7 @@ def test_probes_and_providers_that_may_be_asked_are_counted(
     world.deposit(consumer.address, 10**6)
     node.behaviour = dying
     assert gateway.chat(gateway.key(consumer)).status_code == 502
-    eventually(lambda: counters(gateway).get(("probes", f"{to_hex(PROVIDER.address)},cut")) == 1)
+    eventually(lambda: counters(gateway).get(("probes", f"{to_hex(PROVIDER.address)},cut"), 0) >= 1)
     eventually(lambda: ("tollway_model_providers", "@acme/chat") not in samples_of(gateway))
     assert 'tollway_model_providers{model="@acme/chat"} 0.0' in gateway.http.get("/metrics").text
 

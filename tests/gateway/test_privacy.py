@@ -584,6 +584,8 @@ def pay_in(house: House) -> None:
         house.world.deposit(signer.address, 10**9)
     house.key = house.make_key(consumer)
     house.make_key(WEAVER)  # behind which the bond stands
+    for name in ("poor", "narrow"):
+        house.world.deposit(a_signer(name).address, 1)
     house.poor = house.make_key(a_signer("poor"))
     house.narrow = house.make_key(a_signer("narrow"), models=["@acme/none"])
     give_credentials(house)

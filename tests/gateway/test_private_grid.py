@@ -60,7 +60,7 @@ def credited(gateway: Running, world: World, consumer: Signer) -> Running:
     answer = gateway.http.post("/v1/credits", json=a_credit(consumer, 10**6, "invoice 7"))
     assert answer.status_code == 202, answer.text
     work(world)
-    shown = gateway.http.get(f"/v1/deposits/{answer.json()['id']}").json()
+    shown = gateway.of(consumer).get(f"/v1/deposits/{answer.json()['id']}").json()
     assert shown["status"] == "credited"
     return gateway
 

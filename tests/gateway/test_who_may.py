@@ -39,7 +39,9 @@ from ledger.core.values.typed_data import (
     word,
 )
 from ledger.deployments import save
-from ledger.store.access.tables import CredentialRow, DepositRow
+from ledger.store.access import deposits
+from ledger.store.access.deposits import DepositRequest
+from ledger.store.access.tables import CredentialRow, DepositRow, VoucherRow
 from ledger.store.chain import lanes, parties
 from ledger.store.network.tables import DocumentRow
 from ledger.store.session import connect, unit_of_work
@@ -75,6 +77,7 @@ read a receipt                 404       404      401      404     200    404   
 read it when it is public      200       200      401      200     200    200      200      200
 read its salt when public       no        no       no       no     yes     no      yes      yes
 read the balance               401       200      401      403     403    403      200      200
+read a deposit                 404       404      401      404     404    404      200      200
 list the receipts              401       403      401      200     200    200      200      200
 see the receipt in the list     no        no       no       no     yes     no      yes      yes
 read the statement             401       403      401      403     403    403      200      200
@@ -112,6 +115,7 @@ class Family:
     keys: dict[str, dict[str, Any]]
     receipt: str
     secret: bytes
+    deposit: Digest
 
     def client(self, actor: str) -> httpx.Client:
         """A client of one of the ACTORS."""
@@ -174,7 +178,11 @@ class House:
         called = self.here.chat(keys["itself"]["key"])
         assert called.status_code == 200, called.text
         secret = keccak256(b"test", f"account {number}".encode())
-        return Family(self.there, account, other, keys, called.headers["tollway-receipt"], secret)
+        deposit = Digest(os.urandom(32))
+        with unit_of_work(self.world.engine) as session:
+            asked = DepositRequest(deposit, PRIVATE_LANE, account.address, 7, 0, 0, deposit, b"", status="credited")
+            deposits.request(session, asked, now_ms())
+        return Family(self.there, account, other, keys, called.headers["tollway-receipt"], secret, deposit)
 
     def make(self, account: Signer, **limits: Any) -> httpx.Response:
         return self.here.http.post("/v1/keys", json={"voucher": a_voucher(account, 10**12), **limits})
@@ -255,6 +263,7 @@ def make_below(family: Family, client: httpx.Client, *, below: bool) -> str:
 READS: dict[str, Callable[[Family, httpx.Client], str | httpx.Response]] = {
     "read a receipt": lambda f, c: c.get(f"/v1/receipts/{f.receipt}"),
     "read the balance": lambda f, c: c.get("/v1/balance"),
+    "read a deposit": lambda f, c: c.get(f"/v1/deposits/{to_hex(f.deposit)}"),
     "list the receipts": list_receipts,
     "see the receipt in the list": lambda f, c: has(f.receipt, list_receipts(f, c)),
     "read the statement": lambda f, c: c.get(f"/v1/statements/{to_hex(f.account.address)}"),
@@ -343,6 +352,20 @@ def test_a_voucher_that_was_seen_makes_no_key(house: House, consumer: Signer) ->
     assert [house.there.http.post("/v1/keys", json=larger).status_code for _ in range(2)] == [201, 401]
     seen = voucher_of(consumer, 10**6 + 1)
     assert house.here.http.post(CALL, json=BODY, headers=seen).status_code == 401, "a key's voucher opens no call"
+
+
+def test_who_revokes_a_stolen_key_goes_on_with_vouchers_of_its_own(house: House, consumer: Signer) -> None:
+    house.credit(consumer)
+    thief, http = a_signer("thief"), house.here.http
+    with unit_of_work(house.world.engine) as session:
+        parties.put_session_key(session, consumer.address, thief.address)
+    stolen = {"Tollway-Voucher": json.dumps(a_voucher(consumer, 2**63 - 1, signer=thief))}
+    assert http.post(CALL, json=BODY, headers=stolen).status_code == 200
+    assert http.post(CALL, json=BODY, headers=voucher_of(consumer, 10**6)).status_code == 401
+    with unit_of_work(house.world.engine) as session:
+        parties.put_session_key(session, consumer.address, thief.address, counts_until=10**9)
+    assert http.post(CALL, json=BODY, headers=voucher_of(consumer, 10**6)).status_code == 200
+    assert http.post(CALL, json={**BODY, "temperature": 1}, headers=stolen).status_code == 401
 
 
 # Calls are named by their key.
@@ -808,6 +831,40 @@ def test_a_document_is_published_by_its_owner(world: World, gateway: Running) ->
     shown = gateway.http.get(f"/v1/documents/{cid(digest(document))}")
     signature = bytes.fromhex(shown.headers["tollway-signature"][2:])
     assert signature == maker.sign(signing_digest(DOMAIN, document_hash(digest(document))))
+
+
+@pytest.fixture
+def chain(engine: Engine, postgres_url: str, tmp_path: Path) -> Iterator[World]:
+    """A lane of a chain."""
+    world = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
+    world.open_lane()
+    yield world
+    world.stop()
+
+
+def by_voucher(at: Running, party: Signer, path: str) -> int:
+    """The status of a call, or of a request for a key, by a party's voucher."""
+    voucher = at.voucher(party, 10**6)
+    if path == "/v1/keys":
+        return at.http.post(path, json={"voucher": voucher}).status_code
+    return at.http.post(path, json=BODY, headers={"Tollway-Voucher": json.dumps(voucher)}).status_code
+
+
+def test_a_voucher_of_an_account_without_a_deposit_leaves_no_row(chain: World) -> None:
+    strangers, at = [a_signer(f"stranger {n}") for n in range(3)], chain.gateway()
+    for path in (CALL, "/v1/keys"):
+        assert [by_voucher(at, one, path) for one in strangers] == [402] * 3
+    assert rows(chain, VoucherRow) == 0
+    chain.deposit(strangers[0].address, 10**6)
+    assert [by_voucher(at, one, "/v1/keys") for one in strangers] == [201, 402, 402]
+    assert rows(chain, VoucherRow) == 1
+
+
+def test_on_a_private_grid_a_key_may_come_before_the_credit(world: World, gateway: Running) -> None:
+    early = a_signer("early")
+    assert by_voucher(gateway, early, CALL) == 402
+    assert rows(world, VoucherRow) == 0
+    assert by_voucher(gateway, early, "/v1/keys") == 201
 
 
 def test_a_deposit_is_stored_when_its_account_signed_it(engine: Engine, postgres_url: str, tmp_path: Path) -> None:

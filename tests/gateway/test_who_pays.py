@@ -128,21 +128,6 @@ def test_a_consumer_that_leaves_a_node_that_cannot_stop_pays_the_final_usage(
     assert receipt.end is EndReason.client_abort
 
 
-def test_a_consumer_that_leaves_before_a_whole_answer_pays_for_it(
-    world: World, by_token: Running, node: Node, consumer: Signer
-) -> None:
-    async def slow(asked: Asked, wire: Wire) -> None:
-        await asyncio.sleep(0.5)
-        await wire.answer(chat("hello", 10, 2))
-
-    node.behaviour = slow
-    key = by_token.key(consumer)
-    by_token.http.timeout = httpx.Timeout(0.2)
-    with pytest.raises(httpx.ReadTimeout):
-        by_token.chat(key)
-    assert only_receipt(world, consumer).charge == price_of(2)
-
-
 def test_a_stream_cut_after_21_of_40_tokens_is_billed_21_and_not_ended_as_if_whole(
     world: World, by_token: Running, node: Node, consumer: Signer
 ) -> None:

@@ -40,9 +40,9 @@ interface IConsumers {
     ) external;
 
     /// @notice Books a plain ERC-3009 transfer authorization of `account` to the lane's address, as x402's `exact` scheme
-    /// makes them; submits it if nobody did. Also in a stopped lane, so that the money can leave. At most what lies at
-    /// the lane and is in no account. A token that does not keep what spent a nonce leaves the booking of what others
-    /// submitted to the lane's operator.
+    /// makes them; submits it if nobody did. Also in a stopped lane, even below its least first deposit, so that the money
+    /// can leave. At most what lies at the lane and is in no account. A token that does not keep what spent a nonce leaves
+    /// the booking of what others submitted to the lane's operator.
     function depositFromInbox(
         address lane,
         address account,

@@ -118,7 +118,9 @@ interface ISettlement {
         uint32 minAnswerTime;
         /// Seconds between a request to leave and the closing of the batch that settles it, at least.
         uint32 exitNotice;
-        /// One measure for lag, inclusion and the rest after a fall: 1 day, but on development chains.
+        /// One measure for lag, inclusion and the rest after a fall: 1 day, but on development chains. At most half of
+        /// `ESCAPE_DELAY`: an operator that stops has a `day` to post what is left, and its bond leaves a `day` later at the
+        /// earliest, so that whoever holds a receipt in no batch can show it (`proveUnpostedReceipt`).
         uint32 day;
     }
 

@@ -519,3 +519,29 @@ contract RefereeLogsTest is Court {
         return abi.encodeCall(IReferee.proveDoubleReceipt, (lane, h, signedBy(GATEWAY, a), other, row_));
     }
 }
+
+/// @dev With the longest `day` that a deployment may have.
+contract RefereeLongestDayTest is Court {
+    uint32 private constant LONGEST = 3.5 days;
+
+    function rules() internal pure override returns (ISettlement.Rules memory r) {
+        r = super.rules();
+        r.day = LONGEST;
+    }
+
+    function test_Unposted_ForAsLongAsADayBeforeTheBondLeaves() external {
+        IJudge.Signed memory s = signedBy(GATEWAY, aReceipt(1));
+        bytes memory accusation = abi.encodeCall(IReferee.proveUnpostedReceipt, (lane, noHeader(), s, noRow()));
+        setActive(false);
+        vm.prank(operator);
+        keys.revokeGateway(lane, gateway);
+        uint256 leaves = block.timestamp + 7 days;
+        vm.warp(leaves - LONGEST + 1);
+        convicts(accusation, "as soon as its day has passed");
+        vm.warp(leaves - 1);
+        convicts(accusation, "until the bond may leave");
+        vm.warp(leaves);
+        vm.prank(operator);
+        settlement.unbond(lane);
+    }
+}

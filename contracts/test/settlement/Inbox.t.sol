@@ -106,6 +106,24 @@ contract InboxTest is Payments {
         settlement.escapeWithdraw(lane, consumer(5), 0, new bytes32[](0));
         eq(token.balanceOf(consumer(5)), 700, "home");
     }
+
+    /// @dev While the lane is active the account can deposit what is missing, and then book it.
+    function testFuzz_LessThanALanesLeastLeavesAStoppedLane(uint64 least, uint64 amount) external {
+        amount = 1 + amount % 10_000;
+        ISettlement.Terms memory terms = someTerms();
+        terms.minDeposit = least = amount + 1 + least % 10_000;
+        lane = openLane(operator, "another", terms, BOND);
+        bytes memory signature = _paid(5, amount, NONCE);
+        auth().transferWithAuthorization(consumer(5), lane, amount, 0, _until(), NONCE, signature);
+        refuses(ISettlement.DepositTooSmall.selector);
+        _books(5, amount, NONCE, signature);
+        setActive(false);
+        _books(5, amount, NONCE, signature);
+        asksToLeave(5);
+        vm.warp(block.timestamp + 7 days);
+        settlement.escapeWithdraw(lane, consumer(5), 0, new bytes32[](0));
+        eq(token.balanceOf(consumer(5)), amount, "home");
+    }
 }
 
 /// @dev The same with a token that keeps no record of what spent a nonce, as USDC.
@@ -154,6 +172,19 @@ contract InboxOfADollarTest is Payments {
         vm.prank(operator);
         if (amount > unbooked) refuses(ISettlement.NotReceived.selector);
         _books(5, amount, NONCE, signature);
+    }
+
+    /// @dev FIELDS.md, what stays: the token says of a cancelled payment only that its nonce is spent.
+    function test_TheOperatorCanBookACancelledPayment_OverOneThatOthersSubmitted() external {
+        bytes memory signature = _paid(5, 700, NONCE);
+        coin.transferWithAuthorization(consumer(5), lane, 700, 0, _until(), NONCE, signature);
+        bytes memory cancelled = _paid(6, 700, NONCE);
+        vm.prank(consumer(6));
+        coin.cancelAuthorization(NONCE);
+        vm.startPrank(operator);
+        _books(6, 700, NONCE, cancelled);
+        refuses(ISettlement.NotReceived.selector);
+        _books(5, 700, NONCE, signature);
     }
 
     function test_RevertWhen_APaymentPaysATokensFee() external {

@@ -42,7 +42,7 @@ class Act(Enum):
     read_receipt = auto()
     """A whole receipt: also its salt, its key and its attempts, and before it is in a batch."""
     read_account = auto()
-    """Lists and sums of an account: balance, receipts, statement, earnings, keys."""
+    """Lists and sums of an account: balance, deposits, receipts, statement, earnings, keys."""
     read_key = auto()
     change_key = auto()
     tighten_key = auto()

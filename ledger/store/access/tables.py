@@ -21,7 +21,7 @@ class LeaseRow(SQLModel, table=True):
 
 
 class VoucherRow(SQLModel, table=True):
-    """The most a lane may ever have debited an account, signed by the account or its session key.
+    """The highest voucher of each signer of an account, itself or a session key: the most a lane may ever debit it.
 
     `call` is the call that it opened. None when it made an API key, which needs no voucher any more.
     """
@@ -29,8 +29,8 @@ class VoucherRow(SQLModel, table=True):
     __tablename__ = "vouchers"
     lane: bytes = octets(key=True)
     account: bytes = octets(key=True)
+    signer: bytes = octets(key=True)
     cum_max: int = big()
-    signer: bytes = octets()
     signature: bytes = octets()
     call: bytes | None = maybe_octets()
 

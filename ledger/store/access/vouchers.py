@@ -1,5 +1,10 @@
-"""Vouchers: the most a lane may ever debit an account. The highest one signed counts. Alone: one table, one file."""
+"""Vouchers: the most a lane may ever debit an account. Alone: one table, one file.
 
+The highest counts of those whose signer does: the account itself always, a session key until it is revoked, and in
+batches closed within its notice still. So what a stolen key signed ends with the key.
+"""
+
+from sqlalchemy import and_, or_
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -9,45 +14,50 @@ from ledger.core.values.typed_data import Voucher
 from ledger.store.access import deposits
 from ledger.store.access.tables import VoucherRow
 from ledger.store.chain import lanes, parties
+from ledger.store.chain.tables import SessionKeyRow
 from ledger.store.session import change
 
 
 def raise_to(session: Session, voucher: Voucher, signer: Address, signature: bytes, call: Digest | None = None) -> bool:
-    """Store a voucher if it allows more than the one on record, and the call it opens. False if it does not: it was
+    """Store a voucher if it allows more than those that count, and the call it opens. False if it does not: it was
     signed earlier, or stored by another request.
     """
-    row = {"lane": voucher.lane, "account": voucher.account, "cum_max": voucher.cum_max}
-    new = {"signer": signer, "signature": signature, "call": call}
-    statement = insert(VoucherRow).values(**row, **new)
+    if voucher.cum_max <= opened(session, voucher.lane, voucher.account)[0]:
+        return False
+    row = {"lane": voucher.lane, "account": voucher.account, "signer": signer, "cum_max": voucher.cum_max}
+    statement = insert(VoucherRow).values(**row, signature=signature, call=call)
     rising = col(VoucherRow.cum_max) < statement.excluded.cum_max
-    higher = {"cum_max": voucher.cum_max, **new}
-    statement = statement.on_conflict_do_update(index_elements=["lane", "account"], set_=higher, where=rising)
-    return change(session, statement) == 1
+    higher = {"cum_max": voucher.cum_max, "signature": signature, "call": call}
+    keys = ["lane", "account", "signer"]
+    return change(session, statement.on_conflict_do_update(index_elements=keys, set_=higher, where=rising)) == 1
 
 
 def opened(session: Session, lane: Lane, account: Address) -> tuple[int, Digest | None]:
-    """The highest voucher's amount, and the call it opened if it opened one."""
-    row = session.get(VoucherRow, (lane, account), populate_existing=True)
+    """The amount of the highest voucher that counts, and the call it opened if it opened one; 0 without one."""
+    query = select(VoucherRow).where(col(VoucherRow.lane) == lane, col(VoucherRow.account) == account)
+    query = query.where(col(VoucherRow.signer).in_(parties.signers_of(session, account)))
+    row = session.exec(query.order_by(col(VoucherRow.cum_max).desc()).execution_options(populate_existing=True)).first()
     return (row.cum_max, Digest(row.call) if row.call is not None else None) if row else (0, None)
 
 
-def highest(session: Session, lane: Lane, account: Address) -> tuple[int, bytes]:
-    """The highest voucher on record, locked: its amount and signature; 0 and no bytes when there is none."""
-    row = session.get(VoucherRow, (lane, account), populate_existing=True, with_for_update=True)
-    return (row.cum_max, row.signature) if row else (0, b"")
-
-
-def of_lane(session: Session, lane: Lane) -> dict[Address, tuple[int, bytes]]:
-    """The highest voucher of every account that signed one: its amount and signature."""
-    query = select(VoucherRow.account, VoucherRow.cum_max, VoucherRow.signature).where(col(VoucherRow.lane) == lane)
-    return {Address(account): (cum_max, signature) for account, cum_max, signature in session.exec(query)}
+def at_closing(
+    session: Session, lane: Lane, closed_at: int, account: Address | None = None
+) -> dict[Address, tuple[int, bytes]]:
+    """What counts in a batch closed at a time (s): the highest voucher of every account, or of one; its signature."""
+    key = and_(col(SessionKeyRow.account) == col(VoucherRow.account), col(SessionKeyRow.key) == col(VoucherRow.signer))
+    until = col(SessionKeyRow.counts_until)
+    query = select(VoucherRow.account, VoucherRow.cum_max, VoucherRow.signature).outerjoin(SessionKeyRow, key)
+    own, is_key = col(VoucherRow.signer) == col(VoucherRow.account), col(SessionKeyRow.key).is_not(None)
+    query = query.where(col(VoucherRow.lane) == lane, or_(own, and_(is_key, or_(until.is_(None), until > closed_at))))
+    if account is not None:
+        query = query.where(col(VoucherRow.account) == account)
+    rows = session.exec(query.order_by(col(VoucherRow.cum_max)))
+    return {Address(owner): (cum_max, signature) for owner, cum_max, signature in rows}
 
 
 def mandate(session: Session, lane: Lane, account: Address) -> int:
-    """The most the lane may ever debit the account, in atoms. A voucher counts until its key is revoked."""
-    voucher = session.get(VoucherRow, (lane, account), populate_existing=True)
-    counts = voucher is not None and Address(voucher.signer) in parties.signers_of(session, account)
-    return mandate_with(session, lane, account, voucher.cum_max if voucher is not None and counts else 0)
+    """The most the lane may ever debit the account, in atoms, by what counts now."""
+    return mandate_with(session, lane, account, opened(session, lane, account)[0])
 
 
 def mandate_with(session: Session, lane: Lane, account: Address, cum_max: int) -> int:

@@ -3,15 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from ledger.core.catalog.lineage import Registration
 from ledger.core.settlement.events import ModelRegistered
 from ledger.core.values.errors import Conflict
 from ledger.core.values.ids import Address, Digest, Lane, to_hex
-from ledger.store.chain.tables import ModelRow, PartyRow, PrivatePayeeRow, SessionKeyRow, StakeRow
-from ledger.store.session import change, insert_once, lock, upsert, value_of
+from ledger.store.chain.tables import ModelOwnerRow, ModelRow, PartyRow, PrivatePayeeRow, SessionKeyRow, StakeRow
+from ledger.store.session import insert_once, lock, upsert, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +55,21 @@ def assign(session: Session, lane: Lane, addresses: Iterable[Address]) -> None:
 
 def put_model(session: Session, model: ModelRegistered, block: int) -> None:
     """Mirror a model's registration, the first or one that an earlier commitment made."""
-    made = {"registrant": model.owner, "lineage": model.lineage, "registered_from": model.from_epoch, "block": block}
-    if session.get(ModelRow, model.id) is None:
-        insert_once(session, ModelRow, made | {"id": model.id, "owner": model.owner, "from_epoch": model.from_epoch})
-        return
+    row = {"id": model.id, "registrant": model.owner, "lineage": model.lineage, "registered_from": model.from_epoch}
+    upsert(session, ModelRow, row | {"block": block})
     change_owner(session, model.id, model.owner, model.from_epoch)
-    change(session, update(ModelRow).where(col(ModelRow.id) == model.id).values(**made))
 
 
 def change_owner(session: Session, model: Digest, owner: Address, from_epoch: int) -> None:
     """Mirror that a model is `owner`'s from an epoch on. Of two changes for one epoch the later counts."""
-    row = session.get(ModelRow, model, populate_existing=True)
-    if row is None:
-        return
-    before = row.owner if row.from_epoch < from_epoch else row.previous_owner
-    values = {"owner": owner, "from_epoch": from_epoch, "previous_owner": before}
-    change(session, update(ModelRow).where(col(ModelRow.id) == model).values(**values))
+    upsert(session, ModelOwnerRow, {"model": model, "from_epoch": from_epoch, "owner": owner})
 
 
 def model_owners(session: Session, epoch: int) -> dict[Digest, Address]:
-    """The owner of every registered id in an epoch, the current one or the next."""
-    rows = session.exec(select(ModelRow).execution_options(populate_existing=True))
-    owners = {Digest(row.id): row.owner if row.from_epoch <= epoch else row.previous_owner for row in rows}
-    return {model: Address(owner) for model, owner in owners.items() if owner is not None}
+    """The owner of every registered id in an epoch, also in a past one: whose change of owner entered last by then."""
+    query = select(ModelOwnerRow.model, ModelOwnerRow.owner).where(col(ModelOwnerRow.from_epoch) <= epoch)
+    rows = session.exec(query.order_by(col(ModelOwnerRow.from_epoch)))
+    return {Digest(model): Address(owner) for model, owner in rows}
 
 
 def registrations(session: Session) -> dict[Digest, Registration]:

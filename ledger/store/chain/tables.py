@@ -67,18 +67,23 @@ class BidRow(SQLModel, table=True):
 
 
 class ModelRow(SQLModel, table=True):
-    """A registered model: its 32-byte id is the sha256 its CID carries. It is its owner's from an epoch on, before that
-    its previous owner's, if it had one. `lineage` is the hash of the parents that it was registered with."""
+    """A registered model: its 32-byte id is the sha256 its CID carries. `lineage` is the hash of the parents it has."""
 
     __tablename__ = "models"
     id: bytes = octets(key=True)
-    owner: bytes = octets(index=True)
-    from_epoch: int = big()
-    previous_owner: bytes | None = maybe_octets()
     registrant: bytes = octets()
     registered_from: int = big()
     lineage: bytes = octets()
     block: int = big()
+
+
+class ModelOwnerRow(SQLModel, table=True):
+    """Whose a model is from an epoch on, until a later row. All stay: a call is paid to the owner of its epoch."""
+
+    __tablename__ = "model_owners"
+    model: bytes = octets(key=True)
+    from_epoch: int = big(key=True)
+    owner: bytes = octets()
 
 
 class ConsumerRow(SQLModel, table=True):

@@ -107,7 +107,8 @@ def mandates(session: Session, lane: Lane) -> dict[Address, int]:
         session,
         lane,
         "SELECT c.account, coalesce(v.cum_max, 0), c.debit_at_exit, sum(d.amount) FROM consumers c "
-        "LEFT JOIN vouchers v ON v.lane = c.lane AND v.account = c.account LEFT JOIN deposits_requested d "
+        "LEFT JOIN (SELECT account, max(cum_max) AS cum_max FROM vouchers WHERE lane = :lane GROUP BY account) v "
+        "ON v.account = c.account LEFT JOIN deposits_requested d "
         "ON d.lane = c.lane AND d.account = c.account AND d.kind = 'inbox' AND d.status = 'credited' "
         "AND (c.left_in_block IS NULL OR d.block > c.left_in_block) WHERE c.lane = :lane "
         "GROUP BY c.account, v.cum_max, c.debit_at_exit HAVING v.cum_max IS NOT NULL OR sum(d.amount) IS NOT NULL",

@@ -57,6 +57,11 @@ def balances(session: Session, lane: Lane, names: Iterable[str]) -> dict[str, in
     return _balances(session, lane, names, locked=False)
 
 
+def is_used(session: Session, lane: Lane, name: str) -> bool:
+    """Whether anything was ever booked on an account."""
+    return session.get(AccountRow, (lane, name)) is not None
+
+
 def lock(session: Session, lane: Lane, names: Iterable[str]) -> dict[str, int]:
     """Balances of these accounts, locked until the transaction ends. Accounts never used are not locked."""
     return _balances(session, lane, names, locked=True)

@@ -60,8 +60,14 @@ _STATEMENTS = {
     b"single": f"WITH written AS ({_SEGMENT}) INSERT INTO receipts ({COLUMNS}) VALUES ({_VALUES})",
     b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint"
     " WHERE lane = $2::bytea AND key = $3::text AND gateway = $4::bytea",
+    b"unlock": "WITH ended AS (DELETE FROM call_locks WHERE lane = $1::bytea AND call = ANY($2::bytea[])"
+    " AND gateway = $3::bytea AND boot = $4::bytea RETURNING call) SELECT 1 / (count(*) = $5::bigint)::int FROM ended",
     b"receipts": f"INSERT INTO receipts ({COLUMNS}) SELECT * FROM unnest({_ARRAYS})",
 }
+
+_GOES_ON = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.PIPELINE_ABORTED)
+_DIVISION_BY_ZERO = b"22012"
+"""What `unlock` fails with, and all that is in its transaction, unless each call's lock was there to end."""
 
 T = TypeVar("T")
 Steps = Generator[bool, None, T]
@@ -76,6 +82,10 @@ class Taken(RowRefused):
     """A receipt for one of these calls exists already."""
 
 
+class Unlocked(RowRefused):
+    """One of these calls is not locked for this run of the gateway any more."""
+
+
 def row(receipt: Receipt, digest: Digest, signature: bytes, extra: bytes) -> Row:
     """One receipt as a binary row."""
     r = receipt
@@ -87,10 +97,13 @@ def row(receipt: Receipt, digest: Digest, signature: bytes, extra: bytes) -> Row
 
 
 class Appender:
-    """The one connection that writes a gateway's receipt log. Raises Unavailable when it is lost."""
+    """The one connection that writes a gateway's receipt log. Raises Unavailable when it is lost.
 
-    def __init__(self, url: str, gateway: Address, lane: Lane) -> None:
-        self._lane, self._gateway = lane, gateway
+    `boot` names this run of the gateway: calls that are locked are locked for it.
+    """
+
+    def __init__(self, url: str, gateway: Address, lane: Lane, boot: bytes = b"") -> None:
+        self._lane, self._gateway, self._boot = lane, gateway, boot
         try:
             self._connection = psycopg.connect(url, autocommit=True, connect_timeout=5)
             with self._connection.cursor() as cursor:
@@ -134,30 +147,32 @@ class Appender:
             cursor.execute(query, (self._lane, list(call_ids)))
             return {bytes(found[0]) for found in cursor}
 
-    def append(self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[str, int]) -> Steps[None]:
-        """Write a segment, its rows, and what keys with a budget spent: all or nothing, durable on return.
+    def locked(self, call_ids: Sequence[bytes]) -> set[bytes]:
+        """Which of these calls are locked for this run of the gateway."""
+        with self._connection.cursor() as cursor:
+            query = "SELECT call FROM call_locks WHERE lane = %s AND call = ANY(%s) AND gateway = %s AND boot = %s"
+            cursor.execute(query, (self._lane, list(call_ids), self._gateway, self._boot))
+            return {bytes(found[0]) for found in cursor}
 
-        Raises Taken when a call has a receipt already, RowRefused when the database refuses a row for another reason,
+    def append(
+        self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[str, int], locks: Sequence[bytes] = ()
+    ) -> Steps[None]:
+        """Write a segment, its rows, and what keys with a budget spent, and end the locks of these calls: all or
+        nothing, durable on return.
+
+        Raises Unlocked when a call is not locked for us, Taken when one has a receipt already, RowRefused when the
+        database refuses a row for another reason,
         Unavailable when the connection is lost: then only `tail` of a new connection tells if the segment was written.
         """
-        numbers = map(_INT.pack, (segment.first, segment.last, segment.count, segment.total))
         wire = self._connection.pgconn
         wire.enter_pipeline_mode()
-        head = (self._lane, segment.gateway, *numbers, segment.digest, segment.previous)
-        for key, spent in sorted(key_spending.items()):
-            _send(wire, b"spend", (_INT.pack(spent), self._lane, key.encode(), self._gateway))
-        if len(rows) == 1:  # one statement without arrays takes 0.6 of the time
-            fixed, record, extra = rows[0]
-            _send(wire, b"single", (*head, *(fixed[cut][4:] for cut in _CUTS), record, extra))
-        else:
-            _send(wire, b"segment", head)
-            _send(wire, b"receipts", _arrays(rows))
+        self._queue(wire, segment, rows, key_spending, locks)
         wire.pipeline_sync()
         failure: bytes | None = None
         state = b""
         while wire.status == pq.ConnStatus.OK:
             result = yield from self._next(wire)
-            if result is None or result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.PIPELINE_ABORTED):
+            if result is None or result.status in _GOES_ON:
                 continue
             if result.status == pq.ExecStatus.PIPELINE_SYNC:
                 wire.exit_pipeline_mode()
@@ -167,6 +182,8 @@ class Appender:
             raise Unavailable(f"the receipt log's database is gone: {_text(failure)}")
         if failure is not None:
             message = _text(failure)
+            if state == _DIVISION_BY_ZERO:
+                raise Unlocked("a call of this group is not locked for this gateway any more")
             if state == b"23505" and "call_id" in message:
                 raise Taken(f"a call of this group has a receipt already: {message}")
             raise RowRefused(f"the receipt log refused a group: {message}", sqlstate=state.decode())
@@ -188,6 +205,28 @@ class Appender:
                 select.select([self.socket], [self.socket] if unsent else [], [])
         except StopIteration as done:
             return cast(T, done.value)
+
+    def _queue(
+        self,
+        wire: pq.abc.PGconn,
+        segment: Segment,
+        rows: Sequence[Row],
+        key_spending: Mapping[str, int],
+        locks: Sequence[bytes],
+    ) -> None:
+        numbers = map(_INT.pack, (segment.first, segment.last, segment.count, segment.total))
+        head = (self._lane, segment.gateway, *numbers, segment.digest, segment.previous)
+        for key, spent in sorted(key_spending.items()):
+            _send(wire, b"spend", (_INT.pack(spent), self._lane, key.encode(), self._gateway))
+        if locks:
+            ended = (_array(_BYTEA, locks), self._gateway, self._boot, _INT.pack(len(locks)))
+            _send(wire, b"unlock", (self._lane, *ended))
+        if len(rows) == 1:  # one statement without arrays takes 0.6 of the time
+            fixed, record, extra = rows[0]
+            _send(wire, b"single", (*head, *(fixed[cut][4:] for cut in _CUTS), record, extra))
+        else:
+            _send(wire, b"segment", head)
+            _send(wire, b"receipts", _arrays(rows))
 
     def _next(self, wire: pq.abc.PGconn) -> Steps[pq.abc.PGresult | None]:
         """The next result; None after the last result of each statement."""
@@ -213,6 +252,12 @@ def _text(message: bytes | None) -> str:
 
 def _send(wire: pq.abc.PGconn, statement: bytes, values: Sequence[bytes]) -> None:
     wire.send_query_prepared(statement, values, [pq.Format.BINARY] * len(values), pq.Format.BINARY)
+
+
+def _array(kind: int, values: Sequence[bytes]) -> bytes:
+    """One array of values of any length."""
+    parts = [part for value in values for part in (_LENGTH.pack(len(value)), value)]
+    return b"".join((_ARRAY.pack(1, 0, kind, len(values), 1), *parts))
 
 
 def _arrays(rows: Sequence[Row]) -> list[bytes]:

@@ -124,6 +124,12 @@ def by_call(session: Session, lane: Lane, call: Digest) -> Signed | None:
     return _signed(row) if row else None
 
 
+def by_calls(session: Session, lane: Lane, calls: Sequence[Digest]) -> dict[Digest, Signed]:
+    """The receipts of those of these calls that were charged."""
+    query = select(ReceiptRow).filter_by(lane=lane).where(col(ReceiptRow.call_id).in_(calls))
+    return {Digest(row.call_id): _signed(row) for row in session.exec(query)}
+
+
 def by_seq(session: Session, lane: Lane, gateway: Address, seq: int) -> Signed | None:
     """The receipt with a sequence number of a gateway."""
     row = session.get(ReceiptRow, (lane, gateway, seq))

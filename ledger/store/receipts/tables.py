@@ -48,6 +48,30 @@ class SegmentRow(SQLModel, table=True):
     previous: bytes = octets()
 
 
+class CallLockRow(SQLModel, table=True):
+    """A call under way that can be sent again by the same name, and the one run of a gateway that may charge it.
+
+    `fingerprint` is H(call, body). It ends with the call: in the transaction that writes the receipt, if there is one.
+    """
+
+    __tablename__ = "call_locks"
+    lane: bytes = octets(key=True)
+    call: bytes = octets(key=True)
+    fingerprint: bytes = octets()
+    gateway: bytes = octets()
+    boot: bytes = octets()
+
+
+class HeartbeatRow(SQLModel, table=True):
+    """When a gateway last showed that it is alive, in ms by the database's clock, and which run of it (`boot`)."""
+
+    __tablename__ = "gateway_heartbeats"
+    lane: bytes = octets(key=True)
+    gateway: bytes = octets(key=True)
+    boot: bytes = octets()
+    seen_at: int = big()
+
+
 class TermsRow(SQLModel, table=True):
     """The frozen bids of a route, by their keccak256."""
 

@@ -14,7 +14,7 @@ from ledger.core.catalog.models import granted
 from ledger.core.disputes.questions import LINES, PAYOUTS, RECEIPTS
 from ledger.core.receipts.receipt import struct_hash
 from ledger.core.settlement.batch_file import Roots
-from ledger.core.values.documents import digest, document_id
+from ledger.core.values.documents import Document, digest, document_id
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_DIGEST, Address, Digest
 from ledger.core.values.meters import Rates
@@ -22,7 +22,7 @@ from ledger.core.values.sum_tree import PAYOUT_TAG, ZERO, amount, leaf, line_lea
 from ledger.core.values.typed_data import Signer, word
 from tests.builders import MAKER, TREASURY, a_receipt, an_address, some_terms
 from tests.conftest import an_anvil
-from tests.ledger.chain.conftest import FUNDS, a_stage, register
+from tests.ledger.chain.conftest import FUNDS, Stage, a_stage, register
 from tests.ledger.chain.play import Play
 from tests.ledger.chain.secrets import Shows, answer, show_own
 from tests.ledger.core.examples import a_base, a_model
@@ -47,6 +47,17 @@ CHILD = {
         for one in (BASE, OTHER_BASE)
     ],
 }
+
+
+def register_model(stage: Stage, document: Document, owner: Signer, *parents: Document) -> None:
+    """Commit and reveal a model, with what it grants its children, as publication does."""
+    chain, model, royalty = stage.chain, digest(document), granted(document)
+    commitment = keccak256(word(model), word(owner.address), word(ZERO_DIGEST))
+    chain.transact(owner, chain.calls.to("Registry", "commit", commitment))
+    stage.wait(1)
+    named = [chain.as_parent(digest(one)) for one in parents]
+    terms = royalty.digest if royalty else ZERO_DIGEST
+    chain.transact(owner, chain.calls.register_model(model, named, terms, ZERO_DIGEST))
 
 
 @contextmanager
@@ -95,17 +106,11 @@ class Live(Play):
 
     def derive(self, owner: Signer) -> None:
         """Register a model and its two parents, with the bids of its owner, who serves it too."""
-        calls = self.chain.calls
-        for document, of, parents in ((BASE, FUNDS, []), (OTHER_BASE, FUNDS, []), (CHILD, owner, [BASE, OTHER_BASE])):
-            model, royalty = digest(document), granted(document)
-            commitment = keccak256(word(model), word(of.address), word(ZERO_DIGEST))
-            self.chain.transact(of, calls.to("Registry", "commit", commitment))
-            self.stage.wait(1)
-            named = [self.chain.as_parent(digest(one)) for one in parents]
-            terms = royalty.digest if royalty else ZERO_DIGEST
-            self.chain.transact(of, calls.register_model(model, named, terms, ZERO_DIGEST))
+        register_model(self.stage, BASE, FUNDS)
+        register_model(self.stage, OTHER_BASE, FUNDS)
+        register_model(self.stage, CHILD, owner, BASE, OTHER_BASE)
         for role, bid in ((Role.oem, Bid(50_000)), (Role.weaver, Bid(10_000)), (Role.compute, Bid(0, ASKS))):
-            self.chain.transact(owner, calls.place_bid(digest(CHILD), role, bid))
+            self.chain.transact(owner, self.chain.calls.place_bid(digest(CHILD), role, bid))
 
     def agree_on_the_child(self, *owners: Line, weaver: int = 10_000) -> None:
         """Terms of the child's calls, with these lines of makers and OEMs."""

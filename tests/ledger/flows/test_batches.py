@@ -484,3 +484,18 @@ def test_a_voucher_signed_after_closing_changes_no_file(room: Room) -> None:
         vouchers.raise_to(session, Voucher(b.LANE, b.BOB, 10**9), b.BOB, bytes(65))
         files.write_again(session, sink := io.BytesIO(), b.DOMAIN, batch)
     assert batch_files.read(sink.getvalue()).mandates == (Mandate(1, 10**6, bytes(65)),)
+
+
+def test_a_file_shows_no_voucher_whose_key_no_longer_counts(room: Room) -> None:
+    stolen = b.OTHER_GATEWAY.address
+    with unit_of_work(room.engine) as session:
+        parties.put_session_key(session, b.ALICE, stolen)
+        vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 10**6), b.ALICE, bytes(65))
+        vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 10**9), stolen, bytes(65))
+        parties.put_session_key(session, b.ALICE, stolen, counts_until=0)
+    room.serve(4)
+    batch = room.close()
+    assert batch is not None
+    with unit_of_work(room.engine) as session:
+        files.write_again(session, sink := io.BytesIO(), b.DOMAIN, batch)
+    assert batch_files.read(sink.getvalue()).mandates == (Mandate(1, 10**6, bytes(65)),)

@@ -4,6 +4,7 @@ What came to nothing is intended again, under another id, and never twice at onc
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
@@ -59,8 +60,8 @@ def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -
     with unit_of_work(engine) as session:
         for number, kind in ((1, "authorization"), (2, "inbox"), (3, "authorization")):
             assert requests.request(session, asked(number, kind), 1)
-        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, 1) == 3
-        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, 2) == 0
+        assert deposits.send_deposits(session, b.LANE, Relays(), rich, SENDER, 1) == 3
+        assert deposits.send_deposits(session, b.LANE, Relays(), rich, SENDER, 2) == 0
         intended = transactions.intended(session, b.LANE)
         assert sorted(one.data.split()[0] for one in intended) == [b"authorization", b"authorization", b"inbox"]
         assert deposits.follow_deposits(session, b.LANE) == 0
@@ -78,18 +79,45 @@ def test_deposits_are_intended_once_and_end_credited_or_failed(engine: Engine) -
     }
 
 
+def rich(account: Address) -> int:
+    """The tokens of an account that can pay all of it."""
+    return 10**6
+
+
+def test_a_payment_that_its_account_cannot_make_is_not_sent(engine: Engine) -> None:
+    tokens = {b.ALICE: 9}
+    with unit_of_work(engine) as session:
+        for number in (1, 2):
+            requests.request(session, asked(number, "inbox"), number)
+        requests.request(session, replace(asked(3, "inbox"), amount=10), 3)
+
+        def send(now: int) -> tuple[int, list[str]]:
+            sent = deposits.send_deposits(session, b.LANE, Relays(), tokens.__getitem__, SENDER, now)
+            found = [requests.get(session, b.LANE, asked(n).id) for n in (1, 2, 3)]
+            return sent, [one.status for one in found if one is not None]
+
+        assert send(1) == (1, ["sent", "requested", "failed"]), "the second one waits for the first"
+        first, third = (requests.get(session, b.LANE, asked(n).id) for n in (1, 3))
+        assert third is not None
+        assert third.error == "its account has 9 atoms, the payment is of 10"
+        assert first is not None
+        requests.set_credited(session, first, 7)
+        tokens[b.ALICE] = 4
+        assert send(2) == (0, ["credited", "failed", "failed"]), "what was worth something is gone meanwhile"
+
+
 def test_a_deposit_whose_transaction_was_lost_is_sent_again(engine: Engine) -> None:
     purpose = f"deposit 0x{asked(1).id.hex()}"
     with unit_of_work(engine) as session:
         requests.request(session, asked(1), now=0)
-        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, now=0) == 1
-        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, now=9_000) == 0
+        assert deposits.send_deposits(session, b.LANE, Relays(), rich, SENDER, now=0) == 1
+        assert deposits.send_deposits(session, b.LANE, Relays(), rich, SENDER, now=9_000) == 0
         _, first = transactions.latest(session, b.LANE, purpose)
         assert first is not None
         transactions.set_status(session, b.LANE, first.id, Status.lost)
         assert deposits.follow_deposits(session, b.LANE) == 1
-        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, now=1_000) == 0
-        assert deposits.send_deposits(session, b.LANE, Relays(), SENDER, now=9_000) == 1
+        assert deposits.send_deposits(session, b.LANE, Relays(), rich, SENDER, now=1_000) == 0
+        assert deposits.send_deposits(session, b.LANE, Relays(), rich, SENDER, now=9_000) == 1
         tries, second = transactions.latest(session, b.LANE, purpose)
         assert second is not None
         assert (tries, second.status, second.id != first.id) == (2, Status.intended, True)

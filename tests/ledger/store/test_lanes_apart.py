@@ -20,7 +20,7 @@ from tests import builders as b
 from tests.conftest import settings_for
 
 OF_NO_LANE = {
-    *("cursor", "blocks", "events", "parties", "stakes", "bids", "models", "session_keys"),  # a chain's
+    *("cursor", "blocks", "events", "parties", "stakes", "bids", "model_owners", "models", "session_keys"),  # a chain's
     *("documents", "offers", "credentials", "books", "measurements", "tunnels"),  # the network's
     "terms",  # named by their content
 }

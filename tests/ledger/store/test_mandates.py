@@ -3,6 +3,7 @@
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from ledger.core.values.atoms import MAX_ATOMS
 from ledger.core.values.ids import Address, Digest
 from ledger.core.values.typed_data import Voucher
 from ledger.store.access import deposits, vouchers
@@ -60,3 +61,21 @@ def test_a_voucher_counts_until_its_key_is_revoked(engine: Engine) -> None:
         assert laws.mandates(session, b.LANE)[b.ALICE] == 150, "what was served on it stays right"
         vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 151), b.ALICE, b"")
         assert mandate(session) == 151
+
+
+def test_what_a_stolen_key_signed_ends_with_the_key(engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        lanes.deposit(session, b.LANE, b.ALICE, 1, 500)
+        parties.put_session_key(session, b.ALICE, KEY)
+        assert vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 150), b.ALICE, b"own")
+        assert vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, MAX_ATOMS), KEY, b"stolen")
+        assert not vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 160), b.ALICE, b"")
+        assert vouchers.at_closing(session, b.LANE, 0) == {b.ALICE: (MAX_ATOMS, b"stolen")}
+        parties.put_session_key(session, b.ALICE, KEY, counts_until=1_000)
+        assert vouchers.mandate(session, b.LANE, b.ALICE) == 150
+        assert vouchers.at_closing(session, b.LANE, 999, b.ALICE) == {b.ALICE: (MAX_ATOMS, b"stolen")}
+        assert vouchers.at_closing(session, b.LANE, 1_000) == {b.ALICE: (150, b"own")}
+        assert not vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 150), b.ALICE, b""), "it was seen"
+        assert vouchers.raise_to(session, Voucher(b.LANE, b.ALICE, 160), b.ALICE, b"next")
+        assert vouchers.at_closing(session, b.LANE, 1_000, b.ALICE) == {b.ALICE: (160, b"next")}
+        assert vouchers.at_closing(session, b.LANE, 1_000, b.BOB) == {}

@@ -11,13 +11,14 @@ from sqlalchemy import Engine, inspect, text
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.lineage import Registration, parents_hash
 from ledger.core.values.ids import Digest
+from ledger.core.values.typed_data import Voucher
 from ledger.migrations import configuration, migrate
-from ledger.store.access import keys
+from ledger.store.access import keys, vouchers
 from ledger.store.chain import parties
 from ledger.store.network import offers
 from ledger.store.session import unit_of_work
 from ledger.store.tables import metadata
-from tests.builders import ALICE, LANE
+from tests.builders import ALICE, BOB, LANE, MAKER
 
 
 def test_migrations_lead_to_exactly_the_declared_tables(engine: Engine) -> None:
@@ -74,6 +75,49 @@ def test_models_of_before_are_as_their_owners_registered_them(engine: Engine) ->
     alone, derived = Digest(b"a" * 32), Digest(b"b" * 32)
     assert found[alone] == Registration(ALICE, parents_hash(alone, {alone: ()}), 5)
     assert found[derived].lineage == b"", "the chain knows it"
+
+
+def test_the_owners_of_before_are_known_by_epoch_and_the_last_two_again_when_going_back(engine: Engine) -> None:
+    sold, kept = Digest(b"a" * 32), Digest(b"b" * 32)
+    columns = "id, owner, from_epoch, previous_owner"
+    with engine.begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        model = (
+            f"INSERT INTO models ({columns}, registrant, registered_from, lineage, block) "
+            "VALUES (:id, :owner, 5, :previous, :owner, 3, '', 1)"
+        )
+        before: list[tuple[bytes, bytes, int, bytes | None]] = [(sold, ALICE, 5, BOB), (kept, BOB, 5, None)]
+        for id, owner, _, previous in before:
+            connection.execute(text(model), {"id": id, "owner": owner, "previous": previous})
+        command.upgrade(config, "head")
+    with unit_of_work(engine) as session:
+        assert parties.model_owners(session, 4) == {sold: BOB}
+        assert parties.model_owners(session, 5) == {sold: ALICE, kept: BOB}
+        parties.change_owner(session, sold, MAKER, 6)
+        parties.change_owner(session, sold, BOB, 8)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        found = connection.execute(text(f"SELECT {columns} FROM models ORDER BY id"))
+        assert [tuple(row) for row in found] == [(sold, BOB, 8, MAKER), (kept, BOB, 5, None)]
+        command.upgrade(config, "head")
+
+
+def test_going_back_keeps_the_highest_voucher_of_each_account(engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        for account, signer, cum_max in ((ALICE, ALICE, 5), (ALICE, MAKER, 7), (BOB, BOB, 3)):
+            vouchers.raise_to(session, Voucher(LANE, account, cum_max), signer, b"")
+    with engine.begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0004")
+        found = connection.execute(text("SELECT account, signer, cum_max FROM vouchers ORDER BY cum_max"))
+        assert [tuple(row) for row in found] == [(BOB, BOB, 3), (ALICE, MAKER, 7)]
+        command.upgrade(config, "head")
+    with unit_of_work(engine) as session:
+        assert vouchers.opened(session, LANE, BOB) == (3, None)
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
