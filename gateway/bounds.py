@@ -81,6 +81,12 @@ KEPT_ANSWER_BYTES: Final = 4 * MIB
 KEPT_BYTES: Final = 64 * MIB
 KEPT_ANSWERS: Final = 10_000
 
+# What is counted by name (tests/gateway/test_metrics.py).
+METERED_MODELS: Final = 128
+METERED_PROVIDERS: Final = 256
+METERED_PAIRS: Final = 1024
+"""Models, providers, and both together, that have series of their own in the metrics. Everybody can publish models."""
+
 # What is fetched for strangers.
 FETCH_SECONDS: Final = 10.0
 

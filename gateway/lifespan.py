@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from sqlmodel import Session
 
@@ -56,6 +57,7 @@ log = logging.getLogger("tollway.gateway")
 LATE_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 MEASURE_SECONDS = 10.0
+LAG_SECONDS = 0.1
 SWITCH_SECONDS = 0.0005
 """The longest wait of a thread for Python's lock while calls run. The default, 5 ms, delays every database read."""
 YOUNG_OBJECTS = 5_000
@@ -99,6 +101,7 @@ class Running:
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
         self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
+        self._periodic.append(asyncio.create_task(_measure_lag(gateway)))
         self.gateway = gateway
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
@@ -232,6 +235,16 @@ class Running:
         while True:
             await asyncio.sleep(every)
             await _guarded("job", work(gateway))
+
+
+async def _measure_lag(gateway: Gateway) -> None:
+    """Measure how late the event loop wakes this job. A histogram, and not the worst since the last look: everybody may
+    look at the metrics, and would hide it from the operator.
+    """
+    while True:
+        due = monotonic() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        gateway.metrics.loop_lag.add(max(0.0, (monotonic() - due) * 1000))
 
 
 def _calendar(deployment: Deployment | None, ledger: LedgerSettings) -> Calendar:
