@@ -95,7 +95,7 @@ class _Streaming:
         self.client: Client = request.client
         self.stored: list[bytes] | None = [] if request.keyed else None
         self.stored_bytes = 0
-        call_header = (b"tollway-call", to_hex(call.billing.call_id).encode())
+        call_header = (b"tollway-call", to_hex(request.call_id).encode())
         self.headers = [*HEADERS, call_header, *request.extra_headers]
         counted = gateway.tokenizers.of(candidate.subject) is not None
         by_byte = Meter.byte in candidate.tariff.metered
