@@ -201,7 +201,8 @@ class _Streaming:
         else:
             note_success(gateway, candidate, self.first_byte_ms, metered.overclaimed)
         units = usage.capped(metered.units, call.most)
-        served = Served(units, self.end, gateway.now_ms(), call.ask.body, self.accumulator.digest, candidate.provider)
+        ended = gateway.end_of(call.billing.epoch)
+        served = Served(units, self.end, ended, call.ask.body, self.accumulator.digest, candidate.provider)
         try:
             return await call.charge(gateway, candidate, served), None
         except TollwayError as error:
