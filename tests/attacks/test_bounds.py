@@ -308,6 +308,17 @@ def test_json_has_64_levels(gateway: Running, key: str) -> None:
         assert send(gateway, chat(key, body=wide))[0] in (200, 402)
 
 
+def test_brackets_and_tensors_without_end_delay_nobody(gateway: Running, key: str) -> None:
+    """20 MiB of brackets took the loop 4.5 s, and as many of empty lists in an inference request 5 s."""
+    bracketed = [b"[" * (8 * MIB), b"[" * (4 * MIB) + b"]" * (4 * MIB), (b"[" * 64 + b"]" * 64) * (MIB // 16)]
+    with others_served(gateway):
+        assert [send(gateway, chat(key, body=body))[0] for body in bracketed] == [400] * 3
+        tensors = b'{"inputs": [%b0]}' % (b"[]," * (2 * MIB))
+        infer = head("POST", "/v2/models/@acme/chat/infer", f"Authorization: Bearer {key}", length=len(tensors))
+        status, answer = send(gateway, infer + tensors)
+        assert (status, b"wrong_protocol" in answer) == (400, True)
+
+
 # A model's name
 def test_a_models_name_has_128_characters(gateway: Running, key: str) -> None:
     near = "@acme/" + "c" * 122
