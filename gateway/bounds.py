@@ -51,6 +51,11 @@ CONNECTIONS_AN_ADDRESS: Final = 64
 CONNECTIONS: Final = 2048
 IDLE_SECONDS: Final = 75
 """Connections that have not carried an admitted call. A sum alone is itself the attack: 8 addresses fill it."""
+UNREAD_SECONDS: Final = 60
+UNREAD_BYTES: Final = 256 * KIB
+"""Who has more than 64 KiB waiting and takes fewer bytes in that time is gone: 20 MiB of an answer stayed for ever, and
+so did a stream's call.
+"""
 TUNNELS_AN_ADDRESS: Final = 4
 TUNNELS: Final = 1024
 PAYMENTS_A_PAYER: Final = 2
