@@ -120,6 +120,7 @@ class Client:
         "ended",
         "headers",
         "is_open_call",
+        "model",
         "presence",
         "receive",
         "sender",
@@ -136,6 +137,8 @@ class Client:
         """The last of it was sent by `send`."""
         self.is_open_call = False
         """It was admitted, and counts among the gateway's open calls."""
+        self.model = ""
+        """The name of the model or workflow that it calls, once the catalog has it."""
         self._bodies: BodyTimeouts = scope["state"]["connections"].bodies
         self.receive = receive
         self._send = send

@@ -86,12 +86,18 @@ KEPT_ANSWER_BYTES: Final = 4 * MIB
 KEPT_BYTES: Final = 64 * MIB
 KEPT_ANSWERS: Final = 10_000
 
+# What is counted by name (tests/gateway/test_metrics.py).
+METERED_MODELS: Final = 128
+METERED_PROVIDERS: Final = 256
+METERED_PAIRS: Final = 1024
+"""Models, providers, and both together, that have series of their own in the metrics. Everybody can publish models."""
+
 # What is fetched for strangers.
 FETCH_SECONDS: Final = 10.0
 
 T = TypeVar("T")
 
-LONG_BODY: Final = 16 * KIB
+_LONG_BODY: Final = 16 * KIB
 _TEXT = bytes(set(range(256)) - set(b'[]{}"'))
 _AS_ARRAYS = bytes.maketrans(b"{}", b"[]")
 _LEVEL: Final = np.int8(ord("\\"))
@@ -121,7 +127,7 @@ def check_shape(body: bytes) -> None:
 
 def _count(body: bytes, mark: bytes) -> int:
     """How often a byte is in a body. In a long one numpy counts it four times as fast as `bytes` does."""
-    return body.count(mark) if len(body) < LONG_BODY else int(np.count_nonzero(np.frombuffer(body, "B") == mark[0]))
+    return body.count(mark) if len(body) < _LONG_BODY else int(np.count_nonzero(np.frombuffer(body, "B") == mark[0]))
 
 
 def _not_json(what: str, **facts: int) -> Refusal:

@@ -126,8 +126,9 @@ class Gateway:
             facts = {"charged": str(stake.charged), "leased": str(stake.leased), "limit": str(stake.limit)}
             log.warning("bond_nearly_reached", extra=facts | {"remedy": "tollway operator add-bond"})
 
-    def note(self, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
-        self.metrics.ended(end, signed, took_ms)
+    def note(self, endpoint: str, model: str, end: str, signed: tuple[Signed, ...], took_ms: int) -> None:
+        """Count an ended call, and log it if calls are logged. `model` is empty when none was found."""
+        self.metrics.ended(endpoint, model, end, took_ms)
         if self.settings.log_calls:
             root = signed[-1].receipt if signed else None
             facts = {"end": end, "took_ms": took_ms, "call": to_hex(root.call_id) if root else None}

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from sqlmodel import Session
 
@@ -48,7 +49,7 @@ from ledger.settings import Settings as LedgerSettings
 from ledger.store.chain import chain_time, lanes
 from ledger.store.network import documents
 from ledger.store.receipts.appender import Appender
-from ledger.store.receipts.call_locks import Life
+from ledger.store.receipts.call_locks import GatewayRun
 from ledger.store.session import connect, connect_unsynced, unit_of_work
 
 log = logging.getLogger("tollway.gateway")
@@ -56,6 +57,7 @@ log = logging.getLogger("tollway.gateway")
 LATE_CHECK_SECONDS = 1.0
 IDLE_CHECK_SECONDS = 2.0
 MEASURE_SECONDS = 10.0
+LAG_SECONDS = 0.1
 SWITCH_SECONDS = 0.0005
 """The longest wait of a thread for Python's lock while calls run. The default, 5 ms, delays every database read."""
 YOUNG_OBJECTS = 5_000
@@ -99,6 +101,7 @@ class Running:
         ]
         self._periodic = [asyncio.create_task(self._repeat(gateway, every, work)) for every, work in jobs]
         self._periodic.append(asyncio.create_task(self._watch_book(gateway)))
+        self._periodic.append(asyncio.create_task(_measure_lag(gateway)))
         self.gateway = gateway
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
@@ -138,7 +141,7 @@ class Running:
         deployment = deployments.load(ledger.deployment) if ledger.deployment else None
         domain = deployment.domain if deployment else Domain()
         signer = settings.signer()
-        life = Life(lane, signer.address, os.urandom(16))
+        run = GatewayRun(lane, signer.address, os.urandom(16))
         engine = connect(ledger.sqlalchemy_url, pool_size=8)
         with unit_of_work(engine) as session:
             known = lanes.get(session, lane)
@@ -165,7 +168,7 @@ class Running:
             signer=signer,
             engine=engine,
             receipt_log=ReceiptLog(
-                lambda: Appender(ledger.libpq_url, signer.address, lane, life.boot), holdings, signer, domain
+                lambda: Appender(ledger.libpq_url, signer.address, lane, run.boot), holdings, signer, domain
             ),
             leases=BalanceLeases(engine, lane, signer.address, settings.lease_atoms, settings.lease_seconds * 1000),
             authenticator=Authenticator(engine, lane, domain, int(settings.key_seconds * 1000)),
@@ -173,7 +176,7 @@ class Running:
             loader=CatalogLoader(signer, domain),
             tokenizers=Tokenizers(settings.tokenizers),
             answers=Answers(),
-            call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), life),
+            call_locks=CallLocks(connect_unsynced(ledger.sqlalchemy_url), run),
             referrals=Referrals(engine, lane, domain, treasury),
             metrics=Metrics(),
             relays=Relays(engine, lane),
@@ -232,6 +235,16 @@ class Running:
         while True:
             await asyncio.sleep(every)
             await _guarded("job", work(gateway))
+
+
+async def _measure_lag(gateway: Gateway) -> None:
+    """Measure how late the event loop wakes this job. A histogram, and not the worst since the last look: everybody may
+    look at the metrics, and would hide it from the operator.
+    """
+    while True:
+        due = monotonic() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        gateway.metrics.loop_lag.add(max(0.0, (monotonic() - due) * 1000))
 
 
 def _calendar(deployment: Deployment | None, ledger: LedgerSettings) -> Calendar:

@@ -94,10 +94,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.opened: Connections = self.app_state["connections"]
-        self.head, self.left, self.refused = b"", 0, False
+        self.head, self.left, self.refused, self.presence = b"", 0, False, Presence()
         self.joined = JoinedWrites(transport, lambda: self.refused or self.left != 0)
         super().connection_made(cast(asyncio.Transport, self.joined))
-        self.presence = Presence()
         self.app_state = {**self.app_state, "sender": self.opened.enter(self), "presence": self.presence}
 
     def data_received(self, data: bytes) -> None:
@@ -149,10 +148,8 @@ class Protocol(HttpToolsProtocol):
             self.refuse(Refusal(431, "head_too_large", f"a request's head has at most {most}"))
         elif not self.head:
             self.opened.heads.pop(self, None)
-            before, head = self.cycle, data[at:end]
-            if b"\r\nupgrade:" in head.lower() and not (head.startswith(b"GET ") and WEBSOCKET.search(head)):
-                head = OFFER.sub(IGNORED, head)
-            super().data_received(head)
+            before = self.cycle
+            super().data_received(without_offers(data[at:end]))
             if self.cycle is not before:
                 self.left = body_length(self.headers)
             elif self.parser.should_upgrade():
@@ -187,9 +184,7 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.joined.abort()
             return
-        body, status = body_of(refused), HTTPStatus(refused.status)
-        line = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.joined.write(b"%bcontent-length: %d\r\n\r\n%b" % (line.encode(), len(body), body))
+        self.joined.write(whole_answer(refused))
         self.joined.close()
 
     def probe(self) -> None:
@@ -199,6 +194,20 @@ class Protocol(HttpToolsProtocol):
             self.opened.half_closed.discard(self)
         elif not cycle.response_started and not self.pipeline and cycle.scope["http_version"] == "1.1":
             self.joined.write(CONTINUE)
+
+
+def without_offers(head: bytes) -> bytes:
+    """A head without offers of other protocols than WebSocket: the name of such a header is another one."""
+    if b"\r\nupgrade:" in head.lower() and not (head.startswith(b"GET ") and WEBSOCKET.search(head)):
+        return OFFER.sub(IGNORED, head)
+    return head
+
+
+def whole_answer(refused: Refusal) -> bytes:
+    """The bytes of an answer to what is no request."""
+    body, status = body_of(refused), HTTPStatus(refused.status)
+    line = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    return b"%bcontent-length: %d\r\n\r\n%b" % (line.encode(), len(body), body)
 
 
 def body_length(headers: Sequence[tuple[bytes, bytes]]) -> int:

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IAuthorizations} from "../src/interfaces/IAuthorizations.sol";
 import {Base} from "./Base.sol";
+import {Wallet} from "./World.sol";
 
 /// @dev The token: authorizations with any nonce, once.
 contract AICoinTest is Base {
@@ -55,6 +56,24 @@ contract AICoinTest is Base {
         bytes memory late = authorization(consumerKey(1), false, stranger, 0, 0, type(uint256).max, "n");
         refuses(IAuthorizations.AuthorizationSpent.selector);
         auth().transferWithAuthorization(consumer(1), stranger, 0, 0, type(uint256).max, "n", late);
+    }
+
+    /// @dev ERC-1271: a contract says itself what it signed, and what it did not.
+    function test_Token_AContractSignsByItsOwnWord() external {
+        address wallet = address(new Wallet(consumer(1)));
+        token.transfer(wallet, 5);
+        string memory fields =
+            "WithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)";
+        bytes32 typehash = keccak256(bytes(string.concat("Transfer", fields)));
+        uint256 never = type(uint256).max;
+        bytes32 hash = keccak256(abi.encode(typehash, wallet, stranger, 5, 0, never, bytes32("n")));
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", domain().DOMAIN_SEPARATOR(), hash));
+        refuses(IAuthorizations.SignatureInvalid.selector);
+        auth().transferWithAuthorization(wallet, stranger, 5, 0, never, "n", signed(consumerKey(2), digest));
+        refuses(IAuthorizations.SignatureInvalid.selector); // a contract that knows no signatures
+        auth().transferWithAuthorization(address(token), stranger, 0, 0, never, "n", signed(consumerKey(1), digest));
+        auth().transferWithAuthorization(wallet, stranger, 5, 0, never, "n", signed(consumerKey(1), digest));
+        eq(token.balanceOf(stranger), 5, "moved");
     }
 
     // ------------------------------------------------------------------ helpers

@@ -133,6 +133,19 @@ contract BidBookTest is World {
         eq(_from(), NOW + 61, "as a first bid");
     }
 
+    function test_OfComputeDeliveryAndCuratorSilenceIsExit_OfOthersItIsNot() external {
+        for (uint8 role = 1; role <= uint8(type(Role).max); ++role) {
+            vm.prank(provider);
+            book.placeBid(MODEL, Role(role), 0, asksOf(10));
+        }
+        vm.warp((NOW + 25) * HOUR);
+        for (uint8 role = 1; role <= uint8(type(Role).max); ++role) {
+            bool stands = book.inForce(MODEL, Role(role), provider, NOW + 25, 1, _made(10, NOW + 1));
+            bool lapses = Role(role) == Role.compute || Role(role) == Role.delivery || Role(role) == Role.curator;
+            vm.assertTrue(stands != lapses, vm.toString(role));
+        }
+    }
+
     function test_TheFirstEpochAfterSilenceIsFreeAgain() external {
         _bid(10);
         vm.warp((NOW + 25) * HOUR);

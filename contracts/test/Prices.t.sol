@@ -62,6 +62,17 @@ contract PricesTest is World {
         eq(s.charge, 33, "without it");
     }
 
+    function test_AMillionthOfAnAtomIsRoundedUp() external view {
+        // 3 ppm of 666,667 are 2.000001 atoms, so 666,665 and 2 do not suffice; of 666,668 they are 2.000004
+        PlainTerms memory t = _oneLine(3, asksOf(0, 666_665));
+        Prices.Split memory s = lib.split(PlainPrices.encode(t), _units(0, 1), 0);
+        eq(s.price, 666_668, "price");
+        eq(s.amounts[0], 666_668, "the line's");
+        // an atom less asked: 3 ppm of 666,666 are 1.999998
+        t.lines[0].asks[0].price -= 1;
+        eq(lib.split(PlainPrices.encode(t), _units(0, 1), 0).price, 666_666, "just enough");
+    }
+
     function test_OfAListedPrice_TheSellerGetsTheRest() external view {
         PlainTerms memory t = _oneLine(0, asksOf(0, 40));
         t.lines = _three(t.lines[0], 100_000, 50_000);

@@ -86,6 +86,18 @@ contract TermsTest is World {
         }
     }
 
+    function test_ADeductionAtEachBound() external view {
+        PlainTerms memory t = _terms();
+        (t.deduction.offerPpm, t.deduction.keepPpm, t.deduction.promotion) = (1_000_000, 1_000_000, 2 ** 63 - 1);
+        _formed(PlainPrices.encode(t), true, "all of the line, all of it kept, and the largest promotion");
+        t.deduction.offerPpm += 1;
+        _formed(PlainPrices.encode(t), false, "more than the line");
+        (t.deduction.offerPpm, t.deduction.keepPpm) = (1_000_000, 1_000_001);
+        _formed(PlainPrices.encode(t), false, "more than what is offered");
+        (t.deduction.keepPpm, t.deduction.promotion) = (1_000_000, 2 ** 63);
+        _formed(PlainPrices.encode(t), false, "above 63 bits");
+    }
+
     function test_AtMost16Lines_AndRatiosOf900_000() external view {
         PlainTerms memory t;
         t.lines = new PlainLine[](16);

@@ -53,12 +53,27 @@ contract HookToken is MockToken {
 /// @dev All of it at once: bars whom its owner names, and calls back whoever it pays.
 contract HostileToken is HookToken {
     mapping(address => bool) private _barred;
+    bool private _wordless;
 
     function blacklist(address who, bool barred) external {
         _barred[who] = barred;
     }
 
+    /// @dev Returns nothing from a transfer, as USDT does, and gives no reason for a refusal.
+    function setWordless(bool wordless) external {
+        _wordless = wordless;
+    }
+
+    function transfer(address to, uint256 amount) public virtual override returns (bool) {
+        super.transfer(to, amount);
+        if (!_wordless) return true;
+        assembly {
+            return(0, 0)
+        }
+    }
+
     function _update(address from, address to, uint256 value) internal virtual override {
+        if (_barred[to] && _wordless) revert();
         require(!_barred[to], "blacklisted");
         super._update(from, to, value);
     }

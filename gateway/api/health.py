@@ -4,9 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.api.dependencies import Here
+from gateway.catalog.catalog import ModelEntry
+from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from ledger.core.values.ids import to_hex
@@ -45,11 +47,22 @@ def _status(gateway: Gateway, refused: Refusal | None) -> str:
 
 @router.get("/metrics")
 async def metrics(gateway: Here) -> Response:
-    """Counters and gauges in Prometheus' text format."""
+    """Counters, gauges and histograms in Prometheus' text format."""
+    return Response(await gateway.metrics.text(lambda: _measure(gateway)), media_type=CONTENT_TYPE_LATEST)
+
+
+def _measure(gateway: Gateway) -> None:
+    """Set the gauges that show the gateway as it is now."""
     gauges = gateway.metrics
     gauges.open_calls.set(gateway.open_calls)
     gauges.held.set(gateway.leases.outstanding())
-    gauges.receipt_log_groups.set(gateway.receipt_log.groups)
-    gauges.receipt_log_bundles.set(gateway.receipt_log.written)
+    gauges.receipt_log_groups, gauges.receipt_log_delay = gateway.receipt_log.groups, gateway.receipt_log.delays
     gauges.receipt_log_up.set(int(gateway.receipt_log.healthy))
-    return Response(generate_latest(gauges.registry), media_type=CONTENT_TYPE_LATEST)
+    called = {name: gateway.catalog.by_name.get(name) for name in gauges.models.known}
+    gauges.show_providers({name: _usable(entry) for name, entry in called.items() if isinstance(entry, ModelEntry)})
+
+
+def _usable(entry: ModelEntry) -> int:
+    """Its providers whose circuit is closed."""
+    now = now_ms()
+    return sum(candidate.health.usable(now) for candidate in entry.candidates)

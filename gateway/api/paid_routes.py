@@ -59,15 +59,19 @@ async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
     if gateway.tracing is None:
         await _serve(gateway, scope["path"], client)
         return
-    with gateway.tracing.call(scope["path"]) as span:
-        signed = await _serve(gateway, scope["path"], client)
-        model = Note.of(signed[-1]).model if signed else ""
-        gateway.tracing.finish(span, model, signed[-1].receipt if signed else None)
+    with gateway.tracing.request(_endpoint(scope["path"]), client.headers) as span:
+        end, code = await _serve(gateway, scope["path"], client)
+        gateway.tracing.finish_request(span, client.status, end, code)
 
 
-async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, ...]:
-    """Answer a call, whatever becomes of it. Returns its receipts."""
-    started = now_ms()
+def _endpoint(path: str) -> str:
+    """The route of a paid path, without the name that somebody wrote into it."""
+    return path if path in OPENAI or path == invoke.PATH else INFER
+
+
+async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]:
+    """Answer a call, whatever becomes of it. Returns how it ended, and the code if it was refused."""
+    started, code = now_ms(), ""
     signed: tuple[Signed, ...] = ()
     try:
         response, signed = await _answer(gateway, path, client, started)
@@ -78,19 +82,21 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[Signed, .
         response, end = refused_response(Refusal(499, "client_left", "the client has left")), "released"
     except TollwayError as error:
         refused = await gateway.explain(error)
-        gateway.metrics.refusals.labels(refused.code).inc()
-        response, end = refused_response(refused), "refused"
+        response, end, code = refused_response(refused), "refused", refused.code
     except Exception:
         log.exception("call_broke")
-        response, end = refused_response(internal()), "refused"
+        broken = internal()
+        response, end, code = refused_response(broken), "refused", broken.code
     finally:
         gateway.open_calls -= client.is_open_call
+    if code:
+        gateway.metrics.refusals.labels(code).inc()
     if client.is_open_call:
         client.sender.settle(served=end != "refused")
     if not client.answered:
         await client.answer(response)
-    gateway.note(end, signed, now_ms() - started)
-    return signed
+    gateway.note(_endpoint(path), client.model, end, signed, now_ms() - started)
+    return end, code
 
 
 async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tuple[StoredResponse, tuple[Signed, ...]]:
@@ -117,6 +123,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         ask, preferences = _read(gateway, path, headers, body), routing.preferences_of(headers)
         request = Request(client, ask, caller, identity, keyed, preferences, now)
     entry = gateway.catalog.find(ask.model)
+    client.model = entry.name
     if not request.caller.may_call(entry.name, ask.model):  # also before an answer that was kept is given
         raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     if not request.keyed:

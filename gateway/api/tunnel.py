@@ -136,7 +136,6 @@ async def _pass_back(reply: Reply, client: Client) -> None:
     try:
         async for piece in reply.chunks():
             await client.write(piece)
-        client.presence.stop = None
         await client.write(b"", more=False)
     except NodeFailed:
         pass  # without a last write the answer looks cut here too

@@ -8,7 +8,8 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +31,7 @@ from gateway.payment.auth import Caller
 from gateway.payment.billing import Billing, Served, most_units
 from gateway.payment.leases import Hold
 from gateway.payment.x402 import Payment
+from gateway.tracing import CallSpan, Tracing
 from gateway.upstream.http import Reply
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.receipts.receipt import EndReason
@@ -41,6 +43,8 @@ from ledger.core.values.errors import Conflict, Rejected, TollwayError
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.meters import Meter, Units
 from ledger.store.receipts.receipts import Signed
+
+T = TypeVar("T")
 
 TIMER_STEP = 0.001
 """Seconds by which a timer may fire early: uvloop rounds it to the millisecond."""
@@ -114,6 +118,18 @@ class Call(msgspec.Struct):
     hold: Hold | None = None
     failures: list[tuple[Candidate, NodeFailed]] = []
     """The nodes that did not serve, and why, until it is known whether another one did."""
+    span: CallSpan | None = None
+    """Set while the call is traced."""
+
+    async def traced(self, tracing: Tracing, work: Awaitable[T]) -> T:
+        """Do the work of this call inside of its span."""
+        with tracing.call(self.ask, self.billing.model) as self.span:
+            return await work
+
+    def model_of(self, gateway: Gateway, candidate: Candidate) -> str:
+        """The name of the model that a candidate serves: a workflow's step may have several."""
+        entry = gateway.catalog.by_id.get(candidate.subject)
+        return entry.name if entry is not None else self.billing.model
 
     def tries(self, attempts: int) -> Iterator[tuple[int, Candidate]]:
         """Candidates in turn, each with its number, until so many were tried. A busy one was not, up to `MOST_BUSY`."""
@@ -138,7 +154,7 @@ class Call(msgspec.Struct):
         """Note that a candidate did not serve: beside the receipt and in the metrics. `book_failures` marks it."""
         self.failures.append((candidate, failure))
         self.billing.attempts.append({"provider": to_hex(candidate.provider), "failed": failure.kind})
-        gateway.metrics.node_failures.labels(failure.kind).inc()
+        gateway.metrics.failed(self.billing.model, candidate.provider, failure.kind)
 
     def book_failures(self, gateway: Gateway, served: bool) -> None:
         """Mark the nodes that did not serve, once it is known whether another one did. Those that failed are probed,
@@ -160,7 +176,8 @@ class Call(msgspec.Struct):
         if self.referral is not None:
             tariff = await self.referral.terms(tariff)
         draft = self.billing.draft(tariff, served)
-        return await billing.charge(gateway.receipt_log, (draft,), [(self.hold, draft.receipt.charge)])
+        count = partial(gateway.metrics.charged, self.billing.model, candidate.provider, draft.receipt)
+        return await billing.charge(gateway.receipt_log, (draft,), [(self.hold, draft.receipt.charge)], count)
 
     def release(self) -> None:
         """Give the hold back, unless a charge is under way or made."""
@@ -216,8 +233,13 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
         call.release()
 
 
-async def attempt(gateway: Gateway, call: Call) -> Answer:
+def attempt(gateway: Gateway, call: Call) -> Awaitable[Answer]:
     """Ask candidates in turn until one serves. What each may cost is held before it is asked."""
+    work = _attempt(gateway, call)
+    return work if gateway.tracing is None else call.traced(gateway.tracing, work)
+
+
+async def _attempt(gateway: Gateway, call: Call) -> Answer:
     hedging = 0 if call.part_of_workflow else gateway.settings.hedge_ms / 1000
     route, served = call.tries(gateway.settings.attempts), False
     try:
@@ -233,6 +255,9 @@ async def attempt(gateway: Gateway, call: Call) -> Answer:
             except NodeFailed:
                 continue
             served = True
+            if call.span is not None:
+                reasons = openai.finish_reasons(answer.body, call.ask.choices) if call.ask.path != INFER else ()
+                call.span.served(call.billing.call_id, call.model_of(gateway, answer.candidate), answer.served, reasons)
             return answer
         raise exhausted(call)
     finally:

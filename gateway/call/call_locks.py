@@ -19,7 +19,7 @@ from gateway.call.idempotency import in_progress, mismatch
 from ledger.core.values.errors import Unavailable
 from ledger.core.values.ids import Digest
 from ledger.store.receipts import call_locks
-from ledger.store.receipts.call_locks import Life, Refused, Taking
+from ledger.store.receipts.call_locks import GatewayRun, Refused, Taking
 from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
 
@@ -44,20 +44,19 @@ class _Waiting(NamedTuple):
 class CallLocks:
     """The locks of one run of the gateway. There are no more than open calls and payments that wait."""
 
-    def __init__(self, engine: Engine, life: Life) -> None:
+    def __init__(self, engine: Engine, run: GatewayRun) -> None:
         self._engine = engine
-        self._life = life
+        self._gateway_run = run
         self._thread = ThreadPoolExecutor(1, "call_locks")
         self._held: set[Digest] = set()
         self._left: set[Digest] = set()
         """Locks that could not be ended, or whose call was gone when they came. They are ended with a heartbeat."""
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
-        self.groups = 0
 
     async def open(self) -> None:
         """Show that this run begins. The locks of earlier runs end."""
-        await self._do(lambda session: call_locks.begin(session, self._life))
+        await self._do(lambda session: call_locks.begin(session, self._gateway_run))
 
     async def take(self, call: Digest, fingerprint: bytes) -> Signed | None:
         """Lock a call, or return its receipt if it was charged. Refused while an equal one is under way."""
@@ -75,19 +74,19 @@ class CallLocks:
 
     async def show_alive(self) -> None:
         """Write a heartbeat, and end the locks that were left."""
-        await self._do(lambda session: call_locks.show_alive(session, self._life))
+        await self._do(lambda session: call_locks.show_alive(session, self._gateway_run))
         await asyncio.gather(*(self._ask(call, None) for call in self._left - self._held))
 
     async def clean(self) -> None:
         """Delete the locks of gateways that are gone for good."""
-        await self._do(lambda session: call_locks.clean(session, self._life.lane))
+        await self._do(lambda session: call_locks.clean(session, self._gateway_run.lane))
 
     async def close(self) -> None:
         """End all locks, after the receipt log: nothing will be charged any more."""
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await self._do(lambda session: call_locks.end(session, self._life))
+            await self._do(lambda session: call_locks.end(session, self._gateway_run))
         finally:
             self._thread.shutdown(wait=False)
             self._engine.dispose()
@@ -114,20 +113,19 @@ class CallLocks:
                 _fail(group, bug)
                 raise
             else:
-                self.groups += 1
                 self._settle(group, taken)
 
     def _write(self, group: list[_Waiting], session: Session) -> dict[Digest, Taking]:
         ending = [one.call for one in group if one.fingerprint is None]
         wanted = {one.call: one.fingerprint for one in group if one.fingerprint is not None}
         if ending:
-            call_locks.release(session, self._life, ending)
-        return call_locks.take(session, self._life, wanted) if wanted else {}
+            call_locks.release(session, self._gateway_run, ending)
+        return call_locks.take(session, self._gateway_run, wanted) if wanted else {}
 
     def _settle(self, group: list[_Waiting], taken: dict[Digest, Taking]) -> None:
         """Tell each call what became of its lock."""
         for call, fingerprint, future in group:
-            found = taken.get(call)
+            found = taken[call] if fingerprint is not None else None
             is_ours = fingerprint is not None and found is None
             if future.done():
                 if is_ours:
@@ -142,12 +140,12 @@ class CallLocks:
     async def _do(self, work: Callable[[Session], T]) -> T:
         """Run `work` in our thread. Each of its statements is a transaction."""
 
-        def run() -> T:
+        def in_thread() -> T:
             with unit_of_work(self._engine) as session:
                 return work(session)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
         except (OperationalError, InterfaceError) as error:
             raise Unavailable("the locks of calls cannot be written now, so no call is made") from error
 

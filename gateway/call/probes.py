@@ -59,9 +59,11 @@ async def _probe(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> N
     try:
         result = await _send(gateway, entry, candidate)
     except (RuleBroken, TollwayError, OSError) as error:
+        result = "broke"
         log.error("probe_broke", extra={"provider": to_hex(candidate.provider), "reason": str(error)})
     else:
         log.info("node_probed", extra={"provider": to_hex(candidate.provider), "model": entry.name, "result": result})
+    gateway.metrics.probed(candidate.provider, result)
     if health.wants_probe:
         gateway.unwell.add((candidate.provider, candidate.subject), health)
 

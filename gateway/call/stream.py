@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import orjson
 
@@ -36,10 +36,17 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
-async def answer_stream(gateway: Gateway, call: Call, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
+def answer_stream(
+    gateway: Gateway, call: Call, request: Request
+) -> Awaitable[tuple[StoredResponse, tuple[Signed, ...]]]:
     """Serve a call as a stream. Returns what was sent, and the receipts: none when nothing was charged. Raises PassedOn
     when the nodes refused the request.
     """
+    work = _answer_stream(gateway, call, request)
+    return work if gateway.tracing is None else call.traced(gateway.tracing, work)
+
+
+async def _answer_stream(gateway: Gateway, call: Call, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
     streaming: _Streaming | None = None
     try:
         streaming = await _begin(gateway, call, request)
@@ -88,7 +95,7 @@ class _Streaming:
         self.client: Client = request.client
         self.stored: list[bytes] | None = [] if request.keyed else None
         self.stored_bytes = 0
-        call_header = (b"tollway-call", to_hex(call.billing.call_id).encode())
+        call_header = (b"tollway-call", to_hex(request.call_id).encode())
         self.headers = [*HEADERS, call_header, *request.extra_headers]
         counted = gateway.tokenizers.of(candidate.subject) is not None
         by_byte = Meter.byte in candidate.tariff.metered
@@ -96,8 +103,9 @@ class _Streaming:
         self.accumulator = StreamAccumulator(
             call.ask, call.billing.salt, call.most.output_token, most_bytes, keep_text=counted
         )
-        self.started = now_ms()
-        self.first_byte_ms = 0
+        self.arrived, self.started = request.started, now_ms()
+        self.first_byte_ms = self.first_token_ms = 0
+        """Until its first token, since this node was asked, and since the request arrived."""
         self.end = EndReason.normal
         self.failure: NodeFailed | None = None
         self.reply: Reply | None = None
@@ -125,7 +133,8 @@ class _Streaming:
             if self.end is EndReason.client_abort:
                 raise ClientLeft from None
             raise
-        self.first_byte_ms = now_ms() - self.started
+        now = now_ms()
+        self.first_byte_ms, self.first_token_ms = now - self.started, now - self.arrived
 
     async def run(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Pass the stream on to its end, charge, and end the answer truthfully."""
@@ -202,10 +211,17 @@ class _Streaming:
             note_success(gateway, candidate, self.first_byte_ms, metered.overclaimed)
         units = usage.capped(metered.units, call.most)
         served = Served(units, self.end, gateway.now_ms(), call.ask.body, self.accumulator.digest, candidate.provider)
+        if call.span is not None:
+            call.span.streamed(self.first_byte_ms)
+            model = call.model_of(gateway, candidate)
+            call.span.served(call.billing.call_id, model, served, self.accumulator.finish_reasons)
         try:
-            return await call.charge(gateway, candidate, served), None
+            signed = await call.charge(gateway, candidate, served)
         except TollwayError as error:
             return (), error
+        if signed:
+            gateway.metrics.first_token(self.client.model, self.first_token_ms)
+        return signed, None
 
     def _ending(self, signed: tuple[Signed, ...], failure: TollwayError | None) -> bytes:
         """The last bytes: usage and receipt, then `[DONE]`, or an error and no `[DONE]`."""

@@ -94,11 +94,12 @@ class CatalogLoader:
 
     def _forget(self, entries: Mapping[Digest, Entry]) -> None:
         """Forget what no entry needs. A provider's health outlasts its offer, or it could be made new."""
-        models = [one for one in entries.values() if isinstance(one, ModelEntry)]
-        nodes = {(one.provider, one.subject) for entry in models for one in entry.candidates}
-        providers = {provider for provider, _ in nodes}
+        served = [one for one in entries.values() if isinstance(one, ModelEntry)]
+        needed = {(one.provider, one.subject) for entry in served for one in entry.candidates}
+        providers = {provider for provider, _ in needed}
         self._secrets = {one: secret for one, secret in self._secrets.items() if one in providers}
-        for pair in [one for one in self._health if one not in nodes][: max(0, len(self._health) - bounds.NODES)]:
+        excess = max(0, len(self._health) - bounds.NODES)
+        for pair in [one for one in self._health if one not in needed][:excess]:
             del self._health[pair]
 
 

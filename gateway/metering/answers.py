@@ -1,7 +1,6 @@
 """Reading what a node answered: is it an answer at all, and what units does it stand for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,8 +31,7 @@ class PassedOn(NodeFailed):
         self.stored = StoredResponse(reply.status, JSON, openai_error(reply.status, body))
 
 
-@dataclass(frozen=True, slots=True)
-class Meters:
+class Meters(NamedTuple):
     """How a candidate's answers are metered: its tokenizer, if there is one, the meters its terms ask for, and the most
     output tokens that are paid for.
     """

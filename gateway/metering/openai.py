@@ -185,6 +185,28 @@ def read_answer(path: str, body: bytes) -> Answer | None:
     return answer if (answer.data if path == EMBEDDINGS else answer.choices) else None
 
 
+class _Ended(msgspec.Struct):
+    finish_reason: Any = None
+
+
+class _Endings(msgspec.Struct):
+    choices: list[_Ended] | None = None
+
+
+_ENDINGS = msgspec.json.Decoder(_Endings)
+FINISH_REASONS = frozenset(("stop", "length", "tool_calls", "content_filter", "function_call"))
+
+
+def finish_reason(said: Any) -> str:
+    """Why a choice ended, as OpenAI says it: whatever else a node says is "other"."""
+    return said if isinstance(said, str) and said in FINISH_REASONS else "other"
+
+
+def finish_reasons(body: bytes, most: int) -> list[str]:
+    """Why the choices of an answer ended: of at most so many."""
+    return [finish_reason(one.finish_reason) for one in (_ENDINGS.decode(body).choices or ())[:most]]
+
+
 def shorten(body: bytes, tokens: int, most: int) -> bytes:
     """An answer of `tokens` output tokens, by the node's own count, cut to the share of its text that `most` are.
 
@@ -293,6 +315,9 @@ class StreamAccumulator:
         self._unread_bytes = self._prelude_bytes = 0
         self._completes = ask.path == COMPLETIONS
         self._unfinished: set[int] = set()
+        self.finish_reasons: list[str] = []
+        """Why its choices ended, in this order."""
+        self._choices = ask.choices
         self._last = b"{}"
         self._hasher = BodyHash(salt)
         self._texts: list[str] | None = [] if keep_text else None
@@ -427,9 +452,12 @@ class StreamAccumulator:
             if part.finish_reason is not None:
                 self.state = StreamState.finished
                 self._unfinished.discard(part.index)
+                if len(self.finish_reasons) < self._choices:
+                    self.finish_reasons.append(finish_reason(part.finish_reason))
 
     def _cut(self) -> bytes:
         """An event that ends every choice at its length."""
+        self.finish_reasons += ["length"] * min(len(self._unfinished), self._choices - len(self.finish_reasons))
         part: dict[str, Any] = {"text": ""} if self._completes else {"delta": {}}
         ends = [{"index": index, **part, "finish_reason": "length"} for index in sorted(self._unfinished)]
         return b"data: " + orjson.dumps({**self._envelope(), "choices": ends}) + b"\n\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -102,11 +102,15 @@ class Billing(msgspec.Struct):
 
 
 async def charge(
-    receipt_log: ReceiptLog, drafts: tuple[Draft, ...], dues: Sequence[tuple[Hold, Atoms]]
+    receipt_log: ReceiptLog,
+    drafts: tuple[Draft, ...],
+    dues: Sequence[tuple[Hold, Atoms]],
+    count: Callable[[], None],
 ) -> tuple[Signed, ...]:
     """Make the receipts durable, all or none, and take each hold's due from it; release the holds when that fails.
 
-    The receipt log settles the holds when it knows, also for a caller that was cancelled meanwhile.
+    The receipt log settles the holds when it knows, also for a caller that was cancelled meanwhile, and then `count`
+    counts the receipts.
     """
     for hold, due in dues:
         assert due <= hold.amount, "the charge never exceeds the hold"
@@ -116,6 +120,8 @@ async def charge(
     def settle(durable: bool) -> None:
         for hold, due in dues:
             hold.settle(due if durable else 0)
+        if durable:
+            count()
 
     return await receipt_log.append(drafts, settle)
 

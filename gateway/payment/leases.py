@@ -55,8 +55,12 @@ class Wallet:
         return True
 
     def is_idle(self, since: float) -> bool:
-        """Whether no call has used it since then, holds some of it, or waits for it."""
-        return self.touched <= since and self.held == 0 and not self.filling and not self.lock.locked()
+        """Whether no call has used it since then, or holds some of it."""
+        return self.touched <= since and self.held == 0
+
+    def is_done(self, since: float) -> bool:
+        """Whether it is idle, and nobody fills it or returns what it has: then it may be forgotten."""
+        return self.is_idle(since) and not self.filling and not self.lock.locked()
 
     def settle(self, held: int, charge: int) -> None:
         """A call is over: its hold ends, `charge` of it is gone."""
@@ -176,14 +180,14 @@ class BalanceLeases:
         for consumer, wallet in list(self._wallets.items()):
             if wallet.is_idle(before):
                 await self.give_back(consumer)
-                if wallet.is_idle(before):
+                if wallet.is_done(before):
                     del self._wallets[consumer]
         for key, budget in list(self._budgets.items()):
             if budget.is_idle(before):
                 await self._return(
                     budget, partial(keys.give_back, lane=self._lane, gateway=self._gateway, key_id=key[-1])
                 )
-                if budget.is_idle(before):
+                if budget.is_done(before):
                     del self._budgets[key]
 
     async def give_back(self, consumer: Address) -> None:

@@ -11,7 +11,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
+from gateway.metrics import Durations
 from ledger.core.values.errors import Conflict, TollwayError, Unavailable
 from ledger.core.values.ids import Address
 from ledger.core.values.typed_data import Domain, Signer
@@ -31,7 +33,8 @@ RETRY_SECONDS = 0.25
 
 Settle = Callable[[bool], None]
 """Called once, with whether the receipts are durable."""
-Waiting = tuple[Bundle, Settle, asyncio.Future[tuple[Signed, ...]]]
+Waiting = tuple[Bundle, Settle, asyncio.Future[tuple[Signed, ...]], float]
+"""The last is when it came, on the monotonic clock."""
 Holdings = Callable[[], dict[Address, int]]
 
 
@@ -51,7 +54,8 @@ class ReceiptLog:
         self.on_reopen: Callable[[dict[Address, int]], None] = lambda holdings: None
         self.healthy = False
         self.groups = 0
-        self.written = 0
+        self.delays = Durations()
+        """From `append` until the receipts are durable, one a bundle."""
 
     async def open(self) -> None:
         """Take the gateway's lock, find the tail, begin. Conflict when another process has the lock."""
@@ -62,7 +66,7 @@ class ReceiptLog:
     def append(self, bundle: Bundle, settle: Settle) -> asyncio.Future[tuple[Signed, ...]]:
         """The durable receipts of these drafts, or why there are none. `settle` hears it even if nobody waits then."""
         future: asyncio.Future[tuple[Signed, ...]] = asyncio.Future()
-        self._waiting.append((bundle, settle, future))
+        self._waiting.append((bundle, settle, future, monotonic()))
         self._wake()
         return future
 
@@ -89,14 +93,21 @@ class ReceiptLog:
                 await asyncio.sleep(0)
             group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
             try:
-                results = await self._write([bundle for bundle, _, _ in group])
+                results = await self._write([bundle for bundle, _, _, _ in group])
             except BaseException as bug:
                 self.healthy = False
                 log.critical("receipt_log_stopped", extra={"reason": repr(bug)}, exc_info=True)
                 left = [*group, *self._waiting]
                 _resolve(left, [Unavailable("the receipt log stopped") for _ in left])
                 raise
+            self._note_delays(group, results)
             _resolve(group, results)
+
+    def _note_delays(self, group: Sequence[Waiting], results: Sequence[Outcome]) -> None:
+        now = monotonic()
+        for (_, _, _, came), result in zip(group, results, strict=True):
+            if not isinstance(result, TollwayError):
+                self.delays.add((now - came) * 1000)
 
     async def _write(self, bundles: list[Bundle]) -> list[Outcome]:
         connection = self._connection
@@ -108,7 +119,6 @@ class ReceiptLog:
         except Unavailable as lost:
             return await self._write_after_loss(bundles, connection.tail, lost)
         self.groups += 1
-        self.written += len(bundles)
         return results
 
     async def _write_after_loss(self, bundles: list[Bundle], before: Tail, lost: Unavailable) -> list[Outcome]:
@@ -193,7 +203,7 @@ def _spend(left: dict[Address, int], bundle: Bundle) -> bool:
 
 
 def _resolve(group: Sequence[Waiting], results: Sequence[Outcome]) -> None:
-    for (_, settle, future), result in zip(group, results, strict=True):
+    for (_, settle, future, _), result in zip(group, results, strict=True):
         settle(not isinstance(result, TollwayError))
         if future.done():
             continue

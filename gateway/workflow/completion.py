@@ -82,21 +82,35 @@ class Holds:
         """Make all receipts durable together: of `guaranteed` calls, which bonds pay, and of those `charged` to the
         consumer. Returns the latter.
         """
-        drafts = [draft for call in charged for draft in call.drafts()]
-        dues, bonded = [(self.consumer, _charge_of(drafts))], list[Draft]()
+        drafts = _drafts(charged)
+        dues, bonded = [(self.consumer, _charge_of(drafts))], list[_Drafted]()
         for weaver, hold in self.bonds.items():  # its cap holds for all its failed workflows of this call together
-            calls = [list(call.drafts(weaver)) for who, call in guaranteed if who == weaver]
+            calls = [_drafts([call], weaver) for who, call in guaranteed if who == weaver]
             paid = [calls[place] for place in workflows.covered([_charge_of(one) for one in calls], hold.amount)]
             dues.append((hold, sum(map(_charge_of, paid))))
-            bonded += [draft for one in paid for draft in one]
+            bonded += [drafted for one in paid for drafted in one]
         if not bonded and not drafts:
             return ()
-        signed = await charge(gateway.receipt_log, (*bonded, *drafts), dues)
+
+        def count() -> None:
+            for call, draft in (*bonded, *drafts):
+                gateway.metrics.charged(call.billing.model, call.served.provider, draft.receipt)
+
+        receipts = tuple(draft for _, draft in (*bonded, *drafts))
+        signed = await charge(gateway.receipt_log, receipts, dues, count)
         return signed[len(bonded) :]
 
 
-def _charge_of(drafts: Sequence[Draft]) -> Atoms:
-    return sum(draft.receipt.charge for draft in drafts)
+_Drafted = tuple[ServedCall, Draft]
+
+
+def _drafts(calls: Sequence[ServedCall], payer: Address | None = None) -> list[_Drafted]:
+    """The receipts of calls and of their sub-calls, each with its call."""
+    return [(one, one.draft(payer)) for call in calls for one in call.calls()]
+
+
+def _charge_of(drafts: Sequence[_Drafted]) -> Atoms:
+    return sum(draft.receipt.charge for _, draft in drafts)
 
 
 async def _bond(gateway: Gateway, plan: Plan, weaver: Address, amount: int) -> Hold:
@@ -135,7 +149,8 @@ async def serve(
     try:
         billing = request.billing(gateway, plan.catalog, plan.entry.name)
         execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body)
-        return await _Completion(gateway, request, plan, execution, holds).answer()
+        work = _Completion(gateway, request, plan, execution, holds).answer()
+        return await (work if gateway.tracing is None else gateway.tracing.workflow(plan.entry.name, work))
     finally:
         holds.release()
 

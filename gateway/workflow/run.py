@@ -62,14 +62,18 @@ class ServedCall:
     def price(self) -> Atoms:
         return self.tariff.price(self.served.units, self.subcall_total)[0]
 
-    def drafts(self, payer: Address | None = None) -> Iterator[Draft]:
-        """Its receipts, sub-calls first. `payer` is a weaver whose bond pays instead of the consumer."""
+    def calls(self) -> Iterator[ServedCall]:
+        """Its sub-calls at any depth, and then itself: the order of its receipts."""
+        for one in self.subcalls:
+            yield from one.calls()
+        yield self
+
+    def draft(self, payer: Address | None = None) -> Draft:
+        """Its own receipt. `payer` is a weaver whose bond pays instead of the consumer."""
         billing = (
             self.billing if payer is None else structs.replace(self.billing, consumer=payer, key_id=None, budget=None)
         )
-        for one in self.subcalls:
-            yield from one.drafts(payer)
-        yield billing.draft(self.tariff, self.served, self.subcall_count, self.subcall_total)
+        return billing.draft(self.tariff, self.served, self.subcall_count, self.subcall_total)
 
 
 @dataclass(slots=True)

@@ -108,15 +108,10 @@ def append(
     try:
         group = prepare(signer, domain, tail, bundles)
         yield from appender.append(group.segment, group.rows, group.key_spending, group.locks)
-    except (Taken, Unlocked) as refused:
-        find = _taken if isinstance(refused, Taken) else _unlocked
-        left_out: dict[int, Outcome] = dict(find(appender, bundles))
+    except (RowRefused, Rejected) as refused:
+        left_out = _left_out(appender, bundles, refused)
         if left_out:
             return (yield from _without(appender, signer, domain, tail, bundles, left_out))
-        if len(bundles) == 1:
-            return tail, [refused]
-        return (yield from _one_by_one(appender, signer, domain, tail, bundles))
-    except (RowRefused, Rejected) as refused:
         if len(bundles) == 1:
             return tail, [refused]
         return (yield from _one_by_one(appender, signer, domain, tail, bundles))
@@ -137,6 +132,15 @@ def store_terms(session: Session, bodies: Sequence[bytes]) -> None:
     """Store encoded terms before any receipt names them."""
     for body in sorted(bodies, key=terms_id):
         terms.put(session, body)
+
+
+def _left_out(appender: Appender, bundles: Sequence[Bundle], refused: TollwayError) -> dict[int, Outcome]:
+    """The places of bundles that a refusal tells us to leave out, and why. Empty when it does not say which."""
+    if isinstance(refused, Taken):
+        return dict(_taken(appender, bundles))
+    if isinstance(refused, Unlocked):
+        return dict(_unlocked(appender, bundles))
+    return {}
 
 
 def _taken(appender: Appender, bundles: Sequence[Bundle]) -> Iterator[tuple[int, Conflict]]:

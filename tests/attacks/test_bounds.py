@@ -439,7 +439,7 @@ def test_a_client_that_closes_its_side_after_the_request_is_served(
             status, answer = read_answer(wire)
             assert (status, b"hello there" in answer) == (200, True)
             assert is_closed(wire)
-    assert [one.receipt.end.name for one in gateway.world.receipts_of(consumer.address)] == ["normal"] * 2
+    assert [one.receipt.end.name for one in world.receipts_of(consumer.address)] == ["normal"] * 2
 
 
 def test_there_is_no_page_with_scripts_of_others(gateway: Running) -> None:

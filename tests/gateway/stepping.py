@@ -1,7 +1,7 @@
 """A gateway that kills itself at an await of one's choice: its process, its tasks stepped by hand.
 
 A paid request with the header `kill-at: N` arms it. From then on the suspensions of the tasks that serve a call are
-counted: the request's own and the receipt log's. At the N-th: SIGKILL.
+counted: the request's own, the receipt log's and the call locks'. At the N-th: SIGKILL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.conftest import free_port
 from tests.gateway.world import OPERATOR
 
 SERVING = ("run_asgi", "_run")
-"""The names of these tasks' coroutines: uvicorn's request, `ReceiptLog._run`."""
+"""The names of these tasks' coroutines: uvicorn's request, `ReceiptLog._run` and `CallLocks._run`."""
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.gateway.stepping"])

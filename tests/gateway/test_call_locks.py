@@ -16,13 +16,18 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from gateway.call.call_locks import CallLocks
+from gateway.errors import Refusal
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.typed_data import Signer
-from ledger.store.receipts.call_locks import SILENT_MS
-from ledger.store.session import unit_of_work
+from ledger.store.receipts import call_locks
+from ledger.store.receipts.call_locks import SILENT_MS, GatewayRun
+from ledger.store.session import connect_unsynced, unit_of_work
 from tests.gateway.nodes import Asked, Node, Wire, answering, chat, piece
 from tests.gateway.processes import PRICE, Process
+from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
-from tests.gateway.world import WEAVER, Running, World, a_signer, a_voucher, events_of
+from tests.gateway.world import OPERATOR, WEAVER, Running, World, a_signer, a_voucher, events_of
 
 Answer = tuple[int, str]
 """Status, and the error's code."""
@@ -31,14 +36,6 @@ Answer = tuple[int, str]
 def answer(response: httpx.Response) -> Answer:
     """What a gateway answered."""
     return response.status_code, "" if response.status_code == 200 else response.json()["error"]["code"]
-
-
-def eventually(check: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def locked(world: World) -> int:
@@ -171,7 +168,23 @@ def test_a_call_without_a_key_is_not_locked(
     assert locked(world) == 0
     may_end.set()
     assert answer(running.result()) == (200, "")
-    assert pair[0].gateway.call_locks.groups == 0
+    assert pair[0].gateway.call_locks._task is None, "nothing was asked for"
+
+
+async def test_a_lock_that_was_lost_is_ended_beside_the_same_call_that_is_asked_for_again(world: World) -> None:
+    engine = connect_unsynced(world.engine.url.render_as_string(hide_password=False))
+    us, other = (GatewayRun(world.lane, one.address, b"a run") for one in (OPERATOR, WEAVER))
+    locks, call = CallLocks(engine, us), keccak256(b"a call")
+    await locks.open()
+    assert await locks.take(call, b"") is None
+    with unit_of_work(world.engine) as session:
+        call_locks.begin(session, other)
+        call_locks.release(session, us, [call])
+        assert call_locks.take(session, other, {call: b""}) == {call: None}
+    ended, taken = await asyncio.gather(locks.release(call), locks.take(call, b""), return_exceptions=True)
+    assert ended is None
+    assert isinstance(taken, Refusal)
+    await locks.close()
 
 
 def lose_locks(world: World) -> None:
@@ -237,6 +250,7 @@ def test_a_workflow_is_locked_once_and_no_receipt_of_it_is_written_without_the_l
     last = loom.nodes[1]
     for lost in (True, False):
         may_end.clear()
+        loom.gateway.send_no_probes()
         before = len(last.asked)
         running = pool.submit(loom.gateway.chat, key, "@wanda/flow", header_idempotency_key="one")
         eventually(partial(was_asked_again, last, before))
@@ -339,7 +353,7 @@ def test_a_gateway_shows_that_it_is_alive_and_ends_what_it_could_not_end_before(
             may_end.set()
             assert answer(running.result()) == (502, "node_error")
             assert session.execute(text("SELECT count(*) FROM call_locks")).scalar_one() == 1
-    eventually(lambda: locked(world) == 0, 30)
+    eventually(lambda: locked(world) == 0)
 
     def seen() -> bool:
         with unit_of_work(world.engine) as session:
@@ -447,7 +461,7 @@ def test_a_gateway_that_slept_too_long_charges_no_call_that_was_taken_over(
     here.process.send_signal(signal.SIGSTOP)
     holding.broken.add(("released", 1))
     may_end = holding.hold("running", 1)
-    eventually(lambda: answer(said(there, key, "charged")) == (200, ""))
+    eventually(lambda: answer(said(there, key, "charged")) == (200, ""), 60)
     running = begun(pool, holding, "running", partial(said, there, key, "running"))
     assert answer(said(there, key, "released")) == (502, "node_error")
     for event in wake:

@@ -80,3 +80,15 @@ async def test_what_a_call_gives_back_while_a_lease_is_fetched_is_not_lost(engin
     await large
     await filled(leases)
     assert leases.free(b.ALICE) + leases.outstanding() == 1_000 + ledger.granted - 100
+
+
+async def test_a_lease_is_returned_even_if_its_wallet_was_filled_just_now(engine: Engine, ledger: SlowLedger) -> None:
+    """As when a gateway stops; only the wallet stays until its filling is over."""
+    leases = alices_leases(engine)
+    ledger.go.set()
+    call = await leases.hold(b.ALICE, 600)  # which fills the wallet ahead
+    await filled(leases)
+    call.settle(100)
+    assert leases.free(b.ALICE) == 900 + ledger.granted
+    await leases.return_idle(-1.0)
+    assert leases.free(b.ALICE) == 0

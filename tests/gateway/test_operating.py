@@ -1,16 +1,13 @@
-"""Running a gateway: spans, backpressure, the book at an epoch's end, counting with the model's own tokenizer."""
+"""Running a gateway: backpressure, the book at an epoch's end, counting with the model's own tokenizer."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from gateway.catalog.catalog import ModelEntry
 from gateway.clock import now_ms
@@ -27,53 +24,6 @@ from tests.gateway.world import EPOCH_SECONDS, PROVIDER, World, epoch_now
 
 BY_BYTE = {"byte": "1000000000"}
 """One atom a byte."""
-
-
-class Collector(BaseHTTPRequestHandler):
-    """An OpenTelemetry collector: takes spans as OTLP over HTTP."""
-
-    spans: ClassVar[list[Any]] = []
-
-    def do_POST(self) -> None:
-        """Take what is sent."""
-        sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
-        self.spans.extend(span for of in sent.resource_spans for scope in of.scope_spans for span in scope.spans)
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
-
-
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """Where spans arrive."""
-    Collector.spans.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
-    yield Collector.spans
-    server.shutdown()
-
-
-def test_a_calls_span_follows_the_genai_conventions_and_holds_no_prompt(
-    world: World, node: Node, consumer: Signer, collector: list[Any]
-) -> None:
-    world.a_model_at(node.url)
-    world.deposit(consumer.address, 10_000)
-    gateway = world.gateway(trace=True)
-    assert gateway.chat(gateway.key(consumer), text="my secret").status_code == 200
-    gateway.stop()
-    [span] = collector
-    said = {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
-    assert span.name == "chat @acme/chat"
-    assert said["gen_ai.operation.name"] == "chat"
-    assert said["gen_ai.provider.name"] == "tollway"
-    assert said["gen_ai.request.model"] == "@acme/chat"
-    assert (said["gen_ai.usage.input_tokens"], said["gen_ai.usage.output_tokens"]) == (10, 2)
-    assert "secret" not in str(span)
-    assert "hello there" not in str(span)
 
 
 def test_a_full_gateway_says_when_to_come_back(world: World, node: Node, consumer: Signer) -> None:

@@ -147,12 +147,13 @@ def saying(answer: str) -> Any:
         elif asked.json.get("stream"):
             await wire.begin(x_note=answer, set_cookie=answer)
             await wire.event(piece(answer))
-            await wire.event(piece(None, "stop"))
+            await wire.event(piece(None, answer))
             await wire.event(final_usage(10, 5))
             await wire.event("[DONE]")
             await wire.end()
         else:
             whole = chat(answer, id=answer, system_fingerprint=answer)
+            whole["choices"][0]["finish_reason"] = answer
             whole["choices"][0]["message"]["tool_calls"] = [called]
             whole["choices"][0]["text"] = answer
             await wire.answer(whole, x_note=answer, set_cookie=answer)
@@ -286,6 +287,7 @@ class House:
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
         hide, own = self.canaries.hide, {"X-Forwarded-For": an_address()}
         own |= {"Cookie": f"session={hide('cookie')}", "User-Agent": hide("user agent"), "X-Note": hide("own header")}
+        own |= {"Traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "Tracestate": f"a={hide('trace state')}"}
         response = self.process.http.post(path, content=body, headers={**own, **headers})
         self.answers += [response.content, str(response.headers).encode()]
         return response

@@ -15,7 +15,7 @@ from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows.receipt_log import Bundle, Draft, Outcome, Tail, append, tail_of
 from ledger.store.receipts import call_locks, receipts, segments
 from ledger.store.receipts.appender import Appender
-from ledger.store.receipts.call_locks import Life
+from ledger.store.receipts.call_locks import GatewayRun
 from ledger.store.receipts.tables import CallLockRow
 from ledger.store.session import unit_of_work
 
@@ -73,12 +73,12 @@ def test_a_lock_ends_with_its_receipt_and_a_call_that_is_not_locked_for_us_is_le
     engine: Engine, postgres_url: str
 ) -> None:
     """It is locked for an earlier run, for another gateway, or not at all: two of five calls are written."""
-    us, before = (Life(PRIVATE_LANE, SIGNER.address, boot) for boot in (b"this run", b"the run before"))
-    other = Life(PRIVATE_LANE, Address(b"\x09" * 20), b"another gateway's")
+    us, before = (GatewayRun(PRIVATE_LANE, SIGNER.address, boot) for boot in (b"this run", b"the run before"))
+    other = GatewayRun(PRIVATE_LANE, Address(b"\x09" * 20), b"another gateway's")
     calls = [a_draft(n).receipt.call_id for n in range(1, 6)]
     with unit_of_work(engine) as session:
-        for life, call in zip((us, before, other, us), calls, strict=False):
-            assert call_locks.take(session, life, {call: b"fingerprint"}) == {call: None}
+        for run, call in zip((us, before, other, us), calls, strict=False):
+            assert call_locks.take(session, run, {call: b"fingerprint"}) == {call: None}
     appender = Appender(postgres_url, SIGNER.address, PRIVATE_LANE, us.boot)
     bundles: list[Bundle] = [(structs.replace(a_draft(n), lock=calls[n - 1]),) for n in range(1, 6)]
     for bundle in bundles[1:3]:
@@ -96,7 +96,7 @@ def test_a_lock_ends_with_its_receipt_and_a_call_that_is_not_locked_for_us_is_le
 
 
 def test_the_receipts_of_one_call_end_one_lock(engine: Engine, postgres_url: str) -> None:
-    us = Life(PRIVATE_LANE, SIGNER.address, b"this run")
+    us = GatewayRun(PRIVATE_LANE, SIGNER.address, b"this run")
     root = a_draft(2)
     lock = root.receipt.call_id
     with unit_of_work(engine) as session:

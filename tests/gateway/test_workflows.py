@@ -14,7 +14,7 @@ from gateway.catalog.catalog import ModelEntry
 from ledger.core.catalog.bids import Role, decode
 from ledger.core.pricing.price import payees, price
 from ledger.core.receipts import subcalls
-from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, cid, did
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, cid, did, to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.store.receipts import terms
 from ledger.store.receipts.receipts import Signed
@@ -129,6 +129,7 @@ def test_the_endpoint_streams_its_last_step(loom: Loom, world: World, consumer: 
     )
     root, subs = tree(world.receipts_of(consumer.address))
     assert len(subs) == 2
+    assert response.headers["tollway-call"] == to_hex(root.receipt.call_id), "of the whole call, not of its last step"
     assert f'"charge":"{root.receipt.price}"' in text
 
 

@@ -11,7 +11,7 @@ from tests.gateway.world import Running
 
 SERVING = frozenset(("run_asgi", "run_in_turn"))
 """The names of the tasks' coroutines that make attempts: uvicorn's request, and a workflow's step."""
-ATTEMPT = frozenset(("answer_whole", "answer_stream", "attempt"))
+ATTEMPT = frozenset(("answer_whole", "_answer_stream", "_attempt"))
 AT_A_NODE = frozenset(("invoke", "begin", "_forward"))
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Ask, METERS} from "../../src/Meters.sol";
 import {Role} from "../../src/Roles.sol";
 import {IJudge} from "../../src/interfaces/IJudge.sol";
 import {IPriceJudge} from "../../src/interfaces/IPriceJudge.sol";
@@ -140,22 +141,71 @@ contract PriceJudgeLineageTest is PriceCourt {
     }
 
     function test_BadOwners_ALineageThatNoGatewayServes() external {
-        bytes memory unreadable = "?";
-        vm.prank(payee(4));
-        registry.changeTerms(GRAND, NONE, keccak256(_toGrandLater), keccak256(unreadable));
-        bytes32 id = keccak256("of unreadable terms");
-        IRegistry.Parent[] memory parents = new IRegistry.Parent[](1);
-        parents[0] = IRegistry.Parent(GRAND, NONE, keccak256(unreadable));
-        register(payee(1), id, parents, 0);
+        _unservable("?", "unreadable royalties");
+        _unservable(abi.encodePacked(uint24(0), uint8(2), uint8(0), uint64(2)), "an ask left out");
+        _unservable(abi.encodePacked(uint24(1_000_001), uint8(0)), "more than the price");
+        _unservable(abi.encodePacked(uint24(0), uint8(1), uint8(METERS), uint64(2)), "a meter that nobody knows");
+        _unservable(abi.encodePacked(uint24(0), uint8(1), uint8(0), uint64(1 << 63)), "an ask above 63 bits");
+        bytes memory two = abi.encodePacked(uint24(0), uint8(2), uint8(3), uint64(2), uint8(3), uint64(2));
+        _unservable(two, "a meter twice");
+    }
+
+    function _unservable(bytes memory royalty, string memory what) private {
+        uint256 state = vm.snapshotState();
+        (PlainTerms memory t, IPriceJudge.Kin[] memory kin) = _childOfGrand(royalty);
+        lies(_ownersOf(t, kin, noBid(), noBid()), what);
+        lies(_missing(t, kin[0].parents, royalty), "nor does its path");
+        vm.revertToState(state);
+    }
+
+    function test_BadOwners_ARoyaltyThatAsksForEveryMeter() external {
+        bytes memory royalty = abi.encodePacked(uint24(30_000), uint8(METERS));
+        Ask[] memory asks = new Ask[](METERS);
+        for (uint8 m; m < METERS; ++m) {
+            asks[m] = Ask(m, 7 + m);
+            royalty = bytes.concat(royalty, abi.encodePacked(m, uint64(7 + m)));
+        }
+        (PlainTerms memory t, IPriceJudge.Kin[] memory kin) = _childOfGrand(royalty);
+        t = withLine(t, line(payee(4), Role.maker, 30_000, asks));
+        holds(_ownersOf(t, kin, noBid(), noBid()), "each as granted");
+        holds(_missing(t, kin[0].parents, royalty), "nor by its path is any missing");
+        for (uint256 m; m < METERS; ++m) {
+            t.lines[3].asks[m].price -= 1;
+            lies(_ownersOf(t, kin, noBid(), noBid()), "an atom less for one of them");
+            lies(_missing(t, kin[0].parents, royalty), "nor is it paid by its path");
+            t.lines[3].asks[m].price += 1;
+        }
+    }
+
+    /// @dev A model that is registered again, by who had committed to it earlier, has two lineages. A child names one of them,
+    /// and no gateway serves a model that descends from children of both.
+    function test_BadOwners_AnAncestorOfTwoLineages() external {
+        bytes32 twice = keccak256("registered twice");
+        IRegistry.Parent[] memory parents = new IRegistry.Parent[](0);
+        vm.prank(payee(2));
+        registry.commit(keccak256(abi.encode(twice, payee(2), bytes32(0))));
+        vm.warp(block.timestamp + 1);
+        register(payee(3), twice, parents, keccak256(_nothing()));
+        IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](5);
+        kin[1] = _heir("a child of the first", _parents(twice, parents));
+        parents = new IRegistry.Parent[](1);
+        parents[0] = _childs()[0];
+        vm.prank(payee(2));
+        registry.register(twice, parents, keccak256(_nothing()), 0);
+        kin[2] = _heir("a child of the second", _parents(twice, parents));
+        kin[3] = IPriceJudge.Kin(twice, registry.models(twice).number, parents, new bytes[](1));
+        kin[3].royalties[0] = _toGrandLater;
+        (kin[4].id, kin[4].owner) = (GRAND, 1);
+        kin[0] = _heir("a grandchild of both", _parents(kin[1].id, kin[1].parents, kin[2].id, kin[2].parents));
+        IPriceJudge.Kin[] memory one = new IPriceJudge.Kin[](4);
+        one[0] = _heir("a grandchild of the second", _parents(kin[2].id, kin[2].parents));
+        (one[1], one[2], one[3]) = (kin[2], kin[3], kin[4]);
         nextEpoch();
-        PlainTerms memory t = withoutLine(honestTerms(), 0);
-        t.subject = id;
-        IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](2);
-        kin[0] = IPriceJudge.Kin(id, 1, parents, new bytes[](1));
-        kin[0].royalties[0] = unreadable;
-        (kin[1].id, kin[1].owner) = (GRAND, 1);
-        lies(_ownersOf(t, kin, noBid(), noBid()), "unreadable royalties");
-        lies(_missing(t, parents, unreadable), "nor does its path");
+        PlainTerms memory t = withLine(withoutLine(honestTerms(), 0), line(payee(4), Role.maker, 50_000, noAsks()));
+        t.subject = kin[0].id;
+        lies(_ownersOf(t, kin, noBid(), noBid()), "both");
+        t.subject = one[0].id;
+        holds(_ownersOf(t, one, noBid(), noBid()), "one");
     }
 
     function test_BadOwners_MoreThanTenAncestors() external {
@@ -167,6 +217,10 @@ contract PriceJudgeLineageTest is PriceCourt {
             shown_[i] = kin[i];
         }
         lies(_ownersOf(t, shown_, noBid(), noBid()), "eleven, the twelfth left out");
+        assembly ("memory-safe") {
+            mstore(shown_, 11)
+        }
+        invalid(_ownersOf(t, shown_, noBid(), noBid()), "ten, the eleventh left out");
         t.subject = kin[2].id; // ten ancestors of nothing
         IPriceJudge.Kin[] memory ten = new IPriceJudge.Kin[](11);
         for (uint256 i; i < 11; ++i) {
@@ -178,7 +232,7 @@ contract PriceJudgeLineageTest is PriceCourt {
     /// @dev Who owns a model and its parent may bid for nothing on the one, and grant the other nothing: two equal lines, of
     /// which the parent's may be left out.
     function test_BadOwners_ALineOfNothingLeftOut_BesideAnEqualOneOfTheOwner() external {
-        bytes memory nothing = abi.encodePacked(uint24(0), uint8(0));
+        bytes memory nothing = _nothing();
         IPriceJudge.Kin[] memory kin = new IPriceJudge.Kin[](2);
         (kin[1].id, kin[1].owner) = (keccak256("of nothing"), 1);
         register(payee(3), kin[1].id, kin[1].parents, keccak256(nothing));
@@ -240,6 +294,54 @@ contract PriceJudgeLineageTest is PriceCourt {
         }
     }
 
+    /// @dev A royalty of nothing.
+    function _nothing() private pure returns (bytes memory) {
+        return abi.encodePacked(uint24(0), uint8(0));
+    }
+
+    /// @dev GRAND offers this royalty, and a model descends from it. Its terms, with no line of an owner, and its lineage.
+    function _childOfGrand(bytes memory royalty) private returns (PlainTerms memory t, IPriceJudge.Kin[] memory kin) {
+        vm.prank(payee(4));
+        registry.changeTerms(GRAND, NONE, keccak256(_toGrandLater), keccak256(royalty));
+        kin = new IPriceJudge.Kin[](2);
+        kin[0] = IPriceJudge.Kin(keccak256("a child of GRAND"), 1, new IRegistry.Parent[](1), new bytes[](1));
+        kin[0].parents[0] = IRegistry.Parent(GRAND, NONE, keccak256(royalty));
+        kin[0].royalties[0] = royalty;
+        (kin[1].id, kin[1].owner) = (GRAND, 1);
+        register(payee(1), kin[0].id, kin[0].parents, keccak256(_nothing()));
+        nextEpoch();
+        t = withoutLine(honestTerms(), 0);
+        t.subject = kin[0].id;
+    }
+
+    /// @dev Registers a model that descends from these for nothing.
+    function _heir(string memory name, IRegistry.Parent[] memory parents) private returns (IPriceJudge.Kin memory kin) {
+        kin = IPriceJudge.Kin(keccak256(bytes(name)), 1, parents, new bytes[](parents.length));
+        for (uint256 i; i < parents.length; ++i) {
+            kin.royalties[i] = _nothing();
+        }
+        register(payee(1), kin.id, parents, keccak256(_nothing()));
+    }
+
+    /// @dev A model that offers itself for nothing, as a parent. It has these parents itself.
+    function _parents(bytes32 id, IRegistry.Parent[] memory its)
+        private
+        pure
+        returns (IRegistry.Parent[] memory parents)
+    {
+        parents = new IRegistry.Parent[](1);
+        parents[0] = IRegistry.Parent(id, keccak256(abi.encode(its)), keccak256(_nothing()));
+    }
+
+    function _parents(bytes32 id, IRegistry.Parent[] memory its, bytes32 other, IRegistry.Parent[] memory others)
+        private
+        pure
+        returns (IRegistry.Parent[] memory parents)
+    {
+        parents = new IRegistry.Parent[](2);
+        (parents[0], parents[1]) = (_parents(id, its)[0], _parents(other, others)[0]);
+    }
+
     /// @dev CHILD's: owner, provider, gateway, protocol, GRAND, MIDDLE.
     function _terms() private view returns (PlainTerms memory t) {
         t = honestTerms();
@@ -271,7 +373,7 @@ contract PriceJudgeLineageTest is PriceCourt {
 
     /// @dev `count` ancestors in a line, each granted nothing, and the model that descends from all; the youngest first.
     function _chain(uint256 count) private returns (IPriceJudge.Kin[] memory kin) {
-        bytes memory nothing = abi.encodePacked(uint24(0), uint8(0));
+        bytes memory nothing = _nothing();
         kin = new IPriceJudge.Kin[](count + 1);
         IRegistry.Parent[] memory parents = new IRegistry.Parent[](0);
         for (uint256 left = count + 1; left != 0; --left) {
@@ -314,8 +416,7 @@ contract PriceJudgeLineageTest is PriceCourt {
     /// @dev The first change of content; what models here offer.
     function _subject(bytes32 id) private view returns (IPriceJudge.Subject memory s) {
         (,, s.content) = registry.content(id);
-        bool chained = id != MODEL && id != CHILD && id != keccak256("of unreadable terms");
-        if (chained) s.terms = keccak256(abi.encodePacked(uint24(0), uint8(0)));
+        if (id != MODEL && id != CHILD) s.terms = keccak256(_nothing());
     }
 
     function _encode(

@@ -33,8 +33,9 @@ contract PriceJudgeRunsTest is PriceCourt {
     }
 
     function test_BadPrice_MalformedTerms_OrTermsThatAllowNone() external {
-        Receipt[] memory rs = receiptsFrom(1, 2);
-        rs[0].terms = keccak256("no terms");
+        Receipt[] memory rs = receiptsFrom(1, 3);
+        rs[0].terms = rs[2].terms = keccak256("no terms");
+        (rs[2].price, rs[2].charge) = (0, 0);
         PlainTerms memory t = honestTerms();
         (t.listed, t.listPrice) = (true, 1); // less than the provider's ask
         rs[1].terms = keccak256(PlainPrices.encode(t));
@@ -42,6 +43,7 @@ contract PriceJudgeRunsTest is PriceCourt {
         Header memory h = postBatch(b);
         lies(_price(h, b, 0, "no terms"), "malformed");
         lies(_price(h, b, 1, PlainPrices.encode(t)), "no price");
+        lies(_price(h, b, 2, "no terms"), "malformed, though nothing was charged by them");
     }
 
     // ------------------------------------------------------------------ proveBadRun
@@ -92,12 +94,14 @@ contract PriceJudgeRunsTest is PriceCourt {
     }
 
     function test_BadRun_BeyondTheLastReceipt() external {
-        Batch memory b = _batch(16);
-        (b.runsHeight, b.lines) = (1, _spread(b.lines));
-        b.lines.words[0] = bytes32(uint256(b.lines.words[0]) - 1);
-        b.lines.places[1] = b.lines.places[0] + 1; // run 1 of party 1
-        Header memory h = postBatch(b);
-        lies(_runOf(h, b, 1, 1, 0), "a run of no receipts");
+        for (uint64 run = 1; run < 4; ++run) {
+            uint256 state = vm.snapshotState();
+            Batch memory b = _batch(16);
+            (b.runsHeight, b.lines) = (2, _spread(b.lines, 2, run));
+            Header memory h = postBatch(b);
+            lies(_runOf(h, b, 1, run, 0), "a run of no receipts");
+            vm.revertToState(state);
+        }
     }
 
     function test_RevertWhen_ARunIsNotWhole() external {
@@ -197,15 +201,16 @@ contract PriceJudgeRunsTest is PriceCourt {
         return Trees.dense(leaves);
     }
 
-    /// @dev The same parties' lines in a tree with room for two runs, and one more, of nothing yet.
-    function _spread(Sparse memory t) private pure returns (Sparse memory wide) {
+    /// @dev The same parties' lines, of one run, in a tree with room for more. An atom of the first party's is in another run.
+    function _spread(Sparse memory t, uint256 levels, uint256 run) private pure returns (Sparse memory wide) {
         uint256 count = t.places.length;
-        (wide.height, wide.places, wide.words) = (t.height + 1, new uint256[](count + 1), new bytes32[](count + 1));
+        (wide.height, wide.places, wide.words) = (t.height + levels, new uint256[](count + 1), new bytes32[](count + 1));
         for (uint256 i; i < count; ++i) {
             uint256 into = i == 0 ? 0 : i + 1;
-            (wide.places[into], wide.words[into]) = (2 * t.places[i], t.words[i]);
+            (wide.places[into], wide.words[into]) = (t.places[i] << levels, t.words[i]);
         }
-        (wide.places[1], wide.words[1]) = (2 * t.places[0] + 1, bytes32(uint256(1)));
+        wide.words[0] = bytes32(uint256(wide.words[0]) - 1);
+        (wide.places[1], wide.words[1]) = (wide.places[0] + run, bytes32(uint256(1)));
     }
 
     function _price(Header memory h, Batch memory b, uint64 place, bytes memory terms)

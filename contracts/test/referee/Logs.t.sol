@@ -134,8 +134,18 @@ contract RefereeLogsTest is Court {
         vm.warp(block.timestamp + DAY + 1);
         Header memory h = postBatch(aBatch(receiptsFrom(1, 3)));
         IJudge.Row memory none = IJudge.Row(2, r.gateway, 0, 0, new bytes32[](0));
-        bytes memory accusation = _omittedBy(OTHER, h, r, none);
+        bytes memory accusation = _omittedBy(OTHER, h, r, none, noWord());
         convicts(accusation, "nothing of that gateway");
+    }
+
+    function test_Omitted_OfTheSecondKey_BehindTheFirstsReceipts() external {
+        Batch memory b = _batchOfTwo(_receiptsOfTwo());
+        Header memory h = postBatch(b);
+        Receipt memory r = b.receipts[3];
+        acquits(_omittedBy(OTHER, h, r, _secondRow(b), wordAt(b.places, 3)), "it stands there");
+        malformed(_omittedBy(OTHER, h, r, _secondRow(b), wordAt(b.places, 1)), "among the first key's");
+        r.price += 1;
+        convicts(_omittedBy(OTHER, h, r, _secondRow(b), wordAt(b.places, 3)), "another at its place");
     }
 
     function test_Omitted_CountsFromTheLanesReturnAfterAFall_NotAfterAPause() external {
@@ -251,7 +261,7 @@ contract RefereeLogsTest is Court {
             _omitted(h, noHeader(), r, row(b, 1, 3), wordAt(b.places, 1)),
             "closed within two days: whenever it is asked"
         );
-        malformed(_omittedBy(OTHER, h, r, row(b, 1, 3)), "signed by another");
+        malformed(_omittedBy(OTHER, h, r, row(b, 1, 3), noWord()), "signed by another");
         Receipt memory elsewhere = aReceipt(2);
         elsewhere.lane = stranger;
         malformed(_omitted(h, noHeader(), elsewhere, row(b, 1, 3), wordAt(b.places, 1)), "another lane's");
@@ -296,6 +306,17 @@ contract RefereeLogsTest is Court {
         refusedBy(
             address(referee), _misplaced(h, moved, row(b, 1, 3)), Receipts.RecordMalformed.selector, "a longer record"
         );
+    }
+
+    function test_Misplaced_OfTheSecondKey_BehindTheFirstsReceipts() external {
+        Receipt[] memory rs = _receiptsOfTwo();
+        (rs[3].seq, rs[4].seq) = (rs[4].seq, rs[3].seq);
+        Batch memory b = _batchOfTwo(rs);
+        Header memory h = postBatch(b);
+        acquits(_misplaced(h, opening(b, 2), _secondRow(b)), "at its place");
+        convicts(_misplaced(h, opening(b, 3), _secondRow(b)), "before another");
+        malformed(_misplaced(h, opening(b, 1), _secondRow(b)), "the first key's");
+        malformed(_misplaced(h, opening(b, 2), IJudge.Row(1, gateway, 1, 2, b.rows.prove(1))), "not the first key's");
     }
 
     function test_Stray_AWordBeyondTheLastReceipt() external {
@@ -476,13 +497,37 @@ contract RefereeLogsTest is Court {
         return abi.encodeCall(IReferee.proveOmittedReceipt, (lane, idOfLast(), h, prev, s, row_, stands));
     }
 
-    function _omittedBy(uint256 key, Header memory h, Receipt memory r, IJudge.Row memory row_)
-        private
-        view
-        returns (bytes memory)
-    {
+    function _omittedBy(
+        uint256 key,
+        Header memory h,
+        Receipt memory r,
+        IJudge.Row memory row_,
+        IJudge.Word memory stands
+    ) private view returns (bytes memory) {
         IJudge.Signed memory s = signedBy(key, r);
-        return abi.encodeCall(IReferee.proveOmittedReceipt, (lane, idOfLast(), h, noHeader(), s, row_, noWord()));
+        return abi.encodeCall(IReferee.proveOmittedReceipt, (lane, idOfLast(), h, noHeader(), s, row_, stands));
+    }
+
+    /// @dev Two receipts of the lane's first key, then three of a second, each from number 1 on.
+    function _receiptsOfTwo() private returns (Receipt[] memory rs) {
+        vm.prank(operator);
+        keys.addGateway(lane, vm.addr(OTHER));
+        rs = receiptsFrom(1, 5);
+        for (uint64 i; i < 3; ++i) {
+            (rs[2 + i].gateway, rs[2 + i].seq) = (vm.addr(OTHER), 1 + i);
+        }
+    }
+
+    function _batchOfTwo(Receipt[] memory rs) private returns (Batch memory b) {
+        b = aBatch(rs);
+        bytes32[] memory rows = new bytes32[](3);
+        rows[1] = Trees.gatewayLeaf(lane, 1, gateway, 1, 2);
+        rows[2] = Trees.gatewayLeaf(lane, 2, vm.addr(OTHER), 1, 3);
+        b.rows = Trees.dense(rows);
+    }
+
+    function _secondRow(Batch memory b) private pure returns (IJudge.Row memory) {
+        return IJudge.Row(2, vm.addr(OTHER), 1, 3, b.rows.prove(2));
     }
 
     function _misplaced(Header memory h, IJudge.Opening memory o, IJudge.Row memory row_)

@@ -192,7 +192,8 @@ contract ClaimsTest is Ranges {
         (rows, edge) = _range(1, PAYEES);
         refuses(ISettlement.ProofInvalid.selector);
         settlement.claimRange(lane, 0, rows, edge);
-        rows[0] |= uint256(bit) << 224; // dirty bits above a row mean nothing
+        // dirty bits above a row mean nothing
+        for (uint256 i; i < rows.length; ++i) rows[i] |= type(uint256).max << 224;
         eq(settlement.claimRange(lane, 1, rows, edge), 1_000, "paid");
     }
 
@@ -206,6 +207,42 @@ contract ClaimsTest is Ranges {
         settlement.claimRange(lane, type(uint32).max - 1, new uint256[](2), new bytes32[](33));
         refuses(ISettlement.ProofInvalid.selector);
         settlement.claimRange(lane, (type(uint32).max >> 1) - 1, new uint256[](2), new bytes32[](31));
+    }
+
+    function test_RevertWhen_ARangesEdgeIsShorterOrLongerThanItsTree() external {
+        spendAndSettle(100);
+        (uint256[] memory rows, bytes32[] memory edge) = _range(1, 1);
+        bytes32[] memory longer = new bytes32[](edge.length + 1);
+        bytes32[] memory shorter = new bytes32[](edge.length - 1);
+        for (uint256 i; i < shorter.length; ++i) (longer[i], shorter[i]) = (edge[i], edge[i]);
+        longer[shorter.length] = edge[shorter.length];
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.claimRange(lane, 1, rows, longer);
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.claimRange(lane, 1, rows, shorter);
+    }
+
+    /// @dev Rows behind the last place stand in no tree, whatever stands before them.
+    function test_RevertWhen_ARangeReachesBeyondItsTree() external {
+        spend(1, 1, 100);
+        spend(1, 3, 50);
+        settle();
+        uint256 places = 1 << payouts().height;
+        uint256[] memory rows = new uint256[](2 * places);
+        (rows[1], rows[3]) = (_row(payee(1), 100), _row(payee(3), 50));
+        rows[places + 1] = _row(stranger, 100);
+        refuses(ISettlement.ProofInvalid.selector);
+        settlement.claimRange(lane, 0, rows, new bytes32[](0)); // as many again
+        uint256[] memory oneMore = new uint256[](places + 1);
+        (oneMore[1], oneMore[3], oneMore[places]) = (rows[1], rows[3], _row(stranger, 100));
+        for (uint256 edge; edge < 5; ++edge) {
+            refuses(ISettlement.ProofInvalid.selector);
+            settlement.claimRange(lane, 0, oneMore, new bytes32[](edge)); // one
+        }
+        assembly ("memory-safe") {
+            mstore(rows, places)
+        }
+        eq(settlement.claimRange(lane, 0, rows, new bytes32[](0)), 150, "the whole tree");
     }
 
     function test_ClaimRange_TakesTwoHundredAndFiftySixPayees() external {
@@ -243,6 +280,28 @@ contract ClaimsOfAHostileTokenTest is Ranges {
     }
 
     function testFuzz_ClaimRange_PassesOverThoseTheTokenRefuses(uint8 barred) external {
+        _passesOver(barred);
+    }
+
+    /// @dev Some tokens return nothing when they have paid, and give no reason when they refuse.
+    function test_ClaimRange_PassesOverThoseAWordlessTokenRefuses() external {
+        coin.setWordless(true);
+        _passesOver(1 << 2 | 1 << 3);
+    }
+
+    function test_ClaimRange_TellsThoseThatArePaid() external {
+        for (uint32 i = 1; i <= PAYEES; ++i) spend(1, i, 100 * i);
+        settle();
+        (uint256[] memory rows, bytes32[] memory edge) = _range(1, PAYEES);
+        coin.blacklist(payee(2), true);
+        uint256[] memory paid = new uint256[](PAYEES);
+        for (uint256 i; i < PAYEES; ++i) paid[i] = i == 1 ? 0 : rows[i];
+        vm.expectEmit(address(settlement));
+        emit ISettlement.ClaimedRange(lane, 1, paid);
+        settlement.claimRange(lane, 1, rows, edge);
+    }
+
+    function _passesOver(uint8 barred) private {
         for (uint32 i = 1; i <= PAYEES; ++i) spend(1, i, 100 * i);
         settle();
         (uint256[] memory rows, bytes32[] memory edge) = _range(1, PAYEES);

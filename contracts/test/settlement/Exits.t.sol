@@ -7,6 +7,7 @@ import {ISettlement} from "../../src/interfaces/ISettlement.sol";
 import {Base} from "../Base.sol";
 import {DollarToken} from "../Tokens.sol";
 import {Sparse, Trees} from "../Trees.sol";
+import {Wallet} from "../World.sol";
 
 /// @dev Consumers leave, with the operator or without it.
 contract ExitsTest is Base {
@@ -151,9 +152,9 @@ contract ExitsTest is Base {
 
     function test_RequestsAreRelayedOnceAndInTime() external {
         uint256 deadline = block.timestamp + 1;
-        bytes memory request = _relay("RequestWithdraw", 1, 0, deadline);
-        bytes memory forged = _relay("RequestWithdraw", 2, 0, deadline);
-        bytes memory cancel = _relay("CancelWithdraw", 1, 1, deadline);
+        bytes memory request = _relay("RequestWithdraw", consumer(1), 1, 0, deadline);
+        bytes memory forged = _relay("RequestWithdraw", consumer(1), 2, 0, deadline);
+        bytes memory cancel = _relay("CancelWithdraw", consumer(1), 1, 1, deadline);
         refuses(IConsumers.SignatureInvalid.selector);
         consumers.requestWithdrawFor(lane, consumer(1), deadline, forged);
         refuses(IConsumers.SignatureInvalid.selector);
@@ -169,6 +170,20 @@ contract ExitsTest is Base {
         consumers.requestWithdrawFor(lane, consumer(1), deadline, request);
         refuses(IConsumers.SignatureExpired.selector);
         consumers.cancelWithdrawFor(lane, consumer(1), deadline, cancel);
+    }
+
+    /// @dev A consumer may be a contract: it says itself what it signed (ERC-1271).
+    function test_AContractsRequestsAreRelayedAtItsWord() external {
+        address wallet = address(new Wallet(consumer(1)));
+        depositFor(wallet, DEPOSIT);
+        uint256 deadline = block.timestamp;
+        bytes memory forged = _relay("RequestWithdraw", wallet, 2, 0, deadline);
+        refuses(IConsumers.SignatureInvalid.selector);
+        consumers.requestWithdrawFor(lane, wallet, deadline, forged);
+        consumers.requestWithdrawFor(lane, wallet, deadline, _relay("RequestWithdraw", wallet, 1, 0, deadline));
+        eq(consumers.nonces(wallet), 1, "requested");
+        consumers.cancelWithdrawFor(lane, wallet, deadline, _relay("CancelWithdraw", wallet, 1, 1, deadline));
+        eq(consumers.nonces(wallet), 2, "and taken back");
     }
 
     function test_RevertWhen_TheTokenRefusesWhoLeaves() external {
@@ -233,14 +248,14 @@ contract ExitsTest is Base {
         takeRest(who);
     }
 
-    function _relay(string memory what, uint256 signer, uint256 nonce, uint256 deadline)
+    function _relay(string memory what, address account, uint256 signer, uint256 nonce, uint256 deadline)
         private
         view
         returns (bytes memory)
     {
         string memory fields = "(address lane,address account,uint256 nonce,uint256 deadline)";
         bytes32 typehash = keccak256(bytes(string.concat(what, fields)));
-        bytes32 structHash = keccak256(abi.encode(typehash, lane, consumer(1), nonce, deadline));
+        bytes32 structHash = keccak256(abi.encode(typehash, lane, account, nonce, deadline));
         return signed(consumerKey(signer), tollwayDigest(structHash));
     }
 }

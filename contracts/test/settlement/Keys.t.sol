@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IKeys} from "../../src/interfaces/IKeys.sol";
 import {Base} from "../Base.sol";
+import {Wallet} from "../World.sol";
 
 /// @dev Who signs for whom, and until when.
 contract KeysTest is Base {
@@ -53,9 +54,9 @@ contract KeysTest is Base {
 
     function test_KeysAreRelayedOnceAndInTime() external {
         uint256 deadline = block.timestamp + 1;
-        bytes memory set = _relay("SetSessionKey", 1, 0, deadline);
-        bytes memory forged = _relay("SetSessionKey", 2, 0, deadline);
-        bytes memory revoke = _relay("RevokeSessionKey", 1, 1, deadline);
+        bytes memory set = _relay("SetSessionKey", consumer(1), 1, 0, deadline);
+        bytes memory forged = _relay("SetSessionKey", consumer(1), 2, 0, deadline);
+        bytes memory revoke = _relay("RevokeSessionKey", consumer(1), 1, 1, deadline);
         refuses(IKeys.SignatureInvalid.selector);
         keys.setSessionKeyFor(consumer(1), key, deadline, forged);
         refuses(IKeys.SignatureInvalid.selector);
@@ -71,6 +72,19 @@ contract KeysTest is Base {
         keys.setSessionKeyFor(consumer(1), key, deadline, set);
         refuses(IKeys.SignatureExpired.selector);
         keys.revokeSessionKeyFor(consumer(1), key, deadline, revoke);
+    }
+
+    /// @dev A consumer may be a contract: it says itself what it signed (ERC-1271).
+    function test_AContractsKeysAreRelayedAtItsWord() external {
+        address wallet = address(new Wallet(consumer(1)));
+        uint256 deadline = block.timestamp;
+        bytes memory forged = _relay("SetSessionKey", wallet, 2, 0, deadline);
+        refuses(IKeys.SignatureInvalid.selector);
+        keys.setSessionKeyFor(wallet, key, deadline, forged);
+        keys.setSessionKeyFor(wallet, key, deadline, _relay("SetSessionKey", wallet, 1, 0, deadline));
+        vm.assertTrue(keys.speaksFor(wallet, key, block.timestamp), "it speaks");
+        keys.revokeSessionKeyFor(wallet, key, deadline, _relay("RevokeSessionKey", wallet, 1, 1, deadline));
+        eq(keys.sessionKeys(wallet, key).revokedAt, block.timestamp, "revoked");
     }
 
     // ------------------------------------------------------------------ a lane's gateways
@@ -136,14 +150,14 @@ contract KeysTest is Base {
 
     // ------------------------------------------------------------------ inside
 
-    function _relay(string memory what, uint256 signer, uint256 nonce, uint256 deadline)
+    function _relay(string memory what, address account, uint256 signer, uint256 nonce, uint256 deadline)
         private
         view
         returns (bytes memory)
     {
         string memory fields = "(address account,address key,uint256 nonce,uint256 deadline)";
         bytes32 typehash = keccak256(bytes(string.concat(what, fields)));
-        bytes32 structHash = keccak256(abi.encode(typehash, consumer(1), key, nonce, deadline));
+        bytes32 structHash = keccak256(abi.encode(typehash, account, key, nonce, deadline));
         return signed(consumerKey(signer), tollwayDigest(structHash));
     }
 }

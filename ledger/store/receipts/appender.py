@@ -161,8 +161,8 @@ class Appender:
         nothing, durable on return.
 
         Raises Unlocked when a call is not locked for us, Taken when one has a receipt already, RowRefused when the
-        database refuses a row for another reason,
-        Unavailable when the connection is lost: then only `tail` of a new connection tells if the segment was written.
+        database refuses a row for another reason, Unavailable when the connection is lost: then only `tail` of a new
+        connection tells if the segment was written.
         """
         wire = self._connection.pgconn
         wire.enter_pipeline_mode()

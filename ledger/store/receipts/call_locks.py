@@ -41,7 +41,7 @@ FORGOTTEN_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class GatewayRun:
     """One run of a gateway's process. `boot` is a number that no other run has."""
 
     lane: Lane
@@ -60,49 +60,49 @@ Taking = Signed | Refused | None
 """What became of a lock that was asked for: it is ours (None), the call has its receipt already, or it is refused."""
 
 
-def show_alive(session: Session, life: Life) -> None:
+def show_alive(session: Session, run: GatewayRun) -> None:
     """Write the gateway's heartbeat."""
-    row = {"lane": life.lane, "gateway": life.gateway, "boot": life.boot, "seen_at": _now()}
+    row = {"lane": run.lane, "gateway": run.gateway, "boot": run.boot, "seen_at": _now()}
     upsert(session, HeartbeatRow, row)
 
 
-def take(session: Session, life: Life, wanted: Mapping[Digest, bytes]) -> dict[Digest, Taking]:
+def take(session: Session, run: GatewayRun, wanted: Mapping[Digest, bytes]) -> dict[Digest, Taking]:
     """Lock each of these calls, given with their fingerprints, unless it is locked by a living gateway, or charged.
 
     A lock of our own that is asked for again was left behind: it is ours.
     """
-    taken = _insert(session, life, wanted)
+    taken = _insert(session, run, wanted)
     found: dict[Digest, Taking] = {}
     missed = [call for call in wanted if call not in taken]
     if missed:
-        known = _fingerprints(session, life.lane, missed)
-        taken |= _take_over(session, life, {call: wanted[call] for call in missed})
+        known = _fingerprints(session, run.lane, missed)
+        taken |= _take_over(session, run, {call: wanted[call] for call in missed})
         for call in missed:
             found[call] = Refused.running if known.get(call, wanted[call]) == wanted[call] else Refused.mismatch
-    charged = receipts.by_calls(session, life.lane, list(taken)) if taken else {}
+    charged = receipts.by_calls(session, run.lane, list(taken)) if taken else {}
     if charged:
-        release(session, life, list(charged))
+        release(session, run, list(charged))
     return found | {call: charged.get(call) for call in taken}
 
 
-def release(session: Session, life: Life, calls: Sequence[Digest]) -> None:
+def release(session: Session, run: GatewayRun, calls: Sequence[Digest]) -> None:
     """End those locks of calls that this run has."""
-    change(session, delete(CallLockRow).where(_of(life), col(CallLockRow.call).in_(calls)))
+    change(session, delete(CallLockRow).where(_of(run), col(CallLockRow.call).in_(calls)))
 
 
-def begin(session: Session, life: Life) -> None:
-    """Show a run that begins, and end the locks of the gateway's earlier ones: none of them lives."""
-    show_alive(session, life)
+def begin(session: Session, run: GatewayRun) -> None:
+    """Show a run that begins, and end the locks of the gateway's earlier ones: those are over."""
+    show_alive(session, run)
     change(
         session,
-        delete(CallLockRow).filter_by(lane=life.lane, gateway=life.gateway).where(col(CallLockRow.boot) != life.boot),
+        delete(CallLockRow).filter_by(lane=run.lane, gateway=run.gateway).where(col(CallLockRow.boot) != run.boot),
     )
 
 
-def end(session: Session, life: Life) -> None:
+def end(session: Session, run: GatewayRun) -> None:
     """End all locks of a run that stops, and its heartbeat."""
-    change(session, delete(CallLockRow).where(_of(life)))
-    change(session, delete(HeartbeatRow).filter_by(lane=life.lane, gateway=life.gateway, boot=life.boot))
+    change(session, delete(CallLockRow).where(_of(run)))
+    change(session, delete(HeartbeatRow).filter_by(lane=run.lane, gateway=run.gateway, boot=run.boot))
 
 
 def clean(session: Session, lane: Lane) -> None:
@@ -113,12 +113,12 @@ def clean(session: Session, lane: Lane) -> None:
     change(session, delete(CallLockRow).filter_by(lane=lane).where(~seen.exists()))
 
 
-def _insert(session: Session, life: Life, wanted: Mapping[Digest, bytes]) -> set[Digest]:
+def _insert(session: Session, run: GatewayRun, wanted: Mapping[Digest, bytes]) -> set[Digest]:
     """The calls among `wanted` that nobody had locked. In order, so that two gateways never wait for each other."""
     calls = sorted(wanted)
     row = _rows(calls, [wanted[call] for call in calls])
-    known = select(CallLockRow.call).filter_by(lane=life.lane).where(col(CallLockRow.call) == row.c.call)
-    lane, gateway, boot = (cast(value, LargeBinary) for value in (life.lane, life.gateway, life.boot))
+    known = select(CallLockRow.call).filter_by(lane=run.lane).where(col(CallLockRow.call) == row.c.call)
+    lane, gateway, boot = (cast(value, LargeBinary) for value in (run.lane, run.gateway, run.boot))
     values = sqlalchemy.select(lane, row.c.call, row.c.fingerprint, gateway, boot).where(~known.exists())
     columns = ["lane", "call", "fingerprint", "gateway", "boot"]
     statement = insert(CallLockRow).from_select(columns, values).on_conflict_do_nothing()
@@ -131,18 +131,18 @@ def _fingerprints(session: Session, lane: Lane, calls: Sequence[Digest]) -> dict
     return {Digest(call): known for call, known in session.exec(query.where(col(CallLockRow.call).in_(calls)))}
 
 
-def _take_over(session: Session, life: Life, wanted: Mapping[Digest, bytes]) -> set[Digest]:
+def _take_over(session: Session, run: GatewayRun, wanted: Mapping[Digest, bytes]) -> set[Digest]:
     """The calls among `wanted` whose lock was of a dead gateway, or our own. A row that is being changed is left: its
     gateway writes the receipt, or another one was first.
     """
     row = _rows(list(wanted), list(wanted.values()))
     seen = select(HeartbeatRow.boot).where(_is_of_lock(), col(HeartbeatRow.seen_at) > _now() - SILENT_MS)
-    asked = select(CallLockRow.call).filter_by(lane=life.lane).where(col(CallLockRow.call).in_(list(wanted)))
-    free = asked.where(or_(_of(life), ~seen.exists())).with_for_update(skip_locked=True).cte("free")
+    asked = select(CallLockRow.call).filter_by(lane=run.lane).where(col(CallLockRow.call).in_(list(wanted)))
+    free = asked.where(or_(_of(run), ~seen.exists())).with_for_update(skip_locked=True).cte("free")
     statement = (
         update(CallLockRow)
-        .where(col(CallLockRow.lane) == life.lane, col(CallLockRow.call) == free.c.call, row.c.call == free.c.call)
-        .values(fingerprint=row.c.fingerprint, gateway=life.gateway, boot=life.boot)
+        .where(col(CallLockRow.lane) == run.lane, col(CallLockRow.call) == free.c.call, row.c.call == free.c.call)
+        .values(fingerprint=row.c.fingerprint, gateway=run.gateway, boot=run.boot)
         .returning(col(CallLockRow.call))
     )
     found = session.execute(statement, execution_options={"synchronize_session": False})
@@ -156,11 +156,11 @@ def _rows(calls: Sequence[bytes], fingerprints: Sequence[bytes]) -> TableValuedA
     return rows.render_derived(name="wanted")
 
 
-def _of(life: Life) -> ColumnElement[bool]:
+def _of(run: GatewayRun) -> ColumnElement[bool]:
     return and_(
-        col(CallLockRow.lane) == life.lane,
-        col(CallLockRow.gateway) == life.gateway,
-        col(CallLockRow.boot) == life.boot,
+        col(CallLockRow.lane) == run.lane,
+        col(CallLockRow.gateway) == run.gateway,
+        col(CallLockRow.boot) == run.boot,
     )
 
 
