@@ -101,6 +101,10 @@ class Gateway:
         """The network's time in ms: the last indexed block's, and the time since. A private grid's is the clock's."""
         return now_ms() + self.lane_state.clock_ms
 
+    def end_of(self, epoch: int) -> int:
+        """When a call of an epoch ends that ends now, in ms: not before its epoch began, though the clock may fall."""
+        return max(self.now_ms(), epoch * self.calendar.epoch_seconds * 1_000)
+
     def refusal(self) -> Refusal | None:
         """Why the lane serves no call now; None when it does."""
         return self.lane_state.refusal(self.limits, self.lane, self.signer.address)

@@ -347,7 +347,7 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
     if call.ask.path != INFER and metered.text_tokens > most:
         body, end = openai.shorten(body, metered.text_tokens, most), EndReason.hold_reached
     digest = call.billing.digest_of(body)
-    served = Served(units, end, gateway.now_ms(), call.ask.body, digest, candidate.provider)
+    served = Served(units, end, gateway.end_of(call.billing.epoch), call.ask.body, digest, candidate.provider)
     return Answer(candidate, reply, body, served, took_ms, metered.overclaimed)
 
 

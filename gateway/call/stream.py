@@ -210,7 +210,8 @@ class _Streaming:
         else:
             note_success(gateway, candidate, self.first_byte_ms, metered.overclaimed)
         units = usage.capped(metered.units, call.most)
-        served = Served(units, self.end, gateway.now_ms(), call.ask.body, self.accumulator.digest, candidate.provider)
+        ended = gateway.end_of(call.billing.epoch)
+        served = Served(units, self.end, ended, call.ask.body, self.accumulator.digest, candidate.provider)
         if call.span is not None:
             call.span.streamed(self.first_byte_ms)
             model = call.model_of(gateway, candidate)

@@ -150,7 +150,8 @@ class Execution:
         return capped(used, self.plan.most)
 
     def root(self, tariff: Tariff, end: EndReason, response: Digest, response_bytes: int) -> ServedCall:
-        served = Served(self.units(response_bytes), end, self.gateway.now_ms(), self.request_body, response)
+        ended = self.gateway.end_of(self.billing.epoch)
+        served = Served(self.units(response_bytes), end, ended, self.request_body, response)
         return ServedCall("", self.billing, tariff, served, tuple(self.served))
 
     def guaranteed_subcalls(self) -> list[tuple[Address, ServedCall]]:

@@ -78,8 +78,8 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     """Build the next batch from posted receipts that are in none.
 
     None when there are none, an alarm is active, another worker is at it, or the last indexed block is so old that a
-    request to leave may not be known. A batch without receipts is built when a
-    consumer waits to leave: its exit needs a batch after its request.
+    request to leave, or that it was taken back, may not be known. A batch without receipts is built when a consumer
+    waits to leave: its exit needs a batch after its request.
 
     Raises Unavailable when a payee or a consumer has no index yet, or a gateway no number.
     """
@@ -94,9 +94,13 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     if not any(row.count for row in ranges) and not _is_exit_due(session, lane):
         return None
     before = batches.latest(session, lane.lane)
+    closed_before = before.header.closed_at if before else 0
+    if _may_stay(session, lane, closed_before):
+        return None
     number = batches.newest_number(session, lane.lane) + 1
-    closed_at = chain_time.now(session, now) // 1_000
-    bars = Bars(closed_at, before.header.closed_at if before else 0, lane.exit_notice)
+    ended = receipts.last_end(session, lane.lane, ranges, chain_time.now(session, now))
+    closed_at = max(ended // 1_000, closed_before)  # the clock falls when a block is late, and gateways' differ
+    bars = Bars(closed_at, closed_before, lane.exit_notice)
     left_out = barred.within(session, lane.lane, ranges, bars)
     opening = Opening(
         domain=lane.domain,
@@ -143,6 +147,16 @@ def _is_chain_old(session: Session, lane: Lane, now: int) -> bool:
     if block is None or not lane.exit_notice:
         return False
     return chain_time.now(session, now) - block.timestamp * 1_000 > lane.exit_notice * 1_000
+
+
+def _may_stay(session: Session, lane: Lane, closed_before: int) -> bool:
+    """Whether a request to leave that the last batch met may have been taken back in a block that is not indexed yet.
+
+    It can be until its notice is over. Then its receipts are charged; if it stands, they are barred.
+    """
+    block = chain_time.get(session)
+    noticed = [(consumer.requested_at or 0) + lane.exit_notice for consumer in lanes.leaving(session, lane.lane)]
+    return block is not None and any(block.timestamp <= one < closed_before for one in noticed)
 
 
 def commit(session: Session, lane: Lane, calls: Calls, now: int) -> Digest | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ledger.store.chain.lanes import Lane
 from ledger.store.session import unit_of_work
 from roles.cli.output import wait_until
 from tests import builders as b
-from tests.gateway.nodes import Node
+from tests.gateway.nodes import Node, streaming
 from tests.gateway.world import OPERATOR, Running, World, a_deployment
 
 TERMS = Lane(b.LANE, b.OPERATOR, 86_400, 14_400, bond=1_000)
@@ -135,6 +136,20 @@ def test_receipts_have_the_chains_time_whatever_the_wall_clock_says(chain: World
     (signed,) = chain.receipts_of(consumer.address)
     assert (now + ahead) * 1_000 <= signed.receipt.ended_at <= (int(time.time()) + ahead + 1) * 1_000
     assert signed.receipt.epoch == (now + ahead) // 3_600
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_clock_that_falls_ends_no_call_before_its_epoch(
+    chain: World, node: Node, consumer: Signer, *, stream: bool
+) -> None:
+    node.behaviour, gateway = streaming(), chain.gateway()
+    chain.deposit(consumer.address, 10**6)
+    bearer, catalog = gateway.key(consumer), gateway.gateway.catalog
+    gateway.gateway.catalog = replace(catalog, epoch=catalog.epoch + 1)
+    assert gateway.chat(bearer, stream=stream).status_code == 200
+    (signed,) = chain.receipts_of(consumer.address)
+    epoch_ms = gateway.gateway.calendar.epoch_seconds * 1_000
+    assert (signed.receipt.epoch, signed.receipt.ended_at) == (catalog.epoch + 1, (catalog.epoch + 1) * epoch_ms)
 
 
 def test_the_lane_shows_what_a_depositor_wants_to_know(chain: World) -> None:

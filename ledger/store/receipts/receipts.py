@@ -7,7 +7,7 @@ the wire and no loop runs over rows; a batch file takes the first of them unchan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +19,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.receipts.receipt import Receipt, unpack
 from ledger.core.receipts.record import Records
+from ledger.core.settlement.header import Range
 from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.receipts.tables import ReceiptRow
 from ledger.store.session import connection_of
@@ -134,6 +135,16 @@ def by_seq(session: Session, lane: Lane, gateway: Address, seq: int) -> Signed |
     """The receipt with a sequence number of a gateway."""
     row = session.get(ReceiptRow, (lane, gateway, seq))
     return _signed(row) if row else None
+
+
+def last_end(session: Session, lane: Lane, ranges: Iterable[Range], at: int) -> int:
+    """When the last of these receipts ended, but not before `at`; in ms."""
+    for row in ranges:
+        if row.count:
+            query = select(func.max(ReceiptRow.ended_at)).filter_by(lane=lane, gateway=row.gateway)
+            later = query.where(col(ReceiptRow.seq).between(row.first, row.last), col(ReceiptRow.ended_at) > at)
+            at = session.exec(later).one() or at
+    return at
 
 
 def children(session: Session, lane: Lane, parent: Digest) -> list[Signed]:
