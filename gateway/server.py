@@ -86,7 +86,7 @@ class JoinedWrites:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol within bounds, over joined writes. The four methods it overrides are asyncio's.
+    """uvicorn's protocol within bounds, over joined writes. The methods it overrides are asyncio's.
 
     The parser gets a head when all of it is there. So its length is known, the parser joins no pieces, and an offer of
     another protocol can be hidden: the parser would drop the body. A body is cut where it ends: after it comes a head.
@@ -115,7 +115,16 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.opened.unread.pop(self, None)
         self.presence.leave()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.opened.unread[self] = (self.joined.get_write_buffer_size(), monotonic())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.opened.unread.pop(self, None)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never stays open
         """Stay open until a whole request is answered."""
@@ -230,6 +239,8 @@ class Connections:
         self.heads: dict[Protocol, float] = {}
         """Connections in the middle of a head, and since when."""
         self.half_closed: set[Protocol] = set()
+        self.unread: dict[Protocol, tuple[int, float]] = {}
+        """Connections whose clients do not take what waits for them: how many bytes waited, and when."""
 
     def enter(self, protocol: Protocol) -> Sender:
         """The sender of a new connection, which takes a place unless it is a proxy."""
@@ -250,6 +261,7 @@ class Connections:
                 protocol.refuse(Refusal(408, "head_too_slow", "the request's head did not arrive in time"))
         for protocol in list(self.half_closed):
             protocol.probe()
+        self._close_unread(now)
         for place in self.strangers:
             protocol = place.holder
             if protocol.joined.is_closing():
@@ -258,6 +270,14 @@ class Connections:
                 protocol.joined.abort()
         for address in self.strangers.addresses():
             self.strangers.close_excess(address)
+
+    def _close_unread(self, now: float) -> None:
+        for protocol, (waited, since) in list(self.unread.items()):
+            waits = protocol.joined.get_write_buffer_size()
+            if waits <= waited - bounds.UNREAD_BYTES:
+                self.unread[protocol] = (waits, now)
+            elif now - since >= bounds.UNREAD_SECONDS:
+                protocol.joined.abort()
 
 
 OPTIONS: Final[dict[str, Any]] = {

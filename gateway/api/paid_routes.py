@@ -35,7 +35,7 @@ from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.hashes import body_digest
+from ledger.core.values.hashes import body_digest, keccak256
 from ledger.core.values.ids import NO_KEY, call_id, to_hex
 from ledger.store.receipts.receipts import Signed
 
@@ -194,7 +194,8 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
         with gateway.payments.place(to_hex(request.payment.payer)):
-            await x402.take(gateway, request.payment, request.call_id, route.price, request.client.presence)
+            paid = keccak256(request.call_id, ask.body)
+            await x402.take(gateway, request.payment, paid, route.price, request.client.presence)
         _open(gateway, request.client)
     referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
     signed: tuple[Signed, ...] = ()

@@ -341,7 +341,7 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
         raise
     answers.check_status(reply, body)
     took_ms = now_ms() - started
-    meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
+    meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered, call.most.output_token)
     metered = await answers.whole(meters, call.ask, reply, body, took_ms)
     units, end, most = usage.capped(metered.units, call.most), EndReason.normal, call.most.output_token
     if call.ask.path != INFER and metered.text_tokens > most:

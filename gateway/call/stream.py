@@ -202,7 +202,7 @@ class _Streaming:
         """Meter and charge. Returns the receipts, or why there are none."""
         gateway, call, candidate, now = self.gateway, self.call, self.candidate, now_ms()
         assert self.reply is not None
-        meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered)
+        meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered, call.most.output_token)
         metered = await answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)
         if self.end in (EndReason.upstream_cut, EndReason.timeout):
             assert self.failure is not None

@@ -32,10 +32,13 @@ class PassedOn(NodeFailed):
 
 
 class Meters(NamedTuple):
-    """How a candidate's answers are metered: its tokenizer, if there is one, and the meters its terms ask for."""
+    """How a candidate's answers are metered: its tokenizer, if there is one, the meters its terms ask for, and the most
+    output tokens that are paid for.
+    """
 
     tokenizer: Any | None
     asked: frozenset[int]
+    most: int
 
 
 async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: int) -> Metered:
@@ -51,7 +54,7 @@ async def whole(meters: Meters, ask: Ask, reply: Reply, body: bytes, took_ms: in
         if answer is None:
             raise NodeFailed("the node's answer is not what an OpenAI server answers", "nonsense")
         text = answer.text
-        ours = await usage.count(meters.tokenizer, text) if text and meters.tokenizer is not None else None
+        ours = await usage.count(meters.tokenizer, text, meters.most) if text and meters.tokenizer is not None else None
         counted = _tokens(meters, ask, answer.usage, _Delivered(ours, len(text.encode()), None), noted)
     return _metered(meters, ask, counted, noted, took_ms, len(body))
 
@@ -60,7 +63,7 @@ async def streamed(meters: Meters, ask: Ask, reply: Reply, stream: StreamAccumul
     """Units of a stream, as far as it came: by the node's usage if that came too, else what was delivered."""
     noted = stream.units or usage.node_units(reply.headers.get(b"tollway-usage")) or {}
     text = stream.text
-    ours = await usage.count(meters.tokenizer, text) if text else None
+    ours = await usage.count(meters.tokenizer, text, meters.most) if text else None
     delivered = _Delivered(ours, stream.text_bytes, stream.tokens)
     counted = _tokens(meters, ask, stream.usage, delivered, noted)
     return _metered(meters, ask, counted, noted, took_ms, stream.size)

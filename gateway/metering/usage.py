@@ -113,9 +113,10 @@ def number(value: Any) -> int | None:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 20 else None
 
 
-async def count(tokenizer: Any, text: str) -> int:
+async def count(tokenizer: Any, text: str, most: int) -> int:
     """Our count of a text's tokens. A long one is counted in pieces, where each cut may add a token, in a thread of its
-    own: there texts take turns.
+    own: there texts take turns. What comes after a piece that passes `most`, which nobody pays for, is taken to be like
+    what came before.
     """
     if len(text) <= COUNTED_HERE:
         return _tokens_in(tokenizer, text)
@@ -123,6 +124,8 @@ async def count(tokenizer: Any, text: str) -> int:
     for at in range(0, len(text), PIECE):
         found = await loop.run_in_executor(_COUNTING, _tokens_in, tokenizer, text[at : at + PIECE])
         tokens += found
+        if tokens > most + SLACK_TOKENS and at + PIECE < len(text):
+            return tokens * len(text) // (at + PIECE)
     return tokens
 
 

@@ -2,7 +2,8 @@
 
 A payment is an ERC-3009 authorization to the lane's address. It is checked here, stored for the worker to relay, and
 becomes a deposit of its signer. The call is charged like any other, and the unspent rest stays the signer's deposit.
-Each authorization pays for one call, so a payment header cannot be reused by somebody who saw it.
+Each authorization pays for one request, so a payment header cannot be reused by somebody who saw it: to be relayed is
+to be published.
 """
 
 import base64
@@ -173,8 +174,10 @@ def read(gateway: Gateway, header: bytes, now: int) -> Payment:
     return Payment(payer, amount, valid_after, valid_before, nonce, signature, identifier)
 
 
-async def take(gateway: Gateway, payment: Payment, call: Digest, need: int, presence: Presence) -> None:
+async def take(gateway: Gateway, payment: Payment, request: Digest, need: int, presence: Presence) -> None:
     """Have the payment relayed, and wait until the payer can spend `need` atoms. Its deposit may cover that already.
+
+    It pays for this one `request`, named by its body too: once it is relayed everybody can read it on the chain.
 
     When the client leaves the payment stays on its way, and becomes its payer's deposit.
     """
@@ -192,8 +195,8 @@ async def take(gateway: Gateway, payment: Payment, call: Digest, need: int, pres
         signature=payment.signature,
         kind="inbox",
     )
-    if not await gateway.db(lambda session: publications.pay(session, deposit, call, now_ms())):
-        raise _unpaid("this payment was sent with another call before")
+    if not await gateway.db(lambda session: publications.pay(session, deposit, request, now_ms())):
+        raise _unpaid("this payment was sent with another request before")
     if await _spendable(gateway, payment.payer) >= need:
         return
     with presence:

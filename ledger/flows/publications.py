@@ -106,10 +106,10 @@ def publish_offer(
     return offer, True
 
 
-def pay(session: Session, deposit: DepositRequest, call: Digest, now: int) -> bool:
-    """Store an x402 payment to relay, for one call. False when it was sent with another call before."""
+def pay(session: Session, deposit: DepositRequest, request: Digest, now: int) -> bool:
+    """Store an x402 payment to relay, for one request. False when it was sent with another one before."""
     deposits.request(session, deposit, now)
-    return deposits.bind(session, deposit.lane, deposit.id, call)
+    return deposits.bind(session, deposit.lane, deposit.id, request)
 
 
 def deposit_id(lane: Lane, account: Address, salt: bytes) -> Digest:

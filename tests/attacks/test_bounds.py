@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway import bounds
 from gateway.__main__ import allow_files
 from gateway.call.idempotency import Answers, StoredResponse
 from ledger.core.values.hashes import keccak256
@@ -33,7 +34,9 @@ from tests.attacks.strangers import (
     read_answer,
     send,
 )
-from tests.gateway.nodes import Node
+from tests.gateway.nodes import Asked, Node, Wire, answering, piece
+from tests.gateway.nodes import chat as a_chat
+from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import Running, World
 
 KIB, MIB = 2**10, 2**20
@@ -63,6 +66,7 @@ def files() -> None:
 def test_a_gateway_takes_more_connections_than_the_open_files_a_process_has_at_first() -> None:
     script = """
 import resource
+from gateway import bounds
 from gateway.__main__ import allow_files
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
@@ -306,6 +310,57 @@ def test_json_has_64_levels(gateway: Running, key: str) -> None:
     with others_served(gateway):
         wide = chat_body(x="").replace(b'"x": ""', b'"x": [%b[]]' % (b"[]," * (MIB // 3)))
         assert send(gateway, chat(key, body=wide))[0] in (200, 402)
+
+
+def test_brackets_and_tensors_without_end_delay_nobody(gateway: Running, key: str) -> None:
+    """20 MiB of brackets took the loop 4.5 s, and as many of empty lists in an inference request 5 s."""
+    bracketed = [b"[" * (8 * MIB), b"[" * (4 * MIB) + b"]" * (4 * MIB), (b"[" * 64 + b"]" * 64) * (MIB // 16)]
+    with others_served(gateway):
+        assert [send(gateway, chat(key, body=body))[0] for body in bracketed] == [400] * 3
+        tensors = b'{"inputs": [%b0]}' % (b"[]," * (2 * MIB))
+        infer = head("POST", "/v2/models/@acme/chat/infer", f"Authorization: Bearer {key}", length=len(tensors))
+        status, answer = send(gateway, infer + tensors)
+        assert (status, b"wrong_protocol" in answer) == (400, True)
+
+
+# A client that reads nothing
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_does_not_read_its_answer_is_gone_after_60_seconds(
+    world: World,
+    gateway: Running,
+    node: Node,
+    key: str,
+    consumer: Signer,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: bool,
+) -> None:
+    """16 MiB stayed for ever, for each connection; and so did an open call and its hold, for a stream."""
+    assert (bounds.UNREAD_SECONDS, bounds.UNREAD_BYTES) == (60, 256 * KIB)
+    monkeypatch.setattr(bounds, "UNREAD_SECONDS", 1)
+    long = "x" * (16 * MIB)
+
+    async def much(asked: Asked, wire: Wire) -> None:
+        await wire.begin()
+        for at in range(0, len(long), MIB // 2):
+            await wire.event(piece(long[at : at + MIB // 2]))
+        await wire.closed()
+
+    node.behaviour = much if stream else answering(a_chat(long))
+    connections = gateway.server.server_state.connections
+    others = set(connections)
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.connect(("127.0.0.1", gateway.port))
+        wire.sendall(chat(key, body=chat_body(stream=stream)))
+        eventually(lambda: gateway.gateway.connections.unread)
+        eventually(lambda: connections <= others)
+        eventually(lambda: not gateway.gateway.open_calls and not gateway.gateway.leases.outstanding())
+        assert not gateway.gateway.connections.unread
+    eventually(lambda: gateway.world.receipts_of(consumer.address))
+    [signed] = gateway.world.receipts_of(consumer.address)
+    assert signed.receipt.end.name == ("client_abort" if stream else "normal")
+    node.behaviour = answering(a_chat(long))
+    assert len(send(gateway, chat(key))[1]) > 16 * MIB
 
 
 # A model's name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import select
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from x402.client_base import SpendControlAsset
 from x402.http.x402_http_client import x402HTTPClient
 from x402.mechanisms.evm.exact import ExactEvmScheme
 
+from gateway.payment import x402
 from ledger.core.values.ids import to_hex
 from ledger.core.values.typed_data import Signer
 from ledger.deployments import save
+from ledger.store.access import deposits
+from ledger.store.session import unit_of_work
 from tests.attacks.strangers import OTHER, chat, chat_body, dial, head, others_served, read_answer, send
 from tests.gateway.nodes import Node
 from tests.gateway.test_who_pays import eventually
@@ -125,3 +129,24 @@ async def test_worthless_payments_take_no_call_from_consumers(chain: World, cons
         loop.call_soon_threadsafe(place.holder.cancel)
     for wire in wires:
         wire.close()
+
+
+async def test_a_payment_that_all_can_read_on_the_chain_pays_for_no_other_request(chain: World, node: Node) -> None:
+    """A thief who rebuilt it got the answer to a question of its own, and the payer's own request got 409."""
+    chain.a_model_at(node.url, "@acme/cheap")
+    gateway = await asyncio.to_thread(chain.gateway, payment_seconds=1)
+    header, body = await a_payment(gateway), chat_body(model="@acme/cheap")
+
+    def ask(body: bytes) -> int:
+        return gateway.http.post(PATH, content=body, headers={"PAYMENT-SIGNATURE": header}).status_code
+
+    assert await asyncio.to_thread(ask, body) == 503, "it is on its way"
+    payment = x402.read(gateway.gateway, header.encode(), int(time.time() * 1_000))
+    chain.deposit(payment.payer, payment.amount)
+    with unit_of_work(chain.engine) as session:
+        [waiting] = deposits.requested(session, chain.lane)
+        deposits.set_credited(session, waiting, 1)
+    assert await asyncio.to_thread(ask, chat_body(model="@acme/cheap", user="a thief")) == 402
+    assert node.asked == []
+    assert await asyncio.to_thread(ask, body) == 200
+    assert len(chain.receipts_of(payment.payer)) == 1

@@ -84,6 +84,30 @@ def test_with_the_models_tokenizer_a_claim_above_our_count_is_billed_at_our_coun
     assert candidate.health.quality_ppm < honest
 
 
+def test_a_text_is_not_counted_far_beyond_what_is_paid_for(
+    world: World, node: Node, consumer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 MiB for a call of one token took the thread that all answers are counted in 7 s."""
+    subject = world.a_model_at(node.url, ask={"output_token": "1000000"})
+    words_of(subject, tmp_path)
+    world.deposit(consumer.address, 100_000)
+    gateway = world.gateway(tokenizers=tmp_path)
+    counted: list[int] = []
+
+    def count(tokenizer: Any, text: str) -> int:
+        counted.append(len(text))
+        return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+
+    monkeypatch.setattr("gateway.metering.usage._tokens_in", count)
+    node.behaviour = answering(chat("one " * 2**20, 10, 2**20))
+    answer = gateway.chat(gateway.key(consumer), max_tokens=5).json()
+    assert counted == [65_536]
+    [choice] = answer["choices"]
+    assert choice["finish_reason"] == "length"
+    assert choice["message"]["content"].split() == ["one"] * 5
+    assert world.receipts_of(consumer.address)[0].receipt.units.output_token == 5
+
+
 def test_what_costs_by_the_byte_is_bounded_by_the_longest_answer_we_take(
     world: World, node: Node, consumer: Signer
 ) -> None:

@@ -39,10 +39,10 @@ def request(session: Session, deposit: DepositRequest, now: int) -> bool:
     return False
 
 
-def bind(session: Session, lane: Lane, deposit_id: Digest, call: Digest) -> bool:
-    """Let a payment pay for one call and no other. False when it already pays for another."""
-    free = or_(col(DepositRow.call).is_(None), col(DepositRow.call) == call)
-    return change(session, update(DepositRow).filter_by(lane=lane, id=deposit_id).where(free).values(call=call)) == 1
+def bind(session: Session, lane: Lane, deposit_id: Digest, request: Digest) -> bool:
+    """Let a payment pay for one request and no other: a call and its body. False when it already pays for another."""
+    free = or_(col(DepositRow.call).is_(None), col(DepositRow.call) == request)
+    return change(session, update(DepositRow).filter_by(lane=lane, id=deposit_id).where(free).values(call=request)) == 1
 
 
 def get(session: Session, lane: Lane, deposit_id: Digest) -> DepositRequest | None:
