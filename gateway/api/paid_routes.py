@@ -197,6 +197,10 @@ async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tup
             paid = keccak256(request.call_id, ask.body)
             await x402.take(gateway, request.payment, paid, route.price, request.client.presence)
         _open(gateway, request.client)
+    elif caller.key is None:
+        await gateway.authenticator.open_by_voucher(
+            request.client.headers[b"tollway-voucher"], request.call_id, ask.body
+        )
     referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
     signed: tuple[Signed, ...] = ()
     try:

@@ -20,9 +20,11 @@ from ledger.core.accounts import accounts, permissions
 from ledger.core.accounts.permissions import Act, ApiKey, Asker, Subject
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
+from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import NO_KEY, Address, Digest, Lane, address, call_id, to_hex
 from ledger.core.values.typed_data import Domain, Voucher, recover, request_hash, signing_digest, voucher_hash
 from ledger.store.access import keys, signed_requests, vouchers
+from ledger.store.access.vouchers import Opened
 from ledger.store.chain import parties
 from ledger.store.money import postings
 
@@ -224,9 +226,19 @@ class Authenticator:
         name = given if given is not None else b"voucher:%d" % voucher.cum_max
         identity = call_id(self._lane, voucher.account, NO_KEY, path, name)
         await transact(
-            self._engine, lambda session: accept(session, self._domain, self._lane, voucher, signature, identity)
+            self._engine, lambda session: check(session, self._domain, self._lane, voucher, signature, identity)
         )
         return Caller(voucher.account), identity, True
+
+    async def open_by_voucher(self, text: bytes, call: Digest, body: bytes) -> None:
+        """Store a voucher with the call that it opens, and its body: whoever sees it cannot open the same with another,
+        if this one is released.
+        """
+        voucher, signature = read_voucher(text)
+        opens = Opened(call, keccak256(call, body))
+        await transact(
+            self._engine, lambda session: accept(session, self._domain, self._lane, voucher, signature, opens)
+        )
 
     async def by_signature(self, request: SignedRequest, now: int) -> Caller:
         """The account that signed this very request lately. A request that changes something is taken once."""
@@ -278,14 +290,14 @@ def read_voucher(text: bytes) -> tuple[Voucher, bytes]:
         raise Refusal(400, "invalid_voucher", message) from error
 
 
-def accept(
+def check(
     session: Session, domain: Domain, lane: Lane, voucher: Voucher, signature: bytes, call: Digest | None = None
-) -> None:
-    """Check a voucher's lane and signature, and store it with the call that it opens, None for an API key.
+) -> Address:
+    """Check a voucher's lane and signature, for a call or, with None, an API key. Returns its signer.
 
     Refused unless it allows more than any before it, so that a voucher that others saw is worth nothing; or it opened
-    this very call, which is sent again. One of an account that never had a deposit leaves no row: anybody can sign it.
-    On a private grid such an account may make a key, for which its operator credits it then.
+    this very call, which is sent again. So is one of an account that never had a deposit: anybody can sign it. On a
+    private grid such an account may make a key, for which its operator credits it then.
     """
     if voucher.lane != lane:
         said = f"this gateway serves lane {to_hex(lane)}, not {to_hex(voucher.lane)}"
@@ -300,13 +312,26 @@ def accept(
     if not with_deposit and (call is not None or domain.chain_id):
         said = f"{to_hex(voucher.account)} has no deposit in this lane yet"
         raise Refusal(402, "insufficient_balance", said, facts={"available": "0", "short_of": "deposit"})
-    if vouchers.raise_to(session, voucher, signer, signature, call):
+    known, opened = vouchers.highest(session, lane, voucher.account)
+    if voucher.cum_max < known or (voucher.cum_max == known and (opened is None or opened.call != call)):
+        raise _not_larger(known)
+    return signer
+
+
+def accept(
+    session: Session, domain: Domain, lane: Lane, voucher: Voucher, signature: bytes, opens: Opened | None = None
+) -> None:
+    """Check a voucher, and store it with the call that it opens, None for an API key. One that opened this very request
+    is taken again.
+    """
+    signer = check(session, domain, lane, voucher, signature, opens.call if opens is not None else None)
+    if vouchers.raise_to(session, voucher, signer, signature, opens):
         return
-    known, opened = vouchers.opened(session, lane, voucher.account)
-    if voucher.cum_max != known or call is None or opened != call:
-        raise Refusal(
-            401,
-            "voucher_not_larger",
-            f"a voucher of {known} atoms is on record and may have been seen by others: sign one above it",
-            facts={"cum_max": str(known)},
-        )
+    known, opened = vouchers.highest(session, lane, voucher.account)
+    if voucher.cum_max != known or opens is None or opened != opens:
+        raise _not_larger(known)
+
+
+def _not_larger(known: int) -> Refusal:
+    said = f"a voucher of {known} atoms is on record and may have been seen by others: sign one above it"
+    return Refusal(401, "voucher_not_larger", said, facts={"cum_max": str(known)})

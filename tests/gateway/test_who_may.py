@@ -48,7 +48,7 @@ from ledger.store.session import connect, unit_of_work
 from roles.cli import main
 from roles.wallet import keystore, signing
 from tests.conftest import a_database, settings_for
-from tests.gateway.nodes import Node
+from tests.gateway.nodes import Node, answering, dying
 from tests.gateway.test_private_grid import work
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.world import (
@@ -327,6 +327,22 @@ def test_a_call_by_voucher_is_sent_again_and_charged_once(house: House, consumer
         elsewhere = house.there.http.post(CALL, json=BODY, headers=headers)
         assert (elsewhere.status_code, elsewhere.json()["error"]["code"]) == (409, "answer_not_kept")
     assert len(house.world.receipts_of(consumer.address)) == 2
+
+
+def test_a_voucher_whose_call_was_released_opens_no_other_request(world: World, node: Node, consumer: Signer) -> None:
+    world.a_model_at(node.url)
+    gateway = world.gateway().send_no_probes()
+    world.deposit(consumer.address, 10**6)
+    mine = {"Tollway-Voucher": json.dumps(gateway.voucher(consumer, 10**6))}
+    node.behaviour = dying
+    assert gateway.http.post(CALL, json=BODY, headers=mine).status_code == 502
+    node.behaviour = answering()
+    node.asked.clear()
+    stolen = gateway.http.post(CALL, json={**BODY, "messages": [{"role": "user", "content": "mine"}]}, headers=mine)
+    assert (stolen.status_code, stolen.json()["error"]["code"]) == (401, "voucher_not_larger")
+    assert node.asked == []
+    assert gateway.http.post(CALL, json=BODY, headers=mine).status_code == 200
+    assert len(world.receipts_of(consumer.address)) == 1
 
 
 def test_of_calls_that_race_with_one_voucher_one_is_served(house: House, consumer: Signer) -> None:

@@ -23,7 +23,8 @@ class LeaseRow(SQLModel, table=True):
 class VoucherRow(SQLModel, table=True):
     """The highest voucher of each signer of an account, itself or a session key: the most a lane may ever debit it.
 
-    `call` is the call that it opened. None when it made an API key, which needs no voucher any more.
+    `call` is the call that it opened, `request` the digest of that and its body. Both are None when it made an API key,
+    which needs no voucher any more.
     """
 
     __tablename__ = "vouchers"
@@ -33,6 +34,7 @@ class VoucherRow(SQLModel, table=True):
     cum_max: int = big()
     signature: bytes = octets()
     call: bytes | None = maybe_octets()
+    request: bytes | None = maybe_octets()
 
 
 class SignedRequestRow(SQLModel, table=True):

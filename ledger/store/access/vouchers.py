@@ -4,6 +4,8 @@ The highest counts of those whose signer does: the account itself always, a sess
 batches closed within its notice still. So what a stolen key signed ends with the key.
 """
 
+from typing import NamedTuple
+
 from sqlalchemy import and_, or_
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
@@ -18,26 +20,41 @@ from ledger.store.chain.tables import SessionKeyRow
 from ledger.store.session import change
 
 
-def raise_to(session: Session, voucher: Voucher, signer: Address, signature: bytes, call: Digest | None = None) -> bool:
-    """Store a voucher if it allows more than those that count, and the call it opens. False if it does not: it was
-    signed earlier, or stored by another request.
+class Opened(NamedTuple):
+    """The call that a voucher opened, and the digest of its id and body: a call that was released is made again, but
+    for the same request only.
     """
-    if voucher.cum_max <= opened(session, voucher.lane, voucher.account)[0]:
+
+    call: Digest
+    request: Digest
+
+
+def raise_to(
+    session: Session, voucher: Voucher, signer: Address, signature: bytes, opens: Opened | None = None
+) -> bool:
+    """Store a voucher if it allows more than those that count, and what it opens. False if it does not: it was signed
+    earlier, or stored by another request.
+    """
+    if voucher.cum_max <= highest(session, voucher.lane, voucher.account)[0]:
         return False
     row = {"lane": voucher.lane, "account": voucher.account, "signer": signer, "cum_max": voucher.cum_max}
-    statement = insert(VoucherRow).values(**row, signature=signature, call=call)
+    call, request = opens if opens is not None else (None, None)
+    new = {"signature": signature, "call": call, "request": request}
+    statement = insert(VoucherRow).values(**row, **new)
     rising = col(VoucherRow.cum_max) < statement.excluded.cum_max
-    higher = {"cum_max": voucher.cum_max, "signature": signature, "call": call}
+    higher = {"cum_max": voucher.cum_max, **new}
     keys = ["lane", "account", "signer"]
     return change(session, statement.on_conflict_do_update(index_elements=keys, set_=higher, where=rising)) == 1
 
 
-def opened(session: Session, lane: Lane, account: Address) -> tuple[int, Digest | None]:
-    """The amount of the highest voucher that counts, and the call it opened if it opened one; 0 without one."""
+def highest(session: Session, lane: Lane, account: Address) -> tuple[int, Opened | None]:
+    """The amount of the highest voucher that counts, and what it opened if it opened a call; 0 without one."""
     query = select(VoucherRow).where(col(VoucherRow.lane) == lane, col(VoucherRow.account) == account)
     query = query.where(col(VoucherRow.signer).in_(parties.signers_of(session, account)))
     row = session.exec(query.order_by(col(VoucherRow.cum_max).desc()).execution_options(populate_existing=True)).first()
-    return (row.cum_max, Digest(row.call) if row.call is not None else None) if row else (0, None)
+    if row is None:
+        return 0, None
+    return row.cum_max, Opened(Digest(row.call), Digest(row.request or b"")) if row.call is not None else None
 
 
 def at_closing(
@@ -57,7 +74,7 @@ def at_closing(
 
 def mandate(session: Session, lane: Lane, account: Address) -> int:
     """The most the lane may ever debit the account, in atoms, by what counts now."""
-    return mandate_with(session, lane, account, opened(session, lane, account)[0])
+    return mandate_with(session, lane, account, highest(session, lane, account)[0])
 
 
 def mandate_with(session: Session, lane: Lane, account: Address, cum_max: int) -> int:

@@ -117,7 +117,7 @@ def test_going_back_keeps_the_highest_voucher_of_each_account(engine: Engine) ->
         assert [tuple(row) for row in found] == [(BOB, BOB, 3), (ALICE, MAKER, 7)]
         command.upgrade(config, "head")
     with unit_of_work(engine) as session:
-        assert vouchers.opened(session, LANE, BOB) == (3, None)
+        assert vouchers.highest(session, LANE, BOB) == (3, None)
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:
