@@ -17,6 +17,9 @@ Pair = tuple[Address, Digest]
 
 PROBE_MS = 10_000
 """The least time between two probes of a node."""
+DAY_MS = 86_400_000
+MOST_A_DAY_ATOMS = 100_000
+"""The most that the operator pays a provider for probes in a day (UTC)."""
 MARK_MS = 60_000
 """How long a node is tried last for a consumer whose call it did not serve."""
 MARKS = 256
@@ -156,11 +159,22 @@ class Unwell:
 
     def __init__(self) -> None:
         self._due: dict[Pair, int] = {}
+        self._day, self._paid = 0, dict[Address, int]()
         self.probes: set[asyncio.Task[None]] = set()
         """Those under way."""
 
     def add(self, node: Pair, health: Health) -> None:
         self._due.setdefault(node, health.probed_at + PROBE_MS)
+
+    def may_pay(self, provider: Address, atoms: int, now: int) -> bool:
+        """Whether the operator still pays so much for a probe of this provider today. If so it is counted."""
+        if now // DAY_MS != self._day:
+            self._day, self._paid = now // DAY_MS, {}
+        paid = self._paid.get(provider, 0) + atoms
+        if paid > MOST_A_DAY_ATOMS:
+            return False
+        self._paid[provider] = paid
+        return True
 
     def take(self, now: int, most: int) -> list[Pair]:
         """At most `most` nodes to probe now. They do not wait any more."""

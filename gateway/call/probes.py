@@ -1,7 +1,8 @@
 """Probes: our own small calls of nodes that failed a consumer. They alone move a node's quality, so no consumer can.
 
-A probe is a call of the operator: it is charged to its deposit. One that this does not cover, or that costs more than
-`MOST_ATOMS`, is sent all the same and not charged: what a provider asks must not be able to empty the operator's purse.
+A probe is a call of the operator: it is charged to its deposit. One that this does not cover, that costs more than
+`MOST_ATOMS`, or that would bring its provider more than `health.MOST_A_DAY_ATOMS` in a day, is sent all the same and
+not charged: no provider can empty the operator's purse, by its price or by failing and recovering.
 """
 
 import asyncio
@@ -71,8 +72,9 @@ async def _probe(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> N
 async def _send(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> str:
     """Send a probe, judge the node by its answer, and pay for it. Returns the result in a word."""
     call, health = _call(gateway, entry, candidate), candidate.health
+    price = candidate.tariff.hold(call.most)
     with suppress(Refusal):
-        if candidate.tariff.hold(call.most) <= MOST_ATOMS:
+        if price <= MOST_ATOMS and gateway.unwell.may_pay(candidate.provider, price, now_ms()):
             await call.hold_for(gateway, candidate)
     try:
         answer = await calls.invoke(gateway, call, candidate, 0)

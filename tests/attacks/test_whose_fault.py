@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gateway.call import routing
+from gateway.call import health, routing
 from gateway.call.health import MARKS, Health
 from gateway.call.probes import ask_of
 from gateway.catalog.catalog import Candidate, ModelEntry
@@ -473,6 +473,26 @@ def test_a_probe_that_a_provider_makes_dear_is_not_paid(market: Market) -> None:
     eventually(lambda: any(is_probe(asked) for asked in made.asked))
     eventually(lambda: market.health(gateway, made).answered_at)
     assert market.world.receipts_of(OPERATOR.address) == []
+
+
+def test_a_provider_earns_little_by_probes_in_a_day(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One claim of too much made some 250 paid probes: quality rises by 1/32 of what is missing with each."""
+    monkeypatch.setattr(health, "PROBE_MS", 1)
+    [one] = market.add(streaming())
+    gateway = market.world.gateway()
+    market.world.deposit(OPERATOR.address, DEPOSIT)
+    gateway.key(OPERATOR)
+    monkeypatch.setattr(health, "MOST_A_DAY_ATOMS", 3 * 115 + 114)
+    now = int(time.time() * 1000)
+    market.health(gateway, one).probe_failed(now)
+    gateway.gateway.unwell.add((market.parties[0].address, market.subject), market.health(gateway, one))
+    eventually(lambda: sum(map(is_probe, one.asked)) >= 6)
+    paid = [signed.receipt.charge for signed in market.world.receipts_of(OPERATOR.address)]
+    assert paid == [115] * 3
+    unwell, other = gateway.gateway.unwell, a_signer("other").address
+    assert unwell.may_pay(other, 459, now)
+    assert not unwell.may_pay(other, 1, now)
+    assert unwell.may_pay(other, 1, now + 86_400_000)
 
 
 def test_a_probe_of_tensors_fits_what_the_model_declares(world: World, node: Node) -> None:
