@@ -174,7 +174,7 @@ async def _make_once(
                 gateway.answers.abandon(identity)
     if signed:
         gateway.call_locks.forget(identity)
-        gateway.answers.finish(identity, response)
+        gateway.answers.finish(identity, request.caller.consumer, response)
     return response, signed
 
 

@@ -5,7 +5,7 @@ answer is gone the receipt still exists, so the call is refused and not made twi
 meanwhile is what `call_locks` is for.
 """
 
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import msgspec
 from gateway import bounds
 from gateway.errors import Refusal
 from gateway.upstream.http import Reply
-from ledger.core.values.ids import Digest, to_hex
+from ledger.core.values.ids import Address, Digest, to_hex
 from ledger.store.receipts.receipts import Signed
 
 Headers = list[tuple[bytes, bytes]]
@@ -33,20 +33,26 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
 
 class _Kept(NamedTuple):
-    """An answer, the fingerprint of its request, and the bytes it takes."""
+    """An answer, whose it is, the fingerprint of its request, and the bytes it takes."""
 
+    consumer: Address
     fingerprint: bytes
     stored: StoredResponse
     size: int
 
 
 class Answers:
-    """Keyed calls under way, and the answers of those that ended, oldest first, as many as bounds allow."""
+    """Keyed calls under way, and the answers of those that ended, as many as bounds allow: beyond, the oldest goes of
+    the consumer that has most, so that nobody's many long answers take the place of others'.
+    """
 
     def __init__(self) -> None:
         self._running: dict[Digest, bytes] = {}
         """Their fingerprints."""
-        self._kept: OrderedDict[Digest, _Kept] = OrderedDict()
+        self._kept: dict[Digest, _Kept] = {}
+        self._calls: dict[Address, dict[Digest, None]] = {}
+        """Those with a kept answer, oldest first, by consumer."""
+        self._sizes = Counter[Address]()
         self._bytes = 0
 
     def begin(self, call_id: Digest, fingerprint: bytes) -> StoredResponse | None:
@@ -62,22 +68,37 @@ class Answers:
             raise in_progress(call_id)
         return kept.stored
 
-    def finish(self, call_id: Digest, stored: StoredResponse) -> None:
-        """Keep the answer of a call that was charged, unless it is too long, in the place of the oldest ones."""
+    def finish(self, call_id: Digest, consumer: Address, stored: StoredResponse) -> None:
+        """Keep the answer of a call that was charged, unless it is too long."""
         fingerprint = self._running.pop(call_id, None)
         size = len(stored.body) + sum(len(name) + len(value) for name, value in stored.headers)
         if fingerprint is None or size > bounds.KEPT_ANSWER_BYTES:
             return
-        self._kept[call_id] = _Kept(fingerprint, stored, size)
+        self._kept[call_id] = _Kept(consumer, fingerprint, stored, size)
+        self._calls.setdefault(consumer, {})[call_id] = None
+        self._sizes[consumer] += size
         self._bytes += size
-        while self._bytes > bounds.KEPT_BYTES or len(self._kept) > bounds.KEPT_ANSWERS:
-            self._bytes -= self._kept.popitem(last=False)[1].size
+        while self._bytes > bounds.KEPT_BYTES:
+            longest = max(self._sizes, key=self._sizes.__getitem__)
+            self._forget(next(iter(self._calls[longest])))
+        while len(self._kept) > bounds.KEPT_ANSWERS:
+            most = max(self._calls, key=lambda one: len(self._calls[one]))
+            self._forget(next(iter(self._calls[most])))
 
     def abandon(self, call_id: Digest) -> None:
         """Forget a call that was not charged, or its answer. It may be sent again; the ledger decides."""
         self._running.pop(call_id, None)
-        kept = self._kept.pop(call_id, None)
-        self._bytes -= kept.size if kept is not None else 0
+        if call_id in self._kept:
+            self._forget(call_id)
+
+    def _forget(self, call_id: Digest) -> None:
+        kept = self._kept.pop(call_id)
+        calls = self._calls[kept.consumer]
+        del calls[call_id]
+        self._sizes[kept.consumer] -= kept.size
+        self._bytes -= kept.size
+        if not calls:
+            del self._calls[kept.consumer], self._sizes[kept.consumer]
 
 
 def in_progress(call_id: Digest) -> Refusal:

@@ -37,7 +37,7 @@ from tests.attacks.strangers import (
 from tests.gateway.nodes import Asked, Node, Wire, answering, piece
 from tests.gateway.nodes import chat as a_chat
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.world import Running, World
+from tests.gateway.world import Running, World, a_signer
 
 KIB, MIB = 2**10, 2**20
 PATH = "/v1/chat/completions"
@@ -448,12 +448,15 @@ def test_there_is_no_page_with_scripts_of_others(gateway: Running) -> None:
 
 
 # What is kept of answers
+CALLER, NEIGHBOUR = a_signer("caller").address, a_signer("neighbour").address
+
+
 def kept_of(answers: Answers, sizes: list[int]) -> list[bool]:
     """Which of the answers to as many calls, of bodies of these sizes, are kept at the end."""
     ids = [Digest(keccak256(b"%d" % number)) for number in range(len(sizes))]
     for call, size in zip(ids, sizes, strict=True):
         assert answers.begin(call, b"a request") is None
-        answers.finish(call, StoredResponse(200, [], b"x" * size))
+        answers.finish(call, CALLER, StoredResponse(200, [], b"x" * size))
     return [answers.begin(call, b"a request") is not None for call in ids]
 
 
@@ -463,8 +466,20 @@ def test_a_kept_answer_has_4_mib_and_all_have_64_mib(gateway: Running) -> None:
     assert kept_of(Answers(), [4 * MIB] * 17) == [False] + [True] * 16
     headers = StoredResponse(200, [(b"x", b"y" * 4 * MIB)], b"")
     answers.begin(Digest(bytes(32)), b"a request")
-    answers.finish(Digest(bytes(32)), headers)
+    answers.finish(Digest(bytes(32)), CALLER, headers)
     assert answers.begin(Digest(bytes(32)), b"a request") is None, "headers count too"
+
+
+@pytest.mark.parametrize(("many", "size"), [(40, 4 * MIB), (10_000, 1)])
+def test_nobodys_kept_answers_take_the_place_of_others(many: int, size: int) -> None:
+    """17 answers of 4 MiB were enough to make everybody's retries fail that were charged already."""
+    answers, mine = Answers(), Digest(keccak256(b"mine"))
+    assert answers.begin(mine, b"a request") is None
+    answers.finish(mine, NEIGHBOUR, StoredResponse(200, [], b"x" * size))
+    kept = kept_of(answers, [size] * many)
+    assert answers.begin(mine, b"a request") is not None
+    assert sum(kept) == min(9_999, 64 * MIB // size - 1)
+    assert not kept[0], "the oldest of who has most"
 
 
 def test_10_000_answers_are_kept() -> None:
