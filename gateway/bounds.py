@@ -43,6 +43,8 @@ NESTING: Final = 64
 """JSON libraries recurse: 5,000 levels were a 500."""
 STRINGS: Final = 40_000
 """Keys and texts of a body. Each becomes an object: 2 million keys took the loop 3 s."""
+CONTAINERS: Final = 500_000
+"""Lists and objects of a body. 7 million empty lists took the loop 1 s."""
 MODEL_NAME: Final = 128
 """Characters. The nearest names to one of 5 MB took 6 s."""
 
@@ -105,7 +107,8 @@ _LEVEL: Final = np.int8(ord("\\"))
 
 
 def check_shape(body: bytes) -> None:
-    """Refuse JSON of more than `STRINGS` strings or `NESTING` levels before each becomes an object, or recurses.
+    """Refuse JSON of more than `STRINGS` strings, `CONTAINERS` lists and objects, or `NESTING` levels, before each
+    becomes an object, or recurses.
 
     All steps are single passes in C: 20 MiB of text take some 30 ms, and a body with few brackets takes three counts.
     Brackets that do not fit are the parser's to refuse: it reaches no deeper than they are counted here.
@@ -117,6 +120,8 @@ def check_shape(body: bytes) -> None:
     if marks.count(b'"') > 2 * STRINGS:
         raise _not_json(f"of at most {STRINGS} strings, keys included", strings=STRINGS)
     marks = b"".join(marks.split(b'"')[::2])
+    if marks.count(b"[") > CONTAINERS:
+        raise _not_json(f"of at most {CONTAINERS} lists and objects", containers=CONTAINERS)
     level = 0
     for at in range(0, len(marks), MIB):
         levels = np.cumsum(_LEVEL - np.frombuffer(marks, "b")[at : at + MIB], dtype=np.int32)
