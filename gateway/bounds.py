@@ -44,7 +44,7 @@ NESTING: Final = 64
 STRINGS: Final = 40_000
 """Keys and texts of a body. Each becomes an object: 2 million keys took the loop 3 s."""
 CONTAINERS: Final = 500_000
-"""Lists and objects of a body. 7 million empty lists took the loop 1 s."""
+"""Lists and objects of a body, or of a node's answer. 7 million empty lists took the loop 1 s."""
 MODEL_NAME: Final = 128
 """Characters. The nearest names to one of 5 MB took 6 s."""
 
@@ -128,6 +128,11 @@ def check_shape(body: bytes) -> None:
         if level + int(levels.max()) > NESTING:
             raise _not_json(f"of at most {NESTING} levels", levels=NESTING)
         level += int(levels[-1])
+
+
+def is_crowded(body: bytes) -> bool:
+    """Whether a node's answer has more than `CONTAINERS` lists and objects, or as many brackets in its texts."""
+    return len(body) > CONTAINERS and _count(body, b"[") + _count(body, b"{") > CONTAINERS
 
 
 def _count(body: bytes, mark: bytes) -> int:

@@ -176,6 +176,8 @@ _ANSWER = msgspec.json.Decoder(Answer)
 
 def read_answer(path: str, body: bytes) -> Answer | None:
     """An answer's metered parts; None when it is no answer to `path`. Raises NodeFailed when it is an error."""
+    if bounds.is_crowded(body):
+        return None
     try:
         answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

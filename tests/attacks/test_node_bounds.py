@@ -173,6 +173,31 @@ def test_a_plain_answer_has_20_mib(gateway: Running, node: Node, key: str) -> No
         assert gateway.chat(key).json()["error"]["code"] == "node_too_long"
 
 
+@pytest.mark.parametrize("where", ["content", "x", "choices"])
+def test_a_plain_answer_has_500_000_lists(gateway: Running, node: Node, key: str, where: str) -> None:
+    """15 MiB of empty lists or objects took the loop a second and more, as text, as choices, or where a long answer is
+    cut.
+    """
+    whole = json.dumps(chat("word " * 200, 5, 200))
+
+    def crowded(lists: int) -> bytes:
+        empty = "{}" if where == "choices" else "[]"
+        many = ",".join([empty] * (lists - whole.count("{") - whole.count("[") - 1))
+        if where == "content":
+            body = whole.replace(json.dumps("word " * 200), f"[{many}]")
+        elif where == "choices":
+            body = whole.replace('"choices": [', f'"choices": [{many}, ')
+        else:
+            body = whole.replace("{", f'{{"x": [{many}], ', 1)
+        return OK + b"content-length: %d\r\n\r\n%b" % (len(body), body.encode())
+
+    with others_served(gateway):
+        node.behaviour = sending(crowded(500_100))
+        assert gateway.chat(key).json()["error"]["code"] == "node_nonsense"
+    node.behaviour = sending(crowded(499_900))
+    assert gateway.chat(key).status_code == 200
+
+
 # A tunnel's credit
 @pytest.fixture
 async def tunnelled(world: World, consumer: Signer) -> AsyncIterator[tuple[Running, ClientConnection, str]]:
