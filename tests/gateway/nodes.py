@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,7 +191,10 @@ class Node:
             await asyncio.gather(*calls, return_exceptions=True)
 
         def run() -> None:
-            self._loop.run_until_complete(serve())
+            with closing(
+                self._loop
+            ):  # its files stay open else: a gateway's start keeps what exists from the collector
+                self._loop.run_until_complete(serve())
 
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
@@ -199,7 +203,8 @@ class Node:
 
     def stop(self) -> None:
         """Stop listening."""
-        self._loop.call_soon_threadsafe(self._stop.set)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(5)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -309,6 +309,7 @@ class Running:
         """Drain and stop."""
         self.server.should_exit = True
         self.thread.join(30)
+        self.http.close()
 
     def send_no_probes(self) -> Running:
         """From now on a node's failures are those of calls alone: no probe of ours comes between two of them."""
