@@ -35,8 +35,9 @@ from gateway.workflow import completion as workflows
 from gateway.workflow.plan import Plan
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.values.errors import TollwayError
-from ledger.core.values.hashes import body_digest, keccak256
-from ledger.core.values.ids import NO_KEY, call_id, to_hex
+from ledger.core.values.hashes import body_digest
+from ledger.core.values.ids import NO_KEY, Digest, call_id, to_hex
+from ledger.store.access.vouchers import Opened
 from ledger.store.receipts.receipts import Signed
 
 log = logging.getLogger("tollway.calls")
@@ -128,7 +129,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
         raise Refusal(403, "model_not_allowed", f"this key may not call {entry.name}", param="model")
     if not request.keyed:
         return await _make(gateway, request)
-    return await _make_once(gateway, request, hashlib.sha256(identity + body).digest())
+    return await _make_once(gateway, request, Digest(hashlib.sha256(identity + body).digest()))
 
 
 async def _price(gateway: Gateway, path: str, client: Client, now: int) -> Refusal:
@@ -156,7 +157,7 @@ def _longest(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], beginn
 
 
 async def _make_once(
-    gateway: Gateway, request: Request, fingerprint: bytes
+    gateway: Gateway, request: Request, fingerprint: Digest
 ) -> tuple[StoredResponse, tuple[Signed, ...]]:
     """Make a keyed call, unless it has an answer here, is under way at a gateway of the lane, or was charged."""
     identity, signed = request.call_id, tuple[Signed, ...]()
@@ -165,7 +166,7 @@ async def _make_once(
         return stored, ()
     try:
         await _lock(gateway, request, fingerprint)
-        response, signed = await _make(gateway, request)
+        response, signed = await _make(gateway, request, fingerprint)
     finally:
         if not signed:
             try:
@@ -187,20 +188,24 @@ async def _lock(gateway: Gateway, request: Request, fingerprint: bytes) -> None:
         raise _charged_before(request, charged)
 
 
-async def _make(gateway: Gateway, request: Request) -> tuple[StoredResponse, tuple[Signed, ...]]:
-    """Make the call: routed, paid for, served, charged."""
+async def _make(
+    gateway: Gateway, request: Request, fingerprint: Digest | None = None
+) -> tuple[StoredResponse, tuple[Signed, ...]]:
+    """Make the call: routed, paid for, served, charged. A payment or a voucher, which are keys, pays for the request of
+    this fingerprint.
+    """
     ask, caller, now = request.ask, request.caller, request.started
     entry = gateway.catalog.find(ask.model)
     route = await _route(gateway, entry, ask, request.preferences, now)
     if request.payment is not None:
+        assert fingerprint is not None
         with gateway.payments.place(to_hex(request.payment.payer)):
-            paid = keccak256(request.call_id, ask.body)
-            await x402.take(gateway, request.payment, paid, route.price, request.client.presence)
+            await x402.take(gateway, request.payment, fingerprint, route.price, request.client.presence)
         _open(gateway, request.client)
     elif caller.key is None:
-        await gateway.authenticator.open_by_voucher(
-            request.client.headers[b"tollway-voucher"], request.call_id, ask.body
-        )
+        assert fingerprint is not None
+        opens = Opened(request.call_id, fingerprint)
+        await gateway.authenticator.open_by_voucher(request.client.headers[b"tollway-voucher"], opens)
     referral = await gateway.referrals.find(caller.consumer, entry, request.client.headers, now)
     signed: tuple[Signed, ...] = ()
     try:

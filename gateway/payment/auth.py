@@ -20,7 +20,6 @@ from ledger.core.accounts import accounts, permissions
 from ledger.core.accounts.permissions import Act, ApiKey, Asker, Subject
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
-from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import NO_KEY, Address, Digest, Lane, address, call_id, to_hex
 from ledger.core.values.typed_data import Domain, Voucher, recover, request_hash, signing_digest, voucher_hash
 from ledger.store.access import keys, signed_requests, vouchers
@@ -230,12 +229,11 @@ class Authenticator:
         )
         return Caller(voucher.account), identity, True
 
-    async def open_by_voucher(self, text: bytes, call: Digest, body: bytes) -> None:
-        """Store a voucher with the call that it opens, and its body: whoever sees it cannot open the same with another,
-        if this one is released.
+    async def open_by_voucher(self, text: bytes, opens: Opened) -> None:
+        """Store a voucher with the request that it opens: whoever sees it cannot open the call with another body, if it
+        is released.
         """
         voucher, signature = read_voucher(text)
-        opens = Opened(call, keccak256(call, body))
         await transact(
             self._engine, lambda session: accept(session, self._domain, self._lane, voucher, signature, opens)
         )

@@ -21,7 +21,7 @@ from ledger.store.session import change
 
 
 class Opened(NamedTuple):
-    """The call that a voucher opened, and the digest of its id and body: a call that was released is made again, but
+    """The call that a voucher opened, and the fingerprint of its request: a call that was released is made again, but
     for the same request only.
     """
 
