@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from ledger.core.values.typed_data import Signer
+from ledger.deployments import save
 from tests.gateway.nodes import Node
 from tests.gateway.workflows import Loom
-from tests.gateway.world import Running, World, a_signer
+from tests.gateway.world import Running, World, a_deployment, a_signer
 
 _numbers = itertools.count()
 
@@ -36,6 +38,16 @@ def node() -> Iterator[Node]:
 def other_node() -> Iterator[Node]:
     """Another one."""
     made = Node().start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iterator[World]:
+    """A lane of a chain, with a model. No payment is ever relayed."""
+    made = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
+    made.open_lane()
+    made.a_model_at(node.url)
     yield made
     made.stop()
 

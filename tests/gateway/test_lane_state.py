@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from gateway.payment.lane import LaneState, Limits
 from ledger.core.settlement.batches import AtStake
 from ledger.core.settlement.events import Block
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Signer
-from ledger.deployments import save
 from ledger.store.chain import chain_time, lanes
 from ledger.store.chain.lanes import Lane
 from ledger.store.session import unit_of_work
 from roles.cli.output import wait_until
 from tests import builders as b
 from tests.gateway.nodes import Node, streaming
-from tests.gateway.world import OPERATOR, Running, World, a_deployment
+from tests.gateway.world import OPERATOR, Running, World
 
 TERMS = Lane(b.LANE, b.OPERATOR, 86_400, 14_400, bond=1_000)
 GOOD = LaneState(0, 5_000, TERMS, 1, AtStake(100, 100, 1_000))
@@ -59,16 +55,6 @@ def test_a_bond_is_near_its_end_at_four_fifths(charged: int, near: bool, reached
     stake = AtStake(charged, 0, 1_000)
     assert (stake.is_near, stake.is_reached) == (near, reached)
     assert not AtStake(charged).is_reached, "nothing limits a private grid"
-
-
-@pytest.fixture
-def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iterator[World]:
-    """A lane of a chain, with a model."""
-    world = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
-    world.open_lane()
-    world.a_model_at(node.url)
-    yield world
-    world.stop()
 
 
 def health(gateway: Running) -> dict[str, Any]:

@@ -6,19 +6,16 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator, Sized
+from collections.abc import Sized
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from gateway.server import Protocol
 from ledger.core.accounts import accounts
 from ledger.core.values.ids import PRIVATE_LANE, cid, to_hex
 from ledger.core.values.typed_data import Signer
-from ledger.deployments import save
 from ledger.store.money import postings
 from ledger.store.session import unit_of_work
 from roles.node.tunnel import Identity, Tunnel
@@ -27,7 +24,7 @@ from tests.attacks.test_payment_bounds import a_payment
 from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, piece, streaming, working
 from tests.gateway.test_who_pays import eventually
 from tests.gateway.workflows import LAST, Loom, inferring, pinned
-from tests.gateway.world import DOMAIN, PROVIDER, WEAVER, Running, World, a_deployment, a_model
+from tests.gateway.world import DOMAIN, PROVIDER, WEAVER, Running, World, a_model
 from tests.roles.node.conftest import RunningNode
 
 LONG: dict[str, Any] = {"first_byte_seconds": 600, "idle_stream_seconds": 600}
@@ -155,16 +152,6 @@ def test_a_consumer_that_leaves_while_money_is_held_for_it_gets_it_back_and_no_n
     assert (node.asked, world.receipts_of(consumer.address)) == ([], [])
     held = gateway.leases.free(consumer.address)
     assert world.balance(consumer.address) == 10**6 - held, "what was leased meanwhile is known here"
-
-
-@pytest.fixture
-def chain(engine: Engine, postgres_url: str, node: Node, tmp_path: Path) -> Iterator[World]:
-    """A lane of a chain where no payment is ever relayed."""
-    world = World(engine, postgres_url, deployment=save(a_deployment(), tmp_path))
-    world.open_lane()
-    world.a_model_at(node.url)
-    yield world
-    world.stop()
 
 
 async def test_a_payer_that_leaves_is_not_waited_for(chain: World, node: Node) -> None:
