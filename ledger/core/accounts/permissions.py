@@ -77,9 +77,10 @@ MAY = {
 class ApiKey:
     """A key and its limits; None means no limit. Times are ms since the epoch.
 
-    `rate` is calls a minute. `models` are names and CIDs. `spent` is exact for keys with a budget, and 0 for others; it
-    has what sub-keys spent. `made_by` are the ids of the keys that it descends from, the first one first. Its `id`
-    stays when its secret, and so its `hash`, is rotated.
+    `rate` is calls a minute. `models` are names and CIDs. `realm` is where its calls run unless they say otherwise, a
+    realm's name or a token of it: it limits nothing, and gives no right that the account has not. `spent` is exact for
+    keys with a budget, and 0 for others; it has what sub-keys spent. `made_by` are the ids of the keys that it descends
+    from, the first one first. Its `id` stays when its secret, and so its `hash`, is rotated.
     """
 
     hash: bytes
@@ -94,6 +95,7 @@ class ApiKey:
     models: tuple[str, ...] | None = None
     rights: tuple[Right, ...] = ()
     made_by: tuple[str, ...] = ()
+    realm: str | None = None
     spent: Atoms = 0
 
 
@@ -174,9 +176,11 @@ def left(keys: Sequence[ApiKey]) -> ApiKey:
 
 
 def sub_key(outer: ApiKey, wanted: ApiKey) -> ApiKey:
-    """The key that a key with `delegate` makes. A limit that is not named is what is `left` of the maker's."""
-    limits = ("budget", "rate", "expires_at", "models")
-    inherited = {name: getattr(outer, name) for name in limits if getattr(wanted, name) is None}
+    """The key that a key with `delegate` makes. A limit that is not named is what is `left` of the maker's, a realm the
+    maker's.
+    """
+    parts = ("budget", "rate", "expires_at", "models", "realm")
+    inherited = {name: getattr(outer, name) for name in parts if getattr(wanted, name) is None}
     return replace(wanted, made_by=(*outer.made_by, outer.id), **inherited)
 
 

@@ -68,6 +68,7 @@ class ApiKeyRow(SQLModel, table=True):
     models: str | None = Field(default=None)
     rights: str = Field(default="[]")
     made_by: str = Field(default="")
+    realm: str | None = Field(default=None)
 
 
 class KeyAllowanceRow(SQLModel, table=True):

@@ -9,7 +9,7 @@ from sqlmodel import Session, SQLModel, col, select
 from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import CredentialRow
 from ledger.store.chain.tables import BidRow, ModelRow, StakeRow
-from ledger.store.network.tables import BookRow, DocumentRow, OfferRow
+from ledger.store.network.tables import BookRow, DocumentRow, OfferRow, RealmRow
 from ledger.store.session import insert_once, value_of
 
 
@@ -53,9 +53,9 @@ def fingerprint(session: Session) -> tuple[int | None, ...]:
     return tuple(
         session.execute(
             select_many(
-                *(count(table) for table in (DocumentRow, OfferRow, BidRow, ModelRow, BookRow)),
+                *(count(table) for table in (DocumentRow, OfferRow, RealmRow, BidRow, ModelRow, BookRow)),
                 *(select(func.max(at)).scalar_subquery() for at in (OfferRow.at, CredentialRow.at, ModelRow.block)),
-                select(func.sum(StakeRow.active)).scalar_subquery(),
+                *(select(func.sum(each)).scalar_subquery() for each in (StakeRow.active, RealmRow.nonce)),
             )
         ).one()
     )
