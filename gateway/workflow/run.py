@@ -269,4 +269,5 @@ class Execution:
             started=now_ms(),
             parent=root.call_id,
             attempts=[],
+            realm=planned.realm,
         )
