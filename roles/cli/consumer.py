@@ -20,6 +20,7 @@ app = Group("Deposit once, call any model, check every charge, withdraw the rest
 METERS = f"METER=UNITS, such as output_token=100. Meters: {amounts.METERS}."
 Relayer = Annotated[str | None, Option(help="A wallet that pays the gas; you only sign.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
+Realm = Annotated[str, Option("--realm", help="In this realm: 0xOWNER/NAME, or a token of it. Default: for everybody.")]
 
 
 @app.command("deposit")
@@ -58,10 +59,11 @@ def key(
     show: Annotated[bool, Option("--show", help="Print the key itself.")] = False,
     manage: Annotated[bool, Option("--manage", help="It may read the account, and make and change its keys.")] = False,
     delegate: Annotated[bool, Option("--delegate", help="It may make keys within its own limits: `sub-key`.")] = False,
+    realm: Realm = "",
 ) -> None:
     """Create an API key for any OpenAI client, stored beside the wallet. You sign a voucher as its budget."""
     rights = [name for name, given in (("manage", manage), ("delegate", delegate)) if given]
-    created, path, ceiling = deposits.make_key(here(), amounts.parse(budget) if budget else None, label, rights)
+    created, path, ceiling = deposits.make_key(here(), amounts.parse(budget) if budget else None, label, rights, realm)
     shown = {"key": created["key"]} if show or output.mode.json else {"kept_in": str(path)}
     output.show({"id": created["id"], **shown, "spends_at_most": amounts.format(ceiling)})
     output.note(f'in Python: OpenAI(base_url="{here().url}/v1", api_key=open("{path}").read())')
@@ -110,9 +112,9 @@ def revoke(id: Annotated[str, Argument(help="A key's id, from `consumer keys`.")
 
 
 @app.command("models")
-def models() -> None:
-    """List the models and workflows that can be called here."""
-    output.show_table([calls.model_row(row) for row in here().gateway.get("/v1/models")["data"]])
+def models(realm: Realm = "") -> None:
+    """List the models and workflows that can be called here, or in a realm that you belong to."""
+    output.show_table([calls.model_row(row) for row in here().gateway_in(realm).get("/v1/models")["data"]])
 
 
 @app.command("call")
@@ -124,28 +126,34 @@ def call(  # noqa: PLR0913
     max_price: Annotated[str | None, Option(help="Refuse a higher price: 0.01 (AIC) or 1500atoms.")] = None,
     referral: Annotated[str | None, Option(help="A curator's token.")] = None,
     timeout: Annotated[float, Option(help="Seconds to wait for the answer.")] = 60,
+    realm: Realm = "",
 ) -> None:
     """Call a chat model or a workflow, and pay for it.
 
     Example: tollway consumer call @wanda/customer-service "My lamp arrived broken!" -w alice
     """
-    output.show(calls.chat(here(), calls.Chat(model, text, stream, max_tokens, max_price, referral, timeout)))
+    output.show(calls.chat(here(), calls.Chat(model, text, stream, max_tokens, max_price, referral, timeout, realm)))
 
 
 @app.command("infer")
-def infer(model: Model, inputs: Annotated[list[str], Argument(help="NAME=TEXT for each input tensor.")]) -> None:
+def infer(
+    model: Model,
+    inputs: Annotated[list[str], Argument(help="NAME=TEXT for each input tensor.")],
+    realm: Realm = "",
+) -> None:
     """Call a model that takes tensors (Open Inference Protocol v2), with text inputs."""
-    output.show(calls.infer(here(), model, inputs))
+    output.show(calls.infer(here(), model, inputs, realm))
 
 
 @app.command("quote")
 def quote(
     model: Model,
     meters: Annotated[list[str] | None, Argument(help=f"{METERS} Default: call=1.")] = None,
+    realm: Realm = "",
 ) -> None:
     """Show what a call would cost, line by line."""
     units = amounts.parse_units(meters or ["call=1"])
-    calls.show_quote(here().gateway.post("/v1/quote", {"model": model, "meters": units}))
+    calls.show_quote(here().gateway_in(realm).post("/v1/quote", {"model": model, "meters": units}))
 
 
 @app.command("discover")
@@ -153,6 +161,7 @@ def discover(
     task: Annotated[str, Argument(help="text-generation, text-classification, retrieval, ...")],
     meters: Annotated[list[str] | None, Option("--meter", help=f"Expected use: {METERS} Repeat it.")] = None,
     max_price: Annotated[str | None, Option(help="The most a call may cost: 0.01 (AIC) or 1500atoms.")] = None,
+    realm: Realm = "",
 ) -> None:
     """Find models for a task, with the price of a call.
 
@@ -162,7 +171,7 @@ def discover(
     body: dict[str, Any] = {"task": task, "meters": units}
     if max_price:
         body["max_price"] = str(amounts.parse(max_price))
-    answer = here().gateway.post("/v1/discover", body)
+    answer = here().gateway_in(realm).post("/v1/discover", body)
     rows = answer["results"] if output.mode.json else [calls.search_row(row) for row in answer["results"]]
     output.show_table(rows, empty=calls.why_nothing(answer.get("diagnostic") or {}))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ledger.core.catalog import realms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, TollwayError, Unavailable
@@ -42,6 +43,9 @@ class Terms:
     output_limit: str = ""
     """The field by which its server is told how long an answer may be; empty: `max_tokens`."""
 
+    def __post_init__(self) -> None:
+        realms.check_tier(self.tier, self.realm)
+
 
 def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: int) -> NodeOptions:
     """Parse FOLDER=@org/name and @org/name=URL#MODEL. The API key of an upstream is read from TOLLWAY_UPSTREAM_KEY."""
@@ -60,7 +64,7 @@ def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: in
 def run(context: Context, options: NodeOptions, terms: Terms, public_url: str, say: Say, *, tunnel: bool) -> None:
     """Serve until SIGTERM or SIGINT. `public_url` is where the node is reached without a tunnel, if not at its host."""
     names = [*(str(name) for _, name in options.models), *(name for name, _ in options.upstreams)]
-    subjects = {name: _until_reachable(partial(context.resolve, name), say) for name in names}
+    subjects = {name: _until_reachable(partial(context.resolve, name, terms.realm), say) for name in names}
     signer = context.signer
     callers = Callers(signer, context.lane_id, partial(list_gateways, context))
     witness = Witness(signer, context.domain, subjects, ServedLog(log_of(context.wallet)))

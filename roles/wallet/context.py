@@ -5,12 +5,13 @@ Each value comes from the option, else from the environment, else from the file 
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from ledger.core.catalog import realms
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest
+from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer
 from roles.client.gateway import GatewayClient, Json
 from roles.wallet import home, keystore, signing
@@ -64,6 +65,21 @@ class Context:
             return self.gateway
         return GatewayClient(self.url, sign=signing.request(self.signer, self.domain, self.lane_id))
 
+    def gateway_in(self, realm: str) -> GatewayClient:
+        """The gateway's client in a realm, by its name or a token: with the API key, or else signing as the account."""
+        if not realm:
+            return self.gateway
+        if self.api_key:
+            return GatewayClient(self.url, self.api_key, realm=self.realm(realm))
+        sign = signing.request(self.signer, self.domain, self.lane_id)
+        return GatewayClient(self.url, sign=sign, realm=self.realm(realm))
+
+    def realm(self, text: str) -> str:
+        """A realm's whole name from what was typed: a name alone is of this wallet's own. A token stays a token."""
+        if not text or text.startswith(realms.PREFIX):
+            return text
+        return realms.realm_name(text if "/" in text else f"{to_hex(self.account)}/{text}")
+
     @property
     def url(self) -> str:
         known = home.network()
@@ -106,14 +122,19 @@ class Context:
         contract = Address(bytes.fromhex(str(fields["verifyingContract"])[2:]))
         return Domain(int(fields["chainId"]), contract, fields["name"], fields["version"])
 
-    def resolve(self, text: str) -> Digest:
-        """The id of a published model or capsule, from `@org/name`, a CID or 0x hex.
+    def resolve(self, text: str, realm: str = "") -> Digest:
+        """The id of a published model or capsule, from `@org/name`, a CID or 0x hex; what is in a realm comes first.
 
         An unknown name is Rejected by the gateway, with the nearest names.
         """
         if text.startswith("0x"):
             return digest(text)
-        return cid_digest(text if text.startswith("bafkrei") else str(self.gateway.get(f"/v1/models/{text}")["cid"]))
+        if text.startswith("bafkrei"):
+            return cid_digest(text)
+        if realm:
+            with suppress(Rejected):
+                return cid_digest(str(self.gateway_in(realm).get(f"/v1/models/{text}")["cid"]))
+        return cid_digest(str(self.gateway.get(f"/v1/models/{text}")["cid"]))
 
 
 @lru_cache(maxsize=8)

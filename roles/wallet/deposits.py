@@ -47,7 +47,7 @@ def deposit_directly(context: Context, atoms: Atoms) -> Json:
 
 
 def make_key(
-    context: Context, budget: Atoms | None, label: str, rights: Sequence[str] = ()
+    context: Context, budget: Atoms | None, label: str, rights: Sequence[str] = (), realm: str = ""
 ) -> tuple[Json, Path, Atoms]:
     """An API key behind a voucher for the whole deposit, kept beside the wallet; and the most it may spend."""
     lane = context.lane_id
@@ -59,6 +59,8 @@ def make_key(
     body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or context.wallet, "rights": list(rights)}
     if budget is not None:
         body["budget"] = str(budget)
+    if realm:
+        body["realm"] = context.realm(realm)
     try:
         key = context.gateway.post("/v1/keys", body)
     except Rejected as refused:
