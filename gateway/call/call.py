@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 TIMER_STEP = 0.001
 """Seconds by which a timer may fire early: uvloop rounds it to the millisecond."""
+LATER = 1.0
+"""Seconds that a call may have beyond the time of one node, so that a node that is too slow is told first."""
 MOST_BUSY = 8
 """The most busy nodes that one call asks beside those it tries."""
 Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
@@ -112,7 +114,7 @@ class Call(msgspec.Struct):
     charge_workflow: Charge | None = None
     """Charges the workflow of which this call is the last, streamed step."""
     late_at: float | None = None
-    """When a workflow's step is too late, on the event loop's clock."""
+    """When it is too late, on the event loop's clock: the longest call's end, or a workflow's step's."""
     presence: AbstractContextManager[None] = nullcontext()
     """The client's, unless it waits for the whole workflow."""
     hold: Hold | None = None
@@ -201,12 +203,18 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
     return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most, now), most)
 
 
+def late(gateway: Gateway) -> float:
+    """When a call that begins now is too late, whoever is tried: a leaver's notice is as long as the longest call."""
+    return asyncio.get_running_loop().time() + gateway.settings.call_seconds + LATER
+
+
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
     consumer, now = request.caller.consumer, request.started
     draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, consumer, now)
     candidates = routing.order(route.candidates, route.most, draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)
-    return Call(request.ask, route.most, billing, candidates, referral, presence=request.client.presence)
+    presence, late_at = request.client.presence, late(gateway)
+    return Call(request.ask, route.most, billing, candidates, referral, late_at=late_at, presence=presence)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -225,10 +233,15 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
     when the nodes refused the request.
     """
     try:
-        answer = await attempt(gateway, call)
+        async with asyncio.timeout_at(call.late_at):
+            answer = await attempt(gateway, call)
         signed = await call.charge(gateway, answer.candidate, answer.served)
         headers = answer_headers(answer.reply, signed[-1]) + request.extra_headers
         return StoredResponse(answer.reply.status, headers, answer.body), signed
+    except TimeoutError:
+        longest = gateway.settings.call_seconds
+        said = f"no provider of {call.billing.model} answered within {longest} s: nothing was charged"
+        raise Refusal(504, "node_late", said, facts={"attempts": call.billing.attempts}) from None
     finally:
         call.release()
 
@@ -274,7 +287,7 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
         raise
     except asyncio.CancelledError:
         if call.late_at is not None and asyncio.get_running_loop().time() >= call.late_at - TIMER_STEP:
-            call.fail(gateway, candidate, NodeFailed("the node was too slow for its workflow", "late"))
+            call.fail(gateway, candidate, NodeFailed("the node was too slow for its call or workflow", "late"))
         raise
     except (Rejected, Conflict) as error:
         raise RuleBroken(error) from error

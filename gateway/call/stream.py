@@ -72,7 +72,7 @@ async def _begin(gateway: Gateway, call: Call, request: Request) -> _Streaming:
                 async with asyncio.timeout_at(call.late_at):
                     await streaming.begin(number)
             except TimeoutError:
-                call.fail(gateway, candidate, NodeFailed("the node was too slow for its workflow", "late"))
+                call.fail(gateway, candidate, NodeFailed("the node was too slow for its call or workflow", "late"))
                 break
             except NodeFailed as failure:
                 call.fail(gateway, candidate, failure)
@@ -177,7 +177,7 @@ class _Streaming:
             if self.end is EndReason.normal:
                 self.end, self.failure = EndReason.upstream_cut, failed
             elif self.end is EndReason.timeout:
-                self.failure = NodeFailed("the node took longer than its workflow gives it", "late")
+                self.failure = NodeFailed("the node took longer than its call or workflow gives it", "late")
             return
         if self.end is not EndReason.client_abort:
             self.end = EndReason.normal

@@ -12,7 +12,7 @@ from typing import Any, Self
 import orjson
 
 from gateway.asgi import refused_response
-from gateway.call.call import Request
+from gateway.call.call import Request, late
 from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
 from gateway.call.stream import DONE, HEADERS, answer_stream
@@ -148,7 +148,7 @@ async def serve(
     holds = await Holds.take(gateway, request.caller, plan)
     try:
         billing = request.billing(gateway, plan.catalog, plan.entry.name)
-        execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body)
+        execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body, late(gateway))
         work = _Completion(gateway, request, plan, execution, holds).answer()
         return await (work if gateway.tracing is None else gateway.tracing.workflow(plan.entry.name, work))
     finally:
