@@ -49,12 +49,12 @@ class _Request(msgspec.Struct):
     @property
     def limit(self) -> int | None:
         """The most output tokens of a choice, None when it does not say. Refused with 400 when it says two."""
-        said = {value for value in (self.max_tokens, self.max_completion_tokens) if value is not None}
-        if len(said) > 1:
+        old, new = self.max_tokens, self.max_completion_tokens
+        if old is not None and new is not None and old != new:
             raise Refusal(
                 400, "invalid_request", "max_tokens and max_completion_tokens differ: give one", param="max_tokens"
             )
-        return said.pop() if said else None
+        return new if old is None else old
 
 
 _BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -101,11 +101,13 @@ def read(path: str, body: bytes) -> Ask:
 def _check_names(names: Iterable[str]) -> None:
     """Refuse with 400 what some servers read as a longer answer, or as another request, than is paid for."""
     for name in names:
+        if name in _KEYS:
+            continue
         plain = name.lower()
         if plain in SYNONYMS:
             message = f"leave {name} out: the gateway bounds an answer by max_tokens"
             raise Refusal(400, "invalid_request", message, param=name)
-        if plain != name and plain in _Request.__struct_fields__:
+        if plain in _KEYS:
             raise Refusal(400, "invalid_request", f"{name} is written {plain}", param=name)
 
 
