@@ -489,6 +489,8 @@ class StreamAccumulator:
 
 
 def _read_event(data: bytes) -> _Event:
+    if bounds.is_crowded(data, bounds.EVENT_CONTAINERS):
+        raise NodeFailed("the node streams nonsense", "nonsense")
     try:
         event = _EVENT.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
