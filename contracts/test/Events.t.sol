@@ -368,20 +368,23 @@ contract RegistryEventsTest is World {
         emit IRegistry.TermsChanged(MODEL, keccak256("dearer"), NOW + 2, 2);
         registry.changeTerms(MODEL, lineage, keccak256("terms"), keccak256("dearer"));
         vm.warp(block.timestamp + 1 days);
+        uint40 until = uint40(block.timestamp + 1 days);
+        bytes24 content = bytes24(keccak256(abi.encode(lineage, keccak256("dearer"))));
+        IRegistry.Offer memory offer = IRegistry.Offer(maker, provider, 300, until, content, "agreement");
         vm.expectEmit(address(registry));
-        emit IRegistry.ModelOffered(MODEL, maker, provider, 300, "agreement");
-        registry.offerModel(MODEL, provider, 300, "agreement");
+        emit IRegistry.ModelOffered(MODEL, offer);
+        registry.offerModel(MODEL, provider, 300, until, "agreement");
         vm.expectEmit(address(registry));
         emit IRegistry.OfferWithdrawn(MODEL);
         registry.withdrawOffer(MODEL);
-        registry.offerModel(MODEL, provider, 300, "agreement");
+        registry.offerModel(MODEL, provider, 300, until, "agreement");
         vm.stopPrank();
         vm.prank(provider);
         vm.expectEmit(address(registry));
         emit IRegistry.OwnerChanged(MODEL, maker, provider, NOW + 26, 2);
         vm.expectEmit(address(registry));
         emit IRegistry.ModelSold(MODEL, maker, provider, 300, "agreement", NOW + 26);
-        registry.buyModel(MODEL, provider, 300, "agreement");
+        registry.buyModel(MODEL, offer);
     }
 
     function test_AnOrganisationsLifeIsInItsEvents() external {

@@ -8,7 +8,7 @@ from sqlmodel import Session
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
-from ledger.store.chain import bids, lanes, parties
+from ledger.store.chain import bids, lanes, names, parties
 from ledger.store.session import value_of
 from ledger.store.settlement import batches, challenges
 
@@ -50,6 +50,9 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.UrlSet: lambda session, e, _: lanes.change_lane(session, e.lane, url=e.url),
     events.Fell: _fell,
     events.OwnerChanged: lambda session, e, _: parties.change_owner(session, e.id, e.to, e.from_epoch),
+    events.OrganisationChanged: names.change_owner,
+    events.OrganisationKeySet: names.set_key,
+    events.NamePublished: names.put,
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
     events.WordsAsked: lambda session, e, log: challenges.put(session, e, log),
     events.ReceiptAsked: lambda session, e, log: challenges.put(session, e, log),
