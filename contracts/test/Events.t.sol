@@ -120,13 +120,12 @@ contract SettlementEventsTest is Base {
     }
 
     function test_KeysAreInTheirEvents() external {
-        uint256 until = block.timestamp + 2 * DAY;
         vm.startPrank(consumer(1));
         _expect(address(keys));
         emit IKeys.SessionKeySet(consumer(1), stranger);
         keys.setSessionKey(stranger);
         _expect(address(keys));
-        emit IKeys.SessionKeyRevoked(consumer(1), stranger, until);
+        emit IKeys.SessionKeyRevoked(consumer(1), stranger, block.timestamp + SESSION_NOTICE);
         keys.revokeSessionKey(stranger);
         vm.stopPrank();
         vm.startPrank(operator);
@@ -134,7 +133,7 @@ contract SettlementEventsTest is Base {
         emit IKeys.GatewayAdded(lane, stranger, 1);
         keys.addGateway(lane, stranger);
         _expect(address(keys));
-        emit IKeys.GatewayRevoked(lane, stranger, until);
+        emit IKeys.GatewayRevoked(lane, stranger, block.timestamp + 2 * DAY);
         keys.revokeGateway(lane, stranger);
         _expect(address(keys));
         emit IKeys.UrlSet(lane, "https://lane.example");

@@ -19,7 +19,7 @@ from gateway.call import routing
 from gateway.call.idempotency import Headers, StoredResponse, answer_headers
 from gateway.call.referrals import ReferralContext
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
-from gateway.clock import now_ms
+from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, RuleBroken
 from gateway.metering import answers, openai, usage
@@ -55,7 +55,9 @@ Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A paid request. `keyed`: it names an idempotency key or a payment, so it is locked, and its answer is kept."""
+    """A paid request. `keyed`: it names an idempotency key or a payment, so it is locked, and its answer is kept.
+    `started` is the date at which it arrived.
+    """
 
     client: Client
     ask: Ask
@@ -160,7 +162,7 @@ class Call(msgspec.Struct):
         """Mark the nodes that did not serve, once it is known whether another one did. Those that failed are probed,
         and those that refused what another served; what all refuse is the request's fault.
         """
-        now = now_ms()
+        now = steady_ms()
         for candidate, failure in self.failures:
             candidate.health.failed(self.billing.consumer, failure, now)
             if served or failure.kind != "refused":
@@ -185,7 +187,7 @@ class Call(msgspec.Struct):
             self.hold.release()
 
 
-def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: RoutePreferences, now: int) -> Route:
+def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: RoutePreferences) -> Route:
     """A request's possible providers. Refused when there are none, or the model does not speak its protocol."""
     if ask.protocol not in entry.protocols:
         spoken = ", ".join(sorted(entry.protocols))
@@ -198,12 +200,11 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
     sold_by_image = any(Meter.input_image in one.tariff.metered for one in entry.candidates)
     images = ask.most_images if sold_by_image else 0  # a long body is searched only where it matters
     most = most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, images)
-    return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most, now), most)
+    return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most), most)
 
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
-    consumer, now = request.caller.consumer, request.started
-    draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, consumer, now)
+    draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, request.caller.consumer)
     candidates = routing.order(route.candidates, route.most, draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)
     return Call(request.ask, route.most, billing, candidates, referral, presence=request.client.presence)
@@ -329,7 +330,7 @@ async def _hedged(
 
 async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Answer:
     """The node's whole answer, metered. Raises NodeFailed."""
-    started = now_ms()
+    started = steady_ms()
     reply = await ask_node(gateway, call, candidate, number)
     limit = bounds.ANSWER_BYTES
     if Meter.byte in candidate.tariff.metered:
@@ -340,7 +341,7 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
         reply.cancel()
         raise
     answers.check_status(reply, body)
-    took_ms = now_ms() - started
+    took_ms = steady_ms() - started
     meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered, call.most.output_token)
     metered = await answers.whole(meters, call.ask, reply, body, took_ms)
     units, end, most = usage.capped(metered.units, call.most), EndReason.normal, call.most.output_token

@@ -17,7 +17,7 @@ from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
 from gateway.call.stream import DONE, HEADERS, answer_stream
 from gateway.catalog.catalog import Candidate, CapsuleEntry
-from gateway.clock import now_ms
+from gateway.clock import steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal
 from gateway.metering.answers import PassedOn
@@ -211,12 +211,12 @@ class _Completion:
 
     async def _stream(self, planned: PlannedStep) -> tuple[StoredResponse, tuple[Signed, ...]] | None:
         """Stream a last step. None when it did not run, or failed before its first byte."""
-        execution, name, started = self.execution, planned.step.id, now_ms()
+        execution, name, started = self.execution, planned.step.id, steady_ms()
         if not execution.is_due(planned):
             return None
 
         async def charge(candidate: Candidate, served: Served) -> tuple[Signed, ...]:
-            execution.took_ms[name] = served.ended - started
+            execution.took_ms[name] = steady_ms() - started
             execution.served.append(ServedCall(name, call.billing, candidate.inner, served))
             if served.end in (EndReason.upstream_cut, EndReason.timeout):
                 execution.fail_step(name, "its provider stopped in the middle")

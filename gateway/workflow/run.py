@@ -17,7 +17,7 @@ from msgspec import structs
 from gateway.call import call as calls
 from gateway.call import routing
 from gateway.call.call import Call, Charge
-from gateway.clock import now_ms
+from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.metering.answers import PassedOn
@@ -95,6 +95,7 @@ class Execution:
     served: list[ServedCall] = field(default_factory=list)
     guaranteed: list[tuple[Address, ServedCall]] = field(default_factory=list)
     fuel: int = 0
+    began: int = field(default_factory=steady_ms)
 
     @property
     def failed(self) -> str | None:
@@ -143,7 +144,7 @@ class Execution:
         steps = [sum(counts) for counts in zip(Units(), *(one.served.units for one in self.served), strict=True)]
         used = Units(*steps)._replace(
             call=1,
-            ms=now_ms() - self.billing.started,
+            ms=steady_ms() - self.began,
             byte=len(self.request_body) + response_bytes,
             fuel=self.fuel,
         )
@@ -173,18 +174,17 @@ class Execution:
             message = f"its input has {size} bytes, planned were {planned.most.input_token}"
             raise Refusal(413, "input_too_large", message)
         most = planned.most._replace(input_token=size, input_character=size, fuel=0)
-        now = now_ms()
-        most, candidates = serving(planned, most, planned.price, now)
+        most, candidates = serving(planned, most, planned.price)
         ask = steps.ask(planned, values, most, stream=stream, include_usage=include_usage)
         billing = self._subcall_billing(planned, planned.models[0].name)
-        draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer, now)
+        draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer)
         route = routing.order(candidates, most, draw._replace(inner=True))
         late_at = asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000
         return Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge, late_at=late_at)
 
     async def _run_step(self, planned: PlannedStep) -> None:
         """Run one step whose needs have ended, or skip it."""
-        name, started = planned.step.id, now_ms()
+        name, started = planned.step.id, steady_ms()
         try:
             if self.is_due(planned):
                 self.outcomes[name] = Outcome(Status.ok, await self._output_of(planned, self.input_of(planned)))
@@ -195,7 +195,7 @@ class Execution:
         except TollwayError as error:
             self.fail_step(name, error.message)
         finally:
-            self.took_ms[name] = now_ms() - started
+            self.took_ms[name] = steady_ms() - started
 
     async def _output_of(self, planned: PlannedStep, values: Json) -> Json:
         if planned.glue is not None:

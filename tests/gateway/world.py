@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -211,9 +212,8 @@ class World:
 
     def deposit(self, consumer: Address, amount: int) -> None:
         """The operator's credit entry."""
-        self.placed += 1
         with unit_of_work(self.engine) as session:
-            cause = b"test deposit" + self.placed.to_bytes(4, "big")
+            cause = b"test deposit" + os.urandom(8)
             postings.book(session, movements.deposit(PRIVATE_LANE, cause, consumer, amount, 1))
 
     def open_lane(self, **terms: Any) -> None:
