@@ -156,7 +156,8 @@ class _Loading:
             lines = terms.model_lines(self.market, model)
             candidates, owner = self.candidates(model, lines), lines[0].party
         except Rejected as rejected:
-            return ModelEntry(model, name, model.owner, (), context, protocols, rejected.message)
+            owner = self.market.owners.get(model.id, model.owner)
+            return ModelEntry(model, name, owner, (), context, protocols, rejected.message)
         sponsor = self.sponsorship(model.id, owner)
         return ModelEntry(model, name, owner, candidates, context, protocols, sponsorship=sponsor)
 
@@ -213,7 +214,7 @@ class _Loading:
         try:
             stated, owner = terms.of_capsule(self.market, one), terms.weaver_of(self.market, one)
         except Rejected as rejected:
-            return CapsuleEntry(one, name, one.weaver, None, None, rejected.message)
+            return CapsuleEntry(one, name, self.market.owners.get(one.id, one.weaver), None, None, rejected.message)
         sponsor = self.sponsorship(one.id, owner, one.curation_ppm, one.window_calls)
         root, sub = compile_terms(stated.root), compile_terms(stated.sub)
         return CapsuleEntry(one, name, owner, root, sub, sponsorship=sponsor)

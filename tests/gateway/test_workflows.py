@@ -387,7 +387,7 @@ def test_a_failed_workflow_inside_is_paid_by_its_own_weavers_bond(loom: Loom, wo
         pinned("served", served, {"text": "$.text"}),
         pinned("broken", broken, {"text": "{$steps.served.output.label}"}),
         output={"label": "$steps.broken.output.label"},
-        name="@wanda/inner",
+        name="@other/inner",
         weaver=did(0, other.address),
     )
     talk = loom.talker("talk", echoing())
