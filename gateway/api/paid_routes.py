@@ -23,7 +23,7 @@ from gateway.call.idempotency import Headers, StoredResponse, mismatch, receipt_
 from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Catalog, Entry
 from gateway.catalog.realms import realm_named
-from gateway.clock import now_ms
+from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal, internal
 from gateway.metering import inference_v2, openai
@@ -72,10 +72,10 @@ def _endpoint(path: str) -> str:
 
 async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]:
     """Answer a call, whatever becomes of it. Returns how it ended, and the code if it was refused."""
-    started, code = now_ms(), ""
+    code = ""
     signed: tuple[Signed, ...] = ()
     try:
-        response, signed = await _answer(gateway, path, client, started)
+        response, signed = await _answer(gateway, path, client, now_ms())
         end = signed[-1].receipt.end.name if signed else "released"
     except PassedOn as passed_on:
         response, end = passed_on.stored, "released"
@@ -96,7 +96,7 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]
         client.sender.settle(served=end != "refused")
     if not client.answered:
         await client.answer(response)
-    gateway.note(_endpoint(path), client.model, end, signed, now_ms() - started)
+    gateway.note(_endpoint(path), client.model, end, signed, steady_ms() - client.arrived)
     return end, code
 
 
@@ -107,7 +107,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     has_key = b"authorization" in headers or b"tollway-voucher" in headers
     by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
     if by_x402 and x402.HEADER not in headers:
-        raise await _price(gateway, path, client, now)
+        raise await _price(gateway, path, client)
     payment, settled = None, Headers()
     if by_x402:
         payment = x402.read(gateway, headers[x402.HEADER], now)
@@ -133,18 +133,18 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     return await _make_once(gateway, request, Digest(hashlib.sha256(identity + body).digest()))
 
 
-async def _price(gateway: Gateway, path: str, client: Client, now: int) -> Refusal:
+async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
     """The refusal of a request without credentials, with its price. Its body is read for nothing."""
     headers = client.headers
     with gateway.unpaid_bodies.place(client.sender.address):
         body = await client.read_beginning(bounds.UNPAID_BODY_BYTES + 1, bounds.UNPAID_BODY_SECONDS)
-    catalog = gateway.catalog_for(None, realm_named(headers, None), now)
+    catalog = gateway.catalog_for(None, realm_named(headers, None), now_ms())
     if len(body) <= bounds.UNPAID_BODY_BYTES:
         ask = _read(catalog, path, headers, body)
     else:
         ask = _longest(catalog, path, headers, body)
     scope = Scope(gateway, catalog, routing.preferences_of(headers, catalog.realm))
-    route = await _route(scope, catalog.find(ask.model), ask, now)
+    route = await _route(scope, catalog.find(ask.model), ask)
     return x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
 
 
@@ -200,7 +200,7 @@ async def _make(
     ask, caller, now = request.ask, request.caller, request.started
     catalog = request.catalog(gateway)  # again: it may have waited for its lock
     entry = catalog.find(ask.model)
-    route = await _route(Scope(gateway, catalog, request.preferences), entry, ask, now)
+    route = await _route(Scope(gateway, catalog, request.preferences), entry, ask)
     if request.payment is not None:
         assert fingerprint is not None
         with gateway.payments.place(to_hex(request.payment.payer)):
@@ -240,11 +240,11 @@ def _read(catalog: Catalog, path: str, headers: Mapping[bytes, bytes], body: byt
     return inference_v2.read(model, body, headers.get(b"inference-header-content-length"))
 
 
-async def _route(scope: Scope, entry: Entry, ask: Ask, now: int) -> Route | Plan:
+async def _route(scope: Scope, entry: Entry, ask: Ask) -> Route | Plan:
     """A request's possible providers, or its workflow's plan: both know the most it can cost."""
     if isinstance(entry, CapsuleEntry):
         return await workflows.plan(scope, entry, ask)
-    return calls.find_route(scope.gateway, scope.catalog, entry, ask, scope.preferences, now)
+    return calls.find_route(scope.gateway, scope.catalog, entry, ask, scope.preferences)
 
 
 def _check_open(gateway: Gateway) -> None:

@@ -1,7 +1,8 @@
 """Loads the catalogs of an epoch: documents, bids, offers, stakes, realms. `core.pricing.terms` says who is paid."""
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 from sqlmodel import Session
@@ -11,10 +12,11 @@ from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.metering.ask import LIMITS
 from gateway.upstream import target
-from ledger.core.catalog import models, realms
+from ledger.core.catalog import models, names, realms
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
+from ledger.core.catalog.names import Published
 from ledger.core.catalog.realms import Members
 from ledger.core.pricing import commissions, epochs, terms
 from ledger.core.pricing.commissions import Sponsorship
@@ -29,6 +31,7 @@ from ledger.core.values.ids import Address, Digest, address, cid
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows import receipt_log
 from ledger.store.chain import bids, parties
+from ledger.store.chain import names as organisations
 from ledger.store.network import documents, measurements, offers
 from ledger.store.network import realms as lists
 from ledger.store.network.documents import Stored
@@ -121,6 +124,7 @@ class _Loading:
         self, loader: CatalogLoader, session: Session, book: Book, operator: Operator, credentials: Credentials
     ) -> None:
         self.loader = loader
+        self.session = session
         self.credentials = credentials
         self.published = documents.everything(session)
         self.measured = measurements.everything(session)
@@ -137,11 +141,6 @@ class _Loading:
         self.public: dict[Digest, Entry] = {}
         self.inside: dict[str, dict[Digest, Entry]] = {realm: {} for realm in named}
         parsed = {stored.id: loader.parse(stored) for stored in self.published}
-        self.order = {stored.id: place for place, stored in enumerate(self.published)}
-        self.holders: dict[str, Address] = {}
-        for stored in self.published:
-            if not isinstance(parsed[stored.id], Rejected):
-                self.holders.setdefault(stored.name, stored.party)
         self.market = Market(
             operator=operator,
             book=book,
@@ -150,6 +149,15 @@ class _Loading:
             owners=parties.model_owners(session, book.epoch),
             stakes={party: stake.active for party, stake in parties.stakes(session).items()},
         )
+        documented = [
+            (one.id, self.market.published[one.id]) for one in self.published if one.id in self.market.published
+        ]
+        self.names = (
+            names.of_documents((id, one.document) for id, one in documented)
+            if operator.private
+            else organisations.everything(session)
+        )
+        self.speakers = organisations.speakers(session)
 
     def place(self, one: Model | Capsule) -> None:
         """Make the entries of a model or workflow, where it is to be seen."""
@@ -181,14 +189,33 @@ class _Loading:
         """The catalog for everybody, with those of the realms."""
         epoch, root, inside = self.market.book.epoch, self.market.book.root, dict[str, Catalog]()
         hidden = frozenset(self.market.published.keys() - self.public.keys())
-        public = Catalog(epoch, root, self.public, self.names(self.public), hidden=hidden, inside=inside)
-        shared: dict[Digest, Entry] = {k: one for k, one in public.by_id.items() if isinstance(one, CapsuleEntry)}
-        shared_names: dict[str, Entry] = {k: v for k, v in public.by_name.items() if isinstance(v, CapsuleEntry)}
+        called = self.meanings(lambda id: id not in hidden)
+        by_id, by_name = _named(self.public, called)
+        public = Catalog(epoch, root, by_id, by_name, hidden=hidden, inside=inside)
+        shared = {key: one for key, one in by_id.items() if isinstance(one, CapsuleEntry)}
+        shared_names = {name: one for name, one in by_name.items() if isinstance(one, CapsuleEntry)}
         for realm, own in self.inside.items():
-            by_id: Mapping[Digest, Entry] = ChainMap[Digest, Entry](own, shared)
-            by_name: Mapping[str, Entry] = ChainMap[str, Entry](self.names(own), shared_names)
-            inside[realm] = Catalog(epoch, root, by_id, by_name, realm, self.lists.get(realm), public)
+            own_id, own_name = _named(own, self.meanings(own.__contains__))
+            ids: Mapping[Digest, Entry] = ChainMap(own_id, dict[Digest, Entry](shared))
+            called_here: Mapping[str, Entry] = ChainMap(own_name, dict[str, Entry](shared_names))
+            inside[realm] = Catalog(epoch, root, ids, called_here, realm, self.lists.get(realm), public)
         return public
+
+    def meanings(self, is_here: Callable[[Digest], bool]) -> dict[str, Digest]:
+        """The id of each name of what is here: by the Registry, or where there is none by the documents, in their
+        order. A version's name is held by its first id wherever that is.
+        """
+        held: dict[str, Digest] = {}
+        for one in self.names:
+            held.setdefault(str(one.name), one.id)
+        published = [one for one in self.names if is_here(one.id) and held[str(one.name)] == one.id]
+        market = self.market
+
+        def is_own(one: Published) -> bool:
+            owner = market.owners.get(one.id)
+            return market.operator.private or owner in self.speakers.get(one.name.organisation, ())
+
+        return names.meanings(published, lambda id: terms.is_on_sale(market, id), is_own)
 
     def model(self, model: Model, realm: str = "") -> ModelEntry:
         """A model with the providers that offer it in a realm, or to everybody."""
@@ -199,9 +226,10 @@ class _Loading:
             lines = terms.model_lines(self.market, model)
             candidates, owner = self.candidates(model, lines, realm), lines[0].party
         except Rejected as rejected:
-            return ModelEntry(model, model.owner, (), context, protocols, rejected.message)
+            owner = self.market.owners.get(model.id, model.owner)
+            return ModelEntry(model, cid(model.id), owner, (), context, protocols, rejected.message)
         sponsor = self.sponsorship(model.id, owner)
-        return ModelEntry(model, owner, candidates, context, protocols, sponsorship=sponsor)
+        return ModelEntry(model, cid(model.id), owner, candidates, context, protocols, sponsorship=sponsor)
 
     def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
         stored = self.sponsors.get((subject, owner))
@@ -264,28 +292,25 @@ class _Loading:
             if not self.is_listed(realm, account):
                 raise Rejected(f"0x{account.hex()} is not on the list of {realm}")
 
-    def names(self, entries: Mapping[Digest, Entry]) -> dict[str, Entry]:
-        """Entries by CID and by `@org/name`. A name belongs to the party that published it first, whoever may see what
-        it published, and means its newest document here.
-
-        A model that cannot be called takes the name only if no older one has it.
-        """
-        names = {cid(key): entry for key, entry in entries.items()}
-        for key in sorted(entries, key=self.order.__getitem__):
-            entry, stored = entries[key], self.published[self.order[key]]
-            if self.holders[stored.name] == stored.party:
-                callable_now = isinstance(entry, CapsuleEntry) or bool(entry.candidates)
-                if callable_now or stored.name not in names:
-                    names[stored.name] = entry
-        return names
-
     def capsule(self, one: Capsule) -> CapsuleEntry:
         try:
             stated, owner = terms.of_capsule(self.market, one), terms.weaver_of(self.market, one)
         except Rejected as rejected:
-            return CapsuleEntry(one, one.weaver, None, None, rejected.message)
+            owner = self.market.owners.get(one.id, one.weaver)
+            return CapsuleEntry(one, cid(one.id), owner, None, None, rejected.message)
         sponsor = self.sponsorship(one.id, owner, one.curation_ppm, one.window_calls)
-        return CapsuleEntry(one, owner, compile_terms(stated.root), compile_terms(stated.sub), sponsorship=sponsor)
+        root, sub = compile_terms(stated.root), compile_terms(stated.sub)
+        return CapsuleEntry(one, cid(one.id), owner, root, sub, sponsorship=sponsor)
+
+
+def _named(
+    entries: Mapping[Digest, Entry], called: Mapping[str, Digest]
+) -> tuple[dict[Digest, Entry], dict[str, Entry]]:
+    """Entries by id, each with the name it is listed by; and by CID and by what they are `called`."""
+    shown = names.shown(called)
+    by_id: dict[Digest, Entry] = {key: replace(one, name=shown.get(key, cid(key))) for key, one in entries.items()}
+    by_cid = {cid(key): one for key, one in by_id.items()}
+    return by_id, {**by_cid, **{name: by_id[id] for name, id in called.items() if id in by_id}}
 
 
 def _realm_of(offer: offers.Stored) -> str:

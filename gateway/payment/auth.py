@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from gateway.clock import steady_ms
 from gateway.database import transact
 from gateway.errors import Refusal
 from gateway.payment.leases import Line
@@ -94,7 +95,9 @@ def _missing() -> Refusal:
 
 @dataclass(slots=True)
 class _Known:
-    """A key as it was at `seen_at`, with those it descends from (`line`); `limited` when one of them has a rate."""
+    """A key as it was at `seen_at` (steady ms), with those it descends from (`line`); `limited` when one of them has a
+    rate.
+    """
 
     caller: Caller
     line: tuple[ApiKey, ...]
@@ -104,7 +107,7 @@ class _Known:
 
 @dataclass(slots=True)
 class _Bucket:
-    """How many calls a key's rate still allows (`tokens`, as of `filled_at`)."""
+    """How many calls a key's rate still allows (`tokens`, as of `filled_at`, in steady ms)."""
 
     tokens: float
     filled_at: int
@@ -160,28 +163,29 @@ class Authenticator:
     async def _by_key(self, secret: bytes, now: int) -> Caller:
         known = await self._by_hash(hashlib.sha256(secret).digest(), now)
         if known.limited:
-            self._throttle(known.line, now)
+            self._throttle(known.line, steady_ms())
         return known.caller
 
     async def _by_hash(self, hashed: bytes, now: int) -> _Known:
         """A key that is good now. Refused otherwise."""
+        at = steady_ms()
         known = self._known.get(hashed)
-        if known is None or now - known.seen_at >= self._fresh_ms:
-            known = await self._looked_up(hashed, now)
+        if known is None or at - known.seen_at >= self._fresh_ms:
+            known = await self._looked_up(hashed, at)
         refused = permissions.refusal(known.line, now)
         if refused is not None:
             raise Refusal(401, "invalid_api_key", refused)
         return known
 
-    async def _looked_up(self, hashed: bytes, now: int) -> _Known:
+    async def _looked_up(self, hashed: bytes, at: int) -> _Known:
         """Read a key once for all calls that arrive meanwhile: the read costs more than a call."""
         looking = self._looking.get(hashed)
         if looking is None:
-            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, now))
+            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, at))
             looking.add_done_callback(lambda ended: self._keep(hashed, ended))
         return await asyncio.shield(looking)
 
-    async def _look_up(self, hashed: bytes, now: int) -> _Known:
+    async def _look_up(self, hashed: bytes, at: int) -> _Known:
         def read(session: Session) -> tuple[ApiKey, tuple[ApiKey, ...]] | None:
             key = keys.by_hash(session, self._lane, hashed)
             return (key, keys.ancestors(session, self._lane, key)) if key is not None else None
@@ -193,7 +197,7 @@ class Authenticator:
         line = (key, *ancestors)
         budget = (*key.made_by, key.id) if any(one.budget is not None for one in line) else None
         limited = any(one.rate is not None for one in line)
-        return _Known(Caller(key.consumer, key, ancestors, budget), line, limited, now)
+        return _Known(Caller(key.consumer, key, ancestors, budget), line, limited, at)
 
     def _keep(self, hashed: bytes, looking: asyncio.Task[_Known]) -> None:
         """Remember a key that was read, unless `forget` was called meanwhile."""
@@ -206,12 +210,12 @@ class Authenticator:
             self._known.clear()
         self._known[hashed] = looking.result()
 
-    def _throttle(self, line: tuple[ApiKey, ...], now: int) -> None:
+    def _throttle(self, line: tuple[ApiKey, ...], at: int) -> None:
         """Limit a key's calls, and those of its sub-keys with them, by a token bucket that holds one minute's calls.
 
         Each gateway process has its own.
         """
-        limited = [(self._bucket(key, key.rate, now), key.rate) for key in line if key.rate is not None]
+        limited = [(self._bucket(key, key.rate, at), key.rate) for key in line if key.rate is not None]
         for bucket, rate in limited:
             if bucket.tokens < 1:
                 wait = int((1 - bucket.tokens) * 60 / rate) + 1
@@ -219,15 +223,15 @@ class Authenticator:
         for bucket, _ in limited:
             bucket.tokens -= 1
 
-    def _bucket(self, key: ApiKey, rate: int, now: int) -> _Bucket:
+    def _bucket(self, key: ApiKey, rate: int, at: int) -> _Bucket:
         """A key's bucket, filled up to now. A change of the key does not fill it."""
         bucket = self._buckets.get(key.id)
         if bucket is None:
             if len(self._buckets) >= KNOWN_KEYS:  # those that are full say nothing
-                self._buckets = {name: one for name, one in self._buckets.items() if now - one.filled_at < MINUTE_MS}
-            bucket = self._buckets[key.id] = _Bucket(float(rate), now)
-        bucket.tokens = min(float(rate), bucket.tokens + (now - bucket.filled_at) * rate / MINUTE_MS)
-        bucket.filled_at = now
+                self._buckets = {name: one for name, one in self._buckets.items() if at - one.filled_at < MINUTE_MS}
+            bucket = self._buckets[key.id] = _Bucket(float(rate), at)
+        bucket.tokens = min(float(rate), bucket.tokens + (at - bucket.filled_at) * rate / MINUTE_MS)
+        bucket.filled_at = at
         return bucket
 
     async def _by_voucher(self, text: bytes, path: str, given: bytes | None) -> tuple[Caller, Digest, bool]:

@@ -1,6 +1,5 @@
 """`tollway consumer`: deposit, call models, check charges, withdraw."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +10,10 @@ from ledger.core.values.ids import to_hex
 from roles.cli import amounts, auditor, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import calls
+from roles.cli.shared import calls, keys
 from roles.cli.shared.payees import add_collect, add_statement
-from roles.wallet import deposits, keystore, transactions, trust
+from roles.client.gateway import segment
+from roles.wallet import api_keys, deposits, keystore, transactions, trust
 
 app = Group("Deposit once, call any model, check every charge, withdraw the rest.")
 
@@ -49,21 +49,31 @@ def deposit(
 @app.command("deposited")
 def deposited(id: Annotated[str, Argument(help="The id that `deposit` answered.")]) -> None:
     """Show the status of a deposit."""
-    output.show(here().account_gateway.get(f"/v1/deposits/{id}"))
+    output.show(here().account_gateway.get(f"/v1/deposits/{segment(id)}"))
 
 
 @app.command("key")
-def key(
+def make_key(  # noqa: PLR0913
     budget: Annotated[str | None, Option(help="The most the key may ever spend; default: the whole deposit.")] = None,
+    model: keys.OnlyModel = None,
+    rate: keys.Rate = None,
+    minutes: keys.Minutes = None,
     label: Annotated[str, Option(help="A name for the key; default: the wallet's.")] = "",
     show: Annotated[bool, Option("--show", help="Print the key itself.")] = False,
     manage: Annotated[bool, Option("--manage", help="It may read the account, and make and change its keys.")] = False,
     delegate: Annotated[bool, Option("--delegate", help="It may make keys within its own limits: `sub-key`.")] = False,
     realm: Realm = "",
 ) -> None:
-    """Create an API key for any OpenAI client, stored beside the wallet. You sign a voucher as its budget."""
-    rights = [name for name, given in (("manage", manage), ("delegate", delegate)) if given]
-    created, path, ceiling = deposits.make_key(here(), amounts.parse(budget) if budget else None, label, rights, realm)
+    """Create an API key for any OpenAI client, stored in a file of its own beside the wallet, and use it for calls.
+
+    You sign a voucher for your deposit once; no other key is touched.
+    """
+    body = keys.limits(budget, model, rate, minutes) | ({"label": label} if label else {})
+    body["rights"] = [name for name, given in (("manage", manage), ("delegate", delegate)) if given]
+    if realm:
+        body["realm"] = here().realm(realm)
+    created, path, ceiling = deposits.make_key(here(), body)
+    api_keys.use(here().wallet, created["id"])
     shown = {"key": created["key"]} if show or output.mode.json else {"kept_in": str(path)}
     output.show({"id": created["id"], **shown, "spends_at_most": amounts.format(ceiling)})
     output.note(f'in Python: OpenAI(base_url="{here().url}/v1", api_key=open("{path}").read())')
@@ -72,9 +82,9 @@ def key(
 @app.command("sub-key")
 def sub_key(
     budget: Annotated[str | None, Option(help="The most it may spend; default: what the key has left.")] = None,
-    model: Annotated[list[str] | None, Option(help="A model it may call; repeat it. Default: the key's.")] = None,
-    rate: Annotated[int | None, Option(help="Calls a minute, of the key's own.")] = None,
-    minutes: Annotated[float | None, Option(help="How long it is good; default: as long as the key.")] = None,
+    model: keys.OnlyModel = None,
+    rate: keys.Rate = None,
+    minutes: keys.Minutes = None,
     label: Annotated[str, Option(help="A name for it.")] = "",
     delegate: Annotated[bool, Option("--delegate", help="It may make keys within its limits in turn.")] = False,
 ) -> None:
@@ -82,33 +92,59 @@ def sub_key(
 
     What it spends counts for your key too. Revoked with it, or by `revoke`. Example: a key for each agent of a task.
     """
-    body: dict[str, Any] = {"label": label, "rights": ["delegate"] if delegate else [], "rate": rate, "models": model}
-    if budget is not None:
-        body["budget"] = str(amounts.parse(budget))
-    if minutes is not None:
-        body["expires_at"] = int((time.time() + 60 * minutes) * 1000)
-    made = here().gateway.post("/v1/keys", body)
+    rights = ["delegate"] if delegate else []
+    body = {**keys.limits(budget, model, rate, minutes), "label": label, "rights": rights}
+    made = here().key_gateway.post("/v1/keys", body)
     output.show({name: made[name] for name in ("id", "key", "budget", "rate", "models", "expires_at", "rights")})
 
 
+@app.command("use-key")
+def use_key(id: keys.KeyId) -> None:
+    """Send calls with another of the API keys that are stored beside the wallet."""
+    output.show({"id": id, "kept_in": str(api_keys.use(here().wallet, id))})
+
+
+@app.command("change-key")
+def change_key(  # noqa: PLR0913
+    id: keys.KeyId,
+    budget: Annotated[str | None, Option(help="The most it may ever spend, with what it has spent.")] = None,
+    model: keys.OnlyModel = None,
+    rate: keys.Rate = None,
+    minutes: keys.Minutes = None,
+    label: Annotated[str | None, Option(help="Another name.")] = None,
+    lift: Annotated[list[str] | None, Option(help=f"Take a limit away: {', '.join(keys.LIMITS)}. Repeat it.")] = None,
+) -> None:
+    """Change an API key's limits or its name. What is not named stays."""
+    unknown = next((name for name in lift or [] if name not in keys.LIMITS), None)
+    if unknown is not None:
+        raise Rejected(f"{unknown!r} is no limit: --lift {', '.join(keys.LIMITS)}", lift=unknown)
+    body = keys.limits(budget, model, rate, minutes) | {keys.LIMITS[name]: None for name in lift or []}
+    body |= {"label": label} if label is not None else {}
+    if not body:
+        raise Rejected(f"nothing to change: tollway consumer change-key {id} --budget AMOUNT")
+    keys.show(here().account_gateway.patch(f"/v1/keys/{segment(id)}", body))
+
+
 @app.command("rotate-key")
-def rotate_key() -> None:
-    """Replace the secret of the API key that is stored beside the wallet. Its id and limits stay."""
-    key, path = deposits.rotate_key(here())
+def rotate_key(id: Annotated[str | None, Argument(help="A key's id; default: the one that calls use.")] = None) -> None:
+    """Replace the secret of an API key that is stored beside the wallet. Its id and limits stay."""
+    key, path = deposits.rotate_key(here(), id)
     output.show({"id": key["id"], "kept_in": str(path)})
 
 
 @app.command("keys")
-def keys() -> None:
+def list_keys() -> None:
     """List your API keys, without their secrets. By TOLLWAY_API_KEY: that key, and the keys it made."""
-    rows = here().account_gateway.get("/v1/keys").get("data", [])
-    output.show_table(rows if output.mode.json else [calls.key_row(row) for row in rows])
+    keys.show_all(here().account_gateway.get("/v1/keys")["data"], here().key_id)
 
 
 @app.command("revoke")
-def revoke(id: Annotated[str, Argument(help="A key's id, from `consumer keys`.")]) -> None:
+def revoke(id: keys.KeyId) -> None:
     """Revoke an API key, and the keys it made. Revoking it twice changes nothing."""
-    output.show(here().account_gateway.delete(f"/v1/keys/{id}"))
+    output.show(here().account_gateway.delete(f"/v1/keys/{segment(id)}"))
+    if here().key_id == id:
+        api_keys.drop(here().wallet, id)
+        output.note("calls were sent with it. Another: tollway consumer use-key ID, or tollway consumer key")
 
 
 @app.command("models")
@@ -197,7 +233,7 @@ def receipt(
 
     Example: tollway consumer receipt ID --json > receipt.json
     """
-    output.show(here().account_gateway.get(f"/v1/receipts/{id}"))
+    output.show(here().account_gateway.get(f"/v1/receipts/{segment(id)}"))
 
 
 @app.command("verify")

@@ -16,7 +16,7 @@ from roles.cli import output
 from roles.cli.context import Group, here
 from roles.local import actors, control
 from roles.local.folder import NetworkFolder
-from roles.wallet import home
+from roles.wallet import api_keys, home
 
 app = Group("The local network: its components, logs and clock.")
 
@@ -151,7 +151,7 @@ def _show_network(folder: NetworkFolder) -> None:
     facts = {
         "gateway": known.gateway,
         "openai_base_url": f"{known.gateway}/v1",
-        "api_key_in": str(home.home() / "keys" / actors.CONSUMER),
+        "api_key_in": str(api_keys.current_file(actors.CONSUMER)),
         "chain_rpc": known.rpc,
         "deployment": known.deployment,
         "logs": str(folder.path / "logs"),

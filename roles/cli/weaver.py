@@ -30,7 +30,7 @@ def bond(amount: Amount) -> None:
     atoms = amounts.parse(amount)
     output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} as the bond of its workflows?")
     status = deposits.deposit(here(), atoms, 60)
-    _, _, ceiling = deposits.make_key(here(), None, "bond")
+    _, _, ceiling = deposits.make_key(here(), {"label": "bond"})
     output.show({"bond": amounts.format(ceiling), "added": amounts.format(atoms), "status": status["status"]})
 
 
@@ -90,8 +90,8 @@ def run(
         from roles.audit import verification  # slow to import
 
         call = str(answer["receipt"])
-        rows = list(verification.lines(context.gateway, call))
-        root = context.gateway.get(f"/v1/receipts/{call}")["receipt"]
+        rows = list(verification.lines(context.account_gateway, call))
+        root = context.account_gateway.get(f"/v1/receipts/{call}")["receipt"]
         title = f"receipt {call[:18]}… : {root['price']} atoms, {root['subcall_total']} of them for sub-calls"
         output.show_table(rows, title)
 

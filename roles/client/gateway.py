@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ledger.core.values.errors import Rejected, Unavailable
 
@@ -52,6 +53,9 @@ class GatewayClient:
         """POST raw bytes of a media type."""
         return self._ask("POST", path, content=body, headers={"content-type": kind})
 
+    def patch(self, path: str, body: Json) -> Json:
+        return self._ask("PATCH", path, json=body)
+
     def delete(self, path: str) -> Json:
         return self._ask("DELETE", path)
 
@@ -88,6 +92,12 @@ class GatewayClient:
         if response.is_error:
             raise refusal(response.status_code, _body(response))
         return response
+
+
+def segment(text: str) -> str:
+    """What a person typed as a part of a path: whatever it is, the path stays within its route."""
+    quoted = quote(text, safe="@/").split("/")
+    return "/".join(part.replace(".", "%2E") if part in (".", "..") else part or "%20" for part in quoted)
 
 
 def refusal(status: int, body: Mapping[str, Json]) -> Rejected | Unavailable:

@@ -20,7 +20,7 @@ from roles.local.actors import CONSUMER, DIALOG, OPERATOR, PAUPER, SERVICE
 from roles.local.console import DemoConsole
 from roles.local.consumer import QUESTIONS, Answer, Consumer, load_openai
 from roles.local.scenario import WINDOW_SECONDS, Scenario, gateway_url
-from roles.wallet import home, keystore
+from roles.wallet import api_keys, keystore
 
 DEPOSIT = "20"
 PACE = network.Pace(batch_seconds=300, window_seconds=WINDOW_SECONDS)
@@ -174,7 +174,7 @@ class Demo(Scenario):
 
 def consumer_of(wallet: str, referral: str = "") -> Consumer:
     """The client of a wallet, with the key that `consumer key` stored and a curator's token."""
-    return Consumer(gateway_url(), (home.home() / "keys" / wallet).read_text().strip(), referral)
+    return Consumer(gateway_url(), api_keys.current_file(wallet).read_text(), referral)
 
 
 def group_of(name: str) -> str:

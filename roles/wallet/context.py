@@ -13,8 +13,8 @@ from ledger.core.catalog import realms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer
-from roles.client.gateway import GatewayClient, Json
-from roles.wallet import home, keystore, signing
+from roles.client.gateway import GatewayClient, Json, segment
+from roles.wallet import api_keys, home, keystore, signing
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,14 @@ class Context:
 
     @cached_property
     def gateway(self) -> GatewayClient:
-        """The gateway's client, with the API key if there is one."""
+        """The gateway's client for what anybody may ask, and for what carries its own signature: no key is sent, so
+        that a dead key stops nothing but calls.
+        """
+        return GatewayClient(self.url)
+
+    @cached_property
+    def key_gateway(self) -> GatewayClient:
+        """The gateway's client with the API key: for calls, and for what a key does for itself."""
         return GatewayClient(self.url, self.api_key)
 
     @cached_property
@@ -61,18 +68,25 @@ class Context:
 
         With `TOLLWAY_API_KEY` it sends that key instead, which may do less.
         """
-        if os.environ.get("TOLLWAY_API_KEY"):
-            return self.gateway
+        return self.key_gateway if os.environ.get("TOLLWAY_API_KEY") else self.signed_gateway
+
+    @cached_property
+    def signed_gateway(self) -> GatewayClient:
+        """The gateway's client that signs each request as this wallet's account, whatever keys there are."""
         return GatewayClient(self.url, sign=signing.request(self.signer, self.domain, self.lane_id))
 
     def gateway_in(self, realm: str) -> GatewayClient:
-        """The gateway's client in a realm, by its name or a token: with the API key, or else signing as the account."""
+        """The gateway's client for what only the members of a realm may ask; `realm` is its name or a token, or ""."""
         if not realm:
             return self.gateway
-        if self.api_key:
-            return GatewayClient(self.url, self.api_key, realm=self.realm(realm))
+        if os.environ.get("TOLLWAY_API_KEY"):
+            return self.key_gateway_in(realm)
         sign = signing.request(self.signer, self.domain, self.lane_id)
         return GatewayClient(self.url, sign=sign, realm=self.realm(realm))
+
+    def key_gateway_in(self, realm: str) -> GatewayClient:
+        """The gateway's client with the API key, in a realm."""
+        return GatewayClient(self.url, self.api_key, realm=self.realm(realm))
 
     def realm(self, text: str) -> str:
         """A realm's whole name from what was typed: a name alone is of this wallet's own. A token stays a token."""
@@ -90,11 +104,17 @@ class Context:
 
     @property
     def api_key(self) -> str | None:
-        """`TOLLWAY_API_KEY`, or the key that `consumer key` stored beside the wallet."""
+        """`TOLLWAY_API_KEY`, or the wallet's current key of those that `consumer key` stored."""
         if key := os.environ.get("TOLLWAY_API_KEY"):
             return key
-        path = home.home() / "keys" / self.wallet if self.wallet_name or len(keystore.names()) == 1 else None
-        return path.read_text().strip() if path and path.exists() else None
+        return api_keys.secret(self.wallet) if self.wallet_name or len(keystore.names()) == 1 else None
+
+    @property
+    def key_id(self) -> str | None:
+        """The id of the stored key that calls are sent with. None for `TOLLWAY_API_KEY`, and without one."""
+        if os.environ.get("TOLLWAY_API_KEY") or not (self.wallet_name or len(keystore.names()) == 1):
+            return None
+        return api_keys.current(self.wallet)
 
     @property
     def lane(self) -> Json:
@@ -133,8 +153,8 @@ class Context:
             return cid_digest(text)
         if realm:
             with suppress(Rejected):
-                return cid_digest(str(self.gateway_in(realm).get(f"/v1/models/{text}")["cid"]))
-        return cid_digest(str(self.gateway.get(f"/v1/models/{text}")["cid"]))
+                return cid_digest(str(self.gateway_in(realm).get(f"/v1/models/{segment(text)}")["cid"]))
+        return cid_digest(str(self.gateway.get(f"/v1/models/{segment(text)}")["cid"]))
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""Calls of models from the command line, and the rows that show quotes, receipts, keys and search results."""
+"""Calls of models from the command line, and the rows that show quotes, receipts and search results."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def infer(context: Context, model: str, inputs: list[str], realm: str) -> dict[s
         if not equals:
             raise Rejected(f"{text!r} is not an input: write NAME=TEXT", input=text)
         tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
-    answer, headers = context.gateway_in(realm).call(f"/v2/models/{model}/infer", {"inputs": tensors})
+    answer, headers = context.key_gateway_in(realm).call(f"/v2/models/{model}/infer", {"inputs": tensors})
     return {**{row["name"]: row["data"] for row in answer.get("outputs", [])}, **_cost(headers, None)}
 
 
@@ -82,13 +82,6 @@ def show_quote(quote: Json) -> None:
 
 def model_row(row: Json) -> dict[str, Any]:
     return {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
-
-
-def key_row(row: Json) -> dict[str, Any]:
-    """An API key's row, without its secret and what is not set."""
-    ended = "revoked" if row["revoked_at"] else "expires " + utc(row["expires_at"]) if row["expires_at"] else ""
-    shown = {"label": row["label"], "made": utc(row["created_at"]), "ended": ended}
-    return {"id": row["id"], **shown, "spent": row["spent"] or "0", "budget": row["budget"] or "all of the deposit"}
 
 
 def utc(milliseconds: int) -> str:

@@ -66,7 +66,7 @@ def a_flow(inside: Digest, outside: Digest) -> dict[str, Any]:
     private["uses"]["realm"] = REALM
     return {
         "schema": "tollway/capsule/1",
-        "name": "@acme/flow",
+        "name": "@wanda/flow",
         "version": "1.0.0",
         "weaver": did(0, WEAVER.address),
         "steps": [private, pinned("look", outside, {"text": "$.messages[0].content"})],
@@ -80,7 +80,7 @@ def ask(gateway: Running, key: str, last: str, realm: str = REALM) -> httpx.Resp
     messages = [{"role": "user", "content": text} for text in (PUBLIC, last)]
     headers = {"Authorization": f"Bearer {key}"} | ({"Tollway-Realm": realm} if realm else {})
     return gateway.http.post(
-        "/v1/chat/completions", json={"model": "@acme/flow", "messages": messages}, headers=headers
+        "/v1/chat/completions", json={"model": "@wanda/flow", "messages": messages}, headers=headers
     )
 
 
