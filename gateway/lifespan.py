@@ -84,6 +84,7 @@ class Running:
         gateway.leases.adopt(
             await gateway.db(lambda session: leases.unspent(session, gateway.lane, gateway.signer.address))
         )
+        await self._end_leases(gateway)
         receipt_log.on_reopen = gateway.leases.adopt
         await gateway.read_lane()
         await self._read_book(gateway)
@@ -219,9 +220,12 @@ class Running:
             gateway.metrics.epoch.set(gateway.catalog.epoch)
 
     async def _return_idle(self, gateway: Gateway) -> None:
+        await self._end_leases(gateway)
         await gateway.leases.return_idle(self.settings.idle_seconds)
-        for leaver in await gateway.db(lambda session: lanes.leaving(session, gateway.lane)):
-            await gateway.leases.give_back(leaver.account)
+
+    async def _end_leases(self, gateway: Gateway) -> None:
+        own = gateway.signer.address
+        await gateway.leases.end(await gateway.db(lambda session: leases.ending(session, gateway.lane, own)))
 
     async def _measure(self, gateway: Gateway) -> None:
         records = gateway.loader.records()

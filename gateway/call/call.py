@@ -19,7 +19,7 @@ from gateway.call import routing
 from gateway.call.idempotency import Headers, StoredResponse, answer_headers
 from gateway.call.referrals import ReferralContext
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
-from gateway.clock import now_ms
+from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, RuleBroken
 from gateway.metering import answers, openai, usage
@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 TIMER_STEP = 0.001
 """Seconds by which a timer may fire early: uvloop rounds it to the millisecond."""
+LATER = 1.0
+"""Seconds that a call may have beyond the time of one node, so that a node that is too slow is told first."""
 MOST_BUSY = 8
 """The most busy nodes that one call asks beside those it tries."""
 Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
@@ -55,7 +57,9 @@ Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A paid request. `keyed`: it names an idempotency key or a payment, so it is locked, and its answer is kept."""
+    """A paid request. `keyed`: it names an idempotency key or a payment, so it is locked, and its answer is kept.
+    `started` is the date at which it arrived.
+    """
 
     client: Client
     ask: Ask
@@ -112,7 +116,7 @@ class Call(msgspec.Struct):
     charge_workflow: Charge | None = None
     """Charges the workflow of which this call is the last, streamed step."""
     late_at: float | None = None
-    """When a workflow's step is too late, on the event loop's clock."""
+    """When it is too late, on the event loop's clock: the longest call's end, or a workflow's step's."""
     presence: AbstractContextManager[None] = nullcontext()
     """The client's, unless it waits for the whole workflow."""
     hold: Hold | None = None
@@ -160,7 +164,7 @@ class Call(msgspec.Struct):
         """Mark the nodes that did not serve, once it is known whether another one did. Those that failed are probed,
         and those that refused what another served; what all refuse is the request's fault.
         """
-        now = now_ms()
+        now = steady_ms()
         for candidate, failure in self.failures:
             candidate.health.failed(self.billing.consumer, failure, now)
             if served or failure.kind != "refused":
@@ -185,7 +189,7 @@ class Call(msgspec.Struct):
             self.hold.release()
 
 
-def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: RoutePreferences, now: int) -> Route:
+def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: RoutePreferences) -> Route:
     """A request's possible providers. Refused when there are none, or the model does not speak its protocol."""
     if ask.protocol not in entry.protocols:
         spoken = ", ".join(sorted(entry.protocols))
@@ -198,15 +202,20 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
     sold_by_image = any(Meter.input_image in one.tariff.metered for one in entry.candidates)
     images = ask.most_images if sold_by_image else 0  # a long body is searched only where it matters
     most = most_units(len(ask.body), limit * ask.choices, settings.metered_answer_bytes, seconds, images)
-    return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most, now), most)
+    return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most), most)
+
+
+def late(gateway: Gateway) -> float:
+    """When a call that begins now is too late, whoever is tried: a leaver's notice is as long as the longest call."""
+    return asyncio.get_running_loop().time() + gateway.settings.call_seconds + LATER
 
 
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
-    consumer, now = request.caller.consumer, request.started
-    draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, consumer, now)
+    draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, request.caller.consumer)
     candidates = routing.order(route.candidates, route.most, draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)
-    return Call(request.ask, route.most, billing, candidates, referral, presence=request.client.presence)
+    presence, late_at = request.client.presence, late(gateway)
+    return Call(request.ask, route.most, billing, candidates, referral, late_at=late_at, presence=presence)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -225,10 +234,15 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
     when the nodes refused the request.
     """
     try:
-        answer = await attempt(gateway, call)
+        async with asyncio.timeout_at(call.late_at):
+            answer = await attempt(gateway, call)
         signed = await call.charge(gateway, answer.candidate, answer.served)
         headers = answer_headers(answer.reply, signed[-1]) + request.extra_headers
         return StoredResponse(answer.reply.status, headers, answer.body), signed
+    except TimeoutError:
+        longest = gateway.settings.call_seconds
+        said = f"no provider of {call.billing.model} answered within {longest} s: nothing was charged"
+        raise Refusal(504, "node_late", said, facts={"attempts": call.billing.attempts}) from None
     finally:
         call.release()
 
@@ -274,7 +288,7 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
         raise
     except asyncio.CancelledError:
         if call.late_at is not None and asyncio.get_running_loop().time() >= call.late_at - TIMER_STEP:
-            call.fail(gateway, candidate, NodeFailed("the node was too slow for its workflow", "late"))
+            call.fail(gateway, candidate, NodeFailed("the node was too slow for its call or workflow", "late"))
         raise
     except (Rejected, Conflict) as error:
         raise RuleBroken(error) from error
@@ -329,7 +343,7 @@ async def _hedged(
 
 async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int) -> Answer:
     """The node's whole answer, metered. Raises NodeFailed."""
-    started = now_ms()
+    started = steady_ms()
     reply = await ask_node(gateway, call, candidate, number)
     limit = bounds.ANSWER_BYTES
     if Meter.byte in candidate.tariff.metered:
@@ -340,7 +354,7 @@ async def invoke(gateway: Gateway, call: Call, candidate: Candidate, number: int
         reply.cancel()
         raise
     answers.check_status(reply, body)
-    took_ms = now_ms() - started
+    took_ms = steady_ms() - started
     meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered, call.most.output_token)
     metered = await answers.whole(meters, call.ask, reply, body, took_ms)
     units, end, most = usage.capped(metered.units, call.most), EndReason.normal, call.most.output_token

@@ -18,7 +18,7 @@ from gateway.asgi import Client
 from gateway.call.call import Call, Request, ask_node, exhausted, note_success
 from gateway.call.idempotency import StoredResponse, receipt_facts
 from gateway.catalog.catalog import Candidate
-from gateway.clock import now_ms
+from gateway.clock import steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, NodeFailed, Refusal, RuleBroken, body_of, refusal
 from gateway.metering import answers, usage
@@ -72,7 +72,7 @@ async def _begin(gateway: Gateway, call: Call, request: Request) -> _Streaming:
                 async with asyncio.timeout_at(call.late_at):
                     await streaming.begin(number)
             except TimeoutError:
-                call.fail(gateway, candidate, NodeFailed("the node was too slow for its workflow", "late"))
+                call.fail(gateway, candidate, NodeFailed("the node was too slow for its call or workflow", "late"))
                 break
             except NodeFailed as failure:
                 call.fail(gateway, candidate, failure)
@@ -103,7 +103,7 @@ class _Streaming:
         self.accumulator = StreamAccumulator(
             call.ask, call.billing.salt, call.most.output_token, most_bytes, keep_text=counted
         )
-        self.arrived, self.started = request.started, now_ms()
+        self.started = steady_ms()
         self.first_byte_ms = self.first_token_ms = 0
         """Until its first token, since this node was asked, and since the request arrived."""
         self.end = EndReason.normal
@@ -133,8 +133,8 @@ class _Streaming:
             if self.end is EndReason.client_abort:
                 raise ClientLeft from None
             raise
-        now = now_ms()
-        self.first_byte_ms, self.first_token_ms = now - self.started, now - self.arrived
+        now = steady_ms()
+        self.first_byte_ms, self.first_token_ms = now - self.started, now - self.client.arrived
 
     async def run(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Pass the stream on to its end, charge, and end the answer truthfully."""
@@ -177,7 +177,7 @@ class _Streaming:
             if self.end is EndReason.normal:
                 self.end, self.failure = EndReason.upstream_cut, failed
             elif self.end is EndReason.timeout:
-                self.failure = NodeFailed("the node took longer than its workflow gives it", "late")
+                self.failure = NodeFailed("the node took longer than its call or workflow gives it", "late")
             return
         if self.end is not EndReason.client_abort:
             self.end = EndReason.normal
@@ -200,7 +200,7 @@ class _Streaming:
 
     async def _charge(self) -> tuple[tuple[Signed, ...], TollwayError | None]:
         """Meter and charge. Returns the receipts, or why there are none."""
-        gateway, call, candidate, now = self.gateway, self.call, self.candidate, now_ms()
+        gateway, call, candidate, now = self.gateway, self.call, self.candidate, steady_ms()
         assert self.reply is not None
         meters = Meters(gateway.tokenizers.of(candidate.subject), candidate.tariff.metered, call.most.output_token)
         metered = await answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)

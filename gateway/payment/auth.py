@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from gateway.clock import steady_ms
 from gateway.database import transact
 from gateway.errors import Refusal
 from ledger.core.accounts import accounts, permissions
@@ -60,10 +61,15 @@ class Caller:
         return self.key.id if self.key is not None else NO_KEY
 
     def allowance(self, model: str, now: int) -> Allowance | None:
-        """What a call of a model is taken of that is held at `now` (ms, the network's clock); None without a budget."""
+        """What a call of a model is taken of that is held at `now` (ms, the network's clock); None without a budget.
+
+        A model's budget is for all versions of its name, however the call names it.
+        """
         if self.budget is None or not (self.dated or self.models):
             return self.budget
-        return Allowance(self.budget.line, day_at(now) if self.dated else 0, model if model in self.models else "")
+        name, version, _ = model[1:].partition("@")
+        family = f"@{name}" if version else model
+        return Allowance(self.budget.line, day_at(now) if self.dated else 0, family if family in self.models else "")
 
     def may_call(self, name: str, asked: str) -> bool:
         """Whether its key, if it has one, may call a model."""
@@ -103,7 +109,9 @@ def _missing() -> Refusal:
 
 @dataclass(slots=True)
 class _Known:
-    """A key as it was at `seen_at`, with those it descends from (`line`); `limited` when one of them has a rate."""
+    """A key as it was at `seen_at` (steady ms), with those it descends from (`line`); `limited` when one of them has a
+    rate.
+    """
 
     caller: Caller
     line: tuple[ApiKey, ...]
@@ -113,7 +121,7 @@ class _Known:
 
 @dataclass(slots=True)
 class _Bucket:
-    """How many calls a key's rate still allows (`tokens`, as of `filled_at`)."""
+    """How many calls a key's rate still allows (`tokens`, as of `filled_at`, in steady ms)."""
 
     tokens: float
     filled_at: int
@@ -161,15 +169,15 @@ class Authenticator:
             self._looking.pop(hashed, None)
 
     async def _by_key(self, secret: bytes, now: int) -> Caller:
-        hashed = hashlib.sha256(secret).digest()
+        hashed, at = hashlib.sha256(secret).digest(), steady_ms()
         known = self._known.get(hashed)
-        if known is None or now - known.seen_at >= self._fresh_ms:
-            known = await self._looked_up(hashed, now)
+        if known is None or at - known.seen_at >= self._fresh_ms:
+            known = await self._looked_up(hashed, at)
         refused = permissions.refusal(known.line, now)
         if refused is not None:
             raise Refusal(401, "invalid_api_key", refused)
         if known.limited:
-            self._throttle(known.line, now)
+            self._throttle(known.line, at)
         self._used[known.line[0].id] = now
         return known.caller
 
@@ -178,15 +186,15 @@ class Authenticator:
         used, self._used = self._used, {}
         return used
 
-    async def _looked_up(self, hashed: bytes, now: int) -> _Known:
+    async def _looked_up(self, hashed: bytes, at: int) -> _Known:
         """Read a key once for all calls that arrive meanwhile: the read costs more than a call."""
         looking = self._looking.get(hashed)
         if looking is None:
-            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, now))
+            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, at))
             looking.add_done_callback(lambda ended: self._keep(hashed, ended))
         return await asyncio.shield(looking)
 
-    async def _look_up(self, hashed: bytes, now: int) -> _Known:
+    async def _look_up(self, hashed: bytes, at: int) -> _Known:
         def read(session: Session) -> tuple[ApiKey, tuple[ApiKey, ...]] | None:
             key = keys.by_hash(session, self._lane, hashed)
             return (key, keys.ancestors(session, self._lane, key)) if key is not None else None
@@ -201,7 +209,7 @@ class Authenticator:
         budget = Allowance((*key.made_by, key.id)) if bounded else None
         dated = any(one.period is not None for one in budgets)
         limited = any(one.rate is not None for one in line)
-        return _Known(Caller(key.consumer, key, ancestors, budget, dated, models(budgets)), line, limited, now)
+        return _Known(Caller(key.consumer, key, ancestors, budget, dated, models(budgets)), line, limited, at)
 
     def _keep(self, hashed: bytes, looking: asyncio.Task[_Known]) -> None:
         """Remember a key that was read, unless `forget` was called meanwhile."""
@@ -214,12 +222,12 @@ class Authenticator:
             self._known.clear()
         self._known[hashed] = looking.result()
 
-    def _throttle(self, line: tuple[ApiKey, ...], now: int) -> None:
+    def _throttle(self, line: tuple[ApiKey, ...], at: int) -> None:
         """Limit a key's calls, and those of its sub-keys with them, by a token bucket that holds one minute's calls.
 
         Each gateway process has its own.
         """
-        limited = [(self._bucket(key, key.rate, now), key.rate) for key in line if key.rate is not None]
+        limited = [(self._bucket(key, key.rate, at), key.rate) for key in line if key.rate is not None]
         for bucket, rate in limited:
             if bucket.tokens < 1:
                 wait = int((1 - bucket.tokens) * 60 / rate) + 1
@@ -227,15 +235,15 @@ class Authenticator:
         for bucket, _ in limited:
             bucket.tokens -= 1
 
-    def _bucket(self, key: ApiKey, rate: int, now: int) -> _Bucket:
+    def _bucket(self, key: ApiKey, rate: int, at: int) -> _Bucket:
         """A key's bucket, filled up to now. A change of the key does not fill it."""
         bucket = self._buckets.get(key.id)
         if bucket is None:
             if len(self._buckets) >= KNOWN_KEYS:  # those that are full say nothing
-                self._buckets = {name: one for name, one in self._buckets.items() if now - one.filled_at < MINUTE_MS}
-            bucket = self._buckets[key.id] = _Bucket(float(rate), now)
-        bucket.tokens = min(float(rate), bucket.tokens + (now - bucket.filled_at) * rate / MINUTE_MS)
-        bucket.filled_at = now
+                self._buckets = {name: one for name, one in self._buckets.items() if at - one.filled_at < MINUTE_MS}
+            bucket = self._buckets[key.id] = _Bucket(float(rate), at)
+        bucket.tokens = min(float(rate), bucket.tokens + (at - bucket.filled_at) * rate / MINUTE_MS)
+        bucket.filled_at = at
         return bucket
 
     async def _by_voucher(self, text: bytes, path: str, given: bytes | None) -> tuple[Caller, Digest, bool]:

@@ -126,6 +126,7 @@ class BalanceLeases:
         self._wallets: defaultdict[Address, Wallet] = defaultdict(Wallet)
         self._budgets: defaultdict[Allowance, Wallet] = defaultdict(Wallet)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: frozenset[Address] = frozenset()
 
     def adopt(self, holdings: dict[Address, int]) -> None:
         """Set the wallets to what the ledger says is leased to us, at start and after the receipt log was lost.
@@ -138,10 +139,16 @@ class BalanceLeases:
             wallet.adopted += 1
 
     async def hold(self, consumer: Address, amount: int, allowance: Allowance | None = None) -> Hold:
-        """Set `amount` aside. Refused with 402 and the exact shortfall when deposit, voucher or budget are too small.
+        """Set `amount` aside. Refused with 402 and the exact shortfall when deposit, voucher or budget are too small,
+        and while a lease ends: a consumer that always has a call open would spend all of it.
 
         `allowance` is what else it is taken of, where a key's budget bounds it.
         """
+        if consumer in self._ending:
+            said = (
+                "this account asked to leave its lane, or revoked the key of its voucher: what is leased here goes back"
+            )
+            raise Refusal(402, "lease_ended", said)
         wallet = self._wallets[consumer]
         wallet.touched = monotonic()
         if not wallet.take(amount):
@@ -189,6 +196,12 @@ class BalanceLeases:
                 await self._return(budget, book)
                 if budget.is_done(before):
                     del self._budgets[allowance]
+
+    async def end(self, consumers: set[Address]) -> None:
+        """Hold nothing more for these consumers, and return their leases: now, or when their last call is over."""
+        self._ending = frozenset(consumers)
+        for consumer in self._ending & self._wallets.keys():
+            await self.give_back(consumer)
 
     async def give_back(self, consumer: Address) -> None:
         """Return a consumer's lease, unless a call of it is open."""

@@ -94,6 +94,15 @@ def unspent(session: Session, lane: Lane, gateway: Address) -> dict[Address, int
     return {c: held[accounts.leased(c, gateway)] - logged.get(c, 0) for c in holders}
 
 
+def ending(session: Session, lane: Lane, gateway: Address) -> set[Address]:
+    """Whose leases a gateway may not spend any more: accounts that asked to leave, and those that revoked the session
+    key whose voucher a lease stands on. Later batches cannot charge them.
+    """
+    revoked = leases.of_revoked_keys(session, lane, gateway)
+    bare = {one for one in revoked if vouchers.mandate(session, lane, one) < leases.committed(session, lane, one)}
+    return bare | {one.account for one in lanes.leaving(session, lane)}
+
+
 def held_by_gateways(session: Session, lane: Lane, consumer: Address) -> int:
     """A consumer's uncharged money at gateways: leased, less the charges of receipts not yet posted."""
     gateways = leases.holders(session, lane, consumer)

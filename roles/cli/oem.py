@@ -41,7 +41,7 @@ def derive(  # noqa: PLR0913
 
     Example: tollway oem derive @south/emotion --parent @north/emotion-base --onnx ./emotion
     """
-    documents.check_name(name)
+    documents.check_name(name, version)
     if relation not in RELATIONS:
         raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)
     parents = {here().resolve(text): text for text in parent}

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlmodel import select
 
+from gateway.payment.auth import Caller
 from gateway.payment.lane import LaneState
-from ledger.core.accounts.budgets import DAY_MS
+from ledger.core.accounts.budgets import DAY_MS, Allowance
 from ledger.core.values.ids import cid
 from ledger.core.values.typed_data import Signer
 from ledger.store.access.tables import KeyAllowanceRow
@@ -99,6 +100,15 @@ def test_a_model_has_a_budget_of_its_own_however_it_is_named(
     assert gateway.chat(key).status_code == 200
     assert gateway.chat(key, cid(first.id)).status_code == 402
     assert [gateway.chat(key, "@acme/other").status_code for _ in range(3)] == [200, 200, 402]
+
+
+@pytest.mark.parametrize(
+    ("called", "counted"),
+    [("@a/b", "@a/b"), ("@a/b@1.0.0", "@a/b"), ("@a/bc", ""), ("@a/c@1.0.0", ""), ("bafkrei", "")],
+)
+def test_all_versions_of_a_name_count_against_its_budget(called: str, counted: str, consumer: Signer) -> None:
+    caller = Caller(consumer.address, budget=Allowance(("key_1",)), models=frozenset({"@a/b"}))
+    assert caller.allowance(called, 0) == Allowance(("key_1",), 0, counted)
 
 
 def test_a_402_says_what_is_needed_left_and_when_it_begins_anew(gateway: Running, rich: Signer) -> None:

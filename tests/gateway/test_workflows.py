@@ -230,7 +230,7 @@ def test_a_stream_that_outlasts_its_steps_time_is_cut_and_the_weavers_loss(
     loom.capsule(reply, output={"content": "$steps.reply.output.content"})
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
     events = events_of(response.text)
-    assert "longer than its workflow gives it" in str(events[-1])
+    assert "longer than its call or workflow gives it" in str(events[-1])
     assert "[DONE]" not in events
     assert world.receipts_of(consumer.address) == []
     [signed] = world.receipts_of(WEAVER.address)
@@ -247,7 +247,7 @@ def test_a_stream_that_does_not_begin_in_its_steps_time_fails_before_a_byte(loom
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
     assert response.status_code == 502
     assert time.monotonic() - began < 2
-    assert "too slow for its workflow" in response.json()["error"]["message"]
+    assert "too slow for its call or workflow" in response.json()["error"]["message"]
 
 
 def test_who_is_cut_off_because_another_left_is_not_blamed(loom: Loom, consumer: Signer) -> None:
@@ -387,7 +387,7 @@ def test_a_failed_workflow_inside_is_paid_by_its_own_weavers_bond(loom: Loom, wo
         pinned("served", served, {"text": "$.text"}),
         pinned("broken", broken, {"text": "{$steps.served.output.label}"}),
         output={"label": "$steps.broken.output.label"},
-        name="@wanda/inner",
+        name="@other/inner",
         weaver=did(0, other.address),
     )
     talk = loom.talker("talk", echoing())

@@ -207,7 +207,7 @@ provider stake 0                                         | 1 | more than 0
 provider stake x                                         | 1 | is not an amount
 provider unbond 0                                        | 1 | more than 0
 maker register hugo --url http://x                       | 1 | @org/name
-maker register '@a/[/b]' --url http://x                  | 1 | @org/name
+maker register '@a/[/b]' --url http://x                  | 1 | @a/[/b]@1.0.0 is not a name
 maker register @a/b                                      | 1 | --onnx
 maker register @a/b --card none.json                     | 1 | none.json: no such file
 maker register @a/b --card /                             | 1 | /: is a directory

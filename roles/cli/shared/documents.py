@@ -1,12 +1,10 @@
 """Documents in files, and the names of what they describe."""
 
-import re
 from pathlib import Path
 
+from ledger.core.catalog import names
 from ledger.core.values.documents import Document, parse
 from ledger.core.values.errors import Rejected
-
-NAME = re.compile(r"@[a-z0-9-]+/[a-z0-9._-]+")
 
 
 def read(path: Path) -> Document:
@@ -17,6 +15,8 @@ def read(path: Path) -> Document:
         raise Rejected(f"{path} is {error.message}", path=str(path)) from error
 
 
-def check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
+def check_name(name: str, version: str) -> None:
+    """Rejected unless a document can have this name and version."""
+    if not name.startswith("@") or "/" not in name:
         raise Rejected(f"{name!r} is not a model's name: write @org/name, in lower case", name=name)
+    names.of_document({"name": name, "version": version})
