@@ -27,6 +27,7 @@ from ledger.chain.calls import Calls, LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import available
+from ledger.core.catalog import names
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import epoch_at
 from ledger.core.values.documents import canonical, digest
@@ -212,8 +213,8 @@ def _start(folder: Path, network_folder: NetworkFolder) -> Network:
     for component in armed(network_folder, environment):
         network_folder.want(component)
     control.wait(network_folder, ("worker", "beat", "gateway"))
-    publish(network, subject)
     network.until(lambda: deposits_are_booked(network), 90, "the deposits")
+    publish(network, subject)  # the ledger has read its name, which is older than the deposits
     network.keys = tuple(key_of(network, consumer) for consumer in CONSUMERS)
     network.until(lambda: call(network, 0, "first") == 200, 90, "a first call")
     return network
@@ -236,12 +237,17 @@ def settle_in(chain: Chain) -> Digest:
     chain.transact(OPERATOR, calls.add_gateway(lane, GATEWAY.address))
     chain.transact(PROVIDER, calls.approve(vault, 10**12))
     chain.transact(PROVIDER, calls.to("StakeVault", "stake", 10**9))
-    subject, salt = digest(model()), Digest(bytes(32))
-    commitment = keccak256(encode(["bytes32", "address", "bytes32"], [subject, to_hex(MAKER.address), salt]))
-    chain.transact(MAKER, calls.to("Registry", "commit", commitment))
+    subject, salt, name = digest(model()), Digest(bytes(32)), names.of_document(model())
+    organisation = names.label(name.organisation)
+    for what in (subject, organisation):
+        commitment = keccak256(encode(["bytes32", "address", "bytes32"], [what, to_hex(MAKER.address), salt]))
+        chain.transact(MAKER, calls.to("Registry", "commit", commitment))
     chain.rpc("evm_increaseTime", 1)
     chain.rpc("evm_mine")
     chain.transact(MAKER, calls.register_model(subject, [], Digest(bytes(32)), salt))
+    chain.transact(MAKER, calls.approve(address(chain.deployment.registry), chain.deployment.name_stake_atoms))
+    chain.transact(MAKER, calls.to("Registry", "registerOrganisation", organisation, salt))
+    chain.transact(MAKER, calls.to("Registry", "publishName", organisation, name.versioned, subject))
     chain.transact(MAKER, chain.calls.place_bid(subject, Role.maker, Bid(100_000)))
     chain.transact(PROVIDER, chain.calls.place_bid(subject, Role.compute, Bid(0, rates(ASK))))
     for consumer in CONSUMERS:
