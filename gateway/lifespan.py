@@ -48,6 +48,7 @@ from ledger.core.values.typed_data import Domain
 from ledger.deployments import Deployment
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
+from ledger.store.access import keys
 from ledger.store.chain import chain_time, lanes
 from ledger.store.network import documents
 from ledger.store.receipts.appender import Appender
@@ -236,6 +237,8 @@ class Running:
             if h.calls or h.probed_at
         }
         await gateway.db(lambda session: publications.record(session, seen, now_ms()))
+        used = gateway.authenticator.used()
+        await gateway.db(lambda session: keys.note_uses(session, gateway.lane, used))
 
     async def _repeat(self, gateway: Gateway, every: float, work: Callable[[Gateway], Awaitable[None]]) -> None:
         while True:

@@ -90,7 +90,7 @@ class Request(msgspec.Struct, frozen=True):
             salt=os.urandom(16),
             started=self.started,
             key_id=key.id if key is not None else None,
-            budget=self.caller.budget,
+            allowance=self.caller.allowance(model, self.started + gateway.lane_state.clock_ms),
             lock=self.call_id if self.keyed else None,
             realm=catalog.realm,
         )
@@ -167,10 +167,10 @@ class Call(msgspec.Struct):
             return
         need = candidate.tariff.hold(self.most)
         if self.hold is None:
-            self.hold = await gateway.leases.hold(self.billing.consumer, need, self.billing.budget)
+            self.hold = await gateway.leases.hold(self.billing.consumer, need, self.billing.allowance)
         elif self.hold.amount < need:
             more = need - self.hold.amount
-            self.hold.join(await gateway.leases.hold(self.billing.consumer, more, self.billing.budget))
+            self.hold.join(await gateway.leases.hold(self.billing.consumer, more, self.billing.allowance))
 
     def fail(self, gateway: Gateway, candidate: Candidate, failure: NodeFailed) -> None:
         """Note that a candidate did not serve: beside the receipt and in the metrics. `book_failures` marks it."""

@@ -70,9 +70,9 @@ class ServedCall:
 
     def draft(self, payer: Address | None = None) -> Draft:
         """Its own receipt. `payer` is a weaver whose bond pays instead of the consumer."""
-        billing = (
-            self.billing if payer is None else structs.replace(self.billing, consumer=payer, key_id=None, budget=None)
-        )
+        billing = self.billing
+        if payer is not None:
+            billing = structs.replace(billing, consumer=payer, key_id=None, allowance=None)
         return billing.draft(self.tariff, self.served, self.subcall_count, self.subcall_total)
 
 

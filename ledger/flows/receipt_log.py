@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlmodel import Session
 
+from ledger.core.accounts.budgets import Allowance
 from ledger.core.catalog.bids import terms_id
 from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.receipts.segments import Segment, link
@@ -18,19 +19,19 @@ from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavaila
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store.receipts import terms
-from ledger.store.receipts.appender import Appender, Row, RowRefused, Steps, Taken, Unlocked, row
+from ledger.store.receipts.appender import Appender, Row, RowRefused, Spent, Steps, Taken, Unlocked, row
 from ledger.store.receipts.receipts import Signed
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A receipt without a number, what to note beside it, and the id of its key if a budget bounds that.
+    """A receipt without a number, what to note beside it, and what its charge is taken of if a key's budget bounds it.
 
     `lock` is the call that must be locked for this gateway, whose lock ends with the receipt.
     """
 
     receipt: Receipt
     extra: bytes
-    key: str | None = None
+    allowance: Allowance | None = None
     lock: Digest | None = None
 
 
@@ -53,7 +54,7 @@ class Group:
     segment: Segment
     signed: tuple[Signed, ...]
     rows: tuple[Row, ...]
-    key_spending: Counter[str]
+    key_spending: Counter[Spent]
     locks: tuple[Digest, ...]
 
     @property
@@ -75,7 +76,7 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
     """Number, digest and sign the drafts after `tail`."""
     signed: list[Signed] = []
     rows: list[Row] = []
-    spending: Counter[str] = Counter()
+    spending: Counter[Spent] = Counter()
     locks: set[Digest] = set()
     seq = tail.seq
     for bundle in bundles:
@@ -86,8 +87,9 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
             signature = signer.sign(signing_digest(domain, digest))
             signed.append(Signed(receipt, digest, signature, draft.extra))
             rows.append(row(receipt, digest, signature, draft.extra))
-            if draft.key is not None:
-                spending[draft.key] += receipt.charge
+            if draft.allowance is not None:
+                line, day, model = draft.allowance
+                spending[line[-1], day, model] += receipt.charge
             if draft.lock is not None:
                 locks.add(draft.lock)
     digests, total = [s.digest for s in signed], sum(s.receipt.charge for s in signed)

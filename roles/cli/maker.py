@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +12,15 @@ from typer import Argument, Option
 from ledger.core.catalog import names
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import Document
-from ledger.core.values.documents import parse as parse_document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, did, to_hex
-from ledger.core.values.meters import quoted
+from ledger.core.values.meters import Meter, quoted
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import calls, publication
+from roles.cli.shared import calls, documents, publication
 from roles.cli.shared.payees import add_collect, add_payee
+from roles.client.gateway import checked_url
 from roles.wallet import keystore, transactions
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=A
 Version = Annotated[str, Option("--version", help="Version of the model.")]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
+SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
+PROTOCOLS = ("openai.chat/1", "openai.completions/1", "openai.embeddings/1", "oip/2")
 Agreement = Annotated[
     Path | None, Option("--agreement", exists=True, help="A file on which both agree; the sale names its Keccak-256.")
 ]
@@ -61,30 +64,42 @@ class Description:
     floor: list[str]
 
     def document(self, lineage: list[Document]) -> Document:
-        """The model document. Rejected unless it has either weights or a URL."""
-        if (self.onnx is None) == (self.url is None):
-            raise Rejected("no model given: use one of --onnx FOLDER, --url URL, --card FILE")
-        body: Document = {
+        """The model document. Rejected unless it has either weights or a URL, and all of it can be said."""
+        body = self._described()
+        if self.royalty is not None:
+            body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
+        return {
             "schema": "tollway/model/1",
-            "kind": "weights" if self.onnx else "endpoint",
             "name": self.name,
             "version": self.version,
             "owner": did(transactions.chain_id(here()), here().account),
             "license": self.license,
+            **body,
+            "lineage": lineage,
+        }
+
+    def _described(self) -> Document:
+        """What the options and files say, before anything is asked of the chain."""
+        if (self.onnx is None) == (self.url is None):
+            raise Rejected("no model given: use one of --onnx FOLDER, --url URL, --card FILE")
+        for what, said, known in (
+            ("protocol", [self.protocol], PROTOCOLS),
+            ("meter", self.meters, list(Meter.__members__)),
+        ):
+            wrong = next((one for one in said if one not in known), None)
+            if wrong is not None:
+                raise Rejected(f"{wrong!r} is not a {what}: use {', '.join(known)}")
+        body: Document = {
+            "kind": "weights" if self.onnx else "endpoint",
             "capabilities": [{"task": self.task, "skill": self.task, **MODES}],
             "interfaces": [interface(self.protocol, self.tensors)],
             "execution": {"runtime": "onnxruntime" if self.onnx else "unknown", "determinism": "none"},
             "meters": self.meters,
         }
         if self.onnx is not None:
-            body |= read_card(self.onnx)
-            body["artifact"] = artifact(self.onnx)
-        else:
-            body["description"] = f"served at {self.url}"
-        body["lineage"] = lineage
-        if self.royalty is not None:
-            body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
-        return body
+            return body | read_card(self.onnx) | {"artifact": artifact(self.onnx)}
+        checked_url(str(self.url))
+        return body | {"description": f"served at {self.url}"}
 
 
 @app.command("register")
@@ -106,8 +121,11 @@ def register(  # noqa: PLR0913
 
     Example: tollway maker register @acme/chat --url http://127.0.0.1:11434/v1 --meter output_token
     """
+    documents.check_name(name, version)
     if card is not None:
-        document = parse_document(card.read_bytes())
+        document = documents.read(card)
+        if document.get("name") != name:
+            raise Rejected(f"{card} describes {document.get('name')!r}, not {name}", name=name)
     else:
         document = Description(
             name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
@@ -196,7 +214,7 @@ def sell(
 
     The offer ends with a change of its owner or its terms. You earn on its calls until the epoch that the sale names.
     """
-    atoms, buyer = amounts.parse(price), keystore.party(to) if to is not None else ZERO_ADDRESS
+    atoms, buyer = amounts.parse_some(price), keystore.party(to) if to is not None else ZERO_ADDRESS
     subject, until = here().resolve(model), transactions.now(here()) + days * 86_400
     output.confirm(f"offer {model} to {to or 'anybody'} for {amounts.format(atoms)}?")
     call = transactions.chain(here()).calls.to(
@@ -223,7 +241,7 @@ def buy(
 
     Then bid for it: from the epoch that is shown its calls and its descendants' royalties pay you.
     """
-    chain, subject, most = transactions.chain(here()), here().resolve(model), amounts.parse(at_most)
+    chain, subject, most = transactions.chain(here()), here().resolve(model), amounts.parse_some(at_most)
     offer = chain.model_offer(subject)
     if offer is None:
         raise Rejected(f"{model} is not for sale: its owner offers it with `tollway maker sell`", model=model)
@@ -282,7 +300,7 @@ def retire(model: Model) -> None:
 def read_card(path: Path) -> Document:
     """The capabilities, interfaces, execution and meters that a model folder's own model.json declares."""
     described = path / "model.json"
-    return dict(parse_document(described.read_bytes()).get("card", {})) if described.exists() else {}
+    return dict(documents.read(described).get("card", {})) if described.exists() else {}
 
 
 def interface(protocol: str, tensors: list[str]) -> Document:
@@ -292,7 +310,7 @@ def interface(protocol: str, tensors: list[str]) -> Document:
     sides: dict[str, list[Document]] = {"in": [], "out": []}
     for text in tensors:
         side, name, datatype, shape = (*text.split(":"), "", "", "")[:4]
-        if side not in sides or not shape:
+        if side not in sides or not SHAPE.fullmatch(shape):
             raise Rejected(f"{text!r} is not a tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
         sides[side].append({"name": name, "datatype": datatype, "shape": [int(size) for size in shape.split(",")]})
     return {"protocol": "oip/2", "inputs": sides["in"], "outputs": sides["out"]}
@@ -300,6 +318,7 @@ def interface(protocol: str, tensors: list[str]) -> Document:
 
 def artifact(path: Path) -> Document:
     """The digest of an OCI manifest over every file of the model: any changed byte makes another model."""
+    path.stat()  # says which file is missing
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     blobs = [file for file in files if file.is_file() and not file.name.startswith(".")]
     if not any(file.suffix == ".onnx" for file in blobs):

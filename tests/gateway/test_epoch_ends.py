@@ -1,4 +1,4 @@
-"""An epoch ends in the middle of a call: it costs what it was sold for, and its receipt is settled."""
+"""What a call was sold for ends in its middle, with its epoch or its offer: it costs that, and is settled."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import update
 
+from gateway.clock import now_ms
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.disputes import audit
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement import batch_file
-from ledger.core.values.ids import PRIVATE_LANE, Digest
+from ledger.core.values.documents import digest
+from ledger.core.values.ids import PRIVATE_LANE, Digest, to_hex
 from ledger.core.values.meters import rates
-from ledger.core.values.typed_data import Signer
-from ledger.flows import audits
+from ledger.core.values.typed_data import Signer, offer_hash, signing_digest
+from ledger.flows import audits, publications
 from ledger.flows.audits import Scope
 from ledger.store.chain import bids
 from ledger.store.chain.tables import BidRow
@@ -25,7 +27,7 @@ from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, f
 from tests.gateway.processes import PRICE
 from tests.gateway.test_private_grid import a_credit, work
 from tests.gateway.test_who_pays import eventually
-from tests.gateway.world import DOMAIN, EPOCH_SECONDS, PROVIDER, World, epoch_now
+from tests.gateway.world import DOMAIN, EPOCH_SECONDS, PROVIDER, Running, World, epoch_now
 
 
 def during(happens: Callable[[], object], is_known: Callable[[], bool]) -> Behaviour:
@@ -95,11 +97,47 @@ def test_a_call_in_which_its_epoch_ends_costs_what_it_was_sold_for(
     else:
         assert (following.status_code, following.json()["error"]["code"]) == (503, "no_provider")
         assert charges == [PRICE]
+    settled(world, gateway, len(charges))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_a_call_in_which_its_offer_is_withdrawn_is_served_and_paid(
+    world: World, node: Node, consumer: Signer, *, stream: bool
+) -> None:
+    subject = world.a_model_at(node.url)
+    gateway = world.gateway()
+    assert gateway.http.post("/v1/credits", json=a_credit(consumer, 10**6, "before the withdrawal")).is_success
+    work(world)
+    key = gateway.key(consumer)
+
+    def withdraw() -> None:
+        body = {**world.offer(subject, node.url), "withdrawn": True}
+        del body["signature"], body["serve"]
+        signature = PROVIDER.sign(signing_digest(DOMAIN, offer_hash(digest(body))))
+        with unit_of_work(world.engine) as session:
+            signed = {**body, "signature": to_hex(signature)}
+            publications.publish_offer(session, signed, DOMAIN, epoch_now(), None, now_ms())
+
+    def is_gone() -> bool:
+        return not getattr(gateway.gateway.catalog.by_id[subject], "candidates", ())
+
+    node.behaviour = during(withdraw, is_gone)
+    answer = gateway.chat(key, stream=stream)
+    assert answer.status_code == 200
+    assert not stream or "data: [DONE]" in answer.text
+    assert [one.receipt.charge for one in world.receipts_of(consumer.address)] == [PRICE]
+    following = gateway.chat(key)
+    assert (following.status_code, following.json()["error"]["code"]) == (503, "no_provider")
+    settled(world, gateway, 1)
+
+
+def settled(world: World, gateway: Running, calls: int) -> None:
+    """All that was charged is in a batch that anybody finds right, and every law holds."""
     eventually(lambda: gateway.gateway.leases.outstanding() == 0)
     work(world)
     [batch] = gateway.http.get("/v1/batches").json()["data"]
     file = batch_file.read(gateway.http.get(batch["file"]).content)
     verdict = audit.verify(file, None, file.header, epoch_seconds=EPOCH_SECONDS)
-    assert (verdict.ok, verdict.receipts) == (True, len(charges)), str(verdict)
+    assert (verdict.ok, verdict.receipts) == (True, calls), str(verdict)
     with unit_of_work(world.engine) as session:
         assert audits.reconcile(session, Scope(PRIVATE_LANE, DOMAIN), 1, thorough=True) == []

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 
+from ledger.core.accounts import budgets
+from ledger.core.accounts.budgets import Budget
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address
 
@@ -77,10 +79,11 @@ MAY = {
 class ApiKey:
     """A key and its limits; None means no limit. Times are ms since the epoch.
 
-    `rate` is calls a minute. `models` are names and CIDs. `realm` is where its calls run unless they say otherwise, a
-    realm's name or a token of it: it limits nothing, and gives no right that the account has not. `spent` is exact for
-    keys with a budget, and 0 for others; it has what sub-keys spent. `made_by` are the ids of the keys that it descends
-    from, the first one first. Its `id` stays when its secret, and so its `hash`, is rotated.
+    `rate` is calls a minute. `models` are names and CIDs. `spent` is exact for keys with a budget, and 0 for others; it
+    has what sub-keys spent. `budgets` are those beside `budget`, of a period or a model. `made_by` are the ids of the
+    keys that it descends from, the first one first. Its `id` stays when its secret, and so its `hash`, is rotated.
+    `realm` is where its calls run unless they say otherwise, a realm's name or a token of it: it limits nothing, and
+    gives no right that the account has not.
     """
 
     hash: bytes
@@ -97,6 +100,8 @@ class ApiKey:
     made_by: tuple[str, ...] = ()
     realm: str | None = None
     spent: Atoms = 0
+    budgets: tuple[Budget, ...] = ()
+    last_used_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,8 @@ def loosened(old: ApiKey, new: ApiKey) -> str | None:
         before, after = getattr(old, name), getattr(new, name)
         if before is not None and (after is None or after > before):
             return name
+    if not budgets.is_within(old.budgets, new.budgets):
+        return "budgets"
     if old.models is not None and (new.models is None or not set(new.models) <= set(old.models)):
         return "models"
     return None if set(new.rights) <= set(old.rights) else "rights"
@@ -171,17 +178,18 @@ def loosened(old: ApiKey, new: ApiKey) -> str | None:
 
 def left(keys: Sequence[ApiKey]) -> ApiKey:
     """A key, given first with the keys it descends from, and as budget what neither has spent of theirs."""
-    budgets = [max(0, key.budget - key.spent) for key in keys if key.budget is not None]
-    return replace(keys[0], budget=min(budgets, default=None))
+    rest = [max(0, key.budget - key.spent) for key in keys if key.budget is not None]
+    return replace(keys[0], budget=min(rest, default=None))
 
 
 def sub_key(outer: ApiKey, wanted: ApiKey) -> ApiKey:
-    """The key that a key with `delegate` makes. A limit that is not named is what is `left` of the maker's, a realm the
-    maker's.
+    """The key that a key with `delegate` makes. A limit that is not named is what is `left` of the maker's; a budget of
+    a period or a model the maker's whole one, since what the key spends counts against that too. A realm that is not named is its too.
     """
     parts = ("budget", "rate", "expires_at", "models", "realm")
     inherited = {name: getattr(outer, name) for name in parts if getattr(wanted, name) is None}
-    return replace(wanted, made_by=(*outer.made_by, outer.id), **inherited)
+    made_by, both = (*outer.made_by, outer.id), budgets.merged(outer.budgets, wanted.budgets)
+    return replace(wanted, made_by=made_by, budgets=both, **inherited)
 
 
 def grant(left: Atoms, need: Atoms, target: Atoms) -> Atoms:

@@ -39,6 +39,8 @@ COLUMNS = "seq, charge, ended_at, digest, signature, record, extra"
 """The columns that are written; the database cuts the others from `record`."""
 Row = tuple[bytes, bytes, bytes]
 """A row in binary: the first five columns, each its length and value; the record; the bytes of `extra`."""
+Spent = tuple[str, int, str]
+"""Whose allowance was spent: the key's id, the day, the model."""
 _HEAD = struct.Struct(">iqiqiqi32si65s")
 _SIZES = (8, 8, 8, 32, 65)
 _STARTS = tuple(accumulate((4 + size for size in _SIZES), initial=0))
@@ -60,7 +62,7 @@ _STATEMENTS = {
     b"segment": _SEGMENT,
     b"single": f"WITH written AS ({_SEGMENT}) INSERT INTO receipts ({COLUMNS}) VALUES ({_VALUES})",
     b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint"
-    " WHERE lane = $2::bytea AND key = $3::text AND gateway = $4::bytea",
+    " WHERE lane = $2::bytea AND key = $3::text AND gateway = $4::bytea AND day = $5::bigint AND model = $6::text",
     b"unlock": "WITH ended AS (DELETE FROM call_locks WHERE lane = $1::bytea AND call = ANY($2::bytea[])"
     " AND gateway = $3::bytea AND boot = $4::bytea RETURNING call) SELECT 1 / (count(*) = $5::bigint)::int FROM ended",
     b"receipts": f"INSERT INTO receipts ({COLUMNS}) SELECT * FROM unnest({_ARRAYS})",
@@ -158,7 +160,7 @@ class Appender:
         return {bytes(call) for (call,) in self._read(query, self._lane, list(call_ids), self._gateway, self._boot)}
 
     def append(
-        self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[str, int], locks: Sequence[bytes] = ()
+        self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[Spent, int], locks: Sequence[bytes] = ()
     ) -> Steps[None]:
         """Write a segment, its rows, and what keys with a budget spent, and end the locks of these calls: all or
         nothing, durable on return.
@@ -221,13 +223,14 @@ class Appender:
         wire: pq.abc.PGconn,
         segment: Segment,
         rows: Sequence[Row],
-        key_spending: Mapping[str, int],
+        key_spending: Mapping[Spent, int],
         locks: Sequence[bytes],
     ) -> None:
         numbers = map(_INT.pack, (segment.first, segment.last, segment.count, segment.total))
         head = (self._lane, segment.gateway, *numbers, segment.digest, segment.previous)
-        for key, spent in sorted(key_spending.items()):
-            _send(wire, b"spend", (_INT.pack(spent), self._lane, key.encode(), self._gateway))
+        for (key, day, model), spent in sorted(key_spending.items()):
+            allowance = (key.encode(), self._gateway, _INT.pack(day), model.encode())
+            _send(wire, b"spend", (_INT.pack(spent), self._lane, *allowance))
         if locks:
             ended = (_array(_BYTEA, locks), self._gateway, self._boot, _INT.pack(len(locks)))
             _send(wire, b"unlock", (self._lane, *ended))
