@@ -184,7 +184,8 @@ def left(keys: Sequence[ApiKey]) -> ApiKey:
 
 def sub_key(outer: ApiKey, wanted: ApiKey) -> ApiKey:
     """The key that a key with `delegate` makes. A limit that is not named is what is `left` of the maker's; a budget of
-    a period or a model the maker's whole one, since what the key spends counts against that too. A realm that is not named is its too.
+    a period or a model the maker's whole one, since what the key spends counts against that too. A realm that is not
+    named is the maker's.
     """
     parts = ("budget", "rate", "expires_at", "models", "realm")
     inherited = {name: getattr(outer, name) for name in parts if getattr(wanted, name) is None}
