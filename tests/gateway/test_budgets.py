@@ -57,16 +57,15 @@ def test_a_budget_stops_hard_and_begins_anew(
 
 
 class Clock:
-    """The network's clock, as far ahead of this machine's as a test says."""
+    """The network's clock, as far ahead of this machine's as a test says. What reads the lane's state finds it."""
 
     def __init__(self, gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ahead_ms = 0
-        monkeypatch.setattr("gateway.payment.lane.read", lambda *_: LaneState(clock_ms=self.ahead_ms))
-        self.gateway = gateway.gateway
+        self._state = LaneState()
+        monkeypatch.setattr("gateway.payment.lane.read", lambda *_: self._state)
+        eventually(lambda: gateway.gateway.lane_state is self._state)
 
     def go_to(self, at_ms: int) -> None:
-        self.ahead_ms = at_ms - time.time_ns() // 1_000_000
-        self.gateway.lane_state = LaneState(clock_ms=self.ahead_ms)
+        object.__setattr__(self._state, "clock_ms", at_ms - time.time_ns() // 1_000_000)
 
 
 def test_a_call_counts_in_the_period_that_it_was_held_in(
