@@ -13,7 +13,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from tests.attacks.battery import driver
@@ -53,13 +52,6 @@ def recorded() -> dict[str, Any]:
     return dict(json.loads(RESULTS.read_text())) if RESULTS.exists() else {}
 
 
-def play(seed: str, number: int, size: int) -> dict[str, Any]:
-    """A round, in a process of its own, as JSON."""
-    began = monotonic()
-    judged = driver.run(size, f"{seed}-{number}")
-    return {"round": number, **asdict(judged), "seconds": round(monotonic() - began)}
-
-
 def main() -> None:
     """Play the rounds that are not recorded yet, two at once; print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -72,8 +64,10 @@ def main() -> None:
     rounds = known["rounds"] if asked.items() <= known.items() else []
     left = [number for number in range(len(sizes)) if number not in {one["round"] for one in rounds}]
     with ProcessPoolExecutor(AT_ONCE, get_context("spawn")) as pool:
-        for playing in as_completed([pool.submit(play, options.seed, number, sizes[number]) for number in left]):
-            rounds = sorted([*rounds, playing.result()], key=lambda one: int(one["round"]))
+        playing = {pool.submit(driver.run, sizes[number], f"{options.seed}-{number}"): number for number in left}
+        for ended in as_completed(playing):
+            rounds.append({"round": playing[ended], **asdict(ended.result())})
+            rounds.sort(key=lambda one: int(one["round"]))
             RESULTS.write_text(json.dumps({**asked, "rounds": rounds}, indent=1) + "\n")
             print(f"{len(rounds)} of {len(sizes)} rounds", flush=True)
     print(table(rounds))

@@ -146,6 +146,7 @@ def run(count: int, seed: str) -> verdict.Round:
             print(f"{seed}: the network is up after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             outcomes = asyncio.run(_live(grid, count, seed))
             judged = verdict.judge(grid, outcomes)
+            judged.seconds = round(time.monotonic() - began)
         finally:
             grid.stop()
     except BaseException:

@@ -13,7 +13,6 @@ from tests.attacks.battery.play import Outcome, Play, now
 from tests.attacks.battery.upstream import CUT, FAILURES, Script
 
 Act = Callable[[Play, Outcome], Awaitable[None]]
-Script_ = Callable[[Random], Script]
 
 
 @dataclass(frozen=True)

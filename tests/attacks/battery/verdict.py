@@ -93,6 +93,7 @@ class Round:
     payments: int = 0
     kills: int = 0
     resets: int = 0
+    seconds: int = 0
 
 
 def judge(grid: Grid, outcomes: Sequence[Outcome]) -> Round:
