@@ -155,14 +155,12 @@ class Play:
         await outcome.by.send(reply, self.url(gateway), outcome.request, outcome.by.payments[-1])
         return outcome.note(reply)
 
-    async def see_through(self, outcome: Outcome, *, signing: bool = False) -> None:
-        """Send it again, now to one gateway, now to the other, until there is an answer or a final refusal. `signing`:
-        each time with a payment signed anew.
-        """
+    async def see_through(self, outcome: Outcome) -> None:
+        """Send it again, now to one gateway, now to the other, until there is an answer or a final refusal."""
         gateway = outcome.random.randrange(2)
         deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.25
         while time.monotonic() < deadline:
-            reply = await (self.ask if signing else self.again)(outcome, gateway)
+            reply = await self.again(outcome, gateway)
             if reply.status == 200 and reply.heard is not Heard.nothing:
                 return
             if reply.code == FINAL:
