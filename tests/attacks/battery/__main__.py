@@ -20,7 +20,7 @@ from tests.attacks.battery.kinds import KINDS
 from tests.attacks.battery.verdict import FREE, PART, WHOLE, WINDOW
 
 RESULTS = Path(__file__).resolve().parents[3] / "bench" / "results" / "battery.json"
-ROUND = 2_000
+ROUND = 1_000
 AT_ONCE = 2
 COLUMNS = (WHOLE, PART, WINDOW, FREE, "charged without an answer", "charged twice")
 

@@ -23,7 +23,7 @@ from tests.attacks.battery.kinds import CALM, KILLED, KINDS, REORGANISED, Kind, 
 from tests.attacks.battery.network import Grid
 from tests.attacks.battery.play import Outcome, Play
 
-PAYING_AT_ONCE, CALLING_AT_ONCE = 80, 12
+PAYING_AT_ONCE, CALLING_AT_ONCE = 40, 12
 """Who pays waits for the chain most of the time."""
 REORGANISED_AT_ONCE = 40
 KILLED_AT_ONCE = 24

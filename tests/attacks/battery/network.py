@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,9 +41,9 @@ OUTSIDER = Signer(a_key("outsider"))
 """Relays whatever somebody wants on the chain."""
 FUNDS = 100_000
 """Atoms of each payer: some hundred calls."""
-PATIENCE = {"gateway": "20", "second gateway": "2"}
+PAYMENT_SECONDS = {"gateway": "20", "second gateway": "2"}
 """How long each waits for a payment. The second has about the patience that the chain needs: each may be first."""
-START_SECONDS = 200.0
+START_SECONDS = 300.0
 CANCEL_TYPEHASH = keccak256(b"CancelAuthorization(address authorizer,bytes32 nonce)")
 FEE_WEI, GAS = 10**10, 200_000
 
@@ -76,11 +77,10 @@ class GatewayProcess:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 self.start()
-            try:
+            with suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/health", timeout=2).status_code == 200:
                     return
-            except httpx.HTTPError:
-                time.sleep(0.05)
+            time.sleep(0.1)
         raise AssertionError(f"the gateway does not start; its log is {self.log}")
 
     def kill(self) -> None:
@@ -205,7 +205,7 @@ def _start(folder: Path, network: Network) -> Grid:
         "LEDGER_RPC_URL": chain.url,
         "LEDGER_BATCH_SECONDS": "20",
         "LEDGER_AUDIT_SECONDS": "60",
-        "LEDGER_SWEEP_SECONDS": "0.5",
+        "LEDGER_SWEEP_SECONDS": "1",
         "GATEWAY_LEASE_SECONDS": "60",
         "GATEWAY_BOOK_SECONDS": "10",
         "GATEWAY_KEY_SECONDS": "5",
@@ -218,11 +218,17 @@ def _start(folder: Path, network: Network) -> Grid:
     network.node.behaviour = upstream
     gateways = []
     for name in NAMES:
-        chosen = environment | {"GATEWAY_SIGNING_KEY": a_key(name).hex(), "GATEWAY_PAYMENT_SECONDS": PATIENCE[name]}
+        own = {"GATEWAY_SIGNING_KEY": a_key(name).hex(), "GATEWAY_PAYMENT_SECONDS": PAYMENT_SECONDS[name]}
+        chosen = environment | own
         gateways.append(GatewayProcess(Signer(a_key(name)), files.port(name), files.log(f"battery {name}"), chosen))
         gateways[-1].start()
-    for gateway in gateways:
-        gateway.wait()
+    try:
+        for gateway in gateways:
+            gateway.wait()
+    except BaseException:
+        for gateway in gateways:
+            gateway.process.kill()
+        raise
     chain.rpc("evm_setIntervalMining", 1)
     outsider, treasury = (Outsider(chain, key, chain.nonces(key.address)) for key in (OUTSIDER, TREASURY))
     return Grid(network, tuple(gateways), upstream, outsider, treasury, key_ids(network), chain.token_domain())
