@@ -208,6 +208,7 @@ def _start(folder: Path, network: Network) -> Grid:
         "LEDGER_SWEEP_SECONDS": "1",
         "GATEWAY_LEASE_SECONDS": "60",
         "GATEWAY_BOOK_SECONDS": "10",
+        "GATEWAY_IDLE_SECONDS": "5",
         "GATEWAY_KEY_SECONDS": "5",
     }
     for component in armed(files, environment):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,15 +98,16 @@ class Round:
 
 
 def judge(grid: Grid, outcomes: Sequence[Outcome]) -> Round:
-    """The gateways stop, everything comes to rest on the chain, and each outcome is looked up."""
+    """The gateways give back what nobody spends and stop, everything comes to rest, and each outcome is looked up."""
     network = grid.network
+    held = still_held(grid)
     for gateway in grid.gateways:
         gateway.stop()
     come_to_rest(grid)
     found = of_calls(grid, outcomes)
     kills = {gateway.key.address: gateway.killed_at for gateway in grid.gateways}
     table: dict[str, dict[str, int]] = {kind.name: {} for kind in KINDS}
-    judged = Round(table, [])
+    judged = Round(table, [f"{held} atoms are held by gateways that make no call"] if held else [])
     for outcome in outcomes:
         mine = tuple(found[call] for call in outcome.calls(network.lane) if call in found)
         unkept = len(outcome.unkept) == len(grid.gateways)
@@ -124,6 +126,17 @@ def judge(grid: Grid, outcomes: Sequence[Outcome]) -> Round:
     judged.payments = sum(len(one.by.payments) for one in outcomes if isinstance(one.by, Payer))
     _compare_books(grid, outcomes, found, judged)
     return judged
+
+
+def still_held(grid: Grid, seconds: float = 90) -> int:
+    """Atoms that the gateways, which make no call, have not given back in time: a wallet with a hold is never idle."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with unit_of_work(grid.network.engine) as session:
+            leased = postings.total(session, grid.network.lane, "leased:")
+        if not leased or time.monotonic() > deadline:
+            return leased
+        time.sleep(0.5)
 
 
 def of_calls(grid: Grid, outcomes: Sequence[Outcome]) -> dict[Digest, Signed]:
@@ -174,7 +187,7 @@ def _compare_books(grid: Grid, outcomes: Sequence[Outcome], found: Mapping[Diges
         scope = Scope(lane, network.domain, chain.held)
         broken = audits.reconcile(session, scope, 1, thorough=True)
     same("laws", [f"{alarm.law} {alarm.message}" for alarm in broken], [])
-    same("atoms held or leased at gateways that have stopped", leased, 0)
+    same("atoms leased to gateways that have stopped", leased, 0)
     for who in payers:
         deposited = known[who].deposited if who in known else 0
         same(f"deposited by {to_hex(who)}", deposited, chain.account(lane, who).deposited)
