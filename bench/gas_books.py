@@ -81,8 +81,12 @@ def measure(url: str) -> Figures:
 
     books.wait(86_400)
     agreement = keccak256(b"agreement")
-    gas["offer"] = books.of_registry("offerModel", models[1], "0x" + "00" * 20, 10**6, agreement)
-    gas["buy"] = books.of_registry("buyModel", models[1], "0x" + "00" * 20, 10**6, agreement, sender=books.buyer)
+    anybody, until = "0x" + "00" * 20, books.now() + EPOCH
+    lineage = keccak256(encode(["(bytes32,bytes32,bytes32)[]"], [[parent]]))
+    content = keccak256(lineage, terms)[:24]
+    gas["offer"] = books.of_registry("offerModel", models[1], anybody, 10**6, until, agreement)
+    offer = (books.maker, anybody, 10**6, until, content, agreement)
+    gas["buy"] = books.of_registry("buyModel", models[1], offer, sender=books.buyer)
     gas["collect"] = books.of_registry("collect", books.maker)
     name = b"tollway".ljust(32, b"\0")
     salt = keccak256(b"salt")

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.bounds import Addresses, Place
 from gateway.call.idempotency import JSON, Headers, StoredResponse
+from gateway.clock import steady_ms
 from gateway.errors import ClientLeft, Refusal, body_of
 
 Message = MutableMapping[str, Any]
@@ -117,6 +118,7 @@ class Client:
         "_bodies",
         "_is_unread",
         "_send",
+        "arrived",
         "ended",
         "headers",
         "is_open_call",
@@ -128,6 +130,7 @@ class Client:
     )
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
+        self.arrived = steady_ms()
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.sender: Sender = scope["state"]["sender"]
         self.presence: Presence = scope["state"]["presence"]

@@ -73,6 +73,8 @@ ADDRESSES: Final = 10_000
 # A node's answer.
 EVENT_BYTES: Final = MIB
 """96 MB came as one event."""
+EVENT_CONTAINERS: Final = 20_000
+"""Lists and objects of an event. 340,000 took the loop 0.2 s, and a node may send one such event after another."""
 PRELUDE_BYTES: Final = 64 * KIB
 """Comments and empty events before the first token."""
 ANSWER_BYTES: Final = 20 * MIB
@@ -130,9 +132,9 @@ def check_shape(body: bytes) -> None:
         level += int(levels[-1])
 
 
-def is_crowded(body: bytes) -> bool:
-    """Whether a node's answer has more than `CONTAINERS` lists and objects, or as many brackets in its texts."""
-    return len(body) > CONTAINERS and _count(body, b"[") + _count(body, b"{") > CONTAINERS
+def is_crowded(answer: bytes, most: int = CONTAINERS) -> bool:
+    """Whether a node's answer, or event, has more than `most` lists and objects, or as many brackets in its texts."""
+    return len(answer) > most and _count(answer, b"[") + _count(answer, b"{") > most
 
 
 def _count(body: bytes, mark: bytes) -> int:

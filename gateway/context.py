@@ -102,8 +102,11 @@ class Gateway:
         return now_ms() + self.lane_state.clock_ms
 
     def end_of(self, epoch: int) -> int:
-        """When a call of an epoch ends that ends now, in ms: not before its epoch began, though the clock may fall."""
-        return max(self.now_ms(), epoch * self.calendar.epoch_seconds * 1_000)
+        """When a call of an epoch ends that ends now, in ms: in this epoch or the next, though the clock may jump. A
+        receipt that names another time can be proven wrong.
+        """
+        epoch_ms = self.calendar.epoch_seconds * 1_000
+        return min(max(self.now_ms(), epoch * epoch_ms), (epoch + 2) * epoch_ms - 1)
 
     def refusal(self) -> Refusal | None:
         """Why the lane serves no call now; None when it does."""

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
+import {Bars} from "./Bars.sol";
 import {IKeys} from "./interfaces/IKeys.sol";
 import {ISettlement} from "./interfaces/ISettlement.sol";
 import {Signatures} from "./Signatures.sol";
@@ -20,8 +21,11 @@ contract Keys is IKeys, Nonces {
         keccak256("RevokeSessionKey(address account,address key,uint256 nonce,uint256 deadline)");
 
     ISettlement private immutable _settlement;
-    /// @notice Seconds a revoked key still counts for.
+    /// @notice Seconds a revoked gateway key still counts for.
     uint256 public immutable notice;
+    /// @notice Seconds a revoked session key still counts for: as long as what it signed can be charged, however late that
+    /// is posted, or posted again in the place of a batch that fell.
+    uint256 public immutable sessionNotice;
 
     mapping(address account => mapping(address key => SessionKey)) private _sessionKeys;
     mapping(address lane => mapping(address key => Gateway)) private _gateways;
@@ -31,6 +35,7 @@ contract Keys is IKeys, Nonces {
     constructor(ISettlement settlement, uint32 day) {
         _settlement = settlement;
         notice = 2 * uint256(day);
+        sessionNotice = notice + Bars.RECEIPT_LIFE;
     }
 
     // ------------------------------------------------------------------ a consumer's keys
@@ -94,13 +99,13 @@ contract Keys is IKeys, Nonces {
     function speaksFor(address account, address key, uint256 time) external view returns (bool) {
         if (key == account) return key != address(0);
         SessionKey memory k = _sessionKeys[account][key];
-        return k.setAt != 0 && _counts(k.revokedAt, time);
+        return k.setAt != 0 && _counts(k.revokedAt, sessionNotice, time);
     }
 
     /// @inheritdoc IKeys
     function signsFor(address lane, address key, uint256 time) external view returns (bool) {
         Gateway memory gateway = _gateways[lane][key];
-        return gateway.number != 0 && _counts(gateway.revokedAt, time);
+        return gateway.number != 0 && _counts(gateway.revokedAt, notice, time);
     }
 
     /// @inheritdoc IKeys
@@ -133,11 +138,11 @@ contract Keys is IKeys, Nonces {
         if (k.setAt == 0) revert KeyUnknown(key);
         if (k.revokedAt != 0) revert KeyUsed(key);
         k.revokedAt = uint40(block.timestamp);
-        emit SessionKeyRevoked(account, key, block.timestamp + notice);
+        emit SessionKeyRevoked(account, key, block.timestamp + sessionNotice);
     }
 
-    function _counts(uint40 revokedAt, uint256 time) private view returns (bool) {
-        return revokedAt == 0 || time < revokedAt + notice;
+    function _counts(uint40 revokedAt, uint256 noticed, uint256 time) private pure returns (bool) {
+        return revokedAt == 0 || time < revokedAt + noticed;
     }
 
     function _onlyOperator(address lane) private view {

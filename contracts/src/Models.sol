@@ -33,7 +33,7 @@ abstract contract Models is Payees, Epochs {
     }
 
     /// @inheritdoc IRegistry
-    function changeTerms(bytes32 id, bytes32 lineage, bytes32 previous, bytes32 terms) external {
+    function changeTerms(bytes32 id, bytes32 lineage, bytes32 previous, bytes32 terms) public virtual {
         _checkOwner(id);
         _checkContent(id, _contents[id].last, lineage, previous);
         uint32 fromEpoch = frozenEpoch() + 1;

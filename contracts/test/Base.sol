@@ -33,6 +33,8 @@ abstract contract Base is World {
     uint24 internal constant ANSWER = 1 hours;
     uint32 internal constant NOTICE = 5 minutes;
     uint32 internal constant DAY = 1 days;
+    /// @dev What a revoked session key still counts for: two days, and a receipt's life.
+    uint32 internal constant SESSION_NOTICE = 2 * DAY + 30 days;
     uint64 internal constant DEPOSIT = 10_000;
     uint256 internal constant PAYEES = 4;
     uint256 internal constant CONSUMERS = 3;

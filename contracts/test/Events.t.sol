@@ -120,13 +120,12 @@ contract SettlementEventsTest is Base {
     }
 
     function test_KeysAreInTheirEvents() external {
-        uint256 until = block.timestamp + 2 * DAY;
         vm.startPrank(consumer(1));
         _expect(address(keys));
         emit IKeys.SessionKeySet(consumer(1), stranger);
         keys.setSessionKey(stranger);
         _expect(address(keys));
-        emit IKeys.SessionKeyRevoked(consumer(1), stranger, until);
+        emit IKeys.SessionKeyRevoked(consumer(1), stranger, block.timestamp + SESSION_NOTICE);
         keys.revokeSessionKey(stranger);
         vm.stopPrank();
         vm.startPrank(operator);
@@ -134,7 +133,7 @@ contract SettlementEventsTest is Base {
         emit IKeys.GatewayAdded(lane, stranger, 1);
         keys.addGateway(lane, stranger);
         _expect(address(keys));
-        emit IKeys.GatewayRevoked(lane, stranger, until);
+        emit IKeys.GatewayRevoked(lane, stranger, block.timestamp + 2 * DAY);
         keys.revokeGateway(lane, stranger);
         _expect(address(keys));
         emit IKeys.UrlSet(lane, "https://lane.example");
@@ -369,20 +368,23 @@ contract RegistryEventsTest is World {
         emit IRegistry.TermsChanged(MODEL, keccak256("dearer"), NOW + 2, 2);
         registry.changeTerms(MODEL, lineage, keccak256("terms"), keccak256("dearer"));
         vm.warp(block.timestamp + 1 days);
+        uint40 until = uint40(block.timestamp + 1 days);
+        bytes24 content = bytes24(keccak256(abi.encode(lineage, keccak256("dearer"))));
+        IRegistry.Offer memory offer = IRegistry.Offer(maker, provider, 300, until, content, "agreement");
         vm.expectEmit(address(registry));
-        emit IRegistry.ModelOffered(MODEL, maker, provider, 300, "agreement");
-        registry.offerModel(MODEL, provider, 300, "agreement");
+        emit IRegistry.ModelOffered(MODEL, offer);
+        registry.offerModel(MODEL, provider, 300, until, "agreement");
         vm.expectEmit(address(registry));
         emit IRegistry.OfferWithdrawn(MODEL);
         registry.withdrawOffer(MODEL);
-        registry.offerModel(MODEL, provider, 300, "agreement");
+        registry.offerModel(MODEL, provider, 300, until, "agreement");
         vm.stopPrank();
         vm.prank(provider);
         vm.expectEmit(address(registry));
         emit IRegistry.OwnerChanged(MODEL, maker, provider, NOW + 26, 2);
         vm.expectEmit(address(registry));
         emit IRegistry.ModelSold(MODEL, maker, provider, 300, "agreement", NOW + 26);
-        registry.buyModel(MODEL, provider, 300, "agreement");
+        registry.buyModel(MODEL, offer);
     }
 
     function test_AnOrganisationsLifeIsInItsEvents() external {

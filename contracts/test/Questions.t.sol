@@ -297,7 +297,7 @@ contract QuestionsTest is Base {
         keys.setSessionKey(vm.addr(SESSION_KEY));
         keys.revokeSessionKey(vm.addr(SESSION_KEY));
         vm.stopPrank();
-        vm.warp(block.timestamp + 2 * DAY - 1);
+        vm.warp(block.timestamp + SESSION_NOTICE - 1);
         _postDebit(100);
         vm.warp(block.timestamp + 1 hours);
         _askMandate(1, 100);

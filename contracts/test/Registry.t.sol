@@ -5,7 +5,7 @@ import {Histories} from "../src/Histories.sol";
 import {IEpochs} from "../src/interfaces/IEpochs.sol";
 import {IOwed} from "../src/interfaces/IOwed.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
-import {FeeToken, MockToken} from "./Tokens.sol";
+import {FeeToken, HostileToken, MockToken} from "./Tokens.sol";
 import {World} from "./World.sol";
 
 /// @dev Payees, models and their owners by epoch, sales, organisations.
@@ -14,6 +14,7 @@ contract RegistryTest is World {
     bytes32 private constant CHILD = keccak256("child");
     bytes32 private constant ORG = "tollway-1";
     uint64 private constant STAKE = 1_000;
+    uint64 private constant PRICE = 5_000;
     uint256 private constant HOUR = 1 hours;
     /// @dev The tests begin in the middle of this epoch.
     uint32 private constant NOW = 500_000;
@@ -236,20 +237,19 @@ contract RegistryTest is World {
 
     function test_ASalePassesTheModel_AndOwesThePrice() external {
         _finalModel();
-        vm.prank(maker);
-        registry.offerModel(MODEL, address(0), 5_000, "agreement");
-        vm.prank(provider);
-        registry.buyModel(MODEL, address(0), 5_000, "agreement");
+        IRegistry.Offer memory offer = _offer(maker, address(0));
+        vm.assertTrue(registry.isOffered(MODEL, offer), "offered");
+        _buy(provider, offer);
         vm.assertEq(registry.models(MODEL).owner, provider, "owner");
         eq(registry.models(MODEL).fromEpoch, registry.frozenEpoch() + 1, "paid from the next open epoch on");
         eq(registry.payeeIndex(provider), 2, "can be paid");
         eq(token.balanceOf(provider), 995_000, "paid");
-        eq(registry.owed(maker), 5_000, "owed");
+        eq(registry.owed(maker), PRICE, "owed");
         registry.collect(maker);
         eq(token.balanceOf(maker), 1_005_000, "collected");
         refuses(IOwed.NothingOwed.selector);
         registry.collect(maker);
-        _refusesSale(stranger, address(0), 5_000, "agreement"); // once
+        _refusesSale(stranger, offer); // once
         vm.prank(provider);
         refuses(IRegistry.OfferUnknown.selector);
         registry.withdrawOffer(MODEL);
@@ -260,88 +260,157 @@ contract RegistryTest is World {
         uint256 committedAt = block.timestamp;
         vm.warp(committedAt + 3_000);
         _reveal(maker, MODEL, "salt");
-        vm.prank(maker);
-        registry.offerModel(MODEL, address(0), 5_000, "agreement");
+        IRegistry.Offer memory offer = _offer(maker, address(0));
         vm.warp(committedAt + 1 days - 1);
         refuses(IRegistry.NotFinal.selector);
-        _buy(provider, address(0), 5_000, "agreement");
+        _buy(provider, offer);
         vm.warp(committedAt + 1 days);
-        _buy(provider, address(0), 5_000, "agreement");
+        _buy(provider, offer);
     }
 
     function test_RevertWhen_ASaleIsNotWhatWasOffered() external {
         _finalModel();
         vm.prank(stranger);
         refuses(IRegistry.NotOwner.selector);
-        registry.offerModel(MODEL, address(0), 5_000, "agreement");
-        vm.startPrank(maker);
+        registry.offerModel(MODEL, address(0), PRICE, _later(), "agreement");
+        vm.prank(maker);
         refuses(IRegistry.PriceZero.selector);
-        registry.offerModel(MODEL, address(0), 0, "agreement");
-        registry.offerModel(MODEL, provider, 5_000, "agreement");
-        vm.stopPrank();
-        _refusesSale(provider, provider, 4_999, "agreement");
-        _refusesSale(provider, provider, 5_000, "another");
-        _refusesSale(provider, address(0), 5_000, "agreement");
-        _refusesSale(stranger, stranger, 5_000, "agreement");
+        registry.offerModel(MODEL, address(0), 0, _later(), "agreement");
+        IRegistry.Offer memory offer = _offer(maker, provider);
+        for (uint256 field; field < 6; ++field) {
+            IRegistry.Offer memory other = abi.decode(abi.encode(offer), (IRegistry.Offer));
+            if (field == 0) other.seller = stranger;
+            if (field == 1) other.buyer = address(0);
+            if (field == 2) other.price = PRICE - 1;
+            if (field == 3) other.until += 1;
+            if (field == 4) other.content = _content(root, "better");
+            if (field == 5) other.agreement = "another";
+            vm.assertFalse(registry.isOffered(MODEL, other), "not that");
+            _refusesSale(provider, other);
+        }
         refuses(IRegistry.NotTheBuyer.selector);
-        _buy(stranger, provider, 5_000, "agreement");
+        _buy(stranger, offer);
         vm.prank(stranger);
         refuses(IRegistry.NotOwner.selector);
         registry.withdrawOffer(MODEL);
         vm.startPrank(maker);
-        registry.changeTerms(MODEL, root, "terms", "worse"); // just before the buyer comes
-        vm.stopPrank();
-        _refusesSale(provider, provider, 5_000, "agreement");
-        vm.startPrank(maker);
-        registry.changeTerms(MODEL, root, "worse", "terms");
         registry.withdrawOffer(MODEL);
         refuses(IRegistry.OfferUnknown.selector);
         registry.withdrawOffer(MODEL);
         vm.stopPrank();
-        _refusesSale(provider, provider, 5_000, "agreement");
+        _refusesSale(provider, offer);
+    }
+
+    function test_ABuyerPaysWhatItNamed_WhateverTheSellerDoesJustBefore() external {
+        _finalModel();
+        IRegistry.Offer memory offer = _offer(maker, address(0));
+        vm.prank(maker);
+        registry.offerModel(MODEL, address(0), PRICE + 1, _later(), "agreement");
+        _refusesSale(provider, offer);
+        vm.startPrank(maker);
+        registry.changeTerms(MODEL, root, "terms", "worse"); // and the price is what it was
+        registry.offerModel(MODEL, address(0), PRICE, offer.until, "agreement");
+        vm.stopPrank();
+        _refusesSale(provider, offer);
+        eq(token.balanceOf(provider), 1_000_000, "keeps its money");
+        offer.content = _content(root, "worse");
+        _buy(provider, offer); // it may want it all the same
+    }
+
+    function test_AnOfferEndsWithItsTime() external {
+        _finalModel();
+        vm.prank(maker);
+        refuses(IRegistry.OfferExpired.selector);
+        registry.offerModel(MODEL, address(0), PRICE, uint40(block.timestamp), "agreement");
+        IRegistry.Offer memory offer = _offer(maker, address(0));
+        vm.warp(offer.until);
+        refuses(IRegistry.OfferExpired.selector);
+        _buy(provider, offer);
+        vm.warp(offer.until - 1);
+        _buy(provider, offer);
+    }
+
+    function test_AnOfferEndsWithItsTerms_AlsoWhenTheyComeBack() external {
+        _finalModel();
+        IRegistry.Offer memory offer = _offer(maker, address(0));
+        vm.prank(maker);
+        registry.changeTerms(MODEL, root, "terms", "worse");
+        _refusesSale(provider, offer);
+        vm.prank(maker);
+        registry.changeTerms(MODEL, root, "worse", "terms");
+        _refusesSale(provider, offer);
     }
 
     function test_AnOfferEndsWithItsOwner() external {
         _finalModel();
-        vm.startPrank(maker);
-        registry.offerModel(MODEL, address(0), 5_000, "agreement");
+        IRegistry.Offer memory offer = _offer(maker, address(0));
+        vm.prank(maker);
         registry.transfer(MODEL, provider);
-        vm.stopPrank();
-        _refusesSale(stranger, address(0), 5_000, "agreement");
+        _refusesSale(stranger, offer);
         vm.prank(provider);
         registry.transfer(MODEL, maker);
-        _refusesSale(stranger, address(0), 5_000, "agreement"); // also when the owner comes back
+        _refusesSale(stranger, offer); // also when the owner comes back
     }
 
     function test_AnOfferOfWhoLosesAContestEnds() external {
         _commit(maker, MODEL, "first");
         vm.warp(block.timestamp + 1);
         _register(stranger, MODEL, none, "terms");
-        vm.prank(stranger);
-        registry.offerModel(MODEL, address(0), 5_000, "agreement");
+        IRegistry.Offer memory offer = _offer(stranger, address(0));
         _reveal(maker, MODEL, "first");
         vm.warp(block.timestamp + 2 days);
-        _refusesSale(provider, address(0), 5_000, "agreement");
+        _refusesSale(provider, offer);
         vm.prank(maker);
         registry.transfer(MODEL, stranger);
-        _refusesSale(provider, address(0), 5_000, "agreement");
+        _refusesSale(provider, offer);
     }
 
     function test_AnOfferDoesNotReturnWithAnotherContest() external {
-        bytes32 other = keccak256("other");
-        _commit(maker, other, "first");
+        _commit(maker, MODEL, "first");
         vm.warp(block.timestamp + 1);
-        _commit(stranger, other, "second");
+        _commit(stranger, MODEL, "second");
         vm.warp(block.timestamp + 1);
-        _register(maker, other, none, "terms");
-        vm.prank(maker);
-        registry.offerModel(other, address(0), 5_000, "agreement");
-        _reveal(stranger, other, "second");
-        _reveal(maker, other, "first"); // owner, lineage and terms are those of the offer again
+        _register(maker, MODEL, none, "terms");
+        IRegistry.Offer memory offer = _offer(maker, address(0));
+        _reveal(stranger, MODEL, "second");
+        _reveal(maker, MODEL, "first"); // owner, lineage and terms are those of the offer again
         vm.warp(block.timestamp + 2 days);
-        vm.prank(provider);
-        refuses(IRegistry.OfferUnknown.selector);
-        registry.buyModel(other, address(0), 5_000, "agreement");
+        _refusesSale(provider, offer);
+    }
+
+    function test_ASellerThatTheTokenRefusesStopsNoSale() external {
+        HostileToken hostile = _registryOf(new HostileToken());
+        hostile.blacklist(maker, true);
+        _buy(provider, _offer(maker, address(0)));
+        vm.assertEq(registry.models(MODEL).owner, provider, "sold");
+        vm.expectRevert();
+        registry.collect(maker);
+        hostile.blacklist(maker, false);
+        registry.collect(maker);
+        eq(hostile.balanceOf(maker), 1_000_000 + PRICE, "later");
+    }
+
+    function test_ATokenThatCallsBackTakesNobodysMoney() external {
+        HostileToken hostile = _registryOf(new HostileToken());
+        _organise(stranger, ORG); // its stake lies there
+        IRegistry.Offer memory offer = _offer(maker, address(0));
+        // the seller is paid out of that stake before the buyer's money is counted
+        hostile.onTransferTo(address(registry), address(registry), abi.encodeCall(IOwed.collect, (maker)));
+        refuses(IOwed.TokenTakesFees.selector);
+        _buy(provider, offer);
+        vm.assertEq(registry.models(MODEL).owner, maker, "not sold");
+        eq(hostile.balanceOf(address(registry)), STAKE, "the stake is there");
+        hostile.onTransferTo(address(registry), address(registry), abi.encodeCall(IRegistry.buyModel, (MODEL, offer)));
+        _buy(provider, offer); // a second sale within the first: there is no offer any more
+        eq(hostile.balanceOf(address(registry)), STAKE + PRICE, "one price");
+        eq(registry.owed(maker), PRICE, "owed once");
+    }
+
+    function test_RevertWhen_TheTokenOfASaleTakesAFee() external {
+        _registryOf(new FeeToken());
+        IRegistry.Offer memory offer = _offer(maker, address(0));
+        refuses(IOwed.TokenTakesFees.selector);
+        _buy(provider, offer);
     }
 
     // ------------------------------------------------------------------ organisations
@@ -502,14 +571,37 @@ contract RegistryTest is World {
         vm.warp(block.timestamp + 1 days);
     }
 
-    function _buy(address who, address buyer, uint64 price, bytes32 terms) private {
-        vm.prank(who);
-        registry.buyModel(MODEL, buyer, price, terms);
+    function _later() private view returns (uint40) {
+        return uint40(block.timestamp + 7 days);
     }
 
-    function _refusesSale(address who, address buyer, uint64 price, bytes32 terms) private {
+    function _offer(address seller, address buyer) private returns (IRegistry.Offer memory) {
+        vm.prank(seller);
+        registry.offerModel(MODEL, buyer, PRICE, _later(), "agreement");
+        return IRegistry.Offer(seller, buyer, PRICE, _later(), _content(root, "terms"), "agreement");
+    }
+
+    function _buy(address who, IRegistry.Offer memory offer) private {
+        vm.prank(who);
+        registry.buyModel(MODEL, offer);
+    }
+
+    function _refusesSale(address who, IRegistry.Offer memory offer) private {
         refuses(IRegistry.OfferUnknown.selector);
-        _buy(who, buyer, price, terms);
+        _buy(who, offer);
+    }
+
+    /// @dev A registry whose token is this one, and a model in it that can be sold.
+    function _registryOf(MockToken other) private returns (HostileToken) {
+        registry = IRegistry(create("Registry", abi.encode(other, STAKE, uint32(HOUR), uint32(300))));
+        address[3] memory all = [maker, provider, stranger];
+        for (uint256 i; i < 3; ++i) {
+            other.mint(all[i], 1_000_000);
+            vm.prank(all[i]);
+            other.approve(address(registry), type(uint256).max);
+        }
+        _finalModel();
+        return HostileToken(address(other));
     }
 
     function _organise(address who, bytes32 name) private {

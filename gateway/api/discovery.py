@@ -42,7 +42,7 @@ async def discover(
     found: list[Match] = []
     missed: list[tuple[int, str, list[str]]] = []
     for entry in catalog.models():
-        match = find(entry, wanted, preferences, units, now)
+        match = find(entry, wanted, preferences, units)
         if isinstance(match, Match):
             found.append(match)
         else:
@@ -70,7 +70,7 @@ async def discover(
 
 
 def find(
-    entry: ModelEntry, wanted: Mapping[str, Any], preferences: RoutePreferences, units: Units, now: int
+    entry: ModelEntry, wanted: Mapping[str, Any], preferences: RoutePreferences, units: Units
 ) -> Match | list[str]:
     """A model's provider of the least effective price among those that routing would use; else what the model lacks."""
     lacking = eligibility.lacking(entry.model, wanted)
@@ -83,7 +83,7 @@ def find(
         return candidate.tariff.price(units)[0]
 
     try:
-        fitting = eligibility.eligible(entry.candidates, preferences, price, now)
+        fitting = eligibility.eligible(entry.candidates, preferences, price)
     except NoneFits:
         return ["a provider within tiers, realm and latency"]
     except AboveLimit as above:

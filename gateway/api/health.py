@@ -8,7 +8,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.api.dependencies import Here
 from gateway.catalog.catalog import ModelEntry
-from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from ledger.core.values.ids import to_hex
@@ -64,5 +63,4 @@ def _measure(gateway: Gateway) -> None:
 
 def _usable(entry: ModelEntry) -> int:
     """Its providers whose circuit is closed."""
-    now = now_ms()
-    return sum(candidate.health.usable(now) for candidate in entry.candidates)
+    return sum(candidate.health.usable for candidate in entry.candidates)

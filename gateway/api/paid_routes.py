@@ -22,7 +22,7 @@ from gateway.call.call import Request, Route
 from gateway.call.idempotency import StoredResponse, mismatch, receipt_headers
 from gateway.call.stream import answer_stream
 from gateway.catalog.catalog import CapsuleEntry, Entry
-from gateway.clock import now_ms
+from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal, internal
 from gateway.metering import inference_v2, openai
@@ -72,10 +72,10 @@ def _endpoint(path: str) -> str:
 
 async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]:
     """Answer a call, whatever becomes of it. Returns how it ended, and the code if it was refused."""
-    started, code = now_ms(), ""
+    code = ""
     signed: tuple[Signed, ...] = ()
     try:
-        response, signed = await _answer(gateway, path, client, started)
+        response, signed = await _answer(gateway, path, client, now_ms())
         end = signed[-1].receipt.end.name if signed else "released"
     except PassedOn as passed_on:
         response, end = passed_on.stored, "released"
@@ -96,7 +96,7 @@ async def _serve(gateway: Gateway, path: str, client: Client) -> tuple[str, str]
         client.sender.settle(served=end != "refused")
     if not client.answered:
         await client.answer(response)
-    gateway.note(_endpoint(path), client.model, end, signed, now_ms() - started)
+    gateway.note(_endpoint(path), client.model, end, signed, steady_ms() - client.arrived)
     return end, code
 
 
@@ -107,7 +107,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     has_key = b"authorization" in headers or b"tollway-voucher" in headers
     by_x402 = not gateway.private and (x402.HEADER in headers or not has_key)
     if by_x402 and x402.HEADER not in headers:
-        raise await _price(gateway, path, client, now)
+        raise await _price(gateway, path, client)
     if by_x402:
         payment = x402.read(gateway, headers[x402.HEADER], now)
         with gateway.payments.place(to_hex(payment.payer)):
@@ -132,7 +132,7 @@ async def _answer(gateway: Gateway, path: str, client: Client, now: int) -> tupl
     return await _make_once(gateway, request, Digest(hashlib.sha256(identity + body).digest()))
 
 
-async def _price(gateway: Gateway, path: str, client: Client, now: int) -> Refusal:
+async def _price(gateway: Gateway, path: str, client: Client) -> Refusal:
     """The refusal of a request without credentials, with its price. Its body is read for nothing."""
     headers = client.headers
     with gateway.unpaid_bodies.place(client.sender.address):
@@ -141,7 +141,7 @@ async def _price(gateway: Gateway, path: str, client: Client, now: int) -> Refus
         ask = _read(gateway, path, headers, body)
     else:
         ask = _longest(gateway, path, headers, body)
-    route = await _route(gateway, gateway.catalog.find(ask.model), ask, routing.preferences_of(headers), now)
+    route = await _route(gateway, gateway.catalog.find(ask.model), ask, routing.preferences_of(headers))
     return x402.required(gateway, ask.upstream_path(ask.model), headers.get(b"host", b""), route.price)
 
 
@@ -196,7 +196,7 @@ async def _make(
     """
     ask, caller, now = request.ask, request.caller, request.started
     entry = gateway.catalog.find(ask.model)
-    route = await _route(gateway, entry, ask, request.preferences, now)
+    route = await _route(gateway, entry, ask, request.preferences)
     if request.payment is not None:
         assert fingerprint is not None
         with gateway.payments.place(to_hex(request.payment.payer)):
@@ -236,11 +236,11 @@ def _read(gateway: Gateway, path: str, headers: Mapping[bytes, bytes], body: byt
     return inference_v2.read(model, body, headers.get(b"inference-header-content-length"))
 
 
-async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePreferences, now: int) -> Route | Plan:
+async def _route(gateway: Gateway, entry: Entry, ask: Ask, preferences: RoutePreferences) -> Route | Plan:
     """A request's possible providers, or its workflow's plan: both know the most it can cost."""
     if isinstance(entry, CapsuleEntry):
         return await workflows.plan(gateway, entry, ask, preferences)
-    return calls.find_route(gateway, entry, ask, preferences, now)
+    return calls.find_route(gateway, entry, ask, preferences)
 
 
 def _check_open(gateway: Gateway) -> None:

@@ -41,7 +41,7 @@ async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[s
     if isinstance(entry, CapsuleEntry):
         await planning.fetch_glue(gateway, entry)
         plan = planning.plan(gateway, entry, None, 0, preferences)
-        parts = _workflow(gateway, plan, units, now)
+        parts = _workflow(gateway, plan, units)
         planning.check_price(entry, int(parts["hold"]), preferences)
     else:
         parts = _model(gateway, entry, units, preferences, now)
@@ -51,9 +51,9 @@ async def quote(gateway: Gateway, wanted: Mapping[str, Any], now: int) -> dict[s
 def _model(
     gateway: Gateway, entry: ModelEntry, units: Units, preferences: RoutePreferences, now: int
 ) -> dict[str, Any]:
-    candidates = routing.eligible(entry, preferences, units, now)
+    candidates = routing.eligible(entry, preferences, units)
     seed = keccak256(b"quote", entry.id, now.to_bytes(8, "big"))
-    draw = routing.draw_for(gateway.catalog, gateway.settings, seed, None, now)
+    draw = routing.draw_for(gateway.catalog, gateway.settings, seed, None)
     drawn = next(routing.order(candidates, units, draw), None)
     if drawn is None:
         raise Refusal(503, "no_capacity", f"no provider of {entry.name} has capacity", retry_after=1)
@@ -62,7 +62,7 @@ def _model(
     return {"price": str(price), "hold": str(hold), "lines": lines(gateway, drawn.tariff, units, 0), "subs": []}
 
 
-def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str, Any]:
+def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
     """Every step that runs, at these meters. A step that nobody can serve now fails, and what follows from it is as in
     a run: its fallback is quoted, it is skipped, or the workflow is refused.
     """
@@ -75,7 +75,7 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str,
         if not runs or not planned.step.paid:
             continue
         try:
-            rows[name] = _step(gateway, planned, units, now)
+            rows[name] = _step(gateway, planned, units)
         except Refusal:
             outcomes[name] = Outcome(Status.error)
             if workflows.failed(capsule, outcomes) is not None:
@@ -92,14 +92,14 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units, now: int) -> dict[str,
     return {"price": str(price), "hold": str(max(plan.price, price)), "lines": own, "subs": subs}
 
 
-def _step(gateway: Gateway, planned: PlannedStep, units: Units, now: int) -> dict[str, Any]:
+def _step(gateway: Gateway, planned: PlannedStep, units: Units) -> dict[str, Any]:
     """One step, by the cheapest provider that serves it now. Its output is shortened to its author's largest price."""
     name = planned.step.id
     if planned.plan is not None:
-        part = _workflow(gateway, planned.plan, units, now)
+        part = _workflow(gateway, planned.plan, units)
         found = {"step": name, "subject": cid(planned.plan.entry.id)}
         return {**found, **{key: part[key] for key in ("price", "lines", "subs")}}
-    most, candidates = planning.serving(planned, units, planned.step.max_price, now)
+    most, candidates = planning.serving(planned, units, planned.step.max_price)
     best = min(candidates, key=lambda one: (one.inner.price(most)[0], one.provider))
     price, _ = best.inner.price(most)
     row = {"step": name, "subject": cid(best.subject), "provider": to_hex(best.provider), "price": str(price)}

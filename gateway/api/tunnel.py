@@ -6,6 +6,7 @@ answer that the node cut must look cut to the other gateway too.
 
 import asyncio
 import hashlib
+import logging
 import os
 
 from fastapi import APIRouter
@@ -15,13 +16,14 @@ from gateway import bounds
 from gateway.asgi import Client, Message, Sender, refused_response
 from gateway.clock import now_ms
 from gateway.context import Gateway
-from gateway.errors import ClientLeft, NodeFailed, Refusal, refusal
+from gateway.errors import ClientLeft, NodeFailed, Refusal, internal, refusal
 from gateway.upstream.http import Reply
 from gateway.upstream.target import TUNNEL, Target
 from gateway.upstream.tunnel import AUTHENTICATION, FAILED, PREFIX, REFUSED, TOO_MANY, TunnelNode
 from ledger.core.values.errors import Rejected, TollwayError
 from ledger.core.values.tunnel_frames import Kind, decode, encode
 
+log = logging.getLogger("tollway.calls")
 router = APIRouter()
 
 HELLO_SECONDS = 10
@@ -95,13 +97,15 @@ async def serve(gateway: Gateway, scope: Message, client: Client) -> None:
     gateway.open_calls += 1
     try:
         reply = await _forward(gateway, scope, client)
-    except TollwayError as error:
-        refused = refusal(error)
+    except ClientLeft:
+        pass
+    except Exception as error:
+        if not isinstance(error, TollwayError):
+            log.exception("forwarding_broke")
+        refused = refusal(error) if isinstance(error, TollwayError) else internal()
         kind = error.kind if isinstance(error, NodeFailed) else "unreachable"
         refused.headers.append((FAILED, kind.encode()))
         await client.answer(refused_response(refused))
-    except ClientLeft:
-        pass
     else:
         await _pass_back(reply, client)
     finally:

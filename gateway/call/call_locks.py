@@ -116,7 +116,8 @@ class CallLocks:
                 self._settle(group, taken)
 
     def _write(self, group: list[_Waiting], session: Session) -> dict[Digest, Taking]:
-        ending = [one.call for one in group if one.fingerprint is None]
+        """End locks, but none that was taken since it was left; then take those that are wanted."""
+        ending = [one.call for one in group if one.fingerprint is None and one.call not in self._held]
         wanted = {one.call: one.fingerprint for one in group if one.fingerprint is not None}
         if ending:
             call_locks.release(session, self._gateway_run, ending)

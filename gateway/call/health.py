@@ -37,7 +37,7 @@ MISSED = frozenset(("unreachable", "timeout"))
 
 @dataclass(slots=True)
 class Health:
-    """One provider on one subject. Times are ms since the epoch, 0 for never."""
+    """One provider on one subject. Times are ms of the steady clock, 0 for never."""
 
     quality_ppm: int = PPM
     latency_ms: int = 0
@@ -61,7 +61,8 @@ class Health:
     """The time from which "busy" counts as said again."""
     _latencies: list[int] = field(default_factory=list)
 
-    def usable(self, now: int) -> bool:
+    @property
+    def usable(self) -> bool:
         """False while the circuit is open. The time of the next probe does not close it, only its answer does."""
         return self.paused_until == 0
 
@@ -155,7 +156,7 @@ class Health:
 
 
 class Unwell:
-    """The nodes that wait for a probe, and from when on (ms). Each is probed at most once in `PROBE_MS`."""
+    """The nodes that wait for a probe, and from when on (steady ms). Each is probed at most once in `PROBE_MS`."""
 
     def __init__(self) -> None:
         self._due: dict[Pair, int] = {}
@@ -167,7 +168,9 @@ class Unwell:
         self._due.setdefault(node, health.probed_at + PROBE_MS)
 
     def may_pay(self, provider: Address, atoms: int, now: int) -> bool:
-        """Whether the operator still pays so much for a probe of this provider today. If so it is counted."""
+        """Whether the operator still pays so much for a probe of this provider today, the day of the date `now`. If so
+        it is counted.
+        """
         if now // DAY_MS != self._day:
             self._day, self._paid = now // DAY_MS, {}
         paid = self._paid.get(provider, 0) + atoms

@@ -18,7 +18,7 @@ import orjson
 from gateway.call import call as calls
 from gateway.call.call import Call
 from gateway.catalog.catalog import Candidate, ModelEntry
-from gateway.clock import now_ms
+from gateway.clock import now_ms, steady_ms
 from gateway.context import Gateway
 from gateway.errors import NodeFailed, Refusal, RuleBroken
 from gateway.metering import openai
@@ -44,7 +44,7 @@ async def send_due(gateway: Gateway) -> None:
     unwell = gateway.unwell
     if gateway.draining or not gateway.receipt_log.healthy or gateway.refusal() is not None:
         return
-    for provider, subject in unwell.take(now_ms(), MOST_AT_ONCE - len(unwell.probes)):
+    for provider, subject in unwell.take(steady_ms(), MOST_AT_ONCE - len(unwell.probes)):
         entry = gateway.catalog.by_id.get(subject)
         if isinstance(entry, ModelEntry):
             for candidate in entry.candidates:
@@ -56,7 +56,7 @@ async def send_due(gateway: Gateway) -> None:
 
 async def _probe(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> None:
     health = candidate.health
-    health.probed_at = now_ms()
+    health.probed_at = steady_ms()
     try:
         result = await _send(gateway, entry, candidate)
     except (RuleBroken, TollwayError, OSError) as error:
@@ -78,7 +78,7 @@ async def _send(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> st
             await call.hold_for(gateway, candidate)
     try:
         answer = await calls.invoke(gateway, call, candidate, 0)
-        health.probe_passed(now_ms())
+        health.probe_passed(steady_ms())
         if call.hold is not None:
             await call.charge(gateway, candidate, answer.served)
         return "passed"
@@ -86,9 +86,9 @@ async def _send(gateway: Gateway, entry: ModelEntry, candidate: Candidate) -> st
         if failure.kind == "busy":
             return "busy"
         if failure.kind == "refused" or (failure.kind in ("error", "nonsense") and call.ask.path == INFER):
-            health.probe_answered(now_ms())
+            health.probe_answered(steady_ms())
             return "answered"
-        health.probe_failed(now_ms())
+        health.probe_failed(steady_ms())
         return failure.kind
     finally:
         call.release()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.catalog.catalog import Candidate, Catalog, ModelEntry
+from gateway.clock import steady_ms
 from gateway.errors import Refusal
 from gateway.settings import Settings
 from ledger.core.pricing import eligibility, routing
@@ -39,33 +40,33 @@ def preferences_in(wanted: Mapping[str, Any]) -> RoutePreferences:
     return RoutePreferences(limit, realm, frozenset(tiers), wanted.get("max_latency_ms"), near_ms)
 
 
-def eligible(entry: ModelEntry, preferences: RoutePreferences, most: Units, now: int) -> list[Candidate]:
+def eligible(entry: ModelEntry, preferences: RoutePreferences, most: Units) -> list[Candidate]:
     """Candidates that may serve. Refused with what was asked for and what there is."""
     if not entry.candidates:
         raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
     try:
-        return eligibility.eligible(entry.candidates, preferences, lambda one: one.tariff.hold(most), now)
+        return eligibility.eligible(entry.candidates, preferences, lambda one: one.tariff.hold(most))
     except NoneFits as none:
         facts = {"tiers": sorted({c.tier for c in entry.candidates}), "candidates": len(entry.candidates)}
         message = f"no provider of {entry.name} is in the realm or tiers"
         raise Refusal(404, "no_provider_fits", message, facts=facts) from none
     except (AboveLimit, AllPaused) as none:
-        raise refusal_of(entry.name, none, now) from none
+        raise refusal_of(entry.name, none) from none
 
 
-def refusal_of(name: str, error: AboveLimit | AllPaused, now: int) -> Refusal:
+def refusal_of(name: str, error: AboveLimit | AllPaused) -> Refusal:
     """The refusal when a model, a workflow or one of its steps costs too much or has only paused providers."""
     if isinstance(error, AboveLimit):
         message = f"{name} may cost {error.least} atoms, above the {error.limit} allowed"
         facts = {"required": str(error.least), "max_price": str(error.limit)}
         return Refusal(402, "above_max_price", message, facts=facts)
-    wait = max(1, (error.until - now + 999) // 1000)
+    wait = max(1, (error.until - steady_ms() + 999) // 1000)
     return Refusal(503, "providers_down", f"every provider of {name} failed lately", retry_after=wait)
 
 
 class Draw(NamedTuple):
     """What a draw of candidates depends on beside them: its seed, how far above the best price one may be, the consumer
-    and the time. `inner` draws by the prices of sub-calls.
+    and the time (steady ms). `inner` draws by the prices of sub-calls.
     """
 
     seed: bytes
@@ -75,8 +76,8 @@ class Draw(NamedTuple):
     inner: bool = False
 
 
-def draw_for(catalog: Catalog, settings: Settings, call_id: Digest, consumer: Address | None, now: int) -> Draw:
-    return Draw(routing.call_seed(catalog.book_root, call_id), settings.tau_ppm, consumer, now)
+def draw_for(catalog: Catalog, settings: Settings, call_id: Digest, consumer: Address | None) -> Draw:
+    return Draw(routing.call_seed(catalog.book_root, call_id), settings.tau_ppm, consumer, steady_ms())
 
 
 def order(candidates: Sequence[Candidate], most: Units, draw: Draw) -> Iterator[Candidate]:

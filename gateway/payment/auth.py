@@ -13,10 +13,11 @@ import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from gateway.clock import steady_ms
 from gateway.database import transact
 from gateway.errors import Refusal
-from gateway.payment.leases import Line
 from ledger.core.accounts import accounts, permissions
+from ledger.core.accounts.budgets import Allowance, day_at, models
 from ledger.core.accounts.permissions import Act, ApiKey, Asker, Subject
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
@@ -40,13 +41,16 @@ SAFE = frozenset(("GET", "HEAD"))
 class Caller:
     """An authenticated consumer, its key if it used one, and the keys that one descends from, its maker first.
 
-    `budget` is the key's line if the key, or one it descends from, has a budget.
+    `budget` is what its calls are taken of if the key, or one it descends from, has a budget; `dated` when one of those
+    has a period, `models` those that have one of their own.
     """
 
     consumer: Address
     key: ApiKey | None = None
     ancestors: tuple[ApiKey, ...] = ()
-    budget: Line | None = None
+    budget: Allowance | None = None
+    dated: bool = False
+    models: frozenset[str] = frozenset()
 
     @property
     def asker(self) -> Asker:
@@ -55,6 +59,17 @@ class Caller:
     @property
     def key_id(self) -> str:
         return self.key.id if self.key is not None else NO_KEY
+
+    def allowance(self, model: str, now: int) -> Allowance | None:
+        """What a call of a model is taken of that is held at `now` (ms, the network's clock); None without a budget.
+
+        A model's budget is for all versions of its name, however the call names it.
+        """
+        if self.budget is None or not (self.dated or self.models):
+            return self.budget
+        name, version, _ = model[1:].partition("@")
+        family = f"@{name}" if version else model
+        return Allowance(self.budget.line, day_at(now) if self.dated else 0, family if family in self.models else "")
 
     def may_call(self, name: str, asked: str) -> bool:
         """Whether its key, if it has one, may call a model."""
@@ -94,7 +109,9 @@ def _missing() -> Refusal:
 
 @dataclass(slots=True)
 class _Known:
-    """A key as it was at `seen_at`, with those it descends from (`line`); `limited` when one of them has a rate."""
+    """A key as it was at `seen_at` (steady ms), with those it descends from (`line`); `limited` when one of them has a
+    rate.
+    """
 
     caller: Caller
     line: tuple[ApiKey, ...]
@@ -104,7 +121,7 @@ class _Known:
 
 @dataclass(slots=True)
 class _Bucket:
-    """How many calls a key's rate still allows (`tokens`, as of `filled_at`)."""
+    """How many calls a key's rate still allows (`tokens`, as of `filled_at`, in steady ms)."""
 
     tokens: float
     filled_at: int
@@ -121,6 +138,7 @@ class Authenticator:
         self._known: dict[bytes, _Known] = {}
         self._looking: dict[bytes, asyncio.Task[_Known]] = {}
         self._buckets: dict[str, _Bucket] = {}
+        self._used: dict[str, int] = {}
 
     async def admit(self, headers: Mapping[bytes, bytes], now: int) -> Caller:
         """The caller of a request with these headers, by its key. Refused with 401, or 429 above the key's rate."""
@@ -151,26 +169,32 @@ class Authenticator:
             self._looking.pop(hashed, None)
 
     async def _by_key(self, secret: bytes, now: int) -> Caller:
-        hashed = hashlib.sha256(secret).digest()
+        hashed, at = hashlib.sha256(secret).digest(), steady_ms()
         known = self._known.get(hashed)
-        if known is None or now - known.seen_at >= self._fresh_ms:
-            known = await self._looked_up(hashed, now)
+        if known is None or at - known.seen_at >= self._fresh_ms:
+            known = await self._looked_up(hashed, at)
         refused = permissions.refusal(known.line, now)
         if refused is not None:
             raise Refusal(401, "invalid_api_key", refused)
         if known.limited:
-            self._throttle(known.line, now)
+            self._throttle(known.line, at)
+        self._used[known.line[0].id] = now
         return known.caller
 
-    async def _looked_up(self, hashed: bytes, now: int) -> _Known:
+    def used(self) -> dict[str, int]:
+        """The keys that were used since this was asked last, and when (ms)."""
+        used, self._used = self._used, {}
+        return used
+
+    async def _looked_up(self, hashed: bytes, at: int) -> _Known:
         """Read a key once for all calls that arrive meanwhile: the read costs more than a call."""
         looking = self._looking.get(hashed)
         if looking is None:
-            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, now))
+            looking = self._looking[hashed] = asyncio.create_task(self._look_up(hashed, at))
             looking.add_done_callback(lambda ended: self._keep(hashed, ended))
         return await asyncio.shield(looking)
 
-    async def _look_up(self, hashed: bytes, now: int) -> _Known:
+    async def _look_up(self, hashed: bytes, at: int) -> _Known:
         def read(session: Session) -> tuple[ApiKey, tuple[ApiKey, ...]] | None:
             key = keys.by_hash(session, self._lane, hashed)
             return (key, keys.ancestors(session, self._lane, key)) if key is not None else None
@@ -180,9 +204,12 @@ class Authenticator:
             raise Refusal(401, "invalid_api_key", "there is no such key; make one with POST /v1/keys")
         key, ancestors = found
         line = (key, *ancestors)
-        budget = (*key.made_by, key.id) if any(one.budget is not None for one in line) else None
+        budgets = [one for each in line for one in each.budgets]
+        bounded = budgets or any(one.budget is not None for one in line)
+        budget = Allowance((*key.made_by, key.id)) if bounded else None
+        dated = any(one.period is not None for one in budgets)
         limited = any(one.rate is not None for one in line)
-        return _Known(Caller(key.consumer, key, ancestors, budget), line, limited, now)
+        return _Known(Caller(key.consumer, key, ancestors, budget, dated, models(budgets)), line, limited, at)
 
     def _keep(self, hashed: bytes, looking: asyncio.Task[_Known]) -> None:
         """Remember a key that was read, unless `forget` was called meanwhile."""
@@ -195,12 +222,12 @@ class Authenticator:
             self._known.clear()
         self._known[hashed] = looking.result()
 
-    def _throttle(self, line: tuple[ApiKey, ...], now: int) -> None:
+    def _throttle(self, line: tuple[ApiKey, ...], at: int) -> None:
         """Limit a key's calls, and those of its sub-keys with them, by a token bucket that holds one minute's calls.
 
         Each gateway process has its own.
         """
-        limited = [(self._bucket(key, key.rate, now), key.rate) for key in line if key.rate is not None]
+        limited = [(self._bucket(key, key.rate, at), key.rate) for key in line if key.rate is not None]
         for bucket, rate in limited:
             if bucket.tokens < 1:
                 wait = int((1 - bucket.tokens) * 60 / rate) + 1
@@ -208,15 +235,15 @@ class Authenticator:
         for bucket, _ in limited:
             bucket.tokens -= 1
 
-    def _bucket(self, key: ApiKey, rate: int, now: int) -> _Bucket:
+    def _bucket(self, key: ApiKey, rate: int, at: int) -> _Bucket:
         """A key's bucket, filled up to now. A change of the key does not fill it."""
         bucket = self._buckets.get(key.id)
         if bucket is None:
             if len(self._buckets) >= KNOWN_KEYS:  # those that are full say nothing
-                self._buckets = {name: one for name, one in self._buckets.items() if now - one.filled_at < MINUTE_MS}
-            bucket = self._buckets[key.id] = _Bucket(float(rate), now)
-        bucket.tokens = min(float(rate), bucket.tokens + (now - bucket.filled_at) * rate / MINUTE_MS)
-        bucket.filled_at = now
+                self._buckets = {name: one for name, one in self._buckets.items() if at - one.filled_at < MINUTE_MS}
+            bucket = self._buckets[key.id] = _Bucket(float(rate), at)
+        bucket.tokens = min(float(rate), bucket.tokens + (at - bucket.filled_at) * rate / MINUTE_MS)
+        bucket.filled_at = at
         return bucket
 
     async def _by_voucher(self, text: bytes, path: str, given: bytes | None) -> tuple[Caller, Digest, bool]:

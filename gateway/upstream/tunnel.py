@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Engine
 
-from gateway.clock import now_ms
+from gateway.clock import now_ms, steady_ms
 from gateway.database import transact
 from gateway.errors import NodeFailed
 from gateway.upstream.http import Limits, Reply
@@ -295,7 +295,7 @@ class Forwarder:
     async def route(self, target: Target, path: str, body: bytes) -> tuple[Target, str, bytes]:
         """The route to a node connected elsewhere: target, path, and the header line that proves us."""
         party = address(target.host)
-        entrance = await self._entrance(party, now_ms())
+        entrance = await self._entrance(party)
         if entrance is None:
             raise NodeFailed("no tunnel of this provider is open", "unreachable", provider=target.host)
         gateway = parse(entrance.url)
@@ -312,12 +312,12 @@ class Forwarder:
             return None
         return digest if hmac.compare_digest(given, _proof(self._key, path, digest, int(at))) else None
 
-    async def _entrance(self, party: Address, now: int) -> Entrance | None:
-        known = self._found.get(party)
-        if known is None or now - known[0] >= LOOKUP_MS:
-            entrances = await transact(self._engine, lambda session: store.entrances(session, party, now))
-            known = now, next((one for one in entrances if one.gateway != self._gateway), None)
-            self._found = {one: found for one, found in self._found.items() if now - found[0] < LOOKUP_MS}
+    async def _entrance(self, party: Address) -> Entrance | None:
+        known, at = self._found.get(party), steady_ms()
+        if known is None or at - known[0] >= LOOKUP_MS:
+            entrances = await transact(self._engine, lambda session: store.entrances(session, party, now_ms()))
+            known = at, next((one for one in entrances if one.gateway != self._gateway), None)
+            self._found = {one: found for one, found in self._found.items() if at - found[0] < LOOKUP_MS}
             self._found[party] = known
         return known[1]
 

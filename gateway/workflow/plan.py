@@ -128,17 +128,15 @@ def check_price(entry: CapsuleEntry, price: Atoms, preferences: RoutePreferences
     try:
         eligibility.check_limit(price, preferences.max_price)
     except AboveLimit as above:
-        raise routing.refusal_of(entry.name, above, 0) from above
+        raise routing.refusal_of(entry.name, above) from above
 
 
-def serving(planned: PlannedStep, most: Units, limit: Atoms | None, now: int) -> tuple[Units, list[Candidate]]:
+def serving(planned: PlannedStep, most: Units, limit: Atoms | None) -> tuple[Units, list[Candidate]]:
     """The providers that serve a step now within `limit`, and the most it can use then. Refused when there are none."""
     try:
-        return eligibility.serving_shortened(
-            planned.candidates, limit, lambda one, units: one.inner.hold(units), most, now
-        )
+        return eligibility.serving_shortened(planned.candidates, limit, lambda one, units: one.inner.hold(units), most)
     except (AboveLimit, AllPaused) as none:
-        raise routing.refusal_of(f"step {planned.step.id}", none, now) from none
+        raise routing.refusal_of(f"step {planned.step.id}", none) from none
 
 
 def speaks(step: Step) -> str:

@@ -18,7 +18,7 @@ from ledger.core.values.ids import Address, Digest, digest, to_hex
 from ledger.core.values.meters import units, used
 from ledger.core.values.typed_data import recover, signing_digest
 from roles.audit import batches
-from roles.client.gateway import GatewayClient, Json
+from roles.client.gateway import GatewayClient, Json, segment
 from roles.wallet.context import Context
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def receipt(context: Context, id: str) -> dict[str, object]:
     """Check everything about a charge. Rejected with the first thing that does not agree."""
-    answer = context.account_gateway.get(f"/v1/receipts/{id}")
+    answer = context.account_gateway.get(f"/v1/receipts/{segment(id)}")
     call = digest(str(answer.get("receipt", answer)["call_id"]))
     batched = find(context, call)
     if batched is None:

@@ -1,6 +1,5 @@
 """`tollway consumer`: deposit, call models, check charges, withdraw."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +10,15 @@ from ledger.core.values.ids import to_hex
 from roles.cli import amounts, auditor, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import calls
+from roles.cli.shared import calls, keys
 from roles.cli.shared.payees import add_collect, add_statement
-from roles.wallet import deposits, keystore, transactions, trust
+from roles.client.gateway import segment
+from roles.wallet import api_keys, deposits, keystore, transactions, trust
 
 app = Group("Deposit once, call any model, check every charge, withdraw the rest.")
 
+MAX_WAIT = 86_400.0
+"""Seconds: nobody waits longer than a day."""
 METERS = f"METER=UNITS, such as output_token=100. Meters: {amounts.METERS}."
 Relayer = Annotated[str | None, Option(help="A wallet that pays the gas; you only sign.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
@@ -25,7 +27,7 @@ Model = Annotated[str, Argument(help="@org/name or an id.")]
 @app.command("deposit")
 def deposit(
     amount: Amount,
-    wait: Annotated[float, Option(help="Seconds to wait until it can be spent.")] = 60,
+    wait: Annotated[float, Option(help="Seconds to wait until it can be spent.", min=0, max=MAX_WAIT)] = 60,
     anyway: Annotated[bool, Option("--anyway", help="Also into a lane that one would not trust.")] = False,
     direct: Annotated[bool, Option("--direct", help="Send it to the chain yourself, with gas.")] = False,
 ) -> None:
@@ -33,7 +35,7 @@ def deposit(
 
     First the lane is read from the chain: its bond, window and leverage. One that is not to be trusted is refused.
     """
-    atoms = amounts.parse(amount)
+    atoms = amounts.parse_some(amount)
     for doubt in trust.check(here(), atoms, anyway=anyway):
         output.warn(doubt)
     for stays in trust.STAYS:
@@ -48,31 +50,41 @@ def deposit(
 @app.command("deposited")
 def deposited(id: Annotated[str, Argument(help="The id that `deposit` answered.")]) -> None:
     """Show the status of a deposit."""
-    output.show(here().account_gateway.get(f"/v1/deposits/{id}"))
+    output.show(here().account_gateway.get(f"/v1/deposits/{segment(id)}"))
 
 
 @app.command("key")
-def key(
-    budget: Annotated[str | None, Option(help="The most the key may ever spend; default: the whole deposit.")] = None,
+def make_key(  # noqa: PLR0913
+    budget: keys.Budgets = None,
+    model_budget: keys.ModelBudgets = None,
+    model: keys.OnlyModel = None,
+    rate: keys.Rate = None,
+    minutes: keys.Minutes = None,
     label: Annotated[str, Option(help="A name for the key; default: the wallet's.")] = "",
     show: Annotated[bool, Option("--show", help="Print the key itself.")] = False,
     manage: Annotated[bool, Option("--manage", help="It may read the account, and make and change its keys.")] = False,
     delegate: Annotated[bool, Option("--delegate", help="It may make keys within its own limits: `sub-key`.")] = False,
 ) -> None:
-    """Create an API key for any OpenAI client, stored beside the wallet. You sign a voucher as its budget."""
-    rights = [name for name, given in (("manage", manage), ("delegate", delegate)) if given]
-    created, path, ceiling = deposits.make_key(here(), amounts.parse(budget) if budget else None, label, rights)
+    """Create an API key for any OpenAI client, stored in a file of its own beside the wallet, and use it for calls.
+
+    You sign a voucher for your deposit once; no other key is touched. Without a budget it may spend the whole deposit.
+    """
+    body = keys.limits(keys.Limits(budget, model_budget, model, rate, minutes)) | ({"label": label} if label else {})
+    body["rights"] = [name for name, given in (("manage", manage), ("delegate", delegate)) if given]
+    created, path, ceiling = deposits.make_key(here(), body)
+    api_keys.use(here().wallet, created["id"])
     shown = {"key": created["key"]} if show or output.mode.json else {"kept_in": str(path)}
     output.show({"id": created["id"], **shown, "spends_at_most": amounts.format(ceiling)})
     output.note(f'in Python: OpenAI(base_url="{here().url}/v1", api_key=open("{path}").read())')
 
 
 @app.command("sub-key")
-def sub_key(
-    budget: Annotated[str | None, Option(help="The most it may spend; default: what the key has left.")] = None,
-    model: Annotated[list[str] | None, Option(help="A model it may call; repeat it. Default: the key's.")] = None,
-    rate: Annotated[int | None, Option(help="Calls a minute, of the key's own.")] = None,
-    minutes: Annotated[float | None, Option(help="How long it is good; default: as long as the key.")] = None,
+def sub_key(  # noqa: PLR0913
+    budget: keys.Budgets = None,
+    model_budget: keys.ModelBudgets = None,
+    model: keys.OnlyModel = None,
+    rate: keys.Rate = None,
+    minutes: keys.Minutes = None,
     label: Annotated[str, Option(help="A name for it.")] = "",
     delegate: Annotated[bool, Option("--delegate", help="It may make keys within its limits in turn.")] = False,
 ) -> None:
@@ -80,33 +92,62 @@ def sub_key(
 
     What it spends counts for your key too. Revoked with it, or by `revoke`. Example: a key for each agent of a task.
     """
-    body: dict[str, Any] = {"label": label, "rights": ["delegate"] if delegate else [], "rate": rate, "models": model}
-    if budget is not None:
-        body["budget"] = str(amounts.parse(budget))
-    if minutes is not None:
-        body["expires_at"] = int((time.time() + 60 * minutes) * 1000)
-    made = here().gateway.post("/v1/keys", body)
-    output.show({name: made[name] for name in ("id", "key", "budget", "rate", "models", "expires_at", "rights")})
+    rights = ["delegate"] if delegate else []
+    body = {**keys.limits(keys.Limits(budget, model_budget, model, rate, minutes)), "label": label, "rights": rights}
+    made = here().key_gateway.post("/v1/keys", body)
+    output.show(
+        {name: made[name] for name in ("id", "key", "budget", "budgets", "rate", "models", "expires_at", "rights")}
+    )
+
+
+@app.command("use-key")
+def use_key(id: keys.KeyId) -> None:
+    """Send calls with another of the API keys that are stored beside the wallet."""
+    output.show({"id": id, "kept_in": str(api_keys.use(here().wallet, id))})
+
+
+@app.command("change-key")
+def change_key(  # noqa: PLR0913
+    id: keys.KeyId,
+    budget: keys.Budgets = None,
+    model_budget: keys.ModelBudgets = None,
+    model: keys.OnlyModel = None,
+    rate: keys.Rate = None,
+    minutes: keys.Minutes = None,
+    label: Annotated[str | None, Option(help="Another name.")] = None,
+    lift: Annotated[list[str] | None, Option(help=f"Take a limit away: {', '.join(keys.LIMITS)}. Repeat it.")] = None,
+) -> None:
+    """Change an API key's limits or its name. What is not named stays; budgets of periods and models change together.
+
+    Example: tollway consumer change-key key_0123456789abcdef --budget 1/day --budget 20/month
+    """
+    body = keys.limits(keys.Limits(budget, model_budget, model, rate, minutes)) | keys.lifted(lift or [])
+    body |= {"label": label} if label is not None else {}
+    if not body:
+        raise Rejected(f"nothing to change: tollway consumer change-key {id} --budget AMOUNT")
+    keys.show(here().account_gateway.patch(f"/v1/keys/{segment(id)}", body))
 
 
 @app.command("rotate-key")
-def rotate_key() -> None:
-    """Replace the secret of the API key that is stored beside the wallet. Its id and limits stay."""
-    key, path = deposits.rotate_key(here())
+def rotate_key(id: Annotated[str | None, Argument(help="A key's id; default: the one that calls use.")] = None) -> None:
+    """Replace the secret of an API key that is stored beside the wallet. Its id and limits stay."""
+    key, path = deposits.rotate_key(here(), id)
     output.show({"id": key["id"], "kept_in": str(path)})
 
 
 @app.command("keys")
-def keys() -> None:
+def list_keys() -> None:
     """List your API keys, without their secrets. By TOLLWAY_API_KEY: that key, and the keys it made."""
-    rows = here().account_gateway.get("/v1/keys").get("data", [])
-    output.show_table(rows if output.mode.json else [calls.key_row(row) for row in rows])
+    keys.show_all(here().account_gateway.get("/v1/keys")["data"], here().key_id)
 
 
 @app.command("revoke")
-def revoke(id: Annotated[str, Argument(help="A key's id, from `consumer keys`.")]) -> None:
+def revoke(id: keys.KeyId) -> None:
     """Revoke an API key, and the keys it made. Revoking it twice changes nothing."""
-    output.show(here().account_gateway.delete(f"/v1/keys/{id}"))
+    output.show(here().account_gateway.delete(f"/v1/keys/{segment(id)}"))
+    if here().key_id == id:
+        api_keys.drop(here().wallet, id)
+        output.note("calls were sent with it. Another: tollway consumer use-key ID, or tollway consumer key")
 
 
 @app.command("models")
@@ -120,10 +161,10 @@ def call(  # noqa: PLR0913
     model: Model,
     text: Annotated[str, Argument(help="The user message.")],
     stream: Annotated[bool, Option("--stream", help="Print the answer as it comes.")] = False,
-    max_tokens: Annotated[int, Option(help="The most output tokens.")] = 256,
+    max_tokens: Annotated[int, Option(help="The most output tokens.", min=1, max=10_000_000)] = 256,
     max_price: Annotated[str | None, Option(help="Refuse a higher price: 0.01 (AIC) or 1500atoms.")] = None,
     referral: Annotated[str | None, Option(help="A curator's token.")] = None,
-    timeout: Annotated[float, Option(help="Seconds to wait for the answer.")] = 60,
+    timeout: Annotated[float, Option(help="Seconds to wait for the answer.", min=0.1, max=MAX_WAIT)] = 60,
 ) -> None:
     """Call a chat model or a workflow, and pay for it.
 
@@ -161,7 +202,7 @@ def discover(
     units = amounts.parse_units(meters or ["call=1", "input_token=100", "output_token=100"])
     body: dict[str, Any] = {"task": task, "meters": units}
     if max_price:
-        body["max_price"] = str(amounts.parse(max_price))
+        body["max_price"] = str(amounts.parse_some(max_price))
     answer = here().gateway.post("/v1/discover", body)
     rows = answer["results"] if output.mode.json else [calls.search_row(row) for row in answer["results"]]
     output.show_table(rows, empty=calls.why_nothing(answer.get("diagnostic") or {}))
@@ -174,7 +215,7 @@ def balance() -> None:
 
 
 @app.command("receipts")
-def receipts(limit: Annotated[int, Option(help="How many, at most.")] = 20) -> None:
+def receipts(limit: Annotated[int, Option(help="How many, at most.", min=1, max=1_000)] = 20) -> None:
     """List your latest receipts."""
     answer = here().account_gateway.get("/v1/receipts", limit=limit)
     output.show_table([calls.receipt_row(row) for row in answer["data"]])
@@ -188,7 +229,7 @@ def receipt(
 
     Example: tollway consumer receipt ID --json > receipt.json
     """
-    output.show(here().account_gateway.get(f"/v1/receipts/{id}"))
+    output.show(here().account_gateway.get(f"/v1/receipts/{segment(id)}"))
 
 
 @app.command("verify")
@@ -221,7 +262,7 @@ add_collect(app)
 @app.command("withdraw")
 def withdraw(
     relayer: Relayer = None,
-    wait: Annotated[float, Option(help="Seconds to wait for the final batch.")] = 0,
+    wait: Annotated[float, Option(help="Seconds to wait for the final batch.", min=0, max=MAX_WAIT)] = 0,
 ) -> None:
     """Withdraw what you have not spent: ask, wait until a later batch is final, receive. Run it again to continue."""
     leaving = deposits.Exit(here(), relayer)

@@ -1,6 +1,7 @@
 """Output of a command, and waiting for it: a table for a person, JSON for a program.
 
-The answer goes to stdout, the rest to stderr.
+The answer goes to stdout, the rest to stderr. No text is markup: what a stranger named is printed as it is, without the
+codes by which it could steer a terminal.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ledger.core.values.errors import Rejected
 
@@ -21,6 +23,8 @@ Fact = Any
 """A JSON value; amounts are decimal strings."""
 PIPE_COLUMNS = 10_000
 """Width where stdout is not a terminal: each row stays on one line."""
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Codes that steer a terminal, as they are shown."""
 
 
 @dataclass
@@ -55,7 +59,7 @@ def show(facts: Mapping[str, Fact], title: str = "") -> None:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _cell(value))
+        table.add_row(plain(name.replace("_", " ")), _cell(value))
     _print_table(title, table)
 
 
@@ -66,26 +70,32 @@ def show_table(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str =
         _print_json([dict(row) for row in rows])
         return
     if not rows:
-        console().print(f"[dim]{empty}[/]")
+        console().print(plain(empty), style="dim")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:
         right = all(_is_number(row[name]) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if right else "left", overflow="fold")
+        heading = plain(name.replace("_", " "))
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     _print_table(title, table)
 
 
+def plain(text: object) -> str:
+    """Text of whoever wrote it, for a terminal: control codes are spelled out."""
+    return str(text).translate(CONTROLS)
+
+
 def note(text: str) -> None:
     """Print a hint that is not part of the answer. Silent with --json."""
     if not mode.json:
-        aside().print(f"[dim]{text}[/]")
+        aside().print(plain(text), style="dim")
 
 
-def warn(text: str) -> None:
-    """Print a risk to consider before going on."""
-    aside().print(f"[yellow]careful:[/] {text}")
+def warn(text: str, what: str = "careful:", style: str = "yellow") -> None:
+    """Print a risk to consider before going on, or with `what` and `style` something else that is not the answer."""
+    aside().print(Text.assemble((what, style), " ", plain(text)))
 
 
 def confirm(question: str) -> None:
@@ -94,7 +104,7 @@ def confirm(question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise Rejected(f"{question} Nobody can answer here: add --yes to do it without a question")
-    aside().print(f"{question} [bold]y/N[/] ", end="")
+    aside().print(Text.assemble(plain(question), " ", ("y/N", "bold"), " "), end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Rejected("nothing was done")
 
@@ -118,13 +128,14 @@ def wait_until(check: Callable[[], T], seconds: float, pause_seconds: float = 0.
 
 
 def _console(file: TextIO) -> Console:
-    return Console(file=file, highlight=False, width=None if file.isatty() else PIPE_COLUMNS)
+    width = None if file.isatty() else PIPE_COLUMNS
+    return Console(file=file, highlight=False, markup=False, emoji=False, width=width)
 
 
 def _print_table(title: str, table: Table) -> None:
     """The title is printed by itself: rich would wrap it at the table's width."""
     if title:
-        console().print(f"[italic]{title}[/]")
+        console().print(plain(title), style="italic")
     console().print(table)
 
 
@@ -134,8 +145,8 @@ def _cell(value: Fact) -> str:
     if value is None:
         return "-"
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("[", "\\[")
+        return plain(json.dumps(value, ensure_ascii=False))
+    return f"{value:,}" if isinstance(value, int) else plain(value)
 
 
 def _is_number(value: Fact) -> bool:

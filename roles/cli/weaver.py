@@ -14,7 +14,7 @@ from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import bundles, calls, drawing, publication
+from roles.cli.shared import bundles, calls, documents, drawing, publication
 from roles.cli.shared.payees import add_payee, add_staking
 from roles.wallet import deposits, transactions
 
@@ -27,10 +27,10 @@ add_payee(app, Role.weaver)
 @app.command("bond")
 def bond(amount: Amount) -> None:
     """Deposit AIC that pays the finished sub-calls when a run of your all-or-nothing workflows fails."""
-    atoms = amounts.parse(amount)
+    atoms = amounts.parse_some(amount)
     output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} as the bond of its workflows?")
     status = deposits.deposit(here(), atoms, 60)
-    _, _, ceiling = deposits.make_key(here(), None, "bond")
+    _, _, ceiling = deposits.make_key(here(), {"label": "bond"})
     output.show({"bond": amounts.format(ceiling), "added": amounts.format(atoms), "status": status["status"]})
 
 
@@ -40,8 +40,10 @@ def publish(
     use: Annotated[list[str] | None, Option("--use", help="NAME=@org/name for a `model:NAME` in it.")] = None,
 ) -> None:
     """Publish a workflow and its glue under your name. Names of models are fixed to the versions they have now."""
+    uses = parse_uses(use or [])
+    documents.read(path)  # before anything else is asked
     weaver = did(transactions.chain_id(here()), here().account)
-    names = bundles.Names(weaver, lambda name: cid(here().resolve(name)), parse_uses(use or []))
+    names = bundles.Names(weaver, lambda name: cid(here().resolve(name)), uses)
     bundle = bundles.read(path, names)
     capsule = read_capsule(bundle.document)
     output.note("\n".join(drawing.draw(capsule)))
@@ -61,7 +63,7 @@ def show(capsule: Annotated[str, Argument(help="@org/name, an id, or a capsule.j
         output.show(workflow.document)
         return
     for line in drawing.draw(workflow):
-        output.console().print(line, markup=False)
+        output.console().print(output.plain(line))
     output.show(
         {
             "id": cid(workflow.id),
@@ -90,8 +92,8 @@ def run(
         from roles.audit import verification  # slow to import
 
         call = str(answer["receipt"])
-        rows = list(verification.lines(context.gateway, call))
-        root = context.gateway.get(f"/v1/receipts/{call}")["receipt"]
+        rows = list(verification.lines(context.account_gateway, call))
+        root = context.account_gateway.get(f"/v1/receipts/{call}")["receipt"]
         title = f"receipt {call[:18]}… : {root['price']} atoms, {root['subcall_total']} of them for sub-calls"
         output.show_table(rows, title)
 
@@ -109,6 +111,6 @@ def parse_uses(words: list[str]) -> dict[str, str]:
 
 def fetch(text: str) -> Capsule:
     path = Path(text)
-    if path.suffix == ".json" and path.exists():
+    if path.suffix == ".json":
         return read_capsule(bundles.sketch(path))
     return read_capsule(here().gateway.get(f"/v1/documents/{cid(here().resolve(text))}"))

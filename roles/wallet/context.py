@@ -12,8 +12,8 @@ from functools import cached_property, lru_cache
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest
 from ledger.core.values.typed_data import Domain, Signer
-from roles.client.gateway import GatewayClient, Json
-from roles.wallet import home, keystore, signing
+from roles.client.gateway import GatewayClient, Json, checked_url, segment
+from roles.wallet import api_keys, home, keystore, signing
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,14 @@ class Context:
 
     @cached_property
     def gateway(self) -> GatewayClient:
-        """The gateway's client, with the API key if there is one."""
+        """The gateway's client for what anybody may ask, and for what carries its own signature: no key is sent, so
+        that a dead key stops nothing but calls.
+        """
+        return GatewayClient(self.url)
+
+    @cached_property
+    def key_gateway(self) -> GatewayClient:
+        """The gateway's client with the API key: for calls, and for what a key does for itself."""
         return GatewayClient(self.url, self.api_key)
 
     @cached_property
@@ -60,8 +67,11 @@ class Context:
 
         With `TOLLWAY_API_KEY` it sends that key instead, which may do less.
         """
-        if os.environ.get("TOLLWAY_API_KEY"):
-            return self.gateway
+        return self.key_gateway if os.environ.get("TOLLWAY_API_KEY") else self.signed_gateway
+
+    @cached_property
+    def signed_gateway(self) -> GatewayClient:
+        """The gateway's client that signs each request as this wallet's account, whatever keys there are."""
         return GatewayClient(self.url, sign=signing.request(self.signer, self.domain, self.lane_id))
 
     @property
@@ -70,15 +80,21 @@ class Context:
         url = self.gateway_url or os.environ.get("TOLLWAY_GATEWAY") or (known and known.gateway)
         if not url:
             raise Rejected("no gateway given: use --gateway URL, set TOLLWAY_GATEWAY, or start one with `tollway up`")
-        return url
+        return checked_url(url)
 
     @property
     def api_key(self) -> str | None:
-        """`TOLLWAY_API_KEY`, or the key that `consumer key` stored beside the wallet."""
+        """`TOLLWAY_API_KEY`, or the wallet's current key of those that `consumer key` stored."""
         if key := os.environ.get("TOLLWAY_API_KEY"):
             return key
-        path = home.home() / "keys" / self.wallet if self.wallet_name or len(keystore.names()) == 1 else None
-        return path.read_text().strip() if path and path.exists() else None
+        return api_keys.secret(self.wallet) if self.wallet_name or len(keystore.names()) == 1 else None
+
+    @property
+    def key_id(self) -> str | None:
+        """The id of the stored key that calls are sent with. None for `TOLLWAY_API_KEY`, and without one."""
+        if os.environ.get("TOLLWAY_API_KEY") or not (self.wallet_name or len(keystore.names()) == 1):
+            return None
+        return api_keys.current(self.wallet)
 
     @property
     def lane(self) -> Json:
@@ -98,7 +114,7 @@ class Context:
         url = self.rpc or os.environ.get("TOLLWAY_RPC_URL") or local or self.lane.get("rpc")
         if not url:
             raise Rejected("this gateway is a private grid: there is no chain to talk to")
-        return str(url)
+        return checked_url(str(url))
 
     @property
     def domain(self) -> Domain:
@@ -113,7 +129,9 @@ class Context:
         """
         if text.startswith("0x"):
             return digest(text)
-        return cid_digest(text if text.startswith("bafkrei") else str(self.gateway.get(f"/v1/models/{text}")["cid"]))
+        return cid_digest(
+            text if text.startswith("bafkrei") else str(self.gateway.get(f"/v1/models/{segment(text)}")["cid"])
+        )
 
 
 @lru_cache(maxsize=8)

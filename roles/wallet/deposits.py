@@ -5,7 +5,7 @@ A consumer does all of it to call; a weaver deposits as the bond of its all-or-n
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from ledger.core.values.atoms import Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Voucher
-from roles.client.gateway import Json
-from roles.wallet import home, keystore, signing, transactions
+from roles.client.gateway import GatewayClient, Json
+from roles.wallet import api_keys, keystore, signing, transactions
 from roles.wallet.context import Context
 
 VALID_SECONDS = 3_600
@@ -26,6 +26,7 @@ def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
     from ledger.chain.calls import Authorization  # not imported by commands that ask only the gateway
 
     lane, signer, chain = context.lane_id, context.signer, transactions.chain(context)
+    transactions.check_balance(context, atoms)
     signed = Authorization(lane, signer.address, atoms, 0, good_until(context), Digest(os.urandom(32)))
     signature = signing.deposit_authorization(signer, chain.token_domain(), signed)
     window = {"valid_after": signed.valid_after, "valid_before": signed.valid_before}
@@ -36,6 +37,8 @@ def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
         while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:
             time.sleep(0.2)
             said = context.account_gateway.get(f"/v1/deposits/{said['id']}")
+    if said["status"] == "failed":
+        raise Rejected(f"the deposit failed, and nothing was taken: {said.get('reason', 'no reason given')}", **said)
     return said
 
 
@@ -46,40 +49,34 @@ def deposit_directly(context: Context, atoms: Atoms) -> Json:
     return {"status": "on chain", **transactions.send(context, chain.calls.deposit(lane, context.account, atoms))}
 
 
-def make_key(
-    context: Context, budget: Atoms | None, label: str, rights: Sequence[str] = ()
-) -> tuple[Json, Path, Atoms]:
-    """An API key behind a voucher for the whole deposit, kept beside the wallet; and the most it may spend."""
+def make_key(context: Context, limits: Mapping[str, Any]) -> tuple[Json, Path, Atoms]:
+    """An API key with these limits, behind a voucher for the whole deposit; its file; and the most it may spend.
+    Calls are sent with it when the wallet has no other.
+    """
     lane = context.lane_id
     ceiling = transactions.chain(context).account(lane, context.account).deposited
-
-    def vouched(most: Atoms) -> dict[str, object]:
-        return signing.voucher(context.signer, context.domain, Voucher(lane, context.account, most))
-
-    body: dict[str, Any] = {"voucher": vouched(ceiling), "label": label or context.wallet, "rights": list(rights)}
-    if budget is not None:
-        body["budget"] = str(budget)
+    body = {"label": context.wallet, **limits}
+    vouched = signing.voucher(context.signer, context.domain, Voucher(lane, context.account, ceiling))
     try:
-        key = context.gateway.post("/v1/keys", body)
+        key = context.gateway.post("/v1/keys", {**body, "voucher": vouched})
     except Rejected as refused:
         if "cum_max" not in refused.facts:
             raise
-        larger = vouched(int(str(refused.facts["cum_max"])) + 1)  # one is on record: only a larger one is accepted
-        key = context.gateway.post("/v1/keys", {**body, "voucher": larger})
-    path = keep_key(context, key)
-    return key, path, ceiling if budget is None else budget
+        key = context.signed_gateway.post("/v1/keys", body)  # a voucher of as much is on record
+    path = api_keys.keep(context.wallet, key["id"], key["key"])
+    if api_keys.current(context.wallet) is None:
+        api_keys.use(context.wallet, key["id"])
+    return key, path, ceiling if key["budget"] is None else int(key["budget"])
 
 
-def rotate_key(context: Context) -> tuple[Json, Path]:
-    """Another secret for the API key that is kept beside the wallet, in its place."""
-    key = context.gateway.post("/v1/keys/rotate", {})
-    return key, keep_key(context, key)
-
-
-def keep_key(context: Context, key: Json) -> Path:
-    path = home.home() / "keys" / context.wallet
-    home.write_private(path, key["key"])
-    return path
+def rotate_key(context: Context, id: str | None) -> tuple[Json, Path]:
+    """Another secret for an API key that is kept beside the wallet, by default the current one, in its place."""
+    wallet = context.wallet
+    old = api_keys.secret(wallet, id)
+    if old is None:
+        raise Rejected(f"no secret of {f'key {id!r}' if id else 'a key'} is kept for {wallet}: tollway consumer keys")
+    key = GatewayClient(context.url, old).post("/v1/keys/rotate", {})
+    return key, api_keys.keep(wallet, key["id"], key["key"])
 
 
 class Exit:

@@ -198,6 +198,26 @@ def test_a_plain_answer_has_500_000_lists(gateway: Running, node: Node, key: str
     assert gateway.chat(key).status_code == 200
 
 
+@pytest.mark.parametrize("where", ["content", "choices"])
+def test_an_event_has_20_000_lists(gateway: Running, node: Node, key: str, where: str) -> None:
+    """One of 1 MiB took the loop 0.2 s, and a node may send one after another."""
+
+    def crowded(lists: int) -> bytes:
+        said = piece("word")
+        if where == "content":
+            said["choices"][0]["delta"]["content"] = [[]] * lists
+        else:
+            said["choices"] = [*said["choices"], *[{}] * lists]
+        return event(said)
+
+    rest = event(piece("hello")), chunk(b"data: [DONE]\n\n"), b"0\r\n\r\n"
+    with others_served(gateway):
+        node.behaviour = sending(EVENTS, crowded(20_100), *rest)
+        assert gateway.chat(key, stream=True).json()["error"]["code"] == "node_nonsense"
+    node.behaviour = sending(EVENTS, event(piece("a")), crowded(19_900), *rest)
+    assert "hello" in gateway.chat(key, stream=True).text
+
+
 # A tunnel's credit
 @pytest.fixture
 async def tunnelled(world: World, consumer: Signer) -> AsyncIterator[tuple[Running, ClientConnection, str]]:

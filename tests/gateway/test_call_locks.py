@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from gateway.call.call_locks import CallLocks
+from gateway.call.call_locks import MAX_GROUP, CallLocks
 from gateway.errors import Refusal
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.typed_data import Signer
@@ -184,6 +184,25 @@ async def test_a_lock_that_was_lost_is_ended_beside_the_same_call_that_is_asked_
     ended, taken = await asyncio.gather(locks.release(call), locks.take(call, b""), return_exceptions=True)
     assert ended is None
     assert isinstance(taken, Refusal)
+    await locks.close()
+
+
+async def test_a_lock_is_not_ended_for_an_earlier_call_that_was_left(world: World) -> None:
+    """The call is asked for again as the last of a group, and the heartbeat ends what was left in the next one."""
+    engine = connect_unsynced(world.engine.url.render_as_string(hide_password=False))
+    locks, call = CallLocks(engine, GatewayRun(world.lane, OPERATOR.address, b"a run")), keccak256(b"a call")
+    await locks.open()
+    others = [keccak256(b"%d" % number) for number in range(MAX_GROUP)]
+    asked = [asyncio.ensure_future(locks.take(one, b"")) for one in others[:1]]
+    await asyncio.sleep(0)
+    asked += [asyncio.ensure_future(locks.take(one, b"")) for one in [*others[1:], call]]
+    await asyncio.sleep(0)
+    locks._left.add(call)
+    ended = locks._ask(call, None)
+    await asyncio.gather(*asked, ended)
+    with unit_of_work(world.engine) as session:
+        query = text("SELECT count(*) FROM call_locks WHERE call = :call")
+        assert session.execute(query, {"call": call}).scalar_one() == 1
     await locks.close()
 
 

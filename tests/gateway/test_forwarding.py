@@ -139,6 +139,22 @@ async def test_only_gateways_of_the_lane_may_forward_calls(
     assert (gone.status_code, gone.headers["tollway-relay-failed"]) == (502, "unreachable")
 
 
+def test_what_breaks_in_the_gateway_that_holds_a_tunnel_is_not_the_nodes_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = world.gateway()
+    path, body = f"/v1/tunnel/{to_hex(PROVIDER.address)}{CHAT}", b"{}"
+
+    async def break_down(*_: object) -> None:
+        raise ValueError("a bug")
+
+    upstream = gateway.gateway.upstream
+    monkeypatch.setattr(upstream.tunnels, "request", break_down)
+    shown = authenticate(upstream.forwarder._key, path, body, now_ms())
+    broken = httpx.post(gateway.url + path, content=body, headers={AUTHENTICATION: shown})
+    assert (broken.status_code, broken.headers["tollway-relay-failed"]) == (500, "unreachable")
+
+
 def test_an_entrance_lapses_and_only_its_own_gateway_closes_it(world: World) -> None:
     party, here, there = PROVIDER.address, Entrance(OPERATOR.address, "http://a", b"k", 100), WEAVER.address
     with unit_of_work(world.engine) as session:

@@ -30,7 +30,7 @@ def nested(levels: int, width: int = 1) -> tuple[Any, CapsuleEntry]:
         count = 0 if below is None else width if level == levels else 1
         steps = {f"s{n}": Step(f"s{n}", {}, capsule=below) for n in range(count)}
         made: Capsule = replace(capsule(a_capsule()), id=Digest(keccak256(b"level", bytes((level,)))), steps=steps)
-        entries[made.id] = CapsuleEntry(made, made.weaver, TERMS, TERMS)
+        entries[made.id] = CapsuleEntry(made, made.name, made.weaver, TERMS, TERMS)
         below = made.id
     assert below is not None
     return SimpleNamespace(catalog=SimpleNamespace(by_id=entries), settings=SETTINGS), entries[below]

@@ -3,8 +3,10 @@ pragma solidity 0.8.37;
 
 /// @title Keys: who signs for whom and until when, and where a lane serves
 /// @notice A consumer's session keys sign its vouchers; a lane's gateway keys sign its receipts. A key is set once, revoked
-/// once, and never set again. It counts for what was closed before its revocation plus its notice of two `day`s, so
-/// that no old signature turns against those who acted on it, and no leaked key signs for ever.
+/// once, and never set again. It counts for what was closed before its revocation plus its notice, so that no old signature
+/// turns against those who acted on it, and no leaked key signs for ever. A gateway key's notice is two `day`s: it carries
+/// the bond. A session key's is a receipt's life more: an operator may post late, and after a fall it must, and what a
+/// voucher covers it can then neither leave out nor charge without.
 interface IKeys {
     /// @notice A session key of an account. Zero times: never.
     struct SessionKey {
@@ -43,7 +45,8 @@ interface IKeys {
     /// Settlement's domain.
     function setSessionKeyFor(address account, address key, uint256 deadline, bytes calldata signature) external;
 
-    /// @notice Stops `key`, for good. Serving stops at once; proofs count it for two `day`s more.
+    /// @notice Stops `key`, for good. Serving stops at once; proofs count it for two `day`s and a receipt's life
+    /// more, in which who fears its operator asks to leave.
     function revokeSessionKey(address key) external;
 
     /// @notice The same by the account's signature `RevokeSessionKey(address account,address key,uint256 nonce,uint256 deadline)`.

@@ -18,8 +18,9 @@ import {IOwed} from "./IOwed.sol";
 /// lineage: the hash of its parents. So a model's lineage is one hash from which all its ancestors, and the terms each
 /// granted, can be opened. A parent changes its terms for children to come only.
 ///
-/// **Sales.** The owner offers a model at a price; the buyer pays here, and the model passes in the same transaction, if it
-/// is final and still as offered. The price is owed to the seller (IOwed).
+/// **Sales.** The owner offers a model at a price until a time; the buyer names the whole offer, pays here, and the model
+/// passes in the same transaction, if it is final and still as offered. The price is owed to the seller (IOwed), so no
+/// token and no seller can stop a sale. An offer ends with a change of owner, parents or terms, for good.
 ///
 /// **Organisations** have a name of `[a-z0-9-]`, 1 to 32 characters, for as long as their stake lies here. The owner names
 /// keys; a name under an organisation's own is published by the owner or a key, once, for ever.
@@ -131,16 +132,36 @@ interface IRegistry is IEpochs, IOwed {
 
     // ------------------------------------------------------------------ transfers and sales
 
-    /// @notice `seller` sells a model to `buyer`, or to anybody if that is zero. `terms` is the digest of the agreement.
-    event ModelOffered(bytes32 indexed id, address indexed seller, address buyer, uint64 price, bytes32 terms);
+    /// @notice What is offered, by whom, for how much.
+    struct Offer {
+        address seller;
+        /// The only one who may buy; zero: anybody.
+        address buyer;
+        uint64 price;
+        /// The first second in which nobody can buy any more.
+        uint40 until;
+        /// Hash of the model's parents and terms, as `content` says.
+        bytes24 content;
+        /// Digest of what the two agree on besides.
+        bytes32 agreement;
+    }
+
+    /// @notice A model is for sale. It replaces an earlier offer.
+    event ModelOffered(bytes32 indexed id, Offer offer);
     event OfferWithdrawn(bytes32 indexed id);
     /// @notice Sold. The seller is paid for calls until `fromEpoch`, the buyer from then on.
     event ModelSold(
-        bytes32 indexed id, address indexed seller, address indexed buyer, uint64 price, bytes32 terms, uint32 fromEpoch
+        bytes32 indexed id,
+        address indexed seller,
+        address indexed buyer,
+        uint64 price,
+        bytes32 agreement,
+        uint32 fromEpoch
     );
 
     error PriceZero();
     error OfferUnknown(bytes32 id);
+    error OfferExpired(uint256 until);
     error NotTheBuyer(address caller, address buyer);
     /// @notice An earlier commitment may still take the model over.
     error NotFinal(bytes32 id, uint256 finalAt);
@@ -148,15 +169,18 @@ interface IRegistry is IEpochs, IOwed {
     /// @notice Gives the model away. An offer to sell it ends.
     function transfer(bytes32 id, address to) external;
 
-    /// @notice The owner offers the model as it is. Replaces an earlier offer.
-    function offerModel(bytes32 id, address buyer, uint64 price, bytes32 terms) external;
+    /// @notice The owner offers the model as it is, before the second `until`, to `buyer` or, if that is zero, to anybody.
+    function offerModel(bytes32 id, address buyer, uint64 price, uint40 until, bytes32 agreement) external;
 
     /// @notice The owner takes its offer back.
     function withdrawOffer(bytes32 id) external;
 
-    /// @notice The caller buys the model as offered, and pays by allowance. `buyer` is the offer's: the caller, or zero.
-    /// Reverts if owner, parents or terms are no longer those of the offer.
-    function buyModel(bytes32 id, address buyer, uint64 price, bytes32 terms) external;
+    /// @notice The caller buys the model as offered, and pays by allowance. Whoever raises the price, changes the terms or
+    /// gets the model first makes this revert: the caller never pays more than it names, nor for anything else.
+    function buyModel(bytes32 id, Offer calldata offer) external;
+
+    /// @notice True when this is the model's offer, and nothing has ended it. It may have expired.
+    function isOffered(bytes32 id, Offer calldata offer) external view returns (bool);
 
     // ------------------------------------------------------------------ organisations
 

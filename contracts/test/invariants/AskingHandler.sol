@@ -86,7 +86,7 @@ abstract contract AskingHandler is Files {
 
     function isValid(uint256 l, uint256 who, uint40 closedAt) internal view override returns (bool) {
         uint256 revoked = revokedAt[who][voucherKey[l][who]];
-        return revoked == 0 || closedAt < revoked + 2 * uint256(DAY);
+        return revoked == 0 || closedAt < revoked + SESSION_NOTICE;
     }
 
     // ------------------------------------------------------------------ asking

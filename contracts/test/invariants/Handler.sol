@@ -200,7 +200,7 @@ contract Handler is Model {
         for (uint256 i = 1; i <= PAYEES; ++i) spent += calls_[l][i][who];
         if (a.requestedAt != 0 || spent > a.deposited - a.withdrawn) return;
         calls_[l][to][who] += amount;
-        if (spent > mandateOf(l, who, uint40(block.timestamp) + 2 * DAY)) _signs(l, who, spent);
+        if (spent > mandateOf(l, who, uint40(block.timestamp) + SESSION_NOTICE)) _signs(l, who, spent);
     }
 
     /// @dev A gateway takes no voucher of a key that was revoked, though it still counts.

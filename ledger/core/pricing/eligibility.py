@@ -35,7 +35,8 @@ class Measured(Protocol):
 
     @property
     def near(self) -> int | None: ...
-    def usable(self, now: int) -> bool: ...
+    @property
+    def usable(self) -> bool: ...
 
 
 class Provider(Protocol):
@@ -88,7 +89,7 @@ class AllPaused(Unavailable):
         self.until = until
 
 
-def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Callable[[P], Atoms], now: int) -> list[P]:
+def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Callable[[P], Atoms]) -> list[P]:
     """The providers that may serve, in their order. Raises NoneFits, AboveLimit or AllPaused when there are none.
 
     `price` gives a provider's price for the most the call can use; it is asked only if the consumer has a limit.
@@ -96,10 +97,10 @@ def eligible(providers: Sequence[P], preferences: RoutePreferences, price: Calla
     fitting = [one for one in providers if fits(one, preferences)]
     if not fitting:
         raise NoneFits("no provider is in the realm or tiers")
-    return serving(fitting, preferences.max_price, price, now)
+    return serving(fitting, preferences.max_price, price)
 
 
-def serving(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P], Atoms], now: int) -> list[P]:
+def serving(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P], Atoms]) -> list[P]:
     """Those of the providers that fit whose price is within the limit and whose circuit is closed. Raises AboveLimit or
     AllPaused when there are none.
     """
@@ -107,7 +108,7 @@ def serving(fitting: Sequence[P], limit: Atoms | None, price: Callable[[P], Atom
         prices = [price(one) for one in fitting]
         check_limit(min(prices), limit)
         fitting = [one for one, asked in zip(fitting, prices, strict=True) if asked <= limit]
-    alive = [one for one in fitting if one.health.usable(now)]
+    alive = [one for one in fitting if one.health.usable]
     if not alive:
         raise AllPaused(min(one.health.paused_until for one in fitting))
     return alive
@@ -120,7 +121,7 @@ def check_limit(least: Atoms, limit: Atoms | None) -> None:
 
 
 def serving_shortened(
-    fitting: Sequence[P], limit: Atoms | None, price: Callable[[P, Units], Atoms], most: Units, now: int
+    fitting: Sequence[P], limit: Atoms | None, price: Callable[[P, Units], Atoms], most: Units
 ) -> tuple[Units, list[P]]:
     """As `serving`, for a call whose output is shortened until a provider is within the limit, to one token at least.
     Returns also the most it can use then. Prices rise with output, so the largest output is found by bisection.
@@ -132,7 +133,7 @@ def serving_shortened(
         within = any(price(one, units) <= limit for one in fitting)
         low, high = (middle, high) if within else (low, middle - 1)
     shortened = most._replace(output_token=high)
-    return shortened, serving(fitting, limit, lambda one: price(one, shortened), now)
+    return shortened, serving(fitting, limit, lambda one: price(one, shortened))
 
 
 def fits(provider: Provider, preferences: RoutePreferences) -> bool:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledger.core.values.documents import Document, parse
+from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, cid, did
+from roles.cli.shared import documents
 
 MAGIC = b"\0asm"
 
@@ -47,12 +48,12 @@ class Names:
 
 
 def read(path: Path, names: Names) -> Bundle:
-    return _bundle(parse(path.read_bytes()), path.parent, names)
+    return _bundle(documents.read(path), path.parent, names)
 
 
 def sketch(path: Path) -> Document:
     """A document to draw from a file, without a network: a name that is not an id yet is replaced by its hash."""
-    document = parse(path.read_bytes())
+    document = documents.read(path)
     uses = [dict(step.get("uses", {})) for step in document.get("steps", [])]
     texts = {str(use[kind]) for use in uses for kind in ("model", "capsule") if kind in use}
     ids = {text: cid(hashlib.sha256(text.encode()).digest()) for text in texts if not text.startswith("bafkrei")}

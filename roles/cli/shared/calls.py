@@ -1,4 +1,4 @@
-"""Calls of models from the command line, and the rows that show quotes, receipts, keys and search results."""
+"""Calls of models from the command line, and the rows that show quotes, receipts and search results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import amounts, output
-from roles.client.gateway import Json, refusal
+from roles.client.gateway import Json, body_of, refusal, unreachable
 from roles.wallet.context import Context
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def chat(context: Context, asked: Chat) -> dict[str, Any]:
     }
     headers = {
         **({"Authorization": f"Bearer {context.api_key}"} if context.api_key else {}),
-        **({"Tollway-Max-Price": str(amounts.parse(asked.max_price))} if asked.max_price else {}),
+        **({"Tollway-Max-Price": str(amounts.parse_some(asked.max_price))} if asked.max_price else {}),
         **({"Tollway-Referral": asked.referral} if asked.referral else {}),
     }
     url = f"{context.url}/v1/chat/completions"
@@ -52,8 +52,10 @@ def chat(context: Context, asked: Chat) -> dict[str, Any]:
         with httpx.stream("POST", url, json=body, headers=headers, timeout=asked.timeout_seconds) as response:
             if response.is_error:
                 response.read()
-                raise refusal(response.status_code, _json(response))
+                raise refusal(response.status_code, body_of(response))
             return _streamed(response) if asked.stream else _whole(response)
+    except httpx.ConnectError as error:
+        raise unreachable(context.url) from error
     except httpx.TransportError as error:
         raise Unavailable(f"the connection to the gateway at {context.url} broke: {error}") from error
 
@@ -66,7 +68,7 @@ def infer(context: Context, model: str, inputs: list[str]) -> dict[str, Any]:
         if not equals:
             raise Rejected(f"{text!r} is not an input: write NAME=TEXT", input=text)
         tensors.append({"name": name, "datatype": "BYTES", "shape": [1], "data": [value]})
-    answer, headers = context.gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
+    answer, headers = context.key_gateway.call(f"/v2/models/{model}/infer", {"inputs": tensors})
     return {**{row["name"]: row["data"] for row in answer.get("outputs", [])}, **_cost(headers, None)}
 
 
@@ -80,13 +82,6 @@ def show_quote(quote: Json) -> None:
 
 def model_row(row: Json) -> dict[str, Any]:
     return {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
-
-
-def key_row(row: Json) -> dict[str, Any]:
-    """An API key's row, without its secret and what is not set."""
-    ended = "revoked" if row["revoked_at"] else "expires " + utc(row["expires_at"]) if row["expires_at"] else ""
-    shown = {"label": row["label"], "made": utc(row["created_at"]), "ended": ended}
-    return {"id": row["id"], **shown, "spent": row["spent"] or "0", "budget": row["budget"] or "all of the deposit"}
 
 
 def utc(milliseconds: int) -> str:
@@ -130,7 +125,7 @@ def _quote_rows(part: Json, depth: int) -> Iterator[dict[str, Any]]:
 
 def _whole(response: httpx.Response) -> dict[str, Any]:
     response.read()
-    answer = _json(response)
+    answer = body_of(response)
     steps = {"steps": answer["tollway"]["steps"]} if "tollway" in answer else {}
     text = answer["choices"][0]["message"]["content"]
     return {"answer": text, **_cost(response.headers, answer.get("usage")), **steps}
@@ -150,7 +145,7 @@ def _streamed(response: httpx.Response) -> dict[str, Any]:
         usage = last.get("usage") or usage
         for choice in last.get("choices", []):
             parts.append(choice.get("delta", {}).get("content") or "")
-            out.write(parts[-1])
+            out.write(output.plain(parts[-1]))
             out.flush()
     out.write("\n")
     charge = {name: last["tollway"][name] for name in ("charge", "receipt") if name in last.get("tollway", {})}
@@ -163,10 +158,3 @@ def _cost(headers: Mapping[str, str], usage: Json) -> dict[str, Any]:
         if header in headers:
             cost[name] = headers[header]
     return cost
-
-
-def _json(response: httpx.Response) -> Json:
-    try:
-        return response.json()
-    except ValueError:
-        return {}

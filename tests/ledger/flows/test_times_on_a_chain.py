@@ -5,22 +5,30 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
+from ledger.core.disputes import questions
 from ledger.core.disputes.facts import SignedReceipt
+from ledger.core.disputes.proofs import ask_mandate, ask_words
 from ledger.core.receipts.receipt import receipt_digest
+from ledger.core.values.sum_tree import ZERO
+from ledger.core.values.typed_data import Voucher, signing_digest, voucher_hash
 from ledger.flows import batches as settling
+from ledger.store.access import vouchers
 from ledger.store.chain import chain_time
 from ledger.store.session import unit_of_work
+from ledger.store.settlement import proofs
 from ledger.store.settlement.batches import Batch
 from roles.audit.watch import Auditor, Evidence, inspect
 from tests.conftest import an_anvil
-from tests.ledger.chain.conftest import FUNDS, a_stage, time_of
+from tests.ledger.chain.conftest import ANSWER, DEPOSIT, FUNDS, WINDOW, a_stage, time_of
 from tests.ledger.flows.test_on_a_chain import Operator
 
 NOTICE = 900
+DAY = 86_400
+LIFE = 30 * DAY
 
 
 class Clerk(Operator):
@@ -49,6 +57,44 @@ class Clerk(Operator):
         """The caller asks to leave, or to stay after all."""
         leaver = self.stage.key(self.stage.consumers[0])
         self.chain.transact(leaver, self.chain.calls.to("Consumers", what, self.stage.lane))
+
+    def sign_by_a_key(self) -> None:
+        """The caller's one voucher is signed by a session key."""
+        owner, key = self.stage.key(self.stage.consumers[0]), self.stage.consumers[1]
+        self.chain.transact(owner, self.chain.calls.to("Keys", "setSessionKey", key.address))
+        self.index()
+        with unit_of_work(self.engine) as session:
+            session.execute(text("DELETE FROM vouchers"))
+            voucher = Voucher(self.stage.lane, self.caller, DEPOSIT)
+            signature = key.sign(signing_digest(self.stage.domain, voucher_hash(voucher)))
+            assert vouchers.raise_to(session, voucher, key.address, signature)
+
+    def revoke_the_key(self) -> None:
+        owner, key = self.stage.key(self.stage.consumers[0]), self.stage.consumers[1]
+        self.chain.transact(owner, self.chain.calls.to("Keys", "revokeSessionKey", key.address))
+        self.index()
+
+    def ask_for_the_mandate(self, batch: Batch, at: int) -> None:
+        """Of the caller's debit in a batch, which is the chain's number `at`."""
+        with unit_of_work(self.engine) as session:
+            proof = proofs.debit(session, batch, self.caller)
+        assert proof is not None
+        word = proof.word, list(proof.siblings)
+        self.ask(replace(batch, number=at), ask_mandate((proof.index, proof.account), word, (None, (ZERO, [])), ""))
+        self.index()
+
+    def fall_and_come_back(self, batch: Batch) -> None:
+        """Nobody answers; the lane is judged, and serves again when its rules let it."""
+        chain, lane, question = self.chain, self.stage.lane, ask_words(0, 0, 0)
+        auditor, operator = self.stage.key(self.stage.auditor), self.stage.key(self.stage.operator)
+        self.ask(batch, question)
+        self.stage.wait(ANSWER + 1)
+        subject = questions.subject_of_words(0, 0, 0)
+        chain.transact(auditor, chain.calls.to("Questions", "close", lane, batch.number, batch.header.id, subject))
+        self.stage.wait(DAY)
+        chain.transact(operator, chain.calls.to("Settlement", "addBond", lane, 10**10))
+        chain.transact(operator, chain.calls.to("Settlement", "setActive", lane, True))
+        self.index()
 
     def judge(self, *posted: Batch) -> list[str]:
         """What a watcher says of the batches."""
@@ -115,3 +161,29 @@ def test_receipts_of_an_account_that_may_stay_after_all_wait_until_it_cannot(cle
     assert third.barred == (() if stays else (0,))
     clerk.commit()
     assert clerk.judge(first, second, third) == ["honest"] * 3
+
+
+@pytest.mark.parametrize("fell", [True, False])
+def test_what_a_revoked_key_signed_is_covered_however_late_it_is_posted(clerk: Clerk, *, fell: bool) -> None:
+    clerk.sign_by_a_key()
+    clerk.post(clerk.call(1, 10**6))
+    clerk.revoke_the_key()
+    if fell:
+        clerk.stage.wait(6 * ANSWER)
+        clerk.index()
+        first = clerk.close()
+        assert first is not None
+        clerk.commit()
+        clerk.stage.wait(WINDOW - 6 * ANSWER)
+        clerk.fall_and_come_back(first)
+    else:
+        clerk.stage.wait(LIFE - 2 * NOTICE)
+        clerk.index()
+    batch = clerk.close()
+    assert batch is not None
+    assert batch.barred == ()
+    clerk.commit()
+    assert clerk.judge(batch) == ["honest"]
+    clerk.ask_for_the_mandate(batch, 1)
+    clerk.chain.transact(clerk.stage.key(clerk.stage.operator), clerk.answer())
+    assert clerk.chain.posted(clerk.stage.lane, 1).open == 0

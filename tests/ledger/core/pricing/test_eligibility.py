@@ -34,9 +34,10 @@ class Measured:
         """80 ms and more are not near."""
         return 80 if self.round_trip_ms <= 80 else None
 
-    def usable(self, now: int) -> bool:
-        """Its circuit is open until `paused_until`."""
-        return now >= self.paused_until
+    @property
+    def usable(self) -> bool:
+        """Its circuit is open while a probe is awaited."""
+        return not self.paused_until
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Provider:
 
 def chosen(preferences: RoutePreferences, *providers: Provider) -> list[Provider]:
     """Those that may serve."""
-    return eligible(providers, preferences, lambda one: one.price, NOW)
+    return eligible(providers, preferences, lambda one: one.price)
 
 
 def test_who_asks_for_nothing_gets_everybody_of_the_public_realm_in_order() -> None:
@@ -106,7 +107,7 @@ def test_what_costs_more_than_the_limit_does_not_serve() -> None:
 
 def test_an_open_circuit_does_not_serve_and_says_when_it_is_tried_again() -> None:
     down, later = Provider(health=Measured(paused_until=NOW + 5)), Provider(health=Measured(paused_until=NOW + 9))
-    assert chosen(ANY, down, Provider(health=Measured(paused_until=NOW))) != []
+    assert chosen(ANY, down, Provider(health=Measured())) != []
     with pytest.raises(AllPaused) as refused:
         chosen(ANY, later, down)
     assert refused.value.until == NOW + 5
@@ -124,14 +125,14 @@ def test_the_price_is_not_computed_without_a_limit() -> None:
     def price(_: Provider) -> int:
         raise AssertionError("a call without a limit prices nobody here")
 
-    assert len(eligible([Provider()], ANY, price, NOW)) == 1
+    assert len(eligible([Provider()], ANY, price)) == 1
 
 
 def test_output_is_shortened_until_a_provider_is_within_the_limit() -> None:
     cheap, dear, most = Provider(price=3), Provider(price=5), Units(output_token=100)
 
     def shortened(limit: int | None, *providers: Provider) -> tuple[Units, list[Provider]]:
-        return serving_shortened(providers, limit, lambda one, units: one.price * units.output_token, most, NOW)
+        return serving_shortened(providers, limit, lambda one, units: one.price * units.output_token, most)
 
     assert shortened(None, cheap, dear) == (most, [cheap, dear])
     assert shortened(500, cheap, dear) == (most, [cheap, dear])
