@@ -169,7 +169,7 @@ consumer sub-key --budget 0                              | 1 | tollway consumer 
 consumer use-key nothing                                 | 1 | tollway consumer key
 consumer use-key ../me                                   | 1 | '../me'
 consumer change-key key_1                                | 1 | nothing to change
-consumer change-key key_1 --lift fun                     | 1 | budget, rate, models, expiry
+consumer change-key key_1 --lift fun                     | 1 | rate, models, expiry
 consumer rotate-key                                      | 1 | tollway consumer key
 consumer rotate-key '[/x]'                               | 1 | '[/x]'
 consumer receipts --limit 0                              | 2 | --limit
