@@ -19,6 +19,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.loader import CatalogLoader
 from gateway.clock import now_ms
 from gateway.context import Gateway
+from gateway.database import in_transaction
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
 from gateway.payment import lane as lane_state
@@ -158,8 +159,7 @@ class Running:
         shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
 
         def holdings() -> dict[Address, int]:
-            with unit_of_work(engine) as session:
-                return leases.unspent(session, lane, signer.address)
+            return in_transaction(engine, lambda session: leases.unspent(session, lane, signer.address))
 
         return Gateway(
             settings=settings,

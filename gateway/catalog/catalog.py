@@ -100,7 +100,7 @@ class Catalog:
 
     def nearest(self, name: str) -> list[str]:
         """Up to three names like this one. It takes long: not on the event loop."""
-        named = [known for known in self.by_name if known.startswith("@")]
+        named = [known for known in self.by_name if known.startswith("@") and "@" not in known[1:]]
         whole = difflib.get_close_matches(name, named, n=3, cutoff=0.4)
         last = {known: known.rpartition("/")[2] for known in named}
         short = difflib.get_close_matches(name.rpartition("/")[2], list(last.values()), n=3, cutoff=0.5)

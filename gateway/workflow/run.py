@@ -181,8 +181,10 @@ class Execution:
         billing = self._subcall_billing(planned, planned.models[0].name)
         draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer)
         route = routing.order(candidates, most, draw._replace(inner=True))
-        late_at = self._late_at(planned)
-        return Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge, late_at=late_at)
+        call = Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge)
+        call.late_at = self._late_at(planned)
+        call.is_late_by_node = call.late_at < self.late_at
+        return call
 
     async def _run_step(self, planned: PlannedStep) -> None:
         """Run one step whose needs have ended, or skip it."""

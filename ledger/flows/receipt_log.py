@@ -105,7 +105,7 @@ def append(
     Calls that have a receipt already are left out with a Conflict, those that are not locked for us any more with an
     Unavailable, and the rest is written. When the database refuses anything else, each bundle is tried by itself. It
     yields where it must wait (`store.receipts.appender`).
-    Raises Unavailable when the connection is lost: then `tail_of` a new one tells if the segment was written.
+    Raises Unavailable when the connection is lost or the server cannot write: then `found` tells what was written.
     """
     try:
         group = prepare(signer, domain, tail, bundles)
@@ -117,17 +117,30 @@ def append(
         if len(bundles) == 1:
             return tail, [refused]
         return (yield from _one_by_one(appender, signer, domain, tail, bundles))
-    return group.tail, outcomes(group, bundles)
-
-
-def outcomes(group: Group, bundles: Sequence[Bundle]) -> list[Outcome]:
-    """The receipts of each bundle of a written group."""
     receipts: list[Outcome] = []
     at = 0
     for bundle in bundles:
         receipts.append(group.signed[at : at + len(bundle)])
         at += len(bundle)
-    return receipts
+    return group.tail, receipts
+
+
+def found(appender: Appender, before: Tail, bundles: Mapping[int, Bundle]) -> dict[int, tuple[Signed, ...]]:
+    """The receipts, by place, of those of these bundles that were written after `before`: the connection was lost while
+    they were, and a bundle is written whole or not at all.
+    """
+    written = {one.receipt.call_id: one for one in appender.written_after(before.seq)}
+
+    def receipts_of(bundle: Bundle) -> tuple[Signed, ...]:
+        known = ((draft.receipt, written.get(draft.receipt.call_id)) for draft in bundle)
+        return tuple(one for draft, one in known if one is not None and _is_of(one.receipt, draft))
+
+    return {at: receipts for at, bundle in bundles.items() if (receipts := receipts_of(bundle))}
+
+
+def _is_of(receipt: Receipt, draft: Receipt) -> bool:
+    """Whether a receipt is that of a draft, which has no gateway and number yet."""
+    return (*receipt[:3], *receipt[5:]) == (*draft[:3], *draft[5:])
 
 
 def store_terms(session: Session, bodies: Sequence[bytes]) -> None:

@@ -23,16 +23,17 @@ import select
 import struct
 from collections.abc import Generator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeVar, cast
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg import pq
 
-from ledger.core.receipts.receipt import Receipt, pack
+from ledger.core.receipts.receipt import Receipt, pack, unpack
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.hashes import Digest
 from ledger.core.values.ids import ZERO_DIGEST, Address, Lane, to_hex
+from ledger.store.receipts.receipts import Signed
 
 COLUMNS = "seq, charge, ended_at, digest, signature, record, extra"
 """The columns that are written; the database cuts the others from `record`."""
@@ -68,6 +69,10 @@ _STATEMENTS = {
 }
 
 _GOES_ON = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.PIPELINE_ABORTED)
+_LOST = (b"08", b"53", b"57", b"58")
+"""Classes of SQLSTATE by which the server says that it cannot write now: no connection, no disk or memory left, a
+shutdown, an error of the system. They say nothing of the rows.
+"""
 _DIVISION_BY_ZERO = b"22012"
 """What `unlock` fails with, and all that is in its transaction, unless each call's lock was there to end."""
 
@@ -131,30 +136,28 @@ class Appender:
 
     def tail(self) -> tuple[int, Digest]:
         """The last sequence number written and the last segment's digest: 0 and zero for a new gateway."""
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT last, digest FROM segments WHERE lane = %s AND gateway = %s ORDER BY first DESC LIMIT 1",
-                    (self._lane, self._gateway),
-                )
-                found = cursor.fetchone()
-        except psycopg.OperationalError as error:
-            raise Unavailable(f"the receipt log's database is gone: {error}") from error
-        return (int(found[0]), Digest(bytes(found[1]))) if found else (0, ZERO_DIGEST)
+        query = "SELECT last, digest FROM segments WHERE lane = %s AND gateway = %s ORDER BY first DESC LIMIT 1"
+        found = self._read(query, self._lane, self._gateway)
+        return (int(found[0][0]), Digest(bytes(found[0][1]))) if found else (0, ZERO_DIGEST)
+
+    def written_after(self, seq: int) -> list[Signed]:
+        """The receipts of the log after a sequence number, in order."""
+        query = (
+            "SELECT record, digest, signature, extra FROM receipts WHERE lane = %s AND gateway = %s AND seq > %s"
+            " ORDER BY seq"
+        )
+        found = self._read(query, self._lane, self._gateway, seq)
+        return [Signed(unpack(record), Digest(digest), signature, extra) for record, digest, signature, extra in found]
 
     def taken(self, call_ids: Sequence[bytes]) -> set[bytes]:
         """Which of these calls have a receipt already, of any gateway."""
-        with self._connection.cursor() as cursor:
-            query = "SELECT call_id FROM receipts WHERE lane = %s AND call_id = ANY(%s)"
-            cursor.execute(query, (self._lane, list(call_ids)))
-            return {bytes(found[0]) for found in cursor}
+        query = "SELECT call_id FROM receipts WHERE lane = %s AND call_id = ANY(%s)"
+        return {bytes(call) for (call,) in self._read(query, self._lane, list(call_ids))}
 
     def locked(self, call_ids: Sequence[bytes]) -> set[bytes]:
         """Which of these calls are locked for this run of the gateway."""
-        with self._connection.cursor() as cursor:
-            query = "SELECT call FROM call_locks WHERE lane = %s AND call = ANY(%s) AND gateway = %s AND boot = %s"
-            cursor.execute(query, (self._lane, list(call_ids), self._gateway, self._boot))
-            return {bytes(found[0]) for found in cursor}
+        query = "SELECT call FROM call_locks WHERE lane = %s AND call = ANY(%s) AND gateway = %s AND boot = %s"
+        return {bytes(call) for (call,) in self._read(query, self._lane, list(call_ids), self._gateway, self._boot)}
 
     def append(
         self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[Spent, int], locks: Sequence[bytes] = ()
@@ -163,8 +166,8 @@ class Appender:
         nothing, durable on return.
 
         Raises Unlocked when a call is not locked for us, Taken when one has a receipt already, RowRefused when the
-        database refuses a row for another reason, Unavailable when the connection is lost: then only `tail` of a new
-        connection tells if the segment was written.
+        database refuses a row for another reason, Unavailable when the connection is lost or the server cannot write:
+        then only `written_after` of a new connection tells what was written.
         """
         wire = self._connection.pgconn
         wire.enter_pipeline_mode()
@@ -180,8 +183,8 @@ class Appender:
                 wire.exit_pipeline_mode()
                 break
             failure, state = result.error_message, result.error_field(pq.DiagnosticField.SQLSTATE) or b""
-        if wire.status != pq.ConnStatus.OK or state.startswith((b"57", b"08")):
-            raise Unavailable(f"the receipt log's database is gone: {_text(failure)}")
+        if wire.status != pq.ConnStatus.OK or state.startswith(_LOST):
+            raise Unavailable(f"the receipt log's database cannot write: {_text(failure)}")
         if failure is not None:
             message = _text(failure)
             if state == _DIVISION_BY_ZERO:
@@ -207,6 +210,13 @@ class Appender:
                 select.select([self.socket], [self.socket] if unsent else [], [])
         except StopIteration as done:
             return cast(T, done.value)
+
+    def _read(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            with self._connection.cursor() as cursor:
+                return cursor.execute(query, values).fetchall()
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"the receipt log's database is gone: {error}") from error
 
     def _queue(
         self,

@@ -169,12 +169,12 @@ def test_what_a_revoked_key_signed_is_covered_however_late_it_is_posted(clerk: C
     clerk.post(clerk.call(1, 10**6))
     clerk.revoke_the_key()
     if fell:
-        clerk.stage.wait(2 * ANSWER)
+        clerk.stage.wait(6 * ANSWER)
         clerk.index()
         first = clerk.close()
         assert first is not None
         clerk.commit()
-        clerk.stage.wait(WINDOW - 2 * ANSWER)
+        clerk.stage.wait(WINDOW - 6 * ANSWER)
         clerk.fall_and_come_back(first)
     else:
         clerk.stage.wait(LIFE - 2 * NOTICE)
