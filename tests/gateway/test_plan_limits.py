@@ -1,5 +1,6 @@
 """How deep and how wide a workflow may nest, seen from its plan alone: no server, no provider."""
 
+import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from gateway.catalog.catalog import CapsuleEntry
 from gateway.errors import Refusal
-from gateway.workflow.plan import plan
+from gateway.workflow.plan import fetch_glue, plan
 from ledger.core.catalog.bids import Line, Role, Terms
 from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Capsule, Step, capsule
 from ledger.core.pricing.eligibility import ANY
@@ -29,7 +30,8 @@ def nested(levels: int, width: int = 1) -> tuple[Any, CapsuleEntry]:
     for level in range(levels + 1):
         count = 0 if below is None else width if level == levels else 1
         steps = {f"s{n}": Step(f"s{n}", {}, capsule=below) for n in range(count)}
-        made: Capsule = replace(capsule(a_capsule()), id=Digest(keccak256(b"level", bytes((level,)))), steps=steps)
+        known: dict[str, Any] = {"id": Digest(keccak256(b"level", bytes((level,)))), "steps": steps}
+        made: Capsule = replace(capsule(a_capsule()), **known, levels=(tuple(steps),))
         entries[made.id] = CapsuleEntry(made, made.weaver, TERMS, TERMS)
         below = made.id
     assert below is not None
@@ -55,3 +57,29 @@ def test_a_workflow_has_64_steps_with_those_of_its_sub_workflows() -> None:
     with pytest.raises(Refusal, match="more than 64 steps") as refused:
         plan(*nested(2, width=MAX_STEPS // 2 + 1), None, 0, ANY)
     assert refused.value.code == "workflow_too_large"
+
+
+class Counted(dict[Digest, CapsuleEntry]):
+    """A catalog that counts what is looked up in it, and ends the test when that is too much."""
+
+    looks = 0
+
+    def get(self, key: Digest, default: Any = None) -> Any:
+        self.looks += 1
+        assert self.looks <= 10 * MAX_STEPS, "a workflow that is too large is looked up without end"
+        return super().get(key, default)
+
+
+def test_what_nests_without_end_is_refused_before_it_is_looked_up() -> None:
+    """64 steps, each a workflow of 64 steps, six levels down: 64^7 steps."""
+    entries = Counted()
+    below: Digest | None = None
+    for level in range(MAX_DEPTH + 1):
+        steps = {f"s{n}": Step(f"s{n}", {}, capsule=below) for n in range(MAX_STEPS)} if below else {}
+        made = replace(capsule(a_capsule()), id=Digest(keccak256(b"wide", bytes((level,)))), steps=steps, glue={})
+        entries[made.id] = CapsuleEntry(made, made.weaver, TERMS, TERMS)
+        below = made.id
+    assert below is not None
+    gateway: Any = SimpleNamespace(catalog=SimpleNamespace(by_id=entries), settings=SETTINGS)
+    with pytest.raises(Refusal, match="more than 64 steps"):
+        asyncio.run(fetch_glue(gateway, entries[below]))

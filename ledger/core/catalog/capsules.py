@@ -142,8 +142,18 @@ def needs(step: Step, steps: Mapping[str, Step]) -> set[str]:
     read |= {path.step for path in step.when.paths if path.step} if step.when else set()
     _known(read, steps, f"step {step.id}")
     primaries = {other.id for other in steps.values() if other.fallback == step.id}
-    stand_ins = {steps[name].fallback for name in read} - {step.id}
-    return read | primaries | {name for name in stand_ins if name}
+    stand_ins = {name for one in read for name in _stand_ins(steps[one], step, steps)}
+    return read | primaries | stand_ins
+
+
+def _stand_ins(read: Step, reader: Step, steps: Mapping[str, Step]) -> set[str]:
+    """The fallbacks of a step that is read, and theirs in turn. A reader that is one of them waits for those before."""
+    found: set[str] = set()
+    name = read.fallback
+    while name is not None and name != reader.id and name in steps and name not in found:
+        found.add(name)
+        name = steps[name].fallback
+    return found
 
 
 def _step(row: Json) -> Step:
