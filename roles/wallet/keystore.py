@@ -74,4 +74,6 @@ def _read(name: str) -> dict[str, Any]:
         near = difflib.get_close_matches(name, names(), 3, 0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else f"; make one: tollway wallet create {name}"
         raise Rejected(f"there is no wallet {name!r} in {home.keystores()}{hint}", name=name) from error
+    except ValueError as error:
+        raise Rejected(f"{_path(name)} is no wallet's file: {error}", name=name) from error
     return encrypted

@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 from ledger.core.values.errors import Rejected
 from roles.cli import amounts, output
-from roles.cli.shared.calls import utc
+from roles.cli.cells import utc
 from roles.client.gateway import Json
 
 MAX_RATE = 1_000_000
