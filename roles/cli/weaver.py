@@ -161,7 +161,8 @@ def run(
         call = str(answer["receipt"])
         rows = list(verification.lines(context.account_gateway, call))
         root = context.account_gateway.get(f"/v1/receipts/{call}")["receipt"]
-        title = f"receipt {call[:18]}… : {root['price']} atoms, {root['subcall_total']} of them for sub-calls"
+        whole, steps_cost = (amounts.format(int(root[name])) for name in ("price", "subcall_total"))
+        title = f"receipt {call[:18]}…: {whole}, of which {steps_cost} for its steps"
         output.show_table(rows, title)
 
 

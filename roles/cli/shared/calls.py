@@ -89,10 +89,7 @@ def price_rows(row: Json) -> list[dict[str, Any]]:
         prices = [f"what its {len(row['steps'])} steps cost, {amounts.format_ratio(ratio)} of the price on top"]
     else:
         prices = cells.rates(row.get("pricing", {})) or ["free"]
-    return [
-        {"model": "" if n else row["id"], "by": "" if n else row["owned_by"], "price": price}
-        for n, price in enumerate(prices)
-    ]
+    return [{"model": "" if n else row["id"], "price": price} for n, price in enumerate(prices)]
 
 
 def why_nothing(diagnostic: Json) -> str:
