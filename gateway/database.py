@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session
 
+from ledger.core.values.errors import Unavailable
 from ledger.store.session import unit_of_work
 
 T = TypeVar("T")
@@ -17,9 +19,13 @@ T = TypeVar("T")
 
 async def transact(engine: Engine, work: Callable[[Session], T]) -> T:
     """Run `work` in one transaction, and commit."""
+    return await asyncio.to_thread(in_transaction, engine, work)
 
-    def run() -> T:
+
+def in_transaction(engine: Engine, work: Callable[[Session], T]) -> T:
+    """The same in a thread, which waits. Raises Unavailable when the database is gone or cannot write."""
+    try:
         with unit_of_work(engine) as session:
             return work(session)
-
-    return await asyncio.to_thread(run)
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable("the database cannot be used now; try again") from error

@@ -19,6 +19,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.loader import CatalogLoader
 from gateway.clock import now_ms
 from gateway.context import Gateway
+from gateway.database import in_transaction
 from gateway.metering.usage import Tokenizers
 from gateway.metrics import Metrics
 from gateway.payment import lane as lane_state
@@ -46,6 +47,7 @@ from ledger.core.values.typed_data import Domain
 from ledger.deployments import Deployment
 from ledger.flows import leases, publications
 from ledger.settings import Settings as LedgerSettings
+from ledger.store.access import keys
 from ledger.store.chain import chain_time, lanes
 from ledger.store.network import documents
 from ledger.store.receipts.appender import Appender
@@ -83,6 +85,7 @@ class Running:
         gateway.leases.adopt(
             await gateway.db(lambda session: leases.unspent(session, gateway.lane, gateway.signer.address))
         )
+        await self._end_leases(gateway)
         receipt_log.on_reopen = gateway.leases.adopt
         await gateway.read_lane()
         await self._read_book(gateway)
@@ -156,8 +159,7 @@ class Running:
         shared = Forwarder(engine, signer.address, settings.internal_url, tunnels)
 
         def holdings() -> dict[Address, int]:
-            with unit_of_work(engine) as session:
-                return leases.unspent(session, lane, signer.address)
+            return in_transaction(engine, lambda session: leases.unspent(session, lane, signer.address))
 
         return Gateway(
             settings=settings,
@@ -218,9 +220,12 @@ class Running:
             gateway.metrics.epoch.set(gateway.catalog.epoch)
 
     async def _return_idle(self, gateway: Gateway) -> None:
+        await self._end_leases(gateway)
         await gateway.leases.return_idle(self.settings.idle_seconds)
-        for leaver in await gateway.db(lambda session: lanes.leaving(session, gateway.lane)):
-            await gateway.leases.give_back(leaver.account)
+
+    async def _end_leases(self, gateway: Gateway) -> None:
+        own = gateway.signer.address
+        await gateway.leases.end(await gateway.db(lambda session: leases.ending(session, gateway.lane, own)))
 
     async def _measure(self, gateway: Gateway) -> None:
         records = gateway.loader.records()
@@ -230,6 +235,8 @@ class Running:
             if h.calls or h.probed_at
         }
         await gateway.db(lambda session: publications.record(session, seen, now_ms()))
+        used = gateway.authenticator.used()
+        await gateway.db(lambda session: keys.note_uses(session, gateway.lane, used))
 
     async def _repeat(self, gateway: Gateway, every: float, work: Callable[[Gateway], Awaitable[None]]) -> None:
         while True:

@@ -15,7 +15,8 @@ from gateway.clock import now_ms
 from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.payment.auth import PREFIX, Caller, accept, read_voucher, require
-from ledger.core.accounts import permissions
+from ledger.core.accounts import budgets, permissions
+from ledger.core.accounts.budgets import DAY_MS, Budget, Period, day_at, days_of
 from ledger.core.accounts.permissions import (
     MAX_DEPTH,
     MAX_SUB_KEYS,
@@ -28,6 +29,7 @@ from ledger.core.accounts.permissions import (
     standing,
 )
 from ledger.core.values import atoms
+from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address, to_hex
 from ledger.store.access import keys
 
@@ -42,7 +44,7 @@ async def make_key(body: KeyBody, gateway: Here, caller: Anybody) -> dict[str, A
     """
     secret, hashed = _new_secret()
 
-    def make(session: Session) -> ApiKey:
+    def make(session: Session) -> dict[str, Any]:
         if body.voucher is not None:
             voucher, signature = read_voucher(orjson.dumps(body.voucher.model_dump()))
             accept(session, gateway.domain, gateway.lane, voucher, signature)
@@ -56,10 +58,9 @@ async def make_key(body: KeyBody, gateway: Here, caller: Anybody) -> dict[str, A
             else:
                 require(asking, Act.make_key, Subject(whose))
         keys.add(session, gateway.lane, key)
-        return key
+        return _shown_key(session, gateway, key)
 
-    key = await gateway.db(make)
-    return {"key": secret, **_shown_key(key)}
+    return {"key": secret, **await gateway.db(make)}
 
 
 @router.post("/keys/rotate", status_code=201)
@@ -71,15 +72,16 @@ async def rotate_key(gateway: Here, caller: Asking) -> dict[str, Any]:
     require(caller, Act.rotate_key, _subject(old))
     secret, hashed = _new_secret()
 
-    def rotate(session: Session) -> ApiKey | None:
-        rotated = keys.rotate(session, gateway.lane, old.id, old.hash, hashed)
-        return keys.by_id(session, gateway.lane, old.consumer, old.id) if rotated else None
+    def rotate(session: Session) -> dict[str, Any] | None:
+        if not keys.rotate(session, gateway.lane, old.id, old.hash, hashed):
+            return None
+        return _shown_key(session, gateway, _find(session, gateway, caller, old.id))
 
     made = await gateway.db(rotate)
     gateway.authenticator.forget(old.hash)
     if made is None:
         raise Refusal(401, "invalid_api_key", "this key was rotated or revoked")
-    return {"key": secret, **_shown_key(made)}
+    return {"key": secret, **made}
 
 
 @router.get("/keys")
@@ -88,18 +90,22 @@ async def list_keys(gateway: Here, caller: Asking) -> dict[str, Any]:
     it made.
     """
     below = None if permissions.may(caller.asker, Act.read_account, Subject(caller.consumer)) else caller.key_id
-    found = await gateway.db(lambda session: keys.of_consumer(session, gateway.lane, caller.consumer, below))
-    seen = [key for key in found if permissions.may(caller.asker, Act.read_key, _subject(key))]
-    return {"object": "list", "data": [_shown_key(key) for key in seen]}
+
+    def read(session: Session) -> list[dict[str, Any]]:
+        found = keys.of_consumer(session, gateway.lane, caller.consumer, below)
+        seen = [key for key in found if permissions.may(caller.asker, Act.read_key, _subject(key))]
+        return [_shown_key(session, gateway, key) for key in seen]
+
+    return {"object": "list", "data": await gateway.db(read)}
 
 
 @router.patch("/keys/{key_id}")
 async def change_key(key_id: KeyId, body: KeyLimits, gateway: Here, caller: Asking) -> dict[str, Any]:
-    """Change a key's label, budget, rate, models, rights or expiry. Fields left out stay as they are. A key without
+    """Change a key's label, budgets, rate, models, rights or expiry. Fields left out stay as they are. A key without
     `manage` can change itself alone, and only tighten its limits.
     """
 
-    def change(session: Session) -> tuple[ApiKey, list[bytes]]:
+    def change(session: Session) -> tuple[dict[str, Any], list[bytes]]:
         asking = _again(session, gateway, caller)
         key = _find(session, gateway, asking, key_id)
         values = _values(body)
@@ -110,11 +116,11 @@ async def change_key(key_id: KeyId, body: KeyLimits, gateway: Here, caller: Aski
         if values:
             keys.change(session, gateway.lane, key.id, values)
         family = keys.of_consumer(session, gateway.lane, key.consumer, key.id)
-        return _find(session, gateway, caller, key_id), [one.hash for one in family]
+        return _shown_key(session, gateway, _find(session, gateway, caller, key_id)), [one.hash for one in family]
 
-    key, hashes = await gateway.db(change)
+    shown, hashes = await gateway.db(change)
     gateway.authenticator.forget(*hashes)
-    return _shown_key(key)
+    return shown
 
 
 @router.delete("/keys/{key_id}")
@@ -193,6 +199,12 @@ def _values(body: KeyLimits, *, every: bool = False) -> dict[str, Any]:
     values: dict[str, Any] = body.model_dump(exclude_unset=not every, exclude={"voucher"})
     if values.get("budget") is not None:
         values["budget"] = atoms.parse(values["budget"], "budget")
+    if "budgets" in values:
+        values["budgets"] = tuple(
+            Budget(atoms.parse(one["amount"], "budgets"), one["period"] and Period(one["period"]), one["model"])
+            for one in values["budgets"]
+        )
+        budgets.check(values["budgets"])
     if values.get("models") is not None:
         values["models"] = tuple(values["models"])
     if "rights" in values:
@@ -210,7 +222,10 @@ def _key_id(hashed: bytes) -> str:
     return "key_" + hashed.hex()[:16]
 
 
-def _shown_key(key: ApiKey) -> dict[str, Any]:
+def _shown_key(session: Session, gateway: Gateway, key: ApiKey) -> dict[str, Any]:
+    """A key as it is shown: its limits, and what it and its sub-keys have spent of its budgets, now."""
+    today = day_at(now_ms() + gateway.lane_state.clock_ms)
+    spent = keys.spending(session, gateway.lane, key, today)
     return {
         "id": key.id,
         "object": "key",
@@ -221,8 +236,26 @@ def _shown_key(key: ApiKey) -> dict[str, Any]:
         "revoked_at": key.revoked_at,
         "budget": str(key.budget) if key.budget is not None else None,
         "spent": str(key.spent) if key.budget is not None else None,
+        "left": str(max(0, key.budget - key.spent)) if key.budget is not None else None,
+        "budgets": [_shown_budget(one, gone, today) for one, gone in zip(key.budgets, spent, strict=True)],
+        "last_used_at": key.last_used_at,
         "rate": key.rate,
         "models": list(key.models) if key.models is not None else None,
         "rights": [right.value for right in key.rights],
         "made_by": list(key.made_by),
+    }
+
+
+def _shown_budget(budget: Budget, spent: Atoms, today: int) -> dict[str, Any]:
+    """A budget with what is left of it in its period, which is [starts_at, resets_at)."""
+    start, end = days_of(budget.period, today)
+    whole = budget.period is None
+    return {
+        "amount": str(budget.amount),
+        "period": budget.period,
+        "model": budget.model,
+        "spent": str(spent),
+        "left": str(max(0, budget.amount - spent)),
+        "starts_at": None if whole else start * DAY_MS,
+        "resets_at": None if whole else end * DAY_MS,
     }

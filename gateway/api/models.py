@@ -43,6 +43,7 @@ def shown(entry: Entry) -> dict[str, Any]:
         "object": "model",
         "created": 0,
         "cid": cid(entry.id),
+        "version": (entry.capsule if isinstance(entry, CapsuleEntry) else entry.model).document["version"],
         "ready": ready(entry),
     }
     if isinstance(entry, CapsuleEntry):

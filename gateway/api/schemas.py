@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ledger.core.accounts.budgets import MAX_BUDGETS
+
 MAX_INT = 2**63 - 1
 """The largest integer a column of the database holds."""
 
@@ -50,6 +52,16 @@ class VoucherBody(Strict):
     signature: HexSignature
 
 
+class BudgetBody(Strict):
+    """The most that calls may cost in each period (UTC, by the network's clock; weeks begin on Monday), or ever; of all
+    models, or of one by its name.
+    """
+
+    amount: Amount
+    period: Literal["day", "week", "month"] | None = None
+    model: str | None = Field(default=None, max_length=200, pattern=NO_NUL)
+
+
 class KeyLimits(Strict):
     """The limits and rights of a key. `rate` is calls a minute. `manage`: it may do all that the account may, but spend
     above the voucher. `delegate`: it may make sub-keys within its limits.
@@ -57,6 +69,7 @@ class KeyLimits(Strict):
 
     label: str = Field(default="", max_length=200, pattern=NO_NUL)
     budget: Amount | None = None
+    budgets: list[BudgetBody] = Field(default=[], max_length=MAX_BUDGETS)
     rate: int | None = Field(default=None, ge=1, le=10**6)
     models: list[str] | None = Field(default=None, max_length=1000)
     expires_at: int | None = Field(default=None, ge=0, le=MAX_INT, description="ms since the epoch")

@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 TIMER_STEP = 0.001
 """Seconds by which a timer may fire early: uvloop rounds it to the millisecond."""
+LATER = 1.0
+"""Seconds that a call may have beyond the time of one node, so that a node that is too slow is told first."""
 MOST_BUSY = 8
 """The most busy nodes that one call asks beside those it tries."""
 Charge = Callable[[Candidate, Served], Awaitable[tuple[Signed, ...]]]
@@ -82,7 +84,7 @@ class Request(msgspec.Struct, frozen=True):
             salt=os.urandom(16),
             started=self.started,
             key_id=key.id if key is not None else None,
-            budget=self.caller.budget,
+            allowance=self.caller.allowance(model, self.started + gateway.lane_state.clock_ms),
             lock=self.call_id if self.keyed else None,
         )
 
@@ -114,7 +116,9 @@ class Call(msgspec.Struct):
     charge_workflow: Charge | None = None
     """Charges the workflow of which this call is the last, streamed step."""
     late_at: float | None = None
-    """When a workflow's step is too late, on the event loop's clock."""
+    """When it is too late, on the event loop's clock: the longest call's end, or a workflow's step's."""
+    is_late_by_node: bool = False
+    """Who serves then is too slow for its step. Else others have used up the time, and it is not blamed."""
     presence: AbstractContextManager[None] = nullcontext()
     """The client's, unless it waits for the whole workflow."""
     hold: Hold | None = None
@@ -141,16 +145,25 @@ class Call(msgspec.Struct):
                 return
             yield number, candidate
 
+    def stop_at(self, gateway: Gateway, number: int) -> float | None:
+        """When the node that is asked now, the call's `number`, must be stopped, on the event loop's clock. None: its
+        own limit ends it in time. A timer costs a plain call 6 % of its CPU.
+        """
+        if self.late_at is None or self.part_of_workflow or number:
+            return self.late_at
+        own = asyncio.get_running_loop().time() + gateway.settings.call_seconds
+        return self.late_at if own > self.late_at else None
+
     async def hold_for(self, gateway: Gateway, candidate: Candidate) -> None:
         """Hold what this candidate may cost at most: for one dearer than the last, the difference too."""
         if self.part_of_workflow:
             return
         need = candidate.tariff.hold(self.most)
         if self.hold is None:
-            self.hold = await gateway.leases.hold(self.billing.consumer, need, self.billing.budget)
+            self.hold = await gateway.leases.hold(self.billing.consumer, need, self.billing.allowance)
         elif self.hold.amount < need:
             more = need - self.hold.amount
-            self.hold.join(await gateway.leases.hold(self.billing.consumer, more, self.billing.budget))
+            self.hold.join(await gateway.leases.hold(self.billing.consumer, more, self.billing.allowance))
 
     def fail(self, gateway: Gateway, candidate: Candidate, failure: NodeFailed) -> None:
         """Note that a candidate did not serve: beside the receipt and in the metrics. `book_failures` marks it."""
@@ -203,11 +216,17 @@ def find_route(gateway: Gateway, entry: ModelEntry, ask: Ask, preferences: Route
     return Route(gateway.catalog, entry, routing.eligible(entry, preferences, most), most)
 
 
+def late(gateway: Gateway) -> float:
+    """When a call that begins now is too late, whoever is tried: a leaver's notice is as long as the longest call."""
+    return asyncio.get_running_loop().time() + gateway.settings.call_seconds + LATER
+
+
 def open_call(gateway: Gateway, request: Request, route: Route, referral: ReferralContext | None) -> Call:
     draw = routing.draw_for(route.catalog, gateway.settings, request.call_id, request.caller.consumer)
     candidates = routing.order(route.candidates, route.most, draw)
     billing = request.billing(gateway, route.catalog, route.entry.name)
-    return Call(request.ask, route.most, billing, candidates, referral, presence=request.client.presence)
+    presence, late_at = request.client.presence, late(gateway)
+    return Call(request.ask, route.most, billing, candidates, referral, late_at=late_at, presence=presence)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -230,8 +249,16 @@ async def answer_whole(gateway: Gateway, call: Call, request: Request) -> tuple[
         signed = await call.charge(gateway, answer.candidate, answer.served)
         headers = answer_headers(answer.reply, signed[-1]) + request.extra_headers
         return StoredResponse(answer.reply.status, headers, answer.body), signed
+    except TimeoutError:
+        raise too_late(gateway, call) from None
     finally:
         call.release()
+
+
+def too_late(gateway: Gateway, call: Call) -> Refusal:
+    """The refusal of a call whose time is up."""
+    said = f"no provider of {call.billing.model} answered within {gateway.settings.call_seconds} s: nothing was charged"
+    return Refusal(504, "node_late", said, facts={"attempts": call.billing.attempts})
 
 
 def attempt(gateway: Gateway, call: Call) -> Awaitable[Answer]:
@@ -247,12 +274,13 @@ async def _attempt(gateway: Gateway, call: Call) -> Answer:
         for number, candidate in route:
             await call.hold_for(gateway, candidate)
             try:
-                if hedging:
-                    first = _once(gateway, call, candidate, number)
-                    answer = await _hedged(gateway, call, first, route, hedging)
-                else:
-                    with call.presence:
-                        answer = await _once(gateway, call, candidate, number)
+                async with asyncio.timeout_at(call.late_at if hedging else call.stop_at(gateway, number)):
+                    if hedging:
+                        first = _once(gateway, call, candidate, number)
+                        answer = await _hedged(gateway, call, first, route, hedging)
+                    else:
+                        with call.presence:
+                            answer = await _once(gateway, call, candidate, number)
             except NodeFailed:
                 continue
             served = True
@@ -274,7 +302,8 @@ async def _once(gateway: Gateway, call: Call, candidate: Candidate, number: int)
         call.fail(gateway, candidate, failure)
         raise
     except asyncio.CancelledError:
-        if call.late_at is not None and asyncio.get_running_loop().time() >= call.late_at - TIMER_STEP:
+        late = call.late_at is not None and asyncio.get_running_loop().time() >= call.late_at - TIMER_STEP
+        if late and call.is_late_by_node:
             call.fail(gateway, candidate, NodeFailed("the node was too slow for its workflow", "late"))
         raise
     except (Rejected, Conflict) as error:

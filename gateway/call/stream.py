@@ -15,7 +15,7 @@ import orjson
 
 from gateway import bounds
 from gateway.asgi import Client
-from gateway.call.call import Call, Request, ask_node, exhausted, note_success
+from gateway.call.call import Call, Request, ask_node, exhausted, note_success, too_late
 from gateway.call.idempotency import StoredResponse, receipt_facts
 from gateway.catalog.catalog import Candidate
 from gateway.clock import steady_ms
@@ -67,11 +67,13 @@ async def _begin(gateway: Gateway, call: Call, request: Request) -> _Streaming:
     try:
         for number, candidate in call.tries(gateway.settings.attempts):
             await call.hold_for(gateway, candidate)
-            streaming = _Streaming(gateway, call, candidate, request)
+            streaming = _Streaming(gateway, call, candidate, request, call.stop_at(gateway, number))
             try:
-                async with asyncio.timeout_at(call.late_at):
+                async with asyncio.timeout_at(streaming.stop_at):
                     await streaming.begin(number)
             except TimeoutError:
+                if not call.is_late_by_node:
+                    raise too_late(gateway, call) from None
                 call.fail(gateway, candidate, NodeFailed("the node was too slow for its workflow", "late"))
                 break
             except NodeFailed as failure:
@@ -90,8 +92,10 @@ async def _begin(gateway: Gateway, call: Call, request: Request) -> _Streaming:
 class _Streaming:
     """One node's stream to one consumer. `end` is how it ended, as far as is known yet."""
 
-    def __init__(self, gateway: Gateway, call: Call, candidate: Candidate, request: Request) -> None:
-        self.gateway, self.call, self.candidate = gateway, call, candidate
+    def __init__(
+        self, gateway: Gateway, call: Call, candidate: Candidate, request: Request, stop_at: float | None
+    ) -> None:
+        self.gateway, self.call, self.candidate, self.stop_at = gateway, call, candidate, stop_at
         self.client: Client = request.client
         self.stored: list[bytes] | None = [] if request.keyed else None
         self.stored_bytes = 0
@@ -138,8 +142,8 @@ class _Streaming:
 
     async def run(self) -> tuple[StoredResponse, tuple[Signed, ...]]:
         """Pass the stream on to its end, charge, and end the answer truthfully."""
-        late_at = self.call.late_at
-        late = asyncio.get_running_loop().call_at(late_at, self._too_late) if late_at is not None else None
+        stop_at = self.stop_at
+        late = asyncio.get_running_loop().call_at(stop_at, self._too_late) if stop_at is not None else None
         try:
             if not self.accumulator.ended:
                 await self._forward()
@@ -177,7 +181,7 @@ class _Streaming:
             if self.end is EndReason.normal:
                 self.end, self.failure = EndReason.upstream_cut, failed
             elif self.end is EndReason.timeout:
-                self.failure = NodeFailed("the node took longer than its workflow gives it", "late")
+                self.failure = NodeFailed("the node took longer than its call or workflow gives it", "late")
             return
         if self.end is not EndReason.client_abort:
             self.end = EndReason.normal
@@ -206,7 +210,8 @@ class _Streaming:
         metered = await answers.streamed(meters, call.ask, self.reply, self.accumulator, now - self.started)
         if self.end in (EndReason.upstream_cut, EndReason.timeout):
             assert self.failure is not None
-            call.failures.append((candidate, self.failure))
+            if self.end is EndReason.upstream_cut or call.is_late_by_node:
+                call.failures.append((candidate, self.failure))
         else:
             note_success(gateway, candidate, self.first_byte_ms, metered.overclaimed)
         units = usage.capped(metered.units, call.most)

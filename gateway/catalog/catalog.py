@@ -41,9 +41,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model, its owner in this epoch, and its providers. Without candidates, `why` says what is missing."""
+    """A model, the name it is listed by (its CID without one), its owner in this epoch, and its providers. Without
+    candidates, `why` says what is missing.
+    """
 
     model: Model
+    name: str
     owner: Address
     candidates: tuple[Candidate, ...]
     context_tokens: int | None
@@ -55,17 +58,15 @@ class ModelEntry:
     def id(self) -> Digest:
         return self.model.id
 
-    @property
-    def name(self) -> str:
-        return self.model.name
-
 
 @dataclass(frozen=True, slots=True)
 class CapsuleEntry:
-    """A workflow and its owner in this epoch. `tariff` prices its calls, `inner` its calls inside another workflow;
-    `why` if it has none."""
+    """A workflow, its name as a model's, and its owner in this epoch. `tariff` prices its calls, `inner` its calls
+    inside another workflow; `why` if it has none.
+    """
 
     capsule: Capsule
+    name: str
     owner: Address
     tariff: Tariff | None
     inner: Tariff | None
@@ -75,10 +76,6 @@ class CapsuleEntry:
     @property
     def id(self) -> Digest:
         return self.capsule.id
-
-    @property
-    def name(self) -> str:
-        return self.capsule.name
 
 
 Entry = ModelEntry | CapsuleEntry
@@ -94,7 +91,7 @@ class Catalog:
     by_name: Mapping[str, Entry]
 
     def find(self, name: str) -> Entry:
-        """A model or capsule by `@org/name` or CID. Refused when there is none."""
+        """A model or capsule by `@org/name`, `@org/name@version` or CID. Refused when there is none."""
         entry = self.by_name.get(name)
         if entry is not None:
             return entry
@@ -103,7 +100,7 @@ class Catalog:
 
     def nearest(self, name: str) -> list[str]:
         """Up to three names like this one. It takes long: not on the event loop."""
-        named = [known for known in self.by_name if known.startswith("@")]
+        named = [known for known in self.by_name if known.startswith("@") and "@" not in known[1:]]
         whole = difflib.get_close_matches(name, named, n=3, cutoff=0.4)
         last = {known: known.rpartition("/")[2] for known in named}
         short = difflib.get_close_matches(name.rpartition("/")[2], list(last.values()), n=3, cutoff=0.5)

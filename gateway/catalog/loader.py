@@ -10,10 +10,11 @@ from gateway.call.health import Health
 from gateway.catalog.catalog import Candidate, CapsuleEntry, Catalog, Entry, ModelEntry
 from gateway.metering.ask import LIMITS
 from gateway.upstream import target
-from ledger.core.catalog import models
+from ledger.core.catalog import models, names
 from ledger.core.catalog.bids import Line, Role
 from ledger.core.catalog.capsules import Capsule, capsule
 from ledger.core.catalog.models import Model
+from ledger.core.catalog.names import Published
 from ledger.core.pricing import commissions, epochs, terms
 from ledger.core.pricing.commissions import Sponsorship
 from ledger.core.pricing.epochs import BidInForce, Book
@@ -27,6 +28,7 @@ from ledger.core.values.ids import Address, Digest, cid
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows import receipt_log
 from ledger.store.chain import bids, parties
+from ledger.store.chain import names as organisations
 from ledger.store.network import documents, measurements, offers
 from ledger.store.network.documents import Stored
 
@@ -48,14 +50,17 @@ class CatalogLoader:
         """The catalog of an epoch. Its terms are stored before it is returned, so that receipts may name them."""
         book = bids.book(session, epoch) or epochs.freeze(bids.placed_until(session, epoch), epoch)
         loading = _Loading(self, session, book, operator, credentials)
-        entries: dict[Digest, Entry] = {
-            key: loading.model(one) if isinstance(one, Model) else loading.capsule(one)
-            for key, one in loading.market.published.items()
-        }
+        called = loading.meanings()
+        shown = names.shown(called)
+        entries: dict[Digest, Entry] = {}
+        for key, one in loading.market.published.items():
+            name = shown.get(key, cid(key))
+            entries[key] = loading.model(one, name) if isinstance(one, Model) else loading.capsule(one, name)
         self._store_terms(session, entries.values())
         self._forget(entries)
         by_cid = {cid(key): entry for key, entry in entries.items()}
-        return Catalog(epoch, book.root, entries, {**by_cid, **_names(loading.published, entries)})
+        by_name = {name: entries[id] for name, id in called.items() if id in entries}
+        return Catalog(epoch, book.root, entries, {**by_cid, **by_name})
 
     def health(self, provider: Address, subject: Digest) -> Health:
         return self._health.setdefault((provider, subject), Health())
@@ -110,6 +115,7 @@ class _Loading:
         self, loader: CatalogLoader, session: Session, book: Book, operator: Operator, credentials: Credentials
     ) -> None:
         self.loader = loader
+        self.session = session
         self.credentials = credentials
         self.published = documents.everything(session)
         self.measured = measurements.everything(session)
@@ -126,7 +132,23 @@ class _Loading:
             stakes={party: stake.active for party, stake in parties.stakes(session).items()},
         )
 
-    def model(self, model: Model) -> ModelEntry:
+    def meanings(self) -> dict[str, Digest]:
+        """The id of each name: by the Registry, or where there is none by the documents, in their order."""
+        market = self.market
+        if market.operator.private:
+            documented = [stored for stored in self.published if stored.id in market.published]
+            published = names.of_documents((one.id, market.published[one.id].document) for one in documented)
+        else:
+            published = organisations.everything(self.session)
+        speakers = organisations.speakers(self.session)
+
+        def is_own(one: Published) -> bool:
+            owner = market.owners.get(one.id)
+            return market.operator.private or owner in speakers.get(one.name.organisation, ())
+
+        return names.meanings(published, lambda id: terms.is_on_sale(market, id), is_own)
+
+    def model(self, model: Model, name: str) -> ModelEntry:
         capabilities = model.document["capabilities"]
         context = max((one.get("context_tokens", 0) for one in capabilities), default=0) or None
         protocols = frozenset(one["protocol"] for one in model.document["interfaces"])
@@ -134,9 +156,10 @@ class _Loading:
             lines = terms.model_lines(self.market, model)
             candidates, owner = self.candidates(model, lines), lines[0].party
         except Rejected as rejected:
-            return ModelEntry(model, model.owner, (), context, protocols, rejected.message)
+            owner = self.market.owners.get(model.id, model.owner)
+            return ModelEntry(model, name, owner, (), context, protocols, rejected.message)
         sponsor = self.sponsorship(model.id, owner)
-        return ModelEntry(model, owner, candidates, context, protocols, sponsorship=sponsor)
+        return ModelEntry(model, name, owner, candidates, context, protocols, sponsorship=sponsor)
 
     def sponsorship(self, subject: Digest, owner: Address, ppm: Ppm = 0, window_calls: int = 0) -> Sponsorship | None:
         stored = self.sponsors.get((subject, owner))
@@ -187,26 +210,11 @@ class _Loading:
             health=health,
         )
 
-    def capsule(self, one: Capsule) -> CapsuleEntry:
+    def capsule(self, one: Capsule, name: str) -> CapsuleEntry:
         try:
             stated, owner = terms.of_capsule(self.market, one), terms.weaver_of(self.market, one)
         except Rejected as rejected:
-            return CapsuleEntry(one, one.weaver, None, None, rejected.message)
+            return CapsuleEntry(one, name, self.market.owners.get(one.id, one.weaver), None, None, rejected.message)
         sponsor = self.sponsorship(one.id, owner, one.curation_ppm, one.window_calls)
-        return CapsuleEntry(one, owner, compile_terms(stated.root), compile_terms(stated.sub), sponsorship=sponsor)
-
-
-def _names(published: Sequence[Stored], entries: Mapping[Digest, Entry]) -> dict[str, Entry]:
-    """Entries by `@org/name`. A name belongs to the party that published it first, and means its newest document.
-
-    A model that cannot be called takes the name only if no older one has it.
-    """
-    holders: dict[str, Address] = {}
-    names: dict[str, Entry] = {}
-    for stored in published:
-        entry = entries.get(stored.id)
-        if entry is not None and holders.setdefault(stored.name, stored.party) == stored.party:
-            callable_now = isinstance(entry, CapsuleEntry) or bool(entry.candidates)
-            if callable_now or stored.name not in names:
-                names[stored.name] = entry
-    return names
+        root, sub = compile_terms(stated.root), compile_terms(stated.sub)
+        return CapsuleEntry(one, name, owner, root, sub, sponsorship=sponsor)

@@ -16,8 +16,8 @@ from sqlmodel import Session
 from gateway.clock import steady_ms
 from gateway.database import transact
 from gateway.errors import Refusal
-from gateway.payment.leases import Line
 from ledger.core.accounts import accounts, permissions
+from ledger.core.accounts.budgets import Allowance, day_at, models
 from ledger.core.accounts.permissions import Act, ApiKey, Asker, Subject
 from ledger.core.values.atoms import parse
 from ledger.core.values.errors import Rejected
@@ -41,13 +41,16 @@ SAFE = frozenset(("GET", "HEAD"))
 class Caller:
     """An authenticated consumer, its key if it used one, and the keys that one descends from, its maker first.
 
-    `budget` is the key's line if the key, or one it descends from, has a budget.
+    `budget` is what its calls are taken of if the key, or one it descends from, has a budget; `dated` when one of those
+    has a period, `models` those that have one of their own.
     """
 
     consumer: Address
     key: ApiKey | None = None
     ancestors: tuple[ApiKey, ...] = ()
-    budget: Line | None = None
+    budget: Allowance | None = None
+    dated: bool = False
+    models: frozenset[str] = frozenset()
 
     @property
     def asker(self) -> Asker:
@@ -56,6 +59,17 @@ class Caller:
     @property
     def key_id(self) -> str:
         return self.key.id if self.key is not None else NO_KEY
+
+    def allowance(self, model: str, now: int) -> Allowance | None:
+        """What a call of a model is taken of that is held at `now` (ms, the network's clock); None without a budget.
+
+        A model's budget is for all versions of its name, however the call names it.
+        """
+        if self.budget is None or not (self.dated or self.models):
+            return self.budget
+        name, version, _ = model[1:].partition("@")
+        family = f"@{name}" if version else model
+        return Allowance(self.budget.line, day_at(now) if self.dated else 0, family if family in self.models else "")
 
     def may_call(self, name: str, asked: str) -> bool:
         """Whether its key, if it has one, may call a model."""
@@ -124,6 +138,7 @@ class Authenticator:
         self._known: dict[bytes, _Known] = {}
         self._looking: dict[bytes, asyncio.Task[_Known]] = {}
         self._buckets: dict[str, _Bucket] = {}
+        self._used: dict[str, int] = {}
 
     async def admit(self, headers: Mapping[bytes, bytes], now: int) -> Caller:
         """The caller of a request with these headers, by its key. Refused with 401, or 429 above the key's rate."""
@@ -163,7 +178,13 @@ class Authenticator:
             raise Refusal(401, "invalid_api_key", refused)
         if known.limited:
             self._throttle(known.line, at)
+        self._used[known.line[0].id] = now
         return known.caller
+
+    def used(self) -> dict[str, int]:
+        """The keys that were used since this was asked last, and when (ms)."""
+        used, self._used = self._used, {}
+        return used
 
     async def _looked_up(self, hashed: bytes, at: int) -> _Known:
         """Read a key once for all calls that arrive meanwhile: the read costs more than a call."""
@@ -183,9 +204,12 @@ class Authenticator:
             raise Refusal(401, "invalid_api_key", "there is no such key; make one with POST /v1/keys")
         key, ancestors = found
         line = (key, *ancestors)
-        budget = (*key.made_by, key.id) if any(one.budget is not None for one in line) else None
+        budgets = [one for each in line for one in each.budgets]
+        bounded = budgets or any(one.budget is not None for one in line)
+        budget = Allowance((*key.made_by, key.id)) if bounded else None
+        dated = any(one.period is not None for one in budgets)
         limited = any(one.rate is not None for one in line)
-        return _Known(Caller(key.consumer, key, ancestors, budget), line, limited, at)
+        return _Known(Caller(key.consumer, key, ancestors, budget, dated, models(budgets)), line, limited, at)
 
     def _keep(self, hashed: bytes, looking: asyncio.Task[_Known]) -> None:
         """Remember a key that was read, unless `forget` was called meanwhile."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.payment.leases import Hold, Line
+from gateway.payment.leases import Hold
 from gateway.payment.receipt_log import ReceiptLog
+from ledger.core.accounts.budgets import Allowance
 from ledger.core.pricing.price import Tariff
 from ledger.core.receipts.receipt import EndReason, Receipt
 from ledger.core.values.atoms import Atoms
@@ -52,8 +53,8 @@ class Served(msgspec.Struct, frozen=True):
 class Billing(msgspec.Struct):
     """The facts of a call before it is priced: payer, lane and epoch, and the notes beside its receipt.
 
-    `budget` is the line of a key whose spending a budget bounds. `attempts` are those that did not serve. `lock` is the
-    locked call that the consumer sent.
+    `allowance` is what it is taken of where a key's budget bounds it. `attempts` are those that did not serve. `lock`
+    is the locked call that the consumer sent.
     """
 
     call_id: Digest
@@ -64,7 +65,7 @@ class Billing(msgspec.Struct):
     salt: bytes
     started: int
     key_id: str | None = None
-    budget: Line | None = None
+    allowance: Allowance | None = None
     parent: Digest = ZERO_DIGEST
     attempts: list[dict[str, Any]] = []
     lock: Digest | None = None
@@ -97,8 +98,7 @@ class Billing(msgspec.Struct):
         )
         provider = to_hex(served.provider) if served.provider is not None else None
         note = Note(self.model, self.salt.hex(), self.started, provider, self.key_id, self.attempts)
-        key = self.budget[-1] if self.budget is not None else None
-        return Draft(receipt, msgspec.json.encode(note), key, self.lock)
+        return Draft(receipt, msgspec.json.encode(note), self.allowance, self.lock)
 
 
 async def charge(

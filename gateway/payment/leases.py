@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from functools import partial
 from time import monotonic
@@ -21,16 +22,16 @@ from sqlmodel import Session
 from gateway.clock import now_ms
 from gateway.database import transact
 from gateway.errors import Refusal
+from ledger.core.accounts.budgets import DAY_MS, Allowance, days_of
 from ledger.core.values.ids import Address, Lane
 from ledger.flows import leases
 from ledger.store.access import keys
+from ledger.store.access.keys import Left
 
 AHEAD = 8
 """A wallet with less than AHEAD times the last call's hold is filled in the background."""
 
 
-Line = tuple[str, ...]
-"""The ids of the keys that a key descends from, the first one first, and its own. One of them has a budget."""
 Fetch = Callable[[int, int], Awaitable[int]]
 """Lease (least, best) atoms for a wallet; returns how many. Refused when fewer than the least are available."""
 
@@ -123,8 +124,9 @@ class BalanceLeases:
         self._target = target
         self._lasts_ms = lasts_ms
         self._wallets: defaultdict[Address, Wallet] = defaultdict(Wallet)
-        self._budgets: defaultdict[Line, Wallet] = defaultdict(Wallet)
+        self._budgets: defaultdict[Allowance, Wallet] = defaultdict(Wallet)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: frozenset[Address] = frozenset()
 
     def adopt(self, holdings: dict[Address, int]) -> None:
         """Set the wallets to what the ledger says is leased to us, at start and after the receipt log was lost.
@@ -136,24 +138,30 @@ class BalanceLeases:
             wallet.free = holdings.get(consumer, 0) - wallet.held
             wallet.adopted += 1
 
-    async def hold(self, consumer: Address, amount: int, key: Line | None = None) -> Hold:
-        """Set `amount` aside. Refused with 402 and the exact shortfall when deposit, voucher or budget are too small.
+    async def hold(self, consumer: Address, amount: int, allowance: Allowance | None = None) -> Hold:
+        """Set `amount` aside. Refused with 402 and the exact shortfall when deposit, voucher or budget are too small,
+        and while a lease ends: a consumer that always has a call open would spend all of it.
 
-        `key` is the line of a key whose spending a budget bounds.
+        `allowance` is what else it is taken of, where a key's budget bounds it.
         """
+        if consumer in self._ending:
+            said = (
+                "this account asked to leave its lane, or revoked the key of its voucher: what is leased here goes back"
+            )
+            raise Refusal(402, "lease_ended", said)
         wallet = self._wallets[consumer]
         wallet.touched = monotonic()
         if not wallet.take(amount):
             await self._fill(wallet, amount, lambda need, target: self._lease(consumer, wallet, need, target, amount))
         elif wallet.free < AHEAD * amount and not wallet.filling:
             self._fill_ahead(wallet, consumer)
-        if key is None:
+        if allowance is None:
             return Hold(consumer, amount, wallet)
-        budget = self._budgets[key]
+        budget = self._budgets[allowance]
         budget.touched = wallet.touched
         try:
             if not budget.take(amount):
-                await self._fill(budget, amount, lambda need, target: self._allot(key, need, target))
+                await self._fill(budget, amount, lambda need, target: self._allot(allowance, need, target))
         except BaseException:
             wallet.settle(amount, 0)
             raise
@@ -182,13 +190,18 @@ class BalanceLeases:
                 await self.give_back(consumer)
                 if wallet.is_done(before):
                     del self._wallets[consumer]
-        for key, budget in list(self._budgets.items()):
+        for allowance, budget in list(self._budgets.items()):
             if budget.is_idle(before):
-                await self._return(
-                    budget, partial(keys.give_back, lane=self._lane, gateway=self._gateway, key_id=key[-1])
-                )
+                book = partial(keys.give_back, lane=self._lane, gateway=self._gateway, allowance=allowance)
+                await self._return(budget, book)
                 if budget.is_done(before):
-                    del self._budgets[key]
+                    del self._budgets[allowance]
+
+    async def end(self, consumers: set[Address]) -> None:
+        """Hold nothing more for these consumers, and return their leases: now, or when their last call is over."""
+        self._ending = frozenset(consumers)
+        for consumer in self._ending & self._wallets.keys():
+            await self.give_back(consumer)
 
     async def give_back(self, consumer: Address) -> None:
         """Return a consumer's lease, unless a call of it is open."""
@@ -264,15 +277,37 @@ class BalanceLeases:
             },
         )
 
-    async def _allot(self, key: Line, need: int, target: int) -> int:
-        granted = await transact(
-            self._engine, lambda session: leases.allot(session, self._lane, key, self._gateway, need, target)
+    async def _allot(self, allowance: Allowance, need: int, target: int) -> int:
+        granted, left = await transact(
+            self._engine, lambda session: leases.allot(session, self._lane, allowance, self._gateway, need, target)
         )
         if not granted:
-            raise Refusal(
-                402,
-                "key_budget_exhausted",
-                "this key's budget is too small for the call",
-                facts={"required": str(need), "short_of": "budget"},
-            )
+            assert left is not None, "without a budget the target is granted"
+            raise _exhausted(allowance, left, need, self._budgets[allowance].free)
         return granted
+
+
+def _exhausted(allowance: Allowance, left: Left, need: int, here: int) -> Refusal:
+    """The refusal of a call above a budget: what it needs, what is left, until when, and what to lower or raise."""
+    budget, rest, required = left.budget, here + left.atoms, here + need
+    if budget is None:
+        return Refusal(401, "invalid_api_key", "this key was revoked")
+    _, end = days_of(budget.period, allowance.day)
+    again = {"resets_at": end * DAY_MS} if budget.period is not None else {}
+    until = f" until {datetime.fromtimestamp(end * DAY_MS / 1000, UTC):%Y-%m-%d %H:%M} UTC" if again else ""
+    whose = "this key" if left.key_id == allowance.line[-1] else f"key {left.key_id}, of which this key was made,"
+    return Refusal(
+        402,
+        "key_budget_exhausted",
+        f"this call may cost {required} atoms; {whose} has {rest} left of its budget of {budget}{until}: "
+        "ask for less output (max_tokens), or raise the budget",
+        facts={
+            "required": str(required),
+            "available": str(rest),
+            "shortfall": str(required - rest),
+            "short_of": "budget",
+            "key": left.key_id,
+            "budget": str(budget.amount),
+            **again,
+        },
+    )

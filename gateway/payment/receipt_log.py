@@ -1,15 +1,16 @@
 """The receipt log's group commit: calls that wait are written together; none is answered before its receipt is durable.
 
 One task writes, on the event loop: a thread would cost every call two hand-overs of Python's lock, which is more than
-it saves. There is no timer: while one group commits the next one gathers. A lost connection stops the log, and calls
-are refused, until the connection is back; then the log's tail in the database tells whether the group was written.
+it saves. There is no timer: while one group commits the next one gathers. A lost connection or a full disk stops the
+log, and calls are refused, until it can be written again; then the log in the database tells what of the group it has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -18,7 +19,7 @@ from ledger.core.values.errors import Conflict, TollwayError, Unavailable
 from ledger.core.values.ids import Address
 from ledger.core.values.typed_data import Domain, Signer
 from ledger.flows import receipt_log
-from ledger.flows.receipt_log import Bundle, Outcome, Tail, outcomes, prepare, tail_of
+from ledger.flows.receipt_log import Bundle, Outcome, Tail, tail_of
 from ledger.store.receipts.appender import Appender
 from ledger.store.receipts.receipts import Signed
 
@@ -113,41 +114,43 @@ class ReceiptLog:
         connection = self._connection
         assert connection is not None
         try:
-            connection.tail, results = await append(
-                connection.appender, connection.socket, self._signer, self._domain, connection.tail, bundles
-            )
+            return await self._append(connection, bundles)
         except Unavailable as lost:
-            return await self._write_after_loss(bundles, connection.tail, lost)
+            self.healthy = False
+            log.error("receipt_log_lost", extra={"reason": lost.message})
+            results = await self._write_after_loss(bundles, connection.tail)
+            self.healthy = True
+            return results
+
+    async def _append(self, connection: _Connection, bundles: list[Bundle]) -> list[Outcome]:
+        connection.tail, results = await append(
+            connection.appender, connection.socket, self._signer, self._domain, connection.tail, bundles
+        )
         self.groups += 1
         return results
 
-    async def _write_after_loss(self, bundles: list[Bundle], before: Tail, lost: Unavailable) -> list[Outcome]:
-        """Reopen, and see whether the group was written after `before`. If not, write what the holdings still cover."""
-        self.healthy = False
-        log.error("receipt_log_lost", extra={"reason": lost.message})
-        connection = await self._reopen()
-        intended = prepare(self._signer, self._domain, before, bundles)
-        if connection.tail == intended.tail:
-            results = outcomes(intended, bundles)
-        else:
-            left = await asyncio.to_thread(self._holdings)
-            covered = [_spend(left, bundle) for bundle in bundles]
-            rest = [bundle for bundle, is_covered in zip(bundles, covered, strict=True) if is_covered]
-            written = iter(await self._write(rest) if rest else ())
-            gone = Unavailable("the gateway lost its lease while the receipt log was down")
-            results = [next(written) if is_covered else gone for is_covered in covered]
-        self.healthy = True
-        return results
-
-    async def _reopen(self) -> _Connection:
-        while True:
+    async def _write_after_loss(self, bundles: list[Bundle], before: Tail) -> list[Outcome]:
+        """Reopen, and see what was written after `before`. Write of the rest what the holdings still cover: as often as
+        it takes.
+        """
+        gone = Unavailable("the gateway lost its lease while the receipt log was down")
+        results: dict[int, Outcome] = {}
+        rest = dict(enumerate(bundles))
+        while rest:
             try:
                 connection = await self._attach()
-                self.on_reopen(await asyncio.to_thread(self._holdings))
-                return connection
+                known = await asyncio.to_thread(receipt_log.found, connection.appender, before, rest)
+                results |= known
+                left = Counter(await asyncio.to_thread(self._holdings))
+                self.on_reopen(left + _charged(results))
+                rest = {at: bundle for at, bundle in rest.items() if at not in results and _spend(left, bundle)}
+                written = await self._append(connection, list(rest.values())) if rest else []
+                results |= zip(rest, written, strict=True)
+                break
             except (Unavailable, Conflict) as still:
                 log.warning("receipt_log_unreachable", extra={"reason": still.message})
                 await asyncio.sleep(RETRY_SECONDS)
+        return [results.get(at, gone) for at in range(len(bundles))]
 
     async def _attach(self) -> _Connection:
         """A connection with the gateway's lock, and the tail in the database."""
@@ -192,12 +195,21 @@ async def append(
         await socket.ready(unsent)
 
 
-def _spend(left: dict[Address, int], bundle: Bundle) -> bool:
+def _charged(results: Mapping[int, Outcome]) -> Counter[Address]:
+    """What was charged of each consumer, while its hold is not settled: that the wallet still counts as its own."""
+    charged = Counter[Address]()
+    for receipts in results.values():
+        for one in receipts if not isinstance(receipts, TollwayError) else ():
+            charged[one.receipt.consumer] += one.receipt.charge
+    return charged
+
+
+def _spend(left: Counter[Address], bundle: Bundle) -> bool:
     """Take a bundle's charges from what is left of each consumer. False when that is too little."""
     covered = True
     for draft in bundle:
         receipt = draft.receipt
-        left[receipt.consumer] = left.get(receipt.consumer, 0) - receipt.charge
+        left[receipt.consumer] -= receipt.charge
         covered = covered and left[receipt.consumer] >= 0
     return covered
 

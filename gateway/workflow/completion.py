@@ -12,7 +12,7 @@ from typing import Any, Self
 import orjson
 
 from gateway.asgi import refused_response
-from gateway.call.call import Request
+from gateway.call.call import Request, late
 from gateway.call.idempotency import JSON, StoredResponse, receipt_headers
 from gateway.call.referrals import ReferralContext
 from gateway.call.stream import DONE, HEADERS, answer_stream
@@ -22,8 +22,7 @@ from gateway.context import Gateway
 from gateway.errors import ClientLeft, Refusal
 from gateway.metering.answers import PassedOn
 from gateway.metering.ask import CHAT, Ask
-from gateway.payment.auth import Caller
-from gateway.payment.billing import Served, charge
+from gateway.payment.billing import Billing, Served, charge
 from gateway.payment.leases import Hold
 from gateway.workflow import plan as planning
 from gateway.workflow import steps
@@ -59,9 +58,9 @@ class Holds:
     bonds: dict[Address, Hold] = field(default_factory=dict)
 
     @classmethod
-    async def take(cls, gateway: Gateway, caller: Caller, plan: Plan) -> Self:
+    async def take(cls, gateway: Gateway, billing: Billing, plan: Plan) -> Self:
         """Hold the plan's price for the consumer and its exposure for each weaver. Refused when one is short."""
-        holds = cls(await gateway.leases.hold(caller.consumer, plan.price, caller.budget))
+        holds = cls(await gateway.leases.hold(billing.consumer, plan.price, billing.allowance))
         try:
             for weaver, exposure in plan.exposures.items():
                 amount = min(exposure, gateway.settings.bond_cap_atoms)
@@ -145,10 +144,10 @@ async def serve(
     """Answer a chat request with a workflow. Raises a Refusal when it failed and the consumer pays nothing."""
     if referral is not None:
         plan = replace(plan, tariff=await referral.terms(plan.tariff))
-    holds = await Holds.take(gateway, request.caller, plan)
+    billing = request.billing(gateway, plan.catalog, plan.entry.name)
+    holds = await Holds.take(gateway, billing, plan)
     try:
-        billing = request.billing(gateway, plan.catalog, plan.entry.name)
-        execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body)
+        execution = Execution(gateway, plan, billing, request.ask.json, request.ask.body, late(gateway))
         work = _Completion(gateway, request, plan, execution, holds).answer()
         return await (work if gateway.tracing is None else gateway.tracing.workflow(plan.entry.name, work))
     finally:

@@ -70,9 +70,9 @@ class ServedCall:
 
     def draft(self, payer: Address | None = None) -> Draft:
         """Its own receipt. `payer` is a weaver whose bond pays instead of the consumer."""
-        billing = (
-            self.billing if payer is None else structs.replace(self.billing, consumer=payer, key_id=None, budget=None)
-        )
+        billing = self.billing
+        if payer is not None:
+            billing = structs.replace(billing, consumer=payer, key_id=None, allowance=None)
         return billing.draft(self.tariff, self.served, self.subcall_count, self.subcall_total)
 
 
@@ -81,6 +81,7 @@ class Execution:
     """One workflow that runs. `served` are its direct sub-calls that served, in the order they ended.
 
     `guaranteed` are sub-calls of failed all-or-nothing workflows inside it, each with the weaver whose bond pays it.
+    `late_at`, on the event loop's clock, is when no step of it may run any more.
     """
 
     gateway: Gateway
@@ -88,6 +89,7 @@ class Execution:
     billing: Billing
     request: Json
     request_body: bytes
+    late_at: float
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     took_ms: dict[str, int] = field(default_factory=dict)
@@ -181,8 +183,10 @@ class Execution:
         billing = self._subcall_billing(planned, planned.models[0].name)
         draw = routing.draw_for(self.plan.catalog, self.gateway.settings, billing.call_id, billing.consumer)
         route = routing.order(candidates, most, draw._replace(inner=True))
-        late_at = asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000
-        return Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge, late_at=late_at)
+        call = Call(ask, most, billing, route, part_of_workflow=True, charge_workflow=charge)
+        call.late_at = self._late_at(planned)
+        call.is_late_by_node = call.late_at < self.late_at
+        return call
 
     async def _run_step(self, planned: PlannedStep) -> None:
         """Run one step whose needs have ended, or skip it."""
@@ -191,7 +195,7 @@ class Execution:
             if self.is_due(planned):
                 self.outcomes[name] = Outcome(Status.ok, await self._output_of(planned, self.input_of(planned)))
         except TimeoutError:
-            self.fail_step(name, f"it took longer than {planned.step.timeout_ms} ms")
+            self.fail_step(name, _too_long(planned))
         except PassedOn as refused:
             self.fail_step(name, steps.refusal_of(refused))
         except TollwayError as error:
@@ -226,9 +230,9 @@ class Execution:
         billing = self._subcall_billing(planned, plan.entry.name)
         if len(body) > plan.most.byte:
             raise Refusal(413, "input_too_large", f"its input has {len(body)} bytes")
-        inner = Execution(self.gateway, plan, billing, values, body)
+        inner = Execution(self.gateway, plan, billing, values, body, self._late_at(planned))
         try:
-            async with asyncio.timeout(planned.step.timeout_ms / 1000):
+            async with asyncio.timeout_at(inner.late_at):
                 await inner.run()
             if inner.failed is not None:
                 reason = f"its step {inner.failed} failed: {inner.reasons.get(inner.failed, '')}"
@@ -240,7 +244,7 @@ class Execution:
                 self.guaranteed += inner.guaranteed
                 return output if isinstance(output, dict) else {"content": steps.text_of(output)}
         except TimeoutError:
-            reason = f"it took longer than {planned.step.timeout_ms} ms"
+            reason = _too_long(planned)
         except TollwayError as error:
             reason = error.message
         except asyncio.CancelledError:
@@ -251,6 +255,10 @@ class Execution:
         else:
             self._take_over(planned, inner)
         raise Refusal(502, "workflow_failed", reason)
+
+    def _late_at(self, planned: PlannedStep) -> float:
+        """When a step that begins now is too late."""
+        return min(self.late_at, asyncio.get_running_loop().time() + planned.step.timeout_ms / 1000)
 
     def _take_over(self, planned: PlannedStep, inner: Execution) -> None:
         """What a workflow inside this one served is this one's to pay."""
@@ -274,3 +282,7 @@ class Execution:
             parent=root.call_id,
             attempts=[],
         )
+
+
+def _too_long(planned: PlannedStep) -> str:
+    return f"it took longer than {planned.step.timeout_ms} ms, or its workflow longer than a call may"

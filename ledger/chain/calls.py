@@ -16,6 +16,7 @@ from ledger.core.values.ids import Address, Digest, Lane, address, create2
 from ledger.deployments import Deployment
 
 if TYPE_CHECKING:
+    from ledger.chain.reads import ModelOffer
     from ledger.core.disputes.proofs import FraudProof
     from ledger.core.settlement.events import BidPlaced, NamedParent
 
@@ -163,6 +164,10 @@ class Calls:
     def register_model(self, model: Digest, parents: Sequence[NamedParent], terms: Digest, salt: Digest) -> Call:
         """Second step of registering a model."""
         return self.to("Registry", "register", model, [tuple(parent) for parent in parents], terms, salt)
+
+    def buy_model(self, model: Digest, offer: ModelOffer) -> Call:
+        """Buy a model as it is offered; the price must be approved to Registry."""
+        return self.to("Registry", "buyModel", model, astuple(offer))
 
     # ---- an auditor's proofs
 

@@ -48,6 +48,19 @@ class Reverted(Rejected):
         self.arguments = arguments
 
 
+def reason_of(error: BaseException) -> str:
+    """Why an endpoint gave no answer, in the system's words: libraries wrap them in their own, several times."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        inner = next((one for one in cause.args if isinstance(one, BaseException)), None)
+        cause = getattr(cause, "reason", None) or inner or cause.__cause__ or cause.__context__
+        if not isinstance(cause, BaseException):
+            break
+    return "it does not answer JSON" if isinstance(error, ValueError) else "it does not answer"
+
+
 def of_revert(data: bytes) -> Reverted:
     selector, rest = data[:4], data[4:]
     try:

@@ -129,7 +129,13 @@ _NAMED_ALIKE = {
         events.Answered,
         events.Closed,
     ),
-    "Registry": (events.OwnerChanged, events.TermsChanged),
+    "Registry": (
+        events.OwnerChanged,
+        events.TermsChanged,
+        events.OrganisationChanged,
+        events.OrganisationKeySet,
+        events.NamePublished,
+    ),
 }
 _BUILDERS: dict[tuple[str, str], Callable[[Arguments], Event | list[Event]]] = {
     **{(name, kind.__name__): partial(_event, kind) for name, kinds in _NAMED_ALIKE.items() for kind in kinds},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from ledger.chain import logs
@@ -112,6 +112,18 @@ class OpenQuestion:
     asker: Address
     deadline: int
     fee: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOffer:
+    """An offer to sell a model, as the Registry has it: the price in atoms, `until` in seconds; no buyer: anybody."""
+
+    seller: Address
+    buyer: Address
+    price: int
+    until: int
+    content: bytes
+    agreement: Digest
 
 
 class Chain(Endpoint):
@@ -238,6 +250,21 @@ class Chain(Endpoint):
         ]
         terms = _arguments("Registry", changed[-1])["terms"] if changed else said["terms"]
         return NamedParent(model, Digest(said["lineage"]), Digest(terms))
+
+    def model_offer(self, model: Digest) -> ModelOffer | None:
+        """The offer by which a model can be bought; None without one. It may have expired."""
+        offered = self.raw_logs("Registry", "ModelOffered", model)
+        if not offered:
+            return None
+        seller, buyer, price, until, content, agreement = _arguments("Registry", offered[-1])["offer"]
+        offer = ModelOffer(address(seller), address(buyer), price, until, content, Digest(agreement))
+        return offer if self.view("Registry", "isOffered", model, astuple(offer)) else None
+
+    def organisation_keys(self, organisation: Digest) -> list[Address]:
+        """The keys that speak for an organisation beside its owner."""
+        logged = self.raw_logs("Registry", "OrganisationKeySet", organisation)
+        named = [address("0x" + raw["topics"][2][-40:]) for raw in logged]
+        return [key for key in dict.fromkeys(named) if self.view("Registry", "speaksFor", organisation, key)]
 
     def last_bid(self, subject: Digest, role: Role, party: Address) -> BidPlaced | None:
         """A bidder's last bid for a role on a subject, in force or not."""

@@ -59,11 +59,13 @@ class Endpoint:
         try:
             answer = cast(dict[str, Any], provider.make_request(method, list(parameters)))
         except (OSError, ValueError) as error:  # requests' exceptions are OSErrors; ValueError: not JSON
-            raise Unavailable(f"no chain answers at {self.url}: {error}") from error
+            raise Unavailable(f"no chain answers at {self.url}: {errors.reason_of(error)}", rpc=self.url) from error
+        if not isinstance(answer, dict):
+            raise Unavailable(f"the answer of {self.url} is not JSON-RPC", rpc=self.url)
         if answer.get("error"):
             raise errors.of_response(answer["error"])
         if "result" not in answer:
-            raise Unavailable(f"the answer of {self.url} is not JSON-RPC")
+            raise Unavailable(f"the answer of {self.url} is not JSON-RPC", rpc=self.url)
         return answer["result"]
 
     @cached_property

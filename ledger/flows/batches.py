@@ -81,7 +81,8 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
     request to leave, or that it was taken back, may not be known. A batch without receipts is built when a consumer
     waits to leave: its exit needs a batch after its request.
 
-    Raises Unavailable when a payee or a consumer has no index yet, or a gateway no number.
+    Raises Unavailable when a payee or a consumer has no index yet, or a gateway no number, or an old receipt is not
+    posted yet.
     """
     if alarms.active(session, lane.lane) or not batches.take(session, lane.lane):
         return None
@@ -90,7 +91,7 @@ def close(session: Session, lane: Lane, epoch: int, now: int) -> Batch | None:
         return None
     if _is_chain_old(session, lane, now):
         return None
-    ranges = _ranges(session, lane)
+    ranges = _due_ranges(session, lane, now)
     if not any(row.count for row in ranges) and not _is_exit_due(session, lane):
         return None
     before = batches.latest(session, lane.lane)
@@ -211,9 +212,35 @@ def _retry(session: Session, waiting: Sequence[Batch]) -> None:
             batches.set_built(session, batch)
 
 
-def _ranges(session: Session, lane: Lane) -> list[Range]:
-    """The next batch's cover: of each gateway the posted receipts in no batch, whole segments, up to the cap."""
-    ranges, room = [], min(lane.batch_calls, MAX_CALLS)
+def _due_ranges(session: Session, lane: Lane, now: int) -> list[Range]:
+    """The next batch's cover, and more than the lane's cap where receipts are old: who has one that ended a `day`
+    before a batch was closed takes the bond if it is not in it. So after an outage nothing old is left for later.
+    """
+    ranges = _ranges(session, lane, lane.batch_calls)
+    old = chain_time.now(session, now) - lane.day * 500
+    if lane.operator is None or not _leaves(session, lane, ranges, old):
+        return ranges
+    ranges = _ranges(session, lane, MAX_CALLS)
+    left = _leaves(session, lane, ranges, old)
+    if left is not None:
+        raise Unavailable(
+            f"receipts of gateway {to_hex(left)} are half a day old and not posted: no batch without them"
+        )
+    return ranges
+
+
+def _leaves(session: Session, lane: Lane, ranges: Sequence[Range], old: int) -> Address | None:
+    """A gateway whose next receipt after these ranges ended before `old` (ms), if there is one."""
+    for row in ranges:
+        after = receipts.by_seq(session, lane.lane, row.gateway, row.first + row.count)
+        if after is not None and after.receipt.ended_at < old:
+            return row.gateway
+    return None
+
+
+def _ranges(session: Session, lane: Lane, most: int) -> list[Range]:
+    """The next batch's cover: of each gateway the posted receipts in no batch, whole segments, up to so many."""
+    ranges, room = [], min(most, MAX_CALLS)
     marks = watermarks.of_lane(session, lane.lane)
     if not lane.domain.chain_id:
         lanes.assign_gateways(session, lane.lane, [mark.gateway for mark in marks])

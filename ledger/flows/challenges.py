@@ -139,10 +139,15 @@ class _Answers:
                 return calls.to("Questions", "answerMandate", *about, debit, most, signature)
 
     def _final(self, calls: Calls, asked: FinalAsked) -> Call:
-        """The word in the tree that is final now: a batch that becomes final meanwhile asks for another answer."""
+        """The word in the tree that is final now: a batch that becomes final meanwhile asks for another answer.
+
+        Before the first the chain has a tree of one empty place, and takes questions about that.
+        """
         final = batches.with_status(self._session, asked.lane, Status.final)
-        if not final:
+        if not final and asked.index:
             raise Conflict(f"no batch of lane {to_hex(asked.lane)} is final, and index {asked.index} is asked for")
+        if not final:
+            return calls.to("Questions", "answerFinal", asked.lane, asked.tree, 0, EMPTY[0], [])
         batch = final[-1]
         (shown,) = self._nodes(batch, asked.tree)([(0, asked.index)])
         path = self._path(batch, asked.tree, height_of(batch.header, asked.tree), asked.index)

@@ -150,7 +150,9 @@ def _movement(session: Session, log: Log, cause: bytes, now: int) -> Transaction
             set_aside(session, lane, now)
         case events.Withdrawn(lane, account, amount, _):
             set_aside(session, lane, now)
-            barred.release(session, lane, Exit(account, 0, log.timestamp), cause, now)
+            leaver = lanes.get_consumer(session, lane, account)
+            if leaver is not None and leaver.left_at is not None:
+                barred.release(session, lane, Exit(account, 0, leaver.left_at), cause, now)
             held = postings.lock(session, lane, [withdrawing(account)])[withdrawing(account)]
             if amount or held:
                 return movements.withdraw(lane, cause, account, amount, max(held - amount, 0), now)

@@ -8,16 +8,17 @@ A gateway closes its own leases. A worker may close them only when they have exp
 that gateway's receipt log: only then can no receipt follow.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
 
 from ledger.core.accounts import accounts, movements, permissions
+from ledger.core.accounts.budgets import Allowance
 from ledger.core.settlement.batches import AtStake, Status
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import Address, Lane
 from ledger.store.access import keys, leases, vouchers
+from ledger.store.access.keys import Left
 from ledger.store.access.leases import Lease
 from ledger.store.chain import lanes
 from ledger.store.money import postings
@@ -93,6 +94,15 @@ def unspent(session: Session, lane: Lane, gateway: Address) -> dict[Address, int
     return {c: held[accounts.leased(c, gateway)] - logged.get(c, 0) for c in holders}
 
 
+def ending(session: Session, lane: Lane, gateway: Address) -> set[Address]:
+    """Whose leases a gateway may not spend any more: accounts that asked to leave, and those that revoked the session
+    key whose voucher a lease stands on. Later batches cannot charge them.
+    """
+    revoked = leases.of_revoked_keys(session, lane, gateway)
+    bare = {one for one in revoked if vouchers.mandate(session, lane, one) < leases.committed(session, lane, one)}
+    return bare | {one.account for one in lanes.leaving(session, lane)}
+
+
 def held_by_gateways(session: Session, lane: Lane, consumer: Address) -> int:
     """A consumer's uncharged money at gateways: leased, less the charges of receipts not yet posted."""
     gateways = leases.holders(session, lane, consumer)
@@ -121,19 +131,19 @@ def reclaim(session: Session, lane: Lane, now: int) -> dict[Address, int]:
     return returned
 
 
-def allot(session: Session, lane: Lane, line: Sequence[str], gateway: Address, need: int, target: int) -> int:
-    """Hand a gateway up to `target` atoms of a key's budget, at least `need` or nothing.
-
-    `line` are the ids of the keys that it descends from, the first one first, and its own.
+def allot(
+    session: Session, lane: Lane, allowance: Allowance, gateway: Address, need: int, target: int
+) -> tuple[int, Left | None]:
+    """Hand a gateway up to `target` atoms of a key's budgets, at least `need` or nothing. Returns how many, and what
+    was left before.
     """
-    left = keys.budget_left(session, lane, line)
+    left = keys.budget_left(session, lane, allowance)
     if left is None:
-        return target
-    granted = permissions.grant(left, need, target)
-    if granted == 0:
-        return 0
-    keys.allot(session, lane, line[-1], gateway, granted)
-    return granted
+        return target, None
+    granted = permissions.grant(left.atoms, need, target)
+    if granted:
+        keys.allot(session, lane, allowance, gateway, granted)
+    return granted, left
 
 
 def _close(session: Session, found: list[Lease], now: int) -> int:

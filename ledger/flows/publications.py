@@ -10,19 +10,22 @@ from hashlib import sha256
 
 from sqlmodel import Session
 
-from ledger.core.catalog import capsules, models
+from ledger.core.catalog import capsules, lineage, models, names
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.models import Offer
-from ledger.core.values.documents import Document, canonical, digest, validate
+from ledger.core.catalog.names import Published
+from ledger.core.values.documents import Document, canonical, digest, parse, validate
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
-from ledger.core.values.ids import Address, Digest, Lane, parse_did, to_hex
+from ledger.core.values.ids import Address, Digest, Lane, cid, parse_did, to_hex
 from ledger.core.values.typed_data import Domain, document_hash, signed_by, signing_digest
 from ledger.store.access import deposits
 from ledger.store.access.deposits import DepositRequest
+from ledger.store.chain import names as organisations
 from ledger.store.network import documents, measurements, offers
 from ledger.store.network.measurements import Measurement
 from ledger.store.network.offers import Credential
+from ledger.store.session import lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class Signed:
 
 
 def publish_document(session: Session, signed: Signed, domain: Domain, now: int) -> Digest:
-    """Store a model document or a capsule. Rejected when it does not fit its schema, names another chain, or is not
-    signed by its owner.
+    """Store a model document or a capsule. Rejected when it does not fit its schema, names another chain, is not signed
+    by its owner, has a name that is another document's or another organisation's, or froze less than a parent grants.
     """
     document, chain_id = signed.document, domain.chain_id
     kind = validate(document)
@@ -51,9 +54,31 @@ def publish_document(session: Session, signed: Signed, domain: Domain, now: int)
     body, document_id = canonical(document), digest(document)
     if not signed_by(signing_digest(domain, document_hash(document_id)), signed.signature, party):
         raise Rejected(f"the document is not signed by its owner {to_hex(party)}", field="signature")
+    new = Published(names.of_document(document), document_id)
+    if domain.chain_id:
+        speakers = organisations.speakers(session).get(new.name.organisation, set())
+        names.check_publication(new, party, speakers, organisations.meaning(session, new.name))
+    else:
+        _check_off_chain(session, new, party, document)
     stored = documents.Stored(document_id, kind, document["name"], party, body, now, signed.signature)
     documents.put(session, stored)
     return document_id
+
+
+def _check_off_chain(session: Session, new: Published, party: Address, document: Document) -> None:
+    """What the Registry checks on a chain: a name is its organisation's, which is the first publisher's; one with a
+    version is one document; a child's terms are no worse for its parents than what they grant.
+    """
+    lock(session, f"organisation:{new.name.organisation}")
+    theirs = documents.of_organisation(session, new.name.organisation)
+    known = names.of_documents((one.id, parse(one.body)) for one in theirs)
+    holder = {theirs[0].party} if theirs else {party}
+    names.check_publication(new, party, holder, next((one.id for one in known if one.name == new.name), None))
+    for parent in models.parents(document):
+        stored = documents.get(session, parent.model)
+        if stored is None or stored.kind == "glue":
+            raise Rejected(f"the parent {cid(parent.model)} is not published", field="$.lineage")
+        lineage.check_granted(parent, models.granted(parse(stored.body)))
 
 
 def publish_glue(session: Session, module: bytes, publisher: Address, now: int) -> Digest:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlmodel import Session
 
+from ledger.core.accounts.budgets import Allowance
 from ledger.core.catalog.bids import terms_id
 from ledger.core.receipts.receipt import Receipt, struct_hash
 from ledger.core.receipts.segments import Segment, link
@@ -18,19 +19,19 @@ from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavaila
 from ledger.core.values.ids import Digest, to_hex
 from ledger.core.values.typed_data import Domain, Signer, signing_digest
 from ledger.store.receipts import terms
-from ledger.store.receipts.appender import Appender, Row, RowRefused, Steps, Taken, Unlocked, row
+from ledger.store.receipts.appender import Appender, Row, RowRefused, Spent, Steps, Taken, Unlocked, row
 from ledger.store.receipts.receipts import Signed
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A receipt without a number, what to note beside it, and the id of its key if a budget bounds that.
+    """A receipt without a number, what to note beside it, and what its charge is taken of if a key's budget bounds it.
 
     `lock` is the call that must be locked for this gateway, whose lock ends with the receipt.
     """
 
     receipt: Receipt
     extra: bytes
-    key: str | None = None
+    allowance: Allowance | None = None
     lock: Digest | None = None
 
 
@@ -53,7 +54,7 @@ class Group:
     segment: Segment
     signed: tuple[Signed, ...]
     rows: tuple[Row, ...]
-    key_spending: Counter[str]
+    key_spending: Counter[Spent]
     locks: tuple[Digest, ...]
 
     @property
@@ -75,7 +76,7 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
     """Number, digest and sign the drafts after `tail`."""
     signed: list[Signed] = []
     rows: list[Row] = []
-    spending: Counter[str] = Counter()
+    spending: Counter[Spent] = Counter()
     locks: set[Digest] = set()
     seq = tail.seq
     for bundle in bundles:
@@ -86,8 +87,9 @@ def prepare(signer: Signer, domain: Domain, tail: Tail, bundles: Sequence[Bundle
             signature = signer.sign(signing_digest(domain, digest))
             signed.append(Signed(receipt, digest, signature, draft.extra))
             rows.append(row(receipt, digest, signature, draft.extra))
-            if draft.key is not None:
-                spending[draft.key] += receipt.charge
+            if draft.allowance is not None:
+                line, day, model = draft.allowance
+                spending[line[-1], day, model] += receipt.charge
             if draft.lock is not None:
                 locks.add(draft.lock)
     digests, total = [s.digest for s in signed], sum(s.receipt.charge for s in signed)
@@ -103,7 +105,7 @@ def append(
     Calls that have a receipt already are left out with a Conflict, those that are not locked for us any more with an
     Unavailable, and the rest is written. When the database refuses anything else, each bundle is tried by itself. It
     yields where it must wait (`store.receipts.appender`).
-    Raises Unavailable when the connection is lost: then `tail_of` a new one tells if the segment was written.
+    Raises Unavailable when the connection is lost or the server cannot write: then `found` tells what was written.
     """
     try:
         group = prepare(signer, domain, tail, bundles)
@@ -115,17 +117,30 @@ def append(
         if len(bundles) == 1:
             return tail, [refused]
         return (yield from _one_by_one(appender, signer, domain, tail, bundles))
-    return group.tail, outcomes(group, bundles)
-
-
-def outcomes(group: Group, bundles: Sequence[Bundle]) -> list[Outcome]:
-    """The receipts of each bundle of a written group."""
     receipts: list[Outcome] = []
     at = 0
     for bundle in bundles:
         receipts.append(group.signed[at : at + len(bundle)])
         at += len(bundle)
-    return receipts
+    return group.tail, receipts
+
+
+def found(appender: Appender, before: Tail, bundles: Mapping[int, Bundle]) -> dict[int, tuple[Signed, ...]]:
+    """The receipts, by place, of those of these bundles that were written after `before`: the connection was lost while
+    they were, and a bundle is written whole or not at all.
+    """
+    written = {one.receipt.call_id: one for one in appender.written_after(before.seq)}
+
+    def receipts_of(bundle: Bundle) -> tuple[Signed, ...]:
+        known = ((draft.receipt, written.get(draft.receipt.call_id)) for draft in bundle)
+        return tuple(one for draft, one in known if one is not None and _is_of(one.receipt, draft))
+
+    return {at: receipts for at, bundle in bundles.items() if (receipts := receipts_of(bundle))}
+
+
+def _is_of(receipt: Receipt, draft: Receipt) -> bool:
+    """Whether a receipt is that of a draft, which has no gateway and number yet."""
+    return (*receipt[:3], *receipt[5:]) == (*draft[:3], *draft[5:])
 
 
 def store_terms(session: Session, bodies: Sequence[bytes]) -> None:

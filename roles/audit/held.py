@@ -27,8 +27,9 @@ def _read(path: Path, lane: Lane, domain: Domain) -> SignedReceipt:
         signed = SignedReceipt(_receipt(shown["receipt"]), bytes.fromhex(shown["signature"].removeprefix("0x")))
         struct_hash(signed.receipt)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
+        why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
         how = f"tollway consumer receipt ID --json > {path.name}"
-        raise Rejected(f"{path} is not a signed receipt ({error}). Write one with: {how}", path=str(path)) from error
+        raise Rejected(f"{path} is not a signed receipt ({why}). Write one with: {how}", path=str(path)) from error
     if signed.receipt.lane != lane:
         other = f"{path} is a receipt of lane {to_hex(signed.receipt.lane)}, the gateway's lane is {to_hex(lane)}"
         raise Rejected(f"{other}: use --gateway URL of a gateway of that lane", path=str(path))

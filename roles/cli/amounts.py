@@ -15,8 +15,9 @@ Amount = Annotated[str, Argument(help="12.5 (AIC) or 1500atoms.")]
 DECIMALS = 9
 METERS = ", ".join(Meter.__members__)
 SCALES = {Meter.ms: "second", Meter.byte: "GB", Meter.fuel: "million fuel"}
-_AMOUNT = re.compile(r"(\d+)(?:\.(\d{1,9}))?\s*(AIC|aic|atoms|a)?")
-_RATIO = re.compile(r"(\d+)(?:\.(\d{1,4}))?%|(\d+)(?:ppm)?")
+MAX_DIGITS = 19
+_AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]{1,9}))?\s*(AIC|aic|atoms|a)?")
+_RATIO = re.compile(r"([0-9]+)(?:\.([0-9]{1,4}))?%|([0-9]+)(?:ppm)?")
 
 
 def parse(text: str) -> Atoms:
@@ -24,11 +25,27 @@ def parse(text: str) -> Atoms:
     match = _AMOUNT.fullmatch(text.strip().replace("_", ""))
     if match is None or (match[3] in ("atoms", "a") and match[2]):
         raise Rejected(f"{text!r} is not an amount: write 12.5 (AIC, up to 9 decimals) or 1500atoms", amount=text)
+    if len(match[1]) > MAX_DIGITS:
+        raise Rejected(f"{text[:40]!r} is more than the largest possible amount, {MAX_ATOMS} atoms", amount=text)
     whole, part, unit = int(match[1]), (match[2] or "").ljust(DECIMALS, "0"), match[3]
     atoms = whole if unit in ("atoms", "a") else whole * 10**DECIMALS + int(part)
     if atoms > MAX_ATOMS:
         raise Rejected(f"{text!r} is more than the largest possible amount, {MAX_ATOMS} atoms", amount=text)
     return atoms
+
+
+def parse_some(text: str) -> Atoms:
+    """Atoms of an amount that must be more than 0."""
+    atoms = parse(text)
+    if not atoms:
+        raise Rejected("the amount is 0: it must be more than 0", amount=text)
+    return atoms
+
+
+def typed(atoms: Atoms) -> str:
+    """An amount as it can be typed: `12.5` in AIC, or `1500atoms`."""
+    whole, part = divmod(atoms, 10**DECIMALS)
+    return f"{whole}.{part:09d}".rstrip("0").rstrip(".") if atoms >= 10 ** (DECIMALS - 4) else f"{atoms}atoms"
 
 
 def format(atoms: Atoms) -> str:
@@ -66,7 +83,8 @@ def _by_meter(texts: list[str], what: str, unit: str) -> dict[str, int]:
     numbers = {}
     for text in texts:
         name, equals, number = text.partition("=")
-        if name not in Meter.__members__ or not equals or not number.isdecimal():
+        is_number = number.isascii() and number.isdecimal() and len(number) < MAX_DIGITS
+        if name not in Meter.__members__ or not equals or not is_number:
             raise Rejected(
                 f"{text!r} is not a valid {what}: write METER={unit}, with a meter of {METERS}", **{what: text}
             )
@@ -79,8 +97,9 @@ def parse_ratio(text: str) -> int:
     match = _RATIO.fullmatch(text.strip())
     if match is None:
         raise Rejected(f"{text!r} is not a ratio: write 12.5% or 125000ppm", ratio=text)
-    ppm = int(match[3]) if match[3] else int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))
-    if ppm > 1_000_000:
+    long = len(match[3] or match[1]) > MAX_DIGITS
+    ppm = 0 if long else int(match[3]) if match[3] else int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))
+    if long or ppm > 1_000_000:
         raise Rejected(f"{text!r} is above 100%", ratio=text)
     return ppm
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ledger.core.settlement.header import HeaderId
 
 RECEIPT = "A receipt that you hold, a file of `consumer receipt ID --json`: it must be in a batch."
-Budget = Annotated[int, Option("--budget", help="The most to spend on questions, in wei.")]
+Budget = Annotated[int, Option("--budget", help="The most to spend on questions, in wei.", min=0, max=10**30)]
 MAX_PENDING = 129
 """Batches that can be pending at once, and the one before them."""
 
@@ -42,7 +42,7 @@ def check_vectors(files: Annotated[list[Path], Argument(help="mechanism.json, su
         wrong += [f"{path.name}: {mismatch}" for mismatch in mismatches]
     output.show_table(rows)
     for line in wrong:
-        output.aside().print(f"[red]mismatch[/] {line}")
+        output.warn(line, "mismatch", "red")
     if wrong:
         raise Rejected(f"{len(wrong)} vectors do not agree", mismatches=wrong)
 
@@ -55,7 +55,7 @@ def verify() -> None:
 
 @app.command("watch")
 def watch(
-    every: Annotated[float, Option("--every", help="Polling interval in seconds.")] = 15,
+    every: Annotated[float, Option("--every", help="Polling interval in seconds.", min=0.1, max=86_400.0)] = 15,
     once: Annotated[bool, Option("--once", help="Check once and exit.")] = False,
     book: Annotated[bool, Option(help="Also compare receipts with the bids in force.")] = True,
     budget: Budget = 10**17,
@@ -73,7 +73,7 @@ def watch(
         except TollwayError as error:  # the chain is unreachable, or was reorganised during the look
             if once:
                 raise
-            output.aside().print(f"[yellow]tries again:[/] {error.message}")
+            output.warn(error.message, "tries again:")
         if once:
             return
         time.sleep(every)
@@ -135,7 +135,7 @@ def _newest() -> Iterator[BatchFile]:
         try:
             yield batches.read(here(), number)
         except TollwayError as error:
-            output.aside().print(f"[yellow]no file of batch {number}:[/] {error.message}")
+            output.warn(error.message, f"no file of batch {number}:")
 
 
 @app.command("solvency")

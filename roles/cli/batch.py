@@ -13,7 +13,8 @@ from roles.cli.context import Group, here
 
 app = Group("List, download and recompute what was settled.")
 
-Number = Annotated[int, Argument(help="A batch's number; the first is 1.")]
+MAX_BATCH = 2**31 - 1
+Number = Annotated[int, Argument(help="A batch's number; the first is 1.", min=1, max=MAX_BATCH)]
 
 
 @app.command("list")
@@ -35,6 +36,7 @@ def file(number: Number, to: Annotated[Path, Option("--to", help="File to write.
     """Download a batch's public file: everything needed to recompute it."""
     from ledger.core.settlement.batch_file import read as parse
 
+    to.parent.stat()  # says which folder is missing, before anything is downloaded
     body = here().gateway.file(f"/v1/batches/{number}/file")
     to.write_bytes(body)
     output.show({"file": str(to), "bytes": len(body), "sha256": to_hex(parse(body).digest)})
@@ -42,7 +44,7 @@ def file(number: Number, to: Annotated[Path, Option("--to", help="File to write.
 
 @app.command("verify")
 def verify(
-    number: Annotated[int | None, Argument(help="A batch's number; default: every batch.")] = None,
+    number: Annotated[int | None, Argument(help="A batch's number; default: all.", min=1, max=MAX_BATCH)] = None,
 ) -> None:
     """Recompute a batch from its public file and compare it with the chain: receipts, bids, lines, trees, header."""
     checked = batches.check(here(), batches.numbers(here()) if number is None else [number])

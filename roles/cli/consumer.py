@@ -18,6 +18,8 @@ from roles.wallet import api_keys, deposits, keystore, transactions, trust
 
 app = Group("Deposit once, call any model, check every charge, withdraw the rest.")
 
+MAX_WAIT = 86_400.0
+"""Seconds: nobody waits longer than a day."""
 METERS = f"METER=UNITS, such as output_token=100. Meters: {amounts.METERS}."
 Relayer = Annotated[str | None, Option(help="A wallet that pays the gas; you only sign.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
@@ -26,7 +28,7 @@ Model = Annotated[str, Argument(help="@org/name or an id.")]
 @app.command("deposit")
 def deposit(
     amount: Amount,
-    wait: Annotated[float, Option(help="Seconds to wait until it can be spent.")] = 60,
+    wait: Annotated[float, Option(help="Seconds to wait until it can be spent.", min=0, max=MAX_WAIT)] = 60,
     anyway: Annotated[bool, Option("--anyway", help="Also into a lane that one would not trust.")] = False,
     direct: Annotated[bool, Option("--direct", help="Send it to the chain yourself, with gas.")] = False,
 ) -> None:
@@ -34,7 +36,7 @@ def deposit(
 
     First the lane is read from the chain: its bond, window and leverage. One that is not to be trusted is refused.
     """
-    atoms = amounts.parse(amount)
+    atoms = amounts.parse_some(amount)
     for doubt in trust.check(here(), atoms, anyway=anyway):
         output.warn(doubt)
     for stays in trust.STAYS:
@@ -54,7 +56,8 @@ def deposited(id: Annotated[str, Argument(help="The id that `deposit` answered."
 
 @app.command("key")
 def make_key(  # noqa: PLR0913
-    budget: Annotated[str | None, Option(help="The most the key may ever spend; default: the whole deposit.")] = None,
+    budget: keys.Budgets = None,
+    model_budget: keys.ModelBudgets = None,
     model: keys.OnlyModel = None,
     rate: keys.Rate = None,
     minutes: keys.Minutes = None,
@@ -65,9 +68,9 @@ def make_key(  # noqa: PLR0913
 ) -> None:
     """Create an API key for any OpenAI client, stored in a file of its own beside the wallet, and use it for calls.
 
-    You sign a voucher for your deposit once; no other key is touched.
+    You sign a voucher for your deposit once; no other key is touched. Without a budget it may spend the whole deposit.
     """
-    body = keys.limits(budget, model, rate, minutes) | ({"label": label} if label else {})
+    body = keys.limits(keys.Limits(budget, model_budget, model, rate, minutes)) | ({"label": label} if label else {})
     body["rights"] = [name for name, given in (("manage", manage), ("delegate", delegate)) if given]
     created, path, ceiling = deposits.make_key(here(), body)
     api_keys.use(here().wallet, created["id"])
@@ -77,8 +80,9 @@ def make_key(  # noqa: PLR0913
 
 
 @app.command("sub-key")
-def sub_key(
-    budget: Annotated[str | None, Option(help="The most it may spend; default: what the key has left.")] = None,
+def sub_key(  # noqa: PLR0913
+    budget: keys.Budgets = None,
+    model_budget: keys.ModelBudgets = None,
     model: keys.OnlyModel = None,
     rate: keys.Rate = None,
     minutes: keys.Minutes = None,
@@ -90,9 +94,11 @@ def sub_key(
     What it spends counts for your key too. Revoked with it, or by `revoke`. Example: a key for each agent of a task.
     """
     rights = ["delegate"] if delegate else []
-    body = {**keys.limits(budget, model, rate, minutes), "label": label, "rights": rights}
+    body = {**keys.limits(keys.Limits(budget, model_budget, model, rate, minutes)), "label": label, "rights": rights}
     made = here().key_gateway.post("/v1/keys", body)
-    output.show({name: made[name] for name in ("id", "key", "budget", "rate", "models", "expires_at", "rights")})
+    output.show(
+        {name: made[name] for name in ("id", "key", "budget", "budgets", "rate", "models", "expires_at", "rights")}
+    )
 
 
 @app.command("use-key")
@@ -104,18 +110,19 @@ def use_key(id: keys.KeyId) -> None:
 @app.command("change-key")
 def change_key(  # noqa: PLR0913
     id: keys.KeyId,
-    budget: Annotated[str | None, Option(help="The most it may ever spend, with what it has spent.")] = None,
+    budget: keys.Budgets = None,
+    model_budget: keys.ModelBudgets = None,
     model: keys.OnlyModel = None,
     rate: keys.Rate = None,
     minutes: keys.Minutes = None,
     label: Annotated[str | None, Option(help="Another name.")] = None,
     lift: Annotated[list[str] | None, Option(help=f"Take a limit away: {', '.join(keys.LIMITS)}. Repeat it.")] = None,
 ) -> None:
-    """Change an API key's limits or its name. What is not named stays."""
-    unknown = next((name for name in lift or [] if name not in keys.LIMITS), None)
-    if unknown is not None:
-        raise Rejected(f"{unknown!r} is no limit: --lift {', '.join(keys.LIMITS)}", lift=unknown)
-    body = keys.limits(budget, model, rate, minutes) | {keys.LIMITS[name]: None for name in lift or []}
+    """Change an API key's limits or its name. What is not named stays; budgets of periods and models change together.
+
+    Example: tollway consumer change-key key_0123456789abcdef --budget 1/day --budget 20/month
+    """
+    body = keys.limits(keys.Limits(budget, model_budget, model, rate, minutes)) | keys.lifted(lift or [])
     body |= {"label": label} if label is not None else {}
     if not body:
         raise Rejected(f"nothing to change: tollway consumer change-key {id} --budget AMOUNT")
@@ -159,10 +166,10 @@ def call(  # noqa: PLR0913
     model: Model,
     text: Annotated[str, Argument(help="The user message.")],
     stream: Annotated[bool, Option("--stream", help="Print the answer as it comes.")] = False,
-    max_tokens: Annotated[int, Option(help="The most output tokens.")] = 256,
+    max_tokens: Annotated[int, Option(help="The most output tokens.", min=1, max=10_000_000)] = 256,
     max_price: Annotated[str | None, Option(help="Refuse a higher price: 0.01 (AIC) or 1500atoms.")] = None,
     referral: Annotated[str | None, Option(help="A curator's token.")] = None,
-    timeout: Annotated[float, Option(help="Seconds to wait for the answer.")] = 60,
+    timeout: Annotated[float, Option(help="Seconds to wait for the answer.", min=0.1, max=MAX_WAIT)] = 60,
 ) -> None:
     """Call a chat model or a workflow, and pay for it.
 
@@ -202,7 +209,7 @@ def discover(
     units = amounts.parse_units(meters or ["call=1", "input_token=100", "output_token=100"])
     body: dict[str, Any] = {"task": task, "meters": units}
     if max_price:
-        body["max_price"] = str(amounts.parse(max_price))
+        body["max_price"] = str(amounts.parse_some(max_price))
     answer = here().gateway.post("/v1/discover", body)
     rows = answer["results"] if output.mode.json else [calls.search_row(row) for row in answer["results"]]
     output.show_table(rows, empty=calls.why_nothing(answer.get("diagnostic") or {}))
@@ -216,7 +223,7 @@ def balance() -> None:
 
 @app.command("receipts")
 def receipts(
-    limit: Annotated[int, Option(help="How many, at most.")] = 20,
+    limit: Annotated[int, Option(help="How many, at most.", min=1, max=1_000)] = 20,
     by: Annotated[str | None, Option(help=f"Sums of all of them: by {', '.join(receipt_rows.SUMS)}.")] = None,
 ) -> None:
     """List your latest receipts: what each call used and cost. Or what you have spent, with --by.
@@ -276,7 +283,7 @@ add_collect(app)
 @app.command("withdraw")
 def withdraw(
     relayer: Relayer = None,
-    wait: Annotated[float, Option(help="Seconds to wait for the final batch.")] = 0,
+    wait: Annotated[float, Option(help="Seconds to wait for the final batch.", min=0, max=MAX_WAIT)] = 0,
 ) -> None:
     """Withdraw what you have not spent: ask, wait until a later batch is final, receive. Run it again to continue."""
     leaving = deposits.Exit(here(), relayer)

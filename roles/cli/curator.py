@@ -10,7 +10,7 @@ from ledger.core.pricing.commissions import Referral
 from ledger.core.values.ids import cid, to_hex
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared.payees import add_earnings, add_statement
+from roles.cli.shared.payees import MAX_COUNT, add_earnings, add_statement
 
 app = Group("Recommend models and workflows, and earn a commission on the calls you bring.")
 add_earnings(app)
@@ -21,12 +21,15 @@ add_statement(app)
 def token(
     subject: Annotated[str, Argument(help="The model or workflow you recommend: @org/name, or its id.")],
     keep: Annotated[str, Option(help="Your part of the commission; the consumer gets the rest.")] = "50%",
-    window: Annotated[int, Option(help="It counts for a consumer's first WINDOW paid calls.")] = 1_000,
-    days: Annotated[int, Option(help="Days until it expires.")] = 30,
+    window: Annotated[
+        int, Option(help="It counts for a consumer's first WINDOW paid calls.", min=1, max=MAX_COUNT)
+    ] = 1_000,
+    days: Annotated[int, Option(help="Days until it expires.", min=1, max=3_660)] = 30,
 ) -> None:
     """Sign a referral token. A consumer who calls with it pays the same or less, and you earn your commission."""
+    keep_ppm = amounts.parse_ratio(keep)
     until = (int(time.time()) + days * 86_400) * 1000
-    referral = Referral(here().account, here().resolve(subject), amounts.parse_ratio(keep), window, until)
+    referral = Referral(here().account, here().resolve(subject), keep_ppm, window, until)
     text = commissions.token(referral, here().signer, here().domain)
     output.show({"token": text, "subject": subject, "keeps": amounts.format_ratio(referral.keep_ppm), "days": days})
     output.note("a consumer sends it as the header Tollway-Referral, or with `consumer call --referral`")

@@ -1,7 +1,7 @@
 """`tollway up`, `down`, `demo`, and `tollway local`: a whole network on this machine."""
 
-import contextlib
 import json
+import re
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from roles.cli import output
 from roles.cli.context import Group, here
 from roles.local import actors, control
 from roles.local.folder import NetworkFolder
-from roles.wallet import api_keys, home
+from roles.wallet import api_keys, home, keystore
 
 app = Group("The local network: its components, logs and clock.")
 
@@ -25,6 +25,7 @@ Upstream = Annotated[
 ]
 UpstreamModel = Annotated[str | None, Option("--upstream-model", help="The model's name at that server.")]
 AsJson = Annotated[bool, Option("--json", help="Print the answer as JSON.")]
+NAME = "[a-z0-9-]+"
 ComponentName = Annotated[str, Argument(help="A component, as `local status` names it.")]
 
 
@@ -46,10 +47,14 @@ def up(
 def down(
     forget: Annotated[bool, Option("--forget", help="Also delete its data and all wallets of this home.")] = False,
     as_json: AsJson = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Delete without asking first.")] = False,
 ) -> None:
     """Stop the local network. Its data stays, unless --forget."""
-    output.mode.json = as_json
+    output.mode.json, output.mode.yes = as_json, yes
     folder = NetworkFolder.of(home.home())
+    if forget:
+        wallets = ", ".join(keystore.names()) or "none"
+        output.confirm(f"delete {folder.path} and, for good, the keys of all wallets of {home.home()} ({wallets})?")
     ran = control.stop(folder)
     if forget:
         for path in (folder.path, home.keystores(), home.home() / "keys"):
@@ -60,7 +65,7 @@ def down(
 
 def demo(  # noqa: PLR0913
     context: typer.Context,
-    calls: Annotated[int, Option(help="How many calls the consumer makes.", min=8)] = 300,
+    calls: Annotated[int, Option(help="How many calls the consumer makes.", min=8, max=100_000)] = 300,
     json_file: Annotated[Path | None, Option("--json", help="Also write the facts to this file.")] = None,
     folder: Annotated[Path | None, Option(help="Its home, an empty folder; default: a temporary one.")] = None,
     keep: Annotated[bool, Option("--keep", help="Do not delete the folder at the end.")] = False,
@@ -73,6 +78,7 @@ def demo(  # noqa: PLR0913
     from roles.local.scenario import parse_upstream
 
     path = Path(folder or tempfile.mkdtemp(prefix="tollway-demo-", dir="/tmp"))
+    path.mkdir(parents=True, exist_ok=True)
     if (path / "local").exists():
         raise Rejected(f"{path} is in use: a demo needs an empty folder", folder=str(path))
     server = parse_upstream(upstream, upstream_model)
@@ -100,19 +106,21 @@ def status() -> None:
 
 
 @app.command("logs")
-def logs(component: ComponentName, lines: Annotated[int, Option(help="How many lines.")] = 30) -> None:
+def logs(
+    component: ComponentName, lines: Annotated[int, Option(help="How many lines.", min=1, max=100_000)] = 30
+) -> None:
     """Print the end of a component's log."""
-    folder = NetworkFolder.of(home.home())
-    if not folder.log(component).exists():
+    folder = here_runs()
+    if not re.fullmatch(NAME, component) or not folder.log(component).exists():
         known = ", ".join(sorted(path.stem for path in (folder.path / "logs").glob("*.log"))) or "none yet"
         raise Rejected(f"{component!r} has no log: there are {known}", component=component)
-    output.console().print(control.tail(folder, component, lines), markup=False)
+    output.console().print(output.plain(control.tail(folder, component, lines)))
 
 
 @app.command("stop")
 def stop(component: ComponentName) -> None:
     """Stop one component, such as a provider's node, until `local start`."""
-    folder = NetworkFolder.of(home.home())
+    folder = here_runs()
     if component not in folder.wanted():
         raise Rejected(f"{component!r} is not one of {', '.join(folder.wanted())}", component=component)
     control.stop_one(folder, component)
@@ -122,9 +130,9 @@ def stop(component: ComponentName) -> None:
 @app.command("start")
 def start(component: ComponentName) -> None:
     """Start a stopped component again."""
-    folder = NetworkFolder.of(home.home())
-    with contextlib.suppress(FileNotFoundError):
-        (folder.path / "off" / component).unlink()
+    folder = here_runs()
+    if re.fullmatch(NAME, component):
+        (folder.path / "off" / component).unlink(missing_ok=True)
     if component not in folder.wanted():
         raise Rejected(f"{component!r} is not part of this network", component=component)
     control.wait(folder, [component])
@@ -132,11 +140,19 @@ def start(component: ComponentName) -> None:
 
 
 @app.command("advance")
-def advance(seconds: Annotated[int, Argument(help="Seconds to add.", min=1)]) -> None:
+def advance(seconds: Annotated[int, Argument(help="Seconds to add.", min=1, max=31_536_000)]) -> None:
     """Move the local chain's clock forward, until the chain restarts. An epoch is 3600 seconds."""
     from roles.local import network
 
     output.show({"time": network.advance(seconds), "rpc": here().rpc_url})
+
+
+def here_runs() -> NetworkFolder:
+    """The folder of this home's network. Rejected when there is none."""
+    folder = NetworkFolder.of(home.home())
+    if not (folder.path / "components").is_dir():
+        raise Rejected(f"{home.home()} has no network: tollway up")
+    return folder
 
 
 def _require_database() -> None:
@@ -167,5 +183,4 @@ def _show_network(folder: NetworkFolder) -> None:
             f"  tollway provider preview {actors.DIALOG} --ask output_token=50000000 -w {actors.PROVIDERS[0].name}\n"
             "  tollway batch list      tollway batch verify      tollway auditor solvency\n"
             "  tollway down            (its data stays)",
-            markup=False,
         )

@@ -3,19 +3,23 @@
 import contextlib
 import io
 import logging
+import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from traceback import walk_tb
-from typing import Any
+from importlib.metadata import version
+from traceback import format_exception, walk_tb
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from typer import Option
 
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
-from roles.cli import output
+from roles.cli import output, remedies
 from roles.cli.output import mode
+from roles.wallet import home
 
 PANELS = {
     "Pay for calls": ("wallet", "consumer"),
@@ -28,6 +32,11 @@ ROOMS = {"roles.local": "local", "roles.node": "node", "ledger": "audit", "roles
 """Libraries that several parts bring are told apart by the first of these packages that was being imported."""
 PLAIN = (str, int, bool, type(None), list, dict)
 """Facts of an error that JSON shows as they are."""
+STOPPED = 130
+"""The exit code of what was interrupted."""
+TOP = ("demo", "up", "down")
+"""Commands without a group."""
+NEGATIVE = re.compile(r"No such option:? '?(-\d[^ ']*)")
 GROUPS = {name: panel for panel, names in PANELS.items() for name in names}
 
 INTRODUCTION = """The money layer for networks of AI models: each call is metered, priced by bids, split among everybody
@@ -44,10 +53,18 @@ Amounts are AIC, such as 12.5, or atoms, such as 1500atoms (1 AIC = 1,000,000,00
 
 def build(group: str | None = None) -> typer.Typer:
     """The command line: one group, if `group` names one, else all of it."""
-    app = typer.Typer(help=INTRODUCTION, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    names = {"help_option_names": ["-h", "--help"]}
+    app = typer.Typer(
+        help=INTRODUCTION,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings=names,
+    )
+    app.callback(help=INTRODUCTION)(top)
     if group not in GROUPS:
         local = import_module("roles.cli.local")
-        for name in ("demo", "up", "down"):
+        for name in TOP:
             app.command(name, rich_help_panel="Start here")(getattr(local, name))
     for name, panel in GROUPS.items():
         if group == name or group not in GROUPS:
@@ -55,23 +72,47 @@ def build(group: str | None = None) -> typer.Typer:
     return app
 
 
+def show_version(asked: bool) -> None:
+    if asked:
+        output.console().print(f"tollway {version('tollway')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, Option("--version", help="Print the version and exit.", is_eager=True, callback=show_version)]
+
+
+def top(version: Version = False) -> None:
+    """All of it."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 rejected, 2 usage error, 3 a conflict, 4 try again."""
     try:
         code = build(arguments[0] if arguments else None)(list(arguments), standalone_mode=False, obj=ask)
+        sys.stdout.flush()
+        if code == STOPPED:
+            output.aside().print("stopped")
     except TollwayError as error:
         explain(error)
         return 3 if isinstance(error, Conflict) else 4 if isinstance(error, Unavailable) else 1
     except ModuleNotFoundError as error:
-        explain(explained(error))
-        return 1
+        return explain_missing(error)
     except typer.TyperException as error:
         mode.json = "--json" in arguments
-        explain(Rejected(f"{error} (tollway {' '.join(_command_of(arguments))} --help)".replace("  ", " ")))
+        explain_usage(error, arguments)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         output.aside().print("stopped")
-        return 130
+        return STOPPED
+    except UnicodeError:
+        explain(Rejected("what was typed or read is no text in UTF-8"))
+        return 1
+    except OSError as error:
+        explain(of_system(error))
+        return 1
+    except Exception as error:  # the edge of the program: nobody is shown a traceback
+        explain(of_bug(error))
+        return 3
     return code if isinstance(code, int) else 0
 
 
@@ -94,12 +135,65 @@ def ask(command: str) -> Any:
 
 
 def explain(error: TollwayError) -> None:
-    """Print an error: its message on stderr, or all its facts as JSON."""
+    """Print an error and what helps: on stderr, or all its facts as JSON."""
+    remedy = remedies.of(error)
     if mode.json:
         facts = {name: value if isinstance(value, PLAIN) else str(value) for name, value in error.facts.items()}
+        facts |= {"remedy": remedy} if remedy else {}
         output.show({"error": error.message, "kind": type(error).__name__.lower(), **facts})
         return
-    output.aside().print(f"[bold red]{type(error).__name__.lower()}:[/] {escape(error.message)}", markup=True)
+    output.warn(error.message, f"{type(error).__name__.lower()}:", "bold red")
+    if remedy:
+        output.note(f"try: {remedy}")
+
+
+def explain_usage(error: typer.TyperException, arguments: Sequence[str]) -> None:
+    """Say why a command line cannot be read, and which help to ask for. Nothing more where its help was shown."""
+    message, parameter = str(error), getattr(error, "param", None)
+    if not message:
+        return
+    if parameter is not None and parameter.name not in message:
+        message = f"{parameter.opts[0] if parameter.param_type_name == 'option' else parameter.name}: {message}"
+    if negative := NEGATIVE.search(message):
+        message = f"{negative[1]} is not an amount or a number that can be given here: write it without the minus"
+    words = " ".join(["tollway", *_command_of(arguments), "--help"])
+    explain(Rejected(f"{message} ({words})"))
+
+
+def of_system(error: OSError) -> Rejected:
+    """What the system refused, as a sentence: which file, and why."""
+    reason = (error.strerror or str(error)).lower()
+    if isinstance(error, BrokenPipeError) or error.filename is None:
+        _discard_output()
+        mode.json = False  # the reason goes to stderr
+        return Rejected(f"the output cannot be written: {reason}")
+    return Rejected(f"{error.filename}: {reason.replace(' or directory', '')}", path=str(error.filename))
+
+
+def of_bug(error: Exception) -> Conflict:
+    """What to say of an error that is nobody's: where its traceback is kept, for whoever mends it."""
+    path = home.home() / "failed.txt"
+    with contextlib.suppress(OSError):
+        home.write_private(path, "".join(format_exception(error)))
+    said = f"tollway cannot go on ({type(error).__name__}; {path} says where). Is the gateway of version"
+    return Conflict(f"{said} {version('tollway')}, as this program is?", path=str(path))
+
+
+def _discard_output() -> None:
+    """Let what is still buffered for stdout go nowhere: Python would fail once more at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def explain_missing(error: ModuleNotFoundError) -> int:
+    try:
+        explain(explained(error))
+    except ModuleNotFoundError:
+        explain(of_bug(error))
+        return 3
+    return 1
 
 
 def explained(error: ModuleNotFoundError) -> Rejected:
@@ -116,14 +210,19 @@ def explained(error: ModuleNotFoundError) -> Rejected:
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):  # an old locale prints what it cannot spell as its code
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
 def _command_of(arguments: Sequence[str]) -> list[str]:
-    """The group and command that were typed, as far as the group is known."""
-    if not arguments or arguments[0] not in GROUPS:
-        return []
-    return list(arguments[:2]) if len(arguments) > 1 and not arguments[1].startswith("-") else [arguments[0]]
+    """The group and command that were typed, as far as they are known."""
+    known = [*arguments[:1]] if arguments and arguments[0] in (*GROUPS, *TOP) else []
+    if known and known[0] in GROUPS and len(arguments) > 1:
+        inside = import_module(f"roles.cli.{known[0]}").app.registered_commands
+        known += [arguments[1]] if arguments[1] in {one.name for one in inside} else []
+    return known
 
 
 if __name__ == "__main__":

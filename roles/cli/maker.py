@@ -2,23 +2,29 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from ledger.core.catalog import names
 from ledger.core.catalog.bids import Role
 from ledger.core.values.documents import Document
-from ledger.core.values.documents import parse as parse_document
 from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import did, to_hex
-from ledger.core.values.meters import quoted
-from roles.cli import amounts, output
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, did, to_hex
+from ledger.core.values.meters import Meter, quoted
+from roles.cli import amounts, cells, output
 from roles.cli.context import Group, here
-from roles.cli.shared import calls, publication
-from roles.cli.shared.payees import add_payee
+from roles.cli.shared import documents, publication
+from roles.cli.shared.payees import add_collect, add_payee
+from roles.client.gateway import checked_url
 from roles.wallet import keystore, transactions
+
+if TYPE_CHECKING:
+    from ledger.chain.reads import ModelOffer
 
 app = Group("Publish a model, set its price, earn on every call of it and of its descendants.")
 
@@ -33,6 +39,11 @@ Floor = Annotated[list[str] | None, Option("--floor", help="And at least METER=A
 Version = Annotated[str, Option("--version", help="Version of the model.")]
 License = Annotated[str, Option("--license", help="SPDX expression.")]
 Model = Annotated[str, Argument(help="@org/name or an id.")]
+SHAPE = re.compile(r"(?:-1|[0-9]{1,9})(?:,(?:-1|[0-9]{1,9}))*")
+PROTOCOLS = ("openai.chat/1", "openai.completions/1", "openai.embeddings/1", "oip/2")
+Agreement = Annotated[
+    Path | None, Option("--agreement", exists=True, help="A file on which both agree; the sale names its Keccak-256.")
+]
 MODES = {"input_modes": ["text/plain"], "output_modes": ["application/json"]}
 
 
@@ -53,30 +64,42 @@ class Description:
     floor: list[str]
 
     def document(self, lineage: list[Document]) -> Document:
-        """The model document. Rejected unless it has either weights or a URL."""
-        if (self.onnx is None) == (self.url is None):
-            raise Rejected("no model given: use one of --onnx FOLDER, --url URL, --card FILE")
-        body: Document = {
+        """The model document. Rejected unless it has either weights or a URL, and all of it can be said."""
+        body = self._described()
+        if self.royalty is not None:
+            body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
+        return {
             "schema": "tollway/model/1",
-            "kind": "weights" if self.onnx else "endpoint",
             "name": self.name,
             "version": self.version,
             "owner": did(transactions.chain_id(here()), here().account),
             "license": self.license,
+            **body,
+            "lineage": lineage,
+        }
+
+    def _described(self) -> Document:
+        """What the options and files say, before anything is asked of the chain."""
+        if (self.onnx is None) == (self.url is None):
+            raise Rejected("no model given: use one of --onnx FOLDER, --url URL, --card FILE")
+        for what, said, known in (
+            ("protocol", [self.protocol], PROTOCOLS),
+            ("meter", self.meters, list(Meter.__members__)),
+        ):
+            wrong = next((one for one in said if one not in known), None)
+            if wrong is not None:
+                raise Rejected(f"{wrong!r} is not a {what}: use {', '.join(known)}")
+        body: Document = {
+            "kind": "weights" if self.onnx else "endpoint",
             "capabilities": [{"task": self.task, "skill": self.task, **MODES}],
             "interfaces": [interface(self.protocol, self.tensors)],
             "execution": {"runtime": "onnxruntime" if self.onnx else "unknown", "determinism": "none"},
             "meters": self.meters,
         }
         if self.onnx is not None:
-            body |= read_card(self.onnx)
-            body["artifact"] = artifact(self.onnx)
-        else:
-            body["description"] = f"served at {self.url}"
-        body["lineage"] = lineage
-        if self.royalty is not None:
-            body["derivative_terms"] = derivative_terms(self.royalty, self.floor)
-        return body
+            return body | read_card(self.onnx) | {"artifact": artifact(self.onnx)}
+        checked_url(str(self.url))
+        return body | {"description": f"served at {self.url}"}
 
 
 @app.command("register")
@@ -98,8 +121,11 @@ def register(  # noqa: PLR0913
 
     Example: tollway maker register @acme/chat --url http://127.0.0.1:11434/v1 --meter output_token
     """
+    documents.check_name(name, version)
     if card is not None:
-        document = parse_document(card.read_bytes())
+        document = documents.read(card)
+        if document.get("name") != name:
+            raise Rejected(f"{card} describes {document.get('name')!r}, not {name}", name=name)
     else:
         document = Description(
             name, version, license, onnx, url, task, protocol, tensor or [], meter or ["call"], royalty, floor or []
@@ -110,10 +136,60 @@ def register(  # noqa: PLR0913
 
 @app.command("versions")
 def versions(name: Annotated[str, Argument(help="@org/name, or the start of one.")]) -> None:
-    """List every published version of a model."""
+    """List every published version of a model: which one its name calls, and why the others cannot be called."""
     rows = [row for row in here().gateway.get("/v1/models", all="1")["data"] if str(row["id"]).startswith(name)]
-    rows = [{**calls.model_row(row), "callable": row["ready"]} for row in rows]
-    output.show_table(rows, empty="no model has that name")
+    output.show_table([version_row(row) for row in rows], empty="no model has that name")
+
+
+def version_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A version as a row of `versions`. The gateway lists the one that a name calls by that name alone."""
+    family, _, _ = str(row["id"])[1:].partition("@")
+    return {
+        "model": "@" + family,
+        "version": row["version"],
+        "called": "@" not in str(row["id"])[1:],
+        "callable": row["ready"],
+        "why": row.get("why", ""),
+        "by": row["owned_by"],
+        "id": row["cid"],
+    }
+
+
+@app.command("name")
+def name(
+    model: Model,
+    to: Annotated[str, Argument(help="@org/name@version, of an organisation that you speak for.")],
+) -> None:
+    """Publish a model that you own under one more name, for ever: one that you bought under your own organisation."""
+    chosen, subject = names.parse(to), here().resolve(model)
+    output.confirm(f"make {chosen} mean {cid(subject)}, for ever?")
+    output.show({"name": str(chosen), "id": cid(subject), **publication.take_name(chosen, subject)})
+
+
+@app.command("organisation")
+def organisation(
+    name: Annotated[str, Argument(help="Its name, without the @.")],
+    add_key: Annotated[str | None, Option("--add-key", help="Let this wallet or address publish under it.")] = None,
+    remove_key: Annotated[str | None, Option("--remove-key", help="Let it no longer.")] = None,
+    release: Annotated[bool, Option("--release", help="Give the name up; its stake is owed to you.")] = False,
+) -> None:
+    """Show who speaks for an organisation, or change it. It is registered with the first name that is published."""
+    chain, label = transactions.chain(here()), names.label(name)
+    owner = address(chain.view("Registry", "organisationOwner", label))
+    if owner == ZERO_ADDRESS:
+        raise Rejected(f"nobody has registered @{name}: it is registered with its first model (tollway maker register)")
+    sent: dict[str, object] = {}
+    for key, valid in ((add_key, True), (remove_key, False)):
+        if key is not None:
+            output.confirm(f"{'let' if valid else 'no longer let'} {key} publish under @{name}?")
+            call = chain.calls.to("Registry", "setOrganisationKey", label, keystore.party(key), valid)
+            sent = transactions.send(here(), call)
+    if release:
+        output.confirm(f"give up @{name}? What was published under it stays.")
+        sent = transactions.send(here(), chain.calls.to("Registry", "releaseOrganisation", label))
+        owner = ZERO_ADDRESS
+    keys = [to_hex(key) for key in chain.organisation_keys(label)]
+    output.show({"organisation": name, "owner": to_hex(owner) if owner != ZERO_ADDRESS else "", "keys": keys, **sent})
 
 
 @app.command("transfer")
@@ -124,6 +200,91 @@ def transfer(model: Model, to: Annotated[str, Argument(help="A wallet or 0x addr
     call = transactions.chain(here()).calls.to("Registry", "transfer", here().resolve(model), party)
     sent = transactions.send(here(), call)
     output.show({"model": model, "owner": to_hex(party), **sent})
+
+
+@app.command("sell")
+def sell(
+    model: Model,
+    price: Annotated[str, Option("--price", help="12.5 (AIC) or 1500atoms.")],
+    to: Annotated[str | None, Option("--to", help="The only buyer: a wallet or 0x address. Default: anybody.")] = None,
+    days: Annotated[int, Option("--days", min=1, max=365, help="Days in which it can be bought.")] = 7,
+    agreement: Agreement = None,
+) -> None:
+    """Offer a model for sale: it passes and is paid in one transaction. Your price is then yours to `collect`.
+
+    The offer ends with a change of its owner or its terms. You earn on its calls until the epoch that the sale names.
+    """
+    atoms, buyer = amounts.parse_some(price), keystore.party(to) if to is not None else ZERO_ADDRESS
+    subject, until = here().resolve(model), transactions.now(here()) + days * 86_400
+    output.confirm(f"offer {model} to {to or 'anybody'} for {amounts.format(atoms)}?")
+    call = transactions.chain(here()).calls.to(
+        "Registry", "offerModel", subject, buyer, atoms, until, digest_of_file(agreement)
+    )
+    facts = {"model": model, "id": cid(subject), "price": amounts.format(atoms), "atoms": str(atoms)}
+    output.show({**facts, "to": to or "anybody", "until": cells.utc(until * 1_000), **transactions.send(here(), call)})
+
+
+@app.command("withdraw-offer")
+def withdraw_offer(model: Model) -> None:
+    """Take back your offer to sell a model."""
+    call = transactions.chain(here()).calls.to("Registry", "withdrawOffer", here().resolve(model))
+    output.show({"model": model, "offer": "withdrawn", **transactions.send(here(), call)})
+
+
+@app.command("buy")
+def buy(
+    model: Model,
+    at_most: Annotated[str, Option("--at-most", help="The most you pay: 12.5 (AIC) or 1500atoms.")],
+    agreement: Agreement = None,
+) -> None:
+    """Buy a model that its owner offers. It is yours in the transaction that pays for it, or nothing is paid.
+
+    Then bid for it: from the epoch that is shown its calls and its descendants' royalties pay you.
+    """
+    chain, subject, most = transactions.chain(here()), here().resolve(model), amounts.parse_some(at_most)
+    offer = chain.model_offer(subject)
+    if offer is None:
+        raise Rejected(f"{model} is not for sale: its owner offers it with `tollway maker sell`", model=model)
+    check_offer(offer, most, digest_of_file(agreement))
+    check_final(subject, model)
+    owned = chain.balance(here().account)
+    if owned < offer.price:
+        raise Rejected(f"{here().wallet} is short by {amounts.format(offer.price - owned)}", price=offer.price)
+    output.confirm(f"buy {model} from {to_hex(offer.seller)} for {amounts.format(offer.price)}?")
+    transactions.allow(here(), address(chain.deployment.registry), offer.price)
+    sent = transactions.send(here(), chain.calls.buy_model(subject, offer))
+    facts = {"model": model, "id": cid(subject), "paid": amounts.format(offer.price), "atoms": str(offer.price)}
+    earns = {"pays_you_from_epoch": chain.view("Registry", "models", subject)[2]}
+    output.show({**facts, "seller": to_hex(offer.seller), **earns, **sent})
+    output.note("bid for it (tollway maker bid), or its calls end with that epoch")
+
+
+def check_offer(offer: "ModelOffer", most: int, agreement: Digest) -> None:
+    """Rejected, with the reason, unless this wallet may buy as offered, for at most so many atoms."""
+    if offer.price > most:
+        raise Rejected(f"its price is {amounts.format(offer.price)}, above --at-most {amounts.format(most)}")
+    if offer.buyer not in (ZERO_ADDRESS, here().account):
+        raise Rejected(f"it is offered to {to_hex(offer.buyer)} alone")
+    if offer.until <= transactions.now(here()):
+        raise Rejected(f"its offer expired at {cells.utc(offer.until * 1_000)} UTC: ask its owner for a new one")
+    if offer.agreement != agreement:
+        named = to_hex(offer.agreement) if offer.agreement != ZERO_DIGEST else "no agreement"
+        raise Rejected(f"the offer names {named}: give the file with that Keccak-256 as --agreement, or none")
+
+
+def check_final(subject: Digest, model: str) -> None:
+    """Rejected while an earlier commitment may still take the model over."""
+    chain = transactions.chain(here())
+    life = int(chain.view("Registry", "COMMITMENT_LIFE"))
+    final_at = int(chain.view("Registry", "models", subject)[1]) + life
+    if transactions.now(here()) < final_at:
+        why = "until then an earlier commitment may take it over"
+        raise Rejected(f"{model} can be bought from {cells.utc(final_at * 1_000)} UTC on: {why}", final_at=final_at)
+
+
+def digest_of_file(path: Path | None) -> Digest:
+    """The Keccak-256 of an agreement; zeros without one."""
+    return keccak256(path.read_bytes()) if path is not None else ZERO_DIGEST
 
 
 @app.command("retire")
@@ -139,7 +300,7 @@ def retire(model: Model) -> None:
 def read_card(path: Path) -> Document:
     """The capabilities, interfaces, execution and meters that a model folder's own model.json declares."""
     described = path / "model.json"
-    return dict(parse_document(described.read_bytes()).get("card", {})) if described.exists() else {}
+    return dict(documents.read(described).get("card", {})) if described.exists() else {}
 
 
 def interface(protocol: str, tensors: list[str]) -> Document:
@@ -149,7 +310,7 @@ def interface(protocol: str, tensors: list[str]) -> Document:
     sides: dict[str, list[Document]] = {"in": [], "out": []}
     for text in tensors:
         side, name, datatype, shape = (*text.split(":"), "", "", "")[:4]
-        if side not in sides or not shape:
+        if side not in sides or not SHAPE.fullmatch(shape):
             raise Rejected(f"{text!r} is not a tensor: write in:NAME:BYTES:1 or out:NAME:FP32:-1,6")
         sides[side].append({"name": name, "datatype": datatype, "shape": [int(size) for size in shape.split(",")]})
     return {"protocol": "oip/2", "inputs": sides["in"], "outputs": sides["out"]}
@@ -157,6 +318,7 @@ def interface(protocol: str, tensors: list[str]) -> Document:
 
 def artifact(path: Path) -> Document:
     """The digest of an OCI manifest over every file of the model: any changed byte makes another model."""
+    path.stat()  # says which file is missing
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     blobs = [file for file in files if file.is_file() and not file.name.startswith(".")]
     if not any(file.suffix == ".onnx" for file in blobs):
@@ -194,3 +356,4 @@ def derivative_terms(royalty: str, floor: list[str]) -> Document:
 
 
 add_payee(app, Role.maker)
+add_collect(app)

@@ -12,7 +12,7 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
 from roles.cli import maker, output
 from roles.cli.context import Group, here
-from roles.cli.shared import publication
+from roles.cli.shared import documents, publication
 from roles.cli.shared.payees import add_payee
 from roles.wallet import transactions
 
@@ -41,6 +41,7 @@ def derive(  # noqa: PLR0913
 
     Example: tollway oem derive @south/emotion --parent @north/emotion-base --onnx ./emotion
     """
+    documents.check_name(name, version)
     if relation not in RELATIONS:
         raise Rejected(f"{relation!r} is not a valid relation: use one of {', '.join(RELATIONS)}", relation=relation)
     parents = {here().resolve(text): text for text in parent}

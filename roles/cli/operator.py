@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from ledger import deployments
 from ledger.core.catalog.bids import Role
+from ledger.core.pricing.caps import GATEWAY_PPM
 from ledger.core.settlement.batches import bond_for, window_end
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.hashes import keccak256
@@ -19,7 +20,7 @@ from roles.cli import amounts, cells, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared.payees import Ratio, add_collect, add_earnings, add_staking, parse_bid, place_bid
-from roles.client.gateway import GatewayClient
+from roles.client.gateway import GatewayClient, checked_url
 from roles.wallet import keystore, transactions
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ MAX_WINDOW_SECONDS = 30 * DAY_SECONDS
 MAX_URL_BYTES = 200
 USUAL_ROUNDS = 3
 """Questions that open the longest path of a batch of a million calls."""
+EpochSeconds = Annotated[
+    int, Option(help="Seconds in an epoch, during which bids do not change.", min=1, max=365 * DAY_SECONDS)
+]
+Window = Annotated[
+    int, Option(help="Seconds in which a batch can be challenged, at least.", min=1, max=MAX_WINDOW_SECONDS)
+]
+AnswerTime = Annotated[int, Option(help="Seconds you have to answer a question.", min=1, max=MAX_WINDOW_SECONDS)]
+Leverage = Annotated[int, Option(help="What is not final may be at most the bond times this.", min=1, max=1_000)]
 GatewayKey = Annotated[str, Argument(metavar="KEY", help="The key that signs receipts: a wallet or 0x address.")]
 LaneOption = Annotated[str | None, Option("--lane", help="0x address of a lane; default: the one this wallet opened.")]
 add_staking(app, "it backs what your lane settles")
@@ -42,7 +51,9 @@ add_collect(app)
 
 @app.command("deploy")
 def deploy(
-    epoch_seconds: Annotated[int, Option(help="Seconds in an epoch, during which bids do not change.")] = 3_600,
+    epoch_seconds: Annotated[
+        int, Option(help="Seconds in an epoch, during which bids do not change.", min=1, max=31_536_000)
+    ] = 3_600,
     token: Annotated[str | None, Option(help="Address of the settlement token; default: a new AICoin.")] = None,
     treasury: Annotated[
         str | None, Option(help="Earns the protocol's fee; not an operator. A wallet or 0x address; default: yours.")
@@ -53,6 +64,7 @@ def deploy(
 
     output.confirm(f"deploy to {here().rpc_url} with the gas of {here().wallet}?")
     payee = to_hex(keystore.party(treasury)) if treasury else None
+    token = to_hex(address(token)) if token else None
     signer, parameters = here().signer, deployment.Parameters(epoch_seconds, token, payee)
     with output.working("deploying"), transactions.outbox(here(), signer) as stored:
         deployed = deployment.deploy(here().rpc_url, signer, parameters, outbox=stored)
@@ -62,9 +74,15 @@ def deploy(
 @app.command("open-lane")
 def open_lane(  # noqa: PLR0913
     bond: Annotated[str, Option(help="The lane's bond: 12.5 (AIC) or 1500atoms.")] = "1000",
-    window: Annotated[int, Option(help="Seconds in which a batch can be challenged, at least.")] = 86_400,
-    answer_time: Annotated[int, Option(help="Seconds you have to answer a question.")] = 14_400,
-    leverage: Annotated[int, Option(help="What is not final may be at most the bond times this.")] = 1,
+    window: Annotated[
+        int, Option(help="Seconds in which a batch can be challenged, at least.", min=1, max=MAX_WINDOW_SECONDS)
+    ] = 86_400,
+    answer_time: Annotated[
+        int, Option(help="Seconds you have to answer a question.", min=1, max=MAX_WINDOW_SECONDS)
+    ] = 14_400,
+    leverage: Annotated[
+        int, Option(help="What is not final may be at most the bond times this.", min=1, max=1_000)
+    ] = 1,
     min_deposit: Annotated[str, Option(help="The least first deposit of an account.")] = "0",
     url: Annotated[str, Option(help="Where the lane serves, said on chain; `set-url` changes it.")] = "",
     salt: Annotated[str, Option(help="A word of your own, to open another lane with the same terms.")] = "",
@@ -72,7 +90,10 @@ def open_lane(  # noqa: PLR0913
     """Open a lane with a bond. Its terms never change. If the wallet has it already, show it and change nothing."""
     from ledger.chain.calls import LaneTerms  # slow to import
 
-    chain, account, minimum = transactions.chain(here()), here().account, amounts.parse(min_deposit)
+    atoms, minimum = amounts.parse_some(bond), amounts.parse(min_deposit)
+    if url:
+        checked_url(url)
+    chain, account = transactions.chain(here()), here().account
     terms, salted = LaneTerms(window, answer_time, leverage, minimum), keccak256(salt.encode())
     opened = chain.calls.lane_of(account, salted, terms)
     known = lane_of(account) if not salt else opened if chain.code(to_hex(opened)) else None
@@ -80,7 +101,6 @@ def open_lane(  # noqa: PLR0913
         output.show({"lane": to_hex(known), "operator": to_hex(account), "note": "the lane is already open"})
         return
     check_terms(chain.deployment, terms)
-    atoms = amounts.parse(bond)
     if atoms < chain.deployment.min_bond_atoms:
         least = amounts.format(chain.deployment.min_bond_atoms)
         raise Rejected(f"a bond is at least {least} here, not {amounts.format(atoms)}: --bond {least}")
@@ -131,6 +151,7 @@ def revoke_gateway(key: GatewayKey, lane: LaneOption = None) -> None:
 @app.command("set-url")
 def set_url(url: Annotated[str, Argument(help="At most 200 bytes.")], lane: LaneOption = None) -> None:
     """Say on chain where your lane serves."""
+    checked_url(url)
     if len(url.encode()) > MAX_URL_BYTES:
         raise Rejected(f"a lane's URL has at most {MAX_URL_BYTES} bytes, not {len(url.encode())}")
     mine, chain = chosen(lane), transactions.chain(here())
@@ -154,7 +175,8 @@ def poster(
 @app.command("add-bond")
 def add_bond(amount: Amount, lane: LaneOption = None) -> None:
     """Add to a lane's bond, so that more can wait for finality. Anybody may."""
-    mine, chain, atoms = chosen(lane), transactions.chain(here()), amounts.parse(amount)
+    atoms = amounts.parse_some(amount)
+    mine, chain = chosen(lane), transactions.chain(here())
     output.confirm(f"add {amounts.format(atoms)} of {here().wallet} to the bond of lane {to_hex(mine)}?")
     transactions.allow(here(), chain.calls.settlement, atoms)
     sent = transactions.send(here(), chain.calls.to_settlement("addBond", mine, atoms))
@@ -167,8 +189,11 @@ def bid(ratio: Ratio = "0ppm", lane: LaneOption = None) -> None:
 
     Example: tollway operator bid --ratio 1%
     """
+    bid = parse_bid(None, ratio)
+    if bid.ratio_ppm > GATEWAY_PPM:
+        raise Rejected(f"a gateway's share is at most {amounts.format_ratio(GATEWAY_PPM)}, not {ratio}", ratio=ratio)
     mine = chosen(lane)
-    place_bid(lane_subject(mine), Role.gateway, f"lane {to_hex(mine)}", parse_bid(None, ratio))
+    place_bid(lane_subject(mine), Role.gateway, f"lane {to_hex(mine)}", bid)
 
 
 @app.command("credit")
@@ -178,7 +203,7 @@ def credit(
     reference: Annotated[str, Option(help="A text of your own, such as an invoice number; each counts once.")],
 ) -> None:
     """On a private grid: credit a consumer with an amount you hold. The same reference again changes nothing."""
-    atoms, party, lane = amounts.parse(amount), keystore.party(account), here().lane_id
+    atoms, party, lane = amounts.parse_some(amount), keystore.party(account), here().lane_id
     output.confirm(f"credit {amounts.format(atoms)} to {account}?")
     cause = keccak256(reference.encode())
     signature = here().signer.sign(signing_digest(here().domain, credit_hash(lane, party, atoms, cause)))

@@ -1,6 +1,7 @@
 """Output of a command, and waiting for it: a table for a person, JSON for a program.
 
-The answer goes to stdout, the rest to stderr.
+The answer goes to stdout, the rest to stderr. No text is markup: what a stranger named is printed as it is, without the
+codes by which it could steer a terminal.
 """
 
 import json
@@ -26,6 +27,8 @@ PIPE_COLUMNS = 10_000
 """Width where stdout is not a terminal: each row stays on one line."""
 GAP = "  "
 """Between two columns."""
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Codes that steer a terminal, as they are shown."""
 
 
 @dataclass
@@ -68,7 +71,7 @@ def show_table(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str =
         _print_json([dict(row) for row in rows])
         return
     if not rows:
-        console().print(Text(empty, style="dim"))
+        console().print(plain(empty), style="dim")
         return
     known = cells.wallets()
     names = list(rows[0])
@@ -82,21 +85,26 @@ def show_table(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str =
     table = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="bold")
     for name in names:
         right = all(cells.is_number(row.get(name)) for row in rows)
-        table.add_column(Text(cells.label(name)), justify="right" if right else "left", no_wrap=True)
+        table.add_column(plain(cells.label(name)), justify="right" if right else "left", no_wrap=True)
     for said in texts:
-        table.add_row(*map(Text, said))
+        table.add_row(*map(plain, said))
     _print_table(title, table)
+
+
+def plain(text: object) -> str:
+    """Text of whoever wrote it, for a terminal: control codes are spelled out."""
+    return str(text).translate(CONTROLS)
 
 
 def note(text: str) -> None:
     """Print a hint that is not part of the answer. Silent with --json."""
     if not mode.json:
-        aside().print(f"[dim]{text}[/]")
+        aside().print(plain(text), style="dim")
 
 
-def warn(text: str) -> None:
-    """Print a risk to consider before going on."""
-    aside().print(f"[yellow]careful:[/] {text}")
+def warn(text: str, what: str = "careful:", style: str = "yellow") -> None:
+    """Print a risk to consider before going on, or with `what` and `style` something else that is not the answer."""
+    aside().print(Text.assemble((what, style), " ", plain(text)))
 
 
 def confirm(question: str) -> None:
@@ -105,7 +113,7 @@ def confirm(question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise Rejected(f"{question} Nobody can answer here: add --yes to do it without a question")
-    aside().print(f"{question} [bold]y/N[/] ", end="")
+    aside().print(Text.assemble(plain(question), " ", ("y/N", "bold"), " "), end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Rejected("nothing was done")
 
@@ -129,7 +137,8 @@ def wait_until(check: Callable[[], T], seconds: float, pause_seconds: float = 0.
 
 
 def _console(file: TextIO) -> Console:
-    return Console(file=file, highlight=False, width=None if file.isatty() else PIPE_COLUMNS)
+    width = None if file.isatty() else PIPE_COLUMNS
+    return Console(file=file, highlight=False, markup=False, emoji=False, width=width)
 
 
 def _block(facts: Mapping[str, Fact], known: Mapping[str, str]) -> Table:
@@ -137,7 +146,7 @@ def _block(facts: Mapping[str, Fact], known: Mapping[str, str]) -> Table:
     block.add_column(style="dim", no_wrap=True)
     block.add_column(overflow="fold")
     for name, value in cells.lines(facts, known):
-        block.add_row(Text(name), Text(value))
+        block.add_row(plain(name), plain(value))
     return block
 
 
@@ -149,7 +158,7 @@ def _print_table(title: str, table: Table) -> None:
 def _print_title(title: str) -> None:
     """The title is printed by itself: rich would wrap it at the table's width."""
     if title:
-        console().print(Text(title, style="italic"))
+        console().print(plain(title), style="italic")
 
 
 def _print_json(value: Fact) -> None:

@@ -10,6 +10,7 @@ from roles.cli import output
 from roles.cli.context import Group, here
 from roles.cli.shared import payees
 from roles.cli.shared.payees import Ask, Subject
+from roles.client.gateway import checked_url
 
 app = Group("Serve models, at home or in a data centre, and be paid per call.")
 
@@ -17,13 +18,13 @@ payees.add_staking(app, "calls are routed to you in proportion to it")
 payees.add_payee(app, Role.compute)
 
 Tier = Annotated[str, Option(help="center, enterprise, or edge for a home.")]
-Capacity = Annotated[int, Option(help="Calls it can serve at once.")]
+Capacity = Annotated[int, Option(help="Calls it can serve at once.", min=1, max=1_000_000)]
 Realm = Annotated[str, Option(help="Name of a private grid; default: serve everybody.")]
 OutputLimit = Annotated[
     str,
     Option("--output-limit", help="What the server calls its bound: max_tokens or max_completion_tokens."),
 ]
-Slo = Annotated[int, Option("--slo-ms", help="Latency target in ms; slower nodes get fewer calls.")]
+Slo = Annotated[int, Option("--slo-ms", help="Latency target in ms; slower nodes get fewer calls.", min=1, max=600_000)]
 
 
 @app.command("offer")
@@ -39,7 +40,8 @@ def offer(  # noqa: PLR0913
     """Sign one offer: where a model is served. It is valid for two epochs; `provider serve` renews its own."""
     from roles.node import serve as node_serve
 
-    terms = node_serve.Terms(tier, capacity, realm, slo_ms, output_limit)
+    terms = node_serve.Terms(tier, capacity, realm, slo_ms, output_limit).checked()
+    checked_url(url)
     signed = node_serve.offer(here(), here().resolve(subject), url, terms)
     output.show({"subject": subject, "url": url, "tier": tier, **here().gateway.post("/v1/offers", signed)})
 
@@ -59,7 +61,8 @@ def deliver(subject: Subject, ask: Ask = None) -> None:
 
     Example: tollway provider deliver @kappa/kb --ask byte=2000000000 -w dora
     """
-    payees.place_bid(here().resolve(subject), Role.delivery, subject, payees.parse_bid(ask, "0ppm"))
+    bid = payees.parse_bid(ask, "0ppm")
+    payees.place_bid(here().resolve(subject), Role.delivery, subject, bid)
 
 
 @app.command("serve")
@@ -67,7 +70,7 @@ def serve(  # noqa: PLR0913
     models: Annotated[list[str] | None, Argument(help="FOLDER=@org/name: a model folder, sold as.")] = None,
     upstream: Annotated[list[str] | None, Option("--upstream", help="@org/name=URL#MODEL: a server to sell.")] = None,
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, Option(help="Port to listen on; 0: any free one.")] = 0,
+    port: Annotated[int, Option(help="Port to listen on; 0: any free one.", min=0, max=65_535)] = 0,
     public_url: Annotated[str, Option(help="URL at which the gateway reaches it; default: host and port.")] = "",
     tunnel: Annotated[bool, Option("--tunnel", help="Connect out to the gateway; no open port needed.")] = False,
     tier: Tier = "center",
@@ -83,7 +86,9 @@ def serve(  # noqa: PLR0913
     from roles.node import serve as node_serve  # aiohttp and onnxruntime, which only a node needs
 
     options = node_serve.options(models or [], upstream or [], host, port)
-    terms = node_serve.Terms(tier, capacity, realm, slo_ms, output_limit)
+    terms = node_serve.Terms(tier, capacity, realm, slo_ms, output_limit).checked()
+    if public_url:
+        checked_url(public_url)
     node_serve.run(here(), options, terms, public_url, output.aside().print, tunnel=tunnel)
 
 

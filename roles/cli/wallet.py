@@ -76,8 +76,9 @@ def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: A
 
     Example: tollway wallet send bob 12.5 -w alice
     """
-    atoms, party = amounts.parse(amount), keystore.party(to)
+    atoms, party = amounts.parse_some(amount), keystore.party(to)
     output.confirm(f"send {amounts.format(atoms)} from {here().wallet} to {to} ({to_hex(party)})?")
+    transactions.check_balance(here(), atoms)
     sent = transactions.send(here(), transactions.chain(here()).calls.transfer(party, atoms))
     output.show({"sent": amounts.format(atoms), "to": to_hex(party), **sent})
 
@@ -85,7 +86,7 @@ def send(to: Annotated[str, Argument(help="A wallet or 0x address.")], amount: A
 @app.command("faucet")
 def faucet(amount: Amount = "1000", to: Annotated[str | None, Option(help=PARTY)] = None) -> None:
     """Get test AIC, and ETH for gas, from the treasury of your local network."""
-    party, atoms = _party(to), amounts.parse(amount)
+    atoms, party = amounts.parse_some(amount), _party(to)
     sent = transactions.endow(here(), party, atoms)
     output.show({"received": amounts.format(atoms), "by": to_hex(party), **sent})
 

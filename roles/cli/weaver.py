@@ -5,20 +5,19 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-from rich.markup import escape
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.capsules import Policy
 from ledger.core.catalog.capsules import capsule as read_capsule
-from ledger.core.values import documents
-from ledger.core.values.documents import Document, Mistake, document_id
+from ledger.core.values.documents import Document, Mistake, document_id, mistakes
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import cid, did
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import bundles, calls, drawing, publication
+from roles.cli.shared.documents import check_name
 from roles.cli.shared.payees import add_payee, add_staking
 from roles.wallet import deposits, transactions
 
@@ -39,7 +38,7 @@ add_payee(app, Role.weaver)
 @app.command("bond")
 def bond(amount: Amount) -> None:
     """Deposit AIC that pays the finished sub-calls when a run of your all-or-nothing workflows fails."""
-    atoms = amounts.parse(amount)
+    atoms = amounts.parse_some(amount)
     output.confirm(f"deposit {amounts.format(atoms)} of {here().wallet} as the bond of its workflows?")
     status = deposits.deposit(here(), atoms, 60)
     _, _, ceiling = deposits.make_key(here(), {"label": "bond"})
@@ -60,13 +59,11 @@ def new(
     Example: tollway weaver new @me/flow --model @acme/dialog --model @delta/dialog
     """
     document = bundles.start(name, model or [])
-    for place, reason in documents.mistakes(document, bundles.schema()):
+    for place, reason in mistakes(document, bundles.schema()):
         raise Rejected(f"{place}: {reason}", field=place)
-    try:
-        with to.open("x", encoding="utf-8") as file:
-            file.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-    except OSError as error:
-        raise Rejected(f"{to}: {error.strerror}", path=str(to)) from error
+    check_name(name, document["version"])
+    with to.open("x", encoding="utf-8") as file:
+        file.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     output.show({"file": str(to), "capsule": name, "steps": [step["id"] for step in document["steps"]]})
     output.note(f"next: tollway weaver check {shlex.quote(str(to))}")
 
@@ -106,7 +103,7 @@ def publish(path: File, use: Use = None) -> None:
 
     bundle = bundles.read(path, bundles.Names(weaver, resolve, parse_uses(use or [])))
     capsule = read_capsule(bundle.document)
-    output.note(escape("\n".join(drawing.draw(capsule, {id: name for name, id in ids.items()}))))
+    output.note("\n".join(drawing.draw(capsule, {id: name for name, id in ids.items()})))
     output.confirm(f"publish {capsule.name}, taking {amounts.format_ratio(capsule.bid.ratio_ppm)} of each run?")
     for module in bundle.modules:
         here().account_gateway.send("/v1/documents", module, "application/wasm")
@@ -131,7 +128,7 @@ def show(capsule: Annotated[str, Argument(help="@org/name, an id, or a capsule.j
         return
     workflow = read_capsule(document)
     for line in drawing.draw(workflow, names):
-        output.console().print(line, markup=False)
+        output.console().print(output.plain(line))
     output.show(
         {
             **published,
@@ -191,7 +188,7 @@ def checked(path: Path, use: list[str] | None) -> Document:
         try:
             return [mistake for place, name in named if name.startswith("@") for mistake in _unknown(place, name)]
         except (Rejected, Unavailable) as error:
-            output.note(escape(f"the names of models were not looked up: {error.message}"))
+            output.note(f"the names of models were not looked up: {error.message}")
             return []
 
     return bundles.sound(path, unknown)

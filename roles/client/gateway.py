@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ledger.core.values.errors import Rejected, Unavailable
 
@@ -27,7 +27,7 @@ class GatewayClient:
     """
 
     def __init__(self, url: str, key: str | None = None, seconds: float = 60, sign: Sign | None = None) -> None:
-        self.url = url.rstrip("/")
+        self.url = checked_url(url)
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._sign = sign
         self._seconds = seconds
@@ -42,7 +42,7 @@ class GatewayClient:
     def call(self, path: str, body: Json) -> tuple[Json, Mapping[str, str]]:
         """POST a call to a model: its answer, and the headers that say what it cost."""
         response = self._send("POST", path, json=body)
-        return _body(response), response.headers
+        return body_of(response), response.headers
 
     def send(self, path: str, body: bytes, kind: str) -> Json:
         """POST raw bytes of a media type."""
@@ -66,9 +66,12 @@ class GatewayClient:
     def _ask(self, method: str, path: str, **options: Any) -> Json:
         response = self._send(method, path, **options)
         try:
-            return response.json() if response.content else {}
+            answer = response.json(object_hook=Answer) if response.content else Answer()
         except ValueError as error:
             raise Unavailable(f"{self.url}{path} did not answer JSON: is this a Tollway gateway?") from error
+        if not isinstance(answer, dict):
+            raise Unavailable(f"{self.url}{path} did not answer an object: is this a Tollway gateway?")
+        return answer
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         import httpx
@@ -80,13 +83,34 @@ class GatewayClient:
             response = self._http.send(request)
         except httpx.TimeoutException as error:
             raise Unavailable(f"the gateway at {self.url} did not answer in time") from error
-        except httpx.TransportError as error:
-            raise Unavailable(
-                f"no gateway answers at {self.url}: start one with `tollway up`, or use --gateway URL"
-            ) from error
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            raise unreachable(self.url) from error
         if response.is_error:
-            raise refusal(response.status_code, _body(response))
+            raise refusal(response.status_code, body_of(response))
         return response
+
+
+class Answer(dict[str, Json]):
+    """An object of a gateway's answer. A field that is not there is the gateway's fault, and said so."""
+
+    def __missing__(self, name: str) -> Json:
+        raise Unavailable(f"the answer has no {name!r}: is this a Tollway gateway, of this version?", field=name)
+
+
+def unreachable(url: str) -> Unavailable:
+    return Unavailable(f"no gateway answers at {url}: start one with `tollway up`, or use --gateway URL")
+
+
+def checked_url(text: str) -> str:
+    """A server's URL without its last slash. Rejected unless it is one."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not text.isprintable():
+        raise Rejected(f"{text!r} is not a URL: write, for example, http://127.0.0.1:8000", url=text)
+    return text.rstrip("/")
 
 
 def segment(text: str) -> str:
@@ -103,9 +127,10 @@ def refusal(status: int, body: Mapping[str, Json]) -> Rejected | Unavailable:
     return (Unavailable if status >= 500 else Rejected)(message, status=status, **facts)
 
 
-def _body(response: httpx.Response) -> Mapping[str, Json]:
+def body_of(response: httpx.Response) -> Mapping[str, Json]:
+    """The object in an answer; an empty one when there is none."""
     try:
-        body = response.json()
+        body = response.json(object_hook=Answer)
     except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {"detail": body}
+        return Answer()
+    return body if isinstance(body, dict) else Answer(detail=body) if body else Answer()

@@ -52,7 +52,8 @@ PROVIDERS = (
 
 PEOPLE = (*MAKERS, OEM, *(p.name for p in PROVIDERS), DELIVERY, WEAVER, CURATOR, OPERATOR, GATEWAY, CONSUMER, PAUPER)
 NEED_MONEY = {
-    **dict.fromkeys((*MAKERS, OEM, CURATOR), "1"),
+    **dict.fromkeys((*MAKERS, OEM), "11"),  # 10 is the stake of an organisation's name
+    CURATOR: "1",
     **{provider.name: "500" for provider in PROVIDERS},
     DELIVERY: "100",
     WEAVER: "200",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,14 @@ class DemoConsole:
 
     def run(self, command: str, show: str = "") -> Any:
         """Print and run a command, and return its answer. `show` names the facts to print."""
-        self.console.print(f"   [green]$[/] tollway {command}", markup=True, soft_wrap=True)
+        self.console.print(f"   [green]$[/] tollway {escape(command)}", markup=True, soft_wrap=True)
         facts = self.ask(command)
         if isinstance(facts, dict):
             if "gas" in facts:
                 self.gas.setdefault(" ".join(command.split()[:2]), []).append(int(facts["gas"]))
             words = [f"{name} {_number(facts[name])}" for name in (*show.split(), "gas") if name in facts]
             if words and show:
-                self.console.print(f"     [dim]{', '.join(words)}[/]", soft_wrap=True)
+                self.console.print(f"     [dim]{escape(', '.join(words))}[/]", soft_wrap=True)
         return facts
 
     def run_all(self, commands: Iterable[str], show: str = "") -> None:

@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from ledger.core.values.errors import Unavailable
 from roles.cli import output
 from roles.local.folder import ROOT, NetworkFolder, alive
 
 PAUSE_SECONDS = 0.05
+HOPELESS = 6
+"""So often in a row a component ends before it is well until nobody waits for it any more: about 20 seconds."""
 
 
 def start(folder: NetworkFolder) -> None:
@@ -32,12 +35,39 @@ def start(folder: NetworkFolder) -> None:
 
 def wait(folder: NetworkFolder, names: Iterable[str]) -> None:
     """Wait until all of these are well. Unavailable, with the end of the log, when one is not in time."""
-    wanted = folder.wanted()
+    wanted, names = folder.wanted(), list(names)
     for name in names:
+        (folder.path / "failures" / name).unlink(missing_ok=True)
+    for name in names:
+        well = folder.path / "well" / name
+
+        def is_decided(name: str = name, well: Path = well) -> bool:
+            return well.exists() or failures(folder, name) >= HOPELESS
+
         with output.working(f"starting {name}"):
-            well = output.wait_until((folder.path / "well" / name).exists, wanted[name].start_seconds, PAUSE_SECONDS)
-        if not well:
+            output.wait_until(is_decided, wanted[name].start_seconds, PAUSE_SECONDS)
+        if not well.exists():
             raise Unavailable(f"{name} did not start. Its log ends:\n{tail(folder, name)}", log=str(folder.log(name)))
+
+
+def failures(folder: NetworkFolder, name: str) -> int:
+    """How often in a row a component ended by itself before it was well, since somebody began to wait for it."""
+    try:
+        return int((folder.path / "failures" / name).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+@contextlib.contextmanager
+def stopped_on_failure(folder: NetworkFolder) -> Iterator[None]:
+    """Stop a network again when the block that starts it fails, unless it ran before."""
+    ran = alive(folder.path / "supervisor")
+    try:
+        yield
+    except BaseException:
+        if not ran:
+            stop(folder)
+        raise
 
 
 def stop(folder: NetworkFolder, seconds: float = 90) -> bool:

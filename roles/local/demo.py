@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.audit import batches
 from roles.cli import context
@@ -95,7 +97,7 @@ class Demo(Scenario):
         token = console.run(f"curator token {SERVICE} --keep 60% --wallet {actors.CURATOR}", "keeps")["token"]
         consumer = consumer_of(CONSUMER, token)
         first = consumer.call(SERVICE, QUESTIONS[0], False)
-        console.say(f'{SERVICE} says: "{first.text.strip()}"  [dim]({first.charge} atoms)[/]')
+        console.say(f'{SERVICE} says: "{escape(first.text.strip())}"  [dim]({first.charge} atoms)[/]')
         self.answers.append(first)
         half = self.calls // 2
         self.answers += consumer.call_many(half, self.progress())
@@ -118,7 +120,7 @@ class Demo(Scenario):
         console.run(f"consumer key --wallet {PAUPER}", "id spends_at_most")
         error = consumer_of(PAUPER).refusal(DIALOG, "Hello?")
         body = error.body if error is not None and isinstance(error.body, dict) else {}
-        console.say(f"penny's 2,000 atoms do not pay for {DIALOG}: {body.get('message', 'it was served')}")
+        console.say(f"penny's 2,000 atoms do not pay for {DIALOG}: {escape(str(body.get('message', 'it was served')))}")
         held = error is not None and error.status_code == 402 and int(body.get("shortfall", 0)) > 0
         console.check("too little money is a clear 402", held, f"short by {body.get('shortfall')} atoms")
 

@@ -9,6 +9,7 @@ from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import address, to_hex
 from roles.cli import context
 from roles.cli.output import wait_until
+from roles.client.gateway import checked_url
 from roles.local import actors, control, network
 from roles.local.actors import CONSUMER, OPERATOR, PROVIDERS, SERVICE
 from roles.local.console import DemoConsole
@@ -68,11 +69,15 @@ def bring_up(ask: Callable[[str], Any], upstream: str | None, *, quiet: bool) ->
 
     After an interruption the scenario starts again from its first step.
     """
-    with network.living_in(home.home()) as folder:
+    with network.living_in(home.home()) as folder, control.stopped_on_failure(folder):
+        check_upstream(folder, upstream)
         if (folder.path / "settled_in").exists():
             control.start(folder)
             control.wait(folder, network.SERVERS)
+            network.migrate(folder.wanted()["worker"].environment)  # this version may be newer than the database
             network.contracts(folder)  # deploys again what a lost chain state has lost
+            if upstream is not None:
+                network.nodes(folder, upstream)
             control.wait(folder, folder.wanted())
         else:
             scenario = Scenario(folder, DemoConsole(ask, quiet), upstream, UP_PACE)
@@ -85,6 +90,15 @@ def bring_up(ask: Callable[[str], Any], upstream: str | None, *, quiet: bool) ->
             scenario.console.run(f"consumer deposit 20 --wallet {CONSUMER}", "deposit status")
             scenario.console.run(f"consumer key --label playing --wallet {CONSUMER}", "id spends_at_most")
             home.write_private(folder.path / "settled_in", "")
+
+
+def check_upstream(folder: NetworkFolder, upstream: str | None) -> None:
+    """Rejected when a network that has no upstream is to get one: what it sells was registered with its weights."""
+    known = folder.path / "upstream"
+    if not (folder.path / "settled_in").exists():
+        home.write_private(known, upstream or "")
+    elif upstream is not None and not (known.exists() and known.read_text()):
+        raise Rejected("this network was made without an upstream: tollway down --forget, then this again")
 
 
 def missing_models() -> list[str]:
@@ -104,7 +118,7 @@ def gateway_url() -> str:
 def parse_upstream(url: str | None, model: str | None) -> str | None:
     """An upstream as an offer names it: its URL, and after # the name it has for the model."""
     if url is None:
+        if model is not None:
+            raise Rejected("--upstream-model is the name of a model at a server: add --upstream URL", model=model)
         return None
-    if not url.startswith(("http://", "https://")):
-        raise Rejected(f"{url!r} is not a URL: write, for example, http://127.0.0.1:11434/v1", url=url)
-    return f"{url.rstrip('/')}#{model}" if model else url
+    return f"{checked_url(url)}#{model}" if model else checked_url(url)

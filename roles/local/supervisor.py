@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from roles.local.folder import TOOLS, Component, NetworkFolder, alive, record
+from roles.wallet import home
 
 PAUSE_SECONDS = 0.1
 CALM_SECONDS = 20.0
@@ -68,6 +69,7 @@ class Supervisor:
                 self._stop(name)
             elif not child.well and is_healthy(child.component.health, self.folder.log(name), child.log_offset):
                 child.well = True
+                (self.folder.path / "failures" / name).unlink(missing_ok=True)
                 (self.folder.path / "well" / name).touch()
         for name, component in wanted.items():
             due = name not in self.children and time.monotonic() >= self.not_before.get(name, 0)
@@ -94,6 +96,9 @@ class Supervisor:
         calm = time.monotonic() - child.started > CALM_SECONDS
         self.failures[name] = 1 if calm else self.failures.get(name, 0) + 1
         self.not_before[name] = time.monotonic() + min(0.2 * 2 ** self.failures[name], 10)
+        if not child.well:
+            known = self.folder.path / "failures" / name
+            home.write_private(known, str(1 + (int(known.read_text()) if known.exists() else 0)))
         print(f"ended name={name} code={child.process.returncode} failures={self.failures[name]}", flush=True)
         self._forget(name)
 
@@ -117,7 +122,7 @@ class Supervisor:
 
     def _end_orphans(self) -> None:
         """Wait until the children of a killed supervisor have ended; after 20 s, kill them."""
-        for path in (self.folder.path / "well").glob("*"):
+        for path in (*(self.folder.path / "well").glob("*"), *(self.folder.path / "failures").glob("*")):
             path.unlink()
         for path in (self.folder.path / "running").glob("*"):
             deadline = time.monotonic() + 20

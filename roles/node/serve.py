@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.values.documents import Document
@@ -28,6 +29,8 @@ from roles.wallet.context import Context
 OFFER_EPOCHS = 2
 REFRESH_SECONDS = 30
 RETRY_SECONDS = 1
+TIERS = ("center", "enterprise", "edge")
+LIMITS = ("max_tokens", "max_completion_tokens")
 Say = Callable[[str], object]
 
 
@@ -41,6 +44,13 @@ class Terms:
     slo_ms: int
     output_limit: str = ""
     """The field by which its server is told how long an answer may be; empty: `max_tokens`."""
+
+    def checked(self) -> Self:
+        """These terms. Rejected when an offer cannot say them."""
+        for what, said, known in (("tier", self.tier, TIERS), ("output limit", self.output_limit or LIMITS[0], LIMITS)):
+            if said not in known:
+                raise Rejected(f"{said!r} is not a valid {what}: use one of {', '.join(known)}")
+        return self
 
 
 def options(models: Sequence[str], upstreams: Sequence[str], host: str, port: int) -> NodeOptions:

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, Lane, address, cid_digest, digest
 from ledger.core.values.typed_data import Domain, Signer
-from roles.client.gateway import GatewayClient, Json, segment
+from roles.client.gateway import GatewayClient, Json, checked_url, segment
 from roles.wallet import api_keys, home, keystore, signing
 
 
@@ -80,7 +80,7 @@ class Context:
         url = self.gateway_url or os.environ.get("TOLLWAY_GATEWAY") or (known and known.gateway)
         if not url:
             raise Rejected("no gateway given: use --gateway URL, set TOLLWAY_GATEWAY, or start one with `tollway up`")
-        return url
+        return checked_url(url)
 
     @property
     def api_key(self) -> str | None:
@@ -114,7 +114,7 @@ class Context:
         url = self.rpc or os.environ.get("TOLLWAY_RPC_URL") or local or self.lane.get("rpc")
         if not url:
             raise Rejected("this gateway is a private grid: there is no chain to talk to")
-        return str(url)
+        return checked_url(str(url))
 
     @property
     def domain(self) -> Domain:

@@ -26,6 +26,7 @@ def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
     from ledger.chain.calls import Authorization  # not imported by commands that ask only the gateway
 
     lane, signer, chain = context.lane_id, context.signer, transactions.chain(context)
+    transactions.check_balance(context, atoms)
     signed = Authorization(lane, signer.address, atoms, 0, good_until(context), Digest(os.urandom(32)))
     signature = signing.deposit_authorization(signer, chain.token_domain(), signed)
     window = {"valid_after": signed.valid_after, "valid_before": signed.valid_before}
@@ -36,6 +37,8 @@ def deposit(context: Context, atoms: Atoms, wait_seconds: float) -> Json:
         while said["status"] not in ("credited", "failed") and time.monotonic() < deadline:
             time.sleep(0.2)
             said = context.account_gateway.get(f"/v1/deposits/{said['id']}")
+    if said["status"] == "failed":
+        raise Rejected(f"the deposit failed, and nothing was taken: {said.get('reason', 'no reason given')}", **said)
     return said
 
 

@@ -23,8 +23,7 @@ STRONG = 1 << 18
 
 def create(name: str, secret: bytes | None = None, *, strength: int = STRONG) -> Address:
     """Make a wallet, from a given key or from a new random one. A name that is taken is Rejected: no key is lost."""
-    if not NAME.fullmatch(name):
-        raise Rejected(f"{name!r} is not a wallet name: lower-case letters, digits, dots, dashes", name=name)
+    _check_name(name)
     path = _path(name)
     if path.exists():
         raise Rejected(f"wallet {name!r} already exists: {path}", name=name)
@@ -63,17 +62,24 @@ def _unlocked(encrypted: str, said: str, name: str) -> Signer:
         raise Rejected(f"wallet {name!r}: {error.message}", name=name) from error
 
 
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise Rejected(f"{name!r} is not a wallet name: lower-case letters, digits, dots, dashes", name=name)
+
+
 def _path(name: str) -> Path:
     return home.keystores() / f"{name}.json"
 
 
 def _read(name: str) -> dict[str, Any]:
+    _check_name(name)
     try:
         encrypted: dict[str, Any] = json.loads(_path(name).read_text())
+    except ValueError as error:
+        raise Rejected(f"{_path(name)} is not a keystore: {error}", name=name) from error
     except FileNotFoundError as error:
         near = difflib.get_close_matches(name, names(), 3, 0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else f"; make one: tollway wallet create {name}"
+        hint = f"; did you mean {' or '.join(near)}? If not" if near else ""
+        hint += f"; make one: tollway wallet create {name}"
         raise Rejected(f"there is no wallet {name!r} in {home.keystores()}{hint}", name=name) from error
-    except ValueError as error:
-        raise Rejected(f"{_path(name)} is no wallet's file: {error}", name=name) from error
     return encrypted

@@ -84,8 +84,18 @@ def send(context: Context, call: Call, *, wei: int = 0, signer: Signer | None = 
     return {"transaction": to_hex(done.hash), "gas": done.gas_used}
 
 
+def check_balance(context: Context, atoms: int) -> None:
+    """Rejected when the wallet has less AIC than this: before anything is signed, and with what is missing."""
+    held = chain(context).balance(context.account)
+    if held < atoms:
+        facts = {"held": str(held), "needed": str(atoms), "short": str(atoms - held), "wallet": context.wallet}
+        said = f"{context.wallet} has {held:,} atoms on chain and needs {atoms:,}: {atoms - held:,} are missing"
+        raise Rejected(said, code="wallet_balance", **facts)
+
+
 def allow(context: Context, spender: Address, atoms: int) -> None:
-    """Let a contract take this much of the wallet's AIC."""
+    """Let a contract take this much of the wallet's AIC. Rejected when it has less."""
+    check_balance(context, atoms)
     send(context, chain(context).calls.approve(spender, atoms))
 
 

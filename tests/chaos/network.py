@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ledger.chain.calls import Calls, LaneTerms
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.reads import Chain
 from ledger.core.accounts.accounts import available
+from ledger.core.catalog import names
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.pricing.epochs import epoch_at
 from ledger.core.values.documents import canonical, digest
@@ -47,7 +48,7 @@ from tests.gateway.nodes import Node
 from tests.gateway.world import a_model
 
 TREASURY = Signer(bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"))
-EPOCH_SECONDS = 3_600
+EPOCH_SECONDS, NOTICE_SECONDS = 3_600, 60
 TERMS = LaneTerms(window=20, answer_time=5)
 BOND = 10**11
 DEPOSIT = 10**10
@@ -63,6 +64,8 @@ def a_key(name: str) -> bytes:
 
 OPERATOR, MAKER, PROVIDER, GATEWAY = (Signer(a_key(name)) for name in ("operator", "maker", "provider", "gateway"))
 CONSUMERS = tuple(Signer(a_key(f"consumer {n}")) for n in range(3))
+LEAVER = Signer(a_key("leaver"))
+"""A consumer that withdraws, if the run has it so."""
 
 
 @dataclass
@@ -76,6 +79,8 @@ class Network:
     proxy: Proxy
     node: Node
     keys: tuple[str, ...] = ()
+    told: list[str] = field(default_factory=list)
+    """Ids of the calls that were answered beside the load, as their receipts say."""
 
     @property
     def url(self) -> str:
@@ -202,7 +207,7 @@ def _start(folder: Path, network_folder: NetworkFolder) -> Network:
         network_folder.want(component)
     control.wait(network_folder, [component.name for component in servers])
     rpc = components.rpc_url(network_folder)
-    deployment = deploy(rpc, TREASURY, Parameters(EPOCH_SECONDS), folder)
+    deployment = deploy(rpc, TREASURY, Parameters(EPOCH_SECONDS, exit_notice_seconds=NOTICE_SECONDS), folder)
     chain, proxy, node = Chain(rpc, deployment), Proxy(network_folder.port("chain")), Node().start()
     subject = settle_in(chain)
     environment = settings_of(network_folder, deployment, folder, proxy)
@@ -212,10 +217,10 @@ def _start(folder: Path, network_folder: NetworkFolder) -> Network:
     for component in armed(network_folder, environment):
         network_folder.want(component)
     control.wait(network_folder, ("worker", "beat", "gateway"))
-    publish(network, subject)
     network.until(lambda: deposits_are_booked(network), 90, "the deposits")
+    publish(network, subject)  # the ledger has read its name, which is older than the deposits
     network.keys = tuple(key_of(network, consumer) for consumer in CONSUMERS)
-    network.until(lambda: call(network, 0, "first") == 200, 90, "a first call")
+    network.until(lambda: is_told(network, "first"), 90, "a first call")
     return network
 
 
@@ -227,7 +232,7 @@ def lane_of(calls: Calls) -> Lane:
 def settle_in(chain: Chain) -> Digest:
     """A lane with a bond, a staked provider, a registered model with bids in force, consumers with deposits."""
     calls, vault = chain.calls, address(chain.deployment.stake_vault)
-    for who in (OPERATOR, MAKER, PROVIDER, *CONSUMERS):
+    for who in (OPERATOR, MAKER, PROVIDER, LEAVER, *CONSUMERS):
         chain.rpc("anvil_setBalance", to_hex(who.address), hex(10**20))
         chain.transact(TREASURY, calls.transfer(who.address, 10**12))
     chain.transact(OPERATOR, calls.approve(calls.settlement, BOND))
@@ -236,15 +241,20 @@ def settle_in(chain: Chain) -> Digest:
     chain.transact(OPERATOR, calls.add_gateway(lane, GATEWAY.address))
     chain.transact(PROVIDER, calls.approve(vault, 10**12))
     chain.transact(PROVIDER, calls.to("StakeVault", "stake", 10**9))
-    subject, salt = digest(model()), Digest(bytes(32))
-    commitment = keccak256(encode(["bytes32", "address", "bytes32"], [subject, to_hex(MAKER.address), salt]))
-    chain.transact(MAKER, calls.to("Registry", "commit", commitment))
+    subject, salt, name = digest(model()), Digest(bytes(32)), names.of_document(model())
+    organisation = names.label(name.organisation)
+    for what in (subject, organisation):
+        commitment = keccak256(encode(["bytes32", "address", "bytes32"], [what, to_hex(MAKER.address), salt]))
+        chain.transact(MAKER, calls.to("Registry", "commit", commitment))
     chain.rpc("evm_increaseTime", 1)
     chain.rpc("evm_mine")
     chain.transact(MAKER, calls.register_model(subject, [], Digest(bytes(32)), salt))
+    chain.transact(MAKER, calls.approve(address(chain.deployment.registry), chain.deployment.name_stake_atoms))
+    chain.transact(MAKER, calls.to("Registry", "registerOrganisation", organisation, salt))
+    chain.transact(MAKER, calls.to("Registry", "publishName", organisation, name.versioned, subject))
     chain.transact(MAKER, chain.calls.place_bid(subject, Role.maker, Bid(100_000)))
     chain.transact(PROVIDER, chain.calls.place_bid(subject, Role.compute, Bid(0, rates(ASK))))
-    for consumer in CONSUMERS:
+    for consumer in (*CONSUMERS, LEAVER):
         chain.transact(consumer, calls.approve(calls.consumers, DEPOSIT))
         chain.transact(consumer, calls.deposit(lane, consumer.address, DEPOSIT))
     chain.rpc("evm_increaseTime", EPOCH_SECONDS)
@@ -341,9 +351,12 @@ def post(network: Network, where: str, body: bytes) -> dict[str, Any]:
     return found
 
 
-def call(network: Network, consumer: int, key: str) -> int:
-    """One call; its status."""
-    return ask(network, consumer, key).status_code
+def is_told(network: Network, key: str) -> bool:
+    """Whether a call of the first consumer is answered. It is one that the load does not make."""
+    answer = ask(network, 0, key)
+    if answer.status_code == 200:
+        network.told.append(answer.headers["tollway-receipt"])
+    return answer.status_code == 200
 
 
 def ask(network: Network, consumer: int, key: str, http: httpx.Client | None = None) -> httpx.Response:
@@ -351,6 +364,19 @@ def ask(network: Network, consumer: int, key: str, http: httpx.Client | None = N
     headers = {"Authorization": f"Bearer {network.keys[consumer]}", "Idempotency-Key": key}
     body = {"model": MODEL, "messages": [{"role": "user", "content": key}], "max_tokens": 20}
     return (http or httpx).post(f"{network.url}/v1/chat/completions", json=body, headers=headers, timeout=15)
+
+
+def stream(network: Network, key: str, meanwhile: Callable[[], object]) -> str:
+    """A streamed call, in whose middle something happens; the id of its receipt. It ends as a whole one does."""
+    headers, body = {"Authorization": f"Bearer {key}"}, {"model": MODEL, "messages": [], "stream": True}
+    url = f"{network.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, headers=headers, timeout=300) as answer:
+        assert answer.status_code == 200, answer.read()
+        lines = answer.iter_lines()
+        next(lines)
+        meanwhile()
+        assert "data: [DONE]" in list(lines)
+        return str(answer.headers["tollway-call"])
 
 
 def payees() -> tuple[Address, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -26,9 +26,10 @@ def folder() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and finds processes as Linux has them")
-def test_nothing_is_lost_doubled_or_paid_twice_whoever_dies(folder: Path) -> None:
-    facts = trial.run(folder, trial.SHORT, Random(1))
+@pytest.mark.parametrize("names", [trial.SHORT, (*trial.ONCE, *trial.LONG)], ids=["short", "long"])
+def test_nothing_is_lost_doubled_or_paid_twice_whoever_dies(folder: Path, names: Sequence[str]) -> None:
+    facts = trial.run(folder, names, Random(1))
     assert facts["differences"] == ()
-    assert sum(facts["survived"].values()) == len(trial.SHORT), facts
+    assert sum(facts["survived"].values()) == len(names), facts
     assert facts["calls"] > 20
     assert facts["paid_atoms"] == facts["charged_atoms"]

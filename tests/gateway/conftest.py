@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from ledger.core.values.typed_data import Signer
 from ledger.deployments import save
+from tests.gateway.clocks import WallClock, moved
 from tests.gateway.nodes import Node
 from tests.gateway.workflows import Loom
 from tests.gateway.world import Running, World, a_deployment, a_signer
@@ -57,6 +58,12 @@ def gateway(world: World, node: Node) -> Running:
     """A gateway with one model, `@acme/chat`, at 100 atoms a call, served by `node`."""
     world.a_model_at(node.url)
     return world.gateway()
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    """This process's wall clock, to be moved."""
+    return moved(monkeypatch)
 
 
 @pytest.fixture

@@ -165,21 +165,22 @@ class Node:
 
     behaviour: Behaviour = field(default_factory=answering)
     port: int = 0
+    host: str = "127.0.0.1"
     asked: list[Asked] = field(default_factory=list)
     aborted: int = 0
 
     @property
     def url(self) -> str:
         """Its root."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> Node:
-        """Listen on a free port, in a thread of its own."""
+        """Listen on its port, or a free one, in a thread of its own."""
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
 
         async def serve() -> None:
-            server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+            server = await asyncio.start_server(self._connected, self.host, self.port)
             self.port = int(server.sockets[0].getsockname()[1])
             self._stop = asyncio.Event()
             ready.set()

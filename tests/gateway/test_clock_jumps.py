@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import pytest
 
@@ -16,6 +15,7 @@ from ledger.core.values.typed_data import Signer
 from ledger.flows import audits, leases
 from ledger.flows.audits import Scope
 from ledger.store.session import unit_of_work
+from tests.gateway.clocks import WallClock
 from tests.gateway.nodes import Asked, Behaviour, Node, Wire, answering, chat, final_usage, hanging, piece, streaming
 from tests.gateway.test_private_grid import a_credit, work
 from tests.gateway.test_who_pays import eventually
@@ -25,25 +25,6 @@ HOURS = 3_600
 JUMPS = [2 * HOURS, -2 * HOURS]
 BY_TIME = {"ms": "1000000"}
 """One atom for each millisecond."""
-
-
-@dataclass
-class WallClock:
-    """What every wall clock of this process shows, beside the true time. The clocks that only grow are as ever."""
-
-    ahead: int = 0
-
-    def jump(self, seconds: int) -> None:
-        """An operator or a time server sets it."""
-        self.ahead += seconds
-
-
-@pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
-    clock, real = WallClock(), time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: real() + clock.ahead * 10**9)
-    monkeypatch.setattr(time, "time", lambda: real() / 1e9 + clock.ahead)
-    return clock
 
 
 def jumping(wall: WallClock, seconds: int) -> Behaviour:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import httpx
 import pytest
@@ -17,9 +19,11 @@ from ledger.core.values.ids import PRIVATE_LANE
 from ledger.core.values.typed_data import Signer
 from ledger.flows import leases
 from ledger.store.session import unit_of_work
-from tests.gateway.nodes import Node, streaming
+from tests.gateway.nodes import Node, streaming, working
 from tests.gateway.processes import PRICE, Process
-from tests.gateway.world import World
+from tests.gateway.test_who_pays import eventually
+from tests.gateway.workflows import LAST, Loom, inferring, pinned
+from tests.gateway.world import WEAVER, Running, World
 
 pytestmark = pytest.mark.slow
 
@@ -83,3 +87,43 @@ def test_told_to_stop_it_finishes_what_runs_and_gives_its_leases_back(
     assert "[DONE]" in answers[0].text
     [signed] = world.receipts_of(consumer.address)
     assert world.balance(consumer.address) == 10_000 - signed.receipt.charge
+
+
+@pytest.mark.parametrize("policy", ["all-or-nothing", "partial-ok"])
+def test_a_workflow_killed_between_its_steps_costs_neither_consumer_nor_weaver_and_is_made_again(
+    world: World, process: Process, consumer: Signer, policy: str
+) -> None:
+    loom = Loom(world, cast(Running, process))
+    loom.bond(10**6)
+    slow = loom.node(working)
+    first = loom.classifier("first", inferring("a"), ask="300")
+    second = world.a_model_at(slow.url, "@acme/second", {"call": "200"}, protocol="oip/2")
+    loom.capsule(
+        pinned("first", first, {"text": LAST}),
+        pinned("second", second, {"text": "{$steps.first.output.label}"}),
+        output={"content": "$steps.second.output.label"},
+        failure=policy,
+    )
+    asked = {"model": "@wanda/flow", "messages": [{"role": "user", "content": "hi"}]}
+    key = loom.consumer(consumer, 10**6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            lost = pool.submit(process.chat, key, "once", **asked)
+            eventually(lambda: slow.asked)
+            process.kill()
+            assert isinstance(lost.exception(), httpx.HTTPError)
+        parties = (consumer.address, WEAVER.address)
+        assert [world.receipts_of(one) for one in parties] == [[], []]
+        with unit_of_work(world.engine) as session:
+            leases.reclaim(session, PRIVATE_LANE, 10**15)
+        assert [world.balance(one) for one in parties] == [10**6] * 2
+        slow.behaviour = inferring("b")
+        answer = process.start().chat(key, "once", **asked)
+        assert answer.json()["choices"][0]["message"]["content"] == "b", answer.text
+        process.process.terminate()
+        process.process.wait(40)
+        charged = {one.receipt.call_id: one.receipt.charge for one in world.receipts_of(consumer.address)}
+        assert len(charged) == 3, "two steps and the whole"
+        assert [world.balance(one) for one in parties] == [10**6 - sum(charged.values()), 10**6]
+    finally:
+        loom.stop()

@@ -32,7 +32,7 @@ def nested(levels: int, width: int = 1) -> tuple[Any, CapsuleEntry]:
         steps = {f"s{n}": Step(f"s{n}", {}, capsule=below) for n in range(count)}
         known: dict[str, Any] = {"id": Digest(keccak256(b"level", bytes((level,)))), "steps": steps}
         made: Capsule = replace(capsule(a_capsule()), **known, levels=(tuple(steps),))
-        entries[made.id] = CapsuleEntry(made, made.weaver, TERMS, TERMS)
+        entries[made.id] = CapsuleEntry(made, made.name, made.weaver, TERMS, TERMS)
         below = made.id
     assert below is not None
     return SimpleNamespace(catalog=SimpleNamespace(by_id=entries), settings=SETTINGS), entries[below]
@@ -77,7 +77,7 @@ def test_what_nests_without_end_is_refused_before_it_is_looked_up() -> None:
     for level in range(MAX_DEPTH + 1):
         steps = {f"s{n}": Step(f"s{n}", {}, capsule=below) for n in range(MAX_STEPS)} if below else {}
         made = replace(capsule(a_capsule()), id=Digest(keccak256(b"wide", bytes((level,)))), steps=steps, glue={})
-        entries[made.id] = CapsuleEntry(made, made.weaver, TERMS, TERMS)
+        entries[made.id] = CapsuleEntry(made, made.name, made.weaver, TERMS, TERMS)
         below = made.id
     assert below is not None
     gateway: Any = SimpleNamespace(catalog=SimpleNamespace(by_id=entries), settings=SETTINGS)

@@ -338,7 +338,7 @@ def test_a_stream_that_outlasts_its_steps_time_is_cut_and_the_weavers_loss(
     loom.capsule(reply, output={"content": "$steps.reply.output.content"})
     response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
     events = events_of(response.text)
-    assert "longer than its workflow gives it" in str(events[-1])
+    assert "longer than its call or workflow gives it" in str(events[-1])
     assert "[DONE]" not in events
     assert world.receipts_of(consumer.address) == []
     [signed] = world.receipts_of(WEAVER.address)
@@ -495,7 +495,7 @@ def test_a_failed_workflow_inside_is_paid_by_its_own_weavers_bond(loom: Loom, wo
         pinned("served", served, {"text": "$.text"}),
         pinned("broken", broken, {"text": "{$steps.served.output.label}"}),
         output={"label": "$steps.broken.output.label"},
-        name="@wanda/inner",
+        name="@other/inner",
         weaver=did(0, other.address),
     )
     talk = loom.talker("talk", echoing())

@@ -65,6 +65,7 @@ class Loom:
     world: World
     gateway: Running
     nodes: list[Node] = field(default_factory=list)
+    woven: int = 0
 
     def node(self, behaviour: Any) -> Node:
         """A node of one's own."""
@@ -83,11 +84,12 @@ class Loom:
         return self.world.a_model_at(node.url, f"@acme/{name}", ask)
 
     def capsule(self, *nodes: dict[str, Any], output: Json, name: str = "@wanda/flow", **more: Any) -> Digest:
-        """Publish a capsule; its id. The gateway knows it when this returns."""
+        """Publish a capsule, each a version of its own; its id. The gateway knows it when this returns."""
+        self.woven += 1
         document = {
             "schema": "tollway/capsule/1",
             "name": name,
-            "version": "1.0.0",
+            "version": f"1.0.{self.woven}",
             "weaver": did(0, WEAVER.address),
             "steps": list(nodes),
             "output": output,

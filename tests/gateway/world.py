@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,17 +15,18 @@ from typing import Any
 import httpx
 import uvicorn
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from gateway.app import App, create_app
 from gateway.context import Gateway
 from gateway.server import OPTIONS
 from gateway.settings import Settings
 from ledger.core.accounts import accounts, movements
-from ledger.core.catalog import models
+from ledger.core.catalog import models, names
 from ledger.core.catalog.bids import Bid, Role
 from ledger.core.catalog.lineage import Parent, parents_hash
 from ledger.core.pricing.epochs import BidInForce
-from ledger.core.settlement.events import Block, ModelRegistered
+from ledger.core.settlement.events import Block, Log, ModelRegistered, NamePublished, OrganisationChanged
 from ledger.core.values.documents import canonical, digest
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import PRIVATE_LANE, Address, Digest, Lane, cid, did, parse_did, to_hex
@@ -42,7 +44,7 @@ from ledger.deployments import Deployment
 from ledger.flows import publications
 from ledger.flows.publications import Signed
 from ledger.settings import Settings as LedgerSettings
-from ledger.store.chain import bids, chain_time, lanes, parties
+from ledger.store.chain import bids, chain_time, lanes, mirror, parties
 from ledger.store.chain.parties import Stake
 from ledger.store.money import postings
 from ledger.store.receipts import receipts
@@ -144,12 +146,20 @@ class World:
         owner = SIGNERS[parse_did(document.get("owner") or document["weaver"])[1]]
         signed = Signed(document, owner.sign(signing_digest(self.domain, document_hash(digest(document)))))
         with unit_of_work(self.engine) as session:
-            made = publications.publish_document(session, signed, self.domain, int(time.time() * 1000))
             if self.deployment:
-                self.parents[made] = models.parents(document)
-                lineage = parents_hash(made, self.parents)
-                parties.put_model(session, ModelRegistered(made, owner.address, (), made, lineage=lineage), 1)
-            return made
+                self._register(session, document, owner.address)
+            return publications.publish_document(session, signed, self.domain, int(time.time() * 1000))
+
+    def _register(self, session: Session, document: dict[str, Any], owner: Address) -> None:
+        """What the Registry says of a document that its owner published under its name."""
+        self.placed += 1
+        name, made = names.of_document(document), digest(document)
+        self.parents[made] = models.parents(document)
+        lineage = parents_hash(made, self.parents)
+        parties.put_model(session, ModelRegistered(made, owner, (), made, lineage=lineage), 1)
+        label = names.label(name.organisation)
+        for event in (OrganisationChanged(label, owner), NamePublished(label, name.versioned, made)):
+            mirror.copy(session, Log(event, 1, made, self.placed, 0))
 
     def bid(self, subject: Digest, role: Role, party: Address, ratio: int = 0, asks: Rates = NO_RATES) -> None:
         """A bid in force."""
@@ -202,9 +212,8 @@ class World:
 
     def deposit(self, consumer: Address, amount: int) -> None:
         """The operator's credit entry."""
-        self.placed += 1
         with unit_of_work(self.engine) as session:
-            cause = b"test deposit" + self.placed.to_bytes(4, "big")
+            cause = b"test deposit" + os.urandom(8)
             postings.book(session, movements.deposit(PRIVATE_LANE, cause, consumer, amount, 1))
 
     def open_lane(self, **terms: Any) -> None:

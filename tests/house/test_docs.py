@@ -41,6 +41,16 @@ def paths(text: str) -> set[str]:
     return set(re.findall(r"`([\w-]+/[\w./-]*|[\w./-]+\.(?:md|py|toml|yaml))`", text)) - MADE
 
 
+def lost_tests(text: str) -> list[str]:
+    """Python tests named as `file.py::test` that are not in their file, which is named from the root."""
+    named = re.findall(r"`([\w/.-]+\.py)::(\w+)", text)
+    return [
+        f"{file}::{test}"
+        for file, test in named
+        if not (ROOT / file).is_file() or f"def {test}(" not in (ROOT / file).read_text()
+    ]
+
+
 def exists(name: str, page: Path) -> bool:
     """From the root of the project or the folder of the page; a bare name anywhere in that folder or in the tests."""
     if "/" in name or page.parent == ROOT:
@@ -56,6 +66,7 @@ def test_a_document_is_narrow_and_names_what_is_there(page: Path) -> None:
     assert [name for name in targets(text) if not known.fullmatch(name)] == []
     if not any(part in HISTORY for part in page.parts):
         assert [name for name in paths(text) if not exists(name, page)] == []
+        assert lost_tests(text) == []
 
 
 def test_every_package_and_decision_is_reached() -> None:
@@ -75,3 +86,6 @@ def test_a_wide_line_a_missing_target_and_a_missing_file_are_found() -> None:
     text = "Run `make help`, `make bench-ledger`, or:\n```\nmake magic\n```\nSee `docs/none.md`."
     assert {name for name in targets(text) if not known.fullmatch(name)} == {"magic"}
     assert [name for name in paths(text) if not exists(name, ROOT / "README.md")] == ["docs/none.md"]
+    here = "tests/house/test_docs.py::test_a_wide_line_a_missing_target_and_a_missing_file_are_found"
+    lost = [f"{here}_too", "tests/house/test_none.py::test_one"]
+    assert lost_tests(" and ".join(f"`{name}`" for name in [here, *lost])) == lost

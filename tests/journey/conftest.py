@@ -48,7 +48,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
         person.asks("up")
         yield person
     finally:
-        person.types("down", "--forget")
+        person.types("down", "--forget", "--yes")
 
 
 @pytest.fixture
@@ -56,4 +56,4 @@ def person(tmp_path: Path) -> Iterator[Person]:
     """A person with an empty home, whose network is stopped afterwards."""
     person = Person(tmp_path / "home")
     yield person
-    person.types("down", "--forget")
+    person.types("down", "--forget", "--yes")

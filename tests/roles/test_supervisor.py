@@ -78,12 +78,35 @@ def test_a_killed_supervisor_leaves_no_process_behind_and_the_next_one_continues
     assert folder.running()["node"] != orphan
 
 
-def test_a_component_that_does_not_start_is_an_error_with_its_log(folder: NetworkFolder) -> None:
-    broken = a_component("broken", "print('no such database'); raise SystemExit(1)")
-    folder.want(replace(broken, start_seconds=3))
+def test_a_component_that_does_not_start_is_given_up_with_its_log_before_its_time(folder: NetworkFolder) -> None:
+    broken = a_component("broken", "print('address already in use'); raise SystemExit(1)")
+    folder.want(replace(broken, start_seconds=10_000))
     control.start(folder)
-    with pytest.raises(Exception, match="no such database"):
+    with pytest.raises(Exception, match="address already in use"):
         control.wait(folder, ["broken"])
+    assert control.failures(folder, "broken") >= control.HOPELESS
+    folder.want(a_component("broken"))
+    control.wait(folder, ["broken"])
+    assert control.failures(folder, "broken") == 0
+
+
+def test_what_a_start_that_fails_has_started_is_stopped_and_what_ran_before_is_not(folder: NetworkFolder) -> None:
+    folder.want(a_component("node"))
+
+    def start_and_fail() -> None:
+        with control.stopped_on_failure(folder):
+            control.start(folder)
+            control.wait(folder, ["node"])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start_and_fail()
+    assert folder.running() == {}
+    control.start(folder)
+    control.wait(folder, ["node"])
+    with pytest.raises(KeyboardInterrupt):
+        start_and_fail()
+    assert folder.running().keys() == {"node"}
 
 
 def test_a_second_supervisor_of_the_same_folder_steps_back(folder: NetworkFolder) -> None:

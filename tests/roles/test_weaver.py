@@ -38,7 +38,7 @@ def test_a_new_capsule_checks_and_is_drawn_with_its_names(capsys: pytest.Capture
 def test_a_file_that_is_there_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "capsule.json").write_text("mine")
     assert main.run(["weaver", "new", "@me/flow"]) == 1
-    assert "capsule.json: File exists" in capsys.readouterr().err
+    assert "capsule.json: file exists" in capsys.readouterr().err
     assert (folder / "capsule.json").read_text() == "mine"
 
 
@@ -52,7 +52,7 @@ def test_a_name_that_cannot_be_published_is_refused(folder: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "No such file"),
+        (None, "no such file"),
         ("{", "not JSON"),
         ("[]", "a JSON object"),
         ('{"[/x]": 1}', "$.[/x]: unknown field"),

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 
+from ledger.core.accounts import budgets
+from ledger.core.accounts.budgets import Budget
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.ids import Address
 
@@ -78,8 +80,8 @@ class ApiKey:
     """A key and its limits; None means no limit. Times are ms since the epoch.
 
     `rate` is calls a minute. `models` are names and CIDs. `spent` is exact for keys with a budget, and 0 for others; it
-    has what sub-keys spent. `made_by` are the ids of the keys that it descends from, the first one first. Its `id`
-    stays when its secret, and so its `hash`, is rotated.
+    has what sub-keys spent. `budgets` are those beside `budget`, of a period or a model. `made_by` are the ids of the
+    keys that it descends from, the first one first. Its `id` stays when its secret, and so its `hash`, is rotated.
     """
 
     hash: bytes
@@ -95,6 +97,8 @@ class ApiKey:
     rights: tuple[Right, ...] = ()
     made_by: tuple[str, ...] = ()
     spent: Atoms = 0
+    budgets: tuple[Budget, ...] = ()
+    last_used_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,8 @@ def loosened(old: ApiKey, new: ApiKey) -> str | None:
         before, after = getattr(old, name), getattr(new, name)
         if before is not None and (after is None or after > before):
             return name
+    if not budgets.is_within(old.budgets, new.budgets):
+        return "budgets"
     if old.models is not None and (new.models is None or not set(new.models) <= set(old.models)):
         return "models"
     return None if set(new.rights) <= set(old.rights) else "rights"
@@ -169,15 +175,18 @@ def loosened(old: ApiKey, new: ApiKey) -> str | None:
 
 def left(keys: Sequence[ApiKey]) -> ApiKey:
     """A key, given first with the keys it descends from, and as budget what neither has spent of theirs."""
-    budgets = [max(0, key.budget - key.spent) for key in keys if key.budget is not None]
-    return replace(keys[0], budget=min(budgets, default=None))
+    rest = [max(0, key.budget - key.spent) for key in keys if key.budget is not None]
+    return replace(keys[0], budget=min(rest, default=None))
 
 
 def sub_key(outer: ApiKey, wanted: ApiKey) -> ApiKey:
-    """The key that a key with `delegate` makes. A limit that is not named is what is `left` of the maker's."""
+    """The key that a key with `delegate` makes. A limit that is not named is what is `left` of the maker's; a budget of
+    a period or a model the maker's whole one, since what the key spends counts against that too.
+    """
     limits = ("budget", "rate", "expires_at", "models")
     inherited = {name: getattr(outer, name) for name in limits if getattr(wanted, name) is None}
-    return replace(wanted, made_by=(*outer.made_by, outer.id), **inherited)
+    made_by, both = (*outer.made_by, outer.id), budgets.merged(outer.budgets, wanted.budgets)
+    return replace(wanted, made_by=made_by, budgets=both, **inherited)
 
 
 def grant(left: Atoms, need: Atoms, target: Atoms) -> Atoms:

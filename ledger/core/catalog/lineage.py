@@ -16,8 +16,8 @@ from ledger.core.catalog.bids import encode_asks
 from ledger.core.values.atoms import Ppm, ppm
 from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import Digest, keccak256
-from ledger.core.values.ids import Address
-from ledger.core.values.meters import NO_RATES, Rates, asks_by_unit, check_rates
+from ledger.core.values.ids import Address, cid
+from ledger.core.values.meters import NO_RATES, Rates, asks_by_unit, check_rates, quoted
 from ledger.core.values.typed_data import word
 
 MAX_PARENTS = 4
@@ -42,6 +42,11 @@ class Royalty:
         meters = sorted(dict(self.floor) | dict(other.floor))
         floor = tuple((meter, max(ours[meter] or 0, theirs[meter] or 0)) for meter in meters)
         return Royalty(max(self.ratio_ppm, other.ratio_ppm), floor)
+
+    def covers(self, due: Royalty) -> bool:
+        """Whether it pays at least as much as another, whatever the units."""
+        pairs = zip(asks_by_unit(self.floor), asks_by_unit(due.floor), strict=True)
+        return self.ratio_ppm >= due.ratio_ppm and all((ask or 0) >= (floor or 0) for ask, floor in pairs)
 
     @property
     def is_nothing(self) -> bool:
@@ -77,6 +82,18 @@ class Registration:
     by: Address
     lineage: Digest
     first: int
+
+
+def check_granted(parent: Parent, granted: Royalty | None) -> None:
+    """Rejected unless a child froze at least what its parent grants itself now. None: it offers no terms."""
+    if granted is None:
+        raise Rejected(f"{cid(parent.model)} offers no terms to descendants: ask its maker", field="$.lineage")
+    if not parent.royalty.covers(granted):
+        raise Rejected(
+            f"{cid(parent.model)} grants itself {granted.ratio_ppm} ppm and a floor of {quoted(granted.floor)}; this "
+            f"document freezes {parent.royalty.ratio_ppm} ppm and {quoted(parent.royalty.floor)}",
+            field="$.lineage",
+        )
 
 
 def parents_hash(model: Digest, parents: Mapping[Digest, Sequence[Parent]]) -> Digest:

@@ -17,7 +17,6 @@ from ledger.core.disputes.facts import Content, Facts, Owned, bid_in_force
 from ledger.core.disputes.proofs import Arguments
 from ledger.core.settlement.events import NamedParent
 from ledger.core.values.ids import Digest
-from ledger.core.values.meters import asks_by_unit
 
 MOST_SHOWN = MAX_ANCESTORS + 2
 """Models of a lineage that a proof shows at most: so many are too many, whatever the rest."""
@@ -135,7 +134,7 @@ def _unpaid(
                 continue
             owner = owners[parent.id]
             paid = (line for line in terms.lines if line.party == owner.owner and line.role in _OWNED)
-            if any(_covers(line, royalty) for line in paid):
+            if any(Royalty(line.ratio_ppm, line.asks).covers(royalty) for line in paid):
                 continue
             path = (*child.path, (at, step))
             rows = [[tuple(one) for one in kin[place].parents] for place, _ in path]
@@ -143,12 +142,6 @@ def _unpaid(
             steps = [way for _, way in path]
             return Fault("proveMissingRoyalty", (subject, rows, steps, royalty.body, owner.number), why)
     return None
-
-
-def _covers(line: Line, due: Royalty) -> bool:
-    paid, least = asks_by_unit(line.asks), asks_by_unit(due.floor)
-    enough = all((ask or 0) >= (floor or 0) for ask, floor in zip(paid, least, strict=True))
-    return enough and line.ratio_ppm >= due.ratio_ppm
 
 
 def _bid_of(terms: Terms, role: Role, owner: Owned, epoch: int, facts: Facts) -> Bid | None:

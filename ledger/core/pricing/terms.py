@@ -93,6 +93,24 @@ def model_lines(market: Market, model: Model) -> list[Line]:
     return [owner, *ancestors, *_delivery(market, model.id)]
 
 
+def is_on_sale(market: Market, subject: Digest) -> bool:
+    """Whether by this epoch's book calls are sold: the owner bids, and of a model also a provider.
+
+    A workflow whose document is here needs no bid.
+    """
+    known = market.published.get(subject)
+    if isinstance(known, Capsule):
+        return True
+    owner = known.owner if known is not None and market.operator.private else market.owners.get(subject)
+    if owner is None:
+        return False
+    if market.book.bid(subject, Role.weaver, owner) is not None:
+        return True
+    return _owners_line(market, subject, owner, Role.maker) is not None and bool(
+        market.book.bidders(subject, Role.compute)
+    )
+
+
 def of_provider(market: Market, model: Model, lines: Sequence[Line], provider: BidInForce) -> CallTerms:
     """The terms of a model's call that this provider serves. `lines` are `model_lines`."""
     caps.bid(Role.compute, provider.bid)
@@ -114,13 +132,13 @@ def capacity(market: Market, provider: Address, declared: int) -> int:
 def of_capsule(market: Market, capsule: Capsule) -> CallTerms:
     """The terms of a workflow's root call. With a list price the weaver is the seller of record.
 
-    Rejected when its weaver neither registered it nor bids, somebody else registered it, an ancestor is not published,
-    or a ratio is above its cap.
+    Rejected when its weaver neither registered it nor bids, somebody else registered it, it names parents whose terms
+    the Registry did not compare, an ancestor is not published, or a ratio is above its cap.
     """
     ancestors = _ancestors(market, capsule.id)
     party = weaver_of(market, capsule)
     bid = market.book.bid(capsule.id, Role.weaver, party)
-    if not market.operator.private and capsule.id not in market.registered and bid is None:
+    if not market.operator.private and capsule.id not in market.registered and (bid is None or capsule.parents):
         raise Rejected(f"{capsule.name} is not registered by its weaver on the chain")
     weaver = _line(party, Role.weaver, bid or capsule.bid)
     lines = [weaver, *(Line(party, Role.weaver, ratio) for party, ratio in capsule.co_weavers)]

@@ -220,6 +220,32 @@ class TermsChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OrganisationChanged(Event):
+    """An organisation has an owner, or none: zero. All its keys end. `name`: its characters, then zeros."""
+
+    name: Digest
+    owner: Address
+
+
+@dataclass(frozen=True, slots=True)
+class OrganisationKeySet(Event):
+    """A key speaks for an organisation, or no longer does."""
+
+    name: Digest
+    key: Address
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NamePublished(Event):
+    """A name below an organisation, version included, is this model or capsule for ever."""
+
+    organisation: Digest
+    name: str
+    model: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class BidPlaced(Event):
     """A party placed a bid in a role on a subject, for epochs [first, until). `number` counts its bids there."""
 

@@ -132,11 +132,19 @@ def next_step(intended: ChainTransaction, attempts: Sequence[Attempt], seen: See
         return Step.note_lost
     if seen.nonces_used > intended.nonce:
         return Step.wait
-    if intended.sent_at is None or intended.sent_at < attempts[-1].signed_at:
+    signed_at = attempts[-1].signed_at
+    if intended.sent_at is None or intended.sent_at < signed_at <= now:
         return Step.broadcast
-    if now - attempts[-1].signed_at >= policy.stuck_ms and bump_fee(attempts[-1].fee, 0) <= policy.max_fee:
+    if has_passed(policy.stuck_ms, signed_at, now) and bump_fee(attempts[-1].fee, 0) <= policy.max_fee:
         return Step.replace
-    return Step.broadcast if now - intended.sent_at >= policy.stuck_ms // 4 else Step.wait
+    return Step.broadcast if has_passed(policy.stuck_ms // 4, intended.sent_at, now) else Step.wait
+
+
+def has_passed(ms: int, since: int, now: int) -> bool:
+    """Whether so much time has passed. A time that is so far ahead is one of a clock that fell since: nobody waits
+    until it comes again.
+    """
+    return abs(now - since) >= ms
 
 
 def missing_nonce(used: int, ours: Mapping[int, Status]) -> int | None:
@@ -152,7 +160,9 @@ def may_try_again(last: ChainTransaction | None, tries: int, now: int) -> bool:
     """Whether to intend a purpose again: the last try failed and began min(2^tries, 600) s ago, or there was none."""
     if last is None:
         return True
-    return last.status in (Status.failed, Status.lost) and now - last.created_at >= min(1_000 << tries, 600_000)
+    return last.status in (Status.failed, Status.lost) and has_passed(
+        min(1_000 << tries, 600_000), last.created_at, now
+    )
 
 
 def finalize_purpose(lane: Lane, number: int) -> str:

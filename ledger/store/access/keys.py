@@ -6,14 +6,15 @@ first, and sums what all keys below each were given.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
+from ledger.core.accounts.budgets import Allowance, Budget, Period, days_of
 from ledger.core.accounts.permissions import ApiKey, Right
 from ledger.core.values.ids import Address, Lane
 from ledger.store.access.tables import ApiKeyRow, KeyAllowanceRow
@@ -23,7 +24,7 @@ from ledger.store.session import value_of
 
 def add(session: Session, lane: Lane, key: ApiKey) -> None:
     """Record a new key: its hash only, never its secret."""
-    row = asdict(key) | {"lane": lane, **_stored({"models": key.models, "rights": key.rights})}
+    row = asdict(key) | {"lane": lane, **_stored({"models": key.models, "rights": key.rights, "budgets": key.budgets})}
     del row["spent"]  # its gateways' allowances say that
     row["made_by"] = _line(key.made_by)
     execute(session, insert(ApiKeyRow).values(row))
@@ -81,33 +82,65 @@ def change(session: Session, lane: Lane, key_id: str, values: dict[str, Any]) ->
     execute(session, update(ApiKeyRow).filter_by(lane=lane, id=key_id).values(**_stored(values)))
 
 
-def budget_left(session: Session, lane: Lane, line: Sequence[str]) -> int | None:
-    """What may still be taken of a key's budget: not held or spent by a gateway, for it or for a key below. None
-    without budget, 0 for a revoked key.
-
-    `line` are the ids of the keys it descends from, the first one first, and its own: each budget among them bounds
-    it. Locks them.
+class Left(NamedTuple):
+    """What may still be taken of a key's budgets: the least of them, and the key and budget that have it; no budget
+    where a key was revoked.
     """
-    rows = _locked(session, lane, line)
-    if any(row.revoked_at is not None for row in rows):
-        return 0
-    left = [max(0, row.budget - _sum(session, lane, row.id, "amount")) for row in rows if row.budget is not None]
-    return min(left, default=None)
+
+    atoms: int
+    key_id: str
+    budget: Budget | None
 
 
-def allot(session: Session, lane: Lane, key_id: str, gateway: Address, granted: int) -> None:
-    """Hand a gateway `granted` more atoms of a key's budget."""
-    statement = insert(KeyAllowanceRow).values(lane=lane, key=key_id, gateway=gateway, amount=granted, spent=0)
+def budget_left(session: Session, lane: Lane, allowance: Allowance) -> Left | None:
+    """What may still be taken for a call: not held or spent by a gateway, for its key or for a key below. None without
+    budget, 0 for a revoked key. Each budget of the key's line that counts the call bounds it. Locks the line.
+    """
+    rows = _locked(session, lane, allowance.line)
+    revoked = next((row for row in rows if row.revoked_at is not None), None)
+    if revoked is not None:
+        return Left(0, revoked.id, None)
+    left = []
+    for row in rows:
+        for one in _budgets(row):
+            if one.model in (None, allowance.model):
+                taken = _sum(session, lane, row.id, "amount", (one, allowance.day))
+                left.append(Left(max(0, one.amount - taken), row.id, one))
+    return min(left, key=lambda one: one.atoms, default=None)
+
+
+def spending(session: Session, lane: Lane, key: ApiKey, day: int) -> list[int]:
+    """What a key and those below have spent of each of its `budgets`, in the period of a day."""
+    return [_sum(session, lane, key.id, "spent", (one, day)) for one in key.budgets]
+
+
+def allot(session: Session, lane: Lane, allowance: Allowance, gateway: Address, granted: int) -> None:
+    """Hand a gateway `granted` more atoms of a key's budgets."""
+    row = {**_row_of(allowance), "lane": lane, "gateway": gateway}
+    statement = insert(KeyAllowanceRow).values(**row, amount=granted, spent=0)
     raised = {"amount": KeyAllowanceRow.amount + statement.excluded.amount}
-    execute(session, statement.on_conflict_do_update(index_elements=["lane", "key", "gateway"], set_=raised))
+    execute(session, statement.on_conflict_do_update(index_elements=list(row), set_=raised))
 
 
-def give_back(session: Session, lane: Lane, gateway: Address, key_id: str | None = None) -> None:
-    """Take back what a gateway has not spent of a key's budget, or of all keys'. No charge may be under way."""
+def give_back(session: Session, lane: Lane, gateway: Address, allowance: Allowance | None = None) -> None:
+    """Take back what a gateway has not spent of a key's budgets, or of all keys'. No charge may be under way."""
     rows = update(KeyAllowanceRow).filter_by(lane=lane, gateway=gateway)
-    if key_id is not None:
-        rows = rows.filter_by(key=key_id)
+    if allowance is not None:
+        rows = rows.filter_by(**_row_of(allowance))
     execute(session, rows.values(amount=KeyAllowanceRow.spent))
+
+
+def note_uses(session: Session, lane: Lane, used: Mapping[str, int]) -> None:
+    """Record when keys were used last (ms). One that is locked now waits for its next use: nobody waits in a circle."""
+    for key_id, at in used.items():
+        mine = (col(ApiKeyRow.lane) == lane, col(ApiKeyRow.id) == key_id)
+        older = or_(col(ApiKeyRow.last_used_at).is_(None), col(ApiKeyRow.last_used_at) < at)
+        free = select(ApiKeyRow.hash).where(*mine, older).with_for_update(skip_locked=True).scalar_subquery()
+        execute(session, update(ApiKeyRow).where(*mine, col(ApiKeyRow.hash) == free).values(last_used_at=at))
+
+
+def _row_of(allowance: Allowance) -> dict[str, Any]:
+    return {"key": allowance.line[-1], "day": allowance.day, "model": allowance.model}
 
 
 def _line(made_by: Sequence[str]) -> str:
@@ -130,9 +163,16 @@ def _locked(session: Session, lane: Lane, line: Sequence[str]) -> list[ApiKeyRow
     return rows
 
 
-def _sum(session: Session, lane: Lane, key_id: str, column: str) -> int:
-    """What gateways were given (`amount`) or have `spent` for a key and all keys that descend of it."""
-    theirs = (col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.key) == col(ApiKeyRow.id))
+def _sum(session: Session, lane: Lane, key_id: str, column: str, of: tuple[Budget, int] | None = None) -> int:
+    """What gateways were given (`amount`) or have `spent` for a key and all keys that descend of it: ever, or of one
+    budget in the period of a day.
+    """
+    theirs = [col(KeyAllowanceRow.lane) == lane, col(KeyAllowanceRow.key) == col(ApiKeyRow.id)]
+    if of is not None and of[0].period is not None:
+        start, end = days_of(of[0].period, of[1])
+        theirs += [col(KeyAllowanceRow.day) >= start, col(KeyAllowanceRow.day) < end]
+    if of is not None and of[0].model is not None:
+        theirs.append(col(KeyAllowanceRow.model) == of[0].model)
     query = select(func.sum(getattr(KeyAllowanceRow, column))).where(*theirs, *_family(lane, key_id))
     return int(session.exec(query).one() or 0)
 
@@ -140,7 +180,17 @@ def _sum(session: Session, lane: Lane, key_id: str, column: str) -> int:
 def _stored(values: dict[str, Any]) -> dict[str, Any]:
     """Values of columns: lists as JSON."""
     lists = {name: json.dumps(values[name]) for name in ("models", "rights") if values.get(name) is not None}
+    if "budgets" in values:
+        lists["budgets"] = json.dumps([[one.amount, one.period, one.model] for one in values["budgets"]])
     return values | lists
+
+
+def _budgets(row: ApiKeyRow) -> Iterator[Budget]:
+    """All budgets of a key: its whole one, and those of a period or a model."""
+    if row.budget is not None:
+        yield Budget(row.budget)
+    for amount, period, model in json.loads(row.budgets):
+        yield Budget(amount, Period(period) if period is not None else None, model)
 
 
 def _value(session: Session, row: ApiKeyRow) -> ApiKey:
@@ -150,5 +200,6 @@ def _value(session: Session, row: ApiKeyRow) -> ApiKey:
         models=tuple(json.loads(row.models)) if row.models is not None else None,
         rights=tuple(Right(name) for name in json.loads(row.rights)),
         made_by=tuple(row.made_by.split("/")[:-1]),
+        budgets=tuple(one for one in _budgets(row) if one.kind != (None, None)),
         spent=_sum(session, Lane(row.lane), row.id, "spent") if row.budget is not None else 0,
     )

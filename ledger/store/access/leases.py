@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 
 from ledger.core.values.ids import Address, Digest, Lane
 from ledger.store.access.tables import LeaseRow
+from ledger.store.chain.tables import SessionKeyRow
 from ledger.store.receipts.tables import ReceiptRow, WatermarkRow
 from ledger.store.session import change, value_of
 
@@ -57,6 +58,13 @@ def holders(session: Session, lane: Lane, consumer: Address) -> list[Address]:
     """Gateways with open leases of a consumer."""
     query = select(LeaseRow.gateway).filter_by(lane=lane, consumer=consumer, state=OPEN)
     return sorted(Address(gateway) for gateway in set(session.exec(query)))
+
+
+def of_revoked_keys(session: Session, lane: Lane, gateway: Address) -> set[Address]:
+    """Consumers with an open lease at a gateway that ever revoked a session key."""
+    revoked = select(SessionKeyRow.account).where(col(SessionKeyRow.counts_until).is_not(None))
+    query = select(LeaseRow.consumer).filter_by(lane=lane, gateway=gateway, state=OPEN)
+    return {Address(consumer) for consumer in session.exec(query.where(col(LeaseRow.consumer).in_(revoked)))}
 
 
 def close(session: Session, lease: Lease, spent: int) -> None:

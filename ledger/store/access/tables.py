@@ -49,8 +49,8 @@ class SignedRequestRow(SQLModel, table=True):
 class ApiKeyRow(SQLModel, table=True):
     """A key `tw_...`, known only by its hash, which a rotation changes; `id` stays.
 
-    `rights` and `models` are JSON lists. `made_by` has the ids of the keys it descends from, the first one first, each
-    with a slash behind it.
+    `rights`, `models` and `budgets` are JSON lists. `made_by` has the ids of the keys it descends from, the first one
+    first, each with a slash behind it.
     """
 
     __tablename__ = "api_keys"
@@ -68,18 +68,23 @@ class ApiKeyRow(SQLModel, table=True):
     models: str | None = Field(default=None)
     rights: str = Field(default="[]")
     made_by: str = Field(default="")
+    budgets: str = Field(default="[]")
+    last_used_at: int | None = maybe_big()
 
 
 class KeyAllowanceRow(SQLModel, table=True):
-    """The part of a key's budget one gateway may spend, and what it has spent, written with the receipts.
+    """The part of a key's budgets one gateway may spend, and what it has spent, written with the receipts.
 
-    `key` is the key's id.
+    `key` is the key's id. `day` is the day since 1970 that the calls are held in, 0 where no budget of the key's line
+    has a period; `model` the model's name, empty where it has no budget of its own.
     """
 
     __tablename__ = "key_allowances"
     lane: bytes = octets(key=True)
     key: str = Field(primary_key=True)
     gateway: bytes = octets(key=True)
+    day: int = big(key=True)
+    model: str = Field(primary_key=True)
     amount: int = big()
     spent: int = big()
 

@@ -36,7 +36,8 @@ class Lane:
 class Consumer:
     """A consumer's account in a lane. `requested_at` (seconds) is set while it is leaving.
 
-    `debit_at_exit` is its final debit when it last left, in the block `left_in_block` at `left_at` (seconds).
+    `debit_at_exit` is its final debit when it last left, in the block `left_in_block`. `left_at` (seconds) is when the
+    batch was closed by which it withdrew, or when it escaped.
     """
 
     lane: Address
@@ -118,7 +119,9 @@ def request_withdrawal(session: Session, lane: Address, account: Address, at: in
 def withdraw(
     session: Session, lane: Address, account: Address, amount: int, block: int = 0, at: int | None = None
 ) -> None:
-    """Record that an account left with `amount`, in a block of a time (seconds): what stays is its final debit."""
+    """Record that an account left with `amount`, in a block: what stays is its final debit. `at` (seconds) is when the
+    batch was closed by which it withdrew, or when it escaped.
+    """
     withdrawn = col(ConsumerRow.withdrawn) + amount
     left = {"withdrawn": withdrawn, "debit_at_exit": col(ConsumerRow.deposited) - withdrawn, "left_in_block": block}
     left |= {"left_at": at}
@@ -149,11 +152,7 @@ def leaving(session: Session, lane: Address) -> list[Consumer]:
 
 
 def exits(session: Session, lane: Address) -> list[Exit]:
-    """The way out of every consumer that asked to leave or left.
-
-    The chain bars what ended before the batch was closed by which an account withdrew, this ledger what ended before
-    it withdrew: between the two an account that asked to leave was served by nobody.
-    """
+    """The way out of every consumer that asked to leave or left."""
     out = or_(col(ConsumerRow.requested_at).is_not(None), col(ConsumerRow.left_at).is_not(None))
     query = select(ConsumerRow).where(col(ConsumerRow.lane) == lane, out)
     rows = session.exec(query.execution_options(populate_existing=True))

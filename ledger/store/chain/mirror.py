@@ -8,9 +8,9 @@ from sqlmodel import Session
 from ledger.core.pricing.epochs import BidInForce
 from ledger.core.settlement import events
 from ledger.core.settlement.events import Event, Log
-from ledger.store.chain import bids, lanes, parties
+from ledger.store.chain import bids, lanes, names, parties
 from ledger.store.session import value_of
-from ledger.store.settlement import challenges
+from ledger.store.settlement import batches, challenges
 
 
 def copy(session: Session, log: Log) -> None:
@@ -25,7 +25,9 @@ def _fell(session: Session, event: events.Fell, log: Log) -> None:
 
 
 def _withdrawn(session: Session, event: events.Withdrawn, log: Log) -> None:
-    lanes.withdraw(session, event.lane, event.account, event.amount, log.block, log.timestamp)
+    final = None if event.escaped else batches.final_at(session, event.lane, log.timestamp * 1_000)
+    left_at = final.header.closed_at if final is not None else log.timestamp
+    lanes.withdraw(session, event.lane, event.account, event.amount, log.block, left_at)
     lane = lanes.get(session, event.lane)
     if event.escaped and lane is not None:
         lanes.change_lane(session, event.lane, era=lane.era + 1)
@@ -48,6 +50,9 @@ _COPIES: dict[type[Event], Callable[[Session, Any, Log], None]] = {
     events.UrlSet: lambda session, e, _: lanes.change_lane(session, e.lane, url=e.url),
     events.Fell: _fell,
     events.OwnerChanged: lambda session, e, _: parties.change_owner(session, e.id, e.to, e.from_epoch),
+    events.OrganisationChanged: names.change_owner,
+    events.OrganisationKeySet: names.set_key,
+    events.NamePublished: names.put,
     events.ModelRegistered: lambda session, e, log: parties.put_model(session, e, log.block),
     events.WordsAsked: lambda session, e, log: challenges.put(session, e, log),
     events.ReceiptAsked: lambda session, e, log: challenges.put(session, e, log),

@@ -86,6 +86,36 @@ class ModelOwnerRow(SQLModel, table=True):
     owner: bytes = octets()
 
 
+class OrganisationRow(SQLModel, table=True):
+    """An organisation and its owner, 20 zero bytes when it was given up. `block`: of the last change."""
+
+    __tablename__ = "organisations"
+    name: bytes = octets(key=True)
+    owner: bytes = octets()
+    block: int = big()
+
+
+class OrganisationKeyRow(SQLModel, table=True):
+    """A key of an organisation: whether it speaks for it. `block`: of the last change."""
+
+    __tablename__ = "organisation_keys"
+    organisation: bytes = octets(key=True)
+    key: bytes = octets(key=True)
+    valid: bool = Field()
+    block: int = big()
+
+
+class NameRow(SQLModel, table=True):
+    """A name below an organisation, version included, and the id it is for ever; where it was published."""
+
+    __tablename__ = "names"
+    organisation: bytes = octets(key=True)
+    name: str = Field(primary_key=True)
+    model: bytes = octets()
+    block: int = big()
+    log_index: int = big()
+
+
 class ConsumerRow(SQLModel, table=True):
     """A consumer's account in a lane, its index in the debit tree; its debit, block and time (s) when it last left."""
 

@@ -8,9 +8,11 @@ from sqlmodel import Session, SQLModel, col, select
 
 from ledger.core.values.ids import Address, Digest
 from ledger.store.access.tables import CredentialRow
-from ledger.store.chain.tables import BidRow, ModelRow, StakeRow
+from ledger.store.chain.tables import BidRow, ModelRow, NameRow, OrganisationKeyRow, OrganisationRow, StakeRow
 from ledger.store.network.tables import BookRow, DocumentRow, OfferRow
 from ledger.store.session import insert_once, value_of
+
+_CHANGED_IN = (ModelRow.block, OrganisationRow.block, OrganisationKeyRow.block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,13 @@ def everything(session: Session) -> list[Stored]:
     return [value_of(Stored, row) for row in rows]
 
 
+def of_organisation(session: Session, organisation: str) -> list[Stored]:
+    """All models and capsules that name this organisation, oldest first."""
+    named = select(DocumentRow).where(col(DocumentRow.name).startswith(f"@{organisation}/", autoescape=True))
+    rows = session.exec(named.order_by(col(DocumentRow.at), col(DocumentRow.id)))
+    return [value_of(Stored, row) for row in rows]
+
+
 def fingerprint(session: Session) -> tuple[int | None, ...]:
     """Changes whenever something that a catalog is made of has changed."""
 
@@ -53,8 +62,8 @@ def fingerprint(session: Session) -> tuple[int | None, ...]:
     return tuple(
         session.execute(
             select_many(
-                *(count(table) for table in (DocumentRow, OfferRow, BidRow, ModelRow, BookRow)),
-                *(select(func.max(at)).scalar_subquery() for at in (OfferRow.at, CredentialRow.at, ModelRow.block)),
+                *(count(table) for table in (DocumentRow, OfferRow, BidRow, ModelRow, BookRow, NameRow)),
+                *(select(func.max(at)).scalar_subquery() for at in (OfferRow.at, CredentialRow.at, *_CHANGED_IN)),
                 select(func.sum(StakeRow.active)).scalar_subquery(),
             )
         ).one()

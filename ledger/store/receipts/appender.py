@@ -23,21 +23,24 @@ import select
 import struct
 from collections.abc import Generator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeVar, cast
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg import pq
 
-from ledger.core.receipts.receipt import Receipt, pack
+from ledger.core.receipts.receipt import Receipt, pack, unpack
 from ledger.core.receipts.segments import Segment
 from ledger.core.values.errors import Conflict, Rejected, TollwayError, Unavailable
 from ledger.core.values.hashes import Digest
 from ledger.core.values.ids import ZERO_DIGEST, Address, Lane, to_hex
+from ledger.store.receipts.receipts import Signed
 
 COLUMNS = "seq, charge, ended_at, digest, signature, record, extra"
 """The columns that are written; the database cuts the others from `record`."""
 Row = tuple[bytes, bytes, bytes]
 """A row in binary: the first five columns, each its length and value; the record; the bytes of `extra`."""
+Spent = tuple[str, int, str]
+"""Whose allowance was spent: the key's id, the day, the model."""
 _HEAD = struct.Struct(">iqiqiqi32si65s")
 _SIZES = (8, 8, 8, 32, 65)
 _STARTS = tuple(accumulate((4 + size for size in _SIZES), initial=0))
@@ -59,13 +62,17 @@ _STATEMENTS = {
     b"segment": _SEGMENT,
     b"single": f"WITH written AS ({_SEGMENT}) INSERT INTO receipts ({COLUMNS}) VALUES ({_VALUES})",
     b"spend": "UPDATE key_allowances SET spent = spent + $1::bigint"
-    " WHERE lane = $2::bytea AND key = $3::text AND gateway = $4::bytea",
+    " WHERE lane = $2::bytea AND key = $3::text AND gateway = $4::bytea AND day = $5::bigint AND model = $6::text",
     b"unlock": "WITH ended AS (DELETE FROM call_locks WHERE lane = $1::bytea AND call = ANY($2::bytea[])"
     " AND gateway = $3::bytea AND boot = $4::bytea RETURNING call) SELECT 1 / (count(*) = $5::bigint)::int FROM ended",
     b"receipts": f"INSERT INTO receipts ({COLUMNS}) SELECT * FROM unnest({_ARRAYS})",
 }
 
 _GOES_ON = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.PIPELINE_ABORTED)
+_LOST = (b"08", b"53", b"57", b"58")
+"""Classes of SQLSTATE by which the server says that it cannot write now: no connection, no disk or memory left, a
+shutdown, an error of the system. They say nothing of the rows.
+"""
 _DIVISION_BY_ZERO = b"22012"
 """What `unlock` fails with, and all that is in its transaction, unless each call's lock was there to end."""
 
@@ -129,40 +136,38 @@ class Appender:
 
     def tail(self) -> tuple[int, Digest]:
         """The last sequence number written and the last segment's digest: 0 and zero for a new gateway."""
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT last, digest FROM segments WHERE lane = %s AND gateway = %s ORDER BY first DESC LIMIT 1",
-                    (self._lane, self._gateway),
-                )
-                found = cursor.fetchone()
-        except psycopg.OperationalError as error:
-            raise Unavailable(f"the receipt log's database is gone: {error}") from error
-        return (int(found[0]), Digest(bytes(found[1]))) if found else (0, ZERO_DIGEST)
+        query = "SELECT last, digest FROM segments WHERE lane = %s AND gateway = %s ORDER BY first DESC LIMIT 1"
+        found = self._read(query, self._lane, self._gateway)
+        return (int(found[0][0]), Digest(bytes(found[0][1]))) if found else (0, ZERO_DIGEST)
+
+    def written_after(self, seq: int) -> list[Signed]:
+        """The receipts of the log after a sequence number, in order."""
+        query = (
+            "SELECT record, digest, signature, extra FROM receipts WHERE lane = %s AND gateway = %s AND seq > %s"
+            " ORDER BY seq"
+        )
+        found = self._read(query, self._lane, self._gateway, seq)
+        return [Signed(unpack(record), Digest(digest), signature, extra) for record, digest, signature, extra in found]
 
     def taken(self, call_ids: Sequence[bytes]) -> set[bytes]:
         """Which of these calls have a receipt already, of any gateway."""
-        with self._connection.cursor() as cursor:
-            query = "SELECT call_id FROM receipts WHERE lane = %s AND call_id = ANY(%s)"
-            cursor.execute(query, (self._lane, list(call_ids)))
-            return {bytes(found[0]) for found in cursor}
+        query = "SELECT call_id FROM receipts WHERE lane = %s AND call_id = ANY(%s)"
+        return {bytes(call) for (call,) in self._read(query, self._lane, list(call_ids))}
 
     def locked(self, call_ids: Sequence[bytes]) -> set[bytes]:
         """Which of these calls are locked for this run of the gateway."""
-        with self._connection.cursor() as cursor:
-            query = "SELECT call FROM call_locks WHERE lane = %s AND call = ANY(%s) AND gateway = %s AND boot = %s"
-            cursor.execute(query, (self._lane, list(call_ids), self._gateway, self._boot))
-            return {bytes(found[0]) for found in cursor}
+        query = "SELECT call FROM call_locks WHERE lane = %s AND call = ANY(%s) AND gateway = %s AND boot = %s"
+        return {bytes(call) for (call,) in self._read(query, self._lane, list(call_ids), self._gateway, self._boot)}
 
     def append(
-        self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[str, int], locks: Sequence[bytes] = ()
+        self, segment: Segment, rows: Sequence[Row], key_spending: Mapping[Spent, int], locks: Sequence[bytes] = ()
     ) -> Steps[None]:
         """Write a segment, its rows, and what keys with a budget spent, and end the locks of these calls: all or
         nothing, durable on return.
 
         Raises Unlocked when a call is not locked for us, Taken when one has a receipt already, RowRefused when the
-        database refuses a row for another reason, Unavailable when the connection is lost: then only `tail` of a new
-        connection tells if the segment was written.
+        database refuses a row for another reason, Unavailable when the connection is lost or the server cannot write:
+        then only `written_after` of a new connection tells what was written.
         """
         wire = self._connection.pgconn
         wire.enter_pipeline_mode()
@@ -178,8 +183,8 @@ class Appender:
                 wire.exit_pipeline_mode()
                 break
             failure, state = result.error_message, result.error_field(pq.DiagnosticField.SQLSTATE) or b""
-        if wire.status != pq.ConnStatus.OK or state.startswith((b"57", b"08")):
-            raise Unavailable(f"the receipt log's database is gone: {_text(failure)}")
+        if wire.status != pq.ConnStatus.OK or state.startswith(_LOST):
+            raise Unavailable(f"the receipt log's database cannot write: {_text(failure)}")
         if failure is not None:
             message = _text(failure)
             if state == _DIVISION_BY_ZERO:
@@ -206,18 +211,26 @@ class Appender:
         except StopIteration as done:
             return cast(T, done.value)
 
+    def _read(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            with self._connection.cursor() as cursor:
+                return cursor.execute(query, values).fetchall()
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"the receipt log's database is gone: {error}") from error
+
     def _queue(
         self,
         wire: pq.abc.PGconn,
         segment: Segment,
         rows: Sequence[Row],
-        key_spending: Mapping[str, int],
+        key_spending: Mapping[Spent, int],
         locks: Sequence[bytes],
     ) -> None:
         numbers = map(_INT.pack, (segment.first, segment.last, segment.count, segment.total))
         head = (self._lane, segment.gateway, *numbers, segment.digest, segment.previous)
-        for key, spent in sorted(key_spending.items()):
-            _send(wire, b"spend", (_INT.pack(spent), self._lane, key.encode(), self._gateway))
+        for (key, day, model), spent in sorted(key_spending.items()):
+            allowance = (key.encode(), self._gateway, _INT.pack(day), model.encode())
+            _send(wire, b"spend", (_INT.pack(spent), self._lane, *allowance))
         if locks:
             ended = (_array(_BYTEA, locks), self._gateway, self._boot, _INT.pack(len(locks)))
             _send(wire, b"unlock", (self._lane, *ended))

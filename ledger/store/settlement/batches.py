@@ -106,6 +106,14 @@ def by_onchain_id(session: Session, lane: Lane, onchain_id: int) -> Batch | None
     return next((b for b in _active(session, lane) if b.onchain_id == onchain_id), None)
 
 
+def final_at(session: Session, lane: Lane, at: int) -> Batch | None:
+    """The batch whose trees were the final ones at a time (ms)."""
+    query = select(BatchRow).where(col(BatchRow.lane) == lane, col(BatchRow.status) == Status.final.value)
+    query = query.where(col(BatchRow.final_at) <= at).order_by(col(BatchRow.number).desc()).limit(1)
+    row = session.exec(query.execution_options(populate_existing=True)).first()
+    return _value(row) if row else None
+
+
 def after(session: Session, lane: Lane, number: int) -> list[Batch]:
     """Batches that are not void and were built after this one, newest first."""
     return [batch for batch in _active(session, lane) if batch.number > number]

@@ -17,6 +17,7 @@ from ledger.core.values import documents
 from ledger.core.values.documents import Document, Json, Mistake
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import ZERO_ADDRESS, cid, did
+from roles.cli.shared.documents import read as read_file
 
 MAGIC = b"\0asm"
 NAME = "bafkrei[a-z2-7]{52}|@[a-z0-9-]+/[a-z0-9._-]+|model:.+"
@@ -72,12 +73,7 @@ def sound(path: Path, more: Callable[[Document], list[Mistake]] = lambda _: []) 
 
 def check(path: Path) -> tuple[Document, list[Mistake]]:
     """A file's content, and all that is wrong in it, without a network. Rejected when it is no JSON object."""
-    try:
-        document = documents.parse(path.read_bytes())
-    except OSError as error:
-        raise Rejected(f"{path}: {error.strerror}", path=str(path)) from error
-    except Rejected as rejected:
-        raise Rejected(f"{path}: {rejected.message}", path=str(path), **rejected.facts) from rejected
+    document = read_file(path)
     found = documents.mistakes(document, schema())
     found += capsules.mistakes(document, found)
     for name, row in document.get("glue", {}).items() if not found else ():

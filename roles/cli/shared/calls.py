@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import amounts, cells, output
-from roles.client.gateway import Json, refusal
+from roles.client.gateway import Json, body_of, refusal, unreachable
 from roles.wallet.context import Context
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def chat(context: Context, asked: Chat) -> dict[str, Any]:
     }
     headers = {
         **({"Authorization": f"Bearer {context.api_key}"} if context.api_key else {}),
-        **({"Tollway-Max-Price": str(amounts.parse(asked.max_price))} if asked.max_price else {}),
+        **({"Tollway-Max-Price": str(amounts.parse_some(asked.max_price))} if asked.max_price else {}),
         **({"Tollway-Referral": asked.referral} if asked.referral else {}),
     }
     url = f"{context.url}/v1/chat/completions"
@@ -51,8 +51,10 @@ def chat(context: Context, asked: Chat) -> dict[str, Any]:
         with httpx.stream("POST", url, json=body, headers=headers, timeout=asked.timeout_seconds) as response:
             if response.is_error:
                 response.read()
-                raise refusal(response.status_code, _json(response))
+                raise refusal(response.status_code, body_of(response))
             return _streamed(response) if asked.stream else _whole(response)
+    except httpx.ConnectError as error:
+        raise unreachable(context.url) from error
     except httpx.TransportError as error:
         raise Unavailable(f"the connection to the gateway at {context.url} broke: {error}") from error
 
@@ -122,7 +124,7 @@ def _quote_rows(part: Json, depth: int) -> Iterator[dict[str, Any]]:
 
 def _whole(response: httpx.Response) -> dict[str, Any]:
     response.read()
-    answer = _json(response)
+    answer = body_of(response)
     steps = {"steps": answer["tollway"]["steps"]} if "tollway" in answer else {}
     text = answer["choices"][0]["message"]["content"]
     return {"answer": text, **_cost(response.headers, answer.get("usage")), **steps}
@@ -142,7 +144,7 @@ def _streamed(response: httpx.Response) -> dict[str, Any]:
         usage = last.get("usage") or usage
         for choice in last.get("choices", []):
             parts.append(choice.get("delta", {}).get("content") or "")
-            out.write(parts[-1])
+            out.write(output.plain(parts[-1]))
             out.flush()
     out.write("\n")
     charge = {name: last["tollway"][name] for name in ("charge", "receipt") if name in last.get("tollway", {})}
@@ -155,10 +157,3 @@ def _cost(headers: Mapping[str, str], usage: Json) -> dict[str, Any]:
         if header in headers:
             cost[name] = headers[header]
     return cost
-
-
-def _json(response: httpx.Response) -> Json:
-    try:
-        return response.json()
-    except ValueError:
-        return {}

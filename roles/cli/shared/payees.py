@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import LAPSING, Bid, Role
+from ledger.core.pricing.commissions import CAP_PPM
 from ledger.core.settlement.transactions import Call
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
@@ -24,9 +25,14 @@ ASK = (
     "Atoms are per call, per million tokens or fuel, per second (ms), per gigabyte (byte)."
 )
 
+MAX_COUNT = 1_000_000_000
+"""The most of anything that is counted, as a window of calls: more is a slip."""
 Subject = Annotated[str, Argument(help="A model or capsule: @org/name, or its id.")]
 Ask = Annotated[list[str] | None, Option("--ask", help=ASK)]
 Ratio = Annotated[str, Option("--ratio", help="Share of the price: 12.5% or 125000ppm.")]
+Window = Annotated[
+    int, Option(help="Commission is paid on a consumer's first WINDOW paid calls.", min=1, max=MAX_COUNT)
+]
 Form = Annotated[str, Option("--as", help="Format: table, json, csv or beancount.")]
 
 FORMS = ("table", "json", "csv", "beancount")
@@ -39,9 +45,10 @@ def add_payee(app: Group, role: Role) -> None:
     """Add the commands of a role that is paid by bids. Owners can also sponsor what is theirs."""
 
     @app.command("bid")
-    def bid(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
+    def place(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
         """Place a bid on chain. A lower bid is in force from the next epoch, a higher one from the epoch after it."""
-        place_bid(here().resolve(subject), role, subject, parse_bid(ask, ratio))
+        bid = parse_bid(ask, ratio)
+        place_bid(here().resolve(subject), role, subject, bid)
 
     @app.command("preview")
     def preview(subject: Subject, ask: Ask = None, ratio: Ratio = "0ppm") -> None:
@@ -63,17 +70,22 @@ def add_sponsoring(app: Group, role: Role) -> None:
     def sponsor(
         subject: Annotated[str, Argument(help="Your model or capsule: @org/name, or its id.")],
         curators: Annotated[str, Option(help="Commission for curators, in % of your own share; at most 90%.")] = "0%",
-        window: Annotated[int, Option(help="Commission is paid on a consumer's first WINDOW paid calls.")] = 1_000,
+        window: Annotated[
+            int, Option(help="Commission is paid on a consumer's first WINDOW paid calls.", min=1, max=MAX_COUNT)
+        ] = 1_000,
         slot: Annotated[str | None, Option(help="The most to pay per sale from a slot: 400atoms.")] = None,
         daily: Annotated[str | None, Option(help="Daily budget for slots; default: 100 x --slot.")] = None,
         task: Annotated[list[str] | None, Option(help="Show the slot for this task. Repeat it for more.")] = None,
     ) -> None:
         """Pay curators a commission, and bid for sponsored slots in discovery. You pay only for calls they bring."""
-        curation = {"offer_ppm": amounts.parse_ratio(curators), "window_calls": window}
+        offered = amounts.parse_ratio(curators)
+        if offered > CAP_PPM:
+            raise Rejected(f"curators get at most 90% of your share, not {curators}", curators=curators)
+        curation = {"offer_ppm": offered, "window_calls": window}
         parts: Document = {"bid": {"ratio_ppm": 0, "ask": {}}, "curation": curation}
         if slot is not None:
-            bid = amounts.parse(slot)
-            cap = amounts.parse(daily) if daily else 100 * bid
+            bid = amounts.parse_some(slot)
+            cap = amounts.parse_some(daily) if daily else 100 * bid
             parts["promotion"] = {"bid": str(bid), "daily_cap": str(cap), "tasks": task or []}
         signed = signing.offer(here(), here().resolve(subject), role, OFFER_EPOCHS, parts)
         output.confirm(f"offer this as {role.name} of {subject} for {OFFER_EPOCHS} epochs?")
@@ -218,7 +230,7 @@ def add_staking(app: Group, why: str) -> None:
 
     @app.command("stake", help=f"Stake AIC: {why}.")
     def stake(amount: Amount) -> None:
-        atoms = amounts.parse(amount)
+        atoms = amounts.parse_some(amount)
         output.confirm(f"stake {amounts.format(atoms)} of {here().wallet}?")
         chain = transactions.chain(here())
         transactions.allow(here(), address(chain.deployment.stake_vault), atoms)
@@ -227,7 +239,7 @@ def add_staking(app: Group, why: str) -> None:
 
     @app.command("unbond", help="Start to take stake out. It is free after the delay that the answer shows.")
     def unbond(amount: Amount) -> None:
-        atoms = amounts.parse(amount)
+        atoms = amounts.parse_some(amount)
         output.confirm(f"start to take {amounts.format(atoms)} out of stake?")
         chain = transactions.chain(here())
         sent = transactions.send(here(), chain.calls.to("StakeVault", "unbond", atoms))

@@ -175,6 +175,27 @@ def test_a_dropped_commit_is_sent_again(room: Room) -> None:
     assert room.batches() == [(1, "posted", 1)]
 
 
+@pytest.mark.parametrize("misfortune", ["refused", "dropped", "stuck"])
+def test_a_clock_that_fell_keeps_no_commit_waiting(room: Room, misfortune: str) -> None:
+    ahead = 3_600_000
+    room.serve(10)
+    room.close()
+    room.now += ahead
+    room.contract.refuses = misfortune == "refused"
+    room.commit()
+    room.transmit()
+    if misfortune == "refused":
+        room.chain.mine()
+    room.contract.refuses = False
+    if misfortune == "dropped":
+        room.chain.forget()
+    if misfortune == "stuck":
+        room.chain.base_fee = 200
+    room.now -= ahead
+    room.sweep(12)
+    assert room.batches() == [(1, "posted", 1)]
+
+
 def test_a_reorganisation_under_a_posted_batch_posts_it_again(room: Room) -> None:
     room.post(10)
     assert room.batches() == [(1, "posted", 1)]

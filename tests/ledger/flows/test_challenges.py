@@ -136,7 +136,7 @@ def test_a_receipt_is_shown_with_its_terms_and_its_path(court: Court) -> None:
 def test_a_final_word_is_shown_in_the_tree_that_is_final_now(court: Court) -> None:
     court.see(events.FinalAsked(b.LANE, KEY, PAYOUTS, 3, b.BOB, LATER))
     assert court.answer() == 0
-    assert "no batch" in court.alarms()[0]
+    assert "no batch" in court.alarms()[0]  # no chain takes this question before a tree has such an index
     court.see(events.Finalized(b.LANE, 1), events.FinalAsked(b.LANE, OTHER, DEBITS, 0, b.BOB, LATER))
     assert court.answer() == 1
     (_, (_, *one, word, path)), (_, (_, *other, none, its_path)) = court.said()

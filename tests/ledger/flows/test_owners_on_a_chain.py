@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from sqlalchemy import Engine
@@ -9,24 +10,29 @@ from sqlalchemy import Engine
 from ledger.chain.deploy import Parameters, deploy
 from ledger.chain.errors import Reverted
 from ledger.chain.reads import Chain
+from ledger.core.catalog import names
 from ledger.core.catalog.bids import Bid, Role, Terms
 from ledger.core.catalog.capsules import Capsule
+from ledger.core.catalog.lineage import Registration
 from ledger.core.catalog.models import Model, model
 from ledger.core.disputes import owners, proofs
 from ledger.core.disputes.challenge_game import OpenTree
-from ledger.core.disputes.facts import Facts
+from ledger.core.disputes.facts import Content, Facts, Owned
 from ledger.core.disputes.proofs import FraudProof
 from ledger.core.disputes.questions import RECEIPTS, height_of
 from ledger.core.pricing import epochs, terms
 from ledger.core.pricing.terms import Market
 from ledger.core.receipts.receipt import Receipt, struct_hash
-from ledger.core.values.documents import document_id
-from ledger.core.values.ids import Digest, address, did
+from ledger.core.values.documents import digest, document_id
+from ledger.core.values.hashes import keccak256
+from ledger.core.values.ids import ZERO_DIGEST, Address, Digest, address, did
 from ledger.core.values.sum_tree import receipt_leaf
+from ledger.core.values.typed_data import word
 from ledger.store.chain import bids, parties
+from ledger.store.chain import names as organisations
 from ledger.store.session import unit_of_work
 from ledger.store.settlement.batches import Batch
-from roles.audit.watch import Auditor, Evidence, gather, inspect, royalties_of
+from roles.audit.watch import Auditor, Evidence, gather, inspect, models_of, royalties_of
 from tests.conftest import an_anvil
 from tests.ledger.chain.conftest import FUNDS, a_stage, epoch_of, time_of
 from tests.ledger.chain.liars import register_model
@@ -180,3 +186,74 @@ def test_a_change_of_hands_that_a_reorganisation_takes_away_is_undone(seller: Se
     seller.chain.rpc("evm_revert", before)
     seller.go_to(now, FREEZE // 3)
     assert [seller.agree(epoch) for epoch in (now, now + 1, now + 2)] == ["first", "second", "second"]
+
+
+def test_a_contest_changed_terms_and_names_are_indexed_and_undone_with_a_reorganisation(seller: Seller) -> None:
+    chain, stage, second = seller.chain, seller.stage, seller.provider
+    contested = {**BASE, "name": "@alpha/contested"}
+    id, organisation, registry = digest(contested), names.label("alpha"), address(chain.deployment.registry)
+    for owner, what in ((second, id), (FUNDS, organisation)):
+        salted = keccak256(word(what), word(owner.address), word(ZERO_DIGEST))
+        chain.transact(owner, chain.calls.to("Registry", "commit", salted))
+    stage.wait(1)
+    register_model(stage, contested, FUNDS)
+    chain.transact(FUNDS, chain.calls.approve(registry, chain.deployment.name_stake_atoms))
+    chain.transact(FUNDS, chain.calls.to("Registry", "registerOrganisation", organisation, ZERO_DIGEST))
+    chain.transact(FUNDS, chain.calls.to("Registry", "publishName", organisation, "contested@1.0.0", id))
+    first, soon = known_of(seller, id), epoch_of(chain) + 1
+    assert (first.registration.by, first.owners[-1].owner, len(first.contents)) == (FUNDS.address, FUNDS.address, 1)
+    assert first.speakers == {"alpha": {FUNDS.address}}
+    assert [str(one.name) for one in first.names] == ["@alpha/contested@1.0.0"]
+
+    before, height = chain.rpc("evm_snapshot"), chain.tip()
+    chain.transact(second, chain.calls.register_model(id, [], ZERO_DIGEST, ZERO_DIGEST))
+    chain.transact(second, chain.calls.to("Registry", "changeTerms", *chain.as_parent(id), digest(contested)))
+    chain.transact(FUNDS, chain.calls.to("Registry", "setOrganisationKey", organisation, second.address, True))
+    chain.transact(second, chain.calls.to("Registry", "publishName", organisation, "contested@2", id))
+    then = known_of(seller, id)
+    assert (then.registration.by, then.owner_at(soon)) == (second.address, second.address)
+    assert then.owners[-1] == Owned(second.address, soon, 1)
+    assert [one.terms for one in then.contents[1:]] == [ZERO_DIGEST, digest(contested)]
+    assert then.speakers == {"alpha": {FUNDS.address, second.address}}
+    assert [str(one.name) for one in then.names] == ["@alpha/contested@1.0.0", "@alpha/contested@2"]
+    assert {one.id for one in then.names} == {id}
+
+    chain.rpc("evm_revert", before)
+    while chain.tip() < height + 4:  # as long as the one that is gone, so that its last block is another
+        chain.rpc("evm_mine")
+    assert known_of(seller, id) == first
+    chain.transact(FUNDS, chain.calls.to("Registry", "releaseOrganisation", organisation))
+    released = known_of(seller, id)
+    assert (released.speakers, released.names) == ({}, first.names), "what was published stays"
+
+
+class Known(NamedTuple):
+    """What ledger and watcher know of a model and of names."""
+
+    registration: Registration
+    by_epoch: list[Address]
+    owners: list[Owned]
+    contents: list[Content]
+    speakers: dict[str, set[Address]]
+    names: list[names.Published]
+    start: int
+
+    def owner_at(self, epoch: int) -> Address:
+        return self.by_epoch[epoch - self.start]
+
+
+def known_of(seller: Seller, model: Digest) -> Known:
+    """Index what is new, and say what is known by it and by the logs."""
+    seller.index()
+    start = epoch_of(seller.chain) + 1
+    watched = models_of(log.event for log in seller.chain.logs(0, seller.chain.tip()))
+    with unit_of_work(seller.engine) as session:
+        return Known(
+            parties.registrations(session)[model],
+            [parties.model_owners(session, epoch)[model] for epoch in (start, start + 1)],
+            list(watched.owners[model]),
+            list(watched.contents[model]),
+            organisations.speakers(session),
+            organisations.everything(session),
+            start,
+        )

@@ -58,8 +58,8 @@ class Clerk(Operator):
         leaver = self.stage.key(self.stage.consumers[0])
         self.chain.transact(leaver, self.chain.calls.to("Consumers", what, self.stage.lane))
 
-    def sign_by_a_key_and_revoke_it(self, calls: int) -> None:
-        """The caller's calls stand on a voucher of a session key, which it revokes before they are in a batch."""
+    def sign_by_a_key(self) -> None:
+        """The caller's one voucher is signed by a session key."""
         owner, key = self.stage.key(self.stage.consumers[0]), self.stage.consumers[1]
         self.chain.transact(owner, self.chain.calls.to("Keys", "setSessionKey", key.address))
         self.index()
@@ -68,7 +68,9 @@ class Clerk(Operator):
             voucher = Voucher(self.stage.lane, self.caller, DEPOSIT)
             signature = key.sign(signing_digest(self.stage.domain, voucher_hash(voucher)))
             assert vouchers.raise_to(session, voucher, key.address, signature)
-        self.post(self.call(calls, 10**6))
+
+    def revoke_the_key(self) -> None:
+        owner, key = self.stage.key(self.stage.consumers[0]), self.stage.consumers[1]
         self.chain.transact(owner, self.chain.calls.to("Keys", "revokeSessionKey", key.address))
         self.index()
 
@@ -163,14 +165,16 @@ def test_receipts_of_an_account_that_may_stay_after_all_wait_until_it_cannot(cle
 
 @pytest.mark.parametrize("fell", [True, False])
 def test_what_a_revoked_key_signed_is_covered_however_late_it_is_posted(clerk: Clerk, *, fell: bool) -> None:
-    clerk.sign_by_a_key_and_revoke_it(1)
+    clerk.sign_by_a_key()
+    clerk.post(clerk.call(1, 10**6))
+    clerk.revoke_the_key()
     if fell:
-        clerk.stage.wait(2 * ANSWER)
+        clerk.stage.wait(6 * ANSWER)
         clerk.index()
         first = clerk.close()
         assert first is not None
         clerk.commit()
-        clerk.stage.wait(WINDOW - 2 * ANSWER)
+        clerk.stage.wait(WINDOW - 6 * ANSWER)
         clerk.fall_and_come_back(first)
     else:
         clerk.stage.wait(LIFE - 2 * NOTICE)

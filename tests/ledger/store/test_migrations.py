@@ -8,6 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from ledger.core.accounts.budgets import Allowance
 from ledger.core.catalog.bids import Role
 from ledger.core.catalog.lineage import Registration, parents_hash
 from ledger.core.values.ids import Digest
@@ -53,7 +54,9 @@ def test_keys_and_offers_of_before_are_found_by_what_names_them_now(engine: Engi
         found_key = keys.by_hash(session, LANE, b"hash")
         assert found_key is not None
         assert (found_key.spent, found_key.rights, found_key.made_by) == (3, (), ())
-        assert keys.budget_left(session, LANE, [found_key.id]) == 4
+        left = keys.budget_left(session, LANE, Allowance((found_key.id,)))
+        assert left is not None
+        assert left.atoms == 4
         found = offers.get(session, Digest(b"s"), ALICE, Role.weaver)
         assert found is not None
         assert found.nonce == 7
