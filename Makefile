@@ -12,7 +12,7 @@ FORGE   = cd contracts && ../$(BIN)/forge
 PYTEST  = $(BIN)/python -m pytest -q
 say     = @printf '\033[1m==> %s\033[0m\n' $(1)
 
-.PHONY: help install demo up down test test-fast test-slow test-parts test-contracts forge-build fuzz-contracts check chaos contracts ganache symbolic mutants lint-contracts gas lock clean
+.PHONY: help install demo up down test test-fast test-slow test-parts test-contracts forge-build fuzz-contracts check chaos battery contracts ganache symbolic mutants lint-contracts gas lock clean
 help:             ## what can be done here
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -62,6 +62,10 @@ check: install    ## style, types, import rules, and the rules of the house: roo
 
 chaos: install    ## minutes of kills under load: nothing lost, doubled or paid twice; writes bench/results/chaos.json
 	$(BIN)/python -m tests.chaos.trial $(CHAOS)
+
+battery: install  ## N=10000 outcomes that leave a client in doubt, each charged once or not; writes bench/results/battery.json
+	$(BIN)/python -m tests.attacks.battery --outcomes $(N) $(BATTERY)
+N = 10000
 
 contracts: install   ## compile Solidity, write contracts/artifacts
 	$(BIN)/python -m contracts.build
