@@ -16,9 +16,9 @@ from ledger.core.values.errors import Rejected
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, cid, did, to_hex
 from ledger.core.values.meters import Meter, quoted
-from roles.cli import amounts, cells, output
+from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import documents, publication
+from roles.cli.shared import cells, documents, publication
 from roles.cli.shared.payees import add_collect, add_payee
 from roles.client.gateway import checked_url
 from roles.wallet import keystore, transactions

@@ -16,9 +16,10 @@ from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import ZERO_ADDRESS, Address, Lane, address, lane_subject, to_hex
 from ledger.core.values.typed_data import credit_hash, signing_digest
 from ledger.deployments import Deployment
-from roles.cli import amounts, cells, output
+from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
+from roles.cli.shared import cells
 from roles.cli.shared.payees import Ratio, add_collect, add_earnings, add_staking, parse_bid, place_bid
 from roles.client.gateway import GatewayClient, checked_url
 from roles.wallet import keystore, transactions

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ledger.core.values.errors import Rejected
-from roles.cli import cells
+from roles.cli.shared import cells
 
 T = TypeVar("T")
 Fact = Any

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ledger.core.values.ids import to_hex
-from roles.cli import cells, output
+from roles.cli import output
 from roles.cli.output import mode
-from roles.cli.shared import calls, receipts
+from roles.cli.shared import calls, cells, receipts
 from roles.wallet import keystore
 
 STRANGER = "0x" + "ab" * 20

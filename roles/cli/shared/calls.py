@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ledger.core.values.errors import Rejected, Unavailable
-from roles.cli import amounts, cells, output
+from roles.cli import amounts, output
+from roles.cli.shared import cells
 from roles.client.gateway import Json, body_of, refusal, unreachable
 from roles.wallet.context import Context
 

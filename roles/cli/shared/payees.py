@@ -15,9 +15,10 @@ from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, address, cid, to_hex
 from ledger.core.values.meters import quoted
-from roles.cli import amounts, cells, output
+from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
+from roles.cli.shared import cells
 from roles.wallet import signing, transactions
 
 ASK = (

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ledger.core.values.errors import Rejected
-from roles.cli import cells
+from roles.cli.shared import cells
 from roles.client.gateway import GatewayClient, Json
 
 PAGE = 1_000
