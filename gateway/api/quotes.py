@@ -1,7 +1,6 @@
 """Quotes: what a call costs now, line by line, signed by the gateway."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +10,9 @@ from gateway.context import Gateway
 from gateway.errors import Refusal
 from gateway.workflow import plan as planning
 from gateway.workflow.plan import Plan, PlannedStep, Scope
-from ledger.core.pricing import workflows
 from ledger.core.pricing.eligibility import RoutePreferences
 from ledger.core.pricing.price import Tariff
-from ledger.core.pricing.workflows import Outcome, Status
+from ledger.core.pricing.workflows import Status
 from ledger.core.values import documents, meters
 from ledger.core.values.hashes import keccak256
 from ledger.core.values.ids import cid, did, to_hex
@@ -67,21 +65,14 @@ def _workflow(gateway: Gateway, plan: Plan, units: Units) -> dict[str, Any]:
     """Every step that runs, at these meters. A step that nobody can serve now fails, and what follows from it is as in
     a run: its fallback is quoted, it is skipped, or the workflow is refused.
     """
-    capsule, rows = plan.entry.capsule, {}
-    outcomes: dict[str, Outcome] = {}
-    for name in (name for level in capsule.levels for name in level):
-        planned = plan.steps[name]
-        runs = workflows.runs(capsule, replace(planned.step, when=None), None, outcomes)
-        outcomes[name] = Outcome(Status.ok if runs else Status.skipped)
-        if not runs or not planned.step.paid:
-            continue
+    rows, refusals = {}, plan.refusals
+    for name in [name for name, planned in plan.steps.items() if planned.step.paid and name not in refusals]:
         try:
-            rows[name] = _step(gateway, planned, units)
-        except Refusal:
-            outcomes[name] = Outcome(Status.error)
-            if workflows.failed(capsule, outcomes) is not None:
-                raise
-    subs = [rows[name] for name in plan.steps if name in rows]
+            rows[name] = _step(gateway, plan.steps[name], units)
+        except Refusal as refused:
+            refusals[name] = refused
+    outcomes = planning.check_served(plan.entry, refusals)
+    subs = [row for name, row in rows.items() if outcomes[name].status is Status.ok]
     subcall_total = sum(int(sub["price"]) for sub in subs)
     price, _ = plan.tariff.price(units, subcall_total)
     own = lines(gateway, plan.tariff, units, subcall_total)

@@ -20,9 +20,10 @@ from gateway.upstream import target
 from gateway.workflow.wasm import Glue
 from ledger.core.catalog.capsules import MAX_DEPTH, MAX_STEPS, Policy, Step
 from ledger.core.catalog.templates import named, resolve
-from ledger.core.pricing import eligibility
+from ledger.core.pricing import eligibility, workflows
 from ledger.core.pricing.eligibility import AboveLimit, AllPaused, RoutePreferences
 from ledger.core.pricing.price import Tariff
+from ledger.core.pricing.workflows import Outcome
 from ledger.core.receipts.receipt import MAX_SUBCALLS
 from ledger.core.values.atoms import Atoms
 from ledger.core.values.documents import Json
@@ -40,14 +41,11 @@ NOTHING = Units()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a workflow is planned: what there is to call, what the consumer asks of routes, and inside how many other
-    workflows.
-    """
+    """Where a workflow is planned: what there is to call, and what the consumer asks of routes."""
 
     gateway: Gateway
     catalog: Catalog
     preferences: RoutePreferences
-    depth: int = 0
 
     def of_step(self, entry: CapsuleEntry, step: Step) -> Scope:
         """The scope of a step: the same, unless it runs outside of the realm that its capsule names."""
@@ -59,7 +57,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step of a plan: what may run it, the most it may use, and the most it may cost."""
+    """One step of a plan: what may run it, the most it may use, and the most it may cost.
+
+    A step that cannot be served now has the reason, `unserved`, and costs nothing. It fails when it runs.
+    """
 
     step: Step
     price: Atoms = 0
@@ -69,6 +70,7 @@ class PlannedStep:
     glue: Glue | None = None
     plan: Plan | None = None
     realm: str = ""
+    unserved: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,11 @@ class Plan:
     price: Atoms
 
     @property
+    def refusals(self) -> dict[str, Refusal]:
+        """Why steps cannot be served now, by step."""
+        return {name: planned.unserved for name, planned in self.steps.items() if planned.unserved is not None}
+
+    @property
     def exposures(self) -> Counter[Address]:
         """The most each weaver's bond pays if its all-or-nothing workflow fails."""
         exposed: Counter[Address] = Counter()
@@ -96,25 +103,27 @@ class Plan:
 
 
 async def fetch_glue(scope: Scope, entry: CapsuleEntry) -> None:
-    """Load every glue module of the workflow and its sub-workflows into the workshop."""
+    """Load every published glue module of the workflow and its sub-workflows into the workshop."""
     gateway = scope.gateway
     for digest in {module.digest for one in _nested(scope, entry) for module in one.capsule.glue.values()}:
         if gateway.workshop.find(digest) is None:
             stored = await gateway.db(lambda session, key=digest: documents.get(session, Digest(key)))  # type: ignore[misc]
-            if stored is None or stored.kind != "glue":
-                raise Refusal(503, "glue_missing", f"{entry.name} needs the glue {cid(digest)}, not published here")
-            gateway.workshop.load(stored.body)
+            if stored is not None and stored.kind == "glue":
+                gateway.workshop.load(stored.body)
 
 
 def plan(scope: Scope, entry: CapsuleEntry, request: Json | None, request_bytes: int) -> Plan:
-    """Plan a workflow. Refused when it nests too deep or too wide, or, naming the step, when a step cannot be served.
+    """Plan a workflow. Refused when it nests too deep or too wide, or when it would fail, naming the step, because a
+    step cannot be served. Not for a step that may be skipped, or has a fallback that can be served.
 
-    `request` is None while it is not known, as a sub-workflow's before it runs; `request_bytes` is its largest size.
+    `request` is None while it is not known; `request_bytes` is its largest size.
     """
+    _nested(scope, entry)
+    return _plan(scope, entry, entry.tariff, request, request_bytes)
+
+
+def _plan(scope: Scope, entry: CapsuleEntry, tariff: Tariff | None, request: Json | None, request_bytes: int) -> Plan:
     gateway = scope.gateway
-    if scope.depth > MAX_DEPTH:
-        raise Refusal(400, "workflow_too_deep", f"{entry.name} nests more than {MAX_DEPTH} deep")
-    tariff = entry.inner if scope.depth else entry.tariff
     if tariff is None:
         raise Refusal(503, "no_provider", f"{entry.name} cannot be called: {entry.why}", retry_after=5)
     steps = {}
@@ -123,12 +132,11 @@ def plan(scope: Scope, entry: CapsuleEntry, request: Json | None, request_bytes:
             size = _request_bytes(gateway, step, request, request_bytes)
             steps[step.id] = _plan_step(scope.of_step(entry, step), entry, step, size)
         except Rejected as rejected:
-            raise Refusal(400, "invalid_request", f"step {step.id}: {rejected.message}", param=step.id) from rejected
-    if sum(map(_count, steps.values())) > MAX_STEPS:
-        raise Refusal(400, "workflow_too_large", f"{entry.name} has more than {MAX_STEPS} steps with its sub-workflows")
-    if sum(map(_count_calls, steps.values())) > MAX_SUBCALLS:
-        message = f"{entry.name} has more than {MAX_SUBCALLS} calls with its sub-workflows"
-        raise Refusal(400, "workflow_too_large", message)
+            refused = Refusal(400, "invalid_request", f"step {step.id}: {rejected.message}", param=step.id)
+            steps[step.id] = PlannedStep(step, unserved=refused)
+        except Refusal as refused:
+            steps[step.id] = PlannedStep(step, unserved=refused)
+    check_served(entry, {name: planned.unserved for name, planned in steps.items() if planned.unserved is not None})
     subcall_total = sum(planned.price for planned in steps.values())
     most = _root_units(gateway, steps, request_bytes)
     try:
@@ -136,6 +144,15 @@ def plan(scope: Scope, entry: CapsuleEntry, request: Json | None, request_bytes:
     except Rejected as rejected:
         raise Refusal(503, "price_infeasible", f"{entry.name} cannot be sold: {rejected.message}") from rejected
     return Plan(scope.catalog, entry, steps, tariff, most, subcall_total, price)
+
+
+def check_served(entry: CapsuleEntry, refusals: Mapping[str, Refusal]) -> dict[str, Outcome]:
+    """How each step will end. Refused, as its step is, when the workflow would fail by a step that is."""
+    outcomes = workflows.foreseen(entry.capsule, refusals)
+    failing = workflows.failed(entry.capsule, outcomes)
+    if failing is not None:
+        raise refusals[failing]
+    return outcomes
 
 
 def check_price(entry: CapsuleEntry, price: Atoms, preferences: RoutePreferences) -> None:
@@ -168,15 +185,17 @@ def embeds(step: Step, entry: ModelEntry) -> bool:
 def _plan_step(scope: Scope, entry: CapsuleEntry, step: Step, size: int) -> PlannedStep:
     gateway, catalog = scope.gateway, scope.catalog
     if step.glue is not None:
-        glue = gateway.workshop.find(entry.capsule.glue[step.glue].digest)
+        digest = entry.capsule.glue[step.glue].digest
+        glue = gateway.workshop.find(digest)
         if glue is None:
-            raise Refusal(503, "glue_missing", f"the glue {step.glue} is not loaded; try again", retry_after=1)
+            message = f"step {step.id} needs the glue {cid(digest)}, which is not published here"
+            raise Refusal(503, "glue_missing", message, retry_after=1)
         return PlannedStep(step, most=Units(fuel=entry.capsule.glue[step.glue].fuel), glue=glue)
     if step.capsule is not None:
         inner = catalog.by_id.get(step.capsule)
         if not isinstance(inner, CapsuleEntry):
             raise Refusal(503, "no_provider", f"step {step.id} needs {cid(step.capsule)}, which is not published")
-        below = plan(replace(scope, depth=scope.depth + 1), inner, None, size)
+        below = _plan(scope, inner, inner.inner, None, size)
         if step.max_price is not None and below.price > step.max_price:
             raise Refusal(
                 503,
@@ -262,21 +281,30 @@ def _root_units(gateway: Gateway, steps: Mapping[str, PlannedStep], request_byte
     )
 
 
-def _count(planned: PlannedStep) -> int:
-    return 1 + (sum(map(_count, planned.plan.steps.values())) if planned.plan is not None else 0)
-
-
-def _count_calls(planned: PlannedStep) -> int:
-    below = sum(map(_count_calls, planned.plan.steps.values())) if planned.plan is not None else 0
-    return below + planned.step.paid
-
-
 def _nested(scope: Scope, entry: CapsuleEntry) -> list[CapsuleEntry]:
-    """A workflow and its sub-workflows."""
-    entries = [entry]
-    for step in entry.capsule.steps.values():
-        within = scope.of_step(entry, step)
-        inner = within.catalog.by_id.get(step.capsule) if step.capsule is not None else None
-        if isinstance(inner, CapsuleEntry) and scope.depth < MAX_DEPTH:
-            entries += _nested(replace(within, depth=scope.depth + 1), inner)
+    """A workflow and its sub-workflows. Refused when they are too deep or too wide, before more of them are looked up.
+
+    Six levels of 64 steps each are 64^7 steps.
+    """
+    entries, waiting, steps, subcalls = [], [(entry, scope, 0)], 0, 0
+    while waiting:
+        one, around, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise Refusal(400, "workflow_too_deep", f"{entry.name} nests more than {MAX_DEPTH} deep")
+        entries.append(one)
+        steps += len(one.capsule.steps)
+        subcalls += sum(step.paid for step in one.capsule.steps.values())
+        if steps > MAX_STEPS:
+            raise _too_large(entry, f"{MAX_STEPS} steps")
+        for step in one.capsule.steps.values():
+            within = around.of_step(one, step)
+            inner = within.catalog.by_id.get(step.capsule) if step.capsule is not None else None
+            if isinstance(inner, CapsuleEntry):
+                waiting.append((inner, within, depth + 1))
+    if subcalls > MAX_SUBCALLS:
+        raise _too_large(entry, f"{MAX_SUBCALLS} calls")
     return entries
+
+
+def _too_large(entry: CapsuleEntry, most: str) -> Refusal:
+    return Refusal(400, "workflow_too_large", f"{entry.name} has more than {most} with its sub-workflows")

@@ -166,10 +166,12 @@ class Execution:
     def call(
         self, planned: PlannedStep, values: Json, *, include_usage: bool = False, charge: Charge | None = None
     ) -> Call:
-        """The sub-call of a step that a model serves. Refused when nobody serves it for what the step may cost.
+        """The sub-call of a step that a model serves. Refused when nobody serves it, or not for what it may cost.
 
         With `charge` the call streams, and `charge` charges the whole workflow.
         """
+        if planned.unserved is not None:
+            raise planned.unserved
         stream = charge is not None
         size = len(steps.ask(planned, values, planned.most, stream=stream).body)
         if size > planned.most.input_token:
@@ -202,6 +204,8 @@ class Execution:
             self.took_ms[name] = steady_ms() - started
 
     async def _output_of(self, planned: PlannedStep, values: Json) -> Json:
+        if planned.unserved is not None:
+            raise planned.unserved
         if planned.glue is not None:
             export = planned.step.export or "run"
             run = self.gateway.workshop.run

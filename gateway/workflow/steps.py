@@ -99,7 +99,8 @@ def last_steps(capsule: Capsule, planned: Mapping[str, PlannedStep]) -> tuple[st
         reads = {path.step for path in named(step.input)} | {
             path.step for path in (step.when.paths if step.when else ())
         }
-        if name in chain and (speaks(step) != OPENAI_CHAT or not planned[name].models):
+        by_a_model = planned[name].models or planned[name].unserved
+        if name in chain and (speaks(step) != OPENAI_CHAT or not by_a_model):
             return ()
         if (name not in chain or name == chain[0]) and reads & {*chain}:
             return ()

@@ -50,7 +50,7 @@ def sums(rows: list[Row], names: dict[Digest, str]) -> list[dict[str, Any]]:
             "role": role.name,
             "for": names.get(subject) or cid(subject),
             "lines": lines,
-            "atoms": str(atoms),
+            "amount": str(atoms),
         }
         for (side, role, subject), (lines, atoms) in statements.totals(rows).items()
     ]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Argument
 
+from ledger.core.values import meters
 from ledger.core.values.atoms import MAX_ATOMS, Atoms
 from ledger.core.values.errors import Rejected
 from ledger.core.values.meters import Meter, Rates, rates
@@ -13,6 +14,7 @@ Amount = Annotated[str, Argument(help="12.5 (AIC) or 1500atoms.")]
 
 DECIMALS = 9
 METERS = ", ".join(Meter.__members__)
+SCALES = {Meter.ms: "second", Meter.byte: "GB", Meter.fuel: "million fuel"}
 MAX_DIGITS = 19
 _AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]{1,9}))?\s*(AIC|aic|atoms|a)?")
 _RATIO = re.compile(r"([0-9]+)(?:\.([0-9]{1,4}))?%|([0-9]+)(?:ppm)?")
@@ -52,6 +54,20 @@ def format(atoms: Atoms) -> str:
         return f"{atoms:,} atoms"
     whole, part = divmod(atoms, 10**DECIMALS)
     return f"{whole:,}.{part:09d}".rstrip("0").rstrip(".") + " AIC"
+
+
+def format_ask(rate: tuple[int, Atoms]) -> str:
+    """`4,000 atoms per million output tokens`, from an ask (or a price) of a meter for its scale."""
+    number, atoms = rate
+    return f"{format(atoms)} per {format_scale(meters.METERS[number])}"
+
+
+def format_scale(meter: Meter) -> str:
+    """What one ask of a meter buys: `call`, `million output tokens`, `second`, `GB`."""
+    if meter in SCALES:
+        return SCALES[meter]
+    name = meter.name.replace("_", " ")
+    return f"million {name}s" if meter.scale == 10**6 else name
 
 
 def parse_asks(texts: list[str]) -> Rates:

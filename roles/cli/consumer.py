@@ -11,6 +11,7 @@ from roles.cli import amounts, auditor, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
 from roles.cli.shared import calls, keys
+from roles.cli.shared import receipts as receipt_rows
 from roles.cli.shared.payees import add_collect, add_statement
 from roles.client.gateway import segment
 from roles.wallet import api_keys, deposits, keystore, transactions, trust
@@ -156,8 +157,12 @@ def revoke(id: keys.KeyId) -> None:
 
 @app.command("models")
 def models(realm: Realm = "") -> None:
-    """List the models and workflows that can be called here, or in a realm that you belong to."""
-    output.show_table([calls.model_row(row) for row in here().gateway_in(realm).get("/v1/models")["data"]])
+    """List the models and workflows that can be called here, or in a realm that you belong to, with their prices."""
+    rows = here().gateway_in(realm).get("/v1/models")["data"]
+    if output.mode.json:
+        output.show_table([calls.model_row(row) | {"pricing": row.get("pricing")} for row in rows])
+    else:
+        output.show_table([line for row in rows for line in calls.price_rows(row)])
 
 
 @app.command("call")
@@ -196,6 +201,8 @@ def quote(
 ) -> None:
     """Show what a call would cost, line by line."""
     units = amounts.parse_units(meters or ["call=1"])
+    if not meters:
+        output.note(f"of a call alone; with tokens: tollway consumer quote {model} input_token=500 output_token=200")
     calls.show_quote(here().gateway_in(realm).post("/v1/quote", {"model": model, "meters": units}))
 
 
@@ -221,15 +228,28 @@ def discover(
 
 @app.command("balance")
 def balance() -> None:
-    """Show what you can spend, what is reserved and what you have spent, in atoms."""
+    """Show what you can spend, what is reserved and what you have spent."""
     output.show(here().account_gateway.get("/v1/balance"))
 
 
 @app.command("receipts")
-def receipts(limit: Annotated[int, Option(help="How many, at most.", min=1, max=1_000)] = 20) -> None:
-    """List your latest receipts."""
-    answer = here().account_gateway.get("/v1/receipts", limit=limit)
-    output.show_table([calls.receipt_row(row) for row in answer["data"]])
+def receipts(
+    limit: Annotated[int, Option(help="How many, at most.", min=1, max=1_000)] = 20,
+    by: Annotated[str | None, Option(help=f"Sums of all of them: by {', '.join(receipt_rows.SUMS)}.")] = None,
+) -> None:
+    """List your latest receipts: what each call used and cost. Or what you have spent, with --by.
+
+    Example: tollway consumer receipts --by model
+    """
+    gateway = here().account_gateway
+    if by is not None and by not in receipt_rows.SUMS:
+        raise Rejected(f"{by!r} is no sum: --by {', --by '.join(receipt_rows.SUMS)}", by=by)
+    names = receipt_rows.labels(gateway.get("/v1/keys")["data"])
+    if by is not None:
+        output.show_table(receipt_rows.sums(list(receipt_rows.every(gateway)), by, names))
+        return
+    found = gateway.get("/v1/receipts", limit=limit)["data"]
+    output.show_table(found if output.mode.json else [receipt_rows.row(one, names) for one in found])
 
 
 @app.command("receipt")
@@ -240,7 +260,8 @@ def receipt(
 
     Example: tollway consumer receipt ID --json > receipt.json
     """
-    output.show(here().account_gateway.get(f"/v1/receipts/{segment(id)}"))
+    gateway = here().account_gateway
+    output.show(gateway.get(f"/v1/receipts/{segment(receipt_rows.whole_id(gateway, id))}"))
 
 
 @app.command("verify")
@@ -248,7 +269,7 @@ def verify(id: Annotated[str, Argument(help="A receipt's or a call's id.")]) -> 
     """Check one charge: the signature, the price by the bids, the position in its batch, and the batch on chain."""
     from roles.audit import verification  # slow to import
 
-    output.show(verification.receipt(here(), id))
+    output.show(verification.receipt(here(), receipt_rows.whole_id(here().account_gateway, id)))
 
 
 @app.command("prove")

@@ -18,7 +18,7 @@ from ledger.core.values.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, address, c
 from ledger.core.values.meters import Meter, quoted
 from roles.cli import amounts, output
 from roles.cli.context import Group, here
-from roles.cli.shared import calls, documents, publication
+from roles.cli.shared import cells, documents, publication
 from roles.cli.shared.payees import add_collect, add_payee
 from roles.client.gateway import checked_url
 from roles.wallet import keystore, transactions
@@ -221,7 +221,7 @@ def sell(
         "Registry", "offerModel", subject, buyer, atoms, until, digest_of_file(agreement)
     )
     facts = {"model": model, "id": cid(subject), "price": amounts.format(atoms), "atoms": str(atoms)}
-    output.show({**facts, "to": to or "anybody", "until": calls.utc(until * 1_000), **transactions.send(here(), call)})
+    output.show({**facts, "to": to or "anybody", "until": cells.utc(until * 1_000), **transactions.send(here(), call)})
 
 
 @app.command("withdraw-offer")
@@ -266,7 +266,7 @@ def check_offer(offer: "ModelOffer", most: int, agreement: Digest) -> None:
     if offer.buyer not in (ZERO_ADDRESS, here().account):
         raise Rejected(f"it is offered to {to_hex(offer.buyer)} alone")
     if offer.until <= transactions.now(here()):
-        raise Rejected(f"its offer expired at {calls.utc(offer.until * 1_000)} UTC: ask its owner for a new one")
+        raise Rejected(f"its offer expired at {cells.utc(offer.until * 1_000)} UTC: ask its owner for a new one")
     if offer.agreement != agreement:
         named = to_hex(offer.agreement) if offer.agreement != ZERO_DIGEST else "no agreement"
         raise Rejected(f"the offer names {named}: give the file with that Keccak-256 as --agreement, or none")
@@ -279,7 +279,7 @@ def check_final(subject: Digest, model: str) -> None:
     final_at = int(chain.view("Registry", "models", subject)[1]) + life
     if transactions.now(here()) < final_at:
         why = "until then an earlier commitment may take it over"
-        raise Rejected(f"{model} can be bought from {calls.utc(final_at * 1_000)} UTC on: {why}", final_at=final_at)
+        raise Rejected(f"{model} can be bought from {cells.utc(final_at * 1_000)} UTC on: {why}", final_at=final_at)
 
 
 def digest_of_file(path: Path | None) -> Digest:

@@ -19,7 +19,7 @@ from ledger.deployments import Deployment
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import calls
+from roles.cli.shared import cells
 from roles.cli.shared.payees import Ratio, add_collect, add_earnings, add_staking, parse_bid, place_bid
 from roles.client.gateway import GatewayClient, checked_url
 from roles.wallet import keystore, transactions
@@ -308,7 +308,7 @@ def unbond_lane(lane: LaneOption = None) -> None:
         raise Rejected(f"{waiting} batches are not final yet: leave the worker running, and try again", waiting=waiting)
     free_at = chain.life(mine).stopped_at + int(chain.settlement("ESCAPE_DELAY"))
     if transactions.now(here()) < free_at:
-        raise Rejected(f"the bond is free from {calls.utc(free_at * 1000)} UTC: try again then", free_at=free_at)
+        raise Rejected(f"the bond is free from {cells.utc(free_at * 1000)} UTC: try again then", free_at=free_at)
     question = f"take the bond of {amounts.format(bond)} back to {here().wallet}?"
     change(mine, {"unbonded": amounts.format(bond)}, question, chain.calls.to_settlement("unbond", mine))
 

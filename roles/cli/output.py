@@ -12,17 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ledger.core.values.errors import Rejected
+from roles.cli.shared import cells
 
 T = TypeVar("T")
 Fact = Any
 """A JSON value; amounts are decimal strings."""
 PIPE_COLUMNS = 10_000
 """Width where stdout is not a terminal: each row stays on one line."""
+GAP = "  "
+"""Between two columns."""
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """Codes that steer a terminal, as they are shown."""
 
@@ -50,21 +54,18 @@ def aside() -> Console:
 
 
 def show(facts: Mapping[str, Fact], title: str = "") -> None:
-    """Show one thing: a table of names and values, or a JSON object."""
+    """Show one thing: a block of names and values, or a JSON object."""
     mode.answers.append(dict(facts))
     if mode.json:
         _print_json(dict(facts))
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(plain(name.replace("_", " ")), _cell(value))
-    _print_table(title, table)
+    _print_table(title, _block(facts, cells.wallets()))
 
 
 def show_table(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str = "nothing yet") -> None:
-    """Show many things of one kind: a table, or a JSON array. The first row's keys are the columns."""
+    """Show many things of one kind, or a JSON array. The first row's keys are the columns of the table. Where that is
+    wider than the terminal, each row is a block.
+    """
     mode.answers.append([dict(row) for row in rows])
     if mode.json:
         _print_json([dict(row) for row in rows])
@@ -72,13 +73,21 @@ def show_table(rows: Sequence[Mapping[str, Fact]], title: str = "", empty: str =
     if not rows:
         console().print(plain(empty), style="dim")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0]:
-        right = all(_is_number(row[name]) for row in rows)
-        heading = plain(name.replace("_", " "))
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+    known = cells.wallets()
+    names = list(rows[0])
+    texts = [[cells.text(name, row.get(name), known) for name in names] for row in rows]
+    widest = [max(map(cell_len, column)) for column in zip(map(cells.label, names), *texts, strict=True)]
+    if sum(widest) + len(GAP) * (len(names) - 1) > console().width:
+        _print_title(title)
+        for number, row in enumerate(rows):
+            console().print(*[Text()] * bool(number), _block(row, known), sep="\n")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="bold")
+    for name in names:
+        right = all(cells.is_number(row.get(name)) for row in rows)
+        table.add_column(plain(cells.label(name)), justify="right" if right else "left", no_wrap=True)
+    for said in texts:
+        table.add_row(*map(plain, said))
     _print_table(title, table)
 
 
@@ -132,25 +141,24 @@ def _console(file: TextIO) -> Console:
     return Console(file=file, highlight=False, markup=False, emoji=False, width=width)
 
 
+def _block(facts: Mapping[str, Fact], known: Mapping[str, str]) -> Table:
+    block = Table(show_header=False, box=None, pad_edge=False)
+    block.add_column(style="dim", no_wrap=True)
+    block.add_column(overflow="fold")
+    for name, value in cells.lines(facts, known):
+        block.add_row(plain(name), plain(value))
+    return block
+
+
 def _print_table(title: str, table: Table) -> None:
-    """The title is printed by itself: rich would wrap it at the table's width."""
-    if title:
-        console().print(plain(title), style="italic")
+    _print_title(title)
     console().print(table)
 
 
-def _cell(value: Fact) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "-"
-    if isinstance(value, dict | list):
-        return plain(json.dumps(value, ensure_ascii=False))
-    return f"{value:,}" if isinstance(value, int) else plain(value)
-
-
-def _is_number(value: Fact) -> bool:
-    return isinstance(value, int) or (isinstance(value, str) and value[:1].isdigit() and not value.startswith("0x"))
+def _print_title(title: str) -> None:
+    """The title is printed by itself: rich would wrap it at the table's width."""
+    if title:
+        console().print(plain(title), style="italic")
 
 
 def _print_json(value: Fact) -> None:

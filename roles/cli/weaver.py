@@ -1,22 +1,33 @@
 """`tollway weaver`: publish workflows of several models as one, and earn on each run."""
 
+import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
 from ledger.core.catalog.bids import Role
-from ledger.core.catalog.capsules import Capsule, Policy
+from ledger.core.catalog.capsules import Policy
 from ledger.core.catalog.capsules import capsule as read_capsule
-from ledger.core.values.errors import Rejected
-from ledger.core.values.ids import cid, did, to_hex
-from ledger.core.values.meters import quoted
+from ledger.core.values.documents import Document, Mistake, document_id, mistakes
+from ledger.core.values.errors import Rejected, Unavailable
+from ledger.core.values.ids import cid, did
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import bundles, calls, documents, drawing, publication
+from roles.cli.shared import bundles, calls, drawing, publication
+from roles.cli.shared.documents import check_name
 from roles.cli.shared.payees import add_payee, add_staking
 from roles.wallet import deposits, transactions
+
+File = Annotated[Path, Argument(help="capsule.json; models may be written as @org/name.")]
+Use = Annotated[list[str] | None, Option("--use", help="NAME=@org/name for a `model:NAME` in it.")]
+NOT_FOUND = 404
+FAILURES = {
+    Policy.all_or_nothing: "all-or-nothing: the consumer pays nothing, the weaver's bond pays the steps that served",
+    Policy.partial_ok: "partial-ok: the consumer pays the steps that served, and the weaver gets nothing",
+}
 
 app = Group("Publish workflows of several models as one, and earn on each run.")
 
@@ -34,19 +45,65 @@ def bond(amount: Amount) -> None:
     output.show({"bond": amounts.format(ceiling), "added": amounts.format(atoms), "status": status["status"]})
 
 
-@app.command("publish")
-def publish(
-    path: Annotated[Path, Argument(help="capsule.json; models may be written as @org/name.")],
-    use: Annotated[list[str] | None, Option("--use", help="NAME=@org/name for a `model:NAME` in it.")] = None,
+@app.command("new")
+def new(
+    name: Annotated[str, Argument(help="@org/name: what consumers will call.")],
+    model: Annotated[
+        list[str] | None,
+        Option("--model", help="A chat model that answers; each further one stands in when the one before fails."),
+    ] = None,
+    to: Annotated[Path, Option(help="The file to write.")] = Path("capsule.json"),
 ) -> None:
+    """Write a capsule.json to start from: a workflow that can be published as it is.
+
+    Example: tollway weaver new @me/flow --model @acme/dialog --model @delta/dialog
+    """
+    document = bundles.start(name, model or [])
+    for place, reason in mistakes(document, bundles.schema()):
+        raise Rejected(f"{place}: {reason}", field=place)
+    check_name(name, document["version"])
+    with to.open("x", encoding="utf-8") as file:
+        file.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    output.show({"file": str(to), "capsule": name, "steps": [step["id"] for step in document["steps"]]})
+    output.note(f"next: tollway weaver check {shlex.quote(str(to))}")
+
+
+@app.command("check")
+def check(path: File, use: Use = None) -> None:
+    """Say all that is wrong in a capsule.json, each with its place. The models' names are looked up if there is a
+    gateway.
+    """
+    document = checked(path, use)
+    left = [name for name in bundles.placeholders(document) if f"model:{name}" not in parse_uses(use or [])]
+    output.show({"file": str(path), "capsule": document["name"], "steps": len(document["steps"]), "mistakes": 0})
+    uses = "".join(f" --use {name}=@org/name" for name in left)
+    output.note(f"next: tollway weaver publish {shlex.quote(str(path))}{uses}")
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of capsule.json, for an editor or a program.
+
+    Example: tollway weaver schema > capsule.schema.json
+    """
+    output.mode.json = True
+    output.show(bundles.schema())
+
+
+@app.command("publish")
+def publish(path: File, use: Use = None) -> None:
     """Publish a workflow and its glue under your name. Names of models are fixed to the versions they have now."""
-    uses = parse_uses(use or [])
-    documents.read(path)  # before anything else is asked
+    checked(path, use)
     weaver = did(transactions.chain_id(here()), here().account)
-    names = bundles.Names(weaver, lambda name: cid(here().resolve(name)), uses)
-    bundle = bundles.read(path, names)
+    ids: dict[str, str] = {}
+
+    def resolve(name: str) -> str:
+        ids[name] = cid(here().resolve(name))
+        return ids[name]
+
+    bundle = bundles.read(path, bundles.Names(weaver, resolve, parse_uses(use or [])))
     capsule = read_capsule(bundle.document)
-    output.note("\n".join(drawing.draw(capsule)))
+    output.note("\n".join(drawing.draw(capsule, {id: name for name, id in ids.items()})))
     output.confirm(f"publish {capsule.name}, taking {amounts.format_ratio(capsule.bid.ratio_ppm)} of each run?")
     for module in bundle.modules:
         here().account_gateway.send("/v1/documents", module, "application/wasm")
@@ -58,19 +115,26 @@ def publish(
 @app.command("show")
 def show(capsule: Annotated[str, Argument(help="@org/name, an id, or a capsule.json.")]) -> None:
     """Draw a workflow: its steps in order, and what it takes."""
-    workflow = fetch(capsule)
+    path = Path(capsule)
+    if path.suffix == ".json":
+        document, names = bundles.sketch(path)
+        published: dict[str, str] = {}
+    else:
+        document = here().gateway.get(f"/v1/documents/{cid(here().resolve(capsule))}")
+        names = {row["cid"]: row["id"] for row in here().gateway.get("/v1/models", all=True)["data"]}
+        published = {"id": document_id(document), "weaver": document["weaver"].rpartition(":")[2]}
     if output.mode.json:
-        output.show(workflow.document)
+        output.show(document)
         return
-    for line in drawing.draw(workflow):
+    workflow = read_capsule(document)
+    for line in drawing.draw(workflow, names):
         output.console().print(output.plain(line))
     output.show(
         {
-            "id": cid(workflow.id),
-            "weaver": to_hex(workflow.weaver),
+            **published,
             "takes": amounts.format_ratio(workflow.bid.ratio_ppm),
-            "and": quoted(workflow.bid.asks) or None,
-            "when_it_fails": workflow.policy.value,
+            "and": ", ".join(map(amounts.format_ask, workflow.bid.asks)) or None,
+            "when_it_fails": FAILURES[workflow.policy],
         }
     )
 
@@ -94,7 +158,8 @@ def run(
         call = str(answer["receipt"])
         rows = list(verification.lines(context.account_gateway, call))
         root = context.account_gateway.get(f"/v1/receipts/{call}")["receipt"]
-        title = f"receipt {call[:18]}… : {root['price']} atoms, {root['subcall_total']} of them for sub-calls"
+        whole, steps_cost = (amounts.format(int(root[name])) for name in ("price", "subcall_total"))
+        title = f"receipt {call[:18]}…: {whole}, of which {steps_cost} for its steps"
         output.show_table(rows, title)
 
 
@@ -109,8 +174,31 @@ def parse_uses(words: list[str]) -> dict[str, str]:
     return models
 
 
-def fetch(text: str) -> Capsule:
-    path = Path(text)
-    if path.suffix == ".json":
-        return read_capsule(bundles.sketch(path))
-    return read_capsule(here().gateway.get(f"/v1/documents/{cid(here().resolve(text))}"))
+def checked(path: Path, use: list[str] | None) -> Document:
+    """A file's content. Rejected with all that is wrong in it, or else with all names that no gateway knows."""
+    given = parse_uses(use or [])
+
+    def unknown(document: Document) -> list[Mistake]:
+        named = [
+            (f"$.steps[{n}].uses.{kind}", given.get(uses[kind], uses[kind]))
+            for n, uses in enumerate(bundles.uses(document))
+            for kind in ("model", "capsule")
+            if kind in uses
+        ]
+        try:
+            return [mistake for place, name in named if name.startswith("@") for mistake in _unknown(place, name)]
+        except (Rejected, Unavailable) as error:
+            output.note(f"the names of models were not looked up: {error.message}")
+            return []
+
+    return bundles.sound(path, unknown)
+
+
+def _unknown(place: str, name: str) -> list[Mistake]:
+    try:
+        here().resolve(name)
+    except Rejected as rejected:
+        if rejected.facts.get("status") != NOT_FOUND:
+            raise
+        return [Mistake(place, rejected.message)]
+    return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ledger.store.receipts.receipts import Signed
 from ledger.store.session import unit_of_work
 from tests.gateway.nodes import answering, dying, hanging, streaming
 from tests.gateway.workflows import LAST, Loom, echoing, glued, inferring, meeting, pinned
-from tests.gateway.world import MAKER, OPERATOR, PROVIDER, WEAVER, World, a_signer, events_of
+from tests.gateway.world import MAKER, OPERATOR, PROVIDER, WEAVER, World, a_model, a_signer, events_of
 from tests.ledger.core import strategies as some
 
 ROOT = Path(__file__).parents[2]
@@ -209,6 +210,113 @@ def test_a_fallback_stands_in(loom: Loom, world: World, consumer: Signer, behavi
     assert response.json()["choices"][0]["message"]["content"] == "spare: hi", response.text
     _, subs = tree(world.receipts_of(consumer.address))
     assert len(subs) == 1, "the one that failed costs nothing"
+
+
+def unserved(loom: Loom, name: str) -> Digest:
+    """A published chat model that nobody serves."""
+    return loom.world.publish(a_model(f"@acme/{name}"))
+
+
+def a_chain(loom: Loom, *models: Digest, **last: Any) -> None:
+    """A workflow whose steps `s0`, `s1`, ... each fall back to the next."""
+    rows = [pinned(f"s{n}", model, {"messages": "$.messages"}, timeout_ms=400) for n, model in enumerate(models)]
+    for row, after in pairwise(rows):
+        row |= {"on_error": "fallback", "fallback": after["id"]}
+    rows[-1] |= last
+    loom.capsule(*rows, output={"content": "$steps.s0.output.content"})
+
+
+def quoted_and_run(loom: Loom, world: World, consumer: Signer, **more: Any) -> list[str]:
+    """The steps that a quote counts, which are those that a run pays for, at the same price."""
+    quote = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"}).json()
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", **more)
+    assert response.status_code == 200, response.text
+    root, subs = tree(world.receipts_of(consumer.address))
+    assert int(quote["price"]) == root.receipt.price
+    assert len(quote["subs"]) == len(subs)
+    return [sub["step"] for sub in quote["subs"]]
+
+
+ASK = {"call": "70"}
+
+
+def test_a_fallback_that_nobody_serves_does_not_keep_its_primary_from_serving(
+    loom: Loom, world: World, consumer: Signer
+) -> None:
+    a_chain(loom, loom.talker("good", echoing(), ask=ASK), unserved(loom, "none"))
+    assert quoted_and_run(loom, world, consumer) == ["s0"]
+
+
+def test_a_fallback_stands_in_for_a_step_that_nobody_serves(loom: Loom, world: World, consumer: Signer) -> None:
+    a_chain(loom, unserved(loom, "none"), loom.talker("spare", echoing(), ask=ASK))
+    assert quoted_and_run(loom, world, consumer) == ["s1"]
+
+
+def test_the_last_fallback_of_a_chain_serves(loom: Loom, world: World, consumer: Signer) -> None:
+    a_chain(loom, loom.talker("weak", dying), unserved(loom, "none"), loom.talker("spare", echoing("spare: ")))
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    assert response.json()["choices"][0]["message"]["content"] == "spare: hi", response.text
+    rows = response.json()["tollway"]["steps"]
+    assert [(row["step"], row["status"]) for row in rows] == [("s0", "error"), ("s1", "error"), ("s2", "ok")]
+
+
+def test_the_last_fallback_of_a_chain_is_quoted(loom: Loom, world: World, consumer: Signer) -> None:
+    spare = loom.talker("spare", echoing(), ask=ASK)
+    a_chain(loom, unserved(loom, "none"), unserved(loom, "neither"), spare)
+    assert quoted_and_run(loom, world, consumer) == ["s2"]
+
+
+def test_the_last_fallback_of_a_chain_streams(loom: Loom, world: World, consumer: Signer) -> None:
+    a_chain(loom, unserved(loom, "none"), loom.talker("weak", dying), loom.talker("spare", streaming(3, (5, 3))))
+    response = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow", stream=True)
+    events = events_of(response.text)
+    assert events[-1] == "[DONE]", response.text
+    assert sum(1 for event in events if isinstance(event, dict) and event.get("choices")) > 2, "in pieces"
+    tree(world.receipts_of(consumer.address))
+
+
+def test_a_step_to_skip_that_nobody_serves_is_skipped(loom: Loom, world: World, consumer: Signer) -> None:
+    loom.capsule(
+        pinned("mood", unserved(loom, "none"), {"messages": "$.messages"}, on_error="skip"),
+        pinned("reply", loom.talker("good", echoing(), ask=ASK), {"messages": "$.messages"}),
+        output={"content": "$steps.reply.output.content"},
+    )
+    assert quoted_and_run(loom, world, consumer) == ["reply"]
+
+
+def test_a_fallback_that_the_request_does_not_fit_does_not_refuse_it(
+    loom: Loom, world: World, consumer: Signer
+) -> None:
+    good = loom.talker("good", echoing(), ask=ASK)
+    loom.capsule(
+        pinned("reply", good, {"messages": "$.messages"}, on_error="fallback", fallback="spare"),
+        pinned("spare", good, {"messages": "$.messages", "seed": "$.seed"}),
+        output={"content": "$steps.reply.output.content"},
+    )
+    assert quoted_and_run(loom, world, consumer) == ["reply"]
+
+
+def test_a_workflow_inside_that_nobody_serves_is_stood_in_for(loom: Loom, world: World, consumer: Signer) -> None:
+    inner = loom.capsule(
+        pinned("only", unserved(loom, "none"), {"messages": "$.messages"}),
+        output={"content": "$steps.only.output.content"},
+        name="@wanda/inner",
+    )
+    loom.capsule(
+        {"id": "reply", "uses": {"capsule": cid(inner)}, "input": {"messages": "$.messages"}, "on_error": "fallback",
+         "fallback": "spare"},
+        pinned("spare", loom.talker("spare", echoing(), ask=ASK), {"messages": "$.messages"}),
+        output={"content": "$steps.reply.output.content"},
+    )  # fmt: skip
+    assert quoted_and_run(loom, world, consumer) == ["spare"]
+
+
+def test_a_workflow_whose_fallbacks_are_all_unserved_is_neither_quoted_nor_run(loom: Loom, consumer: Signer) -> None:
+    a_chain(loom, unserved(loom, "none"), unserved(loom, "neither"))
+    quoted = loom.gateway.http.post("/v1/quote", json={"model": "@wanda/flow"})
+    refused = loom.gateway.chat(loom.consumer(consumer), "@wanda/flow")
+    for answer in (quoted, refused):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_provider"), answer.text
 
 
 def test_a_provider_that_exceeds_its_steps_time_is_remembered_as_slow(loom: Loom, consumer: Signer) -> None:

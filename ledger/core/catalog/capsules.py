@@ -3,7 +3,7 @@
 Capsules name sub-workflows by digest, so there are no cycles between capsules. A cycle inside one is Rejected here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from graphlib import CycleError, TopologicalSorter
@@ -13,9 +13,9 @@ from ledger.core.catalog.conditions import Condition
 from ledger.core.catalog.conditions import parse as parse_condition
 from ledger.core.catalog.lineage import Parent
 from ledger.core.catalog.models import DEFAULT_WINDOW_CALLS, parents
-from ledger.core.catalog.templates import named
+from ledger.core.catalog.templates import Path, named
 from ledger.core.values.atoms import Atoms, Ppm, parse
-from ledger.core.values.documents import Document, Json, digest, validate
+from ledger.core.values.documents import Document, Json, Mistake, digest, validate
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Address, Digest, cid_digest, parse_did
 from ledger.core.values.meters import NO_RATES, rates
@@ -106,29 +106,19 @@ class Capsule:
 
 
 def capsule(document: Document) -> Capsule:
-    """A capsule from its document. Rejected, with the step, when it is not a workflow that can run."""
+    """A capsule from its document. Rejected, with the place, when it is not a workflow that can run."""
     validate(document, "capsule")
-    rows = [_step(row) for row in document["steps"]]
-    steps = {step.id: step for step in rows}
-    if len(steps) != len(rows):
-        raise Rejected("two steps have the same id", field="$.steps")
-    _known({path.step for path in named(document["output"]) if path.step}, steps, "$.output")
-    if len({step.realm for step in rows} - {""}) > 1:
-        raise Rejected("its steps name two realms: a call is made in one", field="$.steps")
+    for place, reason in mistakes(document):
+        raise Rejected(f"{place}: {reason}", field=place)
+    steps = {row["id"]: _step(row) for row in document["steps"]}
     split = document["distribution"]
     co_weavers = tuple((parse_did(row["party"])[1], row["ratio_ppm"]) for row in split.get("co_weavers", []))
     weaver = split["weaver"]
-    together = weaver["ratio_ppm"] + sum(ratio for _, ratio in co_weavers)
-    if together > MAX_WEAVER_PPM:
-        raise Rejected(f"weavers take {together} ppm, above {MAX_WEAVER_PPM}", field="$.distribution")
     curation = split.get("curation", {"offer_ppm": 0})
     modules = {
         name: Glue(bytes.fromhex(row["digest"].removeprefix("sha256:")), row["size"], row["fuel"])
         for name, row in document.get("glue", {}).items()
     }
-    for step in rows:
-        if step.glue is not None and step.glue not in modules:
-            raise Rejected(f"step {step.id} uses glue {step.glue!r}, which is not in the bundle", step=step.id)
     return Capsule(
         id=digest(document),
         name=document["name"],
@@ -148,19 +138,95 @@ def capsule(document: Document) -> Capsule:
     )
 
 
+def mistakes(document: Document, misfits: Collection[Mistake] = ()) -> Iterator[Mistake]:
+    """All that keeps a workflow from running, each with its place. `misfits` are the places where the document does
+    not fit its schema: what stands there is left out.
+    """
+    rows = [] if any(one.place == "$.steps" for one in misfits) else document.get("steps", [])
+    glue = {} if _within(misfits, "$.glue") else document.get("glue", {})
+    fitting = [(f"$.steps[{n}]", row) for n, row in enumerate(rows) if not _within(misfits, f"$.steps[{n}]")]
+    ids = {str(row.get("id")) for row in rows if isinstance(row, dict)}
+    found = [Mistake("$.steps", "two steps have the same id")] * (len(ids) != len(rows))
+    if len({row["uses"].get("realm", "") for _, row in fitting} - {""}) > 1:
+        found.append(Mistake("$.steps", "its steps name two realms: a call is made in one"))
+    found += [one for place, row in fitting for one in _step_mistakes(place, row, ids, glue)]
+    yield from found
+    for place, text in _texts(document.get("output"), "$.output"):
+        yield from _unread(place, lambda text=text: named(text), ids)  # type: ignore[misc]
+    if not _within(misfits, "$.distribution") and "distribution" in document:
+        split = document["distribution"]
+        together = split["weaver"]["ratio_ppm"] + sum(row["ratio_ppm"] for row in split.get("co_weavers", []))
+        if together > MAX_WEAVER_PPM:
+            yield Mistake("$.distribution", f"weavers take {together} ppm, above {MAX_WEAVER_PPM}")
+    if not found and len(fitting) == len(rows):
+        try:
+            _levels({row["id"]: _step(row | {"uses": {}}) for row in rows})
+        except Rejected as circle:
+            yield Mistake("$.steps", circle.message)
+
+
 def needs(step: Step, steps: Mapping[str, Step]) -> set[str]:
     """The steps that must be over before this one: those it reads, their fallbacks, and those it is the fallback of."""
     read = {path.step for path in named(step.input) if path.step}
     read |= {path.step for path in step.when.paths if path.step} if step.when else set()
-    _known(read, steps, f"step {step.id}")
     primaries = {other.id for other in steps.values() if other.fallback == step.id}
-    stand_ins = {steps[name].fallback for name in read} - {step.id}
-    return read | primaries | {name for name in stand_ins if name}
+    stand_ins = {name for one in read for name in _stand_ins(steps[one], step, steps)}
+    return read | primaries | stand_ins
+
+
+def _step_mistakes(place: str, row: Json, ids: set[str], glue: Json) -> Iterator[Mistake]:
+    for where, text in _texts(row["input"], f"{place}.input"):
+        yield from _unread(where, lambda text=text: named(text), ids)  # type: ignore[misc]
+    if "when" in row:
+        yield from _unread(f"{place}.when", lambda: parse_condition(row["when"]).paths, ids)
+    if (row.get("on_error") == OnError.fallback.value) != ("fallback" in row):
+        yield Mistake(f"{place}.on_error", "'fallback' and a field `fallback` go together")
+    if row.get("fallback", row["id"]) not in ids:
+        yield Mistake(f"{place}.fallback", f"names {row['fallback']!r}, which is not a step")
+    if row["uses"].get("glue", next(iter(glue), None)) not in (*glue, None):
+        yield Mistake(f"{place}.uses.glue", f"names {row['uses']['glue']!r}, which is not in the bundle's `glue`")
+
+
+def _unread(place: str, paths: Callable[[], Iterable[Path]], ids: set[str]) -> Iterator[Mistake]:
+    """What is wrong with the paths of a text: it is none, or names a step that is not there."""
+    try:
+        names = {path.step for path in paths()} - {None}
+    except Rejected as wrong:
+        yield Mistake(place, wrong.message)
+        return
+    yield from (Mistake(place, f"reads {name!r}, which is not a step") for name in sorted(names - ids, key=str))
+
+
+def _texts(value: Json, place: str) -> Iterator[tuple[str, str]]:
+    """Every text in a template, with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, f"{place}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{place}[{index}]")
+
+
+def _within(misfits: Collection[Mistake], place: str) -> bool:
+    """Whether a part of a document, or something in it, does not fit its schema."""
+    return any(one.place == place or one.place.startswith((f"{place}.", f"{place}[")) for one in misfits)
+
+
+def _stand_ins(read: Step, reader: Step, steps: Mapping[str, Step]) -> set[str]:
+    """The fallbacks of a step that is read, and theirs in turn. A reader that is one of them waits for those before."""
+    found: set[str] = set()
+    name = read.fallback
+    while name is not None and name != reader.id and name in steps and name not in found:
+        found.add(name)
+        name = steps[name].fallback
+    return found
 
 
 def _step(row: Json) -> Step:
     uses = row["uses"]
-    step = Step(
+    return Step(
         id=row["id"],
         input=row["input"],
         model=cid_digest(uses["model"]) if "model" in uses else None,
@@ -176,20 +242,9 @@ def _step(row: Json) -> Step:
         on_error=OnError(row.get("on_error", "fail")),
         fallback=row.get("fallback"),
     )
-    if (step.on_error is OnError.fallback) != (step.fallback is not None):
-        raise Rejected(f"step {step.id}: on_error 'fallback' and a fallback go together", step=step.id)
-    return step
-
-
-def _known(names: set[str], steps: Mapping[str, Step], where: str) -> None:
-    for name in sorted(names - steps.keys()):
-        raise Rejected(f"{where} reads {name!r}, which is not a step", step=name)
 
 
 def _levels(steps: Mapping[str, Step]) -> tuple[tuple[str, ...], ...]:
-    for step in steps.values():
-        if step.fallback is not None:
-            _known({step.fallback}, steps, f"fallback of {step.id}")
     sorter = TopologicalSorter({name: needs(step, steps) for name, step in steps.items()})
     try:
         sorter.prepare()

@@ -4,7 +4,7 @@ Every sub-call has a receipt that charges its own price. The root's terms take t
 so the workflow costs the root's price, and the charges of all its receipts sum to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -65,18 +65,31 @@ def output_of(capsule: Capsule, request: Json, outcomes: Mapping[str, Outcome]) 
 
 def failed(capsule: Capsule, outcomes: Mapping[str, Outcome]) -> str | None:
     """The first step whose failure fails the workflow, or None. With `on_error: skip`, or a fallback that served, or
-    one that has not run yet, a failed step does not.
+    one that has not run yet, a failed step does not. A fallback that failed may have a fallback of its own.
     """
-    for name, outcome in outcomes.items():
-        step = capsule.steps[name]
-        if outcome.status is not Status.error or step.on_error is OnError.skip:
-            continue
-        if step.fallback is not None and outcomes.get(step.fallback, outcome).status is Status.ok:
-            continue
-        if step.fallback is not None and step.fallback not in outcomes:
-            continue
-        return name
-    return None
+    return next((name for name in outcomes if _fails(capsule, name, outcomes)), None)
+
+
+def _fails(capsule: Capsule, name: str, outcomes: Mapping[str, Outcome]) -> bool:
+    step = capsule.steps[name]
+    if outcomes[name].status is not Status.error or step.on_error is OnError.skip:
+        return False
+    if step.fallback is None:
+        return True
+    if step.fallback not in outcomes:
+        return False
+    return outcomes[step.fallback].status is Status.skipped or _fails(capsule, step.fallback, outcomes)
+
+
+def foreseen(capsule: Capsule, unserved: Collection[str]) -> dict[str, Outcome]:
+    """How each step ends if those that nobody serves fail and all others serve. Conditions count as true."""
+    outcomes: dict[str, Outcome] = {}
+    for name in (name for level in capsule.levels for name in level):
+        if not runs(capsule, replace(capsule.steps[name], when=None), None, outcomes):
+            outcomes[name] = Outcome(Status.skipped)
+        else:
+            outcomes[name] = Outcome(Status.error if name in unserved else Status.ok)
+    return outcomes
 
 
 def covered(prices: Sequence[Atoms], bond_cap: Atoms) -> list[int]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ledger.core.values.errors import Rejected
 from ledger.core.values.ids import Digest, cid
@@ -125,6 +125,25 @@ def check(value: Json, kind: str, definition: str = "") -> None:
         raise Rejected(f"{path}: {reason}", field=path) from None
 
 
+class Mistake(NamedTuple):
+    """A place of a document, such as `$.steps[2].when`, and what is wrong there."""
+
+    place: str
+    reason: str
+
+
+def mistakes(value: Json, shape: Document) -> list[Mistake]:
+    """All that keeps a value from fitting a JSON Schema, from the top of the document to its end."""
+    from jsonschema_rs import Draft202012Validator
+
+    found = []
+    for error in Draft202012Validator(shape).iter_errors(value):
+        path, reason = _explain(error)
+        several = error.kind.value[1:] if error.kind.name == "additionalProperties" else []
+        found += [Mistake(path, reason), *(Mistake(f"{_place(error)}.{name}", reason) for name in several)]
+    return found
+
+
 @cache
 def _validator(kind: str, definition: str) -> Validator:
     from jsonschema_rs import Draft202012Validator
@@ -135,7 +154,7 @@ def _validator(kind: str, definition: str) -> Validator:
 
 def _explain(error: ValidationError) -> tuple[str, str]:
     """The path of the field that does not fit, and the reason."""
-    path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+    path = _place(error)
     keyword, wanted = error.kind.name, error.kind.value
     if keyword == "required":
         return f"{path}.{wanted}", "is missing"
@@ -146,6 +165,10 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     if keyword == "oneOf" and all(wanted):  # `wanted` holds the errors of each branch; a branch that fits has none
         return _explain(min(wanted, key=_unlikeness)[0])
     return path, _REASONS[keyword](wanted, error.instance) if keyword in _REASONS else error.message
+
+
+def _place(error: ValidationError) -> str:
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
 
 
 def _unlikeness(errors: list[ValidationError]) -> int:

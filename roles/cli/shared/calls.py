@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ledger.core.values.errors import Rejected, Unavailable
 from roles.cli import amounts, output
+from roles.cli.shared import cells
 from roles.client.gateway import Json, body_of, refusal, unreachable
 from roles.wallet.context import Context
 
@@ -78,7 +78,8 @@ def show_quote(quote: Json) -> None:
     if output.mode.json:
         output.show(quote)
         return
-    title = f"price {quote['price']} atoms, reserved {quote.get('hold', quote['price'])} atoms"
+    price, hold = int(quote["price"]), int(quote.get("hold", quote["price"]))
+    title = f"price {amounts.format(price)}; while the call runs {amounts.format(hold)} are held"
     output.show_table(list(_quote_rows(quote, 0)), title)
 
 
@@ -86,9 +87,14 @@ def model_row(row: Json) -> dict[str, Any]:
     return {"model": row["id"], "by": row.get("owned_by", ""), "id": row.get("cid", "")}
 
 
-def utc(milliseconds: int) -> str:
-    """A time in UTC, to the second."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+def price_rows(row: Json) -> list[dict[str, Any]]:
+    """A model and its prices, a row for each meter that costs something."""
+    if row.get("kind") == "capsule":
+        ratio = sum(line["ratio_ppm"] for line in row.get("terms", {}).get("lines", []))
+        prices = [f"what its {len(row['steps'])} steps cost, {amounts.format_ratio(ratio)} of the price on top"]
+    else:
+        prices = cells.rates(row.get("pricing", {})) or ["free"]
+    return [{"model": "" if n else row["id"], "price": price} for n, price in enumerate(prices)]
 
 
 def why_nothing(diagnostic: Json) -> str:
@@ -103,12 +109,6 @@ def why_nothing(diagnostic: Json) -> str:
 def search_row(row: Json) -> dict[str, Any]:
     shown = ("name", "price", "tier", "latency_ms", "quality_ppm", "sponsored")
     return {name: row[name] for name in shown if name in row}
-
-
-def receipt_row(row: Json) -> dict[str, Any]:
-    receipt = row.get("receipt", row)
-    shown = ("price", "charge", "end", "call_id")
-    return {"ended": utc(receipt["ended_at"]), **{name: receipt[name] for name in shown}}
 
 
 def _quote_rows(part: Json, depth: int) -> Iterator[dict[str, Any]]:

@@ -1,44 +1,64 @@
 """Drawing a workflow in a terminal: levels from top to bottom, steps that run in parallel side by side."""
 
+import textwrap
+from collections.abc import Mapping
+
 from ledger.core.catalog.capsules import Capsule, Step
 from ledger.core.catalog.templates import named
-from ledger.core.values.ids import cid
+from ledger.core.values.ids import Digest, cid
+from roles.cli import amounts
 
-WIDTH = 26
+WIDTH, ABREAST = 25, 3
+"""Columns of a box, and boxes in a row: as many as fit 80 columns."""
 
 
-def draw(capsule: Capsule) -> list[str]:
-    """Lines of text: a box for each step with what it reads, an arrow between levels."""
+def draw(capsule: Capsule, names: Mapping[str, str]) -> list[str]:
+    """Lines of text: a box for each step with what it reads, an arrow between levels. `names` are of models, by id."""
     lines = [f"{capsule.name}: {len(capsule.steps)} steps in {len(capsule.levels)} levels"]
     for number, level in enumerate(capsule.levels):
-        boxes = [_box(capsule.steps[name]) for name in level]
-        height = max(map(len, boxes))
-        rows = [[*box, *[" " * WIDTH] * (height - len(box))] for box in boxes]
-        lines += ["  ".join(parts).rstrip() for parts in zip(*rows, strict=True)]
+        for row in _rows([_box(capsule.steps[name], names) for name in level]):
+            lines += row
         if number + 1 < len(capsule.levels):
-            lines.append("  ".join("|".center(WIDTH) for _ in level).rstrip())
-            lines.append("v".center(WIDTH * len(level) + 2 * (len(level) - 1)).rstrip())
+            abreast = min(len(level), ABREAST)
+            lines.append("  ".join("|".center(WIDTH) for _ in range(abreast)).rstrip())
+            lines.append("v".center(WIDTH * abreast + 2 * (abreast - 1)).rstrip())
     return lines
 
 
-def _box(step: Step) -> list[str]:
+def _rows(boxes: list[list[str]]) -> list[list[str]]:
+    """Boxes side by side, in rows that fit."""
+    rows = []
+    for at in range(0, len(boxes), ABREAST):
+        beside = boxes[at : at + ABREAST]
+        height = max(map(len, beside))
+        filled = [[*box, *[" " * WIDTH] * (height - len(box))] for box in beside]
+        rows.append(["  ".join(parts).rstrip() for parts in zip(*filled, strict=True)])
+    return rows
+
+
+def _box(step: Step, names: Mapping[str, str]) -> list[str]:
     reads = sorted({path.step for path in named(step.input) if path.step})
-    inside = [step.id, _kind(step), "reads " + ", ".join(reads) if reads else "reads the request"]
+    inside = [step.id, _kind(step, names), "reads " + ", ".join(reads) if reads else "reads the request"]
     if step.when is not None:
-        inside.append("has a condition")
+        inside.append(f"when {step.when.text}")
     if step.max_price is not None:
-        inside.append(f"at most {step.max_price} atoms")
+        inside.append(f"at most {amounts.format(step.max_price)}")
     if step.on_error.value != "fail":
         inside.append(f"on error: {step.fallback or step.on_error.value}")
     edge = "+" + "-" * (WIDTH - 2) + "+"
-    return [edge, *(f"| {text[: WIDTH - 4]:<{WIDTH - 4}} |" for text in inside), edge]
+    lines = [line for text in inside for line in textwrap.wrap(text, WIDTH - 4, subsequent_indent="  ")]
+    return [edge, *(f"| {line:<{WIDTH - 4}} |" for line in lines), edge]
 
 
-def _kind(step: Step) -> str:
+def _kind(step: Step, names: Mapping[str, str]) -> str:
     if step.model:
-        return f"model {cid(step.model)[-10:]}"
+        return _name(step.model, names)
     if step.capsule:
-        return f"capsule {cid(step.capsule)[-10:]}"
+        return f"workflow {_name(step.capsule, names)}"
     if step.glue:
         return f"glue {step.glue}"
     return f"any {(step.capability or {}).get('task', 'model')}"
+
+
+def _name(id: Digest, names: Mapping[str, str]) -> str:
+    return names.get(cid(id), cid(id))

@@ -11,7 +11,7 @@ from ledger.core.accounts import budgets as budgets_page
 from ledger.core.accounts.budgets import Budget, Period
 from ledger.core.values.errors import Rejected
 from roles.cli import amounts, output
-from roles.cli.shared.calls import utc
+from roles.cli.shared.cells import utc
 from roles.client.gateway import Json
 
 MAX_RATE = 1_000_000

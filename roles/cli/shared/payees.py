@@ -14,11 +14,11 @@ from ledger.core.settlement.transactions import Call
 from ledger.core.values.documents import Document
 from ledger.core.values.errors import Rejected, Unavailable
 from ledger.core.values.ids import Address, Digest, address, cid, to_hex
-from ledger.core.values.meters import METERS, quoted
+from ledger.core.values.meters import quoted
 from roles.cli import amounts, output
 from roles.cli.amounts import Amount
 from roles.cli.context import Group, here
-from roles.cli.shared import calls
+from roles.cli.shared import cells
 from roles.wallet import signing, transactions
 
 ASK = (
@@ -98,7 +98,7 @@ def add_earnings(app: Group) -> None:
     def earnings(
         watch: Annotated[bool, Option("--watch", help="Print every change, until Ctrl-C.")] = False,
     ) -> None:
-        """Show your earnings by role, in atoms: accrued, claimable, claimed."""
+        """Show your earnings by role: earned, not yet settled, claimable, claimed."""
         whose = f"earnings of {here().wallet} ({to_hex(here().account)})"
         last: object = None
         while True:
@@ -106,7 +106,8 @@ def add_earnings(app: Group) -> None:
             if earned != last and output.mode.json:
                 output.show(earned)
             elif earned != last:
-                title = f"{whose}: {earned['claimable']} atoms claimable, {earned['claimed']} atoms claimed"
+                ready, paid = (amounts.format(int(earned[name])) for name in ("claimable", "claimed"))
+                title = f"{whose}: {ready} claimable, {paid} claimed"
                 output.show_table(earned["roles"], title, f"{whose}: nothing yet")
             last = earned
             if not watch:
@@ -205,7 +206,7 @@ def warn(role: Role, bid: Bid) -> None:
 
 
 def describe(bid: Bid) -> str:
-    asks = ", ".join(f"{ask} atoms per {METERS[meter].scale:,} {METERS[meter].name}" for meter, ask in bid.asks)
+    asks = ", ".join(map(amounts.format_ask, bid.asks))
     ratio = f"{amounts.format_ratio(bid.ratio_ppm)} of the price" if bid.ratio_ppm else ""
     return " + ".join(part for part in (ratio, asks) if part) or "nothing"
 
@@ -252,7 +253,7 @@ def add_staking(app: Group, why: str) -> None:
         _, _, free = chain.stake(here().account)
         if free > transactions.now(here()):
             raise Rejected(
-                f"this stake is free from {calls.utc(free * 1000)} UTC: run `release` again then", free_at=free
+                f"this stake is free from {cells.utc(free * 1000)} UTC: run `release` again then", free_at=free
             )
         output.confirm(f"take the unbonded stake out to {here().wallet}?")
         sent = transactions.send(here(), chain.calls.to("StakeVault", "release", here().account))

@@ -99,7 +99,8 @@ def test_the_input_of_a_step_in_a_realm_is_on_the_enterprises_cable_and_on_no_ot
     key, strange = gateway.key(MEMBER), gateway.key(STRANGER)
     member = {"Authorization": f"Bearer {key}", "Tollway-Realm": REALM}
     for name in (cid(flow), "@acme/feel"):
-        eventually(lambda name=name: gateway.http.get(f"/v1/models/{name}", headers=member).status_code == 200)
+        path = f"/v1/models/{name}"
+        eventually(lambda path=path: gateway.http.get(path, headers=member).status_code == 200)  # type: ignore[misc]
 
     cables = {hosts.device(number) for number in (CENTER_CABLE, INSIDE_CABLE, WAY_OUT)}
     with Capture() as capture:

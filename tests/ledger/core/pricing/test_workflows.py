@@ -91,6 +91,51 @@ def test_a_fallback_runs_only_when_its_primary_erred_and_answers_for_it() -> Non
     assert workflows.failed(capsule, {"kb": Outcome(ERROR)}) == "kb"
 
 
+def a_chain(**last: Any) -> Capsule:
+    """`reply`, which falls back to `reply_small`, which falls back to `words`; and `after`, which reads `reply`."""
+    uses, given = a_capsule()["steps"][0]["uses"], {"text": "$.n"}
+    words = {"id": "words", "uses": uses, "input": given, **last}
+    after = {"id": "after", "uses": uses, "input": {"text": "$steps.reply.output"}}
+    small = {"on_error": "fallback", "fallback": "words", "when": "true"}
+    document = copy.deepcopy(a_capsule())
+    document["steps"] = [step | (small if step["id"] == "reply_small" else {}) for step in document["steps"]]
+    return capsules.capsule(document | {"steps": [*document["steps"], words, after]})
+
+
+def test_the_last_fallback_of_a_chain_answers_for_all_before_it() -> None:
+    capsule = a_chain()
+    tried = {"reply": Outcome(ERROR), "reply_small": Outcome(ERROR)}
+    assert workflows.failed(capsule, tried) is None
+    assert workflows.runs(capsule, capsule.steps["words"], REQUEST, tried)
+    saved = {**tried, "words": Outcome(OK, "hi")}
+    assert workflows.failed(capsule, saved) is None
+    assert workflows.output_of(capsule, REQUEST, saved) == {"choices": "hi"}
+    assert workflows.failed(capsule, {**tried, "words": Outcome(ERROR)}) == "reply"
+    assert workflows.failed(a_chain(on_error="skip"), {**tried, "words": Outcome(ERROR)}) is None
+
+
+def test_a_reader_waits_for_every_fallback_of_what_it_reads() -> None:
+    assert a_chain().levels[-3:] == (("reply_small",), ("words",), ("after",))
+
+
+def test_fallbacks_in_a_circle_are_not_published() -> None:
+    with pytest.raises(Rejected, match="wait for each other"):
+        a_chain(on_error="fallback", fallback="reply")
+
+
+def test_what_nobody_serves_fails_as_in_a_run() -> None:
+    capsule = a_chain()
+    assert workflows.foreseen(capsule, ())["reply_small"].status is SKIPPED
+    one = workflows.foreseen(capsule, {"reply", "reply_small"})
+    assert {name: one[name].status for name in ("reply", "reply_small", "words", "after")} == {
+        "reply": ERROR,
+        "reply_small": ERROR,
+        "words": OK,
+        "after": OK,
+    }
+    assert workflows.foreseen(capsule, {"reply_small"})["reply_small"].status is SKIPPED
+
+
 def test_a_condition_skips_a_node() -> None:
     capsule = changed(kb={"when": "steps.emotion.output.score_ppm >= 700000 && $.n == 2"})
     step = capsule.steps["kb"]

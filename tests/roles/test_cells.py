@@ -1,0 +1,163 @@
+"""Answers as a person reads them: every amount with its unit, every price with what it is for, dates as dates."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.core.values.ids import to_hex
+from roles.cli import output
+from roles.cli.output import mode
+from roles.cli.shared import calls, cells, receipts
+from roles.wallet import keystore
+
+STRANGER = "0x" + "ab" * 20
+ENDED = 1_795_862_242_000
+BALANCE = {"account": STRANGER, "available": "19800000000", "leased": "1500", "spendable": "0", "calls": 12}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with the wallet `alice`, and a terminal of 80 columns."""
+    monkeypatch.setenv("TOLLWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("TOLLWAY_PASSWORD", "correct horse")
+    monkeypatch.setattr(mode, "json", False)
+    monkeypatch.setattr(output, "PIPE_COLUMNS", 80)
+    keystore.create("alice", strength=keystore.LIGHT)
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    return [" ".join(line.split()) for line in lines]
+
+
+def test_amounts_have_units_and_counts_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show(BALANCE)
+    assert printed(capsys) == [
+        f"account {STRANGER}",
+        "available 19.8 AIC",
+        "leased 1,500 atoms",
+        "spendable 0 AIC",
+        "calls 12",
+    ]
+
+
+def test_json_is_exact(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mode, "json", True)
+    output.show(BALANCE)
+    output.show_table([BALANCE])
+    assert json.loads("[" + capsys.readouterr().out.replace("}\n[", "},\n[") + "]") == [BALANCE, [BALANCE]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ended_at", ENDED, "2026-11-28 10:37:22"),
+        ("time", ENDED // 1000, "2026-11-28 10:37:22"),
+        ("revoked_at", 0, "0"),
+        ("latency_ms", 1_200, "1,200"),
+        ("ratio_ppm", 125_000, "12.5%"),
+        ("charge", "-5", "-5 atoms"),
+        ("charge", "12 AIC", "12 AIC"),
+        ("ask", {"call": "200", "output_token": "4000", "ms": "7", "byte": "9"},
+         "200 atoms per call, 4,000 atoms per million output tokens, 7 atoms per second, 9 atoms per GB"),
+        ("ask", {}, ""),
+        ("ask", {"call": "0"}, "free"),
+        ("units", {"call": 1, "input_token": 12}, "1 call, 12 input tokens"),
+        ("steps", ["a", "b"], "a, b"),
+        ("party", STRANGER, STRANGER),
+        ("note", "[/x] [bold]", "[/x] [bold]"),
+        ("well", True, "yes"),
+        ("batch", None, "-"),
+    ],
+)  # fmt: skip
+def test_values_are_said_by_what_their_names_hold(name: str, value: Any, said: str) -> None:
+    assert cells.text(name, value, {}) == said
+
+
+def test_wallets_one_has_are_named_where_their_address_is_not_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    alice = to_hex(keystore.address_of("alice"))
+    output.show({"payee": alice, "owner": f"did:pkh:eip155:1:{alice}", "address": alice, "other": STRANGER})
+    assert printed(capsys) == ["payee alice", "owner alice", f"address {alice}", f"other {STRANGER}"]
+
+
+def test_a_wallet_that_cannot_be_read_hides_no_answer(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keystore._path("broken").write_text("{")
+    output.show({"payee": STRANGER})
+    assert printed(capsys) == [f"payee {STRANGER}"]
+
+
+def test_what_is_inside_an_answer_stands_below_it(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show({"receipt": {"charge": "5", "[/x]": "[x]"}, "subs": [{"price": "7"}, {"price": "8"}]}, "[/y]")
+    assert printed(capsys) == [
+        "[/y]",
+        "receipt",
+        "charge 5 atoms",
+        "[/x] [x]",
+        "subs",
+        "price 7 atoms",
+        "price 8 atoms",
+    ]
+
+
+def test_a_table_that_is_too_wide_is_blocks(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show_table([{"model": "@acme/a", "cid": "c" * 70, "charge": "5"}] * 2)
+    block = ["model @acme/a", f"cid {'c' * 70}", "charge 5 atoms"]
+    assert printed(capsys) == [*block, "", *block]
+    output.show_table([{"model": "@acme/a", "charge": "5"}], "[/z]")
+    assert printed(capsys) == ["[/z]", "model charge", "@acme/a 5 atoms"]
+
+
+def a_receipt(**changed: Any) -> dict[str, Any]:
+    fields = {
+        "call_id": "0x" + "12" * 32,
+        "parent": "0x" + "00" * 32,
+        "subcalls": 0,
+        "charge": "2278",
+        "ended_at": ENDED,
+        "units": {"call": 1, "input_token": 12, "output_token": 30},
+        "noted": {"model": "@acme/dialog", "key": "k1", "provider": to_hex(keystore.address_of("alice"))},
+    }
+    return fields | changed
+
+
+def test_a_receipt_says_what_was_called_used_and_paid_with_which_key(capsys: pytest.CaptureFixture[str]) -> None:
+    step = a_receipt(parent="0x" + "12" * 32, call_id="0x" + "34" * 32, noted={"model": "@acme/b"})
+    output.show_table([receipts.row(one, {"k1": "agent"}) for one in (a_receipt(), step)])
+    said = " ".join(printed(capsys))
+    for part in ("2026-11-28 10:37:22", "@acme/dialog", "12 input tokens, 30 output tokens", "2,278 atoms", "agent",
+                 "alice", "0x1212121212", "> @acme/b"):  # fmt: skip
+        assert part in said
+
+
+def test_sums_are_by_day_model_and_key_and_count_a_runs_tokens_once() -> None:
+    step = a_receipt(parent="0x" + "12" * 32, charge="100", noted={"model": "@acme/b", "key": "k2"})
+    run = a_receipt(subcalls=1, ended_at=ENDED + 86_400_000)
+    sums = {by: receipts.sums([run, step], by, {"k1": "agent"}) for by in receipts.SUMS}
+    assert [(one["day"], one["calls"], one["input_token"], one["charge"]) for one in sums["day"]] == [
+        ("2026-11-28", 1, 12, "100"),
+        ("2026-11-29", 1, 0, "2278"),
+    ]
+    assert [(one["model"], one["charge"]) for one in sums["model"]] == [("@acme/dialog", "2278"), ("@acme/b", "100")]
+    assert [(one["key"], one["charge"]) for one in sums["key"]] == [("agent", "2278"), ("k2", "100")]
+
+
+def test_models_show_their_prices_with_units(capsys: pytest.CaptureFixture[str]) -> None:
+    pricing = {"call": "70", "input_token": "2000", "cached_input_token": "2000", "output_token": "80519482", "ms": "0"}
+    model = {"id": "@acme/dialog", "owned_by": STRANGER, "kind": "endpoint", "pricing": pricing}
+    flow: dict[str, Any] = {"id": "@me/flow", "owned_by": STRANGER, "kind": "capsule", "steps": ["a", "b"]}
+    flow["terms"] = {"lines": [{"ratio_ppm": 50_000}, {"ratio_ppm": 30_000}]}
+    free = {"id": "@acme/free", "owned_by": STRANGER, "kind": "endpoint", "pricing": {"call": "0"}}
+    rows = [line for row in (model, flow, free) for line in calls.price_rows(row)]
+    assert [row["price"] for row in rows] == [
+        "70 atoms per call",
+        "2,000 atoms per million input tokens",
+        "0.080519482 AIC per million output tokens",
+        "what its 2 steps cost, 8% of the price on top",
+        "free",
+    ]
+    output.show_table(rows)
+    printed(capsys)
